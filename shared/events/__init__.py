@@ -1,0 +1,1 @@
+"""The contracts: every event and command, the envelope that carries them, and the topics they travel on."""

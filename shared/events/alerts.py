@@ -1,0 +1,100 @@
+"""Events of alerts: raised, acknowledged, delivered. Topic ``alerts.events``."""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.events.envelope import Frozen, Instant, Payload
+from shared.events.ids import AccountRef, ProductRef, SubscriptionRef
+from shared.events.outcomes import AlertsCommandDecided
+from shared.units import Units
+
+Severity = Literal["info", "warning", "high", "critical", "breach"]
+AlertScope = Literal["pool", "product"]
+AlertLifecycle = Literal["active", "acknowledged", "resolved"]
+Percent = Annotated[Decimal, Field(ge=0, decimal_places=1)]
+
+
+class AlertState(Frozen):
+    """One alert. ``value_at`` is the percentage that triggered it: ``consumed`` (or allocated) of ``limit``."""
+
+    id: str
+    subscription: SubscriptionRef
+    account: AccountRef
+    rule: str
+    scope: AlertScope
+    product: ProductRef | None = None
+    severity: Severity
+    threshold: int = Field(ge=0)
+    value_at: Percent
+    part: Units
+    limit: Units
+    window_start: Instant
+    window_end: Instant
+    raised_at: Instant
+    state: AlertLifecycle
+    acknowledged_by: str | None = None
+    acknowledged_at: Instant | None = None
+    message: str
+    actions: tuple[str, ...] = ()
+    version: int = Field(ge=1)
+
+
+class AlertRaised(Payload):
+    event_type = "unitpool.alerts.alert.raised.v1"
+    alert: AlertState
+
+
+class AlertAcknowledged(Payload):
+    event_type = "unitpool.alerts.alert.acknowledged.v1"
+    alert: AlertState
+
+
+class AlertResolved(Payload):
+    """The value fell far enough, or a new window began: the alert is over."""
+
+    event_type = "unitpool.alerts.alert.resolved.v1"
+    alert: AlertState
+
+
+class ChannelState(Frozen):
+    """Where a subscription's alerts go; never its secret."""
+
+    id: str
+    subscription: SubscriptionRef
+    kind: Literal["webhook"]
+    url: str
+    created_by: str
+    created_at: Instant
+    removed_at: Instant | None = None
+    version: int = Field(ge=1)
+
+
+class ChannelChanged(Payload):
+    event_type = "unitpool.alerts.channel.changed.v1"
+    channel: ChannelState
+
+
+class DeliverySettled(Payload):
+    """A delivery ended: it arrived, or its time ran out and it is a dead letter."""
+
+    event_type = "unitpool.alerts.delivery.settled.v1"
+    delivery: str
+    alert: str
+    subscription: SubscriptionRef
+    channel: str
+    outcome: Literal["delivered", "dead"]
+    attempts: int = Field(ge=1)
+    settled_at: Instant
+    last_error: str | None = None
+
+
+ALERTS_EVENTS: tuple[type[Payload], ...] = (
+    AlertRaised,
+    AlertAcknowledged,
+    AlertResolved,
+    ChannelChanged,
+    DeliverySettled,
+    AlertsCommandDecided,
+)

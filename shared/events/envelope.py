@@ -1,0 +1,85 @@
+"""The envelope: CloudEvents 1.0 in structured JSON, with the extensions that Unitpool adds."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+Instant = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+"""A point in time. Read with any offset, kept and written in UTC, to the microsecond."""
+
+
+class Frozen(BaseModel):
+    """A value that is never changed, and that a newer producer may extend without breaking an older reader."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Payload(Frozen):
+    """What an event or a command says. Every concrete subclass names its CloudEvents type."""
+
+    event_type: ClassVar[str]
+
+
+P = TypeVar("P", bound=Payload)
+
+
+class Event(Frozen, Generic[P]):
+    """One event or command with its envelope.
+
+    ``actor`` is the e-mail of the person whose act this is; ``actorvendor`` and ``actoraddress`` are what reporting
+    verified of them. A command's ``id`` is its command id.
+    """
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str = Field(min_length=1, max_length=200)
+    source: str = Field(min_length=1, max_length=200)
+    type: str
+    subject: str | None = None
+    time: Instant
+    datacontenttype: Literal["application/json"] = "application/json"
+    correlationid: str | None = None
+    causationid: str | None = None
+    traceparent: str | None = None
+    actor: str | None = None
+    actorvendor: bool | None = None
+    actoraddress: str | None = None
+    data: P
+
+    @classmethod
+    def of(cls, data: P, *, id: str, source: str, time: datetime, **attributes: Any) -> Self:
+        """Wrap ``data``; its type comes from the payload's class."""
+        return cls(id=id, source=source, type=data.event_type, time=time, data=data, **attributes)
+
+    def encode(self) -> bytes:
+        """Structured JSON; attributes without a value are left out."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class UndecodableError(ValueError):
+    """The bytes are not an event of the type that they claim. The message says where and why."""
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    type: str
+
+
+def decode(raw: bytes, payloads: Mapping[str, type[Payload]]) -> Event[Any] | None:
+    """Read one event whose type is a key of ``payloads``; ``None`` for a type that the reader does not take.
+
+    Raises:
+        UndecodableError: not JSON, no type, or not what its type promises.
+    """
+    try:
+        payload = payloads.get(_Header.model_validate_json(raw).type)
+        return None if payload is None else Event[payload].model_validate_json(raw)  # type: ignore[valid-type]
+    except ValidationError as error:
+        where = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()[:5])
+        raise UndecodableError(where) from error
+
+
+def by_type(payloads: Iterable[type[Payload]]) -> dict[str, type[Payload]]:
+    """The payloads by their CloudEvents type."""
+    return {payload.event_type: payload for payload in payloads}

@@ -1,0 +1,35 @@
+"""Identifiers. Each is a string with its own type, so that one cannot be passed for another."""
+
+from typing import Annotated, NewType
+from uuid import UUID
+
+from pydantic import AfterValidator, StringConstraints
+
+_Slug = StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)
+
+AccountId = NewType("AccountId", str)
+SubscriptionId = NewType("SubscriptionId", str)
+ProductId = NewType("ProductId", str)
+MeterId = NewType("MeterId", str)
+LotId = NewType("LotId", str)
+AlertId = NewType("AlertId", str)
+CommandId = NewType("CommandId", UUID)
+
+AccountRef = Annotated[AccountId, _Slug]
+SubscriptionRef = Annotated[SubscriptionId, _Slug]
+ProductRef = Annotated[ProductId, _Slug]
+MeterRef = Annotated[MeterId, _Slug]
+"""Ids as people write them: lower-case letters, digits and hyphens, at most 64 characters."""
+
+
+def _readable(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("must be printable text that is not blank")
+    return value.strip()
+
+
+Name = Annotated[str, StringConstraints(max_length=200), AfterValidator(_readable)]
+"""A name or sentence that a person typed: printable, not blank, at most 200 characters."""
+
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$", max_length=254, to_lower=True)]
+"""An e-mail address, lower-cased: it is who a person is."""

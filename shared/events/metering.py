@@ -1,0 +1,86 @@
+"""What metering publishes: consumption snapshots (``metering.consumption``) and ingest keys (``metering.events``)."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.events.envelope import Frozen, Instant, Payload
+from shared.events.ids import MeterRef, ProductRef, SubscriptionRef
+from shared.events.outcomes import MeteringCommandDecided
+from shared.events.state import Aggregation, Reset
+from shared.units import PositiveUnits, Units
+
+Revision = Annotated[int, Field(ge=1)]
+
+
+class MeterConsumption(Frozen):
+    """One meter's part, with its arithmetic: ``consumed = ceil(aggregate x units / block)``.
+
+    ``aggregate`` is of the window for ``reset`` ``window``, of the term until the window's end for ``term``.
+    ``peak_at`` is when the peak was, for ``peak`` meters with usage.
+    """
+
+    meter: MeterRef
+    aggregation: Aggregation
+    reset: Reset
+    aggregate: Annotated[Decimal, Field(ge=0)]
+    units: PositiveUnits
+    block: PositiveUnits
+    rate_version: int = Field(ge=1)
+    consumed: Units
+    peak_at: Instant | None = None
+
+
+class ConsumptionSnapshot(Payload):
+    """What one product consumed in one window: state, not a change.
+
+    ``revision`` only grows per (subscription, product, window); a reader ignores what is not newer. ``as_of`` is the
+    broker's append time up to which usage is counted in.
+    """
+
+    event_type = "unitpool.metering.consumption.measured.v1"
+    subscription: SubscriptionRef
+    product: ProductRef
+    window_start: Instant
+    window_end: Instant
+    revision: Revision
+    consumed: Units
+    meters: tuple[MeterConsumption, ...] = Field(min_length=1)
+    as_of: Instant
+
+    @property
+    def key(self) -> str:
+        """The Kafka key: one state per subscription, product and window."""
+        return f"{self.subscription}|{self.product}|{self.window_start:%Y-%m-%dT%H:%M:%SZ}"
+
+    @property
+    def level(self) -> int:
+        """Units of the meters that start from nothing in every window."""
+        return sum(meter.consumed for meter in self.meters if meter.reset == "window")
+
+    @property
+    def burned_down(self) -> int:
+        """Units of the meters that add up over the term."""
+        return sum(meter.consumed for meter in self.meters if meter.reset == "term")
+
+
+class IngestKeyState(Frozen):
+    """An ingest key as administrators may see it: never the key itself."""
+
+    id: str
+    product: ProductRef
+    created_at: Instant
+    created_by: str
+    expires_at: Instant | None = None
+    revoked_at: Instant | None = None
+    version: int = Field(ge=1)
+
+
+class IngestKeyChanged(Payload):
+    event_type = "unitpool.metering.ingest-key.changed.v1"
+    ingest_key: IngestKeyState
+
+
+CONSUMPTION: tuple[type[Payload], ...] = (ConsumptionSnapshot,)
+METERING_EVENTS: tuple[type[Payload], ...] = (IngestKeyChanged, MeteringCommandDecided)

@@ -1,0 +1,65 @@
+"""The outcome of a command, and the audit record of a decision: the same shape from every service."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+from shared.events.envelope import Frozen, Instant, Payload
+from shared.events.refusals import Refusal
+
+
+class CommandDecided(Payload):
+    """What became of a command. It follows, on the same topic and key, the events that the command caused.
+
+    ``resource`` is the id of what was created or changed, ``version`` that resource's version afterwards,
+    ``result`` what a command without effect answers (a preview).
+    """
+
+    command_id: UUID
+    command: str
+    actor: str
+    decided_at: Instant
+    refusal: Refusal | None = None
+    resource: str | None = None
+    version: int | None = None
+    result: dict[str, Any] | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the command was carried out."""
+        return self.refusal is None
+
+
+class AllocationCommandDecided(CommandDecided):
+    event_type = "unitpool.allocation.command.decided.v1"
+
+
+class MeteringCommandDecided(CommandDecided):
+    event_type = "unitpool.metering.command.decided.v1"
+
+
+class AlertsCommandDecided(CommandDecided):
+    event_type = "unitpool.alerts.command.decided.v1"
+
+
+class AuditRecord(Frozen):
+    """Who did what, to what, with which result. ``account`` is ``"vendor"`` where there is none."""
+
+    at: Instant
+    account: str
+    subscription: str | None = None
+    actor: str
+    address: str | None = None
+    action: str
+    object: str
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    outcome: Literal["allowed", "denied"]
+    reason: str | None = None
+    correlation_id: str | None = None
+
+
+class DecisionRecorded(Payload):
+    """One decision for the audit log. Any service may publish it; the envelope's source says which."""
+
+    event_type = "unitpool.audit.decision.recorded.v1"
+    record: AuditRecord

@@ -1,0 +1,126 @@
+"""The topics: who writes them, who reads them, how they are keyed and kept. The single statement of them.
+
+Topics are created from this table, access rights are generated from it, and a test holds the real subscribers to it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from shared.events.alerts import ALERTS_EVENTS
+from shared.events.allocation import ALLOCATION_EVENTS
+from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERING_COMMANDS
+from shared.events.envelope import Payload
+from shared.events.metering import CONSUMPTION, METERING_EVENTS
+from shared.events.outcomes import DecisionRecorded
+from shared.events.usage import USAGE_EVENTS
+
+ServiceName = Literal["allocation", "metering", "alerts", "reporting"]
+Writer = Literal["platforms", "allocation", "metering", "alerts", "reporting"]
+
+PARTITIONS = 12
+DEAD_LETTERS_KEPT = timedelta(days=35)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic. ``kept`` is ``None`` for ever; ``compacted`` keeps the newest record of each key."""
+
+    name: str
+    key: str
+    writers: tuple[Writer, ...]
+    readers: tuple[ServiceName, ...]
+    carries: tuple[type[Payload], ...]
+    kept: timedelta | None
+    compacted: bool = False
+    partitions: int = PARTITIONS
+
+    def config(self) -> dict[str, str]:
+        """The topic's Kafka configuration. Timestamps are the broker's, never the event's."""
+        retention_ms = -1 if self.kept is None else int(self.kept.total_seconds() * 1000)
+        return {
+            "cleanup.policy": "compact,delete" if self.compacted and self.kept else "delete",
+            "message.timestamp.type": "LogAppendTime",
+            "retention.ms": str(retention_ms),
+        }
+
+    def dead_letters(self, reader: ServiceName) -> "Topic":
+        """Where ``reader`` puts the records of this topic that it can never process, as received."""
+        return Topic(
+            name=f"{self.name}.{reader}.dlq",
+            key=self.key,
+            writers=(reader,),
+            readers=(),
+            carries=(),
+            kept=DEAD_LETTERS_KEPT,
+            partitions=1,
+        )
+
+
+USAGE = Topic("usage.events", "subscription", ("platforms", "metering"), ("metering",), USAGE_EVENTS, timedelta(days=7))
+ALLOCATION_COMMANDS_TOPIC = Topic(
+    "allocation.commands",
+    "subscription or account",
+    ("reporting",),
+    ("allocation",),
+    ALLOCATION_COMMANDS,
+    timedelta(days=7),
+)
+ALERTS_COMMANDS_TOPIC = Topic(
+    "alerts.commands", "subscription", ("reporting",), ("alerts",), ALERTS_COMMANDS, timedelta(days=7)
+)
+METERING_COMMANDS_TOPIC = Topic(
+    "metering.commands", "product", ("reporting",), ("metering",), METERING_COMMANDS, timedelta(days=7)
+)
+ALLOCATION_EVENTS_TOPIC = Topic(
+    "allocation.events",
+    "subscription or account",
+    ("allocation",),
+    ("metering", "alerts", "reporting"),
+    ALLOCATION_EVENTS,
+    None,
+)
+METERING_EVENTS_TOPIC = Topic(
+    "metering.events", "product", ("metering",), ("reporting",), METERING_EVENTS, timedelta(days=400)
+)
+ALERTS_EVENTS_TOPIC = Topic(
+    "alerts.events", "subscription", ("alerts",), ("reporting",), ALERTS_EVENTS, timedelta(days=400)
+)
+AUDIT = Topic(
+    "audit.events",
+    "account",
+    ("allocation", "metering", "alerts"),
+    ("reporting",),
+    (DecisionRecorded,),
+    timedelta(days=400),
+)
+CONSUMPTION_TOPIC = Topic(
+    "metering.consumption",
+    "subscription|product|window start",
+    ("metering",),
+    ("allocation", "alerts", "reporting"),
+    CONSUMPTION,
+    timedelta(days=400),
+    compacted=True,
+)
+
+TOPICS: tuple[Topic, ...] = (
+    USAGE,
+    ALLOCATION_COMMANDS_TOPIC,
+    ALERTS_COMMANDS_TOPIC,
+    METERING_COMMANDS_TOPIC,
+    ALLOCATION_EVENTS_TOPIC,
+    METERING_EVENTS_TOPIC,
+    ALERTS_EVENTS_TOPIC,
+    AUDIT,
+    CONSUMPTION_TOPIC,
+)
+
+
+def every_topic() -> Iterable[Topic]:
+    """All topics, and the dead letters of each of their readers."""
+    for topic in TOPICS:
+        yield topic
+        for reader in topic.readers:
+            yield topic.dead_letters(reader)
