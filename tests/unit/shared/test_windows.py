@@ -1,0 +1,34 @@
+"""Measurement windows tile time from the subscription's start."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.windows import days_left, window_at
+
+ANCHOR = datetime(2026, 1, 10, 8, tzinfo=UTC)
+INSTANTS = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+@given(INSTANTS, st.integers(1, 366))
+def test_each_instant_is_in_exactly_one_window(at: datetime, days: int) -> None:
+    window = window_at(ANCHOR, at, days)
+    assert window.start <= at < window.end
+    assert (window.start - ANCHOR) % timedelta(days=days) == timedelta(0)
+    assert window.previous().end == window.start
+    assert window_at(ANCHOR, window.end, days).start == window.end
+
+
+def test_a_window_is_provisional_until_three_days_after_its_end() -> None:
+    window = window_at(ANCHOR, ANCHOR)
+    assert window.is_provisional(window.end + timedelta(days=3) - timedelta(microseconds=1))
+    assert not window.is_provisional(window.end + timedelta(days=3))
+
+
+def test_a_day_begun_counts_as_a_day_left() -> None:
+    assert days_left(ANCHOR + timedelta(days=2), ANCHOR) == 2
+    assert days_left(ANCHOR + timedelta(days=2), ANCHOR + timedelta(seconds=1)) == 2
+    assert days_left(ANCHOR + timedelta(days=2), ANCHOR + timedelta(days=1)) == 1
+    assert days_left(ANCHOR, ANCHOR) == 0
+    assert days_left(ANCHOR, ANCHOR + timedelta(days=9)) == 0
