@@ -1,0 +1,175 @@
+"""What a handler of records is given, and what it may raise."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, NamedTuple, NoReturn
+from uuid import uuid4
+
+from shared.events.envelope import Event, Payload
+from shared.events.outcomes import AuditRecord, DecisionRecorded
+from shared.events.topics import AUDIT, Topic
+from shared.runtime import outbox
+from shared.runtime.outbox import MAX_VALUE_BYTES, Outgoing
+from shared.runtime.postgres import Connection
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Record(NamedTuple):
+    """One Kafka record, as received.
+
+    ``topic`` is without the installation's prefix; ``appended_at`` is the broker's time. A named tuple because a batch
+    has thousands of them.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    appended_at: datetime
+
+    def header(self, name: str) -> bytes | None:
+        """The value of the last header of that name."""
+        return next((value for key, value in reversed(self.headers) if key == name), None)
+
+
+class PermanentError(Exception):
+    """These records can never be processed: dead letter, no retry.
+
+    ``reason`` is a short code that never varies with the data (it labels a metric). ``record`` says which one of a
+    batch it was, where that is known. ``audit`` is published together with the dead letter. ``hostile`` marks what an
+    intruder could send at will: it does not count towards the limit that halts the consumer.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        record: Record | None = None,
+        audit: AuditRecord | None = None,
+        hostile: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.record = record
+        self.audit = audit
+        self.hostile = hostile
+
+
+class TransientError(Exception):
+    """It will pass: try again after ``delay_seconds`` (a back-off of ours where ``None``), never skip."""
+
+    def __init__(self, message: str, delay_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.delay_seconds = delay_seconds
+
+
+class Transaction:
+    """One open database transaction, and what is to be published when it commits."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        now: datetime,
+        *,
+        service: str,
+        cause: Event[Any] | None = None,
+        new_id: Callable[[], object] = uuid4,
+    ) -> None:
+        self.connection = connection
+        self.now = now
+        self.cause = cause
+        self.pending: list[Outgoing] = []
+        """Not yet in the outbox: what was published so far."""
+        self._source = f"/{service}"
+        self._new_id = new_id
+        self._callbacks: list[Callable[[], None]] = []
+
+    async def publish(self, topic: Topic, key: str | bytes | None, event: Event[Any]) -> None:
+        """Publish ``event`` when this transaction commits, and only then.
+
+        Raises:
+            PermanentError: the event is larger than Kafka takes.
+        """
+        self.add(Outgoing(topic.name, key.encode() if isinstance(key, str) else key, event.encode()))
+
+    async def emit(
+        self, topic: Topic, key: str | bytes | None, payload: Payload, *, subject: str | None = None
+    ) -> Event[Any]:
+        """Wrap ``payload`` with a new id, the time, and the cause's correlation and actor; publish it and return it."""
+        event = self._wrap(payload, subject)
+        await self.publish(topic, key, event)
+        return event
+
+    async def audit(self, record: AuditRecord) -> None:
+        """Publish a record for the audit log."""
+        await self.emit(AUDIT, record.account, DecisionRecorded(record=record))
+
+    def add(self, outgoing: Outgoing) -> None:
+        """Publish bytes as they are."""
+        if outgoing.value is not None and len(outgoing.value) > MAX_VALUE_BYTES and not outgoing.is_dead_letter:
+            raise PermanentError("too_large", f"an event for {outgoing.topic} has {len(outgoing.value)} bytes")
+        self.pending.append(outgoing)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call this once the transaction is committed: counters, an in-memory projection. Must not fail."""
+        self._callbacks.append(callback)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[Callable[[], NoReturn]]:
+        """A part of the transaction that leaves no trace when it raises, or when it calls what it is given.
+
+        Calling ends the ``async with`` block at once; what follows the block goes on.
+        """
+        published, callbacks = len(self.pending), len(self._callbacks)
+        try:
+            async with self.connection.transaction():
+                yield _undo
+        except BaseException as error:
+            del self.pending[published:]
+            del self._callbacks[callbacks:]
+            if not isinstance(error, _UndoneError):
+                raise
+
+    async def flush(self) -> None:
+        """Write what is to be published into the outbox. The edge does this, just before it commits."""
+        if self.pending:
+            await outbox.insert(self.connection, self.pending)
+            self.pending = []
+
+    def committed(self) -> None:
+        """The edge says that the commit succeeded."""
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def _wrap(self, payload: Payload, subject: str | None) -> Event[Any]:
+        cause = self.cause
+        event: Event[Any] = Event[type(payload)].of(  # type: ignore[misc]
+            payload,
+            id=str(self._new_id()),
+            source=self._source,
+            time=self.now,
+            subject=subject,
+            correlationid=(cause.correlationid or cause.id) if cause else None,
+            causationid=cause.id if cause else None,
+            traceparent=cause.traceparent if cause else None,
+            actor=cause.actor if cause else None,
+        )
+        return event
+
+
+class _UndoneError(Exception):
+    pass
+
+
+def _undo() -> NoReturn:
+    raise _UndoneError
+
+
+BatchHandler = Callable[[Transaction, Sequence[Record]], Awaitable[None]]
+EventHandler = Callable[[Transaction, Event[Any]], Awaitable[None]]

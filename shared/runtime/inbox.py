@@ -1,0 +1,215 @@
+"""Commands: verified, decided once, answered the same way every time.
+
+What happens to a command that is not simply carried out:
+
+- unsigned, signed with an unknown key, forged, or without an actor: nothing of it is believed. It is audited as denied
+  and becomes a dead letter with that reason.
+- the same actor, id and content again: the stored outcome is published again, nothing else happens.
+- the same actor and id with other content: audited as denied (``idempotency_key_reused``). No outcome is published,
+  because one under this id would be taken for the outcome of the first; whoever sends commands refuses the reuse before
+  it sends (reporting does).
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from shared.events.envelope import Event, Payload, by_type, decode
+from shared.events.outcomes import AuditRecord, CommandDecided
+from shared.events.refusals import Refusal
+from shared.events.topics import Topic
+from shared.runtime import logging, metrics
+from shared.runtime.clock import utc_now
+from shared.runtime.delivery import PermanentError, Record, Transaction
+from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError, verify
+
+UNVERIFIED = "unverified"
+"""The actor of an audit record about a command whose actor cannot be believed."""
+
+_FIND = "SELECT digest, outcome FROM inbox WHERE actor = $1 AND command_id = $2"
+_INSERT = """
+INSERT INTO inbox (actor, command_id, command, digest, outcome, decided_at) VALUES ($1, $2, $3, $4, $5, $6)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """What a handler knows about its decision; the wrapper adds who, when, from where and the outcome."""
+
+    action: str
+    object: str
+    account: str
+    subscription: str | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Carried out. Without ``audit`` nothing is audited (a preview)."""
+
+    resource: str | None = None
+    version: int | None = None
+    result: dict[str, Any] | None = None
+    audit: AuditEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Decided against: whatever the handler wrote or published is undone."""
+
+    refusal: Refusal
+    audit: AuditEntry | None = None
+
+
+Decision = Accepted | Refused
+CommandHandler = Callable[[Transaction, Event[Any]], Awaitable[Decision]]
+
+
+class Inbox:
+    """The commands of one topic."""
+
+    def __init__(
+        self,
+        handlers: Mapping[type[Payload], CommandHandler],
+        *,
+        decided: type[CommandDecided],
+        events_topic: Topic,
+        keys: Keys,
+    ) -> None:
+        self._payloads = by_type(handlers)
+        self._handlers = dict(handlers)
+        self._decided = decided
+        self._events_topic = events_topic
+        self._keys = keys
+
+    async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
+        """Decide each command in turn, in the one transaction of the batch."""
+        for record in records:
+            command = self._read(tx, record)
+            logging.bind(correlation_id=command.correlationid, command_id=command.id)
+            try:
+                tx.cause = command
+                await self._once(tx, record, command)
+            except PermanentError as error:
+                error.record = error.record or record
+                raise
+            finally:
+                tx.cause = None
+                logging.unbind("correlation_id", "command_id")
+
+    def _read(self, tx: Transaction, record: Record) -> Event[Any]:
+        """The command, verified."""
+        value = record.value or b""
+        try:
+            verify(value, record.header(SIGNATURE_HEADER), self._keys)
+        except SignatureError as error:
+            raise self._denied(tx, record, error.reason, str(error)) from error
+        try:
+            command = decode(value, self._payloads)
+            if command is None:
+                raise PermanentError("unsupported_type", "no such command is known here", record=record)
+            UUID(command.id)
+        except ValueError as error:  # UndecodableError is a ValueError
+            raise PermanentError("malformed", str(error), record=record) from error
+        if not command.actor:
+            raise self._denied(tx, record, "no_actor", "the command does not say whose act it is")
+        return command
+
+    def _denied(self, tx: Transaction, record: Record, reason: str, message: str) -> PermanentError:
+        audit = AuditRecord(
+            at=tx.now,
+            account="vendor",
+            actor=UNVERIFIED,
+            action="command",
+            object=f"{record.topic}/{record.partition}/{record.offset}",
+            outcome="denied",
+            reason=reason,
+        )
+        return PermanentError(reason, message, record=record, audit=audit, hostile=True)
+
+    async def _once(self, tx: Transaction, record: Record, command: Event[Any]) -> None:
+        actor, command_id, digest = str(command.actor), UUID(command.id), _digest(command)
+        earlier = await tx.connection.fetchrow(_FIND, actor, command_id)
+        if earlier is None:
+            outcome = await self._decide(tx, command)
+            await tx.connection.execute(
+                _INSERT, actor, command_id, command.type, digest, outcome.model_dump_json(), tx.now
+            )
+            word = "accepted" if outcome.accepted else "refused"
+        elif earlier["digest"] == digest:
+            outcome, word = self._decided.model_validate_json(earlier["outcome"]), "repeated"
+        else:
+            await self._refuse_reuse(tx, record, command)
+            return
+        await tx.emit(self._events_topic, record.key, outcome)
+        _count_later(tx, command, word, record)
+
+    async def _decide(self, tx: Transaction, command: Event[Any]) -> CommandDecided:
+        decision = await self._handled(tx, command)
+        if decision.audit:
+            await tx.audit(_audit_record(tx, command, decision, decision.audit))
+        known: dict[str, Any] = {
+            "command_id": UUID(command.id),
+            "command": command.type,
+            "actor": command.actor,
+            "decided_at": tx.now,
+        }
+        if isinstance(decision, Refused):
+            return self._decided(**known, refusal=decision.refusal)
+        return self._decided(**known, resource=decision.resource, version=decision.version, result=decision.result)
+
+    async def _handled(self, tx: Transaction, command: Event[Any]) -> Decision:
+        """The handler's decision; what it wrote stays only when it accepted."""
+        async with tx.savepoint() as undo:
+            decision = await self._handlers[type(command.data)](tx, command)
+            if isinstance(decision, Refused):
+                undo()
+        return decision
+
+    async def _refuse_reuse(self, tx: Transaction, record: Record, command: Event[Any]) -> None:
+        refused = Refused(
+            Refusal(code="idempotency_key_reused", message="The same person used this command id for something else.")
+        )
+        entry = AuditEntry(action=command.type, object=command.id, account="vendor")
+        await tx.audit(_audit_record(tx, command, refused, entry))
+        _count_later(tx, command, "refused", record)
+
+
+def _digest(command: Event[Any]) -> bytes:
+    """What was asked, without when and on which way: a repeat has another time and correlation id.
+
+    Defaults are left out, so that a field that a later version adds does not change the digest of an older command.
+    """
+    return hashlib.sha256(f"{command.type}\n{command.data.model_dump_json(exclude_defaults=True)}".encode()).digest()
+
+
+def _audit_record(tx: Transaction, command: Event[Any], decision: Decision, entry: AuditEntry) -> AuditRecord:
+    refusal = decision.refusal if isinstance(decision, Refused) else None
+    return AuditRecord(
+        at=tx.now,
+        account=entry.account,
+        subscription=entry.subscription,
+        actor=str(command.actor),
+        address=command.actoraddress,
+        action=entry.action,
+        object=entry.object,
+        before=entry.before,
+        after=None if refusal else entry.after,
+        outcome="denied" if refusal else "allowed",
+        reason=refusal.code if refusal else entry.reason,
+        correlation_id=command.correlationid,
+    )
+
+
+def _count_later(tx: Transaction, command: Event[Any], outcome: str, record: Record) -> None:
+    name = command.type.removeprefix("unitpool.").rsplit(".", 1)[0]
+
+    def count() -> None:
+        metrics.COMMANDS.labels(command=name, outcome=outcome).inc()
+        metrics.COMMAND_SECONDS.observe(max(0.0, (utc_now() - record.appended_at).total_seconds()))
+
+    tx.after_commit(count)

@@ -1,0 +1,39 @@
+"""The runtime's own metrics, on the process-wide registry. No label holds a customer, a person or a resource."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+CONSUMER_LAG_RECORDS = Gauge(
+    "unitpool_consumer_lag_records", "Records in the topic that this process owns and has not applied yet", ["topic"]
+)
+CONSUMER_LAG_SECONDS = Gauge(
+    "unitpool_consumer_lag_seconds", "How long the oldest record that is not applied yet has waited", ["topic"]
+)
+CONSUMER_HALTED = Gauge(
+    "unitpool_consumer_halted", "1 where a consumer has stopped itself and waits for a person", ["topic"]
+)
+BATCH_SECONDS = Histogram(
+    "unitpool_batch_seconds", "One transaction over one batch of records, with its retries", ["topic"], buckets=_FAST
+)
+BATCH_RECORDS = Counter("unitpool_batch_records_total", "Records applied, each once", ["topic"])
+BATCH_RETRIES = Counter(
+    "unitpool_batch_retries_total", "Batches that met an error that passes, and were tried again", ["topic"]
+)
+DEAD_LETTERS = Counter("unitpool_dead_letters_total", "Records put among the dead letters", ["topic", "reason"])
+
+OUTBOX_PENDING = Gauge("unitpool_outbox_pending", "Records written in a transaction and not yet acknowledged by Kafka")
+OUTBOX_OLDEST_SECONDS = Gauge("unitpool_outbox_oldest_seconds", "How long the oldest of them has waited")
+OUTBOX_PUBLISHED = Counter("unitpool_outbox_published_total", "Records that Kafka acknowledged", ["topic"])
+
+COMMANDS = Counter(
+    "unitpool_commands_total",
+    "Commands by what became of them: accepted, refused, repeated, denied",
+    ["command", "outcome"],
+)
+COMMAND_SECONDS = Histogram(
+    "unitpool_command_seconds", "From a command's arrival in Kafka to its committed outcome", buckets=_FAST
+)
+
+HTTP_REQUESTS = Counter("unitpool_http_requests_total", "HTTP requests answered", ["route", "status"])
+HTTP_SECONDS = Histogram("unitpool_http_request_seconds", "Time to answer an HTTP request", ["route"], buckets=_FAST)

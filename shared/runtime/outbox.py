@@ -1,0 +1,86 @@
+"""The outbox: rows written in the transaction of the state that they tell of, and sent by the relay afterwards."""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.runtime.postgres import Connection
+
+CHANNEL = "outbox"
+"""Where the relay listens for new rows."""
+
+MAX_VALUE_BYTES = 900_000
+"""The largest event; with key and headers it stays below Kafka's limit of 1 MiB, so a row can never block the relay."""
+
+_INSERT = """
+WITH added AS (
+    INSERT INTO outbox (topic, key, value, headers)
+    SELECT topic, key, value, headers
+    FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[])
+        WITH ORDINALITY AS new (topic, key, value, headers, place)
+    ORDER BY place
+)
+SELECT pg_notify('outbox', '')
+"""
+_LOAD = "SELECT id, topic, key, value, headers FROM outbox ORDER BY id LIMIT $1"
+_DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
+_MEASURE = """
+SELECT
+    count(*) AS pending,
+    coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_seconds
+FROM (SELECT created_at FROM outbox ORDER BY id LIMIT 100000) AS waiting
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record to publish. ``topic`` is without the installation's prefix."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Whether it goes to a topic that takes whatever was received."""
+        return self.topic.endswith(".dlq")
+
+
+async def insert(connection: Connection, outgoing: Sequence[Outgoing]) -> None:
+    """Add rows, in order, and wake the relay when this transaction commits."""
+    await connection.execute(
+        _INSERT,
+        [one.topic for one in outgoing],
+        [one.key for one in outgoing],
+        [one.value for one in outgoing],
+        [_headers_text(one.headers) for one in outgoing],
+    )
+
+
+async def load(connection: Connection, limit: int) -> list[tuple[int, Outgoing]]:
+    """The oldest rows, in order, with their ids."""
+    return [
+        (row["id"], Outgoing(row["topic"], row["key"], row["value"], _headers_from(row["headers"])))
+        for row in await connection.fetch(_LOAD, limit)
+    ]
+
+
+async def delete(connection: Connection, ids: Sequence[int]) -> None:
+    """Forget rows that Kafka has acknowledged."""
+    await connection.execute(_DELETE, ids)
+
+
+async def measure(connection: Connection) -> tuple[int, float]:
+    """How many rows wait (up to 100,000), and for how many seconds the oldest has."""
+    row = await connection.fetchrow(_MEASURE)
+    return (row["pending"], max(0.0, row["oldest_seconds"])) if row else (0, 0.0)
+
+
+def _headers_text(headers: Sequence[tuple[str, bytes]]) -> str:
+    return json.dumps([[name, base64.b64encode(value).decode()] for name, value in headers]) if headers else "[]"
+
+
+def _headers_from(text: str) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, base64.b64decode(value)) for name, value in json.loads(text))

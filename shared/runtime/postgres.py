@@ -1,0 +1,89 @@
+"""PostgreSQL: the pool, the types that handlers see, and which of its errors pass by themselves."""
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from shared.runtime.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+    Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+else:
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
+
+Row: TypeAlias = asyncpg.Record
+
+_PASSING_CLASSES = ("08", "40", "53", "57", "58")
+"""SQLSTATE classes: connection, serialization and deadlock, resources (disk full), operator (shutdown), system."""
+_PASSING_STATES = ("55P03", "25006")
+"""Lock not available; read-only (a server that is no longer, or not yet, the primary)."""
+_GONE = ("closed", "closing", "released back", "terminated")
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether trying the same again later can succeed, without anyone changing the data or the code."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state.startswith(_PASSING_CLASSES) or state in _PASSING_STATES
+    if isinstance(error, asyncpg.InterfaceError):
+        return any(word in str(error) for word in _GONE)
+    return isinstance(error, (ConnectionError, TimeoutError, socket.gaierror))
+
+
+def new_pool(settings: ServiceSettings, application: str) -> Pool:
+    """A pool that is not open yet: ``await`` it. Must be called while the event loop runs."""
+    return asyncpg.create_pool(
+        settings.database_url.get_secret_value(),
+        min_size=min(settings.pool_min_size, settings.pool_max_size),
+        max_size=settings.pool_max_size,
+        timeout=10,
+        command_timeout=settings.statement_timeout_seconds + 5,
+        server_settings=_session(settings, application),
+    )
+
+
+async def connect(settings: ServiceSettings, application: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """One connection outside the pool, for a lock that is held as long as the connection lives."""
+    return await asyncpg.connect(
+        settings.database_url.get_secret_value(),
+        timeout=10,
+        command_timeout=settings.statement_timeout_seconds + 5,
+        server_settings=_session(settings, application),
+    )
+
+
+def _session(settings: ServiceSettings, application: str) -> dict[str, str]:
+    limit = f"{settings.statement_timeout_seconds}s"
+    return {
+        "application_name": application,
+        "timezone": "UTC",
+        "statement_timeout": limit,
+        "lock_timeout": limit,
+        "idle_in_transaction_session_timeout": "60s",
+    }
+
+
+def place_of(dsn: str) -> str:
+    """Host and database of a connection string, for messages: no user, no password."""
+    try:
+        parts = urlsplit(dsn)
+        port = parts.port or 5432
+    except ValueError:
+        return "the database"
+    return f"{parts.hostname or 'socket'}:{port}{parts.path}"
+
+
+async def answers(pool: Pool, timeout_seconds: float = 2) -> bool:
+    """Whether the database runs a statement in time."""
+    try:
+        async with asyncio.timeout(timeout_seconds), pool.acquire() as connection:
+            return bool(await connection.fetchval("SELECT true"))
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return False

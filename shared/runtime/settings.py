@@ -1,0 +1,158 @@
+"""Settings: environment variables, checked once at start, frozen from then on."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.runtime.signing import Keys, parse_keys
+
+MASK = "********"
+
+
+class ServiceSettings(BaseSettings):
+    """What every service is told. A service's own settings extend it and set ``env_prefix`` to ``UNITPOOL_<NAME>_``."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    kafka_bootstrap_servers: str = Field(
+        "localhost:19092",
+        validation_alias="UNITPOOL_KAFKA_BOOTSTRAP_SERVERS",
+        description="Kafka brokers to begin with, host:port separated by commas",
+    )
+    kafka_topic_prefix: str = Field(
+        "",
+        validation_alias="UNITPOOL_KAFKA_TOPIC_PREFIX",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="Put before every topic and consumer group, so that several installations share one Kafka",
+    )
+    kafka_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", validation_alias="UNITPOOL_KAFKA_PROTOCOL", description="How to talk to Kafka"
+    )
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = Field(
+        "SCRAM-SHA-512", validation_alias="UNITPOOL_KAFKA_SASL_MECHANISM", description="How to sign in to Kafka"
+    )
+    kafka_username: str | None = Field(
+        None, validation_alias="UNITPOOL_KAFKA_USERNAME", description="Who signs in to Kafka (SASL)"
+    )
+    kafka_password: SecretStr | None = Field(
+        None, validation_alias="UNITPOOL_KAFKA_PASSWORD", description="Password for Kafka (SASL)"
+    )
+    kafka_ca_file: str | None = Field(
+        None, validation_alias="UNITPOOL_KAFKA_CA_FILE", description="Certificates to trust for Kafka (TLS), a PEM file"
+    )
+    command_keys: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="UNITPOOL_COMMAND_KEYS",
+        description="Keys for commands, 'id:base64,id:base64', 32 bytes or more each; the first signs, all verify",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", validation_alias="UNITPOOL_LOG_LEVEL", description="The least important log lines to write"
+    )
+
+    database_url: SecretStr = Field(description="The service's own PostgreSQL database, postgresql://...")
+    pool_min_size: int = Field(2, ge=0, description="Database connections kept open")
+    pool_max_size: int = Field(10, ge=2, description="Database connections at most")
+    statement_timeout_seconds: int = Field(30, ge=1, description="A statement that takes longer is cancelled")
+    http_host: str = Field("127.0.0.1", description="Address to listen on")
+    http_port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    http_max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Larger request bodies are refused with 413")
+    group_instance_id: str | None = Field(
+        None, description="A name of this process that survives a restart, so that a restart needs no rebalance"
+    )
+    session_timeout_seconds: float = Field(
+        6, ge=1, description="A process that Kafka has not heard from for this long loses its partitions"
+    )
+    poll_idle_ms: int = Field(10, ge=1, le=1000, description="Pause between two looks at a topic without records")
+    fetch_wait_ms: int = Field(200, ge=1, le=5000, description="How long Kafka holds a fetch that finds no records")
+    max_records: int = Field(500, ge=1, description="Records handled in one transaction, where a topic sets no other")
+    retry_within_seconds: float = Field(
+        30, gt=0, description="How long one batch is tried again in place before its records are read anew"
+    )
+    retry_delay_max_seconds: float = Field(10, gt=0, description="Longest pause between two attempts")
+    dead_letter_limit: int = Field(
+        100, ge=1, description="This many dead letters within dead_letter_window_seconds halt the consumer"
+    )
+    dead_letter_window_seconds: float = Field(60, gt=0, description="See dead_letter_limit")
+    outbox_alarm_seconds: float = Field(30, gt=0, description="Not ready while an outbox row has waited for longer")
+    stop_within_seconds: float = Field(9, gt=1, description="How long an orderly stop may take")
+
+    @field_validator("command_keys")
+    @classmethod
+    def _keys_are_readable(cls, value: SecretStr) -> SecretStr:
+        parse_keys(value.get_secret_value())
+        return value
+
+    @property
+    def signing_keys(self) -> Keys:
+        """The command keys by id; empty when none are set."""
+        return parse_keys(self.command_keys.get_secret_value())
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong. The message names the variable and never shows a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One setting for a person to read; secrets are masked."""
+
+    variable: str
+    meaning: str
+    default: str
+    current: str
+
+
+def variable_of(settings: type[ServiceSettings], name: str, field: FieldInfo) -> str:
+    """The environment variable that a field is read from."""
+    if isinstance(field.validation_alias, str):
+        return field.validation_alias
+    return f"{settings.model_config.get('env_prefix', '')}{name}".upper()
+
+
+def load(settings: type[S]) -> S:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a variable is missing or wrong.
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentences(settings, error))) from None
+
+
+def _sentences(settings: type[ServiceSettings], error: ValidationError) -> Iterator[str]:
+    by_variable = {variable_of(settings, name, field): field for name, field in settings.model_fields.items()}
+    for problem in error.errors(include_input=False, include_context=False, include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        field = settings.model_fields.get(name)
+        variable = variable_of(settings, name, field) if field else name
+        meaning = (field or by_variable.get(variable) or FieldInfo(annotation=str)).description or ""
+        says = "is not set" if problem["type"] == "missing" else f"is wrong: {problem['msg']}"
+        yield f"{variable} {says} ({meaning})"
+
+
+def describe(settings: type[ServiceSettings], current: Mapping[str, Any]) -> Iterator[Described]:
+    """Every setting with its meaning, default and current value."""
+    for name, field in sorted(settings.model_fields.items()):
+        yield Described(
+            variable=variable_of(settings, name, field),
+            meaning=field.description or "",
+            default="(required)" if field.is_required() else _shown(field.default),
+            current=_shown(current[name]) if name in current else "(not set)",
+        )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return MASK if value.get_secret_value() else "(none)"
+    return "(none)" if value is None or value == "" else str(value)
