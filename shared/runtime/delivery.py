@@ -83,6 +83,8 @@ class Transaction:
         self.connection = connection
         self.now = now
         self.cause = cause
+        self.record: Record | None = None
+        """The record being handled, where records are handled one by one. When its handler fails, it is the culprit."""
         self.pending: list[Outgoing] = []
         """Not yet in the outbox: what was published so far."""
         self._source = f"/{service}"

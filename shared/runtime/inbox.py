@@ -89,14 +89,12 @@ class Inbox:
     async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
         """Decide each command in turn, in the one transaction of the batch."""
         for record in records:
+            tx.record = record
             command = self._read(tx, record)
             logging.bind(correlation_id=command.correlationid, command_id=command.id)
             try:
                 tx.cause = command
                 await self._once(tx, record, command)
-            except PermanentError as error:
-                error.record = error.record or record
-                raise
             finally:
                 tx.cause = None
                 logging.unbind("correlation_id", "command_id")
@@ -111,10 +109,10 @@ class Inbox:
         try:
             command = decode(value, self._payloads)
             if command is None:
-                raise PermanentError("unsupported_type", "no such command is known here", record=record)
+                raise PermanentError("unsupported_type", "no such command is known here")
             UUID(command.id)
         except ValueError as error:  # UndecodableError is a ValueError
-            raise PermanentError("malformed", str(error), record=record) from error
+            raise PermanentError("malformed", str(error)) from error
         if not command.actor:
             raise self._denied(tx, record, "no_actor", "the command does not say whose act it is")
         return command
@@ -129,7 +127,7 @@ class Inbox:
             outcome="denied",
             reason=reason,
         )
-        return PermanentError(reason, message, record=record, audit=audit, hostile=True)
+        return PermanentError(reason, message, audit=audit, hostile=True)
 
     async def _once(self, tx: Transaction, record: Record, command: Event[Any]) -> None:
         actor, command_id, digest = str(command.actor), UUID(command.id), _digest(command)

@@ -1,0 +1,385 @@
+"""A topic's consumer: FastStream's batch subscriber, set up so that nothing is lost, doubled or skipped.
+
+FastStream polls, hands over one batch after the other and counts them. Ours are: what a batch does
+(``BatchRunner``), where reading begins (the offsets stored with the effects), and how errors that pass are sat out.
+"""
+
+import asyncio
+import logging as standard_logging
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.exceptions import NackMessage
+from faststream.kafka import KafkaBroker
+from faststream.kafka import Topic as StreamTopic
+from faststream.kafka.message import KafkaAckableMessage
+from faststream.message import AckStatus
+
+from shared.events.topics import Topic
+from shared.runtime import logging, metrics, offsets
+from shared.runtime.batches import BatchRunner, HaltError, RewoundError
+from shared.runtime.delivery import Record, TransientError
+from shared.runtime.kafka import broker_security
+from shared.runtime.postgres import Pool, is_passing
+from shared.runtime.settings import ServiceSettings
+
+RETRY_DELAY_SECONDS = 0.1
+REBALANCE_SECONDS = 60
+"""How long a rebalance waits for the members. A running batch must end within it."""
+MAX_POLL_SECONDS = 300
+"""A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
+TROUBLE_SECONDS = 15
+"""Retrying for longer than this makes the service not ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerState:
+    """For health and metrics. ``fault`` is a sentence when the consumer does not do its work."""
+
+    topic: str
+    fault: str | None
+    lag_records: int
+    lag_seconds: float
+
+
+class TopicConsumer:
+    """One reader of one topic in this process."""
+
+    def __init__(
+        self,
+        broker: KafkaBroker,
+        pool: Pool,
+        runner: BatchRunner,
+        topic: Topic,
+        *,
+        reader: str,
+        settings: ServiceSettings,
+        max_records: int,
+    ) -> None:
+        self.topic = topic
+        self.halted: str | None = None
+        self._pool = pool
+        self._runner = runner
+        self._reader = reader
+        self._settings = settings
+        self._log = logging.get(reader).bind(topic=topic.name)
+        self._let_go = asyncio.Event()
+        """Set while we are stopping or partitions are being taken away: no more retries in place."""
+        self._stopping = False
+        self._positioning: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._trouble_since: float | None = None
+        self._trouble = ""
+        self._waiting_since: dict[int, datetime] = {}
+        self._subscriber = broker.subscriber(
+            StreamTopic(f"{settings.kafka_topic_prefix}{topic.name}", declare=False),
+            batch=True,
+            max_records=max_records,
+            batch_timeout_ms=settings.poll_idle_ms,
+            group_id=f"{settings.kafka_topic_prefix}{reader}.{topic.name}",
+            group_instance_id=settings.group_instance_id,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=settings.fetch_wait_ms,
+            session_timeout_ms=int(settings.session_timeout_seconds * 1000),
+            heartbeat_interval_ms=int(settings.session_timeout_seconds * 1000 / 3),
+            rebalance_timeout_ms=REBALANCE_SECONDS * 1000,
+            max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            no_reply=True,
+            listener=_Listener(self),
+            parser=self._parse,
+            decoder=_decode,
+        )
+        self._subscriber(self._handle)
+
+    # ---- what FastStream calls -------------------------------------------------------------------------------------
+
+    async def _parse(self, raw: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
+        """A message around the raw records. The default parser drops a whole batch for one header that is not UTF-8."""
+        return KafkaAckableMessage(
+            raw_message=raw,
+            body=[record.value or b"" for record in raw],  # for FastStream's metrics
+            message_id=f"{raw[0].partition}-{raw[0].offset}",
+            correlation_id="batch",
+            consumer=self._consumer,
+        )
+
+    async def _handle(self, message: KafkaAckableMessage) -> None:
+        """Apply one batch. It is acknowledged, or rewound, here and for its own partitions only.
+
+        FastStream's own acknowledgement would commit the position of every partition that is assigned.
+        """
+        raw = message.raw_message
+        records = self._records(raw)
+        for record in reversed(records):
+            self._waiting_since[record.partition] = record.appended_at
+        try:
+            with metrics.BATCH_SECONDS.labels(topic=self.topic.name).time():
+                await self._apply(records)
+        except HaltError as error:
+            self.halt(str(error))
+            self._give_back(message, records)
+        except RewoundError as error:
+            self._log.warning("offsets_set_back", reason=str(error))
+            self._give_back(message, records)
+            self.position()
+        except Exception as error:
+            if not _passes(error):  # not a handler's: those end as dead letters
+                self._log.exception("delivery_failed")
+                self.halt(f"halted: an error of the delivery itself, {error!r}; see the log, then restart the service")
+            self._give_back(message, records)
+        message.committed = AckStatus.ACKED
+        for record in records:
+            self._waiting_since[record.partition] = record.appended_at
+        await self._commit({record.partition: record.offset + 1 for record in records})
+
+    def _give_back(self, message: KafkaAckableMessage, records: Sequence[Record]) -> NoReturn:
+        """Have the records of partitions that are still ours read again."""
+        message.committed = AckStatus.NACKED
+        assigned = self._assigned()
+        for record in reversed(records):
+            if record.partition in assigned:
+                self._consumer.seek(self._partition(record.partition), record.offset)
+        raise NackMessage
+
+    async def on_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Must pause before it awaits anything: otherwise records of Kafka's offset slip through."""
+        self._consumer.pause(*assigned)
+        if not self._stopping:
+            self._let_go.clear()
+        self._runner.applied.clear()
+        self._waiting_since.clear()
+        self.position()
+
+    async def on_revoked(self) -> None:
+        """Let the running batch end before somebody else gets its partitions."""
+        self._let_go.set()
+        self._cancel_positioning()
+        await self._subscriber.lock.wait_release(REBALANCE_SECONDS - 15)  # type: ignore[attr-defined]
+
+    # ---- what the service calls ------------------------------------------------------------------------------------
+
+    def begin_stop(self) -> None:
+        """Finish the running batch, but do not retry it any more."""
+        self._stopping = True
+        self._let_go.set()
+        self._cancel_positioning()
+
+    def halt(self, reason: str) -> None:
+        """Take no more records until the service is started anew. The partitions stay ours, and unread."""
+        self.halted = reason
+        metrics.CONSUMER_HALTED.labels(topic=self.topic.name).set(1)
+        self._log.error("consumer_halted", reason=reason)
+        if consumer := self._subscriber.consumer:
+            consumer.pause(*consumer.assignment())
+
+    def state(self, now: datetime) -> ConsumerState:
+        """How it is doing; also sets the lag metrics."""
+        lag = self._lag(now)
+        records = sum(waiting for waiting, _ in lag)
+        seconds = max((since for waiting, since in lag if waiting), default=0.0)
+        metrics.CONSUMER_LAG_RECORDS.labels(topic=self.topic.name).set(records)
+        metrics.CONSUMER_LAG_SECONDS.labels(topic=self.topic.name).set(seconds)
+        return ConsumerState(self.topic.name, self._fault(), records, seconds)
+
+    def _fault(self) -> str | None:
+        if self.halted:
+            return self.halted
+        if not self._subscriber.running:
+            return "not running"
+        if self._trouble_since is not None and time.monotonic() - self._trouble_since > TROUBLE_SECONDS:
+            return f"trying again for {time.monotonic() - self._trouble_since:.0f} s: {self._trouble}"
+        return None
+
+    def _lag(self, now: datetime) -> list[tuple[int, float]]:
+        """For each partition of ours the records not applied, and for how long the oldest has waited, at most."""
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            return []
+        lags = []
+        for partition, applied in list(self._runner.applied.items()):
+            tp = self._partition(partition)
+            end = consumer.highwater(tp) if tp in consumer.assignment() else None
+            waiting = max(0, (end or 0) - applied)
+            if waiting:
+                since = self._waiting_since.setdefault(partition, now)
+                lags.append((waiting, max(0.0, (now - since).total_seconds())))
+            else:
+                self._waiting_since.pop(partition, None)
+                lags.append((0, 0.0))
+        return lags
+
+    # ---- one batch -------------------------------------------------------------------------------------------------
+
+    async def _apply(self, records: Sequence[Record]) -> None:
+        """Run the batch; sit out errors that pass, up to a bound, so long as the partitions are ours."""
+        give_up_at = time.monotonic() + self._settings.retry_within_seconds
+        while True:
+            try:
+                await self._runner.run(records)
+            except Exception as error:
+                if not _passes(error):
+                    raise
+                delay = self._note_failure(error)
+                if time.monotonic() + delay > give_up_at or await self._let_go_within(delay):
+                    raise
+            else:
+                self._failures, self._trouble_since = 0, None
+                return
+
+    def _note_failure(self, error: Exception) -> float:
+        """Log it; the seconds until the next attempt (exponential, with jitter)."""
+        self._failures += 1
+        self._trouble_since = self._trouble_since or time.monotonic()
+        self._trouble = f"{type(error).__name__}: {error}"
+        asked = error.delay_seconds if isinstance(error, TransientError) else None
+        backoff = RETRY_DELAY_SECONDS * 2 ** min(self._failures - 1, 16) * random.uniform(0.5, 1.0)  # noqa: S311
+        delay = min(backoff if asked is None else asked, self._settings.retry_delay_max_seconds)
+        metrics.BATCH_RETRIES.labels(topic=self.topic.name).inc()
+        self._log.warning("batch_failed_for_now", error=self._trouble, attempt=self._failures, again_in_seconds=delay)
+        return delay
+
+    async def _let_go_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._let_go.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _commit(self, nexts: Mapping[int, int]) -> None:
+        """Tell Kafka how far we are: a hint for tools and for the start of a reader without stored offsets."""
+        ours = {self._partition(p): offset for p, offset in nexts.items() if p in self._assigned()}
+        if not ours:
+            return
+        try:
+            await self._consumer.commit(ours)
+        except KafkaError as error:
+            self._log.info("kafka_commit_failed", error=repr(error))
+
+    def _records(self, raw: Sequence[ConsumerRecord]) -> list[Record]:
+        name = self.topic.name
+        return [
+            Record(
+                name,
+                record.partition,
+                record.offset,
+                record.key,
+                record.value,
+                record.headers,
+                datetime.fromtimestamp(record.timestamp / 1000, UTC),
+            )
+            for record in raw
+        ]
+
+    # ---- where to read ---------------------------------------------------------------------------------------------
+
+    def position(self) -> None:
+        """Seek to the stored offsets, as soon as the database tells them; nothing is read until then."""
+        self._cancel_positioning()
+        self._consumer.pause(*self._consumer.assignment())
+        self._positioning = asyncio.create_task(self._seek_to_stored(), name=f"position-{self.topic.name}")
+
+    def _cancel_positioning(self) -> None:
+        if self._positioning:
+            self._positioning.cancel()
+            self._positioning = None
+
+    async def _seek_to_stored(self) -> None:
+        while True:
+            try:
+                assigned = self._consumer.assignment()
+                stored = await offsets.load(self._pool, self._reader, self.topic.name)
+                begins = await self._consumer.beginning_offsets(list(assigned))
+                ends = await self._consumer.end_offsets(list(assigned))
+                break
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
+                await asyncio.sleep(min(self._note_failure(error), 1))
+        self._failures, self._trouble_since = 0, None
+        self._runner.applied.clear()
+        for tp in assigned:
+            offset = stored.get(tp.partition, 0)
+            if fault := _misfit(tp, offset, begins[tp], ends[tp]):
+                self.halt(fault)
+                return
+            if 0 < offset < begins[tp]:
+                self._log.error("records_expired_unread", partition=tp.partition, first=offset, lost_before=begins[tp])
+            self._consumer.seek(tp, max(offset, begins[tp]))
+            self._runner.applied[tp.partition] = offset
+        if not self.halted:
+            self._consumer.resume(*assigned)
+            self._log.info("consumer_positioned", partitions=len(assigned))
+
+    @property
+    def _consumer(self) -> AIOKafkaConsumer:
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            raise TransientError("the consumer is stopped")
+        return consumer
+
+    def _assigned(self) -> set[int]:
+        return {tp.partition for tp in self._consumer.assignment()}
+
+    def _partition(self, number: int) -> TopicPartition:
+        return TopicPartition(f"{self._settings.kafka_topic_prefix}{self.topic.name}", number)
+
+
+def _misfit(tp: TopicPartition, stored: int, begin: int, end: int) -> str | None:
+    """Why reading cannot go on from the stored offset, as a sentence."""
+    if stored <= end:
+        return None
+    return (
+        f"halted: the stored offset {stored} of {tp.topic}/{tp.partition} lies beyond the topic's end {end} "
+        f"(it begins at {begin}), so the topic was created anew or lost records. Restore it, or have this reader begin "
+        "again by deleting its rows in consumer_offsets, then restart the service"
+    )
+
+
+def _passes(error: Exception) -> bool:
+    return isinstance(error, (TransientError, KafkaError)) or is_passing(error)
+
+
+async def _decode(message: KafkaAckableMessage) -> KafkaAckableMessage:
+    """The handler is given the message itself."""
+    return message
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, owner: TopicConsumer) -> None:
+        self._owner = owner
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002
+        await self._owner.on_revoked()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        await self._owner.on_assigned(assigned)
+
+
+def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any] = ()) -> KafkaBroker:
+    """FastStream's broker for consumers only: we publish with a producer of our own, by the outbox."""
+    log = standard_logging.getLogger("faststream")
+    log.addFilter(_worth_saying)
+    return KafkaBroker(
+        settings.kafka_bootstrap_servers.split(","),
+        client_id=client,
+        security=broker_security(settings),
+        consumer_only=True,
+        apply_types=False,
+        middlewares=middlewares,
+        graceful_timeout=settings.stop_within_seconds - 2,
+        logger=log,
+        log_level=standard_logging.DEBUG,
+    )
+
+
+def _worth_saying(line: standard_logging.LogRecord) -> bool:
+    """FastStream warns that a broker for consumers creates no topics. It is not meant to."""
+    return "Topic creation is skipped" not in line.getMessage()

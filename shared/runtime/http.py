@@ -1,0 +1,229 @@
+"""HTTP: problem documents (RFC 9457), and what every request goes through."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from typing import Any
+from uuid import uuid4
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from shared.events.refusals import HTTP_STATUS, Refusal, RefusalCode
+from shared.runtime import logging, metrics
+
+PROBLEM = "application/problem+json"
+CORRELATION_HEADER = "x-correlation-id"
+MAX_CORRELATION_LENGTH = 100
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_TITLES: dict[int, str] = {
+    400: "Bad request",
+    401: "Not signed in",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Refused",
+    413: "Too large",
+    415: "Unsupported content type",
+    422: "Invalid request",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Unavailable",
+}
+_CODES: dict[int, str] = {
+    400: "malformed",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "invalid_request",
+    429: "too_many_requests",
+    503: "unavailable",
+}
+_SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+
+
+class ProblemError(Exception):
+    """Answer the request with this refusal. ``status`` is the code's own unless given."""
+
+    def __init__(
+        self, refusal: Refusal, *, status: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.status = status or HTTP_STATUS[refusal.code]
+        self.headers = dict(headers or {})
+
+    @classmethod
+    def of(cls, code: RefusalCode, message: str, **details: Any) -> "ProblemError":
+        """The short form."""
+        return cls(Refusal(code=code, message=message, details=details))
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    details: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """An RFC 9457 document; ``details`` become members of it."""
+    body = {
+        **(details or {}),
+        "type": f"urn:unitpool:problem:{code}",
+        "title": _TITLES.get(status, "Problem"),
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    return JSONResponse(body, status, dict(headers or {}), media_type=PROBLEM)
+
+
+def install(api: FastAPI, *, max_body_bytes: int) -> None:
+    """Give an app the handlers and the middleware."""
+    api.add_exception_handler(ProblemError, _on_problem)
+    api.add_exception_handler(RequestValidationError, _on_invalid)
+    api.add_exception_handler(HTTPException, _on_http_error)
+    api.add_middleware(Edge, max_body_bytes=max_body_bytes)
+
+
+async def _on_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this class
+    return problem(error.status, error.refusal.code, error.refusal.message, error.refusal.details, error.headers)
+
+
+async def _on_invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    if any(one["type"] == "json_invalid" for one in error.errors()):
+        return problem(400, "malformed", "The body is not JSON.")
+    return problem(422, "invalid_request", "The request is not valid.", {"errors": list(field_errors(error))})
+
+
+async def _on_http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code = _CODES.get(error.status_code, "error")
+    return problem(error.status_code, code, str(error.detail), headers=error.headers)
+
+
+def field_errors(error: RequestValidationError | ValidationError) -> Iterator[dict[str, str]]:
+    """What is wrong with which field, in words; the place is dotted, without saying that it is the body."""
+    for one in error.errors():
+        place = [str(part) for part in one["loc"]]
+        if place and place[0] in {"body", "query", "path", "header"}:
+            place = place[1:]
+        yield {"field": ".".join(place), "message": str(one["msg"])}
+
+
+class TooLargeError(HTTPException):
+    """The body is longer than this service takes. FastAPI lets its own kind of error pass when it reads a body."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"The body may have {limit} bytes at most.")
+
+
+class Edge:
+    """The outermost layer: correlation id, body limit, security headers, metrics, and a last net for errors."""
+
+    def __init__(self, app: App, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._log = logging.get("http")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        correlation = _correlation_id(headers)
+        logging.bind(correlation_id=correlation)
+        scope.setdefault("state", {})["correlation_id"] = correlation
+        answer = _Answer(send, correlation)
+        started = time.perf_counter()
+        try:
+            await self._guarded(scope, headers, receive, answer)
+        finally:
+            route = _template(scope)
+            metrics.HTTP_REQUESTS.labels(route=route, status=str(answer.status)).inc()
+            metrics.HTTP_SECONDS.labels(route=route).observe(time.perf_counter() - started)
+            logging.unbind("correlation_id")
+
+    async def _guarded(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, answer: "_Answer") -> None:
+        limit = self._max_body_bytes
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > limit:
+            too_large = TooLargeError(limit)
+            await answer.instead(await _on_http_error(Request(scope), too_large), scope, receive)
+            return
+        try:
+            await self._app(scope, _limited(receive, limit), answer.send)
+        except Exception:
+            self._log.exception("request_failed", route=_template(scope))
+            failed = problem(500, "internal", "Something went wrong here. It was logged with the correlation id.")
+            await answer.instead(failed, scope, receive)
+
+
+class _Answer:
+    """Sees what is sent."""
+
+    def __init__(self, send: Send, correlation: str) -> None:
+        self.status = 500
+        self._send = send
+        self._started = False
+        self._extra = (*_SECURITY_HEADERS, (CORRELATION_HEADER.encode(), correlation.encode()))
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._started = True
+            self.status = message["status"]
+            present = {name.lower() for name, _ in message["headers"]}
+            added = [(name, value) for name, value in self._extra if name not in present]
+            message = {**message, "headers": [*message["headers"], *added]}
+        await self._send(message)
+
+    async def instead(self, response: Response, scope: Scope, receive: Receive) -> None:
+        """Answer with this, unless an answer has already begun."""
+        if not self._started:
+            await response(scope, receive, self.send)
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """Counts a body that comes without its length."""
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise TooLargeError(limit)
+        return message
+
+    return counted
+
+
+def _correlation_id(headers: Mapping[bytes, bytes]) -> str:
+    given = headers.get(CORRELATION_HEADER.encode(), b"").decode("ascii", "replace").strip()
+    return (
+        given if 0 < len(given) <= MAX_CORRELATION_LENGTH and given.isprintable() and given.isascii() else str(uuid4())
+    )
+
+
+def _template(scope: Scope) -> str:
+    """The route as it was declared, so that no id becomes a label."""
+    route = scope.get("route")
+    return getattr(route, "path", None) or "unmatched"

@@ -1,0 +1,155 @@
+"""Kafka: how to connect, and the one producer that everything is published with."""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
+from shared.runtime import logging
+from shared.runtime.outbox import Outgoing
+from shared.runtime.settings import ServiceSettings
+
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+"""More than any record that a topic takes, so that the broker's limit is the one that counts."""
+STOP_SECONDS = 3
+
+_SASL: dict[str, type[SASLPlaintext | SASLScram256 | SASLScram512]] = {
+    "PLAIN": SASLPlaintext,
+    "SCRAM-SHA-256": SASLScram256,
+    "SCRAM-SHA-512": SASLScram512,
+}
+
+
+def client_arguments(settings: ServiceSettings, client: str) -> dict[str, Any]:
+    """What every aiokafka client is given."""
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
+        "client_id": client,
+        "security_protocol": settings.kafka_protocol,
+        "ssl_context": _ssl_context(settings),
+    }
+    if settings.kafka_protocol.startswith("SASL"):
+        arguments["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        arguments["sasl_plain_username"] = settings.kafka_username
+        arguments["sasl_plain_password"] = _password(settings)
+    return arguments
+
+
+def broker_security(settings: ServiceSettings) -> BaseSecurity | None:
+    """The same for FastStream."""
+    context = _ssl_context(settings)
+    if settings.kafka_protocol.startswith("SASL"):
+        scheme = _SASL[settings.kafka_sasl_mechanism]
+        return scheme(settings.kafka_username or "", _password(settings), ssl_context=context, use_ssl=bool(context))
+    return BaseSecurity(ssl_context=context, use_ssl=True) if context else None
+
+
+def _ssl_context(settings: ServiceSettings) -> ssl.SSLContext | None:
+    if not settings.kafka_protocol.endswith("SSL"):
+        return None
+    return ssl.create_default_context(cafile=settings.kafka_ca_file)
+
+
+def _password(settings: ServiceSettings) -> str:
+    return settings.kafka_password.get_secret_value() if settings.kafka_password else ""
+
+
+class Producer:
+    """An idempotent producer (``acks=all``), replaced by a new one when an error has broken its sequence.
+
+    ``send`` may be called from several tasks. Topics are named without the installation's prefix.
+    """
+
+    def __init__(self, settings: ServiceSettings, client: str) -> None:
+        self._arguments = client_arguments(settings, client)
+        self._prefix = settings.kafka_topic_prefix
+        self._producer: AIOKafkaProducer | None = None
+        self._broken = False
+        self._changing = asyncio.Lock()
+        self._log = logging.get(client)
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            KafkaError: Kafka does not answer.
+        """
+        await self._working()
+
+    async def stop(self) -> None:
+        """Send what is buffered, within a few seconds, and disconnect."""
+        async with self._changing:
+            await self._discard()
+
+    async def send(
+        self, topic: str, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> "asyncio.Future[Any]":
+        """Buffer one record; the future is done when the broker has acknowledged it, or failed with a KafkaError.
+
+        Raises:
+            KafkaError: it could not even be buffered.
+        """
+        producer = await self._working()
+        try:
+            future: asyncio.Future[Any] = await producer.send(
+                f"{self._prefix}{topic}", value, key, headers=list(headers)
+            )
+        except KafkaError:
+            self._broken = True
+            raise
+        future.add_done_callback(self._note)
+        return future
+
+    async def send_all(self, records: Sequence[Outgoing]) -> list[BaseException | None]:
+        """Send records in order and wait; for each the error, or ``None`` when the broker has acknowledged it."""
+        futures: list[asyncio.Future[Any]] = []
+        refused: BaseException | None = None
+        for record in records:
+            try:
+                futures.append(await self.send(record.topic, record.value, record.key, record.headers))
+            except KafkaError as error:
+                refused = error
+                break
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        sent = [outcome if isinstance(outcome, BaseException) else None for outcome in outcomes]
+        return sent + [refused] * (len(records) - len(sent))
+
+    def _note(self, future: "asyncio.Future[Any]") -> None:
+        if future.cancelled() or future.exception() is not None:
+            self._broken = True
+
+    async def _working(self) -> AIOKafkaProducer:
+        if self._producer is not None and not self._broken:
+            return self._producer
+        async with self._changing:
+            if self._producer is None or self._broken:
+                await self._discard()
+                producer = AIOKafkaProducer(
+                    **self._arguments,
+                    enable_idempotence=True,
+                    acks="all",
+                    max_request_size=MAX_REQUEST_BYTES,
+                    max_batch_size=128 * 1024,
+                    request_timeout_ms=20_000,
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer, self._broken = producer, False
+            return self._producer
+
+    async def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await producer.stop()
+        except (TimeoutError, KafkaError) as error:
+            self._log.warning("producer_stopped_hard", error=repr(error))

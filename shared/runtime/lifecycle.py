@@ -1,0 +1,177 @@
+"""A service's life: wait for what it needs, run, and stop in good order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic
+
+import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from shared.runtime import kafka, metrics, migrations, outbox, postgres
+from shared.runtime.background import BackgroundTask
+from shared.runtime.health import Check
+from shared.runtime.service import Runtime
+from shared.runtime.settings import S
+
+WAIT_SECONDS = 0.5
+SAY_AGAIN_SECONDS = 10.0
+
+
+class Lifecycle(Generic[S]):
+    """Starts and stops one runtime."""
+
+    def __init__(self, runtime: Runtime[S]) -> None:
+        self.runtime = runtime
+        self.started = False
+        self._phase = "starting"
+        self._said: tuple[str, float] = ("", 0.0)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._admin: AIOKafkaAdminClient | None = None
+        self._add_checks()
+
+    async def start(self, *, with_tasks: bool = True) -> None:
+        """Wait for the database, its migrations, Kafka and the topics, saying what for; then start everything."""
+        runtime = self.runtime
+        await self._until(self._database_answers)
+        await self._until(self._migrations_fit)
+        await self._until(self._kafka_answers)
+        await self._until(self._topics_exist)
+        for starter in runtime.starters:
+            await starter()
+        await runtime.producer.start()
+        work = [BackgroundTask("relay", runtime.relay.run), *(runtime.tasks if with_tasks else ())]
+        for task in work:
+            self.runtime.health.add(f"task:{task.name}", task.check)
+        self._tasks = [asyncio.create_task(task.run(), name=task.name) for task in work]
+        await runtime.broker.start()
+        self.started = True
+        self._phase = "running"
+        runtime.log.info("service_started", consumers=[consumer.topic.name for consumer in runtime.consumers])
+
+    async def stop(self) -> None:
+        """Finish the running batches, send what they published, close everything."""
+        runtime = self.runtime
+        self._phase = "stopping"
+        for consumer in runtime.consumers:
+            consumer.begin_stop()
+        await self._quietly("consumers", runtime.broker.stop)
+        await runtime.relay.drain(1)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._quietly("producer", runtime.producer.stop)
+        if self._admin:
+            await self._quietly("admin", self._admin.close)
+        await self._quietly("pool", runtime.pool.close)
+
+    async def measure(self) -> None:
+        """Bring the gauges up to date."""
+        now = self.runtime.clock()
+        for consumer in self.runtime.consumers:
+            consumer.state(now)
+        await self._outbox()
+
+    async def _quietly(self, what: str, step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await step()
+        except Exception as error:
+            self.runtime.log.warning("stopped_with_error", part=what, error=repr(error))
+
+    # ---- waiting ---------------------------------------------------------------------------------------------------
+
+    async def _until(self, look: Callable[[], Awaitable[str | None]]) -> None:
+        """Ask until nothing is missing any more; say what is, now and then."""
+        loop = asyncio.get_running_loop()
+        while missing := await look():
+            self._phase = missing
+            said, at = self._said
+            if missing != said or loop.time() - at > SAY_AGAIN_SECONDS:
+                self._said = (missing, loop.time())
+                self.runtime.log.warning("waiting", reason=missing)
+            await asyncio.sleep(WAIT_SECONDS)
+
+    async def _database_answers(self) -> str | None:
+        try:
+            await self.runtime.pool
+            async with self.runtime.pool.acquire() as connection:
+                await connection.fetchval("SELECT true")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            place = postgres.place_of(self.runtime.settings.database_url.get_secret_value())
+            return f"waiting for PostgreSQL at {place}: {error}"
+        return None
+
+    async def _migrations_fit(self) -> str | None:
+        try:
+            async with self.runtime.pool.acquire() as connection:
+                return await migrations.find_fault(connection, self.runtime.migrations)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            return f"waiting for PostgreSQL: {error}"
+
+    async def _kafka_answers(self) -> str | None:
+        admin = AIOKafkaAdminClient(**kafka.client_arguments(self.runtime.settings, self.runtime.name))
+        try:
+            await admin.start()
+        except (KafkaError, OSError) as error:
+            await admin.close()
+            return f"waiting for Kafka at {self.runtime.settings.kafka_bootstrap_servers}: {error!r}"
+        self._admin = admin
+        return None
+
+    async def _topics_exist(self) -> str | None:
+        assert self._admin is not None  # noqa: S101 - Kafka answered before
+        prefix = self.runtime.settings.kafka_topic_prefix
+        try:
+            present = set(await self._admin.list_topics())
+        except (KafkaError, OSError) as error:
+            return f"waiting for Kafka: {error!r}"
+        wanted = {f"{prefix}{consumer.topic.name}" for consumer in self.runtime.consumers}
+        wanted |= {f"{name}.{self.runtime.name}.dlq" for name in wanted}
+        missing = sorted(wanted - present)
+        return f"waiting for topics that do not exist: {', '.join(missing)}" if missing else None
+
+    # ---- readiness -------------------------------------------------------------------------------------------------
+
+    def _add_checks(self) -> None:
+        health = self.runtime.health
+        health.add("startup", self._startup)
+        health.add("database", self._database)
+        health.add("migrations", self._migrations)
+        health.add("broker", self._broker)
+        health.add("outbox", self._outbox)
+        for consumer in self.runtime.consumers:
+            health.add(f"consumer:{consumer.topic.name}", self._consumer_check(consumer.topic.name))
+
+    async def _startup(self) -> Check:
+        return Check(ok=self.started and self._phase == "running", detail=self._phase)
+
+    async def _database(self) -> Check:
+        ok = await postgres.answers(self.runtime.pool)
+        return Check(ok=ok, detail="answers" if ok else "does not answer")
+
+    async def _migrations(self) -> Check:
+        fault = await self._migrations_fit()
+        return Check(ok=fault is None, detail=fault or "up to date")
+
+    async def _broker(self) -> Check:
+        if self._admin is None:
+            return Check(ok=False, detail="not connected yet")
+        await self._admin.describe_cluster()
+        return Check(ok=True, detail="answers")
+
+    async def _outbox(self) -> Check:
+        async with self.runtime.pool.acquire() as connection:
+            pending, oldest = await outbox.measure(connection)
+        metrics.OUTBOX_PENDING.set(pending)
+        metrics.OUTBOX_OLDEST_SECONDS.set(oldest)
+        late = oldest > self.runtime.settings.outbox_alarm_seconds
+        return Check(ok=not late, detail=f"{pending} waiting, the oldest for {oldest:.1f} s")
+
+    def _consumer_check(self, topic: str) -> Callable[[], Awaitable[Check]]:
+        async def check() -> Check:
+            consumer = next(one for one in self.runtime.consumers if one.topic.name == topic)
+            state = consumer.state(self.runtime.clock())
+            lag = f"lag {state.lag_records} records, {state.lag_seconds:.1f} s"
+            return Check(ok=state.fault is None, detail=f"{state.fault or 'running'}; {lag}")
+
+        return check

@@ -1,0 +1,71 @@
+"""A read model thrown away and filled again from its topics."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from shared.runtime import kafka, offsets
+from shared.runtime.lifecycle import Lifecycle
+from shared.runtime.postgres import Connection
+from shared.runtime.service import ReadModel, Runtime
+from shared.runtime.settings import S, SettingsError
+
+LOOK_SECONDS = 0.5
+
+
+async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
+    """Empty the read model and apply its topics again, as far as they reach now. Yields records applied, and how many.
+
+    May run beside the service: its processes notice and share the work.
+
+    Raises:
+        SettingsError: the service has no read model.
+    """
+    model = runtime.definition.read_model
+    if model is None:
+        raise SettingsError(f"{runtime.name} has no read model to rebuild: its tables are the only record of its state")
+    lifecycle = Lifecycle(runtime)
+    await runtime.pool
+    async with runtime.pool.acquire() as connection:
+        await _empty(connection, model)
+    ends = await _ends(runtime, model)
+    await lifecycle.start(with_tasks=False)
+    try:
+        total = sum(ends.values())
+        while True:
+            done = 0
+            for (topic, partition), end in ends.items():
+                stored = await offsets.load(runtime.pool, runtime.name, topic)
+                done += min(end, stored.get(partition, 0))
+            yield done, total
+            if done >= total:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        await lifecycle.stop()
+
+
+async def _empty(connection: Connection, model: ReadModel) -> None:
+    """Tables and offsets in one transaction: no record can be applied in between."""
+    async with connection.transaction():
+        await offsets.set_back(connection, [topic.name for topic in model.topics])
+        for table in model.tables:
+            await connection.execute(f'TRUNCATE TABLE "{table}" CASCADE')
+
+
+async def _ends(runtime: Runtime[S], model: ReadModel) -> dict[tuple[str, int], int]:
+    consumer = AIOKafkaConsumer(**kafka.client_arguments(runtime.settings, f"{runtime.name}-rebuild"))
+    await consumer.start()
+    try:
+        ends: dict[tuple[str, int], int] = {}
+        for topic in model.topics:
+            name = f"{runtime.settings.kafka_topic_prefix}{topic.name}"
+            partitions = [TopicPartition(name, number) for number in range(topic.partitions)]
+            begins = await consumer.beginning_offsets(partitions)
+            for tp, end in (await consumer.end_offsets(partitions)).items():
+                if end > begins[tp]:
+                    ends[topic.name, tp.partition] = end
+        return ends
+    finally:
+        await consumer.stop()

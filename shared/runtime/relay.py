@@ -1,0 +1,106 @@
+"""The relay: sends the outbox to Kafka in order. One per service, whichever replica holds the advisory lock."""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+from aiokafka.errors import KafkaError
+
+from shared.runtime import logging, metrics, outbox, postgres
+from shared.runtime.kafka import Producer
+from shared.runtime.outbox import Outgoing
+from shared.runtime.settings import ServiceSettings
+
+LOCK = 0x756E6974_6F757462
+"""Key of the advisory lock. It is held on the very connection that reads and deletes rows: no connection, no relay."""
+BATCH = 1000
+POLL_SECONDS = 1.0
+"""How often to look even though nobody called; also how often a standby tries to become the relay."""
+DELAY_MAX_SECONDS = 5.0
+
+_TAKE_LOCK = "SELECT pg_try_advisory_lock($1)"
+
+
+class Relay:
+    """Run it as a background task in every replica."""
+
+    def __init__(self, settings: ServiceSettings, service: str) -> None:
+        self._settings = settings
+        self._name = f"{service}-relay"
+        self._producer = Producer(settings, self._name)
+        self._log = logging.get(self._name)
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self.holds_lock = False
+
+    async def run(self) -> None:
+        """Until cancelled. Errors of either side are logged, and everything begins again with a new connection."""
+        delay = 0.1
+        try:
+            while True:
+                try:
+                    await self._hold_and_send()
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
+                    self._log.warning("relay_interrupted", error=repr(error), again_in_seconds=delay)
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, DELAY_MAX_SECONDS)
+                else:
+                    delay = 0.1
+        finally:
+            await self._producer.stop()
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Wait until this relay has nothing left to send; at once where another replica is the relay."""
+        if not self.holds_lock:
+            return
+        self._idle.clear()
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            self._log.info("outbox_left_for_later")
+
+    async def _hold_and_send(self) -> None:
+        connection = await postgres.connect(self._settings, self._name)
+        try:
+            await connection.add_listener(outbox.CHANNEL, lambda *_: self._wake.set())
+            while not await connection.fetchval(_TAKE_LOCK, LOCK):  # noqa: ASYNC110 - another process's lock
+                await asyncio.sleep(POLL_SECONDS)
+            self.holds_lock = True
+            self._log.info("relay_started")
+            await self._producer.start()
+            while True:
+                await self._send_some(connection)
+        finally:
+            self.holds_lock = False
+            connection.terminate()
+
+    async def _send_some(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._wake.clear()
+        rows = await outbox.load(connection, BATCH)
+        if not rows:
+            self._idle.set()
+            await self._wait()
+            return
+        failures = await self._producer.send_all([outgoing for _, outgoing in rows])
+        acknowledged = next((place for place, failure in enumerate(failures) if failure), len(rows))
+        if acknowledged:
+            await outbox.delete(connection, [row_id for row_id, _ in rows[:acknowledged]])
+            _count([outgoing for _, outgoing in rows[:acknowledged]])
+        if acknowledged < len(rows):
+            failure = failures[acknowledged]
+            assert failure is not None  # noqa: S101 - it is where the acknowledged ones end
+            raise failure
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+
+def _count(sent: Sequence[Outgoing]) -> None:
+    for outgoing in sent:
+        metrics.OUTBOX_PUBLISHED.labels(topic=outgoing.topic).inc()

@@ -1,0 +1,128 @@
+"""The HTTP server of a service process, and its signals."""
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Generic
+
+import uvicorn
+
+from shared.runtime import health
+from shared.runtime.http import App, Receive, Scope, Send, problem
+from shared.runtime.lifecycle import Lifecycle
+from shared.runtime.service import Runtime
+from shared.runtime.settings import S, SettingsError
+
+VERSION = "0.1.0"
+OPEN_CONNECTIONS_SECONDS = 3
+"""How long a stop waits for requests that are being answered."""
+_ALWAYS = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The signals are ours: they stop more than the HTTP server."""
+        yield
+
+
+class Gate(Generic[S]):
+    """Answers 503 to everything but health until the service has started."""
+
+    def __init__(self, app: App, lifecycle: Lifecycle[S]) -> None:
+        self._app = app
+        self._lifecycle = lifecycle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http" or self._lifecycle.started or scope["path"] in _ALWAYS:
+            await self._app(scope, receive, send)
+            return
+        starting = problem(503, "unavailable", "The service is starting.", headers={"Retry-After": "1"})
+        await starting(scope, receive, send)
+
+
+async def serve(runtime: Runtime[S]) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. A stop takes ``stop_within_seconds`` at most.
+
+    Raises:
+        SettingsError: the address cannot be listened on.
+    """
+    lifecycle = Lifecycle(runtime)
+    health.add_routes(runtime.api, runtime.health, service=runtime.name, version=VERSION, refresh=lifecycle.measure)
+    runtime.api.add_middleware(Gate, lifecycle=lifecycle)  # type: ignore[arg-type]
+    listener = _listen(runtime.settings.http_host, runtime.settings.http_port, f"UNITPOOL_{runtime.name.upper()}")
+    server = _Server(
+        uvicorn.Config(
+            runtime.api,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=OPEN_CONNECTIONS_SECONDS,
+        )
+    )
+    stop = _stop_signals()
+    runtime.log.info("listening", host=runtime.settings.http_host, port=listener.getsockname()[1])
+    answering = asyncio.create_task(server.serve(sockets=[listener]))
+    starting = asyncio.create_task(lifecycle.start())
+    failed = await _until_stopped(stop, starting, answering)
+    if failed:
+        runtime.log.error("service_failed", exc_info=failed)
+    runtime.log.info("stopping")
+    server.should_exit = True
+    starting.cancel()
+    try:
+        async with asyncio.timeout(runtime.settings.stop_within_seconds):
+            await asyncio.gather(answering, lifecycle.stop(), return_exceptions=True)
+    except TimeoutError:
+        runtime.log.warning("stopped_hard", after_seconds=runtime.settings.stop_within_seconds)
+        runtime.pool.terminate()
+    runtime.log.info("stopped")
+    return 1 if failed else 0
+
+
+async def _until_stopped(
+    stop: asyncio.Event, starting: "asyncio.Task[None]", answering: "asyncio.Task[None]"
+) -> BaseException | None:
+    """Wait for the signal; or for what should not end, and its error."""
+    stopped = asyncio.create_task(stop.wait())
+    waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {stopped, starting, answering}
+    while True:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if starting in done and (error := starting.exception()):
+            return error
+        if stopped in done:
+            return None
+        if answering in done:
+            return answering.exception() or RuntimeError("the HTTP server ended")
+
+
+def _stop_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+_REASONS: Mapping[int, str] = {
+    errno.EADDRINUSE: "is in use by another program",
+    errno.EACCES: "may not be used by this user",
+    errno.EADDRNOTAVAIL: "is not an address of this machine",
+}
+
+
+def _listen(host: str, port: int, prefix: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        reason = _REASONS.get(error.errno or 0, str(error))
+        raise SettingsError(f"{prefix}_HTTP_HOST, {prefix}_HTTP_PORT: {host}:{port} {reason}") from None
+    return listener

@@ -1,0 +1,137 @@
+"""A service: what its composition root is given, and what the command line runs.
+
+A composition root (``services/<name>/main.py``) makes a ``ServiceDefinition``; its ``build`` registers consumers, HTTP
+routes and background tasks on the ``Runtime``. Nothing of it runs before the database and Kafka are there.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic
+
+from fastapi import FastAPI
+from faststream.kafka.prometheus import KafkaPrometheusMiddleware
+from prometheus_client import REGISTRY
+
+from shared.events.envelope import Payload
+from shared.events.outcomes import CommandDecided
+from shared.events.topics import ServiceName, Topic
+from shared.runtime import http, logging
+from shared.runtime.background import BackgroundTask
+from shared.runtime.batches import BatchRunner, DeadLetterLimit, transaction
+from shared.runtime.clock import Clock, utc_now
+from shared.runtime.consumer import TopicConsumer, new_broker
+from shared.runtime.delivery import BatchHandler, EventHandler, Transaction
+from shared.runtime.dispatch import Dispatch
+from shared.runtime.health import Health
+from shared.runtime.inbox import CommandHandler, Inbox
+from shared.runtime.kafka import Producer
+from shared.runtime.migrations import load_migrations
+from shared.runtime.postgres import new_pool
+from shared.runtime.relay import Relay
+from shared.runtime.settings import S, SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class ReadModel:
+    """What ``rebuild`` empties, and the topics that fill it again."""
+
+    tables: tuple[str, ...]
+    topics: tuple[Topic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDefinition(Generic[S]):
+    """All that the runtime needs to know of a service.
+
+    ``api_options`` go to FastAPI (``title``, ``openapi_url``, ``docs_url``; the documents are off unless set here).
+    ``replay`` puts back what only the service knows of (quarantined usage) and answers how many.
+    """
+
+    name: ServiceName
+    settings_type: type[S]
+    build: Callable[["Runtime[S]"], Awaitable[None] | None]
+    migrations: Path
+    read_model: ReadModel | None = None
+    replay: Callable[["Runtime[S]"], Awaitable[int]] | None = None
+    api_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Runtime(Generic[S]):
+    """One process of a service. Must be made while the event loop runs."""
+
+    def __init__(self, definition: ServiceDefinition[S], settings: S, clock: Clock = utc_now) -> None:
+        self.definition = definition
+        self.name = definition.name
+        self.settings = settings
+        self.clock = clock
+        self.log = logging.get(definition.name)
+        self.pool = new_pool(settings, definition.name)
+        self.health = Health()
+        self.api = FastAPI(**{"title": f"Unitpool {self.name}", "openapi_url": None, **definition.api_options})
+        http.install(self.api, max_body_bytes=settings.http_max_body_bytes)
+        self.producer = Producer(settings, self.name)
+        self.relay = Relay(settings, self.name)
+        self.broker = new_broker(
+            settings, self.name, [KafkaPrometheusMiddleware(registry=REGISTRY, app_name=self.name)]
+        )
+        self.migrations = load_migrations(self.name, definition.migrations)
+        self.consumers: list[TopicConsumer] = []
+        self.tasks: list[BackgroundTask] = []
+        self.starters: list[Callable[[], Awaitable[None]]] = []
+
+    def consume(
+        self, topic: Topic, handlers: Mapping[type[Payload], EventHandler], *, name: str | None = None
+    ) -> TopicConsumer:
+        """Handle events one by one, a polled batch of them per transaction. Types without a handler are passed over."""
+        return self.consume_batch(topic, Dispatch(handlers), max_records=self.settings.max_records, name=name)
+
+    def consume_commands(
+        self,
+        topic: Topic,
+        handlers: Mapping[type[Payload], CommandHandler],
+        *,
+        decided: type[CommandDecided],
+        events_topic: Topic,
+    ) -> TopicConsumer:
+        """Decide commands: verified, each once, the outcome published on ``events_topic`` with the command's key.
+
+        Raises:
+            SettingsError: there are no keys to verify commands with.
+        """
+        if not self.settings.signing_keys:
+            raise SettingsError("UNITPOOL_COMMAND_KEYS is not set: no command could be verified")
+        inbox = Inbox(handlers, decided=decided, events_topic=events_topic, keys=self.settings.signing_keys)
+        return self.consume_batch(topic, inbox, max_records=self.settings.max_records)
+
+    def consume_batch(
+        self, topic: Topic, handler: BatchHandler, *, max_records: int, name: str | None = None
+    ) -> TopicConsumer:
+        """Hand over raw records, a batch per transaction. ``name`` tells apart several readers of one topic.
+
+        A handler that raises has its batch split until the culprit is alone, so it must not keep anything in memory
+        except by ``Transaction.after_commit``.
+        """
+        reader = name or self.name
+        limit = DeadLetterLimit(self.settings.dead_letter_limit, self.settings.dead_letter_window_seconds)
+        runner = BatchRunner(
+            self.pool, handler, service=self.name, reader=reader, topic=topic.name, clock=self.clock, limit=limit
+        )
+        consumer = TopicConsumer(
+            self.broker, self.pool, runner, topic, reader=reader, settings=self.settings, max_records=max_records
+        )
+        self.consumers.append(consumer)
+        return consumer
+
+    def background(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
+        """Run ``task`` until the service stops; when it fails it is begun again, and readiness says so meanwhile."""
+        self.tasks.append(BackgroundTask(name, task))
+
+    def on_start(self, starter: Callable[[], Awaitable[None]]) -> None:
+        """Await this once the database is there and migrated, before the first record is read."""
+        self.starters.append(starter)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction with an outbox, for work that no record caused."""
+        return transaction(self.pool, self.clock, self.name)
