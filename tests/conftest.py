@@ -1,0 +1,125 @@
+"""Fixtures for everybody: one real PostgreSQL and one real Kafka per test run, a fresh corner of them per test.
+
+``UNITPOOL_TEST_POSTGRES_DSN`` and ``UNITPOOL_TEST_KAFKA`` name servers that run already; then none are started, and
+tests that kill one are skipped.
+"""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from deploy.local import reach
+from deploy.local.kafka import KafkaServer
+from deploy.local.postgres import PostgresServer
+from deploy.local.topics import create_topics
+from shared.events.topics import every_topic
+from tests.database import create_database, drop_database
+from tests.processes import ServiceProcess, start_service
+
+TEST_PARTITIONS = 3
+"""Enough to see several, few enough to create quickly."""
+
+MakeDatabase = Callable[[str], Awaitable[str]]
+StartService = Callable[..., ServiceProcess]
+
+
+@dataclass(frozen=True)
+class RunningPostgres:
+    """A server that somebody else runs."""
+
+    admin_dsn: str
+
+    def kill(self) -> None:
+        pytest.skip("this PostgreSQL was not started by the test run")
+
+    restart = kill
+
+
+@dataclass(frozen=True)
+class RunningKafka:
+    """A server that somebody else runs."""
+
+    bootstrap_servers: str
+
+    def kill(self) -> None:
+        pytest.skip("this Kafka was not started by the test run")
+
+    restart = kill
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer | RunningPostgres]:
+    """PostgreSQL, as its superuser sees it."""
+    if dsn := os.environ.get("UNITPOOL_TEST_POSTGRES_DSN"):
+        yield RunningPostgres(dsn)
+        return
+    root = tmp_path_factory.mktemp("postgres")
+    server = PostgresServer(root)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        reach.forget(root / "data")
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer | RunningKafka]:
+    """Kafka, without any topics yet."""
+    if servers := os.environ.get("UNITPOOL_TEST_KAFKA"):
+        yield RunningKafka(servers)
+        return
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+async def database(postgres_server: PostgresServer | RunningPostgres) -> AsyncIterator[MakeDatabase]:
+    """``await database("allocation")``: the connection string of a fresh, migrated database of that service."""
+    made: list[str] = []
+
+    async def make(service: str, migrations: Path | None = None) -> str:
+        made.append(await create_database(postgres_server.admin_dsn, service, migrations))
+        return made[-1]
+
+    yield make
+    for dsn in made:
+        await drop_database(postgres_server.admin_dsn, dsn)
+
+
+@pytest.fixture
+async def topic_prefix(kafka_server: KafkaServer | RunningKafka) -> AsyncIterator[str]:
+    """A prefix of this test's own, under which all topics exist (with few partitions)."""
+    prefix = f"t{uuid4().hex[:8]}."
+    topics = [replace(topic, partitions=min(topic.partitions, TEST_PARTITIONS)) for topic in every_topic()]
+    made = await create_topics(kafka_server.bootstrap_servers, prefix, topics)
+    yield prefix
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_server.bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.delete_topics(made)
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+def service_process(tmp_path: Path) -> Iterator[StartService]:
+    """``start_service``, whose processes end with the test; their logs lie in ``tmp_path``."""
+    started: list[ServiceProcess] = []
+
+    def start(name: str, env: dict[str, str], *, module: str | None = None) -> ServiceProcess:
+        started.append(start_service(name, env, module=module, log=tmp_path / f"{name}-{len(started)}.log"))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
