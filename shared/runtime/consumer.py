@@ -129,8 +129,8 @@ class TopicConsumer:
             self._give_back(message, records)
         except RewoundError as error:
             self._log.warning("offsets_set_back", reason=str(error))
-            self._give_back(message, records)
             self.position()
+            self._give_back(message, records)
         except Exception as error:
             if not _passes(error):  # not a handler's: those end as dead letters
                 self._log.exception("delivery_failed")

@@ -5,7 +5,8 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
@@ -46,6 +47,17 @@ def broker_security(settings: ServiceSettings) -> BaseSecurity | None:
         scheme = _SASL[settings.kafka_sasl_mechanism]
         return scheme(settings.kafka_username or "", _password(settings), ssl_context=context, use_ssl=bool(context))
     return BaseSecurity(ssl_context=context, use_ssl=True) if context else None
+
+
+async def partitions_of(settings: ServiceSettings, client: str, topics: Sequence[str]) -> list[TopicPartition]:
+    """Every partition of these topics (without the installation's prefix) that exist."""
+    admin = AIOKafkaAdminClient(**client_arguments(settings, client))
+    await admin.start()
+    try:
+        described = await admin.describe_topics([f"{settings.kafka_topic_prefix}{topic}" for topic in topics])
+    finally:
+        await admin.close()
+    return [TopicPartition(topic["topic"], one["partition"]) for topic in described for one in topic["partitions"]]
 
 
 def _ssl_context(settings: ServiceSettings) -> ssl.SSLContext | None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from shared.runtime import kafka, offsets
 from shared.runtime.lifecycle import Lifecycle
@@ -55,17 +55,14 @@ async def _empty(connection: Connection, model: ReadModel) -> None:
 
 
 async def _ends(runtime: Runtime[S], model: ReadModel) -> dict[tuple[str, int], int]:
-    consumer = AIOKafkaConsumer(**kafka.client_arguments(runtime.settings, f"{runtime.name}-rebuild"))
+    """The next offset of each partition that holds records, topics named without the prefix."""
+    client, prefix = f"{runtime.name}-rebuild", runtime.settings.kafka_topic_prefix
+    partitions = await kafka.partitions_of(runtime.settings, client, [topic.name for topic in model.topics])
+    consumer = AIOKafkaConsumer(**kafka.client_arguments(runtime.settings, client))
     await consumer.start()
     try:
-        ends: dict[tuple[str, int], int] = {}
-        for topic in model.topics:
-            name = f"{runtime.settings.kafka_topic_prefix}{topic.name}"
-            partitions = [TopicPartition(name, number) for number in range(topic.partitions)]
-            begins = await consumer.beginning_offsets(partitions)
-            for tp, end in (await consumer.end_offsets(partitions)).items():
-                if end > begins[tp]:
-                    ends[topic.name, tp.partition] = end
-        return ends
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
     finally:
         await consumer.stop()
+    return {(tp.topic.removeprefix(prefix), tp.partition): ends[tp] for tp in partitions if ends[tp] > begins[tp]}

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from shared.events.topics import TOPICS, ServiceName
 from shared.runtime import kafka
@@ -41,6 +41,9 @@ async def replay(
 async def _replay_topic(
     settings: ServiceSettings, service: ServiceName, topic: str, producer: Producer
 ) -> AsyncIterator[tuple[int, int]]:
+    partitions = await kafka.partitions_of(settings, f"{service}-replay", [topic])
+    if not partitions:
+        return
     consumer = AIOKafkaConsumer(
         **kafka.client_arguments(settings, f"{service}-replay"),
         group_id=f"{settings.kafka_topic_prefix}{service}.replay",
@@ -49,10 +52,6 @@ async def _replay_topic(
     )
     await consumer.start()
     try:
-        name = f"{settings.kafka_topic_prefix}{topic}"
-        partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
-        if not partitions:
-            return
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         begins = await consumer.beginning_offsets(partitions)

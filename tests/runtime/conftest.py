@@ -1,0 +1,27 @@
+"""A bench for each test of the runtime."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from tests.conftest import MakeDatabase
+from tests.database import connect
+from tests.runtime.harness import Bench
+
+_TABLE = "CREATE TABLE applied (id text NOT NULL, partition int NOT NULL, record_offset bigint NOT NULL)"
+
+
+@pytest.fixture
+async def bench(database: MakeDatabase, kafka_server: Any, topic_prefix: str) -> AsyncIterator[Bench]:
+    """A database with a table ``applied``, and topics of its own."""
+    dsn = await database("runtime")
+    async with connect(dsn) as connection:
+        await connection.execute(_TABLE)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_server.bootstrap_servers, enable_idempotence=True)
+    await producer.start()
+    try:
+        yield Bench(dsn, kafka_server.bootstrap_servers, topic_prefix, producer)
+    finally:
+        await producer.stop()

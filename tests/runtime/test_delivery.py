@@ -1,0 +1,202 @@
+"""One batch, one transaction: nothing lost, nothing doubled, a bad record never costs a good neighbour."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from shared.events.topics import ALLOCATION_EVENTS_TOPIC
+from shared.runtime.delivery import PermanentError, Record, Transaction, TransientError
+from shared.runtime.service import Runtime
+from tests.database import connect
+from tests.runtime.harness import Bench, reason_headers, until
+
+TOPIC = ALLOCATION_EVENTS_TOPIC
+DEAD = "allocation.events.alerts.dlq"
+
+
+async def apply(tx: Transaction, records: Sequence[Record]) -> None:
+    """Note each record; some are poison."""
+    for record in records:
+        if record.value == b"poison":
+            raise PermanentError("poisonous", "this one can never be applied")
+        if record.value == b"crash":
+            raise ZeroDivisionError("a bug")
+        await note(tx, record)
+
+
+async def note(tx: Transaction, record: Record) -> None:
+    await tx.connection.execute(
+        "INSERT INTO applied (id, partition, record_offset) VALUES ($1, $2, $3)",
+        (record.value or b"").decode(),
+        record.partition,
+        record.offset,
+    )
+
+
+def reader(handler: Any = apply, max_records: int = 50) -> Any:
+    def build(runtime: Runtime[Any]) -> None:
+        runtime.consume_batch(TOPIC, handler, max_records=max_records)
+
+    return build
+
+
+async def applied(bench: Bench) -> list[str]:
+    async with connect(bench.dsn) as connection:
+        return [row["id"] for row in await connection.fetch("SELECT id FROM applied")]
+
+
+async def stored(bench: Bench) -> dict[int, int]:
+    async with connect(bench.dsn) as connection:
+        rows = await connection.fetch("SELECT partition, next_offset FROM consumer_offsets")
+    return {row["partition"]: row["next_offset"] for row in rows}
+
+
+async def test_every_record_is_applied_once_and_its_offset_stored(bench: Bench) -> None:
+    wanted = [f"r{i}" for i in range(300)]
+    async with bench.running(reader()):
+        await bench.send_many(TOPIC, [one.encode() for one in wanted])
+        await until(lambda: all_stored(bench, 300))
+    assert Counter(await applied(bench)) == Counter(wanted)
+
+
+async def all_stored(bench: Bench, count: int) -> bool:
+    return sum((await stored(bench)).values()) == count
+
+
+async def test_poison_becomes_a_dead_letter_whole_and_its_neighbours_survive(bench: Bench) -> None:
+    for i in range(10):
+        await bench.send(TOPIC, f"r{i}".encode())
+    at = await bench.send(TOPIC, b"poison", key=b"\xff\xfekey", headers=[("h", b"\xff\x00"), ("plain", b"text")])
+    for i in range(10, 20):
+        await bench.send(TOPIC, f"r{i}".encode())
+    async with bench.running(reader()):
+        await until(lambda: all_stored(bench, 21))
+        dead = await until(lambda: bench.records(DEAD))
+    assert sorted(await applied(bench)) == sorted(f"r{i}" for i in range(20))
+    assert [letter.value for letter in dead] == [b"poison"]
+    assert dead[0].key == b"\xff\xfekey"
+    assert dead[0].headers[:2] == (("h", b"\xff\x00"), ("plain", b"text"))
+    why = reason_headers(dead[0])
+    assert why["reason"] == "poisonous"
+    assert why["message"] == "this one can never be applied"
+    assert (why["topic"], why["partition"], why["offset"]) == (TOPIC.name, "0", str(at))
+
+
+async def test_a_handlers_bug_costs_the_one_record_that_meets_it(bench: Bench) -> None:
+    async with bench.running(reader()):
+        await bench.send_many(TOPIC, [b"a", b"crash", b"b", b"", b"c"], partitions=1)
+        await until(lambda: all_stored(bench, 5))
+        dead = await until(lambda: bench.records(DEAD))
+    assert sorted(await applied(bench)) == ["", "a", "b", "c"]
+    assert reason_headers(dead[0])["reason"] == "handler_error"
+
+
+async def test_transient_errors_are_sat_out_in_place(bench: Bench) -> None:
+    attempts = Counter[str]()
+
+    async def fails_at_first(tx: Transaction, records: Sequence[Record]) -> None:
+        attempts["all"] += 1
+        await apply(tx, records)
+        if attempts["all"] <= 4:
+            raise TransientError("not yet", delay_seconds=0.05)
+
+    async with bench.running(reader(fails_at_first), retry_within_seconds=0.12) as runtime:
+        await bench.send_many(TOPIC, [b"a", b"b"], partitions=1)
+        await until(lambda: all_stored(bench, 2))
+        consumer = runtime.consumers[0]
+        assert consumer._assigned()  # not put out of the group
+    assert sorted(await applied(bench)) == ["a", "b"]
+    assert attempts["all"] >= 5
+    assert not await bench.records(DEAD)
+
+
+async def test_a_disk_that_is_full_for_a_while_loses_nothing(bench: Bench) -> None:
+    attempts = Counter[str]()
+
+    async def disk_full(tx: Transaction, records: Sequence[Record]) -> None:
+        attempts["all"] += 1
+        if attempts["all"] <= 2:
+            raise asyncpg.DiskFullError("could not extend file: No space left on device")
+        await apply(tx, records)
+
+    async with bench.running(reader(disk_full)):
+        await bench.send_many(TOPIC, [b"a", b"b"], partitions=1)
+        await until(lambda: all_stored(bench, 2))
+    assert not await bench.records(DEAD)
+
+
+async def test_the_consumer_halts_when_everything_fails_and_starts_again_after_a_restart(bench: Bench) -> None:
+    await bench.send_many(TOPIC, [b"crash"] * 10, partitions=1)
+    async with bench.running(reader(), dead_letter_limit=3) as runtime:
+        consumer = runtime.consumers[0]
+        await until(lambda: consumer.halted)
+        await bench.send(TOPIC, b"later")
+        report = await runtime.health.report()
+        check = report[f"consumer:{TOPIC.name}"]
+        assert not check.ok
+        assert "3 records became dead letters" in check.detail
+    assert (await stored(bench))[0] == 3
+    assert len(await bench.records(DEAD)) == 3
+
+    async with bench.running(reader(note_all), dead_letter_limit=3):
+        await until(lambda: all_stored(bench, 11))
+    assert len(await applied(bench)) == 8
+
+
+async def note_all(tx: Transaction, records: Sequence[Record]) -> None:
+    for record in records:
+        await note(tx, record)
+
+
+async def test_rewound_kafka_offsets_change_nothing(bench: Bench) -> None:
+    await bench.send_many(TOPIC, [f"r{i}".encode() for i in range(30)])
+    async with bench.running(reader()):
+        await until(lambda: all_stored(bench, 30))
+    await set_kafka_offsets(bench, 0)
+    async with bench.running(reader()):
+        await bench.send(TOPIC, b"new")
+        await until(lambda: all_stored(bench, 31))
+    assert len(await applied(bench)) == 31
+
+
+async def test_kafka_offsets_that_ran_ahead_skip_nothing(bench: Bench) -> None:
+    await bench.send_many(TOPIC, [f"r{i}".encode() for i in range(30)])
+    await set_kafka_offsets(bench, 10)
+    async with bench.running(reader()):
+        await until(lambda: all_stored(bench, 30))
+    assert len(await applied(bench)) == 30
+
+
+async def set_kafka_offsets(bench: Bench, offset: int) -> None:
+    group = f"{bench.prefix}alerts.{TOPIC.name}"
+    consumer = AIOKafkaConsumer(bootstrap_servers=bench.kafka, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    partitions = [TopicPartition(f"{bench.prefix}{TOPIC.name}", number) for number in range(3)]
+    consumer.assign(partitions)
+    await consumer.commit({tp: OffsetAndMetadata(offset, "") for tp in partitions})
+    await consumer.stop()
+
+
+async def test_offsets_set_back_while_running_have_everything_read_again(bench: Bench) -> None:
+    async with bench.running(reader()):
+        await bench.send_many(TOPIC, [f"r{i}".encode() for i in range(30)])
+        await until(lambda: all_stored(bench, 30))
+        async with connect(bench.dsn) as connection, connection.transaction():
+            await connection.execute("UPDATE consumer_offsets SET next_offset = 0")
+            await connection.execute("TRUNCATE applied")
+        await bench.send_many(TOPIC, [f"n{i}".encode() for i in range(3)])
+        await until(lambda: all_stored(bench, 33))
+    assert len(await applied(bench)) == 33
+
+
+async def test_a_stored_offset_beyond_the_topics_end_halts_with_a_clear_sentence(bench: Bench) -> None:
+    async with connect(bench.dsn) as connection:
+        await connection.execute("INSERT INTO consumer_offsets VALUES ('alerts', $1, 1, 1000)", TOPIC.name)
+    async with bench.running(reader()) as runtime:
+        await until(lambda: runtime.consumers[0].halted)
+        assert "stored offset 1000" in (runtime.consumers[0].halted or "")
+        assert "beyond the topic's end 0" in (runtime.consumers[0].halted or "")
