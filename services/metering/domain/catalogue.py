@@ -1,0 +1,105 @@
+"""What metering knows of the catalogue and the subscriptions: an immutable-by-convention view, made from stored state.
+
+Readers hold one ``Catalogue`` for as long as one decision takes. Loading replaces whole entries, never edits them.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from shared.events.state import Aggregation, Meter, ProductState, SubscriptionState
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY_US = 86_400_000_000
+SUM, COUNT, PEAK, LATEST, UNIQUE = range(5)
+KINDS: dict[Aggregation, int] = {"sum": SUM, "count": COUNT, "peak": PEAK, "latest": LATEST, "unique": UNIQUE}
+
+
+def microseconds(at: datetime) -> int:
+    """Whole microseconds from 1970 to ``at``, exactly."""
+    since = at - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class MeterView:
+    """One meter with its number in this service's tables."""
+
+    number: int
+    product: str
+    kind: int
+    state: Meter
+
+    @property
+    def is_term(self) -> bool:
+        """Whether it adds up over the term."""
+        return self.state.reset == "term"
+
+
+@dataclass(slots=True)
+class ProductView:
+    """One product, its meters, and which sources may report for it (remembered per source)."""
+
+    state: ProductState
+    meters: dict[str, MeterView]
+    retired_us: int | None
+    _allowed: dict[str, bool] = field(default_factory=dict)
+
+    def allows(self, source: str) -> bool:
+        """Whether ``source`` may report for this product."""
+        known = self._allowed.get(source)
+        if known is None:
+            known = may_report(source, self.state)
+            if len(self._allowed) < 10_000:  # noqa: PLR2004  # a bound against invented sources
+                self._allowed[source] = known
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionView:
+    """One subscription with its number in this service's tables, and its windows in microseconds."""
+
+    number: int
+    state: SubscriptionState
+    anchor_us: int
+    window_us: int
+    products: frozenset[str]
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """Everything known, as of ``version`` of the projection."""
+
+    version: int = 0
+    subscriptions: dict[str, SubscriptionView] = field(default_factory=dict)
+    products: dict[str, ProductView] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
+    by_number: dict[int, SubscriptionView] = field(default_factory=dict)
+    meters: dict[int, MeterView] = field(default_factory=dict)
+
+    def put_subscription(self, number: int, state: SubscriptionState) -> None:
+        """Take in a newer state of a subscription."""
+        view = SubscriptionView(
+            number,
+            state,
+            microseconds(state.term.start),
+            state.window_days * DAY_US,
+            frozenset(product.product for product in state.products),
+        )
+        self.subscriptions[state.id] = self.by_number[number] = view
+
+    def put_product(self, state: ProductState, numbers: dict[str, int]) -> None:
+        """Take in a newer state of a product; ``numbers`` are its meters' by id."""
+        meters: dict[str, MeterView] = {
+            meter.meter: MeterView(numbers[meter.meter], state.id, KINDS[meter.aggregation], meter)
+            for meter in state.meters
+        }
+        retired = microseconds(state.retired_at) if state.retired_at else None
+        self.products[state.id] = ProductView(state, meters, retired)
+        self.meters.update({meter.number: meter for meter in meters.values()})
+
+
+def may_report(source: str, product: ProductState) -> bool:
+    """Whether ``source`` begins with one of the product's prefixes (by default ``/platforms/<product id>``)."""
+    if not source.isprintable():
+        return False
+    return source.startswith(product.sources or (f"/platforms/{product.id}",))

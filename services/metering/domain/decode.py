@@ -1,0 +1,192 @@
+"""Reading usage events: one decode per record, so that no record can spoil or take on another's data.
+
+The fast path is a typed decoder. It cannot see duplicate or additional keys, so the quotation marks of the text are
+counted: a text whose marks are exactly those of the known keys and strings has neither. Everything else takes the slow
+path, which finds the reason, or keeps the additional attributes.
+"""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from services.metering.domain.quantity import is_quantity
+from services.metering.domain.reasons import UNKNOWN, Claim, Reason, RejectedError
+from shared.events.usage import UsageRecorded
+
+RECORDED = UsageRecorded.event_type
+NAME_LENGTH = 200
+RESOURCE_LENGTH = 512
+SLUG_LENGTH = 64
+
+_MARKS = 2 * (9 + 8)
+"""Quotation marks of the nine keys that must be there, and of the eight of their values that are strings."""
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH)]
+_Slug = Annotated[str, msgspec.Meta(min_length=1, max_length=SLUG_LENGTH)]
+
+
+class UsageData(msgspec.Struct, gc=False):
+    """The ``data`` of a usage event."""
+
+    product: _Slug
+    meter: _Slug
+    quantity: int | str | msgspec.UnsetType = msgspec.UNSET
+    resource: Annotated[str, msgspec.Meta(min_length=1, max_length=RESOURCE_LENGTH)] | msgspec.UnsetType = msgspec.UNSET
+
+
+class UsageEvent(msgspec.Struct, gc=False):
+    """A usage event, read but not judged: ``time`` has an offset, ``subject`` is any text."""
+
+    specversion: Literal["1.0"]
+    id: _Name
+    source: _Name
+    type: str
+    subject: Annotated[str, msgspec.Meta(min_length=1)]
+    time: Annotated[datetime, msgspec.Meta(tz=True)]
+    data: UsageData
+    datacontenttype: str | msgspec.UnsetType = msgspec.UNSET
+    extra: str | None = None
+    """Additional attributes as JSON text, where there are any."""
+
+    def claim(self) -> Claim:
+        """What it says about itself."""
+        return Claim(
+            source=_short(self.source, NAME_LENGTH) or UNKNOWN,
+            product=_short(self.data.product, SLUG_LENGTH) or UNKNOWN,
+            subscription=_short(self.subject, NAME_LENGTH),
+            event_id=_short(self.id, NAME_LENGTH),
+        )
+
+
+_typed = msgspec.json.Decoder(UsageEvent).decode
+_UNSET = msgspec.UNSET
+_JSON = "application/json"
+_NUL = b"\\u0000"
+_KNOWN = {"specversion", "id", "source", "type", "subject", "time", "data", "datacontenttype"}
+_KNOWN_DATA = {"product", "meter", "quantity", "resource"}
+
+
+def decode(raw: bytes | None) -> UsageEvent:
+    """Read one record's value.
+
+    Raises:
+        RejectedError: it is not a usage event that can be applied, whatever else is known.
+    """
+    if raw is None:
+        raise RejectedError("malformed", "the record has no value", Claim())
+    try:
+        event = _typed(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return _decode_slowly(raw)
+    data, marks = event.data, _MARKS
+    quantity = data.quantity
+    if quantity is not _UNSET:
+        marks += 2 if type(quantity) is int else 4
+    if data.resource is not _UNSET:
+        marks += 4
+    if event.datacontenttype is not _UNSET:
+        marks += 4 if event.datacontenttype == _JSON else 0
+    if (
+        raw.count(b'"') == marks
+        and event.type == RECORDED
+        and event.extra is None
+        and (quantity is _UNSET or is_quantity(quantity))
+        and _NUL not in raw
+    ):
+        return event
+    return _decode_slowly(raw)
+
+
+def _decode_slowly(raw: bytes) -> UsageEvent:
+    """Find the fault, or read an event with additional attributes."""
+    document = _parse(raw)
+    claim = _claim(document)
+    _check_shape(document, claim)
+    data = document["data"]
+    if isinstance(data.get("resource"), str | None) and not data.get("resource"):
+        data.pop("resource", None)
+    extra = {key: value for key, value in document.items() if key not in _KNOWN}
+    extra_data = {key: value for key, value in data.items() if key not in _KNOWN_DATA}
+    if extra_data:
+        extra["data"] = extra_data
+    try:
+        event = msgspec.convert({key: document[key] for key in document.keys() & _KNOWN}, UsageEvent)
+        event.extra = json.dumps(extra) if extra else None
+        _check_text(event)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RejectedError("malformed", str(error), claim) from None
+    return event
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise RejectedError("malformed", f"not JSON: {_printable(str(error))}", Claim()) from None
+    if not isinstance(document, dict):
+        raise RejectedError("malformed", "not a JSON object", Claim())
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _check_shape(document: dict[str, Any], claim: Claim) -> None:
+    """What the typed decoder cannot say with a reason of its own."""
+
+    def reject(reason: Reason, detail: str) -> RejectedError:
+        return RejectedError(reason, detail, claim)
+
+    if document.get("specversion") != "1.0":
+        raise reject("malformed", "not a CloudEvent of version 1.0")
+    if not isinstance(document.get("type"), str):
+        raise reject("malformed", "no type")
+    if document["type"] != RECORDED:
+        raise reject("unsupported_type", f"type {_printable(document['type'])[:NAME_LENGTH]} is not taken here")
+    content_type = document.get("datacontenttype", _JSON)
+    if not isinstance(content_type, str) or not content_type.startswith(_JSON):
+        raise reject("malformed", "the data is not application/json")
+    data = document.get("data")
+    if not isinstance(data, dict):
+        raise reject("malformed", "no data")
+    if "quantity" in data and not is_quantity(data["quantity"]):
+        raise reject("invalid_quantity", "the quantity is no non-negative integer or plain decimal string")
+
+
+def _check_text(event: UsageEvent) -> None:
+    """Refuse text that cannot be stored or sent: NUL, and halves of surrogate pairs."""
+    for text in (event.id, event.source, event.subject, event.data.resource, event.extra):
+        if isinstance(text, str):
+            if "\0" in text:
+                raise ValueError("a text holds the character NUL")
+            text.encode()
+
+
+def _claim(document: dict[str, Any]) -> Claim:
+    data = document.get("data")
+    product = data.get("product") if isinstance(data, dict) else None
+    return Claim(
+        source=_short(document.get("source"), NAME_LENGTH) or UNKNOWN,
+        product=_short(product, SLUG_LENGTH) or UNKNOWN,
+        subscription=_short(document.get("subject"), NAME_LENGTH),
+        event_id=_short(document.get("id"), NAME_LENGTH),
+    )
+
+
+def _short(value: object, length: int) -> str | None:
+    """``value`` where it is text that can be stored under its own name."""
+    return value if isinstance(value, str) and 0 < len(value) <= length and value.isprintable() else None
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,119 @@
+"""Judging a batch: what is placed, what is rejected, and what repeats within it. Each record on its own."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Protocol
+
+from services.metering.domain.catalogue import DAY_US, EPOCH, Catalogue, microseconds
+from services.metering.domain.decode import decode
+from services.metering.domain.placing import Usage, place
+from services.metering.domain.reasons import PASSING, Claim, RejectedError
+
+
+class Received(Protocol):
+    """What judging needs to know of a record."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The event as text."""
+
+    @property
+    def appended_at(self) -> datetime:
+        """When it was first accepted."""
+
+    @property
+    def partition(self) -> int:
+        """Where it was."""
+
+    @property
+    def offset(self) -> int:
+        """Where it was."""
+
+
+class Placed(NamedTuple):
+    """Placed usage; ``n`` is the record's number in the batch."""
+
+    n: int
+    usage: Usage
+    received_us: int
+    partition: int
+    offset: int
+
+
+class Judged(NamedTuple):
+    """A batch: each record is in exactly one of the two. ``waiting``: rejected for a reason that may pass."""
+
+    placed: list[Placed]
+    rejected: dict[int, RejectedError]
+
+    def waiting(self) -> list[int]:
+        """Records that are rejected only because of what is not known yet."""
+        return [n for n, error in self.rejected.items() if error.reason in PASSING]
+
+
+def judge(records: Sequence[Received], catalogue: Catalogue) -> Judged:
+    """Judge every record."""
+    judged = Judged([], {})
+    judge_some(records, range(len(records)), catalogue, judged)
+    return judged
+
+
+def judge_some(records: Sequence[Received], numbers: Sequence[int], catalogue: Catalogue, judged: Judged) -> None:
+    """Judge (again) the records with these numbers."""
+    add, rejected = judged.placed.append, judged.rejected
+    appended_at, received_us = EPOCH, 0
+    for n in numbers:
+        record = records[n]
+        if record.appended_at != appended_at:
+            appended_at = record.appended_at
+            received_us = microseconds(appended_at)
+        try:
+            add(
+                Placed(
+                    n, place(decode(record.value), received_us, catalogue), received_us, record.partition, record.offset
+                )
+            )
+            rejected.pop(n, None)
+        except RejectedError as error:
+            rejected[n] = error
+        except Exception as error:  # whatever a record holds, its neighbours are not lost
+            rejected[n] = RejectedError("malformed", f"cannot be read: {type(error).__name__}", Claim())
+
+
+class Split(NamedTuple):
+    """Placed usage by whether an earlier record of the batch has its identity."""
+
+    first: list[Placed]
+    repeats: list[Placed]
+    conflicts: list[Placed]
+
+
+def split_repeats(placed: Sequence[Placed]) -> Split:
+    """Tell repeats within the batch: of one UTC day, or within an hour of one midnight (whose contents then differ)."""
+    split = Split([], [], [])
+    seen: set[tuple[bytes, int]] = set()
+    for item in placed:
+        usage = item.usage
+        identity = usage.digest, usage.at_us // DAY_US
+        if identity in seen:
+            split.repeats.append(item)
+            continue
+        midnight = usage.midnight_us
+        if midnight is not None:
+            if (usage.digest, -midnight) in seen:
+                split.conflicts.append(item)
+                continue
+            seen.add((usage.digest, -midnight))
+        seen.add(identity)
+        split.first.append(item)
+    return split
+
+
+def day_of(at_us: int) -> datetime:
+    """The start of the UTC day."""
+    return instant(at_us - at_us % DAY_US)
+
+
+def instant(at_us: int) -> datetime:
+    """Microseconds since 1970 as a time."""
+    return EPOCH.astimezone(UTC) + timedelta(microseconds=at_us)

@@ -1,0 +1,47 @@
+"""Why usage is not applied: the quarantine reasons, and what is known of a record that has one."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Reason = Literal[
+    "malformed",
+    "unsupported_type",
+    "unknown_subscription",
+    "unknown_product",
+    "unknown_meter",
+    "product_not_subscribed",
+    "source_not_allowed",
+    "too_old",
+    "too_far_ahead",
+    "missing_resource",
+    "invalid_quantity",
+    "identity_conflict",
+]
+
+PASSING: frozenset[Reason] = frozenset(
+    {"unknown_subscription", "unknown_product", "unknown_meter", "product_not_subscribed"}
+)
+"""Reasons that end when what was missing becomes known: such usage is applied by itself then."""
+
+UNKNOWN = "unknown"
+"""Stands for a source or a product that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a record says about itself, as far as it can be read and stored."""
+
+    source: str = UNKNOWN
+    product: str = UNKNOWN
+    subscription: str | None = None
+    event_id: str | None = None
+
+
+class RejectedError(Exception):
+    """This record is not applied. ``detail`` is a sentence for a person."""
+
+    def __init__(self, reason: Reason, detail: str, claim: Claim) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.claim = claim

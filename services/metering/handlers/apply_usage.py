@@ -1,0 +1,177 @@
+"""Usage is applied: judged, de-duplicated, added up and booked, a batch in one transaction."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from services.metering.domain.catalogue import DAY_US, UNIQUE, Catalogue
+from services.metering.domain.judging import Judged, Placed, day_of, instant, judge, judge_some, split_repeats
+from services.metering.domain.placing import Usage
+from services.metering.domain.quantity import exact
+from services.metering.domain.reasons import Claim, RejectedError
+from services.metering.store import books, partitions, projection, quarantine
+from services.metering.store import usage as store
+from services.metering.store.books import Entries, Line, Outcome
+from services.metering.store.partitions import Partitioned
+from shared.runtime.delivery import Record
+from shared.runtime.postgres import Connection
+
+FIRST_DAY = date(1970, 1, 1)
+
+CatchUp = Callable[[Connection], Awaitable[None]]
+"""Waits, not for ever, until the projection holds what allocation.events holds now."""
+
+
+async def _no_wait(_: Connection) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Applied:
+    """What became of each record of a batch, by its number."""
+
+    outcomes: list[Outcome]
+    rejected: dict[int, RejectedError]
+
+
+@dataclass(slots=True)
+class UsageApplier:
+    """Applies batches. Keeps the catalogue and which partitions exist: both are only caches of what is committed."""
+
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    catch_up: CatchUp = _no_wait
+    known_partitions: partitions.Known = field(default_factory=set)
+    _made: list[tuple[str, date]] = field(default_factory=list)
+
+    async def apply(self, connection: Connection, records: Sequence[Record], now: datetime) -> Applied:
+        """Apply records that arrive for the first time: effects, quarantine, books, positions."""
+        judged = await self._judge(connection, records)
+        applied = await self._add(connection, judged, len(records))
+        if applied.rejected:
+            await quarantine.insert_rejected(
+                connection,
+                [(records[n], error) for n, error in sorted(applied.rejected.items())],
+                now,
+                self.catalogue.version,
+            )
+        await books.add_entries(connection, _entries(records, judged, applied))
+        await books.store_positions(connection, records[0].topic, _positions(records))
+        return applied
+
+    async def apply_again(self, connection: Connection, records: Sequence[Record]) -> Applied:
+        """Apply records that were accepted (and booked) before."""
+        await projection.refresh(connection, self.catalogue)
+        return await self._add(connection, judge(records, self.catalogue), len(records))
+
+    async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
+        await projection.refresh(connection, self.catalogue)
+        judged = judge(records, self.catalogue)
+        if waiting := judged.waiting():
+            await self.catch_up(connection)
+            if await projection.refresh(connection, self.catalogue):
+                judge_some(records, waiting, self.catalogue, judged)
+                judged.placed.sort(key=lambda placed: placed.n)
+        return judged
+
+    async def _add(self, connection: Connection, judged: Judged, count: int) -> Applied:
+        """De-duplicate and add up what is placed."""
+        outcomes: list[Outcome] = ["applied"] * count
+        rejected = dict(judged.rejected)
+        if judged.placed:
+            await self._prepare(connection, judged.placed)
+            first, repeats, conflicts = split_repeats(judged.placed)
+            there = await store.insert_usage(connection, first)
+            repeats = repeats + [placed for placed in first if placed.n in there] if there else repeats
+            if repeats:
+                conflicts = conflicts + await _conflicts(connection, repeats)
+            for placed in repeats:
+                outcomes[placed.n] = "duplicate"
+            for placed in conflicts:
+                rejected[placed.n] = _conflict(placed.usage)
+            if len(there) < len(first):
+                await store.add_up(connection, {placed.usage.kind for placed in first})
+        for n in rejected:
+            outcomes[n] = "quarantined"
+        return Applied(outcomes, rejected)
+
+    async def _prepare(self, connection: Connection, placed: Sequence[Placed]) -> None:
+        """Numbers for new sources, and the partitions that the batch needs."""
+        new = {item.usage.source for item in placed if not item.usage.source_number}
+        if new:
+            numbers = await projection.ensure_sources(connection, sorted(new))
+            for item in placed:
+                if not item.usage.source_number:
+                    item.usage.source_number = numbers[item.usage.source]
+        missing = partitions.missing(_wanted(placed), self.known_partitions)
+        await partitions.make_partitions(connection, missing)
+        self._made = [(kind.table, first) for kind, first in missing]
+
+    def committed(self) -> None:
+        """The edge says that the last batch is committed: what it made may be relied on."""
+        self.known_partitions.update(self._made)
+        self._made = []
+
+
+def _wanted(placed: Sequence[Placed]) -> Iterator[tuple[Partitioned, date]]:
+    """The partitions of each table that hold these events, their midnights, windows and hours."""
+    for number in {item.usage.at_us // DAY_US for item in placed}:
+        day = FIRST_DAY + timedelta(days=number)
+        yield partitions.USAGE, day
+        yield partitions.HOURS, day
+        yield partitions.MIDNIGHTS, day
+        yield partitions.MIDNIGHTS, day + timedelta(days=1)
+    for number in {item.usage.window_us // DAY_US for item in placed if item.usage.kind == UNIQUE}:
+        yield partitions.SIGHTINGS, FIRST_DAY + timedelta(days=number)
+
+
+async def _conflicts(connection: Connection, repeats: Sequence[Placed]) -> list[Placed]:
+    """Those whose identity is taken by other content."""
+    stored = await store.find_stored(
+        connection, [(placed.usage.digest, day_of(placed.usage.at_us)) for placed in repeats]
+    )
+    return [
+        placed
+        for placed in repeats
+        if not any(_is_same(placed.usage, other) for other in stored.get(placed.usage.digest, ()))
+    ]
+
+
+def _is_same(usage: Usage, stored: store.Stored) -> bool:
+    return (
+        stored.subscription == usage.subscription
+        and stored.meter == usage.meter
+        and stored.resource == usage.resource
+        and stored.at == instant(usage.at_us)
+        and stored.quantity == exact(usage.quantity)
+    )
+
+
+def _conflict(usage: Usage) -> RejectedError:
+    claim = Claim(source=usage.source, product=usage.product)
+    return RejectedError("identity_conflict", "the source used this id for something else before", claim)
+
+
+def _entries(records: Sequence[Record], judged: Judged, applied: Applied) -> Entries:
+    """The books' entries of newly accepted records."""
+    days: dict[int, date] = {}
+    entries: Entries = Counter()
+    for n, usage, received_us, partition, _ in judged.placed:
+        if n not in applied.rejected:
+            number = received_us // DAY_US
+            if (day := days.get(number)) is None:
+                day = days[number] = FIRST_DAY + timedelta(days=number)
+            entries[Line(day, partition, usage.source, usage.product), applied.outcomes[n]] += 1
+    for n, error in applied.rejected.items():
+        record = records[n]
+        line = Line(record.appended_at.date(), record.partition, error.claim.source, error.claim.product)
+        entries[line, "quarantined"] += 1
+    return entries
+
+
+def _positions(records: Sequence[Record]) -> list[tuple[int, datetime]]:
+    """The newest append time of each partition in the batch."""
+    newest: dict[int, datetime] = {}
+    for record in records:
+        newest[record.partition] = max(newest.get(record.partition, record.appended_at), record.appended_at)
+    return sorted(newest.items())

@@ -1,0 +1,22 @@
+"""Metering's metrics. No label holds a customer, a subscription, a source or a resource."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2.5, 5, 10, 30)
+
+USAGE_EVENTS = Counter("unitpool_usage_events_total", "Usage records by what became of them", ["outcome"])
+USAGE_QUARANTINED = Counter("unitpool_usage_quarantined_total", "Usage records put into quarantine", ["reason"])
+USAGE_BATCH_SECONDS = Histogram("unitpool_usage_batch_seconds", "Time to apply one batch of usage", buckets=_SECONDS)
+USAGE_BATCH_RECORDS = Histogram(
+    "unitpool_usage_batch_records", "Records in one batch of usage", buckets=(1, 10, 100, 1000, 5000, 10000, 20000)
+)
+USAGE_REPLAYED = Counter("unitpool_usage_replayed_total", "Quarantined usage that left the quarantine", ["outcome"])
+PUBLISH_TO_CONSUMPTION_SECONDS = Histogram(
+    "unitpool_publish_to_consumption_seconds",
+    "From the append time of usage to the acknowledged snapshot that counts it",
+    buckets=_SECONDS,
+)
+SNAPSHOTS = Counter("unitpool_consumption_snapshots_total", "Snapshots that Kafka acknowledged")
+SNAPSHOTS_DUE = Gauge("unitpool_consumption_snapshots_due", "Batches whose snapshots are not published yet")
+INGEST_REFUSED = Counter("unitpool_ingest_refused_total", "Events that the HTTP door refused", ["code"])
+PARTITIONS = Gauge("unitpool_usage_partitions", "Partitions of each partitioned table", ["table"])

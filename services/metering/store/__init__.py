@@ -1,0 +1,1 @@
+"""Metering's tables: one module per table or per statement that belongs together."""

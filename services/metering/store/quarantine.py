@@ -1,0 +1,136 @@
+"""Usage that is not applied, whole, with its reason."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.metering.domain.reasons import RejectedError
+from shared.runtime.delivery import Record
+from shared.runtime.postgres import Connection, Row
+
+_COLUMNS = (
+    "topic",
+    "kafka_partition",
+    "kafka_offset",
+    "received_at",
+    "quarantined_at",
+    "reason",
+    "detail",
+    "source",
+    "product",
+    "subscription",
+    "event_id",
+    "key",
+    "value",
+    "headers",
+    "judged_version",
+)
+DETAIL_LENGTH = 500
+
+# Rows whose missing part has become known since they were judged.
+_FIND_WAITING = """
+SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.value
+FROM quarantine q
+LEFT JOIN subscription s ON s.id = q.subscription
+LEFT JOIN product p ON p.id = q.product
+WHERE q.settled_at IS NULL
+  AND q.reason IN ('unknown_subscription', 'unknown_product', 'unknown_meter', 'product_not_subscribed')
+  AND greatest(s.projection_version, p.projection_version) > q.judged_version
+ORDER BY q.id LIMIT $1
+FOR UPDATE OF q SKIP LOCKED
+"""
+_SETTLE = """
+UPDATE quarantine q SET settled_at = $3, settled_as = moved.outcome
+FROM unnest($1::bigint[], $2::text[]) AS moved (id, outcome) WHERE q.id = moved.id
+"""
+_JUDGE_AGAIN = """
+UPDATE quarantine q SET reason = judged.reason, detail = judged.detail, judged_version = $4
+FROM unnest($1::bigint[], $2::text[], $3::text[]) AS judged (id, reason, detail) WHERE q.id = judged.id
+"""
+_PAGE = """
+SELECT id, topic, kafka_partition, kafka_offset, received_at, quarantined_at, reason, detail, source, product,
+       subscription, event_id, value, settled_at, settled_as
+FROM quarantine
+WHERE product = $1 AND ($2::text IS NULL OR reason = $2) AND ($3::bigint IS NULL OR id < $3)
+ORDER BY id DESC LIMIT $4
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A quarantined record that may be applied now."""
+
+    id: int
+    reason: str
+    source: str
+    product: str
+    record: Record
+
+
+async def insert_rejected(
+    connection: Connection, rejected: Iterable[tuple[Record, RejectedError]], now: datetime, version: int
+) -> None:
+    """Keep records whole. ``version`` is that of the projection that they were judged by."""
+    rows = [
+        (
+            record.topic,
+            record.partition,
+            record.offset,
+            record.appended_at,
+            now,
+            error.reason,
+            _storable(error.detail)[:DETAIL_LENGTH],
+            error.claim.source,
+            error.claim.product,
+            error.claim.subscription,
+            error.claim.event_id,
+            record.key,
+            record.value,
+            json.dumps([[name, value.hex() if value else ""] for name, value in record.headers]),
+            version,
+        )
+        for record, error in rejected
+    ]
+    await connection.copy_records_to_table("quarantine", records=rows, columns=_COLUMNS)
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "?").encode("utf-8", "replace").decode()
+
+
+async def lock_waiting(connection: Connection, limit: int) -> list[Waiting]:
+    """Some records that may be applied now; nobody else takes them until the end of the transaction."""
+    return [
+        Waiting(
+            row["id"],
+            row["reason"],
+            row["source"],
+            row["product"],
+            Record(
+                row["topic"], row["kafka_partition"], row["kafka_offset"], None, row["value"], (), row["received_at"]
+            ),
+        )
+        for row in await connection.fetch(_FIND_WAITING, limit)
+    ]
+
+
+async def settle(connection: Connection, outcomes: Sequence[tuple[int, str]], now: datetime) -> None:
+    """Note that records have left the quarantine, and as what."""
+    await connection.execute(_SETTLE, [i for i, _ in outcomes], [outcome for _, outcome in outcomes], now)
+
+
+async def judge_again(connection: Connection, judged: Sequence[tuple[int, RejectedError]], version: int) -> None:
+    """Note the reason that records have now."""
+    await connection.execute(
+        _JUDGE_AGAIN,
+        [i for i, _ in judged],
+        [error.reason for _, error in judged],
+        [_storable(error.detail)[:DETAIL_LENGTH] for _, error in judged],
+        version,
+    )
+
+
+async def page(connection: Connection, product: str, reason: str | None, before: int | None, limit: int) -> list[Row]:
+    """A product's quarantined records, newest first."""
+    return list(await connection.fetch(_PAGE, product, reason, before, limit))

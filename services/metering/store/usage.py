@@ -1,0 +1,218 @@
+"""Applying usage, set by set, inside the transaction of its batch.
+
+Order of locks, the same in every process: usage by (day, digest), midnights, meter windows by kind and key (those of
+counted resources after their sightings), hours by key, the books last. So there are no deadlocks between processes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE
+from services.metering.domain.placing import Usage
+from services.metering.store import rows
+from shared.runtime.postgres import Connection
+
+Placed = tuple[int, Usage, int, int, int]
+"""Number in the batch, the usage, when it was first accepted (microseconds), partition, offset."""
+
+_CREATE_BATCH = """
+CREATE TEMPORARY TABLE IF NOT EXISTS usage_batch (
+    n integer NOT NULL, at timestamptz NOT NULL, received_at timestamptz NOT NULL, kafka_offset bigint NOT NULL,
+    digest uuid NOT NULL, subscription integer NOT NULL, meter integer NOT NULL, source integer NOT NULL,
+    kafka_partition integer NOT NULL, day date NOT NULL, window_start timestamptz NOT NULL, kind smallint NOT NULL,
+    midnight timestamptz, quantity numeric NOT NULL, resource text COLLATE "C", extra text
+) ON COMMIT DELETE ROWS
+"""
+_EMPTY_BATCH = "DELETE FROM usage_batch"
+
+# What is in the day's unique index already is taken out of the batch and returned.
+_INSERT_USAGE = """
+WITH fresh AS (
+    INSERT INTO usage (at, received_at, kafka_offset, digest, subscription, meter, source, kafka_partition, quantity,
+                       resource, extra)
+    SELECT at, received_at, kafka_offset, digest, subscription, meter, source, kafka_partition, quantity,
+           resource, extra
+    FROM usage_batch ORDER BY day, digest
+    ON CONFLICT DO NOTHING
+    RETURNING digest, at
+)
+DELETE FROM usage_batch b WHERE NOT EXISTS (SELECT FROM fresh f WHERE f.digest = b.digest AND f.at = b.at) RETURNING b.n
+"""
+
+# Identities that another day has within an hour of the same midnight are taken out again.
+_GUARD_MIDNIGHTS = """
+WITH guarded AS (
+    INSERT INTO usage_midnight (midnight, digest)
+    SELECT midnight, digest FROM usage_batch WHERE midnight IS NOT NULL ORDER BY midnight, digest
+    ON CONFLICT DO NOTHING
+    RETURNING midnight, digest
+), seen AS (
+    DELETE FROM usage_batch b
+    WHERE b.midnight IS NOT NULL
+      AND NOT EXISTS (SELECT FROM guarded g WHERE g.midnight = b.midnight AND g.digest = b.digest)
+    RETURNING n, digest, at
+), undone AS (
+    DELETE FROM usage u USING seen WHERE u.digest = seen.digest AND u.at = seen.at
+)
+SELECT n FROM seen
+"""
+
+_FIND_STORED = """
+SELECT u.digest, u.at, u.subscription, u.meter, u.quantity, u.resource
+FROM unnest($1::uuid[], $2::timestamptz[]) AS wanted (digest, day)
+JOIN usage u ON u.digest = wanted.digest AND u.at >= wanted.day AND u.at < wanted.day + interval '24 hours'
+"""
+
+_ADD_TOTALS = f"""
+WITH changed AS (
+    INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, revision, as_of)
+    SELECT subscription, meter, window_start, sum(CASE kind WHEN {COUNT} THEN 1 ELSE quantity END), 1, max(received_at)
+    FROM usage_batch WHERE kind IN ({SUM}, {COUNT})
+    GROUP BY subscription, meter, window_start ORDER BY subscription, meter, window_start
+    ON CONFLICT (subscription, meter, window_start) DO UPDATE SET
+        aggregate = w.aggregate + EXCLUDED.aggregate,
+        revision = w.revision + 1,
+        as_of = greatest(w.as_of, EXCLUDED.as_of)
+    RETURNING subscription, meter, window_start
+)
+INSERT INTO snapshot_due (subscriptions, meters, windows)
+SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
+"""  # noqa: S608
+
+# A level that does not change what is known is only written when the window's as_of is a minute old.
+_RAISE_PEAKS = f"""
+WITH best AS (
+    SELECT DISTINCT ON (subscription, meter, window_start) subscription, meter, window_start, quantity, at,
+        max(received_at) OVER (PARTITION BY subscription, meter, window_start) AS as_of
+    FROM usage_batch WHERE kind = {PEAK}
+    ORDER BY subscription, meter, window_start, quantity DESC, at
+), changed AS (
+    INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, reached_at, revision, as_of)
+    SELECT subscription, meter, window_start, best.quantity, best.at, 1, best.as_of
+    FROM best LEFT JOIN meter_window known USING (subscription, meter, window_start)
+    WHERE known.subscription IS NULL OR best.quantity > known.aggregate
+       OR (best.quantity = known.aggregate AND best.at < known.reached_at)
+       OR best.as_of > known.as_of + interval '1 minute'
+    ORDER BY subscription, meter, window_start
+    ON CONFLICT (subscription, meter, window_start) DO UPDATE SET
+        aggregate = greatest(w.aggregate, EXCLUDED.aggregate),
+        reached_at = CASE WHEN EXCLUDED.aggregate > w.aggregate THEN EXCLUDED.reached_at
+                          WHEN EXCLUDED.aggregate = w.aggregate THEN least(w.reached_at, EXCLUDED.reached_at)
+                          ELSE w.reached_at END,
+        revision = w.revision + 1,
+        as_of = greatest(w.as_of, EXCLUDED.as_of)
+    RETURNING subscription, meter, window_start
+)
+INSERT INTO snapshot_due (subscriptions, meters, windows)
+SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
+"""  # noqa: S608
+
+# The level with the latest time; of several at the same time the largest, so that order of arrival does not matter.
+_KEEP_LATEST = f"""
+WITH last AS (
+    SELECT DISTINCT ON (subscription, meter, window_start) subscription, meter, window_start, quantity, at,
+        max(received_at) OVER (PARTITION BY subscription, meter, window_start) AS as_of
+    FROM usage_batch WHERE kind = {LATEST}
+    ORDER BY subscription, meter, window_start, at DESC, quantity DESC
+), changed AS (
+    INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, reached_at, revision, as_of)
+    SELECT subscription, meter, window_start, quantity, at, 1, as_of FROM last
+    ORDER BY subscription, meter, window_start
+    ON CONFLICT (subscription, meter, window_start) DO UPDATE SET
+        aggregate = CASE WHEN (EXCLUDED.reached_at, EXCLUDED.aggregate) > (w.reached_at, w.aggregate)
+                         THEN EXCLUDED.aggregate ELSE w.aggregate END,
+        reached_at = greatest(w.reached_at, EXCLUDED.reached_at),
+        revision = w.revision + 1,
+        as_of = greatest(w.as_of, EXCLUDED.as_of)
+    RETURNING subscription, meter, window_start
+)
+INSERT INTO snapshot_due (subscriptions, meters, windows)
+SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
+"""  # noqa: S608
+
+_COUNT_RESOURCES = f"""
+WITH fresh AS (
+    INSERT INTO sighting (subscription, meter, window_start, resource, received_at)
+    SELECT subscription, meter, window_start, resource, min(received_at)
+    FROM usage_batch WHERE kind = {UNIQUE}
+    GROUP BY subscription, meter, window_start, resource ORDER BY subscription, meter, window_start, resource
+    ON CONFLICT DO NOTHING
+    RETURNING subscription, meter, window_start
+), counted AS (
+    SELECT subscription, meter, window_start, count(*) AS resources FROM fresh GROUP BY 1, 2, 3
+), touched AS (
+    SELECT subscription, meter, window_start, max(received_at) AS as_of
+    FROM usage_batch WHERE kind = {UNIQUE} GROUP BY 1, 2, 3
+), changed AS (
+    INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, revision, as_of)
+    SELECT subscription, meter, window_start, coalesce(counted.resources, 0), 1, touched.as_of
+    FROM touched
+    LEFT JOIN counted USING (subscription, meter, window_start)
+    LEFT JOIN meter_window known USING (subscription, meter, window_start)
+    WHERE counted.resources IS NOT NULL OR touched.as_of > known.as_of + interval '1 minute'
+    ORDER BY subscription, meter, window_start
+    ON CONFLICT (subscription, meter, window_start) DO UPDATE SET
+        aggregate = w.aggregate + EXCLUDED.aggregate,
+        revision = w.revision + 1,
+        as_of = greatest(w.as_of, EXCLUDED.as_of)
+    RETURNING subscription, meter, window_start
+)
+INSERT INTO snapshot_due (subscriptions, meters, windows)
+SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
+"""  # noqa: S608
+
+_ADD_HOURS = """
+INSERT INTO usage_hour AS h (subscription, meter, hour, events, total, peak)
+SELECT subscription, meter, date_bin('1 hour', at, '2000-01-01Z'), count(*), sum(quantity), max(quantity)
+FROM usage_batch GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+ON CONFLICT (subscription, meter, hour) DO UPDATE SET
+    events = h.events + EXCLUDED.events, total = h.total + EXCLUDED.total, peak = greatest(h.peak, EXCLUDED.peak)
+"""
+
+_BY_KIND = ((SUM, _ADD_TOTALS), (PEAK, _RAISE_PEAKS), (LATEST, _KEEP_LATEST), (UNIQUE, _COUNT_RESOURCES))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An applied event, as far as it is its content."""
+
+    at: datetime
+    subscription: int
+    meter: int
+    quantity: Decimal
+    resource: str | None
+
+
+async def insert_usage(connection: Connection, placed: Sequence[Placed]) -> set[int]:
+    """Apply usage whose digests differ; the numbers of those that were there before, whose content is not looked at."""
+    await connection.execute(_CREATE_BATCH)
+    await connection.execute(_EMPTY_BATCH)
+    await connection.copy_to_table(
+        "usage_batch", source=rows.stream(rows.encode(placed)), columns=rows.COLUMNS, format="binary"
+    )
+    repeated = {row["n"] for row in await connection.fetch(_INSERT_USAGE)}
+    if any(usage.midnight_us is not None for _, usage, *_ in placed):
+        repeated.update(row["n"] for row in await connection.fetch(_GUARD_MIDNIGHTS))
+    return repeated
+
+
+async def add_up(connection: Connection, kinds: set[int]) -> None:
+    """Add what ``insert_usage`` left in the batch to windows, sightings and hours, and note which snapshots are due."""
+    wanted = {SUM if kind == COUNT else kind for kind in kinds}
+    for kind, statement in _BY_KIND:
+        if kind in wanted:
+            await connection.execute(statement)
+    await connection.execute(_ADD_HOURS)
+
+
+async def find_stored(connection: Connection, wanted: Sequence[tuple[bytes, datetime]]) -> dict[bytes, list[Stored]]:
+    """The stored events of (digest, start of the day), by digest."""
+    digests = [UUID(bytes=digest) for digest, _ in wanted]
+    found: dict[bytes, list[Stored]] = {}
+    for row in await connection.fetch(_FIND_STORED, digests, [day for _, day in wanted]):
+        stored = Stored(row["at"], row["subscription"], row["meter"], row["quantity"], row["resource"])
+        found.setdefault(row["digest"].bytes, []).append(stored)
+    return found

@@ -1,0 +1,121 @@
+"""A small catalogue and its subscriptions, and records as the broker would hand them over."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from services.metering.store import projection
+from shared.events.ids import AccountId, LotId, MeterId, ProductId, SubscriptionId
+from shared.events.state import (
+    Aggregation,
+    Lot,
+    Meter,
+    Person,
+    ProductState,
+    Rate,
+    RebalanceClock,
+    Reset,
+    SubscribedProduct,
+    SubscriptionState,
+    Term,
+)
+from shared.runtime.delivery import Record
+from shared.runtime.postgres import Connection
+
+START = datetime(2026, 10, 1, 6, 30, tzinfo=UTC)
+NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
+
+
+def meter(name: str, aggregation: Aggregation, reset: Reset = "window", *, units: int = 1, block: int = 1) -> Meter:
+    """A meter with one rate."""
+    rate = Rate(version=1, units=units, block=block, effective_from=START)
+    return Meter(meter=MeterId(name), name=name, aggregation=aggregation, reset=reset, rates=(rate,))
+
+
+def product(name: str, *meters: Meter, version: int = 1, **changes: Any) -> ProductState:
+    """A product."""
+    return ProductState(
+        id=ProductId(name), name=name, sources=(f"/platforms/{name}",), meters=meters, version=version, **changes
+    )
+
+
+PRODUCTS = (
+    product("scan", meter("host", "unique")),
+    product("calls", meter("call", "sum", "term", block=10), meter("request", "count")),
+    product("web", meter("app", "peak", units=12), meter("cert", "latest")),
+)
+
+
+def subscription(
+    name: str, products: Iterable[str], *, version: int = 1, start: datetime = START, allocated: int = 100
+) -> SubscriptionState:
+    """An active subscription with one lot."""
+    end = start + timedelta(days=365)
+    return SubscriptionState(
+        id=SubscriptionId(name),
+        account=AccountId("acme"),
+        name=name,
+        model="flex",
+        state="active",
+        term=Term(start=start, end=end),
+        window_days=15,
+        primary_contact=Person(email="paula@acme.example", name="Paula"),
+        lots=(Lot(id=LotId("lot"), units=1000, start=start, end=end, order_reference="PO", purchased_at=start),),
+        products=tuple(
+            SubscribedProduct(product=ProductId(name), allocated=allocated, subscribed_at=start) for name in products
+        ),
+        rebalance=RebalanceClock(every_days=90),
+        version=version,
+    )
+
+
+SUBSCRIPTIONS = (
+    subscription("sub-1", ("scan", "calls", "web")),
+    subscription("sub-2", ("scan", "calls", "web"), start=START + timedelta(days=4)),
+)
+
+
+async def save_world(connection: Connection) -> None:
+    """Store the catalogue and the subscriptions."""
+    async with connection.transaction():
+        await projection.save(connection, SUBSCRIPTIONS, PRODUCTS)
+
+
+def event(
+    id: str,
+    product: str = "scan",
+    meter: str = "host",
+    *,
+    subject: str = "sub-1",
+    at: datetime = NOW,
+    **data: Any,
+) -> dict[str, Any]:
+    """A usage event."""
+    return {
+        "specversion": "1.0",
+        "id": id,
+        "source": f"/platforms/{product}",
+        "type": "unitpool.platform.usage.recorded.v1",
+        "subject": subject,
+        "time": at.isoformat(),
+        "data": {"product": product, "meter": meter, **data},
+    }
+
+
+def records(
+    events: Sequence[dict[str, Any] | bytes | None], *, first: int = 0, partition: int = 0, at: datetime = NOW
+) -> list[Record]:
+    """The events as records of one partition."""
+    return [
+        Record(
+            "usage.events",
+            partition,
+            first + n,
+            b"key",
+            json.dumps(item).encode() if isinstance(item, dict) else item,
+            (),
+            at,
+        )
+        for n, item in enumerate(events)
+    ]

@@ -1,0 +1,165 @@
+"""Every kind of bad input has its reason, and the fast path never differs from the slow one."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.metering.domain import decode as module
+from services.metering.domain.decode import UsageEvent, decode
+from services.metering.domain.reasons import RejectedError
+
+EVENT: dict[str, Any] = {
+    "specversion": "1.0",
+    "id": "e-1",
+    "source": "/platforms/exposure-scan",
+    "type": "unitpool.platform.usage.recorded.v1",
+    "subject": "sub-1",
+    "time": "2026-11-24T10:15:00Z",
+    "datacontenttype": "application/json",
+    "data": {"product": "exposure-scan", "meter": "host", "quantity": 1, "resource": "host-0042"},
+}
+
+
+def text(**changes: Any) -> bytes:
+    document = {**EVENT, **changes}
+    return json.dumps({key: value for key, value in document.items() if value is not ...}).encode()
+
+
+def with_data(**changes: Any) -> bytes:
+    data = {**EVENT["data"], **changes}
+    return text(data={key: value for key, value in data.items() if value is not ...})
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        text(),
+        text(datacontenttype=...),
+        with_data(quantity=...),
+        with_data(quantity="0.000000000001"),
+        with_data(quantity=10**18 - 1),
+        with_data(resource=...),
+        with_data(resource=None),
+        with_data(resource='quo"te'),
+        with_data(resource="ünïcödé \U0001f600"),
+        text(time="2026-11-24T12:15:00.123456+02:00"),
+    ],
+)
+def test_a_good_event_is_read(raw: bytes) -> None:
+    event = decode(raw)
+    assert event.id == "e-1"
+    assert event.extra is None
+    assert event == module._decode_slowly(raw)
+
+
+def test_additional_attributes_are_kept() -> None:
+    event = decode(text(traceparent="00-abc", extra="mine", data={**EVENT["data"], "note": [1]}))
+    assert json.loads(str(event.extra)) == {"traceparent": "00-abc", "extra": "mine", "data": {"note": [1]}}
+
+
+REASONS = [
+    (None, "malformed"),
+    (b"", "malformed"),
+    (b"not json", "malformed"),
+    (b"[]", "malformed"),
+    (b"\xff\xfe", "malformed"),
+    (b"[" * 100_000, "malformed"),
+    (b'{"a":' * 50_000, "malformed"),
+    (text() + b"{}", "malformed"),
+    (text(specversion="0.3"), "malformed"),
+    (text(specversion=...), "malformed"),
+    (text(type=...), "malformed"),
+    (text(type="unitpool.platform.usage.reversed.v1"), "unsupported_type"),
+    (text(type="unitpool.platform.usage.reversed.v1", data={"id": "x"}), "unsupported_type"),
+    (text(id=...), "malformed"),
+    (text(id=""), "malformed"),
+    (text(id=7), "malformed"),
+    (text(id="x" * 10_000), "malformed"),
+    (text(id="nul\0"), "malformed"),
+    (text(subject=...), "malformed"),
+    (text(subject=None), "malformed"),
+    (text(source="s" * 201), "malformed"),
+    (text(time=...), "malformed"),
+    (text(time="2026-11-24T10:15:00"), "malformed"),
+    (text(time="2026-12-31T23:59:60Z"), "malformed"),
+    (text(time=1700000000), "malformed"),
+    (text(time="yesterday"), "malformed"),
+    (text(datacontenttype="text/xml"), "malformed"),
+    (text(data=...), "malformed"),
+    (text(data=[]), "malformed"),
+    (text(data="{}"), "malformed"),
+    (with_data(product=...), "malformed"),
+    (with_data(meter=""), "malformed"),
+    (with_data(resource="nul\0"), "malformed"),
+    (with_data(resource="r" * 513), "malformed"),
+    (with_data(resource=7), "malformed"),
+    (with_data(resource="\ud800"), "malformed"),
+    (with_data(quantity=-1), "invalid_quantity"),
+    (with_data(quantity=1.0), "invalid_quantity"),
+    (with_data(quantity=0.1), "invalid_quantity"),
+    (with_data(quantity=None), "invalid_quantity"),
+    (with_data(quantity=True), "invalid_quantity"),
+    (with_data(quantity="1e400"), "invalid_quantity"),
+    (with_data(quantity="-1"), "invalid_quantity"),
+    (with_data(quantity="NaN"), "invalid_quantity"),
+    (with_data(quantity="\u0661"), "invalid_quantity"),
+    (with_data(quantity="0." + "1" * 13), "invalid_quantity"),
+    (with_data(quantity=10**18), "invalid_quantity"),
+    (with_data(quantity={}), "invalid_quantity"),
+    (text().replace(b'"quantity": 1', b'"quantity": 1e400'), "invalid_quantity"),
+    (text().replace(b'"quantity": 1', b'"quantity": NaN'), "malformed"),
+    (text().replace(b'"quantity": 1', b'"quantity": 1, "quantity": 2'), "malformed"),
+    (text().replace(b'"quantity": 1', b'"quantity" : 1, "quantity" : 2'), "malformed"),
+    (text().replace(b'{"specversion"', b'{"id": "other", "specversion"'), "malformed"),
+]
+
+
+@pytest.mark.parametrize(("raw", "reason"), REASONS)
+def test_bad_input_is_rejected_with_its_reason(raw: bytes | None, reason: str) -> None:
+    with pytest.raises(RejectedError) as error:
+        decode(raw)
+    assert error.value.reason == reason
+
+
+def test_a_rejection_says_what_can_be_read() -> None:
+    with pytest.raises(RejectedError) as error:
+        decode(with_data(quantity=-1))
+    assert error.value.claim.source == "/platforms/exposure-scan"
+    assert error.value.claim.product == "exposure-scan"
+    assert error.value.claim.subscription == "sub-1"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=6,
+)
+KEYS = st.sampled_from([*EVENT, "extra", "more"])
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(KEYS, JSON, max_size=3), st.dictionaries(st.sampled_from([*EVENT["data"], "x"]), JSON, max_size=2)
+)
+def test_whatever_comes_is_read_alike_or_rejected(changes: dict[str, Any], data: dict[str, Any]) -> None:
+    document = {**EVENT, "data": {**EVENT["data"], **data}, **changes}
+    raw = json.dumps(document).encode()
+    assert _read(decode, raw) == _read(module._decode_slowly, raw)
+
+
+def _read(how: Callable[[bytes], UsageEvent], raw: bytes) -> UsageEvent | str:
+    try:
+        return how(raw)
+    except RejectedError as error:
+        return error.reason
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_event_are_rejected(raw: bytes) -> None:
+    with pytest.raises(RejectedError):
+        decode(raw)
