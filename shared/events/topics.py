@@ -21,11 +21,16 @@ Writer = Literal["platforms", "allocation", "metering", "alerts", "reporting"]
 
 PARTITIONS = 12
 DEAD_LETTERS_KEPT = timedelta(days=35)
+DEAD_LETTER_BYTES = 2 * 1024 * 1024
+"""The largest record of any topic, with the headers that say why it is here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic. ``kept`` is ``None`` for ever; ``compacted`` keeps the newest record of each key."""
+    """One topic. ``kept`` is ``None`` for ever; ``compacted`` keeps the newest record of each key.
+
+    ``max_record_bytes`` is the broker's default (1 MiB) unless given.
+    """
 
     name: str
     key: str
@@ -35,15 +40,17 @@ class Topic:
     kept: timedelta | None
     compacted: bool = False
     partitions: int = PARTITIONS
+    max_record_bytes: int | None = None
 
     def config(self) -> dict[str, str]:
         """The topic's Kafka configuration. Timestamps are the broker's, never the event's."""
         retention_ms = -1 if self.kept is None else int(self.kept.total_seconds() * 1000)
-        return {
+        config = {
             "cleanup.policy": "compact,delete" if self.compacted and self.kept else "delete",
             "message.timestamp.type": "LogAppendTime",
             "retention.ms": str(retention_ms),
         }
+        return config if self.max_record_bytes is None else config | {"max.message.bytes": str(self.max_record_bytes)}
 
     def dead_letters(self, reader: ServiceName) -> "Topic":
         """Where ``reader`` puts the records of this topic that it can never process, as received."""
@@ -55,6 +62,7 @@ class Topic:
             carries=(),
             kept=DEAD_LETTERS_KEPT,
             partitions=1,
+            max_record_bytes=DEAD_LETTER_BYTES,
         )
 
 

@@ -106,6 +106,8 @@ class Producer:
             KafkaError: it could not even be buffered.
         """
         producer = await self._working()
+        if value is None and key is None:  # others may send such records, aiokafka does not
+            key = b""
         try:
             future: asyncio.Future[Any] = await producer.send(
                 f"{self._prefix}{topic}", value, key, headers=list(headers)

@@ -1,7 +1,8 @@
 """The relay: sends the outbox to Kafka in order. One per service, whichever replica holds the advisory lock."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import asyncpg
 from aiokafka.errors import KafkaError
@@ -16,6 +17,9 @@ LOCK = 0x756E6974_6F757462
 BATCH = 1000
 POLL_SECONDS = 1.0
 """How often to look even though nobody called; also how often a standby tries to become the relay."""
+FINISH_SECONDS = 2.0
+"""How long a relay that is told to stop may take for the rows that it is sending."""
+DELAY_SECONDS = 0.1
 DELAY_MAX_SECONDS = 5.0
 
 _TAKE_LOCK = "SELECT pg_try_advisory_lock($1)"
@@ -31,21 +35,19 @@ class Relay:
         self._log = logging.get(self._name)
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
+        self._delay = DELAY_SECONDS
         self.holds_lock = False
 
     async def run(self) -> None:
         """Until cancelled. Errors of either side are logged, and everything begins again with a new connection."""
-        delay = 0.1
         try:
             while True:
                 try:
                     await self._hold_and_send()
                 except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
-                    self._log.warning("relay_interrupted", error=repr(error), again_in_seconds=delay)
-                    await asyncio.sleep(delay)
-                    delay = min(delay * 2, DELAY_MAX_SECONDS)
-                else:
-                    delay = 0.1
+                    self._log.warning("relay_interrupted", error=repr(error), again_in_seconds=self._delay)
+                    await asyncio.sleep(self._delay)
+                    self._delay = min(self._delay * 2, DELAY_MAX_SECONDS)
         finally:
             await self._producer.stop()
 
@@ -71,27 +73,28 @@ class Relay:
             self._log.info("relay_started")
             await self._producer.start()
             while True:
-                await self._send_some(connection)
+                self._wake.clear()
+                if not await _to_its_end(self._send_some(connection)):
+                    self._idle.set()
+                    await self._wait()
         finally:
             self.holds_lock = False
             connection.terminate()
 
-    async def _send_some(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        self._wake.clear()
+    async def _send_some(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+        """Send the oldest rows and delete those that were acknowledged before any that was not; false if none waited."""
         rows = await outbox.load(connection, BATCH)
-        if not rows:
-            self._idle.set()
-            await self._wait()
-            return
         failures = await self._producer.send_all([outgoing for _, outgoing in rows])
         acknowledged = next((place for place, failure in enumerate(failures) if failure), len(rows))
         if acknowledged:
             await outbox.delete(connection, [row_id for row_id, _ in rows[:acknowledged]])
             _count([outgoing for _, outgoing in rows[:acknowledged]])
+            self._delay = DELAY_SECONDS
         if acknowledged < len(rows):
             failure = failures[acknowledged]
             assert failure is not None  # noqa: S101 - it is where the acknowledged ones end
             raise failure
+        return bool(rows)
 
     async def _wait(self) -> None:
         try:
@@ -99,6 +102,17 @@ class Relay:
                 await self._wake.wait()
         except TimeoutError:
             pass
+
+
+async def _to_its_end(step: Coroutine[Any, Any, bool]) -> bool:
+    """Await ``step``; when cancelled, let it end first (it is brief), so that nothing is sent without being deleted."""
+    task = asyncio.create_task(step)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=FINISH_SECONDS)
+        task.cancel()
+        raise
 
 
 def _count(sent: Sequence[Outgoing]) -> None:
