@@ -48,7 +48,7 @@ class ProductView:
         """Whether ``source`` may report for this product."""
         known = self._allowed.get(source)
         if known is None:
-            known = may_report(source, self.state)
+            known = may_report(source, self.state.id, self.state.sources)
             if len(self._allowed) < 10_000:  # noqa: PLR2004  # a bound against invented sources
                 self._allowed[source] = known
         return known
@@ -98,8 +98,8 @@ class Catalogue:
         self.meters.update({meter.number: meter for meter in meters.values()})
 
 
-def may_report(source: str, product: ProductState) -> bool:
+def may_report(source: str, product: str, prefixes: tuple[str, ...] = ()) -> bool:
     """Whether ``source`` begins with one of the product's prefixes (by default ``/platforms/<product id>``)."""
     if not source.isprintable():
         return False
-    return source.startswith(product.sources or (f"/platforms/{product.id}",))
+    return source.startswith(prefixes or (f"/platforms/{product}",))

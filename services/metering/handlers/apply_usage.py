@@ -5,15 +5,16 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from services.metering.domain.catalogue import DAY_US, UNIQUE, Catalogue
+from services.metering.domain.catalogue import DAY_US, UNIQUE
 from services.metering.domain.judging import Judged, Placed, day_of, instant, judge, judge_some, split_repeats
 from services.metering.domain.placing import Usage
 from services.metering.domain.quantity import exact
 from services.metering.domain.reasons import Claim, RejectedError
-from services.metering.store import books, partitions, projection, quarantine
+from services.metering.store import books, partitions, quarantine
 from services.metering.store import usage as store
 from services.metering.store.books import Entries, Line, Outcome
 from services.metering.store.partitions import Partitioned
+from services.metering.store.projection import Projection, ensure_sources
 from shared.runtime.delivery import Record
 from shared.runtime.postgres import Connection
 
@@ -39,10 +40,11 @@ class Applied:
 class UsageApplier:
     """Applies batches. Keeps the catalogue and which partitions exist: both are only caches of what is committed."""
 
-    catalogue: Catalogue = field(default_factory=Catalogue)
+    projection: Projection = field(default_factory=Projection)
     catch_up: CatchUp = _no_wait
     known_partitions: partitions.Known = field(default_factory=set)
     _made: list[tuple[str, date]] = field(default_factory=list)
+    _new_sources: dict[str, int] = field(default_factory=dict)
 
     async def apply(self, connection: Connection, records: Sequence[Record], now: datetime) -> Applied:
         """Apply records that arrive for the first time: effects, quarantine, books, positions."""
@@ -53,7 +55,7 @@ class UsageApplier:
                 connection,
                 [(records[n], error) for n, error in sorted(applied.rejected.items())],
                 now,
-                self.catalogue.version,
+                self.projection.catalogue.version,
             )
         await books.add_entries(connection, _entries(records, judged, applied))
         await books.store_positions(connection, records[0].topic, _positions(records))
@@ -61,16 +63,16 @@ class UsageApplier:
 
     async def apply_again(self, connection: Connection, records: Sequence[Record]) -> Applied:
         """Apply records that were accepted (and booked) before."""
-        await projection.refresh(connection, self.catalogue)
-        return await self._add(connection, judge(records, self.catalogue), len(records))
+        await self.projection.refresh(connection)
+        return await self._add(connection, judge(records, self.projection.catalogue), len(records))
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
-        await projection.refresh(connection, self.catalogue)
-        judged = judge(records, self.catalogue)
+        await self.projection.refresh(connection)
+        judged = judge(records, self.projection.catalogue)
         if waiting := judged.waiting():
             await self.catch_up(connection)
-            if await projection.refresh(connection, self.catalogue):
-                judge_some(records, waiting, self.catalogue, judged)
+            if await self.projection.refresh(connection):
+                judge_some(records, waiting, self.projection.catalogue, judged)
                 judged.placed.sort(key=lambda placed: placed.n)
         return judged
 
@@ -97,9 +99,11 @@ class UsageApplier:
 
     async def _prepare(self, connection: Connection, placed: Sequence[Placed]) -> None:
         """Numbers for new sources, and the partitions that the batch needs."""
+        self._made, self._new_sources = [], {}
         new = {item.usage.source for item in placed if not item.usage.source_number}
         if new:
-            numbers = await projection.ensure_sources(connection, sorted(new))
+            numbers = await ensure_sources(connection, sorted(new))
+            self._new_sources = numbers
             for item in placed:
                 if not item.usage.source_number:
                     item.usage.source_number = numbers[item.usage.source]
@@ -110,7 +114,8 @@ class UsageApplier:
     def committed(self) -> None:
         """The edge says that the last batch is committed: what it made may be relied on."""
         self.known_partitions.update(self._made)
-        self._made = []
+        self.projection.catalogue.sources.update(self._new_sources)
+        self._made, self._new_sources = [], {}
 
 
 def _wanted(placed: Sequence[Placed]) -> Iterator[tuple[Partitioned, date]]:

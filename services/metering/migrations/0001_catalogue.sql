@@ -7,12 +7,6 @@ CREATE TABLE projection (
 );
 INSERT INTO projection DEFAULT VALUES;
 
--- The next offset of allocation.events per partition, as far as the projection holds it.
-CREATE TABLE projection_position (
-    partition integer PRIMARY KEY,
-    next_offset bigint NOT NULL
-);
-
 CREATE TABLE subscription (
     number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id text NOT NULL UNIQUE,

@@ -1,6 +1,7 @@
 """The projection of allocation.events: stored by whoever reads the topic, loaded by every process as it needs it."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Sequence
 
 from services.metering.domain.catalogue import Catalogue
 from shared.events.state import ProductState, SubscriptionState
@@ -28,11 +29,6 @@ _LOAD_METERS = "SELECT number, product, id FROM meter WHERE product = ANY ($1)"
 _LOAD_SOURCES = "SELECT number, id FROM source ORDER BY number LIMIT 100000"
 _INSERT_SOURCES = "INSERT INTO source (id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
 _FIND_SOURCES = "SELECT number, id FROM source WHERE id = ANY ($1)"
-_STORE_POSITIONS = """
-INSERT INTO projection_position AS p (partition, next_offset) SELECT unnest($1::integer[]), unnest($2::bigint[])
-ON CONFLICT (partition) DO UPDATE SET next_offset = greatest(p.next_offset, EXCLUDED.next_offset)
-"""
-_LOAD_POSITIONS = "SELECT partition, next_offset FROM projection_position"
 
 
 async def save(
@@ -54,41 +50,40 @@ async def find_product(connection: Connection, product: str) -> ProductState | N
     return ProductState.model_validate_json(state) if state else None
 
 
-async def load_version(connection: Connection) -> int:
-    """The projection's version."""
-    return int(await connection.fetchval(_LOAD_VERSION))
+class Projection:
+    """This process's view of the projection: a cache that follows what is committed, in one step per version."""
 
+    def __init__(self) -> None:
+        self.catalogue = Catalogue()
+        self._loading = asyncio.Lock()
 
-async def refresh(connection: Connection, catalogue: Catalogue) -> bool:
-    """Bring ``catalogue`` up to what is stored; whether it changed. A cheap look when nothing did."""
-    version = await load_version(connection)
-    if version == catalogue.version:
-        return False
-    products = await connection.fetch(_LOAD_PRODUCTS, catalogue.version)
-    numbers: dict[str, dict[str, int]] = {}
-    for row in await connection.fetch(_LOAD_METERS, [row["id"] for row in products]):
-        numbers.setdefault(row["product"], {})[row["id"]] = row["number"]
-    for row in products:
-        catalogue.put_product(ProductState.model_validate_json(row["state"]), numbers.get(row["id"], {}))
-    for row in await connection.fetch(_LOAD_SUBSCRIPTIONS, catalogue.version):
-        catalogue.put_subscription(row["number"], SubscriptionState.model_validate_json(row["state"]))
-    if not catalogue.sources:
-        catalogue.sources.update({row["id"]: row["number"] for row in await connection.fetch(_LOAD_SOURCES)})
-    catalogue.version = version
-    return True
+    async def refresh(self, connection: Connection) -> bool:
+        """Bring the catalogue up to what is stored; whether it changed. A cheap look when nothing did."""
+        if await connection.fetchval(_LOAD_VERSION) == self.catalogue.version:
+            return False
+        async with self._loading:
+            await self._load(connection)
+        return True
+
+    async def _load(self, connection: Connection) -> None:
+        catalogue = self.catalogue
+        version = await connection.fetchval(_LOAD_VERSION)
+        products = await connection.fetch(_LOAD_PRODUCTS, catalogue.version)
+        meters = await connection.fetch(_LOAD_METERS, [row["id"] for row in products])
+        subscriptions = await connection.fetch(_LOAD_SUBSCRIPTIONS, catalogue.version)
+        sources = [] if catalogue.sources else await connection.fetch(_LOAD_SOURCES)
+        numbers: dict[str, dict[str, int]] = {}
+        for row in meters:
+            numbers.setdefault(row["product"], {})[row["id"]] = row["number"]
+        for row in products:
+            catalogue.put_product(ProductState.model_validate_json(row["state"]), numbers.get(row["id"], {}))
+        for row in subscriptions:
+            catalogue.put_subscription(row["number"], SubscriptionState.model_validate_json(row["state"]))
+        catalogue.sources.update({row["id"]: row["number"] for row in sources})
+        catalogue.version = version
 
 
 async def ensure_sources(connection: Connection, sources: Sequence[str]) -> dict[str, int]:
     """The numbers of sources, given to those that are new."""
     await connection.execute(_INSERT_SOURCES, sorted(sources))
     return {row["id"]: row["number"] for row in await connection.fetch(_FIND_SOURCES, list(sources))}
-
-
-async def store_positions(connection: Connection, nexts: Mapping[int, int]) -> None:
-    """Note up to which offset of each partition the projection holds allocation.events."""
-    await connection.execute(_STORE_POSITIONS, list(nexts), list(nexts.values()))
-
-
-async def load_positions(connection: Connection) -> dict[int, int]:
-    """Up to which offset of each partition the projection holds allocation.events."""
-    return {row["partition"]: row["next_offset"] for row in await connection.fetch(_LOAD_POSITIONS)}

@@ -1,0 +1,57 @@
+"""Who calls: an ingest key, known by its hash, good for one product."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from fastapi import Request
+
+from services.metering.store.keys import IngestKey, find_key
+from shared.events.refusals import Refusal
+from shared.runtime.http import ProblemError
+from shared.runtime.postgres import Pool
+
+MAX_KNOWN = 10_000
+
+
+class KeyRing:
+    """Looks keys up, and remembers them for a moment (so a revoked key may work that much longer)."""
+
+    def __init__(self, pool: Pool, clock: Callable[[], datetime], remembered_seconds: float) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._remembered_seconds = remembered_seconds
+        self._known: dict[bytes, tuple[float, IngestKey]] = {}
+
+    async def admit(self, request: Request) -> IngestKey:
+        """The valid key that the request carries.
+
+        Raises:
+            ProblemError: 401.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise _unauthenticated("An ingest key is needed: Authorization: Bearer <key>.")
+        key = await self._find(hashlib.sha256(token.strip().encode("latin-1", "replace")).digest())
+        if key is None or not key.is_valid(self._clock()):
+            raise _unauthenticated("The ingest key is not known, has expired, or was revoked.")
+        return key
+
+    async def _find(self, digest: bytes) -> IngestKey | None:
+        at, known = self._known.get(digest, (0.0, None))
+        if known and time.monotonic() - at < self._remembered_seconds:
+            return known
+        async with self._pool.acquire() as connection:
+            found = await find_key(connection, digest)
+        if found:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[digest] = time.monotonic(), found
+        return found
+
+
+def _unauthenticated(message: str) -> ProblemError:
+    return ProblemError(
+        Refusal(code="unauthenticated", message=message), headers={"WWW-Authenticate": 'Bearer realm="unitpool"'}
+    )

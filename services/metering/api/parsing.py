@@ -1,0 +1,65 @@
+"""The three HTTP forms of CloudEvents (HTTP protocol binding 1.0): structured, batched, binary; each event as text."""
+
+import json
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+import msgspec
+
+MAX_EVENTS = 5000
+_SINGLE = "application/cloudevents+json"
+_BATCH = "application/cloudevents-batch+json"
+_JSON = "application/json"
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class BodyError(Exception):
+    """The body as a whole cannot be taken. ``status`` and ``code`` are the answer's."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+def split(content_type: str, headers: Mapping[str, str], body: bytes) -> tuple[list[bytes], bool]:
+    """The events of a request, each as structured JSON, and whether they came as a batch.
+
+    Raises:
+        BodyError: no such content type, no JSON, too many events.
+    """
+    media = content_type.partition(";")[0].strip().lower()
+    if media == _BATCH:
+        return _batch(body), True
+    if media == _SINGLE:
+        return [_one(body)], False
+    if media == _JSON and "ce-specversion" in headers:
+        return [_binary(headers, _one(body), media)], False
+    raise BodyError(415, "unsupported_media_type", f"Send {_SINGLE}, {_BATCH}, or {_JSON} with ce- headers.")
+
+
+def _batch(body: bytes) -> list[bytes]:
+    try:
+        events = [bytes(event) for event in _split(body)]
+    except msgspec.ValidationError:
+        raise BodyError(422, "malformed", "A batch is a JSON array of events.") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise BodyError(400, "malformed", "The body is not JSON.") from None
+    if len(events) > MAX_EVENTS:
+        raise BodyError(413, "too_large", f"A batch may have {MAX_EVENTS} events at most.")
+    return events
+
+
+def _one(body: bytes) -> bytes:
+    try:
+        json.loads(body.decode())
+    except (ValueError, RecursionError):
+        raise BodyError(400, "malformed", "The body is not JSON.") from None
+    return body
+
+
+def _binary(headers: Mapping[str, str], body: bytes, media: str) -> bytes:
+    attributes: dict[str, object] = {
+        name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-") and name != "ce-data"
+    }
+    return msgspec.json.encode({**attributes, "datacontenttype": media, "data": msgspec.Raw(body)})

@@ -1,0 +1,97 @@
+"""``GET /v1/entitlements`` and ``GET /v1/quarantine``, for the product of the ingest key."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, get_args
+
+from fastapi import APIRouter, Query, Request
+
+from services.metering.api.access import KeyRing
+from services.metering.domain.consumption import snapshot
+from services.metering.domain.entitlement import decide
+from services.metering.domain.reasons import Reason
+from services.metering.store import books, consumption, quarantine
+from services.metering.store.projection import Projection
+from shared.runtime.http import ProblemError
+from shared.runtime.postgres import Pool, Row
+from shared.units import MAX_UNITS
+
+Id = Annotated[str, Query(min_length=1, max_length=64)]
+_KEPT = {"subscription", "source", "product", "event_id", "reason", "detail", "topic", "settled_as"}
+_TIMES = {"received_at", "quarantined_at", "settled_at"}
+
+
+def reading_router(keys: KeyRing, pool: Pool, projection: Projection, clock: Callable[[], datetime]) -> APIRouter:
+    """The routes."""
+    router = APIRouter()
+
+    @router.get("/v1/entitlements")
+    async def get_entitlement(
+        request: Request,
+        subscription: Id,
+        product: Id,
+        units: Annotated[int, Query(ge=0, le=MAX_UNITS)] = 1,
+    ) -> dict[str, Any]:
+        key = await keys.admit(request)
+        if key.product != product:
+            raise ProblemError.of("forbidden", "The ingest key is for another product.")
+        async with pool.acquire() as connection:
+            await projection.refresh(connection)
+            known = projection.catalogue.subscriptions.get(subscription)
+            view = projection.catalogue.products.get(product)
+            if known is None or view is None:
+                raise ProblemError.of("not_found", "No such subscription or product is known.")
+            numbers = {(known.number, meter.number) for meter in view.meters.values()}
+            histories = await consumption.load_histories(connection, numbers)
+            as_of = await books.load_position(connection)
+        measured = snapshot(known.state, view, clock(), histories.get(known.number, {}))
+        answer = decide(known.state, product, measured.consumed if measured else 0, units)
+        return {
+            "allowed": answer.allowed,
+            "reason": answer.reason,
+            "allocated": answer.allocated,
+            "consumed": answer.consumed,
+            "unused": answer.unused,
+            "policy": answer.policy,
+            "as_of": _time(as_of),
+        }
+
+    @router.get("/v1/quarantine")
+    async def get_quarantine(
+        request: Request,
+        reason: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        cursor: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+    ) -> dict[str, Any]:
+        key = await keys.admit(request)
+        if reason is not None and reason not in get_args(Reason):
+            raise ProblemError.of("invalid_request", "There is no such reason.", errors=_field("reason"))
+        async with pool.acquire() as connection:
+            rows = await quarantine.page(connection, key.product, reason, cursor, limit + 1)
+        more = len(rows) > limit
+        return {
+            "items": [_item(row) for row in rows[:limit]],
+            "next_cursor": str(rows[limit - 1]["id"]) if more else None,
+        }
+
+    return router
+
+
+def _item(row: Row) -> dict[str, Any]:
+    value: bytes | None = row["value"]
+    return {
+        "id": str(row["id"]),
+        **{name: row[name] for name in sorted(_KEPT)},
+        **{name: _time(row[name]) for name in sorted(_TIMES)},
+        "partition": row["kafka_partition"],
+        "offset": row["kafka_offset"],
+        "event": None if value is None else value.decode("utf-8", "replace"),
+    }
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
+
+
+def _field(name: str) -> list[dict[str, str]]:
+    return [{"field": name, "message": "is not one of the known values"}]

@@ -1,0 +1,153 @@
+"""``POST /v1/usage``: judged alone, published, acknowledged by the broker, then answered."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from services.metering import metrics
+from services.metering.api.access import KeyRing
+from services.metering.api.parsing import BodyError, split
+from services.metering.domain.catalogue import UNIQUE, Catalogue, may_report
+from services.metering.domain.decode import UsageEvent, decode
+from services.metering.domain.reasons import Reason, RejectedError
+from shared.events.topics import USAGE
+from shared.runtime.http import problem
+
+MAX_EVENT_BYTES = 900_000
+RETRY_SECONDS = "1"
+
+Send = Callable[[str, bytes, bytes], Awaitable["asyncio.Future[Any]"]]
+Refusal = tuple[int, str | None, Reason, str]
+"""Index in the request, the event's id where it can be read, code, message."""
+
+
+class UnacknowledgedError(Exception):
+    """The broker has not acknowledged in time. Sending the same again is safe."""
+
+
+class OverloadError(Exception):
+    """Too much is waiting for the broker already."""
+
+
+@dataclass(slots=True)
+class Sorted:
+    """The events of one request by what becomes of them."""
+
+    accepted: list[tuple[bytes, str]] = field(default_factory=list)
+    duplicates: int = 0
+    refused: list[Refusal] = field(default_factory=list)
+
+
+def sort_events(texts: Sequence[bytes], product: str, catalogue: Catalogue) -> Sorted:
+    """Judge each event by itself, as far as the door can, for a key of ``product``."""
+    result = Sorted()
+    seen: dict[tuple[str, str], UsageEvent] = {}
+    for index, text in enumerate(texts):
+        try:
+            event = decode(text)
+            _check(text, event, product, catalogue)
+        except RejectedError as error:
+            result.refused.append((index, error.claim.event_id, error.reason, error.detail))
+            continue
+        if seen.setdefault((event.source, event.id), event) is not event and seen[event.source, event.id] == event:
+            result.duplicates += 1
+        else:
+            result.accepted.append((text, event.subject))
+    return result
+
+
+def _check(text: bytes, event: UsageEvent, product: str, catalogue: Catalogue) -> None:
+    known = catalogue.products.get(product)
+    allowed = known.allows(event.source) if known else may_report(event.source, product)
+    if event.data.product != product or not allowed:
+        raise RejectedError("source_not_allowed", "the key is for another product or source", event.claim())
+    meter = known.meters.get(event.data.meter) if known else None
+    if meter and meter.kind == UNIQUE and not isinstance(event.data.resource, str):
+        raise RejectedError("missing_resource", "the meter counts resources and none is named", event.claim())
+    if len(text) > MAX_EVENT_BYTES:
+        raise RejectedError("malformed", f"an event may have {MAX_EVENT_BYTES} bytes at most", event.claim())
+
+
+class Publisher:
+    """Publishes accepted usage. What waits for the broker is bounded, whether or not its request still waits."""
+
+    def __init__(self, send: Send, *, budget_bytes: int, within_seconds: float) -> None:
+        self._send = send
+        self._budget_bytes = budget_bytes
+        self._within_seconds = within_seconds
+        self._waiting_bytes = 0
+
+    async def publish(self, events: Sequence[tuple[bytes, str]]) -> None:
+        """Return once the broker has acknowledged all.
+
+        Raises:
+            OverloadError, UnacknowledgedError
+        """
+        size = sum(len(text) for text, _ in events)
+        if self._waiting_bytes and self._waiting_bytes + size > self._budget_bytes:
+            raise OverloadError
+        self._waiting_bytes += size
+        sending = asyncio.create_task(self._send_all(events))
+        sending.add_done_callback(lambda _: self._release(size))
+        try:
+            async with asyncio.timeout(self._within_seconds):
+                await asyncio.shield(sending)
+        except (TimeoutError, KafkaError) as error:
+            raise UnacknowledgedError from error
+
+    async def _send_all(self, events: Sequence[tuple[bytes, str]]) -> None:
+        futures = [await self._send(USAGE.name, text, subject.encode()) for text, subject in events]
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    def _release(self, size: int) -> None:
+        self._waiting_bytes -= size
+
+
+def usage_router(keys: KeyRing, publisher: Publisher, catalogue: Callable[[], Awaitable[Catalogue]]) -> APIRouter:
+    """The route."""
+    router = APIRouter()
+
+    @router.post("/v1/usage", status_code=202)
+    async def post_usage(request: Request) -> Response:
+        key = await keys.admit(request)
+        try:
+            texts, is_batch = split(request.headers.get("content-type", ""), request.headers, await request.body())
+            result = sort_events(texts, key.product, await catalogue())
+            _count(result)
+            if result.refused and not is_batch:
+                _, _, code, message = result.refused[0]
+                return problem(422, code, message, {"id": result.refused[0][1]})
+            await publisher.publish(result.accepted)
+        except BodyError as error:
+            return problem(error.status, error.code, str(error))
+        except OverloadError:
+            message = "Too much usage waits for the broker. Send the same again, later."
+            return problem(429, "too_many_requests", message, headers={"Retry-After": RETRY_SECONDS})
+        except UnacknowledgedError:
+            message = "The broker has not acknowledged in time. Send the same again: nothing is counted twice."
+            return problem(503, "unavailable", message, headers={"Retry-After": RETRY_SECONDS})
+        return JSONResponse(_answer(result), 202)
+
+    return router
+
+
+def _answer(result: Sorted) -> dict[str, Any]:
+    names = ("index", "id", "code", "message")
+    return {
+        "accepted": len(result.accepted),
+        "duplicates": result.duplicates,
+        "refused": [dict(zip(names, refusal, strict=True)) for refusal in result.refused],
+    }
+
+
+def _count(result: Sorted) -> None:
+    for _, _, code, _ in result.refused:
+        metrics.INGEST_REFUSED.labels(code=code).inc()

@@ -1,0 +1,54 @@
+"""May a subscription use more of a product? The answer, its reason, and the numbers."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.events.state import OveragePolicy, SubscriptionState
+
+EntitlementReason = Literal[
+    "within_allocation",
+    "overage_permitted",
+    "allocation_exhausted",
+    "restricted",
+    "not_allocated",
+    "subscription_not_active",
+]
+_USABLE = frozenset({"active", "exhausted", "grace"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """An answer. ``unused`` is negative when more was consumed than allocated."""
+
+    allowed: bool
+    reason: EntitlementReason
+    allocated: int
+    consumed: int
+    policy: OveragePolicy | None
+
+    @property
+    def unused(self) -> int:
+        """Allocated and not consumed."""
+        return self.allocated - self.consumed
+
+
+def decide(subscription: SubscriptionState, product: str, consumed: int, wanted: int) -> Entitlement:
+    """Whether ``wanted`` units on top of ``consumed`` may be used. Only the policy ``hard`` says no at 100 %."""
+    subscribed = next((one for one in subscription.products if one.product == product), None)
+    allocated = subscribed.allocated if subscribed else 0
+    policy = subscribed.policy if subscribed else None
+
+    def answer(allowed: bool, reason: EntitlementReason) -> Entitlement:
+        return Entitlement(allowed, reason, allocated, consumed, policy)
+
+    if subscription.state not in _USABLE:
+        return answer(False, "subscription_not_active")
+    if subscribed is None or not allocated:
+        return answer(False, "not_allocated")
+    if subscribed.restricted:
+        return answer(False, "restricted")
+    if consumed + wanted <= allocated:
+        return answer(True, "within_allocation")
+    if policy == "hard":
+        return answer(False, "allocation_exhausted")
+    return answer(True, "overage_permitted")

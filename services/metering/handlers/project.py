@@ -1,0 +1,52 @@
+"""The projection of allocation.events: the newest state of products and subscriptions, and what a change brings."""
+
+from datetime import datetime
+from typing import Any
+
+from services.metering.store import consumption, projection
+from shared.events.allocation import (
+    LotPurchased,
+    PlanApplied,
+    PolicyChanged,
+    ProductChanged,
+    ProductSubscribed,
+    SubscriptionCreated,
+)
+from shared.events.envelope import Event, Payload
+from shared.events.state import ProductState
+from shared.runtime.delivery import EventHandler, Transaction
+
+_SUBSCRIPTION_EVENTS = (SubscriptionCreated, LotPurchased, ProductSubscribed, PolicyChanged, PlanApplied)
+
+
+async def project_subscription(tx: Transaction, event: Event[Any]) -> None:
+    """Keep the subscription's state, where it is newer than what is kept."""
+    await projection.save(tx.connection, [event.data.subscription], [])
+
+
+async def project_product(tx: Transaction, event: Event[ProductChanged]) -> None:
+    """Keep the product's state; a rate that holds for windows already measured has their snapshots published anew."""
+    product = event.data.product
+    before = await projection.find_product(tx.connection, product.id)
+    await projection.save(tx.connection, [], [product])
+    if before and before.version < product.version and (since := new_rates_since(before, product)):
+        await consumption.make_due(tx.connection, product.id, since)
+
+
+def new_rates_since(before: ProductState, after: ProductState) -> datetime | None:
+    """From when on figures differ: the earliest effective date of a rate that is new to a known meter."""
+    known = {(meter.meter, rate.version) for meter in before.meters for rate in meter.rates}
+    meters = {meter.meter for meter in before.meters}
+    new = [
+        rate.effective_from
+        for meter in after.meters
+        for rate in meter.rates
+        if meter.meter in meters and (meter.meter, rate.version) not in known
+    ]
+    return min(new, default=None)
+
+
+HANDLERS: dict[type[Payload], EventHandler] = {
+    **dict.fromkeys(_SUBSCRIPTION_EVENTS, project_subscription),
+    ProductChanged: project_product,
+}

@@ -1,0 +1,47 @@
+"""Quarantined usage is applied by itself when what was missing has become known.
+
+Judged again with its first acceptance as "now", so that it is not late; the books move from quarantined to what it
+became, on the day of its arrival.
+"""
+
+from collections import Counter
+
+from services.metering import metrics
+from services.metering.handlers.apply_usage import Applied, UsageApplier
+from services.metering.store import quarantine
+from services.metering.store.books import Entries, Line, add_entries
+from services.metering.store.quarantine import Waiting
+from shared.runtime.delivery import Transaction
+
+
+async def replay_some(tx: Transaction, applier: UsageApplier, limit: int) -> int:
+    """Judge some records again; how many. Those that still cannot be applied wait for the next change."""
+    waiting = await quarantine.lock_waiting(tx.connection, limit)
+    if not waiting:
+        return 0
+    applied = await applier.apply_again(tx.connection, [one.record for one in waiting])
+    left = [(waiting[n], outcome) for n, outcome in enumerate(applied.outcomes) if outcome != "quarantined"]
+    await quarantine.settle(tx.connection, [(one.id, outcome) for one, outcome in left], tx.now)
+    judged = [(waiting[n].id, error) for n, error in applied.rejected.items()]
+    await quarantine.judge_again(tx.connection, judged, applier.projection.catalogue.version)
+    await add_entries(tx.connection, _moves(waiting, applied), accepted=False)
+    tx.after_commit(applier.committed)
+    tx.after_commit(lambda: _count(applied))
+    return len(waiting)
+
+
+def _moves(waiting: list[Waiting], applied: Applied) -> Entries:
+    entries: Entries = Counter()
+    for one, outcome in zip(waiting, applied.outcomes, strict=True):
+        if outcome != "quarantined":
+            record = one.record
+            line = Line(record.appended_at.date(), record.partition, one.source, one.product)
+            entries[line, "quarantined"] -= 1
+            entries[line, outcome] += 1
+    return entries
+
+
+def _count(applied: Applied) -> None:
+    for outcome, number in Counter(applied.outcomes).items():
+        if outcome != "quarantined":
+            metrics.USAGE_REPLAYED.labels(outcome=outcome).inc(number)

@@ -1,0 +1,40 @@
+"""Metering's settings: environment variables that begin with ``UNITPOOL_METERING_``."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.runtime.settings import ServiceSettings
+
+
+class MeteringSettings(ServiceSettings):
+    """What metering is told. Defaults of the ingest path are measured: see docs/performance.md."""
+
+    model_config = SettingsConfigDict(env_prefix="UNITPOOL_METERING_")
+
+    http_port: int = Field(8002, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    http_max_body_bytes: int = Field(
+        10 * 1024 * 1024, ge=1024, description="Larger request bodies are refused with 413"
+    )
+    usage_batch_records: int = Field(
+        10_000, ge=1, le=100_000, description="Usage records at most in one transaction of the ingest path"
+    )
+    catch_up_seconds: float = Field(
+        5, ge=0, description="How long usage waits for the catalogue and subscriptions before it counts as unknown"
+    )
+    snapshot_interval_seconds: float = Field(
+        0.25, ge=0.01, description="A consumption snapshot is published at most once in this time per key"
+    )
+    replay_look_seconds: float = Field(
+        1, gt=0, description="How often to look whether quarantined usage can be applied after a change"
+    )
+    replay_records: int = Field(1000, ge=1, description="Quarantined records judged again in one transaction")
+    upkeep_seconds: float = Field(600, gt=0, description="How often partitions are made ahead and old ones dropped")
+    ingest_in_flight_bytes: int = Field(
+        32 * 1024 * 1024, ge=1024, description="HTTP usage that may wait for the broker; beyond it the answer is 429"
+    )
+    ingest_acknowledge_seconds: float = Field(
+        15, gt=0, description="How long an HTTP request waits for the broker's acknowledgement"
+    )
+    ingest_key_cache_seconds: float = Field(
+        2, ge=0, description="How long an ingest key that was looked up counts without another look"
+    )

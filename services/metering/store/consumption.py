@@ -1,0 +1,96 @@
+"""What meters measured, read for snapshots and entitlements, and the snapshots that are due."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.metering.domain.consumption import Measured
+from shared.runtime.postgres import Connection, Row
+
+LOCK = 0x756E6974_736E6170
+"""Key of the advisory lock of the process that publishes snapshots."""
+
+_TAKE_LOCK = "SELECT pg_try_advisory_lock($1)"
+_COUNT_DUE = "SELECT count(*) FROM snapshot_due"
+_LOAD_DUE = "SELECT id, subscriptions, meters, windows FROM snapshot_due ORDER BY id LIMIT $1"
+_DELETE_DUE = "DELETE FROM snapshot_due WHERE id = ANY ($1)"
+_LOAD_WINDOWS = """
+SELECT w.subscription, w.meter, w.window_start, w.aggregate, w.reached_at, w.revision, w.as_of
+FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS wanted (subscription, meter, window_start)
+JOIN meter_window w USING (subscription, meter, window_start)
+"""
+_LOAD_HISTORIES = """
+SELECT w.subscription, w.meter, w.window_start, w.aggregate, w.reached_at, w.revision, w.as_of
+FROM unnest($1::integer[], $2::integer[]) AS wanted (subscription, meter)
+JOIN meter_window w USING (subscription, meter)
+ORDER BY w.subscription, w.meter, w.window_start
+"""
+# All windows of a product's meters that begin at or after an instant: their figures have a new rate.
+_MAKE_DUE = """
+INSERT INTO snapshot_due (subscriptions, meters, windows)
+SELECT array_agg(w.subscription), array_agg(w.meter), array_agg(w.window_start)
+FROM meter_window w JOIN meter m ON m.number = w.meter
+WHERE m.product = $1 AND w.window_start >= $2
+HAVING count(*) > 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Rows of ``snapshot_due``, and the (subscription, meter, window start) that they name."""
+
+    ids: list[int]
+    windows: set[tuple[int, int, datetime]]
+
+
+Histories = dict[int, dict[int, list[Measured]]]
+"""Per subscription number and meter number, windows that were measured."""
+
+
+async def try_lock(connection: Connection) -> bool:
+    """Whether this connection's process is the one that publishes snapshots, for as long as the connection lives."""
+    return bool(await connection.fetchval(_TAKE_LOCK, LOCK))
+
+
+async def count_due(connection: Connection) -> int:
+    """How many batches wait for their snapshots."""
+    return int(await connection.fetchval(_COUNT_DUE))
+
+
+async def load_due(connection: Connection, limit: int) -> Due:
+    """The oldest rows."""
+    due = Due([], set())
+    for row in await connection.fetch(_LOAD_DUE, limit):
+        due.ids.append(row["id"])
+        due.windows.update(zip(row["subscriptions"], row["meters"], row["windows"], strict=True))
+    return due
+
+
+async def delete_due(connection: Connection, ids: Sequence[int]) -> None:
+    """These snapshots are published."""
+    await connection.execute(_DELETE_DUE, ids)
+
+
+async def make_due(connection: Connection, product: str, since: datetime) -> None:
+    """Have a product's snapshots published anew for the windows that begin at or after ``since``."""
+    await connection.execute(_MAKE_DUE, product, since)
+
+
+async def load_windows(connection: Connection, wanted: Collection[tuple[int, int, datetime]]) -> Histories:
+    """Single windows of (subscription, meter, window start)."""
+    keys = sorted(wanted)
+    columns = [[key[place] for key in keys] for place in range(3)]
+    return _grouped(await connection.fetch(_LOAD_WINDOWS, *columns))
+
+
+async def load_histories(connection: Connection, wanted: Collection[tuple[int, int]]) -> Histories:
+    """All windows of (subscription, meter)."""
+    keys = sorted(wanted)
+    return _grouped(await connection.fetch(_LOAD_HISTORIES, [key[0] for key in keys], [key[1] for key in keys]))
+
+
+def _grouped(rows: Sequence[Row]) -> Histories:
+    found: Histories = {}
+    for subscription, meter, *measured in map(tuple, rows):
+        found.setdefault(subscription, {}).setdefault(meter, []).append(Measured(*measured))
+    return found

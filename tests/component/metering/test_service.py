@@ -1,0 +1,232 @@
+"""The service as it is deployed, over real Kafka, PostgreSQL and HTTP."""
+
+import json
+import random
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from shared.runtime.clock import utc_now
+from tests.component.metering.flow import add_key, encoded, newest_snapshots, producer, send, send_world, until
+from tests.component.metering.reference import aggregates, distinct
+from tests.component.metering.world import PRODUCTS, SUBSCRIPTIONS, event, product, subscription
+from tests.conftest import MakeDatabase, StartService
+from tests.database import connect
+from tests.processes import ServiceProcess
+
+KEY = "secret-of-scan"
+
+
+class Metering:
+    """A running metering with the small world in it."""
+
+    def __init__(self, servers: str, prefix: str, dsn: str, process: ServiceProcess, client: AIOKafkaProducer) -> None:
+        self.servers, self.prefix, self.dsn, self.process, self.client = servers, prefix, dsn, process, client
+
+    async def publish(self, events: list[dict[str, Any]]) -> None:
+        await send(self.client, f"{self.prefix}usage.events", [encoded(item) for item in events])
+
+    async def books(self) -> dict[str, int]:
+        async with connect(self.dsn) as connection:
+            row = await connection.fetchrow(
+                "SELECT coalesce(sum(accepted), 0)::int AS accepted, coalesce(sum(applied), 0)::int AS applied,"
+                " coalesce(sum(duplicate), 0)::int AS duplicate, coalesce(sum(quarantined), 0)::int AS quarantined"
+                " FROM book"
+            )
+            assert row
+            return dict(row)
+
+    async def accepted(self, count: int) -> dict[str, int]:
+        return await until(self.books, lambda books: books["accepted"] >= count)
+
+    async def drained(self) -> None:
+        async def due() -> int:
+            async with connect(self.dsn) as connection:
+                return int(await connection.fetchval("SELECT count(*) FROM snapshot_due"))
+
+        await until(due, lambda count: count == 0)
+
+
+@pytest.fixture
+async def metering(kafka_server: Any, topic_prefix: str, database: MakeDatabase, service_process: StartService) -> Any:
+    dsn = await database("metering")
+    env = {
+        "UNITPOOL_KAFKA_BOOTSTRAP_SERVERS": kafka_server.bootstrap_servers,
+        "UNITPOOL_KAFKA_TOPIC_PREFIX": topic_prefix,
+        "UNITPOOL_METERING_DATABASE_URL": dsn,
+        "UNITPOOL_METERING_USAGE_BATCH_RECORDS": "200",
+        "UNITPOOL_METERING_CATCH_UP_SECONDS": "2",
+        "UNITPOOL_METERING_SESSION_TIMEOUT_SECONDS": "2",
+    }
+    async with producer(kafka_server.bootstrap_servers) as client:
+        await send_world(client, topic_prefix, PRODUCTS, SUBSCRIPTIONS)
+        process = service_process("metering", env)
+        await process.wait_ready()
+        await add_key(dsn, KEY, "scan")
+        yield Metering(kafka_server.bootstrap_servers, topic_prefix, dsn, process, client)
+
+
+def some_usage(count: int, seed: int) -> list[dict[str, Any]]:
+    rng, now = random.Random(seed), utc_now()
+    meters = [("scan", "host"), ("calls", "call"), ("web", "app")]
+    return [
+        event(
+            f"e-{n}",
+            *rng.choice(meters),
+            subject=rng.choice(["sub-1", "sub-2"]),
+            at=now - timedelta(minutes=rng.randrange(30 * 24 * 60)),
+            quantity=rng.choice([1, 2, 3, "0.5"]),
+            resource=f"r-{rng.randrange(200)}",
+        )
+        for n in range(count)
+    ]
+
+
+async def test_usage_becomes_consumption_once_although_the_process_is_killed(metering: Metering) -> None:
+    events = some_usage(12_000, seed=1)
+    rng = random.Random(2)
+    stream = events + rng.choices(events, k=1200)
+    rng.shuffle(stream)
+    for part in range(0, len(stream), 1100):
+        await metering.publish(stream[part : part + 1100])
+        if part % 2200:
+            metering.process.kill()
+            metering.process.start()
+    await metering.process.wait_ready()
+    books = await metering.accepted(len(stream))
+    await metering.drained()
+    assert books == {"accepted": 13_200, "applied": 12_000, "duplicate": 1200, "quarantined": 0}
+    seen = {
+        (one.subscription, one.product, meter.meter, one.window_start): meter.aggregate
+        for one in (await newest_snapshots(metering.servers, metering.prefix)).values()
+        for meter in one.meters
+        if meter.reset == "window" and meter.aggregate
+    }
+    wanted = {key: value for key, (value, _) in aggregates(distinct(events)).items() if key[1] != "calls"}
+    assert seen == wanted
+
+
+async def test_usage_of_a_product_that_is_subscribed_later_is_applied_by_itself(metering: Metering) -> None:
+    late = product("late", *PRODUCTS[0].meters)
+    await metering.publish([event("e-1", "late", at=utc_now(), resource="a"), event("e-2", at=utc_now(), resource="b")])
+    assert await metering.accepted(2) == {"accepted": 2, "applied": 1, "duplicate": 0, "quarantined": 1}
+    await send_world(metering.client, metering.prefix, [late], [])
+    await send_world(
+        metering.client, metering.prefix, [], [subscription("sub-1", ("scan", "calls", "web", "late"), version=2)]
+    )
+    books = await until(metering.books, lambda books: books["quarantined"] == 0)
+    assert books == {"accepted": 2, "applied": 2, "duplicate": 0, "quarantined": 0}
+
+
+def usage_request(*events: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "content": json.dumps(events).encode(),
+        "headers": {"content-type": "application/cloudevents-batch+json", "authorization": f"Bearer {KEY}"},
+    }
+
+
+async def test_the_http_door_takes_good_events_and_refuses_bad_ones_by_index(metering: Metering) -> None:
+    now = utc_now()
+    good = event("h-1", at=now, resource="a")
+    async with httpx.AsyncClient(base_url=metering.process.url) as http:
+        answer = await http.post(
+            "/v1/usage",
+            **usage_request(
+                good,
+                good,
+                event("h-2", at=now),
+                event("h-3", "web", "app", at=now),
+                {**event("h-4", at=now, resource="b"), "source": "/platforms/web"},
+                event("h-5", at=now, resource="b", quantity=-1),
+                {**event("h-6", at=now), "type": "else"},
+                event("h-7", at=now, resource="c"),
+            ),
+        )
+        assert answer.status_code == 202, answer.text
+        body = answer.json()
+        assert (body["accepted"], body["duplicates"]) == (2, 1)
+        assert [(one["index"], one["id"], one["code"]) for one in body["refused"]] == [
+            (2, "h-2", "missing_resource"),
+            (3, "h-3", "source_not_allowed"),
+            (4, "h-4", "source_not_allowed"),
+            (5, "h-5", "invalid_quantity"),
+            (6, "h-6", "unsupported_type"),
+        ]
+        await metering.accepted(2)
+        headers = {"authorization": f"Bearer {KEY}"}
+        params: dict[str, Any] = {"subscription": "sub-1", "product": "scan", "units": 98}
+        entitled = (await http.get("/v1/entitlements", params=params, headers=headers)).json()
+        as_of = entitled.pop("as_of")
+        assert as_of > now.isoformat()
+        assert entitled == {
+            "allowed": True,
+            "reason": "within_allocation",
+            "allocated": 100,
+            "consumed": 2,
+            "unused": 98,
+            "policy": "soft",
+        }
+        params["units"] = 99
+        assert (await http.get("/v1/entitlements", params=params, headers=headers)).json()["reason"] == (
+            "overage_permitted"
+        )
+        params["product"] = "web"
+        assert (await http.get("/v1/entitlements", params=params, headers=headers)).status_code == 403
+
+
+async def test_the_http_door_takes_structured_and_binary_events(metering: Metering) -> None:
+    item = event("s-1", at=utc_now(), resource="a")
+    auth = {"authorization": f"Bearer {KEY}"}
+    attributes = {f"ce-{name}": value for name, value in item.items() if name not in {"data", "id"}}
+    async with httpx.AsyncClient(base_url=metering.process.url) as http:
+        structured = await http.post(
+            "/v1/usage", json=item, headers={**auth, "content-type": "application/cloudevents+json"}
+        )
+        assert structured.json() == {"accepted": 1, "duplicates": 0, "refused": []}
+        binary = await http.post("/v1/usage", json=item["data"], headers={**auth, **attributes, "ce-id": "s%202"})
+        assert binary.json() == {"accepted": 1, "duplicates": 0, "refused": []}
+    assert await metering.accepted(2) == {"accepted": 2, "applied": 2, "duplicate": 0, "quarantined": 0}
+
+
+async def test_the_http_door_says_what_is_wrong_with_a_request(metering: Metering) -> None:
+    batch = {"content-type": "application/cloudevents-batch+json", "authorization": f"Bearer {KEY}"}
+    single = {**batch, "content-type": "application/cloudevents+json"}
+    cases: list[tuple[bytes, dict[str, str], int, str]] = [
+        (b"[]", {**batch, "authorization": "Bearer wrong"}, 401, "unauthenticated"),
+        (b"[]", {"content-type": batch["content-type"]}, 401, "unauthenticated"),
+        (b"[]", {**batch, "content-type": "text/plain"}, 415, "unsupported_media_type"),
+        (b"{}", {**batch, "content-type": "application/json"}, 415, "unsupported_media_type"),
+        (b"[{", batch, 400, "malformed"),
+        (b"[" * 100_000, batch, 400, "malformed"),
+        (b"{}", batch, 422, "malformed"),
+        (b"nothing", single, 400, "malformed"),
+        (b"{}", single, 422, "malformed"),
+        (json.dumps(event("x", resource="a", quantity=1.5)).encode(), single, 422, "invalid_quantity"),
+        (json.dumps(event("x", "web", "app")).encode(), single, 422, "source_not_allowed"),
+        (b"[" + b",".join([b"{}"] * 5001) + b"]", batch, 413, "too_large"),
+        (b" " * (10 * 1024 * 1024 + 1), batch, 413, "too_large"),
+    ]
+    async with httpx.AsyncClient(base_url=metering.process.url) as http:
+        for content, headers, status, code in cases:
+            answer = await http.post("/v1/usage", content=content, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (status, code), content[:40]
+            assert answer.headers["content-type"] == "application/problem+json"
+        assert (await http.post("/v1/usage", content=b"[]", headers=batch)).json()["accepted"] == 0
+
+
+async def test_a_snapshot_says_its_arithmetic(metering: Metering) -> None:
+    now = utc_now()
+    await metering.publish([event("a", "calls", "call", at=now, quantity="10.5")])
+    await metering.publish([event("b", "calls", "call", at=now - timedelta(days=20), quantity=5)])
+    await metering.accepted(2)
+    await metering.drained()
+    newest = list((await newest_snapshots(metering.servers, metering.prefix)).values())
+    latest = max(newest, key=lambda one: one.window_start)
+    call = latest.meters[0]
+    assert (call.aggregate, call.units, call.block, call.consumed) == (Decimal("15.5"), 1, 10, 2)
+    assert latest.consumed == 2
+    assert len(newest) == 2
