@@ -1,0 +1,66 @@
+"""What each part of the ingest path could do alone: consume, decode, copy. None of them can be exceeded by the whole."""
+
+import time
+
+import asyncpg
+
+from services.metering.domain.decode import decode
+from services.metering.domain.placing import Usage
+from services.metering.domain.reasons import RejectedError
+from services.metering.store import rows
+from tests.bench.topic import batches
+
+_CREATE = """
+CREATE TEMPORARY TABLE copied (
+    n integer, at timestamptz, received_at timestamptz, kafka_offset bigint, digest uuid, subscription integer,
+    meter integer, source integer, kafka_partition integer, day date, window_start timestamptz, kind smallint,
+    midnight timestamptz, quantity numeric, resource text COLLATE "C", extra text
+)
+"""
+
+
+async def consume_only(servers: str, events: int, max_records: int) -> float:
+    """Events a second: take them from Kafka and do nothing."""
+    started = time.perf_counter()
+    async for _ in batches(servers, events, max_records):
+        pass
+    return events / (time.perf_counter() - started)
+
+
+def decode_only(values: list[bytes]) -> float:
+    """Events a second: read each as metering does, from memory."""
+    started = time.perf_counter()
+    for value in values:
+        try:
+            decode(value)
+        except RejectedError:
+            continue
+    return len(values) / (time.perf_counter() - started)
+
+
+async def copy_only(dsn: str, usage: list[Usage], max_records: int) -> float:
+    """Events a second: encode placed usage and copy it into a temporary table."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(_CREATE)
+        started = time.perf_counter()
+        for start in range(0, len(usage), max_records):
+            part = [(n, one, one.at_us, 0, n) for n, one in enumerate(usage[start : start + max_records])]
+            await connection.copy_to_table(
+                "copied", source=rows.stream(rows.encode(part)), columns=rows.COLUMNS, format="binary"
+            )
+        return len(usage) / (time.perf_counter() - started)
+    finally:
+        await connection.close()
+
+
+def invent_usage(count: int) -> list[Usage]:
+    """Placed usage for ``copy_only``."""
+    at_us = 1_800_000_000_000_000
+    return [
+        Usage(
+            n.to_bytes(16, "big"), at_us + n, n % 10_000, n % 25, n % 4, at_us, "", 1, "", n % 100,
+            f"resource-{n % 500:06d}", None
+        )
+        for n in range(count)
+    ]  # fmt: skip
