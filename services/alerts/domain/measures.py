@@ -1,0 +1,108 @@
+"""What is measured: the shares of one subscription at one instant, from its state and its consumption."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.alerts.domain.rules import RuleName
+from shared.events.ids import ProductId
+from shared.events.metering import ConsumptionSnapshot
+from shared.events.state import Lifecycle, SubscriptionState
+from shared.windows import Window, window_at
+
+WATCHED_STATES: frozenset[Lifecycle] = frozenset({"active", "exhausted", "grace"})
+"""In these states a pool can still be used; in all others its alerts are over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The newest consumption of one product in one window."""
+
+    product: ProductId
+    window_start: datetime
+    revision: int
+    consumed: int
+    burned_down: int
+
+    @classmethod
+    def of(cls, snapshot: ConsumptionSnapshot) -> "Reading":
+        """What alerts keeps of a snapshot."""
+        return cls(
+            product=snapshot.product,
+            window_start=snapshot.window_start,
+            revision=snapshot.revision,
+            consumed=snapshot.consumed,
+            burned_down=snapshot.burned_down,
+        )
+
+
+Readings = Mapping[tuple[ProductId, datetime], Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One share: ``part`` of ``whole``, of a product or (``None``) the pool.
+
+    ``opening`` is the part with which the window began.
+    """
+
+    rule: RuleName
+    product: ProductId | None
+    part: int
+    whole: int
+    opening: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A subscription at one instant, and the window that it is in."""
+
+    subscription: SubscriptionState
+    window: Window
+    now: datetime
+
+
+def is_watched(subscription: SubscriptionState) -> bool:
+    """Whether alerts are raised for this subscription at all."""
+    return subscription.model == "flex" and subscription.state in WATCHED_STATES
+
+
+def window_of(subscription: SubscriptionState, now: datetime) -> Window:
+    """The subscription's window at ``now``."""
+    return window_at(subscription.term.start, now, subscription.window_days)
+
+
+def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
+    """Every share of the subscription, products first; none where nothing is watched."""
+    subscription = moment.subscription
+    if not is_watched(subscription):
+        return ()
+    purchased = subscription.purchased(moment.now)
+    products = tuple(
+        Measure("product_consumption", entry.product, part, entry.allocated, opening)
+        for entry in subscription.products
+        for opening, part in [_consumption(readings, entry.product, moment.window)]
+    )
+    pool = Measure("pool_consumption", None, sum(m.part for m in products), purchased, sum(m.opening for m in products))
+    allocated = subscription.allocated
+    return (*products, pool, Measure("pool_allocation", None, allocated, purchased, allocated))
+
+
+def next_change_at(subscription: SubscriptionState, now: datetime) -> datetime | None:
+    """When time alone next changes a measure: the window ends, or a lot begins or ends. ``None``: never."""
+    if not is_watched(subscription):
+        return None
+    lots = (at for lot in subscription.lots if lot.voided_at is None for at in (lot.start, lot.end) if at > now)
+    return min(window_of(subscription, now).end, *lots)
+
+
+def _consumption(readings: Readings, product: ProductId, window: Window) -> tuple[int, int]:
+    """What the window began with (burn-down meters carry on), and what is consumed now."""
+    carried = max(
+        (r for (of, start), r in readings.items() if of == product and start < window.start),
+        key=lambda reading: reading.window_start,
+        default=None,
+    )
+    opening = carried.burned_down if carried else 0
+    current = readings.get((product, window.start))
+    return opening, current.consumed if current else opening

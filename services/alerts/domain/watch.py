@@ -1,0 +1,150 @@
+"""One subscription under watch: everything known of it, and what a change to it means for its alerts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID, uuid5
+
+from services.alerts.domain.crossing import Level, Step, step
+from services.alerts.domain.measures import Measure, Moment, Reading, Readings, measure, window_of
+from services.alerts.domain.rules import DEFAULT_RULES, RuleName, Threshold
+from services.alerts.domain.sentences import actions, message
+from shared.events.alerts import AlertState
+from shared.events.ids import ProductId, SubscriptionId
+from shared.events.state import SubscriptionState
+from shared.units import percent_tenths
+from shared.windows import Window
+
+LevelKey = tuple[RuleName, ProductId | None]
+Names = Mapping[ProductId, str]
+
+_ALERTS = UUID("3f0a4f0e-7f0b-5d55-9c6e-0b8b1d0f7c1a")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What alerts knows of a subscription.
+
+    ``subscription`` is ``None`` until its first event arrived; ``window_start`` is that of the window last assessed;
+    ``alerts`` are the ones that are not over.
+    """
+
+    id: SubscriptionId
+    subscription: SubscriptionState | None = None
+    window_start: datetime | None = None
+    readings: Readings = field(default_factory=dict)
+    levels: Mapping[LevelKey, Level] = field(default_factory=dict)
+    alerts: tuple[AlertState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A watch after an assessment, the alerts that began and those that are over."""
+
+    watch: Watch
+    raised: tuple[AlertState, ...] = ()
+    resolved: tuple[AlertState, ...] = ()
+
+
+def take_state(watch: Watch, state: SubscriptionState) -> Watch:
+    """Keep a subscription's state, unless the known one is as new."""
+    known = watch.subscription
+    return watch if known is not None and known.version >= state.version else replace(watch, subscription=state)
+
+
+def take_reading(watch: Watch, reading: Reading) -> Watch:
+    """Keep a consumption, unless the known one of that product and window is as new."""
+    key = (reading.product, reading.window_start)
+    known = watch.readings.get(key)
+    if known is not None and known.revision >= reading.revision:
+        return watch
+    return replace(watch, readings={**watch.readings, key: reading})
+
+
+def assess(watch: Watch, now: datetime, names: Names) -> Assessment:
+    """Compare every share with its thresholds. Assessing twice what has not changed does nothing the second time."""
+    subscription = watch.subscription
+    if subscription is None:
+        return Assessment(watch)
+    moment = Moment(subscription, _window(watch, subscription, now), now)
+    is_new_window = watch.window_start is not None and moment.window.start > watch.window_start
+    levels: dict[LevelKey, Level] = {}
+    raised: list[AlertState] = []
+    over_above: dict[LevelKey, int] = {}
+    for share in measure(moment, watch.readings):
+        key = (share.rule, share.product)
+        thresholds = DEFAULT_RULES[share.rule].thresholds
+        opening = share.opening if is_new_window else None
+        taken = step(watch.levels.get(key, Level()), share.part, share.whole, thresholds, opening=opening)
+        levels[key], over_above[key] = taken.level, taken.over_above
+        if taken.crossed is not None:
+            name = names.get(share.product, share.product) if share.product else None
+            raised.append(_raise(share, taken, taken.crossed, moment, name))
+    over = [a for a in watch.alerts if a.threshold > over_above.get(_key_of(a), -1)]
+    resolved = tuple(_advance(alert, state="resolved") for alert in over)
+    remaining = tuple(alert for alert in watch.alerts if alert not in over)
+    assessed = replace(
+        watch, window_start=moment.window.start, levels=_kept(watch, levels), alerts=(*remaining, *raised)
+    )
+    return Assessment(assessed, tuple(raised), resolved)
+
+
+def acknowledge(alert: AlertState, by: str, now: datetime) -> AlertState | None:
+    """The alert as taken note of; ``None`` where somebody did so before, or where it is over."""
+    if alert.state != "active":
+        return None
+    return _advance(alert, state="acknowledged", acknowledged_by=by, acknowledged_at=now)
+
+
+def value_now(watch_levels: Mapping[LevelKey, Level], alert: AlertState) -> Decimal | None:
+    """The present percentage of what the alert is about; ``None`` where there is nothing to compare with."""
+    level = watch_levels.get(_key_of(alert))
+    tenths = percent_tenths(level.part, level.whole) if level else None
+    return None if tenths is None else Decimal(tenths) / 10
+
+
+def _window(watch: Watch, subscription: SubscriptionState, now: datetime) -> Window:
+    """The window at ``now``, but never one before that last assessed (another replica's clock may be ahead)."""
+    return window_of(subscription, now if watch.window_start is None else max(now, watch.window_start))
+
+
+def _kept(watch: Watch, levels: Mapping[LevelKey, Level]) -> Mapping[LevelKey, Level]:
+    """The new levels; of shares that are no longer measured only the count of alerts, so that ids never repeat."""
+    gone = {key: Level(raised=level.raised) for key, level in watch.levels.items() if key not in levels}
+    return {**gone, **levels}
+
+
+def _raise(share: Measure, taken: Step, threshold: Threshold, moment: Moment, name: str | None) -> AlertState:
+    subscription, window = moment.subscription, moment.window
+    tenths = percent_tenths(share.part, share.whole)
+    identity = f"{subscription.id}|{share.rule}|{share.product or ''}|{taken.level.raised}"
+    return AlertState(
+        id=str(uuid5(_ALERTS, identity)),
+        subscription=subscription.id,
+        account=subscription.account,
+        rule=share.rule,
+        scope=DEFAULT_RULES[share.rule].scope,
+        product=share.product,
+        severity=threshold.severity,
+        threshold=threshold.percent,
+        value_at=Decimal(threshold.percent) if tenths is None else Decimal(tenths) / 10,
+        part=share.part,
+        limit=share.whole,
+        window_start=window.start,
+        window_end=window.end,
+        raised_at=moment.now,
+        state="active",
+        message=message(share, threshold, name, moment),
+        actions=actions(share, name, moment),
+        version=1,
+    )
+
+
+def _advance(alert: AlertState, **changes: object) -> AlertState:
+    return alert.model_copy(update={**changes, "version": alert.version + 1})
+
+
+def _key_of(alert: AlertState) -> tuple[RuleName, ProductId | None]:
+    rule: RuleName = next(name for name in DEFAULT_RULES if name == alert.rule)
+    return rule, alert.product
