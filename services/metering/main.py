@@ -1,6 +1,7 @@
 """Metering's composition root: everything is built here, and given what it needs."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,7 @@ from shared.runtime.app import Runtime, ServiceDefinition, run
 from shared.runtime.kafka import Producer, client_arguments
 
 NAME: Final = "metering"
+GC_THRESHOLDS = (50_000, 20, 100)
 
 
 def build(runtime: Runtime[MeteringSettings]) -> None:
@@ -35,8 +37,12 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
     settings, projection = runtime.settings, Projection()
     tail = TopicTail(runtime)
     waiting = ProjectionTail(tail.ends, tail.stored, settings.catch_up_seconds)
-    applier = UsageApplier(projection, waiting.catch_up)
-    runtime.consume_batch(USAGE, UsageSubscriber(applier).on_usage, max_records=settings.usage_batch_records)
+    usage = [
+        UsageSubscriber(UsageApplier(projection, waiting.catch_up), settings.usage_batch_records)
+        for _ in range(settings.usage_consumers)
+    ]
+    for subscriber in usage:
+        runtime.consume_batch(USAGE, subscriber.on_usage, max_records=settings.usage_batch_records)
     runtime.consume(ALLOCATION_EVENTS_TOPIC, project.HANDLERS)
     runtime.consume_commands(
         METERING_COMMANDS_TOPIC,
@@ -44,12 +50,12 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
         decided=MeteringCommandDecided,
         events_topic=METERING_EVENTS_TOPIC,
     )
-    _add_background(runtime, projection, applier, tail)
+    _add_background(runtime, projection, usage, tail)
     _add_routes(runtime, projection)
 
 
 def _add_background(
-    runtime: Runtime[MeteringSettings], projection: Projection, applier: UsageApplier, tail: "TopicTail"
+    runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber], tail: "TopicTail"
 ) -> None:
     settings = runtime.settings
     snapshots = Producer(settings, f"{NAME}-snapshots")
@@ -57,7 +63,8 @@ def _add_background(
         lambda: postgres.connect(settings, f"{NAME}-snapshots"),
         snapshots.send_all,
         runtime.clock,
-        settings.snapshot_interval_seconds,
+        interval_seconds=settings.snapshot_interval_seconds,
+        usage_waits=lambda: any(subscriber.is_behind() for subscriber in usage),
     )
     replayer = UsageApplier(projection)
 
@@ -78,18 +85,31 @@ def _add_background(
     async def look_after() -> None:
         async with runtime.pool.acquire() as connection:
             await projection.refresh(connection)
-            applier.known_partitions |= await keep_up(connection, projection.catalogue, runtime.clock())
+            known = await keep_up(connection, projection.catalogue, runtime.clock())
+        for subscriber in usage:
+            subscriber.applier.known_partitions |= known
 
     async def upkeep() -> None:
         while True:
             await asyncio.sleep(settings.upkeep_seconds)
             await look_after()
 
-    runtime.on_start(look_after)
+    async def settle() -> None:
+        await look_after()
+        settle_memory()
+
+    runtime.on_start(settle)
     runtime.background("snapshots", publish)
     runtime.background("replay", replay)
     runtime.background("upkeep", upkeep)
     runtime.background("projection-tail", tail.run)
+
+
+def settle_memory() -> None:
+    """Keep the garbage collector from walking the catalogue over and over: it is large, and stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> None:

@@ -18,6 +18,12 @@ class MeteringSettings(ServiceSettings):
     usage_batch_records: int = Field(
         10_000, ge=1, le=100_000, description="Usage records at most in one transaction of the ingest path"
     )
+    usage_consumers: int = Field(
+        2,
+        ge=1,
+        le=8,
+        description="Consumers of usage in this process: while one waits for the database, another decodes",
+    )
     catch_up_seconds: float = Field(
         5, ge=0, description="How long usage waits for the catalogue and subscriptions before it counts as unknown"
     )

@@ -11,19 +11,27 @@ from shared.runtime.delivery import Record, Transaction
 from shared.runtime.postgres import Connection
 
 LOOK_SECONDS = 0.05
+BEHIND_SECONDS = 2.0
 
 
 class UsageSubscriber:
     """Applies each batch in the transaction that the runtime opened, and counts it when that is committed."""
 
-    def __init__(self, applier: UsageApplier) -> None:
-        self._applier = applier
+    def __init__(self, applier: UsageApplier, full_records: int) -> None:
+        self.applier = applier
+        self._full_records = full_records
+        self._full_at = 0.0
+
+    def is_behind(self) -> bool:
+        """Whether more usage is probably waiting: the last batch was (nearly) full, a moment ago."""
+        return time.monotonic() - self._full_at < BEHIND_SECONDS
 
     async def on_usage(self, tx: Transaction, records: Sequence[Record]) -> None:
         """One batch."""
         started = time.perf_counter()
-        applied = await self._applier.apply(tx.connection, records, tx.now)
-        tx.after_commit(self._applier.committed)
+        applied = await self.applier.apply(tx.connection, records, tx.now)
+        self._full_at = time.monotonic() if 2 * len(records) >= self._full_records else 0.0
+        tx.after_commit(self.applier.committed)
         tx.after_commit(lambda: _count(applied, time.perf_counter() - started))
 
 

@@ -2,6 +2,9 @@
 
 Rounding: up, once per meter and window, at the rate in force at the window's start. A meter that adds up over the term
 sums its windows as exact fractions, each at its own rate, and is rounded up once.
+
+The types here have the shape of ``shared.events.metering.ConsumptionSnapshot`` and are written by a faster encoder; a
+test holds the two together.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,10 +13,11 @@ from decimal import Context, Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
+import msgspec
+
 from services.metering.domain.catalogue import MeterView, ProductView
-from shared.events.ids import ProductId
-from shared.events.metering import ConsumptionSnapshot, MeterConsumption
-from shared.events.state import SubscriptionState
+from shared.events.metering import ConsumptionSnapshot
+from shared.events.state import Rate, SubscriptionState
 from shared.units import MAX_UNITS
 from shared.windows import Window, window_at
 
@@ -34,9 +38,62 @@ History = Mapping[int, Sequence[Measured]]
 """Per meter number, the windows that were measured."""
 
 
+class MeterPart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One meter's part of a snapshot, with its arithmetic."""
+
+    meter: str
+    aggregation: str
+    reset: str
+    aggregate: Decimal
+    units: int
+    block: int
+    rate_version: int
+    consumed: int
+    peak_at: datetime | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What one product consumed in one window."""
+
+    subscription: str
+    product: str
+    window_start: datetime
+    window_end: datetime
+    revision: int
+    consumed: int
+    meters: tuple[MeterPart, ...]
+    as_of: datetime
+
+    @property
+    def key(self) -> str:
+        """The Kafka key."""
+        return f"{self.subscription}|{self.product}|{self.window_start:%Y-%m-%dT%H:%M:%SZ}"
+
+
+class SnapshotEvent(msgspec.Struct, frozen=True):
+    """A snapshot in its envelope. The same state has the same ``id``, however often it is published."""
+
+    id: str
+    subject: str
+    time: datetime
+    data: Snapshot
+    specversion: str = "1.0"
+    source: str = "/metering"
+    type: str = ConsumptionSnapshot.event_type
+    datacontenttype: str = "application/json"
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(one: Snapshot, now: datetime) -> bytes:
+    """The snapshot as an event."""
+    return _encoder.encode(SnapshotEvent(f"{one.key}|{one.revision}", one.subscription, now, one))
+
+
 def snapshot(
     subscription: SubscriptionState, product: ProductView, start: datetime, history: History
-) -> ConsumptionSnapshot | None:
+) -> Snapshot | None:
     """What ``product`` consumed in the window that begins at ``start``; ``None`` where nothing was measured."""
     window = window_at(subscription.term.start, start, subscription.window_days)
     parts = [
@@ -46,10 +103,10 @@ def snapshot(
     counted = [one for _, windows in parts for one in windows]
     if not counted:
         return None
-    meters = tuple(_meter(meter, window, windows) for meter, windows in parts)
-    return ConsumptionSnapshot(
+    meters = tuple(_part(meter, window, windows) for meter, windows in parts)
+    return Snapshot(
         subscription=subscription.id,
-        product=ProductId(product.state.id),
+        product=product.state.id,
         window_start=window.start,
         window_end=window.end,
         revision=product.state.version + sum(one.revision for one in counted),
@@ -63,30 +120,38 @@ def _counted(
     meter: MeterView, window: Window, subscription: SubscriptionState, history: Iterable[Measured]
 ) -> Iterable[Measured]:
     """The windows that count: this one, and for a term meter those of the term before it."""
-    term_start = subscription.term.start
-    for one in history:
-        earlier = term_start <= one.window_start < window.start
-        if one.window_start == window.start or (meter.is_term and earlier):
-            yield one
+    if not meter.is_term:
+        return [one for one in history if one.window_start == window.start]
+    first = min(subscription.term.start, window.start)
+    return [one for one in history if first <= one.window_start <= window.start]
 
 
-def _meter(meter: MeterView, window: Window, windows: Sequence[Measured]) -> MeterConsumption:
-    rate = meter.state.rate_at(window.start)
-    here = next((one for one in windows if one.window_start == window.start), None)
-    exact = Fraction(0)
-    aggregate = Decimal(0)
-    for one in windows:
-        then = meter.state.rate_at(one.window_start)
-        exact += Fraction(one.aggregate) * then.units / then.block
-        aggregate = _EXACT.add(aggregate, one.aggregate)
-    return MeterConsumption(
-        meter=meter.state.meter,
-        aggregation=meter.state.aggregation,
-        reset=meter.state.reset,
+def _part(meter: MeterView, window: Window, windows: Sequence[Measured]) -> MeterPart:
+    state = meter.state
+    rate = state.rate_at(window.start)
+    here = windows[-1] if windows and windows[-1].window_start == window.start else None
+    if meter.is_term:
+        exact = sum((_exact_units(one.aggregate, state.rate_at(one.window_start)) for one in windows), Fraction(0))
+        aggregate = Decimal(0)
+        for one in windows:
+            aggregate = _EXACT.add(aggregate, one.aggregate)
+        consumed = -(-exact.numerator // exact.denominator)
+    else:
+        aggregate = here.aggregate if here else Decimal(0)
+        part, whole = aggregate.as_integer_ratio()
+        consumed = -(-part * rate.units // (whole * rate.block))
+    return MeterPart(
+        meter=state.meter,
+        aggregation=state.aggregation,
+        reset=state.reset,
         aggregate=aggregate,
         units=rate.units,
         block=rate.block,
         rate_version=rate.version,
-        consumed=min(-(-exact.numerator // exact.denominator), MAX_UNITS),
-        peak_at=here.reached_at if here and meter.state.aggregation == "peak" else None,
+        consumed=min(consumed, MAX_UNITS),
+        peak_at=here.reached_at if here and state.aggregation == "peak" else None,
     )
+
+
+def _exact_units(aggregate: Decimal, rate: Rate) -> Fraction:
+    return Fraction(aggregate) * rate.units / rate.block

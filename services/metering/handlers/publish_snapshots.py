@@ -5,18 +5,17 @@ all of them are the rows that were read removed. A crash in between publishes ag
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import datetime
-from uuid import uuid4
+from itertools import islice
+from typing import TypeVar
 
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
-from services.metering.domain.consumption import snapshot
+from services.metering.domain.consumption import Snapshot, encode, snapshot
 from services.metering.store import consumption
-from services.metering.store.consumption import Due, Histories
+from services.metering.store.consumption import Histories
 from services.metering.store.projection import Projection
-from shared.events.envelope import Event
-from shared.events.metering import ConsumptionSnapshot
 from shared.events.topics import CONSUMPTION_TOPIC
 from shared.runtime.clock import Clock
 from shared.runtime.outbox import Outgoing
@@ -25,24 +24,37 @@ from shared.runtime.postgres import Connection
 POLL_SECONDS = 0.05
 STANDBY_SECONDS = 1.0
 SHARE = 4
-"""After a round it rests this many times as long as the round took: applying usage comes first."""
-BATCHES_AT_ONCE = 64
+"""While usage waits to be applied, a round is followed by a rest of this many times its length."""
+ROWS_AT_ONCE = 200
+KEYS_AT_ONCE = 1000
+"""Snapshots made without giving way to the other work of the process."""
 
+T = TypeVar("T")
+Connect = Callable[[], Awaitable[Connection]]
 Send = Callable[[list[Outgoing]], Awaitable[list[BaseException | None]]]
+Window = tuple[int, int, datetime]
+"""Subscription number, meter number, window start."""
 Key = tuple[int, str, datetime]
 """Subscription number, product, window start."""
 
 
 class SnapshotRelay:
-    """Publishes what is due, at most once per key within ``interval_seconds``."""
+    """Publishes what is due, at most once per key within ``interval_seconds``; less often while usage is waiting."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Connection]], send: Send, clock: Clock, interval_seconds: float
+        self,
+        connect: Connect,
+        send: Send,
+        clock: Clock,
+        *,
+        interval_seconds: float,
+        usage_waits: Callable[[], bool] = lambda: False,
     ) -> None:
         self._connect = connect
         self._send = send
         self._clock = clock
         self._interval_seconds = interval_seconds
+        self._usage_waits = usage_waits
         self._projection = Projection()
 
     async def run(self) -> None:
@@ -58,27 +70,37 @@ class SnapshotRelay:
                     await asyncio.sleep(POLL_SECONDS)
                     continue
                 took = loop.time() - started
-                await asyncio.sleep(max(self._interval_seconds - took, SHARE * took))
+                rest = SHARE * took if self._usage_waits() else 0
+                await asyncio.sleep(max(self._interval_seconds - took, rest))
         finally:
             connection.terminate()
 
     async def publish(self, connection: Connection) -> int:
-        """Publish some of what is due; how many snapshots.
+        """Publish what is due; how many snapshots.
 
         Raises:
             KafkaError: not all were acknowledged; they stay due.
         """
-        due = await consumption.load_due(connection, BATCHES_AT_ONCE)
+        due = await consumption.load_due(connection, ROWS_AT_ONCE)
         metrics.SNAPSHOTS_DUE.set(len(due.ids))
         if not due.ids:
             return 0
         await self._projection.refresh(connection)
-        snapshots = await load_snapshots(connection, self._projection.catalogue, due)
+        level, term = _by_kind(self._projection.catalogue, due.windows)
+        published = 0
+        for keys in _chunks(sorted(level)):
+            published += await self._publish(await load_levels(connection, self._projection.catalogue, keys))
+        for products in _chunks(sorted(term.items())):
+            published += await self._publish(await load_terms(connection, self._projection.catalogue, products))
+        await consumption.delete_due(connection, due.ids)
+        return published
+
+    async def _publish(self, snapshots: Sequence[Snapshot]) -> int:
         now = self._clock()
-        for failure in await self._send([_outgoing(one, now) for one in snapshots]):
+        outgoing = [Outgoing(CONSUMPTION_TOPIC.name, one.key.encode(), encode(one, now)) for one in snapshots]
+        for failure in await self._send(outgoing):
             if failure:
                 raise failure
-        await consumption.delete_due(connection, due.ids)
         acknowledged = self._clock()
         for one in snapshots:
             metrics.PUBLISH_TO_CONSUMPTION_SECONDS.observe((acknowledged - one.as_of).total_seconds())
@@ -86,53 +108,67 @@ class SnapshotRelay:
         return len(snapshots)
 
 
-async def load_snapshots(connection: Connection, catalogue: Catalogue, due: Due) -> list[ConsumptionSnapshot]:
-    """The present state of everything that is due, and of the later windows that a change of a term meter reaches."""
+Term = tuple[tuple[int, str], datetime]
+"""Subscription number and product, and the earliest window that changed."""
+
+
+def _by_kind(catalogue: Catalogue, windows: Collection[Window]) -> tuple[set[Key], dict[tuple[int, str], datetime]]:
+    """Products whose windows stand alone, and those with a term meter, where a change reaches all later windows."""
     level: set[Key] = set()
     term: dict[tuple[int, str], datetime] = {}
-    for subscription, meter, start in due.windows:
+    adds_up = {name: any(one.is_term for one in view.meters.values()) for name, view in catalogue.products.items()}
+    for subscription, meter, start in windows:
         product = catalogue.meters[meter].product
-        if any(one.is_term for one in catalogue.products[product].meters.values()):
+        if adds_up[product]:
             term[subscription, product] = min(start, term.get((subscription, product), start))
         else:
             level.add((subscription, product, start))
-    windows = await consumption.load_windows(
-        connection,
-        {
-            (subscription, number, start)
-            for subscription, product, start in level
-            for number in _numbers(catalogue, product)
-        },
-    )
-    histories = await consumption.load_histories(
-        connection,
-        {(subscription, number) for subscription, product in term for number in _numbers(catalogue, product)},
-    )
-    keys = [*level, *_later(catalogue, term, histories)]
-    made = [
-        snapshot(
+    return level, term
+
+
+async def load_levels(connection: Connection, catalogue: Catalogue, keys: Sequence[Key]) -> list[Snapshot]:
+    """The present state of single windows."""
+    wanted = [(key[0], number, key[2]) for key in keys for number in _numbers(catalogue, key[1])]
+    histories = await consumption.load_windows(connection, wanted)
+    return list(_snapshots(catalogue, keys, histories))
+
+
+async def load_terms(connection: Connection, catalogue: Catalogue, products: Sequence[Term]) -> list[Snapshot]:
+    """The present state of all measured windows from one on."""
+    wanted = [(key[0], number) for key, _ in products for number in _numbers(catalogue, key[1])]
+    histories = await consumption.load_histories(connection, wanted)
+    keys = [
+        (subscription, product, start)
+        for (subscription, product), since in products
+        for start in sorted(
+            {
+                one.window_start
+                for number in _numbers(catalogue, product)
+                for one in histories.get(subscription, {}).get(number, ())
+                if one.window_start >= since
+            }
+        )
+    ]
+    return list(_snapshots(catalogue, keys, histories))
+
+
+def _snapshots(catalogue: Catalogue, keys: Sequence[Key], histories: Histories) -> Iterator[Snapshot]:
+    for subscription, product, start in keys:
+        made = snapshot(
             catalogue.by_number[subscription].state,
             catalogue.products[product],
             start,
-            (histories if (subscription, product) in term else windows).get(subscription, {}),
+            histories.get(subscription, {}),
         )
-        for subscription, product, start in keys
-    ]
-    return [one for one in made if one is not None]
+        if made is not None:
+            yield made
 
 
 def _numbers(catalogue: Catalogue, product: str) -> list[int]:
     return [meter.number for meter in catalogue.products[product].meters.values()]
 
 
-def _later(catalogue: Catalogue, term: dict[tuple[int, str], datetime], histories: Histories) -> Iterator[Key]:
-    for (subscription, product), since in term.items():
-        measured = histories.get(subscription, {})
-        starts = {one.window_start for number in _numbers(catalogue, product) for one in measured.get(number, ())}
-        for start in sorted(start for start in starts if start >= since):
-            yield subscription, product, start
-
-
-def _outgoing(one: ConsumptionSnapshot, now: datetime) -> Outgoing:
-    event = Event[ConsumptionSnapshot].of(one, id=str(uuid4()), source="/metering", time=now, subject=one.subscription)
-    return Outgoing(CONSUMPTION_TOPIC.name, one.key.encode(), event.encode())
+def _chunks(items: list[T]) -> Iterator[list[T]]:
+    several = iter(items)
+    while chunk := list(islice(several, KEYS_AT_ONCE)):
+        yield chunk
