@@ -82,7 +82,7 @@ class Relay:
             connection.terminate()
 
     async def _send_some(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-        """Send the oldest rows and delete those that were acknowledged before any that was not; false if none waited."""
+        """Send the oldest rows, delete those that were acknowledged before any that was not; false if none waited."""
         rows = await outbox.load(connection, BATCH)
         failures = await self._producer.send_all([outgoing for _, outgoing in rows])
         acknowledged = next((place for place, failure in enumerate(failures) if failure), len(rows))

@@ -1,0 +1,1 @@
+"""A service for tests: notes each record of ``allocation.events`` and publishes what it noted."""

@@ -1,0 +1,243 @@
+"""A whole service process: killed, stopped, doubled, and without its servers."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from shared.events.topics import ALERTS_EVENTS_TOPIC, ALLOCATION_EVENTS_TOPIC
+from tests.conftest import MakeDatabase, StartService
+from tests.database import connect
+from tests.processes import ROOT, ServiceProcess, service_env
+from tests.runtime.harness import Bench, until
+
+TOPIC = ALLOCATION_EVENTS_TOPIC
+MODULE = "tests.runtime.tally"
+MIGRATIONS = Path(__file__).with_name("tally") / "migrations"
+
+
+class Tallies:
+    """Starts processes of the tally service on one database, and reads what they did."""
+
+    def __init__(self, bench: Bench, start: StartService, dsn: str) -> None:
+        self.bench = bench
+        self.dsn = dsn
+        self._start = start
+
+    def start(self, **settings: str) -> ServiceProcess:
+        return self._start("alerts", self.env(**settings), module=MODULE)
+
+    def env(self, **settings: str) -> dict[str, str]:
+        return service_env("alerts", dsn=self.dsn, kafka=self.bench.kafka, topic_prefix=self.bench.prefix, **settings)
+
+    async def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        def call() -> "subprocess.CompletedProcess[str]":
+            command = [sys.executable, "-m", MODULE, *arguments]
+            env = {"PATH": "/usr/bin:/bin", **self.env()}
+            return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+        return await asyncio.to_thread(call)
+
+    async def noted(self) -> Counter[str]:
+        async with connect(self.dsn) as connection:
+            return Counter(row["id"] for row in await connection.fetch("SELECT id FROM tally"))
+
+    async def has_noted(self, count: int) -> bool:
+        async with connect(self.dsn) as connection:
+            return bool(await connection.fetchval("SELECT count(*) FROM tally") >= count)
+
+    async def settled(self) -> bool:
+        async with connect(self.dsn) as connection:
+            return bool(await connection.fetchval("SELECT count(*) = 0 FROM outbox"))
+
+    async def assert_exactly(self, wanted: list[str]) -> None:
+        """Each noted once, each published at least once, in the order of its partition."""
+        assert await self.noted() == Counter(wanted)
+        await until(self.settled)
+        published = [(record.value or b"").decode() for record in await self.bench.records(ALERTS_EVENTS_TOPIC)]
+        assert set(published) == set(wanted)
+
+
+@pytest.fixture
+async def tallies(bench: Bench, database: MakeDatabase, service_process: StartService) -> Tallies:
+    return Tallies(bench, service_process, await database("alerts", MIGRATIONS))  # type: ignore[call-arg]
+
+
+async def test_sigkill_between_the_two_commits_doubles_nothing(tallies: Tallies) -> None:
+    """The database has committed, Kafka has not: the records come again, and are passed over."""
+    wanted = [f"r{number}" for number in range(100)]
+    await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted])
+    dying = tallies.start(die_after_commit_of="r50")
+    assert await dying.wait_ended(30) == -9
+    assert "r50" in await tallies.noted()
+    tallies.start()
+    await until(lambda: tallies.has_noted(100), within_seconds=30)
+    await tallies.assert_exactly(wanted)
+
+
+async def test_sigkill_again_and_again_loses_and_doubles_nothing(tallies: Tallies) -> None:
+    wanted = [f"r{number}" for number in range(600)]
+    await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted])
+    kills = 0
+    for target in (100, 250, 400):
+        process = tallies.start(handler_seconds="0.02")
+        await until(lambda target=target: tallies.has_noted(target), within_seconds=40)  # type: ignore[misc]
+        process.kill()
+        kills += 1
+    tallies.start()
+    await until(lambda: tallies.has_noted(600), within_seconds=40)
+    assert kills == 3
+    await tallies.assert_exactly(wanted)
+
+
+async def test_sigterm_finishes_the_running_batch_and_commits(tallies: Tallies) -> None:
+    process = tallies.start(handler_seconds="1.5")
+    await process.wait_ready()
+    await tallies.bench.send_many(TOPIC, [b"r0", b"r1", b"r2"], partitions=1)
+    await until(lambda: lag_is_seen(process), what="a batch that is running")
+    started = time.monotonic()
+    assert await process.terminate() == 0
+    assert time.monotonic() - started < 10
+    await tallies.assert_exactly(["r0", "r1", "r2"])
+    async with connect(tallies.dsn) as connection:
+        assert await connection.fetchval("SELECT next_offset FROM consumer_offsets WHERE partition = 0") == 3
+
+
+async def lag_is_seen(process: ServiceProcess) -> bool:
+    return "lag 3 records" in (await process.readiness())["checks"][f"consumer:{TOPIC.name}"]["detail"]
+
+
+async def test_a_rebalance_in_the_middle_of_a_batch_loses_and_doubles_nothing(tallies: Tallies) -> None:
+    first = tallies.start(handler_seconds="0.3")
+    await first.wait_ready()
+    wanted = [f"r{number}" for number in range(600)]
+    await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted])
+    await until(lambda: tallies.has_noted(1))
+    second = tallies.start(handler_seconds="0.05")
+    await until(lambda: both_worked(tallies), within_seconds=40, what="both processes at work")
+    assert await first.terminate() == 0
+    await until(lambda: tallies.has_noted(600), within_seconds=40)
+    assert await second.terminate() == 0
+    await tallies.assert_exactly(wanted)
+
+
+async def both_worked(tallies: Tallies) -> bool:
+    async with connect(tallies.dsn) as connection:
+        return bool(await connection.fetchval("SELECT count(DISTINCT applied_by) = 2 FROM tally"))
+
+
+async def test_it_tells_what_it_waits_for_and_goes_on_when_the_topics_are_there(
+    bench: Bench, database: MakeDatabase, service_process: StartService
+) -> None:
+    dsn = await database("runtime")  # its own migration is missing
+    tallies = Tallies(bench, service_process, dsn)
+    process = tallies.start()
+    await until(lambda: says(process, "startup", "behind by alerts/0001_tally"), what="a red migrations check")
+    assert (await tallies.run("migrate")).stdout.startswith("applied alerts/0001_tally")
+    await process.wait_ready()
+
+
+async def says(process: ServiceProcess, check: str, words: str) -> bool:
+    try:
+        return words in str((await process.readiness())["checks"][check]["detail"])
+    except httpx.HTTPError:
+        return False
+
+
+async def test_it_survives_postgres_and_kafka_being_killed(
+    tallies: Tallies, postgres_server: Any, kafka_server: Any
+) -> None:
+    wanted = [f"r{number}" for number in range(300)]
+    process = tallies.start(handler_seconds="0.05")
+    await process.wait_ready()
+    await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted[:150]])
+    await until(lambda: tallies.has_noted(20))
+    postgres_server.kill()
+    postgres_server.restart()
+    await until(lambda: tallies.has_noted(100), within_seconds=40)
+    kafka_server.kill()
+    kafka_server.restart()
+    await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted[150:]])
+    await until(lambda: tallies.has_noted(300), within_seconds=60)
+    await process.wait_ready()
+    await tallies.assert_exactly(wanted)
+
+
+async def test_rebuild_fills_the_read_model_again_and_replay_puts_dead_letters_back(tallies: Tallies) -> None:
+    wanted = [f"r{number}" for number in range(60)]
+    await tallies.bench.send_many(TOPIC, [*(one.encode() for one in wanted), b"poison"])
+    process = tallies.start()
+    await until(lambda: tallies.has_noted(60))
+    await until(lambda: tallies.bench.records("allocation.events.alerts.dlq"))
+    assert await process.terminate() == 0
+    async with connect(tallies.dsn) as connection:
+        await connection.execute("INSERT INTO tally VALUES ('stale', 0)")
+
+    rebuilt = await tallies.run("rebuild")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert "61 of 61 records applied" in rebuilt.stdout
+    assert await tallies.noted() == Counter(wanted)
+
+    replayed = await tallies.run("replay")
+    assert replayed.returncode == 0, replayed.stderr
+    assert "2 of 2 put back" in replayed.stdout  # once at first, once from the rebuild
+    originals = [record for record in await tallies.bench.records(TOPIC) if record.value == b"poison"]
+    assert len(originals) == 3
+    assert all(record.headers == () for record in originals)
+    assert "0 put back" in (await tallies.run("replay")).stdout
+
+
+async def test_health_metrics_and_version_answer(tallies: Tallies) -> None:
+    process = tallies.start()
+    await process.wait_ready()
+    await tallies.bench.send_many(TOPIC, [b"r0", b"r1"])
+    await until(lambda: tallies.has_noted(2))
+    async with httpx.AsyncClient(base_url=process.url) as client:
+        assert (await client.get("/healthz")).json()["status"] == "alive"
+        assert (await client.get("/version")).json()["service"] == "alerts"
+        ready = (await client.get("/readyz")).json()
+        assert {"database", "broker", "migrations", "outbox", f"consumer:{TOPIC.name}"} <= set(ready["checks"])
+        missing = await client.get("/nothing")
+        assert missing.headers["content-type"] == "application/problem+json"
+        assert missing.json()["code"] == "not_found"
+        text = (await client.get("/metrics")).text
+    families = {family.name for family in text_string_to_metric_families(text)}
+    assert {
+        "unitpool_consumer_lag_records",
+        "unitpool_consumer_lag_seconds",
+        "unitpool_outbox_pending",
+        "unitpool_outbox_oldest_seconds",
+        "unitpool_dead_letters",
+        "unitpool_commands",
+        "unitpool_command_seconds",
+        "unitpool_http_requests",
+        "unitpool_http_request_seconds",
+        "process_resident_memory_bytes",
+        "faststream_received_messages",
+    } <= families
+
+
+async def test_a_wrong_setting_is_one_clear_message_and_exit_code_2(tallies: Tallies) -> None:
+    tallies.dsn = ""
+    process = tallies.start(http_port="1")
+    assert await process.wait_ended() == 2
+    assert process.log is not None
+    said = process.log.read_text()
+    assert "UNITPOOL_ALERTS_DATABASE_URL is not set" in said
+    assert "Traceback" not in said
+
+
+async def test_a_taken_port_is_one_clear_message(tallies: Tallies) -> None:
+    first = tallies.start()
+    await first.wait_ready()
+    second = tallies.start(http_port=str(first.port))
+    assert await second.wait_ended() == 2
+    assert second.log is not None
+    assert f"127.0.0.1:{first.port} is in use by another program" in second.log.read_text()
