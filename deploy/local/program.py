@@ -1,0 +1,106 @@
+"""A program of the local stack: how to run it, where it logs, how to tell that it is ready, how to end it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from deploy.local import tether
+from deploy.local.errors import died_at_start
+
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """``death_signal`` is what it gets when whoever started it is gone; ``user`` whom it runs as when we are root."""
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+    ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    death_signal: signal.Signals = signal.SIGKILL
+    stop_seconds: float = 20
+
+    def tethered(self) -> tuple[str, ...]:
+        """The command, tied to the life of whoever runs it."""
+        user = ("--user", self.user) if self.user else ()
+        return (sys.executable, "-I", "-S", tether.__file__, *user, self.death_signal.name, "--", *self.command)
+
+
+class Running:
+    """A program that this process started itself. For tests; the demo's programs are supervisord's."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id, while it runs."""
+        if self._process is None:
+            raise RuntimeError(f"{self.program.name} is not running")
+        return self._process.pid
+
+    def start(self, timeout_seconds: float = 60) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            LocalStackError: it stopped, or did not become ready in time; with the end of its log.
+        """
+        environment = {**os.environ, **self.program.environment}
+        self.program.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.program.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.program.tethered(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,  # a Ctrl-C in the terminal is for us to handle
+            )
+        deadline = time.monotonic() + timeout_seconds
+        while not self.program.ready():
+            exit_code = self._process.poll()
+            if exit_code is not None or time.monotonic() > deadline:
+                self.kill()
+                raise died_at_start(self.program.name, exit_code, self.program.log)
+            time.sleep(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """End it in an orderly way; by force when that takes too long."""
+        if self._process is None:
+            return
+        self._process.send_signal(self.program.stop_signal)
+        try:
+            self._process.wait(self.program.stop_seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL to it and all its children, and wait until they are gone: a crash."""
+        if self._process is None:
+            return
+        try:
+            family = psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            family = []
+        self._process.kill()
+        self._process.wait()
+        for child in family:
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(family, timeout=10)
+        self._process = None

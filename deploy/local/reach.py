@@ -1,0 +1,108 @@
+"""Which user PostgreSQL runs as, and where its files must lie so that this user can reach them.
+
+PostgreSQL refuses to run as root. As an ordinary user everything stays where it is. As root it runs as another user;
+when a parent folder (a root-only home, say) keeps that user out, its programs and data go below ``/var/tmp`` instead.
+"""
+
+import hashlib
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local import tether
+from deploy.local.errors import LocalStackError
+
+_ELSEWHERE = Path("/var/tmp")  # noqa: S108 - created 0711 and checked to be ours
+_CANDIDATES = ("postgres", "nobody")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """``user`` is ``None`` when PostgreSQL can simply run as we do."""
+
+    user: str | None
+    programs: Path
+    data: Path
+
+
+def home_for(programs: Path, data: Path) -> Home:
+    """Where PostgreSQL's programs and data shall be, and as whom it runs; folders are made as needed.
+
+    Raises:
+        LocalStackError: we are root and there is no user to run it as, or no place that this user can reach.
+    """
+    if os.geteuid() != 0:
+        _private_folder(data)
+        return Home(None, programs, data)
+    user = _other_user()
+    elsewhere = _ELSEWHERE / f"unitpool-{hashlib.sha256(str(data).encode()).hexdigest()[:12]}"
+    if not _can_run(user, programs / "postgres"):
+        programs = _copied(programs, elsewhere)
+    _private_folder(data.parent, mode=0o711)
+    if not _can_run(user, Path("/usr/bin/test"), "-x", str(data.parent)):
+        data = elsewhere / "data"
+    if elsewhere.exists() and not _can_run(user, programs / "postgres"):
+        raise LocalStackError(
+            f"PostgreSQL cannot run as root, and user {user} can reach neither this folder nor {elsewhere}. "
+            "Run it as an ordinary user, or from a folder that others may enter."
+        )
+    _private_folder(data)
+    _give(data, user)
+    return Home(user, programs, data)
+
+
+def forget(data: Path) -> None:
+    """Remove the data, wherever ``home_for`` put it."""
+    elsewhere = _ELSEWHERE / f"unitpool-{hashlib.sha256(str(data).encode()).hexdigest()[:12]}"
+    for folder in (data, elsewhere):
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+def _other_user() -> str:
+    for name in _CANDIDATES:
+        try:
+            return pwd.getpwnam(name).pw_name
+        except KeyError:
+            continue
+    raise LocalStackError("PostgreSQL cannot run as root, and there is no user 'postgres' or 'nobody' to run it as.")
+
+
+def _can_run(user: str, program: Path, *arguments: str) -> bool:
+    arguments = arguments or ("--version",)
+    command = [sys.executable, "-I", "-S", tether.__file__, "--user", user, "SIGKILL", "--", str(program), *arguments]
+    return subprocess.run(command, capture_output=True, cwd="/", check=False).returncode == 0
+
+
+def _copied(programs: Path, elsewhere: Path) -> Path:
+    """A copy of the package's folder for this PostgreSQL and of its libraries beside it, as they lie in the package."""
+    installed, package = programs.parent, programs.parent.parent
+    target = elsewhere / package.name / installed.name
+    if not target.exists():
+        _private_folder(elsewhere, mode=0o711)
+        partial = target.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        shutil.copytree(libraries, elsewhere / libraries.name, dirs_exist_ok=True)
+        shutil.copytree(installed, partial, symlinks=True)
+        partial.rename(target)
+    return target / programs.name
+
+
+def _private_folder(folder: Path, mode: int = 0o700) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    owner = folder.stat().st_uid
+    if folder.parent == _ELSEWHERE and owner != os.geteuid():
+        raise LocalStackError(f"{folder} belongs to somebody else; remove it, or run from another folder.")
+
+
+def _give(folder: Path, user: str) -> None:
+    entry = pwd.getpwnam(user)
+    if folder.stat().st_uid == entry.pw_uid:
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)

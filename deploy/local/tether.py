@@ -1,0 +1,56 @@
+"""Runs a program that ends when its parent ends, as another user if asked: ``tether.py [--user U] SIGNAL -- program``.
+
+Linux sends SIGNAL to the program when the process that started it is gone, however that happened. Elsewhere there is
+no such thing: what a killed launcher leaves behind is stopped by the next ``make demo`` or ``make stop``.
+Runs before anything of ours is imported, so it needs the standard library only.
+"""
+
+import ctypes
+import os
+import pwd
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _become(user: str) -> None:
+    """Give up root for good. Ordinary users stay who they are."""
+    if os.geteuid() != 0:
+        return
+    entry = pwd.getpwnam(user)
+    os.setgroups([])
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+    os.environ["HOME"] = entry.pw_dir
+
+
+def _die_with_parent(death_signal: signal.Signals, parent: int) -> None:
+    """Must come after a change of user, which clears it."""
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)
+
+
+def main(arguments: list[str]) -> None:
+    """Replaces this process with the program."""
+    parent = os.getppid()
+    if arguments[0] == "--user":
+        _become(arguments[1])
+        arguments = arguments[2:]
+    death_signal, separator, *program = arguments
+    if separator != "--" or not program:
+        raise SystemExit("usage: tether.py [--user USER] SIGNAL -- program [argument ...]")
+    _die_with_parent(signal.Signals[death_signal], parent)
+    try:
+        os.execv(program[0], program)  # noqa: S606 - replacing this process is the point
+    except OSError as error:
+        raise SystemExit(f"cannot run {program[0]}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
