@@ -63,6 +63,7 @@ def _add_background(
         lambda: postgres.connect(settings, f"{NAME}-snapshots"),
         snapshots.send_all,
         runtime.clock,
+        projection,
         interval_seconds=settings.snapshot_interval_seconds,
         usage_waits=lambda: any(subscriber.is_behind() for subscriber in usage),
     )

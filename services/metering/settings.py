@@ -16,7 +16,7 @@ class MeteringSettings(ServiceSettings):
         10 * 1024 * 1024, ge=1024, description="Larger request bodies are refused with 413"
     )
     usage_batch_records: int = Field(
-        10_000, ge=1, le=100_000, description="Usage records at most in one transaction of the ingest path"
+        5_000, ge=1, le=100_000, description="Usage records at most in one transaction of the ingest path"
     )
     usage_consumers: int = Field(
         2,

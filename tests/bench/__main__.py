@@ -124,7 +124,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--events", type=int, default=int(os.environ.get("UNITPOOL_BENCH_EVENTS", "400000")))
     parser.add_argument("--subscriptions", type=int, default=10_000)
-    parser.add_argument("--batch", type=int, default=10_000, help="records in one transaction")
+    parser.add_argument("--batch", type=int, default=5_000, help="records in one transaction")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="unitpool-bench-", ignore_cleanup_errors=True) as folder:
         root, before = Path(folder), machine()

@@ -1,4 +1,4 @@
-"""What each part of the ingest path could do alone: consume, decode, copy. None of them can be exceeded by the whole."""
+"""What each part of the ingest path could do alone: consume, decode, copy. The whole cannot exceed any of them."""
 
 import time
 

@@ -67,7 +67,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     @property
     def key(self) -> str:
         """The Kafka key."""
-        return f"{self.subscription}|{self.product}|{self.window_start:%Y-%m-%dT%H:%M:%SZ}"
+        return f"{self.subscription}|{self.product}|{self.window_start.isoformat()[:19]}Z"
 
 
 class SnapshotEvent(msgspec.Struct, frozen=True):
@@ -86,9 +86,10 @@ class SnapshotEvent(msgspec.Struct, frozen=True):
 _encoder = msgspec.json.Encoder()
 
 
-def encode(one: Snapshot, now: datetime) -> bytes:
-    """The snapshot as an event."""
-    return _encoder.encode(SnapshotEvent(f"{one.key}|{one.revision}", one.subscription, now, one))
+def encode(one: Snapshot, now: datetime) -> tuple[bytes, bytes]:
+    """The snapshot as an event: its Kafka key and value."""
+    key = one.key
+    return key.encode(), _encoder.encode(SnapshotEvent(f"{key}|{one.revision}", one.subscription, now, one))
 
 
 def snapshot(

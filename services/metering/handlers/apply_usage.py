@@ -159,14 +159,15 @@ def _conflict(usage: Usage) -> RejectedError:
 
 def _entries(records: Sequence[Record], judged: Judged, applied: Applied) -> Entries:
     """The books' entries of newly accepted records."""
-    days: dict[int, date] = {}
+    outcomes, rejected = applied.outcomes, applied.rejected
+    counts = Counter(
+        (received_us // DAY_US, partition, usage.source, usage.product, outcomes[n])
+        for n, usage, received_us, partition, _ in judged.placed
+        if n not in rejected
+    )
     entries: Entries = Counter()
-    for n, usage, received_us, partition, _ in judged.placed:
-        if n not in applied.rejected:
-            number = received_us // DAY_US
-            if (day := days.get(number)) is None:
-                day = days[number] = FIRST_DAY + timedelta(days=number)
-            entries[Line(day, partition, usage.source, usage.product), applied.outcomes[n]] += 1
+    for (day, partition, source, product, outcome), count in counts.items():
+        entries[Line(FIRST_DAY + timedelta(days=day), partition, source, product), outcome] = count
     for n, error in applied.rejected.items():
         record = records[n]
         line = Line(record.appended_at.date(), record.partition, error.claim.source, error.claim.product)
@@ -176,7 +177,4 @@ def _entries(records: Sequence[Record], judged: Judged, applied: Applied) -> Ent
 
 def _positions(records: Sequence[Record]) -> list[tuple[int, datetime]]:
     """The newest append time of each partition in the batch."""
-    newest: dict[int, datetime] = {}
-    for record in records:
-        newest[record.partition] = max(newest.get(record.partition, record.appended_at), record.appended_at)
-    return sorted(newest.items())
+    return sorted({record.partition: record.appended_at for record in records}.items())

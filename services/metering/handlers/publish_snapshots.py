@@ -46,6 +46,7 @@ class SnapshotRelay:
         connect: Connect,
         send: Send,
         clock: Clock,
+        projection: Projection,
         *,
         interval_seconds: float,
         usage_waits: Callable[[], bool] = lambda: False,
@@ -55,7 +56,7 @@ class SnapshotRelay:
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._usage_waits = usage_waits
-        self._projection = Projection()
+        self._projection = projection
 
     async def run(self) -> None:
         """Until cancelled. A failure of either side raises; nothing is lost by that."""
@@ -97,7 +98,7 @@ class SnapshotRelay:
 
     async def _publish(self, snapshots: Sequence[Snapshot]) -> int:
         now = self._clock()
-        outgoing = [Outgoing(CONSUMPTION_TOPIC.name, one.key.encode(), encode(one, now)) for one in snapshots]
+        outgoing = [Outgoing(CONSUMPTION_TOPIC.name, *encode(one, now)) for one in snapshots]
         for failure in await self._send(outgoing):
             if failure:
                 raise failure

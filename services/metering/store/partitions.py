@@ -1,6 +1,7 @@
 """Partitions by day (usage) or week (sightings, hours): made ahead or on demand, dropped when they are old."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -28,15 +29,30 @@ SIGHTINGS = Partitioned("sighting", 7, 75)
 HOURS = Partitioned("usage_hour", 7, 45)
 ALL = (USAGE, MIDNIGHTS, SIGHTINGS, HOURS)
 
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One that exists. Not attached: left by a drop that was interrupted."""
+
+    kind: Partitioned
+    first: date
+    name: str
+    is_attached: bool
+
+
 _MAKE = "SELECT make_partition($1, $2, $3)"
-_LOAD = """
-SELECT parent.relname AS parent, child.relname AS child
-FROM pg_inherits
-JOIN pg_class parent ON parent.oid = inhparent
-JOIN pg_class child ON child.oid = inhrelid
-WHERE parent.relname = ANY ($1) AND parent.relkind = 'p' AND parent.relnamespace = 'public'::regnamespace
+_LOAD = r"""
+SELECT parent, child.relname AS name, child.relispartition AS is_attached
+FROM unnest($1::text[]) AS parent
+JOIN pg_class child ON child.relname ~ ('^' || parent || '_\d{8}$') AND child.relkind = 'r'
+WHERE child.relnamespace = 'public'::regnamespace
 ORDER BY 1, 2
 """
+_IS_PENDING = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = to_regclass($1)"
+_TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
+_UNLOCK = "SELECT pg_advisory_unlock($1)"
+LOCK = 0x756E6974_75706B70
+"""Key of the advisory lock of the process that drops partitions."""
 
 Known = set[tuple[str, date]]
 
@@ -57,14 +73,33 @@ async def make_partitions(connection: Connection, wanted: Iterable[tuple[Partiti
         await connection.execute(_MAKE, kind.table, first, kind.days)
 
 
-async def load_partitions(connection: Connection) -> list[tuple[Partitioned, date, str]]:
-    """The partitions that exist: their kind, first day and name."""
+async def load_partitions(connection: Connection) -> list[Partition]:
+    """The partitions that exist, and what an interrupted drop has left."""
     by_name = {kind.table: kind for kind in ALL}
-    rows = await connection.fetch(_LOAD, list(by_name))
-    return [(by_name[row["parent"]], date.fromisoformat(row["child"].rpartition("_")[2]), row["child"]) for row in rows]
+    return [
+        Partition(
+            by_name[row["parent"]], date.fromisoformat(row["name"].rpartition("_")[2]), row["name"], row["is_attached"]
+        )
+        for row in await connection.fetch(_LOAD, list(by_name))
+    ]
 
 
-async def drop_partition(connection: Connection, kind: Partitioned, name: str) -> None:
+async def drop_partition(connection: Connection, partition: Partition) -> None:
     """Drop one without a lock that those who write would wait for. Must not run inside a transaction."""
-    await connection.execute(f'ALTER TABLE "{kind.table}" DETACH PARTITION "{name}" CONCURRENTLY')
+    name, parent = partition.name, partition.kind.table
+    if await connection.fetchval(_IS_PENDING, name):
+        await connection.execute(f'ALTER TABLE "{parent}" DETACH PARTITION "{name}" FINALIZE')
+    elif partition.is_attached:
+        await connection.execute(f'ALTER TABLE "{parent}" DETACH PARTITION "{name}" CONCURRENTLY')
     await connection.execute(f'DROP TABLE "{name}"')
+
+
+@asynccontextmanager
+async def dropping(connection: Connection) -> AsyncIterator[bool]:
+    """Whether this process may drop partitions now: one at a time does."""
+    mine = bool(await connection.fetchval(_TRY_LOCK, LOCK))
+    try:
+        yield mine
+    finally:
+        if mine:
+            await connection.execute(_UNLOCK, LOCK)

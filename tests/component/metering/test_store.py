@@ -1,0 +1,206 @@
+"""The statements, the partitions, concurrency, and the backfill, on a real PostgreSQL."""
+
+import asyncio
+import importlib
+import pkgutil
+import random
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from services.metering import store
+from services.metering.backfill import Backfill
+from services.metering.domain.catalogue import Catalogue
+from services.metering.handlers.apply_usage import UsageApplier
+from services.metering.handlers.publish_snapshots import SnapshotRelay
+from services.metering.handlers.replay import replay_some
+from services.metering.handlers.upkeep import keep_up
+from services.metering.store import partitions, projection
+from services.metering.store import usage as usage_store
+from services.metering.store.projection import Projection
+from shared.events.envelope import by_type, decode
+from shared.events.metering import CONSUMPTION
+from shared.runtime.delivery import Transaction
+from shared.runtime.outbox import Outgoing
+from shared.runtime.postgres import Connection
+from tests.component.metering.reference import aggregates
+from tests.component.metering.test_apply_usage import apply, books, stored
+from tests.component.metering.world import NOW, PRODUCTS, event, product, records, subscription
+from tests.database import connect
+
+VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+
+
+def statements() -> list[tuple[str, str]]:
+    modules = [importlib.import_module(f"{store.__name__}.{one.name}") for one in pkgutil.iter_modules(store.__path__)]
+    return [
+        (f"{module.__name__}.{name}", text)
+        for module in modules
+        for name, text in vars(module).items()
+        if isinstance(text, str) and text.lstrip().startswith(VERBS)
+    ]
+
+
+async def test_every_statement_fits_the_schema(connection: Connection) -> None:
+    await connection.execute(usage_store._CREATE_BATCH)
+    found = statements()
+    assert len(found) > 30
+    for name, text in found:
+        try:
+            await connection.prepare(text)
+        except Exception as error:
+            raise AssertionError(f"{name}: {error}") from error
+
+
+async def test_upkeep_makes_partitions_ahead_and_drops_old_ones(connection: Connection) -> None:
+    old = NOW - timedelta(days=120)
+    await keep_up(connection, Catalogue(), old)
+    known = await keep_up(connection, Catalogue(), NOW)
+    assert ("usage", NOW.date() + timedelta(days=3)) in known
+    assert ("usage", old.date()) not in known
+    there = {(one.kind.table, one.first) for one in await partitions.load_partitions(connection)}
+    assert there == known
+    assert await keep_up(connection, Catalogue(), NOW) == known
+
+
+async def test_a_drop_that_was_interrupted_is_finished(connection: Connection) -> None:
+    old = NOW.date() - timedelta(days=100)
+    await partitions.make_partitions(connection, [(partitions.USAGE, old)])
+    await connection.execute(f"ALTER TABLE usage DETACH PARTITION usage_{old:%Y%m%d} CONCURRENTLY")
+    await keep_up(connection, Catalogue(), NOW)
+    assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is None
+
+
+async def test_processes_that_share_subscriptions_do_not_deadlock_or_double(metering_dsn: str) -> None:
+    rng = random.Random(7)
+    kinds = [("scan", "host"), ("calls", "call"), ("web", "app"), ("web", "cert")]
+    events = [
+        event(
+            f"e-{n}",
+            *rng.choice(kinds),
+            subject=rng.choice(["sub-1", "sub-2"]),
+            at=NOW - timedelta(minutes=rng.randrange(3 * 24 * 60)),
+            quantity=rng.randrange(9),
+            resource=f"r-{rng.randrange(50)}",
+        )
+        for n in range(600)
+    ]
+
+    async def work(partition: int) -> None:
+        shuffled = random.Random(partition).sample(events, len(events))
+        async with connect(metering_dsn) as own:
+            applier = UsageApplier()
+            for start in range(0, len(shuffled), 60):
+                batch = records(shuffled[start : start + 60], first=start, partition=partition)
+                await apply(own, batch, applier)
+
+    await asyncio.gather(*(work(partition) for partition in range(4)))
+    async with connect(metering_dsn) as own:
+        assert await stored(own) == aggregates(events)
+        assert await books(own) == {"accepted": 2400, "applied": 600, "duplicate": 1800}
+
+
+async def test_a_replay_is_not_late_and_moves_the_books(connection: Connection) -> None:
+    arrived = NOW - timedelta(days=3)
+    waiting = [
+        event("w-1", "late", at=arrived - timedelta(days=34), resource="a"),
+        event("w-2", "late", "none", at=arrived),
+    ]
+    await apply(connection, records([*waiting, waiting[0]], at=arrived))
+    async with connection.transaction():
+        await projection.save(
+            connection,
+            [subscription("sub-1", ("scan", "calls", "web", "late"), version=2)],
+            [product("late", *PRODUCTS[0].meters)],
+        )
+    applier = UsageApplier()
+    looked_at = []
+    for _ in range(3):
+        async with connection.transaction():
+            looked_at.append(await replay_some(Transaction(connection, NOW, service="metering"), applier, 10))
+    assert looked_at == [3, 0, 0]
+    assert await books(connection) == {"accepted": 3, "applied": 1, "duplicate": 1, "quarantined": 1}
+    rows = await connection.fetch("SELECT reason, settled_as FROM quarantine ORDER BY id")
+    assert [tuple(row) for row in rows] == [
+        ("unknown_product", "applied"),
+        ("unknown_meter", None),
+        ("unknown_product", "duplicate"),
+    ]
+
+
+async def test_usage_waits_for_the_projection_before_it_counts_as_unknown(connection: Connection) -> None:
+    async def catch_up(own: Connection) -> None:
+        await projection.save(
+            own, [subscription("new", ("scan",))], []
+        )  # in the batch's own transaction: what another process would have committed meanwhile
+
+    applied = await apply(
+        connection,
+        records([event("n", subject="new", resource="a"), event("k", resource="b")]),
+        UsageApplier(catch_up=catch_up),
+    )
+    assert applied.outcomes == ["applied", "applied"]
+
+
+async def test_snapshots_are_published_until_acknowledged(connection: Connection) -> None:
+    sent: list[Outgoing] = []
+    failures: list[BaseException | None] = [OSError("away")]
+
+    async def send(outgoing: list[Outgoing]) -> list[BaseException | None]:
+        sent.extend(outgoing)
+        return failures * len(outgoing)
+
+    async def opened() -> Connection:
+        return connection
+
+    relay = SnapshotRelay(opened, send, lambda: NOW, Projection(), interval_seconds=0)
+    await apply(connection, records([event("a", "calls", "call", quantity=7), event("b", resource="x")]))
+    with pytest.raises(OSError, match="away"):
+        await relay.publish(connection)
+    failures[:] = [None]
+    assert await relay.publish(connection) == 2
+    assert await relay.publish(connection) == 0
+    await apply(connection, records([event("c", "calls", "call", at=NOW - timedelta(days=20))], first=5))
+    sent.clear()
+    assert await relay.publish(connection) == 2, "a change in an earlier window reaches the later ones of the term"
+    events = [decode(one.value or b"", by_type(CONSUMPTION)) for one in sent]
+    assert [one.data.meters[0].aggregate for one in events if one] == [Decimal(1), Decimal(8)]
+
+
+async def test_a_level_that_says_nothing_new_is_not_published(connection: Connection) -> None:
+    await apply(connection, records([event("a", resource="x"), event("b", "web", "app", quantity=5)]))
+    await connection.execute("TRUNCATE snapshot_due")
+    await apply(connection, records([event("c", resource="x"), event("d", "web", "app", quantity=4)], first=2))
+    assert await connection.fetchval("SELECT count(*) FROM snapshot_due") == 0
+    later = records(
+        [event("e", resource="x"), event("f", "web", "app", quantity=4)], first=4, at=NOW + timedelta(minutes=2)
+    )
+    await apply(connection, later)
+    assert await connection.fetchval("SELECT count(*) FROM snapshot_due") == 2, "as_of follows after a minute"
+
+
+async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: str) -> None:
+    start = NOW - timedelta(days=200)
+    days: list[tuple[datetime, list[dict[str, Any]]]] = []
+    for day in range(0, 200, 9):
+        at = start + timedelta(days=day)
+        days.append(
+            (
+                at,
+                [
+                    event(f"u-{day}", at=at, resource=f"r-{day % 4}"),
+                    event(f"s-{day}", "calls", "call", at=at, quantity=day),
+                ],
+            )
+        )
+    every = [item for _, items in days for item in items]
+    async with connect(metering_dsn) as own:
+        backfill = Backfill(own)
+        for at, items in days:
+            batch = [(record.key or b"").decode() for record in records(items)]
+            values = [record.value or b"" for record in records(items)]
+            await backfill.apply(at, list(zip(batch, values, strict=True)))
+        assert await stored(own) == aggregates(every)
+        assert len(await partitions.load_partitions(own)) < 200
