@@ -96,6 +96,15 @@ def next_change_at(subscription: SubscriptionState, now: datetime) -> datetime |
     return min(window_of(subscription, now).end, *lots)
 
 
+def needed(readings: Readings, window: Window) -> Readings:
+    """Those that can still matter: of this window or a later one, and per product the last of the windows before."""
+    last: dict[ProductId, datetime] = {}
+    for product, start in readings:
+        if start < window.start:
+            last[product] = max(start, last.get(product, start))
+    return {key: reading for key, reading in readings.items() if key[1] >= window.start or last[key[0]] == key[1]}
+
+
 def _consumption(readings: Readings, product: ProductId, window: Window) -> tuple[int, int]:
     """What the window began with (burn-down meters carry on), and what is consumed now."""
     carried = max(

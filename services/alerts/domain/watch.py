@@ -7,7 +7,16 @@ from decimal import Decimal
 from uuid import UUID, uuid5
 
 from services.alerts.domain.crossing import Level, Step, step
-from services.alerts.domain.measures import Measure, Moment, Reading, Readings, measure, window_of
+from services.alerts.domain.measures import (
+    Measure,
+    Moment,
+    Reading,
+    Readings,
+    measure,
+    needed,
+    next_change_at,
+    window_of,
+)
 from services.alerts.domain.rules import DEFAULT_RULES, RuleName, Threshold
 from services.alerts.domain.sentences import actions, message
 from shared.events.alerts import AlertState
@@ -27,12 +36,13 @@ class Watch:
     """What alerts knows of a subscription.
 
     ``subscription`` is ``None`` until its first event arrived; ``window_start`` is that of the window last assessed;
-    ``alerts`` are the ones that are not over.
+    ``next_check_at`` is when time alone changes what must be assessed; ``alerts`` are the ones that are not over.
     """
 
     id: SubscriptionId
     subscription: SubscriptionState | None = None
     window_start: datetime | None = None
+    next_check_at: datetime | None = None
     readings: Readings = field(default_factory=dict)
     levels: Mapping[LevelKey, Level] = field(default_factory=dict)
     alerts: tuple[AlertState, ...] = ()
@@ -48,16 +58,16 @@ class Assessment:
 
 
 def take_state(watch: Watch, state: SubscriptionState) -> Watch:
-    """Keep a subscription's state, unless the known one is as new."""
+    """Keep a subscription's state, unless the known one is newer (the same again, in a rebuild, is taken)."""
     known = watch.subscription
-    return watch if known is not None and known.version >= state.version else replace(watch, subscription=state)
+    return watch if known is not None and known.version > state.version else replace(watch, subscription=state)
 
 
 def take_reading(watch: Watch, reading: Reading) -> Watch:
-    """Keep a consumption, unless the known one of that product and window is as new."""
+    """Keep a consumption, unless the known one of that product and window is newer."""
     key = (reading.product, reading.window_start)
     known = watch.readings.get(key)
-    if known is not None and known.revision >= reading.revision:
+    if known is not None and known.revision > reading.revision:
         return watch
     return replace(watch, readings={**watch.readings, key: reading})
 
@@ -85,7 +95,12 @@ def assess(watch: Watch, now: datetime, names: Names) -> Assessment:
     resolved = tuple(_advance(alert, state="resolved") for alert in over)
     remaining = tuple(alert for alert in watch.alerts if alert not in over)
     assessed = replace(
-        watch, window_start=moment.window.start, levels=_kept(watch, levels), alerts=(*remaining, *raised)
+        watch,
+        window_start=moment.window.start,
+        next_check_at=next_change_at(subscription, now),
+        readings=needed(watch.readings, moment.window),
+        levels=_kept(watch, levels),
+        alerts=(*remaining, *raised),
     )
     return Assessment(assessed, tuple(raised), resolved)
 
@@ -95,13 +110,6 @@ def acknowledge(alert: AlertState, by: str, now: datetime) -> AlertState | None:
     if alert.state != "active":
         return None
     return _advance(alert, state="acknowledged", acknowledged_by=by, acknowledged_at=now)
-
-
-def value_now(watch_levels: Mapping[LevelKey, Level], alert: AlertState) -> Decimal | None:
-    """The present percentage of what the alert is about; ``None`` where there is nothing to compare with."""
-    level = watch_levels.get(_key_of(alert))
-    tenths = percent_tenths(level.part, level.whole) if level else None
-    return None if tenths is None else Decimal(tenths) / 10
 
 
 def _window(watch: Watch, subscription: SubscriptionState, now: datetime) -> Window:

@@ -1,0 +1,105 @@
+"""Changes to subscriptions and their consumption: assessed in order, alerts and their deliveries written with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid5
+
+from services.alerts import metrics
+from services.alerts.domain.measures import Reading
+from services.alerts.domain.watch import Assessment, Watch, assess, take_reading, take_state
+from services.alerts.store.alerts import upsert_alerts
+from services.alerts.store.catalogue import load_names
+from services.alerts.store.channels import load_channels_in_use
+from services.alerts.store.deliveries import NewDelivery, insert_deliveries
+from services.alerts.store.watches import lock_due, lock_watches, save_watches
+from shared.events.alerts import AlertRaised, AlertResolved, AlertState
+from shared.events.envelope import Event
+from shared.events.ids import SubscriptionId
+from shared.events.state import SubscriptionState
+from shared.events.topics import ALERTS_EVENTS_TOPIC
+from shared.runtime.delivery import Transaction
+
+_DELIVERIES = UUID("b0c7e0de-62a5-5c0f-8f2d-6a3d0d1c9a55")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something new about a subscription, and the event that told of it."""
+
+    subscription: SubscriptionId
+    news: SubscriptionState | Reading
+    cause: Event[Any]
+
+
+async def apply_changes(tx: Transaction, changes: Sequence[Change]) -> None:
+    """Take in each change and assess after each, so that no crossing between two of them is missed."""
+    before = await lock_watches(tx.connection, [change.subscription for change in changes])
+    names = await load_names(tx.connection)
+    after = dict(before)
+    assessments: list[Assessment] = []
+    for change in changes:
+        watch = _take(after[change.subscription], change.news)
+        if watch is after[change.subscription]:
+            continue
+        assessment = assess(watch, tx.now, names)
+        after[watch.id] = assessment.watch
+        assessments.append(assessment)
+        tx.cause = change.cause
+        await _publish(tx, assessment)
+    tx.cause = None
+    await _write_alerts(tx, assessments)
+    await save_watches(tx.connection, before, after.values(), tx.now)
+
+
+async def apply_time(tx: Transaction, limit: int) -> int:
+    """Assess subscriptions that time alone has changed: a window or a lot began or ended. How many there were."""
+    due = await lock_due(tx.connection, tx.now, limit)
+    if not due:
+        return 0
+    before = await lock_watches(tx.connection, due)
+    names = await load_names(tx.connection)
+    assessments = [assess(watch, tx.now, names) for watch in before.values()]
+    for assessment in assessments:
+        await _publish(tx, assessment)
+    await _write_alerts(tx, assessments)
+    await save_watches(tx.connection, before, [assessment.watch for assessment in assessments], tx.now)
+    return len(due)
+
+
+def _take(watch: Watch, news: SubscriptionState | Reading) -> Watch:
+    return take_reading(watch, news) if isinstance(news, Reading) else take_state(watch, news)
+
+
+async def _publish(tx: Transaction, assessment: Assessment) -> None:
+    for alert in assessment.resolved:
+        await tx.emit(ALERTS_EVENTS_TOPIC, alert.subscription, AlertResolved(alert=alert), subject=alert.id)
+    for alert in assessment.raised:
+        await tx.emit(ALERTS_EVENTS_TOPIC, alert.subscription, AlertRaised(alert=alert), subject=alert.id)
+
+
+async def _write_alerts(tx: Transaction, assessments: Sequence[Assessment]) -> None:
+    raised = [alert for assessment in assessments for alert in assessment.raised]
+    resolved = [alert for assessment in assessments for alert in assessment.resolved]
+    if raised or resolved:
+        await upsert_alerts(tx.connection, [*raised, *resolved])
+    if raised:
+        await _write_deliveries(tx, raised)
+        tx.after_commit(lambda: _count(raised))
+
+
+async def _write_deliveries(tx: Transaction, raised: Sequence[AlertState]) -> None:
+    channels = await load_channels_in_use(tx.connection, sorted({alert.subscription for alert in raised}))
+    deliveries = [
+        NewDelivery(id=str(uuid5(_DELIVERIES, f"{alert.id}|{channel.id}")), alert=alert.id, channel=channel.id)
+        for alert in raised
+        for channel in channels
+        if channel.subscription == alert.subscription
+    ]
+    if deliveries:
+        await insert_deliveries(tx.connection, deliveries, tx.now)
+
+
+def _count(raised: Sequence[AlertState]) -> None:
+    for alert in raised:
+        metrics.ALERTS.labels(rule=alert.rule, severity=alert.severity).inc()

@@ -1,0 +1,138 @@
+"""Alerts' composition root: everything is built here, and given what it needs."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer
+
+from services.alerts.domain.schedule import Backoff
+from services.alerts.handlers.commands import Commands
+from services.alerts.handlers.delivering import DeliveryWorker, WorkerOptions
+from services.alerts.handlers.watching import apply_time
+from services.alerts.settings import AlertsSettings
+from services.alerts.store.watches import find_next_check
+from services.alerts.subscribers import ConsumptionSubscriber, on_allocation
+from services.alerts.webhooks import WebhookSender
+from shared.events.commands import AcknowledgeAlert, AddChannel, RemoveChannel
+from shared.events.outcomes import AlertsCommandDecided
+from shared.events.topics import (
+    ALERTS_COMMANDS_TOPIC,
+    ALERTS_EVENTS_TOPIC,
+    ALLOCATION_EVENTS_TOPIC,
+    CONSUMPTION_TOPIC,
+)
+from shared.runtime import kafka, offsets, postgres
+from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, run
+
+NAME: Final = "alerts"
+TIME_BATCH = 100
+LOOK_AT_TIME_SECONDS = 15.0
+
+
+def build(runtime: Runtime[AlertsSettings]) -> None:
+    """Wire one process."""
+    settings = runtime.settings
+    head_start = HeadStart(runtime)
+    commands = Commands(settings.signing_keys, allow_private=settings.allow_private_webhooks)
+    runtime.on_start(head_start.look)
+    runtime.consume_batch(ALLOCATION_EVENTS_TOPIC, on_allocation, max_records=settings.max_records)
+    runtime.consume_batch(
+        CONSUMPTION_TOPIC,
+        ConsumptionSubscriber(head_start.is_over).on_consumption,
+        max_records=settings.consumption_batch_records,
+    )
+    runtime.consume_commands(
+        ALERTS_COMMANDS_TOPIC,
+        {
+            AcknowledgeAlert: commands.acknowledge_alert,
+            AddChannel: commands.add_channel,
+            RemoveChannel: commands.remove_channel,
+        },
+        decided=AlertsCommandDecided,
+        events_topic=ALERTS_EVENTS_TOPIC,
+    )
+    _add_background(runtime)
+
+
+def _add_background(runtime: Runtime[AlertsSettings]) -> None:
+    settings = runtime.settings
+    options = WorkerOptions(
+        concurrency=settings.webhook_concurrency,
+        lease_for=timedelta(seconds=settings.delivery_lease_seconds),
+        backoff=Backoff(first=timedelta(seconds=settings.retry_first_seconds)),
+    )
+
+    async def deliver() -> None:
+        sender = WebhookSender(
+            timeout_seconds=settings.webhook_timeout_seconds, allow_private=settings.allow_private_webhooks
+        )
+        try:
+            await DeliveryWorker(
+                runtime.transaction,
+                lambda: postgres.connect(settings, f"{NAME}-deliveries"),
+                sender,
+                keys=settings.signing_keys,
+                clock=runtime.clock,
+                options=options,
+            ).run()
+        finally:
+            await sender.close()
+
+    async def keep_time() -> None:
+        while True:
+            async with runtime.transaction() as tx:
+                done = await apply_time(tx, TIME_BATCH)
+                next_at = await find_next_check(tx.connection)
+            if done < TIME_BATCH:
+                seconds = LOOK_AT_TIME_SECONDS if next_at is None else (next_at - runtime.clock()).total_seconds()
+                await asyncio.sleep(max(0.5, min(seconds, LOOK_AT_TIME_SECONDS)))
+
+    runtime.background("deliveries", deliver)
+    runtime.background("time", keep_time)
+
+
+class HeadStart:
+    """``allocation.events`` is read first, as far as it reaches when the process starts."""
+
+    def __init__(self, runtime: Runtime[AlertsSettings]) -> None:
+        self._runtime = runtime
+        self._ends: dict[int, int] = {}
+
+    async def look(self) -> None:
+        """Where the topic ends."""
+        settings = self._runtime.settings
+        partitions = await kafka.partitions_of(settings, f"{NAME}-head-start", [ALLOCATION_EVENTS_TOPIC.name])
+        consumer = AIOKafkaConsumer(**kafka.client_arguments(settings, f"{NAME}-head-start"))
+        await consumer.start()
+        try:
+            ends = await consumer.end_offsets(partitions)
+        finally:
+            await consumer.stop()
+        self._ends = {tp.partition: end for tp, end in ends.items() if end}
+
+    async def is_over(self) -> bool:
+        """Whether all of it has been applied, by whichever process."""
+        if self._ends:
+            stored = await offsets.load(self._runtime.pool, NAME, ALLOCATION_EVENTS_TOPIC.name)
+            if all(stored.get(partition, 0) >= end for partition, end in self._ends.items()):
+                self._ends = {}
+        return not self._ends
+
+
+def definition() -> ServiceDefinition[AlertsSettings]:
+    """The service. ``rebuild`` re-reads its topics; subscriptions, consumption and alerts keep what is newest."""
+    return ServiceDefinition(
+        name=NAME,
+        settings_type=AlertsSettings,
+        build=build,
+        migrations=Path(__file__).with_name("migrations"),
+        read_model=ReadModel(tables=("products",), topics=(ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC)),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command of ``python -m services.alerts``."""
+    return run(definition(), argv)

@@ -1,0 +1,16 @@
+"""What Prometheus is told by alerts. No label holds a customer, a subscription, a person or an address."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+ALERTS = Counter("unitpool_alerts_total", "Alerts raised", ["rule", "severity"])
+DELIVERIES = Counter(
+    "unitpool_deliveries_total",
+    "Attempts to deliver an alert: delivered, failed (tried again later), dead (given up)",
+    ["channel", "outcome"],
+)
+DELIVERY_SECONDS = Histogram(
+    "unitpool_delivery_seconds",
+    "From an alert's commit to its acceptance by the receiver",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 28800, 86400, 259200),
+)
+DELIVERIES_PENDING = Gauge("unitpool_deliveries_pending", "Deliveries that are neither delivered nor dead")

@@ -1,0 +1,27 @@
+"""Settings of alerts."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.runtime.settings import ServiceSettings
+
+
+class AlertsSettings(ServiceSettings):
+    """``UNITPOOL_ALERTS_...``."""
+
+    model_config = SettingsConfigDict(env_prefix="UNITPOOL_ALERTS_")
+
+    allow_private_webhooks: bool = Field(
+        False, description="Let webhooks go to addresses that are not public (a local demo; never in production)"
+    )
+    webhook_timeout_seconds: float = Field(15, gt=0, le=300, description="How long one webhook may take, in all")
+    webhook_concurrency: int = Field(8, ge=1, le=100, description="Webhooks that one process sends at a time")
+    delivery_lease_seconds: float = Field(
+        30,
+        gt=1,
+        description="When a process dies, another sends its webhooks after this; above webhook_timeout_seconds",
+    )
+    retry_first_seconds: float = Field(
+        5, gt=0, description="Pause after a webhook's first failure; it doubles each time, up to four hours"
+    )
+    consumption_batch_records: int = Field(500, ge=1, description="Consumption snapshots handled in one transaction")

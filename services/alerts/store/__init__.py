@@ -1,0 +1,1 @@
+"""The service's tables: each statement next to the function that runs it."""
