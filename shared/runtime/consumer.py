@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn
 
 import asyncpg
@@ -36,6 +37,7 @@ REBALANCE_SECONDS = 60
 """How long a rebalance waits for the members. A running batch must end within it."""
 MAX_POLL_SECONDS = 300
 """A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
+PATIENCE_MS = 1000
 TROUBLE_SECONDS = 15
 """Retrying for longer than this makes the service not ready."""
 
@@ -46,8 +48,19 @@ class ConsumerState:
 
     topic: str
     fault: str | None
+    halted: bool
     lag_records: int
     lag_seconds: float
+
+    def beside(self, other: "ConsumerState") -> "ConsumerState":
+        """Two consumers of one topic as one."""
+        return ConsumerState(
+            self.topic,
+            self.fault or other.fault,
+            self.halted or other.halted,
+            self.lag_records + other.lag_records,
+            max(self.lag_seconds, other.lag_seconds),
+        )
 
 
 class TopicConsumer:
@@ -63,6 +76,7 @@ class TopicConsumer:
         reader: str,
         settings: ServiceSettings,
         max_records: int,
+        instance: str | None = None,
     ) -> None:
         self.topic = topic
         self.halted: str | None = None
@@ -83,9 +97,9 @@ class TopicConsumer:
             StreamTopic(f"{settings.kafka_topic_prefix}{topic.name}", declare=False),
             batch=True,
             max_records=max_records,
-            batch_timeout_ms=settings.poll_idle_ms,
+            batch_timeout_ms=1,  # FastStream sleeps for it after an empty poll; see PatientConsumer
             group_id=f"{settings.kafka_topic_prefix}{reader}.{topic.name}",
-            group_instance_id=settings.group_instance_id,
+            group_instance_id=instance,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=settings.fetch_wait_ms,
             session_timeout_ms=int(settings.session_timeout_seconds * 1000),
@@ -176,19 +190,16 @@ class TopicConsumer:
     def halt(self, reason: str) -> None:
         """Take no more records until the service is started anew. The partitions stay ours, and unread."""
         self.halted = reason
-        metrics.CONSUMER_HALTED.labels(topic=self.topic.name).set(1)
         self._log.error("consumer_halted", reason=reason)
         if consumer := self._subscriber.consumer:
             consumer.pause(*consumer.assignment())
 
     def state(self, now: datetime) -> ConsumerState:
-        """How it is doing; also sets the lag metrics."""
+        """How it is doing."""
         lag = self._lag(now)
         records = sum(waiting for waiting, _ in lag)
         seconds = max((since for waiting, since in lag if waiting), default=0.0)
-        metrics.CONSUMER_LAG_RECORDS.labels(topic=self.topic.name).set(records)
-        metrics.CONSUMER_LAG_SECONDS.labels(topic=self.topic.name).set(seconds)
-        return ConsumerState(self.topic.name, self._fault(), records, seconds)
+        return ConsumerState(self.topic.name, self._fault(), self.halted is not None, records, seconds)
 
     def _fault(self) -> str | None:
         if self.halted:
@@ -361,6 +372,28 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         await self._owner.on_assigned(assigned)
+
+
+class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """Waits for records instead of looking for them: FastStream's own pause would be latency, and work while idle."""
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """As soon as there are records; none after a second."""
+        patience_ms = max(timeout_ms, PATIENCE_MS)
+        found: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(
+            *partitions, timeout_ms=patience_ms, max_records=max_records
+        )
+        return found
+
+
+async def start_consumers(broker: KafkaBroker) -> None:
+    """Connect, and start every consumer."""
+    await broker.connect()
+    config = broker.config.broker_config
+    config.builder = partial(PatientConsumer, **config.builder.keywords)  # type: ignore[attr-defined]
+    await broker.start()
 
 
 def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any] = ()) -> KafkaBroker:

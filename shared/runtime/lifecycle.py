@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from shared.runtime import kafka, metrics, migrations, outbox, postgres
 from shared.runtime.background import BackgroundTask
+from shared.runtime.consumer import ConsumerState, start_consumers
 from shared.runtime.health import Check
 from shared.runtime.service import Runtime
 from shared.runtime.settings import S
@@ -44,10 +45,10 @@ class Lifecycle(Generic[S]):
         for task in work:
             self.runtime.health.add(f"task:{task.name}", task.check)
         self._tasks = [asyncio.create_task(task.run(), name=task.name) for task in work]
-        await runtime.broker.start()
+        await start_consumers(runtime.broker)
         self.started = True
         self._phase = "running"
-        runtime.log.info("service_started", consumers=[consumer.topic.name for consumer in runtime.consumers])
+        runtime.log.info("service_started", consumers=[one.topic.name for one in runtime.consumers])
 
     async def stop(self) -> None:
         """Finish the running batches, send what they published, close everything."""
@@ -67,10 +68,22 @@ class Lifecycle(Generic[S]):
 
     async def measure(self) -> None:
         """Bring the gauges up to date."""
-        now = self.runtime.clock()
+        for state in self._states().values():
+            metrics.CONSUMER_LAG_RECORDS.labels(topic=state.topic).set(state.lag_records)
+            metrics.CONSUMER_LAG_SECONDS.labels(topic=state.topic).set(state.lag_seconds)
+            metrics.CONSUMER_HALTED.labels(topic=state.topic).set(int(state.halted))
+        try:
+            await self._outbox()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # they keep their last values
+            self.runtime.log.debug("outbox_not_measured", error=repr(error))
+
+    def _states(self) -> dict[str, ConsumerState]:
+        """By topic: several consumers of one topic count as one."""
+        states: dict[str, ConsumerState] = {}
         for consumer in self.runtime.consumers:
-            consumer.state(now)
-        await self._outbox()
+            state = consumer.state(self.runtime.clock())
+            states[state.topic] = state.beside(states[state.topic]) if state.topic in states else state
+        return states
 
     async def _quietly(self, what: str, step: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -139,8 +152,8 @@ class Lifecycle(Generic[S]):
         health.add("migrations", self._migrations)
         health.add("broker", self._broker)
         health.add("outbox", self._outbox)
-        for consumer in self.runtime.consumers:
-            health.add(f"consumer:{consumer.topic.name}", self._consumer_check(consumer.topic.name))
+        for topic in self._states():
+            health.add(f"consumer:{topic}", self._consumer_check(topic))
 
     async def _startup(self) -> Check:
         return Check(ok=self.started and self._phase == "running", detail=self._phase)
@@ -169,8 +182,7 @@ class Lifecycle(Generic[S]):
 
     def _consumer_check(self, topic: str) -> Callable[[], Awaitable[Check]]:
         async def check() -> Check:
-            consumer = next(one for one in self.runtime.consumers if one.topic.name == topic)
-            state = consumer.state(self.runtime.clock())
+            state = self._states()[topic]
             lag = f"lag {state.lag_records} records, {state.lag_seconds:.1f} s"
             return Check(ok=state.fault is None, detail=f"{state.fault or 'running'}; {lag}")
 

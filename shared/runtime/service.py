@@ -118,8 +118,16 @@ class Runtime(Generic[S]):
         runner = BatchRunner(
             self.pool, handler, service=self.name, reader=reader, topic=topic.name, clock=self.clock, limit=limit
         )
+        instance = self.settings.group_instance_id
         consumer = TopicConsumer(
-            self.broker, self.pool, runner, topic, reader=reader, settings=self.settings, max_records=max_records
+            self.broker,
+            self.pool,
+            runner,
+            topic,
+            reader=reader,
+            settings=self.settings,
+            max_records=max_records,
+            instance=f"{instance}-{len(self.consumers)}" if instance else None,
         )
         self.consumers.append(consumer)
         return consumer

@@ -68,7 +68,6 @@ class ServiceSettings(BaseSettings):
     session_timeout_seconds: float = Field(
         6, ge=1, description="A process that Kafka has not heard from for this long loses its partitions"
     )
-    poll_idle_ms: int = Field(10, ge=1, le=1000, description="Pause between two looks at a topic without records")
     fetch_wait_ms: int = Field(200, ge=1, le=5000, description="How long Kafka holds a fetch that finds no records")
     max_records: int = Field(500, ge=1, description="Records handled in one transaction, where a topic sets no other")
     retry_within_seconds: float = Field(
