@@ -136,7 +136,7 @@ def _raise(share: Measure, taken: Step, threshold: Threshold, moment: Moment, na
         product=share.product,
         severity=threshold.severity,
         threshold=threshold.percent,
-        value_at=Decimal(threshold.percent) if tenths is None else Decimal(tenths) / 10,
+        value_at=Decimal(threshold.percent * 10 if tenths is None else tenths).scaleb(-1),
         part=share.part,
         limit=share.whole,
         window_start=window.start,

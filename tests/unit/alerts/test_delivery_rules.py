@@ -1,0 +1,118 @@
+"""When a webhook is tried again, where it may go, and who may say so."""
+
+from datetime import timedelta
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.alerts.domain.access import Deed, refusal_for
+from services.alerts.domain.addresses import fault_of_url, is_public
+from services.alerts.domain.payload import webhook_payload
+from services.alerts.domain.schedule import GIVE_UP_AFTER, Backoff
+from tests.unit.alerts.world import NOW, Story, subscription
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
+def test_pauses_grow_to_four_hours_and_never_pass_them(attempts: int, chance: float) -> None:
+    at = Backoff().next_attempt(attempts, NOW, NOW, chance)
+    assert at is not None
+    assert timedelta(seconds=2.5) <= at - NOW <= timedelta(hours=4)
+
+
+def test_it_is_given_up_after_72_hours() -> None:
+    now, attempts = NOW, 0
+    while True:
+        attempts += 1
+        again_at = Backoff().next_attempt(attempts, NOW, now, 0.5)
+        if again_at is None:
+            break
+        now = again_at
+    assert timedelta(hours=67) < now - NOW < GIVE_UP_AFTER
+    assert 20 < attempts < 60
+
+
+@pytest.mark.parametrize("text", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
+def test_addresses_of_the_internet_are_public(text: str) -> None:
+    assert is_public(ip_address(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",  # noqa: S104
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "fe80::1",
+        "fd00::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+    ],
+)
+def test_addresses_of_our_own_network_are_not(text: str) -> None:
+    assert not is_public(ip_address(text))
+
+
+@pytest.mark.parametrize("url", ["https://hooks.example/x?y=1", "http://hooks.example:8080", "https://8.8.8.8/x"])
+def test_good_addresses_have_no_fault(url: str) -> None:
+    assert fault_of_url(url, allow_private=False) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://hooks.example",
+        "file:///etc/passwd",
+        "hooks.example",
+        "https://",
+        "http://[::1",
+        "http://x:99999/",
+        "http://x:0/",
+        "https://user:pass@hooks.example/",
+        "https://hooks.example/#x",
+        "https://hooks.example/a b",
+        "https://hooks.example/\n",
+        "http://127.0.0.1/",
+        "http://[::1]/",
+        "http://169.254.169.254/latest/meta-data",
+    ],
+)
+def test_bad_addresses_are_refused(url: str) -> None:
+    assert fault_of_url(url, allow_private=False)
+
+
+@pytest.mark.parametrize(
+    ("actor", "is_vendor", "deed", "code"),
+    [
+        ("paula@acme.example", False, "acknowledge", None),
+        ("paula@acme.example", False, "channels", None),
+        ("alan@acme.example", False, "acknowledge", None),
+        ("alan@acme.example", False, "channels", "forbidden"),
+        ("victor@acme.example", False, "acknowledge", "forbidden"),
+        ("sam@globex.example", False, "acknowledge", "not_found"),
+        ("vera@unitpool.example", True, "channels", None),
+    ],
+)
+def test_only_whom_it_concerns_may_act(actor: str, is_vendor: bool, deed: Deed, code: str | None) -> None:
+    refusal = refusal_for(subscription(), actor, is_vendor, deed)
+    assert (refusal.code if refusal else None) == code
+
+
+def test_a_webhook_tells_then_and_now() -> None:
+    alert = Story(subscription()).consumes(850).raised[0]
+    payload = webhook_payload(alert, 910, 1000, NOW + timedelta(days=2))
+    assert (payload["type"], payload["timestamp"]) == ("alert.raised", "2026-11-10T12:00:00Z")
+    data = payload["data"]
+    assert (data["value_at"], data["value_now"], data["window"]["days_left"]) == ("85.0", "91.0", 4)
+    assert webhook_payload(alert, None, None, NOW)["data"]["value_now"] is None

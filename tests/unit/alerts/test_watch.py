@@ -1,0 +1,220 @@
+"""A subscription under watch: what its changes raise and resolve."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.alerts.domain.measures import Reading
+from services.alerts.domain.watch import acknowledge, take_reading
+from shared.events.state import SubscriptionState
+from tests.unit.alerts.world import ACME, GUARD, NOW, SCAN, START, WINDOW, Story, over, said, subscription
+
+NEXT_WINDOW = NOW + WINDOW
+
+
+def test_consumption_before_the_subscription_is_known_is_assessed_when_it_is() -> None:
+    story = Story()
+    assert said(story.consumes(850)) == []
+    assert said(story.changes(subscription())) == [("product_consumption", 80)]
+
+
+def test_product_and_pool_are_both_watched() -> None:
+    story = Story(subscription(purchased=1500, scan=1000))
+    assert said(story.consumes(1000)) == [("product_consumption", 100)]
+    assert said(story.consumes(500, GUARD)) == [("product_consumption", 100), ("pool_consumption", 100)]
+
+
+def test_an_older_revision_is_ignored_when_it_comes_late() -> None:
+    story = Story(subscription())
+    story.consumes(700, revision=5)
+    assert said(story.consumes(950, revision=4)) == []
+    assert said(story.consumes(950, revision=6)) == [("product_consumption", 90)]
+
+
+def test_an_older_state_is_ignored_when_it_comes_late() -> None:
+    story = Story(subscription(version=3, scan=1000))
+    story.consumes(700)
+    assert said(story.changes(subscription(version=2, scan=700))) == []
+
+
+def test_the_same_again_changes_nothing() -> None:
+    story = Story(subscription())
+    assert len(story.consumes(850, revision=7).raised) == 1
+    again = story.consumes(850, revision=7)
+    assert (again.raised, again.resolved) == ((), ())
+    again = story.changes(subscription())
+    assert (again.raised, again.resolved) == ((), ())
+
+
+def test_a_restated_closed_window_raises_no_alert() -> None:
+    story = Story(subscription())
+    story.waits(NEXT_WINDOW)
+    assert said(story.consumes(1200, now=NOW)) == []  # of the window before
+    story2 = Story(subscription())
+    story2.consumes(100, now=NEXT_WINDOW)
+    reading_of_then = story2.consumes(5000, now=NOW)
+    assert said(reading_of_then) == []
+
+
+def test_raising_the_allocation_resolves_and_lowering_it_crosses() -> None:
+    story = Story(subscription(version=1, scan=1000))
+    story.consumes(950)
+    assert over(story.changes(subscription(version=2, scan=1100))) == []  # 86.4 %: not yet 5 points below 90
+    assert over(story.changes(subscription(version=3, scan=1120))) == [("product_consumption", 90)]
+    assert said(story.changes(subscription(version=4, scan=1000))) == [("product_consumption", 90)]
+
+
+def test_consumption_without_an_allocation_is_a_breach() -> None:
+    story = Story(subscription(scan=0))
+    assessment = story.consumes(12)
+    assert said(assessment) == [("product_consumption", 110)]
+    assert assessment.raised[0].severity == "breach"
+    assert assessment.raised[0].message.startswith("Exposure Scan consumed 12 Units and has none allocated.")
+
+
+def test_a_wholly_allocated_pool_is_told_once_also_over_windows() -> None:
+    story = Story(subscription(version=1, purchased=1600))
+    assert said(story.changes(subscription(version=2, purchased=1500))) == [("pool_allocation", 100)]
+    again = story.waits(NEXT_WINDOW)
+    assert (again.raised, again.resolved) == ((), ())
+    assert over(story.changes(subscription(version=3, purchased=1600))) == [("pool_allocation", 100)]
+
+
+def test_a_purchase_lowers_the_pools_share() -> None:
+    story = Story(subscription(version=1, purchased=1500, scan=1000))
+    story.consumes(900)
+    story.consumes(500, GUARD)
+    assert [a.rule for a in story.watch.alerts].count("pool_consumption") == 1
+    resolved = over(story.changes(subscription(version=2, purchased=3000, scan=1000)))
+    assert ("pool_consumption", 90) in resolved
+
+
+def test_a_lot_that_ends_raises_without_any_event() -> None:
+    lots = [
+        {"id": "a", "units": 1000, "start": START, "end": START + timedelta(days=365)},
+        {"id": "b", "units": 9000, "start": START, "end": NOW + timedelta(days=1)},
+    ]
+    state = subscription().model_dump() | {"lots": [x | {"order_reference": "o", "purchased_at": START} for x in lots]}
+    story = Story(SubscriptionState.model_validate(state))
+    story.consumes(950, revision=1)
+    at = story.watch.next_check_at
+    assert at == NOW + timedelta(days=1)
+    assert said(story.waits(at)) == [("pool_consumption", 90), ("pool_allocation", 100)]
+
+
+def test_a_new_window_ends_alerts_of_the_last_and_arms_again() -> None:
+    story = Story(subscription())
+    story.consumes(950)
+    assert story.watch.next_check_at == START + WINDOW
+    assert over(story.waits(START + WINDOW)) == [("product_consumption", 90)]
+    assert said(story.consumes(950, now=NEXT_WINDOW)) == [("product_consumption", 90)]
+
+
+def test_a_new_windows_first_value_may_cross_at_once() -> None:
+    story = Story(subscription())
+    story.consumes(950)
+    assessment = story.consumes(960, now=NEXT_WINDOW)
+    assert (over(assessment), said(assessment)) == ([("product_consumption", 90)], [("product_consumption", 90)])
+    assert assessment.raised[0].id != assessment.resolved[0].id
+
+
+def test_a_burn_down_goes_on_over_windows_and_is_told_once() -> None:
+    story = Story(subscription())
+    assert said(story.consumes(460, GUARD, burned_down=460)) == [("product_consumption", 90)]
+    quiet = story.waits(NEXT_WINDOW)
+    assert (quiet.raised, quiet.resolved) == ((), ())
+    quiet = story.consumes(470, GUARD, burned_down=470, now=NEXT_WINDOW)
+    assert (quiet.raised, quiet.resolved) == ((), ())
+    assert said(story.consumes(500, GUARD, burned_down=500, now=NEXT_WINDOW)) == [("product_consumption", 100)]
+
+
+def test_usage_ahead_of_its_window_waits_for_it() -> None:
+    story, begins = Story(subscription()), START + WINDOW
+    story.watch = take_reading(story.watch, Reading(SCAN, begins, revision=1, consumed=950, burned_down=0))
+    assert said(story.waits(begins - timedelta(minutes=5))) == []
+    assert said(story.waits(begins)) == [("product_consumption", 90)]
+
+
+@pytest.mark.parametrize("changes", [{"state": "cancelled"}, {"state": "read_only"}, {"model": "per_product"}])
+def test_what_cannot_be_used_any_more_has_no_alerts(changes: dict[str, Any]) -> None:
+    story = Story(subscription())
+    story.consumes(950)
+    assert over(story.changes(subscription(version=2, **changes))) == [("product_consumption", 90)]
+    assert story.watch.next_check_at is None
+
+
+def test_a_product_that_left_and_came_back_has_alerts_of_its_own() -> None:
+    story = Story(subscription())
+    first = story.consumes(950).raised[0]
+    left = story.changes(subscription(version=2, products=()))
+    assert [alert.id for alert in left.resolved] == [first.id]
+    back = story.changes(subscription(version=3))
+    assert [alert.threshold for alert in back.raised] == [90]
+    assert back.raised[0].id != first.id
+
+
+def test_an_alert_is_acknowledged_once() -> None:
+    alert = Story(subscription()).consumes(850).raised[0]
+    acknowledged = acknowledge(alert, "paula@acme.example", NOW)
+    assert acknowledged is not None
+    assert (acknowledged.state, acknowledged.acknowledged_by, acknowledged.version) == (
+        "acknowledged",
+        "paula@acme.example",
+        2,
+    )
+    assert acknowledge(acknowledged, "alan@acme.example", NOW) is None
+
+
+def test_the_message_says_how_much_how_long_and_what_can_be_done() -> None:
+    alert = Story(subscription(purchased=1620)).consumes(850).raised[0]
+    assert alert.message == (
+        "Exposure Scan consumed 850 of its 1,000 allocated Units (85.0%), which reaches the warning threshold of 80%. "
+        "The window ends in 6 days, the term in 356 days."
+    )
+    assert alert.actions == (
+        "120 unallocated Units can be allocated to Exposure Scan",
+        "a rebalance is allowed from 14 March 2027",
+    )
+    assert (alert.subscription, str(alert.value_at), alert.part, alert.limit) == (ACME, "85.0", 850, 1000)
+
+
+def test_an_over_allocated_pool_says_what_cures_it() -> None:
+    story = Story(subscription(version=1, purchased=1600))
+    alert = story.changes(subscription(version=2, purchased=1400)).raised[0]
+    assert alert.message.startswith("1,500 Units are allocated and 1,400 are purchased: 100 Units too many.")
+    assert alert.actions[0] == "allocations can be lowered by 100 Units, at any time"
+
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("consumes"), st.integers(0, 2000), st.sampled_from([SCAN, GUARD])),
+        st.tuples(st.just("allocates"), st.integers(0, 2000), st.just(SCAN)),
+        st.tuples(st.just("waits"), st.integers(1, 400), st.just(SCAN)),
+    ),
+    max_size=30,
+)
+
+
+@given(EVENTS)
+def test_in_any_story_ids_never_repeat_and_every_alert_ends_at_most_once(events: list[tuple[str, int, str]]) -> None:
+    story, now, version = Story(subscription()), NOW, 1
+    begun: list[str] = []
+    ended: list[str] = []
+    for what, number, product in events:
+        if what == "consumes":
+            assessment = story.consumes(number, SCAN if product == SCAN else GUARD, now=now)
+        elif what == "allocates":
+            version += 1
+            assessment = story.changes(subscription(version=version, scan=number), now)
+        else:
+            now += timedelta(hours=number)
+            assessment = story.waits(now)
+        begun += [alert.id for alert in assessment.raised]
+        ended += [alert.id for alert in assessment.resolved]
+        assert len({(a.rule, a.product) for a in assessment.raised}) == len(assessment.raised)
+    assert len(begun) == len(set(begun))
+    assert len(ended) == len(set(ended))
+    assert {alert.id for alert in story.watch.alerts} == set(begun) - set(ended)

@@ -1,0 +1,85 @@
+"""A subscription to try the rules on."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from services.alerts.domain.measures import Reading
+from services.alerts.domain.watch import Assessment, Watch, assess, take_reading, take_state
+from shared.events.ids import ProductId, SubscriptionId
+from shared.events.state import SubscriptionState
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
+WINDOW = timedelta(days=15)
+SCAN, GUARD = ProductId("exposure-scan"), ProductId("api-guard")
+NAMES = {SCAN: "Exposure Scan", GUARD: "API Guard"}
+ACME = SubscriptionId("acme-flex")
+
+
+def subscription(version: int = 1, *, purchased: int = 10_000, scan: int = 1000, **changes: Any) -> SubscriptionState:
+    """``acme-flex``: ``purchased`` units, ``scan`` of them allocated to Exposure Scan, 500 to API Guard."""
+    lot = {"id": "lot-1", "units": purchased, "start": START, "end": START + timedelta(days=365)}
+    state: dict[str, Any] = {
+        "id": ACME,
+        "account": "acme",
+        "name": "Acme Flex",
+        "model": "flex",
+        "state": "active",
+        "term": {"start": START, "end": START + timedelta(days=365)},
+        "window_days": 15,
+        "primary_contact": {"email": "paula@acme.example", "name": "Paula"},
+        "grants": [
+            {"email": "alan@acme.example", "grant": "allocator"},
+            {"email": "victor@acme.example", "grant": "viewer"},
+        ],
+        "lots": [{**lot, "order_reference": "PO-1", "purchased_at": START}] if purchased else [],
+        "products": [
+            {"product": SCAN, "allocated": scan, "subscribed_at": START},
+            {"product": GUARD, "allocated": 500, "subscribed_at": START},
+        ],
+        "rebalance": {"every_days": 90, "next_allowed_at": datetime(2027, 3, 14, tzinfo=UTC)},
+        "version": version,
+    }
+    return SubscriptionState.model_validate({**state, **changes})
+
+
+class Story:
+    """One watch, told what happens."""
+
+    def __init__(self, state: SubscriptionState | None = None) -> None:
+        self.watch = Watch(ACME)
+        self._revision = 0
+        if state is not None:
+            self.changes(state)
+
+    def changes(self, state: SubscriptionState, now: datetime = NOW) -> Assessment:
+        """The subscription is now like this."""
+        return self._assess(take_state(self.watch, state), now)
+
+    def consumes(
+        self, consumed: int, product: ProductId = SCAN, *, burned_down: int = 0, now: datetime = NOW, revision: int = 0
+    ) -> Assessment:
+        """The product consumed this much in the window at ``now``."""
+        self._revision += 1
+        start = START + (now - START) // WINDOW * WINDOW
+        reading = Reading(product, start, revision or self._revision, consumed, burned_down)
+        return self._assess(take_reading(self.watch, reading), now)
+
+    def waits(self, now: datetime) -> Assessment:
+        """Nothing happens but time."""
+        return self._assess(self.watch, now)
+
+    def _assess(self, watch: Watch, now: datetime) -> Assessment:
+        assessment = assess(watch, now, NAMES)
+        self.watch = assessment.watch
+        return assessment
+
+
+def said(assessment: Assessment) -> list[tuple[str, int]]:
+    """What was raised: rule and threshold."""
+    return [(alert.rule, alert.threshold) for alert in assessment.raised]
+
+
+def over(assessment: Assessment) -> list[tuple[str, int]]:
+    """What was resolved: rule and threshold."""
+    return [(alert.rule, alert.threshold) for alert in assessment.resolved]
