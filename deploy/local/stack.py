@@ -1,0 +1,146 @@
+"""The whole stack: what it consists of, and bringing it up step by step with messages that a person can follow."""
+
+import asyncio
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from deploy.local import assets, disk, jars, ports, postgres
+from deploy.local.databases import SERVICES, addresses, create_databases
+from deploy.local.environment import clean_environment, kafka_address, oidc_environment, service_environment
+from deploy.local.errors import LocalStackError, died_at_start, last_lines
+from deploy.local.kafka import KafkaServer
+from deploy.local.layout import CHECKOUT, Layout
+from deploy.local.postgres import PostgresServer
+from deploy.local.program import POLL_SECONDS, Program
+from deploy.local.supervision import Supervisor
+from deploy.local.topics import create_topics
+from shared.events.topics import ServiceName
+
+Say = Callable[[str], None]
+ROOM_MIB = 2048
+READY_SECONDS = 90
+
+
+def answers_ok(url: str) -> bool:
+    """Whether a GET of ``url`` gives a 2xx."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own loopback address
+            return bool(200 <= answer.status < 300)  # noqa: PLR2004
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+class Stack:
+    """PostgreSQL, Kafka, the sign-in service and the four services, under one process manager."""
+
+    def __init__(self, layout: Layout, say: Say) -> None:
+        self._layout = layout
+        self._say = say
+        self.databases: Mapping[ServiceName, str] = {}
+        self.supervisor: Supervisor | None = None
+
+    def check(self) -> None:
+        """Everything that can be known to fail, before anything starts.
+
+        Raises:
+            LocalStackError: what is missing, full or taken.
+        """
+        postgres.programs()
+        jars.class_path()
+        assets.require()
+        disk.require_room(self._layout.root, ROOM_MIB)
+        ports.require_free(self._layout.ports.by_name())
+
+    async def start(self) -> None:
+        """Bring everything up.
+
+        Raises:
+            LocalStackError: something did not come up; with the end of its log.
+        """
+        layout = self._layout
+        database_server = PostgresServer(layout.root / "postgres", layout.ports.postgres)
+        kafka = KafkaServer(layout.root / "kafka", layout.ports.kafka, layout.ports.kafka_controller)
+        self._say("preparing PostgreSQL and Kafka")
+        servers = [
+            await asyncio.to_thread(database_server.program),
+            await asyncio.to_thread(kafka.program),
+            self._sign_in(),
+        ]
+        environments = service_environment(layout, addresses(database_server, layout.secrets))
+        services = [self._service(name, environments[name]) for name in SERVICES]
+        self.supervisor = Supervisor(layout.root, servers, services)
+        self.supervisor.launch()
+        await self._bring_up("PostgreSQL", "Kafka", "sign-in")
+        self.databases = await asyncio.to_thread(create_databases, database_server, layout.secrets)
+        made = await create_topics(kafka_address(layout))
+        self._say(f"databases are there; {len(made)} topics made" if made else "databases and topics are there")
+        await asyncio.gather(*(self._migrate(name, environments[name]) for name in SERVICES))
+        self._say("databases are migrated")
+        await self._bring_up(*SERVICES)
+
+    def stop(self) -> None:
+        """End all of it, in order."""
+        if self.supervisor:
+            self.supervisor.stop()
+
+    async def _bring_up(self, *names: str) -> None:
+        if self.supervisor is None:
+            raise RuntimeError("the process manager is not started")
+        for name in names:
+            self.supervisor.begin(name)
+        deadline = time.monotonic() + READY_SECONDS
+        waiting = list(names)
+        while waiting:
+            for name in list(waiting):
+                if self.supervisor.is_ready(name):
+                    waiting.remove(name)
+                    self._say(f"{name} is ready")
+            if time.monotonic() > deadline:
+                log = self.supervisor.log_of(waiting[0].lower())
+                raise died_at_start(waiting[0], None, log)
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _sign_in(self) -> Program:
+        url = f"http://{ports.HOST}:{self._layout.ports.oidc}/healthz"
+        return Program(
+            name="sign-in",
+            command=(sys.executable, "-m", "deploy.local.oidc"),
+            log=self._layout.logs / "sign-in.log",
+            ready=lambda: answers_ok(url),
+            environment=oidc_environment(self._layout),
+            folder=CHECKOUT,
+        )
+
+    def _service(self, name: ServiceName, environment: Mapping[str, str]) -> Program:
+        url = f"http://{ports.HOST}:{self._layout.ports.by_name()[name]}/readyz"
+        return Program(
+            name=name,
+            command=(sys.executable, "-m", f"services.{name}"),
+            log=self._log_of(name),
+            ready=lambda: answers_ok(url),
+            environment=environment,
+            folder=CHECKOUT,
+        )
+
+    def _log_of(self, name: str) -> Path:
+        return self._layout.logs / f"{name}.log"
+
+    async def _migrate(self, name: ServiceName, environment: Mapping[str, str]) -> None:
+        log = self._layout.logs / f"{name}-migrate.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", f"services.{name}", "migrate"),
+                cwd=CHECKOUT,
+                env={**clean_environment(), **environment},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+            code = await process.wait()
+        if code != 0:
+            raise LocalStackError(f"The database of {name} cannot be migrated. Its log is {log}.\n{last_lines(log)}")

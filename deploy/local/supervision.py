@@ -1,0 +1,206 @@
+"""supervisord as the demo's process manager: its configuration, starting and stopping it, and asking it how things are.
+
+It restarts what dies. It is tied to the launcher, and its programs to it, so that nothing outlives a killed launcher.
+"""
+
+import contextlib
+import hashlib
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xmlrpc.client
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
+
+from deploy.local import secret, tether
+from deploy.local.environment import clean_environment
+from deploy.local.errors import LocalStackError, died_at_start, last_lines
+from deploy.local.program import POLL_SECONDS, Program
+
+_FAILED = frozenset({"BACKOFF", "FATAL", "EXITED"})
+_GROUP = "services"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one program stands."""
+
+    name: str
+    state: str
+    pid: int
+    exit_status: int
+    started_at: int
+
+
+class Supervisor:
+    """One supervisord below ``root`` for ``programs``, of which ``services`` stop together and first."""
+
+    def __init__(self, root: Path, programs: Sequence[Program], services: Sequence[Program]) -> None:
+        self._root = root
+        self._programs = {_slug(one.name): one for one in (*programs, *services)}
+        self._services = {_slug(one.name) for one in services}
+        digest = hashlib.sha256(str(root).encode()).hexdigest()[:12]
+        self._socket = Path(tempfile.gettempdir()) / f"unitpool-{digest}.sock"  # its path may not be long
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def launch(self) -> None:
+        """Start supervisord itself; no program yet.
+
+        Raises:
+            LocalStackError: it did not come up.
+        """
+        configuration = self._root / "supervisord.conf"
+        secret.write_private(configuration, self._configuration())
+        self._socket.unlink(missing_ok=True)
+        supervisord = (sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", str(configuration))
+        with (self._root / "supervisord.log").open("wb") as output:
+            self._process = subprocess.Popen(
+                (sys.executable, "-I", "-S", tether.__file__, "SIGTERM", "--", *supervisord),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=clean_environment(),
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise died_at_start("The process manager", self._process.poll(), self._root / "supervisord.log")
+            time.sleep(POLL_SECONDS)
+
+    def begin(self, name: str) -> None:
+        """Have a program started, without waiting for it."""
+        self._call().startProcess(self._full(name), False)
+
+    def is_ready(self, name: str) -> bool:
+        """Whether it is ready.
+
+        Raises:
+            LocalStackError: it stopped while starting.
+        """
+        program = self._programs[_slug(name)]
+        standing = self._standing(self._call().getProcessInfo(self._full(name)))
+        if standing.state in _FAILED:
+            self._call().stopProcess(self._full(name), False)
+            raise died_at_start(program.name, standing.exit_status, program.log)
+        return program.ready()
+
+    def standings(self) -> list[Standing]:
+        """How all programs stand."""
+        return [self._standing(info) for info in self._call().getAllProcessInfo()]
+
+    def has_died(self) -> bool:
+        """Whether supervisord itself is gone."""
+        return self._process is None or self._process.poll() is not None
+
+    def log_of(self, name: str) -> Path:
+        """Where a program logs."""
+        return self._programs[name].log
+
+    def tail_of(self, name: str) -> str:
+        """The end of a program's log."""
+        return last_lines(self.log_of(name))
+
+    def stop(self, timeout_seconds: float = 90) -> None:
+        """Everything in order: services first, then Kafka, then PostgreSQL."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(timeout_seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._process = None
+        self._socket.unlink(missing_ok=True)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._call().getState()["statename"] == "RUNNING")
+        except (OSError, xmlrpc.client.Error):
+            return False
+
+    def _call(self) -> Any:
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        return xmlrpc.client.ServerProxy("http://localhost", transport).supervisor
+
+    def _full(self, name: str) -> str:
+        slug = _slug(name)
+        return f"{_GROUP}:{slug}" if slug in self._services else slug
+
+    @staticmethod
+    def _standing(info: Mapping[str, Any]) -> Standing:
+        return Standing(info["name"], info["statename"], info["pid"], info["exitstatus"], info["start"])
+
+    def _configuration(self) -> str:
+        head = f"""\
+[supervisord]
+logfile={self._root}/supervisord-events.log
+logfile_maxbytes=1MB
+logfile_backups=1
+pidfile={self._root}/supervisord.pid
+childlogdir={self._root}
+minfds=1024
+silent=true
+[unix_http_server]
+file={self._socket}
+chmod=0700
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+        parts = [_section(slug, program, 10 + index) for index, (slug, program) in enumerate(self._programs.items())]
+        group = (
+            f"[group:{_GROUP}]\nprograms={','.join(sorted(self._services))}\npriority=900\n" if self._services else ""
+        )
+        return head + "".join(parts) + group
+
+
+def _slug(name: str) -> str:
+    return name.lower().replace(" ", "-")
+
+
+def _section(slug: str, program: Program, priority: int) -> str:
+    variables = ",".join(f'{name}="{_escaped(value)}"' for name, value in program.environment.items())
+    program.log.parent.mkdir(parents=True, exist_ok=True)
+    return f"""\
+[program:{slug}]
+command={_escaped(shlex.join(program.tethered()))}
+directory={_escaped(str(program.folder))}
+environment={variables}
+autostart=false
+autorestart=true
+startsecs=2
+startretries=20
+stopsignal={program.stop_signal.name.removeprefix("SIG")}
+stopwaitsecs={int(program.stop_seconds)}
+redirect_stderr=true
+stdout_logfile={_escaped(str(program.log))}
+stdout_logfile_maxbytes=20MB
+stdout_logfile_backups=1
+priority={priority}
+"""
+
+
+def _escaped(text: str) -> str:
+    """supervisord expands ``%``, and a quoted value ends at a quote."""
+    if '"' in text or "\n" in text:
+        raise LocalStackError(f"a setting with a quote or line break cannot be passed on: {text[:20]}...")
+    return text.replace("%", "%%")
+
+
+def stop_left_over(root: Path) -> None:
+    """Stop a supervisord that a killed launcher left behind, where the system did not do so itself."""
+    with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess, psutil.TimeoutExpired):
+        process = psutil.Process(int((root / "supervisord.pid").read_text()))
+        if str(root / "supervisord.conf") in process.cmdline():
+            process.terminate()
+            process.wait(60)
