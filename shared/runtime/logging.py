@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -23,7 +23,7 @@ _SECRET_TEXT = (
 _QUIET = ("aiokafka", "asyncio", "httpx", "httpcore")
 
 
-def configure(service: str, level: str = "INFO") -> Log:
+def configure(service: str, level: str = "INFO", output: TextIO | None = None) -> Log:
     """Route structlog and every library's logging through one JSON writer. The service's logger."""
     structlog.configure(
         processors=[*_shared(service), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -31,7 +31,7 @@ def configure(service: str, level: str = "INFO") -> Log:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(output or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_shared(service),

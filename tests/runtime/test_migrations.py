@@ -1,0 +1,85 @@
+"""Migrations: each once, by one runner at a time; a changed file is refused by its name."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from shared.runtime.migrations import MigrationError, find_fault, load_migrations, migrate
+from tests.database import connect, drop_database, named
+
+
+@pytest.fixture
+async def empty(postgres_server: Any) -> Any:
+    dsn = named(postgres_server.admin_dsn, f"test_migrations_{id(object())}")
+    async with connect(postgres_server.admin_dsn) as admin:
+        await admin.execute(f'CREATE DATABASE "{dsn.rsplit("/", 1)[1]}"')
+    yield dsn
+    await drop_database(postgres_server.admin_dsn, dsn)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "0001_first.sql").write_text("CREATE TABLE first (id int); CREATE INDEX first_id ON first (id);")
+    (tmp_path / "0002_second.sql").write_text("SELECT pg_sleep(0.3); CREATE TABLE second (id int);")
+    return tmp_path
+
+
+async def test_two_runners_at_once_apply_each_file_once(empty: str, folder: Path) -> None:
+    async def run() -> list[str]:
+        async with connect(empty) as connection:
+            return await migrate(connection, load_migrations("alerts", folder))
+
+    results = await asyncio.gather(run(), run(), run())
+    assert sorted(results, key=len) == [[], [], ["runtime/0001_delivery", "alerts/0001_first", "alerts/0002_second"]]
+    async with connect(empty) as connection:
+        assert await find_fault(connection, load_migrations("alerts", folder)) is None
+
+
+async def test_a_changed_file_is_refused_by_its_name(empty: str, folder: Path) -> None:
+    async with connect(empty) as connection:
+        await migrate(connection, load_migrations("alerts", folder))
+        (folder / "0001_first.sql").write_text("CREATE TABLE first (id bigint);")
+        with pytest.raises(MigrationError, match=r"0001_first\.sql has changed"):
+            await migrate(connection, load_migrations("alerts", folder))
+        assert "0001_first.sql has changed" in str(await find_fault(connection, load_migrations("alerts", folder)))
+
+
+async def test_a_file_that_fails_leaves_nothing_and_is_named(empty: str, folder: Path) -> None:
+    (folder / "0003_third.sql").write_text("CREATE TABLE third (id int); SELECT 1 / 0;")
+    async with connect(empty) as connection:
+        with pytest.raises(MigrationError, match=r"0003_third\.sql failed: division by zero"):
+            await migrate(connection, load_migrations("alerts", folder))
+        assert await connection.fetchval("SELECT to_regclass('third')") is None
+        assert await connection.fetchval("SELECT to_regclass('second')") is not None
+        fault = await find_fault(connection, load_migrations("alerts", folder))
+        assert "behind by alerts/0003_third" in str(fault)
+
+
+async def test_a_database_that_is_ahead_or_new_is_told_apart(empty: str, folder: Path) -> None:
+    async with connect(empty) as connection:
+        assert "never migrated" in str(await find_fault(connection, load_migrations("alerts", folder)))
+        await migrate(connection, load_migrations("alerts", folder))
+        (folder / "0002_second.sql").unlink()
+        fault = await find_fault(connection, load_migrations("alerts", folder))
+        assert fault == "the database is ahead of this program: alerts/0002_second is not known here"
+
+
+@pytest.mark.parametrize("name", ["1_short.sql", "0003-dash.sql", "0001_again.sql"])
+def test_a_misnamed_or_doubled_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).write_text("SELECT 1;")
+    with pytest.raises(MigrationError, match=r"not named like|same number"):
+        load_migrations("alerts", folder)
+
+
+async def test_a_runner_that_was_killed_does_not_lock_out_the_next(empty: str, folder: Path) -> None:
+    doomed = await asyncpg.connect(empty)
+    running = asyncio.create_task(migrate(doomed, load_migrations("alerts", folder)))
+    await asyncio.sleep(0.1)
+    doomed.terminate()
+    await asyncio.gather(running, return_exceptions=True)
+    async with connect(empty) as connection:
+        await migrate(connection, load_migrations("alerts", folder))
+        assert await find_fault(connection, load_migrations("alerts", folder)) is None

@@ -1,0 +1,124 @@
+"""The HTTP edge: every answer that is no success is a problem document, and none says what went wrong inside."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.events.refusals import Refusal
+from shared.runtime import http
+from shared.runtime.http import ProblemError
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    units: Annotated[int, Field(strict=True, ge=1)]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    api = FastAPI(openapi_url=None)
+    http.install(api, max_body_bytes=1000)
+
+    @api.post("/things/{thing}")
+    async def post_thing(thing: str, body: Body, request: Request) -> dict[str, object]:
+        return {"thing": thing, "units": body.units, "correlation": request.state.correlation_id}
+
+    @api.post("/raw")
+    async def raw(request: Request) -> int:
+        return len(await request.body())
+
+    @api.get("/refused")
+    async def refused() -> None:
+        raise ProblemError.of("insufficient_units", "Not enough units.", purchased=100, requested=120)
+
+    @api.get("/busy")
+    async def busy() -> None:
+        raise ProblemError(Refusal(code="too_many_requests", message="Slow down."), headers={"Retry-After": "2"})
+
+    @api.get("/bug")
+    async def bug() -> None:
+        raise ZeroDivisionError("secret detail")
+
+    transport = httpx.ASGITransport(api, raise_app_exceptions=True)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+async def test_a_refusal_has_its_status_code_sentence_and_numbers(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/refused")
+    assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+    assert answer.json() == {
+        "type": "urn:unitpool:problem:insufficient_units",
+        "title": "Refused",
+        "status": 409,
+        "detail": "Not enough units.",
+        "code": "insufficient_units",
+        "purchased": 100,
+        "requested": 120,
+    }
+
+
+async def test_a_refusal_may_set_headers(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/busy")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [('{"units": 0}', "units"), ('{"units": 1.5}', "units"), ('{"units": 1, "x": 1}', "x"), ("{}", "units")],
+)
+async def test_an_invalid_body_names_each_field(client: httpx.AsyncClient, body: str, field: str) -> None:
+    answer = await client.post("/things/a", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert [one["field"] for one in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize("body", ["{", '{"units": 1e400}', "\x00", '"\\ud800"', "[[[[[", "nul"])
+async def test_what_is_no_valid_json_is_never_a_500(client: httpx.AsyncClient, body: str) -> None:
+    answer = await client.post("/things/a", content=body.encode(), headers={"content-type": "application/json"})
+    assert answer.status_code in {400, 422}
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_bug_is_a_500_without_its_detail(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/bug", headers={"X-Correlation-Id": "c-7"})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "secret detail" not in answer.text
+    assert answer.headers["x-correlation-id"] == "c-7"
+
+
+async def test_unknown_routes_and_methods_are_problems(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/nothing")).json()["code"] == "not_found"
+    assert (await client.get("/raw")).json()["code"] == "method_not_allowed"
+
+
+async def test_a_large_body_is_refused_with_and_without_its_length(client: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield b"x" * 100
+
+    for path in ("/raw", "/things/a"):
+        declared = await client.post(path, content=b"x" * 1001)
+        streamed = await client.post(path, content=chunks(), headers={"content-type": "application/json"})
+        assert (declared.status_code, declared.json()["code"]) == (413, "too_large")
+        assert (streamed.status_code, streamed.json()["code"]) == (413, "too_large")
+    assert (await client.post("/raw", content=b"x" * 1000)).json() == 1000
+
+
+async def test_the_correlation_id_is_taken_over_or_made(client: httpx.AsyncClient) -> None:
+    sent = await client.post("/things/a", json={"units": 1}, headers={"X-Correlation-Id": "c-1"})
+    assert sent.json()["correlation"] == sent.headers["x-correlation-id"] == "c-1"
+    for bad in ("x" * 200, "a\tb", ""):
+        made = await client.post("/things/a", json={"units": 1}, headers={"X-Correlation-Id": bad})
+        assert len(made.headers["x-correlation-id"]) == 36
+
+
+async def test_answers_carry_security_headers(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/nothing")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-frame-options"] == "DENY"
