@@ -1,0 +1,23 @@
+"""What the API and the page both stand on; ``main.py`` builds one."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from fastapi import Request
+
+from services.reporting.commands import Commands
+from services.reporting.domain.caller import Caller
+from services.reporting.live import Live
+from services.reporting.queries import Queries
+
+
+@dataclass(slots=True)
+class Application:
+    """``session`` is set by the page: who the request's session belongs to, ``None`` without one."""
+
+    queries: Queries
+    commands: Commands
+    live: Live
+    clock: Callable[[], datetime]
+    session: Callable[[Request], Awaitable[Caller | None]] | None = None
