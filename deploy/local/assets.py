@@ -42,8 +42,9 @@ def install() -> None:
     arguments = ("ci", "--ignore-scripts", "--no-audit", "--no-fund")
     done = npm(arguments, return_completed_process=True, cwd=CHECKOUT, capture_output=True)
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip()
-        raise LocalStackError(f"npm could not install the page's packages:\n{said}")
+        raw = done.stderr or done.stdout
+        said = raw if isinstance(raw, str) else raw.decode(errors="replace")
+        raise LocalStackError(f"npm could not install the page's packages:\n{said.strip()}")
     VENDOR.mkdir(parents=True, exist_ok=True)
     for name, source in FILES.items():
         shutil.copyfile(MODULES / source, VENDOR / name)
