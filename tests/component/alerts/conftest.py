@@ -1,0 +1,47 @@
+"""A running alerts service, and a receiver for what it sends."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from tests.component.alerts.flow import Flow
+from tests.component.alerts.receiver import Receiver, receiving
+from tests.conftest import MakeDatabase, StartService
+from tests.processes import service_env
+from tests.runtime.harness import Bench
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """Somebody who wants to be told."""
+    async with receiving() as one:
+        yield one
+
+
+@pytest.fixture
+async def flow(
+    database: MakeDatabase, kafka_server: Any, topic_prefix: str, service_process: StartService
+) -> AsyncIterator[Flow]:
+    """The service as a process of its own, between real topics."""
+    dsn = await database("alerts")
+    env = service_env(
+        "alerts",
+        dsn=dsn,
+        kafka=kafka_server.bootstrap_servers,
+        topic_prefix=topic_prefix,
+        allow_private_webhooks="true",
+        retry_first_seconds="0.1",
+        webhook_timeout_seconds="0.5",
+        delivery_lease_seconds="2",
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_server.bootstrap_servers, enable_idempotence=True)
+    await producer.start()
+    try:
+        bench = Bench(dsn, kafka_server.bootstrap_servers, topic_prefix, producer)
+        service = service_process("alerts", env)
+        await service.wait_ready()
+        yield Flow(bench, service, env)
+    finally:
+        await producer.stop()

@@ -1,0 +1,78 @@
+"""A receiver of webhooks: a real HTTP server that verifies each signature, and misbehaves when told to."""
+
+import asyncio
+import base64
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from standardwebhooks import Webhook
+
+SECRET = "whsec_" + base64.b64encode(b"a secret that only two know of").decode()
+Mood = int | Literal["silent"]
+
+
+@dataclass
+class Receiver:
+    """``moods``: how the next requests are answered (a status, or not at all); after them, 200."""
+
+    url: str = ""
+    moods: deque[Mood] = field(default_factory=deque)
+    received: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
+    _open: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request, one answer."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            lines = (line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+            headers = {name.lower(): value for name, value in lines}
+            self.hosts.append(headers["host"])
+            body = await reader.readexactly(int(headers["content-length"]))
+            await self._answer(headers, body, writer)
+        except (asyncio.CancelledError, ConnectionError):
+            pass
+        finally:
+            self._open.discard(task)
+            writer.close()
+
+    async def _answer(self, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> None:
+        payload = Webhook(SECRET).verify(body, headers)
+        assert payload == json.loads(body)
+        self.received.append((headers["webhook-id"], payload))
+        mood = self.moods.popleft() if self.moods else 200
+        if mood == "silent":
+            await asyncio.sleep(60)
+            return
+        if mood < 300:
+            self.accepted.append(headers["webhook-id"])
+        extra = f"Location: {self.url}\r\n" if 300 <= mood < 400 else ""
+        answer = "a secret page " * 1000 if mood >= 300 else ""
+        writer.write(f"HTTP/1.1 {mood} X\r\n{extra}Content-Length: {len(answer)}\r\n\r\n{answer}".encode())
+        await writer.drain()
+
+    def stop(self) -> None:
+        """Let go of those that wait."""
+        for task in self._open:
+            task.cancel()
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    """A receiver on a free port of this machine."""
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?of=acme"
+    try:
+        yield receiver
+    finally:
+        receiver.stop()
+        server.close()
