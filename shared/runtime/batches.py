@@ -201,5 +201,6 @@ def _dead_letter(record: Record, failure: PermanentError, service: str, now: dat
         "at": now.isoformat(),
         "service": service,
     }
-    headers = (*record.headers, *((f"{DEAD_LETTER_PREFIX}{name}", text.encode()) for name, text in why.items()))
+    received = ((name, value or b"") for name, value in record.headers)
+    headers = (*received, *((f"{DEAD_LETTER_PREFIX}{name}", text.encode()) for name, text in why.items()))
     return Outgoing(f"{record.topic}.{service}.dlq", record.key, record.value, headers)

@@ -28,6 +28,7 @@ from shared.events.topics import Topic
 from shared.runtime import logging, metrics, offsets
 from shared.runtime.batches import BatchRunner, HaltError, RewoundError
 from shared.runtime.delivery import Record, TransientError
+from shared.runtime.forgiving import forgive_header_names
 from shared.runtime.kafka import broker_security
 from shared.runtime.postgres import Pool, is_passing
 from shared.runtime.settings import ServiceSettings
@@ -101,6 +102,7 @@ class TopicConsumer:
             group_id=f"{settings.kafka_topic_prefix}{reader}.{topic.name}",
             group_instance_id=instance,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             fetch_max_wait_ms=settings.fetch_wait_ms,
             session_timeout_ms=int(settings.session_timeout_seconds * 1000),
             heartbeat_interval_ms=int(settings.session_timeout_seconds * 1000 / 3),
@@ -398,6 +400,7 @@ async def start_consumers(broker: KafkaBroker) -> None:
 
 def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any] = ()) -> KafkaBroker:
     """FastStream's broker for consumers only: we publish with a producer of our own, by the outbox."""
+    forgive_header_names()
     log = standard_logging.getLogger("faststream")
     log.addFilter(_worth_saying)
     return KafkaBroker(

@@ -13,7 +13,7 @@ from shared.runtime import outbox
 from shared.runtime.outbox import MAX_VALUE_BYTES, Outgoing
 from shared.runtime.postgres import Connection
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class Record(NamedTuple):
