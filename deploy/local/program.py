@@ -32,10 +32,21 @@ class Program:
     stop_seconds: float = 20
     folder: Path = Path("/")
 
-    def tethered(self) -> tuple[str, ...]:
-        """The command, tied to the life of whoever runs it."""
+    def tethered(self, parent: str) -> tuple[str, ...]:
+        """The command, tied to the life of whoever runs it: a process id, or the file that holds it."""
         user = ("--user", self.user) if self.user else ()
-        return (sys.executable, "-I", "-S", tether.__file__, *user, self.death_signal.name, "--", *self.command)
+        return (
+            sys.executable,
+            "-I",
+            "-S",
+            tether.__file__,
+            "--parent",
+            parent,
+            *user,
+            self.death_signal.name,
+            "--",
+            *self.command,
+        )
 
 
 class Running:
@@ -62,7 +73,7 @@ class Running:
         self.program.log.parent.mkdir(parents=True, exist_ok=True)
         with self.program.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.program.tethered(),
+                self.program.tethered(str(os.getpid())),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -5,6 +5,7 @@ It restarts what dies. It is tied to the launcher, and its programs to it, so th
 
 import contextlib
 import hashlib
+import os
 import shlex
 import signal
 import subprocess
@@ -63,7 +64,17 @@ class Supervisor:
         supervisord = (sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", str(configuration))
         with (self._root / "supervisord.log").open("wb") as output:
             self._process = subprocess.Popen(
-                (sys.executable, "-I", "-S", tether.__file__, "SIGTERM", "--", *supervisord),
+                (
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    tether.__file__,
+                    "--parent",
+                    str(os.getpid()),
+                    "SIGTERM",
+                    "--",
+                    *supervisord,
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -157,7 +168,10 @@ chmod=0700
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
-        parts = [_section(slug, program, 10 + index) for index, (slug, program) in enumerate(self._programs.items())]
+        parts = [
+            _section(slug, program, self._root / "supervisord.pid", 10 + index)
+            for index, (slug, program) in enumerate(self._programs.items())
+        ]
         group = (
             f"[group:{_GROUP}]\nprograms={','.join(sorted(self._services))}\npriority=900\n" if self._services else ""
         )
@@ -168,12 +182,12 @@ def _slug(name: str) -> str:
     return name.lower().replace(" ", "-")
 
 
-def _section(slug: str, program: Program, priority: int) -> str:
+def _section(slug: str, program: Program, pid_file: Path, priority: int) -> str:
     variables = ",".join(f'{name}="{_escaped(value)}"' for name, value in program.environment.items())
     program.log.parent.mkdir(parents=True, exist_ok=True)
     return f"""\
 [program:{slug}]
-command={_escaped(shlex.join(program.tethered()))}
+command={_escaped(shlex.join(program.tethered(str(pid_file))))}
 directory={_escaped(str(program.folder))}
 environment={variables}
 autostart=false

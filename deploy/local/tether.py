@@ -1,7 +1,9 @@
-"""Runs a program that ends when its parent ends, as another user if asked: ``tether.py [--user U] SIGNAL -- program``.
+"""Runs a program that ends when its parent ends, as another user if asked: ``tether.py [options] SIGNAL -- program``.
 
 Linux sends SIGNAL to the program when the process that started it is gone, however that happened. Elsewhere there is
 no such thing: what a killed launcher leaves behind is stopped by the next ``make demo`` or ``make stop``.
+``--user USER``: whom to run it as when we are root. ``--parent PID-or-file``: who must still be our parent, or else we
+end at once; without it, whoever is when we look, which may be too late.
 Runs before anything of ours is imported, so it needs the standard library only.
 """
 
@@ -36,15 +38,25 @@ def _die_with_parent(death_signal: signal.Signals, parent: int) -> None:
         os._exit(1)
 
 
+def _expected_parent(given: str) -> int:
+    if given.isdigit():
+        return int(given)
+    with open(given) as file:  # noqa: PTH123 - nothing but what is needed is imported here
+        return int(file.read())
+
+
 def main(arguments: list[str]) -> None:
     """Replaces this process with the program."""
     parent = os.getppid()
-    if arguments[0] == "--user":
-        _become(arguments[1])
-        arguments = arguments[2:]
+    while arguments[0] in {"--user", "--parent"}:
+        option, value, *arguments = arguments
+        if option == "--user":
+            _become(value)
+        else:
+            parent = _expected_parent(value)
     death_signal, separator, *program = arguments
     if separator != "--" or not program:
-        raise SystemExit("usage: tether.py [--user USER] SIGNAL -- program [argument ...]")
+        raise SystemExit("usage: tether.py [--parent PID|FILE] [--user USER] SIGNAL -- program [argument ...]")
     _die_with_parent(signal.Signals[death_signal], parent)
     try:
         os.execv(program[0], program)  # noqa: S606 - replacing this process is the point
