@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faststream import AckPolicy
 from faststream.exceptions import NackMessage
 from faststream.kafka import KafkaBroker
@@ -288,7 +288,7 @@ class TopicConsumer:
                 record.key,
                 record.value,
                 record.headers,
-                datetime.fromtimestamp(record.timestamp / 1000, UTC),
+                _instant(record.timestamp),
             )
             for record in raw
         ]
@@ -356,6 +356,14 @@ def _misfit(tp: TopicPartition, stored: int, begin: int, end: int) -> str | None
     )
 
 
+def _instant(milliseconds: int) -> datetime:
+    """A Kafka timestamp. The broker's own are sane; on a topic that takes the producer's they may be anything."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return datetime.now(UTC)
+
+
 def _passes(error: Exception) -> bool:
     return isinstance(error, (TransientError, KafkaError)) or is_passing(error)
 
@@ -384,9 +392,13 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
         """As soon as there are records; none after a second."""
         patience_ms = max(timeout_ms, PATIENCE_MS)
-        found: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(
-            *partitions, timeout_ms=patience_ms, max_records=max_records
-        )
+        found: dict[TopicPartition, list[ConsumerRecord]]
+        try:
+            found = await super().getmany(*partitions, timeout_ms=patience_ms, max_records=max_records)
+        except (KafkaError, ConsumerStoppedError):
+            raise
+        except Exception as error:  # FastStream would begin again at once, for ever; after a KafkaError it waits
+            raise KafkaError(f"what was fetched cannot be read: {error!r}") from error
         return found
 
 

@@ -17,6 +17,7 @@ from shared.runtime import logging, metrics
 PROBLEM = "application/problem+json"
 CORRELATION_HEADER = "x-correlation-id"
 MAX_CORRELATION_LENGTH = 100
+ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -169,12 +170,22 @@ class Edge:
             too_large = TooLargeError(limit)
             await answer.instead(await _on_http_error(Request(scope), too_large), scope, receive)
             return
+        if not self._is_open(scope):
+            starting = problem(503, "unavailable", "The service is starting.", headers={"Retry-After": "1"})
+            await answer.instead(starting, scope, receive)
+            return
         try:
             await self._app(scope, _limited(receive, limit), answer.send)
         except Exception:
             self._log.exception("request_failed", route=_template(scope))
             failed = problem(500, "internal", "Something went wrong here. It was logged with the correlation id.")
             await answer.instead(failed, scope, receive)
+
+    @staticmethod
+    def _is_open(scope: Scope) -> bool:
+        """Until the service has started, only its health can be asked for."""
+        is_open: Callable[[], bool] = getattr(scope["app"].state, "is_open", lambda: True)
+        return scope["path"] in ALWAYS_OPEN or is_open()
 
 
 class _Answer:

@@ -73,6 +73,7 @@ def unbind(*names: str) -> None:
 def _shared(service: str) -> list[Processor]:
     def name_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["service"] = service
+        event.pop("color_message", None)  # uvicorn's, for a terminal
         return event
 
     return [

@@ -6,12 +6,10 @@ import errno
 import signal
 import socket
 from collections.abc import Iterator, Mapping
-from typing import Generic
 
 import uvicorn
 
 from shared.runtime import health
-from shared.runtime.http import App, Receive, Scope, Send, problem
 from shared.runtime.lifecycle import Lifecycle
 from shared.runtime.service import Runtime
 from shared.runtime.settings import S, SettingsError
@@ -19,7 +17,6 @@ from shared.runtime.settings import S, SettingsError
 VERSION = "0.1.0"
 OPEN_CONNECTIONS_SECONDS = 3
 """How long a stop waits for requests that are being answered."""
-_ALWAYS = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
 
 
 class _Server(uvicorn.Server):
@@ -27,22 +24,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """The signals are ours: they stop more than the HTTP server."""
         yield
-
-
-class Gate(Generic[S]):
-    """Answers 503 to everything but health until the service has started."""
-
-    def __init__(self, app: App, lifecycle: Lifecycle[S]) -> None:
-        self._app = app
-        self._lifecycle = lifecycle
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http" or self._lifecycle.started or scope["path"] in _ALWAYS:
-            await self._app(scope, receive, send)
-            return
-        starting = problem(503, "unavailable", "The service is starting.", headers={"Retry-After": "1"})
-        await starting(scope, receive, send)
 
 
 async def serve(runtime: Runtime[S]) -> int:
@@ -53,7 +34,7 @@ async def serve(runtime: Runtime[S]) -> int:
     """
     lifecycle = Lifecycle(runtime)
     health.add_routes(runtime.api, runtime.health, service=runtime.name, version=VERSION, refresh=lifecycle.measure)
-    runtime.api.add_middleware(Gate, lifecycle=lifecycle)  # type: ignore[arg-type]
+    runtime.api.state.is_open = lambda: lifecycle.started
     listener = _listen(runtime.settings.http_host, runtime.settings.http_port, f"UNITPOOL_{runtime.name.upper()}")
     server = _Server(
         uvicorn.Config(
@@ -77,6 +58,7 @@ async def serve(runtime: Runtime[S]) -> int:
     starting.cancel()
     try:
         async with asyncio.timeout(runtime.settings.stop_within_seconds):
+            await asyncio.gather(starting, return_exceptions=True)
             await asyncio.gather(answering, lifecycle.stop(), return_exceptions=True)
     except TimeoutError:
         runtime.log.warning("stopped_hard", after_seconds=runtime.settings.stop_within_seconds)

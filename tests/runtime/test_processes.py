@@ -241,3 +241,32 @@ async def test_a_taken_port_is_one_clear_message(tallies: Tallies) -> None:
     assert await second.wait_ended() == 2
     assert second.log is not None
     assert f"127.0.0.1:{first.port} is in use by another program" in second.log.read_text()
+
+
+async def test_a_stop_while_it_waits_for_its_servers_is_quick(tallies: Tallies) -> None:
+    tallies.dsn = "postgresql://nobody:secret-word@127.0.0.1:1/none"
+    process = tallies.start()
+    await until(lambda: says(process, "startup", "waiting for PostgreSQL at 127.0.0.1:1/none"), what="a clear reason")
+    async with httpx.AsyncClient(base_url=process.url) as client:
+        early = await client.get("/anything")
+        assert (early.status_code, early.json()["code"], early.headers["retry-after"]) == (503, "unavailable", "1")
+        assert (await client.get("/metrics")).status_code == 200
+    started = time.monotonic()
+    assert await process.terminate() == 0
+    assert time.monotonic() - started < 5
+    assert process.log is not None
+    assert "secret-word" not in process.log.read_text()
+
+
+async def test_a_named_instance_takes_up_its_partitions_at_once_after_a_crash(tallies: Tallies) -> None:
+    """Without a name Kafka would first wait for the session of the dead one to end: here half a minute."""
+    named = {"group_instance_id": "one", "session_timeout_seconds": "30"}
+    process = tallies.start(**named)
+    await process.wait_ready()
+    await tallies.bench.send(TOPIC, b"r0")
+    await until(lambda: tallies.has_noted(1))
+    process.kill()
+    await tallies.bench.send(TOPIC, b"r1")
+    tallies.start(**named)
+    await until(lambda: tallies.has_noted(2), within_seconds=15)
+    await tallies.assert_exactly(["r0", "r1"])
