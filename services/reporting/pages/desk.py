@@ -1,0 +1,152 @@
+"""One subscription as one person sees it: reads what there is, makes its view, takes plans."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from services.reporting.commands import Answer
+from services.reporting.pages import plan
+from services.reporting.pages.plan import Draft
+from services.reporting.pages.site import SignedIn, Site
+from services.reporting.pages.subscription import present
+from services.reporting.pages.view import Preview, SubscriptionView
+from shared.events.commands import AcknowledgeAlert
+from shared.runtime.http import ProblemError
+
+_WAITING = "No answer came yet. It may still be carried out; look again in a moment, and do not send it twice."
+_CHANGED = "The plan is not the one that was previewed. Here is what it would do now."
+
+
+@dataclass(frozen=True, slots=True)
+class PlanForm:
+    """The plan editor's form, as it was sent."""
+
+    draft: Draft
+    version: int | None
+    command: UUID | None
+    previewed: str | None
+    applies: bool
+
+    @classmethod
+    def read(cls, form: Mapping[str, Any]) -> "PlanForm":
+        """Whatever was sent; what cannot be read is left out, and so counts as not sent."""
+        values = {name.removeprefix("units."): str(value) for name, value in form.items() if name.startswith("units.")}
+        draft = Draft(values=values, accept_overage=form.get("accept_overage") == "yes")
+        draft = replace(draft, offer_overage=draft.accept_overage)
+        previewed = form.get("previewed")
+        return cls(
+            draft,
+            plan.parse(str(form.get("version", ""))),
+            _uuid(str(form.get("command", ""))),
+            str(previewed) if previewed is not None else None,
+            form.get("intent") == "apply",
+        )
+
+
+class Desk:
+    """Reads and writes for one person and one subscription."""
+
+    def __init__(self, site: Site, who: SignedIn, subscription: str) -> None:
+        self._site = site
+        self._who = who
+        self._subscription = subscription
+        self._mine: Mapping[str, Any] = {}
+
+    async def overview(self) -> Mapping[str, Any]:
+        """The subscription's figures.
+
+        Raises:
+            ProblemError: ``not_found``, ``forbidden``.
+        """
+        return await self._site.application.queries.overview(self._who.caller, self._subscription)
+
+    async def view(self, draft: Draft | None = None) -> SubscriptionView:
+        """The page as it is now."""
+        return await self._present(await self.overview(), draft)
+
+    async def _present(self, overview: Mapping[str, Any], draft: Draft | None) -> SubscriptionView:
+        queries = self._site.application.queries
+        alerts = await queries.alerts(self._who.caller, self._subscription, active_only=True)
+        self._mine = self._mine or await queries.me(self._who.caller)
+        listed = self._mine["subscriptions"]
+        may = {one["id"]: frozenset(one["permissions"]) for one in listed}
+        return present(
+            overview,
+            alerts,
+            may=may.get(self._subscription, frozenset()),
+            now=self._site.clock(),
+            others=() if self._who.person.vendor else listed,
+            draft=draft,
+        )
+
+    async def acknowledge(self, alert: str) -> str | None:
+        """Say that an alert was seen; a sentence when that did not work."""
+        payload = AcknowledgeAlert(subscription=self._subscription, alert=alert)
+        answer = await self._site.application.commands.submit(payload, self._who.caller)
+        if answer.refusal:
+            return answer.refusal.message
+        return None if answer.decided else _WAITING
+
+    async def take(self, form: PlanForm) -> SubscriptionView:
+        """Preview or apply what was sent, and show the editor with the answer."""
+        overview = await self.overview()
+        changed, unreadable = plan.changes(overview, form.draft)
+        if unreadable:
+            return await self._present(overview, replace(form.draft, errors=unreadable))
+        if not changed:
+            return await self._present(overview, replace(form.draft, error="Nothing differs from what is allocated."))
+        as_previewed = form.previewed == plan.previewed(changed)
+        if form.applies and as_previewed:
+            return await self._apply(form, changed)
+        note = _CHANGED if form.applies else None
+        return await self._preview(form, changed, overview, note)
+
+    async def _preview(
+        self, form: PlanForm, changed: dict[str, int], overview: Mapping[str, Any], note: str | None
+    ) -> SubscriptionView:
+        answer = await self._submit(form, changed, preview=True)
+        if answer is None or answer.refusal or answer.result is None:
+            return await self._present(overview, _refused(form.draft, answer, overview))
+        view = await self._present(overview, replace(form.draft, error=note))
+        shown: Preview = plan.present_preview(overview, answer.result, changed, str(uuid4()))
+        return replace(view, plan=replace(view.plan, preview=shown))
+
+    async def _apply(self, form: PlanForm, changed: dict[str, int]) -> SubscriptionView:
+        answer = await self._submit(form, changed, preview=False)
+        if answer is None or not answer.accepted:
+            now = await self.overview()
+            return await self._present(now, _refused(form.draft, answer, now))
+        view = await self.view()
+        return replace(view, plan=replace(view.plan, applied="The plan is applied; these are the new allocations."))
+
+    async def _submit(self, form: PlanForm, changed: dict[str, int], *, preview: bool) -> Answer | None:
+        """The answer; ``None`` when the form was sent before and meant something else then."""
+        try:
+            return await self._site.application.commands.plan(
+                self._who.caller,
+                self._subscription,
+                changed,
+                command_id=None if preview else form.command,
+                preview=preview,
+                accept_overage=form.draft.accept_overage,
+                expected_version=form.version,
+            )
+        except ProblemError as problem:
+            if problem.refusal.code != "idempotency_key_reused":
+                raise
+            return None
+
+
+def _refused(draft: Draft, answer: Answer | None, overview: Mapping[str, Any]) -> Draft:
+    if answer is not None and answer.refusal:
+        current = {product["product"]: product["allocated"] for product in overview["products"]}
+        return draft.refused(answer.refusal, current)
+    return replace(draft, error=_WAITING if answer is not None else _CHANGED)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

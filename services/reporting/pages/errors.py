@@ -1,0 +1,40 @@
+"""How the page's routes fail: as a page, never as a JSON document."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from services.reporting.pages.site import Site
+from shared.runtime import logging
+from shared.runtime.http import ProblemError
+
+_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def page_route(site: Site) -> type[APIRoute]:
+    """A route class that answers refusals, and what nobody expected, with a designed page."""
+    log = logging.get("pages")
+
+    class PageRoute(APIRoute):
+        """One route of the page."""
+
+        def get_route_handler(self) -> _Handler:
+            """The handler, guarded."""
+            inner = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                try:
+                    return await inner(request)
+                except (ProblemError, HTTPException) as problem:
+                    known = problem if isinstance(problem, ProblemError) else problem.status_code
+                    return site.message(await site.signed_in(request), known)
+                except Exception:
+                    log.exception("page_failed", route=self.path)
+                    return site.message(None, 500, getattr(request.state, "correlation_id", None))
+
+            return guarded
+
+    return PageRoute

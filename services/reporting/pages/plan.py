@@ -1,0 +1,184 @@
+"""The plan editor: what may be changed, between which bounds, and what the answer to a plan says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from services.reporting.pages import wording
+from services.reporting.pages.pool import Overview
+from services.reporting.pages.products import mark
+from services.reporting.pages.view import Change, Plan, PlanField, Preview
+from shared.events.refusals import Refusal
+
+OPEN_STATES = frozenset({"active", "exhausted", "grace"})
+_OF_THE_SUM = frozenset({"insufficient_units"})
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What was typed into the editor, and what was said to it."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+    sum_error: str | None = None
+    accept_overage: bool = False
+    offer_overage: bool = False
+
+    def refused(self, refusal: Refusal, current: Mapping[str, int]) -> "Draft":
+        """The same values with each of the refusal's sentences beside the field that caused it."""
+        by_field = {
+            str(error["field"]).removeprefix("units.").split(".")[-1]: str(error["message"])
+            for error in refusal.details.get("errors", ())
+            if isinstance(error, Mapping) and "field" in error and "message" in error
+        }
+        errors = {product: message for product, message in by_field.items() if product in self.values}
+        product = refusal.details.get("product")
+        if isinstance(product, str) and product in self.values:
+            errors.setdefault(product, refusal.message)
+        if refusal.code == "rebalance_too_soon" and not errors:
+            errors = dict.fromkeys(self._lowered(current), refusal.message)
+        on_sum = refusal.message if refusal.code in _OF_THE_SUM else None
+        return replace(
+            self,
+            errors=errors,
+            sum_error=on_sum,
+            error=None if errors or on_sum else refusal.message,
+            offer_overage=self.accept_overage or refusal.code == "below_consumption",
+        )
+
+    def _lowered(self, current: Mapping[str, int]) -> list[str]:
+        wanted = ((product, parse(value)) for product, value in self.values.items())
+        return [product for product, units in wanted if units is not None and units < current.get(product, 0)]
+
+
+def parse(text: str) -> int | None:
+    """Units as a person types them: digits, perhaps separated by commas or spaces. ``None`` for anything else."""
+    digits = text.strip().replace(",", "").replace("\u202f", "").replace("\u00a0", "").replace(" ", "")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= len(str(2**53)) else None
+
+
+def changes(overview: Overview, draft: Draft) -> tuple[dict[str, int], dict[str, str]]:
+    """What the draft changes, and what cannot be read, each by product."""
+    changed, unreadable = {}, {}
+    for product in overview["products"]:
+        text = draft.values.get(product["product"], "")
+        wanted = parse(text)
+        if not text.strip():
+            continue
+        if wanted is None:
+            unreadable[product["product"]] = "Type a whole number of units, zero or more."
+        elif wanted != product["allocated"]:
+            changed[product["product"]] = wanted
+    return changed, unreadable
+
+
+def previewed(changed: Mapping[str, int]) -> str:
+    """A plan as one line, to tell whether what is applied is what was previewed."""
+    return ",".join(f"{product}={units}" for product, units in sorted(changed.items()))
+
+
+def present_plan(overview: Overview, now: datetime, *, may_allocate: bool, draft: Draft | None = None) -> Plan:
+    """The editor as it stands, with a draft or with the allocations of today."""
+    draft = draft or Draft()
+    fields = tuple(_field(product, overview, draft) for product in sorted(overview["products"], key=_by_name))
+    total = sum(parse(one.value) if parse(one.value) is not None else one.current for one in fields)  # type: ignore[misc]
+    status, rule = _status(overview, now)
+    return Plan(
+        status=status,
+        rule=rule,
+        open=overview["rebalance"]["allowed"],
+        editable=may_allocate and overview["state"] in OPEN_STATES and bool(fields),
+        fields=fields,
+        purchased=overview["purchased"],
+        total=total,
+        free=overview["purchased"] - total,
+        version=overview["version"],
+        unit_label=overview["unit_label"],
+        error=draft.error,
+        sum_error=draft.sum_error,
+        offer_overage=draft.offer_overage,
+        accept_overage=draft.accept_overage,
+    )
+
+
+def _by_name(product: Mapping[str, Any]) -> str:
+    return str(product["name"])
+
+
+def _field(product: Mapping[str, Any], overview: Overview, draft: Draft) -> PlanField:
+    key, current, floor = product["product"], product["allocated"], product["floor"]
+    may_lower = overview["rebalance"]["allowed"] or overview["over_allocated"] > 0
+    lowest = min(floor, current) if may_lower else current
+    freed = sum(max(one["allocated"] - one["floor"], 0) for one in overview["products"] if one["product"] != key)
+    spare = max(overview["unallocated"], 0) + (freed if overview["rebalance"]["allowed"] else 0)
+    hint = f"Now {wording.count(current)}, floor {wording.count(floor)}"
+    return PlanField(
+        product=key,
+        name=product["name"],
+        mark=mark(key),
+        current=current,
+        value=draft.values.get(key) or str(current),
+        lowest=lowest,
+        highest=current if overview["over_allocated"] else current + spare,
+        hint=hint,
+        error=draft.errors.get(key),
+    )
+
+
+def _status(overview: Overview, now: datetime) -> tuple[str, str]:
+    rebalance, label = overview["rebalance"], overview["unit_label"]
+    free = overview["unallocated"]
+    every = rebalance["every_days"]
+    if over := overview["over_allocated"]:
+        return (
+            "Only lowering is possible now.",
+            f"{wording.units(over, label)} more are allocated than purchased. Lowering them is always allowed, "
+            f"and does not start the {wording.days(every)}.",
+        )
+    unallocated = f"the {wording.units(free, label)} that {'is' if free == 1 else 'are'} still unallocated"
+    if rebalance["allowed"]:
+        return (
+            "You can rebalance today.",
+            f"Lowering any allocation starts {wording.days(every)} in which nothing else can be lowered. "
+            "Giving out unallocated units is always free.",
+        )
+    if rebalance["next_allowed_at"] is None:
+        return "Allocations cannot be changed now.", "They can be while the subscription is active or in grace."
+    at = wording.instant(rebalance["next_allowed_at"])
+    until = f"Until then you can give products {unallocated}." if free else "Until then no unit is free to give."
+    return (f"The next rebalance is allowed on {wording.day(at)}, {wording.days_until(at, now)}.", until)
+
+
+def present_preview(overview: Overview, answer: Mapping[str, Any], changed: Mapping[str, int], command: str) -> Preview:
+    """Before and after, and whether it starts the clock."""
+    names = {product["product"]: product["name"] for product in overview["products"]}
+    before = {one["product"]: one["allocated"] for one in answer["before"]}
+    after = {one["product"]: one["allocated"] for one in answer["after"]}
+    rows = [
+        _change(names.get(key, key), before.get(key, 0), after[key]) for key in after if before.get(key) != after[key]
+    ]
+    return Preview(
+        changes=tuple(rows),
+        unallocated_before=wording.count(overview["unallocated"]),
+        unallocated_after=wording.count(answer["unallocated_after"]),
+        consequence=_consequence(answer),
+        previewed=previewed(changed),
+        command_id=command,
+    )
+
+
+def _change(name: str, before: int, after: int) -> Change:
+    sign = "+" if after > before else "\u2212"
+    return Change(
+        name, wording.count(before), wording.count(after), f"{sign}{wording.count(abs(after - before))}", after > before
+    )
+
+
+def _consequence(answer: Mapping[str, Any]) -> str:
+    if not answer["starts_clock"]:
+        return "This does not start the rebalance clock."
+    at = answer.get("next_allowed_at")
+    then = f" The next one will be allowed on {wording.day(wording.instant(at))}." if at else ""
+    return f"This is a rebalance.{then}"

@@ -1,0 +1,102 @@
+"""Head and pool: the sentence, the five figures, the bar."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from services.reporting.pages import wording
+from services.reporting.pages.bars import pool_bar
+from services.reporting.pages.view import Bar, Figure, Head
+
+_STATES = {
+    "pending": ("Not started", "quiet"),
+    "active": ("Active", "good"),
+    "exhausted": ("Exhausted", "bad"),
+    "grace": ("Grace period", "warn"),
+    "read_only": ("Read only", "warn"),
+    "expired": ("Expired", "bad"),
+    "cancelled": ("Cancelled", "bad"),
+}
+_LEADS = {
+    "pending": "The term has not begun yet",
+    "exhausted": "The units of this term are used up",
+    "grace": "The term is over; you have a period of grace to renew",
+    "read_only": "The subscription is read-only; what you see is kept, nothing can be changed",
+    "expired": "The subscription has expired",
+    "cancelled": "The subscription was cancelled",
+}
+_ATTENTION = frozenset({"over", "near"})
+
+Overview = Mapping[str, Any]
+
+
+def needs_attention(product: Mapping[str, Any]) -> bool:
+    """Whether a product is above or close to what it was given, or restricted."""
+    return product["class"] in _ATTENTION or bool(product.get("restricted"))
+
+
+def present_head(overview: Overview, now: datetime) -> Head:
+    """Name, state, term, and the sentence."""
+    word, kind = _STATES.get(overview["state"], (overview["state"], "quiet"))
+    end = wording.instant(overview["term"]["end"])
+    left = overview["term"]["days_left"]
+    window = overview.get("window")
+    as_of = overview.get("as_of")
+    at = wording.instant(as_of) if as_of else now
+    return Head(
+        name=overview["name"],
+        account=overview["account"],
+        state=word,
+        state_kind=kind,
+        term=f"Ends {wording.day(end)}, {wording.days(left)} left" if left else f"Ended {wording.day(end)}",
+        window=f"{wording.days(window['days_left'])} left in this window" if window else "",
+        sentence=sentence(overview),
+        as_of=wording.minute(at, now),
+        as_of_iso=at.isoformat(),
+    )
+
+
+def sentence(overview: Overview) -> str:
+    """What a person would say who has looked at all of it."""
+    label, listed = overview["unit_label"], overview["products"]
+    lead = _LEADS.get(overview["state"])
+    if lead:
+        return f"{lead}."
+    if not overview["purchased"]:
+        return f"No {wording.units(0, label).removeprefix('0 ')} have been purchased yet."
+    if over := overview["over_allocated"]:
+        return f"{wording.units(over, label)} more are allocated than purchased; lower some allocations."
+    if not listed:
+        return f"No product yet: {wording.units(overview['unallocated'], label)} are waiting to be allocated."
+    free = overview["unallocated"]
+    rest = (
+        f"{wording.units(free, label)} {'is' if free == 1 else 'are'} still free to allocate"
+        if free
+        else ("everything purchased is allocated")
+    )
+    troubled = sum(1 for product in listed if needs_attention(product))
+    if not troubled:
+        all_fine = f"All {len(listed)} products are" if len(listed) > 1 else "The one product is"
+        return f"{all_fine} within {'their allocations' if len(listed) > 1 else 'its allocation'}; {rest}."
+    verb = "needs" if troubled == 1 else "need"
+    return f"{troubled} of {wording.products(len(listed))} {verb} attention; {rest}."
+
+
+def present_pool(overview: Overview) -> tuple[Bar, tuple[Figure, ...]]:
+    """One bar, five figures."""
+    purchased, allocated, consumed = overview["purchased"], overview["allocated"], overview["consumed"]
+    unallocated, unused, over = overview["unallocated"], overview["unused"], overview["over_allocated"]
+    figures = (
+        Figure("Purchased", wording.count(purchased), "Bought, and valid today", "purchased"),
+        Figure("Allocated", wording.count(allocated), "Given to products", "allocated", over > 0),
+        Figure("Consumed", wording.count(consumed), "Used by products", "consumed", consumed > purchased),
+        Figure("Unused", wording.count(unused), "Allocated, not consumed", "unused", unused < 0),
+        Figure("Over-allocated", wording.count(over), "Allocated beyond what was bought", "overhang", alarming=True)
+        if over
+        else Figure("Unallocated", wording.count(unallocated), "Free to give to products", "free"),
+    )
+    spoken = (
+        f"{wording.count(consumed)} consumed, {wording.count(allocated)} allocated, of {wording.count(purchased)} "
+        f"purchased{f'; over-allocated by {wording.count(over)}' if over else ''}"
+    )
+    return pool_bar(purchased, allocated, consumed, spoken), figures

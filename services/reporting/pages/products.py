@@ -1,0 +1,108 @@
+"""A row per product."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from services.reporting.pages import wording
+from services.reporting.pages.bars import product_bar
+from services.reporting.pages.pool import Overview, needs_attention
+from services.reporting.pages.view import MeterLine, ProductRow
+
+MARKS = 36
+"""Twelve hues in three shapes each."""
+_CLASSES = {
+    "over": "Over",
+    "near": "Near limit",
+    "healthy": "Healthy",
+    "under": "Under-used",
+    "idle": "Idle",
+}
+_POLICIES = {
+    "soft": ("Soft", "May go over; you are warned"),
+    "reserve": ("Reserve", "Draws on unallocated units first"),
+    "hard": ("Hard", "Stops at its allocation"),
+}
+
+
+def mark(product: str) -> str:
+    """The product's hue and shape, the same for everybody, always: classes of the style sheet.
+
+    A keyed hash, whose key is chosen so that the products of the demo have marks of their own.
+    """
+    digest = hashlib.blake2s(product.encode(), digest_size=4, key=b"hue 18717").digest()
+    number = int.from_bytes(digest, "big") % MARKS
+    return f"h{number % 12} s{number // 12}"
+
+
+def present_products(overview: Overview, now: datetime) -> tuple[ProductRow, ...]:
+    """Those that need attention first, then by size."""
+    ordered = sorted(
+        overview["products"],
+        key=lambda product: (
+            not needs_attention(product),
+            -(product["utilisation"] or 0) if needs_attention(product) else 0,
+            -product["allocated"],
+            product["name"],
+        ),
+    )
+    return tuple(_row(product, overview, now) for product in ordered)
+
+
+def _row(product: Mapping[str, Any], overview: Overview, now: datetime) -> ProductRow:
+    allocated, consumed = product["allocated"], product["consumed"]
+    word = _CLASSES.get(product["class"] or "", "No usage yet" if allocated else "Nothing allocated")
+    policy, meaning = _POLICIES.get(product["policy"], (product["policy"], ""))
+    spoken = f"{wording.count(consumed)} consumed of {wording.count(allocated)} allocated"
+    return ProductRow(
+        id=product["product"],
+        name=product["name"],
+        mark=mark(product["product"]),
+        klass=product["class"] or "none",
+        klass_word=word,
+        needs_attention=needs_attention(product),
+        restricted=bool(product.get("restricted")),
+        bar=product_bar(allocated, consumed, spoken),
+        consumed=wording.count(consumed),
+        allocated=wording.count(allocated),
+        utilisation=wording.percent(product["utilisation"]),
+        policy=policy,
+        policy_meaning=meaning,
+        facts=_facts(product, overview),
+        meters=tuple(_meter(meter, now) for meter in product["meters"]),
+    )
+
+
+def _facts(product: Mapping[str, Any], overview: Overview) -> tuple[tuple[str, str, str], ...]:
+    unused = product["unused"]
+    window = overview.get("window")
+    facts = [
+        ("Unused", wording.count(unused), "Allocated, not consumed")
+        if unused >= 0
+        else ("Over by", wording.count(-unused), "Consumed beyond its allocation"),
+        ("Floor", wording.count(product["floor"]), "The allocation cannot go below this"),
+    ]
+    if window:
+        meaning = wording.span(wording.instant(window["start"]), wording.instant(window["end"]))
+        facts.append(("Window", f"{wording.days(window['days_left'])} left", meaning))
+    return tuple(facts)
+
+
+def _meter(meter: Mapping[str, Any], now: datetime) -> MeterLine:
+    things = wording.things(meter["meter"])
+    aggregate = wording.quantity(meter["aggregate"])
+    rate = f"{wording.units(meter['units'], 'units')} per {wording.count(meter['block'])}"
+    notes = [f"Rate version {meter['rate_version']}"]
+    if meter.get("peak_at"):
+        notes.append(f"peak at {wording.minute(wording.instant(meter['peak_at']), now)}")
+    if meter["reset"] == "term":
+        notes.append("counts over the whole term")
+    if meter.get("provisional"):
+        notes.append("provisional, late usage may still arrive")
+    return MeterLine(
+        name=things[:1].upper() + things[1:],
+        arithmetic=f"{aggregate} {things} \u00d7 {rate} = {wording.count(meter['consumed'])}",
+        how=wording.aggregation(meter["aggregation"]),
+        notes=tuple(notes),
+    )

@@ -1,0 +1,140 @@
+"""The page's own routes: the subscription, its plan, its alerts, its live stream, and the files it is served with."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from services.reporting.pages.desk import Desk, PlanForm
+from services.reporting.pages.errors import page_route
+from services.reporting.pages.leaves import digest, render_leaves
+from services.reporting.pages.site import SignedIn, Site
+from services.reporting.pages.stream import answer_live
+from services.reporting.pages.view import SubscriptionView
+from shared.runtime.http import ProblemError
+
+MOST_CHOICES = 100
+_ROLES = {
+    "vendor": "Vendor",
+    "primary": "Primary contact",
+    "allocator": "Allocator",
+    "viewer": "Viewer",
+    "auditor": "Auditor",
+    "useradmin": "User administrator",
+}
+
+
+def page_router(site: Site) -> APIRouter:
+    """``/`` and ``/subscriptions/...``."""
+    router = APIRouter(include_in_schema=False, route_class=page_route(site))
+    _add_reads(router, site)
+    _add_writes(router, site)
+    return router
+
+
+def _add_reads(router: APIRouter, site: Site) -> None:
+    @router.get("/")
+    async def home(request: Request) -> Response:
+        who = await site.signed_in(request)
+        if who is None:
+            return site.sign_in_page(request)
+        mine = await site.application.queries.me(who.caller)
+        seen = [one for one in mine["subscriptions"] if "view" in one["permissions"]]
+        if not seen:
+            return _nothing_yet(site, who)
+        if len(seen) == 1:
+            return await _show(site, who, seen[0]["id"])
+        choices = [{**one, "role": _ROLES.get(one["role"], one["role"])} for one in seen[:MOST_CHOICES]]
+        return site.page("choose.html", who, choices=choices)
+
+    @router.get("/subscriptions/{subscription}")
+    async def show(request: Request, subscription: str) -> Response:
+        who = await site.signed_in(request)
+        return await _show(site, who, subscription) if who else site.sign_in_page(request)
+
+    @router.get("/subscriptions/{subscription}/live")
+    async def live(request: Request, subscription: str, since: str = "") -> Response:
+        who = await site.signed_in(request)
+        if who is None:
+            return Response(status_code=204)
+        return await answer_live(site, who, subscription, since)
+
+    @router.get("/static/{name:path}")
+    async def static(request: Request, name: str) -> Response:
+        return site.assets.answer(request, name)
+
+
+def _add_writes(router: APIRouter, site: Site) -> None:
+    @router.post("/subscriptions/{subscription}/plan")
+    async def take_plan(request: Request, subscription: str) -> Response:
+        who, form = await _sent(site, request)
+        if who is None:
+            return site.sign_in_page(request)
+        sent = PlanForm.read(form)
+        view = await Desk(site, who, subscription).take(sent)
+        if _is_partial(request):
+            return site.page("plan.html", who, view=view)
+        if view.plan.applied:
+            return site.redirect(f"/subscriptions/{subscription}#plan")
+        return _whole(site, who, view)
+
+    @router.post("/subscriptions/{subscription}/alerts/{alert}/acknowledge")
+    async def acknowledge(request: Request, subscription: str, alert: str) -> Response:
+        who, _ = await _sent(site, request)
+        if who is None:
+            return site.sign_in_page(request)
+        desk = Desk(site, who, subscription)
+        error = await desk.acknowledge(alert)
+        if not _is_partial(request) and error is None:
+            return site.redirect(f"/subscriptions/{subscription}")
+        view = await desk.view()
+        if _is_partial(request):
+            return site.page("alerts.html", who, view=view, alert_error=error)
+        return _whole(site, who, view, error)
+
+
+async def _sent(site: Site, request: Request) -> tuple[SignedIn | None, dict[str, Any]]:
+    """Who sent which form.
+
+    Raises:
+        ProblemError: the form did not come from a page of this session.
+    """
+    who = await site.signed_in(request)
+    form = dict(await request.form())
+    if who and not site.secrecy.is_form_token(str(form.get("csrf", "")), who.session):
+        raise ProblemError.of("forbidden", "This form is not from your session. Load the page again.")
+    return who, form
+
+
+def _is_partial(request: Request) -> bool:
+    return "hx-request" in request.headers
+
+
+async def _show(site: Site, who: SignedIn, subscription: str) -> Response:
+    desk = Desk(site, who, subscription)
+    overview = await desk.overview()
+    if overview["model"] != "flex":
+        return _does_not_apply(site, who, overview["name"])
+    return _whole(site, who, await desk.view())
+
+
+def _whole(site: Site, who: SignedIn, view: SubscriptionView, alert_error: str | None = None) -> Response:
+    since = digest(render_leaves(site.templates, view, ""))
+    return site.page("subscription.html", who, view=view, since=since, alert_error=alert_error)
+
+
+def _does_not_apply(site: Site, who: SignedIn, name: str) -> Response:
+    sentences = [
+        f"{name} is licensed per product: each product has its own licence, and there is no pool of units to allocate.",
+        "Your vendor can convert it to a flexible subscription; then its units appear here.",
+    ]
+    return site.page(
+        "message.html", who, title="This page does not apply", paragraphs=sentences, link=None, reference=None
+    )
+
+
+def _nothing_yet(site: Site, who: SignedIn) -> Response:
+    sentences = [
+        f"You are signed in as {who.person.email}, and no subscription is shared with that address.",
+        "A subscription is seen by its primary contact, and by those to whom the primary contact gives access.",
+    ]
+    return site.page("message.html", who, 404, title="Not found", paragraphs=sentences, link=None, reference=None)

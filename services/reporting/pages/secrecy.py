@@ -1,0 +1,56 @@
+"""What binds a form to a session, and a sign-in to the browser that began it."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from shared.runtime.signing import SignatureError, seal, unseal
+
+_TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Secrecy:
+    """``secret`` is the session secret of the settings."""
+
+    secret: str
+
+    def form_token(self, session: str) -> str:
+        """The session's anti-forgery token, masked anew each time so that compression does not give it away."""
+        pad = secrets.token_bytes(_TOKEN_BYTES)
+        masked = bytes(a ^ b for a, b in zip(pad, self._token(session), strict=True))
+        return base64.urlsafe_b64encode(pad + masked).decode()
+
+    def is_form_token(self, given: str, session: str) -> bool:
+        """Whether ``given`` came with a form of this session."""
+        try:
+            raw = base64.urlsafe_b64decode(given.encode())
+        except (ValueError, binascii.Error):
+            return False
+        if len(raw) != 2 * _TOKEN_BYTES:
+            return False
+        pad, masked = raw[:_TOKEN_BYTES], raw[_TOKEN_BYTES:]
+        return hmac.compare_digest(bytes(a ^ b for a, b in zip(pad, masked, strict=True)), self._token(session))
+
+    def seal(self, content: dict[str, Any]) -> str:
+        """Text that only this service can read."""
+        return seal(json.dumps(content), {"page": self._key("sign-in")})
+
+    def unseal(self, sealed: str) -> dict[str, Any] | None:
+        """What was sealed; ``None`` for anything else."""
+        try:
+            content = json.loads(unseal(sealed, {"page": self._key("sign-in")}))
+        except (SignatureError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def _token(self, session: str) -> bytes:
+        return hmac.digest(self._key("form"), session.encode(), "sha256")
+
+    def _key(self, purpose: str) -> bytes:
+        return hmac.digest(hashlib.sha256(self.secret.encode()).digest(), purpose.encode(), "sha256")

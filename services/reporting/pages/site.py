@@ -1,0 +1,167 @@
+"""What every route of the page is given: who asks, how to answer with a page, and how refusals look."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from services.reporting.application import Application
+from services.reporting.domain.caller import Caller
+from services.reporting.pages.assets import Assets
+from services.reporting.pages.provider import Provider
+from services.reporting.pages.secrecy import Secrecy
+from services.reporting.sessions import LIFETIME, Person, Sessions
+from shared.runtime.http import ProblemError
+
+_MESSAGES: Mapping[int, tuple[str, str]] = {
+    400: ("That did not work", "The request cannot be read."),
+    403: ("Not allowed", "You are signed in, but this is not yours to see or to do."),
+    404: ("Not found", "There is nothing here for you: it does not exist, or nobody has given you access to it."),
+    503: ("One moment", "A part of the service is not answering. Nothing is lost; try again shortly."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A request of somebody whose session was found. ``session`` is its id, from the cookie."""
+
+    person: Person
+    session: str
+    caller: Caller
+
+
+class Site:
+    """The page's parts, and the few things that all its routes do."""
+
+    def __init__(
+        self,
+        *,
+        application: Application,
+        sessions: Sessions,
+        provider: Provider,
+        secrecy: Secrecy,
+        assets: Assets,
+        public_url: str,
+        issuer: str,
+    ) -> None:
+        self.application = application
+        self.sessions = sessions
+        self.provider = provider
+        self.secrecy = secrecy
+        self.assets = assets
+        self.is_secure = public_url.startswith("https:")
+        self.session_cookie = "__Host-unitpool_session" if self.is_secure else "unitpool_session"
+        self.templates = _environment(assets.address)
+        self._policy = _content_security_policy(issuer)
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        """The time."""
+        return self.application.clock
+
+    async def signed_in(self, request: Request) -> SignedIn | None:
+        """Whose session the request's cookie names, if any."""
+        session = request.cookies.get(self.session_cookie)
+        person = await self.sessions.find(session, self.clock()) if session else None
+        if person is None or session is None:
+            return None
+        address = request.client.host if request.client else None
+        correlation = getattr(request.state, "correlation_id", None)
+        caller = Caller(person.email, person.name, person.vendor, address, correlation)
+        return SignedIn(person, session, caller)
+
+    async def caller(self, request: Request) -> Caller | None:
+        """The session's person, for the API's own routes."""
+        found = await self.signed_in(request)
+        return found.caller if found else None
+
+    def page(self, template: str, who: SignedIn | None, status: int = 200, **values: Any) -> HTMLResponse:
+        """Write a template."""
+        csrf = self.secrecy.form_token(who.session) if who else ""
+        html = self.templates.get_template(template).render(person=who.person if who else None, csrf=csrf, **values)
+        return HTMLResponse(html, status, self._headers())
+
+    def message(self, who: SignedIn | None, problem: ProblemError | int, reference: str | None = None) -> HTMLResponse:
+        """A whole page that says one thing."""
+        status = problem if isinstance(problem, int) else problem.status
+        title, sentence = _MESSAGES.get(status, ("That did not work", "Something went wrong here, and was logged."))
+        if isinstance(problem, ProblemError) and status not in _MESSAGES:
+            sentence = problem.refusal.message
+        link = ("/", "To your subscriptions") if who else ("/", "To the start")
+        return self.page(
+            "message.html", who, status, title=title, paragraphs=[sentence], link=link, reference=reference
+        )
+
+    def sign_in_page(self, request: Request) -> HTMLResponse:
+        """For who is not signed in: what this is, and the way in; back to where they wanted to be."""
+        path = request.url.path if request.method == "GET" else "/"
+        target = f"/sign-in?to={path}" if path != "/" else "/sign-in"
+        paragraphs = ["See what your subscription was given, what is used, and decide where its units go."]
+        answer = self.page(
+            "message.html",
+            None,
+            200 if path == "/" else 401,
+            title="Your pool of units",
+            paragraphs=paragraphs,
+            link=(target, "Sign in"),
+            reference=None,
+        )
+        if "hx-request" in request.headers:
+            answer.headers["HX-Refresh"] = "true"
+        return answer
+
+    def start_session(self, answer: Response, session: str) -> None:
+        """Give the browser its session."""
+        answer.set_cookie(
+            self.session_cookie,
+            session,
+            max_age=int(LIFETIME.total_seconds()),
+            httponly=True,
+            samesite="lax",
+            secure=self.is_secure,
+        )
+
+    def redirect(self, to: str) -> RedirectResponse:
+        """Go there, with GET."""
+        return RedirectResponse(to, 303, self._headers())
+
+    def _headers(self) -> dict[str, str]:
+        return {
+            "Content-Security-Policy": self._policy,
+            "Cache-Control": "no-store",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+        }
+
+
+def _environment(address: Callable[[str], str]) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("services.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["asset"] = address
+    return environment
+
+
+def _content_security_policy(issuer: str) -> str:
+    """Ours only; no inline script or style. A sign-out form may end at the issuer."""
+    own = "'self'"
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {own}",
+            f"style-src {own}",
+            f"img-src {own} data:",
+            f"connect-src {own}",
+            f"form-action {own} {issuer}",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )

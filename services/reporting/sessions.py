@@ -1,0 +1,70 @@
+"""Sessions of the page: a row each, found by the hash of an id that only the browser holds."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.runtime.postgres import Pool
+
+LIFETIME = timedelta(hours=10)
+IDLE = timedelta(hours=2)
+_SEEN_EVERY = timedelta(minutes=1)
+
+_INSERT = """
+INSERT INTO sessions (id_sha256, email, name, vendor, created_at, seen_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $5, $6)
+"""
+_DELETE_EXPIRED = "DELETE FROM sessions WHERE expires_at <= $1"
+_DELETE = "DELETE FROM sessions WHERE id_sha256 = $1"
+_FIND = """
+SELECT email, name, vendor, seen_at FROM sessions
+WHERE id_sha256 = $1 AND expires_at > $2 AND seen_at > $3
+"""
+_TOUCH = "UPDATE sessions SET seen_at = $2 WHERE id_sha256 = $1 AND seen_at < $2"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who is signed in."""
+
+    email: str
+    name: str
+    vendor: bool
+
+
+class Sessions:
+    """Begin, find and end sessions."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def begin(self, person: Person, now: datetime) -> str:
+        """A new session; its id, for the cookie. Clears away what has run out."""
+        session = secrets.token_urlsafe(32)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(_DELETE_EXPIRED, now)
+            await connection.execute(
+                _INSERT, _digest(session), person.email, person.name, person.vendor, now, now + LIFETIME
+            )
+        return session
+
+    async def find(self, session: str, now: datetime) -> Person | None:
+        """Whose session it is; ``None`` when it has ended, lain idle too long, or never was."""
+        digest = _digest(session)
+        async with self._pool.acquire() as connection:
+            row = await connection.fetchrow(_FIND, digest, now, now - IDLE)
+            if row is None:
+                return None
+            if row["seen_at"] < now - _SEEN_EVERY:
+                await connection.execute(_TOUCH, digest, now)
+        return Person(row["email"], row["name"], row["vendor"])
+
+    async def end(self, session: str) -> None:
+        """Forget it."""
+        async with self._pool.acquire() as connection:
+            await connection.execute(_DELETE, _digest(session))
+
+
+def _digest(session: str) -> bytes:
+    return hashlib.sha256(session.encode()).digest()

@@ -1,0 +1,181 @@
+// What htmx does not do: keeps slider, number and sum together, holds back news that would move what is in use,
+// and says when the live connection is lost. Without this script every form still posts.
+"use strict";
+
+document.documentElement.classList.add("scripted");
+
+const LOCALE = "en";
+const QUIET_SECONDS = 25;
+const byId = (id) => document.getElementById(id);
+const text = (number) => number.toLocaleString(LOCALE).replace("-", "\u2212");
+
+// --- The plan: slider, number, sum --------------------------------------------------------------------------------
+
+const planForm = () => document.querySelector("form[data-plan]");
+const numberOf = (field) => field.querySelector(".number");
+const boundsOf = (field) => field.querySelector(".bounds").dataset;
+const isEdited = (field) => numberOf(field).value !== boundsOf(field).current;
+
+function showField(field) {
+  const bounds = boundsOf(field);
+  const slider = field.querySelector(".slider");
+  const typed = numberOf(field).value;
+  slider.disabled = false;
+  slider.min = bounds.lowest;
+  slider.max = Math.max(Number(bounds.highest), Number(typed) || 0);
+  slider.value = typed;
+  slider.setAttribute("aria-valuetext", typed);
+  field.classList.toggle("edited", isEdited(field));
+}
+
+function showSum() {
+  const form = planForm();
+  const data = byId("plan-data");
+  if (!form || !data) return;
+  const fields = [...form.querySelectorAll(".field")];
+  const sum = fields.reduce((total, field) => total + (Number(numberOf(field).value) || 0), 0);
+  const free = Number(data.dataset.purchased) - sum;
+  form.querySelector("[data-sum]").textContent = text(sum);
+  form.querySelector("[data-free]").textContent = text(free);
+  byId("plan-total").classList.toggle("short", free < 0);
+  if (!fields.some(isEdited)) form.elements.version.value = data.dataset.version;
+}
+
+function showPlan() {
+  document.querySelectorAll(".field").forEach(showField);
+  showSum();
+}
+
+function outdatePreview(form) {
+  const preview = form.querySelector(".preview");
+  if (!preview || preview.classList.contains("outdated")) return;
+  preview.classList.add("outdated");
+  const apply = form.querySelector('button[value="apply"]');
+  if (apply) apply.hidden = true;
+}
+
+document.addEventListener("input", (event) => {
+  const field = event.target.closest(".field");
+  if (!field) return;
+  if (event.target.matches(".slider")) numberOf(field).value = event.target.value;
+  showField(field);
+  showSum();
+  outdatePreview(planForm());
+});
+
+// --- Live: leaves are swapped by htmx; here is what surrounds that ----------------------------------------------------
+
+const held = new Map();
+let heard = Date.now();
+
+/** Whether swapping this element would move or take away what the person points at or types in. */
+function isInUse(element) {
+  const active = document.activeElement;
+  const focused = active && active !== document.body && active.id !== "main" ? active : null;
+  const hovered = [...document.querySelectorAll(":hover")].pop();
+  return [focused, hovered].some((used) => {
+    if (!used || !used.closest(".page")) return false;
+    if (element.contains(used)) return true;
+    const follows = element.compareDocumentPosition(used) & Node.DOCUMENT_POSITION_FOLLOWING;
+    return Boolean(follows) && used.getBoundingClientRect().bottom > 0 && byId("plan")?.contains(used) && isNarrow();
+  });
+}
+
+const isNarrow = () => window.matchMedia("(max-width: 1120px)").matches;
+
+function tell(message) {
+  const news = byId("news");
+  news.querySelector("[role=status]").textContent = message;
+  news.hidden = false;
+}
+
+function showHeld() {
+  byId("news").hidden = true;
+  for (const [id, html] of held) {
+    byId(id).innerHTML = html;
+    window.htmx.process(byId(id));
+  }
+  held.clear();
+  if (byId("news").dataset.reload) window.location.reload();
+}
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("#news button")) showHeld();
+});
+
+document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  const target = event.detail.target;
+  held.delete(target.id);
+  if (target.id !== "alerts" || !isInUse(target)) return;
+  const holder = document.createElement("div");
+  holder.append(event.detail.fragment.cloneNode(true));
+  held.set(target.id, (holder.firstElementChild ?? holder).innerHTML);
+  event.detail.shouldSwap = false;
+  tell("The alerts have changed");
+});
+
+document.addEventListener("htmx:oobErrorNoTarget", () => {
+  byId("news").dataset.reload = "yes";
+  tell("The list of products has changed");
+});
+
+document.addEventListener("htmx:oobAfterSwap", (event) => {
+  const target = event.detail.target;
+  if (target.id.startsWith("hint-")) followBounds(target.closest(".field"));
+  if (target.id === "plan-numbers") showSum();
+  if (target.dataset.number !== undefined || target.id.startsWith("row-")) flash(target);
+});
+
+/** A field that nobody has touched follows the allocation that someone else has changed. */
+function followBounds(field) {
+  if (!field.classList.contains("edited") && !field.contains(document.activeElement)) {
+    numberOf(field).value = boundsOf(field).current;
+  }
+  showField(field);
+  showSum();
+}
+
+function flash(element) {
+  element.classList.remove("changed");
+  void element.offsetWidth;
+  element.classList.add("changed");
+}
+
+function setConnected(connected) {
+  if (connected) heard = Date.now();
+  const freshness = byId("freshness");
+  if (!freshness || freshness.classList.contains("stale") === !connected) return;
+  freshness.classList.toggle("stale", !connected);
+  byId("connection").textContent = connected ? "" : ", reconnecting";
+}
+
+document.addEventListener("htmx:sseOpen", () => setConnected(true));
+document.addEventListener("htmx:sseError", () => setConnected(false));
+document.addEventListener("htmx:sseClose", () => setConnected(false));
+document.addEventListener("htmx:sseMessage", () => setConnected(true));
+document.addEventListener("htmx:sseBeforeMessage", () => setConnected(true));
+setInterval(() => { if (Date.now() - heard > QUIET_SECONDS * 1000) setConnected(false); }, 5000);
+
+// --- After a form was answered ----------------------------------------------------------------------------------------
+
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (event.detail.target?.id !== "plan-form") return;
+  showPlan();
+  const place = event.detail.target.querySelector("[aria-invalid], .error, [data-focus], .done");
+  if (!place) return;
+  if (!place.hasAttribute("tabindex") && !place.matches("input")) place.setAttribute("tabindex", "-1");
+  place.focus({ preventScroll: false });
+});
+
+document.addEventListener("htmx:sendError", (event) => {
+  const form = event.target.closest("form");
+  if (!form) return;
+  form.querySelector(".error.form")?.remove();
+  const error = document.createElement("p");
+  error.className = "error form";
+  error.setAttribute("role", "alert");
+  error.textContent = "The server could not be reached. Nothing was changed; try again.";
+  form.append(error);
+});
+
+showPlan();
