@@ -1,8 +1,14 @@
 """What changes, as it changes: woken by NOTIFY from the transactions that change the read models, in every replica."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar, cast
+
+T = TypeVar("T")
+What = Literal["subscription", "consumption", "alert", "channel", "missed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,12 +16,78 @@ class Change:
     """Something about a subscription is different now; read again. ``missed``: perhaps more than one thing is."""
 
     subscription: str
-    what: Literal["subscription", "consumption", "alert", "channel", "missed"]
+    what: What
+
+
+class _Watch:
+    """What a watcher has not been told yet: each kind once, in order."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[What, None] = {}
+        self.woken = asyncio.Event()
+
+    def add(self, what: What) -> None:
+        self.waiting[what] = None
+        self.woken.set()
 
 
 class Live:
-    """Hands changes to whoever watches."""
+    """Hands changes to whoever watches, and outcomes to whoever waits."""
 
-    def changes(self, subscription: str) -> AsyncIterator[Change]:
-        """Changes from now on, until the iterator is closed. Several in a row of one kind come as one."""
-        raise NotImplementedError
+    def __init__(self) -> None:
+        self._watches: defaultdict[str, set[_Watch]] = defaultdict(set)
+        self._outcomes: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def changes(self, subscription: str) -> AsyncIterator[Change]:
+        """Changes from now on, until the iterator is closed. Several in a row of one kind come as one.
+
+        The first is ``missed``, at once: what changed before the watch began may not have been read.
+        """
+        watch = _Watch()
+        watch.add("missed")
+        self._watches[subscription].add(watch)
+        try:
+            while True:
+                await watch.woken.wait()
+                watch.woken.clear()
+                waiting, watch.waiting = watch.waiting, {}
+                for what in waiting:
+                    yield Change(subscription, what)
+        finally:
+            _forget(self._watches, subscription, watch)
+
+    @contextmanager
+    def outcome(self, command_id: object) -> Iterator[asyncio.Event]:
+        """An event that is set when the outcome of a command may be known: look, and clear it to wait on."""
+        event = asyncio.Event()
+        name = str(command_id)
+        self._outcomes[name].add(event)
+        try:
+            yield event
+        finally:
+            _forget(self._outcomes, name, event)
+
+    def hear(self, notice: str) -> None:
+        """A notice of ``store.notices``."""
+        match notice.split(" "):
+            case ["subscription", subscription, what]:
+                for watch in self._watches.get(subscription, ()):
+                    watch.add(cast(What, what))
+            case ["outcome", command_id]:
+                for event in self._outcomes.get(command_id, ()):
+                    event.set()
+
+    def look_again(self) -> None:
+        """Notices may have been missed: everybody looks for themselves."""
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.add("missed")
+        for events in self._outcomes.values():
+            for event in events:
+                event.set()
+
+
+def _forget(table: "defaultdict[str, set[T]]", key: str, value: T) -> None:
+    table[key].discard(value)
+    if not table[key]:
+        del table[key]

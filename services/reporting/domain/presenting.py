@@ -1,0 +1,198 @@
+"""Rows as the API shows them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from services.reporting.domain import permissions
+from services.reporting.domain.caller import Caller
+from services.reporting.domain.overview import quantity
+from shared.events.alerts import AlertState, ChannelState
+from shared.events.metering import MeterConsumption
+from shared.events.outcomes import CommandDecided
+from shared.events.state import Lot, SubscriptionState
+from shared.units import percent_tenths
+from shared.windows import Window, days_left
+
+Body = dict[str, Any]
+
+
+def me(caller: Caller, subscriptions: Iterable[SubscriptionState]) -> Body:
+    """The body of ``GET /v1/me``."""
+    mine = []
+    for one in subscriptions:
+        roles = permissions.roles_of(caller, one)
+        allowed = list(permissions.permissions_of(roles))
+        mine.append({"id": one.id, "account": one.account, "name": one.name, "role": roles[0], "permissions": allowed})
+    return {"email": caller.email, "name": caller.name, "vendor": caller.vendor, "subscriptions": mine}
+
+
+def summary(state: SubscriptionState, now: datetime) -> Body:
+    """A subscription in a list."""
+    return {
+        "id": state.id,
+        "account": state.account,
+        "name": state.name,
+        "model": state.model,
+        "state": state.state,
+        "unit_label": state.unit_label,
+        "version": state.version,
+        "term": {"start": state.term.start, "end": state.term.end, "days_left": days_left(state.term.end, now)},
+        "primary_contact": state.primary_contact.model_dump(),
+        "purchased": state.purchased(now),
+        "allocated": state.allocated,
+    }
+
+
+def lot(one: Lot, now: datetime) -> Body:
+    """A purchase lot; ``valid`` where it counts now."""
+    valid = one.start <= now < one.end and one.voided_at is None
+    return {**one.model_dump(), "valid": valid}
+
+
+class ChangeRow(Protocol):
+    """A row of the history of allocations."""
+
+    @property
+    def product(self) -> str: ...
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def before(self) -> int: ...
+    @property
+    def after(self) -> int: ...
+    @property
+    def actor(self) -> str | None: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def starts_clock(self) -> bool: ...
+    @property
+    def version(self) -> int: ...
+
+
+def change(row: ChangeRow) -> Body:
+    """One product's allocation before and after."""
+    return {
+        "product": row.product,
+        "before": row.before,
+        "after": row.after,
+        "at": row.at,
+        "actor": row.actor,
+        "kind": row.kind,
+        "reason": row.reason,
+        "starts_clock": row.starts_clock,
+        "version": row.version,
+    }
+
+
+class UsageRow(Protocol):
+    """One product in one window."""
+
+    @property
+    def product(self) -> str: ...
+    @property
+    def window_start(self) -> datetime: ...
+    @property
+    def window_end(self) -> datetime: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def meters(self) -> Sequence[MeterConsumption]: ...
+
+
+def usage(row: UsageRow, now: datetime) -> list[Body]:
+    """One item per meter."""
+    window = Window(row.window_start, row.window_end)
+    return [
+        {
+            "product": row.product,
+            "meter": one.meter,
+            "start": window.start,
+            "end": window.end,
+            "aggregate": quantity(one.aggregate),
+            "consumed": one.consumed,
+            "provisional": window.is_provisional(now),
+            "revision": row.revision,
+        }
+        for one in row.meters
+    ]
+
+
+def alert(state: AlertState, overview: Mapping[str, Any]) -> Body:
+    """An alert with the value that raised it, and the value now."""
+    return {
+        "id": state.id,
+        "rule": state.rule,
+        "scope": state.scope,
+        "product": state.product,
+        "severity": state.severity,
+        "threshold": state.threshold,
+        "value_at": float(state.value_at),
+        "value_now": value_now(state, overview),
+        "raised_at": state.raised_at,
+        "state": state.state,
+        "acknowledged_by": state.acknowledged_by,
+        "acknowledged_at": state.acknowledged_at,
+        "message": state.message,
+        "actions": list(state.actions),
+    }
+
+
+def value_now(state: AlertState, overview: Mapping[str, Any]) -> float | None:
+    """The share that the alert's rule watches, as a percentage, as it is now."""
+    if state.rule == "pool_allocation":
+        tenths = percent_tenths(overview["allocated"], overview["purchased"])
+    elif state.scope == "pool":
+        tenths = percent_tenths(overview["consumed"], overview["purchased"])
+    else:
+        product = next((one for one in overview["products"] if one["product"] == state.product), None)
+        tenths = percent_tenths(product["consumed"], product["allocated"]) if product else None
+    return None if tenths is None else tenths / 10
+
+
+def channel(state: ChannelState) -> Body:
+    """Where alerts go."""
+    return {
+        "id": state.id,
+        "kind": state.kind,
+        "url": state.url,
+        "created_by": state.created_by,
+        "created_at": state.created_at,
+    }
+
+
+class SentRow(Protocol):
+    """A command that was sent."""
+
+    @property
+    def command_id(self) -> UUID: ...
+    @property
+    def command(self) -> str: ...
+    @property
+    def subscription(self) -> str | None: ...
+    @property
+    def sent_at(self) -> datetime: ...
+    @property
+    def outcome(self) -> CommandDecided | None: ...
+
+
+def command(sent: SentRow) -> Body:
+    """A command and what became of it."""
+    outcome = sent.outcome
+    status = "pending" if outcome is None else "accepted" if outcome.accepted else "refused"
+    return {
+        "command_id": str(sent.command_id),
+        "command": sent.command,
+        "subscription": sent.subscription,
+        "sent_at": sent.sent_at,
+        "status": status,
+        "decided_at": outcome.decided_at if outcome else None,
+        "resource": outcome.resource if outcome else None,
+        "version": outcome.version if outcome else None,
+        "result": outcome.result if outcome else None,
+        "refusal": outcome.refusal.model_dump() if outcome and outcome.refusal else None,
+    }

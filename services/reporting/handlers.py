@@ -1,0 +1,126 @@
+"""Events into read models. State: the newest version wins; history: each event once. Order and repeats are harmless."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from services.reporting.store.accounts import upsert_account
+from services.reporting.store.alerts import upsert_alert, upsert_channel, upsert_delivery
+from services.reporting.store.allocations import insert_changes
+from services.reporting.store.audit import insert_audit
+from services.reporting.store.commands import insert_outcome
+from services.reporting.store.consumption import upsert_snapshots
+from services.reporting.store.ingest_keys import upsert_ingest_key
+from services.reporting.store.products import upsert_product
+from services.reporting.store.subscriptions import upsert_subscription
+from shared.events.alerts import AlertAcknowledged, AlertRaised, AlertResolved, ChannelChanged, DeliverySettled
+from shared.events.allocation import (
+    AccountCreated,
+    AccountFlexChanged,
+    LotPurchased,
+    PlanApplied,
+    PolicyChanged,
+    ProductChanged,
+    ProductSubscribed,
+    SubscriptionCreated,
+)
+from shared.events.envelope import Event, Payload
+from shared.events.metering import ConsumptionSnapshot, IngestKeyChanged
+from shared.events.outcomes import (
+    AlertsCommandDecided,
+    AllocationCommandDecided,
+    CommandDecided,
+    DecisionRecorded,
+    MeteringCommandDecided,
+)
+from shared.runtime.delivery import EventHandler, Transaction
+
+AccountEvent = AccountCreated | AccountFlexChanged
+SubscriptionEvent = SubscriptionCreated | LotPurchased | ProductSubscribed | PolicyChanged | PlanApplied
+AlertEvent = AlertRaised | AlertAcknowledged | AlertResolved
+
+
+async def keep_account(tx: Transaction, event: Event[Any]) -> None:
+    """An account's state."""
+    change: AccountEvent = event.data
+    await upsert_account(tx.connection, change.account)
+
+
+async def keep_product(tx: Transaction, event: Event[ProductChanged]) -> None:
+    """A product's state."""
+    await upsert_product(tx.connection, event.data.product)
+
+
+async def keep_subscription(tx: Transaction, event: Event[Any]) -> None:
+    """A subscription's state."""
+    change: SubscriptionEvent = event.data
+    await upsert_subscription(tx.connection, change.subscription)
+
+
+async def keep_plan(tx: Transaction, event: Event[PlanApplied]) -> None:
+    """A subscription's state, and the history of its allocations."""
+    await insert_changes(tx.connection, event)
+    await upsert_subscription(tx.connection, event.data.subscription)
+
+
+async def keep_outcome(tx: Transaction, event: Event[Any]) -> None:
+    """What became of a command."""
+    decided: CommandDecided = event.data
+    await insert_outcome(tx.connection, decided)
+
+
+async def keep_alert(tx: Transaction, event: Event[Any]) -> None:
+    """An alert's state."""
+    change: AlertEvent = event.data
+    await upsert_alert(tx.connection, change.alert)
+
+
+async def keep_channel(tx: Transaction, event: Event[ChannelChanged]) -> None:
+    """A channel's state."""
+    await upsert_channel(tx.connection, event.data.channel)
+
+
+async def keep_delivery(tx: Transaction, event: Event[DeliverySettled]) -> None:
+    """What became of a delivery."""
+    await upsert_delivery(tx.connection, event.data)
+
+
+async def keep_ingest_key(tx: Transaction, event: Event[IngestKeyChanged]) -> None:
+    """An ingest key's state."""
+    await upsert_ingest_key(tx.connection, event.data.ingest_key)
+
+
+async def record_decision(tx: Transaction, event: Event[DecisionRecorded]) -> None:
+    """A record of the audit log."""
+    await insert_audit(tx.connection, event)
+
+
+async def keep_consumption(tx: Transaction, snapshots: Sequence[ConsumptionSnapshot]) -> None:
+    """What products consumed."""
+    if snapshots:
+        await upsert_snapshots(tx.connection, snapshots)
+
+
+ALLOCATION: Mapping[type[Payload], EventHandler] = {
+    AccountCreated: keep_account,
+    AccountFlexChanged: keep_account,
+    ProductChanged: keep_product,
+    SubscriptionCreated: keep_subscription,
+    LotPurchased: keep_subscription,
+    ProductSubscribed: keep_subscription,
+    PolicyChanged: keep_subscription,
+    PlanApplied: keep_plan,
+    AllocationCommandDecided: keep_outcome,
+}
+ALERTS: Mapping[type[Payload], EventHandler] = {
+    AlertRaised: keep_alert,
+    AlertAcknowledged: keep_alert,
+    AlertResolved: keep_alert,
+    ChannelChanged: keep_channel,
+    DeliverySettled: keep_delivery,
+    AlertsCommandDecided: keep_outcome,
+}
+METERING: Mapping[type[Payload], EventHandler] = {
+    IngestKeyChanged: keep_ingest_key,
+    MeteringCommandDecided: keep_outcome,
+}
+AUDIT: Mapping[type[Payload], EventHandler] = {DecisionRecorded: record_decision}

@@ -1,0 +1,45 @@
+"""Accounts."""
+
+from services.reporting.store.paging import Page, page, read_cursor
+from shared.events.state import AccountState
+from shared.runtime.postgres import Connection
+
+_UPSERT = """
+INSERT INTO accounts (id, version, state) VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE SET version = excluded.version, state = excluded.state
+WHERE accounts.version < excluded.version
+"""
+_FIND = "SELECT state FROM accounts WHERE id = $1"
+_LIST = "SELECT state FROM accounts WHERE id > $1 ORDER BY id LIMIT $2"
+_LIST_OF_PERSON = """
+SELECT state FROM accounts
+WHERE id > $1 AND id IN (
+    SELECT s.account FROM subscription_people AS p JOIN subscriptions AS s ON s.id = p.subscription WHERE p.email = $3
+)
+ORDER BY id LIMIT $2
+"""
+
+
+async def upsert_account(connection: Connection, state: AccountState) -> None:
+    """Keep the state if it is newer."""
+    await connection.execute(_UPSERT, state.id, state.version, state.model_dump_json())
+
+
+async def find_account(connection: Connection, account: str) -> AccountState | None:
+    """One account."""
+    state = await connection.fetchval(_FIND, account)
+    return None if state is None else AccountState.model_validate_json(state)
+
+
+async def list_accounts(
+    connection: Connection, limit: int, cursor: str | None, person: str | None = None
+) -> Page[AccountState]:
+    """Accounts by id; with ``person`` only those in which a subscription concerns them."""
+    place = read_cursor(cursor, 1)
+    after = place[0] if place else ""
+    if person is None:
+        rows = await connection.fetch(_LIST, after, limit + 1)
+    else:
+        rows = await connection.fetch(_LIST_OF_PERSON, after, limit + 1, person)
+    states = [AccountState.model_validate_json(row["state"]) for row in rows]
+    return page(states, limit, lambda state: (state.id,))

@@ -1,0 +1,71 @@
+"""Commands that were sent for people, and what became of them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from services.reporting.store.notices import notify_outcome
+from shared.events.outcomes import CommandDecided
+from shared.runtime.postgres import Connection
+
+_INSERT = """
+INSERT INTO commands (actor, command_id, command, subscription, digest, correlation_id, sent_at, sealed_secret)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT DO NOTHING
+RETURNING true
+"""
+_FIND = """
+SELECT c.actor, c.command_id, c.command, c.subscription, c.digest, c.sent_at, c.sealed_secret, o.outcome
+FROM commands AS c LEFT JOIN outcomes AS o ON o.actor = c.actor AND o.command_id = c.command_id
+WHERE c.actor = $1 AND c.command_id = $2
+"""
+_INSERT_OUTCOME = """
+INSERT INTO outcomes (actor, command_id, outcome) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SentCommand:
+    """A command with its outcome, once there is one."""
+
+    actor: str
+    command_id: UUID
+    command: str
+    subscription: str | None
+    digest: bytes
+    sent_at: datetime
+    sealed_secret: str | None
+    outcome: CommandDecided | None = None
+
+
+async def insert_command(connection: Connection, sent: SentCommand, correlation_id: str | None) -> bool:
+    """Whether it is new: the id was not used by this person before."""
+    return bool(
+        await connection.fetchval(
+            _INSERT,
+            sent.actor,
+            sent.command_id,
+            sent.command,
+            sent.subscription,
+            sent.digest,
+            correlation_id,
+            sent.sent_at,
+            sent.sealed_secret,
+        )
+    )
+
+
+async def find_command(connection: Connection, actor: str, command_id: UUID) -> SentCommand | None:
+    """One command of a person."""
+    row = await connection.fetchrow(_FIND, actor, command_id)
+    if row is None:
+        return None
+    found = dict(row)
+    outcome = found.pop("outcome")
+    return SentCommand(**found, outcome=CommandDecided.model_validate_json(outcome) if outcome else None)
+
+
+async def insert_outcome(connection: Connection, decided: CommandDecided) -> None:
+    """Remember the first outcome (a repeat has the same), and wake whoever waits for it."""
+    if await connection.fetchval(_INSERT_OUTCOME, decided.actor, decided.command_id, decided.model_dump_json()):
+        await notify_outcome(connection, decided.command_id)

@@ -1,0 +1,116 @@
+"""Consumption by subscription, product and window."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import TypeAdapter
+
+from services.reporting.store.notices import notify_subscription
+from shared.events.metering import ConsumptionSnapshot, MeterConsumption
+from shared.runtime.postgres import Connection
+
+_METERS = TypeAdapter(tuple[MeterConsumption, ...])
+
+_UPSERT = """
+INSERT INTO consumption (
+    subscription, product, window_start, window_end, revision, consumed, level, burned_down, as_of, meters
+)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::bigint[],
+    $8::bigint[], $9::timestamptz[], $10::jsonb[]
+) AS new (subscription, product, window_start, window_end, revision, consumed, level, burned_down, as_of, meters)
+ORDER BY 1, 2, 3
+ON CONFLICT (subscription, product, window_start) DO UPDATE SET
+    window_end = excluded.window_end, revision = excluded.revision, consumed = excluded.consumed,
+    level = excluded.level, burned_down = excluded.burned_down, as_of = excluded.as_of, meters = excluded.meters
+WHERE consumption.revision < excluded.revision
+RETURNING subscription
+"""
+# The arithmetic is wanted only of each product's newest window, so only that is read.
+_OF_TERM = """
+SELECT product, window_start, window_end, revision, consumed, level, burned_down, as_of,
+    CASE WHEN lead(window_start) OVER (PARTITION BY product ORDER BY window_start) IS NULL THEN meters END AS meters
+FROM consumption
+WHERE subscription = $1 AND window_start >= $2 AND window_start <= $3
+ORDER BY product, window_start
+"""
+_USAGE = """
+SELECT product, window_start, window_end, revision, consumed, level, burned_down, as_of, meters
+FROM consumption
+WHERE subscription = $1 AND window_end > $2 AND window_start < $3 AND ($4::text IS NULL OR product = $4)
+ORDER BY window_start, product
+"""
+# The newest window of each product stays, however old: it holds the term to date.
+_PRUNE = """
+DELETE FROM consumption AS old
+WHERE window_end < $1 AND EXISTS (
+    SELECT FROM consumption AS newer
+    WHERE newer.subscription = old.subscription AND newer.product = old.product
+        AND newer.window_start > old.window_start
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """One product in one window. ``meters`` is empty where it was not asked for."""
+
+    product: str
+    window_start: datetime
+    window_end: datetime
+    revision: int
+    consumed: int
+    level: int
+    burned_down: int
+    as_of: datetime
+    meters: tuple[MeterConsumption, ...]
+
+
+async def upsert_snapshots(connection: Connection, snapshots: Iterable[ConsumptionSnapshot]) -> None:
+    """Keep each snapshot that is newer than what is there, and tell those who watch."""
+    newest: dict[str, ConsumptionSnapshot] = {}
+    for one in snapshots:
+        if one.key not in newest or newest[one.key].revision < one.revision:
+            newest[one.key] = one
+    changed = await connection.fetch(_UPSERT, *_columns(list(newest.values())))
+    for subscription in sorted({row["subscription"] for row in changed}):
+        await notify_subscription(connection, subscription, "consumption")
+
+
+def _columns(snapshots: Sequence[ConsumptionSnapshot]) -> tuple[list[object], ...]:
+    return (
+        [one.subscription for one in snapshots],
+        [one.product for one in snapshots],
+        [one.window_start for one in snapshots],
+        [one.window_end for one in snapshots],
+        [one.revision for one in snapshots],
+        [one.consumed for one in snapshots],
+        [one.level for one in snapshots],
+        [one.burned_down for one in snapshots],
+        [one.as_of for one in snapshots],
+        [_METERS.dump_json(one.meters).decode() for one in snapshots],
+    )
+
+
+async def load_term(connection: Connection, subscription: str, start: datetime, until: datetime) -> list[Consumed]:
+    """The windows that begin from ``start`` until ``until`` (inclusive), by product and time."""
+    rows = await connection.fetch(_OF_TERM, subscription, start, until)
+    return [Consumed(**{**dict(row), "meters": _meters(row["meters"])}) for row in rows]
+
+
+async def load_usage(
+    connection: Connection, subscription: str, start: datetime, end: datetime, product: str | None
+) -> list[Consumed]:
+    """The windows that overlap ``start`` to ``end``, with their meters."""
+    rows = await connection.fetch(_USAGE, subscription, start, end, product)
+    return [Consumed(**{**dict(row), "meters": _meters(row["meters"])}) for row in rows]
+
+
+async def prune_consumption(connection: Connection, before: datetime) -> None:
+    """Forget windows that ended before."""
+    await connection.execute(_PRUNE, before)
+
+
+def _meters(text: str | None) -> tuple[MeterConsumption, ...]:
+    return () if text is None else _METERS.validate_json(text)

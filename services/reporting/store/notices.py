@@ -1,0 +1,20 @@
+"""NOTIFY: what a transaction changed, told to every replica when it commits."""
+
+from typing import Literal
+
+from shared.runtime.postgres import Connection
+
+CHANNEL = "reporting_changes"
+What = Literal["subscription", "consumption", "alert", "channel"]
+
+_NOTIFY = "SELECT pg_notify('reporting_changes', $1)"
+
+
+async def notify_subscription(connection: Connection, subscription: str, what: What) -> None:
+    """Something about the subscription is different. PostgreSQL sends the same notice once per transaction."""
+    await connection.execute(_NOTIFY, f"subscription {subscription} {what}")
+
+
+async def notify_outcome(connection: Connection, command_id: object) -> None:
+    """The outcome of a command is known."""
+    await connection.execute(_NOTIFY, f"outcome {command_id}")

@@ -1,0 +1,56 @@
+"""Opaque cursors: where a page ended, so that the next begins after it whatever was added meanwhile."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+MAX_CURSOR_LENGTH = 1000
+
+
+class CursorError(ValueError):
+    """The cursor is none of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some of a list, and the cursor of what follows."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
+def write_cursor(*place: str) -> str:
+    """The cursor of a place."""
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str | None, parts: int) -> list[str] | None:
+    """The place that a cursor names; ``None`` for the beginning.
+
+    Raises:
+        CursorError: it is not a cursor of a place with so many parts.
+    """
+    if cursor is None:
+        return None
+    try:
+        if len(cursor) > MAX_CURSOR_LENGTH:
+            raise CursorError("too long")
+        place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError, RecursionError) as error:
+        raise CursorError("not a cursor") from error
+    if not isinstance(place, list) or len(place) != parts:
+        raise CursorError("not a cursor of this list")
+    if not all(isinstance(part, str) and "\0" not in part and part.isprintable() for part in place):
+        raise CursorError("not a cursor of this list")
+    return place
+
+
+def page(rows: Sequence[T], limit: int, place: Callable[[T], tuple[str, ...]]) -> Page[T]:
+    """A page of ``limit`` from rows that were fetched one more than that."""
+    items = list(rows[:limit])
+    more = len(rows) > limit and items
+    return Page(items, write_cursor(*place(items[-1])) if more else None)

@@ -1,0 +1,35 @@
+"""The catalogue."""
+
+from collections.abc import Iterable
+
+from services.reporting.store.paging import Page, page, read_cursor
+from shared.events.state import ProductState
+from shared.runtime.postgres import Connection
+
+_UPSERT = """
+INSERT INTO products (id, version, state) VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE SET version = excluded.version, state = excluded.state
+WHERE products.version < excluded.version
+"""
+_FIND_ALL = "SELECT state FROM products WHERE id = ANY($1::text[])"
+_LIST = "SELECT state FROM products WHERE id > $1 ORDER BY id LIMIT $2"
+
+
+async def upsert_product(connection: Connection, state: ProductState) -> None:
+    """Keep the state if it is newer."""
+    await connection.execute(_UPSERT, state.id, state.version, state.model_dump_json())
+
+
+async def find_products(connection: Connection, ids: Iterable[str]) -> dict[str, ProductState]:
+    """Those of the products that are known, by id."""
+    rows = await connection.fetch(_FIND_ALL, list(ids))
+    states = (ProductState.model_validate_json(row["state"]) for row in rows)
+    return {state.id: state for state in states}
+
+
+async def list_products(connection: Connection, limit: int, cursor: str | None) -> Page[ProductState]:
+    """Products by id."""
+    place = read_cursor(cursor, 1)
+    rows = await connection.fetch(_LIST, place[0] if place else "", limit + 1)
+    states = [ProductState.model_validate_json(row["state"]) for row in rows]
+    return page(states, limit, lambda state: (state.id,))

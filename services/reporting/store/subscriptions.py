@@ -1,0 +1,74 @@
+"""Subscriptions, and the people whom each concerns."""
+
+from collections.abc import Iterable
+
+from services.reporting.store.notices import notify_subscription
+from services.reporting.store.paging import Page, page, read_cursor
+from shared.events.state import SubscriptionState
+from shared.runtime.postgres import Connection
+
+PRIMARY = "primary"
+
+_UPSERT = """
+INSERT INTO subscriptions (id, account, version, state) VALUES ($1, $2, $3, $4)
+ON CONFLICT (id) DO UPDATE SET account = excluded.account, version = excluded.version, state = excluded.state
+WHERE subscriptions.version < excluded.version
+RETURNING true
+"""
+_FORGET_PEOPLE = "DELETE FROM subscription_people WHERE subscription = $1"
+_INSERT_PEOPLE = """
+INSERT INTO subscription_people (email, subscription, role)
+SELECT email, $1, role FROM unnest($2::text[], $3::text[]) AS new (email, role) ORDER BY email, role
+ON CONFLICT DO NOTHING
+"""
+_FIND = "SELECT state FROM subscriptions WHERE id = $1"
+_LIST = "SELECT state FROM subscriptions WHERE id > $1 AND ($3::text IS NULL OR account = $3) ORDER BY id LIMIT $2"
+_LIST_OF_PERSON = """
+SELECT state FROM subscriptions
+WHERE id > $1 AND ($3::text IS NULL OR account = $3)
+    AND id IN (SELECT subscription FROM subscription_people WHERE email = $4)
+ORDER BY id LIMIT $2
+"""
+_AUDITED = """
+SELECT subscription FROM subscription_people WHERE email = $1 AND role = ANY($2::text[])
+"""
+
+
+async def upsert_subscription(connection: Connection, state: SubscriptionState) -> None:
+    """Keep the state if it is newer, and tell those who watch."""
+    if not await connection.fetchval(_UPSERT, state.id, state.account, state.version, state.model_dump_json()):
+        return
+    people = {(state.primary_contact.email, PRIMARY), *((one.email, one.grant) for one in state.grants)}
+    await connection.execute(_FORGET_PEOPLE, state.id)
+    await connection.execute(_INSERT_PEOPLE, state.id, [one[0] for one in people], [one[1] for one in people])
+    await notify_subscription(connection, state.id, "subscription")
+
+
+async def find_subscription(connection: Connection, subscription: str) -> SubscriptionState | None:
+    """One subscription."""
+    state = await connection.fetchval(_FIND, subscription)
+    return None if state is None else SubscriptionState.model_validate_json(state)
+
+
+async def list_subscriptions(
+    connection: Connection,
+    limit: int,
+    cursor: str | None,
+    *,
+    person: str | None = None,
+    account: str | None = None,
+) -> Page[SubscriptionState]:
+    """Subscriptions by id; with ``person`` those that concern them, with ``account`` those of one customer."""
+    place = read_cursor(cursor, 1)
+    after = place[0] if place else ""
+    if person is None:
+        rows = await connection.fetch(_LIST, after, limit + 1, account)
+    else:
+        rows = await connection.fetch(_LIST_OF_PERSON, after, limit + 1, account, person)
+    states = [SubscriptionState.model_validate_json(row["state"]) for row in rows]
+    return page(states, limit, lambda state: (state.id,))
+
+
+async def find_ids_by_role(connection: Connection, email: str, roles: Iterable[str]) -> list[str]:
+    """The subscriptions in which someone has one of the roles."""
+    return [row["subscription"] for row in await connection.fetch(_AUDITED, email, list(roles))]
