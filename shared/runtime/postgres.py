@@ -67,6 +67,10 @@ def _session(settings: ServiceSettings, application: str) -> dict[str, str]:
         "statement_timeout": limit,
         "lock_timeout": limit,
         "idle_in_transaction_session_timeout": "60s",
+        # A process whose machine is gone must not keep its locks for hours.
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
     }
 
 

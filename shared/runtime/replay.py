@@ -61,7 +61,7 @@ async def _replay_topic(
         while any(nexts[tp] < ends[tp] for tp in partitions):
             polled = await consumer.getmany(timeout_ms=1000, max_records=BATCH)
             records = [record for tp, some in polled.items() for record in some if record.offset < ends[tp]]
-            await _put_back(producer, records)
+            await _put_back(producer, records, topic.removesuffix(f".{service}.dlq"))
             for tp in partitions:
                 nexts[tp] = max(nexts[tp], min(ends[tp], await consumer.position(tp)))
             await consumer.commit(nexts)
@@ -71,15 +71,15 @@ async def _replay_topic(
         await consumer.stop()
 
 
-async def _put_back(producer: Producer, records: Sequence[ConsumerRecord]) -> None:
-    failures = await producer.send_all([_original(record) for record in records])
+async def _put_back(producer: Producer, records: Sequence[ConsumerRecord], original_topic: str) -> None:
+    failures = await producer.send_all([_original(record, original_topic) for record in records])
     for failure in failures:
         if failure:
             raise failure
 
 
-def _original(record: ConsumerRecord) -> Outgoing:
-    headers = dict(record.headers)
-    topic = headers[f"{DEAD_LETTER_PREFIX}topic"].decode()
-    kept = tuple((name, value) for name, value in record.headers if not name.startswith(DEAD_LETTER_PREFIX))
-    return Outgoing(topic, record.key, record.value, kept)
+def _original(record: ConsumerRecord, original_topic: str) -> Outgoing:
+    """What was received, where it was received: dead letters of one topic's own (``usage.events.x``) name it."""
+    named = dict(record.headers).get(f"{DEAD_LETTER_PREFIX}topic")
+    kept = tuple((name, value or b"") for name, value in record.headers if not name.startswith(DEAD_LETTER_PREFIX))
+    return Outgoing(named.decode() if named else original_topic, record.key, record.value, kept)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -43,7 +43,7 @@ class ServiceSettings(BaseSettings):
     kafka_password: SecretStr | None = Field(
         None, validation_alias="UNITPOOL_KAFKA_PASSWORD", description="Password for Kafka (SASL)"
     )
-    kafka_ca_file: str | None = Field(
+    kafka_ca_file: FilePath | None = Field(
         None, validation_alias="UNITPOOL_KAFKA_CA_FILE", description="Certificates to trust for Kafka (TLS), a PEM file"
     )
     command_keys: SecretStr = Field(

@@ -1,0 +1,38 @@
+"""How we connect to a Kafka that wants to know who we are."""
+
+import ssl
+from typing import Any
+
+import pytest
+
+from shared.runtime.consumer import new_broker
+from shared.runtime.kafka import client_arguments
+from shared.runtime.settings import ServiceSettings
+
+
+def settings(**more: Any) -> ServiceSettings:
+    return ServiceSettings(database_url="postgresql://x/y", **more)
+
+
+def test_plain_is_plain() -> None:
+    arguments = client_arguments(settings(kafka_bootstrap_servers="a:1,b:2"), "alerts")
+    assert arguments["bootstrap_servers"] == ["a:1", "b:2"]
+    assert arguments["security_protocol"] == "PLAINTEXT"
+    assert "sasl_plain_password" not in arguments
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"])
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_producers_and_consumers_sign_in_the_same_way(protocol: str, mechanism: str) -> None:
+    given = settings(
+        kafka_protocol=protocol, kafka_sasl_mechanism=mechanism, kafka_username="alerts", kafka_password="secret"
+    )
+    wanted = {
+        "security_protocol": protocol,
+        "sasl_mechanism": mechanism,
+        "sasl_plain_username": "alerts",
+        "sasl_plain_password": "secret",
+    }
+    for arguments in (client_arguments(given, "alerts"), new_broker(given, "alerts")._connection_kwargs):
+        assert {name: arguments.get(name) for name in wanted} == wanted
+        assert isinstance(arguments.get("ssl_context"), ssl.SSLContext) == (protocol == "SASL_SSL")
