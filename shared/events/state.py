@@ -107,6 +107,7 @@ class SubscribedProduct(Frozen):
     policy: OveragePolicy = "soft"
     restricted: bool = False
     subscribed_at: Instant
+    last_lowered_at: Instant | None = None
 
 
 class RebalanceClock(Frozen):
@@ -134,7 +135,6 @@ class SubscriptionState(Frozen):
     lots: tuple[Lot, ...] = ()
     products: tuple[SubscribedProduct, ...] = ()
     rebalance: RebalanceClock
-    overage_permitted: bool = False
     version: Version
 
     def purchased(self, now: datetime) -> int:

@@ -1,0 +1,153 @@
+"""The main job: usage becomes consumption, an alert, a webhook and an answer of the API, exactly once."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.e2e.catalogue import ALLOCATED, make_catalogue, make_customer
+from tests.e2e.product import PRIMARY, Customer, Product, until
+from tests.e2e.receiver import Receiver
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def usage(customer: Customer, number: int, resource: str, product: str = "exposure-scan") -> dict[str, Any]:
+    """One sighting of a host, now."""
+    return {
+        "specversion": "1.0",
+        "id": f"flow-{number}",
+        "source": f"/platforms/{product}",
+        "type": "unitpool.platform.usage.recorded.v1",
+        "subject": customer.subscription,
+        "time": datetime.now(UTC).isoformat(),
+        "data": {"product": product, "meter": "host", "resource": resource},
+    }
+
+
+def product_row(overview: dict[str, Any], product: str) -> dict[str, Any]:
+    """The overview's row of one product."""
+    return next(row for row in overview["products"] if row["product"] == product)
+
+
+async def test_usage_becomes_consumption_an_alert_and_a_webhook_when_it_arrives(product: Product) -> None:
+    await make_catalogue(product)
+    customer = await make_customer(product, "acme", PRIMARY)
+    path = f"/v1/subscriptions/{customer.subscription}"
+    overview = await product.overview(customer.subscription)
+    assert (overview["purchased"], overview["allocated"]) == (5_000, sum(ALLOCATED.values()))
+    assert (overview["consumed"], overview["unallocated"]) == (0, 5_000 - sum(ALLOCATED.values()))
+
+    async with Receiver() as receiver:
+        channel = await product.done(
+            "primary", "POST", f"{path}/alert-channels", {"kind": "webhook", "url": receiver.url}
+        )
+        receiver.secret = channel["secret"]
+
+        await _over_both_doors(product, customer)
+
+        async def consumed() -> bool:
+            row = product_row(await product.overview(customer.subscription), "exposure-scan")
+            return bool(row["consumed"] == 2_050)
+
+        await until(consumed, "2,050 distinct hosts are consumed")
+        alerts = await until(lambda: _alerts(product, path), "an alert is there")
+        assert [(one["scope"], one["product"], one["threshold"]) for one in alerts] == [
+            ("product", "exposure-scan", 80)
+        ]
+        assert alerts[0]["value_at"] == pytest.approx(82, abs=2.1)
+        assert alerts[0]["value_now"] == 82.0
+
+        async def delivered() -> bool:
+            return bool(receiver.received)
+
+        await until(delivered, "the webhook arrives")
+        assert (len(receiver.received), receiver.forged) == (1, 0)
+
+    acknowledged = await product.done("primary", "POST", f"{path}/alerts/{alerts[0]['id']}/acknowledge")
+    assert acknowledged["command_id"]
+    again = (await product.done("primary", "GET", f"{path}/alerts"))["items"]
+    assert [(one["state"], one["acknowledged_by"]) for one in again] == [("acknowledged", PRIMARY.email)]
+    await _rules_hold(product, customer)
+
+
+async def _over_both_doors(product: Product, customer: Customer) -> None:
+    """1,000 hosts by Kafka, 1,050 more by HTTP, and some of both again."""
+    for number in range(1_000):
+        await product.producer.send(
+            f"{product.topic_prefix}usage.events",
+            json.dumps(usage(customer, number, f"host-{number}")).encode(),
+            key=customer.subscription.encode(),
+        )
+    await product.producer.flush()
+    made = await product.done("vendor", "POST", "/v1/ingest-keys", {"product": "exposure-scan"})
+    batch = [usage(customer, number, f"host-{number}") for number in range(1_000, 2_050)]
+    headers = {"Authorization": f"Bearer {made['key']}", "Content-Type": "application/cloudevents-batch+json"}
+    url = f"{product.services['metering'].url}/v1/usage"
+
+    async def known() -> bool:
+        answer = await product.http.post(url, content=json.dumps(batch), headers=headers)
+        if answer.status_code == 401:
+            return False
+        assert answer.status_code == 202, answer.text
+        assert answer.json() == {"accepted": 1_050, "duplicates": 0, "refused": []}
+        return True
+
+    await until(known, "the ingest key works")
+    answer = await product.http.post(url, content=json.dumps(batch[:100]), headers=headers)
+    assert answer.json()["accepted"] == 100
+    wrong = usage(customer, 9_999, "x", product="surface-watch")
+    refused = await product.http.post(
+        url, content=json.dumps(wrong), headers={**headers, "Content-Type": "application/cloudevents+json"}
+    )
+    assert (refused.status_code, refused.json()["code"]) == (422, "source_not_allowed")
+
+
+async def _alerts(product: Product, path: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = (await product.done("primary", "GET", f"{path}/alerts"))["items"]
+    return items
+
+
+async def _rules_hold(product: Product, customer: Customer) -> None:
+    """The plan's rules, over the API: each refusal with its code and numbers."""
+    path = f"/v1/subscriptions/{customer.subscription}"
+    below = await product.call(
+        "primary", "POST", f"{path}/rebalances", {"changes": [{"product": "exposure-scan", "units": 100}]}
+    )
+    assert (below.status_code, below.json()["code"]) == (409, "below_consumption")
+    assert (below.json()["requested"], below.json()["consumed"]) == (100, 2_050)
+    much = await product.call("primary", "POST", f"{path}/allocations", {"product": "api-guard", "units": 4_000})
+    assert (much.status_code, much.json()["code"]) == (409, "insufficient_units")
+
+    plan = {"changes": [{"product": "asset-inventory", "units": 700}, {"product": "api-guard", "units": 500}]}
+    preview = await product.done("primary", "POST", f"{path}/rebalances", plan | {"preview": True})
+    assert (preview["preview"], preview["allowed"], preview["starts_clock"]) == (True, True, True)
+    assert (
+        product_row(await product.overview(customer.subscription), "api-guard")["allocated"] == ALLOCATED["api-guard"]
+    )
+
+    key = str(uuid4())
+    first = await product.done("primary", "POST", f"{path}/rebalances", plan, Idempotency_Key=key)
+    again = await product.done("primary", "POST", f"{path}/rebalances", plan, Idempotency_Key=key)
+    assert first["version"] == again["version"]
+    assert product_row(first, "asset-inventory")["allocated"] == 700
+    reused = await product.call("primary", "POST", f"{path}/rebalances", {"changes": []}, Idempotency_Key=key)
+    assert reused.status_code in (409, 422)
+    soon = await product.call(
+        "primary", "POST", f"{path}/rebalances", {"changes": [{"product": "asset-inventory", "units": 600}]}
+    )
+    assert (soon.status_code, soon.json()["code"]) == (409, "rebalance_too_soon")
+    allowed_at = datetime.fromisoformat(soon.json()["next_allowed_at"])
+    assert timedelta(days=89, hours=23) < allowed_at - datetime.now(UTC) <= timedelta(days=90)
+
+    for who, status in (("stranger", 404), ("vendor", 200)):
+        assert (await product.call(who, "GET", path)).status_code == status
+    expired = product.issuer.access_token(PRIMARY, expires_in=-3600)
+    other = product.issuer.access_token(PRIMARY, audience="somebody-else")
+    for token in (expired, other, "nonsense"):
+        answer = await product.http.get(
+            f"{product.services['reporting'].url}{path}", headers={"Authorization": f"Bearer {token}"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
