@@ -1,0 +1,73 @@
+"""``python -m shared.events.schemas [--check]``: write the contracts' files, or say which are not current."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import get_args
+
+from shared.events.envelope import Payload
+from shared.events.schemas import SCHEMAS, every_payload, example_file, schema_file, schema_of, written
+from shared.events.schemas.asyncapi import DOCUMENTS, document_of
+from shared.events.schemas.compatibility import breaks
+from shared.events.schemas.examples import example_of
+from shared.events.topics import ServiceName
+
+
+def breaking_changes(payloads: tuple[type[Payload], ...], folder: Path = SCHEMAS) -> Iterator[str]:
+    """Changes that the committed schemas do not allow, each with the type's name. A type that is gone is one."""
+    for payload in payloads:
+        file = schema_file(payload, folder)
+        if file.exists():
+            for fault in breaks(json.loads(file.read_text(encoding="utf-8")), schema_of(payload)):
+                yield f"{payload.event_type}: {fault}"
+    known = {payload.event_type for payload in payloads}
+    for file in sorted(folder.glob("unitpool.*.json")):
+        if file.stem not in known:
+            yield f"{file.stem}: no topic carries it any more"
+
+
+def contents(payloads: tuple[type[Payload], ...]) -> Mapping[Path, str]:
+    """Every file, and what must be in it. A golden example stays as it was first written."""
+    files: dict[Path, str] = {}
+    for payload in payloads:
+        files[schema_file(payload)] = written(schema_of(payload))
+        golden = example_file(payload)
+        files[golden] = golden.read_text(encoding="utf-8") if golden.exists() else written(example_of(payload))
+    for service in get_args(ServiceName):
+        files[DOCUMENTS / f"{service}.json"] = written(document_of(service))
+    return files
+
+
+def outdated(files: Mapping[Path, str]) -> list[Path]:
+    """The files that are missing or not current."""
+    return [file for file, text in files.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
+
+
+def main() -> int:
+    """0: all is current (or was written); 1: something is not, or must not be."""
+    parser = argparse.ArgumentParser(prog="python -m shared.events.schemas", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is not current")
+    only_check = parser.parse_args().check
+    payloads = every_payload()
+    if faults := list(breaking_changes(payloads)):
+        print("\n".join(faults), file=sys.stderr)
+        print(
+            "Within a major version only optional fields may be added: make a type with the next one.", file=sys.stderr
+        )
+        return 1
+    files = contents(payloads)
+    stale = outdated(files)
+    for file in stale:
+        print(f"{'not current' if only_check else 'written'}: {file.relative_to(SCHEMAS.parents[2])}")
+        if not only_check:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(files[file], encoding="utf-8")
+    if only_check and stale:
+        print("Run: python -m shared.events.schemas", file=sys.stderr)
+    return 1 if only_check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

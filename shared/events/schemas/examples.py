@@ -1,0 +1,304 @@
+"""One example of every event and command: one story, of the invented customer Acme, in the words of the domain."""
+
+from typing import Any
+
+from shared.events.envelope import Event, Payload
+
+Data = dict[str, Any]
+
+_AT = "2026-11-24T10:15:00Z"
+_COMMAND = "0c3b1f3e-6a51-4f0a-9f0e-3d1d6f6b8a11"
+_PAULA, _VERA = "paula@acme.example", "vera@unitpool.example"
+
+_ACCOUNT: Data = {"id": "acme", "name": "Acme", "flex_enabled": True, "version": 2}
+_RATE: Data = {"version": 1, "units": 1, "block": 1, "effective_from": "2026-01-01T00:00:00Z"}
+_METER: Data = {"meter": "host", "name": "Hosts", "aggregation": "unique", "reset": "window", "rates": [_RATE]}
+_PRODUCT: Data = {
+    "id": "exposure-scan",
+    "name": "Exposure Scan",
+    "sources": ["/platforms/exposure-scan"],
+    "meters": [_METER],
+    "version": 2,
+}
+_LOT: Data = {
+    "id": "lot-1",
+    "units": 10000,
+    "start": "2026-11-01T00:00:00Z",
+    "end": "2027-11-01T00:00:00Z",
+    "order_reference": "PO-4711",
+    "purchased_at": "2026-10-28T09:00:00Z",
+}
+_SUBSCRIPTION: Data = {
+    "id": "acme-flex",
+    "account": "acme",
+    "name": "Acme Flex",
+    "model": "flex",
+    "state": "active",
+    "unit_label": "Units",
+    "term": {"start": "2026-11-01T00:00:00Z", "end": "2027-11-01T00:00:00Z"},
+    "window_days": 15,
+    "primary_contact": {"email": _PAULA, "name": "Paula Primary"},
+    "grants": [{"email": "alan@acme.example", "grant": "allocator"}],
+    "lots": [_LOT],
+    "products": [
+        {
+            "product": "exposure-scan",
+            "allocated": 1000,
+            "policy": "soft",
+            "restricted": False,
+            "subscribed_at": "2026-11-01T08:00:00Z",
+        }
+    ],
+    "rebalance": {
+        "every_days": 90,
+        "scope": "subscription",
+        "last_at": "2026-11-02T08:00:00Z",
+        "next_allowed_at": "2027-01-31T08:00:00Z",
+    },
+    "version": 5,
+}
+_ALERT: Data = {
+    "id": "7b0f6a52-5a0e-5b1c-8f43-0d3c3b1a9a10",
+    "subscription": "acme-flex",
+    "account": "acme",
+    "rule": "product_consumption",
+    "scope": "product",
+    "product": "exposure-scan",
+    "severity": "warning",
+    "threshold": 80,
+    "value_at": "85.0",
+    "part": 850,
+    "limit": 1000,
+    "window_start": "2026-11-16T00:00:00Z",
+    "window_end": "2026-12-01T00:00:00Z",
+    "raised_at": _AT,
+    "state": "active",
+    "message": "Exposure Scan consumed 850 of its 1,000 allocated Units (85.0%), "
+    "which reaches the warning threshold of 80%. The window ends in 7 days, the term in 342 days.",
+    "actions": ["9,000 unallocated Units can be allocated to Exposure Scan"],
+    "version": 1,
+}
+_ACKNOWLEDGED: Data = {"state": "acknowledged", "acknowledged_by": _PAULA, "acknowledged_at": "2026-11-24T10:20:00Z"}
+_DECIDED: Data = {"command_id": _COMMAND, "actor": _PAULA, "decided_at": _AT, "resource": "acme-flex", "version": 5}
+_INGEST_KEY: Data = {
+    "id": "key-1",
+    "product": "exposure-scan",
+    "created_at": _AT,
+    "created_by": _VERA,
+    "expires_at": "2027-11-24T10:15:00Z",
+    "version": 1,
+}
+_CHANGE: Data = {"product": "exposure-scan", "before": 800, "after": 1000}
+
+_EVENTS: dict[str, Data] = {
+    "unitpool.platform.usage.recorded.v1": {
+        "product": "exposure-scan",
+        "meter": "host",
+        "quantity": "1",
+        "resource": "host-0042",
+    },
+    "unitpool.allocation.account.created.v1": {"account": _ACCOUNT},
+    "unitpool.allocation.account.flex-changed.v1": {"account": _ACCOUNT, "reason": "ordered with PO-4711"},
+    "unitpool.allocation.product.changed.v1": {"product": _PRODUCT, "change": "meter_added"},
+    "unitpool.allocation.subscription.created.v1": {"subscription": _SUBSCRIPTION},
+    "unitpool.allocation.lot.purchased.v1": {"subscription": _SUBSCRIPTION, "lot": _LOT},
+    "unitpool.allocation.product.subscribed.v1": {"subscription": _SUBSCRIPTION, "product": "exposure-scan"},
+    "unitpool.allocation.policy.changed.v1": {
+        "subscription": _SUBSCRIPTION,
+        "product": "exposure-scan",
+        "before": "hard",
+        "after": "soft",
+    },
+    "unitpool.allocation.plan.applied.v1": {
+        "subscription": _SUBSCRIPTION,
+        "kind": "allocation",
+        "changes": [_CHANGE],
+        "starts_clock": False,
+        "accept_overage": False,
+    },
+    "unitpool.allocation.command.decided.v1": {**_DECIDED, "command": "unitpool.allocation.apply-plan.v1"},
+    "unitpool.metering.consumption.measured.v1": {
+        "subscription": "acme-flex",
+        "product": "exposure-scan",
+        "window_start": "2026-11-16T00:00:00Z",
+        "window_end": "2026-12-01T00:00:00Z",
+        "revision": 17,
+        "consumed": 850,
+        "meters": [
+            {
+                "meter": "host",
+                "aggregation": "unique",
+                "reset": "window",
+                "aggregate": "850",
+                "units": 1,
+                "block": 1,
+                "rate_version": 1,
+                "consumed": 850,
+            }
+        ],
+        "as_of": _AT,
+    },
+    "unitpool.metering.ingest-key.changed.v1": {"ingest_key": _INGEST_KEY},
+    "unitpool.metering.command.decided.v1": {
+        **_DECIDED,
+        "command": "unitpool.metering.create-ingest-key.v1",
+        "actor": _VERA,
+        "resource": "key-1",
+        "version": 1,
+    },
+    "unitpool.alerts.alert.raised.v1": {"alert": _ALERT},
+    "unitpool.alerts.alert.acknowledged.v1": {"alert": {**_ALERT, **_ACKNOWLEDGED, "version": 2}},
+    "unitpool.alerts.alert.resolved.v1": {"alert": {**_ALERT, **_ACKNOWLEDGED, "state": "resolved", "version": 3}},
+    "unitpool.alerts.channel.changed.v1": {
+        "channel": {
+            "id": "channel-1",
+            "subscription": "acme-flex",
+            "kind": "webhook",
+            "url": "https://hooks.acme.example/unitpool",
+            "created_by": _PAULA,
+            "created_at": _AT,
+            "version": 1,
+        }
+    },
+    "unitpool.alerts.delivery.settled.v1": {
+        "delivery": "6f2d8d5c-52a5-5c7e-9a55-3a4e8d2f1b02",
+        "alert": _ALERT["id"],
+        "subscription": "acme-flex",
+        "channel": "channel-1",
+        "outcome": "dead",
+        "attempts": 29,
+        "settled_at": "2026-11-27T09:40:00Z",
+        "last_error": "HTTP 503",
+    },
+    "unitpool.alerts.command.decided.v1": {
+        "command_id": _COMMAND,
+        "command": "unitpool.alerts.acknowledge-alert.v1",
+        "actor": "victor@acme.example",
+        "decided_at": _AT,
+        "refusal": {
+            "code": "forbidden",
+            "message": "Only the primary contact, an allocator or the vendor may acknowledge alerts.",
+            "details": {},
+        },
+    },
+    "unitpool.audit.decision.recorded.v1": {
+        "record": {
+            "at": _AT,
+            "account": "acme",
+            "subscription": "acme-flex",
+            "actor": _PAULA,
+            "address": "203.0.113.7",
+            "action": "apply_plan",
+            "object": "acme-flex",
+            "before": {"exposure-scan": 800},
+            "after": {"exposure-scan": 1000},
+            "outcome": "allowed",
+            "correlation_id": _COMMAND,
+        }
+    },
+}
+_COMMANDS: dict[str, Data] = {
+    "unitpool.allocation.create-account.v1": {"account": "acme", "name": "Acme"},
+    "unitpool.allocation.set-flex.v1": {"account": "acme", "enabled": True, "reason": "ordered with PO-4711"},
+    "unitpool.allocation.create-product.v1": {
+        "product": "exposure-scan",
+        "name": "Exposure Scan",
+        "sources": ["/platforms/exposure-scan"],
+    },
+    "unitpool.allocation.create-meter.v1": {
+        "product": "cloud-posture",
+        "meter": "function",
+        "name": "Functions",
+        "aggregation": "peak",
+        "reset": "window",
+        "units": 8,
+        "block": 100,
+        "effective_from": "2026-01-01T00:00:00Z",
+    },
+    "unitpool.allocation.set-rate.v1": {
+        "product": "cloud-posture",
+        "meter": "function",
+        "units": 7,
+        "block": 100,
+        "effective_from": "2027-01-01T00:00:00Z",
+    },
+    "unitpool.allocation.create-subscription.v1": {
+        "subscription": "acme-flex",
+        "account": "acme",
+        "name": "Acme Flex",
+        "model": "flex",
+        "start": "2026-11-01T00:00:00Z",
+        "end": "2027-11-01T00:00:00Z",
+        "unit_label": "Units",
+        "primary_contact": {"email": _PAULA, "name": "Paula Primary"},
+    },
+    "unitpool.allocation.purchase-lot.v1": {
+        "subscription": "acme-flex",
+        "lot": "lot-1",
+        "units": 10000,
+        "order_reference": "PO-4711",
+        "start": "2026-11-01T00:00:00Z",
+        "end": "2027-11-01T00:00:00Z",
+    },
+    "unitpool.allocation.subscribe-product.v1": {"subscription": "acme-flex", "product": "exposure-scan"},
+    "unitpool.allocation.set-policy.v1": {"subscription": "acme-flex", "product": "exposure-scan", "overage": "soft"},
+    "unitpool.allocation.apply-plan.v1": {
+        "subscription": "acme-flex",
+        "changes": [{"product": "exposure-scan", "units": 1000}],
+        "preview": False,
+        "accept_overage": False,
+        "expected_version": 4,
+        "seen": [{"product": "exposure-scan", "window_start": "2026-11-16T00:00:00Z", "revision": 17}],
+    },
+    "unitpool.metering.create-ingest-key.v1": {
+        "key": "key-1",
+        "product": "exposure-scan",
+        "secret_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "expires_at": "2027-11-24T10:15:00Z",
+    },
+    "unitpool.metering.revoke-ingest-key.v1": {"key": "key-1"},
+    "unitpool.alerts.acknowledge-alert.v1": {"subscription": "acme-flex", "alert": _ALERT["id"]},
+    "unitpool.alerts.add-channel.v1": {
+        "subscription": "acme-flex",
+        "channel": "channel-1",
+        "kind": "webhook",
+        "url": "https://hooks.acme.example/unitpool",
+        "sealed_secret": "eyJhbGciOiJkaXIifQ..c2VhbGVk.c2VjcmV0.dGFn",
+    },
+    "unitpool.alerts.remove-channel.v1": {"subscription": "acme-flex", "channel": "channel-1"},
+}
+
+
+class NoExampleError(LookupError):
+    """A type has no example yet: add one to ``shared/events/schemas/examples.py``."""
+
+
+def example_of(payload: type[Payload]) -> dict[str, Any]:
+    """A whole event of this type, as it is written into its golden file the first time.
+
+    Raises:
+        NoExampleError: nobody has thought of one.
+    """
+    name = payload.event_type
+    data = {**_EVENTS, **_COMMANDS}.get(name)
+    if data is None:
+        raise NoExampleError(f"{name} has no example yet: add one to shared/events/schemas/examples.py")
+    envelope: Data = {
+        "specversion": "1.0",
+        "id": _COMMAND if name in _COMMANDS else f"example-of-{name}",
+        "source": "/reporting" if name in _COMMANDS else _source(name),
+        "type": name,
+        "time": _AT,
+        "datacontenttype": "application/json",
+    }
+    if name in _COMMANDS:
+        envelope |= {"correlationid": _COMMAND, "actor": _PAULA, "actorvendor": False, "actoraddress": "203.0.113.7"}
+    if name.startswith("unitpool.platform."):
+        envelope["subject"] = "acme-flex"
+    Event[payload].model_validate({**envelope, "data": data})  # type: ignore[valid-type]
+    return {**envelope, "data": data}
+
+
+def _source(name: str) -> str:
+    producer = name.split(".")[1]
+    return "/platforms/exposure-scan" if producer == "platform" else f"/{producer.replace('audit', 'allocation')}"
