@@ -1,16 +1,13 @@
-"""Kafka's edge: batches of usage, and how long usage waits for the projection."""
+"""Kafka's edge: batches of usage."""
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from services.metering import metrics
 from services.metering.handlers.apply_usage import Applied, UsageApplier
 from shared.runtime.delivery import Record, Transaction
-from shared.runtime.postgres import Connection
 
-LOOK_SECONDS = 0.05
 BEHIND_SECONDS = 2.0
 
 
@@ -42,31 +39,3 @@ def _count(applied: Applied, seconds: float) -> None:
         metrics.USAGE_EVENTS.labels(outcome=outcome).inc(number)
     for reason, number in Counter(error.reason for error in applied.rejected.values()).items():
         metrics.USAGE_QUARANTINED.labels(reason=reason).inc(number)
-
-
-class ProjectionTail:
-    """Knows where allocation.events ends, and waits until the projection has come as far."""
-
-    def __init__(
-        self,
-        ends: Callable[[], Awaitable[dict[int, int]]],
-        stored: Callable[[], Awaitable[dict[int, int]]],
-        within_seconds: float,
-    ) -> None:
-        self._ends = ends
-        self._stored = stored
-        self._within_seconds = within_seconds
-
-    async def catch_up(self, _: Connection) -> None:
-        """Wait until everything that is in the topic now is in the projection; at most for the set time."""
-        try:
-            async with asyncio.timeout(self._within_seconds):
-                ends = await self._ends()
-                while not _reached(await self._stored(), ends):  # noqa: ASYNC110  # another consumer stores it
-                    await asyncio.sleep(LOOK_SECONDS)
-        except TimeoutError:
-            return
-
-
-def _reached(stored: dict[int, int], ends: dict[int, int]) -> bool:
-    return all(stored.get(partition, 0) >= end for partition, end in ends.items())

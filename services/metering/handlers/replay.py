@@ -17,8 +17,18 @@ from shared.runtime.delivery import Transaction
 async def replay_some(tx: Transaction, applier: UsageApplier, limit: int) -> int:
     """Judge some records again; how many. Those that still cannot be applied wait for the next change."""
     waiting = await quarantine.lock_waiting(tx.connection, limit)
-    if not waiting:
-        return 0
+    if waiting:
+        await _replay(tx, applier, waiting)
+    return len(waiting)
+
+
+async def replay_after(tx: Transaction, applier: UsageApplier, after: int, limit: int) -> tuple[int, int | None]:
+    """Judge records again whatever their reason; how many left the quarantine, and the last id (``None``: no more)."""
+    waiting = await quarantine.lock_unsettled(tx.connection, after, limit)
+    return (await _replay(tx, applier, waiting), waiting[-1].id) if waiting else (0, None)
+
+
+async def _replay(tx: Transaction, applier: UsageApplier, waiting: list[Waiting]) -> int:
     applied = await applier.apply_again(tx.connection, [one.record for one in waiting])
     left = [(waiting[n], outcome) for n, outcome in enumerate(applied.outcomes) if outcome != "quarantined"]
     await quarantine.settle(tx.connection, [(one.id, outcome) for one, outcome in left], tx.now)
@@ -27,7 +37,7 @@ async def replay_some(tx: Transaction, applier: UsageApplier, limit: int) -> int
     await add_entries(tx.connection, _moves(waiting, applied), accepted=False)
     tx.after_commit(applier.committed)
     tx.after_commit(lambda: _count(applied))
-    return len(waiting)
+    return len(left)
 
 
 def _moves(waiting: list[Waiting], applied: Applied) -> Entries:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from services.metering.domain.catalogue import Catalogue
 from shared.events.state import ProductState, SubscriptionState
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, Pool
 
 _RAISE_VERSION = "UPDATE projection SET version = version + 1 RETURNING version"
 _LOAD_VERSION = "SELECT version FROM projection"
@@ -29,6 +29,11 @@ _LOAD_METERS = "SELECT number, product, id FROM meter WHERE product = ANY ($1)"
 _LOAD_SOURCES = "SELECT number, id FROM source ORDER BY number LIMIT 100000"
 _INSERT_SOURCES = "INSERT INTO source (id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
 _FIND_SOURCES = "SELECT number, id FROM source WHERE id = ANY ($1)"
+
+
+async def load_version(connection: Connection | Pool) -> int:
+    """The projection's version."""
+    return int(await connection.fetchval(_LOAD_VERSION))
 
 
 async def save(

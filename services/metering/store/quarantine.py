@@ -40,6 +40,10 @@ WHERE q.settled_at IS NULL
 ORDER BY q.id LIMIT $1
 FOR UPDATE OF q SKIP LOCKED
 """
+_FIND_UNSETTLED = """
+SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, value
+FROM quarantine WHERE settled_at IS NULL AND id > $1 ORDER BY id LIMIT $2 FOR UPDATE
+"""
 _SETTLE = """
 UPDATE quarantine q SET settled_at = $3, settled_as = moved.outcome
 FROM unnest($1::bigint[], $2::text[]) AS moved (id, outcome) WHERE q.id = moved.id
@@ -101,6 +105,15 @@ def _storable(text: str) -> str:
 
 async def lock_waiting(connection: Connection, limit: int) -> list[Waiting]:
     """Some records that may be applied now; nobody else takes them until the end of the transaction."""
+    return _waiting(await connection.fetch(_FIND_WAITING, limit))
+
+
+async def lock_unsettled(connection: Connection, after: int, limit: int) -> list[Waiting]:
+    """Records in quarantine, whatever the reason, in order of their id."""
+    return _waiting(await connection.fetch(_FIND_UNSETTLED, after, limit))
+
+
+def _waiting(rows: Iterable[Row]) -> list[Waiting]:
     return [
         Waiting(
             row["id"],
@@ -111,7 +124,7 @@ async def lock_waiting(connection: Connection, limit: int) -> list[Waiting]:
                 row["topic"], row["kafka_partition"], row["kafka_offset"], None, row["value"], (), row["received_at"]
             ),
         )
-        for row in await connection.fetch(_FIND_WAITING, limit)
+        for row in rows
     ]
 
 

@@ -16,6 +16,7 @@ from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.metering import CONSUMPTION, ConsumptionSnapshot
 from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.clock import utc_now
+from tests.conftest import TEST_PARTITIONS
 from tests.database import connect
 
 T = TypeVar("T")
@@ -68,26 +69,34 @@ async def add_key(dsn: str, secret: str, product: str) -> None:
         )
 
 
-async def newest_snapshots(servers: str, prefix: str) -> dict[str, ConsumptionSnapshot]:
-    """The newest snapshot of each key, after reading all that is there; revisions must never fall."""
-    consumer = AIOKafkaConsumer(
-        f"{prefix}metering.consumption", bootstrap_servers=servers, auto_offset_reset="earliest"
-    )
+async def payloads(servers: str, topic: str, kinds: Iterable[type[Payload]]) -> list[Any]:
+    """What all records of a topic say, partition by partition; each under its own key where it has one."""
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest")
     await consumer.start()
-    newest: dict[str, ConsumptionSnapshot] = {}
+    found: list[Any] = []
+    known = by_type(kinds)
     try:
+        assert len(consumer.assignment()) == TEST_PARTITIONS
         ends = await consumer.end_offsets(list(consumer.assignment()))
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
-                    event = decode(record.value, by_type(CONSUMPTION))
+                    event = decode(record.value, known)
                     assert event is not None
-                    assert record.key.decode() == event.data.key
-                    before = newest.get(event.data.key)
-                    assert before is None or before.revision <= event.data.revision
-                    newest[event.data.key] = event.data
+                    assert getattr(event.data, "key", record.key.decode()) == record.key.decode()
+                    found.append(event.data)
     finally:
         await consumer.stop()
+    return found
+
+
+async def newest_snapshots(servers: str, prefix: str) -> dict[str, ConsumptionSnapshot]:
+    """The newest snapshot of each key, after reading all that is there; revisions must never fall."""
+    newest: dict[str, ConsumptionSnapshot] = {}
+    for one in await payloads(servers, f"{prefix}metering.consumption", CONSUMPTION):
+        before = newest.get(one.key)
+        assert before is None or before.revision <= one.revision
+        newest[one.key] = one
     return newest
 
 

@@ -4,19 +4,37 @@ import json
 import random
 from datetime import timedelta
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
 
+from shared.events.commands import CreateIngestKey, RevokeIngestKey
+from shared.events.envelope import Event, Payload
+from shared.events.ids import ProductId
+from shared.events.metering import METERING_EVENTS, IngestKeyChanged
+from shared.events.outcomes import MeteringCommandDecided
 from shared.runtime.clock import utc_now
-from tests.component.metering.flow import add_key, encoded, newest_snapshots, producer, send, send_world, until
-from tests.component.metering.reference import aggregates, distinct
-from tests.component.metering.world import PRODUCTS, SUBSCRIPTIONS, event, product, subscription
+from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
+from tests.component.metering.flow import (
+    add_key,
+    encoded,
+    newest_snapshots,
+    payloads,
+    producer,
+    send,
+    send_world,
+    until,
+)
+from tests.component.metering.reference import aggregates
+from tests.component.metering.world import PRODUCTS, START, SUBSCRIPTIONS, event, product, subscription
 from tests.conftest import MakeDatabase, StartService
 from tests.database import connect
-from tests.processes import ServiceProcess
+from tests.processes import COMMAND_KEYS, ServiceProcess
 
 KEY = "secret-of-scan"
 
@@ -24,8 +42,23 @@ KEY = "secret-of-scan"
 class Metering:
     """A running metering with the small world in it."""
 
-    def __init__(self, servers: str, prefix: str, dsn: str, process: ServiceProcess, client: AIOKafkaProducer) -> None:
-        self.servers, self.prefix, self.dsn, self.process, self.client = servers, prefix, dsn, process, client
+    def __init__(self, env: dict[str, str], process: ServiceProcess, client: AIOKafkaProducer) -> None:
+        self.env, self.process, self.client = env, process, client
+        self.servers = env["UNITPOOL_KAFKA_BOOTSTRAP_SERVERS"]
+        self.prefix = env["UNITPOOL_KAFKA_TOPIC_PREFIX"]
+        self.dsn = env["UNITPOOL_METERING_DATABASE_URL"]
+
+    async def command(self, payload: Payload, *, vendor: bool) -> None:
+        command = Event[Any].of(
+            payload, id=str(uuid4()), source="/test", time=utc_now(), actor="vera@unitpool.example", actorvendor=vendor
+        )
+        value = command.encode()
+        headers = [(SIGNATURE_HEADER, sign(value, parse_keys(COMMAND_KEYS)))]
+        await self.client.send_and_wait(f"{self.prefix}metering.commands", value, b"scan", headers=headers)
+
+    async def events(self) -> list[Payload]:
+        """What is on metering.events."""
+        return await payloads(self.servers, f"{self.prefix}metering.events", METERING_EVENTS)
 
     async def publish(self, events: list[dict[str, Any]]) -> None:
         await send(self.client, f"{self.prefix}usage.events", [encoded(item) for item in events])
@@ -67,7 +100,7 @@ async def metering(kafka_server: Any, topic_prefix: str, database: MakeDatabase,
         process = service_process("metering", env)
         await process.wait_ready()
         await add_key(dsn, KEY, "scan")
-        yield Metering(kafka_server.bootstrap_servers, topic_prefix, dsn, process, client)
+        yield Metering(env, process, client)
 
 
 def some_usage(count: int, seed: int) -> list[dict[str, Any]]:
@@ -104,9 +137,13 @@ async def test_usage_becomes_consumption_once_although_the_process_is_killed(met
         (one.subscription, one.product, meter.meter, one.window_start): meter.aggregate
         for one in (await newest_snapshots(metering.servers, metering.prefix)).values()
         for meter in one.meters
-        if meter.reset == "window" and meter.aggregate
+        if meter.aggregate
     }
-    wanted = {key: value for key, (value, _) in aggregates(distinct(events)).items() if key[1] != "calls"}
+    wanted = {key: value for key, (value, _) in aggregates(events).items()}
+    for key in sorted(key for key in wanted if key[2] == "call"):
+        earlier = [other for other in wanted if other[:3] == key[:3] and START <= other[3] < key[3]]
+        if key[3] >= START and earlier:
+            wanted[key] += wanted[max(earlier)]
     assert seen == wanted
 
 
@@ -225,8 +262,84 @@ async def test_a_snapshot_says_its_arithmetic(metering: Metering) -> None:
     await metering.accepted(2)
     await metering.drained()
     newest = list((await newest_snapshots(metering.servers, metering.prefix)).values())
+    assert len(newest) == 2, newest
     latest = max(newest, key=lambda one: one.window_start)
     call = latest.meters[0]
     assert (call.aggregate, call.units, call.block, call.consumed) == (Decimal("15.5"), 1, 10, 2)
     assert latest.consumed == 2
-    assert len(newest) == 2
+
+
+async def test_a_key_is_made_and_revoked_by_command(metering: Metering) -> None:
+    secret = "brand new"
+    create = CreateIngestKey(key="k-1", product=ProductId("scan"), secret_sha256=sha256(secret.encode()).hexdigest())
+    auth = {"authorization": f"Bearer {secret}"}
+
+    async def status() -> int:
+        async with httpx.AsyncClient(base_url=metering.process.url) as http:
+            return (await http.get("/v1/quarantine", headers=auth)).status_code
+
+    await metering.command(create, vendor=False)
+    await metering.command(create, vendor=True)
+    await until(status, lambda code: code == 200)
+    await metering.command(RevokeIngestKey(key="k-1"), vendor=True)
+    await until(status, lambda code: code == 401)
+    decided = [one for one in await metering.events() if isinstance(one, MeteringCommandDecided)]
+    assert [one.refusal.code if one.refusal else None for one in decided] == ["forbidden", None, None]
+    states = [one.ingest_key for one in await metering.events() if isinstance(one, IngestKeyChanged)]
+    assert [(one.id, one.version, one.revoked_at is not None) for one in states] == [
+        ("k-1", 1, False),
+        ("k-1", 2, True),
+    ]
+
+
+async def test_no_record_stops_the_stream_and_a_platform_sees_its_own_quarantine(metering: Metering) -> None:
+    now, topic = utc_now(), f"{metering.prefix}usage.events"
+    good = encoded(event("good", at=now, resource="a"))[1]
+    await metering.client.send(topic, None, b"tombstone", partition=0)
+    await metering.client.send(topic, b"\x00\xff", None, partition=0)
+    await metering.client.send(topic, b"x" * 900_000, b"k", partition=0)
+    await metering.client.send(topic, good, None, partition=0)
+    await metering.client.send(
+        topic,
+        encoded(event("bad", at=now, quantity="1e400", resource="a"))[1],
+        b"k",
+        partition=0,
+        headers=[("ce", b"\xff\xfe"), ("huge", b"h" * 10_000)],
+    )
+    await metering.client.send(topic, encoded(event("good-2", at=now, resource="b"))[1], b"k", partition=0)
+    assert await metering.accepted(6) == {"accepted": 6, "applied": 2, "duplicate": 0, "quarantined": 4}
+    async with httpx.AsyncClient(base_url=metering.process.url) as http:
+        answer = await http.get("/v1/quarantine", headers={"authorization": f"Bearer {KEY}"})
+    (item,) = answer.json()["items"]
+    assert (item["reason"], item["event_id"], item["offset"]) == ("invalid_quantity", "bad", 4)
+    assert json.loads(item["event"])["data"]["quantity"] == "1e400"
+
+
+async def test_the_metrics_say_what_became_of_usage(metering: Metering) -> None:
+    await metering.publish([event("a", at=utc_now(), resource="r")] * 2 + [event("b", at=utc_now())])
+    await metering.accepted(3)
+    await metering.drained()
+    async with httpx.AsyncClient(base_url=metering.process.url) as http:
+        text = (await http.get("/metrics")).text
+    seen = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert seen["unitpool_usage_events_total", "applied"] == 1
+    assert seen["unitpool_usage_events_total", "duplicate"] == 1
+    assert seen["unitpool_usage_quarantined_total", "missing_resource"] == 1
+    assert seen[("unitpool_usage_batch_seconds_count",)] >= 1
+    assert seen[("unitpool_publish_to_consumption_seconds_count",)] == 1
+
+
+async def test_two_processes_share_the_work_and_count_once(metering: Metering, service_process: StartService) -> None:
+    other = service_process("metering", metering.env)
+    await other.wait_ready()
+    events = some_usage(3000, seed=5)
+    await metering.publish(events[:1500])
+    metering.process.kill()
+    await metering.publish(events)
+    books = await metering.accepted(4500)
+    assert books == {"accepted": 4500, "applied": 3000, "duplicate": 1500, "quarantined": 0}
+    await metering.drained()

@@ -1,0 +1,114 @@
+"""What a metering process does beside its consumers: snapshots, replays, upkeep."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Sequence
+
+from services.metering.handlers.apply_usage import UsageApplier
+from services.metering.handlers.publish_snapshots import SnapshotRelay
+from services.metering.handlers.replay import replay_after, replay_some
+from services.metering.handlers.upkeep import keep_up
+from services.metering.settings import MeteringSettings
+from services.metering.store.projection import Projection, load_version
+from services.metering.subscribers import UsageSubscriber
+from shared.runtime import postgres
+from shared.runtime.app import Runtime
+from shared.runtime.kafka import Producer
+
+REPLAY_ANYWAY_SECONDS = 30
+"""A batch may have been judged by an older projection than the last look at the quarantine knew: look again then."""
+GC_THRESHOLDS = (50_000, 20, 100)
+
+
+def add_background(
+    runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]
+) -> None:
+    """Register the tasks."""
+    _add_snapshots(runtime, projection, usage)
+    _add_replay(runtime, projection)
+    _add_upkeep(runtime, projection, usage)
+
+
+def _add_snapshots(
+    runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]
+) -> None:
+    settings, name = runtime.settings, f"{runtime.name}-snapshots"
+    producer = Producer(settings, name)
+    relay = SnapshotRelay(
+        lambda: postgres.connect(settings, name),
+        producer.send_all,
+        runtime.clock,
+        projection,
+        interval_seconds=settings.snapshot_interval_seconds,
+        usage_waits=lambda: any(subscriber.is_behind() for subscriber in usage),
+    )
+
+    async def publish() -> None:
+        try:
+            await relay.run()
+        finally:
+            await producer.stop()
+
+    runtime.background("snapshots", publish)
+
+
+def _add_replay(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
+    replayer = UsageApplier(projection)
+
+    async def replay() -> None:
+        judged_by, since = -1, 0.0
+        while True:
+            version = await load_version(runtime.pool)
+            if version != judged_by or time.monotonic() - since > REPLAY_ANYWAY_SECONDS:
+                judged_by, since = version, time.monotonic()
+                await _replay_waiting(runtime, replayer)
+            await asyncio.sleep(runtime.settings.replay_look_seconds)
+
+    runtime.background("replay", replay)
+
+
+async def _replay_waiting(runtime: Runtime[MeteringSettings], replayer: UsageApplier) -> None:
+    looked_at = 1
+    while looked_at:
+        async with runtime.transaction() as tx:
+            looked_at = await replay_some(tx, replayer, runtime.settings.replay_records)
+
+
+async def replay_all(runtime: Runtime[MeteringSettings]) -> int:
+    """``replay``: judge everything in quarantine again, whatever its reason; how much of it left."""
+    replayer, count, last = UsageApplier(), 0, 0
+    while True:
+        async with runtime.transaction() as tx:
+            left, after = await replay_after(tx, replayer, last, runtime.settings.replay_records)
+        if after is None:
+            return count
+        count, last = count + left, after
+
+
+def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]) -> None:
+    async def look_after() -> None:
+        async with runtime.pool.acquire() as connection:
+            await projection.refresh(connection)
+            known = await keep_up(connection, projection.catalogue, runtime.clock())
+        for subscriber in usage:
+            subscriber.applier.known_partitions |= known
+
+    async def settle() -> None:
+        await look_after()
+        settle_memory()
+
+    async def upkeep() -> None:
+        while True:
+            await asyncio.sleep(runtime.settings.upkeep_seconds)
+            await look_after()
+
+    runtime.on_start(settle)
+    runtime.background("upkeep", upkeep)
+
+
+def settle_memory() -> None:
+    """Keep the garbage collector from walking the catalogue over and over: it is large, and stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
