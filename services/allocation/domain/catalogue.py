@@ -1,0 +1,64 @@
+"""The catalogue: products, their meters, and the effective-dated rates of these."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from services.allocation.domain import refusals
+from shared.events.commands import CreateMeter, CreateProduct, SetRate
+from shared.events.refusals import Refusal
+from shared.events.state import Meter, ProductState, Rate
+
+MAX_METERS: Final = 100
+MAX_RATES: Final = 200
+"""A product travels whole in an event: these keep it far below what Kafka takes."""
+
+BACKDATED: Final = timedelta(minutes=5)
+"""A rate may begin this long ago: shorter than any window, so that no closed window is restated."""
+
+
+def create_product(command: CreateProduct) -> ProductState:
+    """A new product, without meters yet."""
+    sources = command.sources or (f"/platforms/{command.product}",)
+    return ProductState(id=command.product, name=command.name, sources=sources, meters=(), version=1)
+
+
+def add_meter(product: ProductState, command: CreateMeter, now: datetime) -> ProductState | Refusal:
+    """The product with one meter more, and its first rate."""
+    if product.retired_at is not None:
+        return refusals.product_retired(product.id)
+    if any(meter.meter == command.meter for meter in product.meters):
+        return refusals.already_exists("meter", command.meter)
+    if len(product.meters) >= MAX_METERS:
+        return refusals.invalid(("meter", f"a product has at most {MAX_METERS} meters"))
+    meter = Meter(
+        meter=command.meter,
+        name=command.name,
+        aggregation=command.aggregation,
+        reset=command.reset,
+        rates=(
+            Rate(version=1, units=command.units, block=command.block, effective_from=command.effective_from or now),
+        ),
+    )
+    return product.model_copy(update={"meters": (*product.meters, meter), "version": product.version + 1})
+
+
+def add_rate(product: ProductState, command: SetRate, now: datetime) -> ProductState | Refusal:
+    """The product with a rate that follows the meter's last one."""
+    if product.retired_at is not None:
+        return refusals.product_retired(product.id)
+    meter = next((one for one in product.meters if one.meter == command.meter), None)
+    if meter is None:
+        return refusals.not_found("meter")
+    last = meter.rates[-1]
+    effective_from = command.effective_from or now
+    if effective_from <= last.effective_from:
+        since = refusals.instant(last.effective_from)
+        return refusals.invalid(("effective_from", f"must be later than that of the meter's last rate, {since}"))
+    if effective_from < now - BACKDATED:
+        return refusals.invalid(("effective_from", "must not be in the past: closed windows are never restated"))
+    if len(meter.rates) >= MAX_RATES:
+        return refusals.invalid(("meter", f"a meter has at most {MAX_RATES} rates"))
+    rate = Rate(version=last.version + 1, units=command.units, block=command.block, effective_from=effective_from)
+    changed = meter.model_copy(update={"rates": (*meter.rates, rate)})
+    meters = tuple(changed if one.meter == meter.meter else one for one in product.meters)
+    return product.model_copy(update={"meters": meters, "version": product.version + 1})

@@ -1,0 +1,68 @@
+"""What a product consumes, as a floor under its allocation."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.events.commands import SeenConsumption
+from shared.events.ids import ProductId
+from shared.events.state import Term
+from shared.windows import Window, window_at
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The newest snapshot of one product in one window, as far as it has arrived."""
+
+    product: ProductId
+    window_start: datetime
+    window_end: datetime
+    revision: int
+    level: int
+    burned_down: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consumption:
+    """What a product consumes. ``level``: the current window's; ``last_level``: the last closed window's."""
+
+    level: int = 0
+    last_level: int = 0
+    burned_down: int = 0
+
+    @property
+    def consumed(self) -> int:
+        """The figure that everybody shows."""
+        return self.level + self.burned_down
+
+    @property
+    def floor(self) -> int:
+        """The larger window, so that a new window does not open a gap, and the term to date."""
+        return max(self.level, self.last_level) + self.burned_down
+
+
+NOTHING = Consumption()
+
+
+def consumption_at(measured: Iterable[Measured], term: Term, window_days: int, now: datetime) -> Consumption:
+    """One product's consumption at ``now``."""
+    current = window_at(term.start, now, window_days)
+    begun = sorted((one for one in measured if one.window_start <= current.start), key=lambda one: one.window_start)
+    levels = {one.window_start: one.level for one in begun}
+    return Consumption(
+        level=levels.get(current.start, 0),
+        last_level=levels.get(current.previous().start, 0),
+        burned_down=begun[-1].burned_down if begun else 0,
+    )
+
+
+def is_behind(
+    seen: Sequence[SeenConsumption], measured: Iterable[Measured], term: Term, window_days: int, now: datetime
+) -> bool:
+    """Whether the asker was shown a newer consumption than has arrived here. Only windows that count are looked at."""
+    current: Window = window_at(term.start, now, window_days)
+    oldest = current.previous().start
+    have = {(one.product, one.window_start): one.revision for one in measured}
+    return any(
+        have.get((one.product, one.window_start), 0) < one.revision for one in seen if one.window_start >= oldest
+    )

@@ -1,0 +1,142 @@
+"""The refusals of allocation: each with its code, a sentence for a person, and the numbers."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from shared.events.ids import AccountId, ProductId
+from shared.events.refusals import Refusal
+from shared.events.state import Lifecycle
+
+
+def instant(at: datetime | None) -> str | None:
+    """RFC 3339 in UTC, as events write it."""
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
+
+
+def not_found(what: str) -> Refusal:
+    """It does not exist, or the asker may not know that it does."""
+    return Refusal(code="not_found", message=f"There is no such {what}.")
+
+
+def forbidden(sentence: str) -> Refusal:
+    """The asker may know of it, but not do this."""
+    return Refusal(code="forbidden", message=sentence)
+
+
+def already_exists(what: str, id: str) -> Refusal:
+    """The id is taken."""
+    return Refusal(code="already_exists", message=f"There is a {what} {id!r} already.", details={"id": id})
+
+
+def invalid(*errors: tuple[str, str]) -> Refusal:
+    """Fields of the command that cannot be, as ``(field, message)``."""
+    return Refusal(
+        code="invalid_request",
+        message=" ".join(f"{field}: {message}." for field, message in errors),
+        details={"errors": [{"field": field, "message": message} for field, message in errors]},
+    )
+
+
+def not_a_flex_subscription() -> Refusal:
+    """It is licensed per product."""
+    return Refusal(
+        code="not_a_flex_subscription",
+        message="This subscription is licensed per product: it has no pool of units.",
+    )
+
+
+def feature_not_enabled(account: AccountId) -> Refusal:
+    """The account has no flex feature."""
+    return Refusal(
+        code="feature_not_enabled",
+        message="Flexible units are not enabled for this account. The vendor enables them on request.",
+        details={"account": account},
+    )
+
+
+def subscription_not_active(state: Lifecycle) -> Refusal:
+    """What was asked is not done in this state of a subscription."""
+    return Refusal(
+        code="subscription_not_active",
+        message=f"The subscription is {state.replace('_', '-')}: this is not possible now.",
+        details={"state": state},
+    )
+
+
+def product_not_subscribed(product: ProductId) -> Refusal:
+    """The subscription does not use this product."""
+    return Refusal(
+        code="product_not_subscribed",
+        message=f"The subscription does not include the product {product!r}.",
+        details={"product": product},
+    )
+
+
+def product_retired(product: ProductId) -> Refusal:
+    """The vendor no longer offers it."""
+    return Refusal(code="product_retired", message=f"The product {product!r} is retired.", details={"product": product})
+
+
+def stale_version(expected: int, current: int) -> Refusal:
+    """The asker saw another version."""
+    return Refusal(
+        code="stale_version",
+        message=f"The subscription has changed since: it is at version {current}, not {expected}.",
+        details={"expected_version": expected, "version": current},
+    )
+
+
+def over_allocated(excess: int) -> Refusal:
+    """More is allocated than is purchased: nothing may be raised."""
+    return Refusal(
+        code="over_allocated",
+        message=f"{excess:,} units more are allocated than are purchased: until that is cured, allocations can only be "
+        "lowered.",
+        details={"excess": excess},
+    )
+
+
+def insufficient_units(*, purchased: int, allocated: int, requested: int, additional: int) -> Refusal:
+    """The pool has not enough. ``requested``: units of the named products together; ``additional``: what is missing."""
+    available = max(0, purchased - allocated)
+    return Refusal(
+        code="insufficient_units",
+        message=f"This takes {additional:,} more units, but only {available:,} of the {purchased:,} purchased are "
+        "unallocated.",
+        details={
+            "purchased": purchased,
+            "allocated": allocated,
+            "requested": requested,
+            "available": available,
+            "additional": additional,
+        },
+    )
+
+
+def below_consumption(product: ProductId, requested: int, consumed: int, *, can_accept: bool) -> Refusal:
+    """``consumed`` is the floor: the larger of the current and the last closed window, with the term to date."""
+    way = " It can be done by accepting the overage." if can_accept else ""
+    return Refusal(
+        code="below_consumption",
+        message=f"{product} consumes {consumed:,} units, so it cannot be set to {requested:,}.{way}",
+        details={"product": product, "requested": requested, "consumed": consumed},
+    )
+
+
+def rebalance_too_soon(next_allowed_at: datetime, products: Sequence[ProductId]) -> Refusal:
+    """The last rebalance was too short a time ago. ``products`` are those that would be lowered."""
+    return Refusal(
+        code="rebalance_too_soon",
+        message=f"Allocations can be lowered again from {next_allowed_at:%d %B %Y, %H:%M} UTC. Until then, unallocated "
+        "units can be allocated.",
+        details={"next_allowed_at": instant(next_allowed_at), "products": list(products)},
+    )
+
+
+def unavailable(seconds: float) -> Refusal:
+    """The consumption that the asker was shown has not arrived here in time."""
+    return Refusal(
+        code="unavailable",
+        message="The newest consumption has not arrived yet. Please try again in a moment.",
+        details={"retry_after_seconds": max(1, round(seconds))},
+    )

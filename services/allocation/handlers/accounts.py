@@ -1,0 +1,64 @@
+"""Commands on accounts."""
+
+from services.allocation.domain import accounts, refusals
+from services.allocation.domain.permissions import Actor, refusal_for, roles_of
+from services.allocation.handlers.deciding import Matter, actor_of
+from services.allocation.store.accounts import (
+    insert_account,
+    is_account_known_to,
+    lock_account,
+    update_account,
+)
+from shared.events.allocation import AccountCreated, AccountFlexChanged
+from shared.events.commands import CreateAccount, SetFlex
+from shared.events.envelope import Event
+from shared.events.ids import AccountId
+from shared.events.topics import ALLOCATION_EVENTS_TOPIC
+from shared.runtime.delivery import Transaction
+from shared.runtime.inbox import Decision
+
+
+async def create_account(tx: Transaction, command: Event[CreateAccount]) -> Decision:
+    """Create an account."""
+    asked = command.data
+    matter = Matter("create-account", f"account/{asked.account}", asked.account)
+    if refusal := refusal_for("create-account", roles_of(actor_of(command), None), what="account"):
+        return matter.refused(refusal)
+    account = accounts.create(asked)
+    if not await insert_account(tx.connection, account):
+        return matter.refused(refusals.already_exists("account", account.id))
+    await tx.emit(ALLOCATION_EVENTS_TOPIC, account.id, AccountCreated(account=account), subject=account.id)
+    return matter.accepted(account.id, account.version, after=account.model_dump(mode="json"))
+
+
+async def set_flex(tx: Transaction, command: Event[SetFlex]) -> Decision:
+    """Enable or disable flexible units for an account. A value that it has already changes nothing."""
+    asked = command.data
+    matter = Matter("set-flex", f"account/{asked.account}", asked.account)
+    account = await lock_account(tx.connection, asked.account)
+    if refusal := refusal_for(
+        "set-flex",
+        roles_of(actor_of(command), None),
+        known=await knows_account(tx, actor_of(command), asked.account),
+        what="account",
+    ):
+        return matter.refused(refusal)
+    if account is None:
+        return matter.refused(refusals.not_found("account"))
+    after = accounts.set_flex(account, asked.enabled)
+    if after is not account:
+        await update_account(tx.connection, after)
+        event = AccountFlexChanged(account=after, reason=asked.reason)
+        await tx.emit(ALLOCATION_EVENTS_TOPIC, after.id, event, subject=after.id)
+    return matter.accepted(
+        after.id,
+        after.version,
+        before={"flex_enabled": account.flex_enabled},
+        after={"flex_enabled": after.flex_enabled},
+        reason=asked.reason,
+    )
+
+
+async def knows_account(tx: Transaction, actor: Actor, account: AccountId) -> bool:
+    """Whether someone without a right may know that the account exists."""
+    return actor.is_vendor or await is_account_known_to(tx.connection, account, actor.email)

@@ -1,0 +1,83 @@
+"""Commands on the catalogue."""
+
+from typing import Any, Literal
+
+from services.allocation.domain import catalogue, refusals
+from services.allocation.domain.permissions import Action, refusal_for, roles_of
+from services.allocation.handlers.deciding import Matter, actor_of
+from services.allocation.store.catalogue import insert_meter, insert_product, insert_rate, lock_product
+from shared.events.allocation import ProductChanged
+from shared.events.commands import CreateMeter, CreateProduct, SetRate
+from shared.events.envelope import Event
+from shared.events.ids import ProductId
+from shared.events.refusals import Refusal
+from shared.events.state import ProductState
+from shared.events.topics import ALLOCATION_EVENTS_TOPIC
+from shared.runtime.delivery import Transaction
+from shared.runtime.inbox import Decision
+
+
+async def create_product(tx: Transaction, command: Event[CreateProduct]) -> Decision:
+    """Create a product."""
+    matter = Matter("create-product", f"product/{command.data.product}")
+    if refusal := _denied("create-product", command):
+        return matter.refused(refusal)
+    product = catalogue.create_product(command.data)
+    if not await insert_product(tx.connection, product):
+        return matter.refused(refusals.already_exists("product", product.id))
+    return await _changed(tx, matter, None, product, "created")
+
+
+async def create_meter(tx: Transaction, command: Event[CreateMeter]) -> Decision:
+    """Add a meter to a product, with its first rate."""
+    asked = command.data
+    matter = Matter("create-meter", f"product/{asked.product}/meter/{asked.meter}")
+    before = await _found("create-meter", tx, command, asked.product)
+    if isinstance(before, Refusal):
+        return matter.refused(before)
+    after = catalogue.add_meter(before, asked, tx.now)
+    if isinstance(after, Refusal):
+        return matter.refused(after)
+    await insert_meter(tx.connection, after, after.meters[-1])
+    return await _changed(tx, matter, before, after, "meter_added")
+
+
+async def set_rate(tx: Transaction, command: Event[SetRate]) -> Decision:
+    """Add a rate to a meter, from its date on."""
+    asked = command.data
+    matter = Matter("set-rate", f"product/{asked.product}/meter/{asked.meter}")
+    before = await _found("set-rate", tx, command, asked.product)
+    if isinstance(before, Refusal):
+        return matter.refused(before)
+    after = catalogue.add_rate(before, asked, tx.now)
+    if isinstance(after, Refusal):
+        return matter.refused(after)
+    await insert_rate(tx.connection, after, next(one for one in after.meters if one.meter == asked.meter))
+    return await _changed(tx, matter, before, after, "rate_added")
+
+
+def _denied(action: Action, command: Event[Any]) -> Refusal | None:
+    return refusal_for(action, roles_of(actor_of(command), None), what="product")
+
+
+async def _found(action: Action, tx: Transaction, command: Event[Any], product: ProductId) -> ProductState | Refusal:
+    """The product, locked, for someone who may."""
+    if refusal := _denied(action, command):
+        return refusal
+    return await lock_product(tx.connection, product) or refusals.not_found("product")
+
+
+async def _changed(
+    tx: Transaction,
+    matter: Matter,
+    before: ProductState | None,
+    after: ProductState,
+    change: Literal["created", "meter_added", "rate_added"],
+) -> Decision:
+    await tx.emit(ALLOCATION_EVENTS_TOPIC, after.id, ProductChanged(product=after, change=change), subject=after.id)
+    return matter.accepted(
+        after.id,
+        after.version,
+        before=before.model_dump(mode="json") if before else None,
+        after=after.model_dump(mode="json"),
+    )

@@ -1,0 +1,52 @@
+"""Allocation's composition root: everything is built here, and given what it needs."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from services.allocation.handlers.commands import command_handlers
+from services.allocation.handlers.consumption import expire_consumption
+from services.allocation.settings import AllocationSettings
+from services.allocation.subscribers import on_consumption
+from shared.events.outcomes import AllocationCommandDecided
+from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
+from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, run
+
+NAME: Final = "allocation"
+
+
+def build(runtime: Runtime[AllocationSettings]) -> None:
+    """Wire one process."""
+    settings = runtime.settings
+    runtime.consume_commands(
+        ALLOCATION_COMMANDS_TOPIC,
+        command_handlers(settings.terms, wait_seconds=settings.consumption_wait_seconds),
+        decided=AllocationCommandDecided,
+        events_topic=ALLOCATION_EVENTS_TOPIC,
+    )
+    runtime.consume_batch(CONSUMPTION_TOPIC, on_consumption, max_records=settings.consumption_batch_records)
+
+    async def upkeep() -> None:
+        while True:
+            await asyncio.sleep(settings.upkeep_seconds)
+            async with runtime.pool.acquire() as connection:
+                await expire_consumption(connection, runtime.clock())
+
+    runtime.background("upkeep", upkeep)
+
+
+def definition() -> ServiceDefinition[AllocationSettings]:
+    """The service."""
+    return ServiceDefinition(
+        name=NAME,
+        settings_type=AllocationSettings,
+        build=build,
+        migrations=Path(__file__).with_name("migrations"),
+        read_model=ReadModel(tables=("consumption",), topics=(CONSUMPTION_TOPIC,)),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command of ``python -m services.allocation``."""
+    return run(definition(), argv)

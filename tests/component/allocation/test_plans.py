@@ -1,0 +1,165 @@
+"""Plans from the command to the tables, the events and the audit log."""
+
+from datetime import timedelta
+
+from shared.events.commands import SeenConsumption
+from shared.windows import window_at
+from tests.component.allocation.desk import START, VENDOR, Desk, snapshot
+
+NINETY_DAYS = timedelta(days=90)
+
+
+async def test_an_allocation_is_written_told_and_audited(desk: Desk) -> None:
+    await desk.open()
+    told = await desk.plan(scan=600, hub=300)
+    assert told.code == "accepted"
+    assert await desk.allocated() == {"scan": 600, "hub": 300}
+    assert [type(one).__name__ for one in told.events] == ["PlanApplied"]
+    event = told.events[0]
+    assert (event.kind, event.starts_clock) == ("allocation", False)
+    assert (told.outcome.resource, told.outcome.version) == ("acme-flex", told.subscription.version)
+    assert told.outcome.result == {
+        "preview": False,
+        "allowed": True,
+        "before": [
+            {"product": "scan", "allocated": 0, "consumed": 0},
+            {"product": "hub", "allocated": 0, "consumed": 0},
+        ],
+        "after": [
+            {"product": "scan", "allocated": 600, "consumed": 0},
+            {"product": "hub", "allocated": 300, "consumed": 0},
+        ],
+        "unallocated_after": 100,
+        "starts_clock": False,
+        "next_allowed_at": None,
+    }
+    (audit,) = told.audit
+    assert (audit.action, audit.outcome, audit.account) == ("apply-plan", "allowed", "acme-flex-account")
+    assert audit.before == {"scan": 0, "hub": 0}
+    assert audit.after == {"scan": 600, "hub": 300}
+    assert audit.address == "192.0.2.1"
+    assert await desk.pool.fetchval("SELECT count(*) FROM plan_changes") == 2
+
+
+async def test_a_rebalance_is_allowed_again_after_exactly_ninety_days(desk: Desk) -> None:
+    await desk.open()
+    await desk.plan(scan=600, hub=300)
+    desk.now = START + timedelta(days=1)
+    lowered = await desk.plan(scan=500, hub=400)
+    again = desk.now + NINETY_DAYS
+    assert lowered.outcome.result
+    assert lowered.outcome.result["starts_clock"] is True
+    assert lowered.outcome.result["next_allowed_at"] == "2026-04-02T00:00:00Z"
+    assert lowered.subscription.rebalance.next_allowed_at == again
+    desk.now = again - timedelta(microseconds=1)
+    refused = await desk.plan(scan=400)
+    assert refused.code == "rebalance_too_soon"
+    assert refused.refusal.details["next_allowed_at"] == "2026-04-02T00:00:00Z"
+    assert refused.audit[0].outcome == "denied"
+    assert refused.audit[0].before == {"scan": 500, "hub": 400}
+    free = await desk.plan(scan=550)
+    assert free.code == "accepted"
+    assert free.outcome.result
+    assert free.outcome.result["next_allowed_at"] == "2026-04-02T00:00:00Z"
+    desk.now = again
+    assert (await desk.plan(scan=400)).code == "accepted"
+
+
+async def test_a_preview_changes_nothing_and_is_audited(desk: Desk) -> None:
+    await desk.open()
+    await desk.plan(scan=600, hub=300)
+    await desk.measure(snapshot("scan", 450))
+    tables = ("subscriptions", "allocations", "plans", "plan_changes")
+    before = [await desk.pool.fetch(f"SELECT * FROM {table}") for table in tables]  # noqa: S608
+    told = await desk.plan(scan=500, hub=400, preview=True)
+    assert told.code == "accepted"
+    assert told.events == []
+    assert told.outcome.result == {
+        "preview": True,
+        "allowed": True,
+        "before": [
+            {"product": "scan", "allocated": 600, "consumed": 450},
+            {"product": "hub", "allocated": 300, "consumed": 0},
+        ],
+        "after": [
+            {"product": "scan", "allocated": 500, "consumed": 450},
+            {"product": "hub", "allocated": 400, "consumed": 0},
+        ],
+        "unallocated_after": 100,
+        "starts_clock": True,
+        "next_allowed_at": "2026-04-01T00:00:00Z",
+    }
+    assert [(one.action, one.outcome) for one in told.audit] == [("preview-plan", "allowed")]
+    assert [await desk.pool.fetch(f"SELECT * FROM {table}") for table in tables] == before  # noqa: S608
+    refused = await desk.plan(scan=449, preview=True)
+    assert refused.code == "below_consumption"
+    assert (await desk.plan(scan=449)).refusal == refused.refusal
+
+
+async def test_the_floor_is_the_larger_window_and_the_term_to_date(desk: Desk) -> None:
+    await desk.open()
+    await desk.plan(scan=600)
+    desk.now = START + timedelta(days=16)
+    await desk.measure(
+        snapshot("scan", 300, at=START, burned_down=20), snapshot("scan", 200, at=desk.now, burned_down=50)
+    )
+    refused = await desk.plan(scan=349)
+    assert refused.code == "below_consumption"
+    assert {name: refused.refusal.details[name] for name in ("product", "requested", "consumed")} == {
+        "product": "scan",
+        "requested": 349,
+        "consumed": 350,
+    }
+    assert (await desk.plan(scan=350, preview=True)).code == "accepted"
+    assert (await desk.plan(scan=349, accept_overage=True, preview=True)).code == "accepted"
+    desk.now = START + timedelta(days=31)
+    assert (await desk.plan(scan=250, preview=True)).code == "accepted"
+    assert (await desk.plan(scan=249)).refusal.details["consumed"] == 250
+
+
+async def test_a_plan_waits_for_the_consumption_that_was_seen(desk: Desk) -> None:
+    await desk.open()
+    await desk.plan(scan=600)
+    await desk.measure(snapshot("scan", 100, revision=4))
+    seen = (SeenConsumption(product="scan", window_start=window_at(START, START).start, revision=5),)
+    late = await desk.plan(scan=300, seen=seen)
+    assert late.code == "unavailable"
+    assert late.refusal.details["retry_after_seconds"] == 1
+    await desk.measure(snapshot("scan", 400, revision=5), snapshot("scan", 100, revision=3))
+    decided = await desk.plan(scan=300, seen=seen)
+    assert decided.code == "below_consumption"
+    assert decided.refusal.details["consumed"] == 400
+
+
+async def test_only_the_vendor_overrides_and_says_why(desk: Desk) -> None:
+    await desk.open()
+    await desk.plan(scan=600)
+    await desk.plan(scan=500)
+    assert (await desk.plan(scan=400, override_reason="please")).code == "forbidden"
+    assert (await desk.plan(scan=400, by=VENDOR, vendor=True)).code == "forbidden"
+    told = await desk.plan(scan=400, by=VENDOR, vendor=True, override_reason="a merger")
+    assert told.code == "accepted"
+    assert told.events[0].override_reason == "a merger"
+    assert (told.audit[0].action, told.audit[0].reason) == ("override-plan", "a merger")
+
+
+async def test_a_pool_that_shrank_can_only_be_cured(desk: Desk) -> None:
+    await desk.open(units=500)
+    await desk.pool.execute(
+        "INSERT INTO lots (subscription, id, place, units, starts_at, ends_at, order_reference, purchased_at)"
+        " VALUES ('acme-flex', 'short', 1, 500, $1, $2, 'PO-2', $1)",
+        START,
+        START + timedelta(days=30),
+    )
+    await desk.plan(scan=600, hub=300)
+    await desk.plan(scan=550)
+    desk.now = START + timedelta(days=30)
+    refused = await desk.plan(scan=200, hub=310)
+    assert refused.code == "over_allocated"
+    assert refused.refusal.details["excess"] == 350
+    too_much = await desk.plan(scan=199)
+    assert too_much.code == "rebalance_too_soon"
+    cured = await desk.plan(scan=200)
+    assert cured.code == "accepted"
+    assert cured.events[0].starts_clock is False
+    assert cured.subscription.rebalance.last_at == START
