@@ -46,7 +46,7 @@ def _run(asked: argparse.Namespace) -> None:
     elif asked.command == "token":
         print(commands.token(here, asked.who))
     else:
-        print(commands.ingest_key(here, asked.product))
+        print(commands.new_ingest_key(here, asked.product))
 
 
 if __name__ == "__main__":

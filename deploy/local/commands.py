@@ -33,7 +33,7 @@ def token(layout: Layout, who: str) -> str:
     return token_for(layout, someone)
 
 
-def ingest_key(layout: Layout, product: str) -> str:
+def new_ingest_key(layout: Layout, product: str) -> str:
     """A new ingest key of ``product``, made through the API by the vendor.
 
     Raises:
@@ -46,9 +46,9 @@ def ingest_key(layout: Layout, product: str) -> str:
     except httpx.TransportError as error:
         raise LocalStackError(f"The API at {url} does not answer; is `make demo` running?") from error
     body = answer.json()
-    if not answer.is_success or "secret" not in body:
+    if not answer.is_success:
         raise LocalStackError(f"No key: {body.get('detail') or body}")
-    return str(body["secret"])
+    return str(body["key"])
 
 
 def stop(layout: Layout) -> None:

@@ -1,0 +1,99 @@
+"""The two doors that usage comes in by: Kafka, and metering's HTTP ingest."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from itertools import islice
+
+import httpx
+from aiokafka import AIOKafkaProducer
+
+from deploy.local import secret
+from deploy.local.commands import new_ingest_key
+from deploy.local.demo.usage import Reported
+from deploy.local.environment import kafka_address
+from deploy.local.errors import LocalStackError
+from deploy.local.layout import Layout
+from shared.events.topics import USAGE
+
+HTTP_PRODUCT = "web-app-test"
+"""The product whose platform speaks HTTP; the others speak Kafka."""
+HTTP_BATCH = 500
+KAFKA_BATCH = 2_000
+_PATIENCE = 60
+
+
+class Doors:
+    """Open with ``start``, close with ``stop``."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{layout.ports.metering}", timeout=30)
+        self._kafka: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect."""
+        self._kafka = AIOKafkaProducer(
+            bootstrap_servers=kafka_address(self._layout), enable_idempotence=True, linger_ms=20, max_batch_size=131_072
+        )
+        await self._kafka.start()
+
+    async def stop(self) -> None:
+        """Send what is waiting, and disconnect."""
+        await self._http.aclose()
+        if self._kafka is not None:
+            await self._kafka.stop()
+
+    async def report(self, reported: Iterable[Reported], note: Callable[[int], None] = lambda _: None) -> int:
+        """Send it all, in the given order, and wait for the broker's acknowledgement; how many it were."""
+        if self._kafka is None:
+            raise RuntimeError("the doors are not open")
+        count, source = 0, iter(reported)
+        while batch := list(islice(source, KAFKA_BATCH)):
+            futures = [await self._kafka.send(USAGE.name, one.value, one.key.encode()) for one in batch]
+            await asyncio.gather(*futures)
+            note(count := count + len(batch))
+        return count
+
+    async def report_over_http(self, product: str, reported: Sequence[Reported]) -> int:
+        """Post it in batches, with an ingest key of the product."""
+        for first in range(0, len(reported), HTTP_BATCH):
+            batch = [json.loads(one.value) for one in reported[first : first + HTTP_BATCH]]
+            await self._post(product, batch)
+        return len(reported)
+
+    async def _post(self, product: str, batch: list[object]) -> None:
+        headers = {
+            "Authorization": f"Bearer {await self._key(product)}",
+            "Content-Type": "application/cloudevents-batch+json",
+        }
+        content = json.dumps(batch).encode()
+        said = ""
+        for _ in range(_PATIENCE):
+            try:
+                answer = await self._http.post("/v1/usage", content=content, headers=headers)
+                if answer.is_success:
+                    return
+                said = f"{answer.status_code} {answer.text[:200]}"
+            except httpx.TransportError as error:
+                said = repr(error)
+            await asyncio.sleep(1)  # metering is starting again, busy, or has not heard of the key yet
+        raise LocalStackError(f"metering does not take usage over HTTP: {said}")
+
+    async def _key(self, product: str) -> str:
+        """One key per product, kept."""
+        path = self._layout.secrets / f"ingest-{product}.key"
+        if not path.exists():
+            secret.write_private(path, await asyncio.to_thread(new_ingest_key, self._layout, product))
+        return path.read_text()
+
+
+def in_order(reported: Iterable[Reported]) -> list[Reported]:
+    """By the time that it happened."""
+    return sorted(reported, key=when)
+
+
+def when(one: Reported) -> datetime:
+    """When it happened."""
+    return one.at
