@@ -1,0 +1,193 @@
+"""The service as a process, on a real Kafka and PostgreSQL, driven by signed commands."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from shared.events.allocation import ALLOCATION_EVENTS, PlanApplied
+from shared.events.commands import (
+    ApplyPlan,
+    CreateAccount,
+    CreateMeter,
+    CreateProduct,
+    CreateSubscription,
+    PlannedChange,
+    PurchaseLot,
+    SeenConsumption,
+    SetFlex,
+    SubscribeProduct,
+)
+from shared.events.envelope import Event, Payload, by_type, decode
+from shared.events.metering import ConsumptionSnapshot
+from shared.events.outcomes import AllocationCommandDecided
+from shared.events.state import Person
+from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
+from shared.runtime.clock import utc_now
+from shared.runtime.signing import SIGNATURE_HEADER, sign
+from tests.component.allocation.desk import KEYS, PRIMARY, VENDOR, command, snapshot
+from tests.conftest import MakeDatabase, StartService
+from tests.database import connect
+from tests.processes import ServiceProcess, service_env
+
+PAYLOADS = by_type(ALLOCATION_EVENTS)
+SUBSCRIPTION = "acme-flex"
+
+
+@dataclass
+class Service:
+    """The process, a producer of commands, and everything that it has published so far."""
+
+    prefix: str
+    dsn: str
+    process: ServiceProcess
+    producer: AIOKafkaProducer
+    consumer: AIOKafkaConsumer
+    events: list[Event[Any]] = field(default_factory=list)
+
+    async def send(self, payload: Payload, key: str, actor: str, *, id: str | None = None) -> UUID:
+        """A signed command; its id."""
+        asked = command(payload, actor, vendor=actor == VENDOR, id=id)
+        value = asked.encode()
+        await self.producer.send_and_wait(
+            f"{self.prefix}{ALLOCATION_COMMANDS_TOPIC.name}",
+            value,
+            key.encode(),
+            headers=[(SIGNATURE_HEADER, sign(value, KEYS))],
+        )
+        return UUID(asked.id)
+
+    async def outcomes(self, *ids: UUID, within_seconds: float = 30) -> list[AllocationCommandDecided]:
+        """What became of these commands, once all are decided."""
+        async with asyncio.timeout(within_seconds):
+            while missing := set(ids) - {one.data.command_id for one in self.decided}:
+                assert missing
+                for some in (await self.consumer.getmany(timeout_ms=200)).values():
+                    decoded = (decode(one.value, PAYLOADS) for one in some)
+                    self.events.extend(event for event in decoded if event)
+        return [next(one.data for one in self.decided if one.data.command_id == asked) for asked in ids]
+
+    @property
+    def decided(self) -> list[Event[Any]]:
+        """The outcomes so far."""
+        return [event for event in self.events if isinstance(event.data, AllocationCommandDecided)]
+
+    async def ask(self, payload: Payload, actor: str = VENDOR, key: str = SUBSCRIPTION) -> AllocationCommandDecided:
+        """Send a command and wait for its outcome."""
+        return (await self.outcomes(await self.send(payload, key, actor)))[0]
+
+    async def open(self, start: datetime, units: int = 1000) -> None:
+        """A subscription with units and two products."""
+        contact = Person(email=PRIMARY, name="Paula")
+        await self.ask(CreateAccount(account="acme", name="Acme"), key="acme")
+        await self.ask(SetFlex(account="acme", enabled=True, reason="asked for it"), key="acme")
+        for product in ("scan", "hub"):
+            await self.ask(CreateProduct(product=product, name=product.title()), key=product)
+            meter = CreateMeter(product=product, meter="host", name="Host", aggregation="unique", units=1, block=1)
+            await self.ask(meter, key=product)
+        created = CreateSubscription(
+            subscription=SUBSCRIPTION,
+            account="acme",
+            name="Acme Flex",
+            model="flex",
+            start=start,
+            end=start + timedelta(days=365),
+            primary_contact=contact,
+        )
+        outcomes = [
+            await self.ask(created),
+            await self.ask(PurchaseLot(subscription=SUBSCRIPTION, lot="l-1", units=units, order_reference="PO-1")),
+            await self.ask(SubscribeProduct(subscription=SUBSCRIPTION, product="scan")),
+            await self.ask(SubscribeProduct(subscription=SUBSCRIPTION, product="hub"), PRIMARY),
+        ]
+        assert all(one.accepted for one in outcomes), outcomes
+
+
+@pytest.fixture
+async def service(
+    database: MakeDatabase, kafka_server: Any, topic_prefix: str, service_process: StartService
+) -> AsyncIterator[Service]:
+    """Allocation, ready."""
+    servers, dsn = kafka_server.bootstrap_servers, await database("allocation")
+    process = service_process(
+        "allocation", service_env("allocation", dsn=dsn, kafka=servers, topic_prefix=topic_prefix)
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True)
+    consumer = AIOKafkaConsumer(
+        f"{topic_prefix}{ALLOCATION_EVENTS_TOPIC.name}", bootstrap_servers=servers, auto_offset_reset="earliest"
+    )
+    await producer.start()
+    await consumer.start()
+    try:
+        await process.wait_ready()
+        yield Service(topic_prefix, dsn, process, producer, consumer)
+    finally:
+        await consumer.stop()
+        await producer.stop()
+
+
+def plan(**units: int) -> ApplyPlan:
+    """These units for these products."""
+    changes = tuple(PlannedChange(product=product, units=number) for product, number in units.items())
+    return ApplyPlan(subscription=SUBSCRIPTION, changes=changes)
+
+
+async def test_a_pool_is_sold_and_allocated(service: Service) -> None:
+    await service.open(utc_now() - timedelta(days=20))
+    allocated = await service.ask(plan(scan=600, hub=300), PRIMARY)
+    assert allocated.accepted, allocated
+    seen = utc_now() - timedelta(days=5)
+    measured = snapshot("scan", 550, at=seen, revision=7)
+    start = service.events[-2].data.subscription.term.start
+    window = timedelta(days=15)
+    measured = measured.model_copy(update={"window_start": start + window, "window_end": start + 2 * window})
+    event = Event[ConsumptionSnapshot].of(measured, id=str(uuid4()), source="/metering", time=utc_now())
+    lowered = plan(scan=500).model_copy(
+        update={"seen": (SeenConsumption(product="scan", window_start=measured.window_start, revision=7),)}
+    )
+    asked = await service.send(lowered, SUBSCRIPTION, PRIMARY)
+    await service.producer.send_and_wait(
+        f"{service.prefix}{CONSUMPTION_TOPIC.name}", event.encode(), measured.key.encode()
+    )
+    (refused,) = await service.outcomes(asked)
+    assert refused.refusal
+    assert refused.refusal.code == "below_consumption"
+    assert refused.refusal.details["consumed"] == 550
+    order = [type(one.data).__name__ for one in service.events if one.subject == SUBSCRIPTION][-1]
+    assert order == "PlanApplied"
+    async with httpx.AsyncClient() as client:
+        metrics = (await client.get(f"{service.process.url}/metrics")).text
+    line = 'unitpool_commands_total{command="allocation.apply-plan",outcome="accepted"} 1.0'
+    assert line in metrics
+
+
+async def test_commands_have_one_effect_although_the_process_is_killed(service: Service) -> None:
+    await service.open(utc_now() - timedelta(days=1), units=100)
+    ids = [str(uuid4()) for _ in range(60)]
+    for round_ in range(3):
+        for n, command_id in enumerate(ids):
+            product, other = ("scan", "hub") if n % 2 else ("hub", "scan")
+            await service.send(plan(**{product: n + 1, other: n}), SUBSCRIPTION, PRIMARY, id=command_id)
+            if n == 20 * (round_ + 1) - 1:
+                service.process.kill()
+                service.process.start()
+    outcomes = await service.outcomes(*(UUID(one) for one in ids), within_seconds=60)
+    repeats = [[one.data for one in service.decided if str(one.data.command_id) == asked] for asked in ids]
+    assert all(one == same[0] for same in repeats for one in same)
+    accepted = sum(one.accepted for one in outcomes)
+    plans = {event.id: event.data for event in service.events if isinstance(event.data, PlanApplied)}
+    assert len({one.subscription.version for one in plans.values()}) == accepted
+    async with connect(service.dsn) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM plans") == accepted
+        assert await connection.fetchval("SELECT sum(units) FROM allocations") <= 100
+        newest = max(plans.values(), key=lambda one: one.subscription.version)
+        rows = await connection.fetch("SELECT product, units FROM allocations")
+        assert {row["product"]: row["units"] for row in rows} == {
+            one.product: one.allocated for one in newest.subscription.products
+        }
