@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
+from pydantic import ValidationError
+
 from services.reporting.commands import Answer
 from services.reporting.pages import plan
 from services.reporting.pages.plan import Draft
@@ -82,7 +84,11 @@ class Desk:
 
     async def acknowledge(self, alert: str) -> str | None:
         """Say that an alert was seen; a sentence when that did not work."""
-        payload = AcknowledgeAlert(subscription=self._subscription, alert=alert)
+        await self.overview()
+        try:
+            payload = AcknowledgeAlert.model_validate({"subscription": self._subscription, "alert": alert})
+        except ValidationError as error:
+            raise ProblemError.of("not_found", "There is no such alert.") from error
         answer = await self._site.application.commands.submit(payload, self._who.caller)
         if answer.refusal:
             return answer.refusal.message

@@ -28,9 +28,9 @@ def render_leaves(environment: Environment, view: SubscriptionView, csrf: str) -
     for product in view.products:
         put(f"row-{product.id}", "row", product)
         put(f"inside-{product.id}", "inside", product)
-    put("next", "plan_status", view.plan)
+    put("plan-short", "plan_short", view.plan)
+    put("plan-status", "plan_status", view.plan)
     if view.plan.editable:
-        put("plan-status", "plan_status", view.plan)
         put("plan-numbers", "plan_numbers", view.plan)
         for field in view.plan.fields:
             put(f"hint-{field.product}", "hint", field)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from services.reporting.pages import wording
@@ -10,6 +11,7 @@ from services.reporting.pages.pool import Overview
 from services.reporting.pages.products import mark
 from services.reporting.pages.view import Change, Plan, PlanField, Preview
 from shared.events.refusals import Refusal
+from shared.units import MAX_UNITS, percent_tenths
 
 OPEN_STATES = frozenset({"active", "exhausted", "grace"})
 _OF_THE_SUM = frozenset({"insufficient_units"})
@@ -56,7 +58,9 @@ class Draft:
 def parse(text: str) -> int | None:
     """Units as a person types them: digits, perhaps separated by commas or spaces. ``None`` for anything else."""
     digits = text.strip().replace(",", "").replace("\u202f", "").replace("\u00a0", "").replace(" ", "")
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= len(str(2**53)) else None
+    if not digits.isascii() or not digits.isdigit() or len(digits) > len(str(MAX_UNITS)):
+        return None
+    return units if (units := int(digits)) <= MAX_UNITS else None
 
 
 def changes(overview: Overview, draft: Draft) -> tuple[dict[str, int], dict[str, str]]:
@@ -119,12 +123,18 @@ def _field(product: Mapping[str, Any], overview: Overview, draft: Draft) -> Plan
         name=product["name"],
         mark=mark(key),
         current=current,
-        value=draft.values.get(key) or str(current),
+        value=_typed(draft.values.get(key), current),
         lowest=lowest,
         highest=current if overview["over_allocated"] else current + spare,
         hint=hint,
         error=draft.errors.get(key),
     )
+
+
+def _typed(text: str | None, current: int) -> str:
+    """What stands in the field: a number well written, or what was typed as it was."""
+    units = parse(text) if text and text.strip() else current
+    return wording.count(units) if units is not None else (text or "")
 
 
 def _status(overview: Overview, now: datetime) -> tuple[str, str]:
@@ -155,9 +165,10 @@ def present_preview(overview: Overview, answer: Mapping[str, Any], changed: Mapp
     """Before and after, and whether it starts the clock."""
     names = {product["product"]: product["name"] for product in overview["products"]}
     before = {one["product"]: one["allocated"] for one in answer["before"]}
-    after = {one["product"]: one["allocated"] for one in answer["after"]}
     rows = [
-        _change(names.get(key, key), before.get(key, 0), after[key]) for key in after if before.get(key) != after[key]
+        _change(names.get(one["product"], one["product"]), before.get(one["product"], 0), one)
+        for one in answer["after"]
+        if before.get(one["product"], 0) != one["allocated"]
     ]
     return Preview(
         changes=tuple(rows),
@@ -169,10 +180,16 @@ def present_preview(overview: Overview, answer: Mapping[str, Any], changed: Mapp
     )
 
 
-def _change(name: str, before: int, after: int) -> Change:
-    sign = "+" if after > before else "\u2212"
+def _change(name: str, before: int, one: Mapping[str, Any]) -> Change:
+    after = one["allocated"]
+    tenths = percent_tenths(one["consumed"], after)
     return Change(
-        name, wording.count(before), wording.count(after), f"{sign}{wording.count(abs(after - before))}", after > before
+        name=name,
+        before=wording.count(before),
+        after=wording.count(after),
+        difference=f"{'+' if after > before else wording.MINUS}{wording.count(abs(after - before))}",
+        rises=after > before,
+        utilisation=wording.percent(None if tenths is None else Decimal(tenths) / 10),
     )
 
 

@@ -12,6 +12,8 @@ from urllib.parse import urlencode
 
 import httpx
 
+from services.reporting.auth import IssuerUnavailableError
+
 SCOPES = "openid email profile"
 _TIMEOUT_SECONDS = 10
 
@@ -30,7 +32,7 @@ class Client:
 
     issuer: str
     client_id: str
-    client_secret: str
+    client_secret: str | None
     public_url: str
 
     @property
@@ -73,16 +75,17 @@ class Provider:
             "code": code,
             "redirect_uri": self._client.callback,
             "client_id": self._client.client_id,
-            "client_secret": self._client.client_secret,
             "code_verifier": verifier,
         }
+        if self._client.client_secret:
+            form["client_secret"] = self._client.client_secret
         answer = await _json("POST", await self._endpoint("token_endpoint"), data=form)
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise ProviderError("the token endpoint gave no id token")
         try:
             claims = await self._verify(token, audience=self._client.client_id)
-        except ValueError as error:
+        except (ValueError, IssuerUnavailableError) as error:
             raise ProviderError(f"the id token is not valid: {error}") from error
         if claims.get("nonce") != nonce:
             raise ProviderError("the id token belongs to another sign-in")

@@ -1,13 +1,11 @@
 """Signing in at the provider and coming back, and signing out."""
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from services.reporting.auth import Claims, TokenError
 from services.reporting.pages.provider import ProviderError
 from services.reporting.pages.site import Site
 from services.reporting.sessions import Person
@@ -15,23 +13,6 @@ from shared.runtime import logging
 
 COOKIE = "unitpool_sign_in"
 WITHIN = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """Which claims say who somebody is."""
-
-    email: str
-    roles: str
-
-    def person(self, claims: Mapping[str, Any]) -> Person | None:
-        """Who the claims speak of; ``None`` without an address, or with one that the provider has not verified."""
-        email = claims.get(self.email)
-        if not isinstance(email, str) or "@" not in email or claims.get("email_verified") is False:
-            return None
-        roles = claims.get(self.roles) or ()
-        name = claims.get("name")
-        return Person(email.lower(), name if isinstance(name, str) and name else email, "vendor" in roles)
 
 
 def sign_in_router(site: Site, claims: Claims) -> APIRouter:
@@ -73,10 +54,12 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
         except ProviderError as failed:
             log.warning("sign_in_failed", error=str(failed))
             return _again(site, "The sign-in could not be confirmed. Try again.")
-        person = claims.person(found)
-        if person is None:
-            log.warning("sign_in_without_address")
+        try:
+            caller = claims.caller(found, None, None)
+        except TokenError as refused:
+            log.warning("sign_in_without_address", error=str(refused))
             return _again(site, "Your account there has no confirmed e-mail address, which is how you are known here.")
+        person = Person(caller.email, caller.name, caller.vendor)
         if former := request.cookies.get(site.session_cookie):
             await site.sessions.end(former)
         answer = site.redirect(kept["to"])

@@ -47,12 +47,15 @@ class Site:
         assets: Assets,
         public_url: str,
         issuer: str,
+        max_streams: int,
     ) -> None:
         self.application = application
         self.sessions = sessions
         self.provider = provider
         self.secrecy = secrecy
         self.assets = assets
+        self.max_streams = max_streams
+        self.open_streams = 0
         self.is_secure = public_url.startswith("https:")
         self.session_cookie = "__Host-unitpool_session" if self.is_secure else "unitpool_session"
         self.templates = _environment(assets.address)

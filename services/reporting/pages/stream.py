@@ -23,6 +23,8 @@ async def answer_live(site: Site, who: SignedIn, subscription: str, since: str) 
     Raises:
         ProblemError: ``not_found``, ``forbidden``.
     """
+    if site.open_streams >= site.max_streams:
+        return Response(status_code=503, headers={"Retry-After": "10"})
     desk = Desk(site, who, subscription)
     first = await desk.view()
     seen = render_leaves(site.templates, first, "")
@@ -31,8 +33,8 @@ async def answer_live(site: Site, who: SignedIn, subscription: str, since: str) 
 
 
 async def _events(site: Site, who: SignedIn, subscription: str, known: Leaves) -> AsyncIterator[ServerSentEvent]:
+    site.open_streams += 1
     changed = asyncio.Event()
-    changed.set()
     listening = asyncio.create_task(_listen(site, subscription, changed))
     try:
         while await site.sessions.find(who.session, site.clock()):
@@ -54,6 +56,7 @@ async def _events(site: Site, who: SignedIn, subscription: str, known: Leaves) -
             await asyncio.sleep(BREATH_SECONDS)
     finally:
         listening.cancel()
+        site.open_streams -= 1
 
 
 def _told(site: Site, who: SignedIn, known: Leaves, now: Leaves) -> str:

@@ -123,6 +123,7 @@ class Change:
     after: str
     difference: str
     rises: bool
+    utilisation: str
 
 
 @dataclass(frozen=True, slots=True)

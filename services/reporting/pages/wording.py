@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from shared.windows import days_left
 
+MINUS = "\u2212"
 _AGGREGATIONS = {
     "sum": "added up",
     "count": "events counted",
@@ -16,7 +17,7 @@ _AGGREGATIONS = {
 
 def count(value: int) -> str:
     """``12345`` as ``12,345``; a negative number with a real minus sign."""
-    return f"{value:,}".replace("-", "\u2212")
+    return f"{value:,}".replace("-", MINUS)
 
 
 def quantity(value: object) -> str:

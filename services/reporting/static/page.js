@@ -8,23 +8,24 @@ const LOCALE = "en";
 const QUIET_SECONDS = 25;
 const byId = (id) => document.getElementById(id);
 const text = (number) => number.toLocaleString(LOCALE).replace("-", "\u2212");
+const parse = (typed) => Number(typed.replace(/[\s,]/g, "") || NaN);
 
 // --- The plan: slider, number, sum --------------------------------------------------------------------------------
 
 const planForm = () => document.querySelector("form[data-plan]");
 const numberOf = (field) => field.querySelector(".number");
 const boundsOf = (field) => field.querySelector(".bounds").dataset;
-const isEdited = (field) => numberOf(field).value !== boundsOf(field).current;
+const isUnreadable = (field) => Number.isNaN(parse(numberOf(field).value));
+const isEdited = (field) => parse(numberOf(field).value) !== Number(boundsOf(field).current);
 
 function showField(field) {
   const bounds = boundsOf(field);
   const slider = field.querySelector(".slider");
-  const typed = numberOf(field).value;
-  slider.disabled = false;
+  const wanted = parse(numberOf(field).value);
+  slider.disabled = bounds.lowest === bounds.highest;
   slider.min = bounds.lowest;
-  slider.max = Math.max(Number(bounds.highest), Number(typed) || 0);
-  slider.value = typed;
-  slider.setAttribute("aria-valuetext", typed);
+  slider.max = Math.max(Number(bounds.highest), wanted || 0);
+  slider.value = Number.isNaN(wanted) ? bounds.current : wanted;
   field.classList.toggle("edited", isEdited(field));
 }
 
@@ -33,7 +34,7 @@ function showSum() {
   const data = byId("plan-data");
   if (!form || !data) return;
   const fields = [...form.querySelectorAll(".field")];
-  const sum = fields.reduce((total, field) => total + (Number(numberOf(field).value) || 0), 0);
+  const sum = fields.reduce((total, field) => total + (parse(numberOf(field).value) || Number(boundsOf(field).current) * isUnreadable(field)), 0);
   const free = Number(data.dataset.purchased) - sum;
   form.querySelector("[data-sum]").textContent = text(sum);
   form.querySelector("[data-free]").textContent = text(free);
@@ -57,7 +58,7 @@ function outdatePreview(form) {
 document.addEventListener("input", (event) => {
   const field = event.target.closest(".field");
   if (!field) return;
-  if (event.target.matches(".slider")) numberOf(field).value = event.target.value;
+  if (event.target.matches(".slider")) numberOf(field).value = text(Number(event.target.value));
   showField(field);
   showSum();
   outdatePreview(planForm());
@@ -105,11 +106,11 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("htmx:oobBeforeSwap", (event) => {
   const target = event.detail.target;
+  const html = event.detail.fragment.firstElementChild?.innerHTML ?? "";
   held.delete(target.id);
-  if (target.id !== "alerts" || !isInUse(target)) return;
-  const holder = document.createElement("div");
-  holder.append(event.detail.fragment.cloneNode(true));
-  held.set(target.id, (holder.firstElementChild ?? holder).innerHTML);
+  if (html === target.innerHTML) event.detail.shouldSwap = false;
+  if (target.id !== "alerts" || !event.detail.shouldSwap || !isInUse(target)) return;
+  held.set(target.id, html);
   event.detail.shouldSwap = false;
   tell("The alerts have changed");
 });
@@ -129,7 +130,7 @@ document.addEventListener("htmx:oobAfterSwap", (event) => {
 /** A field that nobody has touched follows the allocation that someone else has changed. */
 function followBounds(field) {
   if (!field.classList.contains("edited") && !field.contains(document.activeElement)) {
-    numberOf(field).value = boundsOf(field).current;
+    numberOf(field).value = text(Number(boundsOf(field).current));
   }
   showField(field);
   showSum();

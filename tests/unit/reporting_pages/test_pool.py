@@ -1,0 +1,99 @@
+from datetime import timedelta
+
+import pytest
+
+from services.reporting.pages.bars import pool_bar, product_bar
+from services.reporting.pages.pool import present_head, present_pool, sentence
+from tests.unit.reporting_pages.bodies import NOW, overview, product
+
+
+def test_sentence_counts_who_needs_attention_and_what_is_free() -> None:
+    body = overview(
+        product(),
+        product("Risk Hub", 100, 97, klass="near"),
+        product("Patch Flow", 100, 120, klass="over"),
+    )
+    assert sentence(body) == "2 of 3 products need attention; 8,800 units are still free to allocate."
+
+
+def test_sentence_says_that_all_is_well_when_it_is() -> None:
+    assert sentence(overview(product(), product("Risk Hub"), purchased=2000)) == (
+        "All 2 products are within their allocations; everything purchased is allocated."
+    )
+    assert sentence(overview(product(), purchased=1001)).endswith("1 unit is still free to allocate.")
+
+
+def test_sentence_counts_a_restricted_product() -> None:
+    assert sentence(overview(product(restricted=True))).startswith("1 of 1 product needs attention;")
+
+
+def test_sentence_leads_with_what_matters_most() -> None:
+    assert sentence(overview(product(), purchased=0)) == "No units have been purchased yet."
+    assert sentence(overview(product(), purchased=400)) == (
+        "600 units more are allocated than purchased; lower some allocations."
+    )
+    assert sentence(overview()) == "No product yet: 10,000 units are waiting to be allocated."
+    assert sentence(overview(product(), state="expired")) == "The subscription has expired."
+
+
+def test_sentence_uses_the_vendors_word_for_units() -> None:
+    assert "9,000 credits are still free" in sentence(overview(product(), unit_label="Credits"))
+
+
+def test_head_says_how_long_the_term_lasts() -> None:
+    head = present_head(overview(product()), NOW)
+    assert head.term == "Ends 1 April 2027, 128 days left"
+    ended = overview(product(), term={"start": NOW, "end": NOW - timedelta(days=3), "days_left": 0}, state="grace")
+    assert present_head(ended, NOW).term == "Ended 21 November 2026"
+
+
+def test_head_without_any_usage_yet_is_as_of_now() -> None:
+    assert present_head(overview(product(), as_of=None), NOW).as_of == "10:15 UTC"
+
+
+def test_figures_are_five_and_the_last_tells_of_an_overhang() -> None:
+    _, figures = present_pool(overview(product(), purchased=5000))
+    assert [(one.name, one.value) for one in figures] == [
+        ("Purchased", "5,000"),
+        ("Allocated", "1,000"),
+        ("Consumed", "500"),
+        ("Unused", "500"),
+        ("Unallocated", "4,000"),
+    ]
+    _, over = present_pool(overview(product(), purchased=400))
+    assert (over[4].name, over[4].value, over[4].alarming) == ("Over-allocated", "600", True)
+
+
+@pytest.mark.parametrize(
+    ("purchased", "allocated", "consumed", "kinds"),
+    [
+        (100, 80, 60, ["consumed", "allocated", "free"]),
+        (100, 0, 0, ["free"]),
+        (100, 100, 100, ["consumed"]),
+        (100, 150, 60, ["consumed", "allocated", "overhang"]),
+        (100, 150, 120, ["consumed", "over", "overhang"]),
+        (100, 50, 70, ["consumed", "over", "free"]),
+        (100, 50, 130, ["consumed", "over", "over"]),
+        (0, 0, 0, []),
+    ],
+)
+def test_pool_bar_shows_each_part_once(purchased: int, allocated: int, consumed: int, kinds: list[str]) -> None:
+    bar = pool_bar(purchased, allocated, consumed, "")
+    assert [piece.kind for piece in bar.segments] == kinds
+    ends = [float(one.start.rstrip("%")) + float(one.width.rstrip("%")) for one in bar.segments]
+    starts = [float(one.start.rstrip("%")) for one in bar.segments]
+    assert starts[1:] == pytest.approx(ends[:-1], abs=0.01)
+    assert all(end <= 100.01 for end in ends)
+
+
+def test_product_bar_draws_overage_past_its_end_and_cuts_it_off_when_far() -> None:
+    bar = product_bar(900, 990, "")
+    assert [(one.kind, one.start, one.width) for one in bar.segments] == [
+        ("consumed", "0%", "80%"),
+        ("over", "80%", "8%"),
+    ]
+    assert bar.ticks == ("64%", "72%", "80%")
+    assert not bar.clipped
+    assert product_bar(900, 9000, "").clipped
+    assert product_bar(0, 5, "").clipped
+    assert product_bar(0, 0, "").segments == ()
