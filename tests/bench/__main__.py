@@ -67,7 +67,14 @@ async def measure(admin: str, kafka: str, options: argparse.Namespace, root: Pat
         bare = await bare_loop.run(databases[0], kafka, options.events, options.batch)
         say("metering, as deployed")
         await ingest.prepare(databases[1], workload)
-        real = await ingest.run(databases[1], kafka, options.events, options.batch, root / "metering.log")
+        real = await ingest.run(
+            databases[1],
+            kafka,
+            options.events,
+            root / "metering.log",
+            usage_batch_records=options.batch,
+            usage_consumers=options.consumers,
+        )
         server = await _server_version(admin)
     finally:
         for dsn in databases:
@@ -85,6 +92,7 @@ async def measure(admin: str, kafka: str, options: argparse.Namespace, root: Pat
         "ingest_events": options.events,
         "ingest_subscriptions": options.subscriptions,
         "ingest_batch_records": options.batch,
+        "ingest_consumers": options.consumers,
         "postgres": server,
     }
 
@@ -125,6 +133,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=int(os.environ.get("UNITPOOL_BENCH_EVENTS", "400000")))
     parser.add_argument("--subscriptions", type=int, default=10_000)
     parser.add_argument("--batch", type=int, default=5_000, help="records in one transaction")
+    parser.add_argument("--consumers", type=int, default=2, help="usage consumers in the process")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="unitpool-bench-", ignore_cleanup_errors=True) as folder:
         root, before = Path(folder), machine()

@@ -43,9 +43,10 @@ async def prepare(dsn: str, workload: Workload) -> None:
         await connection.close()
 
 
-async def run(dsn: str, servers: str, events: int, batch_records: int, log: Path) -> Ingested:
-    """Start the process, and measure from its first committed batch to its last."""
-    env = service_env("metering", dsn=dsn, kafka=servers, topic_prefix=PREFIX, usage_batch_records=str(batch_records))
+async def run(dsn: str, servers: str, events: int, log: Path, **settings: int) -> Ingested:
+    """Start the process with these settings, and measure from its first committed batch to its last."""
+    own = {name: str(value) for name, value in settings.items()}
+    env = service_env("metering", dsn=dsn, kafka=servers, topic_prefix=PREFIX, **own)
     process = start_service("metering", env, log=log)
     connection = await asyncpg.connect(dsn)
     try:

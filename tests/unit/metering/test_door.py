@@ -1,0 +1,101 @@
+"""The HTTP door: the forms of CloudEvents, what it refuses by itself, and how much it lets wait for the broker."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from services.metering.api.parsing import MAX_EVENTS, BodyError, split
+from services.metering.api.usage import MAX_EVENT_BYTES, OverloadError, Publisher, UnacknowledgedError, sort_events
+from services.metering.domain.catalogue import Catalogue
+from tests.component.metering.world import event
+
+BATCH = "application/cloudevents-batch+json"
+
+
+def texts(*events: dict[str, Any]) -> list[bytes]:
+    return [json.dumps(item).encode() for item in events]
+
+
+def test_a_batch_is_split_without_touching_its_events() -> None:
+    body = b' [ {"a" : 1.0, "b":"\\u00e9"} , {"c":[{}]}, 7 ] '
+    assert split(f"{BATCH}; charset=utf-8", {}, body) == ([b'{"a" : 1.0, "b":"\\u00e9"}', b'{"c":[{}]}', b"7"], True)
+
+
+def test_a_binary_event_becomes_a_structured_one() -> None:
+    item = event("e 1", resource="r")
+    headers = {f"ce-{name}": str(value).replace(" ", "%20") for name, value in item.items() if name != "data"}
+    (text,), is_batch = split("application/json", headers, json.dumps(item["data"]).encode())
+    assert not is_batch
+    assert json.loads(text) == {**item, "datacontenttype": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("", b"{}", 415),
+        ("application/json", b"{}", 415),
+        (BATCH, b"[1,", 400),
+        (BATCH, b"\xff", 400),
+        (BATCH, b"{}", 422),
+        (BATCH, b"[" + b"1," * MAX_EVENTS + b"1]", 413),
+        ("application/cloudevents+json", b"{} {}", 400),
+    ],
+)
+def test_a_body_that_is_none_is_refused(content_type: str, body: bytes, status: int) -> None:
+    with pytest.raises(BodyError) as error:
+        split(content_type, {}, body)
+    assert error.value.status == status
+
+
+def test_a_repeat_within_a_request_is_sent_once_and_a_conflict_is_left_to_the_books() -> None:
+    first, other = event("a", resource="r"), event("a", resource="other")
+    result = sort_events(texts(first, first, other), "scan", Catalogue())
+    assert (len(result.accepted), result.duplicates, result.refused) == (2, 1, [])
+
+
+def test_an_event_larger_than_kafka_takes_is_refused() -> None:
+    big = {**event("a", resource="r"), "note": "x" * MAX_EVENT_BYTES}
+    assert [refusal[2] for refusal in sort_events(texts(big), "scan", Catalogue()).refused] == ["malformed"]
+
+
+class Broker:
+    """Acknowledges when it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Future[Any]] = []
+
+    async def send(self, _topic: str, _value: bytes, _key: bytes) -> "asyncio.Future[Any]":
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        return self.waiting[-1]
+
+
+async def test_what_waits_for_the_broker_is_bounded_even_after_its_request_gave_up() -> None:
+    broker = Broker()
+    publisher = Publisher(broker.send, budget_bytes=100, within_seconds=0.01)
+    with pytest.raises(UnacknowledgedError):
+        await publisher.publish([(b"x" * 90, "s")])
+    with pytest.raises(OverloadError):
+        await publisher.publish([(b"x" * 11, "s")])
+    broker.waiting[0].set_result(None)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    publishing = asyncio.create_task(publisher.publish([(b"x" * 100, "s")]))
+    while len(broker.waiting) < 2:  # noqa: ASYNC110  # the other task needs some turns
+        await asyncio.sleep(0)
+    broker.waiting[1].set_result(None)
+    await publishing
+
+
+async def test_a_broker_that_refuses_is_no_success() -> None:
+    broker = Broker()
+    publisher = Publisher(broker.send, budget_bytes=100, within_seconds=5)
+    publishing = asyncio.create_task(publisher.publish([(b"x", "s"), (b"y", "s")]))
+    while len(broker.waiting) < 2:  # noqa: ASYNC110  # the other task needs some turns
+        await asyncio.sleep(0)
+    broker.waiting[0].set_result(None)
+    broker.waiting[1].set_exception(KafkaConnectionError())
+    with pytest.raises(UnacknowledgedError):
+        await publishing
