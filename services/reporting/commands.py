@@ -128,6 +128,10 @@ class Commands:
         )
         return await self.submit(payload, caller, command_id)
 
+    def seal(self, secret: str) -> str:
+        """A secret for the service that takes the command: it alone can open it."""
+        return signing.seal(secret, self._keys)
+
     async def _send(self, payload: Payload, caller: Caller, command_id: UUID, key: str, secret: str | None) -> None:
         """Row and message in one transaction, unless this was asked before."""
         digest = request_digest(payload)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
@@ -38,7 +38,7 @@ class Live:
         self._watches: defaultdict[str, set[_Watch]] = defaultdict(set)
         self._outcomes: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
-    async def changes(self, subscription: str) -> AsyncIterator[Change]:
+    async def changes(self, subscription: str) -> AsyncGenerator[Change, None]:
         """Changes from now on, until the iterator is closed. Several in a row of one kind come as one.
 
         The first is ``missed``, at once: what changed before the watch began may not have been read.

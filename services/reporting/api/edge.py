@@ -1,0 +1,227 @@
+"""What all routes share: who calls, how writes are answered, and how failures look."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import UUID, uuid4, uuid5
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi.encoders import jsonable_encoder
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+
+from services.reporting.api import answers
+from services.reporting.application import Application
+from services.reporting.auth import Tokens, unauthenticated
+from services.reporting.commands import Answer
+from services.reporting.domain.caller import Caller
+from services.reporting.queries import is_id, not_found
+from services.reporting.store.paging import CursorError, Page
+from shared.events.refusals import Refusal
+from shared.runtime.delivery import PermanentError, TransientError
+from shared.runtime.http import ProblemError, field_errors, problem
+from shared.runtime.postgres import is_passing
+
+RETRY_AFTER_SECONDS = "2"
+MAX_VERSION = 2**53
+NEW_THINGS = UUID("4be6f0a5-1b0c-5f0e-9d55-6f2b3a7c9d10")
+_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": answers.Problem, "description": meaning, "content": {"application/problem+json": {}}}
+    for status, meaning in {
+        400: "`malformed`: the body is not JSON",
+        401: "`unauthenticated`",
+        403: "`forbidden`",
+        404: "`not_found`, also for what the caller may not know exists",
+        409: "A refusal, with its `code` and numbers",
+        413: "`too_large`",
+        415: "`unsupported_media_type`",
+        422: "`invalid_request`: `errors` names each field",
+        503: "`unavailable`, with `Retry-After`",
+    }.items()
+}
+PENDING: dict[int | str, dict[str, Any]] = {
+    202: {"model": answers.Pending, "description": "No outcome yet: ask `Location`"}
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What the routers are given."""
+
+    application: Application
+    tokens: Tokens
+
+    def install(self, api: FastAPI) -> None:
+        """Where the routes' dependencies find it."""
+        api.state.doors = self
+
+    async def caller(self, request: Request) -> Caller:
+        """The bearer of the request's token.
+
+        Raises:
+            ProblemError: 401; 503.
+        """
+        address, correlation = _origin(request)
+        return await self.tokens.caller(request.headers.get("authorization", ""), address, correlation)
+
+    async def watcher(self, request: Request) -> Caller:
+        """The same, or the person of the page's session: for reads only."""
+        if "authorization" in request.headers or self.application.session is None:
+            return await self.caller(request)
+        person = await self.application.session(request)
+        if person is None:
+            raise unauthenticated("Sign in, or send a token: Authorization: Bearer <token>.", None)
+        return person
+
+
+def _origin(request: Request) -> tuple[str | None, str | None]:
+    return request.client.host if request.client else None, getattr(request.state, "correlation_id", None)
+
+
+class ApiRoute(APIRoute):
+    """Bodies must be JSON; what passes by itself is 503; a cursor that is none of ours is the asker's mistake."""
+
+    def get_route_handler(self) -> _Handler:
+        """The handler, guarded."""
+        inner = super().get_route_handler()
+        takes_body = self.body_field is not None
+
+        async def guarded(request: Request) -> Response:
+            if takes_body and not _is_json(request.headers.get("content-type", "")):
+                return problem(415, "unsupported_media_type", "The body must be application/json.")
+            try:
+                return await inner(request)
+            except CursorError as error:
+                raise invalid("cursor", "is not a cursor of this list") from error
+            except ValidationError as error:
+                raise _invalid_payload(error) from error
+            except PermanentError as error:
+                raise invalid("", str(error)) from error
+            except Exception as error:
+                if isinstance(error, TransientError) or is_passing(error):
+                    raise unavailable() from error
+                raise
+
+        return guarded
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def invalid(field: str, message: str) -> ProblemError:
+    """422 for one field."""
+    return ProblemError.of(
+        "invalid_request", "The request is not valid.", errors=[{"field": field, "message": message}]
+    )
+
+
+def _invalid_payload(error: ValidationError) -> ProblemError:
+    return ProblemError.of("invalid_request", "The request is not valid.", errors=list(field_errors(error)))
+
+
+def unavailable() -> ProblemError:
+    """503: a part is not answering now."""
+    refusal = Refusal(code="unavailable", message="A part of the service is not answering. Try again shortly.")
+    return ProblemError(refusal, headers={"Retry-After": RETRY_AFTER_SECONDS})
+
+
+def new_router(tag: str, prefix: str = "") -> APIRouter:
+    """A router of the API."""
+    return APIRouter(prefix=f"/v1{prefix}", tags=[tag], route_class=ApiRoute, responses=PROBLEMS)
+
+
+def command_id(
+    idempotency_key: Annotated[
+        UUID | None, Header(description="The command's id, unique per person; a repeat gets the first answer")
+    ] = None,
+) -> UUID:
+    """What names the command; made up where the request does not."""
+    return idempotency_key or uuid4()
+
+
+def expected_version(
+    if_match: Annotated[str | None, Header(max_length=100, description='The ETag that was seen, e.g. `"17"`')] = None,
+) -> int | None:
+    """The version that the asker saw.
+
+    Raises:
+        ProblemError: it is no ETag of ours.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    digits = if_match.strip().removeprefix("W/").strip('"')
+    if not digits.isascii() or not digits.isdigit() or len(digits) > len(str(MAX_VERSION)):
+        raise invalid("If-Match", "must be the ETag of the subscription's overview")
+    return int(digits)
+
+
+async def asking(request: Request) -> Caller:
+    """The bearer of the request's token."""
+    doors: Doors = request.app.state.doors
+    return await doors.caller(request)
+
+
+async def watching(request: Request) -> Caller:
+    """The same, or the person of the page's session."""
+    doors: Doors = request.app.state.doors
+    return await doors.watcher(request)
+
+
+Asking = Annotated[Caller, Depends(asking)]
+Watching = Annotated[Caller, Depends(watching)]
+CommandId = Annotated[UUID, Depends(command_id)]
+ExpectedVersion = Annotated[int | None, Depends(expected_version)]
+
+
+async def answer_write(
+    answer: Answer, read: Callable[[], Awaitable[Mapping[str, Any]]], **shown_once: str | None
+) -> Response:
+    """200 with what the resource's GET now gives; the refusal; or 202 where no outcome came."""
+    headers = {"Idempotency-Key": str(answer.command_id)}
+    if answer.refusal:
+        raise ProblemError(answer.refusal, headers=headers)
+    if not answer.decided:
+        headers["Location"] = f"/v1/commands/{answer.command_id}"
+        return JSONResponse({"command_id": str(answer.command_id), "status": "pending"}, 202, headers)
+    body = {**await _effect(answer, read), **{name: value for name, value in shown_once.items() if value is not None}}
+    return JSONResponse(jsonable_encoder({**body, "command_id": str(answer.command_id)}), 200, headers | etag(body))
+
+
+async def _effect(answer: Answer, read: Callable[[], Awaitable[Mapping[str, Any]]]) -> Mapping[str, Any]:
+    """What was changed, as the caller sees it; who may change a thing without seeing it gets its id."""
+    try:
+        return await read()
+    except ProblemError as hidden:
+        if hidden.refusal.code not in {"not_found", "forbidden"}:
+            raise
+        return {"id": answer.resource}
+
+
+def etag(body: Mapping[str, Any]) -> dict[str, str]:
+    """The ETag of what has a version."""
+    return {"ETag": f'"{body["version"]}"'} if "version" in body else {}
+
+
+def listed(page: Page[dict[str, Any]]) -> dict[str, Any]:
+    """A page's body."""
+    return {"items": page.items, "next_cursor": page.next_cursor}
+
+
+def existing(identifier: str, what: str) -> str:
+    """An id of a path, which may be any text.
+
+    Raises:
+        ProblemError: ``not_found``, where nothing could have it.
+    """
+    if not is_id(identifier):
+        raise not_found(what)
+    return identifier
+
+
+def chosen_id(caller: Caller, command_id: UUID) -> str:
+    """The id of something new: a repeat of the command chooses the same."""
+    return str(uuid5(NEW_THINGS, f"{caller.email}:{command_id}"))

@@ -1,0 +1,41 @@
+"""The parts of request bodies. Nothing is guessed: unknown fields and wrong types are refused, each by its name."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+FIRST_YEAR, LAST_YEAR = 1971, 2300
+
+
+class Request(BaseModel):
+    """A body of a request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shown(BaseModel):
+    """A body of an answer."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+
+def _sensible(at: datetime) -> datetime:
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise ValueError(f"must be between the years {FIRST_YEAR} and {LAST_YEAR}")
+    return at.astimezone(UTC)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable text")
+    return text
+
+
+At = Annotated[AwareDatetime, AfterValidator(_sensible)]
+"""A point in time, with its offset."""
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable)]
+Source = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+Limit = Annotated[int, Field(ge=1, le=200, description="How many items at most")]
+Cursor = Annotated[str | None, Field(max_length=1000, description="`next_cursor` of the page before")]

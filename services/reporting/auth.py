@@ -1,0 +1,246 @@
+"""Who calls: a bearer token of the issuer, checked against the issuer's own keys.
+
+Only RS256 and ES256 are taken, whatever the token says of itself. The keys come from the issuer's discovery document,
+are kept for a while, and are fetched again when a token names a key that is not among them, at most once in a set time.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from joserfc import jws, jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from pydantic import TypeAdapter, ValidationError
+
+from services.reporting import metrics
+from services.reporting.domain.caller import Caller
+from shared.events.ids import Email
+from shared.events.refusals import Refusal
+from shared.runtime import logging
+from shared.runtime.http import ProblemError
+
+ALGORITHMS = ["RS256", "ES256"]
+MAX_TOKEN_LENGTH = 16_384
+MAX_NAME_LENGTH = 200
+LATEST_SECONDS = 2**53
+_EMAIL: TypeAdapter[str] = TypeAdapter(Email)
+
+
+class TokenError(ValueError):
+    """The token is not accepted. ``reason`` is one of a few words; the message says it to a person."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class IssuerUnavailableError(Exception):
+    """The issuer's keys cannot be had now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose tokens are taken."""
+
+    issuer: str
+    audience: str
+    leeway_seconds: int
+    keys_seconds: float
+    refresh_seconds: float
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Which claims say who somebody is; dots reach into objects."""
+
+    email: str
+    name: str
+    roles: str
+
+    def caller(self, claims: Mapping[str, Any], address: str | None, correlation_id: str | None) -> Caller:
+        """The person.
+
+        Raises:
+            TokenError: no e-mail address, or one that the issuer has not verified.
+        """
+        try:
+            email = _EMAIL.validate_python(_reach(claims, self.email))
+        except ValidationError as error:
+            raise TokenError("no_email", f"The token has no e-mail address in its claim {self.email}.") from error
+        if claims.get("email_verified") is False:
+            raise TokenError("no_email", "The token's e-mail address is not verified.")
+        name = _reach(claims, self.name)
+        readable = name if isinstance(name, str) and name.isprintable() and name.strip() else email
+        roles = _reach(claims, self.roles)
+        held = roles.split() if isinstance(roles, str) else roles if isinstance(roles, list) else []
+        return Caller(email, readable[:MAX_NAME_LENGTH], "vendor" in held, address, correlation_id)
+
+
+class IssuerKeys:
+    """The issuer's public keys."""
+
+    def __init__(self, trust: Trust, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._trust = trust
+        self._monotonic = monotonic
+        self._keys: KeySet | None = None
+        self._fetched_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self._log = logging.get("auth")
+
+    async def current(self, key_id: str | None) -> KeySet:
+        """The keys; looked up anew when they are old, or when ``key_id`` is not among them (but not too often).
+
+        Raises:
+            IssuerUnavailableError: there are none, and none can be had.
+        """
+        if self._keys is not None and self._serves(key_id):
+            return self._keys
+        async with self._lock:
+            may_try = self._monotonic() - self._tried_at >= self._trust.refresh_seconds
+            if (self._keys is None or not self._serves(key_id)) and may_try:
+                self._tried_at = self._monotonic()
+                await self._fetch()
+        if self._keys is None:
+            raise IssuerUnavailableError("the issuer's keys cannot be had")
+        return self._keys
+
+    def _serves(self, key_id: str | None) -> bool:
+        fresh = self._monotonic() - self._fetched_at < self._trust.keys_seconds
+        return fresh and self._keys is not None and (key_id is None or any(k.kid == key_id for k in self._keys.keys))
+
+    async def _fetch(self) -> None:
+        """Keys that cannot be fetched leave those that are there in use."""
+        try:
+            async with httpx.AsyncClient(timeout=self._trust.timeout_seconds) as http:
+                self._keys = await _fetch_keys(http, self._trust.issuer)
+            self._fetched_at = self._monotonic()
+            metrics.KEYS_FETCHED.labels(outcome="fetched").inc()
+        except (httpx.HTTPError, httpx.InvalidURL, JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
+            metrics.KEYS_FETCHED.labels(outcome="failed").inc()
+            self._log.warning("issuer_keys_not_fetched", issuer=self._trust.issuer, error=repr(error))
+
+
+class Tokens:
+    """Judges tokens."""
+
+    def __init__(self, trust: Trust, claims: Claims, now: Callable[[], float] = time.time) -> None:
+        self._trust = trust
+        self._claims = claims
+        self._keys = IssuerKeys(trust)
+        self._now = now
+
+    async def verify(self, token: str, *, audience: str | None = None) -> Mapping[str, Any]:
+        """The claims of a token that the issuer signed, for ``audience`` (the API's own where ``None``), and valid now.
+
+        Raises:
+            TokenError: it is not such a token (a ``ValueError``).
+            IssuerUnavailableError: it cannot be judged now.
+        """
+        if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
+            raise TokenError("malformed", "The token cannot be read.")
+        header = _header(token)
+        keys = await self._keys.current(header.get("kid"))
+        claims = _signed(token, keys, header.get("kid"))
+        self._judge(claims, audience or self._trust.audience)
+        return claims
+
+    def _judge(self, claims: Mapping[str, Any], audience: str) -> None:
+        now, leeway = self._now(), self._trust.leeway_seconds
+        if claims.get("iss") != self._trust.issuer:
+            raise TokenError("issuer", "The token is of another issuer.")
+        meant_for = claims.get("aud")
+        if audience not in (meant_for if isinstance(meant_for, list) else [meant_for]):
+            raise TokenError("audience", "The token is meant for another audience.")
+        if (expires := _number(claims, "exp")) is None or expires + leeway <= now:
+            raise TokenError("expired", "The token has expired.")
+        if "nbf" in claims and ((begins := _number(claims, "nbf")) is None or begins - leeway > now):
+            raise TokenError("not_yet", "The token is not valid yet.")
+
+    async def caller(self, authorization: str, address: str | None, correlation_id: str | None) -> Caller:
+        """The person of an ``Authorization`` header.
+
+        Raises:
+            ProblemError: 401 ``unauthenticated``; 503 while the issuer cannot be asked.
+        """
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise unauthenticated("A token is needed: Authorization: Bearer <token>.", None)
+        try:
+            return self._claims.caller(await self.verify(token.strip()), address, correlation_id)
+        except TokenError as error:
+            metrics.TOKENS_REFUSED.labels(reason=error.reason).inc()
+            raise unauthenticated(str(error), "invalid_token") from error
+        except IssuerUnavailableError as error:
+            message = "The issuer of tokens cannot be asked now. Try again shortly."
+            refusal = Refusal(code="unavailable", message=message)
+            raise ProblemError(refusal, headers={"Retry-After": "5"}) from error
+
+
+def unauthenticated(message: str, error: str | None) -> ProblemError:
+    """401, and what would be accepted (RFC 6750)."""
+    challenge = 'Bearer realm="unitpool"' + (f', error="{error}", error_description="{message}"' if error else "")
+    return ProblemError(Refusal(code="unauthenticated", message=message), headers={"WWW-Authenticate": challenge})
+
+
+def _signed(token: str, keys: KeySet, key_id: str | None) -> Mapping[str, Any]:
+    """The claims, signed with the key that the token names, or with any of them where it names none."""
+    for key in [key for key in keys.keys if key_id is None or key.kid == key_id]:
+        try:
+            claims = jwt.decode(token, key, algorithms=ALGORITHMS).claims
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
+            continue
+        if isinstance(claims, dict):
+            return claims
+    raise TokenError("forged", "The token's signature is not valid.")
+
+
+def _header(token: str) -> Mapping[str, Any]:
+    """What the token says of itself, unverified: good only to find its key."""
+    try:
+        header: object = jws.extract_compact(token.encode()).headers()
+    except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise TokenError("malformed", "The token cannot be read.") from error
+    if not isinstance(header, dict) or not isinstance(header.get("kid", ""), str):
+        raise TokenError("malformed", "The token cannot be read.")
+    return header
+
+
+def _number(claims: Mapping[str, Any], name: str) -> float | None:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < LATEST_SECONDS else None
+
+
+def _reach(claims: Mapping[str, Any], path: str) -> Any:
+    """A claim by its name, or by the way to it."""
+    if path in claims:
+        return claims[path]
+    found: Any = claims
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+async def _fetch_keys(http: httpx.AsyncClient, issuer: str) -> KeySet:
+    """The issuer's signing keys, as its discovery document names them."""
+    described = await _json(http, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    if described.get("issuer") != issuer:
+        raise ValueError(f"the issuer calls itself {described.get('issuer')!r}")
+    document = await _json(http, str(described.get("jwks_uri")))
+    return KeySet.import_key_set({"keys": [key for key in document["keys"] if key.get("use", "sig") == "sig"]})
+
+
+async def _json(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    answer = await http.get(url)
+    answer.raise_for_status()
+    document = answer.json()
+    if not isinstance(document, dict):
+        raise TypeError(f"{url} is no object")
+    return document

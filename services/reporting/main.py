@@ -1,0 +1,177 @@
+"""Reporting's composition root: everything is built here, and given what it needs."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from services.reporting import handlers
+from services.reporting.api.accounts import accounts_router
+from services.reporting.api.alerts import alerts_router
+from services.reporting.api.catalogue import catalogue_router
+from services.reporting.api.documents import documents_router
+from services.reporting.api.edge import Doors
+from services.reporting.api.ingest_keys import ingest_keys_router
+from services.reporting.api.people import people_router
+from services.reporting.api.plans import plans_router
+from services.reporting.api.stream import stream_router
+from services.reporting.api.subscriptions import subscriptions_router
+from services.reporting.application import Application
+from services.reporting.auth import Claims, Tokens, Trust
+from services.reporting.commands import Commands
+from services.reporting.live import Live
+from services.reporting.pages.install import install
+from services.reporting.queries import Queries
+from services.reporting.settings import ReportingSettings
+from services.reporting.store.consumption import prune_consumption
+from services.reporting.store.listening import listen
+from services.reporting.subscribers import on_consumption
+from shared.events.topics import (
+    ALERTS_EVENTS_TOPIC,
+    ALLOCATION_EVENTS_TOPIC,
+    AUDIT,
+    CONSUMPTION_TOPIC,
+    METERING_EVENTS_TOPIC,
+)
+from shared.runtime import postgres
+from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, SettingsError, run
+
+NAME: Final = "reporting"
+KEPT = timedelta(days=366)
+CONSUMPTION_RECORDS = 2000
+READ_MODEL = ReadModel(
+    tables=(
+        "accounts",
+        "products",
+        "subscriptions",
+        "subscription_people",
+        "consumption",
+        "allocation_changes",
+        "alerts",
+        "channels",
+        "deliveries",
+        "ingest_keys",
+        "outcomes",
+    ),
+    topics=(ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC, ALERTS_EVENTS_TOPIC, METERING_EVENTS_TOPIC),
+)
+
+
+def build(runtime: Runtime[ReportingSettings]) -> None:
+    """Wire one process.
+
+    Raises:
+        SettingsError: there are no keys to sign commands with.
+    """
+    if not runtime.settings.signing_keys:
+        raise SettingsError("UNITPOOL_COMMAND_KEYS is not set: no command could be signed")
+    _add_consumers(runtime)
+    live = Live()
+    application = new_application(runtime, live)
+    claims = new_claims(runtime.settings)
+    tokens = new_tokens(runtime.settings, claims)
+    _add_background(runtime, live)
+    add_api(runtime, application, tokens)
+    install(runtime.api, application, pool=runtime.pool, settings=runtime.settings, tokens=tokens, claims=claims)
+
+
+def _add_consumers(runtime: Runtime[ReportingSettings]) -> None:
+    runtime.consume(ALLOCATION_EVENTS_TOPIC, handlers.ALLOCATION)
+    runtime.consume_batch(CONSUMPTION_TOPIC, on_consumption, max_records=CONSUMPTION_RECORDS)
+    runtime.consume(ALERTS_EVENTS_TOPIC, handlers.ALERTS)
+    runtime.consume(METERING_EVENTS_TOPIC, handlers.METERING)
+    runtime.consume(AUDIT, handlers.AUDIT)
+
+
+def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Application:
+    """What the API and the page stand on."""
+    queries = Queries(runtime.pool, runtime.clock)
+    commands = Commands(
+        runtime.pool,
+        runtime.transaction,
+        live,
+        queries,
+        keys=runtime.settings.signing_keys,
+        wait_seconds=runtime.settings.command_wait_seconds,
+    )
+    return Application(queries, commands, live, runtime.clock)
+
+
+def new_claims(settings: ReportingSettings) -> Claims:
+    """Which claims say who somebody is."""
+    return Claims(settings.email_claim, settings.name_claim, settings.roles_claim)
+
+
+def new_tokens(settings: ReportingSettings, claims: Claims) -> Tokens:
+    """Who judges tokens."""
+    trust = Trust(
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+        leeway_seconds=settings.token_leeway_seconds,
+        keys_seconds=settings.issuer_keys_seconds,
+        refresh_seconds=settings.issuer_refresh_seconds,
+        timeout_seconds=settings.issuer_timeout_seconds,
+    )
+    return Tokens(trust, claims)
+
+
+def add_api(runtime: Runtime[ReportingSettings], application: Application, tokens: Tokens) -> None:
+    """The routes under ``/v1``."""
+    doors = Doors(application, tokens)
+    doors.install(runtime.api)
+    for router in (
+        people_router(doors),
+        accounts_router(doors),
+        catalogue_router(doors),
+        subscriptions_router(doors),
+        plans_router(doors),
+        alerts_router(doors),
+        stream_router(doors, runtime.settings.max_streams),
+        ingest_keys_router(doors),
+        documents_router(runtime.api),
+    ):
+        runtime.api.include_router(router)
+
+
+def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:
+    settings = runtime.settings
+
+    async def hear() -> None:
+        try:
+            await listen(lambda: postgres.connect(settings, f"{NAME}-listen"), live.hear, live.look_again)
+        finally:
+            live.look_again()
+
+    async def forget_the_old() -> None:
+        while True:
+            async with runtime.pool.acquire() as connection:
+                await prune_consumption(connection, runtime.clock() - KEPT)
+            await asyncio.sleep(settings.upkeep_seconds)
+
+    runtime.background("listen", hear)
+    runtime.background("upkeep", forget_the_old)
+
+
+def definition() -> ServiceDefinition[ReportingSettings]:
+    """The service."""
+    return ServiceDefinition(
+        name=NAME,
+        settings_type=ReportingSettings,
+        build=build,
+        migrations=Path(__file__).with_name("migrations"),
+        read_model=READ_MODEL,
+        api_options={
+            "title": "Unitpool",
+            "version": "1",
+            "description": "Pools of units: what was bought, allocated and consumed, and plans that change it.",
+            "openapi_url": "/v1/openapi.json",
+            "docs_url": None,
+            "redoc_url": None,
+        },
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command of ``python -m services.reporting``."""
+    return run(definition(), argv)
