@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from pydantic import ValidationError
 
 from services.reporting.commands import Answer
+from services.reporting.domain.permissions import VENDOR, permissions_of
 from services.reporting.pages import plan
 from services.reporting.pages.plan import Draft
 from services.reporting.pages.site import SignedIn, Site
@@ -72,11 +73,12 @@ class Desk:
         alerts = await queries.alerts(self._who.caller, self._subscription, active_only=True)
         self._mine = self._mine or await queries.me(self._who.caller)
         listed = self._mine["subscriptions"]
-        may = {one["id"]: frozenset(one["permissions"]) for one in listed}
+        held = {one["id"]: one["permissions"] for one in listed}
+        of_vendors = permissions_of([VENDOR]) if self._who.person.vendor else ()
         return present(
             overview,
             alerts,
-            may=may.get(self._subscription, frozenset()),
+            may=frozenset(held.get(self._subscription, of_vendors)),
             now=self._site.clock(),
             others=() if self._who.person.vendor else listed,
             draft=draft,

@@ -9,7 +9,9 @@ from starlette.exceptions import HTTPException
 
 from services.reporting.pages.site import Site
 from shared.runtime import logging
+from shared.runtime.delivery import TransientError
 from shared.runtime.http import ProblemError
+from shared.runtime.postgres import is_passing
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -31,7 +33,9 @@ def page_route(site: Site) -> type[APIRoute]:
                 except (ProblemError, HTTPException) as problem:
                     known = problem if isinstance(problem, ProblemError) else problem.status_code
                     return site.message(await site.signed_in(request), known)
-                except Exception:
+                except Exception as error:
+                    if isinstance(error, TransientError) or is_passing(error):
+                        return site.message(None, 503)
                     log.exception("page_failed", route=self.path)
                     return site.message(None, 500, getattr(request.state, "correlation_id", None))
 

@@ -32,7 +32,7 @@ class Client:
 
     issuer: str
     client_id: str
-    client_secret: str | None
+    client_secret: str
     public_url: str
 
     @property
