@@ -19,6 +19,7 @@ class LoadState:
         self.now = datetime.fromisoformat(kept["now"])
         self.subscriptions: dict[str, str] = kept["subscriptions"]
         self._done: list[str] = kept["done"]
+        self.save()
 
     def is_done(self, step: str) -> bool:
         """Whether the step was completed, now or in an earlier run."""

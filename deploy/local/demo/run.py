@@ -86,7 +86,7 @@ class Loader:
                     await self._use([account])
                     self._state.finish(account.id)
             self._say("all demo data is loaded")
-        except (LocalStackError, RefusedError) as error:
+        except Exception as error:  # whatever it is, the demo itself goes on
             self._say(f"the other accounts are not all loaded; the next start goes on with them: {error}")
 
     async def _sell(self, account: DemoAccount) -> None:
