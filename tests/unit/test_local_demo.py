@@ -1,0 +1,78 @@
+"""The demo's data: the same every time, with the accounts that it promises."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from deploy.local.demo.accounts import BIG_ACCOUNT, BIG_RESOURCES, MONTHS_13, RECENT, demo_accounts
+from deploy.local.demo.catalogue import CATALOGUE, PRODUCTS
+from deploy.local.demo.live import next_climb
+from deploy.local.demo.usage import usage_of, windows
+from deploy.local.people import PEOPLE
+
+TODAY = datetime(2026, 11, 24, tzinfo=UTC)
+NOW = TODAY + timedelta(hours=15)
+
+
+def test_there_are_25_accounts_with_their_stories() -> None:
+    accounts = list(demo_accounts(TODAY))
+    assert len({account.id for account in accounts}) == 25
+    told = {account.story for account in accounts}
+    assert told >= {"over-used", "under-used", "over-allocated", "about to expire", "rebalanced lately", "per product"}
+    assert accounts == list(demo_accounts(TODAY))
+    for account in accounts:
+        assert account.allocated <= sum(account.lots)
+        assert account.id == BIG_ACCOUNT or account.start <= TODAY - MONTHS_13
+        assert account.end > TODAY
+    emails = {account.id: account.contact.email for account in accounts}
+    assert emails["acme"] == PEOPLE[0].email
+    assert emails["globex"] == PEOPLE[-1].email
+
+
+def test_the_big_account_counts_its_resources_and_needs_no_history() -> None:
+    big = next(account for account in demo_accounts(TODAY) if account.id == BIG_ACCOUNT)
+    assert big.start > NOW - RECENT
+    start = windows(big, NOW)[-1].start
+    seen = {one.value.split(b'"resource": ')[1] for one in usage_of(big, "s", start, NOW) if b'"resource"' in one.value}
+    assert len(seen) == BIG_RESOURCES
+
+
+def test_usage_is_the_same_every_time_and_within_what_was_asked() -> None:
+    account = next(iter(demo_accounts(TODAY)))
+    since = NOW - timedelta(days=20)
+    first = list(usage_of(account, "s", since, NOW))
+    assert first == list(usage_of(account, "s", since, NOW))
+    assert all(since <= one.at < NOW for one in first)
+    everything = {one.value for one in usage_of(account, "s", account.start, NOW)}
+    assert {one.value for one in first} <= everything
+
+
+def test_the_catalogue_is_that_of_the_design() -> None:
+    assert len(CATALOGUE) == 15
+    assert {meter.aggregation for product in CATALOGUE for meter in product.meters} == {
+        "unique",
+        "peak",
+        "sum",
+        "latest",
+    }
+    assert (PRODUCTS["api-guard"].meters[0].reset, PRODUCTS["api-guard"].meters[0].block) == ("term", 10_000)
+
+
+def test_the_main_account_waits_just_below_a_threshold() -> None:
+    account = next(iter(demo_accounts(TODAY)))
+    rows = [
+        {"product": s.product, "allocated": s.allocated, "consumed": s.allocated * s.used_percent // 100}
+        for s in account.shares
+    ]
+    climb = next_climb({"products": rows})
+    assert climb is not None
+    assert climb.resources <= 60
+
+
+def test_live_usage_rests_when_every_product_is_beyond_the_last_threshold() -> None:
+    assert next_climb({"products": [{"product": "exposure-scan", "allocated": 10, "consumed": 12}]}) is None
+    assert next_climb({"products": [{"product": "exposure-scan", "allocated": 0, "consumed": 0}]}) is None
+
+
+def test_every_person_has_a_word() -> None:
+    assert [one.who for one in islice(PEOPLE, 2)] == ["primary", "vendor"]
+    assert len({one.who for one in PEOPLE}) == 7
