@@ -85,6 +85,8 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServ
 @pytest.fixture
 async def database(postgres_server: PostgresServer | RunningPostgres) -> AsyncIterator[MakeDatabase]:
     """``await database("allocation")``: the connection string of a fresh, migrated database of that service."""
+    if isinstance(postgres_server, PostgresServer) and not postgres_server.is_ready():
+        postgres_server.restart()  # a test that failed had killed it
     made: list[str] = []
 
     async def make(service: str, migrations: Path | None = None) -> str:
@@ -99,6 +101,8 @@ async def database(postgres_server: PostgresServer | RunningPostgres) -> AsyncIt
 @pytest.fixture
 async def topic_prefix(kafka_server: KafkaServer | RunningKafka) -> AsyncIterator[str]:
     """A prefix of this test's own, under which all topics exist (with few partitions)."""
+    if isinstance(kafka_server, KafkaServer) and not kafka_server.is_ready():
+        kafka_server.restart()
     prefix = f"t{uuid4().hex[:8]}."
     topics = [replace(topic, partitions=min(topic.partitions, TEST_PARTITIONS)) for topic in every_topic()]
     made = await create_topics(kafka_server.bootstrap_servers, prefix, topics)

@@ -160,7 +160,8 @@ class Edge:
         finally:
             route = _template(scope)
             metrics.HTTP_REQUESTS.labels(route=route, status=str(answer.status)).inc()
-            metrics.HTTP_SECONDS.labels(route=route).observe(time.perf_counter() - started)
+            if not answer.is_stream:
+                metrics.HTTP_SECONDS.labels(route=route).observe(time.perf_counter() - started)
             logging.unbind("correlation_id")
 
     async def _guarded(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, answer: "_Answer") -> None:
@@ -193,6 +194,8 @@ class _Answer:
 
     def __init__(self, send: Send, correlation: str) -> None:
         self.status = 500
+        self.is_stream = False
+        """Server-sent events: an answer that lasts as long as its reader wants."""
         self._send = send
         self._started = False
         self._extra = (*_SECURITY_HEADERS, (CORRELATION_HEADER.encode(), correlation.encode()))
@@ -201,7 +204,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self._started = True
             self.status = message["status"]
-            present = {name.lower() for name, _ in message["headers"]}
+            present = {name.lower(): value for name, value in message["headers"]}
+            self.is_stream = present.get(b"content-type", b"").startswith(b"text/event-stream")
             added = [(name, value) for name, value in self._extra if name not in present]
             message = {**message, "headers": [*message["headers"], *added]}
         await self._send(message)

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared.runtime import logging
@@ -112,6 +112,8 @@ class Producer:
             future: asyncio.Future[Any] = await producer.send(
                 f"{self._prefix}{topic}", value, key, headers=list(headers)
             )
+        except MessageSizeTooLargeError:  # refused before it was given a place in the sequence
+            raise
         except KafkaError:
             self._broken = True
             raise

@@ -20,6 +20,7 @@ _SECRET_TEXT = (
     (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"), MASK),  # a JWT, JWS or JWE
 )
+_FIRST = ("ts", "level", "service", "event", "correlation_id", "command_id")
 _QUIET = ("aiokafka", "asyncio", "httpx", "httpcore")
 
 
@@ -87,7 +88,8 @@ def _shared(service: str) -> list[Processor]:
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """The second net behind ``SecretStr``: masks by name, and whatever looks like a secret."""
-    return {name: _redacted(name, value) for name, value in event.items()}
+    names = [*(name for name in _FIRST if name in event), *(name for name in event if name not in _FIRST)]
+    return {name: _redacted(name, event[name]) for name in names}
 
 
 def _redacted(name: str, value: object) -> object:

@@ -6,6 +6,8 @@ from typing import Annotated
 import httpx
 import pytest
 from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+from prometheus_client import REGISTRY
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.events.refusals import Refusal
@@ -39,6 +41,10 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     @api.get("/busy")
     async def busy() -> None:
         raise ProblemError(Refusal(code="too_many_requests", message="Slow down."), headers={"Retry-After": "2"})
+
+    @api.get("/stream")
+    async def stream() -> StreamingResponse:
+        return StreamingResponse(iter(["data: 1"]), media_type="text/event-stream")
 
     @api.get("/bug")
     async def bug() -> None:
@@ -122,3 +128,20 @@ async def test_answers_carry_security_headers(client: httpx.AsyncClient) -> None
     answer = await client.get("/nothing")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-frame-options"] == "DENY"
+
+
+async def test_requests_are_counted_by_route_and_never_by_path(client: httpx.AsyncClient) -> None:
+    def counted(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, labels) or 0
+
+    requests, seconds = "unitpool_http_requests_total", "unitpool_http_request_seconds_count"
+    before = counted(requests, route="/things/{thing}", status="200")
+    unmatched = counted(requests, route="unmatched", status="404")
+    streamed = counted(seconds, route="/stream")
+    await client.post("/things/some-customer", json={"units": 1})
+    await client.get("/some-customer/secret")
+    assert (await client.get("/stream")).text == "data: 1"
+    assert counted(requests, route="/things/{thing}", status="200") == before + 1
+    assert counted(requests, route="unmatched", status="404") == unmatched + 1
+    assert counted(seconds, route="/stream") == streamed
+    assert counted(requests, route="/things/some-customer", status="200") == 0
