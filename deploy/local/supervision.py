@@ -51,6 +51,7 @@ class Supervisor:
         digest = hashlib.sha256(str(root).encode()).hexdigest()[:12]
         self._socket = Path(tempfile.gettempdir()) / f"unitpool-{digest}.sock"  # its path may not be long
         self._process: subprocess.Popen[bytes] | None = None
+        self._first_pids: dict[str, int] = {}
 
     def launch(self) -> None:
         """Start supervisord itself; no program yet.
@@ -89,6 +90,7 @@ class Supervisor:
 
     def begin(self, name: str) -> None:
         """Have a program started, without waiting for it."""
+        self._first_pids.pop(self._programs[_slug(name)].name, None)
         self._call().startProcess(self._full(name), False)
 
     def is_ready(self, name: str) -> bool:
@@ -99,8 +101,10 @@ class Supervisor:
         """
         program = self._programs[_slug(name)]
         standing = self._standing(self._call().getProcessInfo(self._full(name)))
-        if standing.state in _FAILED:
-            self._call().stopProcess(self._full(name), False)
+        if standing.pid:
+            self._first_pids.setdefault(program.name, standing.pid)
+        started_again = standing.pid not in {0, self._first_pids.get(program.name)}
+        if standing.state in _FAILED or started_again:
             raise died_at_start(program.name, standing.exit_status, program.log)
         return program.ready()
 
