@@ -42,7 +42,7 @@ MAY: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
         "create-subscription": _VENDOR,
         "purchase-lot": _VENDOR,
         "subscribe-product": frozenset({"vendor", "primary"}),
-        "set-policy": frozenset({"primary"}),
+        "set-policy": frozenset({"vendor", "primary"}),
         "apply-plan": frozenset({"primary", "allocator"}),
         "override-plan": _VENDOR,
     }
@@ -61,7 +61,7 @@ _SENTENCES: Final[Mapping[Action, str]] = MappingProxyType(
         "create-subscription": "Only the vendor may create subscriptions.",
         "purchase-lot": "Only the vendor may sell units.",
         "subscribe-product": "Only the primary contact or the vendor may subscribe to a product.",
-        "set-policy": "Only the primary contact may choose the overage policy.",
+        "set-policy": "Only the primary contact or the vendor may choose the overage policy.",
         "apply-plan": "Only the primary contact or an allocator may change allocations; the vendor may with a reason.",
         "override-plan": "Only the vendor may override the rules of rebalancing.",
     }

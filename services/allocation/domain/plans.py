@@ -39,7 +39,7 @@ class Decided:
             "allowed": True,
             "before": _figures(self.before, consumptions),
             "after": _figures(self.after, consumptions),
-            "unallocated_after": self.purchased - self.after.state.allocated,
+            "unallocated_after": max(0, self.purchased - self.after.state.allocated),
             "starts_clock": self.starts_clock,
             "next_allowed_at": refusals.instant(self.after.next_rebalance_at(now)),
         }

@@ -1,0 +1,87 @@
+"""Products, meters and their rates."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.allocation.domain import catalogue
+from shared.events.commands import CreateMeter, CreateProduct, SetRate
+from shared.events.refusals import Refusal
+from shared.events.state import ProductState
+from tests.unit.allocation.building import NOW, TICK, refused
+
+
+def product(**changes: Any) -> ProductState:
+    made = catalogue.create_product(CreateProduct(product="scan", name="Scan"))
+    meter = CreateMeter(product="scan", meter="host", name="Host", aggregation="unique", units=1, block=2)
+    added = catalogue.add_meter(made, meter, NOW)
+    assert isinstance(added, ProductState)
+    return added.model_copy(update=changes)
+
+
+def rate(at: datetime | None, meter: str = "host") -> SetRate:
+    return SetRate(product="scan", meter=meter, units=3, block=4, effective_from=at)
+
+
+def test_a_product_names_its_own_platform_unless_told_otherwise() -> None:
+    assert product().sources == ("/platforms/scan",)
+    asked = CreateProduct(product="scan", name="Scan", sources=("/a", "/b"))
+    assert catalogue.create_product(asked).sources == ("/a", "/b")
+
+
+def test_a_meter_comes_with_its_first_rate() -> None:
+    (meter,) = product().meters
+    assert (meter.rates[0].version, meter.rates[0].units, meter.rates[0].block) == (1, 1, 2)
+    assert meter.rates[0].effective_from == NOW
+    assert product().version == 2
+
+
+def test_a_meter_id_is_taken_once_per_product() -> None:
+    again = CreateMeter(product="scan", meter="host", name="Other", aggregation="sum", units=1, block=1)
+    assert refused(catalogue.add_meter(product(), again, NOW)) == ("already_exists", {"id": "host"})
+
+
+def test_rates_follow_each_other() -> None:
+    changed = catalogue.add_rate(product(), rate(NOW + timedelta(days=30)), NOW)
+    assert isinstance(changed, ProductState)
+    assert changed.version == 3
+    meter = changed.meters[0]
+    assert [one.version for one in meter.rates] == [1, 2]
+    assert meter.rate_at(NOW + timedelta(days=30) - TICK).version == 1
+    assert meter.rate_at(NOW + timedelta(days=30)).version == 2
+    again = catalogue.add_rate(changed, rate(NOW + timedelta(days=30)), NOW)
+    assert refused(again)[1]["errors"][0]["field"] == "effective_from"
+
+
+@pytest.mark.parametrize(("ago", "taken"), [(timedelta(minutes=5), True), (timedelta(minutes=5) + TICK, False)])
+def test_a_rate_does_not_begin_in_the_past(ago: timedelta, taken: bool) -> None:
+    later = NOW + timedelta(days=30)
+    decision = catalogue.add_rate(product(), rate(later - ago), later)
+    assert isinstance(decision, ProductState) is taken
+    assert taken or refused(decision)[1]["errors"][0]["field"] == "effective_from"
+
+
+def test_a_rate_needs_its_meter() -> None:
+    assert refused(catalogue.add_rate(product(), rate(None, meter="vm"), NOW + TICK))[0] == "not_found"
+
+
+def test_a_retired_product_is_left_as_it_is() -> None:
+    retired = product(retired_at=NOW)
+    meter = CreateMeter(product="scan", meter="vm", name="VM", aggregation="peak", units=1, block=1)
+    for decision in (catalogue.add_meter(retired, meter, NOW), catalogue.add_rate(retired, rate(None), NOW + TICK)):
+        assert refused(decision) == ("product_retired", {"product": "scan"})
+
+
+@pytest.mark.parametrize("change", [{"block": 0}, {"units": 0}, {"units": 1.5}, {"aggregation": "median"}])
+def test_a_meter_that_cannot_be_makes_no_command(change: dict[str, Any]) -> None:
+    good = {"product": "scan", "meter": "m", "name": "M", "aggregation": "sum", "units": 1, "block": 1}
+    with pytest.raises(ValueError, match=next(iter(change))):
+        CreateMeter.model_validate(good | change)
+
+
+def test_meters_and_rates_are_limited() -> None:
+    full = product()
+    full = full.model_copy(update={"meters": full.meters * catalogue.MAX_METERS})
+    meter = CreateMeter(product="scan", meter="vm", name="VM", aggregation="peak", units=1, block=1)
+    assert isinstance(catalogue.add_meter(full, meter, NOW), Refusal)

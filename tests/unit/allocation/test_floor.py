@@ -1,0 +1,53 @@
+"""The floor under an allocation."""
+
+from datetime import timedelta
+
+import pytest
+
+from services.allocation.domain.floor import Consumption, Measured, consumption_at, is_behind
+from shared.events.commands import SeenConsumption
+from shared.events.ids import ProductId
+from shared.events.state import Term
+from tests.unit.allocation.building import END, START, TICK
+
+TERM = Term(start=START, end=END)
+WINDOW = timedelta(days=15)
+SCAN = ProductId("scan")
+
+
+def measured(window: int, level: int, burned_down: int = 0, revision: int = 1) -> Measured:
+    start = START + window * WINDOW
+    return Measured(SCAN, start, start + WINDOW, revision, level, burned_down)
+
+
+def test_the_floor_is_the_larger_of_the_current_and_the_last_window() -> None:
+    rows = [measured(0, 500), measured(1, 300), measured(2, 200)]
+    during = START + 2 * WINDOW
+    assert consumption_at(rows, TERM, 15, during) == Consumption(level=200, last_level=300)
+    assert consumption_at(rows, TERM, 15, during).floor == 300
+    assert consumption_at(rows, TERM, 15, during - TICK).floor == 500
+    assert consumption_at(rows, TERM, 15, during).consumed == 200
+
+
+def test_a_new_window_without_usage_does_not_open_a_gap() -> None:
+    assert consumption_at([measured(0, 500)], TERM, 15, START + WINDOW).floor == 500
+    assert consumption_at([measured(0, 500)], TERM, 15, START + 2 * WINDOW).floor == 0
+
+
+def test_what_was_burned_down_stays_until_the_newest_window_says_otherwise() -> None:
+    rows = [measured(0, 5, burned_down=40), measured(1, 0, burned_down=70)]
+    assert consumption_at(rows, TERM, 15, START + 9 * WINDOW) == Consumption(burned_down=70)
+    assert consumption_at(rows, TERM, 15, START + WINDOW).floor == 75
+    assert consumption_at(rows, TERM, 15, START).floor == 45
+
+
+def test_a_window_that_has_not_begun_does_not_count() -> None:
+    assert consumption_at([measured(1, 900, burned_down=900)], TERM, 15, START) == Consumption()
+
+
+@pytest.mark.parametrize(
+    ("window", "revision", "behind"), [(1, 3, False), (1, 4, True), (2, 1, True), (0, 99, False), (1, 1, False)]
+)
+def test_what_was_seen_is_compared_in_the_windows_that_count(window: int, revision: int, behind: bool) -> None:
+    seen = SeenConsumption(product=SCAN, window_start=START + window * WINDOW, revision=revision)
+    assert is_behind([seen], [measured(1, 5, revision=3)], TERM, 15, START + 2 * WINDOW) is behind

@@ -1,0 +1,71 @@
+"""Every role with every command, both answers."""
+
+import pytest
+
+from services.allocation.domain.permissions import ACTIONS, ROLES, Action, Actor, Role, refusal_for, roles_of
+from shared.events.commands import ALLOCATION_COMMANDS
+from tests.unit.allocation.building import subscription
+
+MATRIX = """
+                     vendor  primary  allocator  viewer  auditor  useradmin
+create-account       yes     no       no         no      no       no
+set-flex             yes     no       no         no      no       no
+create-product       yes     no       no         no      no       no
+create-meter         yes     no       no         no      no       no
+set-rate             yes     no       no         no      no       no
+create-subscription  yes     no       no         no      no       no
+purchase-lot         yes     no       no         no      no       no
+subscribe-product    yes     yes      no         no      no       no
+set-policy           yes     yes      no         no      no       no
+apply-plan           no      yes      yes        no      no       no
+override-plan        yes     no       no         no      no       no
+"""
+PEOPLE: dict[Role, Actor] = {
+    "vendor": Actor("vera@vendor.example", is_vendor=True),
+    "primary": Actor("paula@acme.example"),
+    "allocator": Actor("alan@acme.example"),
+    "viewer": Actor("victor@acme.example"),
+    "auditor": Actor("audrey@acme.example"),
+    "useradmin": Actor("uma@acme.example"),
+}
+
+
+def cells() -> list[tuple[str, str, bool]]:
+    head, *rows = [line.split() for line in MATRIX.strip().splitlines()]
+    return [(row[0], role, cell == "yes") for row in rows for role, cell in zip(head, row[1:], strict=True)]
+
+
+@pytest.mark.parametrize(("action", "role", "may"), cells())
+def test_each_role_may_do_what_the_table_says(action: Action, role: Role, may: bool) -> None:
+    roles = roles_of(PEOPLE[role], subscription().state)
+    assert roles == {role}
+    refusal = refusal_for(action, roles, what="subscription")
+    assert refusal is None if may else refusal is not None and refusal.code == "forbidden"
+
+
+def test_the_table_has_every_command_and_every_role() -> None:
+    assert {(action, role) for action, role, _ in cells()} == {(a, r) for a in ACTIONS for r in ROLES}
+    commands = {one.event_type.split(".")[2] for one in ALLOCATION_COMMANDS}
+    assert commands | {"override-plan"} == set(ACTIONS)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_stranger_is_not_told_what_exists(action: Action) -> None:
+    refusal = refusal_for(action, roles_of(Actor("sam@globex.example"), subscription().state), what="subscription")
+    assert refusal is not None
+    hidden = action not in {"create-account", "create-product", "create-meter", "set-rate"}
+    assert refusal.code == ("not_found" if hidden else "forbidden")
+
+
+def test_who_may_know_of_an_account_is_told_that_it_is_forbidden() -> None:
+    refusal = refusal_for("set-flex", (), known=True, what="account")
+    assert refusal is not None
+    assert refusal.code == "forbidden"
+
+
+def test_someone_with_two_roles_may_do_what_either_may() -> None:
+    both = Actor("paula@acme.example", is_vendor=True)
+    roles = roles_of(both, subscription().state)
+    assert roles == {"vendor", "primary"}
+    assert refusal_for("apply-plan", roles, what="subscription") is None
+    assert refusal_for("override-plan", roles, what="subscription") is None

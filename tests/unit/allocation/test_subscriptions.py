@@ -1,0 +1,149 @@
+"""Subscriptions, the products they use, and purchase lots."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from services.allocation.domain import accounts, catalogue, lots, subscriptions
+from services.allocation.domain.subscriptions import Subscription, Terms
+from shared.events.commands import CreateAccount, CreateProduct, CreateSubscription, PurchaseLot
+from shared.events.ids import ProductId
+from shared.events.state import AccountState, Person
+from shared.units import MAX_UNITS
+from tests.unit.allocation.building import END, NINETY_DAYS, NOW, START, TICK, lot, refused, subscription
+
+SCAN = ProductId("scan")
+
+
+def account(enabled: bool = True) -> AccountState:
+    made = accounts.create(CreateAccount(account="acme", name="Acme"))
+    assert not made.flex_enabled
+    return accounts.set_flex(made, enabled)
+
+
+def asked(**changes: Any) -> CreateSubscription:
+    contact = Person(email="Paula@Acme.example", name="Paula")
+    good = {
+        "subscription": "s-1",
+        "account": "acme",
+        "name": "Acme Flex",
+        "model": "flex",
+        "start": START,
+        "end": END,
+        "primary_contact": contact,
+    }
+    return CreateSubscription.model_validate(good | changes)
+
+
+def purchase(**changes: Any) -> PurchaseLot:
+    return PurchaseLot.model_validate(
+        {"subscription": "s-1", "lot": "l-2", "units": 5, "order_reference": "PO", **changes}
+    )
+
+
+def test_the_feature_is_changed_once() -> None:
+    enabled = account()
+    assert (enabled.flex_enabled, enabled.version) == (True, 2)
+    assert accounts.set_flex(enabled, True) is enabled
+
+
+def test_a_subscription_keeps_the_terms_it_was_created_on() -> None:
+    created = subscriptions.create(asked(), account(), Terms(10, 30, "product"), START - TICK)
+    assert isinstance(created, Subscription)
+    state = created.state
+    assert (state.state, state.window_days, state.version) == ("pending", 10, 1)
+    assert (state.rebalance.every_days, state.rebalance.scope) == (30, "product")
+    assert state.primary_contact.email == "paula@acme.example"
+
+
+def test_a_pool_needs_the_feature_and_per_product_licensing_does_not() -> None:
+    without = account(False)
+    assert refused(subscriptions.create(asked(), without, Terms(), NOW)) == ("feature_not_enabled", {"account": "acme"})
+    assert isinstance(subscriptions.create(asked(model="per_product"), without, Terms(), NOW), Subscription)
+
+
+@pytest.mark.parametrize("end", [START, START - TICK])
+def test_a_term_ends_after_it_starts(end: datetime) -> None:
+    code, numbers = refused(subscriptions.create(asked(end=end), account(), Terms(), NOW))
+    assert (code, numbers["errors"][0]["field"]) == ("invalid_request", "end")
+
+
+def test_a_product_is_subscribed_once() -> None:
+    scan = catalogue.create_product(CreateProduct(product="scan", name="Scan"))
+    after = subscriptions.subscribe(subscription(1000), SCAN, scan, NOW)
+    assert isinstance(after, Subscription)
+    assert (after.state.products[0].allocated, after.state.products[0].policy) == (0, "soft")
+    assert refused(subscriptions.subscribe(after, SCAN, scan, NOW))[0] == "already_exists"
+    assert refused(subscriptions.subscribe(subscription(1000), SCAN, None, NOW))[0] == "not_found"
+    retired = scan.model_copy(update={"retired_at": NOW})
+    assert refused(subscriptions.subscribe(subscription(1000), SCAN, retired, NOW))[0] == "product_retired"
+
+
+def test_a_policy_is_of_a_subscribed_product() -> None:
+    of = subscription(1000, scan=5)
+    after = subscriptions.set_policy(of, SCAN, "hard", NOW)
+    assert isinstance(after, Subscription)
+    assert (after.state.products[0].policy, after.state.version) == ("hard", 8)
+    assert subscriptions.set_policy(of, SCAN, "soft", NOW) is of
+    assert refused(subscriptions.set_policy(of, ProductId("hub"), "hard", NOW)) == (
+        "product_not_subscribed",
+        {"product": "hub"},
+    )
+
+
+@pytest.mark.parametrize(("now", "start"), [(START - NINETY_DAYS, START), (NOW, NOW)])
+def test_a_lot_holds_from_now_or_the_terms_start_until_the_terms_end(now: datetime, start: datetime) -> None:
+    bought = lots.purchase(subscription(1000), purchase(), now)
+    assert isinstance(bought, tuple)
+    assert (bought[1].start, bought[1].end, bought[1].purchased_at) == (start, END, now)
+
+
+def test_a_top_up_lands_unallocated_and_does_not_start_the_clock() -> None:
+    of = subscription(1000, scan=400, last_at=START)
+    bought = lots.purchase(of, purchase(units=50), NOW)
+    assert isinstance(bought, tuple)
+    after = bought[0].state
+    assert (after.purchased(NOW), after.allocated, after.version) == (1050, 400, 8)
+    assert after.rebalance.last_at == START
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"start": START - TICK}, ["start"]),
+        ({"end": END + TICK}, ["end"]),
+        ({"start": NOW, "end": NOW}, ["end"]),
+        ({"start": END, "end": START}, ["end"]),
+        ({"start": START - TICK, "end": END + TICK}, ["start", "end"]),
+        ({"units": MAX_UNITS - 999}, ["units"]),
+    ],
+)
+def test_a_lot_that_cannot_be_is_refused_with_its_fields(change: dict[str, Any], fields: list[str]) -> None:
+    code, numbers = refused(lots.purchase(subscription(1000), purchase(**change), NOW))
+    assert (code, [one["field"] for one in numbers["errors"]]) == ("invalid_request", fields)
+
+
+def test_a_lot_is_bought_once_while_the_term_lasts() -> None:
+    assert refused(lots.purchase(subscription(1000), purchase(lot="lot-1"), NOW)) == ("already_exists", {"id": "lot-1"})
+    assert refused(lots.purchase(subscription(1000), purchase(), END)) == (
+        "subscription_not_active",
+        {"state": "grace"},
+    )
+
+
+@pytest.mark.parametrize("units", [0, -1, 2**53, 2**63, "5", 1.5])
+def test_units_that_cannot_be_bought_make_no_command(units: Any) -> None:
+    with pytest.raises(ValueError, match="units"):
+        purchase(units=units)
+
+
+def test_per_product_licensing_and_accounts_without_the_feature_have_no_flex_commands() -> None:
+    scan = catalogue.create_product(CreateProduct(product="scan", name="Scan"))
+    for of, code in (
+        (subscription(1000, model="per_product", lots=(lot(1),), hub=1), "not_a_flex_subscription"),
+        (subscription(1000, flex_enabled=False, hub=1), "feature_not_enabled"),
+    ):
+        assert refused(lots.purchase(of, purchase(), NOW))[0] == code
+        assert refused(subscriptions.subscribe(of, SCAN, scan, NOW))[0] == code
+        assert refused(subscriptions.set_policy(of, ProductId("hub"), "hard", NOW))[0] == code
