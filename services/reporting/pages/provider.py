@@ -32,7 +32,7 @@ class Client:
 
     issuer: str
     client_id: str
-    client_secret: str
+    client_secret: str | None
     public_url: str
 
     @property
