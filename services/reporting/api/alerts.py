@@ -56,7 +56,7 @@ def _add_alerts(router: APIRouter, doors: Doors) -> None:
 def _add_channels(router: APIRouter, doors: Doors) -> None:
     queries, commands = doors.application.queries, doors.application.commands
 
-    @router.get("/alert-channels", response_model=answers.Channels, response_model_exclude_none=True)
+    @router.get("/alert-channels", response_model=answers.Channels)
     async def several(caller: Asking, subscription: str, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """Where alerts go; never with a secret."""
         return listed(await queries.channels(caller, subscription, limit, cursor))

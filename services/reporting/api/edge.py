@@ -84,6 +84,10 @@ def _origin(request: Request) -> tuple[str | None, str | None]:
 class ApiRoute(APIRoute):
     """Bodies must be JSON; what passes by itself is 503; a cursor that is none of ours is the asker's mistake."""
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        # What a read does not give (``command_id``, a secret) is left out, not shown as null.
+        super().__init__(path, endpoint, **{**options, "response_model_exclude_unset": True})
+
     def get_route_handler(self) -> _Handler:
         """The handler, guarded."""
         inner = super().get_route_handler()

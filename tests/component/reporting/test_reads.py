@@ -1,0 +1,231 @@
+"""What the API shows, and to whom."""
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.events.alerts import AlertAcknowledged, ChannelChanged, ChannelState
+from shared.events.outcomes import AuditRecord, DecisionRecorded
+from tests.component.reporting.states import (
+    ALLOCATOR,
+    AUDITOR,
+    NOW,
+    PRIMARY,
+    STRANGER,
+    USERADMIN,
+    VENDOR,
+    VIEWER,
+    WINDOW,
+    account,
+    alert,
+    created,
+    plan,
+    product,
+    snapshot,
+    subscription,
+)
+from tests.component.reporting.world import World
+
+
+async def test_overview_has_exactly_the_promised_members(world: World) -> None:
+    await world.measure(snapshot(322))
+    body = await world.get("/v1/subscriptions/sub-1", PRIMARY)
+    assert list(body) == [
+        *("id", "account", "name", "model", "state", "unit_label", "version", "term", "window"),
+        *("purchased", "allocated", "consumed", "unallocated", "unused", "over_allocated", "as_of"),
+        *("rebalance", "products"),
+    ]
+    assert (body["purchased"], body["allocated"], body["consumed"]) == (1000, 400, 322)
+    assert (body["unallocated"], body["unused"], body["over_allocated"]) == (600, 78, 0)
+    assert body["window"] == {"start": "2026-02-15T00:00:00Z", "end": "2026-03-02T00:00:00Z", "days_left": 10}
+    assert body["rebalance"] == {"allowed": True, "next_allowed_at": None, "every_days": 90, "last_at": None}
+    (shown,) = body["products"]
+    assert shown.pop("meters") == [
+        {
+            "meter": "host",
+            "aggregation": "unique",
+            "reset": "window",
+            "aggregate": 322,
+            "units": 1,
+            "block": 1,
+            "rate_version": 1,
+            "consumed": 322,
+            "peak_at": None,
+            "provisional": True,
+        }
+    ]
+    assert shown == {
+        "product": "scan",
+        "name": "Scan",
+        "allocated": 400,
+        "consumed": 322,
+        "unused": 78,
+        "utilisation": 80.5,
+        "class": "healthy",
+        "policy": "soft",
+        "restricted": False,
+        "floor": 322,
+    }
+
+
+async def test_overview_carries_its_version_as_etag(world: World) -> None:
+    answer = await world.ask("GET", "/v1/subscriptions/sub-1")
+    assert answer.headers["etag"] == '"1"'
+
+
+async def test_floor_is_the_larger_of_this_and_the_last_closed_window(world: World) -> None:
+    await world.measure(snapshot(10), snapshot(55, windows_ago=1), snapshot(99, windows_ago=2))
+    (shown,) = (await world.get("/v1/subscriptions/sub-1"))["products"]
+    assert (shown["consumed"], shown["floor"], shown["class"]) == (10, 55, "under")
+
+
+async def test_term_meter_burns_down_from_its_newest_window(empty: World) -> None:
+    state = subscription(allocated={"calls": 100})
+    await empty.apply(account(), product("calls", aggregation="sum", reset="term"), created(state))
+    await empty.measure(*(snapshot(n, windows_ago=ago, product="calls", reset="term") for n, ago in ((30, 3), (45, 2))))
+    (shown,) = (await empty.get("/v1/subscriptions/sub-1"))["products"]
+    assert (shown["consumed"], shown["floor"], shown["meters"][0]["aggregate"]) == (45, 45, 45)
+
+
+@pytest.mark.parametrize("who", [VENDOR, PRIMARY, VIEWER, ALLOCATOR, AUDITOR])
+async def test_subscription_is_seen_by_those_it_concerns(world: World, who: str) -> None:
+    assert (await world.ask("GET", "/v1/subscriptions/sub-1", who)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/purchases", "/allocations", "/usage", "/alerts", "/alert-channels", "/stream"],
+)
+async def test_subscription_does_not_exist_for_a_stranger(world: World, path: str) -> None:
+    answer = await world.ask("GET", f"/v1/subscriptions/sub-1{path}", STRANGER)
+    unknown = await world.ask("GET", f"/v1/subscriptions/no-such{path}", STRANGER)
+    assert answer.status_code == unknown.status_code == 404
+    assert answer.json() == unknown.json()
+
+
+async def test_user_administrator_does_not_see_units(world: World) -> None:
+    assert (await world.ask("GET", "/v1/subscriptions/sub-1", USERADMIN)).status_code == 403
+
+
+async def test_lists_hold_only_ones_own(world: World) -> None:
+    assert (await world.get("/v1/subscriptions", STRANGER))["items"] == []
+    assert (await world.get("/v1/accounts", STRANGER))["items"] == []
+    assert [one["id"] for one in (await world.get("/v1/subscriptions", VIEWER))["items"]] == ["sub-1"]
+    assert [one["id"] for one in (await world.get("/v1/accounts", VIEWER))["items"]] == ["acme"]
+    assert (await world.ask("GET", "/v1/accounts/acme", STRANGER)).status_code == 404
+
+
+async def test_me_says_what_i_may_do(world: World) -> None:
+    mine = await world.get("/v1/me", ALLOCATOR)
+    assert mine["email"] == ALLOCATOR
+    assert mine["vendor"] is False
+    (one,) = mine["subscriptions"]
+    assert (one["id"], one["role"]) == ("sub-1", "allocator")
+    assert "allocate" in one["permissions"]
+    assert "set_policy" not in one["permissions"]
+
+
+async def test_pages_follow_each_other_without_gap_or_repeat(empty: World) -> None:
+    await empty.apply(*(created(subscription(f"sub-{n:02}")) for n in range(7)))
+    found: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await empty.get(f"/v1/subscriptions?limit=3{f'&cursor={cursor}' if cursor else ''}")
+        found += [one["id"] for one in page["items"]]
+        cursor = page["next_cursor"]
+    assert found == [f"sub-{n:02}" for n in range(7)]
+
+
+async def test_history_of_allocations_is_newest_first_and_paged(world: World) -> None:
+    for version, (before, after) in enumerate([(400, 500), (500, 300), (300, 350)], start=2):
+        state = subscription(version=version, allocated={"scan": after})
+        await world.apply(plan(state, before, after))
+    first = await world.get("/v1/subscriptions/sub-1/allocations?limit=2", VIEWER)
+    rest = await world.get(f"/v1/subscriptions/sub-1/allocations?cursor={first['next_cursor']}", VIEWER)
+    seen = sorted((one["version"], one["before"], one["after"]) for one in first["items"] + rest["items"])
+    assert seen == [(2, 400, 500), (3, 500, 300), (4, 300, 350)]
+    assert rest["next_cursor"] is None
+
+
+async def test_usage_by_window_has_its_items(world: World) -> None:
+    await world.measure(snapshot(10), snapshot(7, windows_ago=1, revision=4))
+    body = await world.get("/v1/subscriptions/sub-1/usage", VIEWER)
+    assert [(one["consumed"], one["provisional"], one["revision"]) for one in body["items"]] == [
+        (7, False, 4),
+        (10, True, 1),
+    ]
+    answer = await world.ask("GET", "/v1/subscriptions/sub-1/usage?interval=day")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert answer.json()["errors"][0]["field"] == "interval"
+
+
+async def test_alert_shows_its_value_then_and_now(world: World) -> None:
+    await world.measure(snapshot(350))
+    await world.apply(alert())
+    (shown,) = (await world.get("/v1/subscriptions/sub-1/alerts", VIEWER))["items"]
+    assert (shown["value_at"], shown["value_now"], shown["state"]) == (80.5, 87.5, "active")
+    state = alert(version=2, state="acknowledged", acknowledged_by=PRIMARY, acknowledged_at=NOW).alert
+    await world.apply(AlertAcknowledged(alert=state), alert())
+    (shown,) = (await world.get("/v1/subscriptions/sub-1/alerts", VIEWER))["items"]
+    assert (shown["state"], shown["acknowledged_by"]) == ("acknowledged", PRIMARY)
+
+
+async def test_removed_channel_is_not_listed(world: World) -> None:
+    state: dict[str, Any] = {
+        "id": "c1",
+        "subscription": "sub-1",
+        "kind": "webhook",
+        "url": "https://hooks.example/",
+        "created_by": PRIMARY,
+        "created_at": NOW,
+        "version": 1,
+    }
+    await world.apply(ChannelChanged(channel=ChannelState(**state)))
+    (shown,) = (await world.get("/v1/subscriptions/sub-1/alert-channels"))["items"]
+    assert "secret" not in shown
+    await world.apply(ChannelChanged(channel=ChannelState(**{**state, "version": 2, "removed_at": NOW})))
+    assert (await world.get("/v1/subscriptions/sub-1/alert-channels"))["items"] == []
+
+
+async def test_audit_log_is_shown_to_those_who_may_audit(world: World) -> None:
+    def decided(subscription: str, actor: str) -> DecisionRecorded:
+        return DecisionRecorded(
+            record=AuditRecord(
+                at=NOW,
+                account="acme",
+                subscription=subscription,
+                actor=actor,
+                action="plan.apply",
+                object="x",
+                outcome="allowed",
+            )
+        )
+
+    await world.apply(decided("sub-1", PRIMARY), decided("sub-2", STRANGER))
+    assert len((await world.get("/v1/audit"))["items"]) == 2
+    assert [one["actor"] for one in (await world.get("/v1/audit", AUDITOR))["items"]] == [PRIMARY]
+    assert (await world.get(f"/v1/audit?actor={STRANGER}"))["items"][0]["subscription"] == "sub-2"
+    assert (await world.ask("GET", "/v1/audit", VIEWER)).status_code == 403
+    assert (await world.ask("GET", "/v1/audit", STRANGER)).status_code == 403
+
+
+async def test_over_allocated_pool_shows_the_excess(empty: World) -> None:
+    await empty.apply(account(), product(), created(subscription(allocated={"scan": 1300})))
+    body = await empty.get("/v1/subscriptions/sub-1")
+    assert (body["unallocated"], body["over_allocated"]) == (0, 300)
+
+
+async def test_openapi_describes_every_route_and_docs_need_no_network(world: World) -> None:
+    document = (await world.http.get("/v1/openapi.json")).json()
+    assert {"/v1/me", "/v1/subscriptions/{subscription}/rebalances", "/v1/ingest-keys/{key}"} <= set(document["paths"])
+    assert "Problem" in json.dumps(document["paths"]["/v1/me"]["get"]["responses"]["401"])
+    page = await world.http.get("/v1/docs")
+    assert page.status_code == 200
+    assert "POST /v1/subscriptions/{subscription}/rebalances" in page.text
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+
+
+async def test_window_of_the_states_is_the_one_that_holds_now() -> None:
+    assert WINDOW.start <= NOW < WINDOW.end
