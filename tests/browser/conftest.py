@@ -1,0 +1,88 @@
+"""A real browser on the whole product. Skipped only where there is no Chromium, and says so."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from deploy.local import assets
+from deploy.local.kafka import KafkaServer
+from deploy.local.postgres import PostgresServer
+from tests.browser.stack import Stack, fill_catalogue, running
+from tests.conftest import RunningKafka, RunningPostgres
+
+CHROMIUM = os.environ.get("UNITPOOL_TEST_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+AXE = assets.MODULES / "axe-core" / "axe.min.js"
+
+SignIn = Callable[..., Awaitable[Page]]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """The system's Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine: the page was not tested in a browser")
+    async with async_playwright() as playwright:
+        opened = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield opened
+        await opened.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stack(
+    browser: Browser,
+    postgres_server: PostgresServer | RunningPostgres,
+    kafka_server: KafkaServer | RunningKafka,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Stack]:
+    """The whole product, with a catalogue."""
+    assert browser.is_connected()
+    if not all((assets.VENDOR / name).exists() for name in assets.FILES) or not AXE.exists():
+        assets.install()
+    folder: Path = tmp_path_factory.mktemp("stack")
+    async with running(postgres_server.admin_dsn, kafka_server.bootstrap_servers, folder) as started:
+        await fill_catalogue(started)
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def sign_in(browser: Browser, stack: Stack) -> AsyncIterator[SignIn]:
+    """``page = await sign_in("primary", path, width=..., dark=...)``: a browser of its own, signed in."""
+    contexts: list[BrowserContext] = []
+
+    async def enter(
+        who: str, path: str = "/", *, width: int = 1440, dark: bool = False, scripts: bool = True, height: int = 900
+    ) -> Page:
+        context = await browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            java_script_enabled=scripts,
+            reduced_motion="reduce",
+        )
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = await context.new_page()
+        await page.goto(f"{stack.url}{path}")
+        await page.get_by_role("link", name="Sign in").click()
+        await page.locator(f'button[value="{who}"]').click()
+        await page.wait_for_url(f"{stack.url}{path}")
+        return page
+
+    yield enter
+    for context in contexts:
+        await context.close()

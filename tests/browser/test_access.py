@@ -1,0 +1,60 @@
+"""Who may see and send what: forms of others, forged sign-ins, and what the browser is told to keep out."""
+
+import httpx
+import pytest
+
+from tests.browser.conftest import SignIn
+from tests.browser.stack import Stack, sell
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
+
+
+async def test_form_without_its_token_is_refused(sign_in: SignIn, stack: Stack) -> None:
+    subscription = await sell(stack, "Forged Flex")
+    page = await sign_in("primary", f"/subscriptions/{subscription}")
+    sent: dict[str, str | float | bool] = {"intent": "preview", "units.risk-hub": "10", "csrf": "x"}
+    answer = await page.request.post(f"{stack.url}/subscriptions/{subscription}/plan", form=sent)
+    assert answer.status == 403
+    assert "Not allowed" in await answer.text()
+
+
+async def test_callback_that_nobody_began_signs_nobody_in(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.url) as http:
+        for query in ("?code=a&state=b", "?error=access_denied", "", "?code=%00&state=%F0%9F%92%A5"):
+            answer = await http.get(f"/auth/callback{query}")
+            assert answer.status_code == 400
+            assert "set-cookie" not in answer.headers or "unitpool_session" not in answer.headers["set-cookie"]
+
+
+async def test_page_lets_nothing_foreign_in(sign_in: SignIn, stack: Stack) -> None:
+    subscription = await sell(stack, "Closed Flex")
+    page = await sign_in("primary", "/")
+    answer = await page.goto(f"{stack.url}/subscriptions/{subscription}")
+    assert answer is not None
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["cache-control"] == "no-store"
+    session = next(one for one in await page.context.cookies() if one["name"] == "unitpool_session")
+    assert session["httpOnly"]
+    assert session["sameSite"] == "Lax"
+
+
+async def test_sign_in_comes_back_only_to_the_page_itself(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.url) as http:
+        for to in ("https://evil.example/", "//evil.example", "/\\evil.example", "/subscriptions/\nx"):
+            answer = await http.get("/sign-in", params={"to": to})
+            assert answer.status_code == 303
+            assert answer.headers["location"].startswith(stack.issuer.issuer)
+
+
+async def test_whole_page_is_small(sign_in: SignIn, stack: Stack) -> None:
+    subscription = await sell(stack, "Small Flex")
+    page = await sign_in("primary", "/")
+    sizes: list[int] = []
+    session = await page.context.new_cdp_session(page)
+    await session.send("Network.enable")
+    session.on("Network.loadingFinished", lambda event: sizes.append(int(event["encodedDataLength"])))
+    await page.goto(f"{stack.url}/subscriptions/{subscription}")
+    await page.locator(".figure").nth(4).wait_for()
+    assert 0 < sum(sizes) < 250_000
