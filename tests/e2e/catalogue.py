@@ -13,14 +13,14 @@ async def make_catalogue(product: Product) -> None:
     """Products and meters of the workload."""
     for spec in METERS:
         await product.done(
-            "vendor", "POST", "/v1/catalogue/products", {"product": spec.product, "name": spec.product.title()}
+            "vendor", "POST", "/v1/catalogue/products", {"id": spec.product, "name": spec.product.title()}
         )
         await product.done(
             "vendor",
             "POST",
             f"/v1/catalogue/products/{spec.product}/meters",
             {
-                "meter": spec.meter,
+                "id": spec.meter,
                 "name": spec.meter.title(),
                 "aggregation": spec.aggregation,
                 "reset": spec.reset,
