@@ -11,6 +11,7 @@ class AlertsSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="UNITPOOL_ALERTS_")
 
+    http_port: int = Field(8003, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     allow_private_webhooks: bool = Field(
         False, description="Let webhooks go to addresses that are not public (a local demo; never in production)"
     )

@@ -78,10 +78,11 @@ def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
     if not is_watched(subscription):
         return ()
     purchased = subscription.purchased(moment.now)
+    carried = _carried(readings, moment.window)
     products = tuple(
         Measure("product_consumption", entry.product, part, entry.allocated, opening)
         for entry in subscription.products
-        for opening, part in [_consumption(readings, entry.product, moment.window)]
+        for opening, part in [_consumption(readings, carried, entry.product, moment.window)]
     )
     pool = Measure("pool_consumption", None, sum(m.part for m in products), purchased, sum(m.opening for m in products))
     allocated = subscription.allocated
@@ -98,20 +99,27 @@ def next_change_at(subscription: SubscriptionState, now: datetime) -> datetime |
 
 def needed(readings: Readings, window: Window) -> Readings:
     """Those that can still matter: of this window or a later one, and per product the last of the windows before."""
-    last: dict[ProductId, datetime] = {}
-    for product, start in readings:
-        if start < window.start:
-            last[product] = max(start, last.get(product, start))
-    return {key: reading for key, reading in readings.items() if key[1] >= window.start or last[key[0]] == key[1]}
+    carried = _carried(readings, window)
+    return {
+        key: reading
+        for key, reading in readings.items()
+        if key[1] >= window.start or carried[key[0]].window_start == key[1]
+    }
 
 
-def _consumption(readings: Readings, product: ProductId, window: Window) -> tuple[int, int]:
+def _carried(readings: Readings, window: Window) -> dict[ProductId, Reading]:
+    """Per product the last reading of the windows before."""
+    last: dict[ProductId, Reading] = {}
+    for (product, start), reading in readings.items():
+        if start < window.start and (product not in last or start > last[product].window_start):
+            last[product] = reading
+    return last
+
+
+def _consumption(
+    readings: Readings, carried: Mapping[ProductId, Reading], product: ProductId, window: Window
+) -> tuple[int, int]:
     """What the window began with (burn-down meters carry on), and what is consumed now."""
-    carried = max(
-        (r for (of, start), r in readings.items() if of == product and start < window.start),
-        key=lambda reading: reading.window_start,
-        default=None,
-    )
-    opening = carried.burned_down if carried else 0
+    opening = carried[product].burned_down if product in carried else 0
     current = readings.get((product, window.start))
     return opening, current.consumed if current else opening

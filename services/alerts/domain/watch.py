@@ -79,19 +79,14 @@ def assess(watch: Watch, now: datetime, names: Names) -> Assessment:
         return Assessment(watch)
     moment = Moment(subscription, _window(watch, subscription, now), now)
     is_new_window = watch.window_start is not None and moment.window.start > watch.window_start
-    levels: dict[LevelKey, Level] = {}
-    raised: list[AlertState] = []
-    over_above: dict[LevelKey, int] = {}
-    for share in measure(moment, watch.readings):
-        key = (share.rule, share.product)
-        thresholds = DEFAULT_RULES[share.rule].thresholds
-        opening = share.opening if is_new_window else None
-        taken = step(watch.levels.get(key, Level()), share.part, share.whole, thresholds, opening=opening)
-        levels[key], over_above[key] = taken.level, taken.over_above
-        if taken.crossed is not None:
-            name = names.get(share.product, share.product) if share.product else None
-            raised.append(_raise(share, taken, taken.crossed, moment, name))
-    over = [a for a in watch.alerts if a.threshold > over_above.get(_key_of(a), -1)]
+    shares = measure(moment, watch.readings)
+    steps = {(share.rule, share.product): (share, _step(watch, share, is_new_window)) for share in shares}
+    raised = tuple(
+        _raise(share, taken, taken.crossed, moment, names.get(share.product, share.product) if share.product else None)
+        for share, taken in steps.values()
+        if taken.crossed is not None
+    )
+    over = [a for a in watch.alerts if _key_of(a) not in steps or a.threshold > steps[_key_of(a)][1].over_above]
     resolved = tuple(_advance(alert, state="resolved") for alert in over)
     remaining = tuple(alert for alert in watch.alerts if alert not in over)
     assessed = replace(
@@ -99,10 +94,10 @@ def assess(watch: Watch, now: datetime, names: Names) -> Assessment:
         window_start=moment.window.start,
         next_check_at=next_change_at(subscription, now),
         readings=needed(watch.readings, moment.window),
-        levels=_kept(watch, levels),
+        levels=_kept(watch, {key: taken.level for key, (_, taken) in steps.items()}),
         alerts=(*remaining, *raised),
     )
-    return Assessment(assessed, tuple(raised), resolved)
+    return Assessment(assessed, raised, resolved)
 
 
 def acknowledge(alert: AlertState, by: str, now: datetime) -> AlertState | None:
@@ -110,6 +105,14 @@ def acknowledge(alert: AlertState, by: str, now: datetime) -> AlertState | None:
     if alert.state != "active":
         return None
     return _advance(alert, state="acknowledged", acknowledged_by=by, acknowledged_at=now)
+
+
+def _step(watch: Watch, share: Measure, is_new_window: bool) -> Step:
+    level = watch.levels.get((share.rule, share.product), Level())
+    if (level.part, level.whole) == (share.part, share.whole) and not is_new_window:
+        return Step(level, crossed=None, over_above=level.passed)
+    thresholds = DEFAULT_RULES[share.rule].thresholds
+    return step(level, share.part, share.whole, thresholds, opening=share.opening if is_new_window else None)
 
 
 def _window(watch: Watch, subscription: SubscriptionState, now: datetime) -> Window:
