@@ -23,7 +23,7 @@ from shared.runtime.postgres import Connection
 
 POLL_SECONDS = 0.05
 STANDBY_SECONDS = 1.0
-SHARE = 4
+SHARE = 8
 """While usage waits to be applied, a round is followed by a rest of this many times its length."""
 ROWS_AT_ONCE = 200
 KEYS_AT_ONCE = 1000
