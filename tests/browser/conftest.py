@@ -12,7 +12,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from deploy.local import assets
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
-from tests.browser.stack import Stack, fill_catalogue, running
+from tests.browser.stack import Stack, fill_catalogue, running, sell
 from tests.conftest import RunningKafka, RunningPostgres
 
 CHROMIUM = os.environ.get("UNITPOOL_TEST_CHROMIUM") or next(
@@ -58,6 +58,20 @@ async def stack(
     async with running(postgres_server.admin_dsn, kafka_server.bootstrap_servers, folder) as started:
         await fill_catalogue(started)
         yield started
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def acme(stack: Stack) -> str:
+    """Acme's subscription: allocated, and somewhat used. Tests only look at it."""
+    subscription = await sell(stack, "Acme Flex")
+    path = f"/v1/subscriptions/{subscription}"
+    for product, units in (("exposure-scan", 100), ("risk-hub", 300)):
+        await stack.ask("primary", "POST", f"{path}/allocations", {"product": product, "units": units})
+    await stack.use(subscription, "exposure-scan", "host", 60)
+    await stack.use(subscription, "risk-hub", "asset", 41)
+    await stack.consumed(subscription, "exposure-scan", 60)
+    await stack.consumed(subscription, "risk-hub", 21)
+    return subscription
 
 
 @pytest_asyncio.fixture(loop_scope="session")

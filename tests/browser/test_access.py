@@ -4,16 +4,15 @@ import httpx
 import pytest
 
 from tests.browser.conftest import SignIn
-from tests.browser.stack import Stack, sell
+from tests.browser.stack import Stack
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
 
-async def test_form_without_its_token_is_refused(sign_in: SignIn, stack: Stack) -> None:
-    subscription = await sell(stack, "Forged Flex")
-    page = await sign_in("primary", f"/subscriptions/{subscription}")
+async def test_form_without_its_token_is_refused(sign_in: SignIn, stack: Stack, acme: str) -> None:
+    page = await sign_in("primary", f"/subscriptions/{acme}")
     sent: dict[str, str | float | bool] = {"intent": "preview", "units.risk-hub": "10", "csrf": "x"}
-    answer = await page.request.post(f"{stack.url}/subscriptions/{subscription}/plan", form=sent)
+    answer = await page.request.post(f"{stack.url}/subscriptions/{acme}/plan", form=sent)
     assert answer.status == 403
     assert "Not allowed" in await answer.text()
 
@@ -26,10 +25,9 @@ async def test_callback_that_nobody_began_signs_nobody_in(stack: Stack) -> None:
             assert "set-cookie" not in answer.headers or "unitpool_session" not in answer.headers["set-cookie"]
 
 
-async def test_page_lets_nothing_foreign_in(sign_in: SignIn, stack: Stack) -> None:
-    subscription = await sell(stack, "Closed Flex")
+async def test_page_lets_nothing_foreign_in(sign_in: SignIn, stack: Stack, acme: str) -> None:
     page = await sign_in("primary", "/")
-    answer = await page.goto(f"{stack.url}/subscriptions/{subscription}")
+    answer = await page.goto(f"{stack.url}/subscriptions/{acme}")
     assert answer is not None
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -48,13 +46,12 @@ async def test_sign_in_comes_back_only_to_the_page_itself(stack: Stack) -> None:
             assert answer.headers["location"].startswith(stack.issuer.issuer)
 
 
-async def test_whole_page_is_small(sign_in: SignIn, stack: Stack) -> None:
-    subscription = await sell(stack, "Small Flex")
+async def test_whole_page_is_small(sign_in: SignIn, stack: Stack, acme: str) -> None:
     page = await sign_in("primary", "/")
     sizes: list[int] = []
     session = await page.context.new_cdp_session(page)
     await session.send("Network.enable")
     session.on("Network.loadingFinished", lambda event: sizes.append(int(event["encodedDataLength"])))
-    await page.goto(f"{stack.url}/subscriptions/{subscription}")
+    await page.goto(f"{stack.url}/subscriptions/{acme}")
     await page.locator(".figure").nth(4).wait_for()
     assert 0 < sum(sizes) < 250_000

@@ -33,8 +33,7 @@ async def violations(page: Page) -> list[str]:
     return [f"{one['id']}: {[node['html'][:160] for node in one['nodes']]}" for one in found["violations"]]
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [390, 768, 1440])
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (768, False), (1440, False), (1440, True)])
 async def test_nothing_scrolls_sideways_and_axe_finds_nothing(
     sign_in: SignIn, busy: str, width: int, dark: bool
 ) -> None:

@@ -1,27 +1,12 @@
 """The Subscription page in a browser, on four real services: what people see, what moves, what they can do."""
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.conftest import SignIn
 from tests.browser.stack import Stack, sell
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def acme(stack: Stack) -> str:
-    """Acme's subscription: allocated, and somewhat used."""
-    subscription = await sell(stack, "Acme Flex")
-    path = f"/v1/subscriptions/{subscription}"
-    for product, units in (("exposure-scan", 100), ("risk-hub", 300)):
-        await stack.ask("primary", "POST", f"{path}/allocations", {"product": product, "units": units})
-    await stack.use(subscription, "exposure-scan", "host", 60)
-    await stack.use(subscription, "risk-hub", "asset", 41)
-    await stack.consumed(subscription, "exposure-scan", 60)
-    await stack.consumed(subscription, "risk-hub", 21)
-    return subscription
 
 
 async def test_signing_in_shows_the_pool_and_its_products(sign_in: SignIn, acme: str) -> None:
@@ -108,19 +93,6 @@ async def test_second_rebalance_is_refused_with_its_date(sign_in: SignIn, stack:
     await expect(page.locator('[data-field="exposure-scan"] .error')).to_be_visible()
 
 
-async def test_plan_changed_after_its_preview_is_previewed_again(sign_in: SignIn, stack: Stack) -> None:
-    subscription = await sell(stack, "Twice Flex")
-    page = await sign_in("primary", f"/subscriptions/{subscription}", scripts=False)
-    await page.get_by_label("Risk Hub", exact=True).fill("10")
-    await page.get_by_role("button", name="Preview").click()
-    await page.get_by_label("Risk Hub", exact=True).fill("20")
-    await page.get_by_role("button", name="Apply this plan").click()
-    await expect(page.locator(".error.form")).to_contain_text("not the one that was previewed")
-    await expect(page.locator(".preview")).to_contain_text("+20")
-    await page.get_by_role("button", name="Apply this plan").click()
-    await expect(page.locator("#row-risk-hub")).to_contain_text("0 / 20")
-
-
 async def test_alert_is_acknowledged(sign_in: SignIn, stack: Stack) -> None:
     subscription = await sell(stack, "Alert Flex")
     path = f"/v1/subscriptions/{subscription}"
@@ -135,14 +107,20 @@ async def test_alert_is_acknowledged(sign_in: SignIn, stack: Stack) -> None:
     await expect(alerts.get_by_role("button", name="Acknowledge")).to_have_count(0)
 
 
-async def test_everything_works_without_scripts(sign_in: SignIn, stack: Stack) -> None:
+async def test_without_scripts_a_plan_changed_after_its_preview_is_previewed_again(
+    sign_in: SignIn, stack: Stack
+) -> None:
     subscription = await sell(stack, "Plain Flex")
     page = await sign_in("primary", f"/subscriptions/{subscription}", scripts=False)
     await expect(page.locator(".figure").nth(0)).to_contain_text("1,000")
-    await page.get_by_label("Surface Watch", exact=True).fill("40")
+    await page.get_by_label("Risk Hub", exact=True).fill("10")
     await page.get_by_role("button", name="Preview").click()
+    await page.get_by_label("Risk Hub", exact=True).fill("20")
     await page.get_by_role("button", name="Apply this plan").click()
-    await expect(page.locator("#row-surface-watch")).to_contain_text("0 / 40")
+    await expect(page.locator(".error.form")).to_contain_text("not the one that was previewed")
+    await expect(page.locator(".preview")).to_contain_text("+20")
+    await page.get_by_role("button", name="Apply this plan").click()
+    await expect(page.locator("#row-risk-hub")).to_contain_text("0 / 20")
 
 
 async def test_stranger_and_unlicensed_see_designed_pages(sign_in: SignIn, stack: Stack, acme: str) -> None:
