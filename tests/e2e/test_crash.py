@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from deploy.local.kafka import KafkaServer
@@ -58,11 +57,11 @@ async def test_nothing_is_lost_or_counted_twice_when_everything_is_killed(
         customers = await _customers(product)
         workload = Workload({one.subscription: one.start for one in customers}, datetime.now(UTC), EVENTS)
         records = list(workload.records())
-        killer = Killer(product, postgres, kafka)
-        publishing = asyncio.create_task(_publish(product, records))
+        size = -(-len(records) // KILLS)
+        slices = [records[first : first + size] for first in range(0, len(records), size)]
         buying = asyncio.create_task(_buy(product, customers[0]))
-        await killer.run(KILLS)
-        await publishing
+        killer = Killer(product, postgres, kafka)
+        await killer.run(slices)
         bought = await buying
         for service in product.services.values():
             await service.wait_ready(120)
@@ -108,53 +107,58 @@ class Killer:
         self._random = random.Random(7)
         self.killed: Counter[str] = Counter()
 
-    async def run(self, kills: int) -> None:
-        """``kills`` kills: every second one of metering, between its steps; Kafka and PostgreSQL once each."""
+    async def run(self, slices: Sequence[Sequence[Sent]]) -> None:
+        """A kill while each slice is published: every second one of metering, between its steps; each server once."""
         turn = ("allocation", "metering", "alerts", "metering", "reporting", "metering")
-        for number in range(kills):
-            if number == kills // 3:
-                await self._restart_server("kafka", self._kafka)
-            elif number == 2 * kills // 3:
-                await self._restart_server("postgres", self._postgres)
+        servers: dict[int, tuple[str, PostgresServer | KafkaServer]] = {
+            len(slices) // 3: ("kafka", self._kafka),
+            2 * len(slices) // 3: ("postgres", self._postgres),
+        }
+        for number, records in enumerate(slices):
+            name, server = servers.get(number, (turn[number % len(turn)], None))
+            if name == "metering":
+                await self._hold_and_kill(STEPS[self.killed[name] % len(STEPS)], records)
             else:
-                name = turn[number % len(turn)]
-                if name == "metering":
-                    await self._hold_and_kill(STEPS[self.killed[name] % len(STEPS)])
-                else:
-                    await asyncio.sleep(self._random.uniform(0.1, 1.0))
-                    self._product.services[name].kill()
-                self.killed[name] += 1
-                self._product.services[name].start()
-                await self._product.services[name].wait_ready(120)
+                publishing = asyncio.create_task(_publish(self._product, records))
+                await asyncio.sleep(self._random.uniform(0.05, 0.5))
+                await self._kill(name, server)
+                await publishing
+            self.killed[name] += 1
+            await self._start_again(name)
 
-    async def _restart_server(self, name: str, server: PostgresServer | KafkaServer) -> None:
-        await asyncio.to_thread(server.kill)
-        await asyncio.to_thread(server.restart)
-        self.killed[name] += 1
+    async def _kill(self, name: str, server: PostgresServer | KafkaServer | None) -> None:
+        if server is None:
+            self._product.services[name].kill()
+        else:
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.restart)
+
+    async def _start_again(self, name: str) -> None:
+        if name in self._product.services:
+            self._product.services[name].start()
         for service in self._product.services.values():
             await service.wait_ready(120)
 
-    async def _hold_and_kill(self, table: str) -> None:
+    async def _hold_and_kill(self, table: str, records: Sequence[Sent]) -> None:
         """Stop a batch in the middle of its transaction, by a lock on the table it writes next; kill it there."""
-        async with connect(self._product.databases["metering"]) as connection:
-            try:
-                async with connection.transaction():
-                    await connection.execute(f'LOCK TABLE "{table}" IN EXCLUSIVE MODE')
-                    for _ in range(40):
-                        if await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-                            self.killed["between steps"] += 1
-                            break
-                        await asyncio.sleep(0.05)
-                    self._product.services["metering"].kill()
-            except asyncpg.PostgresConnectionError:
-                self._product.services["metering"].kill()
+        metering = self._product.services["metering"]
+        async with connect(self._product.databases["metering"]) as connection, connection.transaction():
+            await connection.execute(f'LOCK TABLE "{table}" IN EXCLUSIVE MODE')
+            await _publish(self._product, records)
+
+            async def held() -> bool:
+                return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+            await until(held, f"a batch waits for {table}", timeout_seconds=60, every_seconds=0.02)
+            metering.kill()
+            self.killed["between steps"] += 1
 
 
 async def _all_is_right(
     product: Product, truth: Expected, customers: list[Customer], bought: int, killer: Killer
 ) -> None:
     assert sum(killer.killed[name] for name in (*SERVICES, "kafka", "postgres")) >= KILLS
-    assert killer.killed["between steps"] >= 1, "no batch was ever held between its steps"
+    assert killer.killed["between steps"] >= KILLS // 3
     books = await until(lambda: _books(product, truth.accepted), "all usage is accounted for", timeout_seconds=180)
     assert books == {
         "accepted": truth.accepted,
