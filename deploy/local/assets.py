@@ -17,7 +17,7 @@ MODULES = CHECKOUT / "node_modules"
 FILES = {
     "htmx.min.js": "htmx.org/dist/htmx.min.js",
     "htmx-ext-sse.js": "htmx-ext-sse/dist/sse.min.js",
-    "echarts.min.js": "echarts/dist/echarts.min.js",
+    "echarts.min.js": "echarts/dist/echarts.simple.min.js",
 }
 
 

@@ -65,22 +65,29 @@ class Stack:
         database_server = PostgresServer(layout.root / "postgres", layout.ports.postgres)
         kafka = KafkaServer(layout.root / "kafka", layout.ports.kafka, layout.ports.kafka_controller)
         self._say("preparing PostgreSQL and Kafka")
-        servers = [
-            await asyncio.to_thread(database_server.program),
-            await asyncio.to_thread(kafka.program),
-            self._sign_in(),
-        ]
+        servers = await asyncio.gather(asyncio.to_thread(database_server.program), asyncio.to_thread(kafka.program))
         environments = service_environment(layout, addresses(database_server, layout.secrets))
         services = [self._service(name, environments[name]) for name in SERVICES]
-        self.supervisor = Supervisor(layout.root, servers, services)
+        self.supervisor = Supervisor(layout.root, [*servers, self._sign_in()], services)
         self.supervisor.launch()
-        await self._bring_up("PostgreSQL", "Kafka", "sign-in")
-        self.databases = await asyncio.to_thread(create_databases, database_server, layout.secrets)
-        made = await create_topics(kafka_address(layout))
-        self._say(f"databases are there; {len(made)} topics made" if made else "databases and topics are there")
-        await asyncio.gather(*(self._migrate(name, environments[name]) for name in SERVICES))
-        self._say("databases are migrated")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._prepare_databases(database_server, environments))
+            group.create_task(self._prepare_topics())
+            group.create_task(self._bring_up("sign-in"))
         await self._bring_up(*SERVICES)
+
+    async def _prepare_databases(
+        self, server: PostgresServer, environments: Mapping[ServiceName, Mapping[str, str]]
+    ) -> None:
+        await self._bring_up("PostgreSQL")
+        self.databases = await asyncio.to_thread(create_databases, server, self._layout.secrets)
+        await asyncio.gather(*(self._migrate(name, environments[name]) for name in SERVICES))
+        self._say("databases are there and migrated")
+
+    async def _prepare_topics(self) -> None:
+        await self._bring_up("Kafka")
+        made = await create_topics(kafka_address(self._layout))
+        self._say(f"{len(made)} topics made" if made else "topics are there")
 
     def stop(self) -> None:
         """End all of it, in order."""

@@ -1,8 +1,10 @@
 """What the demo does once the stack is up: load what is not loaded yet, tell where things are, keep usage flowing."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from deploy.local.demo.accounts import BIG_ACCOUNT, RECENT, DemoAccount, demo_accounts
 from deploy.local.demo.api import Api, RefusedError
@@ -18,6 +20,9 @@ from deploy.local.layout import Layout
 from shared.events.topics import ServiceName
 
 Say = Callable[[str], None]
+T = TypeVar("T")
+SETTLE_SECONDS = 90
+SETTLED_PERCENT = 95
 _SOURCE = '"source": "/platforms/%s"'
 
 
@@ -40,7 +45,7 @@ async def run_demo(layout: Layout, databases: Mapping[ServiceName, str], say: Sa
         say(welcome(layout, state.subscriptions[main.id]))
         async with asyncio.TaskGroup() as group:
             group.create_task(Live(api, doors, main, state.subscriptions[main.id]).run(say))
-            group.create_task(loader.load_others(others))
+            group.create_task(loader.load_rest(main, others))
     finally:
         await doors.stop()
         await api.close()
@@ -57,7 +62,7 @@ class Loader:
         self._say = say
 
     async def load_main(self, account: DemoAccount) -> None:
-        """The catalogue and the account that people look at."""
+        """The catalogue, and the account that people look at as it is today; its past follows."""
         if self._state.is_done(account.id):
             self._say("the demo data is there")
             return
@@ -65,29 +70,39 @@ class Loader:
         await enter_catalogue(self._api, account.start - timedelta(days=30))
         self._say(f"loading {account.name}")
         await self._sell(account)
-        await self._use([account])
+        await self._load_recent([account])
+        await self._settle(account)
         self._state.finish(account.id)
 
-    async def load_others(self, accounts: list[DemoAccount]) -> None:
-        """The rest, while the main account is in use already. What fails is told; the demo goes on."""
+    async def load_rest(self, main: DemoAccount, others: list[DemoAccount]) -> None:
+        """The main account's past and the other accounts, meanwhile. What fails is told; the demo goes on."""
         try:
-            waiting = [account for account in accounts if not self._state.is_done(account.id)]
-            if not waiting:
-                return
-            self._say(f"loading {len(waiting)} more accounts meanwhile")
-            for account in waiting:
-                await self._sell(account)
-            small = [account for account in waiting if account.id != BIG_ACCOUNT]
-            await self._use(small)
-            for account in small:
-                self._state.finish(account.id)
-            for account in waiting:
-                if account.id == BIG_ACCOUNT:
-                    await self._use([account])
-                    self._state.finish(account.id)
+            await self._once(f"{main.id} history", self._load_history, [main])
+            small = [account for account in others if account.id != BIG_ACCOUNT]
+            big = [account for account in others if account.id == BIG_ACCOUNT]
+            for account in others:
+                await self._once(f"{account.id} sold", self._sell, account)
+            await self._once("others recent", self._load_recent, small)
+            await self._once("others history", self._load_history, small)
+            await self._once("big recent", self._load_recent, big)
             self._say("all demo data is loaded")
         except Exception as error:  # whatever it is, the demo itself goes on
-            self._say(f"the other accounts are not all loaded; the next start goes on with them: {error}")
+            self._say(f"the rest of the demo data is not loaded; the next start goes on with it: {error}")
+
+    async def _once(self, step: str, load: Callable[[T], Awaitable[None]], what: T) -> None:
+        if not self._state.is_done(step):
+            await load(what)
+            self._state.finish(step)
+
+    async def _settle(self, account: DemoAccount) -> None:
+        """Until the page shows what was just reported."""
+        wanted = sum(share.allocated * share.used_percent for share in account.shares if share.product != "api-guard")
+        deadline = time.monotonic() + SETTLE_SECONDS
+        path = f"/v1/subscriptions/{self._subscription(account)}"
+        while (await self._api.read(account.contact, path))["consumed"] < wanted * SETTLED_PERCENT // 100_00:
+            if time.monotonic() > deadline:
+                raise LocalStackError(f"The usage of {account.name} did not show within {SETTLE_SECONDS} s.")
+            await asyncio.sleep(0.5)
 
     async def _sell(self, account: DemoAccount) -> None:
         subscription = await sell(self._api, account)
@@ -96,21 +111,22 @@ class Loader:
             self._state.subscriptions[account.id] = subscription
             self._state.save()
 
-    async def _use(self, accounts: list[DemoAccount]) -> None:
-        """The history under a moving clock, then what the doors still take."""
-        using = [account for account in accounts if account.story != "per product"]
+    async def _load_history(self, accounts: list[DemoAccount]) -> None:
+        """What is too old for the doors, under a moving clock."""
         boundary = self._state.now - RECENT
-        name = using[0].name if len(using) == 1 else f"{len(using)} accounts"
-        old = await self._events((one for one in using if one.start < boundary), None, boundary)
-        if old:
-            self._say(f"{name}: {len(old):,} events of the past 13 months")
-            wanted = {self._subscription(one): [share.product for share in one.shares] for one in using}
-            await load_history(self._metering_dsn, old, wanted)
-        recent = await self._events(using, boundary, self._state.now)
-        over_http = [one for one in recent if _is_of(HTTP_PRODUCT, one)]
-        self._say(f"{name}: {len(recent):,} events of the last weeks, through Kafka and HTTP")
+        using = [account for account in accounts if account.story != "per product" and account.start < boundary]
+        old = await self._events(using, None, boundary)
+        self._say(f"{_named(using)}: {len(old):,} events of the past 13 months")
+        wanted = {self._subscription(one): [share.product for share in one.shares] for one in using}
+        await load_history(self._metering_dsn, old, wanted)
+
+    async def _load_recent(self, accounts: list[DemoAccount]) -> None:
+        """What the doors still take."""
+        using = [account for account in accounts if account.story != "per product"]
+        recent = await self._events(using, self._state.now - RECENT, self._state.now)
+        self._say(f"{_named(using)}: {len(recent):,} events of the last weeks, through Kafka and HTTP")
         await self._doors.report(one for one in recent if not _is_of(HTTP_PRODUCT, one))
-        await self._doors.report_over_http(HTTP_PRODUCT, over_http)
+        await self._doors.report_over_http(HTTP_PRODUCT, [one for one in recent if _is_of(HTTP_PRODUCT, one)])
 
     async def _events(self, accounts: Iterable[DemoAccount], since: datetime | None, until: datetime) -> list[Reported]:
         """In order of time. The last window is laid out up to the load's ``now``, whatever part is asked for."""
@@ -127,6 +143,10 @@ class Loader:
 
     def _subscription(self, account: DemoAccount) -> str:
         return self._state.subscriptions[account.id]
+
+
+def _named(accounts: list[DemoAccount]) -> str:
+    return accounts[0].name if len(accounts) == 1 else f"{len(accounts)} accounts"
 
 
 def _is_of(product: str, reported: Reported) -> bool:

@@ -1,11 +1,12 @@
 """What vendor and customers do through the API: the catalogue, accounts, subscriptions, lots, allocations."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deploy.local.demo.accounts import DemoAccount
 from deploy.local.demo.api import Api, RefusedError
-from deploy.local.demo.catalogue import CATALOGUE
+from deploy.local.demo.catalogue import CATALOGUE, DemoProduct
 from deploy.local.people import PEOPLE
 
 VENDOR = next(one for one in PEOPLE if "vendor" in one.roles)
@@ -16,19 +17,24 @@ LOT_ENDS_AFTER = timedelta(minutes=3)
 
 async def enter_catalogue(api: Api, since: datetime) -> None:
     """All products, meters and first rates, in force since ``since``."""
-    for product in CATALOGUE:
-        await _once(api, "/v1/catalogue/products", {"id": product.id, "name": product.name})
-        for meter in product.meters:
-            body = {
-                "id": meter.id,
-                "name": meter.name,
-                "aggregation": meter.aggregation,
-                "reset": meter.reset,
-                "units": meter.units,
-                "block": meter.block,
-                "effective_from": since.isoformat(),
-            }
-            await _once(api, f"/v1/catalogue/products/{product.id}/meters", body)
+    async with asyncio.TaskGroup() as group:
+        for product in CATALOGUE:
+            group.create_task(_enter(api, product, since))
+
+
+async def _enter(api: Api, product: DemoProduct, since: datetime) -> None:
+    await _once(api, "/v1/catalogue/products", {"id": product.id, "name": product.name})
+    for meter in product.meters:
+        body = {
+            "id": meter.id,
+            "name": meter.name,
+            "aggregation": meter.aggregation,
+            "reset": meter.reset,
+            "units": meter.units,
+            "block": meter.block,
+            "effective_from": since.isoformat(),
+        }
+        await _once(api, f"/v1/catalogue/products/{product.id}/meters", body)
 
 
 async def sell(api: Api, account: DemoAccount) -> str:
