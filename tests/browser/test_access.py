@@ -53,5 +53,15 @@ async def test_whole_page_is_small(sign_in: SignIn, stack: Stack, acme: str) -> 
     await session.send("Network.enable")
     session.on("Network.loadingFinished", lambda event: sizes.append(int(event["encodedDataLength"])))
     await page.goto(f"{stack.url}/subscriptions/{acme}")
-    await page.locator(".figure").nth(4).wait_for()
+    await page.locator("#usage").scroll_into_view_if_needed()
+    await page.locator("#usage-chart canvas").wait_for()
     assert 0 < sum(sizes) < 250_000
+
+
+async def test_address_of_nothing_is_a_page_for_browsers_and_a_document_for_programs(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.url) as http:
+        answer = await http.get("/nothing", headers={"Accept": "text/html,*/*"})
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        for path, accept in (("/nothing", "application/json"), ("/v1/nothing", "text/html")):
+            answer = await http.get(path, headers={"Accept": accept})
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -39,11 +39,14 @@ async def test_nothing_scrolls_sideways_and_axe_finds_nothing(
 ) -> None:
     page = await sign_in("primary", f"/subscriptions/{busy}", width=width, dark=dark)
     await expect(page.locator("#alerts")).to_contain_text("Exposure Scan reached")
-    for summary in await page.locator("summary").all():
+    for summary in await page.locator(".rows summary").all():
         await summary.click()
     await page.get_by_label("Exposure Scan", exact=True).fill("1")
     await page.get_by_role("button", name="Preview").click()
     await expect(page.locator('[data-field="exposure-scan"] .error')).to_be_visible()
+    await page.locator("#usage").scroll_into_view_if_needed()
+    await page.locator("#usage-chart canvas").wait_for()
+    await page.locator(".numbers summary").click()
     assert await page.evaluate("document.documentElement.scrollWidth") == width
     assert await violations(page) == []
 

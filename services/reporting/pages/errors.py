@@ -1,6 +1,6 @@
 """How the page's routes fail: as a page, never as a JSON document."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
@@ -13,6 +13,8 @@ from shared.runtime.delivery import TransientError
 from shared.runtime.http import ProblemError
 from shared.runtime.postgres import is_passing
 
+NOT_FOUND = 404
+OnError = Callable[[Request, Exception], Awaitable[Response]]
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -42,3 +44,15 @@ def page_route(site: Site) -> type[APIRoute]:
             return guarded
 
     return PageRoute
+
+
+def designed_not_found(site: Site, otherwise: OnError) -> OnError:
+    """For a browser at an address that nothing serves: the page's words. Everybody else gets what they got."""
+
+    async def handler(request: Request, error: Exception) -> Response:
+        browses = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")
+        if browses and isinstance(error, HTTPException) and error.status_code == NOT_FOUND:
+            return site.message(await site.signed_in(request), NOT_FOUND)
+        return await otherwise(request, error)
+
+    return handler

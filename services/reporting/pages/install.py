@@ -1,13 +1,16 @@
 """Puts the page into the service: ``main.py`` calls it once."""
 
 import secrets
+from typing import cast
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from services.reporting.application import Application
 from services.reporting.auth import Claims, Tokens
 from services.reporting.pages.assets import Assets
+from services.reporting.pages.errors import OnError, designed_not_found
 from services.reporting.pages.provider import Client, Provider
 from services.reporting.pages.routes import page_router
 from services.reporting.pages.secrecy import Secrecy
@@ -47,5 +50,7 @@ def install(
     application.session = site.caller
     api.include_router(page_router(site))
     api.include_router(sign_in_router(site, claims))
+    otherwise = cast(OnError, api.exception_handlers[HTTPException])
+    api.add_exception_handler(HTTPException, designed_not_found(site, otherwise))
     api.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM_BYTES)
     return site

@@ -88,7 +88,7 @@ def present_plan(overview: Overview, now: datetime, *, may_allocate: bool, draft
     draft = draft or Draft()
     fields = tuple(_field(product, overview, draft) for product in sorted(overview["products"], key=_by_name))
     total = sum(parse(one.value) if parse(one.value) is not None else one.current for one in fields)  # type: ignore[misc]
-    status, rule = _status(overview, now)
+    status, rule = _status(overview, now, may_allocate)
     return Plan(
         status=status,
         rule=rule,
@@ -137,7 +137,8 @@ def _typed(text: str | None, current: int) -> str:
     return wording.count(units) if units is not None else (text or "")
 
 
-def _status(overview: Overview, now: datetime) -> tuple[str, str]:
+def _status(overview: Overview, now: datetime, mine: bool) -> tuple[str, str]:
+    """Whether and when allocations may be lowered, and the rule behind it; ``mine``: the reader may do it."""
     rebalance, label = overview["rebalance"], overview["unit_label"]
     free = overview["unallocated"]
     every = rebalance["every_days"]
@@ -150,14 +151,15 @@ def _status(overview: Overview, now: datetime) -> tuple[str, str]:
     unallocated = f"the {wording.units(free, label)} that {'is' if free == 1 else 'are'} still unallocated"
     if rebalance["allowed"]:
         return (
-            "You can rebalance today.",
+            "You can rebalance today." if mine else "A rebalance is allowed today.",
             f"Lowering any allocation starts {wording.days(every)} in which nothing else can be lowered. "
             "Giving out unallocated units is always free.",
         )
     if rebalance["next_allowed_at"] is None:
         return "Allocations cannot be changed now.", "They can be while the subscription is active or in grace."
     at = wording.instant(rebalance["next_allowed_at"])
-    until = f"Until then you can give products {unallocated}." if free else "Until then no unit is free to give."
+    may = "you can give products" if mine else "products can be given"
+    until = f"Until then {may} {unallocated}." if free else "Until then no unit is free to give."
     return (f"The next rebalance is allowed on {wording.day(at)}, {wording.days_until(at, now)}.", until)
 
 

@@ -9,6 +9,7 @@ from services.reporting.pages.errors import page_route
 from services.reporting.pages.leaves import digest, render_leaves
 from services.reporting.pages.site import SignedIn, Site
 from services.reporting.pages.stream import answer_live
+from services.reporting.pages.usage import SHOWN, present_usage
 from services.reporting.pages.view import SubscriptionView
 from shared.runtime.http import ProblemError
 
@@ -57,6 +58,20 @@ def _add_reads(router: APIRouter, site: Site) -> None:
         if who is None:
             return Response(status_code=204)
         return await answer_live(site, who, subscription, since)
+
+    @router.get("/subscriptions/{subscription}/usage")
+    async def usage(request: Request, subscription: str) -> Response:
+        who = await site.signed_in(request)
+        if who is None:
+            return site.sign_in_page(request)
+        overview = await Desk(site, who, subscription).overview()
+        now = site.clock()
+        items = await site.application.queries.usage(who.caller, subscription, now - SHOWN, now)
+        shown = present_usage(overview, items)
+        if _is_partial(request):
+            return site.page("usage.html", who, usage=shown, partial=True)
+        name = overview["name"]
+        return site.page("usage_page.html", who, usage=shown, partial=False, name=name, id=subscription)
 
     @router.get("/static/{name:path}")
     async def static(request: Request, name: str) -> Response:

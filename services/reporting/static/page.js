@@ -168,6 +168,25 @@ document.addEventListener("htmx:afterSettle", (event) => {
   place.focus({ preventScroll: false });
 });
 
+// --- The chart: its library is large, and comes only when the numbers that it draws are there ---------------------------
+
+function load(source) {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = source;
+    script.onload = resolve;
+    script.onerror = reject;
+    document.head.append(script);
+  });
+}
+
+document.addEventListener("htmx:afterSettle", async (event) => {
+  const holder = byId("usage-chart");
+  if (event.detail.target?.id !== "usage" || !holder) return;
+  await Promise.all([load(holder.dataset.script), load(byId("usage").dataset.chart)]);
+  window.drawUsage(holder);
+});
+
 document.addEventListener("htmx:sendError", (event) => {
   const form = event.target.closest("form");
   if (!form) return;

@@ -1,0 +1,80 @@
+"""Consumption by window over the last twelve months: a table, of which the chart is a picture."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.reporting.pages import wording
+from services.reporting.pages.pool import Overview
+from services.reporting.pages.products import mark
+
+SHOWN = timedelta(days=366)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageColumn:
+    """One product."""
+
+    name: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One window; ``cells`` in the order of the columns, ``plain`` the same for the chart."""
+
+    label: str
+    short: str
+    cells: tuple[str, ...]
+    plain: tuple[int, ...]
+    total: str
+    provisional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """The whole table, oldest window first."""
+
+    columns: tuple[UsageColumn, ...]
+    rows: tuple[UsageRow, ...]
+    purchased: int
+    allocated: int
+    unit_label: str
+
+
+def present_usage(overview: Overview, items: Iterable[Mapping[str, Any]]) -> UsageView:
+    """``items`` are those of the API's usage by window."""
+    names = {product["product"]: product["name"] for product in overview["products"]}
+    by_window: dict[tuple[datetime, datetime], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    provisional: set[tuple[datetime, datetime]] = set()
+    for item in items:
+        window = wording.instant(item["start"]), wording.instant(item["end"])
+        by_window[window][item["product"]] += item["consumed"]
+        if item["provisional"]:
+            provisional.add(window)
+    used = {product for cells in by_window.values() for product in cells}
+    shown = sorted(used, key=lambda product: names.get(product, product))
+    return UsageView(
+        columns=tuple(UsageColumn(names.get(product, product), mark(product)) for product in shown),
+        rows=tuple(
+            _row(window, [by_window[window].get(product, 0) for product in shown], window in provisional)
+            for window in sorted(by_window)
+        ),
+        purchased=overview["purchased"],
+        allocated=overview["allocated"],
+        unit_label=overview["unit_label"],
+    )
+
+
+def _row(window: tuple[datetime, datetime], cells: list[int], provisional: bool) -> UsageRow:
+    start, end = window
+    return UsageRow(
+        label=wording.span(start, end),
+        short=f"{start.day} {start:%b}",
+        cells=tuple(wording.count(cell) for cell in cells),
+        plain=tuple(cells),
+        total=wording.count(sum(cells)),
+        provisional=provisional,
+    )

@@ -1,0 +1,39 @@
+from datetime import timedelta
+from typing import Any
+
+from services.reporting.pages.usage import present_usage
+from tests.unit.reporting_pages.bodies import NOW, overview, product
+
+
+def item(product_id: str, meter: str, consumed: int, windows_ago: int = 0) -> dict[str, Any]:
+    start = NOW.replace(hour=0, minute=0) - timedelta(days=15 * windows_ago)
+    return {
+        "product": product_id,
+        "meter": meter,
+        "start": start,
+        "end": start + timedelta(days=15),
+        "aggregate": consumed,
+        "consumed": consumed,
+        "provisional": windows_ago == 0,
+        "revision": 1,
+    }
+
+
+def test_meters_of_a_product_are_one_cell_and_windows_are_in_order_of_time() -> None:
+    body = overview(product("Risk Hub"), product("Api Guard"))
+    items = [item("risk-hub", "asset", 1200), item("api-guard", "call", 7, 1), item("api-guard", "key", 3, 1)]
+    usage = present_usage(body, items)
+    assert [column.name for column in usage.columns] == ["Api Guard", "Risk Hub"]
+    assert [(row.plain, row.total, row.provisional) for row in usage.rows] == [
+        ((10, 0), "10", False),
+        ((0, 1200), "1,200", True),
+    ]
+    assert usage.rows[1].cells == ("0", "1,200")
+
+
+def test_product_that_is_no_longer_subscribed_keeps_its_column() -> None:
+    assert present_usage(overview(), [item("gone", "host", 5)]).columns[0].name == "gone"
+
+
+def test_nothing_consumed_is_an_empty_table() -> None:
+    assert present_usage(overview(product()), []).rows == ()
