@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from services.allocation.domain import lots
 from services.allocation.domain.floor import Consumption
@@ -14,7 +14,7 @@ from services.allocation.domain.subscriptions import Subscription
 from shared.events.commands import ApplyPlan, PlannedChange, PurchaseLot
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
-from tests.unit.allocation.building import END, NINETY_DAYS, START, subscription
+from tests.unit.allocation.building import END, NINETY_DAYS, START, TICK, subscription
 
 PRODUCTS = tuple(ProductId(one) for one in ("scan", "hub", "web"))
 UNITS = st.integers(0, 120)
@@ -38,11 +38,22 @@ class Pool(RuleBasedStateMachine):
         policies = dict.fromkeys(hard, "hard")
         self.of = subscription(lots=(), scope=scope, policies=policies, scan=0, hub=0, web=0)
 
-    @rule(days=st.integers(0, 40), exactly=st.booleans())
-    def wait(self, days: int, exactly: bool) -> None:
-        latest = self.of.state.rebalance.last_at
-        boundary = latest + NINETY_DAYS if latest and exactly else self.now
-        self.now = min(max(self.now + timedelta(days=days), boundary), END - timedelta(days=1))
+    @rule(days=st.integers(0, 40))
+    def wait(self, days: int) -> None:
+        self.move_to(self.now + timedelta(days=days))
+
+    @rule(tick=st.sampled_from([-TICK, timedelta(0)]))
+    def wait_for_the_clock(self, tick: timedelta) -> None:
+        times = [at for clock in self.rebalanced.values() for at, _ in clock]
+        self.move_to(max(times, default=self.now) + NINETY_DAYS + tick)
+
+    @precondition(lambda self: any(end > self.now for _, _, end in self.sold))
+    @rule()
+    def wait_for_the_end_of_a_lot(self) -> None:
+        self.move_to(min(end for _, _, end in self.sold if end > self.now))
+
+    def move_to(self, at: datetime) -> None:
+        self.now = min(max(self.now, at), END - timedelta(days=1))
 
     @rule(units=st.integers(1, 200), days=st.integers(1, 200))
     def buy(self, units: int, days: int) -> None:
@@ -58,10 +69,8 @@ class Pool(RuleBasedStateMachine):
     def consume(self, product: ProductId, units: int) -> None:
         self.consumed[product] = units
 
-    @rule(changes=CHANGES, accept=st.booleans(), override=st.booleans(), lower_only=st.booleans())
-    def plan(self, changes: dict[ProductId, int], accept: bool, override: bool, lower_only: bool) -> None:
-        if lower_only:
-            changes = {product: min(units, self.ledger[product]) for product, units in changes.items()}
+    @rule(changes=CHANGES, accept=st.booleans(), override=st.booleans())
+    def plan(self, changes: dict[ProductId, int], accept: bool, override: bool) -> None:
         asked = ApplyPlan(
             subscription="s-1",
             changes=tuple(PlannedChange(product=product, units=units) for product, units in changes.items()),
@@ -79,6 +88,20 @@ class Pool(RuleBasedStateMachine):
             return
         assert expected is None
         self.settle(decision, changes, override=override)
+
+    @rule(product=st.sampled_from(PRODUCTS), more=st.integers(0, 1))
+    def fill(self, product: ProductId, more: int) -> None:
+        """All that is left, or a unit more."""
+        left = self.purchased() - sum(self.ledger.values())
+        self.plan({product: max(0, self.ledger[product] + left + more)}, accept=False, override=False)
+
+    @rule(units=st.integers(1, 200), away=st.integers(-2, 2))
+    def lower(self, units: int, away: int) -> None:
+        """About the excess of an over-allocated pool, or some units, from the largest."""
+        product = max(PRODUCTS, key=lambda one: self.ledger[one])
+        excess = sum(self.ledger.values()) - self.purchased()
+        less = excess + away if excess > 0 else units
+        self.plan({product: max(0, self.ledger[product] - less)}, accept=True, override=False)
 
     def settle(self, decided: Decided, changes: dict[ProductId, int], *, override: bool) -> None:
         assert decided.after.state.version == self.of.state.version + 1

@@ -1,0 +1,205 @@
+"""Every command through the inbox: outcome, events, tables, audit, and who may."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from shared.events.commands import (
+    ApplyPlan,
+    CreateAccount,
+    CreateMeter,
+    CreateProduct,
+    CreateSubscription,
+    PlannedChange,
+    PurchaseLot,
+    SetFlex,
+    SetPolicy,
+    SetRate,
+    SubscribeProduct,
+)
+from shared.events.envelope import Payload
+from shared.events.state import Person
+from tests.component.allocation.desk import PRIMARY, START, STRANGER, VENDOR, Desk, command
+
+ACCOUNT, SUBSCRIPTION = "acme-flex-account", "acme-flex"
+
+
+def commands(n: int) -> dict[str, Payload]:
+    """One of each, valid where nothing of the same ``n`` was there before."""
+    contact = Person(email=PRIMARY, name="Paula")
+    return {
+        "create-account": CreateAccount(account=f"a-{n}", name="A"),
+        "set-flex": SetFlex(account=ACCOUNT, enabled=True, reason="asked"),
+        "create-product": CreateProduct(product=f"p-{n}", name="P"),
+        "create-meter": CreateMeter(product="scan", meter=f"m-{n}", name="M", aggregation="sum", units=1, block=1),
+        "set-rate": SetRate(product="scan", meter="host", units=2, block=1, effective_from=START + timedelta(days=n)),
+        "create-subscription": CreateSubscription(
+            subscription=f"s-{n}",
+            account=ACCOUNT,
+            name="S",
+            model="flex",
+            start=START,
+            end=START + timedelta(days=9),
+            primary_contact=contact,
+        ),
+        "purchase-lot": PurchaseLot(subscription=SUBSCRIPTION, lot=f"l-{n}", units=100, order_reference="PO"),
+        "subscribe-product": SubscribeProduct(subscription=SUBSCRIPTION, product=f"q-{n}"),
+        "set-policy": SetPolicy(subscription=SUBSCRIPTION, product="scan", overage="reserve"),
+        "apply-plan": ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=n),)),
+        "override-plan": ApplyPlan(
+            subscription=SUBSCRIPTION, changes=(PlannedChange(product="hub", units=n),), override_reason="a merger"
+        ),
+    }
+
+
+PEOPLE = {
+    "vendor": (VENDOR, True),
+    "primary": (PRIMARY, False),
+    "allocator": ("alan@acme.example", False),
+    "viewer": ("victor@acme.example", False),
+    "auditor": ("audrey@acme.example", False),
+    "useradmin": ("uma@acme.example", False),
+    "stranger": (STRANGER, False),
+}
+MAY = {
+    "subscribe-product": {"vendor", "primary"},
+    "set-policy": {"vendor", "primary"},
+    "apply-plan": {"primary", "allocator"},
+}
+OPEN = {"create-account", "create-product", "create-meter", "set-rate"}
+
+
+async def test_every_role_gets_the_answer_that_the_table_gives(desk: Desk) -> None:
+    await desk.open()
+    for role in ("allocator", "viewer", "auditor", "useradmin"):
+        grant = (SUBSCRIPTION, PEOPLE[role][0], role)
+        await desk.pool.execute("INSERT INTO grants (subscription, email, role) VALUES ($1, $2, $3)", *grant)
+    for n, (role, (email, vendor)) in enumerate(PEOPLE.items(), start=1):
+        await desk.sell(CreateProduct(product=f"q-{n}", name="Q"))
+        for action, payload in commands(n).items():
+            told = await desk.ask(payload, email, vendor=vendor)
+            may = role in MAY.get(action, {"vendor"})
+            stranger = "forbidden" if action in OPEN else "not_found"
+            expected = "accepted" if may else stranger if role == "stranger" else "forbidden"
+            assert (role, action, told.code) == (role, action, expected)
+            assert [one.outcome for one in told.audit] == ["allowed" if may else "denied"]
+            assert told.audit[0].action == action
+            assert told.audit[0].actor == email
+            assert bool(told.events) <= may
+
+
+async def test_a_repeated_command_has_one_effect_and_one_answer(desk: Desk) -> None:
+    await desk.open()
+    plan = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=10),))
+    asked = command(plan, PRIMARY)
+    first = await desk.hand_in(asked)
+    desk.now += timedelta(days=1)
+    again = await desk.hand_in(asked)
+    assert (first.code, len(first.events), len(first.audit)) == ("accepted", 1, 1)
+    assert again.outcome == first.outcome
+    assert (again.events, again.audit) == ([], [])
+    refused = await desk.ask(plan, PRIMARY, id=(same := str(uuid4())))
+    await desk.sell(PurchaseLot(subscription=SUBSCRIPTION, lot="more", units=1, order_reference="PO"))
+    repeated = await desk.ask(plan, PRIMARY, id=same)
+    assert refused.code == "invalid_request"
+    assert repeated.outcome == refused.outcome
+
+
+async def test_an_account_gets_the_feature_once(desk: Desk) -> None:
+    created = await desk.sell(CreateAccount(account="acme", name="Acme"))
+    assert created.events[0].account.flex_enabled is False
+    assert (await desk.ask(CreateAccount(account="acme", name="B"), VENDOR, vendor=True)).code == "already_exists"
+    enable = SetFlex(account="acme", enabled=True, reason="on request")
+    enabled = await desk.sell(enable)
+    assert (enabled.events[0].account.flex_enabled, enabled.events[0].reason) == (True, "on request")
+    assert (enabled.outcome.version, enabled.audit[0].reason) == (2, "on request")
+    again = await desk.sell(enable)
+    assert (again.events, again.outcome.version) == ([], 2)
+    missing = await desk.ask(SetFlex(account="other", enabled=True, reason="x"), VENDOR, vendor=True)
+    assert missing.code == "not_found"
+
+
+async def test_the_catalogue_survives_its_tables(desk: Desk) -> None:
+    await desk.sell(CreateProduct(product="cloud", name="Cloud", sources=("/a", "/b")))
+    for meter, block in (("vm", 1), ("function", 100)):
+        add = CreateMeter(product="cloud", meter=meter, name=meter, aggregation="peak", units=8, block=block)
+        await desk.sell(add)
+    later = START + timedelta(days=40)
+    changed = await desk.sell(SetRate(product="cloud", meter="function", units=9, block=100, effective_from=later))
+    state = changed.events[0].product
+    assert (state.sources, state.version, changed.events[0].change) == (("/a", "/b"), 4, "rate_added")
+    assert [meter.meter for meter in state.meters] == ["vm", "function"]
+    assert [(one.version, one.units, one.block) for one in state.meters[1].rates] == [(1, 8, 100), (2, 9, 100)]
+    assert state.meters[1].rate_at(later).version == 2
+    overlapping = await desk.ask(
+        SetRate(product="cloud", meter="function", units=1, block=1, effective_from=later), VENDOR, vendor=True
+    )
+    assert overlapping.refusal.details["errors"][0]["field"] == "effective_from"
+    again = CreateMeter(product="cloud", meter="vm", name="x", aggregation="sum", units=1, block=1)
+    assert (await desk.ask(again, VENDOR, vendor=True)).code == "already_exists"
+    nothing = SetRate(product="none", meter="vm", units=1, block=1)
+    assert (await desk.ask(nothing, VENDOR, vendor=True)).code == "not_found"
+    twice = CreateProduct(product="cloud", name="x")
+    assert (await desk.ask(twice, VENDOR, vendor=True)).code == "already_exists"
+
+
+async def test_a_subscription_comes_back_from_its_tables_as_it_was_told(desk: Desk) -> None:
+    await desk.open()
+    told = await desk.plan(scan=600)
+    state = told.subscription
+    assert (state.state, state.purchased(desk.now), state.allocated) == ("active", 1000, 600)
+    assert [one.policy for one in state.products] == ["soft", "soft"]
+    changed = await desk.ask(SetPolicy(subscription=SUBSCRIPTION, product="hub", overage="hard"))
+    assert (changed.events[0].before, changed.events[0].after) == ("soft", "hard")
+    after = changed.subscription
+    products = (state.products[0], state.products[1].model_copy(update={"policy": "hard"}))
+    assert after == state.model_copy(update={"version": state.version + 1, "products": products})
+    same = await desk.ask(SetPolicy(subscription=SUBSCRIPTION, product="hub", overage="hard"))
+    assert (same.code, same.events, same.outcome.version) == ("accepted", [], after.version)
+
+
+async def test_a_lot_is_sold_with_its_defaults(desk: Desk) -> None:
+    await desk.open(units=0)
+    desk.now = START + timedelta(days=10)
+    sold = await desk.sell(PurchaseLot(subscription=SUBSCRIPTION, lot="l-1", units=5, order_reference="PO-7"))
+    lot = sold.events[0].lot
+    assert (lot.start, lot.end, lot.units) == (desk.now, START + timedelta(days=365), 5)
+    assert sold.subscription.lots == (lot,)
+    assert (sold.outcome.resource, sold.outcome.version) == (SUBSCRIPTION, sold.subscription.version)
+    twice = PurchaseLot(subscription=SUBSCRIPTION, lot="l-1", units=5, order_reference="PO-7")
+    assert (await desk.ask(twice, VENDOR, vendor=True)).code == "already_exists"
+
+
+@pytest.mark.parametrize("off", ["per_product", "feature", "missing"])
+async def test_without_a_pool_every_flex_command_is_refused(desk: Desk, off: str) -> None:
+    model: Any = "per_product" if off == "per_product" else "flex"
+    await desk.open(model=model)
+    if off == "feature":
+        await desk.sell(SetFlex(account=ACCOUNT, enabled=False, reason="ended"))
+    code = {"per_product": "not_a_flex_subscription", "feature": "feature_not_enabled", "missing": "not_found"}[off]
+    subscription = "other" if off == "missing" else SUBSCRIPTION
+    plan = ApplyPlan(subscription=subscription, changes=(PlannedChange(product="scan", units=1),))
+    for payload, email, vendor in (
+        (PurchaseLot(subscription=subscription, lot="l-9", units=1, order_reference="PO"), VENDOR, True),
+        (SubscribeProduct(subscription=subscription, product="scan"), PRIMARY, False),
+        (SetPolicy(subscription=subscription, product="scan", overage="hard"), PRIMARY, False),
+        (plan, PRIMARY, False),
+        (plan.model_copy(update={"preview": True}), PRIMARY, False),
+    ):
+        told = await desk.ask(payload, email, vendor=vendor)
+        assert (told.code, told.events) == (code, [])
+        assert told.audit[0].reason == code
+
+
+async def test_a_subscription_needs_its_account_and_its_feature(desk: Desk) -> None:
+    await desk.open()
+    asked = commands(1)["create-subscription"]
+    missing = asked.model_copy(update={"account": "nobody"})
+    assert (await desk.ask(missing, VENDOR, vendor=True)).code == "not_found"
+    assert (await desk.ask(asked, VENDOR, vendor=True)).code == "accepted"
+    assert (await desk.ask(asked, VENDOR, vendor=True)).code == "already_exists"
+    await desk.sell(CreateAccount(account="plain", name="Plain"))
+    plain = asked.model_copy(update={"account": "plain", "subscription": "s-9"})
+    assert (await desk.ask(plain, VENDOR, vendor=True)).code == "feature_not_enabled"

@@ -1,0 +1,75 @@
+"""The statements: each is prepared against the migrated schema, and none of the frequent ones reads a whole table."""
+
+import importlib
+import pkgutil
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from services.allocation import store
+from services.allocation.store.consumption import load_consumption
+from tests.component.allocation.desk import START, Desk, snapshot
+
+MODULES = [importlib.import_module(f"{store.__name__}.{one.name}") for one in pkgutil.iter_modules(store.__path__)]
+STATEMENTS = {
+    f"{module.__name__.rsplit('.', 1)[1]}.{name.strip('_').lower()}": value
+    for module in MODULES
+    for name, value in vars(module).items()
+    if name.startswith("_") and name.isupper() and isinstance(value, str)
+}
+FREQUENT = sorted(
+    name
+    for name, text in STATEMENTS.items()
+    if "VALUES" not in text and name not in {"consumption.upsert", "consumption.delete_expired"}
+)
+
+
+def test_there_are_statements() -> None:
+    assert len(STATEMENTS) > 20
+
+
+async def test_every_statement_fits_the_schema(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    async with pool.acquire() as connection:
+        for text in STATEMENTS.values():
+            await connection.prepare(text)
+
+
+async def test_no_frequent_statement_reads_a_whole_table(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
+        scans = {name: "Seq Scan" in await explain(connection, STATEMENTS[name]) for name in FREQUENT}
+        assert len(scans) > 10
+        assert not [name for name, whole in scans.items() if whole]
+        assert "Seq Scan" in await explain(connection, "SELECT id FROM lots WHERE units = $1")
+
+
+async def explain(connection: Any, text: str) -> str:
+    """The plan for any parameters, where an index is taken wherever there is one."""
+    prepared = await connection.prepare(text)
+    types = [one.name for one in prepared.get_parameters()]
+    await connection.execute(f"PREPARE guarded ({', '.join(types)}) AS {text}")
+    arguments = ", ".join("NULL" for _ in types)
+    rows = await connection.fetch(f"EXPLAIN EXECUTE guarded ({arguments})")
+    await connection.execute("DEALLOCATE guarded")
+    return "\n".join(row[0] for row in rows)
+
+
+async def test_only_the_windows_that_count_are_kept(desk: Desk) -> None:
+    starts = [START + timedelta(days=15 * n) for n in range(5)]
+    await desk.measure(*(snapshot("scan", n, at=at) for n, at in enumerate(starts)))
+    async with desk.pool.acquire() as connection:
+        kept = await load_consumption(connection, "acme-flex")  # type: ignore[arg-type]
+    assert sorted(one.level for one in kept) == [2, 3, 4]
+    await desk.measure(snapshot("scan", 99, at=starts[0], revision=9), snapshot("hub", 1, at=starts[0]))
+    async with desk.pool.acquire() as connection:
+        again = await load_consumption(connection, "acme-flex")  # type: ignore[arg-type]
+    assert sorted((one.product, one.level) for one in again) == [("hub", 1), ("scan", 2), ("scan", 3), ("scan", 4)]
+
+
+async def test_an_older_snapshot_changes_nothing(desk: Desk) -> None:
+    await desk.measure(snapshot("scan", 5, revision=2), snapshot("scan", 4, revision=1))
+    await desk.measure(snapshot("scan", 3, revision=2))
+    async with desk.pool.acquire() as connection:
+        (row,) = await load_consumption(connection, "acme-flex")  # type: ignore[arg-type]
+    assert (row.level, row.revision) == (5, 2)
