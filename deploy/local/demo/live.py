@@ -92,7 +92,7 @@ class Live:
             seen = f"{meter.id}-{self._chance.randrange(50):05}"
             events.append(self._report(product, meter, 1, seen))
         calls = PRODUCTS["api-guard"]
-        events.append(self._report(calls, calls.meters[0], self._chance.randrange(2_000, 9_000), None))
+        events.append(self._report(calls, calls.meters[0], self._chance.randrange(40, 160), None))
         await self._doors.report(events)
         if tick % _HTTP_EVERY == 0:
             web = PRODUCTS[HTTP_PRODUCT]
