@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.allocation.domain import refusals
+from services.allocation.domain.instants import errors_of
 from shared.events.commands import CreateMeter, CreateProduct, SetRate
 from shared.events.refusals import Refusal
 from shared.events.state import Meter, ProductState, Rate
@@ -28,6 +29,8 @@ def add_meter(product: ProductState, command: CreateMeter, now: datetime) -> Pro
         return refusals.product_retired(product.id)
     if any(meter.meter == command.meter for meter in product.meters):
         return refusals.already_exists("meter", command.meter)
+    if errors := errors_of(effective_from=command.effective_from):
+        return refusals.invalid(*errors)
     if len(product.meters) >= MAX_METERS:
         return refusals.invalid(("meter", f"a product has at most {MAX_METERS} meters"))
     meter = Meter(
@@ -49,15 +52,17 @@ def add_rate(product: ProductState, command: SetRate, now: datetime) -> ProductS
     meter = next((one for one in product.meters if one.meter == command.meter), None)
     if meter is None:
         return refusals.not_found("meter")
-    last = meter.rates[-1]
-    effective_from = command.effective_from or now
+    last, effective_from = meter.rates[-1], command.effective_from or now
+    errors = errors_of(effective_from=command.effective_from)
     if effective_from <= last.effective_from:
         since = refusals.instant(last.effective_from)
-        return refusals.invalid(("effective_from", f"must be later than that of the meter's last rate, {since}"))
+        errors.append(("effective_from", f"must be later than that of the meter's last rate, {since}"))
     if effective_from < now - BACKDATED:
-        return refusals.invalid(("effective_from", "must not be in the past: closed windows are never restated"))
+        errors.append(("effective_from", "must not be in the past: closed windows are never restated"))
     if len(meter.rates) >= MAX_RATES:
-        return refusals.invalid(("meter", f"a meter has at most {MAX_RATES} rates"))
+        errors.append(("meter", f"a meter has at most {MAX_RATES} rates"))
+    if errors:
+        return refusals.invalid(*errors)
     rate = Rate(version=last.version + 1, units=command.units, block=command.block, effective_from=effective_from)
     changed = meter.model_copy(update={"rates": (*meter.rates, rate)})
     meters = tuple(changed if one.meter == meter.meter else one for one in product.meters)

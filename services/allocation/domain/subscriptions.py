@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from services.allocation.domain import rebalance, refusals
+from services.allocation.domain.instants import errors_of
 from services.allocation.domain.lifecycle import PERMITS, state_at
 from services.allocation.domain.permissions import Action
 from shared.events.commands import CreateSubscription
@@ -78,8 +79,11 @@ def create(command: CreateSubscription, account: AccountState, terms: Terms, now
     """A new subscription, without units or products."""
     if command.model == "flex" and not account.flex_enabled:
         return refusals.feature_not_enabled(account.id)
+    errors = errors_of(start=command.start, end=command.end)
     if command.start >= command.end:
-        return refusals.invalid(("end", "must be later than the start"))
+        errors.append(("end", "must be later than the start"))
+    if errors:
+        return refusals.invalid(*errors)
     state = SubscriptionState(
         id=command.subscription,
         account=command.account,

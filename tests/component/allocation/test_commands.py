@@ -1,11 +1,12 @@
 """Every command through the inbox: outcome, events, tables, audit, and who may."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from services.allocation.domain.instants import EARLIEST, LATEST
 from shared.events.commands import (
     ApplyPlan,
     CreateAccount,
@@ -203,3 +204,28 @@ async def test_a_subscription_needs_its_account_and_its_feature(desk: Desk) -> N
     await desk.sell(CreateAccount(account="plain", name="Plain"))
     plain = asked.model_copy(update={"account": "plain", "subscription": "s-9"})
     assert (await desk.ask(plain, VENDOR, vendor=True)).code == "feature_not_enabled"
+
+
+@pytest.mark.parametrize("at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+async def test_instants_beyond_what_can_be_kept_are_refused(desk: Desk, at: datetime) -> None:
+    await desk.open()
+    meter = CreateMeter(product="scan", meter="m", name="M", aggregation="sum", units=1, block=1, effective_from=at)
+    rate = SetRate(product="scan", meter="host", units=1, block=1, effective_from=at)
+    term = commands(1)["create-subscription"].model_copy(update={"end": at, "start": at})
+    lot = PurchaseLot(subscription=SUBSCRIPTION, lot="l-9", units=1, order_reference="PO", start=at, end=at)
+    for payload, field in ((meter, "effective_from"), (rate, "effective_from"), (term, "start"), (lot, "end")):
+        told = await desk.ask(payload, VENDOR, vendor=True)
+        assert told.code == "invalid_request"
+        assert field in {one["field"] for one in told.refusal.details["errors"]}
+    assert (await desk.plan(scan=5)).code == "accepted"
+
+
+async def test_a_term_may_last_for_centuries(desk: Desk) -> None:
+    await desk.open()
+    ages = {"start": EARLIEST, "end": LATEST - timedelta(microseconds=1)}
+    told = await desk.ask(commands(1)["create-subscription"].model_copy(update=ages), VENDOR, vendor=True)
+    assert told.code == "accepted"
+    bought = await desk.sell(PurchaseLot(subscription="s-1", lot="l-1", units=5, order_reference="PO"))
+    assert bought.subscription.term == told.subscription.term
+    await desk.sell(SubscribeProduct(subscription="s-1", product="scan"))
+    assert (await desk.plan("s-1", scan=5)).code == "accepted"

@@ -69,6 +69,14 @@ def test_a_term_ends_after_it_starts(end: datetime) -> None:
     assert (code, numbers["errors"][0]["field"]) == ("invalid_request", "end")
 
 
+@pytest.mark.parametrize(
+    "start", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2026-01-01T00:00:00", 5e99]
+)
+def test_a_start_that_is_no_instant_makes_no_command(start: Any) -> None:
+    with pytest.raises(ValueError, match="start"):
+        asked(start=start)
+
+
 def test_a_product_is_subscribed_once() -> None:
     scan = catalogue.create_product(CreateProduct(product="scan", name="Scan"))
     after = subscriptions.subscribe(subscription(1000), SCAN, scan, NOW)

@@ -1,0 +1,13 @@
+"""Which instants a command may name: those that every reader and the database can hold and count with."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
+
+
+def errors_of(**instants: datetime | None) -> list[tuple[str, str]]:
+    """What is wrong, as ``(field, message)``; nothing is wrong with an instant that is not given."""
+    message = f"must lie between the years {EARLIEST.year} and {LATEST.year}"
+    return [(field, message) for field, at in instants.items() if at is not None and not EARLIEST <= at < LATEST]
