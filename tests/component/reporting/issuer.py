@@ -22,20 +22,23 @@ class Issuer:
         self.fetches = 0
         self.down = False
 
-    def claims(self, email: str, **more: Any) -> dict[str, Any]:
+    def claims(self, person: str, **more: Any) -> dict[str, Any]:
         """What a good token says."""
         now = int(time.time())
-        base = {"iss": self.url, "aud": "unitpool", "sub": email, "email": email, "name": email, "exp": now + 600}
+        base = {"iss": self.url, "aud": "unitpool", "sub": person, "email": person, "name": person, "exp": now + 600}
         return {name: value for name, value in {**base, **more}.items() if value is not ...}
 
     def token(
-        self, email: str, *, vendor: bool = False, key: RSAKey | ECKey | None = None, alg: str = "RS256", **more: Any
+        self, person: str, *, vendor: bool = False, key: RSAKey | ECKey | None = None, alg: str = "RS256", **more: Any
     ) -> str:
         """A token; ``more`` replaces claims, ``...`` leaves one out."""
         signer = key or self.key
         roles = ["vendor"] if vendor else []
         return jwt.encode(
-            {"alg": alg, "kid": signer.kid}, self.claims(email, **{"unitpool_roles": roles, **more}), signer
+            {"alg": alg, "kid": signer.kid},
+            self.claims(person, **{"unitpool_roles": roles, **more}),
+            signer,
+            algorithms=[alg],
         )
 
 

@@ -80,7 +80,7 @@ def subscription(
             GrantedTo(email=USERADMIN, grant="useradmin"),
         ],
         "lots": [lot(1000)],
-        "products": [SubscribedProduct(product=p, allocated=n, subscribed_at=START) for p, n in allocated.items()],  # type: ignore[arg-type]
+        "products": [SubscribedProduct(product=p, allocated=n, subscribed_at=START) for p, n in allocated.items()],
         "rebalance": RebalanceClock(every_days=90),
         "version": version,
         **more,
@@ -91,7 +91,7 @@ def subscription(
 def lot(units: int) -> Lot:
     """A lot of the whole term."""
     return Lot(
-        id=f"lot-{units}",  # type: ignore[arg-type]
+        id=f"lot-{units}",
         units=units,
         start=START,
         end=START + timedelta(days=365),
@@ -107,7 +107,7 @@ def created(state: SubscriptionState | None = None) -> SubscriptionCreated:
 
 def plan(state: SubscriptionState, before: int, after: int, product: str = "scan") -> PlanApplied:
     """A plan of one change."""
-    change = AllocationChange(product=product, before=before, after=after)  # type: ignore[arg-type]
+    change = AllocationChange(product=product, before=before, after=after)
     kind = "rebalance" if after < before else "allocation"
     return PlanApplied.model_validate(
         {"subscription": state, "kind": kind, "changes": [change], "starts_clock": after < before}

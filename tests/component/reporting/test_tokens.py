@@ -1,0 +1,121 @@
+"""Bearer tokens: whose are taken, and how the issuer's keys are kept."""
+
+import hmac
+import json
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from joserfc.jwk import ECKey
+
+from tests.component.reporting.issuer import Issuer, issuing, new_rsa
+from tests.component.reporting.states import PRIMARY
+from tests.component.reporting.world import World, reporting
+from tests.conftest import MakeDatabase
+
+
+async def status(world: World, token: str) -> int:
+    """Of /v1/me with this token; a refusal must say what would be accepted."""
+    answer = await world.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
+    if answer.status_code == 401:
+        assert answer.json()["code"] == "unauthenticated"
+        assert answer.headers["www-authenticate"].startswith("Bearer ")
+    return answer.status_code
+
+
+async def test_token_is_judged_by_every_claim(empty: World, shared_issuer: Issuer) -> None:
+    now = int(time.time())
+    good = shared_issuer.token
+    assert await status(empty, good(PRIMARY)) == 200
+    assert await status(empty, good(PRIMARY, aud=["other", "unitpool"])) == 200
+    assert await status(empty, good(PRIMARY, exp=now - 5)) == 200, "within the leeway"
+    refused = {
+        "expired": good(PRIMARY, exp=now - 60),
+        "no expiry": good(PRIMARY, exp=...),
+        "expiry is text": good(PRIMARY, exp="soon"),
+        "not yet": good(PRIMARY, nbf=now + 60),
+        "other audience": good(PRIMARY, aud="other"),
+        "no audience": good(PRIMARY, aud=...),
+        "other issuer": good(PRIMARY, iss="https://elsewhere.example"),
+        "no e-mail": good(PRIMARY, email=...),
+        "e-mail is no address": good(PRIMARY, email="paula"),
+        "e-mail is not verified": good(PRIMARY, email_verified=False),
+        "forged": good(PRIMARY, key=new_rsa("one")),
+        "unknown key": good(PRIMARY, key=new_rsa("other")),
+        "cut": good(PRIMARY)[:-10],
+        "nonsense": "nonsense",
+        "dots": "..",
+        "huge": "a" * 20_000,
+        "empty": "",
+    }
+    assert {name: await status(empty, token) for name, token in refused.items()} == dict.fromkeys(refused, 401)
+
+
+async def test_token_may_not_choose_its_algorithm(empty: World, shared_issuer: Issuer) -> None:
+    assert await status(empty, confused(shared_issuer)) == 401
+    head, body, _ = shared_issuer.token(PRIMARY).split(".")
+    assert await status(empty, f"eyJhbGciOiJub25lIn0.{body}.") == 401
+    assert await status(empty, f"{head}.{body}.") == 401
+    assert await status(empty, shared_issuer.token(PRIMARY, alg="RS512")) == 401
+
+
+def confused(issuer: Issuer) -> str:
+    """A token whose HMAC key is the issuer's public key, as everybody can make one."""
+
+    def encoded(part: Mapping[str, Any]) -> str:
+        return urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+
+    signed = f"{encoded({'alg': 'HS256', 'kid': 'one'})}.{encoded(issuer.claims(PRIMARY))}"
+    mark = hmac.digest(issuer.key.as_pem(private=False), signed.encode(), "sha256")
+    return f"{signed}.{urlsafe_b64encode(mark).decode().rstrip('=')}"
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Basic dXNlcjpwYXNz", "Bearer \u00e9"])
+async def test_request_without_a_token_is_told_what_is_needed(empty: World, header: str) -> None:
+    headers = {b"authorization": header.encode()} if header else {}
+    answer = await empty.http.get("/v1/me", headers=headers)
+    assert answer.status_code == 401
+
+
+async def test_elliptic_keys_and_new_keys_are_taken(database: MakeDatabase) -> None:
+    with issuing() as issuer:
+        async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=0) as world:
+            assert await status(world, issuer.token(PRIMARY)) == 200
+            curve = ECKey.generate_key("P-256", parameters={"kid": "curve"}, private=True)
+            issuer.published.append(curve)
+            assert await status(world, issuer.token(PRIMARY, key=curve, alg="ES256")) == 200
+            assert issuer.fetches == 2
+            assert await status(world, issuer.token(PRIMARY)) == 200
+            assert issuer.fetches == 2, "kept keys are used"
+
+
+async def test_unknown_key_ids_do_not_hammer_the_issuer(database: MakeDatabase) -> None:
+    with issuing() as issuer:
+        async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=60) as world:
+            stranger = new_rsa("stranger")
+            for _ in range(5):
+                assert await status(world, issuer.token(PRIMARY, key=stranger)) == 401
+            assert issuer.fetches == 1
+
+
+async def test_answer_is_503_while_the_issuer_cannot_be_asked(database: MakeDatabase) -> None:
+    with issuing() as issuer:
+        issuer.down = True
+        async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=0) as world:
+            answer = await world.ask("GET", "/v1/me", PRIMARY)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert answer.headers["retry-after"]
+            issuer.down = False
+            assert await status(world, issuer.token(PRIMARY)) == 200
+            issuer.down = True
+            assert await status(world, issuer.token(PRIMARY)) == 200, "kept keys outlive the issuer"
+
+
+async def test_claims_are_found_where_settings_say(database: MakeDatabase, shared_issuer: Issuer) -> None:
+    dsn = await database("reporting")
+    async with reporting(dsn, shared_issuer, email_claim="upn", roles_claim="realm_access.roles") as world:
+        token = shared_issuer.token("x@y.example", upn="Vera@Unitpool.Example", realm_access={"roles": ["a", "vendor"]})
+        answer = await world.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
+        assert (answer.json()["email"], answer.json()["vendor"]) == ("vera@unitpool.example", True)

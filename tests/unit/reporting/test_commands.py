@@ -1,0 +1,57 @@
+"""Which request is the same as another, and what ids are made of."""
+
+import pytest
+
+from services.reporting.api.accounts import id_from
+from services.reporting.commands import kafka_key, request_digest
+from services.reporting.domain import permissions
+from services.reporting.domain.caller import Caller
+from services.reporting.store.paging import CursorError, read_cursor, write_cursor
+from shared.events.commands import ApplyPlan, CreateIngestKey, RevokeIngestKey, SetFlex
+from tests.component.reporting.states import ALLOCATOR, PRIMARY, START, STRANGER, subscription
+
+
+def plan(units: int = 5, revision: int = 1) -> ApplyPlan:
+    """A plan, decided on a revision."""
+    seen = [{"product": "scan", "window_start": START, "revision": revision}]
+    changes = [{"product": "scan", "units": units}]
+    return ApplyPlan.model_validate({"subscription": "sub-1", "changes": changes, "seen": seen})
+
+
+def test_request_is_the_same_whatever_we_add_to_it() -> None:
+    assert request_digest(plan()) == request_digest(plan(revision=2))
+    assert request_digest(plan()) != request_digest(plan(units=6))
+    keys = [
+        CreateIngestKey.model_validate({"key": "k", "product": "scan", "secret_sha256": digit * 64}) for digit in "ab"
+    ]
+    assert request_digest(keys[0]) == request_digest(keys[1])
+
+
+def test_kafka_key_is_the_aggregate() -> None:
+    assert kafka_key(plan()) == "sub-1"
+    assert kafka_key(SetFlex.model_validate({"account": "acme", "enabled": True, "reason": "x"})) == "acme"
+    with pytest.raises(ValueError, match="needs its key"):
+        kafka_key(RevokeIngestKey(key="k"))
+
+
+@pytest.mark.parametrize(
+    ("name", "made"), [("Acme Corporation", "acme-corporation"), ("Ümläut & Söhne", "umlaut-sohne"), ("山田", "")]
+)
+def test_account_id_is_made_of_its_name(name: str, made: str) -> None:
+    assert id_from(name) == made
+
+
+def test_cursor_is_read_as_it_was_written() -> None:
+    assert read_cursor(write_cursor("a", "b"), 2) == ["a", "b"]
+    assert read_cursor(None, 2) is None
+    for wrong in ("", "x", write_cursor("a"), "é"):
+        with pytest.raises(CursorError):
+            read_cursor(wrong, 2)
+
+
+def test_permissions_are_those_of_all_roles_together() -> None:
+    state = subscription(grants=[{"email": PRIMARY, "grant": "auditor"}, {"email": ALLOCATOR, "grant": "allocator"}])
+    assert permissions.roles_of(Caller(PRIMARY, "P"), state) == ("primary", "auditor")
+    assert permissions.roles_of(Caller(ALLOCATOR, "A", vendor=True), state) == ("vendor", "allocator")
+    assert permissions.roles_of(Caller(STRANGER, "S"), state) == ()
+    assert "set_policy" not in permissions.permissions_of(["allocator", "auditor"])
