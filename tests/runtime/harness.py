@@ -102,7 +102,7 @@ class Bench:
             await consumer.stop()
 
 
-async def until(condition: Callable[[], Any], *, within_seconds: float = 20, what: str = "the condition") -> Any:
+async def until(condition: Callable[[], Any], *, within_seconds: float = 60, what: str = "the condition") -> Any:
     """Wait until ``condition`` gives (or awaits to) something true, and return it."""
     deadline = time.monotonic() + within_seconds
     while True:
