@@ -76,6 +76,7 @@ _STORIES: dict[str, Story] = {
 }
 
 # The one that people look at. Exposure Scan waits just below 80 %: live usage carries it over within a minute.
+# Certificate Watch goes up and down for as long as one looks.
 _ACME = (
     Share("exposure-scan", 600, 78, 45),
     Share("risk-hub", 300, 62, 40),
@@ -85,6 +86,7 @@ _ACME = (
     Share("web-app-test", 300, 72, 48),
     Share("api-guard", 250, 58, 0),
     Share("container-shield", 260, 31, 22),
+    Share("certificate-watch", 120, 61, 40),
 )
 
 

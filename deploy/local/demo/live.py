@@ -2,9 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from typing import Any
 
 from deploy.local.demo.accounts import DemoAccount
@@ -17,6 +18,8 @@ from deploy.local.errors import LocalStackError
 THRESHOLDS = (80, 90, 100, 110)
 CLIMB_SECONDS = 45
 REST_SECONDS = 120
+"""From the beginning of the first climb to the next; later ones are rarer, or all would be over in an hour."""
+LONG_REST_SECONDS = 900
 TICK_SECONDS = 1.0
 _HTTP_EVERY = 3
 
@@ -63,12 +66,12 @@ class Live:
 
     async def run(self, say: Callable[[str], None]) -> None:
         """One climb after the other, with other products' usage in between."""
-        while True:
+        for rest in chain([REST_SECONDS], repeat(LONG_REST_SECONDS)):
             climb = await self._plan()
             if climb:
                 say(f"live: {climb.product.name} will cross {climb.threshold} % of its allocation in {CLIMB_SECONDS} s")
             left = climb.resources if climb else 0
-            for tick in range(REST_SECONDS):
+            for tick in range(rest):
                 new = min(left, -(-climb.resources // CLIMB_SECONDS)) if climb else 0
                 left -= new
                 try:
@@ -93,12 +96,22 @@ class Live:
             events.append(self._report(product, meter, 1, seen))
         calls = PRODUCTS["api-guard"]
         events.append(self._report(calls, calls.meters[0], self._chance.randrange(40, 160), None))
+        events.extend(self._swinging())
         await self._doors.report(events)
         if tick % _HTTP_EVERY == 0:
             web = PRODUCTS[HTTP_PRODUCT]
             await self._doors.report_over_http(
                 HTTP_PRODUCT, [self._report(web, web.meters[0], self._chance.randrange(8, 14), None)]
             )
+
+    def _swinging(self) -> Iterator[Reported]:
+        """A new reading of each level whose last one counts: it goes up and down."""
+        for share in self._account.shares:
+            product = PRODUCTS[share.product]
+            for meter in product.meters:
+                if meter.aggregation == "latest":
+                    units = share.allocated * (share.used_percent + self._chance.randint(-5, 5)) // 100
+                    yield self._report(product, meter, units * meter.block // meter.units, None)
 
     def _report(self, product: DemoProduct, meter: DemoMeter, quantity: int, resource: str | None) -> Reported:
         self._number += 1
