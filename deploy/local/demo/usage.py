@@ -71,13 +71,13 @@ def usage_of(account: DemoAccount, subscription: str, since: datetime, now: date
         for share in account.shares:
             product = PRODUCTS[share.product]
             for meter in product.meters:
-                level = _level(share, meter, number, len(every))
+                level = level_of(share, meter, number, len(every))
                 for reported in _reports(Platform(subscription, product, meter), shown, level):
                     if since <= reported.at < now:
                         yield reported
 
 
-def _level(share: Share, meter: DemoMeter, number: int, count: int) -> int:
+def level_of(share: Share, meter: DemoMeter, number: int, count: int) -> int:
     """The window's aggregate: grows from ``began_percent`` to ``used_percent`` of the meter's part, with a wobble."""
     meters = len(PRODUCTS[share.product].meters)
     grown = share.began_percent + (share.used_percent - share.began_percent) * number // max(1, count - 1)
