@@ -1,7 +1,11 @@
 """Reporting and allocation as real processes, with real Kafka between them."""
 
 import asyncio
+import json
+import os
+import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -11,14 +15,15 @@ import pytest
 from tests.component.reporting.issuer import Issuer
 from tests.component.reporting.states import PRIMARY, STRANGER, VENDOR
 from tests.conftest import MakeDatabase, StartService
-from tests.processes import ServiceProcess, service_env
+from tests.processes import ROOT, ServiceProcess, service_env
 
 
 class Office:
     """People in front of the API."""
 
-    def __init__(self, issuer: Issuer, service: ServiceProcess) -> None:
+    def __init__(self, issuer: Issuer, service: ServiceProcess, env: dict[str, str]) -> None:
         self.service = service
+        self._env = env
         self._issuer = issuer
         self._http = httpx.AsyncClient(timeout=20)
 
@@ -39,6 +44,21 @@ class Office:
         answer = await self.ask("POST", path, who, json=body, headers=headers)
         assert 400 <= answer.status_code < 500, answer.text
         return answer.json()
+
+    @asynccontextmanager
+    async def watch(self, path: str, who: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """What a live stream tells."""
+        headers = {"authorization": f"Bearer {self._issuer.token(who)}"}
+        async with self._http.stream("GET", f"{self.service.url}{path}", headers=headers) as answer:
+            assert answer.status_code == 200
+            yield (json.loads(line[5:]) async for line in answer.aiter_lines() if line.startswith("data:"))
+
+    async def rebuild(self) -> None:
+        """Empty the read models and fill them again, beside the service."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.reporting", "rebuild", cwd=ROOT, env={**os.environ, **self._env}
+        )
+        assert await asyncio.wait_for(process.wait(), 60) == 0
 
     async def close(self) -> None:
         """Enough."""
@@ -64,7 +84,7 @@ async def office(
     services = [service_process(name, env[name]) for name in env]
     for service in services:
         await service.wait_ready()
-    office = Office(shared_issuer, services[1])
+    office = Office(shared_issuer, services[1], env["reporting"])
     yield office
     await office.close()
 
@@ -131,3 +151,27 @@ async def test_repeat_has_one_effect_when_many_arrive_at_once(office: Office) ->
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
     audit = (await office.ask("GET", "/v1/audit")).json()["items"]
     assert audit
+
+
+async def test_stream_tells_of_a_change_and_does_not_hold_up_a_stop(office: Office) -> None:
+    subscription = await sold(office)
+    path = f"/v1/subscriptions/{subscription}"
+    async with office.watch(f"{path}/stream", PRIMARY) as told:
+        assert (await asyncio.wait_for(anext(told), 10))["what"] == "missed"
+        await office.done(f"{path}/allocations", {"product": "scan", "units": 10}, PRIMARY)
+        assert (await asyncio.wait_for(anext(told), 10)) == {"subscription": subscription, "what": "subscription"}
+        assert await office.service.terminate(10) == 0
+
+
+async def test_read_models_are_the_same_after_a_rebuild(office: Office) -> None:
+    subscription = await sold(office)
+    path = f"/v1/subscriptions/{subscription}"
+    key = {"Idempotency-Key": str(uuid4())}
+    body = {"product": "scan", "units": 10}
+    await office.ask("POST", f"{path}/allocations", PRIMARY, json=body, headers=key)
+    paths = ["/v1/accounts", "/v1/catalogue/products", path, f"{path}/allocations", "/v1/audit"]
+    before = [(await office.ask("GET", one)).json() for one in paths]
+    await office.rebuild()
+    assert [(await office.ask("GET", one)).json() for one in paths] == before
+    again = await office.ask("POST", f"{path}/allocations", PRIMARY, json=body, headers=key)
+    assert (again.status_code, again.json()["version"]) == (200, before[2]["version"])
