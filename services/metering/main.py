@@ -28,8 +28,7 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
         UsageSubscriber(UsageApplier(projection, tail.catch_up), settings.usage_batch_records)
         for _ in range(settings.usage_consumers)
     ]
-    for subscriber in usage:
-        runtime.consume_batch(USAGE, subscriber.on_usage, max_records=settings.usage_batch_records)
+    # Consumers start in this order: usage may wait for the projection, so the projection must not wait for usage.
     runtime.consume(ALLOCATION_EVENTS_TOPIC, project.HANDLERS)
     runtime.consume_commands(
         METERING_COMMANDS_TOPIC,
@@ -37,6 +36,8 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
         decided=MeteringCommandDecided,
         events_topic=METERING_EVENTS_TOPIC,
     )
+    for subscriber in usage:
+        runtime.consume_batch(USAGE, subscriber.on_usage, max_records=settings.usage_batch_records)
     runtime.background("projection-tail", tail.run)
     add_background(runtime, projection, usage)
     _add_routes(runtime, projection)

@@ -25,7 +25,7 @@ class MeteringSettings(ServiceSettings):
         description="Consumers of usage in this process: while one waits for the database, another decodes",
     )
     catch_up_seconds: float = Field(
-        5, ge=0, description="How long usage waits for the catalogue and subscriptions before it counts as unknown"
+        10, ge=0, description="How long usage waits for the catalogue and subscriptions before it counts as unknown"
     )
     snapshot_interval_seconds: float = Field(
         0.25, ge=0.01, description="A consumption snapshot is published at most once in this time per key"

@@ -8,7 +8,7 @@ from services.metering.settings import MeteringSettings
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from shared.runtime import offsets
 from shared.runtime.app import Runtime
-from shared.runtime.kafka import client_arguments
+from shared.runtime.kafka import client_arguments, partitions_of
 from shared.runtime.postgres import Connection
 
 LOOK_SECONDS = 0.05
@@ -20,10 +20,13 @@ class TopicTail:
     def __init__(self, runtime: Runtime[MeteringSettings]) -> None:
         self._runtime = runtime
         self._consumer: AIOKafkaConsumer | None = None
+        self._partitions: list[TopicPartition] = []
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        consumer = AIOKafkaConsumer(**client_arguments(self._runtime.settings, f"{self._runtime.name}-tail"))
+        settings, client = self._runtime.settings, f"{self._runtime.name}-tail"
+        self._partitions = await partitions_of(settings, client, [ALLOCATION_EVENTS_TOPIC.name])
+        consumer = AIOKafkaConsumer(**client_arguments(settings, client))
         try:
             await consumer.start()
             self._consumer = consumer
@@ -45,12 +48,7 @@ class TopicTail:
     async def _ends(self) -> dict[int, int]:
         while self._consumer is None:  # noqa: ASYNC110  # it is being started, or Kafka is away
             await asyncio.sleep(LOOK_SECONDS)
-        topic = f"{self._runtime.settings.kafka_topic_prefix}{ALLOCATION_EVENTS_TOPIC.name}"
-        numbers = self._consumer.partitions_for_topic(topic)
-        if not numbers:
-            await self._consumer.topics()
-            numbers = self._consumer.partitions_for_topic(topic) or set()
-        ends = await self._consumer.end_offsets([TopicPartition(topic, number) for number in numbers])
+        ends = await self._consumer.end_offsets(self._partitions)
         return {tp.partition: end for tp, end in ends.items()}
 
     async def _has_reached(self, ends: dict[int, int]) -> bool:

@@ -91,22 +91,25 @@ class Split(NamedTuple):
 def split_repeats(placed: Sequence[Placed]) -> Split:
     """Tell repeats within the batch: of one UTC day, or within an hour of one midnight (whose contents then differ)."""
     split = Split([], [], [])
-    seen: set[tuple[bytes, int]] = set()
+    seen: dict[bytes, list[Usage]] = {}
     for item in placed:
-        usage = item.usage
-        identity = usage.digest, usage.at_us // DAY_US
-        if identity in seen:
+        others = seen.setdefault(item.usage.digest, [])
+        if others and any(_is_same_day(item.usage, other) for other in others):
             split.repeats.append(item)
-            continue
-        midnight = usage.midnight_us
-        if midnight is not None:
-            if (usage.digest, -midnight) in seen:
-                split.conflicts.append(item)
-                continue
-            seen.add((usage.digest, -midnight))
-        seen.add(identity)
-        split.first.append(item)
+        elif others and any(_share_a_midnight(item.usage, other) for other in others):
+            split.conflicts.append(item)
+        else:
+            others.append(item.usage)
+            split.first.append(item)
     return split
+
+
+def _is_same_day(one: Usage, other: Usage) -> bool:
+    return one.at_us // DAY_US == other.at_us // DAY_US
+
+
+def _share_a_midnight(one: Usage, other: Usage) -> bool:
+    return one.midnight_us is not None and one.midnight_us == other.midnight_us
 
 
 def day_of(at_us: int) -> datetime:

@@ -92,7 +92,7 @@ async def metering(kafka_server: Any, topic_prefix: str, database: MakeDatabase,
         "UNITPOOL_KAFKA_TOPIC_PREFIX": topic_prefix,
         "UNITPOOL_METERING_DATABASE_URL": dsn,
         "UNITPOOL_METERING_USAGE_BATCH_RECORDS": "200",
-        "UNITPOOL_METERING_CATCH_UP_SECONDS": "2",
+        "UNITPOOL_METERING_CATCH_UP_SECONDS": "30",
         "UNITPOOL_METERING_SESSION_TIMEOUT_SECONDS": "2",
     }
     async with producer(kafka_server.bootstrap_servers) as client:
@@ -318,14 +318,17 @@ async def test_no_record_stops_the_stream_and_a_platform_sees_its_own_quarantine
 async def test_the_metrics_say_what_became_of_usage(metering: Metering) -> None:
     await metering.publish([event("a", at=utc_now(), resource="r")] * 2 + [event("b", at=utc_now())])
     await metering.accepted(3)
-    await metering.drained()
-    async with httpx.AsyncClient(base_url=metering.process.url) as http:
-        text = (await http.get("/metrics")).text
-    seen = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+
+    async def scrape() -> dict[tuple[str, ...], float]:
+        async with httpx.AsyncClient(base_url=metering.process.url) as http:
+            text = (await http.get("/metrics")).text
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    seen = await until(scrape, lambda seen: seen[("unitpool_publish_to_consumption_seconds_count",)] > 0)
     assert seen["unitpool_usage_events_total", "applied"] == 1
     assert seen["unitpool_usage_events_total", "duplicate"] == 1
     assert seen["unitpool_usage_quarantined_total", "missing_resource"] == 1
@@ -343,3 +346,16 @@ async def test_two_processes_share_the_work_and_count_once(metering: Metering, s
     books = await metering.accepted(4500)
     assert books == {"accepted": 4500, "applied": 3000, "duplicate": 1500, "quarantined": 0}
     await metering.drained()
+
+
+async def test_usage_waits_for_subscriptions_that_are_still_being_read(metering: Metering) -> None:
+    metering.process.kill()
+    states = [subscription(f"new-{n}", ("scan",)) for n in range(1500)]
+    await send_world(metering.client, metering.prefix, [], states)
+    await metering.publish(
+        [event(f"e-{n}", subject=f"new-{n}", at=utc_now(), resource="a") for n in range(0, 1500, 100)]
+    )
+    metering.process.start()
+    assert await metering.accepted(15) == {"accepted": 15, "applied": 15, "duplicate": 0, "quarantined": 0}
+    async with connect(metering.dsn) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM quarantine") == 0
