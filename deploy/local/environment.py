@@ -26,16 +26,20 @@ def kafka_address(layout: Layout) -> str:
     return f"127.0.0.1:{layout.ports.kafka}"
 
 
+def command_keys(layout: Layout) -> str:
+    """The keys that commands are signed with, as the services are told them."""
+    return f"local:{base64.b64encode(secret.kept(layout.secrets / 'commands.key', 48).encode()).decode()}"
+
+
 def service_environment(layout: Layout, databases: Mapping[ServiceName, str]) -> dict[ServiceName, dict[str, str]]:
     """Each service's own variables: it is told no other's database."""
     shared = {"UNITPOOL_KAFKA_BOOTSTRAP_SERVERS": kafka_address(layout), "UNITPOOL_LOG_LEVEL": "INFO"}
-    command_key = base64.b64encode(secret.kept(layout.secrets / "commands.key", 48).encode()).decode()
     result: dict[ServiceName, dict[str, str]] = {}
     for service, address in databases.items():
         own = f"UNITPOOL_{service.upper()}_"
         result[service] = {
             **shared,
-            "UNITPOOL_COMMAND_KEYS": f"local:{command_key}",
+            "UNITPOOL_COMMAND_KEYS": command_keys(layout),
             f"{own}DATABASE_URL": address,
             f"{own}HTTP_PORT": str(layout.ports.by_name()[service]),
         }

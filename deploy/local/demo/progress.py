@@ -21,6 +21,11 @@ class LoadState:
         self._done: list[str] = kept["done"]
         self.save()
 
+    @property
+    def today(self) -> datetime:
+        """The midnight before ``now``."""
+        return self.now.replace(hour=0, minute=0, second=0, microsecond=0)
+
     def is_done(self, step: str) -> bool:
         """Whether the step was completed, now or in an earlier run."""
         return step in self._done

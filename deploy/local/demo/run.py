@@ -11,10 +11,13 @@ from deploy.local.demo.api import Api, RefusedError
 from deploy.local.demo.doors import HTTP_PRODUCT, Doors, in_order
 from deploy.local.demo.history import load_history
 from deploy.local.demo.live import Live
+from deploy.local.demo.past import open_past
 from deploy.local.demo.progress import LoadState
 from deploy.local.demo.selling import allocate, enter_catalogue, sell
+from deploy.local.demo.selling_then import sell_then
 from deploy.local.demo.usage import Reported, usage_of
 from deploy.local.demo.welcome import welcome
+from deploy.local.environment import command_keys
 from deploy.local.errors import LocalStackError
 from deploy.local.layout import Layout
 from shared.events.topics import ServiceName
@@ -36,8 +39,8 @@ async def run_demo(layout: Layout, databases: Mapping[ServiceName, str], say: Sa
     try:
         await doors.start()
         state = LoadState(layout.loaded, datetime.now(UTC))
-        loader = Loader(api, doors, state, databases["metering"], say)
-        main, *others = demo_accounts(state.now.replace(hour=0, minute=0, second=0, microsecond=0))
+        loader = Loader(layout, api, doors, state=state, databases=databases, say=say)
+        main, *others = demo_accounts(state.today)
         try:
             await loader.load_main(main)
         except RefusedError as refusal:
@@ -54,11 +57,21 @@ async def run_demo(layout: Layout, databases: Mapping[ServiceName, str], say: Sa
 class Loader:
     """Loads accounts, each step once."""
 
-    def __init__(self, api: Api, doors: Doors, state: LoadState, metering_dsn: str, say: Say) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        api: Api,
+        doors: Doors,
+        *,
+        state: LoadState,
+        databases: Mapping[ServiceName, str],
+        say: Say,
+    ) -> None:
+        self._layout = layout
         self._api = api
         self._doors = doors
         self._state = state
-        self._metering_dsn = metering_dsn
+        self._databases = databases
         self._say = say
 
     async def load_main(self, account: DemoAccount) -> None:
@@ -99,17 +112,29 @@ class Loader:
         wanted = sum(share.allocated * share.used_percent for share in account.shares if share.product != "api-guard")
         deadline = time.monotonic() + SETTLE_SECONDS
         path = f"/v1/subscriptions/{self._subscription(account)}"
-        while (await self._api.read(account.contact, path))["consumed"] < wanted * SETTLED_PERCENT // 100_00:
+        while await self._consumed(account, path) < wanted * SETTLED_PERCENT // 100_00:
             if time.monotonic() > deadline:
                 raise LocalStackError(f"The usage of {account.name} did not show within {SETTLE_SECONDS} s.")
             await asyncio.sleep(0.5)
 
+    async def _consumed(self, account: DemoAccount, path: str) -> int:
+        try:
+            return int((await self._api.read(account.contact, path))["consumed"])
+        except RefusedError:  # not to be seen yet
+            return 0
+
     async def _sell(self, account: DemoAccount) -> None:
-        subscription = await sell(self._api, account)
-        if account.id not in self._state.subscriptions:
+        """Through the API what began lately; what began before that, under a moving clock."""
+        if account.id in self._state.subscriptions:
+            return
+        if account.start > self._state.now - RECENT:
+            subscription = await sell(self._api, account)
             await allocate(self._api, account, subscription)
-            self._state.subscriptions[account.id] = subscription
-            self._state.save()
+        else:
+            async with open_past(self._databases["allocation"], command_keys(self._layout)) as past:
+                subscription = await sell_then(past, account, self._state.today)
+        self._state.subscriptions[account.id] = subscription
+        self._state.save()
 
     async def _load_history(self, accounts: list[DemoAccount]) -> None:
         """What is too old for the doors, under a moving clock."""
@@ -118,7 +143,7 @@ class Loader:
         old = await self._events(using, None, boundary)
         self._say(f"{_named(using)}: {len(old):,} events of the past 13 months")
         wanted = {self._subscription(one): [share.product for share in one.shares] for one in using}
-        await load_history(self._metering_dsn, old, wanted)
+        await load_history(self._databases["metering"], old, wanted)
 
     async def _load_recent(self, accounts: list[DemoAccount]) -> None:
         """What the doors still take."""

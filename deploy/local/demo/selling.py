@@ -1,7 +1,7 @@
 """What vendor and customers do through the API: the catalogue, accounts, subscriptions, lots, allocations."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from deploy.local.demo.accounts import DemoAccount
@@ -11,8 +11,6 @@ from deploy.local.people import PEOPLE
 
 VENDOR = next(one for one in PEOPLE if "vendor" in one.roles)
 _THERE = "already_exists"
-LOT_ENDS_AFTER = timedelta(minutes=3)
-"""How long the second lot of the over-allocated account still lasts when it is bought."""
 
 
 async def enter_catalogue(api: Api, since: datetime) -> None:
@@ -40,56 +38,37 @@ async def _enter(api: Api, product: DemoProduct, since: datetime) -> None:
 async def sell(api: Api, account: DemoAccount) -> str:
     """The account with its subscription, lots and products; its id. Repeating it changes nothing."""
     await _once(api, "/v1/accounts", {"id": account.id, "name": account.name})
-    if account.story != "per product":
-        flex = {"enabled": True, "reason": "Ordered with the first units"}
-        await api.write("PUT", VENDOR, f"/v1/accounts/{account.id}/flex", flex)
+    flex = {"enabled": True, "reason": "Ordered with the first units"}
+    await api.write("PUT", VENDOR, f"/v1/accounts/{account.id}/flex", flex)
     body = {
         "account": account.id,
         "name": account.subscription_name,
-        "model": "per_product" if account.story == "per product" else "flex",
+        "model": "flex",
         "start": account.start.isoformat(),
         "end": account.end.isoformat(),
         "primary_contact": {"email": account.contact.email, "name": account.contact.name},
     }
     subscription = str((await api.write("POST", VENDOR, "/v1/subscriptions", body))["id"])
-    if account.story != "per product":
-        await _purchase(api, account, subscription)
-        for share in account.shares:
-            await _once(api, f"/v1/subscriptions/{subscription}/products", {"product": share.product})
+    await _purchase(api, account, subscription)
+    for share in account.shares:
+        await _once(api, f"/v1/subscriptions/{subscription}/products", {"product": share.product})
     return subscription
 
 
 async def _purchase(api: Api, account: DemoAccount, subscription: str) -> None:
-    bought = {str(lot.get("order_reference")) for lot in await _lots(api, subscription)}
     for number, units in enumerate(account.lots, 1):
-        order: dict[str, Any] = {"units": units, "order_reference": f"PO-{account.id}-{number}"}
-        if order["order_reference"] in bought:
-            continue
-        order["start"] = account.start.isoformat()
-        if account.story == "over-allocated" and number == len(account.lots):
-            order["end"] = (datetime.now(UTC) + LOT_ENDS_AFTER).isoformat()
+        order = {
+            "units": units,
+            "order_reference": f"PO-{account.id}-{number}",
+            "start": account.start.isoformat(),
+        }
         await api.write("POST", VENDOR, f"/v1/subscriptions/{subscription}/purchases", order)
 
 
-async def _lots(api: Api, subscription: str) -> list[dict[str, Any]]:
-    try:
-        return list((await api.read(VENDOR, f"/v1/subscriptions/{subscription}/purchases"))["items"])
-    except RefusedError:
-        return []
-
-
 async def allocate(api: Api, account: DemoAccount, subscription: str) -> None:
-    """The primary contact gives each product its units, in one plan; one account then takes some back."""
-    if account.story == "per product":
-        return
-    path = f"/v1/subscriptions/{subscription}/rebalances"
-    first, second, *_ = account.shares
+    """The primary contact gives each product its units, in one plan."""
     changes = [{"product": share.product, "units": share.allocated} for share in account.shares]
-    if account.story == "rebalanced lately":
-        lowered = {first.product: first.allocated + 10, second.product: second.allocated - 10}
-        before = [{"product": c["product"], "units": lowered.get(str(c["product"]), c["units"])} for c in changes]
-        await api.write("POST", account.contact, path, {"changes": before})
-    await api.write("POST", account.contact, path, {"changes": changes})
+    await api.write("POST", account.contact, f"/v1/subscriptions/{subscription}/rebalances", {"changes": changes})
 
 
 async def _once(api: Api, path: str, body: dict[str, Any]) -> None:

@@ -1,0 +1,83 @@
+"""Commands of the past: allocation's own handlers, behind its own inbox, under a clock that is given with each command.
+
+What they publish goes out through allocation's outbox, which the running service empties as ever.
+"""
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from pydantic import SecretStr
+
+from deploy.local.errors import LocalStackError
+from deploy.local.people import DemoPerson
+from services.allocation.handlers.commands import command_handlers
+from services.allocation.settings import AllocationSettings
+from shared.events.envelope import Event, Payload
+from shared.events.outcomes import AllocationCommandDecided
+from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC
+from shared.runtime.delivery import Record, Transaction
+from shared.runtime.inbox import Inbox
+from shared.runtime.postgres import Connection, connect
+from shared.runtime.signing import SIGNATURE_HEADER, sign
+
+_NAMESPACE = uuid.UUID("0a6c2f0b-6f0e-4c27-9c1d-5d1f5f0c8a52")
+_OUTCOME = "SELECT outcome FROM inbox WHERE actor = $1 AND command_id = $2"
+
+
+class Past:
+    """Gives commands to allocation as of any time. The same command again changes nothing."""
+
+    def __init__(self, connection: Connection, settings: AllocationSettings) -> None:
+        self._connection = connection
+        self._keys = settings.signing_keys
+        self._inbox = Inbox(
+            command_handlers(settings.terms, wait_seconds=0),
+            decided=AllocationCommandDecided,
+            events_topic=ALLOCATION_EVENTS_TOPIC,
+            keys=self._keys,
+        )
+
+    async def give(self, at: datetime, actor: DemoPerson, key: str, payload: Payload) -> None:
+        """Have a command decided as of ``at``, in one transaction.
+
+        Raises:
+            LocalStackError: it was refused.
+        """
+        identity = uuid.uuid5(_NAMESPACE, f"{actor.email} {payload.event_type} {at} {payload.model_dump_json()}")
+        command: Event[Any] = Event[type(payload)].of(  # type: ignore[misc]
+            payload,
+            id=str(identity),
+            source="/reporting",
+            time=at,
+            subject=key,
+            correlationid=str(identity),
+            actor=actor.email,
+            actorvendor="vendor" in actor.roles,
+        )
+        value = command.encode()
+        headers = ((SIGNATURE_HEADER, sign(value, self._keys)),)
+        record = Record(ALLOCATION_COMMANDS_TOPIC.name, 0, 0, key.encode(), value, headers, at)
+        async with self._connection.transaction():
+            tx = Transaction(self._connection, at, service="allocation")
+            await self._inbox(tx, [record])
+            await tx.flush()
+        outcome = json.loads(await self._connection.fetchval(_OUTCOME, actor.email, identity))
+        if outcome.get("refusal"):
+            raise LocalStackError(f"{payload.event_type} as of {at:%Y-%m-%d}: {outcome['refusal']['message']}")
+
+
+@asynccontextmanager
+async def open_past(dsn: str, command_keys: str) -> AsyncIterator[Past]:
+    """Into allocation's database."""
+    settings = AllocationSettings(
+        database_url=SecretStr(dsn), command_keys=SecretStr(command_keys), statement_timeout_seconds=60
+    )
+    connection = await connect(settings, "unitpool-demo-history")
+    try:
+        yield Past(connection, settings)
+    finally:
+        await connection.close()

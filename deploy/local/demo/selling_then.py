@@ -1,0 +1,110 @@
+"""What vendor and customers did in the past: subscriptions, lots, and how allocations came to be as they are."""
+
+import uuid
+from datetime import datetime, timedelta
+
+from deploy.local.demo.accounts import DemoAccount, Share
+from deploy.local.demo.past import Past
+from deploy.local.demo.selling import VENDOR
+from shared.events.commands import (
+    ApplyPlan,
+    CreateAccount,
+    CreateSubscription,
+    PlannedChange,
+    PurchaseLot,
+    SetFlex,
+    SubscribeProduct,
+)
+from shared.events.envelope import Payload
+from shared.events.ids import AccountId, ProductId, SubscriptionId
+from shared.events.state import Person
+
+_NAMESPACE = uuid.UUID("5a0d3c55-2f5c-4b0c-8f7b-6f6e3e1f4e0d")
+TOP_UP_AFTER = timedelta(days=180)
+GROWN_AFTER = timedelta(days=190)
+BEGAN_PERCENT = 70
+"""Of what each product has today, that it was given first."""
+REBALANCED_BEFORE = timedelta(days=40)
+LOT_ENDED_BEFORE = timedelta(days=3)
+SHIFTED = 10
+"""Units that the lately rebalanced account moved from one product to another."""
+
+
+def subscription_of(account: DemoAccount) -> SubscriptionId:
+    """Its id, chosen here as reporting would choose one."""
+    return SubscriptionId(str(uuid.uuid5(_NAMESPACE, account.id)))
+
+
+async def sell_then(past: Past, account: DemoAccount, today: datetime) -> str:
+    """All of an account's past commands, in order; its subscription's id."""
+    subscription = subscription_of(account)
+    at = account.start
+    identity = AccountId(account.id)
+
+    async def vendor(minutes: int, key: str, payload: Payload, *, after: timedelta = timedelta()) -> None:
+        await past.give(at + after + timedelta(minutes=minutes), VENDOR, key, payload)
+
+    await vendor(0, account.id, CreateAccount(account=identity, name=account.name))
+    if account.story != "per product":
+        await vendor(1, account.id, SetFlex(account=identity, enabled=True, reason="Ordered with the first units"))
+    contact = Person(email=account.contact.email, name=account.contact.name)
+    await vendor(
+        2,
+        subscription,
+        CreateSubscription(
+            subscription=subscription,
+            account=identity,
+            name=account.subscription_name,
+            model="per_product" if account.story == "per product" else "flex",
+            start=account.start,
+            end=account.end,
+            primary_contact=contact,
+        ),
+    )
+    if account.story == "per product":
+        return subscription
+    first, *more = account.lots
+    await vendor(3, subscription, _lot(account, 1, first))
+    if account.story == "over-allocated":
+        await vendor(4, subscription, _lot(account, 2, more.pop(), end=today - LOT_ENDED_BEFORE))
+    for share in account.shares:
+        await vendor(5, subscription, SubscribeProduct(subscription=subscription, product=ProductId(share.product)))
+    await past.give(at + timedelta(minutes=9), account.contact, subscription, _plan(subscription, _at_first(account)))
+    for number, units in enumerate(more, 2):
+        await vendor(0, subscription, _lot(account, number, units), after=TOP_UP_AFTER)
+    await _grow(past, account, subscription, today)
+    return subscription
+
+
+async def _grow(past: Past, account: DemoAccount, subscription: SubscriptionId, today: datetime) -> None:
+    """To what is allocated today; one account did so in two steps, the second a rebalance."""
+    now = {share.product: share.allocated for share in account.shares}
+    grown = account.start + GROWN_AFTER
+    if account.story == "rebalanced lately":
+        first, second, *_ = account.shares
+        then = now | {first.product: first.allocated + SHIFTED, second.product: second.allocated - SHIFTED}
+        await past.give(grown, account.contact, subscription, _plan(subscription, then))
+        grown = today - REBALANCED_BEFORE
+    await past.give(grown, account.contact, subscription, _plan(subscription, now))
+
+
+def _at_first(account: DemoAccount) -> dict[str, int]:
+    def given(share: Share) -> int:
+        return share.allocated * BEGAN_PERCENT // 100
+
+    return {share.product: given(share) for share in account.shares}
+
+
+def _lot(account: DemoAccount, number: int, units: int, end: datetime | None = None) -> PurchaseLot:
+    return PurchaseLot(
+        subscription=subscription_of(account),
+        lot=f"{account.id}-{number}",
+        units=units,
+        order_reference=f"PO-{account.id}-{number}",
+        end=end,
+    )
+
+
+def _plan(subscription: SubscriptionId, allocations: dict[str, int]) -> ApplyPlan:
+    changes = tuple(PlannedChange(product=ProductId(product), units=units) for product, units in allocations.items())
+    return ApplyPlan(subscription=subscription, changes=changes)
