@@ -6,13 +6,11 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-import asyncpg
-
 from shared.runtime import logging, metrics, offsets
 from shared.runtime.clock import Clock
 from shared.runtime.delivery import BatchHandler, PermanentError, Record, Transaction, TransientError
 from shared.runtime.outbox import Outgoing
-from shared.runtime.postgres import Connection, Pool, is_passing
+from shared.runtime.postgres import DATABASE_ERRORS, Connection, Pool, is_passing
 
 HANDLER_ERROR = "handler_error"
 DEAD_LETTER_PREFIX = "unitpool-dead-letter-"
@@ -36,7 +34,7 @@ async def transaction(pool: Pool, clock: Clock, service: str) -> AsyncIterator[T
     """
     try:
         connection = await pool.acquire()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DATABASE_ERRORS as error:
         raise TransientError(f"no connection to the database: {error!r}") from error
     try:
         async with connection.transaction():

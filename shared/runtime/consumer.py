@@ -5,18 +5,13 @@ FastStream polls, hands over one batch after the other and counts them. Ours are
 """
 
 import asyncio
-import logging as standard_logging
-import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.exceptions import NackMessage
 from faststream.kafka import KafkaBroker
@@ -28,40 +23,15 @@ from shared.events.topics import Topic
 from shared.runtime import logging, metrics, offsets
 from shared.runtime.batches import BatchRunner, HaltError, RewoundError
 from shared.runtime.delivery import Record, TransientError
-from shared.runtime.forgiving import forgive_header_names
-from shared.runtime.kafka import broker_security
-from shared.runtime.postgres import Pool, is_passing
+from shared.runtime.lag import ConsumerState, Lag
+from shared.runtime.postgres import DATABASE_ERRORS, Pool
 from shared.runtime.settings import ServiceSettings
+from shared.runtime.trouble import Trouble, passes
 
-RETRY_DELAY_SECONDS = 0.1
 REBALANCE_SECONDS = 60
 """How long a rebalance waits for the members. A running batch must end within it."""
 MAX_POLL_SECONDS = 300
 """A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
-PATIENCE_MS = 1000
-TROUBLE_SECONDS = 15
-"""Retrying for longer than this makes the service not ready."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerState:
-    """For health and metrics. ``fault`` is a sentence when the consumer does not do its work."""
-
-    topic: str
-    fault: str | None
-    halted: bool
-    lag_records: int
-    lag_seconds: float
-
-    def beside(self, other: "ConsumerState") -> "ConsumerState":
-        """Two consumers of one topic as one."""
-        return ConsumerState(
-            self.topic,
-            self.fault or other.fault,
-            self.halted or other.halted,
-            self.lag_records + other.lag_records,
-            max(self.lag_seconds, other.lag_seconds),
-        )
 
 
 class TopicConsumer:
@@ -90,10 +60,8 @@ class TopicConsumer:
         """Set while we are stopping or partitions are being taken away: no more retries in place."""
         self._stopping = False
         self._positioning: asyncio.Task[None] | None = None
-        self._failures = 0
-        self._trouble_since: float | None = None
-        self._trouble = ""
-        self._waiting_since: dict[int, datetime] = {}
+        self._trouble = Trouble(settings.retry_delay_max_seconds)
+        self._lag = Lag()
         self._subscriber = broker.subscriber(
             StreamTopic(f"{settings.kafka_topic_prefix}{topic.name}", declare=False),
             batch=True,
@@ -135,8 +103,7 @@ class TopicConsumer:
         """
         raw = message.raw_message
         records = self._records(raw)
-        for record in reversed(records):
-            self._waiting_since[record.partition] = record.appended_at
+        self._lag.begin(records)
         try:
             with metrics.BATCH_SECONDS.labels(topic=self.topic.name).time():
                 await self._apply(records)
@@ -148,13 +115,12 @@ class TopicConsumer:
             self.position()
             self._give_back(message, records)
         except Exception as error:
-            if not _passes(error):  # not a handler's: those end as dead letters
+            if not passes(error):  # not a handler's: those end as dead letters
                 self._log.exception("delivery_failed")
                 self.halt(f"halted: an error of the delivery itself, {error!r}; see the log, then restart the service")
             self._give_back(message, records)
         message.committed = AckStatus.ACKED
-        for record in records:
-            self._waiting_since[record.partition] = record.appended_at
+        self._lag.end(records)
         await self._commit({record.partition: record.offset + 1 for record in records})
 
     def _give_back(self, message: KafkaAckableMessage, records: Sequence[Record]) -> NoReturn:
@@ -172,7 +138,7 @@ class TopicConsumer:
         if not self._stopping:
             self._let_go.clear()
         self._runner.applied.clear()
-        self._waiting_since.clear()
+        self._lag.forget()
         self.position()
 
     async def on_revoked(self) -> None:
@@ -198,37 +164,22 @@ class TopicConsumer:
 
     def state(self, now: datetime) -> ConsumerState:
         """How it is doing."""
-        lag = self._lag(now)
-        records = sum(waiting for waiting, _ in lag)
-        seconds = max((since for waiting, since in lag if waiting), default=0.0)
+        records, seconds = self._lag.measure(now, self._runner.applied, self._ends())
         return ConsumerState(self.topic.name, self._fault(), self.halted is not None, records, seconds)
+
+    def _ends(self) -> dict[int, int]:
+        """The end of each partition of ours, as the last fetch told it."""
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            return {}
+        return {tp.partition: consumer.highwater(tp) or 0 for tp in consumer.assignment()}
 
     def _fault(self) -> str | None:
         if self.halted:
             return self.halted
         if not self._subscriber.running:
             return "not running"
-        if self._trouble_since is not None and time.monotonic() - self._trouble_since > TROUBLE_SECONDS:
-            return f"trying again for {time.monotonic() - self._trouble_since:.0f} s: {self._trouble}"
-        return None
-
-    def _lag(self, now: datetime) -> list[tuple[int, float]]:
-        """For each partition of ours the records not applied, and for how long the oldest has waited, at most."""
-        consumer = self._subscriber.consumer
-        if consumer is None:
-            return []
-        lags = []
-        for partition, applied in list(self._runner.applied.items()):
-            tp = self._partition(partition)
-            end = consumer.highwater(tp) if tp in consumer.assignment() else None
-            waiting = max(0, (end or 0) - applied)
-            if waiting:
-                since = self._waiting_since.setdefault(partition, now)
-                lags.append((waiting, max(0.0, (now - since).total_seconds())))
-            else:
-                self._waiting_since.pop(partition, None)
-                lags.append((0, 0.0))
-        return lags
+        return self._trouble.fault
 
     # ---- one batch -------------------------------------------------------------------------------------------------
 
@@ -239,25 +190,22 @@ class TopicConsumer:
             try:
                 await self._runner.run(records)
             except Exception as error:
-                if not _passes(error):
+                if not passes(error):
                     raise
                 delay = self._note_failure(error)
                 if time.monotonic() + delay > give_up_at or await self._let_go_within(delay):
                     raise
             else:
-                self._failures, self._trouble_since = 0, None
+                self._trouble.over()
                 return
 
     def _note_failure(self, error: Exception) -> float:
-        """Log it; the seconds until the next attempt (exponential, with jitter)."""
-        self._failures += 1
-        self._trouble_since = self._trouble_since or time.monotonic()
-        self._trouble = f"{type(error).__name__}: {error}"
-        asked = error.delay_seconds if isinstance(error, TransientError) else None
-        backoff = RETRY_DELAY_SECONDS * 2 ** min(self._failures - 1, 16) * random.uniform(0.5, 1.0)  # noqa: S311
-        delay = min(backoff if asked is None else asked, self._settings.retry_delay_max_seconds)
+        """Log it; the seconds until the next attempt."""
+        delay = self._trouble.add(error)
         metrics.BATCH_RETRIES.labels(topic=self.topic.name).inc()
-        self._log.warning("batch_failed_for_now", error=self._trouble, attempt=self._failures, again_in_seconds=delay)
+        self._log.warning(
+            "batch_failed_for_now", error=self._trouble.reason, attempt=self._trouble.failures, again_in_seconds=delay
+        )
         return delay
 
     async def _let_go_within(self, seconds: float) -> bool:
@@ -314,9 +262,9 @@ class TopicConsumer:
                 begins = await self._consumer.beginning_offsets(list(assigned))
                 ends = await self._consumer.end_offsets(list(assigned))
                 break
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
+            except (*DATABASE_ERRORS, KafkaError) as error:
                 await asyncio.sleep(min(self._note_failure(error), 1))
-        self._failures, self._trouble_since = 0, None
+        self._trouble.over()
         self._runner.applied.clear()
         for tp in assigned:
             offset = stored.get(tp.partition, 0)
@@ -364,10 +312,6 @@ def _instant(milliseconds: int) -> datetime:
         return datetime.now(UTC)
 
 
-def _passes(error: Exception) -> bool:
-    return isinstance(error, (TransientError, KafkaError)) or is_passing(error)
-
-
 async def _decode(message: KafkaAckableMessage) -> KafkaAckableMessage:
     """The handler is given the message itself."""
     return message
@@ -382,52 +326,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         await self._owner.on_assigned(assigned)
-
-
-class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """Waits for records instead of looking for them: FastStream's own pause would be latency, and work while idle."""
-
-    async def getmany(
-        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
-    ) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """As soon as there are records; none after a second."""
-        patience_ms = max(timeout_ms, PATIENCE_MS)
-        found: dict[TopicPartition, list[ConsumerRecord]]
-        try:
-            found = await super().getmany(*partitions, timeout_ms=patience_ms, max_records=max_records)
-        except (KafkaError, ConsumerStoppedError):
-            raise
-        except Exception as error:  # FastStream would begin again at once, for ever; after a KafkaError it waits
-            raise KafkaError(f"what was fetched cannot be read: {error!r}") from error
-        return found
-
-
-async def start_consumers(broker: KafkaBroker) -> None:
-    """Connect, and start every consumer."""
-    await broker.connect()
-    config = broker.config.broker_config
-    config.builder = partial(PatientConsumer, **config.builder.keywords)  # type: ignore[attr-defined]
-    await broker.start()
-
-
-def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any] = ()) -> KafkaBroker:
-    """FastStream's broker for consumers only: we publish with a producer of our own, by the outbox."""
-    forgive_header_names()
-    log = standard_logging.getLogger("faststream")
-    log.addFilter(_worth_saying)
-    return KafkaBroker(
-        settings.kafka_bootstrap_servers.split(","),
-        client_id=client,
-        security=broker_security(settings),
-        consumer_only=True,
-        apply_types=False,
-        middlewares=middlewares,
-        graceful_timeout=settings.stop_within_seconds - 2,
-        logger=log,
-        log_level=standard_logging.DEBUG,
-    )
-
-
-def _worth_saying(line: standard_logging.LogRecord) -> bool:
-    """FastStream warns that a broker for consumers creates no topics. It is not meant to."""
-    return "Topic creation is skipped" not in line.getMessage()

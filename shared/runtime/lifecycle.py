@@ -4,16 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic
 
-import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from shared.runtime import kafka, metrics, migrations, outbox, postgres
 from shared.runtime.background import BackgroundTask
-from shared.runtime.consumer import ConsumerState, start_consumers
 from shared.runtime.health import Check
+from shared.runtime.lag import ConsumerState
+from shared.runtime.postgres import DATABASE_ERRORS
 from shared.runtime.service import Runtime
 from shared.runtime.settings import S
+from shared.runtime.stream import start_consumers
 
 WAIT_SECONDS = 0.5
 SAY_AGAIN_SECONDS = 10.0
@@ -74,7 +75,7 @@ class Lifecycle(Generic[S]):
             metrics.CONSUMER_HALTED.labels(topic=state.topic).set(int(state.halted))
         try:
             await self._outbox()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # they keep their last values
+        except DATABASE_ERRORS as error:  # they keep their last values
             self.runtime.log.debug("outbox_not_measured", error=repr(error))
 
     def _states(self) -> dict[str, ConsumerState]:
@@ -109,7 +110,7 @@ class Lifecycle(Generic[S]):
             await self.runtime.pool
             async with self.runtime.pool.acquire() as connection:
                 await connection.fetchval("SELECT true")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             place = postgres.place_of(self.runtime.settings.database_url.get_secret_value())
             return f"waiting for PostgreSQL at {place}: {error}"
         return None
@@ -118,7 +119,7 @@ class Lifecycle(Generic[S]):
         try:
             async with self.runtime.pool.acquire() as connection:
                 return await migrations.find_fault(connection, self.runtime.migrations)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             return f"waiting for PostgreSQL: {error}"
 
     async def _kafka_answers(self) -> str | None:

@@ -27,11 +27,18 @@ _PASSING_STATES = ("55P03", "25006")
 _GONE = ("closed", "closing", "released back", "terminated")
 
 
+DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What connecting, or using a connection, can end with."""
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether trying the same again later can succeed, without anyone changing the data or the code."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        return state.startswith(_PASSING_CLASSES) or state in _PASSING_STATES
+        migrated = isinstance(error, asyncpg.InvalidCachedStatementError)
+        return migrated or state.startswith(_PASSING_CLASSES) or state in _PASSING_STATES
+    if isinstance(error, asyncpg.InternalClientError):  # the connection broke in the middle of an answer
+        return True
     if isinstance(error, asyncpg.InterfaceError):
         return any(word in str(error) for word in _GONE)
     return isinstance(error, (ConnectionError, TimeoutError, socket.gaierror))
@@ -89,5 +96,5 @@ async def answers(pool: Pool, timeout_seconds: float = 2) -> bool:
     try:
         async with asyncio.timeout(timeout_seconds), pool.acquire() as connection:
             return bool(await connection.fetchval("SELECT true"))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except DATABASE_ERRORS:
         return False

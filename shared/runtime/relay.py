@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from shared.runtime import logging, metrics, outbox, postgres
 from shared.runtime.kafka import Producer
 from shared.runtime.outbox import Outgoing
+from shared.runtime.postgres import DATABASE_ERRORS
 from shared.runtime.settings import ServiceSettings
 
 LOCK = 0x756E6974_6F757462
@@ -44,7 +45,7 @@ class Relay:
             while True:
                 try:
                     await self._hold_and_send()
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
+                except (*DATABASE_ERRORS, KafkaError) as error:
                     self._log.warning("relay_interrupted", error=repr(error), again_in_seconds=self._delay)
                     await asyncio.sleep(self._delay)
                     self._delay = min(self._delay * 2, DELAY_MAX_SECONDS)

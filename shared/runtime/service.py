@@ -21,7 +21,7 @@ from shared.runtime import http, logging
 from shared.runtime.background import BackgroundTask
 from shared.runtime.batches import BatchRunner, DeadLetterLimit, transaction
 from shared.runtime.clock import Clock, utc_now
-from shared.runtime.consumer import TopicConsumer, new_broker
+from shared.runtime.consumer import TopicConsumer
 from shared.runtime.delivery import BatchHandler, EventHandler, Transaction
 from shared.runtime.dispatch import Dispatch
 from shared.runtime.health import Health
@@ -31,6 +31,7 @@ from shared.runtime.migrations import load_migrations
 from shared.runtime.postgres import new_pool
 from shared.runtime.relay import Relay
 from shared.runtime.settings import S, SettingsError
+from shared.runtime.stream import new_broker
 
 
 @dataclass(frozen=True, slots=True)

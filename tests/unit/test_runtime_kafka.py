@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from shared.runtime.consumer import new_broker
 from shared.runtime.kafka import client_arguments
 from shared.runtime.settings import ServiceSettings
+from shared.runtime.stream import new_broker
 
 
 def settings(**more: Any) -> ServiceSettings:

@@ -1,0 +1,54 @@
+"""Which errors of the database pass by themselves, and what of a connection string may be shown."""
+
+import asyncpg
+import pytest
+
+from shared.runtime.postgres import is_passing, place_of
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.ConnectionDoesNotExistError(),
+        asyncpg.SerializationError(),
+        asyncpg.DeadlockDetectedError(),
+        asyncpg.DiskFullError(),
+        asyncpg.TooManyConnectionsError(),
+        asyncpg.AdminShutdownError(),
+        asyncpg.CannotConnectNowError(),
+        asyncpg.QueryCanceledError(),
+        asyncpg.LockNotAvailableError(),
+        asyncpg.ReadOnlySQLTransactionError(),
+        asyncpg.InvalidCachedStatementError(),
+        asyncpg.InternalClientError("cannot switch to state 12"),
+        asyncpg.InterfaceError("connection is closed"),
+        ConnectionResetError(),
+        TimeoutError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_it_passes(error: Exception) -> None:
+    assert is_passing(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.UniqueViolationError(),
+        asyncpg.UndefinedTableError(),
+        asyncpg.NumericValueOutOfRangeError(),
+        asyncpg.CharacterNotInRepertoireError(),
+        asyncpg.InterfaceError("cannot perform operation: another operation is in progress"),
+        asyncpg.DataError("invalid input for query argument $1"),
+        FileNotFoundError(),
+        ValueError(),
+    ],
+    ids=lambda error: f"{type(error).__name__}",
+)
+def test_it_does_not_pass(error: Exception) -> None:
+    assert not is_passing(error)
+
+
+def test_a_place_shows_neither_user_nor_password() -> None:
+    assert place_of("postgresql://user:secret@db.example:6000/metering") == "db.example:6000/metering"
+    assert place_of("postgresql://[bad") == "the database"
