@@ -126,6 +126,13 @@ class Queries:
             state = await self._seen(connection, caller, subscription)
             return await self._overview(connection, state)
 
+    async def permitted(self, caller: Caller, subscription: str) -> frozenset[str]:
+        """What the caller may do with a subscription; nothing, where it is none of their concern."""
+        async with self._pool.acquire() as connection:
+            state = await store.find_subscription(connection, subscription) if is_id(subscription) else None
+        roles = permissions.roles_of(caller, state) if state else ()
+        return frozenset(permissions.permissions_of(roles))
+
     async def purchases(self, caller: Caller, subscription: str) -> list[Body]:
         """The lots, newest first."""
         async with self._pool.acquire() as connection:

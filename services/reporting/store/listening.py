@@ -28,14 +28,24 @@ async def listen(
     """
     connection = await connect()
     try:
+        ended = asyncio.Event()
+        connection.add_termination_listener(lambda _: ended.set())
         await connection.add_listener(CHANNEL, _heard_by(hear))
         begun()
-        while not connection.is_closed():
-            await asyncio.sleep(ALIVE_SECONDS)
+        while not await _comes(ended, ALIVE_SECONDS):
             await connection.fetchval("SELECT true")
         raise ConnectionLostError("the connection that listens for changes ended")
     finally:
         await connection.close(timeout=2)
+
+
+async def _comes(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _heard_by(hear: Callable[[str], None]) -> Callable[..., None]:
