@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from services.reporting.api.examples import OVERVIEW
 from services.reporting.api.fields import Shown
 from services.reporting.domain.classes import UtilisationClass
 from shared.events.alerts import AlertLifecycle, AlertScope, Severity
@@ -136,6 +137,7 @@ class ProductUse(Shown):
 class Overview(Commanded):
     """A subscription. Its ``version`` is the ETag, for ``If-Match`` on plans."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [OVERVIEW]})
     id: str
     account: str
     name: str

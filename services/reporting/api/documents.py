@@ -6,6 +6,8 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse
 
+from shared.runtime.http import PROBLEM
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title></head>
@@ -17,6 +19,12 @@ _PAGE = """<!doctype html>
 def documents_router(api: FastAPI) -> APIRouter:
     """``/v1/docs``."""
     router = APIRouter(include_in_schema=False)
+    described = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        return with_problems(described())
+
+    api.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the description
 
     @router.get("/v1/docs")
     async def docs() -> HTMLResponse:
@@ -25,6 +33,17 @@ def documents_router(api: FastAPI) -> APIRouter:
         )
 
     return router
+
+
+def with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """The same, with refusals as the media type that they are answered with."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {})
+                if PROBLEM in content and "application/json" in content:
+                    content[PROBLEM] = content.pop("application/json")
+    return document
 
 
 def describe(document: dict[str, Any]) -> str:

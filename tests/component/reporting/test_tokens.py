@@ -7,7 +7,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
 from joserfc.jwk import ECKey
 
 from tests.component.reporting.issuer import Issuer, issuing, new_rsa
@@ -72,11 +71,11 @@ def confused(issuer: Issuer) -> str:
     return f"{signed}.{urlsafe_b64encode(mark).decode().rstrip('=')}"
 
 
-@pytest.mark.parametrize("header", ["", "Bearer", "Basic dXNlcjpwYXNz", "Bearer \u00e9"])
-async def test_request_without_a_token_is_told_what_is_needed(empty: World, header: str) -> None:
-    headers = {b"authorization": header.encode()} if header else {}
-    answer = await empty.http.get("/v1/me", headers=headers)
-    assert answer.status_code == 401
+async def test_request_without_a_token_is_told_what_is_needed(empty: World) -> None:
+    for header in ("", "Bearer", "Basic dXNlcjpwYXNz", "Bearer \u00e9"):
+        headers = {b"authorization": header.encode()} if header else {}
+        answer = await empty.http.get("/v1/me", headers=headers)
+        assert answer.status_code == 401, header
 
 
 async def test_elliptic_keys_and_new_keys_are_taken(database: MakeDatabase) -> None:
