@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime, timedelta
 
-from deploy.local.demo.accounts import DemoAccount, Share
+from deploy.local.demo.accounts import DemoAccount
 from deploy.local.demo.past import Past
 from deploy.local.demo.selling import VENDOR
 from shared.events.commands import (
@@ -69,10 +69,13 @@ async def sell_then(past: Past, account: DemoAccount, today: datetime) -> str:
         await vendor(4, subscription, _lot(account, 2, more.pop(), end=today - LOT_ENDED_BEFORE))
     for share in account.shares:
         await vendor(5, subscription, SubscribeProduct(subscription=subscription, product=ProductId(share.product)))
-    await past.give(at + timedelta(minutes=9), account.contact, subscription, _plan(subscription, _at_first(account)))
+    grows = at + GROWN_AFTER < today
+    given = {share.product: share.allocated * (BEGAN_PERCENT if grows else 100) // 100 for share in account.shares}
+    await past.give(at + timedelta(minutes=9), account.contact, subscription, _plan(subscription, given))
     for number, units in enumerate(more, 2):
         await vendor(0, subscription, _lot(account, number, units), after=TOP_UP_AFTER)
-    await _grow(past, account, subscription, today)
+    if grows:
+        await _grow(past, account, subscription, today)
     return subscription
 
 
@@ -86,13 +89,6 @@ async def _grow(past: Past, account: DemoAccount, subscription: SubscriptionId, 
         await past.give(grown, account.contact, subscription, _plan(subscription, then))
         grown = today - REBALANCED_BEFORE
     await past.give(grown, account.contact, subscription, _plan(subscription, now))
-
-
-def _at_first(account: DemoAccount) -> dict[str, int]:
-    def given(share: Share) -> int:
-        return share.allocated * BEGAN_PERCENT // 100
-
-    return {share.product: given(share) for share in account.shares}
 
 
 def _lot(account: DemoAccount, number: int, units: int, end: datetime | None = None) -> PurchaseLot:
