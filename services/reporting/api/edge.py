@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4, uuid5
 
@@ -192,7 +193,13 @@ async def answer_write(
         headers["Location"] = f"/v1/commands/{answer.command_id}"
         return JSONResponse({"command_id": str(answer.command_id), "status": "pending"}, 202, headers)
     body = {**await _effect(answer, read), **{name: value for name, value in shown_once.items() if value is not None}}
-    return JSONResponse(jsonable_encoder({**body, "command_id": str(answer.command_id)}), 200, headers | etag(body))
+    content = jsonable_encoder({**body, "command_id": str(answer.command_id)}, custom_encoder={datetime: _written})
+    return JSONResponse(content, 200, headers | etag(body))
+
+
+def _written(at: datetime) -> str:
+    """A time as reads write it."""
+    return at.isoformat().replace("+00:00", "Z")
 
 
 async def _effect(answer: Answer, read: Callable[[], Awaitable[Mapping[str, Any]]]) -> Mapping[str, Any]:

@@ -33,6 +33,7 @@ async def test_write_answers_when_its_effect_is_visible(world: World) -> None:
     assert (body["allocated"], body["version"], body["command_id"]) == (500, 2, sent.command.id)
     assert answer.headers["idempotency-key"] == sent.command.id
     assert answer.headers["etag"] == '"2"'
+    assert body == {**await world.get("/v1/subscriptions/sub-1", PRIMARY), "command_id": sent.command.id}
 
 
 async def test_command_carries_who_asked_and_what_they_saw(world: World) -> None:
