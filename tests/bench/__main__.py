@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
 import sys
@@ -135,6 +136,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=5_000, help="records in one transaction")
     parser.add_argument("--consumers", type=int, default=2, help="usage consumers in the process")
     options = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns while new topics find their leaders
     with tempfile.TemporaryDirectory(prefix="unitpool-bench-", ignore_cleanup_errors=True) as folder:
         root, before = Path(folder), machine()
         with servers(root) as (admin, kafka):
