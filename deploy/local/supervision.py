@@ -28,6 +28,7 @@ from deploy.local.program import POLL_SECONDS, Program
 
 _FAILED = frozenset({"BACKOFF", "FATAL", "EXITED"})
 _GROUP = "services"
+LONGEST_SOCKET_PATH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,7 @@ class Supervisor:
         self._root = root
         self._programs = {_slug(one.name): one for one in (*programs, *services)}
         self._services = {_slug(one.name) for one in services}
-        digest = hashlib.sha256(str(root).encode()).hexdigest()[:12]
-        self._socket = Path(tempfile.gettempdir()) / f"unitpool-{digest}.sock"  # its path may not be long
+        self._socket = _socket_in(root)
         self._process: subprocess.Popen[bytes] | None = None
         self._first_pids: dict[str, int] = {}
 
@@ -180,6 +180,14 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
             f"[group:{_GROUP}]\nprograms={','.join(sorted(self._services))}\npriority=900\n" if self._services else ""
         )
         return head + "".join(parts) + group
+
+
+def _socket_in(root: Path) -> Path:
+    """In ``root``, or where its path is short enough for a socket."""
+    socket = root / "supervisor.sock"
+    if len(str(socket)) < LONGEST_SOCKET_PATH - len(".12345"):  # supervisord first makes it under a longer name
+        return socket
+    return Path(tempfile.gettempdir()) / f"unitpool-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}.sock"
 
 
 def _slug(name: str) -> str:
