@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
 from services.metering.store import partitions
-from services.metering.store.partitions import Known, Partitioned
+from services.metering.store.partitions import Known, Partition, Partitioned
 from shared.runtime.postgres import Connection
 
 LATE_DAYS = 36
@@ -39,12 +39,16 @@ async def keep_up(
     for wanted in missing:
         await partitions.make_partitions(connection, [wanted])
     longest = max((one.state.window_days for one in catalogue.subscriptions.values()), default=0)
-    old = [one for one in there if not one.is_attached or is_old(one.kind, one.first, now.date(), longest)]
+
+    def is_to_go(one: Partition) -> bool:
+        return not one.is_attached or is_old(one.kind, one.first, now.date(), longest)
+
     async with partitions.dropping(connection) as mine:
-        for one in old if mine else ():
+        # Looked up again: another process may have dropped some before this one's turn.
+        for one in filter(is_to_go, await partitions.load_partitions(connection)) if mine else ():
             await partitions.drop_partition(connection, one)
     known |= {(kind.table, first) for kind, first in missing}
-    known -= {(one.kind.table, one.first) for one in old}
+    known -= {(one.kind.table, one.first) for one in filter(is_to_go, there)}
     for kind in partitions.ALL:
         metrics.PARTITIONS.labels(table=kind.table).set(sum(table == kind.table for table, _ in known))
     return known

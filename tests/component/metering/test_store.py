@@ -4,6 +4,8 @@ import asyncio
 import importlib
 import pkgutil
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -63,6 +65,26 @@ async def test_upkeep_makes_partitions_ahead_and_drops_old_ones(connection: Conn
     there = {(one.kind.table, one.first) for one in await partitions.load_partitions(connection)}
     assert there == known
     assert await keep_up(connection, Catalogue(), NOW) == known
+
+
+async def test_a_partition_that_another_process_dropped_meanwhile_is_no_error(
+    connection: Connection, metering_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropping = partitions.dropping
+    old = NOW.date() - timedelta(days=100)
+    await partitions.make_partitions(connection, [(partitions.USAGE, old)])
+
+    @asynccontextmanager
+    async def when_another_is_done(mine: Connection) -> AsyncIterator[bool]:
+        monkeypatch.setattr(partitions, "dropping", dropping)
+        async with connect(metering_dsn) as other:
+            await keep_up(other, Catalogue(), NOW)
+        async with dropping(mine) as turn:
+            yield turn
+
+    monkeypatch.setattr(partitions, "dropping", when_another_is_done)
+    assert ("usage", old) not in await keep_up(connection, Catalogue(), NOW)
+    assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is None
 
 
 async def test_a_drop_that_was_interrupted_is_finished(connection: Connection) -> None:
