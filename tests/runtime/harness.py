@@ -87,17 +87,27 @@ class Bench:
 
     async def records(self, topic: str | Topic) -> list[ConsumerRecord]:
         """Everything that is on a topic now, partition by partition."""
-        name = f"{self.prefix}{topic if isinstance(topic, str) else topic.name}"
-        consumer = AIOKafkaConsumer(name, bootstrap_servers=self.kafka, auto_offset_reset="earliest")
-        await consumer.start()
-        try:
-            partitions = list(consumer.assignment())
+        async with self._reading(topic) as consumer:
             found: list[ConsumerRecord] = []
-            for partition, end in (await consumer.end_offsets(partitions)).items():
+            for partition, end in (await consumer.end_offsets(list(consumer.assignment()))).items():
                 while await consumer.position(partition) < end:
                     for some in (await consumer.getmany(partition, timeout_ms=500)).values():
                         found.extend(some)
             return found
+
+    async def ends(self, topic: str | Topic) -> dict[int, int]:
+        """The next offset of each partition that has records."""
+        async with self._reading(topic) as consumer:
+            ends = await consumer.end_offsets(list(consumer.assignment()))
+            return {partition.partition: end for partition, end in ends.items() if end}
+
+    @asynccontextmanager
+    async def _reading(self, topic: str | Topic) -> AsyncIterator[AIOKafkaConsumer]:
+        name = f"{self.prefix}{topic if isinstance(topic, str) else topic.name}"
+        consumer = AIOKafkaConsumer(name, bootstrap_servers=self.kafka, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            yield consumer
         finally:
             await consumer.stop()
 

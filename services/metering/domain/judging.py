@@ -1,6 +1,7 @@
 """Judging a batch: what is placed, what is rejected, and what repeats within it. Each record on its own."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -40,11 +41,13 @@ class Placed(NamedTuple):
     offset: int
 
 
-class Judged(NamedTuple):
-    """A batch: each record is in exactly one of the two. ``waiting``: rejected for a reason that may pass."""
+@dataclass(slots=True)
+class Judged:
+    """A batch: each record is in exactly one of the two. ``version`` is the catalogue's that they were judged by."""
 
     placed: list[Placed]
     rejected: dict[int, RejectedError]
+    version: int
 
     def waiting(self) -> list[int]:
         """Records that are rejected only because of what is not known yet."""
@@ -53,7 +56,7 @@ class Judged(NamedTuple):
 
 def judge(records: Sequence[Received], catalogue: Catalogue) -> Judged:
     """Judge every record."""
-    judged = Judged([], {})
+    judged = Judged([], {}, catalogue.version)
     judge_some(records, range(len(records)), catalogue, judged)
     return judged
 
@@ -61,6 +64,7 @@ def judge(records: Sequence[Received], catalogue: Catalogue) -> Judged:
 def judge_some(records: Sequence[Received], numbers: Sequence[int], catalogue: Catalogue, judged: Judged) -> None:
     """Judge (again) the records with these numbers."""
     add, rejected = judged.placed.append, judged.rejected
+    judged.version = catalogue.version
     appended_at, received_us = EPOCH, 0
     for n in numbers:
         record = records[n]

@@ -34,6 +34,8 @@ class Applied:
 
     outcomes: list[Outcome]
     rejected: dict[int, RejectedError]
+    judged_by: int
+    """The catalogue's version. It may be newer by now: other work of this process refreshes it at any await."""
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class UsageApplier:
                 connection,
                 [(records[n], error) for n, error in sorted(applied.rejected.items())],
                 now,
-                self.projection.catalogue.version,
+                applied.judged_by,
             )
         await books.add_entries(connection, _entries(records, judged, applied))
         await books.store_positions(connection, records[0].topic, _positions(records))
@@ -71,7 +73,8 @@ class UsageApplier:
         judged = judge(records, self.projection.catalogue)
         if waiting := judged.waiting():
             await self.catch_up(connection)
-            if await self.projection.refresh(connection):
+            await self.projection.refresh(connection)
+            if self.projection.catalogue.version != judged.version:
                 judge_some(records, waiting, self.projection.catalogue, judged)
                 judged.placed.sort(key=lambda placed: placed.n)
         return judged
@@ -95,7 +98,7 @@ class UsageApplier:
                 await store.add_up(connection, {placed.usage.kind for placed in first})
         for n in rejected:
             outcomes[n] = "quarantined"
-        return Applied(outcomes, rejected)
+        return Applied(outcomes, rejected, judged.version)
 
     async def _prepare(self, connection: Connection, placed: Sequence[Placed]) -> None:
         """Numbers for new sources, and the partitions that the batch needs."""

@@ -33,7 +33,7 @@ async def _replay(tx: Transaction, applier: UsageApplier, waiting: list[Waiting]
     left = [(waiting[n], outcome) for n, outcome in enumerate(applied.outcomes) if outcome != "quarantined"]
     await quarantine.settle(tx.connection, [(one.id, outcome) for one, outcome in left], tx.now)
     judged = [(waiting[n].id, error) for n, error in applied.rejected.items()]
-    await quarantine.judge_again(tx.connection, judged, applier.projection.catalogue.version)
+    await quarantine.judge_again(tx.connection, judged, applied.judged_by)
     await add_entries(tx.connection, _moves(waiting, applied), accepted=False)
     tx.after_commit(applier.committed)
     tx.after_commit(lambda: _count(applied))

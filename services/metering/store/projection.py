@@ -62,13 +62,11 @@ class Projection:
         self.catalogue = Catalogue()
         self._loading = asyncio.Lock()
 
-    async def refresh(self, connection: Connection) -> bool:
-        """Bring the catalogue up to what is stored; whether it changed. A cheap look when nothing did."""
-        if await connection.fetchval(_LOAD_VERSION) == self.catalogue.version:
-            return False
-        async with self._loading:
-            await self._load(connection)
-        return True
+    async def refresh(self, connection: Connection) -> None:
+        """Bring the catalogue up to what is stored. A cheap look when nothing changed."""
+        if await connection.fetchval(_LOAD_VERSION) != self.catalogue.version:
+            async with self._loading:
+                await self._load(connection)
 
     async def _load(self, connection: Connection) -> None:
         catalogue = self.catalogue

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +12,13 @@ import httpx
 
 from shared.events.alerts import AlertAcknowledged, AlertRaised, AlertResolved, ChannelChanged, DeliverySettled
 from shared.events.commands import AcknowledgeAlert, AddChannel, RemoveChannel
-from shared.events.topics import ALERTS_EVENTS_TOPIC, AUDIT, CONSUMPTION_TOPIC
+from shared.events.topics import (
+    ALERTS_COMMANDS_TOPIC,
+    ALERTS_EVENTS_TOPIC,
+    ALLOCATION_EVENTS_TOPIC,
+    AUDIT,
+    CONSUMPTION_TOPIC,
+)
 from shared.runtime.signing import seal
 from tests.component.alerts.flow import PAULA, Flow, acme
 from tests.component.alerts.receiver import SECRET, Receiver
@@ -33,13 +38,16 @@ async def _settled(flow: Flow, count: int) -> Sequence[DeliverySettled]:
 
 async def _caught_up(flow: Flow) -> None:
     """Until everything that was sent is applied."""
+    topics = [topic.name for topic in (ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC, ALERTS_COMMANDS_TOPIC)]
+    ends = {(topic, partition): end for topic in topics for partition, end in (await flow.bench.ends(topic)).items()}
+    async with connect(flow.bench.dsn) as connection:
 
-    async def is_so() -> bool:
-        metrics = (await httpx.AsyncClient().get(f"{flow.service.url}/metrics")).text
-        lags = re.findall(r"^unitpool_consumer_lag_records\{[^}]*\} (\S+)$", metrics, re.MULTILINE)
-        return bool(lags) and all(float(lag) == 0 for lag in lags)
+        async def is_so() -> bool:
+            rows = await connection.fetch("SELECT topic, partition, next_offset FROM consumer_offsets")
+            applied = {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+            return all(applied.get(place, 0) >= end for place, end in ends.items())
 
-    await until(is_so, what="no lag")
+        await until(is_so, what="everything applied")
 
 
 async def test_an_alert_arrives_signed_in_the_end_and_once_when_everything_is_delivered_twice(

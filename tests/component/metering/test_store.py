@@ -152,18 +152,25 @@ async def test_a_replay_is_not_late_and_moves_the_books(connection: Connection) 
     ]
 
 
-async def test_usage_waits_for_the_projection_before_it_counts_as_unknown(connection: Connection) -> None:
+@pytest.mark.parametrize("somebody_refreshes", [False, True])
+async def test_usage_waits_for_the_projection_before_it_counts_as_unknown(
+    connection: Connection, somebody_refreshes: bool
+) -> None:
+    shared = Projection()
+
     async def catch_up(own: Connection) -> None:
-        await projection.save(
-            own, [subscription("new", ("scan",))], []
-        )  # in the batch's own transaction: what another process would have committed meanwhile
+        # In the batch's own transaction: what another process would have committed meanwhile.
+        await projection.save(own, [subscription("new", ("scan",))], [])
+        if somebody_refreshes:  # the HTTP door, the snapshots, or another partition's batch
+            await shared.refresh(own)
 
     applied = await apply(
         connection,
-        records([event("n", subject="new", resource="a"), event("k", resource="b")]),
-        UsageApplier(catch_up=catch_up),
+        records([event("n", subject="new", resource="a"), event("k", resource="b"), event("u", subject="unknown")]),
+        UsageApplier(shared, catch_up=catch_up),
     )
-    assert applied.outcomes == ["applied", "applied"]
+    assert applied.outcomes == ["applied", "applied", "quarantined"]
+    assert applied.judged_by == shared.catalogue.version
 
 
 async def test_snapshots_are_published_until_acknowledged(connection: Connection) -> None:
