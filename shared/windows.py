@@ -1,5 +1,6 @@
-"""Measurement windows: consecutive spans of whole days, anchored on a subscription's start, in UTC."""
+"""Measurement windows: consecutive spans of whole days, anchored on the start of a subscription's term, in UTC."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,16 +20,37 @@ class Window:
         """Whether usage for this window may still arrive as a matter of course."""
         return now < self.end + PROVISIONAL_FOR
 
-    def previous(self) -> "Window":
-        """The window just before this one."""
-        return Window(self.start - (self.end - self.start), self.start)
-
 
 def window_at(anchor: datetime, at: datetime, days: int = DEFAULT_WINDOW_DAYS) -> Window:
     """The window of ``days`` days, counted from ``anchor``, that holds the instant ``at`` (before the anchor too)."""
     length = timedelta(days=days)
     start = anchor + ((at - anchor) // length) * length
     return Window(start, start + length)
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """A subscription's windows: counted from each term's start; the last one of a term ends where the next begins.
+
+    So no window belongs to two terms. ``starts``: the terms' starts in order, at least one. Before the first and after
+    the last term the windows go on in the same rhythm.
+    """
+
+    starts: tuple[datetime, ...]
+    days: int = DEFAULT_WINDOW_DAYS
+
+    def window_at(self, at: datetime) -> Window:
+        """The window that holds the instant ``at``."""
+        place = bisect_right(self.starts, at)
+        window = window_at(self.starts[max(place - 1, 0)], at, self.days)
+        following = self.starts[place] if place < len(self.starts) else None
+        if following is not None and window.end > following:
+            return Window(window.start, following)
+        return window
+
+    def before(self, window: Window) -> Window:
+        """The window just before this one."""
+        return self.window_at(window.start - timedelta(microseconds=1))
 
 
 def days_left(end: datetime, now: datetime) -> int:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from services.reporting.domain import permissions, presenting
 from services.reporting.domain.caller import Caller
-from services.reporting.domain.overview import WindowFigures, current_window, overview, term_from
+from services.reporting.domain.overview import WindowFigures, current_window, overview, snapshots_from
 from services.reporting.store import accounts, alerts, allocations, audit, commands, consumption, ingest_keys, products
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
@@ -166,7 +166,9 @@ class Queries:
             if state is None:
                 return ()
             window = current_window(state, self._clock())
-            rows = await consumption.load_term(connection, subscription, window.previous().start, window.start)
+            rows = await consumption.load_term(
+                connection, subscription, state.calendar.before(window).start, window.start
+            )
         return tuple(
             SeenConsumption(product=row.product, window_start=row.window_start, revision=row.revision)
             for row in rows
@@ -275,7 +277,7 @@ class Queries:
         now = self._clock()
         window = current_window(state, now)
         catalogue = await products.find_products(connection, [one.product for one in state.products])
-        rows = await consumption.load_term(connection, state.id, term_from(state, window), window.start)
+        rows = await consumption.load_term(connection, state.id, snapshots_from(state, window), window.start)
         figures: defaultdict[str, list[WindowFigures]] = defaultdict(list)
         for row in rows:
             figures[row.product].append(

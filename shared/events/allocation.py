@@ -5,10 +5,22 @@ from typing import Literal
 from pydantic import Field
 
 from shared.events.envelope import Frozen, Payload
-from shared.events.ids import ProductRef
+from shared.events.ids import Email, LotId, ProductRef
 from shared.events.outcomes import AllocationCommandDecided
-from shared.events.state import AccountState, Lot, OveragePolicy, ProductState, SubscriptionState
-from shared.units import Units
+from shared.events.state import (
+    AccountState,
+    Lifecycle,
+    Lot,
+    OveragePolicy,
+    Person,
+    PersonState,
+    PriceList,
+    ProductState,
+    RoleState,
+    SubscriptionState,
+    Term,
+)
+from shared.units import PositiveUnits, Units
 
 
 class AccountCreated(Payload):
@@ -77,6 +89,159 @@ class PlanApplied(Payload):
     override_reason: str | None = None
 
 
+class LotStarted(Payload):
+    """A lot that was bought before counts from now on."""
+
+    event_type = "unitpool.allocation.lot.started.v1"
+    subscription: SubscriptionState
+    lot: LotId
+
+
+class LotEnded(Payload):
+    """A lot no longer counts."""
+
+    event_type = "unitpool.allocation.lot.ended.v1"
+    subscription: SubscriptionState
+    lot: LotId
+
+
+class LotVoided(Payload):
+    """A wrong purchase was taken back."""
+
+    event_type = "unitpool.allocation.lot.voided.v1"
+    subscription: SubscriptionState
+    lot: LotId
+    reason: str
+
+
+class PoolOverAllocated(Payload):
+    """The pool has shrunk below what is allocated: critical. Nothing is cut; allocations can only be lowered."""
+
+    event_type = "unitpool.allocation.pool.over-allocated.v1"
+    subscription: SubscriptionState
+    purchased: Units
+    allocated: Units
+    excess: PositiveUnits
+
+
+class LifecycleChanged(Payload):
+    """The subscription came into another state, by the time or by what it consumes."""
+
+    event_type = "unitpool.allocation.subscription.lifecycle-changed.v1"
+    subscription: SubscriptionState
+    before: Lifecycle
+    after: Lifecycle
+
+
+class SubscriptionCancelled(Payload):
+    event_type = "unitpool.allocation.subscription.cancelled.v1"
+    subscription: SubscriptionState
+    reason: str
+
+
+class SubscriptionRenewed(Payload):
+    """A further term was sold. It begins by itself."""
+
+    event_type = "unitpool.allocation.subscription.renewed.v1"
+    subscription: SubscriptionState
+    term: Term
+    lot: Lot | None = None
+
+
+class TermStarted(Payload):
+    """A renewed term has begun. ``carried_over``: the new pool is large enough for the allocations.
+
+    Otherwise it is over-allocated until the primary contact has chosen what to lower.
+    """
+
+    event_type = "unitpool.allocation.term.started.v1"
+    subscription: SubscriptionState
+    carried_over: bool
+
+
+class SubscriptionConverted(Payload):
+    """From per-product licensing to flexible units."""
+
+    event_type = "unitpool.allocation.subscription.converted.v1"
+    subscription: SubscriptionState
+
+
+class RatesLocked(Payload):
+    """The term's rates were locked, or follow the catalogue again."""
+
+    event_type = "unitpool.allocation.rates.locked.v1"
+    subscription: SubscriptionState
+    locked: bool
+
+
+class ProductEnded(Payload):
+    """The subscription no longer uses a product; ``returned`` units went back to the pool."""
+
+    event_type = "unitpool.allocation.product.ended.v1"
+    subscription: SubscriptionState
+    product: ProductRef
+    because: Literal["unsubscribed", "retired"]
+    returned: Units
+
+
+class ProductRetired(Payload):
+    """The vendor no longer offers a product."""
+
+    event_type = "unitpool.allocation.product.retired.v1"
+    product: ProductState
+
+
+class RoleTemplatesChanged(Payload):
+    """A product's permissions and default roles have changed."""
+
+    event_type = "unitpool.allocation.role-templates.changed.v1"
+    product: ProductState
+
+
+class RestrictionChanged(Payload):
+    """A product was far over its allocation for too long, and is restricted; or no longer."""
+
+    event_type = "unitpool.allocation.restriction.changed.v1"
+    subscription: SubscriptionState
+    product: ProductRef
+    restricted: bool
+
+
+class PriceListChanged(Payload):
+    event_type = "unitpool.allocation.price-list.changed.v1"
+    price_list: PriceList
+
+
+class PrimaryContactChanged(Payload):
+    """The subscription was handed over; ``before`` was its primary contact."""
+
+    event_type = "unitpool.allocation.primary-contact.changed.v1"
+    subscription: SubscriptionState
+    before: Person
+
+
+class GrantsChanged(Payload):
+    """What ``email`` may do with the subscription has changed."""
+
+    event_type = "unitpool.allocation.grants.changed.v1"
+    subscription: SubscriptionState
+    email: Email
+
+
+class PersonChanged(Payload):
+    """Someone was added to an account, changed or removed."""
+
+    event_type = "unitpool.allocation.person.changed.v1"
+    person: PersonState
+
+
+class RoleChanged(Payload):
+    """A role of an account was created, changed, reset, given or taken back."""
+
+    event_type = "unitpool.allocation.role.changed.v1"
+    role: RoleState
+
+
 ALLOCATION_EVENTS: tuple[type[Payload], ...] = (
     AccountCreated,
     AccountFlexChanged,
@@ -86,5 +251,24 @@ ALLOCATION_EVENTS: tuple[type[Payload], ...] = (
     ProductSubscribed,
     PolicyChanged,
     PlanApplied,
+    LotStarted,
+    LotEnded,
+    LotVoided,
+    PoolOverAllocated,
+    LifecycleChanged,
+    SubscriptionCancelled,
+    SubscriptionRenewed,
+    TermStarted,
+    SubscriptionConverted,
+    RatesLocked,
+    ProductEnded,
+    ProductRetired,
+    RoleTemplatesChanged,
+    RestrictionChanged,
+    PriceListChanged,
+    PrimaryContactChanged,
+    GrantsChanged,
+    PersonChanged,
+    RoleChanged,
     AllocationCommandDecided,
 )

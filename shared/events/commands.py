@@ -8,10 +8,31 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shared.events.envelope import Frozen, Instant, Payload
-from shared.events.ids import AccountRef, MeterRef, Name, ProductRef, SubscriptionRef
-from shared.events.state import Aggregation, OveragePolicy, Person, Reset, SubscriptionModel
+from shared.events.ids import (
+    AccountRef,
+    Email,
+    MeterRef,
+    Name,
+    PermissionRef,
+    PlainName,
+    ProductRef,
+    RoleRef,
+    SubscriptionRef,
+)
+from shared.events.state import (
+    Aggregation,
+    Grant,
+    OveragePolicy,
+    Permission,
+    Person,
+    Reset,
+    RoleTemplate,
+    SubscriptionModel,
+    Tier,
+)
 from shared.units import PositiveUnits, Units
 
+LotRef = Annotated[str, Field(min_length=1, max_length=64)]
 SourcePrefix = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -70,6 +91,7 @@ class CreateSubscription(Payload):
     end: Instant
     unit_label: Name = "Units"
     primary_contact: Person
+    lock_rates: bool = False
 
 
 class PurchaseLot(Payload):
@@ -77,11 +99,169 @@ class PurchaseLot(Payload):
 
     event_type = "unitpool.allocation.purchase-lot.v1"
     subscription: SubscriptionRef
-    lot: str = Field(min_length=1, max_length=64)
+    lot: LotRef
     units: PositiveUnits
     order_reference: Name
     start: Instant | None = None
     end: Instant | None = None
+
+
+class VoidLot(Payload):
+    """A purchase was wrong: its units stop counting now. The lot stays, with the reason."""
+
+    event_type = "unitpool.allocation.void-lot.v1"
+    subscription: SubscriptionRef
+    lot: LotRef
+    reason: Name
+
+
+class CancelSubscription(Payload):
+    event_type = "unitpool.allocation.cancel-subscription.v1"
+    subscription: SubscriptionRef
+    reason: Name
+
+
+class RenewSubscription(Payload):
+    """A further term, right after the present one until ``end``, with a pool of ``units``.
+
+    ``units``, ``order_reference`` and ``lot`` belong to a flex subscription, and only to it.
+    """
+
+    event_type = "unitpool.allocation.renew-subscription.v1"
+    subscription: SubscriptionRef
+    end: Instant
+    units: PositiveUnits | None = None
+    order_reference: Name | None = None
+    lot: LotRef | None = None
+    lock_rates: bool = False
+
+
+class ConvertSubscription(Payload):
+    """From per-product licensing to flexible units."""
+
+    event_type = "unitpool.allocation.convert-subscription.v1"
+    subscription: SubscriptionRef
+    model: Literal["flex"]
+
+
+class LockRates(Payload):
+    """Hold the rates in force now until the term's end; or, with ``locked`` false, follow the catalogue again."""
+
+    event_type = "unitpool.allocation.lock-rates.v1"
+    subscription: SubscriptionRef
+    locked: bool
+
+
+class UnsubscribeProduct(Payload):
+    """The subscription gives a product up: its units return to the pool; its history and roles stay readable."""
+
+    event_type = "unitpool.allocation.unsubscribe-product.v1"
+    subscription: SubscriptionRef
+    product: ProductRef
+
+
+class RetireProduct(Payload):
+    """The vendor no longer offers a product: metering stops, its units return to every pool."""
+
+    event_type = "unitpool.allocation.retire-product.v1"
+    product: ProductRef
+
+
+class SetRoleTemplates(Payload):
+    """The permissions of a product's application, and its default roles: the whole list. Customised roles stay."""
+
+    event_type = "unitpool.allocation.set-role-templates.v1"
+    product: ProductRef
+    permissions: tuple[Permission, ...] = Field(min_length=1, max_length=200)
+    roles: tuple[RoleTemplate, ...] = Field(min_length=1, max_length=50)
+
+
+class SetPriceList(Payload):
+    """What units cost from now on. Lots that were bought keep their price."""
+
+    event_type = "unitpool.allocation.set-price-list.v1"
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    list_price_minor: int = Field(strict=True, ge=0, le=10**12)
+    tiers: tuple[Tier, ...] = Field(min_length=1, max_length=100)
+
+
+class SetPrimaryContact(Payload):
+    """Hand a subscription over, in one step, to someone known in the account."""
+
+    event_type = "unitpool.allocation.set-primary-contact.v1"
+    subscription: SubscriptionRef
+    email: Email
+
+
+class SetGrants(Payload):
+    """What someone may do with a subscription: exactly these; empty takes everything back."""
+
+    event_type = "unitpool.allocation.set-grants.v1"
+    subscription: SubscriptionRef
+    email: Email
+    grants: tuple[Grant, ...] = Field(max_length=4)
+
+
+class AddPerson(Payload):
+    event_type = "unitpool.allocation.add-person.v1"
+    account: AccountRef
+    email: Email
+    name: PlainName
+
+
+class ChangePerson(Payload):
+    """What is absent stays."""
+
+    event_type = "unitpool.allocation.change-person.v1"
+    account: AccountRef
+    email: Email
+    name: PlainName | None = None
+    enabled: bool | None = None
+
+
+class RemovePerson(Payload):
+    event_type = "unitpool.allocation.remove-person.v1"
+    account: AccountRef
+    email: Email
+
+
+class CreateRole(Payload):
+    """A role of the account's own in a product's application."""
+
+    event_type = "unitpool.allocation.create-role.v1"
+    account: AccountRef
+    role: RoleRef
+    product: ProductRef
+    name: PlainName
+    permissions: tuple[PermissionRef, ...] = Field(max_length=200)
+
+
+class ChangeRole(Payload):
+    """What is absent stays."""
+
+    event_type = "unitpool.allocation.change-role.v1"
+    account: AccountRef
+    role: RoleRef
+    name: PlainName | None = None
+    permissions: tuple[PermissionRef, ...] | None = Field(None, max_length=200)
+
+
+class ResetRole(Payload):
+    """A customised default role becomes again what its template says."""
+
+    event_type = "unitpool.allocation.reset-role.v1"
+    account: AccountRef
+    role: RoleRef
+
+
+class SetRoleMember(Payload):
+    """Give a role to someone, or take it back."""
+
+    event_type = "unitpool.allocation.set-role-member.v1"
+    account: AccountRef
+    role: RoleRef
+    email: Email
+    member: bool
 
 
 class SubscribeProduct(Payload):
@@ -177,6 +357,24 @@ ALLOCATION_COMMANDS: tuple[type[Payload], ...] = (
     SubscribeProduct,
     SetPolicy,
     ApplyPlan,
+    VoidLot,
+    CancelSubscription,
+    RenewSubscription,
+    ConvertSubscription,
+    LockRates,
+    UnsubscribeProduct,
+    RetireProduct,
+    SetRoleTemplates,
+    SetPriceList,
+    SetPrimaryContact,
+    SetGrants,
+    AddPerson,
+    ChangePerson,
+    RemovePerson,
+    CreateRole,
+    ChangeRole,
+    ResetRole,
+    SetRoleMember,
 )
 ALERTS_COMMANDS: tuple[type[Payload], ...] = (AcknowledgeAlert, AddChannel, RemoveChannel)
 METERING_COMMANDS: tuple[type[Payload], ...] = (CreateIngestKey, RevokeIngestKey)

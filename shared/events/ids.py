@@ -13,12 +13,16 @@ ProductId = NewType("ProductId", str)
 MeterId = NewType("MeterId", str)
 LotId = NewType("LotId", str)
 AlertId = NewType("AlertId", str)
+RoleId = NewType("RoleId", str)
+PermissionId = NewType("PermissionId", str)
 CommandId = NewType("CommandId", UUID)
 
 AccountRef = Annotated[AccountId, _Slug]
 SubscriptionRef = Annotated[SubscriptionId, _Slug]
 ProductRef = Annotated[ProductId, _Slug]
 MeterRef = Annotated[MeterId, _Slug]
+RoleRef = Annotated[RoleId, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
+PermissionRef = Annotated[PermissionId, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=100)]
 """Ids as people write them: lower-case letters, digits and hyphens, at most 64 characters."""
 
 
@@ -30,6 +34,16 @@ def _readable(value: str) -> str:
 
 Name = Annotated[str, StringConstraints(max_length=200), AfterValidator(_readable)]
 """A name or sentence that a person typed: printable, not blank, at most 200 characters."""
+
+
+def _plain(value: str) -> str:
+    if any(character in value for character in "<>&"):
+        raise ValueError("must not contain <, > or &")
+    return value
+
+
+PlainName = Annotated[Name, AfterValidator(_plain)]
+"""A name without markup, for what is shown in many places (roles, people)."""
 
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$", max_length=254, to_lower=True)]
 """An e-mail address, lower-cased: it is who a person is."""

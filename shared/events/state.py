@@ -9,8 +9,19 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shared.events.envelope import Frozen, Instant
-from shared.events.ids import AccountRef, Email, LotId, MeterRef, Name, ProductRef, SubscriptionRef
+from shared.events.ids import (
+    AccountRef,
+    Email,
+    LotId,
+    MeterRef,
+    Name,
+    PermissionRef,
+    ProductRef,
+    RoleRef,
+    SubscriptionRef,
+)
 from shared.units import PositiveUnits, Units
+from shared.windows import Calendar
 
 Version = Annotated[int, Field(ge=1)]
 Aggregation = Literal["sum", "count", "peak", "unique", "latest"]
@@ -55,14 +66,37 @@ class Meter(Frozen):
         return in_force[-1] if in_force else self.rates[0]
 
 
+class Permission(Frozen):
+    """Something that may be permitted in a product's application. Page and API access are separate permissions."""
+
+    id: PermissionRef
+    category: Name
+    description: Name
+
+
+class RoleTemplate(Frozen):
+    """A default role of a product. ``summary`` is one line."""
+
+    role: RoleRef
+    name: Name
+    summary: Name
+    permissions: tuple[PermissionRef, ...]
+
+
 class ProductState(Frozen):
-    """One product of the catalogue. ``sources``: prefixes of the CloudEvents sources that may report for it."""
+    """One product of the catalogue. ``sources``: prefixes of the CloudEvents sources that may report for it.
+
+    ``roles_version`` grows whenever ``permissions`` or ``roles`` (its default roles) change.
+    """
 
     id: ProductRef
     name: Name
     sources: tuple[str, ...]
     meters: tuple[Meter, ...]
     retired_at: Instant | None = None
+    permissions: tuple[Permission, ...] = ()
+    roles: tuple[RoleTemplate, ...] = ()
+    roles_version: int = Field(0, ge=0)
     version: Version
 
 
@@ -73,6 +107,41 @@ class Person(Frozen):
     name: Name
 
 
+class PersonState(Frozen):
+    """Someone in a customer's organisation. Whoever is disabled or removed may do nothing; their history stays."""
+
+    account: AccountRef
+    email: Email
+    name: Name
+    enabled: bool = True
+    removed_at: Instant | None = None
+    version: Version
+
+    @property
+    def is_active(self) -> bool:
+        """Whether they may be given anything."""
+        return self.enabled and self.removed_at is None
+
+
+class RoleState(Frozen):
+    """A role in one product's application, as one account has it.
+
+    ``customised`` are its own permissions; ``None``: those of the product's template of that ``role``, whatever these
+    become. ``based_on`` is the template's version when the role was customised. A role without a template
+    (``is_default`` false) is the account's own, and always customised. ``members`` are e-mails.
+    """
+
+    account: AccountRef
+    role: RoleRef
+    product: ProductRef
+    name: Name
+    is_default: bool
+    customised: tuple[PermissionRef, ...] | None = None
+    based_on: int | None = None
+    members: tuple[Email, ...] = ()
+    version: Version
+
+
 class GrantedTo(Frozen):
     """A grant that the primary contact gave to a delegate."""
 
@@ -81,14 +150,51 @@ class GrantedTo(Frozen):
 
 
 class Term(Frozen):
-    """``start`` inclusive, ``end`` exclusive."""
+    """``start`` inclusive, ``end`` exclusive. Where rates are locked, those in force then hold until the end."""
 
     start: Instant
     end: Instant
+    rates_locked_at: Instant | None = None
+
+
+class Tier(Frozen):
+    """``discount_basis_points`` (hundredths of a percent) off the list price, from ``from_units`` units in the term."""
+
+    from_units: Units
+    discount_basis_points: int = Field(ge=0, le=10_000)
+
+
+class PriceList(Frozen):
+    """What units cost. Money is in integer minor units of ``currency`` (ISO 4217). Tiers are in order, the first at 0.
+
+    ``list_price_minor`` is per unit and year.
+    """
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    list_price_minor: int = Field(ge=0, le=10**12)
+    tiers: tuple[Tier, ...] = Field(min_length=1, max_length=100)
+    version: Version
+
+
+class Price(Frozen):
+    """What some units cost, with the arithmetic. The prices are in integer minor units of ``currency``.
+
+    ``total_minor`` = units x ``unit_price_minor`` (per unit and year) x years, rounded half up once; ``years`` is an
+    exact fraction, written ``"1"`` or ``"73/365"``.
+    """
+
+    currency: str
+    price_list_version: int
+    list_price_minor: int
+    tier_from_units: int
+    discount_basis_points: int
+    unit_price_minor: int
+    years: str
+    total_minor: int
 
 
 class Lot(Frozen):
-    """Units bought in one order, valid from ``start`` until ``end``."""
+    """Units bought in one order, valid from ``start`` until ``end``. A wrong purchase is voided, never removed."""
 
     id: LotId
     units: PositiveUnits
@@ -97,10 +203,15 @@ class Lot(Frozen):
     order_reference: str
     purchased_at: Instant
     voided_at: Instant | None = None
+    void_reason: str | None = None
+    price: Price | None = None
 
 
 class SubscribedProduct(Frozen):
-    """A product that the subscription uses, and what it was given."""
+    """A product that the subscription uses, or used until ``ended_at``, and what it was given.
+
+    ``over_since``: since when it consumes more than 110% of its allocation; after 45 days it is ``restricted``.
+    """
 
     product: ProductRef
     allocated: Units
@@ -108,6 +219,8 @@ class SubscribedProduct(Frozen):
     restricted: bool = False
     subscribed_at: Instant
     last_lowered_at: Instant | None = None
+    ended_at: Instant | None = None
+    over_since: Instant | None = None
 
 
 class RebalanceClock(Frozen):
@@ -120,7 +233,11 @@ class RebalanceClock(Frozen):
 
 
 class SubscriptionState(Frozen):
-    """A subscription, whole: what a reader needs to know of it."""
+    """A subscription, whole: what a reader needs to know of it.
+
+    ``term`` is the one in force when this was told (the first before it begins); ``terms`` are all, in order, a renewal
+    that has not begun included. ``products`` holds those that have ended too.
+    """
 
     id: SubscriptionRef
     account: AccountRef
@@ -129,6 +246,7 @@ class SubscriptionState(Frozen):
     state: Lifecycle
     unit_label: Name = "Units"
     term: Term
+    terms: tuple[Term, ...] = ()
     window_days: int = Field(ge=1, le=366)
     primary_contact: Person
     grants: tuple[GrantedTo, ...] = ()
@@ -137,11 +255,46 @@ class SubscriptionState(Frozen):
     rebalance: RebalanceClock
     version: Version
 
+    @property
+    def all_terms(self) -> tuple[Term, ...]:
+        """Every term, also where an early event named one only."""
+        return self.terms or (self.term,)
+
+    def term_at(self, now: datetime) -> Term:
+        """The term in force: the last one that has begun, also when it is over; before all of them the first."""
+        begun = [term for term in self.all_terms if term.start <= now]
+        return begun[-1] if begun else self.all_terms[0]
+
+    @property
+    def calendar(self) -> Calendar:
+        """Its measurement windows."""
+        return Calendar(tuple(term.start for term in self.all_terms), self.window_days)
+
+    @property
+    def active_products(self) -> tuple[SubscribedProduct, ...]:
+        """The products that have not ended."""
+        return tuple(product for product in self.products if product.ended_at is None)
+
+    def lots_at(self, now: datetime) -> tuple[Lot, ...]:
+        """The lots that count at ``now``. What counted at a term's end goes on counting until the next term begins."""
+        term = self.term_at(now)
+        over = now >= term.end
+        return tuple(
+            lot
+            for lot in self.lots
+            if lot.voided_at is None and (lot.start < term.end <= lot.end if over else lot.start <= now < lot.end)
+        )
+
     def purchased(self, now: datetime) -> int:
-        """Units of the lots that are valid at ``now``."""
-        return sum(lot.units for lot in self.lots if lot.start <= now < lot.end and lot.voided_at is None)
+        """Units of the lots that count at ``now``."""
+        return sum(lot.units for lot in self.lots_at(now))
 
     @property
     def allocated(self) -> int:
         """Units given to products, together."""
         return sum(product.allocated for product in self.products)
+
+    def rate_of(self, meter: Meter, window_start: datetime) -> Rate:
+        """The rate of ``meter`` in the window that begins then: the one in force, or the one that the term locked."""
+        locked_at = self.term_at(window_start).rates_locked_at
+        return meter.rate_at(window_start if locked_at is None else min(window_start, locked_at))

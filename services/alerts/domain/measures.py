@@ -8,7 +8,7 @@ from services.alerts.domain.rules import RuleName
 from shared.events.ids import ProductId
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import Lifecycle, SubscriptionState
-from shared.windows import Window, window_at
+from shared.windows import Window
 
 WATCHED_STATES: frozenset[Lifecycle] = frozenset({"active", "exhausted", "grace"})
 """In these states a pool can still be used; in all others its alerts are over."""
@@ -69,7 +69,7 @@ def is_watched(subscription: SubscriptionState) -> bool:
 
 def window_of(subscription: SubscriptionState, now: datetime) -> Window:
     """The subscription's window at ``now``."""
-    return window_at(subscription.term.start, now, subscription.window_days)
+    return subscription.calendar.window_at(now)
 
 
 def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
@@ -78,10 +78,10 @@ def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
     if not is_watched(subscription):
         return ()
     purchased = subscription.purchased(moment.now)
-    carried = _carried(readings, moment.window)
+    carried = _carried(readings, moment.window, subscription.term_at(moment.window.start).start)
     products = tuple(
         Measure("product_consumption", entry.product, part, entry.allocated, opening)
-        for entry in subscription.products
+        for entry in subscription.active_products
         for opening, part in [_consumption(readings, carried, entry.product, moment.window)]
     )
     pool = Measure("pool_consumption", None, sum(m.part for m in products), purchased, sum(m.opening for m in products))
@@ -90,11 +90,12 @@ def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
 
 
 def next_change_at(subscription: SubscriptionState, now: datetime) -> datetime | None:
-    """When time alone next changes a measure: the window ends, or a lot begins or ends. ``None``: never."""
+    """When time alone next changes a measure: the window ends, a lot or a term begins or ends. ``None``: never."""
     if not is_watched(subscription):
         return None
     lots = (at for lot in subscription.lots if lot.voided_at is None for at in (lot.start, lot.end) if at > now)
-    return min(window_of(subscription, now).end, *lots)
+    terms = (at for term in subscription.all_terms for at in (term.start, term.end) if at > now)
+    return min(window_of(subscription, now).end, *lots, *terms)
 
 
 def needed(readings: Readings, window: Window) -> Readings:
@@ -107,11 +108,15 @@ def needed(readings: Readings, window: Window) -> Readings:
     }
 
 
-def _carried(readings: Readings, window: Window) -> dict[ProductId, Reading]:
-    """Per product the last reading of the windows before."""
+def _carried(readings: Readings, window: Window, since: datetime | None = None) -> dict[ProductId, Reading]:
+    """Per product the last reading of the windows before, of those from ``since`` on."""
     last: dict[ProductId, Reading] = {}
     for (product, start), reading in readings.items():
-        if start < window.start and (product not in last or start > last[product].window_start):
+        if (
+            (since is None or since <= start)
+            and start < window.start
+            and (product not in last or start > last[product].window_start)
+        ):
             last[product] = reading
     return last
 

@@ -57,7 +57,7 @@ def _what(measure: Measure, threshold: Threshold, name: str | None, unit: str) -
 
 def _time_left(moment: Moment) -> str:
     days_of_window = days_left(moment.window.end, moment.now)
-    days_of_term = days_left(moment.subscription.term.end, moment.now)
+    days_of_term = days_left(moment.subscription.term_at(moment.now).end, moment.now)
     return f"The window ends in {_days(days_of_window)}, the term in {_days(days_of_term)}."
 
 

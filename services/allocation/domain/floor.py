@@ -6,8 +6,7 @@ from datetime import datetime
 
 from shared.events.commands import SeenConsumption
 from shared.events.ids import ProductId
-from shared.events.state import Term
-from shared.windows import Window, window_at
+from shared.events.state import SubscriptionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +43,25 @@ class Consumption:
 NOTHING = Consumption()
 
 
-def consumption_at(measured: Iterable[Measured], term: Term, window_days: int, now: datetime) -> Consumption:
+def consumption_at(measured: Iterable[Measured], subscription: SubscriptionState, now: datetime) -> Consumption:
     """One product's consumption at ``now``."""
-    current = window_at(term.start, now, window_days)
+    current = subscription.calendar.window_at(now)
+    term = subscription.term_at(current.start)
     begun = sorted((one for one in measured if one.window_start <= current.start), key=lambda one: one.window_start)
     levels = {one.window_start: one.level for one in begun}
     return Consumption(
         level=levels.get(current.start, 0),
-        last_level=levels.get(current.previous().start, 0),
-        burned_down=begun[-1].burned_down if begun else 0,
+        last_level=levels.get(subscription.calendar.before(current).start, 0),
+        burned_down=begun[-1].burned_down if begun and begun[-1].window_start >= term.start else 0,
     )
 
 
 def is_behind(
-    seen: Sequence[SeenConsumption], measured: Iterable[Measured], term: Term, window_days: int, now: datetime
+    seen: Sequence[SeenConsumption], measured: Iterable[Measured], subscription: SubscriptionState, now: datetime
 ) -> bool:
     """Whether the asker was shown a newer consumption than has arrived here. Only windows that count are looked at."""
-    current: Window = window_at(term.start, now, window_days)
-    oldest = current.previous().start
+    calendar = subscription.calendar
+    oldest = calendar.before(calendar.window_at(now)).start
     have = {(one.product, one.window_start): one.revision for one in measured}
     return any(
         have.get((one.product, one.window_start), 0) < one.revision for one in seen if one.window_start >= oldest

@@ -13,19 +13,38 @@ GRACE: Final = timedelta(days=30)
 READ_ONLY: Final = timedelta(days=90)
 """After the grace: everything can be seen, nothing changed."""
 
+FLEX: Final[frozenset[Action]] = frozenset(
+    {
+        "purchase-lot",
+        "void-lot",
+        "lock-rates",
+        "subscribe-product",
+        "unsubscribe-product",
+        "set-policy",
+        "apply-plan",
+        "override-plan",
+    }
+)
+"""What is done with a pool of units: a subscription on per-product licensing, or without the feature, has none."""
+
 _SELL: Final[frozenset[Action]] = frozenset({"purchase-lot"})
-_PREPARE: Final[frozenset[Action]] = frozenset({"subscribe-product", "set-policy"})
+_PREPARE: Final[frozenset[Action]] = frozenset(
+    {"subscribe-product", "unsubscribe-product", "set-policy", "void-lot", "lock-rates"}
+)
 _ALLOCATE: Final[frozenset[Action]] = frozenset({"apply-plan", "override-plan"})
+_CONTRACT: Final[frozenset[Action]] = frozenset({"renew-subscription", "cancel-subscription", "convert-subscription"})
+_PEOPLE: Final[frozenset[Action]] = frozenset({"set-primary-contact", "set-grants"})
+"""Its history stays readable for ever, so who may read it can always be changed."""
 
 PERMITS: Final[Mapping[Lifecycle, frozenset[Action]]] = MappingProxyType(
     {
-        "pending": _SELL | _PREPARE,
-        "active": _SELL | _PREPARE | _ALLOCATE,
-        "exhausted": _SELL | _PREPARE | _ALLOCATE,
-        "grace": _PREPARE | _ALLOCATE,
-        "read_only": frozenset(),
-        "expired": frozenset(),
-        "cancelled": frozenset(),
+        "pending": _SELL | _PREPARE | _CONTRACT | _PEOPLE,
+        "active": _SELL | _PREPARE | _ALLOCATE | _CONTRACT | _PEOPLE,
+        "exhausted": _SELL | _PREPARE | _ALLOCATE | _CONTRACT | _PEOPLE,
+        "grace": _PREPARE | _ALLOCATE | _CONTRACT | _PEOPLE,
+        "read_only": _CONTRACT | _PEOPLE,
+        "expired": _PEOPLE,
+        "cancelled": _PEOPLE,
     }
 )
 

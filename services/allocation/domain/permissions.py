@@ -18,12 +18,30 @@ Action = Literal[
     "create-product",
     "create-meter",
     "set-rate",
+    "retire-product",
+    "set-role-templates",
+    "set-price-list",
     "create-subscription",
     "purchase-lot",
+    "void-lot",
+    "renew-subscription",
+    "cancel-subscription",
+    "convert-subscription",
+    "lock-rates",
     "subscribe-product",
+    "unsubscribe-product",
     "set-policy",
     "apply-plan",
     "override-plan",
+    "set-primary-contact",
+    "set-grants",
+    "add-person",
+    "change-person",
+    "remove-person",
+    "create-role",
+    "change-role",
+    "reset-role",
+    "set-role-member",
 ]
 """What is decided on: the commands by their verbs; ``override-plan`` is a plan with an override reason."""
 
@@ -31,6 +49,8 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 
 _VENDOR: Final[frozenset[Role]] = frozenset({"vendor"})
+_CONTACT: Final[frozenset[Role]] = frozenset({"vendor", "primary"})
+_PEOPLE: Final[frozenset[Role]] = frozenset({"vendor", "primary", "useradmin"})
 
 MAY: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
     {
@@ -39,16 +59,44 @@ MAY: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
         "create-product": _VENDOR,
         "create-meter": _VENDOR,
         "set-rate": _VENDOR,
+        "retire-product": _VENDOR,
+        "set-role-templates": _VENDOR,
+        "set-price-list": _VENDOR,
         "create-subscription": _VENDOR,
         "purchase-lot": _VENDOR,
-        "subscribe-product": frozenset({"vendor", "primary"}),
-        "set-policy": frozenset({"vendor", "primary"}),
+        "void-lot": _VENDOR,
+        "renew-subscription": _VENDOR,
+        "cancel-subscription": _VENDOR,
+        "convert-subscription": _VENDOR,
+        "lock-rates": _VENDOR,
+        "subscribe-product": _CONTACT,
+        "unsubscribe-product": _VENDOR,
+        "set-policy": _CONTACT,
         "apply-plan": frozenset({"primary", "allocator"}),
         "override-plan": _VENDOR,
+        "set-primary-contact": _CONTACT,
+        "set-grants": frozenset({"primary"}),
+        "add-person": _PEOPLE,
+        "change-person": _PEOPLE,
+        "remove-person": _PEOPLE,
+        "create-role": _PEOPLE,
+        "change-role": _PEOPLE,
+        "reset-role": _PEOPLE,
+        "set-role-member": _PEOPLE,
     }
 )
 
-OPEN: Final[frozenset[Action]] = frozenset({"create-account", "create-product", "create-meter", "set-rate"})
+OPEN: Final[frozenset[Action]] = frozenset(
+    {
+        "create-account",
+        "create-product",
+        "create-meter",
+        "set-rate",
+        "retire-product",
+        "set-role-templates",
+        "set-price-list",
+    }
+)
 """Actions whose object is no secret: a stranger is told ``forbidden``, not ``not_found``."""
 
 _SENTENCES: Final[Mapping[Action, str]] = MappingProxyType(
@@ -58,12 +106,31 @@ _SENTENCES: Final[Mapping[Action, str]] = MappingProxyType(
         "create-product": "Only the vendor may change the catalogue.",
         "create-meter": "Only the vendor may change the catalogue.",
         "set-rate": "Only the vendor may change the catalogue.",
+        "retire-product": "Only the vendor may change the catalogue.",
+        "set-role-templates": "Only the vendor may change the catalogue.",
+        "set-price-list": "Only the vendor may change prices.",
         "create-subscription": "Only the vendor may create subscriptions.",
         "purchase-lot": "Only the vendor may sell units.",
+        "void-lot": "Only the vendor may take a purchase back.",
+        "renew-subscription": "Only the vendor may renew subscriptions.",
+        "cancel-subscription": "Only the vendor may cancel subscriptions.",
+        "convert-subscription": "Only the vendor may convert subscriptions.",
+        "lock-rates": "Only the vendor may lock rates.",
+        "unsubscribe-product": "Only the vendor may end the use of a product.",
         "subscribe-product": "Only the primary contact or the vendor may subscribe to a product.",
         "set-policy": "Only the primary contact or the vendor may choose the overage policy.",
         "apply-plan": "Only the primary contact or an allocator may change allocations; the vendor may with a reason.",
         "override-plan": "Only the vendor may override the rules of rebalancing.",
+        "set-primary-contact": "Only the primary contact or the vendor may hand the subscription over.",
+        "set-grants": "Only the primary contact may give or take grants.",
+        **dict.fromkeys(
+            ("add-person", "change-person", "remove-person"),
+            "Only a primary contact, a user administrator or the vendor may manage people.",
+        ),
+        **dict.fromkeys(
+            ("create-role", "change-role", "reset-role", "set-role-member"),
+            "Only a primary contact, a user administrator or the vendor may manage roles.",
+        ),
     }
 )
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from services.allocation.domain import rebalance, refusals
 from services.allocation.domain.instants import errors_of
-from services.allocation.domain.lifecycle import PERMITS, state_at
+from services.allocation.domain.lifecycle import FLEX, PERMITS, state_at
 from services.allocation.domain.permissions import Action
 from shared.events.commands import CreateSubscription
 from shared.events.ids import ProductId
@@ -49,7 +49,7 @@ class Subscription:
         """With what follows from the time: the lifecycle, and when the next rebalance is allowed."""
         state = self.state
         clock = state.rebalance.model_copy(update={"next_allowed_at": self.next_rebalance_at(now)})
-        lifecycle = state_at(state.term, now, cancelled_at=self.cancelled_at)
+        lifecycle = state_at(state.term_at(now), now, cancelled_at=self.cancelled_at)
         return replace(self, state=state.model_copy(update={"state": lifecycle, "rebalance": clock}))
 
     def next_rebalance_at(self, now: datetime) -> datetime | None:
@@ -62,11 +62,11 @@ class Subscription:
 
     def refusal_for(self, action: Action, now: datetime) -> Refusal | None:
         """Why ``action`` is not possible on this subscription at ``now``, whoever asks."""
-        if self.state.model != "flex":
+        if action in FLEX and self.state.model != "flex":
             return refusals.not_a_flex_subscription()
-        if not self.flex_enabled:
+        if action in FLEX and not self.flex_enabled:
             return refusals.feature_not_enabled(self.state.account)
-        lifecycle = state_at(self.state.term, now, cancelled_at=self.cancelled_at)
+        lifecycle = state_at(self.state.term_at(now), now, cancelled_at=self.cancelled_at)
         return None if action in PERMITS[lifecycle] else refusals.subscription_not_active(lifecycle)
 
     def changed(self, now: datetime, **changes: object) -> "Subscription":

@@ -84,7 +84,7 @@ async def _measured(
     looks = 1 + round(wait_seconds / LOOK_SECONDS)
     for look in range(looks):
         measured = await load_consumption(tx.connection, state.id)
-        if not is_behind(asked.seen, measured, state.term, state.window_days, tx.now):
+        if not is_behind(asked.seen, measured, state, tx.now):
             return measured
         if look + 1 < looks:
             await asyncio.sleep(LOOK_SECONDS)
@@ -95,8 +95,7 @@ def _consumptions(measured: list[Measured], subscription: Subscription, tx: Tran
     by_product: dict[ProductId, list[Measured]] = defaultdict(list)
     for one in measured:
         by_product[one.product].append(one)
-    term, days = subscription.state.term, subscription.state.window_days
-    return {product: consumption_at(some, term, days, tx.now) for product, some in by_product.items()}
+    return {product: consumption_at(some, subscription.state, tx.now) for product, some in by_product.items()}
 
 
 def _allocations(subscription: Subscription) -> dict[str, int]:

@@ -3,13 +3,15 @@
 Readers hold one ``Catalogue`` for as long as one decision takes. Loading replaces whole entries, never edits them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from shared.events.state import Aggregation, Meter, ProductState, SubscriptionState
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_US = 86_400_000_000
+NEVER_US = 2**62
 SUM, COUNT, PEAK, LATEST, UNIQUE = range(5)
 KINDS: dict[Aggregation, int] = {"sum": SUM, "count": COUNT, "peak": PEAK, "latest": LATEST, "unique": UNIQUE}
 
@@ -56,13 +58,24 @@ class ProductView:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionView:
-    """One subscription with its number in this service's tables, and its windows in microseconds."""
+    """One subscription with its number in this service's tables, and its windows in microseconds.
+
+    ``anchor_us`` until ``next_us``: the newest term that has begun by ``state``, which holds nearly every event.
+    ``products``: until when each may be used.
+    """
 
     number: int
     state: SubscriptionState
     anchor_us: int
+    next_us: int
     window_us: int
-    products: frozenset[str]
+    products: Mapping[str, int]
+
+    def window_of(self, at_us: int) -> int:
+        """The start of the window that holds ``at_us``."""
+        if self.anchor_us <= at_us < self.next_us:
+            return at_us - (at_us - self.anchor_us) % self.window_us
+        return microseconds(self.state.calendar.window_at(EPOCH + timedelta(microseconds=at_us)).start)
 
 
 @dataclass(slots=True)
@@ -78,12 +91,14 @@ class Catalogue:
 
     def put_subscription(self, number: int, state: SubscriptionState) -> None:
         """Take in a newer state of a subscription."""
+        later = [term.start for term in state.all_terms if term.start > state.term.start]
         view = SubscriptionView(
             number,
             state,
             microseconds(state.term.start),
+            microseconds(later[0]) if later else NEVER_US,
             state.window_days * DAY_US,
-            frozenset(product.product for product in state.products),
+            {one.product: microseconds(one.ended_at) if one.ended_at else NEVER_US for one in state.products},
         )
         self.subscriptions[state.id] = self.by_number[number] = view
 

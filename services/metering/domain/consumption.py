@@ -19,7 +19,7 @@ from services.metering.domain.catalogue import MeterView, ProductView
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import Rate, SubscriptionState
 from shared.units import MAX_UNITS
-from shared.windows import Window, window_at
+from shared.windows import Window
 
 _EXACT = Context(prec=100)
 
@@ -96,7 +96,7 @@ def snapshot(
     subscription: SubscriptionState, product: ProductView, start: datetime, history: History
 ) -> Snapshot | None:
     """What ``product`` consumed in the window that begins at ``start``; ``None`` where nothing was measured."""
-    window = window_at(subscription.term.start, start, subscription.window_days)
+    window = subscription.calendar.window_at(start)
     parts = [
         (meter, list(_counted(meter, window, subscription, history.get(meter.number, ()))))
         for meter in product.meters.values()
@@ -104,7 +104,7 @@ def snapshot(
     counted = [one for _, windows in parts for one in windows]
     if not counted:
         return None
-    meters = tuple(_part(meter, window, windows) for meter, windows in parts)
+    meters = tuple(_part(meter, window, windows, subscription) for meter, windows in parts)
     return Snapshot(
         subscription=subscription.id,
         product=product.state.id,
@@ -123,16 +123,18 @@ def _counted(
     """The windows that count: this one, and for a term meter those of the term before it."""
     if not meter.is_term:
         return [one for one in history if one.window_start == window.start]
-    first = min(subscription.term.start, window.start)
+    first = min(subscription.term_at(window.start).start, window.start)
     return [one for one in history if first <= one.window_start <= window.start]
 
 
-def _part(meter: MeterView, window: Window, windows: Sequence[Measured]) -> MeterPart:
+def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscription: SubscriptionState) -> MeterPart:
     state = meter.state
-    rate = state.rate_at(window.start)
+    rate = subscription.rate_of(state, window.start)
     here = windows[-1] if windows and windows[-1].window_start == window.start else None
     if meter.is_term:
-        exact = sum((_exact_units(one.aggregate, state.rate_at(one.window_start)) for one in windows), Fraction(0))
+        exact = sum(
+            (_exact_units(one.aggregate, subscription.rate_of(state, one.window_start)) for one in windows), Fraction(0)
+        )
         aggregate = Decimal(0)
         for one in windows:
             aggregate = _EXACT.add(aggregate, one.aggregate)

@@ -34,7 +34,7 @@ class Entitlement:
 
 def decide(subscription: SubscriptionState, product: str, consumed: int, wanted: int) -> Entitlement:
     """Whether ``wanted`` units on top of ``consumed`` may be used. Only the policy ``hard`` says no at 100 %."""
-    subscribed = next((one for one in subscription.products if one.product == product), None)
+    subscribed = next((one for one in subscription.active_products if one.product == product), None)
     allocated = subscribed.allocated if subscribed else 0
     policy = subscribed.policy if subscribed else None
 

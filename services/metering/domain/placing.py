@@ -63,7 +63,7 @@ def place(event: UsageEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
         subscription is None
         or product is None
         or meter is None
-        or data.product not in subscription.products
+        or at_us >= subscription.products.get(data.product, 0)
         or (product.retired_us is not None and at_us >= product.retired_us)
         or not product.allows(event.source)
     ):
@@ -77,7 +77,7 @@ def place(event: UsageEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
         subscription.number,
         meter.number,
         meter.kind,
-        at_us - (at_us - subscription.anchor_us) % subscription.window_us,
+        subscription.window_of(at_us),
         event.source,
         catalogue.sources.get(event.source, 0),
         data.product,
@@ -103,4 +103,4 @@ def _refused(
         return RejectedError("product_not_subscribed", "the subscription does not use the product", claim)
     if not product.allows(event.source):
         return RejectedError("source_not_allowed", "the source may not report for the product", claim)
-    return RejectedError("product_not_subscribed", "the product was retired before", claim)
+    return RejectedError("product_not_subscribed", "the product was given up or retired before", claim)

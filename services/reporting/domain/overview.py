@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from services.reporting.domain.classes import CLOSED_WINDOWS, ClosedWindow, utilisation_class
 from shared.events.metering import MeterConsumption
-from shared.events.state import Meter, ProductState, SubscribedProduct, SubscriptionState
+from shared.events.state import Meter, ProductState, Rate, SubscribedProduct, SubscriptionState, Term
 from shared.units import MAX_UNITS, percent_tenths
-from shared.windows import Window, days_left, window_at
+from shared.windows import Window, days_left
 
 Body = dict[str, Any]
 
@@ -43,15 +43,36 @@ class ProductFigures:
     as_of: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class CurrentTerm:
+    """A subscription at an instant: its term and window then."""
+
+    subscription: SubscriptionState
+    term: Term
+    window: Window
+
+    @classmethod
+    def of(cls, subscription: SubscriptionState, now: datetime) -> Self:
+        """The term and window that hold ``now``."""
+        return cls(subscription, subscription.term_at(now), current_window(subscription, now))
+
+    def burned_before(self, windows: Sequence[WindowFigures], window: Window) -> int:
+        """The term to date just before a window."""
+        since = self.subscription.term_at(window.start).start
+        return max((one.burned_down for one in windows if since <= one.window_start < window.start), default=0)
+
+
 def current_window(subscription: SubscriptionState, now: datetime) -> Window:
     """The window that holds ``now``; before the term begins, its first."""
-    start = subscription.term.start
-    return window_at(start, max(now, start), subscription.window_days)
+    return subscription.calendar.window_at(max(now, subscription.all_terms[0].start))
 
 
-def term_from(subscription: SubscriptionState, window: Window) -> datetime:
-    """From when on snapshots matter to the overview: the term's start."""
-    return min(subscription.term.start, window.start)
+def snapshots_from(subscription: SubscriptionState, window: Window) -> datetime:
+    """From when on snapshots matter to the overview: the term's start, and the closed windows that it looks back on."""
+    start = subscription.term_at(window.start).start
+    for _ in range(CLOSED_WINDOWS):
+        window = subscription.calendar.before(window)
+    return min(start, window.start)
 
 
 def overview(
@@ -61,10 +82,11 @@ def overview(
     now: datetime,
 ) -> Body:
     """The body of ``GET /v1/subscriptions/{id}``. ``consumption`` by product, each in order of time."""
-    window = current_window(subscription, now)
+    term = CurrentTerm.of(subscription, now)
+    window = term.window
     products = [
-        product_figures(product, catalogue.get(product.product), consumption.get(product.product, ()), window)
-        for product in subscription.products
+        product_figures(product, catalogue.get(product.product), consumption.get(product.product, ()), term)
+        for product in subscription.active_products
     ]
     purchased, allocated = subscription.purchased(now), subscription.allocated
     consumed = sum(product.consumed for product in products)
@@ -76,7 +98,7 @@ def overview(
         "state": subscription.state,
         "unit_label": subscription.unit_label,
         "version": subscription.version,
-        "term": _span(subscription.term.start, subscription.term.end, now),
+        "term": _span(term.term.start, term.term.end, now),
         "window": _span(window.start, window.end, now),
         "purchased": purchased,
         "allocated": allocated,
@@ -104,18 +126,19 @@ def rebalance(subscription: SubscriptionState, now: datetime) -> Body:
 
 
 def product_figures(
-    product: SubscribedProduct, known: ProductState | None, windows: Sequence[WindowFigures], window: Window
+    product: SubscribedProduct, known: ProductState | None, windows: Sequence[WindowFigures], current: CurrentTerm
 ) -> ProductFigures:
     """One product's figures. ``windows`` end with the current one where it has a snapshot."""
-    newest = windows[-1] if windows else None
+    window = current.window
+    newest = windows[-1] if windows and windows[-1].window_start >= current.term.start else None
     by_start = {one.window_start: one for one in windows}
-    here, before = by_start.get(window.start), by_start.get(window.previous().start)
+    here, before = by_start.get(window.start), by_start.get(current.subscription.calendar.before(window).start)
     level, last_level = here.level if here else 0, before.level if before else 0
     burned = newest.burned_down if newest else 0
     consumed = min(level + burned, MAX_UNITS)
-    closed = _closed(product, by_start, windows, window)
+    closed = _closed(product, by_start, windows, current)
     burns_down = any(meter.reset == "term" for meter in (known.meters if known else ()))
-    used_now = here is not None and (here.level > 0 or here.burned_down > _burned_before(windows, window.start))
+    used_now = here is not None and (here.level > 0 or here.burned_down > current.burned_before(windows, window))
     tenths = percent_tenths(consumed, product.allocated)
     body = {
         "product": product.product,
@@ -128,7 +151,7 @@ def product_figures(
         "policy": product.policy,
         "restricted": product.restricted,
         "floor": min(max(level, last_level) + burned, MAX_UNITS),
-        "meters": _meters(known.meters if known else (), newest, here, window),
+        "meters": _meters(known.meters if known else (), newest, here, current),
     }
     return ProductFigures(body, product.allocated, consumed, newest.as_of if newest else None)
 
@@ -137,14 +160,15 @@ def _closed(
     product: SubscribedProduct,
     by_start: Mapping[datetime, WindowFigures],
     windows: Sequence[WindowFigures],
-    window: Window,
+    current: CurrentTerm,
 ) -> list[ClosedWindow]:
     closed: list[ClosedWindow] = []
+    window = current.window
     for _ in range(CLOSED_WINDOWS):
-        window = window.previous()
+        window = current.subscription.calendar.before(window)
         if window.start < product.subscribed_at:
             break
-        burned_before = _burned_before(windows, window.start)
+        burned_before = current.burned_before(windows, window)
         one = by_start.get(window.start)
         if one is None:
             closed.append(ClosedWindow(consumed=burned_before, used=False))
@@ -154,13 +178,8 @@ def _closed(
     return closed
 
 
-def _burned_before(windows: Sequence[WindowFigures], start: datetime) -> int:
-    """The term to date just before a window."""
-    return max((one.burned_down for one in windows if one.window_start < start), default=0)
-
-
 def _meters(
-    meters: Sequence[Meter], newest: WindowFigures | None, here: WindowFigures | None, window: Window
+    meters: Sequence[Meter], newest: WindowFigures | None, here: WindowFigures | None, current: CurrentTerm
 ) -> list[Body]:
     """Each meter with its arithmetic: what was measured, or nothing yet at the rate in force."""
     measured = {one.meter: one for one in newest.meters} if newest else {}
@@ -170,7 +189,8 @@ def _meters(
         if one is not None and (here is newest or one.reset == "term"):
             shown.append(_measured(one))
         else:
-            shown.append(_unmeasured(meter, window))
+            rate = current.subscription.rate_of(meter, current.window.start)
+            shown.append(_unmeasured(meter, rate))
     return shown + ([_measured(one) for one in measured.values()] if here is newest else [])
 
 
@@ -189,8 +209,7 @@ def _measured(one: MeterConsumption) -> Body:
     }
 
 
-def _unmeasured(meter: Meter, window: Window) -> Body:
-    rate = meter.rate_at(window.start)
+def _unmeasured(meter: Meter, rate: Rate) -> Body:
     return {
         "meter": meter.meter,
         "aggregation": meter.aggregation,

@@ -30,6 +30,7 @@ def me(caller: Caller, subscriptions: Iterable[SubscriptionState]) -> Body:
 
 def summary(state: SubscriptionState, now: datetime) -> Body:
     """A subscription in a list."""
+    term = state.term_at(now)
     return {
         "id": state.id,
         "account": state.account,
@@ -38,7 +39,7 @@ def summary(state: SubscriptionState, now: datetime) -> Body:
         "state": state.state,
         "unit_label": state.unit_label,
         "version": state.version,
-        "term": {"start": state.term.start, "end": state.term.end, "days_left": days_left(state.term.end, now)},
+        "term": {"start": term.start, "end": term.end, "days_left": days_left(term.end, now)},
         "primary_contact": state.primary_contact.model_dump(),
         "purchased": state.purchased(now),
         "allocated": state.allocated,

@@ -57,6 +57,30 @@ _SUBSCRIPTION: Data = {
     },
     "version": 5,
 }
+_NEXT_TERM: Data = {"start": "2027-11-01T00:00:00Z", "end": "2028-11-01T00:00:00Z"}
+_TEMPLATES: Data = {
+    "permissions": [
+        {"id": "page.use", "category": "Access", "description": "Use the application's pages"},
+        {"id": "api.use", "category": "Access", "description": "Use the application's API"},
+        {"id": "findings.read", "category": "Findings", "description": "Read what was found"},
+    ],
+    "roles": [
+        {
+            "role": "exposure-scan-reader",
+            "name": "Exposure Scan Reader",
+            "summary": "Reads what was found, and changes nothing",
+            "permissions": ["page.use", "findings.read"],
+        }
+    ],
+}
+_PRICE_LIST: Data = {
+    "currency": "EUR",
+    "list_price_minor": 1000,
+    "tiers": [
+        {"from_units": 0, "discount_basis_points": 0},
+        {"from_units": 10000, "discount_basis_points": 800},
+    ],
+}
 _ALERT: Data = {
     "id": "7b0f6a52-5a0e-5b1c-8f43-0d3c3b1a9a10",
     "subscription": "acme-flex",
@@ -115,6 +139,71 @@ _EVENTS: dict[str, Data] = {
         "changes": [_CHANGE],
         "starts_clock": False,
         "accept_overage": False,
+    },
+    "unitpool.allocation.lot.started.v1": {"subscription": _SUBSCRIPTION, "lot": "lot-1"},
+    "unitpool.allocation.lot.ended.v1": {"subscription": _SUBSCRIPTION, "lot": "lot-1"},
+    "unitpool.allocation.lot.voided.v1": {"subscription": _SUBSCRIPTION, "lot": "lot-1", "reason": "ordered twice"},
+    "unitpool.allocation.pool.over-allocated.v1": {
+        "subscription": _SUBSCRIPTION,
+        "purchased": 800,
+        "allocated": 1000,
+        "excess": 200,
+    },
+    "unitpool.allocation.subscription.lifecycle-changed.v1": {
+        "subscription": _SUBSCRIPTION,
+        "before": "pending",
+        "after": "active",
+    },
+    "unitpool.allocation.subscription.cancelled.v1": {
+        "subscription": {**_SUBSCRIPTION, "state": "cancelled"},
+        "reason": "the customer left",
+    },
+    "unitpool.allocation.subscription.renewed.v1": {
+        "subscription": {**_SUBSCRIPTION, "terms": [_SUBSCRIPTION["term"], _NEXT_TERM]},
+        "term": _NEXT_TERM,
+        "lot": {**_LOT, **_NEXT_TERM, "id": "lot-2", "order_reference": "PO-4712"},
+    },
+    "unitpool.allocation.term.started.v1": {
+        "subscription": {**_SUBSCRIPTION, "term": _NEXT_TERM, "terms": [_SUBSCRIPTION["term"], _NEXT_TERM]},
+        "carried_over": True,
+    },
+    "unitpool.allocation.subscription.converted.v1": {"subscription": _SUBSCRIPTION},
+    "unitpool.allocation.rates.locked.v1": {
+        "subscription": {**_SUBSCRIPTION, "term": {**_SUBSCRIPTION["term"], "rates_locked_at": _AT}},
+        "locked": True,
+    },
+    "unitpool.allocation.product.ended.v1": {
+        "subscription": _SUBSCRIPTION,
+        "product": "risk-hub",
+        "because": "unsubscribed",
+        "returned": 250,
+    },
+    "unitpool.allocation.product.retired.v1": {"product": {**_PRODUCT, "retired_at": _AT}},
+    "unitpool.allocation.role-templates.changed.v1": {"product": {**_PRODUCT, **_TEMPLATES, "roles_version": 1}},
+    "unitpool.allocation.restriction.changed.v1": {
+        "subscription": _SUBSCRIPTION,
+        "product": "exposure-scan",
+        "restricted": False,
+    },
+    "unitpool.allocation.price-list.changed.v1": {"price_list": {**_PRICE_LIST, "version": 1}},
+    "unitpool.allocation.primary-contact.changed.v1": {
+        "subscription": _SUBSCRIPTION,
+        "before": {"email": "peter@acme.example", "name": "Peter Previous"},
+    },
+    "unitpool.allocation.grants.changed.v1": {"subscription": _SUBSCRIPTION, "email": "alan@acme.example"},
+    "unitpool.allocation.person.changed.v1": {
+        "person": {"account": "acme", "email": "alan@acme.example", "name": "Alan Allocator", "version": 1}
+    },
+    "unitpool.allocation.role.changed.v1": {
+        "role": {
+            "account": "acme",
+            "role": "exposure-scan-reader",
+            "product": "exposure-scan",
+            "name": "Exposure Scan Reader",
+            "is_default": True,
+            "members": ["alan@acme.example"],
+            "version": 2,
+        }
     },
     "unitpool.allocation.command.decided.v1": {**_DECIDED, "command": "unitpool.allocation.apply-plan.v1"},
     "unitpool.metering.consumption.measured.v1": {
@@ -249,6 +338,49 @@ _COMMANDS: dict[str, Data] = {
         "accept_overage": False,
         "expected_version": 4,
         "seen": [{"product": "exposure-scan", "window_start": "2026-11-16T00:00:00Z", "revision": 17}],
+    },
+    "unitpool.allocation.void-lot.v1": {"subscription": "acme-flex", "lot": "lot-1", "reason": "ordered twice"},
+    "unitpool.allocation.cancel-subscription.v1": {"subscription": "acme-flex", "reason": "the customer left"},
+    "unitpool.allocation.renew-subscription.v1": {
+        "subscription": "acme-flex",
+        "end": "2028-11-01T00:00:00Z",
+        "units": 12000,
+        "order_reference": "PO-4712",
+        "lot": "lot-2",
+    },
+    "unitpool.allocation.convert-subscription.v1": {"subscription": "acme-classic", "model": "flex"},
+    "unitpool.allocation.lock-rates.v1": {"subscription": "acme-flex", "locked": True},
+    "unitpool.allocation.unsubscribe-product.v1": {"subscription": "acme-flex", "product": "risk-hub"},
+    "unitpool.allocation.retire-product.v1": {"product": "exposure-scan"},
+    "unitpool.allocation.set-role-templates.v1": {"product": "exposure-scan", **_TEMPLATES},
+    "unitpool.allocation.set-price-list.v1": _PRICE_LIST,
+    "unitpool.allocation.set-primary-contact.v1": {"subscription": "acme-flex", "email": "petra@acme.example"},
+    "unitpool.allocation.set-grants.v1": {
+        "subscription": "acme-flex",
+        "email": "alan@acme.example",
+        "grants": ["allocator"],
+    },
+    "unitpool.allocation.add-person.v1": {"account": "acme", "email": "alan@acme.example", "name": "Alan Allocator"},
+    "unitpool.allocation.change-person.v1": {"account": "acme", "email": "alan@acme.example", "enabled": False},
+    "unitpool.allocation.remove-person.v1": {"account": "acme", "email": "alan@acme.example"},
+    "unitpool.allocation.create-role.v1": {
+        "account": "acme",
+        "role": "night-shift",
+        "product": "exposure-scan",
+        "name": "Night shift",
+        "permissions": ["page.use", "findings.read"],
+    },
+    "unitpool.allocation.change-role.v1": {
+        "account": "acme",
+        "role": "exposure-scan-reader",
+        "permissions": ["page.use"],
+    },
+    "unitpool.allocation.reset-role.v1": {"account": "acme", "role": "exposure-scan-reader"},
+    "unitpool.allocation.set-role-member.v1": {
+        "account": "acme",
+        "role": "exposure-scan-reader",
+        "email": "alan@acme.example",
+        "member": True,
     },
     "unitpool.metering.create-ingest-key.v1": {
         "key": "key-1",

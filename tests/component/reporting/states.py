@@ -22,13 +22,14 @@ from shared.events.state import (
     SubscriptionState,
     Term,
 )
-from shared.windows import window_at
+from shared.windows import Calendar
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(days=50, hours=3)
 VENDOR, PRIMARY, STRANGER = "vera@unitpool.example", "paula@acme.example", "sam@globex.example"
 VIEWER, ALLOCATOR, AUDITOR, USERADMIN = (f"{name}@acme.example" for name in ("victor", "alan", "audrey", "uma"))
-WINDOW = window_at(START, NOW)
+CALENDAR = Calendar((START,))
+WINDOW = CALENDAR.window_at(NOW)
 
 
 def event(payload: Payload, *, id: str | None = None, actor: str | None = None, time: datetime = NOW) -> Event[Any]:
@@ -126,7 +127,7 @@ def snapshot(
     """What a product consumed in a window."""
     window = WINDOW
     for _ in range(windows_ago):
-        window = window.previous()
+        window = CALENDAR.before(window)
     meter = MeterConsumption.model_validate(
         {
             "meter": "host",

@@ -14,7 +14,7 @@ from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.refusals import Refusal
 from shared.runtime.signing import parse_keys, unseal
 from tests.component.reporting.issuer import Issuer
-from tests.component.reporting.states import NOW, PRIMARY, VENDOR, WINDOW, alert, plan, snapshot, subscription
+from tests.component.reporting.states import CALENDAR, NOW, PRIMARY, VENDOR, WINDOW, alert, plan, snapshot, subscription
 from tests.component.reporting.world import World, reporting
 from tests.conftest import MakeDatabase
 from tests.processes import COMMAND_KEYS
@@ -54,7 +54,7 @@ async def test_command_carries_who_asked_and_what_they_saw(world: World) -> None
     assert (asked.expected_version, asked.accept_overage, asked.preview) == (1, True, False)
     assert {(seen.window_start, seen.revision) for seen in asked.seen} == {
         (WINDOW.start, 7),
-        (WINDOW.previous().start, 4),
+        (CALENDAR.before(WINDOW).start, 4),
     }
     assert all(isinstance(seen, SeenConsumption) for seen in asked.seen)
 

@@ -8,9 +8,9 @@ from services.allocation.domain.floor import Consumption, Measured, consumption_
 from shared.events.commands import SeenConsumption
 from shared.events.ids import ProductId
 from shared.events.state import Term
-from tests.unit.allocation.building import END, START, TICK
+from tests.unit.allocation.building import END, START, TICK, subscription
 
-TERM = Term(start=START, end=END)
+STATE = subscription().state
 WINDOW = timedelta(days=15)
 SCAN = ProductId("scan")
 
@@ -23,26 +23,26 @@ def measured(window: int, level: int, burned_down: int = 0, revision: int = 1) -
 def test_the_floor_is_the_larger_of_the_current_and_the_last_window() -> None:
     rows = [measured(0, 500), measured(1, 300), measured(2, 200)]
     during = START + 2 * WINDOW
-    assert consumption_at(rows, TERM, 15, during) == Consumption(level=200, last_level=300)
-    assert consumption_at(rows, TERM, 15, during).floor == 300
-    assert consumption_at(rows, TERM, 15, during - TICK).floor == 500
-    assert consumption_at(rows, TERM, 15, during).consumed == 200
+    assert consumption_at(rows, STATE, during) == Consumption(level=200, last_level=300)
+    assert consumption_at(rows, STATE, during).floor == 300
+    assert consumption_at(rows, STATE, during - TICK).floor == 500
+    assert consumption_at(rows, STATE, during).consumed == 200
 
 
 def test_a_new_window_without_usage_does_not_open_a_gap() -> None:
-    assert consumption_at([measured(0, 500)], TERM, 15, START + WINDOW).floor == 500
-    assert consumption_at([measured(0, 500)], TERM, 15, START + 2 * WINDOW).floor == 0
+    assert consumption_at([measured(0, 500)], STATE, START + WINDOW).floor == 500
+    assert consumption_at([measured(0, 500)], STATE, START + 2 * WINDOW).floor == 0
 
 
 def test_what_was_burned_down_stays_until_the_newest_window_says_otherwise() -> None:
     rows = [measured(0, 5, burned_down=40), measured(1, 0, burned_down=70)]
-    assert consumption_at(rows, TERM, 15, START + 9 * WINDOW) == Consumption(burned_down=70)
-    assert consumption_at(rows, TERM, 15, START + WINDOW).floor == 75
-    assert consumption_at(rows, TERM, 15, START).floor == 45
+    assert consumption_at(rows, STATE, START + 9 * WINDOW) == Consumption(burned_down=70)
+    assert consumption_at(rows, STATE, START + WINDOW).floor == 75
+    assert consumption_at(rows, STATE, START).floor == 45
 
 
 def test_a_window_that_has_not_begun_does_not_count() -> None:
-    assert consumption_at([measured(1, 900, burned_down=900)], TERM, 15, START) == Consumption()
+    assert consumption_at([measured(1, 900, burned_down=900)], STATE, START) == Consumption()
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,13 @@ def test_a_window_that_has_not_begun_does_not_count() -> None:
 )
 def test_what_was_seen_is_compared_in_the_windows_that_count(window: int, revision: int, behind: bool) -> None:
     seen = SeenConsumption(product=SCAN, window_start=START + window * WINDOW, revision=revision)
-    assert is_behind([seen], [measured(1, 5, revision=3)], TERM, 15, START + 2 * WINDOW) is behind
+    assert is_behind([seen], [measured(1, 5, revision=3)], STATE, START + 2 * WINDOW) is behind
+
+
+def test_a_new_term_begins_with_nothing_burned_down() -> None:
+    terms = (Term(start=START, end=END), Term(start=END, end=END + timedelta(days=365)))
+    renewed = STATE.model_copy(update={"terms": terms})
+    last = renewed.calendar.window_at(END - TICK)
+    rows = [Measured(SCAN, last.start, last.end, 1, 30, 70)]
+    assert consumption_at(rows, renewed, END - TICK) == Consumption(level=30, burned_down=70)
+    assert consumption_at(rows, renewed, END) == Consumption(last_level=30)

@@ -13,12 +13,30 @@ set-flex             yes     no       no         no      no       no
 create-product       yes     no       no         no      no       no
 create-meter         yes     no       no         no      no       no
 set-rate             yes     no       no         no      no       no
+retire-product       yes     no       no         no      no       no
+set-role-templates   yes     no       no         no      no       no
+set-price-list       yes     no       no         no      no       no
 create-subscription  yes     no       no         no      no       no
 purchase-lot         yes     no       no         no      no       no
+void-lot             yes     no       no         no      no       no
+renew-subscription   yes     no       no         no      no       no
+cancel-subscription  yes     no       no         no      no       no
+convert-subscription yes     no       no         no      no       no
+lock-rates           yes     no       no         no      no       no
 subscribe-product    yes     yes      no         no      no       no
+unsubscribe-product  yes     no       no         no      no       no
 set-policy           yes     yes      no         no      no       no
 apply-plan           no      yes      yes        no      no       no
 override-plan        yes     no       no         no      no       no
+set-primary-contact  yes     yes      no         no      no       no
+set-grants           no      yes      no         no      no       no
+add-person           yes     yes      no         no      no       yes
+change-person        yes     yes      no         no      no       yes
+remove-person        yes     yes      no         no      no       yes
+create-role          yes     yes      no         no      no       yes
+change-role          yes     yes      no         no      no       yes
+reset-role           yes     yes      no         no      no       yes
+set-role-member      yes     yes      no         no      no       yes
 """
 PEOPLE: dict[Role, Actor] = {
     "vendor": Actor("vera@vendor.example", is_vendor=True),
@@ -53,7 +71,8 @@ def test_the_table_has_every_command_and_every_role() -> None:
 def test_a_stranger_is_not_told_what_exists(action: Action) -> None:
     refusal = refusal_for(action, roles_of(Actor("sam@globex.example"), subscription().state), what="subscription")
     assert refusal is not None
-    hidden = action not in {"create-account", "create-product", "create-meter", "set-rate"}
+    catalogue = {"create-product", "create-meter", "set-rate", "retire-product", "set-role-templates", "set-price-list"}
+    hidden = action not in catalogue | {"create-account"}
     assert refusal.code == ("not_found" if hidden else "forbidden")
 
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from services.reporting.domain.overview import Body, WindowFigures, current_window, overview, quantity
 from shared.events.metering import MeterConsumption
 from shared.events.state import ProductState, RebalanceClock
-from tests.component.reporting.states import NOW, START, WINDOW, lot, product, subscription
+from tests.component.reporting.states import CALENDAR, NOW, START, WINDOW, lot, product, subscription
 
 
 def figures(level: int = 0, burned_down: int = 0, windows_ago: int = 0) -> WindowFigures:
     """One window of a product."""
     window = WINDOW
     for _ in range(windows_ago):
-        window = window.previous()
+        window = CALENDAR.before(window)
     reset = "term" if burned_down else "window"
     meter = MeterConsumption.model_validate(
         {

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.windows import days_left, window_at
+from shared.windows import Calendar, days_left, window_at
 
 ANCHOR = datetime(2026, 1, 10, 8, tzinfo=UTC)
 INSTANTS = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -16,8 +16,18 @@ def test_each_instant_is_in_exactly_one_window(at: datetime, days: int) -> None:
     window = window_at(ANCHOR, at, days)
     assert window.start <= at < window.end
     assert (window.start - ANCHOR) % timedelta(days=days) == timedelta(0)
-    assert window.previous().end == window.start
     assert window_at(ANCHOR, window.end, days).start == window.end
+
+
+@given(INSTANTS, st.sets(INSTANTS, min_size=1, max_size=4), st.integers(1, 366))
+def test_windows_tile_time_across_terms_and_none_belongs_to_two(at: datetime, starts: set[datetime], days: int) -> None:
+    calendar = Calendar(tuple(sorted(starts)), days)
+    window = calendar.window_at(at)
+    assert window.start <= at < window.end <= window.start + timedelta(days=days)
+    assert not any(window.start < start < window.end for start in starts)
+    assert calendar.window_at(window.start) == window
+    assert calendar.before(window).end == window.start
+    assert calendar.before(calendar.window_at(window.end)) == window
 
 
 def test_a_window_is_provisional_until_three_days_after_its_end() -> None:
