@@ -29,8 +29,8 @@ stop: env ## Stops a demo started elsewhere, and only that
 reset: env ## Stops the demo, then forgets its data
 	@$(BIN)/python -m deploy.local reset
 
-test: env ## The whole test suite, with its own servers on free ports
-	@$(BIN)/python -m pytest $(ARGS)
+test: env ## The whole test suite, two files at a time, each half with its own servers on free ports
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: env ## Lint, format, types, import rules, dead dependencies, migrations
 	$(BIN)/ruff check .
