@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from services.reporting.api import answers
+from services.reporting.api.answers import alerts as answers
 from services.reporting.api.edge import (
     PENDING,
     Asking,

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from services.reporting.api import answers
+from services.reporting.api.answers import catalogue as answers
 from services.reporting.api.edge import PENDING, Asking, CommandId, Doors, answer_write, existing, listed, new_router
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.requests import NewMeter, NewProduct, NewRate

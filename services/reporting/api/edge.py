@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
-from services.reporting.api import answers
+from services.reporting.api.answers.shapes import Pending, Problem
 from services.reporting.application import Application
 from services.reporting.auth import Tokens, unauthenticated
 from services.reporting.commands import Answer
@@ -30,7 +30,7 @@ NEW_THINGS = UUID("4be6f0a5-1b0c-5f0e-9d55-6f2b3a7c9d10")
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": answers.Problem, "description": meaning, "content": {"application/problem+json": {}}}
+    status: {"model": Problem, "description": meaning, "content": {"application/problem+json": {}}}
     for status, meaning in {
         400: "`malformed`: the body is not JSON",
         401: "`unauthenticated`",
@@ -43,9 +43,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         503: "`unavailable`, with `Retry-After`",
     }.items()
 }
-PENDING: dict[int | str, dict[str, Any]] = {
-    202: {"model": answers.Pending, "description": "No outcome yet: ask `Location`"}
-}
+PENDING: dict[int | str, dict[str, Any]] = {202: {"model": Pending, "description": "No outcome yet: ask `Location`"}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from services.reporting.api import answers
+from services.reporting.api.answers import ingest_keys as answers
 from services.reporting.api.edge import (
     PENDING,
     Asking,

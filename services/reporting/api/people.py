@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from services.reporting.api import answers
+from services.reporting.api.answers import people as answers
 from services.reporting.api.edge import Asking, Doors, invalid, listed, new_router
 from services.reporting.api.fields import At, Cursor, Limit
 from services.reporting.queries import not_found

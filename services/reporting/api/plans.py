@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from services.reporting.api import answers
+from services.reporting.api.answers import plans as answers
+from services.reporting.api.answers.subscriptions import Overview
 from services.reporting.api.edge import (
     PENDING,
     Asking,
@@ -35,7 +36,7 @@ def plans_router(doors: Doors) -> APIRouter:
 def _add_plans(router: APIRouter, doors: Doors) -> None:
     queries, commands = doors.application.queries, doors.application.commands
 
-    @router.post("/allocations", response_model=answers.Overview, responses=PENDING)
+    @router.post("/allocations", response_model=Overview, responses=PENDING)
     async def allocate(
         caller: Asking, subscription: str, asked: NewAllocation, command: CommandId, version: ExpectedVersion
     ) -> Response:
@@ -50,7 +51,7 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
         )
         return await answer_write(answer, lambda: queries.overview(caller, subscription))
 
-    @router.post("/rebalances", response_model=answers.Overview | answers.Preview, responses=PENDING)
+    @router.post("/rebalances", response_model=Overview | answers.Preview, responses=PENDING)
     async def rebalance(
         caller: Asking, subscription: str, asked: NewRebalance, command: CommandId, version: ExpectedVersion
     ) -> Response:
@@ -78,7 +79,7 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
 def _add_policy_and_history(router: APIRouter, doors: Doors) -> None:
     queries, commands = doors.application.queries, doors.application.commands
 
-    @router.put("/products/{product}/policy", response_model=answers.Overview, responses=PENDING)
+    @router.put("/products/{product}/policy", response_model=Overview, responses=PENDING)
     async def set_policy(
         caller: Asking, subscription: str, product: str, asked: PolicySetting, command: CommandId
     ) -> Response:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from services.reporting.api import answers
+from services.reporting.api.answers import subscriptions as answers
 from services.reporting.api.edge import (
     PENDING,
     Asking,

@@ -1,0 +1,46 @@
+"""Alerts, and where they go."""
+
+from datetime import datetime
+from typing import Literal
+
+from services.reporting.api.answers.shapes import Commanded
+from services.reporting.api.fields import Shown
+from shared.events.alerts import AlertLifecycle, AlertScope, Severity
+
+
+class Alert(Commanded):
+    id: str
+    rule: str
+    scope: AlertScope
+    product: str | None
+    severity: Severity
+    threshold: int
+    value_at: float
+    value_now: float | None
+    raised_at: datetime
+    state: AlertLifecycle
+    acknowledged_by: str | None
+    acknowledged_at: datetime | None
+    message: str
+    actions: list[str]
+
+
+class Alerts(Shown):
+    items: list[Alert]
+    next_cursor: str | None
+
+
+class Channel(Commanded):
+    """``secret`` is in the answer that makes it, and nowhere else."""
+
+    id: str
+    kind: Literal["webhook"]
+    url: str
+    created_by: str
+    created_at: datetime
+    secret: str | None = None
+
+
+class Channels(Shown):
+    items: list[Channel]
+    next_cursor: str | None

@@ -1,0 +1,24 @@
+"""Ingest keys."""
+
+from datetime import datetime
+
+from services.reporting.api.answers.shapes import Commanded
+from services.reporting.api.fields import Shown
+
+
+class IngestKey(Commanded):
+    """``key`` is in the answer that makes it, and nowhere else."""
+
+    id: str
+    product: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    version: int
+    key: str | None = None
+
+
+class IngestKeys(Shown):
+    items: list[IngestKey]
+    next_cursor: str | None

@@ -1,0 +1,43 @@
+"""Plans, and the history of allocations."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from services.reporting.api.answers.shapes import Commanded
+from services.reporting.api.fields import Shown
+
+
+class Share(Shown):
+    product: str
+    allocated: int
+    consumed: int
+
+
+class Preview(Commanded):
+    model_config = ConfigDict(extra="allow")
+    preview: Literal[True] = True
+    allowed: bool = True
+    before: list[Share]
+    after: list[Share]
+    unallocated_after: int
+    starts_clock: bool
+    next_allowed_at: datetime | None
+
+
+class AllocationChange(Shown):
+    product: str
+    before: int
+    after: int
+    at: datetime
+    actor: str | None
+    kind: Literal["allocation", "rebalance"]
+    reason: str | None
+    starts_clock: bool
+    version: int
+
+
+class AllocationChanges(Shown):
+    items: list[AllocationChange]
+    next_cursor: str | None
