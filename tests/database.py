@@ -1,6 +1,11 @@
-"""Fresh databases for tests: cloned from a template that holds a service's migrations."""
+"""Fresh databases for tests: cloned from a template that holds a service's migrations.
+
+As deployed: an owner has migrated the template, and the connection string is of the service's role, which owns nothing.
+"""
 
 import hashlib
+import importlib
+import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,9 +14,13 @@ from uuid import uuid4
 
 import asyncpg
 
+from deploy.local import databases
+from shared.runtime import access
+from shared.runtime.access import Access
 from shared.runtime.migrations import load_migrations, migrate
 
 SERVICES = Path(__file__).parent.parent / "services"
+PASSWORD = "test"
 _LOCK = 0x756E6974_74657374
 
 
@@ -30,13 +39,28 @@ def named(dsn: str, database: str) -> str:
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
 
 
+def as_owner(dsn: str) -> str:
+    """The same database, for the role that owns its tables: it may alter them."""
+    return _as(dsn, databases.owner_of(str(urlsplit(dsn).username)))
+
+
+def _as(dsn: str, role: str) -> str:
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(netloc=f"{role}:{PASSWORD}@{parts.hostname}:{parts.port or 5432}"))
+
+
 async def create_database(admin_dsn: str, service: str, migrations: Path | None = None) -> str:
-    """A new database of ``service``, migrated; its connection string."""
-    database = f"test_{service}_{uuid4().hex[:12]}"
+    """A new database of ``service``, migrated; the connection string of the service's role."""
+    database, role = f"test_{service}_{uuid4().hex[:12]}", f"test_{service}"
     async with connect(admin_dsn) as admin:
         template = await _template(admin, admin_dsn, service, migrations or SERVICES / service / "migrations")
-        await admin.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
-    return named(admin_dsn, database)
+        owner = databases.owner_of(role)
+        await admin.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}" OWNER "{owner}"')
+        await admin.execute(
+            f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC; '
+            f'GRANT CONNECT, TEMPORARY ON DATABASE "{database}" TO "{role}"'
+        )
+    return _as(named(admin_dsn, database), role)
 
 
 async def drop_database(admin_dsn: str, dsn: str) -> None:
@@ -47,19 +71,28 @@ async def drop_database(admin_dsn: str, dsn: str) -> None:
 
 
 async def _template(admin: "asyncpg.Connection[asyncpg.Record]", admin_dsn: str, service: str, folder: Path) -> str:
-    """The template's name tells its migrations, so that a server that is used again never has an outdated one."""
-    migrations = load_migrations(service, folder)
-    digest = hashlib.sha256("".join(f"{one.name}{one.checksum}" for one in migrations).encode()).hexdigest()
-    name = f"template_{service}_{digest[:12]}"
+    """The template's name tells what is in it, so that a server that is used again never has an outdated one."""
+    migrations, granted, role = load_migrations(service, folder), _access(service, folder), f"test_{service}"
+    content = [*(f"{one.name}{one.checksum}" for one in migrations), repr(granted), inspect.getsource(access)]
+    name = f"template_{service}_{hashlib.sha256(''.join(content).encode()).hexdigest()[:12]}"
     await admin.execute("SELECT pg_advisory_lock($1)", _LOCK)
     try:
         if not await admin.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
             building = f"{name}_building"
             await admin.execute(f'DROP DATABASE IF EXISTS "{building}" WITH (FORCE)')
-            await admin.execute(f'CREATE DATABASE "{building}"')
-            async with connect(named(admin_dsn, building)) as connection:
-                await migrate(connection, migrations)
+            databases.create_roles(admin_dsn, dict.fromkeys((role, databases.owner_of(role)), PASSWORD))
+            databases.create_database(admin_dsn, building, service_role=role)
+            async with connect(as_owner(_as(named(admin_dsn, building), role))) as connection:
+                await migrate(connection, migrations, granted)
             await admin.execute(f'ALTER DATABASE "{building}" RENAME TO "{name}"')
     finally:
         await admin.execute("SELECT pg_advisory_unlock($1)", _LOCK)
     return name
+
+
+def _access(service: str, folder: Path) -> Access:
+    """As the service's own definition has it; the tests' services have nothing to protect."""
+    if folder != SERVICES / service / "migrations" or not folder.exists():
+        return Access(f"test_{service}")
+    definition = importlib.import_module(f"services.{service}.main").definition()
+    return Access(f"test_{service}", definition.read_only)

@@ -1,6 +1,10 @@
-"""One database and one role per service; a role can connect to its own database and to no other."""
+"""One database per service, and two roles: its owner, who migrates it, and the service's own, which owns nothing.
+
+Either connects to this database and to no other.
+"""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 from urllib.parse import unquote, urlsplit
@@ -12,13 +16,20 @@ from shared.events.topics import ServiceName
 
 SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
 
-# CREATE DATABASE cannot run in a transaction or a DO block, so it is made by \gexec from a query.
-_CREATE = r"""
+_ROLE = r"""
 SELECT format('CREATE ROLE %I LOGIN', :'name') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec
 ALTER ROLE :"name" PASSWORD :'password' NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
-SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'name')
-WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
-REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
+"""
+# CREATE DATABASE cannot run in a transaction or a DO block, so it is made by \gexec from a query. A database that
+# belonged to its service is handed over with all that is in it.
+_DATABASE = r"""
+SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'owner')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
+ALTER DATABASE :"database" OWNER TO :"owner";
+REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+GRANT CONNECT, TEMPORARY ON DATABASE :"database" TO :"service";
+\connect :"database"
+REASSIGN OWNED BY :"service" TO :"owner";
 """
 _CLOSE_THE_OTHERS = "REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;\n"
 
@@ -26,6 +37,11 @@ _CLOSE_THE_OTHERS = "REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;
 def database_of(service: ServiceName) -> str:
     """The name of a service's database, and of its role."""
     return f"unitpool_{service}"
+
+
+def owner_of(role: str) -> str:
+    """The role that owns what the service with this role reads and writes."""
+    return f"{role}_owner"
 
 
 def create_databases(server: PostgresServer, secrets_folder: Path) -> dict[ServiceName, str]:
@@ -37,14 +53,35 @@ def create_databases(server: PostgresServer, secrets_folder: Path) -> dict[Servi
     _run(server.admin_dsn, _CLOSE_THE_OTHERS, {})
     for service in SERVICES:
         name = database_of(service)
-        _run(server.admin_dsn, _CREATE, {"name": name, "password": _password(secrets_folder, name)})
+        create_roles(server.admin_dsn, {role: _password(secrets_folder, role) for role in (name, owner_of(name))})
+        create_database(server.admin_dsn, name, service_role=name)
     return addresses(server, secrets_folder)
+
+
+def create_roles(admin_dsn: str, passwords: Mapping[str, str]) -> None:
+    """Create those that are missing; they may sign in with these passwords, and nothing else."""
+    for name, password in passwords.items():
+        _run(admin_dsn, _ROLE, {"name": name, "password": password})
+
+
+def create_database(admin_dsn: str, database: str, *, service_role: str) -> None:
+    """Create it where it is missing, for the owner and, as far as the owner grants, the service."""
+    names = {"database": database, "service": service_role, "owner": owner_of(service_role)}
+    _run(admin_dsn, _DATABASE, names)
 
 
 def addresses(server: PostgresServer, secrets_folder: Path) -> dict[ServiceName, str]:
     """Each service's connection string, known before its database exists."""
-    names = {service: database_of(service) for service in SERVICES}
-    return {service: server.dsn(name, _password(secrets_folder, name), name) for service, name in names.items()}
+    return {service: _address(server, secrets_folder, service, database_of(service)) for service in SERVICES}
+
+
+def owner_address(server: PostgresServer, secrets_folder: Path, service: ServiceName) -> str:
+    """The connection string that a service is migrated with."""
+    return _address(server, secrets_folder, service, owner_of(database_of(service)))
+
+
+def _address(server: PostgresServer, secrets_folder: Path, service: ServiceName, role: str) -> str:
+    return server.dsn(role, _password(secrets_folder, role), database_of(service))
 
 
 def _password(secrets_folder: Path, name: str) -> str:

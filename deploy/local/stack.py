@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deploy.local import assets, disk, jars, ports, postgres
-from deploy.local.databases import SERVICES, addresses, create_databases
+from deploy.local.databases import SERVICES, addresses, create_databases, owner_address
 from deploy.local.environment import clean_environment, kafka_address, oidc_environment, service_environment
 from deploy.local.errors import LocalStackError, died_at_start, last_lines
 from deploy.local.kafka import KafkaServer
@@ -81,7 +81,8 @@ class Stack:
     ) -> None:
         await self._bring_up("PostgreSQL")
         self.databases = await asyncio.to_thread(create_databases, server, self._layout.secrets)
-        await asyncio.gather(*(self._migrate(name, environments[name]) for name in SERVICES))
+        owners = {name: owner_address(server, self._layout.secrets, name) for name in SERVICES}
+        await asyncio.gather(*(self._migrate(name, environments[name], owners[name]) for name in SERVICES))
         self._say("databases are there and migrated")
 
     async def _prepare_topics(self) -> None:
@@ -136,14 +137,14 @@ class Stack:
     def _log_of(self, name: str) -> Path:
         return self._layout.logs / f"{name}.log"
 
-    async def _migrate(self, name: ServiceName, environment: Mapping[str, str]) -> None:
+    async def _migrate(self, name: ServiceName, environment: Mapping[str, str], owner: str) -> None:
         log = self._layout.logs / f"{name}-migrate.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", f"services.{name}", "migrate"),
                 cwd=CHECKOUT,
-                env={**clean_environment(), **environment},
+                env={**clean_environment(), **environment, f"UNITPOOL_{name.upper()}_MIGRATE_DATABASE_URL": owner},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

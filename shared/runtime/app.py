@@ -1,13 +1,12 @@
 """The door to the runtime for a service's ``main.py``: define it, then ``run`` it.
 
-python -m services.<name> [serve | migrate | settings | rebuild | replay]
+python -m services.<name> [serve | migrate | settings | rebuild | replay | one of the service's own commands]
 """
 
 import argparse
 import inspect
 import sys
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import asyncpg
 import uvloop
@@ -15,12 +14,13 @@ import uvloop
 from shared.runtime import logging, migrations, postgres
 from shared.runtime import rebuild as read_model
 from shared.runtime import replay as dead_letters
+from shared.runtime.access import Access
 from shared.runtime.migrations import MigrationError
 from shared.runtime.server import serve
-from shared.runtime.service import ReadModel, Runtime, ServiceDefinition
+from shared.runtime.service import ReadModel, Runtime, ServiceCommand, ServiceDefinition
 from shared.runtime.settings import S, SettingsError, describe, load
 
-__all__ = ["ReadModel", "Runtime", "ServiceDefinition", "SettingsError", "run"]
+__all__ = ["ReadModel", "Runtime", "ServiceCommand", "ServiceDefinition", "SettingsError", "run"]
 
 _COMMANDS = {
     "serve": "run the service (the default)",
@@ -33,17 +33,14 @@ _COMMANDS = {
 
 def run(definition: ServiceDefinition[S], argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 well, 1 failed, 2 wrong settings."""
-    parser = argparse.ArgumentParser(prog=f"python -m services.{definition.name}")
-    commands = parser.add_subparsers(dest="command", metavar="command")
-    for name, meaning in _COMMANDS.items():
-        commands.add_parser(name, help=meaning)
-    command = parser.parse_args(argv).command or "serve"
+    parsed = _parser(definition).parse_args(argv)
+    command = parsed.command or "serve"
     try:
         if command == "settings":
             return _show_settings(definition)
         settings = load(definition.settings_type)
         logging.configure(definition.name, settings.log_level)
-        return uvloop.run(_perform(command, definition, settings))
+        return uvloop.run(_perform(command, definition, settings, parsed))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -52,16 +49,28 @@ def run(definition: ServiceDefinition[S], argv: Sequence[str] | None = None) -> 
         return 1
 
 
-def _perform(command: str, definition: ServiceDefinition[S], settings: S) -> Coroutine[Any, Any, int]:
+def _parser(definition: ServiceDefinition[S]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m services.{definition.name}")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    for name, meaning in _COMMANDS.items():
+        commands.add_parser(name, help=meaning)
+    for own in definition.commands:
+        own.arguments(commands.add_parser(own.name, help=own.meaning))
+    return parser
+
+
+async def _perform(command: str, definition: ServiceDefinition[S], settings: S, parsed: argparse.Namespace) -> int:
     match command:
+        case "serve":
+            return await _serve(definition, settings)
         case "migrate":
-            return _migrate(definition, settings)
+            return await _migrate(definition, settings)
         case "rebuild":
-            return _rebuild(definition, settings)
+            return await _rebuild(definition, settings)
         case "replay":
-            return _replay(definition, settings)
-        case _:
-            return _serve(definition, settings)
+            return await _replay(definition, settings)
+    own = next(own for own in definition.commands if own.name == command)
+    return await own.run(settings, parsed)
 
 
 async def _built(definition: ServiceDefinition[S], settings: S) -> Runtime[S]:
@@ -77,17 +86,32 @@ async def _serve(definition: ServiceDefinition[S], settings: S) -> int:
 
 
 async def _migrate(definition: ServiceDefinition[S], settings: S) -> int:
-    connection = await postgres.connect(settings, f"{definition.name}-migrate")
+    service = await _role(settings, definition.name)
+    connection = await postgres.connect(settings, f"{definition.name}-migrate", as_owner=True)
     try:
+        is_apart = await connection.fetchval("SELECT current_user") != service
         applied = await migrations.migrate(
-            connection, migrations.load_migrations(definition.name, definition.migrations)
+            connection,
+            migrations.load_migrations(definition.name, definition.migrations),
+            Access(service, definition.read_only) if is_apart else None,
         )
     finally:
         await connection.close()
     for name in applied:
         print(f"applied {name}")
     print(f"{definition.name}: {len(applied)} migrations applied, the database is up to date")
+    if definition.read_only and not is_apart:
+        print(f"{definition.name}: its role owns its tables, so nothing keeps it from changing {definition.read_only}")
     return 0
+
+
+async def _role(settings: S, name: str) -> str:
+    """The role that the service runs under, as the database knows it."""
+    connection = await postgres.connect(settings, f"{name}-migrate")
+    try:
+        return str(await connection.fetchval("SELECT current_user"))
+    finally:
+        await connection.close()
 
 
 async def _rebuild(definition: ServiceDefinition[S], settings: S) -> int:

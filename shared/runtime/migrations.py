@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 
+from shared.runtime.access import Access, grant, unknown_tables
 from shared.runtime.postgres import Connection
 
 RUNTIME_MIGRATIONS = Path(__file__).with_name("migrations")
@@ -72,8 +73,10 @@ def _load(owner: str, folder: Path) -> list[Migration]:
     return list(found.values())
 
 
-async def migrate(connection: Connection, migrations: Sequence[Migration]) -> list[str]:
+async def migrate(connection: Connection, migrations: Sequence[Migration], access: Access | None = None) -> list[str]:
     """Apply what is missing and say which; a second runner waits for the first and then finds nothing to do.
+
+    ``access`` is for a service whose role is another than ours: it gets its rights, whatever was applied.
 
     Raises:
         MigrationError: a file that was applied has changed since, or one failed (nothing of it remains).
@@ -86,20 +89,31 @@ async def migrate(connection: Connection, migrations: Sequence[Migration]) -> li
         _refuse_changed(migrations, applied)
         missing = [migration for migration in migrations if migration.name not in applied]
         for migration in missing:
-            await _apply(connection, migration)
+            await _apply(connection, migration, access)
+        if access:
+            await _let_in(connection, access)
         return [migration.name for migration in missing]
     finally:
         if not connection.is_closed():
             await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
 
 
-async def _apply(connection: Connection, migration: Migration) -> None:
+async def _apply(connection: Connection, migration: Migration, access: Access | None) -> None:
     try:
         async with connection.transaction():
             await connection.execute(migration.sql, timeout=3600)
             await connection.execute(_INSERT_APPLIED, migration.name, migration.checksum)
+            if access:
+                await grant(connection, access)
     except asyncpg.PostgresError as error:
         raise MigrationError(f"{migration.file} failed: {error}") from error
+
+
+async def _let_in(connection: Connection, access: Access) -> None:
+    if unknown := await unknown_tables(connection, access.read_only):
+        raise MigrationError(f"these tables are to be protected, and there are none of that name: {', '.join(unknown)}")
+    async with connection.transaction():
+        await grant(connection, access)
 
 
 async def _load_applied(connection: Connection) -> dict[str, str]:

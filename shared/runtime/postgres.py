@@ -56,10 +56,16 @@ def new_pool(settings: ServiceSettings, application: str) -> Pool:
     )
 
 
-async def connect(settings: ServiceSettings, application: str) -> "asyncpg.Connection[asyncpg.Record]":
-    """One connection outside the pool, for a lock that is held as long as the connection lives."""
+async def connect(
+    settings: ServiceSettings, application: str, *, as_owner: bool = False
+) -> "asyncpg.Connection[asyncpg.Record]":
+    """One connection outside the pool, for a lock that is held as long as the connection lives.
+
+    ``as_owner``: under the role that owns the tables, where the settings name one.
+    """
+    url = (as_owner and settings.migrate_database_url) or settings.database_url
     return await asyncpg.connect(
-        settings.database_url.get_secret_value(),
+        url.get_secret_value(),
         timeout=10,
         command_timeout=settings.statement_timeout_seconds + 5,
         server_settings=_session(settings, application),

@@ -4,6 +4,7 @@ A composition root (``services/<name>/main.py``) makes a ``ServiceDefinition``; 
 routes and background tasks on the ``Runtime``. Nothing of it runs before the database and Kafka are there.
 """
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -42,12 +43,32 @@ class ReadModel:
     topics: tuple[Topic, ...]
 
 
+def _no_arguments(_parser: ArgumentParser) -> None:
+    """What most commands take."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCommand(Generic[S]):
+    """A command of one service beside those that all have: ``python -m services.<service> <name>``.
+
+    ``arguments`` adds its options to the parser. ``run`` gets the settings and what was parsed, and answers the exit
+    code; it opens what it needs itself. Errors of the database that it lets through end with exit code 1.
+    """
+
+    name: str
+    meaning: str
+    run: Callable[[S, Namespace], Awaitable[int]]
+    arguments: Callable[[ArgumentParser], None] = _no_arguments
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceDefinition(Generic[S]):
     """All that the runtime needs to know of a service.
 
-    ``api_options`` go to FastAPI (``title``, ``openapi_url``, ``docs_url``; the documents are off unless set here).
-    ``replay`` puts back what only the service knows of (quarantined usage) and answers how many.
+    ``read_only`` are tables that the service's role may not change; functions of their owner do (see ``access``).
+    ``commands`` are its own on the command line. ``api_options`` go to FastAPI (``title``, ``openapi_url``,
+    ``docs_url``; the documents are off unless set here). ``replay`` puts back what only the service knows of
+    (quarantined usage) and answers how many.
     """
 
     name: ServiceName
@@ -56,6 +77,8 @@ class ServiceDefinition(Generic[S]):
     migrations: Path
     read_model: ReadModel | None = None
     replay: Callable[["Runtime[S]"], Awaitable[int]] | None = None
+    read_only: tuple[str, ...] = ()
+    commands: tuple[ServiceCommand[S], ...] = ()
     api_options: Mapping[str, Any] = field(default_factory=dict)
 
 

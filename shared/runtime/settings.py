@@ -56,6 +56,10 @@ class ServiceSettings(BaseSettings):
     )
 
     database_url: SecretStr = Field(description="The service's own PostgreSQL database, postgresql://...")
+    migrate_database_url: SecretStr | None = Field(
+        None,
+        description="The same for the role that owns the tables; only `migrate` uses it, and database_url without it",
+    )
     pool_min_size: int = Field(2, ge=0, description="Database connections kept open")
     pool_max_size: int = Field(10, ge=2, description="Database connections at most")
     statement_timeout_seconds: int = Field(30, ge=1, description="A statement that takes longer is cancelled")

@@ -24,7 +24,7 @@ from deploy.local.postgres import PostgresServer
 from tests.bench import bare_loop, ceilings, ingest, topic
 from tests.bench.progress import say
 from tests.bench.workload import Workload
-from tests.database import create_database, drop_database
+from tests.database import as_owner, create_database, drop_database
 
 RESULTS = Path("bench-results.json")
 
@@ -65,9 +65,9 @@ async def measure(admin: str, kafka: str, options: argparse.Namespace, root: Pat
         say("copy only")
         copied = await ceilings.copy_only(databases[0], ceilings.invent_usage(options.events), options.batch)
         say("bare loop")
-        bare = await bare_loop.run(databases[0], kafka, options.events, options.batch)
+        bare = await bare_loop.run(as_owner(databases[0]), kafka, options.events, options.batch)
         say("metering, as deployed")
-        await ingest.prepare(databases[1], workload)
+        await ingest.prepare(as_owner(databases[1]), workload)
         real = await ingest.run(
             databases[1],
             kafka,

@@ -7,7 +7,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests.conftest import MakeDatabase
-from tests.database import connect
+from tests.database import as_owner, connect
 from tests.runtime.harness import Bench
 
 _TABLE = "CREATE TABLE applied (id text NOT NULL, partition int NOT NULL, record_offset bigint NOT NULL)"
@@ -17,7 +17,7 @@ _TABLE = "CREATE TABLE applied (id text NOT NULL, partition int NOT NULL, record
 async def bench(database: MakeDatabase, kafka_server: Any, topic_prefix: str) -> AsyncIterator[Bench]:
     """A database with a table ``applied``, and topics of its own."""
     dsn = await database("runtime")
-    async with connect(dsn) as connection:
+    async with connect(as_owner(dsn)) as connection:
         await connection.execute(_TABLE)
     producer = AIOKafkaProducer(bootstrap_servers=kafka_server.bootstrap_servers, enable_idempotence=True)
     await producer.start()

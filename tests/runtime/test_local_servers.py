@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from deploy.local import reach
-from deploy.local.databases import SERVICES, create_databases, database_of
+from deploy.local.databases import SERVICES, create_databases, database_of, owner_address, owner_of
 from deploy.local.errors import LocalStackError
 from deploy.local.kafka import KafkaServer
 from deploy.local.layout import CHECKOUT
@@ -54,14 +54,40 @@ async def test_a_role_connects_to_its_own_database_and_to_no_other(own_server: P
     addresses = create_databases(own_server, tmp_path)
     assert create_databases(own_server, tmp_path) == addresses  # repeating it changes nothing
     for service in SERVICES:
-        own = await asyncpg.connect(addresses[service])
-        assert await own.fetchval("SELECT current_database()") == database_of(service)
-        await own.close()
         others = [*(database_of(other) for other in SERVICES if other != service), "postgres", "template1"]
-        for other in others:
-            base = addresses[service].rpartition("/")[0]
-            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
-                await asyncpg.connect(f"{base}/{other}")
+        for address in (addresses[service], owner_address(own_server, tmp_path, service)):
+            own = await asyncpg.connect(address)
+            assert await own.fetchval("SELECT current_database()") == database_of(service)
+            await own.close()
+            for other in others:
+                with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
+                    await asyncpg.connect(f"{address.rpartition('/')[0]}/{other}")
+
+
+async def test_a_service_s_role_owns_nothing_also_where_it_did(own_server: PostgresServer, tmp_path: Path) -> None:
+    dsn, role = create_databases(own_server, tmp_path)["alerts"], database_of("alerts")
+    admin = await asyncpg.connect(own_server.admin_dsn)
+    await admin.execute(f"ALTER DATABASE {role} OWNER TO {role}")  # as it was before there were owners
+    before = await asyncpg.connect(dsn)
+    await before.execute("CREATE TABLE of_old (id int); CREATE FUNCTION of_old() RETURNS int RETURN 1")
+    await before.close()
+    create_databases(own_server, tmp_path)
+    service = await asyncpg.connect(dsn)
+    owners = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'of_old' UNION ALL "
+    owners += "SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname = 'of_old' UNION ALL "
+    owners += "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
+    assert {row[0] for row in await service.fetch(owners)} == {owner_of(role)}
+    for forbidden in (
+        "DROP TABLE of_old",
+        "CREATE TABLE new (id int)",
+        "CREATE SCHEMA new",
+        f"SET ROLE {owner_of(role)}",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await service.execute(forbidden)
+    await service.execute("CREATE TEMPORARY TABLE passing (id int)")
+    await service.close()
+    await admin.close()
 
 
 async def test_a_wrong_password_is_refused(own_server: PostgresServer, tmp_path: Path) -> None:

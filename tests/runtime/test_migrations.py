@@ -7,8 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from shared.runtime.access import Access
 from shared.runtime.migrations import MigrationError, find_fault, load_migrations, migrate
-from tests.database import connect, drop_database, named
+from tests.conftest import MakeDatabase
+from tests.database import as_owner, connect, drop_database, named
 
 
 @pytest.fixture
@@ -83,3 +85,46 @@ async def test_a_runner_that_was_killed_does_not_lock_out_the_next(empty: str, f
     async with connect(empty) as connection:
         await migrate(connection, load_migrations("alerts", folder))
         assert await find_fault(connection, load_migrations("alerts", folder)) is None
+
+
+async def test_a_service_gets_the_rights_on_rows_and_no_more(database: MakeDatabase, folder: Path) -> None:
+    dsn = await database("runtime")
+    (folder / "0002_second.sql").write_text(
+        "CREATE TABLE second (id int GENERATED ALWAYS AS IDENTITY, word text);"
+        "CREATE FUNCTION add(word text) RETURNS void SECURITY DEFINER"
+        " BEGIN ATOMIC INSERT INTO second (word) VALUES (word); END;"
+        "REVOKE EXECUTE ON FUNCTION add FROM PUBLIC;"
+    )
+    migrations = load_migrations("alerts", folder)
+    async with connect(as_owner(dsn)) as owner, connect(dsn) as service:
+        role = await service.fetchval("SELECT current_user")
+        await migrate(owner, migrations, Access(role, ("second",)))
+        await owner.execute("CREATE TABLE later (id int)")
+        for table in ("first", "later", "outbox"):
+            await service.execute(f"TABLE {table}; TRUNCATE {table}")
+        await service.execute("INSERT INTO first VALUES (1); UPDATE first SET id = 2; DELETE FROM first")
+        await service.execute("SELECT add('word')")
+        assert await service.fetchval("SELECT word FROM second") == "word"
+        for forbidden in (
+            "INSERT INTO second (word) VALUES ('x')",
+            "UPDATE second SET word = 'x'",
+            "DELETE FROM second",
+            "TRUNCATE second",
+            "INSERT INTO schema_migrations (name, checksum) VALUES ('alerts/0009_x', 'x')",
+            "ALTER TABLE first ADD COLUMN x int",
+            "DROP TABLE first",
+            "CREATE TABLE mine (id int)",
+            "CREATE OR REPLACE FUNCTION add(word text) RETURNS void LANGUAGE sql AS ''",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await service.execute(forbidden)
+        await owner.execute(f"GRANT ALL ON second TO {role}")
+        assert await migrate(owner, migrations, Access(role, ("second",))) == []
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await service.execute("DELETE FROM second")
+
+
+async def test_a_misspelt_table_to_protect_is_named(database: MakeDatabase, folder: Path) -> None:
+    async with connect(as_owner(await database("runtime"))) as owner:
+        with pytest.raises(MigrationError, match="none of that name: secnod"):
+            await migrate(owner, load_migrations("alerts", folder), Access("test_runtime", ("first", "secnod")))

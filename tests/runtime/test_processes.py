@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.events.topics import ALERTS_EVENTS_TOPIC, ALLOCATION_EVENTS_TOPIC
 from tests.conftest import MakeDatabase, StartService
-from tests.database import connect
+from tests.database import as_owner, connect
 from tests.processes import ROOT, ServiceProcess, service_env
 from tests.runtime.harness import Bench, until
 
@@ -40,7 +40,7 @@ class Tallies:
     async def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         def call() -> "subprocess.CompletedProcess[str]":
             command = [sys.executable, "-m", MODULE, *arguments]
-            env = {"PATH": "/usr/bin:/bin", **self.env()}
+            env = {"PATH": "/usr/bin:/bin", **self.env(migrate_database_url=as_owner(self.dsn))}
             return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
 
         return await asyncio.to_thread(call)

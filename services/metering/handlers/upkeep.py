@@ -46,7 +46,8 @@ async def keep_up(
     async with partitions.dropping(connection) as mine:
         # Looked up again: another process may have dropped some before this one's turn.
         for one in filter(is_to_go, await partitions.load_partitions(connection)) if mine else ():
-            await partitions.drop_partition(connection, one)
+            if not await partitions.drop_partition(connection, one):
+                break
     known |= {(kind.table, first) for kind, first in missing}
     known -= {(one.kind.table, one.first) for one in filter(is_to_go, there)}
     for kind in partitions.ALL:

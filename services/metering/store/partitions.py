@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+import asyncpg
+
 from shared.runtime.postgres import Connection
 
 FIRST_MONDAY = date(1970, 1, 5)
@@ -48,7 +50,8 @@ JOIN pg_class child ON child.relname ~ ('^' || parent || '_\d{8}$') AND child.re
 WHERE child.relnamespace = 'public'::regnamespace
 ORDER BY 1, 2
 """
-_IS_PENDING = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = to_regclass($1)"
+_DETACH = "SELECT detach_partition($1, $2)"
+_DROP = "SELECT drop_partition($1, $2)"
 _TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 _UNLOCK = "SELECT pg_advisory_unlock($1)"
 LOCK = 0x756E6974_75706B70
@@ -84,14 +87,18 @@ async def load_partitions(connection: Connection) -> list[Partition]:
     ]
 
 
-async def drop_partition(connection: Connection, partition: Partition) -> None:
-    """Drop one without a lock that those who write would wait for. Must not run inside a transaction."""
-    name, parent = partition.name, partition.kind.table
-    if await connection.fetchval(_IS_PENDING, name):
-        await connection.execute(f'ALTER TABLE "{parent}" DETACH PARTITION "{name}" FINALIZE')
-    elif partition.is_attached:
-        await connection.execute(f'ALTER TABLE "{parent}" DETACH PARTITION "{name}" CONCURRENTLY')
-    await connection.execute(f'DROP TABLE "{name}"')
+async def drop_partition(connection: Connection, partition: Partition) -> bool:
+    """Drop one; whether it is gone. Must not run inside a transaction.
+
+    It is not when long transactions write to its table: nobody is kept waiting for it, and the next upkeep tries again.
+    """
+    place = partition.kind.table, partition.first
+    try:
+        await connection.execute(_DETACH, *place)
+    except asyncpg.LockNotAvailableError:
+        return False
+    await connection.execute(_DROP, *place)
+    return True
 
 
 @asynccontextmanager

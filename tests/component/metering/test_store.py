@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import pytest
 
 from services.metering import store
@@ -30,7 +31,7 @@ from shared.runtime.postgres import Connection
 from tests.component.metering.reference import aggregates
 from tests.component.metering.test_apply_usage import apply, books, stored
 from tests.component.metering.world import NOW, PRODUCTS, event, product, records, subscription
-from tests.database import connect
+from tests.database import as_owner, connect
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 
@@ -87,12 +88,51 @@ async def test_a_partition_that_another_process_dropped_meanwhile_is_no_error(
     assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is None
 
 
-async def test_a_drop_that_was_interrupted_is_finished(connection: Connection) -> None:
+@pytest.mark.parametrize("is_pending", [False, True], ids=["detached", "half detached"])
+async def test_a_drop_that_was_interrupted_is_finished(
+    connection: Connection, metering_dsn: str, is_pending: bool
+) -> None:
     old = NOW.date() - timedelta(days=100)
     await partitions.make_partitions(connection, [(partitions.USAGE, old)])
-    await connection.execute(f"ALTER TABLE usage DETACH PARTITION usage_{old:%Y%m%d} CONCURRENTLY")
+    async with connect(as_owner(metering_dsn)) as owner, connect(metering_dsn) as reader:
+        reading = reader.transaction()
+        await reading.start()
+        if is_pending:  # it waits for the reader, and is cancelled in the middle
+            await reader.fetch("SELECT FROM usage")
+            await owner.execute("SET statement_timeout = '200ms'")
+            with pytest.raises(asyncpg.QueryCanceledError):
+                await owner.execute(f"ALTER TABLE usage DETACH PARTITION usage_{old:%Y%m%d} CONCURRENTLY")
+        else:
+            await owner.execute(f"ALTER TABLE usage DETACH PARTITION usage_{old:%Y%m%d} CONCURRENTLY")
+        await reading.rollback()
     await keep_up(connection, Catalogue(), NOW)
     assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is None
+
+
+async def test_a_drop_does_not_hold_up_those_who_write(connection: Connection, metering_dsn: str) -> None:
+    old = NOW.date() - timedelta(days=100)
+    await partitions.make_partitions(connection, [(partitions.USAGE, old)])
+    async with connect(metering_dsn) as writer, writer.transaction():
+        await writer.execute("DELETE FROM usage WHERE at < '2000-01-01Z'")
+        assert ("usage", old) not in await keep_up(connection, Catalogue(), NOW)
+        assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is not None
+    await keep_up(connection, Catalogue(), NOW)
+    assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is None
+
+
+@pytest.mark.parametrize("table", ["book", "usage_20200101; DROP TABLE book", "schema_migrations", None])
+@pytest.mark.parametrize(
+    "function", ["make_partition($1, $2, 1)", "detach_partition($1, $2)", "drop_partition($1, $2)"]
+)
+async def test_only_partitions_are_made_and_dropped(connection: Connection, function: str, table: str | None) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="has no partitions of"):
+        await connection.execute(f"SELECT {function}", table, NOW.date())
+
+
+async def test_a_partition_in_use_is_not_dropped(connection: Connection) -> None:
+    await keep_up(connection, Catalogue(), NOW)
+    with pytest.raises(asyncpg.ObjectInUseError):
+        await connection.execute("SELECT drop_partition('usage', $1)", NOW.date())
 
 
 async def test_processes_that_share_subscriptions_do_not_deadlock_or_double(metering_dsn: str) -> None:
