@@ -5,6 +5,7 @@ from typing import Final
 
 from services.allocation.domain import refusals
 from services.allocation.domain.instants import errors_of
+from services.allocation.domain.roles import with_standard_roles
 from shared.events.commands import CreateMeter, CreateProduct, SetRate
 from shared.events.refusals import Refusal
 from shared.events.state import Meter, ProductState, Rate
@@ -18,9 +19,10 @@ BACKDATED: Final = timedelta(minutes=5)
 
 
 def create_product(command: CreateProduct) -> ProductState:
-    """A new product, without meters yet."""
+    """A new product, without meters yet, with the standard default roles."""
     sources = command.sources or (f"/platforms/{command.product}",)
-    return ProductState(id=command.product, name=command.name, sources=sources, meters=(), version=1)
+    product = ProductState(id=command.product, name=command.name, sources=sources, meters=(), version=1)
+    return with_standard_roles(product)
 
 
 def add_meter(product: ProductState, command: CreateMeter, now: datetime) -> ProductState | Refusal:
@@ -67,3 +69,10 @@ def add_rate(product: ProductState, command: SetRate, now: datetime) -> ProductS
     changed = meter.model_copy(update={"rates": (*meter.rates, rate)})
     meters = tuple(changed if one.meter == meter.meter else one for one in product.meters)
     return product.model_copy(update={"meters": meters, "version": product.version + 1})
+
+
+def retire(product: ProductState, now: datetime) -> ProductState:
+    """The product, no longer offered; the same value where it is so already."""
+    if product.retired_at is not None:
+        return product
+    return product.model_copy(update={"retired_at": now, "version": product.version + 1})

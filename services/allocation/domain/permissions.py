@@ -1,6 +1,6 @@
 """Who may do what: one table. The documentation and the tests of every role with every command come from it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, get_args
@@ -151,6 +151,12 @@ def roles_of(actor: Actor, subscription: SubscriptionState | None) -> frozenset[
             roles.add("primary")
         roles.update(given.grant for given in subscription.grants if given.email == actor.email)
     return frozenset(roles)
+
+
+def account_roles_of(actor: Actor, given: Iterable[str]) -> frozenset[Role]:
+    """The roles that ``actor`` has on an account: ``given`` are those on any of its subscriptions."""
+    roles = {role for role in ROLES if role in set(given)} - {"vendor"}
+    return frozenset(roles | {"vendor"} if actor.is_vendor else roles)
 
 
 def refusal_for(action: Action, roles: Collection[Role], *, known: bool = False, what: str) -> Refusal | None:

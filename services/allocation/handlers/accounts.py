@@ -1,21 +1,24 @@
-"""Commands on accounts."""
+"""Commands on accounts, and who may do what with an account."""
+
+from typing import Any
 
 from services.allocation.domain import accounts, refusals
-from services.allocation.domain.permissions import Actor, refusal_for, roles_of
+from services.allocation.domain.permissions import Action, Actor, account_roles_of, refusal_for, roles_of
 from services.allocation.handlers.deciding import Matter, actor_of
 from services.allocation.store.accounts import (
+    find_account,
     insert_account,
-    is_account_known_to,
     lock_account,
     update_account,
 )
+from services.allocation.store.people import load_account_roles
 from shared.events.allocation import AccountCreated, AccountFlexChanged
 from shared.events.commands import CreateAccount, SetFlex
 from shared.events.envelope import Event
 from shared.events.ids import AccountId
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision
+from shared.runtime.inbox import Decision, Refused
 
 
 async def create_account(tx: Transaction, command: Event[CreateAccount]) -> Decision:
@@ -59,6 +62,20 @@ async def set_flex(tx: Transaction, command: Event[SetFlex]) -> Decision:
     )
 
 
+async def account_for(
+    action: Action, tx: Transaction, command: Event[Any], account: AccountId, object: str
+) -> Matter | Refused:
+    """The matter of ``object``, which belongs to the account, for someone who may do ``action`` there."""
+    actor = actor_of(command)
+    matter = Matter(action, object, account)
+    given = await load_account_roles(tx.connection, account, actor.email)
+    if refusal := refusal_for(action, account_roles_of(actor, given), known=bool(given), what="account"):
+        return matter.refused(refusal)
+    if await find_account(tx.connection, account) is None:
+        return matter.refused(refusals.not_found("account"))
+    return matter
+
+
 async def knows_account(tx: Transaction, actor: Actor, account: AccountId) -> bool:
     """Whether someone without a right may know that the account exists."""
-    return actor.is_vendor or await is_account_known_to(tx.connection, account, actor.email)
+    return actor.is_vendor or bool(await load_account_roles(tx.connection, account, actor.email))

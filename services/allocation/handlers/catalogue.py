@@ -5,14 +5,23 @@ from typing import Any, Literal
 from services.allocation.domain import catalogue, refusals
 from services.allocation.domain.permissions import Action, refusal_for, roles_of
 from services.allocation.handlers.deciding import Matter, actor_of
-from services.allocation.store.catalogue import insert_meter, insert_product, insert_rate, lock_product
-from shared.events.allocation import ProductChanged
-from shared.events.commands import CreateMeter, CreateProduct, SetRate
+from services.allocation.handlers.telling import tell
+from services.allocation.store.catalogue import (
+    insert_meter,
+    insert_product,
+    insert_rate,
+    lock_product,
+    replace_templates,
+    update_product,
+)
+from services.allocation.store.due import mark_users_of
+from services.allocation.store.roles import find_templates_elsewhere
+from shared.events.allocation import ProductChanged, ProductRetired
+from shared.events.commands import CreateMeter, CreateProduct, RetireProduct, SetRate
 from shared.events.envelope import Event
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
 from shared.events.state import ProductState
-from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from shared.runtime.delivery import Transaction
 from shared.runtime.inbox import Decision
 
@@ -23,8 +32,13 @@ async def create_product(tx: Transaction, command: Event[CreateProduct]) -> Deci
     if refusal := _denied("create-product", command):
         return matter.refused(refusal)
     product = catalogue.create_product(command.data)
+    taken = await find_templates_elsewhere(tx.connection, [one.role for one in product.roles], product.id)
+    if taken:
+        role, other = next(iter(taken.items()))
+        return matter.refused(refusals.invalid(("product", f"its role {role!r} is one of the product {other!r}")))
     if not await insert_product(tx.connection, product):
         return matter.refused(refusals.already_exists("product", product.id))
+    await replace_templates(tx.connection, product)
     return await _changed(tx, matter, None, product, "created")
 
 
@@ -56,6 +70,25 @@ async def set_rate(tx: Transaction, command: Event[SetRate]) -> Decision:
     return await _changed(tx, matter, before, after, "rate_added")
 
 
+async def retire_product(tx: Transaction, command: Event[RetireProduct]) -> Decision:
+    """No longer offer a product. Each subscription that uses it gets its units back by itself, very soon."""
+    matter = Matter("retire-product", f"product/{command.data.product}")
+    before = await _found("retire-product", tx, command, command.data.product)
+    if isinstance(before, Refusal):
+        return matter.refused(before)
+    after = catalogue.retire(before, tx.now)
+    if after is not before:
+        await update_product(tx.connection, after)
+        await mark_users_of(tx.connection, after.id, tx.now)
+        await tell(tx, after.id, ProductRetired(product=after))
+    return matter.accepted(
+        after.id,
+        after.version,
+        before=before.model_dump(mode="json", include={"retired_at"}),
+        after=after.model_dump(mode="json", include={"retired_at"}),
+    )
+
+
 def _denied(action: Action, command: Event[Any]) -> Refusal | None:
     return refusal_for(action, roles_of(actor_of(command), None), what="product")
 
@@ -74,7 +107,7 @@ async def _changed(
     after: ProductState,
     change: Literal["created", "meter_added", "rate_added"],
 ) -> Decision:
-    await tx.emit(ALLOCATION_EVENTS_TOPIC, after.id, ProductChanged(product=after, change=change), subject=after.id)
+    await tell(tx, after.id, ProductChanged(product=after, change=change))
     return matter.accepted(
         after.id,
         after.version,

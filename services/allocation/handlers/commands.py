@@ -5,25 +5,55 @@ from functools import partial
 
 from services.allocation.domain.subscriptions import Terms
 from services.allocation.handlers.accounts import create_account, set_flex
-from services.allocation.handlers.catalogue import create_meter, create_product, set_rate
+from services.allocation.handlers.catalogue import create_meter, create_product, retire_product, set_rate
+from services.allocation.handlers.lots import purchase_lot, void_lot
+from services.allocation.handlers.people import add_person, change_person, hand_over, remove_person, set_grants
 from services.allocation.handlers.plans import apply_plan
+from services.allocation.handlers.prices import set_price_list
+from services.allocation.handlers.products import set_policy, subscribe_product, unsubscribe_product
+from services.allocation.handlers.roles import (
+    change_role,
+    create_role,
+    reset_role,
+    set_role_member,
+    set_role_templates,
+)
 from services.allocation.handlers.subscriptions import (
+    cancel_subscription,
+    convert_subscription,
     create_subscription,
-    purchase_lot,
-    set_policy,
-    subscribe_product,
+    lock_rates,
+    renew_subscription,
 )
 from shared.events.commands import (
+    AddPerson,
     ApplyPlan,
+    CancelSubscription,
+    ChangePerson,
+    ChangeRole,
+    ConvertSubscription,
     CreateAccount,
     CreateMeter,
     CreateProduct,
+    CreateRole,
     CreateSubscription,
+    LockRates,
     PurchaseLot,
+    RemovePerson,
+    RenewSubscription,
+    ResetRole,
+    RetireProduct,
     SetFlex,
+    SetGrants,
     SetPolicy,
+    SetPriceList,
+    SetPrimaryContact,
     SetRate,
+    SetRoleMember,
+    SetRoleTemplates,
     SubscribeProduct,
+    UnsubscribeProduct,
+    VoidLot,
 )
 from shared.events.envelope import Payload
 from shared.runtime.inbox import CommandHandler
@@ -41,8 +71,26 @@ def command_handlers(terms: Terms, *, wait_seconds: float) -> Mapping[type[Paylo
         CreateMeter: create_meter,
         SetRate: set_rate,
         CreateSubscription: partial(create_subscription, terms=terms),
+        RetireProduct: retire_product,
+        RenewSubscription: renew_subscription,
+        CancelSubscription: cancel_subscription,
+        ConvertSubscription: convert_subscription,
+        LockRates: lock_rates,
         PurchaseLot: purchase_lot,
+        VoidLot: void_lot,
         SubscribeProduct: subscribe_product,
+        UnsubscribeProduct: unsubscribe_product,
         SetPolicy: set_policy,
+        SetPriceList: set_price_list,
+        SetPrimaryContact: hand_over,
+        SetGrants: set_grants,
+        AddPerson: add_person,
+        ChangePerson: change_person,
+        RemovePerson: remove_person,
+        SetRoleTemplates: set_role_templates,
+        CreateRole: create_role,
+        ChangeRole: change_role,
+        ResetRole: reset_role,
+        SetRoleMember: set_role_member,
         ApplyPlan: partial(apply_plan, wait_seconds=wait_seconds),
     }

@@ -1,27 +1,35 @@
-"""Commands on subscriptions, but for plans."""
+"""Commands on subscriptions as contracts: how they begin, go on and end."""
 
-from typing import Any
-
-from services.allocation.domain import lots, refusals, subscriptions
-from services.allocation.domain.permissions import Action, refusal_for, roles_of
+from services.allocation.domain import refusals, subscriptions
+from services.allocation.domain.advance import next_due
+from services.allocation.domain.permissions import refusal_for, roles_of
 from services.allocation.domain.subscriptions import Subscription, Terms
+from services.allocation.domain.terms import lock_rates as hold_rates
+from services.allocation.domain.terms import renew
 from services.allocation.handlers.accounts import knows_account
+from services.allocation.handlers.contacts import know_primary_contact
 from services.allocation.handlers.deciding import Matter, actor_of
+from services.allocation.handlers.holding import carry_out, lock_for
+from services.allocation.handlers.telling import tell
 from services.allocation.store.accounts import find_account
-from services.allocation.store.allocations import insert_allocation, update_policy
-from services.allocation.store.catalogue import find_product
-from services.allocation.store.lots import insert_lot
-from services.allocation.store.subscriptions import (
-    insert_subscription,
-    lock_subscription,
-    update_subscription,
+from services.allocation.store.due import insert_due
+from services.allocation.store.subscriptions import insert_subscription
+from shared.events.allocation import (
+    RatesLocked,
+    SubscriptionCancelled,
+    SubscriptionConverted,
+    SubscriptionCreated,
+    SubscriptionRenewed,
 )
-from shared.events.allocation import LotPurchased, PolicyChanged, ProductSubscribed, SubscriptionCreated
-from shared.events.commands import CreateSubscription, PurchaseLot, SetPolicy, SubscribeProduct
-from shared.events.envelope import Event, Payload
-from shared.events.ids import SubscriptionId
+from shared.events.commands import (
+    CancelSubscription,
+    ConvertSubscription,
+    CreateSubscription,
+    LockRates,
+    RenewSubscription,
+)
+from shared.events.envelope import Event
 from shared.events.refusals import Refusal
-from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from shared.runtime.delivery import Transaction
 from shared.runtime.inbox import Decision, Refused
 
@@ -36,96 +44,90 @@ async def create_subscription(tx: Transaction, command: Event[CreateSubscription
     account = await find_account(tx.connection, asked.account)
     if account is None:
         return matter.refused(refusals.not_found("account"))
+    contact = await know_primary_contact(tx, asked.account, asked.primary_contact)
+    if isinstance(contact, Refusal):
+        return matter.refused(contact)
+    asked = asked.model_copy(update={"primary_contact": contact})
     created = subscriptions.create(asked, account, terms, tx.now)
     if isinstance(created, Refusal):
         return matter.refused(created)
     if not await insert_subscription(tx.connection, created):
         return matter.refused(refusals.already_exists("subscription", asked.subscription))
-    await tell(tx, created, SubscriptionCreated(subscription=created.state))
+    await insert_due(tx.connection, created.state.id, next_due(created, tx.now))
+    await tell(tx, created.state.id, SubscriptionCreated(subscription=created.state))
     return matter.accepted(created.state.id, created.state.version, after=created.state.model_dump(mode="json"))
 
 
-async def purchase_lot(tx: Transaction, command: Event[PurchaseLot]) -> Decision:
-    """Sell units to a subscription."""
-    found = await lock_for("purchase-lot", tx, command, command.data.subscription)
-    if isinstance(found, Refused):
-        return found
-    matter, subscription = found
-    bought = lots.purchase(subscription, command.data, tx.now)
-    if isinstance(bought, Refusal):
-        return matter.refused(bought)
-    after, lot = bought
-    await insert_lot(tx.connection, after.state.id, lot)
-    await update_subscription(tx.connection, after)
-    await tell(tx, after, LotPurchased(subscription=after.state, lot=lot))
-    return matter.accepted(
-        after.state.id,
-        after.state.version,
-        before={"purchased": subscription.state.purchased(tx.now)},
-        after={"purchased": after.state.purchased(tx.now), "lot": lot.model_dump(mode="json")},
-    )
-
-
-async def subscribe_product(tx: Transaction, command: Event[SubscribeProduct]) -> Decision:
-    """Let a subscription use a product."""
+async def cancel_subscription(tx: Transaction, command: Event[CancelSubscription]) -> Decision:
+    """End a subscription at once."""
     asked = command.data
-    found = await lock_for("subscribe-product", tx, command, asked.subscription)
+    found = await lock_for("cancel-subscription", tx, command, asked.subscription)
     if isinstance(found, Refused):
         return found
-    matter, subscription = found
-    product = await find_product(tx.connection, asked.product)
-    after = subscriptions.subscribe(subscription, asked.product, product, tx.now)
+    matter, before = found
+    after = subscriptions.cancel(before, tx.now)
     if isinstance(after, Refusal):
         return matter.refused(after)
-    await insert_allocation(tx.connection, after.state.id, after.state.products[-1])
-    await update_subscription(tx.connection, after)
-    await tell(tx, after, ProductSubscribed(subscription=after.state, product=asked.product))
+    done = await carry_out(tx, before, after, lambda it: SubscriptionCancelled(subscription=it, reason=asked.reason))
     return matter.accepted(
-        after.state.id,
-        after.state.version,
-        before={"products": [one.product for one in subscription.state.products]},
-        after={"products": [one.product for one in after.state.products]},
+        done.state.id,
+        done.state.version,
+        before={"state": before.state.state},
+        after={"state": done.state.state},
+        reason=asked.reason,
     )
 
 
-async def set_policy(tx: Transaction, command: Event[SetPolicy]) -> Decision:
-    """Choose the overage policy of a product. The one that it has already changes nothing."""
-    asked = command.data
-    found = await lock_for("set-policy", tx, command, asked.subscription)
+async def renew_subscription(tx: Transaction, command: Event[RenewSubscription]) -> Decision:
+    """Sell a further term, with its pool."""
+    found = await lock_for("renew-subscription", tx, command, command.data.subscription)
     if isinstance(found, Refused):
         return found
-    matter, subscription = found
-    after = subscriptions.set_policy(subscription, asked.product, asked.overage, tx.now)
-    if isinstance(after, Refusal):
-        return matter.refused(after)
-    before = next(one.policy for one in subscription.state.products if one.product == asked.product)
-    if after is not subscription:
-        await update_policy(tx.connection, after.state.id, asked.product, asked.overage)
-        await update_subscription(tx.connection, after)
-        event = PolicyChanged(subscription=after.state, product=asked.product, before=before, after=asked.overage)
-        await tell(tx, after, event)
+    matter, before = found
+    renewed = renew(before, command.data, tx.now)
+    if isinstance(renewed, Refusal):
+        return matter.refused(renewed)
+    after, term, lot = renewed
+    done = await carry_out(tx, before, after, lambda it: SubscriptionRenewed(subscription=it, term=term, lot=lot))
     return matter.accepted(
-        after.state.id,
-        after.state.version,
-        before={"product": asked.product, "overage": before},
-        after={"product": asked.product, "overage": asked.overage},
+        done.state.id,
+        done.state.version,
+        before={"term": before.state.term.model_dump(mode="json")},
+        after={"term": term.model_dump(mode="json"), "lot": lot.model_dump(mode="json") if lot else None},
     )
 
 
-async def lock_for(
-    action: Action, tx: Transaction, command: Event[Any], subscription: SubscriptionId
-) -> tuple[Matter, Subscription] | Refused:
-    """The subscription, locked, for someone who may do ``action`` on it."""
-    found = await lock_subscription(tx.connection, subscription)
-    matter = Matter(action, f"subscription/{subscription}", subscription=subscription)
-    if found is None:
-        return matter.refused(refusals.not_found("subscription"))
-    matter = Matter(action, matter.object, found.state.account, subscription)
-    roles = roles_of(actor_of(command), found.state)
-    refusal = refusal_for(action, roles, what="subscription")
-    return matter.refused(refusal) if refusal else (matter, found)
+async def convert_subscription(tx: Transaction, command: Event[ConvertSubscription]) -> Decision:
+    """From per-product licensing to a pool. One that has a pool is left as it is."""
+    found = await lock_for("convert-subscription", tx, command, command.data.subscription)
+    if isinstance(found, Refused):
+        return found
+    matter, before = found
+    after = subscriptions.convert(before, tx.now)
+    if isinstance(after, Refusal):
+        return matter.refused(after)
+    if after is not before:
+        after = await carry_out(tx, before, after, lambda it: SubscriptionConverted(subscription=it))
+    return _told(matter, before, after, "model")
 
 
-async def tell(tx: Transaction, subscription: Subscription, event: Payload) -> None:
-    """Publish what happened to a subscription."""
-    await tx.emit(ALLOCATION_EVENTS_TOPIC, subscription.state.id, event, subject=subscription.state.id)
+async def lock_rates(tx: Transaction, command: Event[LockRates]) -> Decision:
+    """Hold the rates of a term, or let them follow the catalogue again."""
+    asked = command.data
+    found = await lock_for("lock-rates", tx, command, asked.subscription)
+    if isinstance(found, Refused):
+        return found
+    matter, before = found
+    after = hold_rates(before, locked=asked.locked, now=tx.now)
+    if isinstance(after, Refusal):
+        return matter.refused(after)
+    if after is not before:
+        after = await carry_out(tx, before, after, lambda it: RatesLocked(subscription=it, locked=asked.locked))
+    return _told(matter, before, after, "term")
+
+
+def _told(matter: Matter, before: Subscription, after: Subscription, field: str) -> Decision:
+    was = before.state.model_dump(mode="json", include={field})
+    return matter.accepted(
+        after.state.id, after.state.version, before=was, after=after.state.model_dump(mode="json", include={field})
+    )

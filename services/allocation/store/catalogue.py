@@ -3,24 +3,41 @@
 from collections import defaultdict
 
 from shared.events.ids import ProductId
-from shared.events.state import Meter, ProductState, Rate
+from shared.events.state import Meter, Permission, ProductState, Rate, RoleTemplate
 from shared.runtime.postgres import Connection
 
 _INSERT_PRODUCT = """
 INSERT INTO products (id, name, sources, retired_at, version) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING RETURNING id
 """
-_FIND_PRODUCT = "SELECT id, name, sources, retired_at, version FROM products WHERE id = $1"
-_LOCK_PRODUCT = "SELECT id, name, sources, retired_at, version FROM products WHERE id = $1 FOR NO KEY UPDATE"
+_FIND_PRODUCT = "SELECT id, name, sources, retired_at, roles_version, version FROM products WHERE id = $1"
+_LOCK_PRODUCT = """
+SELECT id, name, sources, retired_at, roles_version, version FROM products WHERE id = $1 FOR NO KEY UPDATE
+"""
 _LOAD_METERS = "SELECT id, name, aggregation, reset FROM meters WHERE product = $1 ORDER BY place"
 _LOAD_RATES = """
 SELECT meter, version, units, block, effective_from FROM rates WHERE product = $1 ORDER BY meter, version
 """
-_UPDATE_VERSION = "UPDATE products SET version = $2 WHERE id = $1"
+_HOLD_PRODUCT = """
+SELECT id, name, sources, retired_at, roles_version, version FROM products WHERE id = $1 FOR SHARE
+"""
+_UPDATE_PRODUCT = "UPDATE products SET retired_at = $2, version = $3 WHERE id = $1"
 _INSERT_METER = """
 INSERT INTO meters (product, id, place, name, aggregation, reset)
 VALUES ($1, $2, (SELECT count(*) FROM meters WHERE product = $1), $3, $4, $5)
 """
+_LOAD_PERMISSIONS = "SELECT id, category, description FROM permissions WHERE product = $1 ORDER BY place"
+_LOAD_TEMPLATES = "SELECT role, name, summary, permissions FROM role_templates WHERE product = $1 ORDER BY place"
+_SET_ROLES_VERSION = "UPDATE products SET roles_version = $2, version = $3 WHERE id = $1"
+_DELETE_PERMISSIONS = "DELETE FROM permissions WHERE product = $1"
+_DELETE_TEMPLATES = "DELETE FROM role_templates WHERE product = $1"
+_INSERT_PERMISSION = """
+INSERT INTO permissions (product, id, place, category, description) VALUES ($1, $2, $3, $4, $5)
+"""
+_INSERT_TEMPLATE = """
+INSERT INTO role_templates (role, product, place, name, summary, permissions) VALUES ($1, $2, $3, $4, $5, $6)
+"""
+_FIND_WITHOUT_ROLES = "SELECT id FROM products WHERE roles_version = 0 ORDER BY id LIMIT $1"
 _INSERT_RATE = """
 INSERT INTO rates (product, meter, version, units, block, effective_from) VALUES ($1, $2, $3, $4, $5, $6)
 """
@@ -44,9 +61,19 @@ async def lock_product(connection: Connection, product: ProductId) -> ProductSta
     return await _load(connection, _LOCK_PRODUCT, product)
 
 
+async def hold_product(connection: Connection, product: ProductId) -> ProductState | None:
+    """The product, whole, which stays as it is until this transaction ends."""
+    return await _load(connection, _HOLD_PRODUCT, product)
+
+
+async def update_product(connection: Connection, product: ProductState) -> None:
+    """Write the version of ``product``, and whether it is retired."""
+    await connection.execute(_UPDATE_PRODUCT, product.id, product.retired_at, product.version)
+
+
 async def insert_meter(connection: Connection, product: ProductState, meter: Meter) -> None:
     """Add a meter of ``product``, which has its new version, with its rates."""
-    await connection.execute(_UPDATE_VERSION, product.id, product.version)
+    await update_product(connection, product)
     await connection.execute(_INSERT_METER, product.id, meter.meter, meter.name, meter.aggregation, meter.reset)
     for rate in meter.rates:
         await _insert_rate(connection, product.id, meter, rate)
@@ -54,8 +81,31 @@ async def insert_meter(connection: Connection, product: ProductState, meter: Met
 
 async def insert_rate(connection: Connection, product: ProductState, meter: Meter) -> None:
     """Add the newest rate of ``meter`` of ``product``, which has its new version."""
-    await connection.execute(_UPDATE_VERSION, product.id, product.version)
+    await update_product(connection, product)
     await _insert_rate(connection, product.id, meter, meter.rates[-1])
+
+
+async def replace_templates(connection: Connection, product: ProductState) -> None:
+    """Write the permissions and default roles of ``product``, which has its new versions."""
+    await connection.execute(_SET_ROLES_VERSION, product.id, product.roles_version, product.version)
+    await connection.execute(_DELETE_PERMISSIONS, product.id)
+    await connection.execute(_DELETE_TEMPLATES, product.id)
+    await connection.executemany(
+        _INSERT_PERMISSION,
+        [(product.id, one.id, place, one.category, one.description) for place, one in enumerate(product.permissions)],
+    )
+    await connection.executemany(
+        _INSERT_TEMPLATE,
+        [
+            (one.role, product.id, place, one.name, one.summary, list(one.permissions))
+            for place, one in enumerate(product.roles)
+        ],
+    )
+
+
+async def find_without_roles(connection: Connection, limit: int) -> list[ProductId]:
+    """Products that were there before products had default roles."""
+    return [row["id"] for row in await connection.fetch(_FIND_WITHOUT_ROLES, limit)]
 
 
 async def _insert_rate(connection: Connection, product: ProductId, meter: Meter, rate: Rate) -> None:
@@ -88,4 +138,6 @@ async def _load(connection: Connection, find: str, product: ProductId) -> Produc
         )
         for row in await connection.fetch(_LOAD_METERS, product)
     )
-    return ProductState(**dict(found), meters=meters)
+    permissions = tuple(Permission(**dict(row)) for row in await connection.fetch(_LOAD_PERMISSIONS, product))
+    roles = tuple(RoleTemplate(**dict(row)) for row in await connection.fetch(_LOAD_TEMPLATES, product))
+    return ProductState(**dict(found), meters=meters, permissions=permissions, roles=roles)

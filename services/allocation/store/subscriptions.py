@@ -1,51 +1,43 @@
 """Subscriptions: one row each, locked by whoever changes it; with their lots, allocations and grants."""
 
-from collections.abc import Sequence
-
 from services.allocation.domain.subscriptions import Subscription
+from services.allocation.store.allocations import load_allocations, upsert_allocations
+from services.allocation.store.consumption import load_consumption
+from services.allocation.store.lots import load_lots, upsert_lot
+from services.allocation.store.terms import load_terms, upsert_term
 from shared.events.ids import SubscriptionId
-from shared.events.state import (
-    GrantedTo,
-    Lot,
-    Person,
-    RebalanceClock,
-    SubscribedProduct,
-    SubscriptionState,
-    Term,
-)
+from shared.events.state import GrantedTo, Person, RebalanceClock, SubscriptionState
 from shared.runtime.postgres import Connection, Row
 
 _INSERT = """
 INSERT INTO subscriptions (
-    id, account, name, model, unit_label, term_start, term_end, window_days, primary_email, primary_name,
-    rebalance_every_days, rebalance_scope, version
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+    id, account, name, model, unit_label, window_days, primary_email, primary_name,
+    rebalance_every_days, rebalance_scope, version, settled_at
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT DO NOTHING RETURNING id
 """
 _LOCK = """
 SELECT
-    s.id, s.account, s.name, s.model, s.unit_label, s.term_start, s.term_end, s.window_days,
-    s.primary_email, s.primary_name, s.rebalance_every_days, s.rebalance_scope, s.rebalanced_at,
-    s.cancelled_at, s.version, a.flex_enabled
+    s.id, s.account, s.name, s.model, s.unit_label, s.window_days, s.primary_email, s.primary_name,
+    s.rebalance_every_days, s.rebalance_scope, s.rebalanced_at, s.cancelled_at, s.settled_at, s.exhausted, s.version,
+    a.flex_enabled
 FROM subscriptions AS s
 JOIN accounts AS a ON a.id = s.account
 WHERE s.id = $1
 FOR NO KEY UPDATE OF s
 """
-_UPDATE = "UPDATE subscriptions SET rebalanced_at = $2, version = $3 WHERE id = $1"
-_LOAD_GRANTS = "SELECT email, role FROM grants WHERE subscription = $1 ORDER BY email, role"
-_LOAD_LOTS = """
-SELECT id, units, starts_at, ends_at, order_reference, purchased_at, voided_at
-FROM lots WHERE subscription = $1 ORDER BY place
+_UPDATE = """
+UPDATE subscriptions
+SET model = $2, rebalanced_at = $3, cancelled_at = $4, settled_at = $5, exhausted = $6, version = $7
+WHERE id = $1
 """
-_LOAD_ALLOCATIONS = """
-SELECT
-    a.product, a.units, a.policy, a.restricted, a.subscribed_at, a.last_lowered_at,
-    p.retired_at IS NOT NULL AS retired
-FROM allocations AS a
-JOIN products AS p ON p.id = a.product
-WHERE a.subscription = $1
-ORDER BY a.place
+_LOAD_GRANTS = """
+SELECT g.email, g.role
+FROM grants AS g
+JOIN subscriptions AS s ON s.id = g.subscription
+JOIN people AS p ON p.account = s.account AND p.email = g.email
+WHERE g.subscription = $1 AND p.enabled AND p.removed_at IS NULL
+ORDER BY g.email, g.role
 """
 
 
@@ -59,82 +51,95 @@ async def insert_subscription(connection: Connection, subscription: Subscription
         state.name,
         state.model,
         state.unit_label,
-        state.term.start,
-        state.term.end,
         state.window_days,
         state.primary_contact.email,
         state.primary_contact.name,
         state.rebalance.every_days,
         state.rebalance.scope,
         state.version,
+        subscription.settled_at,
     )
-    return inserted is not None
+    if inserted is None:
+        return False
+    for term in state.all_terms:
+        await upsert_term(connection, state.id, term)
+    return True
 
 
 async def lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
-    """The subscription, whole, for this transaction alone to change.
+    """The subscription, whole, for this transaction alone to change; its state as it was last told.
 
     The parts are read after the lock is had, by statements of their own, so that they are those of the newest version.
     """
     row = await connection.fetchrow(_LOCK, subscription)
     if row is None:
         return None
-    grants = await connection.fetch(_LOAD_GRANTS, subscription)
-    lots = await connection.fetch(_LOAD_LOTS, subscription)
-    allocations = await connection.fetch(_LOAD_ALLOCATIONS, subscription)
-    return Subscription(
-        state=_state(row, grants, lots, allocations),
-        flex_enabled=row["flex_enabled"],
-        retired=frozenset(one["product"] for one in allocations if one["retired"]),
-        cancelled_at=row["cancelled_at"],
-    )
-
-
-async def update_subscription(connection: Connection, subscription: Subscription) -> None:
-    """Write what may change of the row itself: its version and its rebalance clock."""
-    state = subscription.state
-    await connection.execute(_UPDATE, state.id, state.rebalance.last_at, state.version)
-
-
-def _state(row: Row, grants: Sequence[Row], lots: Sequence[Row], allocations: Sequence[Row]) -> SubscriptionState:
-    return SubscriptionState(
+    allocations = await load_allocations(connection, subscription)
+    state = SubscriptionState(
         id=row["id"],
         account=row["account"],
         name=row["name"],
         model=row["model"],
         state="pending",  # what it is follows from the time: see Subscription.at
         unit_label=row["unit_label"],
-        term=Term(start=row["term_start"], end=row["term_end"]),
+        term=(terms := await load_terms(connection, subscription))[0],
+        terms=terms,
         window_days=row["window_days"],
         primary_contact=Person(email=row["primary_email"], name=row["primary_name"]),
-        grants=tuple(GrantedTo(email=one["email"], grant=one["role"]) for one in grants),
-        lots=tuple(_lot(one) for one in lots),
-        products=tuple(_product(one) for one in allocations),
-        rebalance=RebalanceClock(
-            every_days=row["rebalance_every_days"], scope=row["rebalance_scope"], last_at=row["rebalanced_at"]
-        ),
+        grants=await _load_grants(connection, subscription),
+        lots=await load_lots(connection, subscription),
+        products=allocations.products,
+        rebalance=_clock(row),
         version=row["version"],
     )
+    return Subscription(
+        state=state,
+        flex_enabled=row["flex_enabled"],
+        settled_at=row["settled_at"],
+        retired=allocations.retired,
+        cancelled_at=row["cancelled_at"],
+        exhausted=row["exhausted"],
+        measured=tuple(await load_consumption(connection, subscription)),
+    ).at(row["settled_at"])
 
 
-def _lot(row: Row) -> Lot:
-    return Lot(
-        id=row["id"],
-        units=row["units"],
-        start=row["starts_at"],
-        end=row["ends_at"],
-        order_reference=row["order_reference"],
-        purchased_at=row["purchased_at"],
-        voided_at=row["voided_at"],
+async def update_subscription(connection: Connection, subscription: Subscription) -> None:
+    """Write what may change of the row itself."""
+    state = subscription.state
+    await connection.execute(
+        _UPDATE,
+        state.id,
+        state.model,
+        state.rebalance.last_at,
+        subscription.cancelled_at,
+        subscription.settled_at,
+        subscription.exhausted,
+        state.version,
     )
 
 
-def _product(row: Row) -> SubscribedProduct:
-    return SubscribedProduct(
-        product=row["product"],
-        allocated=row["units"],
-        policy=row["policy"],
-        restricted=row["restricted"],
-        subscribed_at=row["subscribed_at"],
-        last_lowered_at=row["last_lowered_at"],
+async def save_subscription(connection: Connection, before: Subscription, after: Subscription) -> None:
+    """Write the row, and of the terms, lots and products those that have changed; but not people and grants."""
+    id, was, state = after.state.id, before.state, after.state
+    await update_subscription(connection, after)
+    for term in state.all_terms:
+        if term not in was.all_terms:
+            await upsert_term(connection, id, term)
+    for place, lot in enumerate(state.lots):
+        if lot not in was.lots:
+            await upsert_lot(connection, id, place, lot)
+    had = set(was.products)
+    changed = [(place, one) for place, one in enumerate(state.products) if one not in had]
+    if changed:
+        await upsert_allocations(connection, id, changed)
+
+
+async def _load_grants(connection: Connection, subscription: SubscriptionId) -> tuple[GrantedTo, ...]:
+    rows = await connection.fetch(_LOAD_GRANTS, subscription)
+    return tuple(GrantedTo(email=one["email"], grant=one["role"]) for one in rows)
+
+
+def _clock(row: Row) -> RebalanceClock:
+    return RebalanceClock(
+        every_days=row["rebalance_every_days"], scope=row["rebalance_scope"], last_at=row["rebalanced_at"]
     )

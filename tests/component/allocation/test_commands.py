@@ -8,6 +8,7 @@ import pytest
 
 from services.allocation.domain.instants import EARLIEST, LATEST
 from shared.events.commands import (
+    AddPerson,
     ApplyPlan,
     CreateAccount,
     CreateMeter,
@@ -16,6 +17,7 @@ from shared.events.commands import (
     PlannedChange,
     PurchaseLot,
     SetFlex,
+    SetGrants,
     SetPolicy,
     SetRate,
     SubscribeProduct,
@@ -75,8 +77,8 @@ OPEN = {"create-account", "create-product", "create-meter", "set-rate"}
 async def test_every_role_gets_the_answer_that_the_table_gives(desk: Desk) -> None:
     await desk.open()
     for role in ("allocator", "viewer", "auditor", "useradmin"):
-        grant = (SUBSCRIPTION, PEOPLE[role][0], role)
-        await desk.pool.execute("INSERT INTO grants (subscription, email, role) VALUES ($1, $2, $3)", *grant)
+        await desk.sell(AddPerson(account=ACCOUNT, email=PEOPLE[role][0], name=role))
+        await desk.ask(SetGrants(subscription=SUBSCRIPTION, email=PEOPLE[role][0], grants=(role,)))
     for n, (role, (email, vendor)) in enumerate(PEOPLE.items(), start=1):
         await desk.sell(CreateProduct(product=f"q-{n}", name="Q"))
         for action, payload in commands(n).items():

@@ -48,9 +48,10 @@ async def explain(connection: Any, text: str) -> str:
     """The plan for any parameters, where an index is taken wherever there is one."""
     prepared = await connection.prepare(text)
     types = [one.name for one in prepared.get_parameters()]
-    await connection.execute(f"PREPARE guarded ({', '.join(types)}) AS {text}")
-    arguments = ", ".join("NULL" for _ in types)
-    rows = await connection.fetch(f"EXPLAIN EXECUTE guarded ({arguments})")
+    declared = f" ({', '.join(types)})" if types else ""
+    await connection.execute(f"PREPARE guarded{declared} AS {text}")
+    arguments = f" ({', '.join('NULL' for _ in types)})" if types else ""
+    rows = await connection.fetch(f"EXPLAIN EXECUTE guarded{arguments}")
     await connection.execute("DEALLOCATE guarded")
     return "\n".join(row[0] for row in rows)
 

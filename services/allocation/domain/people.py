@@ -1,0 +1,99 @@
+"""The people of an account: they are told apart by their address, and only those who are active are given anything."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from services.allocation.domain import refusals
+from services.allocation.domain.subscriptions import Subscription
+from shared.events.commands import AddPerson, ChangePerson
+from shared.events.ids import AccountId
+from shared.events.refusals import Refusal
+from shared.events.state import Grant, Person, PersonState
+
+MAX_GRANTS: Final = 200
+"""A subscription travels whole in an event: this keeps it far below what Kafka takes."""
+
+_NOT_ACTIVE: Final = ("email", "is no active person of this account")
+_IS_PRIMARY: Final = ("email", "is a primary contact of this account: hand the subscription over first")
+
+
+def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
+    """Someone new, or someone who was removed and comes back with nothing of what they had."""
+    if known is None:
+        return PersonState(account=command.account, email=command.email, name=command.name, version=1)
+    if known.removed_at is None:
+        return refusals.already_exists("person", command.email)
+    return known.model_copy(
+        update={"name": command.name, "enabled": True, "removed_at": None, "version": known.version + 1}
+    )
+
+
+def as_primary(known: PersonState | None, account: AccountId, person: Person) -> PersonState | Refusal:
+    """Whoever becomes the primary contact of a new subscription is a person of the account by that."""
+    if known is None or known.removed_at is not None:
+        return add(known, AddPerson.model_construct(account=account, email=person.email, name=person.name))
+    if not known.enabled:
+        return refusals.invalid(("primary_contact.email", "is disabled in this account"))
+    return known
+
+
+def change(known: PersonState | None, command: ChangePerson, *, is_primary: bool) -> PersonState | Refusal:
+    """Another name, or enabled or not; the same value where that changes nothing."""
+    if known is None or known.removed_at is not None:
+        return refusals.not_found("person")
+    if command.enabled is False and is_primary:
+        return refusals.invalid(_IS_PRIMARY)
+    name = known.name if command.name is None else command.name
+    enabled = known.enabled if command.enabled is None else command.enabled
+    if (name, enabled) == (known.name, known.enabled):
+        return known
+    return known.model_copy(update={"name": name, "enabled": enabled, "version": known.version + 1})
+
+
+def remove(known: PersonState | None, now: datetime, *, is_primary: bool) -> PersonState | Refusal:
+    """No longer a person of the account. Their history stays."""
+    if known is None or known.removed_at is not None:
+        return refusals.not_found("person")
+    if is_primary:
+        return refusals.invalid(_IS_PRIMARY)
+    return known.model_copy(update={"enabled": False, "removed_at": now, "version": known.version + 1})
+
+
+def not_active(person: PersonState | None) -> Refusal | None:
+    """Why nothing can be given to them."""
+    return None if person is not None and person.is_active else refusals.invalid(_NOT_ACTIVE)
+
+
+def hand_over(subscription: Subscription, person: PersonState | None, now: datetime) -> Subscription | Refusal:
+    """The subscription with another primary contact, whose grants are void by that: they may do everything.
+
+    The one before keeps nothing but what they are granted afterwards.
+    """
+    if refusal := subscription.refusal_for("set-primary-contact", now):
+        return refusal
+    if person is None or not person.is_active:
+        return refusals.invalid(_NOT_ACTIVE)
+    state = subscription.state
+    if state.primary_contact.email == person.email:
+        return subscription
+    grants = tuple(one for one in state.grants if one.email != person.email)
+    return subscription.changed(now, primary_contact=Person(email=person.email, name=person.name), grants=grants)
+
+
+def grant_refusal(
+    subscription: Subscription, person: PersonState | None, email: str, grants: Sequence[Grant], now: datetime
+) -> Refusal | None:
+    """Why someone cannot have exactly these grants. Grants can be taken back from anyone."""
+    if refusal := subscription.refusal_for("set-grants", now):
+        return refusal
+    errors, state = [], subscription.state
+    if grants and (person is None or not person.is_active):
+        errors.append(_NOT_ACTIVE)
+    elif grants and state.primary_contact.email == email:
+        errors.append(("email", "is the primary contact, who may do everything"))
+    if len(set(grants)) < len(grants):
+        errors.append(("grants", "must not name a grant twice"))
+    if grants and sum(one.email != email for one in state.grants) + len(grants) > MAX_GRANTS:
+        errors.append(("grants", f"a subscription has at most {MAX_GRANTS} grants"))
+    return refusals.invalid(*errors) if errors else None

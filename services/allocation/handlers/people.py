@@ -1,0 +1,187 @@
+"""Commands on people, and on what they may do with subscriptions.
+
+Locks are taken in this order: subscriptions by their ids, people, roles by their ids.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.allocation.domain import people
+from services.allocation.handlers.accounts import account_for
+from services.allocation.handlers.contacts import keep_person
+from services.allocation.handlers.holding import lock_for
+from services.allocation.handlers.roles import members_changed, write_role
+from services.allocation.handlers.telling import tell
+from services.allocation.store.people import (
+    find_granting,
+    find_led,
+    hold_person,
+    load_grants,
+    lock_person,
+    lock_subscriptions_of,
+    replace_grants,
+    set_primary_contact,
+)
+from services.allocation.store.roles import find_held, lock_role, set_member
+from services.allocation.store.subscriptions import lock_subscription, update_subscription
+from shared.events.allocation import GrantsChanged, PrimaryContactChanged
+from shared.events.commands import AddPerson, ChangePerson, RemovePerson, SetGrants, SetPrimaryContact
+from shared.events.envelope import Event
+from shared.events.ids import AccountId, RoleId, SubscriptionId
+from shared.events.refusals import Refusal
+from shared.events.state import Person, PersonState, RoleState
+from shared.runtime.delivery import Transaction
+from shared.runtime.inbox import Decision, Refused
+
+
+async def add_person(tx: Transaction, command: Event[AddPerson]) -> Decision:
+    """Make someone known in an account."""
+    asked = command.data
+    matter = await account_for("add-person", tx, command, asked.account, _object(asked.account, asked.email))
+    if isinstance(matter, Refused):
+        return matter
+    before = await lock_person(tx.connection, asked.account, asked.email)
+    after = people.add(before, asked)
+    if isinstance(after, Refusal):
+        return matter.refused(after)
+    await keep_person(tx, before, after)
+    return matter.accepted(after.email, after.version, before=_told(before), after=_told(after))
+
+
+async def change_person(tx: Transaction, command: Event[ChangePerson]) -> Decision:
+    """Give someone another name, or disable or enable them."""
+    asked = command.data
+    matter = await account_for("change-person", tx, command, asked.account, _object(asked.account, asked.email))
+    if isinstance(matter, Refused):
+        return matter
+    await lock_subscriptions_of(tx.connection, asked.account)
+    before = await lock_person(tx.connection, asked.account, asked.email)
+    led = await find_led(tx.connection, asked.account, asked.email)
+    after = people.change(before, asked, is_primary=bool(led))
+    if isinstance(after, Refusal):
+        return matter.refused(after)
+    if before is not None and after is not before:
+        roles = await _held(tx, asked.account, asked.email)
+        await keep_person(tx, before, after)
+        if after.name != before.name:
+            await _rename_primary(tx, led, after)
+        if after.enabled != before.enabled:
+            await _tell_grants(tx, await find_granting(tx.connection, asked.account, asked.email), asked.email)
+            await _tell_roles(tx, roles)
+    return matter.accepted(after.email, after.version, before=_told(before), after=_told(after))
+
+
+async def remove_person(tx: Transaction, command: Event[RemovePerson]) -> Decision:
+    """Take everything back from someone; their history stays."""
+    asked = command.data
+    matter = await account_for("remove-person", tx, command, asked.account, _object(asked.account, asked.email))
+    if isinstance(matter, Refused):
+        return matter
+    await lock_subscriptions_of(tx.connection, asked.account)
+    before = await lock_person(tx.connection, asked.account, asked.email)
+    is_primary = bool(await find_led(tx.connection, asked.account, asked.email))
+    after = people.remove(before, tx.now, is_primary=is_primary)
+    if isinstance(after, Refusal):
+        return matter.refused(after)
+    granting = await find_granting(tx.connection, asked.account, asked.email)
+    roles = await _held(tx, asked.account, asked.email)
+    for subscription in granting:
+        await replace_grants(tx.connection, subscription, asked.email, ())
+    for role in roles:
+        await set_member(tx.connection, role, asked.email, member=False)
+    await keep_person(tx, before, after)
+    await _tell_grants(tx, granting, asked.email)
+    await _tell_roles(tx, roles)
+    return matter.accepted(after.email, after.version, before=_told(before), after=_told(after))
+
+
+async def hand_over(tx: Transaction, command: Event[SetPrimaryContact]) -> Decision:
+    """Give a subscription another primary contact, in one step."""
+    asked = command.data
+    found = await lock_for("set-primary-contact", tx, command, asked.subscription)
+    if isinstance(found, Refused):
+        return found
+    matter, before = found
+    person = await hold_person(tx.connection, before.state.account, asked.email)
+    after = people.hand_over(before, person, tx.now)
+    if isinstance(after, Refusal):
+        return matter.refused(after)
+    contact = before.state.primary_contact
+    if after is not before:
+        await replace_grants(tx.connection, asked.subscription, asked.email, ())
+        await set_primary_contact(tx.connection, asked.subscription, after.state.primary_contact)
+        await update_subscription(tx.connection, after)
+        await tell(tx, asked.subscription, PrimaryContactChanged(subscription=after.state, before=contact))
+    return matter.accepted(
+        asked.subscription,
+        after.state.version,
+        before={"primary_contact": contact.email},
+        after={"primary_contact": after.state.primary_contact.email},
+    )
+
+
+async def set_grants(tx: Transaction, command: Event[SetGrants]) -> Decision:
+    """Set exactly what someone may do with a subscription. What they have already changes nothing."""
+    asked = command.data
+    found = await lock_for("set-grants", tx, command, asked.subscription)
+    if isinstance(found, Refused):
+        return found
+    matter, before = found
+    person = await hold_person(tx.connection, before.state.account, asked.email)
+    if refusal := people.grant_refusal(before, person, asked.email, asked.grants, tx.now):
+        return matter.refused(refusal)
+    had = await load_grants(tx.connection, asked.subscription, asked.email)
+    version = before.state.version
+    if set(had) != set(asked.grants):
+        await replace_grants(tx.connection, asked.subscription, asked.email, asked.grants)
+        (version,) = await _tell_grants(tx, [asked.subscription], asked.email)
+    return matter.accepted(
+        asked.subscription,
+        version,
+        before={"email": asked.email, "grants": list(had)},
+        after={"email": asked.email, "grants": sorted(asked.grants)},
+    )
+
+
+async def _rename_primary(tx: Transaction, led: Sequence[SubscriptionId], person: PersonState) -> None:
+    for subscription in led:
+        before = await lock_subscription(tx.connection, subscription)
+        if before is not None:
+            contact = Person(email=person.email, name=person.name)
+            after = before.changed(tx.now, primary_contact=contact)
+            await set_primary_contact(tx.connection, subscription, contact)
+            await update_subscription(tx.connection, after)
+            event = PrimaryContactChanged(subscription=after.state, before=before.state.primary_contact)
+            await tell(tx, subscription, event)
+
+
+async def _tell_grants(tx: Transaction, subscriptions: Sequence[SubscriptionId], email: str) -> list[int]:
+    """The next version of each of these subscriptions, whose grants were written already."""
+    versions = []
+    for subscription in subscriptions:
+        loaded = await lock_subscription(tx.connection, subscription)
+        if loaded is not None:
+            after = loaded.changed(tx.now)
+            await update_subscription(tx.connection, after)
+            await tell(tx, subscription, GrantsChanged(subscription=after.state, email=email))
+            versions.append(after.state.version)
+    return versions
+
+
+async def _held(tx: Transaction, account: AccountId, email: str) -> list[RoleState]:
+    """The roles that they have, as they are before the change."""
+    ids: list[RoleId] = await find_held(tx.connection, account, email)
+    return [role for one in ids if (role := await lock_role(tx.connection, account, one))]
+
+
+async def _tell_roles(tx: Transaction, roles: Sequence[RoleState]) -> None:
+    for role in roles:
+        await write_role(tx, role, await members_changed(tx, role))
+
+
+def _object(account: AccountId, email: str) -> str:
+    return f"account/{account}/person/{email}"
+
+
+def _told(person: PersonState | None) -> dict[str, Any] | None:
+    return person.model_dump(mode="json", exclude={"account"}) if person else None
