@@ -1,7 +1,10 @@
-"""What metering publishes: consumption snapshots (``metering.consumption``) and ingest keys (``metering.events``)."""
+"""What metering publishes.
+
+Consumption snapshots on ``metering.consumption``; ingest keys and restated windows on ``metering.events``.
+"""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -82,5 +85,34 @@ class IngestKeyChanged(Payload):
     ingest_key: IngestKeyState
 
 
+RestatementCause = Literal["late_usage", "reversal", "purge", "several"]
+"""Why a window that was final has other figures."""
+
+
+class WindowFigures(Frozen):
+    """What a snapshot of this revision says of a window, with its arithmetic."""
+
+    revision: Revision
+    consumed: Units
+    meters: tuple[MeterConsumption, ...] = Field(min_length=1)
+
+
+class WindowRestated(Payload):
+    """A window that was final (three days over) has other figures. ``before`` is absent where it had none.
+
+    The snapshot with the new revision tells the state; this tells that and why it changed, and keeps both.
+    """
+
+    event_type = "unitpool.metering.window.restated.v1"
+    subscription: SubscriptionRef
+    product: ProductRef
+    window_start: Instant
+    window_end: Instant
+    before: WindowFigures | None = None
+    after: WindowFigures
+    cause: RestatementCause
+    restated_at: Instant
+
+
 CONSUMPTION: tuple[type[Payload], ...] = (ConsumptionSnapshot,)
-METERING_EVENTS: tuple[type[Payload], ...] = (IngestKeyChanged, MeteringCommandDecided)
+METERING_EVENTS: tuple[type[Payload], ...] = (IngestKeyChanged, WindowRestated, MeteringCommandDecided)

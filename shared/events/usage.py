@@ -1,4 +1,4 @@
-"""Usage events, as product platforms publish them. Topic ``usage.events``.
+"""Usage events and their corrections, as product platforms publish them. Topic ``usage.events``.
 
 These models are the contract. Metering's hot path reads the same shape with a bulk decoder and its own reasons.
 """
@@ -13,6 +13,8 @@ from shared.events.ids import MeterRef, ProductRef
 
 Quantity = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=12)]
 Resource = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
 class UsageRecorded(Payload):
@@ -25,4 +27,27 @@ class UsageRecorded(Payload):
     resource: Resource | None = None
 
 
-USAGE_EVENTS: tuple[type[Payload], ...] = (UsageRecorded,)
+class UsageReversed(Payload):
+    """An earlier event of the same subscription and product, named by its ``source`` and ``id``, does not count.
+
+    That event is at most 35 days old when this is accepted, and may arrive after it. A purge can be reversed too; a
+    reversal cannot.
+    """
+
+    event_type = "unitpool.platform.usage.reversed.v1"
+    product: ProductRef
+    source: Name
+    id: Name
+    reason: Reason
+
+
+class ResourcePurged(Payload):
+    """A resource of a ``unique`` meter is gone: in the window of this event's time only later sightings count."""
+
+    event_type = "unitpool.platform.resource.purged.v1"
+    product: ProductRef
+    meter: MeterRef
+    resource: Resource
+
+
+USAGE_EVENTS: tuple[type[Payload], ...] = (UsageRecorded, UsageReversed, ResourcePurged)

@@ -13,6 +13,14 @@ _PAULA, _VERA = "paula@acme.example", "vera@unitpool.example"
 _ACCOUNT: Data = {"id": "acme", "name": "Acme", "flex_enabled": True, "version": 2}
 _RATE: Data = {"version": 1, "units": 1, "block": 1, "effective_from": "2026-01-01T00:00:00Z"}
 _METER: Data = {"meter": "host", "name": "Hosts", "aggregation": "unique", "reset": "window", "rates": [_RATE]}
+_HOSTS: Data = {
+    "meter": "host",
+    "aggregation": "unique",
+    "reset": "window",
+    "units": 1,
+    "block": 1,
+    "rate_version": 1,
+}
 _PRODUCT: Data = {
     "id": "exposure-scan",
     "name": "Exposure Scan",
@@ -121,6 +129,13 @@ _EVENTS: dict[str, Data] = {
         "quantity": "1",
         "resource": "host-0042",
     },
+    "unitpool.platform.usage.reversed.v1": {
+        "product": "exposure-scan",
+        "source": "/platforms/exposure-scan",
+        "id": "scan-20261123-0042",
+        "reason": "scanned twice by mistake",
+    },
+    "unitpool.platform.resource.purged.v1": {"product": "exposure-scan", "meter": "host", "resource": "host-0042"},
     "unitpool.allocation.account.created.v1": {"account": _ACCOUNT},
     "unitpool.allocation.account.flex-changed.v1": {"account": _ACCOUNT, "reason": "ordered with PO-4711"},
     "unitpool.allocation.product.changed.v1": {"product": _PRODUCT, "change": "meter_added"},
@@ -228,6 +243,16 @@ _EVENTS: dict[str, Data] = {
         "as_of": _AT,
     },
     "unitpool.metering.ingest-key.changed.v1": {"ingest_key": _INGEST_KEY},
+    "unitpool.metering.window.restated.v1": {
+        "subscription": "acme-flex",
+        "product": "exposure-scan",
+        "window_start": "2026-11-01T00:00:00Z",
+        "window_end": "2026-11-16T00:00:00Z",
+        "before": {"revision": 7, "consumed": 412, "meters": [{**_HOSTS, "aggregate": "412", "consumed": 412}]},
+        "after": {"revision": 8, "consumed": 411, "meters": [{**_HOSTS, "aggregate": "411", "consumed": 411}]},
+        "cause": "reversal",
+        "restated_at": "2026-11-24T10:15:01Z",
+    },
     "unitpool.metering.command.decided.v1": {
         **_DECIDED,
         "command": "unitpool.metering.create-ingest-key.v1",
