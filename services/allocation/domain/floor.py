@@ -1,6 +1,7 @@
 """What a product consumes, as a floor under its allocation."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -41,6 +42,8 @@ class Consumption:
 
 
 NOTHING = Consumption()
+Consumptions = Mapping[ProductId, Consumption]
+"""By product. What is not there consumes nothing."""
 
 
 def consumption_at(measured: Iterable[Measured], subscription: SubscriptionState, now: datetime) -> Consumption:
@@ -54,6 +57,14 @@ def consumption_at(measured: Iterable[Measured], subscription: SubscriptionState
         last_level=levels.get(subscription.calendar.before(current).start, 0),
         burned_down=begun[-1].burned_down if begun and begun[-1].window_start >= term.start else 0,
     )
+
+
+def consumptions_at(measured: Iterable[Measured], subscription: SubscriptionState, now: datetime) -> Consumptions:
+    """What each product consumes at ``now``."""
+    by_product: dict[ProductId, list[Measured]] = defaultdict(list)
+    for one in measured:
+        by_product[one.product].append(one)
+    return {product: consumption_at(some, subscription, now) for product, some in by_product.items()}
 
 
 def is_behind(

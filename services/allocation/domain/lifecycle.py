@@ -49,15 +49,18 @@ PERMITS: Final[Mapping[Lifecycle, frozenset[Action]]] = MappingProxyType(
 )
 
 
-def state_at(term: Term, now: datetime, *, cancelled_at: datetime | None = None) -> Lifecycle:
-    """The state at ``now``. Each span includes its first instant and not its last."""
+def state_at(term: Term, now: datetime, *, cancelled_at: datetime | None = None, exhausted: bool = False) -> Lifecycle:
+    """The state at ``now``. Each span includes its first instant and not its last.
+
+    ``exhausted``: the pool is consumed; that shows while the term lasts.
+    """
     if cancelled_at is not None and cancelled_at <= now:
         return "cancelled"
     if now < term.start:
         return "pending"
     over = now - term.end
     if over < timedelta(0):
-        return "active"
+        return "exhausted" if exhausted else "active"
     if over < GRACE:
         return "grace"
     if over < GRACE + READ_ONLY:

@@ -1,14 +1,14 @@
-"""Purchase lots: units bought in one order, valid for their own span within the term."""
+"""Purchase lots: units bought in one order, valid for their own span within a term."""
 
 from datetime import datetime
 from typing import Final
 
 from services.allocation.domain import refusals
 from services.allocation.domain.subscriptions import Subscription
-from shared.events.commands import PurchaseLot
+from shared.events.commands import PurchaseLot, VoidLot
 from shared.events.ids import LotId
 from shared.events.refusals import Refusal
-from shared.events.state import Lot
+from shared.events.state import Lot, SubscriptionState, Term
 from shared.units import MAX_UNITS
 
 MAX_LOTS: Final = 1000
@@ -16,27 +16,45 @@ MAX_LOTS: Final = 1000
 
 
 def purchase(subscription: Subscription, command: PurchaseLot, now: datetime) -> tuple[Subscription, Lot] | Refusal:
-    """The subscription with a lot more: unallocated, and without effect on the rebalance clock."""
+    """The subscription with a lot more: unallocated, and without effect on the rebalance clock.
+
+    It lies within one term, by its start: the present one, or a renewal that was sold already.
+    """
     if refusal := subscription.refusal_for("purchase-lot", now):
         return refusal
     state = subscription.state
     if any(lot.id == command.lot for lot in state.lots):
         return refusals.already_exists("lot", command.lot)
+    term = max(state.term_at(now), state.term_at(command.start or now), key=lambda one: one.start)
     lot = Lot(
         id=LotId(command.lot),
         units=command.units,
-        start=command.start or max(now, state.term.start),
-        end=command.end or state.term.end,
+        start=command.start or max(now, term.start),
+        end=command.end or term.end,
         order_reference=command.order_reference,
         purchased_at=now,
     )
-    if errors := _errors(subscription, lot):
+    if errors := lot_errors(state, lot, term):
         return refusals.invalid(*errors)
     return subscription.changed(now, lots=(*state.lots, lot)), lot
 
 
-def _errors(subscription: Subscription, lot: Lot) -> list[tuple[str, str]]:
-    term, lots = subscription.state.term, subscription.state.lots
+def void(subscription: Subscription, command: VoidLot, now: datetime) -> tuple[Subscription, Lot] | Refusal:
+    """The subscription without the units of a wrong purchase. The lot stays on record, with the reason."""
+    if refusal := subscription.refusal_for("void-lot", now):
+        return refusal
+    lots = subscription.state.lots
+    lot = next((one for one in lots if one.id == command.lot), None)
+    if lot is None:
+        return refusals.not_found("lot")
+    if lot.voided_at is not None:
+        return refusals.invalid(("lot", f"was voided already, at {refusals.instant(lot.voided_at)}"))
+    voided = lot.model_copy(update={"voided_at": now, "void_reason": command.reason})
+    return subscription.changed(now, lots=tuple(voided if one is lot else one for one in lots)), voided
+
+
+def lot_errors(state: SubscriptionState, lot: Lot, term: Term) -> list[tuple[str, str]]:
+    """What is wrong with one more lot, as ``(field, message)``."""
     errors = []
     if lot.start < term.start:
         errors.append(("start", "must not be before the subscription's term"))
@@ -44,8 +62,8 @@ def _errors(subscription: Subscription, lot: Lot) -> list[tuple[str, str]]:
         errors.append(("end", "must not be after the subscription's term"))
     if lot.start >= lot.end:
         errors.append(("end", "must be later than the start"))
-    if sum(one.units for one in lots) + lot.units > MAX_UNITS:
+    if sum(one.units for one in state.lots) + lot.units > MAX_UNITS:
         errors.append(("units", f"all lots together hold at most {MAX_UNITS:,} units"))
-    if len(lots) >= MAX_LOTS:
+    if len(state.lots) >= MAX_LOTS:
         errors.append(("lot", f"a subscription has at most {MAX_LOTS} lots"))
     return errors

@@ -1,19 +1,19 @@
 """Plans: every change to allocations, decided as a whole."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from services.allocation.domain import rebalance, refusals
-from services.allocation.domain.floor import NOTHING, Consumption
+from services.allocation.domain.floor import NOTHING, Consumptions
+from services.allocation.domain.products import replaced
 from services.allocation.domain.subscriptions import Subscription
 from shared.events.allocation import AllocationChange
 from shared.events.commands import ApplyPlan, PlannedChange
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
 
-Consumptions = Mapping[ProductId, Consumption]
 Changes = Sequence[AllocationChange]
 
 
@@ -83,7 +83,7 @@ def _decide(
 
 def _changes(subscription: Subscription, planned: Sequence[PlannedChange]) -> tuple[AllocationChange, ...] | Refusal:
     """What the plan changes; refused when it names a product twice, a foreign one, or changes nothing."""
-    has = {one.product: one.allocated for one in subscription.state.products}
+    has = {one.product: one.allocated for one in subscription.state.active_products}
     named: set[ProductId] = set()
     changes = []
     for place, change in enumerate(planned):
@@ -151,10 +151,12 @@ def _clock_refusal(subscription: Subscription, changes: Changes, now: datetime) 
 def _apply(subscription: Subscription, changes: Changes, now: datetime, *, starts_clock: bool) -> Subscription:
     units = {change.product: {"allocated": change.after} for change in changes}
     lowered = {product: {"last_lowered_at": now} for product in _lowered(changes)} if starts_clock else {}
-    products = tuple(
-        one.model_copy(update={**units[one.product], **lowered.get(one.product, {})}) if one.product in units else one
-        for one in subscription.state.products
-    )
+    changed = {
+        one.product: one.model_copy(update={**units[one.product], **lowered.get(one.product, {})})
+        for one in subscription.state.active_products
+        if one.product in units
+    }
+    products = replaced(subscription, changed)
     clock = subscription.state.rebalance
     if starts_clock:
         clock = clock.model_copy(update={"last_at": now})
@@ -168,5 +170,5 @@ def _figures(subscription: Subscription, consumptions: Consumptions) -> list[dic
             "allocated": one.allocated,
             "consumed": consumptions.get(one.product, NOTHING).consumed,
         }
-        for one in subscription.state.products
+        for one in subscription.state.active_products
     ]

@@ -1,10 +1,10 @@
-"""A subscription as allocation holds it: how it begins, the products it uses, and what holds for all its commands."""
+"""A subscription as allocation holds it: how it begins and ends, and what holds for all its commands."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 from services.allocation.domain import rebalance, refusals
+from services.allocation.domain.floor import Consumptions, Measured, consumptions_at
 from services.allocation.domain.instants import errors_of
 from services.allocation.domain.lifecycle import FLEX, PERMITS, state_at
 from services.allocation.domain.permissions import Action
@@ -13,16 +13,13 @@ from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
 from shared.events.state import (
     AccountState,
-    OveragePolicy,
-    ProductState,
+    Lifecycle,
     RebalanceClock,
     RebalanceScope,
     SubscribedProduct,
     SubscriptionState,
     Term,
 )
-
-MAX_PRODUCTS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +33,44 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """The aggregate: its state, and what only allocation needs to know."""
+    """The aggregate: its state as last told, and what only allocation needs to know."""
 
     state: SubscriptionState
     flex_enabled: bool
     """Whether its account has the feature."""
+    settled_at: datetime
+    """What changes with the time alone has been told up to then."""
     retired: frozenset[ProductId] = frozenset()
     """Those of its products that the vendor no longer offers."""
     cancelled_at: datetime | None = None
+    exhausted: bool = False
+    """The pool is consumed, as of the last look."""
+    measured: tuple[Measured, ...] = ()
+    """What its products consume, as far as it is known here."""
 
     def at(self, now: datetime) -> "Subscription":
-        """With what follows from the time: the lifecycle, and when the next rebalance is allowed."""
+        """With what follows from the time: the term in force, the lifecycle, when the next rebalance is allowed."""
         state = self.state
         clock = state.rebalance.model_copy(update={"next_allowed_at": self.next_rebalance_at(now)})
-        lifecycle = state_at(state.term_at(now), now, cancelled_at=self.cancelled_at)
-        return replace(self, state=state.model_copy(update={"state": lifecycle, "rebalance": clock}))
+        term, lifecycle = state.term_at(now), self.lifecycle_at(now)
+        return replace(self, state=state.model_copy(update={"state": lifecycle, "term": term, "rebalance": clock}))
+
+    def lifecycle_at(self, now: datetime) -> Lifecycle:
+        """Its state at ``now``."""
+        term = self.state.term_at(now)
+        return state_at(term, now, cancelled_at=self.cancelled_at, exhausted=self.exhausted)
 
     def next_rebalance_at(self, now: datetime) -> datetime | None:
         """When the next rebalance is allowed; ``None``: now."""
-        return rebalance.next_allowed_at(self.state.rebalance, self.state.products, now)
+        return rebalance.next_allowed_at(self.state.rebalance, self.state.active_products, now)
+
+    def consumptions_at(self, now: datetime) -> Consumptions:
+        """What each product consumes."""
+        return consumptions_at(self.measured, self.state, now)
 
     def product(self, product: ProductId) -> SubscribedProduct | None:
-        """What it has of ``product``."""
-        return next((one for one in self.state.products if one.product == product), None)
+        """What it has of ``product``, which it uses now."""
+        return next((one for one in self.state.active_products if one.product == product), None)
 
     def refusal_for(self, action: Action, now: datetime) -> Refusal | None:
         """Why ``action`` is not possible on this subscription at ``now``, whoever asks."""
@@ -66,7 +78,7 @@ class Subscription:
             return refusals.not_a_flex_subscription()
         if action in FLEX and not self.flex_enabled:
             return refusals.feature_not_enabled(self.state.account)
-        lifecycle = state_at(self.state.term_at(now), now, cancelled_at=self.cancelled_at)
+        lifecycle = self.lifecycle_at(now)
         return None if action in PERMITS[lifecycle] else refusals.subscription_not_active(lifecycle)
 
     def changed(self, now: datetime, **changes: object) -> "Subscription":
@@ -84,6 +96,7 @@ def create(command: CreateSubscription, account: AccountState, terms: Terms, now
         errors.append(("end", "must be later than the start"))
     if errors:
         return refusals.invalid(*errors)
+    term = Term(start=command.start, end=command.end, rates_locked_at=now if command.lock_rates else None)
     state = SubscriptionState(
         id=command.subscription,
         account=command.account,
@@ -91,44 +104,27 @@ def create(command: CreateSubscription, account: AccountState, terms: Terms, now
         model=command.model,
         state="pending",
         unit_label=command.unit_label,
-        term=Term(start=command.start, end=command.end),
+        term=term,
+        terms=(term,),
         window_days=terms.window_days,
         primary_contact=command.primary_contact,
         rebalance=RebalanceClock(every_days=terms.rebalance_every_days, scope=terms.rebalance_scope),
         version=1,
     )
-    return Subscription(state, account.flex_enabled).at(now)
+    return Subscription(state, account.flex_enabled, settled_at=now).at(now)
 
 
-def subscribe(
-    subscription: Subscription, id: ProductId, product: ProductState | None, now: datetime
-) -> Subscription | Refusal:
-    """The subscription with a product in it, nothing allocated yet. ``product``: what the catalogue has of that id."""
-    if refusal := subscription.refusal_for("subscribe-product", now):
+def cancel(subscription: Subscription, now: datetime) -> Subscription | Refusal:
+    """Over at once, whatever was bought. What was allocated stays on record."""
+    if refusal := subscription.refusal_for("cancel-subscription", now):
         return refusal
-    if product is None:
-        return refusals.not_found("product")
-    if subscription.product(id):
-        return refusals.already_exists("product", id)
-    if product.retired_at is not None:
-        return refusals.product_retired(id)
-    if len(subscription.state.products) >= MAX_PRODUCTS:
-        return refusals.invalid(("product", f"a subscription has at most {MAX_PRODUCTS} products"))
-    added = SubscribedProduct(product=id, allocated=0, subscribed_at=now)
-    return subscription.changed(now, products=(*subscription.state.products, added))
+    return replace(subscription, cancelled_at=now).changed(now)
 
 
-def set_policy(
-    subscription: Subscription, product: ProductId, overage: OveragePolicy, now: datetime
-) -> Subscription | Refusal:
-    """The subscription with this overage policy of ``product``; the same value where that changes nothing."""
-    if refusal := subscription.refusal_for("set-policy", now):
+def convert(subscription: Subscription, now: datetime) -> Subscription | Refusal:
+    """From per-product licensing to a pool, empty yet; the same value where it has one."""
+    if not subscription.flex_enabled:
+        return refusals.feature_not_enabled(subscription.state.account)
+    if refusal := subscription.refusal_for("convert-subscription", now):
         return refusal
-    subscribed = subscription.product(product)
-    if subscribed is None:
-        return refusals.product_not_subscribed(product)
-    if subscribed.policy == overage:
-        return subscription
-    changed = subscribed.model_copy(update={"policy": overage})
-    products = tuple(changed if one is subscribed else one for one in subscription.state.products)
-    return subscription.changed(now, products=products)
+    return subscription if subscription.state.model == "flex" else subscription.changed(now, model="flex")

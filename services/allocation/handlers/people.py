@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.allocation.domain import people
+from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.accounts import account_for
 from services.allocation.handlers.contacts import keep_person
-from services.allocation.handlers.holding import lock_for
+from services.allocation.handlers.holding import lock_for, settle
 from services.allocation.handlers.roles import members_changed, write_role
 from services.allocation.handlers.telling import tell
+from services.allocation.store.due import find_due
 from services.allocation.store.people import (
     find_granting,
     find_led,
@@ -145,7 +147,7 @@ async def set_grants(tx: Transaction, command: Event[SetGrants]) -> Decision:
 
 async def _rename_primary(tx: Transaction, led: Sequence[SubscriptionId], person: PersonState) -> None:
     for subscription in led:
-        before = await lock_subscription(tx.connection, subscription)
+        before = await _up_to_date(tx, subscription)
         if before is not None:
             contact = Person(email=person.email, name=person.name)
             after = before.changed(tx.now, primary_contact=contact)
@@ -159,13 +161,21 @@ async def _tell_grants(tx: Transaction, subscriptions: Sequence[SubscriptionId],
     """The next version of each of these subscriptions, whose grants were written already."""
     versions = []
     for subscription in subscriptions:
-        loaded = await lock_subscription(tx.connection, subscription)
+        loaded = await _up_to_date(tx, subscription)
         if loaded is not None:
             after = loaded.changed(tx.now)
             await update_subscription(tx.connection, after)
             await tell(tx, subscription, GrantsChanged(subscription=after.state, email=email))
             versions.append(after.state.version)
     return versions
+
+
+async def _up_to_date(tx: Transaction, subscription: SubscriptionId) -> Subscription | None:
+    due = await find_due(tx.connection, subscription)
+    found = await lock_subscription(tx.connection, subscription)
+    if found is None:
+        return None
+    return await settle(tx, found, due) if due.is_now(tx.now) else found.at(tx.now)
 
 
 async def _held(tx: Transaction, account: AccountId, email: str) -> list[RoleState]:

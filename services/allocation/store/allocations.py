@@ -1,50 +1,81 @@
-"""What each product of a subscription was given, and its overage policy."""
+"""What each product of a subscription was given, its overage policy, and how it does."""
 
-from services.allocation.domain.subscriptions import Subscription
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from shared.events.ids import ProductId, SubscriptionId
-from shared.events.state import OveragePolicy, SubscribedProduct
-from shared.runtime.postgres import Connection
+from shared.events.state import SubscribedProduct
+from shared.runtime.postgres import Connection, Row
 
-_INSERT = """
-INSERT INTO allocations (subscription, product, place, units, policy, restricted, subscribed_at)
-VALUES ($1, $2, (SELECT count(*) FROM allocations WHERE subscription = $1), $3, $4, $5, $6)
+_UPSERT = """
+INSERT INTO allocations (
+    subscription, product, place, units, policy, restricted, subscribed_at, last_lowered_at, over_since, ended_at
+)
+SELECT $1, new.*
+FROM unnest(
+    $2::text[], $3::int[], $4::bigint[], $5::text[], $6::boolean[],
+    $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[]
+) AS new
+ON CONFLICT (subscription, product) DO UPDATE
+SET units = EXCLUDED.units, policy = EXCLUDED.policy, restricted = EXCLUDED.restricted,
+    subscribed_at = EXCLUDED.subscribed_at, last_lowered_at = EXCLUDED.last_lowered_at,
+    over_since = EXCLUDED.over_since, ended_at = EXCLUDED.ended_at
 """
-_SET_POLICY = "UPDATE allocations SET policy = $3 WHERE subscription = $1 AND product = $2"
-_UPDATE = """
-UPDATE allocations AS a
-SET units = new.units, last_lowered_at = new.last_lowered_at
-FROM unnest($2::text[], $3::bigint[], $4::timestamptz[]) AS new (product, units, last_lowered_at)
-WHERE a.subscription = $1 AND a.product = new.product
+_LOAD = """
+SELECT
+    a.product, a.units, a.policy, a.restricted, a.subscribed_at, a.last_lowered_at, a.over_since, a.ended_at,
+    p.retired_at IS NOT NULL AS retired
+FROM allocations AS a
+JOIN products AS p ON p.id = a.product
+WHERE a.subscription = $1
+ORDER BY a.place
 """
 
 
-async def insert_allocation(connection: Connection, subscription: SubscriptionId, product: SubscribedProduct) -> None:
-    """Keep that a subscription, which this transaction has locked, uses a product."""
+@dataclass(frozen=True, slots=True)
+class Allocations:
+    """The products of a subscription, and those of them that the vendor no longer offers."""
+
+    products: tuple[SubscribedProduct, ...]
+    retired: frozenset[ProductId]
+
+
+async def upsert_allocations(
+    connection: Connection, subscription: SubscriptionId, placed: Sequence[tuple[int, SubscribedProduct]]
+) -> None:
+    """Write products, each with its place, of a subscription that this transaction has locked."""
+    products = [product for _, product in placed]
     await connection.execute(
-        _INSERT,
+        _UPSERT,
         subscription,
-        product.product,
-        product.allocated,
-        product.policy,
-        product.restricted,
-        product.subscribed_at,
+        [one.product for one in products],
+        [place for place, _ in placed],
+        [one.allocated for one in products],
+        [one.policy for one in products],
+        [one.restricted for one in products],
+        [one.subscribed_at for one in products],
+        [one.last_lowered_at for one in products],
+        [one.over_since for one in products],
+        [one.ended_at for one in products],
     )
 
 
-async def update_policy(
-    connection: Connection, subscription: SubscriptionId, product: ProductId, policy: OveragePolicy
-) -> None:
-    """Write a product's overage policy."""
-    await connection.execute(_SET_POLICY, subscription, product, policy)
+async def load_allocations(connection: Connection, subscription: SubscriptionId) -> Allocations:
+    """The products of a subscription, in their order."""
+    rows = await connection.fetch(_LOAD, subscription)
+    return Allocations(
+        tuple(_product(row) for row in rows), frozenset(row["product"] for row in rows if row["retired"])
+    )
 
 
-async def update_units(connection: Connection, subscription: Subscription, products: frozenset[ProductId]) -> None:
-    """Write the units of these products, and when each was last lowered."""
-    changed = [one for one in subscription.state.products if one.product in products]
-    await connection.execute(
-        _UPDATE,
-        subscription.state.id,
-        [one.product for one in changed],
-        [one.allocated for one in changed],
-        [one.last_lowered_at for one in changed],
+def _product(row: Row) -> SubscribedProduct:
+    return SubscribedProduct(
+        product=row["product"],
+        allocated=row["units"],
+        policy=row["policy"],
+        restricted=row["restricted"],
+        subscribed_at=row["subscribed_at"],
+        last_lowered_at=row["last_lowered_at"],
+        over_since=row["over_since"],
+        ended_at=row["ended_at"],
     )

@@ -120,18 +120,18 @@ async def update_subscription(connection: Connection, subscription: Subscription
 
 async def save_subscription(connection: Connection, before: Subscription, after: Subscription) -> None:
     """Write the row, and of the terms, lots and products those that have changed; but not people and grants."""
-    id, was, state = after.state.id, before.state, after.state
+    was, state = before.state, after.state
     await update_subscription(connection, after)
     for term in state.all_terms:
         if term not in was.all_terms:
-            await upsert_term(connection, id, term)
+            await upsert_term(connection, state.id, term)
     for place, lot in enumerate(state.lots):
         if lot not in was.lots:
-            await upsert_lot(connection, id, place, lot)
+            await upsert_lot(connection, state.id, place, lot)
     had = set(was.products)
     changed = [(place, one) for place, one in enumerate(state.products) if one not in had]
     if changed:
-        await upsert_allocations(connection, id, changed)
+        await upsert_allocations(connection, state.id, changed)
 
 
 async def _load_grants(connection: Connection, subscription: SubscriptionId) -> tuple[GrantedTo, ...]:

@@ -10,6 +10,8 @@ import asyncpg
 
 from services.allocation.domain.subscriptions import Terms
 from services.allocation.handlers.commands import command_handlers
+from services.allocation.handlers.due import settle_if_due
+from services.allocation.store.due import find_next_due
 from services.allocation.subscribers import on_consumption
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.commands import (
@@ -116,6 +118,19 @@ class Desk:
         events = [event.data for topic, event in decoded if event and topic == ALLOCATION_EVENTS_TOPIC.name]
         audit = [event.data.record for topic, event in decoded if event and topic == AUDIT.name]
         return Told(events[-1], events[:-1], audit)
+
+    async def look(self) -> list[Any]:
+        """Have done what is due; the events that it led to."""
+        events: list[Any] = []
+        async with self.pool.acquire() as connection:
+            due = await find_next_due(connection, self.now, 1000)
+        for subscription in due:
+            async with transaction(self.pool, lambda: self.now, "allocation") as tx:
+                await settle_if_due(tx, subscription)
+                sent = list(tx.pending)
+            decoded = [decode(one.value or b"", _PAYLOADS) for one in sent if one.topic == ALLOCATION_EVENTS_TOPIC.name]
+            events += [event.data for event in decoded if event]
+        return events
 
     async def sell(self, payload: Payload) -> Told:
         """A command of the vendor that is accepted."""

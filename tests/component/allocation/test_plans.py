@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from shared.events.commands import SeenConsumption
+from shared.events.commands import PurchaseLot, SeenConsumption
 from shared.windows import window_at
 from tests.component.allocation.desk import START, VENDOR, Desk, snapshot
 
@@ -145,15 +145,13 @@ async def test_only_the_vendor_overrides_and_says_why(desk: Desk) -> None:
 
 async def test_a_pool_that_shrank_can_only_be_cured(desk: Desk) -> None:
     await desk.open(units=500)
-    await desk.pool.execute(
-        "INSERT INTO lots (subscription, id, place, units, starts_at, ends_at, order_reference, purchased_at)"
-        " VALUES ('acme-flex', 'short', 1, 500, $1, $2, 'PO-2', $1)",
-        START,
-        START + timedelta(days=30),
-    )
+    end = START + timedelta(days=30)
+    await desk.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
     await desk.plan(scan=600, hub=300)
     await desk.plan(scan=550)
-    desk.now = START + timedelta(days=30)
+    desk.now = end
+    ended, over = await desk.look()
+    assert (ended.lot, over.purchased, over.allocated, over.excess) == ("short", 500, 850, 350)
     refused = await desk.plan(scan=200, hub=310)
     assert refused.code == "over_allocated"
     assert refused.refusal.details["excess"] == 350

@@ -77,7 +77,7 @@ def subscription(
         rebalance=RebalanceClock(every_days=every_days, scope=scope, last_at=last_at),
         version=7,
     )
-    return Subscription(state, flex_enabled, frozenset(ProductId(one) for one in retired))
+    return Subscription(state, flex_enabled, START, frozenset(ProductId(one) for one in retired))
 
 
 def plan(

@@ -1,0 +1,51 @@
+"""What consumption does to a subscription: its pool is exhausted, a product is restricted. And no longer."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from services.allocation.domain.floor import NOTHING, Consumption
+from services.allocation.domain.products import replaced
+from services.allocation.domain.subscriptions import Subscription
+from shared.events.state import SubscribedProduct
+
+TOLERATED_PERCENT: Final = 110
+"""Of an allocation. Above it a product is over."""
+TOLERATED_FOR: Final = timedelta(days=45)
+"""Over for so long, without falling below in between, it is restricted: no new resources; nothing is lost."""
+
+
+def observe(subscription: Subscription, now: datetime) -> Subscription:
+    """The same version with what its consumption at ``now`` says: ``exhausted``, ``over_since``, ``restricted``.
+
+    After the grace nothing is decided by consumption any more: what was, stays.
+    """
+    lifecycle = subscription.lifecycle_at(now)
+    if subscription.state.model != "flex" or lifecycle not in ("active", "exhausted", "grace"):
+        return subscription
+    consumptions = subscription.consumptions_at(now)
+    products = subscription.state.active_products
+    consumed = sum(consumptions.get(one.product, NOTHING).consumed for one in products)
+    purchased = subscription.state.purchased(now)
+    judged = {one.product: judge(one, consumptions.get(one.product, NOTHING), now) for one in products}
+    state = subscription.state.model_copy(update={"products": replaced(subscription, judged)})
+    exhausted = lifecycle != "grace" and consumed >= purchased > 0
+    return replace(subscription, state=state, exhausted=exhausted).at(now)
+
+
+def judge(product: SubscribedProduct, consumption: Consumption, now: datetime) -> SubscribedProduct:
+    """The product with what its consumption says: the larger window and the term to date count, as for the floor."""
+    if consumption.floor * 100 <= product.allocated * TOLERATED_PERCENT:
+        over_since, restricted = None, False
+    else:
+        over_since = product.over_since or now
+        restricted = now >= over_since + TOLERATED_FOR
+    if (over_since, restricted) == (product.over_since, product.restricted):
+        return product
+    return product.model_copy(update={"over_since": over_since, "restricted": restricted})
+
+
+def restricted_from(subscription: Subscription, now: datetime) -> list[datetime]:
+    """When products that are over now will be restricted, unless they fall below before."""
+    since = [one.over_since for one in subscription.state.active_products if one.over_since and not one.restricted]
+    return [at + TOLERATED_FOR for at in since if at + TOLERATED_FOR > now]

@@ -1,0 +1,90 @@
+"""Terms that follow each other: renewal, and rates that are locked for a term."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from services.allocation.domain import refusals
+from services.allocation.domain.instants import errors_of
+from services.allocation.domain.lots import lot_errors
+from services.allocation.domain.subscriptions import Subscription
+from shared.events.commands import RenewSubscription
+from shared.events.ids import LotId
+from shared.events.refusals import Refusal
+from shared.events.state import Lot, Term
+
+MAX_TERMS: Final = 100
+SOONEST: Final = timedelta(minutes=10)
+"""A late renewal begins at a full hour at least so far away: what is measured already stays in its window."""
+
+
+def renew(
+    subscription: Subscription, command: RenewSubscription, now: datetime
+) -> tuple[Subscription, Term, Lot | None] | Refusal:
+    """The subscription with a further term, and with its lot where it has a pool. It begins by itself."""
+    if refusal := subscription.refusal_for("renew-subscription", now):
+        return refusal
+    state = subscription.state
+    is_flex = state.model == "flex"
+    if is_flex and not subscription.flex_enabled:
+        return refusals.feature_not_enabled(state.account)
+    last = state.all_terms[-1]
+    if last is not state.term_at(now):
+        return refusals.already_exists("renewal", refusals.instant(last.start) or "")
+    if any(lot.id == command.lot for lot in state.lots):
+        return refusals.already_exists("lot", str(command.lot))
+    term = Term(
+        start=last.end if last.end > now else late_start(now),
+        end=command.end,
+        rates_locked_at=now if command.lock_rates else None,
+    )
+    errors = _errors(subscription, term) + _field_errors(command, is_flex=is_flex)
+    lot = None
+    if not errors and command.units and command.lot and command.order_reference:
+        lot = Lot(
+            id=LotId(command.lot),
+            units=command.units,
+            start=term.start,
+            end=term.end,
+            order_reference=command.order_reference,
+            purchased_at=now,
+        )
+        errors = lot_errors(state, lot, term)
+    if errors:
+        return refusals.invalid(*errors)
+    lots = (*state.lots, lot) if lot else state.lots
+    return subscription.changed(now, terms=(*state.all_terms, term), lots=lots), term, lot
+
+
+def late_start(now: datetime) -> datetime:
+    """When a term begins that is sold after the last one ended."""
+    soonest = now + SOONEST
+    hour = soonest.replace(minute=0, second=0, microsecond=0)
+    return hour if hour == soonest else hour + timedelta(hours=1)
+
+
+def lock_rates(subscription: Subscription, *, locked: bool, now: datetime) -> Subscription | Refusal:
+    """Hold the rates in force now until the term's end, or no longer; the same value where that changes nothing."""
+    if refusal := subscription.refusal_for("lock-rates", now):
+        return refusal
+    term = subscription.state.term_at(now)
+    if locked == (term.rates_locked_at is not None):
+        return subscription
+    changed = term.model_copy(update={"rates_locked_at": now if locked else None})
+    terms = tuple(changed if one is term else one for one in subscription.state.all_terms)
+    return subscription.changed(now, terms=terms)
+
+
+def _errors(subscription: Subscription, term: Term) -> list[tuple[str, str]]:
+    errors = errors_of(end=term.end)
+    if term.end <= term.start:
+        errors.append(("end", f"must be later than the new term's start, {refusals.instant(term.start)}"))
+    if len(subscription.state.all_terms) >= MAX_TERMS:
+        errors.append(("end", f"a subscription has at most {MAX_TERMS} terms"))
+    return errors
+
+
+def _field_errors(command: RenewSubscription, *, is_flex: bool) -> list[tuple[str, str]]:
+    """A pool is sold with the new term, and only a flex subscription has one."""
+    given = {"units": command.units, "order_reference": command.order_reference, "lot": command.lot}
+    message = "is needed: the new term has a pool of its own" if is_flex else "does not belong to per-product licensing"
+    return [(field, message) for field, value in given.items() if (value is None) == is_flex]

@@ -1,0 +1,91 @@
+"""What every command on a subscription has in common: lock it, bring it up to date, change it, tell what it led to."""
+
+from collections.abc import Callable
+from typing import Any
+
+from services.allocation.domain import refusals
+from services.allocation.domain.advance import Advanced, advance, conclude, next_due
+from services.allocation.domain.permissions import Action, refusal_for, roles_of
+from services.allocation.domain.subscriptions import Subscription
+from services.allocation.handlers.deciding import Matter, actor_of
+from services.allocation.handlers.telling import tell
+from services.allocation.store.due import Due, bring_forward, find_due, update_due
+from services.allocation.store.subscriptions import lock_subscription, save_subscription
+from shared.events.envelope import Event, Payload
+from shared.events.ids import SubscriptionId
+from shared.events.outcomes import AuditRecord
+from shared.events.state import SubscriptionState
+from shared.runtime.delivery import Transaction
+from shared.runtime.inbox import Refused
+
+SYSTEM = "system"
+"""The actor of what happens by itself."""
+
+
+async def lock_for(
+    action: Action, tx: Transaction, command: Event[Any], subscription: SubscriptionId
+) -> tuple[Matter, Subscription] | Refused:
+    """The subscription, locked and up to date, for someone who may do ``action`` on it."""
+    due = await find_due(tx.connection, subscription)
+    found = await lock_subscription(tx.connection, subscription)
+    matter = Matter(action, f"subscription/{subscription}", subscription=subscription)
+    if found is None:
+        return matter.refused(refusals.not_found("subscription"))
+    matter = Matter(action, matter.object, found.state.account, subscription)
+    roles = roles_of(actor_of(command), found.state)
+    if refusal := refusal_for(action, roles, what="subscription"):
+        return matter.refused(refusal)
+    return matter, await settle(tx, found, due) if due.is_now(tx.now) else found.at(tx.now)
+
+
+async def settle(tx: Transaction, found: Subscription, due: Due) -> Subscription:
+    """Bring a subscription that is locked up to date; keep, tell and audit what has happened to it by itself."""
+    advanced = advance(found, tx.now)
+    await save_subscription(tx.connection, found, advanced.subscription)
+    await update_due(tx.connection, found.state.id, due, next_due(advanced.subscription, tx.now))
+    cause, tx.cause = tx.cause, None  # nobody's command has done this
+    try:
+        await _tell_all(tx, advanced)
+        for event in advanced.events:
+            await tx.audit(_audit_record(tx, found, event))
+    finally:
+        tx.cause = cause
+    return advanced.subscription
+
+
+async def carry_out(
+    tx: Transaction,
+    before: Subscription,
+    after: Subscription,
+    event: Callable[[SubscriptionState], Payload],
+) -> Subscription:
+    """Keep and tell a command's change, and what it leads to at once; the subscription as it is then."""
+    concluded = conclude(before, after, tx.now)
+    done = concluded.subscription
+    await save_subscription(tx.connection, before, done)
+    await bring_forward(tx.connection, done.state.id, next_due(done, tx.now))
+    await tell(tx, done.state.id, event(done.state))
+    await _tell_all(tx, concluded)
+    return done
+
+
+async def _tell_all(tx: Transaction, advanced: Advanced) -> None:
+    for event in advanced.events:
+        await tell(tx, advanced.subscription.state.id, event)
+
+
+def _audit_record(tx: Transaction, before: Subscription, event: Any) -> AuditRecord:
+    state: SubscriptionState = event.subscription
+    return AuditRecord(
+        at=tx.now,
+        account=state.account,
+        subscription=state.id,
+        actor=SYSTEM,
+        action=event.event_type.removeprefix("unitpool.allocation.").removesuffix(".v1"),
+        object=f"subscription/{state.id}",
+        before={"version": before.state.version, "state": before.state.state},
+        after=event.model_dump(mode="json", exclude={"subscription"})
+        | {"version": state.version, "state": state.state},
+        outcome="allowed",
+        reason="by itself",
+    )

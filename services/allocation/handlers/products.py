@@ -1,0 +1,87 @@
+"""Commands on the products of a subscription, but for what they are given."""
+
+from services.allocation.domain import products
+from services.allocation.domain.subscriptions import Subscription
+from services.allocation.handlers.deciding import Matter
+from services.allocation.handlers.holding import carry_out, lock_for
+from services.allocation.handlers.roles import create_default_roles
+from services.allocation.store.catalogue import hold_product
+from shared.events.allocation import PolicyChanged, ProductEnded, ProductSubscribed
+from shared.events.commands import SetPolicy, SubscribeProduct, UnsubscribeProduct
+from shared.events.envelope import Event
+from shared.events.refusals import Refusal
+from shared.runtime.delivery import Transaction
+from shared.runtime.inbox import Decision, Refused
+
+
+async def subscribe_product(tx: Transaction, command: Event[SubscribeProduct]) -> Decision:
+    """Let a subscription use a product."""
+    asked = command.data
+    found = await lock_for("subscribe-product", tx, command, asked.subscription)
+    if isinstance(found, Refused):
+        return found
+    matter, before = found
+    product = await hold_product(tx.connection, asked.product)
+    after = products.subscribe(before, asked.product, product, tx.now)
+    if isinstance(after, Refusal):
+        return matter.refused(after)
+    done = await carry_out(tx, before, after, lambda it: ProductSubscribed(subscription=it, product=asked.product))
+    if product is not None:
+        await create_default_roles(tx, done.state.account, product)
+    return _used(matter, before, done)
+
+
+async def unsubscribe_product(tx: Transaction, command: Event[UnsubscribeProduct]) -> Decision:
+    """End the use of a product: its units return to the pool; its history and roles stay."""
+    asked = command.data
+    found = await lock_for("unsubscribe-product", tx, command, asked.subscription)
+    if isinstance(found, Refused):
+        return found
+    matter, before = found
+    after = products.unsubscribe(before, asked.product, tx.now)
+    if isinstance(after, Refusal):
+        return matter.refused(after)
+    returned = before.state.allocated - after.state.allocated
+    done = await carry_out(
+        tx,
+        before,
+        after,
+        lambda it: ProductEnded(subscription=it, product=asked.product, because="unsubscribed", returned=returned),
+    )
+    return _used(matter, before, done)
+
+
+async def set_policy(tx: Transaction, command: Event[SetPolicy]) -> Decision:
+    """Choose the overage policy of a product. The one that it has already changes nothing."""
+    asked = command.data
+    found = await lock_for("set-policy", tx, command, asked.subscription)
+    if isinstance(found, Refused):
+        return found
+    matter, before = found
+    after = products.set_policy(before, asked.product, asked.overage, tx.now)
+    if isinstance(after, Refusal):
+        return matter.refused(after)
+    had = next(one.policy for one in before.state.active_products if one.product == asked.product)
+    if after is not before:
+        after = await carry_out(
+            tx,
+            before,
+            after,
+            lambda it: PolicyChanged(subscription=it, product=asked.product, before=had, after=asked.overage),
+        )
+    return matter.accepted(
+        after.state.id,
+        after.state.version,
+        before={"product": asked.product, "overage": had},
+        after={"product": asked.product, "overage": asked.overage},
+    )
+
+
+def _used(matter: Matter, before: Subscription, after: Subscription) -> Decision:
+    """Which products are used, and what is allocated."""
+    return matter.accepted(
+        after.state.id,
+        after.state.version,
+        before={"products": {one.product: one.allocated for one in before.state.active_products}},
+        after={"products": {one.product: one.allocated for one in after.state.active_products}},
+    )
