@@ -14,6 +14,7 @@ from services.allocation.store.roles import (
     count_roles,
     find_own,
     find_templates_elsewhere,
+    find_users,
     insert_role,
     is_template,
     lock_role,
@@ -32,7 +33,10 @@ from shared.runtime.inbox import Decision, Refused
 
 
 async def set_role_templates(tx: Transaction, command: Event[SetRoleTemplates]) -> Decision:
-    """Set the permissions and default roles of a product. Roles that accounts have customised stay."""
+    """Set the permissions and default roles of a product.
+
+    Roles that accounts have customised stay; a default role that is new comes to every account that uses the product.
+    """
     asked = command.data
     matter = Matter("set-role-templates", f"product/{asked.product}")
     if refusal := refusal_for("set-role-templates", roles_of(actor_of(command), None), what="product"):
@@ -48,6 +52,9 @@ async def set_role_templates(tx: Transaction, command: Event[SetRoleTemplates]) 
     if after is not before:
         await replace_templates(tx.connection, after)
         await tell(tx, after.id, RoleTemplatesChanged(product=after))
+        if {one.role for one in after.roles} - {one.role for one in before.roles}:
+            for account in await find_users(tx.connection, after.id):
+                await create_default_roles(tx, account, after)
     return matter.accepted(after.id, after.version, before=_templates(before), after=_templates(after))
 
 

@@ -44,8 +44,18 @@ SELECT DISTINCT s.account, a.product
 FROM allocations AS a
 JOIN subscriptions AS s ON s.id = a.subscription
 JOIN role_templates AS t ON t.product = a.product
-WHERE NOT EXISTS (SELECT FROM roles AS r WHERE r.account = s.account AND r.id = t.role)
+WHERE
+    a.ended_at IS NULL
+    AND NOT EXISTS (SELECT FROM roles AS r WHERE r.account = s.account AND r.id = t.role)
+ORDER BY s.account, a.product
 LIMIT $1
+"""
+_FIND_USERS = """
+SELECT DISTINCT s.account
+FROM allocations AS a
+JOIN subscriptions AS s ON s.id = a.subscription
+WHERE a.product = $1 AND a.ended_at IS NULL
+ORDER BY s.account
 """
 
 
@@ -123,6 +133,11 @@ async def uses_product(connection: Connection, account: AccountId, product: Prod
 async def find_missing_roles(connection: Connection, limit: int) -> list[tuple[AccountId, ProductId]]:
     """Accounts that use a product and have not all of its default roles."""
     return [(row["account"], row["product"]) for row in await connection.fetch(_FIND_MISSING, limit)]
+
+
+async def find_users(connection: Connection, product: ProductId) -> list[AccountId]:
+    """The accounts that use the product."""
+    return [row["account"] for row in await connection.fetch(_FIND_USERS, product)]
 
 
 def _role(row: Row, members: list[Row]) -> RoleState:

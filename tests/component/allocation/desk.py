@@ -156,10 +156,13 @@ class Desk:
         products: Sequence[str] = ("scan", "hub"),
         days: int = 365,
         model: Any = "flex",
+        account: str | None = None,
+        contact: str = PRIMARY,
     ) -> str:
         """An account with a subscription, a lot and products; whatever exists already is left."""
-        account = f"{subscription}-account"
-        await self.sell(CreateAccount(account=account, name="Acme"))
+        if account is None:
+            account = f"{subscription}-account"
+            await self.sell(CreateAccount(account=account, name="Acme"))
         await self.sell(SetFlex(account=account, enabled=True, reason="asked for it"))
         await self.sell(
             CreateSubscription(
@@ -169,7 +172,7 @@ class Desk:
                 model=model,
                 start=START,
                 end=START + timedelta(days=days),
-                primary_contact=Person(email=PRIMARY, name="Paula"),
+                primary_contact=Person(email=contact, name=contact.partition("@")[0].title()),
             )
         )
         for product in products:

@@ -1,0 +1,52 @@
+"""What was there before products had roles and accounts had people: completed once, when the service starts.
+
+Every part finds what is missing and does only that, so it may be run again, by several processes, and be interrupted.
+"""
+
+from typing import Final
+
+from services.allocation.domain.roles import with_standard_roles
+from services.allocation.handlers.roles import create_default_roles
+from services.allocation.handlers.telling import tell
+from services.allocation.store.catalogue import find_product, find_without_roles, lock_product, replace_templates
+from services.allocation.store.people import tell_people
+from services.allocation.store.roles import find_missing_roles
+from shared.events.allocation import PersonChanged, RoleTemplatesChanged
+from shared.runtime.delivery import Transaction
+
+ROWS: Final = 200
+
+
+async def complete(tx: Transaction) -> int:
+    """Complete some of what is missing, and say how much; 0 when nothing is."""
+    return await _products(tx) or await _people(tx) or await _roles(tx)
+
+
+async def _products(tx: Transaction) -> int:
+    """Products get the standard default roles."""
+    found = await find_without_roles(tx.connection, ROWS)
+    for one in found:
+        before = await lock_product(tx.connection, one)
+        if before is not None and before.roles_version == 0:
+            after = with_standard_roles(before).model_copy(update={"version": before.version + 1})
+            await replace_templates(tx.connection, after)
+            await tell(tx, after.id, RoleTemplatesChanged(product=after))
+    return len(found)
+
+
+async def _people(tx: Transaction) -> int:
+    """Readers hear of the people whom the migration found."""
+    people = await tell_people(tx.connection, ROWS)
+    for person in people:
+        await tell(tx, person.email, PersonChanged(person=person))
+    return len(people)
+
+
+async def _roles(tx: Transaction) -> int:
+    """Accounts get the default roles of the products that they use."""
+    missing = await find_missing_roles(tx.connection, ROWS)
+    for account, one in missing:
+        product = await find_product(tx.connection, one)
+        if product is not None:
+            await create_default_roles(tx, account, product)
+    return len(missing)

@@ -1,0 +1,281 @@
+"""People, grants and the hand-over, through the inbox on a real database."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from services.allocation.domain.permissions import ACTIONS
+from shared.events.allocation import GrantsChanged, PersonChanged, PrimaryContactChanged, RoleChanged
+from shared.events.commands import (
+    AddPerson,
+    ChangePerson,
+    CreateSubscription,
+    RemovePerson,
+    SetGrants,
+    SetPrimaryContact,
+    SetRoleMember,
+)
+from shared.events.envelope import Payload
+from shared.events.state import Person
+from tests.component.allocation.desk import PRIMARY, START, STRANGER, VENDOR, Desk, Told
+
+ACCOUNT, SUBSCRIPTION = "acme-flex-account", "acme-flex"
+ALAN, UMA, PETRA = "alan@acme.example", "uma@acme.example", "petra@acme.example"
+
+
+async def add(desk: Desk, *emails: str, account: str = ACCOUNT) -> None:
+    """People of the account."""
+    for email in emails:
+        name = email.partition("@")[0].title()
+        await desk.sell(AddPerson(account=account, email=email, name=name))
+
+
+async def grant(desk: Desk, email: str, *grants: Any, subscription: str = SUBSCRIPTION, by: str = PRIMARY) -> Told:
+    """Set someone's grants."""
+    return await desk.ask(SetGrants(subscription=subscription, email=email, grants=grants), by)
+
+
+def fields(told: Told) -> set[str]:
+    """The fields that were wrong."""
+    assert told.code == "invalid_request", told.outcome
+    return {one["field"] for one in told.refusal.details["errors"]}
+
+
+async def test_the_primary_contact_of_a_new_subscription_is_a_person_of_the_account(desk: Desk) -> None:
+    await desk.open()
+    known = await desk.pool.fetch("SELECT email, name, enabled, version FROM people WHERE account = $1", ACCOUNT)
+    assert [dict(one) for one in known] == [{"email": PRIMARY, "name": "Paula", "enabled": True, "version": 1}]
+    second = CreateSubscription(
+        subscription="s-2",
+        account=ACCOUNT,
+        name="Second",
+        model="flex",
+        start=START,
+        end=desk.now.replace(year=2027),
+        primary_contact=Person(email=PRIMARY, name="Somebody else"),
+    )
+    told = await desk.sell(second)
+    assert [type(one).__name__ for one in told.events] == ["SubscriptionCreated"]
+    assert told.subscription.primary_contact.name == "Paula"
+
+
+async def test_a_disabled_person_becomes_no_primary_contact(desk: Desk) -> None:
+    await desk.open()
+    await add(desk, ALAN)
+    await desk.sell(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False))
+    asked = CreateSubscription(
+        subscription="s-2",
+        account=ACCOUNT,
+        name="Second",
+        model="flex",
+        start=START,
+        end=desk.now.replace(year=2027),
+        primary_contact=Person(email=ALAN, name="Alan"),
+    )
+    assert fields(await desk.ask(asked, VENDOR, vendor=True)) == {"primary_contact.email"}
+    assert fields(await desk.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=ALAN))) == {"email"}
+    await desk.sell(RemovePerson(account=ACCOUNT, email=ALAN))
+    back = await desk.sell(asked)
+    assert [type(one).__name__ for one in back.events] == ["PersonChanged", "SubscriptionCreated"]
+    assert back.events[0].person.is_active
+
+
+async def test_someone_is_added_changed_and_removed(desk: Desk) -> None:
+    await desk.open()
+    told = await desk.ask(AddPerson(account=ACCOUNT, email="Alan@Acme.example", name="Alan"))
+    assert (told.outcome.resource, told.outcome.version) == (ALAN, 1)
+    (event,) = told.events
+    assert isinstance(event, PersonChanged)
+    assert (event.person.email, event.person.enabled, event.person.account) == (ALAN, True, ACCOUNT)
+    assert told.audit[0].after == {
+        "email": ALAN,
+        "name": "Alan",
+        "enabled": True,
+        "removed_at": None,
+        "version": 1,
+    }
+    assert (await desk.ask(AddPerson(account=ACCOUNT, email=ALAN, name="A"))).code == "already_exists"
+    renamed = await desk.ask(ChangePerson(account=ACCOUNT, email=ALAN, name="Alan A."))
+    assert (renamed.events[0].person.name, renamed.outcome.version) == ("Alan A.", 2)
+    same = await desk.ask(ChangePerson(account=ACCOUNT, email=ALAN, name="Alan A.", enabled=True))
+    assert (same.code, same.events, same.outcome.version) == ("accepted", [], 2)
+    removed = await desk.ask(RemovePerson(account=ACCOUNT, email=ALAN))
+    assert (removed.events[0].person.removed_at, removed.events[0].person.enabled) == (desk.now, False)
+    for gone in (ChangePerson(account=ACCOUNT, email=ALAN, name="B"), RemovePerson(account=ACCOUNT, email=ALAN)):
+        assert (await desk.ask(gone)).code == "not_found"
+    back = await desk.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"))
+    assert (back.code, back.outcome.version, back.events[0].person.is_active) == ("accepted", 4, True)
+
+
+async def test_grants_are_set_exactly(desk: Desk) -> None:
+    await desk.open()
+    await add(desk, ALAN)
+    given = await grant(desk, ALAN, "viewer", "allocator")
+    assert [(one.email, one.grant) for one in given.subscription.grants] == [(ALAN, "allocator"), (ALAN, "viewer")]
+    assert (given.audit[0].before, given.audit[0].after) == (
+        {"email": ALAN, "grants": []},
+        {"email": ALAN, "grants": ["allocator", "viewer"]},
+    )
+    assert (await desk.plan(scan=1, by=ALAN)).code == "accepted"
+    same = await grant(desk, ALAN, "allocator", "viewer")
+    assert (same.code, same.events) == ("accepted", [])
+    less = await grant(desk, ALAN, "viewer")
+    assert [one.grant for one in less.subscription.grants] == ["viewer"]
+    assert (await desk.plan(scan=2, by=ALAN)).code == "forbidden"
+    none = await grant(desk, ALAN)
+    assert none.subscription.grants == ()
+    assert (await desk.plan(scan=2, by=ALAN)).code == "not_found"
+    assert (await grant(desk, ALAN)).events == []
+
+
+@pytest.mark.parametrize(
+    ("email", "grants", "field"),
+    [
+        (STRANGER, ("viewer",), "email"),
+        (PRIMARY, ("viewer",), "email"),
+        (ALAN, ("viewer", "viewer"), "grants"),
+        (UMA, ("viewer",), "email"),
+    ],
+)
+async def test_grants_that_cannot_be_are_refused_with_their_field(
+    desk: Desk, email: str, grants: tuple[str, ...], field: str
+) -> None:
+    await desk.open()
+    await add(desk, ALAN, UMA)
+    await desk.sell(ChangePerson(account=ACCOUNT, email=UMA, enabled=False))
+    told = await grant(desk, email, *grants)
+    assert fields(told) == {field}
+    assert (told.events, told.audit[0].outcome) == ([], "denied")
+    assert (await grant(desk, email)).code == "accepted"
+
+
+async def test_a_subscription_is_handed_over_in_one_step(desk: Desk) -> None:
+    await desk.open()
+    await add(desk, PETRA)
+    await grant(desk, PETRA, "useradmin")
+    told = await desk.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA))
+    (event,) = told.events
+    assert isinstance(event, PrimaryContactChanged)
+    assert (event.before.email, told.subscription.primary_contact.email) == (PRIMARY, PETRA)
+    assert told.subscription.grants == ()
+    assert told.audit[0].before == {"primary_contact": PRIMARY}
+    assert told.audit[0].after == {"primary_contact": PETRA}
+    assert (await desk.plan(scan=1, by=PRIMARY)).code == "not_found"
+    assert (await desk.plan(scan=1, by=PETRA)).code == "accepted"
+    assert (await desk.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY), PRIMARY)).code == "not_found"
+    back = await desk.sell(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY))
+    assert back.subscription.primary_contact.email == PRIMARY
+    same = await desk.sell(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY))
+    assert (same.events, same.outcome.version) == ([], back.outcome.version)
+
+
+@pytest.mark.parametrize("email", [STRANGER, UMA])
+async def test_a_hand_over_goes_only_to_active_known_people(desk: Desk, email: str) -> None:
+    await desk.open()
+    await add(desk, UMA)
+    await desk.sell(RemovePerson(account=ACCOUNT, email=UMA))
+    told = await desk.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=email))
+    assert fields(told) == {"email"}
+    assert (await desk.plan(scan=1)).code == "accepted"
+
+
+async def test_a_primary_contact_is_neither_removed_nor_disabled(desk: Desk) -> None:
+    await desk.open()
+    for asked in (
+        RemovePerson(account=ACCOUNT, email=PRIMARY),
+        ChangePerson(account=ACCOUNT, email=PRIMARY, enabled=False),
+    ):
+        assert fields(await desk.ask(asked, VENDOR, vendor=True)) == {"email"}
+    renamed = await desk.ask(ChangePerson(account=ACCOUNT, email=PRIMARY, name="Paula P."))
+    assert [type(one) for one in renamed.events] == [PersonChanged, PrimaryContactChanged]
+    assert renamed.subscription.primary_contact == Person(email=PRIMARY, name="Paula P.")
+    await add(desk, PETRA)
+    await desk.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA))
+    assert (await desk.ask(RemovePerson(account=ACCOUNT, email=PRIMARY), PETRA)).code == "accepted"
+
+
+async def test_who_is_disabled_may_do_nothing_until_enabled_again(desk: Desk) -> None:
+    await desk.open()
+    await desk.open(subscription="acme-second", account=ACCOUNT)
+    await add(desk, ALAN, UMA)
+    await grant(desk, UMA, "useradmin")
+    for subscription in ("acme-second", SUBSCRIPTION):
+        await grant(desk, ALAN, "allocator", subscription=subscription)
+    await desk.ask(SetRoleMember(account=ACCOUNT, role="scan-reader", email=ALAN, member=True))
+    disabled = await desk.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False), UMA)
+    assert [type(one) for one in disabled.events] == [PersonChanged, GrantsChanged, GrantsChanged, RoleChanged]
+    changed = disabled.events[1:3]
+    assert [one.subscription.id for one in changed] == [SUBSCRIPTION, "acme-second"]
+    assert all(ALAN not in {given.email for given in one.subscription.grants} for one in changed)
+    assert disabled.events[3].role.members == ()
+    assert (await desk.plan(scan=1, by=ALAN)).code == "not_found"
+    enabled = await desk.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=True), UMA)
+    assert [type(one) for one in enabled.events] == [PersonChanged, GrantsChanged, GrantsChanged, RoleChanged]
+    assert {given.email for given in enabled.events[1].subscription.grants} == {ALAN, UMA}
+    assert enabled.events[3].role.members == (ALAN,)
+    assert (await desk.plan(scan=1, by=ALAN)).code == "accepted"
+
+
+async def test_who_is_removed_comes_back_with_nothing(desk: Desk) -> None:
+    await desk.open()
+    await add(desk, ALAN)
+    await grant(desk, ALAN, "allocator")
+    await desk.ask(SetRoleMember(account=ACCOUNT, role="scan-reader", email=ALAN, member=True))
+    removed = await desk.ask(RemovePerson(account=ACCOUNT, email=ALAN))
+    assert [type(one) for one in removed.events] == [PersonChanged, GrantsChanged, RoleChanged]
+    assert (await desk.plan(scan=1, by=ALAN)).code == "not_found"
+    back = await desk.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"))
+    assert [type(one) for one in back.events] == [PersonChanged]
+    assert (await desk.plan(scan=1, by=ALAN)).code == "not_found"
+    assert await desk.pool.fetchval("SELECT count(*) FROM role_members") == 0
+
+
+async def test_a_disabled_user_administrator_administers_nobody(desk: Desk) -> None:
+    await desk.open()
+    await add(desk, UMA)
+    await grant(desk, UMA, "useradmin")
+    someone = AddPerson(account=ACCOUNT, email=ALAN, name="Alan")
+    await desk.ask(ChangePerson(account=ACCOUNT, email=UMA, enabled=False))
+    assert (await desk.ask(someone, UMA)).code == "not_found"
+    await desk.ask(ChangePerson(account=ACCOUNT, email=UMA, enabled=True))
+    assert (await desk.ask(someone, UMA)).code == "accepted"
+
+
+async def test_people_of_one_account_mean_nothing_in_another(desk: Desk) -> None:
+    await desk.open()
+    await desk.open(subscription="globex", contact=STRANGER)
+    told = await desk.ask(AddPerson(account="globex-account", email=ALAN, name="Alan"))
+    assert told.code == "not_found"
+    assert (await desk.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"), STRANGER)).code == "not_found"
+    await add(desk, ALAN)
+    assert fields(await grant(desk, ALAN, "viewer", subscription="globex", by=STRANGER)) == {"email"}
+    nobody = AddPerson(account="nobody", email=ALAN, name="Alan")
+    assert (await desk.ask(nobody, VENDOR, vendor=True)).code == "not_found"
+
+
+@pytest.mark.parametrize("name", ["<b>Alan</b>", "Alan & Co", " ", "a\nb", "x" * 201])
+def test_names_with_markup_make_no_command(name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        AddPerson(account=ACCOUNT, email=ALAN, name=name)
+
+
+async def test_removing_and_granting_at_once_never_leaves_a_grant_of_nobody(desk: Desk) -> None:
+    await desk.open()
+    await desk.open(subscription="acme-second", account=ACCOUNT)
+    people = [f"p{n}@acme.example" for n in range(6)]
+    await add(desk, *people)
+    asked: list[Payload] = []
+    for email in people:
+        asked += [SetGrants(subscription=one, email=email, grants=("viewer",)) for one in ("acme-second", SUBSCRIPTION)]
+        asked.append(RemovePerson(account=ACCOUNT, email=email))
+        asked.append(SetRoleMember(account=ACCOUNT, role="scan-reader", email=email, member=True))
+    async with asyncio.timeout(60):
+        told = await asyncio.gather(*(desk.ask(one) for one in asked))
+    assert {one.code for one in told} <= {"accepted", "invalid_request"}
+    assert await desk.pool.fetchval("SELECT count(*) FROM grants") == 0
+    assert await desk.pool.fetchval("SELECT count(*) FROM role_members") == 0
+
+
+def test_every_command_on_people_is_in_the_table() -> None:
+    assert {"add-person", "change-person", "remove-person", "set-grants", "set-primary-contact"} <= set(ACTIONS)
