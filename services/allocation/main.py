@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from services.allocation.handlers.commands import command_handlers
+from services.allocation.handlers.completing import complete
 from services.allocation.handlers.consumption import expire_consumption
+from services.allocation.handlers.due import DueWork
 from services.allocation.settings import AllocationSettings
 from services.allocation.subscribers import on_consumption
 from shared.events.outcomes import AllocationCommandDecided
@@ -27,6 +29,14 @@ def build(runtime: Runtime[AllocationSettings]) -> None:
     )
     runtime.consume_batch(CONSUMPTION_TOPIC, on_consumption, max_records=settings.consumption_batch_records)
 
+    async def complete_all() -> None:
+        left = 1
+        while left:
+            async with runtime.transaction() as tx:
+                left = await complete(tx)
+
+    runtime.on_start(complete_all)
+
     async def upkeep() -> None:
         while True:
             await asyncio.sleep(settings.upkeep_seconds)
@@ -34,6 +44,7 @@ def build(runtime: Runtime[AllocationSettings]) -> None:
                 await expire_consumption(connection, runtime.clock())
 
     runtime.background("upkeep", upkeep)
+    runtime.background("due work", DueWork(runtime.transaction, poll_seconds=settings.due_poll_seconds).run)
 
 
 def definition() -> ServiceDefinition[AllocationSettings]:

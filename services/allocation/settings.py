@@ -30,6 +30,9 @@ class AllocationSettings(ServiceSettings):
     consumption_batch_records: int = Field(
         2000, ge=1, le=100_000, description="Consumption snapshots at most in one transaction"
     )
+    due_poll_seconds: float = Field(
+        0.5, gt=0, le=60, description="How often to look for subscriptions to which something happens by itself"
+    )
     upkeep_seconds: float = Field(3600, gt=0, description="How often consumption of long ago is forgotten")
 
     @property

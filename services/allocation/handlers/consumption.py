@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.allocation.store.consumption import delete_expired, upsert_consumption
+from services.allocation.store.consumption import delete_expired, mark_affected, upsert_consumption
 from shared.events.metering import ConsumptionSnapshot
 from shared.runtime.delivery import Transaction
 from shared.runtime.postgres import Connection
@@ -15,13 +15,14 @@ ROWS: Final = 1000
 
 
 async def apply_consumption(tx: Transaction, snapshots: Iterable[ConsumptionSnapshot]) -> None:
-    """Keep the newest snapshot of each product and window."""
+    """Keep the newest snapshot of each product and window, and have looked at whatever that brings about."""
     newest: dict[str, ConsumptionSnapshot] = {}
     for one in snapshots:
         if one.key not in newest or newest[one.key].revision < one.revision:
             newest[one.key] = one
     if newest:
         await upsert_consumption(tx.connection, [newest[key] for key in sorted(newest)])
+        await mark_affected(tx.connection, {one.subscription for one in newest.values()}, tx.now)
 
 
 async def expire_consumption(connection: Connection, now: datetime) -> int:

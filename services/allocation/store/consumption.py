@@ -1,9 +1,11 @@
 """The projection of metering.consumption: the newest snapshots of the last few windows of each product."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from services.allocation.domain.floor import Measured
+from services.allocation.domain.lifecycle import GRACE
+from services.allocation.domain.overage import TOLERATED_PERCENT
 from shared.events.ids import SubscriptionId
 from shared.events.metering import ConsumptionSnapshot
 from shared.runtime.postgres import Connection
@@ -35,6 +37,61 @@ WITH touched AS (
 DELETE FROM consumption AS c USING kept
 WHERE c.subscription = kept.subscription AND c.product = kept.product AND c.window_start < kept.since
 """
+# Which of these subscriptions have, by their newest consumption, another state than the one on record: the same figures
+# as domain/floor.py and domain/overage.py, which decide. At the seams of terms a look may be asked for that changes
+# nothing.
+_MARK_AFFECTED = """
+WITH touched AS (
+    SELECT DISTINCT id FROM unnest($1::text[]) AS new (id)
+), products AS (
+    SELECT
+        s.id, s.exhausted, $2 < term.ends_at AS lasts, a.units, a.over_since,
+        coalesce(c.level, 0) + coalesce(c.burned_down, 0) AS consumed,
+        greatest(coalesce(c.level, 0), coalesce(c.last_level, 0)) + coalesce(c.burned_down, 0) AS floor
+    FROM touched
+    JOIN subscriptions AS s ON s.id = touched.id AND s.model = 'flex' AND s.cancelled_at IS NULL
+    JOIN LATERAL (
+        SELECT t.starts_at, t.ends_at FROM terms AS t
+        WHERE t.subscription = s.id AND t.starts_at <= $2
+        ORDER BY t.starts_at DESC LIMIT 1
+    ) AS term ON $2 < term.ends_at + $3
+    JOIN allocations AS a ON a.subscription = s.id AND a.ended_at IS NULL
+    CROSS JOIN LATERAL (
+        SELECT
+            max(m.level) FILTER (WHERE m.window_end > $2) AS level,
+            max(m.level) FILTER (
+                WHERE m.window_end <= $2 AND m.window_end > $2 - s.window_days * interval '1 day'
+            ) AS last_level,
+            CASE WHEN max(m.window_start) >= term.starts_at
+                THEN (array_agg(m.burned_down ORDER BY m.window_start DESC))[1] END AS burned_down
+        FROM consumption AS m
+        WHERE m.subscription = s.id AND m.product = a.product AND m.window_start <= $2
+    ) AS c
+), judged AS (
+    SELECT
+        p.id, p.exhausted, p.lasts, sum(p.consumed) AS consumed,
+        bool_or((p.floor * 100 > p.units * $4) <> (p.over_since IS NOT NULL)) AS is_over_changed
+    FROM products AS p
+    GROUP BY p.id, p.exhausted, p.lasts
+), affected AS (
+    SELECT j.id
+    FROM judged AS j
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(l.units), 0) AS purchased FROM lots AS l
+        WHERE l.subscription = j.id AND l.voided_at IS NULL AND l.starts_at <= $2 AND $2 < l.ends_at
+    ) AS pool
+    WHERE j.is_over_changed
+        OR (j.lasts AND j.exhausted <> (j.consumed >= pool.purchased AND pool.purchased > 0))
+), held AS (
+    SELECT d.subscription
+    FROM due_work AS d
+    JOIN affected ON affected.id = d.subscription
+    ORDER BY d.subscription
+    FOR NO KEY UPDATE OF d
+)
+UPDATE due_work AS d SET due_at = least(d.due_at, $2), marks = d.marks + 1
+FROM held WHERE d.subscription = held.subscription
+"""
 _DELETE_EXPIRED = """
 DELETE FROM consumption WHERE (subscription, product, window_start) IN (
     SELECT subscription, product, window_start FROM consumption WHERE window_end < $1 ORDER BY window_end LIMIT $2
@@ -63,6 +120,11 @@ async def upsert_consumption(connection: Connection, snapshots: Sequence[Consump
         [one.burned_down for one in snapshots],
     )
     await connection.execute(_DELETE_PASSED, subscriptions, products)
+
+
+async def mark_affected(connection: Connection, subscriptions: Collection[SubscriptionId], now: datetime) -> None:
+    """Have a look taken at those of these subscriptions that consumption brings into another state."""
+    await connection.execute(_MARK_AFFECTED, list(subscriptions), now, GRACE, TOLERATED_PERCENT)
 
 
 async def load_consumption(connection: Connection, subscription: SubscriptionId) -> list[Measured]:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from services.allocation.domain import lots
-from services.allocation.domain.floor import Consumption
-from services.allocation.domain.plans import Consumptions, Decided, decide
+from services.allocation.domain.floor import Consumption, Consumptions
+from services.allocation.domain.plans import Decided, decide
 from services.allocation.domain.subscriptions import Subscription
 from shared.events.commands import ApplyPlan, PlannedChange, PurchaseLot
 from shared.events.ids import ProductId

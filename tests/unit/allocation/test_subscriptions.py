@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.allocation.domain import accounts, catalogue, lots, subscriptions
+from services.allocation.domain import accounts, catalogue, lots, products, subscriptions
 from services.allocation.domain.subscriptions import Subscription, Terms
 from shared.events.commands import CreateAccount, CreateProduct, CreateSubscription, PurchaseLot
 from shared.events.ids import ProductId
@@ -79,22 +79,22 @@ def test_a_start_that_is_no_instant_makes_no_command(start: Any) -> None:
 
 def test_a_product_is_subscribed_once() -> None:
     scan = catalogue.create_product(CreateProduct(product="scan", name="Scan"))
-    after = subscriptions.subscribe(subscription(1000), SCAN, scan, NOW)
+    after = products.subscribe(subscription(1000), SCAN, scan, NOW)
     assert isinstance(after, Subscription)
     assert (after.state.products[0].allocated, after.state.products[0].policy) == (0, "soft")
-    assert refused(subscriptions.subscribe(after, SCAN, scan, NOW))[0] == "already_exists"
-    assert refused(subscriptions.subscribe(subscription(1000), SCAN, None, NOW))[0] == "not_found"
+    assert refused(products.subscribe(after, SCAN, scan, NOW))[0] == "already_exists"
+    assert refused(products.subscribe(subscription(1000), SCAN, None, NOW))[0] == "not_found"
     retired = scan.model_copy(update={"retired_at": NOW})
-    assert refused(subscriptions.subscribe(subscription(1000), SCAN, retired, NOW))[0] == "product_retired"
+    assert refused(products.subscribe(subscription(1000), SCAN, retired, NOW))[0] == "product_retired"
 
 
 def test_a_policy_is_of_a_subscribed_product() -> None:
     of = subscription(1000, scan=5)
-    after = subscriptions.set_policy(of, SCAN, "hard", NOW)
+    after = products.set_policy(of, SCAN, "hard", NOW)
     assert isinstance(after, Subscription)
     assert (after.state.products[0].policy, after.state.version) == ("hard", 8)
-    assert subscriptions.set_policy(of, SCAN, "soft", NOW) is of
-    assert refused(subscriptions.set_policy(of, ProductId("hub"), "hard", NOW)) == (
+    assert products.set_policy(of, SCAN, "soft", NOW) is of
+    assert refused(products.set_policy(of, ProductId("hub"), "hard", NOW)) == (
         "product_not_subscribed",
         {"product": "hub"},
     )
@@ -153,5 +153,5 @@ def test_per_product_licensing_and_accounts_without_the_feature_have_no_flex_com
         (subscription(1000, flex_enabled=False, hub=1), "feature_not_enabled"),
     ):
         assert refused(lots.purchase(of, purchase(), NOW))[0] == code
-        assert refused(subscriptions.subscribe(of, SCAN, scan, NOW))[0] == code
-        assert refused(subscriptions.set_policy(of, ProductId("hub"), "hard", NOW))[0] == code
+        assert refused(products.subscribe(of, SCAN, scan, NOW))[0] == code
+        assert refused(products.set_policy(of, ProductId("hub"), "hard", NOW))[0] == code

@@ -1,0 +1,12 @@
+"""What Prometheus is told by allocation. No label holds a customer, a subscription or a person."""
+
+from prometheus_client import Counter, Gauge
+
+DUE_WORK = Counter(
+    "unitpool_due_work_total",
+    "Looks at a subscription that were due: settled, or failed (tried again a minute later)",
+    ["outcome"],
+)
+DUE_WORK_OVERDUE_SECONDS = Gauge(
+    "unitpool_due_work_overdue_seconds", "For how long the look that has waited longest has been due"
+)
