@@ -9,7 +9,10 @@ from fastapi import Request
 from services.reporting.commands import Commands
 from services.reporting.domain.caller import Caller
 from services.reporting.live import Live
-from services.reporting.queries import Queries
+from services.reporting.queries.accounts import AccountQueries
+from services.reporting.queries.catalogue import CatalogueQueries
+from services.reporting.queries.records import RecordQueries
+from services.reporting.queries.subscriptions import Queries
 
 
 @dataclass(slots=True)
@@ -17,6 +20,9 @@ class Application:
     """``session`` is set by the page: who the request's session belongs to, ``None`` without one."""
 
     queries: Queries
+    accounts: AccountQueries
+    catalogue: CatalogueQueries
+    records: RecordQueries
     commands: Commands
     live: Live
     clock: Callable[[], datetime]

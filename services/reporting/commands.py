@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 from services.reporting import metrics
 from services.reporting.domain.caller import Caller
 from services.reporting.live import Live
-from services.reporting.queries import Queries
+from services.reporting.queries.subscriptions import Queries
 from services.reporting.store.commands import SentCommand, find_command, insert_command
 from shared.events.commands import ALERTS_COMMANDS, METERING_COMMANDS, ApplyPlan, PlannedChange
 from shared.events.envelope import Event, Payload

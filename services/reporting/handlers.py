@@ -5,23 +5,45 @@ from typing import Any
 
 from services.reporting.store.accounts import upsert_account
 from services.reporting.store.alerts import upsert_alert, upsert_channel, upsert_delivery
-from services.reporting.store.allocations import insert_changes
+from services.reporting.store.allocations import insert_changes, insert_end
 from services.reporting.store.audit import insert_audit
 from services.reporting.store.commands import insert_outcome
 from services.reporting.store.consumption import upsert_snapshots
 from services.reporting.store.ingest_keys import upsert_ingest_key
+from services.reporting.store.people import upsert_person
+from services.reporting.store.price_lists import upsert_price_list
 from services.reporting.store.products import upsert_product
+from services.reporting.store.roles import upsert_role
 from services.reporting.store.subscriptions import upsert_subscription
 from shared.events.alerts import AlertAcknowledged, AlertRaised, AlertResolved, ChannelChanged, DeliverySettled
 from shared.events.allocation import (
     AccountCreated,
     AccountFlexChanged,
+    GrantsChanged,
+    LifecycleChanged,
+    LotEnded,
     LotPurchased,
+    LotStarted,
+    LotVoided,
+    PersonChanged,
     PlanApplied,
     PolicyChanged,
+    PoolOverAllocated,
+    PriceListChanged,
+    PrimaryContactChanged,
     ProductChanged,
+    ProductEnded,
+    ProductRetired,
     ProductSubscribed,
+    RatesLocked,
+    RestrictionChanged,
+    RoleChanged,
+    RoleTemplatesChanged,
+    SubscriptionCancelled,
+    SubscriptionConverted,
     SubscriptionCreated,
+    SubscriptionRenewed,
+    TermStarted,
 )
 from shared.events.envelope import Event, Payload
 from shared.events.metering import ConsumptionSnapshot, IngestKeyChanged
@@ -35,7 +57,7 @@ from shared.events.outcomes import (
 from shared.runtime.delivery import EventHandler, Transaction
 
 AccountEvent = AccountCreated | AccountFlexChanged
-SubscriptionEvent = SubscriptionCreated | LotPurchased | ProductSubscribed | PolicyChanged | PlanApplied
+ProductEvent = ProductChanged | ProductRetired | RoleTemplatesChanged
 AlertEvent = AlertRaised | AlertAcknowledged | AlertResolved
 
 
@@ -45,20 +67,41 @@ async def keep_account(tx: Transaction, event: Event[Any]) -> None:
     await upsert_account(tx.connection, change.account)
 
 
-async def keep_product(tx: Transaction, event: Event[ProductChanged]) -> None:
+async def keep_product(tx: Transaction, event: Event[Any]) -> None:
     """A product's state."""
-    await upsert_product(tx.connection, event.data.product)
+    change: ProductEvent = event.data
+    await upsert_product(tx.connection, change.product)
 
 
 async def keep_subscription(tx: Transaction, event: Event[Any]) -> None:
-    """A subscription's state."""
-    change: SubscriptionEvent = event.data
-    await upsert_subscription(tx.connection, change.subscription)
+    """A subscription's state, whatever changed of it."""
+    await upsert_subscription(tx.connection, event.data.subscription)
+
+
+async def keep_person(tx: Transaction, event: Event[PersonChanged]) -> None:
+    """A person's state."""
+    await upsert_person(tx.connection, event.data.person)
+
+
+async def keep_role(tx: Transaction, event: Event[RoleChanged]) -> None:
+    """A role's state."""
+    await upsert_role(tx.connection, event.data.role)
+
+
+async def keep_price_list(tx: Transaction, event: Event[PriceListChanged]) -> None:
+    """What units cost."""
+    await upsert_price_list(tx.connection, event.data.price_list)
 
 
 async def keep_plan(tx: Transaction, event: Event[PlanApplied]) -> None:
     """A subscription's state, and the history of its allocations."""
     await insert_changes(tx.connection, event)
+    await upsert_subscription(tx.connection, event.data.subscription)
+
+
+async def keep_end(tx: Transaction, event: Event[ProductEnded]) -> None:
+    """A subscription's state, and in its history the units that a product gave back."""
+    await insert_end(tx.connection, event)
     await upsert_subscription(tx.connection, event.data.subscription)
 
 
@@ -100,15 +143,37 @@ async def keep_consumption(tx: Transaction, snapshots: Sequence[ConsumptionSnaps
         await upsert_snapshots(tx.connection, snapshots)
 
 
+_OF_A_SUBSCRIPTION: tuple[type[Payload], ...] = (
+    SubscriptionCreated,
+    LotPurchased,
+    LotStarted,
+    LotEnded,
+    LotVoided,
+    PoolOverAllocated,
+    ProductSubscribed,
+    PolicyChanged,
+    RestrictionChanged,
+    LifecycleChanged,
+    RatesLocked,
+    SubscriptionCancelled,
+    SubscriptionConverted,
+    SubscriptionRenewed,
+    TermStarted,
+    PrimaryContactChanged,
+    GrantsChanged,
+)
 ALLOCATION: Mapping[type[Payload], EventHandler] = {
     AccountCreated: keep_account,
     AccountFlexChanged: keep_account,
     ProductChanged: keep_product,
-    SubscriptionCreated: keep_subscription,
-    LotPurchased: keep_subscription,
-    ProductSubscribed: keep_subscription,
-    PolicyChanged: keep_subscription,
+    ProductRetired: keep_product,
+    RoleTemplatesChanged: keep_product,
+    **dict.fromkeys(_OF_A_SUBSCRIPTION, keep_subscription),
     PlanApplied: keep_plan,
+    ProductEnded: keep_end,
+    PersonChanged: keep_person,
+    RoleChanged: keep_role,
+    PriceListChanged: keep_price_list,
     AllocationCommandDecided: keep_outcome,
 }
 ALERTS: Mapping[type[Payload], EventHandler] = {

@@ -9,12 +9,17 @@ from typing import Final
 from services.reporting import handlers
 from services.reporting.api.accounts import accounts_router
 from services.reporting.api.alerts import alerts_router
+from services.reporting.api.applications import applications_router
 from services.reporting.api.catalogue import catalogue_router
+from services.reporting.api.contracts import contracts_router
 from services.reporting.api.documents import documents_router
 from services.reporting.api.edge import Doors
+from services.reporting.api.grants import grants_router
 from services.reporting.api.ingest_keys import ingest_keys_router
 from services.reporting.api.people import people_router
 from services.reporting.api.plans import plans_router
+from services.reporting.api.prices import prices_router
+from services.reporting.api.records import records_router
 from services.reporting.api.stream import stream_router
 from services.reporting.api.subscriptions import subscriptions_router
 from services.reporting.application import Application
@@ -22,7 +27,10 @@ from services.reporting.auth import Claims, Tokens, Trust
 from services.reporting.commands import Commands
 from services.reporting.live import Live
 from services.reporting.pages.install import install
-from services.reporting.queries import Queries
+from services.reporting.queries.accounts import AccountQueries
+from services.reporting.queries.catalogue import CatalogueQueries
+from services.reporting.queries.records import RecordQueries
+from services.reporting.queries.subscriptions import Queries
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.consumption import prune_consumption
 from services.reporting.store.listening import listen
@@ -46,6 +54,9 @@ READ_MODEL = ReadModel(
         "products",
         "subscriptions",
         "subscription_people",
+        "people",
+        "roles",
+        "price_lists",
         "consumption",
         "allocation_changes",
         "alerts",
@@ -95,7 +106,15 @@ def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Applicat
         keys=runtime.settings.signing_keys,
         wait_seconds=runtime.settings.command_wait_seconds,
     )
-    return Application(queries, commands, live, runtime.clock)
+    return Application(
+        queries,
+        AccountQueries(runtime.pool),
+        CatalogueQueries(runtime.pool, runtime.clock),
+        RecordQueries(runtime.pool),
+        commands,
+        live,
+        runtime.clock,
+    )
 
 
 def new_claims(settings: ReportingSettings) -> Claims:
@@ -121,10 +140,15 @@ def add_api(runtime: Runtime[ReportingSettings], application: Application, token
     doors = Doors(application, tokens)
     doors.install(runtime.api)
     for router in (
-        people_router(doors),
+        records_router(doors),
         accounts_router(doors),
+        people_router(doors),
         catalogue_router(doors),
+        applications_router(doors),
+        prices_router(doors),
         subscriptions_router(doors),
+        contracts_router(doors),
+        grants_router(doors),
         plans_router(doors),
         alerts_router(doors),
         stream_router(doors, runtime.settings.max_streams),

@@ -7,19 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import accounts as answers
-from services.reporting.api.edge import (
-    PENDING,
-    Asking,
-    CommandId,
-    Doors,
-    answer_write,
-    chosen_id,
-    existing,
-    listed,
-    new_router,
-)
+from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, listed, new_router, write_answers
 from services.reporting.api.fields import Cursor, Limit
-from services.reporting.api.requests import FlexSetting, NewAccount
+from services.reporting.api.names import InAccount
+from services.reporting.api.requests.accounts import FlexSetting, NewAccount
 from shared.events.commands import CreateAccount, SetFlex
 from shared.events.ids import AccountId
 
@@ -29,37 +20,35 @@ MAX_ID_LENGTH = 64
 def accounts_router(doors: Doors) -> APIRouter:
     """``/v1/accounts``."""
     router = new_router("accounts", "/accounts")
-    queries, commands = doors.application.queries, doors.application.commands
+    accounts = doors.application.accounts
 
-    @router.post("", response_model=answers.Account, responses=PENDING)
+    @router.post("", **write_answers(answers.Account))
     async def create(caller: Asking, asked: NewAccount, command: CommandId) -> Response:
         """A new customer. The vendor's."""
         account = asked.id or id_from(asked.name) or chosen_id(caller, command)
         payload = CreateAccount(account=AccountId(account), name=asked.name)
-        answer = await commands.submit(payload, caller, command)
-        return await answer_write(answer, lambda: queries.account(caller, account))
+        return await doors.write(payload, caller, command, lambda: accounts.account(caller, account))
 
     @router.get("", response_model=answers.Accounts)
     async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """All for the vendor, else one's own."""
-        return listed(await queries.accounts(caller, limit, cursor))
+        return listed(await accounts.accounts(caller, limit, cursor))
 
     @router.get("/{account}", response_model=answers.Account)
-    async def one(caller: Asking, account: str) -> Any:
+    async def one(caller: Asking, account: InAccount) -> Any:
         """One account."""
-        return await queries.account(caller, account)
+        return await accounts.account(caller, account)
 
-    @router.put("/{account}/flex", response_model=answers.Account, responses=PENDING)
-    async def set_flex(caller: Asking, account: str, asked: FlexSetting, command: CommandId) -> Response:
+    @router.put("/{account}/flex", **write_answers(answers.Account))
+    async def set_flex(caller: Asking, account: InAccount, asked: FlexSetting, command: CommandId) -> Response:
         """Enable or disable flexible subscriptions for an account. The vendor's."""
-        payload = SetFlex(account=AccountId(existing(account, "account")), enabled=asked.enabled, reason=asked.reason)
-        answer = await commands.submit(payload, caller, command)
-        return await answer_write(answer, lambda: queries.account(caller, account))
+        payload = SetFlex(account=account, enabled=asked.enabled, reason=asked.reason)
+        return await doors.write(payload, caller, command, lambda: accounts.account(caller, account))
 
     return router
 
 
-def id_from(name: str) -> str:
+def id_from(name: str, most: int = MAX_ID_LENGTH) -> str:
     """``Acme Corporation`` as ``acme-corporation``; empty where no letter or digit is left."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_ID_LENGTH].strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:most].strip("-")

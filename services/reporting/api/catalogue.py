@@ -5,11 +5,12 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import catalogue as answers
-from services.reporting.api.edge import PENDING, Asking, CommandId, Doors, answer_write, existing, listed, new_router
+from services.reporting.api.edge import Asking, CommandId, Doors, listed, new_router, write_answers
 from services.reporting.api.fields import Cursor, Limit
-from services.reporting.api.requests import NewMeter, NewProduct, NewRate
-from shared.events.commands import CreateMeter, CreateProduct, SetRate
-from shared.events.ids import ProductId
+from services.reporting.api.names import OfProduct
+from services.reporting.api.requests.catalogue import NewMeter, NewProduct, NewRate, RolesSetting
+from shared.events.commands import CreateMeter, CreateProduct, RetireProduct, SetRate, SetRoleTemplates
+from shared.events.state import Permission, RoleTemplate
 
 
 def catalogue_router(doors: Doors) -> APIRouter:
@@ -17,56 +18,71 @@ def catalogue_router(doors: Doors) -> APIRouter:
     router = new_router("catalogue", "/catalogue/products")
     _add_reads(router, doors)
     _add_writes(router, doors)
+    _add_later_writes(router, doors)
     return router
 
 
 def _add_reads(router: APIRouter, doors: Doors) -> None:
-    queries = doors.application.queries
+    catalogue = doors.application.catalogue
 
     @router.get("", response_model=answers.Products)
     async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:  # noqa: ARG001
         """The catalogue."""
-        return listed(await queries.products(limit, cursor))
+        return listed(await catalogue.products(limit, cursor))
 
     @router.get("/{product}", response_model=answers.Product)
-    async def one(caller: Asking, product: str) -> Any:  # noqa: ARG001
+    async def one(caller: Asking, product: OfProduct) -> Any:  # noqa: ARG001
         """One product."""
-        return await queries.product(product)
+        return await catalogue.product(product)
 
     @router.get("/{product}/meters", response_model=answers.Meters)
-    async def meters(caller: Asking, product: str) -> Any:  # noqa: ARG001
+    async def meters(caller: Asking, product: OfProduct) -> Any:  # noqa: ARG001
         """What a product measures."""
-        return {"items": (await queries.product(product))["meters"]}
+        return {"items": (await catalogue.product(product))["meters"]}
 
     @router.get("/{product}/rates", response_model=answers.Rates)
-    async def rates(caller: Asking, product: str) -> Any:  # noqa: ARG001
+    async def rates(caller: Asking, product: OfProduct) -> Any:  # noqa: ARG001
         """The rates of its meters, by meter and in order of time."""
-        found = (await queries.product(product))["meters"]
+        found = (await catalogue.product(product))["meters"]
         return {"items": [{"meter": meter["meter"], **rate} for meter in found for rate in meter["rates"]]}
 
 
 def _add_writes(router: APIRouter, doors: Doors) -> None:
-    queries, commands = doors.application.queries, doors.application.commands
+    catalogue = doors.application.catalogue
 
-    @router.post("", response_model=answers.Product, responses=PENDING)
+    @router.post("", **write_answers(answers.Product))
     async def create(caller: Asking, asked: NewProduct, command: CommandId) -> Response:
-        """A new product."""
+        """A new product, with the standard set of permissions and default roles."""
         payload = CreateProduct(product=asked.id, name=asked.name, sources=tuple(asked.sources))
-        answer = await commands.submit(payload, caller, command)
-        return await answer_write(answer, lambda: queries.product(asked.id))
+        return await doors.write(payload, caller, command, lambda: catalogue.product(asked.id))
 
-    @router.post("/{product}/meters", response_model=answers.Product, responses=PENDING)
-    async def add_meter(caller: Asking, product: str, asked: NewMeter, command: CommandId) -> Response:
+    @router.post("/{product}/meters", **write_answers(answers.Product))
+    async def add_meter(caller: Asking, product: OfProduct, asked: NewMeter, command: CommandId) -> Response:
         """A new meter with its first rate."""
-        named = ProductId(existing(product, "product"))
-        payload = CreateMeter(product=named, meter=asked.id, **asked.model_dump(exclude={"id"}))
-        answer = await commands.submit(payload, caller, command)
-        return await answer_write(answer, lambda: queries.product(product))
+        payload = CreateMeter(product=product, meter=asked.id, **asked.model_dump(exclude={"id"}))
+        return await doors.write(payload, caller, command, lambda: catalogue.product(product))
 
-    @router.post("/{product}/rates", response_model=answers.Product, responses=PENDING)
-    async def add_rate(caller: Asking, product: str, asked: NewRate, command: CommandId) -> Response:
+    @router.post("/{product}/rates", **write_answers(answers.Product))
+    async def add_rate(caller: Asking, product: OfProduct, asked: NewRate, command: CommandId) -> Response:
         """A new rate of a meter, from a date on."""
-        named = ProductId(existing(product, "product"))
-        payload = SetRate(product=named, **asked.model_dump())
-        answer = await commands.submit(payload, caller, command)
-        return await answer_write(answer, lambda: queries.product(product))
+        payload = SetRate(product=product, **asked.model_dump())
+        return await doors.write(payload, caller, command, lambda: catalogue.product(product))
+
+
+def _add_later_writes(router: APIRouter, doors: Doors) -> None:
+    catalogue = doors.application.catalogue
+
+    @router.post("/{product}/retire", **write_answers(answers.Product))
+    async def retire(caller: Asking, product: OfProduct, command: CommandId) -> Response:
+        """No longer offered: metering stops, its units return to every pool; history and roles stay readable."""
+        return await doors.write(RetireProduct(product=product), caller, command, lambda: catalogue.product(product))
+
+    @router.put("/{product}/roles", **write_answers(answers.Product))
+    async def set_roles(caller: Asking, product: OfProduct, asked: RolesSetting, command: CommandId) -> Response:
+        """The permissions of the product's application and its default roles: the whole list."""
+        payload = SetRoleTemplates(
+            product=product,
+            permissions=tuple(Permission(**one.model_dump()) for one in asked.permissions),
+            roles=tuple(RoleTemplate(**one.model_dump()) for one in asked.roles),
+        )
+        return await doors.write(payload, caller, command, lambda: catalogue.product(product))

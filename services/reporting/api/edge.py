@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any
 from uuid import UUID, uuid4, uuid5
 
@@ -12,13 +14,13 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
-from services.reporting.api.answers.shapes import Pending, Problem
+from services.reporting.api.answers.shapes import Done, Pending, Problem
 from services.reporting.application import Application
 from services.reporting.auth import Tokens, unauthenticated
 from services.reporting.commands import Answer
 from services.reporting.domain.caller import Caller
-from services.reporting.queries import is_id, not_found
 from services.reporting.store.paging import CursorError, Page
+from shared.events.envelope import Payload
 from shared.events.refusals import Refusal
 from shared.runtime.delivery import PermanentError, TransientError
 from shared.runtime.http import ProblemError, field_errors, problem
@@ -43,7 +45,14 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         503: "`unavailable`, with `Retry-After`",
     }.items()
 }
-PENDING: dict[int | str, dict[str, Any]] = {202: {"model": Pending, "description": "No outcome yet: ask `Location`"}}
+_PENDING: dict[int | str, dict[str, Any]] = {202: {"model": Pending, "description": "No outcome yet: ask `Location`"}}
+Read = Callable[[], Awaitable[Mapping[str, Any]]]
+"""What the resource's GET gives now."""
+
+
+def write_answers(*shapes: type[Any]) -> dict[str, Any]:
+    """How a write's route is described: what the resource's GET gives, its id where one does not see it, or 202."""
+    return {"response_model": reduce(or_, (*shapes, Done)), "responses": _PENDING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,21 @@ class Doors:
         if person is None:
             raise unauthenticated("Sign in, or send a token: Authorization: Bearer <token>.", None)
         return person
+
+    async def write(
+        self,
+        payload: Payload,
+        caller: Caller,
+        command_id: UUID,
+        read: Read,
+        *,
+        key: str | None = None,
+        secret: str | None = None,
+        shown_as: str = "secret",
+    ) -> Response:
+        """Send a command and answer with its outcome. A ``secret`` made with it is shown once, as ``shown_as``."""
+        answer = await self.application.commands.submit(payload, caller, command_id, key=key, secret=secret)
+        return await answer_write(answer, read, **{shown_as: answer.secret})
 
 
 def _origin(request: Request) -> tuple[str | None, str | None]:
@@ -180,9 +204,7 @@ CommandId = Annotated[UUID, Depends(command_id)]
 ExpectedVersion = Annotated[int | None, Depends(expected_version)]
 
 
-async def answer_write(
-    answer: Answer, read: Callable[[], Awaitable[Mapping[str, Any]]], **shown_once: str | None
-) -> Response:
+async def answer_write(answer: Answer, read: Read, **shown_once: str | None) -> Response:
     """200 with what the resource's GET now gives; the refusal; or 202 where no outcome came."""
     headers = {"Idempotency-Key": str(answer.command_id)}
     if answer.refusal:
@@ -200,7 +222,7 @@ def _written(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
-async def _effect(answer: Answer, read: Callable[[], Awaitable[Mapping[str, Any]]]) -> Mapping[str, Any]:
+async def _effect(answer: Answer, read: Read) -> Mapping[str, Any]:
     """What was changed, as the caller sees it; who may change a thing without seeing it gets its id."""
     try:
         return await read()
@@ -218,17 +240,6 @@ def etag(body: Mapping[str, Any]) -> dict[str, str]:
 def listed(page: Page[dict[str, Any]]) -> dict[str, Any]:
     """A page's body."""
     return {"items": page.items, "next_cursor": page.next_cursor}
-
-
-def existing(identifier: str, what: str) -> str:
-    """An id of a path, which may be any text.
-
-    Raises:
-        ProblemError: ``not_found``, where nothing could have it.
-    """
-    if not is_id(identifier):
-        raise not_found(what)
-    return identifier
 
 
 def chosen_id(caller: Caller, command_id: UUID) -> str:

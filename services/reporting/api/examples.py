@@ -51,6 +51,11 @@ OVERVIEW: dict[str, Any] = {
                     "provisional": True,
                 }
             ],
+            "drawn": 0,
+            "cost": {"currency": "EUR", "allocated_minor": 3_000_000, "consumed_minor": 2_140_000},
         }
     ],
+    "drawn": 0,
+    "rates_locked_at": None,
+    "renewal": None,
 }

@@ -1,7 +1,7 @@
 """The parts of request bodies. Nothing is guessed: unknown fields and wrong types are refused, each by its name."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -12,6 +12,11 @@ class Request(BaseModel):
     """A body of a request."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def example(**body: Any) -> ConfigDict:
+    """A request's configuration, with an example for the description."""
+    return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [body]})
 
 
 class Shown(BaseModel):

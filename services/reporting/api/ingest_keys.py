@@ -2,26 +2,15 @@
 
 import hashlib
 import secrets
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import ingest_keys as answers
-from services.reporting.api.edge import (
-    PENDING,
-    Asking,
-    CommandId,
-    Doors,
-    answer_write,
-    chosen_id,
-    existing,
-    invalid,
-    listed,
-    new_router,
-)
+from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, listed, new_router, write_answers
 from services.reporting.api.fields import Cursor, Limit
-from services.reporting.api.requests import NewIngestKey
-from services.reporting.queries import is_id
+from services.reporting.api.names import ProductWanted, existing
+from services.reporting.api.requests.ingest_keys import NewIngestKey
 from shared.events.commands import CreateIngestKey, RevokeIngestKey
 
 SECRET_BYTES = 32
@@ -30,29 +19,32 @@ SECRET_BYTES = 32
 def ingest_keys_router(doors: Doors) -> APIRouter:
     """``/v1/ingest-keys``."""
     router = new_router("ingest keys", "/ingest-keys")
-    queries, commands = doors.application.queries, doors.application.commands
+    _add_reads(router, doors)
+    _add_writes(router, doors)
+    return router
+
+
+def _add_reads(router: APIRouter, doors: Doors) -> None:
+    records = doors.application.records
 
     @router.get("", response_model=answers.IngestKeys)
-    async def several(
-        caller: Asking,
-        limit: Limit = 50,
-        cursor: Cursor = None,
-        product: Annotated[str | None, Query(max_length=64)] = None,
-    ) -> Any:
+    async def several(caller: Asking, product: ProductWanted, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """All keys, never the keys themselves."""
-        if product is not None and not is_id(product):
-            raise invalid("product", "is not the id of a product")
-        return listed(await queries.ingest_keys(caller, limit, cursor, product))
+        return listed(await records.ingest_keys(caller, limit, cursor, product))
 
     @router.get("/{key}", response_model=answers.IngestKey)
     async def one(caller: Asking, key: str) -> Any:
         """One key, never the key itself."""
-        return await queries.ingest_key(caller, key)
+        return await records.ingest_key(caller, key)
 
-    @router.post("", response_model=answers.IngestKey, responses=PENDING)
+
+def _add_writes(router: APIRouter, doors: Doors) -> None:
+    catalogue, records = doors.application.catalogue, doors.application.records
+
+    @router.post("", **write_answers(answers.IngestKey))
     async def create(caller: Asking, asked: NewIngestKey, command: CommandId) -> Response:
         """A new key of a product. The answer shows it, this once; only its hash leaves this service."""
-        await queries.product(asked.product)
+        await catalogue.product(asked.product)
         key, secret = chosen_id(caller, command), f"upk_{secrets.token_urlsafe(SECRET_BYTES)}"
         payload = CreateIngestKey(
             key=key,
@@ -60,16 +52,16 @@ def ingest_keys_router(doors: Doors) -> APIRouter:
             secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
             expires_at=asked.expires_at,
         )
-        answer = await commands.submit(payload, caller, command, secret=secret)
-        return await answer_write(answer, lambda: queries.ingest_key(caller, key), key=answer.secret)
+        return await doors.write(
+            payload, caller, command, lambda: records.ingest_key(caller, key), secret=secret, shown_as="key"
+        )
 
-    @router.delete("/{key}", response_model=answers.IngestKey, responses=PENDING)
+    @router.delete("/{key}", **write_answers(answers.IngestKey))
     async def revoke(caller: Asking, key: str, command: CommandId) -> Response:
         """The key is no longer accepted."""
         payload = RevokeIngestKey(key=existing(key, "ingest key"))
         # State and outcome share the product's key. Who is not the vendor is refused, and audited, by the owner.
-        known = await queries.ingest_key(caller, key) if caller.vendor else {}
-        answer = await commands.submit(payload, caller, command, key=known.get("product", key))
-        return await answer_write(answer, lambda: queries.ingest_key(caller, key))
-
-    return router
+        known = await records.ingest_key(caller, key) if caller.vendor else {}
+        return await doors.write(
+            payload, caller, command, lambda: records.ingest_key(caller, key), key=known.get("product", key)
+        )

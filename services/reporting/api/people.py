@@ -1,52 +1,135 @@
-"""Who I am, commands that I sent, and the audit log."""
+"""The people of an account, and its roles in products' applications."""
 
-from typing import Annotated, Any, Literal
-from uuid import UUID
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Response
 
+from services.reporting.api.accounts import id_from
 from services.reporting.api.answers import people as answers
-from services.reporting.api.edge import Asking, Doors, invalid, listed, new_router
-from services.reporting.api.fields import At, Cursor, Limit
-from services.reporting.queries import not_found
-from services.reporting.store.audit import Filter
+from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, listed, new_router, write_answers
+from services.reporting.api.fields import Cursor, Limit
+from services.reporting.api.names import InAccount, OfPerson, OfRole, ProductWanted
+from services.reporting.api.requests.people import NewMember, NewPerson, NewRole, PersonChange, RoleChange
+from shared.events.commands import (
+    AddPerson,
+    ChangePerson,
+    ChangeRole,
+    CreateRole,
+    RemovePerson,
+    ResetRole,
+    SetRoleMember,
+)
+from shared.events.ids import RoleId
+
+MAX_ROLE_ID_LENGTH = 100
 
 
 def people_router(doors: Doors) -> APIRouter:
-    """``/v1/me``, ``/v1/commands``, ``/v1/audit``."""
-    router = new_router("people")
-    queries = doors.application.queries
-
-    @router.get("/me", response_model=answers.Me)
-    async def me(caller: Asking) -> Any:
-        """Who I am, what I may do, where."""
-        return await queries.me(caller)
-
-    @router.get("/commands/{command_id}", response_model=answers.Command)
-    async def command(caller: Asking, command_id: str) -> Any:
-        """A command that I sent, and what became of it."""
-        try:
-            return await queries.command(caller, UUID(command_id))
-        except ValueError:
-            raise not_found("command") from None
-
-    @router.get("/audit", response_model=answers.AuditEntries)
-    async def audit(
-        caller: Asking,
-        *,
-        limit: Limit = 50,
-        cursor: Cursor = None,
-        start: Annotated[At | None, Query(alias="from")] = None,
-        end: Annotated[At | None, Query(alias="to")] = None,
-        action: Annotated[str | None, Query(max_length=200)] = None,
-        actor: Annotated[str | None, Query(max_length=254)] = None,
-        outcome: Literal["allowed", "denied"] | None = None,
-    ) -> Any:
-        """Decisions, allowed and denied, the latest first."""
-        for name, text in (("action", action), ("actor", actor)):
-            if text is not None and not text.isprintable():
-                raise invalid(name, "must be printable text")
-        wanted = Filter(None, start, end, action, actor.lower() if actor else None, outcome)
-        return listed(await queries.audit(caller, limit, cursor, wanted))
-
+    """``/v1/accounts/{id}/people``, ``/v1/accounts/{id}/roles``."""
+    router = new_router("people and roles", "/accounts/{account}")
+    _add_people(router, doors)
+    _add_roles(router, doors)
+    _add_members(router, doors)
     return router
+
+
+def _add_people(router: APIRouter, doors: Doors) -> None:
+    accounts = doors.application.accounts
+
+    @router.get("/people", response_model=answers.People)
+    async def several(caller: Asking, account: InAccount, limit: Limit = 50, cursor: Cursor = None) -> Any:
+        """The account's people, each with what they may do in its subscriptions."""
+        return listed(await accounts.people(caller, account, limit, cursor))
+
+    @router.post("/people", **write_answers(answers.AccountPerson))
+    async def add(caller: Asking, account: InAccount, asked: NewPerson, command: CommandId) -> Response:
+        """Somebody new, who may do nothing yet."""
+        payload = AddPerson(account=account, email=asked.email, name=asked.name)
+        return await doors.write(payload, caller, command, lambda: accounts.person(caller, account, asked.email))
+
+    @router.get("/people/{email}", response_model=answers.AccountPerson)
+    async def one(caller: Asking, account: InAccount, email: OfPerson) -> Any:
+        """One of them, also one who was removed."""
+        return await accounts.person(caller, account, email)
+
+    @router.patch("/people/{email}", **write_answers(answers.AccountPerson))
+    async def change(
+        caller: Asking, account: InAccount, email: OfPerson, asked: PersonChange, command: CommandId
+    ) -> Response:
+        """Another name; or disabled, or enabled again."""
+        payload = ChangePerson(account=account, email=email, name=asked.name, enabled=asked.enabled)
+        return await doors.write(payload, caller, command, lambda: accounts.person(caller, account, email))
+
+    @router.delete("/people/{email}", **write_answers(answers.AccountPerson))
+    async def remove(caller: Asking, account: InAccount, email: OfPerson, command: CommandId) -> Response:
+        """They lose what they were given; what they did stays in the records."""
+        payload = RemovePerson(account=account, email=email)
+        return await doors.write(payload, caller, command, lambda: accounts.person(caller, account, email))
+
+
+def _add_roles(router: APIRouter, doors: Doors) -> None:
+    accounts = doors.application.accounts
+
+    @router.get("/roles", response_model=answers.Roles)
+    async def several(
+        caller: Asking, account: InAccount, product: ProductWanted, limit: Limit = 50, cursor: Cursor = None
+    ) -> Any:
+        """The account's roles, each with its difference from the default."""
+        return listed(await accounts.roles(caller, account, limit, cursor, product))
+
+    @router.post("/roles", **write_answers(answers.Role))
+    async def create(caller: Asking, account: InAccount, asked: NewRole, command: CommandId) -> Response:
+        """A role of the account's own."""
+        made = id_from(f"{asked.product}-{asked.name}", MAX_ROLE_ID_LENGTH) or chosen_id(caller, command)
+        role = asked.role or RoleId(made)
+        payload = CreateRole(
+            account=account, role=role, product=asked.product, name=asked.name, permissions=tuple(asked.permissions)
+        )
+        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))
+
+    @router.get("/roles/{role}", response_model=answers.Role)
+    async def one(caller: Asking, account: InAccount, role: OfRole) -> Any:
+        """What a role permits, who has it, and what was added to its default or removed from it."""
+        return await accounts.role(caller, account, role)
+
+    @router.patch("/roles/{role}", **write_answers(answers.Role))
+    async def change(
+        caller: Asking, account: InAccount, role: OfRole, asked: RoleChange, command: CommandId
+    ) -> Response:
+        """Another name, or other permissions: from then on its own, whatever becomes of the default."""
+        permissions = None if asked.permissions is None else tuple(asked.permissions)
+        payload = ChangeRole(account=account, role=role, name=asked.name, permissions=permissions)
+        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))
+
+    @router.post("/roles/{role}/reset", **write_answers(answers.Role))
+    async def reset(caller: Asking, account: InAccount, role: OfRole, command: CommandId) -> Response:
+        """A default role becomes again what its template says."""
+        payload = ResetRole(account=account, role=role)
+        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))
+
+
+def _add_members(router: APIRouter, doors: Doors) -> None:
+    accounts = doors.application.accounts
+
+    @router.get("/roles/{role}/members", response_model=answers.Members)
+    async def several(caller: Asking, account: InAccount, role: OfRole) -> Any:
+        """Who has the role."""
+        return {"items": await accounts.members(caller, account, role)}
+
+    @router.post("/roles/{role}/members", **write_answers(answers.Role))
+    async def add(caller: Asking, account: InAccount, role: OfRole, asked: NewMember, command: CommandId) -> Response:
+        """Give the role to somebody known in the account."""
+        payload = SetRoleMember(account=account, role=role, email=asked.email, member=True)
+        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))
+
+    @router.put("/roles/{role}/members/{email}", **write_answers(answers.Role))
+    async def give(caller: Asking, account: InAccount, role: OfRole, email: OfPerson, command: CommandId) -> Response:
+        """The same, by address."""
+        payload = SetRoleMember(account=account, role=role, email=email, member=True)
+        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))
+
+    @router.delete("/roles/{role}/members/{email}", **write_answers(answers.Role))
+    async def take(caller: Asking, account: InAccount, role: OfRole, email: OfPerson, command: CommandId) -> Response:
+        """Take the role back."""
+        payload = SetRoleMember(account=account, role=role, email=email, member=False)
+        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))

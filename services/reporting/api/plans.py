@@ -1,28 +1,25 @@
 """Allocations: plans of one or more changes, previews, policies, and their history."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import plans as answers
 from services.reporting.api.answers.subscriptions import Overview
 from services.reporting.api.edge import (
-    PENDING,
     Asking,
     CommandId,
     Doors,
     ExpectedVersion,
     answer_write,
-    existing,
-    invalid,
     listed,
     new_router,
+    write_answers,
 )
 from services.reporting.api.fields import Cursor, Limit
-from services.reporting.api.requests import NewAllocation, NewRebalance, PolicySetting
-from services.reporting.queries import is_id
+from services.reporting.api.names import InSubscription, OfProduct, ProductWanted
+from services.reporting.api.requests.plans import NewAllocation, NewRebalance, PolicySetting
 from shared.events.commands import SetPolicy
-from shared.events.ids import ProductId, SubscriptionId
 
 
 def plans_router(doors: Doors) -> APIRouter:
@@ -36,14 +33,14 @@ def plans_router(doors: Doors) -> APIRouter:
 def _add_plans(router: APIRouter, doors: Doors) -> None:
     queries, commands = doors.application.queries, doors.application.commands
 
-    @router.post("/allocations", response_model=Overview, responses=PENDING)
+    @router.post("/allocations", **write_answers(Overview))
     async def allocate(
-        caller: Asking, subscription: str, asked: NewAllocation, command: CommandId, version: ExpectedVersion
+        caller: Asking, subscription: InSubscription, asked: NewAllocation, command: CommandId, version: ExpectedVersion
     ) -> Response:
         """Set one product's allocation. The primary contact's and the allocators'."""
         answer = await commands.plan(
             caller,
-            existing(subscription, "subscription"),
+            subscription,
             {asked.product: asked.units},
             command_id=command,
             accept_overage=asked.accept_overage,
@@ -51,14 +48,14 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
         )
         return await answer_write(answer, lambda: queries.overview(caller, subscription))
 
-    @router.post("/rebalances", response_model=Overview | answers.Preview, responses=PENDING)
+    @router.post("/rebalances", **write_answers(Overview, answers.Preview))
     async def rebalance(
-        caller: Asking, subscription: str, asked: NewRebalance, command: CommandId, version: ExpectedVersion
+        caller: Asking, subscription: InSubscription, asked: NewRebalance, command: CommandId, version: ExpectedVersion
     ) -> Response:
         """Change several allocations in one step, or see what that would do."""
         answer = await commands.plan(
             caller,
-            existing(subscription, "subscription"),
+            subscription,
             {change.product: change.units for change in asked.changes},
             command_id=command,
             preview=asked.preview,
@@ -77,30 +74,23 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
 
 
 def _add_policy_and_history(router: APIRouter, doors: Doors) -> None:
-    queries, commands = doors.application.queries, doors.application.commands
+    queries = doors.application.queries
 
-    @router.put("/products/{product}/policy", response_model=Overview, responses=PENDING)
+    @router.put("/products/{product}/policy", **write_answers(Overview))
     async def set_policy(
-        caller: Asking, subscription: str, product: str, asked: PolicySetting, command: CommandId
+        caller: Asking, subscription: InSubscription, product: OfProduct, asked: PolicySetting, command: CommandId
     ) -> Response:
         """What happens when a product uses more than it was given."""
-        payload = SetPolicy(
-            subscription=SubscriptionId(existing(subscription, "subscription")),
-            product=ProductId(existing(product, "product")),
-            overage=asked.overage,
-        )
-        answer = await commands.submit(payload, caller, command)
-        return await answer_write(answer, lambda: queries.overview(caller, subscription))
+        payload = SetPolicy(subscription=subscription, product=product, overage=asked.overage)
+        return await doors.write(payload, caller, command, lambda: queries.overview(caller, subscription))
 
     @router.get("/allocations", response_model=answers.AllocationChanges)
     async def history(
         caller: Asking,
-        subscription: str,
+        subscription: InSubscription,
+        product: ProductWanted,
         limit: Limit = 50,
         cursor: Cursor = None,
-        product: Annotated[str | None, Query(max_length=64)] = None,
     ) -> Any:
         """Before, after, who, when, why; newest first."""
-        if product is not None and not is_id(product):
-            raise invalid("product", "is not the id of a product")
         return listed(await queries.allocations(caller, subscription, limit, cursor, product))

@@ -7,21 +7,19 @@ from fastapi import APIRouter, Query, Response
 
 from services.reporting.api.answers import subscriptions as answers
 from services.reporting.api.edge import (
-    PENDING,
     Asking,
     CommandId,
     Doors,
-    answer_write,
     chosen_id,
     etag,
-    existing,
     invalid,
     listed,
     new_router,
+    write_answers,
 )
 from services.reporting.api.fields import At, Cursor, Limit
-from services.reporting.api.requests import NewPurchase, NewSubscribedProduct, NewSubscription
-from services.reporting.queries import is_id
+from services.reporting.api.names import AccountWanted, InSubscription, ProductWanted
+from services.reporting.api.requests.subscriptions import NewPurchase, NewSubscribedProduct, NewSubscription
 from shared.events.commands import CreateSubscription, PurchaseLot, SubscribeProduct
 from shared.events.ids import SubscriptionId
 from shared.events.state import Person
@@ -42,26 +40,19 @@ def _add_reads(router: APIRouter, doors: Doors) -> None:
     queries = doors.application.queries
 
     @router.get("", response_model=answers.Subscriptions)
-    async def several(
-        caller: Asking,
-        limit: Limit = 50,
-        cursor: Cursor = None,
-        account: Annotated[str | None, Query(max_length=64)] = None,
-    ) -> Any:
+    async def several(caller: Asking, account: AccountWanted, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """All for the vendor, else those that concern the caller."""
-        if account is not None and not is_id(account):
-            raise invalid("account", "is not the id of an account")
         return listed(await queries.subscriptions(caller, limit, cursor, account))
 
     @router.get("/{subscription}", response_model=answers.Overview)
-    async def overview(caller: Asking, subscription: str, response: Response) -> Any:
+    async def overview(caller: Asking, subscription: InSubscription, response: Response) -> Any:
         """Everything about a subscription in one answer; its ETag is for ``If-Match``."""
         body = await queries.overview(caller, subscription)
         response.headers.update(etag(body))
         return body
 
     @router.get("/{subscription}/purchases", response_model=answers.Lots)
-    async def purchases(caller: Asking, subscription: str) -> Any:
+    async def purchases(caller: Asking, subscription: InSubscription) -> Any:
         """The lots that were bought, newest first."""
         return {"items": await queries.purchases(caller, subscription)}
 
@@ -72,18 +63,16 @@ def _add_usage(router: APIRouter, doors: Doors) -> None:
     @router.get("/{subscription}/usage", response_model=answers.Usage)
     async def usage(
         caller: Asking,
-        subscription: str,
+        subscription: InSubscription,
+        product: ProductWanted,
         *,
         start: Annotated[At | None, Query(alias="from")] = None,
         end: Annotated[At | None, Query(alias="to")] = None,
         interval: Literal["window", "day", "hour"] = "window",
-        product: Annotated[str | None, Query(max_length=64)] = None,
     ) -> Any:
         """What was used in each window that overlaps ``from`` to ``to`` (by default the last 12 months)."""
         if interval != "window":
             raise invalid("interval", f"usage by {interval} is not kept yet; ask for interval=window")
-        if product is not None and not is_id(product):
-            raise invalid("product", "is not the id of a product")
         end = end or clock()
         start = start or end - timedelta(days=SHOWN_DAYS)
         if end <= start:
@@ -92,9 +81,9 @@ def _add_usage(router: APIRouter, doors: Doors) -> None:
 
 
 def _add_writes(router: APIRouter, doors: Doors) -> None:
-    queries, commands = doors.application.queries, doors.application.commands
+    queries = doors.application.queries
 
-    @router.post("", response_model=answers.Overview, responses=PENDING)
+    @router.post("", **write_answers(answers.Overview))
     async def create(caller: Asking, asked: NewSubscription, command: CommandId) -> Response:
         """A new subscription. The vendor's."""
         subscription = chosen_id(caller, command)
@@ -103,21 +92,20 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
             primary_contact=Person(email=asked.primary_contact.email, name=asked.primary_contact.name),
             **asked.model_dump(exclude={"primary_contact"}),
         )
-        answer = await commands.submit(payload, caller, command)
-        return await answer_write(answer, lambda: queries.overview(caller, subscription))
+        return await doors.write(payload, caller, command, lambda: queries.overview(caller, subscription))
 
-    @router.post("/{subscription}/purchases", response_model=answers.Overview, responses=PENDING)
-    async def purchase(caller: Asking, subscription: str, asked: NewPurchase, command: CommandId) -> Response:
+    @router.post("/{subscription}/purchases", **write_answers(answers.Overview))
+    async def purchase(
+        caller: Asking, subscription: InSubscription, asked: NewPurchase, command: CommandId
+    ) -> Response:
         """Units bought in one order. The vendor's."""
-        named = SubscriptionId(existing(subscription, "subscription"))
-        payload = PurchaseLot(subscription=named, lot=chosen_id(caller, command), **asked.model_dump())
-        answer = await commands.submit(payload, caller, command)
-        return await answer_write(answer, lambda: queries.overview(caller, subscription))
+        payload = PurchaseLot(subscription=subscription, lot=chosen_id(caller, command), **asked.model_dump())
+        return await doors.write(payload, caller, command, lambda: queries.overview(caller, subscription))
 
-    @router.post("/{subscription}/products", response_model=answers.Overview, responses=PENDING)
-    async def subscribe(caller: Asking, subscription: str, asked: NewSubscribedProduct, command: CommandId) -> Response:
-        """Subscribe to a product. The primary contact's and the vendor's."""
-        named = SubscriptionId(existing(subscription, "subscription"))
-        payload = SubscribeProduct(subscription=named, product=asked.product)
-        answer = await commands.submit(payload, caller, command)
-        return await answer_write(answer, lambda: queries.overview(caller, subscription))
+    @router.post("/{subscription}/products", **write_answers(answers.Overview))
+    async def subscribe(
+        caller: Asking, subscription: InSubscription, asked: NewSubscribedProduct, command: CommandId
+    ) -> Response:
+        """Subscribe to a product; its default roles are made, once. The primary contact's and the vendor's."""
+        payload = SubscribeProduct(subscription=subscription, product=asked.product)
+        return await doors.write(payload, caller, command, lambda: queries.overview(caller, subscription))

@@ -4,6 +4,9 @@
   meters that burn down, which the newest snapshot of the term carries on.
 - ``floor``: the larger level of the current and the last closed window, and the term to date.
 - ``unallocated`` and ``over_allocated`` are never negative; ``unused`` is, where more is consumed than allocated.
+- ``drawn``: what products with the policy ``reserve`` consume beyond their allocations, in the products' order, capped
+  by what is unallocated. The rest is overage. ``unallocated`` is before it, as plans are decided on that.
+- Products that have ended are left out; their history stays.
 """
 
 from collections.abc import Mapping, Sequence
@@ -90,6 +93,7 @@ def overview(
     ]
     purchased, allocated = subscription.purchased(now), subscription.allocated
     consumed = sum(product.consumed for product in products)
+    drawn = _draw(products, max(0, purchased - allocated))
     return {
         "id": subscription.id,
         "account": subscription.account,
@@ -109,7 +113,30 @@ def overview(
         "as_of": max((product.as_of for product in products if product.as_of), default=None),
         "rebalance": rebalance(subscription, now),
         "products": [product.body for product in products],
+        "drawn": drawn,
+        "rates_locked_at": term.term.rates_locked_at,
+        "renewal": _renewal(subscription, now),
     }
+
+
+def _draw(products: Sequence[ProductFigures], unallocated: int) -> int:
+    """Notes in each product what it draws on units that no product has; all of it together."""
+    left = unallocated
+    for product in products:
+        over = max(0, product.consumed - product.allocated) if product.body["policy"] == "reserve" else 0
+        product.body["drawn"] = min(over, left)
+        left -= product.body["drawn"]
+    return unallocated - left
+
+
+def _renewal(subscription: SubscriptionState, now: datetime) -> Body | None:
+    """The term that was sold and has not begun, if any, with the units that will count then."""
+    waiting = next((term for term in subscription.all_terms if term.start > now), None)
+    if waiting is None or waiting == subscription.all_terms[0]:
+        return None
+    units = subscription.purchased(waiting.start)
+    carries_over = units >= subscription.allocated
+    return {"start": waiting.start, "end": waiting.end, "units": units, "carries_over": carries_over}
 
 
 def rebalance(subscription: SubscriptionState, now: datetime) -> Body:
@@ -152,6 +179,8 @@ def product_figures(
         "restricted": product.restricted,
         "floor": min(max(level, last_level) + burned, MAX_UNITS),
         "meters": _meters(known.meters if known else (), newest, here, current),
+        "drawn": 0,
+        "cost": None,
     }
     return ProductFigures(body, product.allocated, consumed, newest.as_of if newest else None)
 

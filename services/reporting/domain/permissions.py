@@ -1,6 +1,6 @@
-"""What a person may do with a subscription. Allocation decides again before anything is changed."""
+"""What a person may do with a subscription, and in its account. Allocation decides again before anything is changed."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import MappingProxyType
 
 from services.reporting.domain.caller import Caller
@@ -10,54 +10,56 @@ VENDOR = "vendor"
 PRIMARY = "primary"
 
 VIEW = "view"
+VIEW_PEOPLE = "view_people"
+VIEW_AUDIT = "view_audit"
 _VIEWS = (VIEW, "view_history", "view_alerts")
+_PEOPLE = (VIEW_PEOPLE, "manage_people", "manage_roles")
+_CONTROLS = ("subscribe_product", "set_policy", "hand_over", "acknowledge_alerts", "manage_channels")
 
 PERMISSIONS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
         VENDOR: (
             *_VIEWS,
-            "view_audit",
+            VIEW_AUDIT,
+            *_PEOPLE,
+            *_CONTROLS,
             "purchase",
-            "subscribe_product",
-            "allocate",
-            "rebalance",
+            "void_purchase",
+            "renew",
+            "cancel",
+            "convert",
+            "lock_rates",
+            "unsubscribe_product",
             "override_rebalance",
-            "set_policy",
-            "acknowledge_alerts",
-            "manage_channels",
         ),
-        PRIMARY: (
-            *_VIEWS,
-            "view_audit",
-            "subscribe_product",
-            "allocate",
-            "rebalance",
-            "set_policy",
-            "acknowledge_alerts",
-            "manage_channels",
-        ),
+        PRIMARY: (*_VIEWS, VIEW_AUDIT, *_PEOPLE, *_CONTROLS, "manage_grants", "allocate", "rebalance"),
         "allocator": (*_VIEWS, "allocate", "rebalance", "acknowledge_alerts"),
-        "auditor": (*_VIEWS, "view_audit"),
+        "auditor": (*_VIEWS, VIEW_AUDIT, VIEW_PEOPLE),
         "viewer": _VIEWS,
-        "useradmin": ("manage_people",),
+        "useradmin": _PEOPLE,
     }
 )
 """By role, the strongest first."""
-
-AUDIT_ROLES = tuple(role for role, permissions in PERMISSIONS.items() if "view_audit" in permissions)
 
 
 def roles_of(caller: Caller, subscription: SubscriptionState) -> tuple[str, ...]:
     """All roles that the caller has in a subscription, the strongest first; empty: it is none of their concern."""
     held = {grant.grant for grant in subscription.grants if grant.email == caller.email}
-    mine: set[str] = set(held)
-    if caller.vendor:
-        mine.add(VENDOR)
     if subscription.primary_contact.email == caller.email:
-        mine.add(PRIMARY)
-    return tuple(role for role in PERMISSIONS if role in mine)
+        return in_order(caller, {PRIMARY, *held})
+    return in_order(caller, held)
+
+
+def in_order(caller: Caller, roles: Collection[str]) -> tuple[str, ...]:
+    """These roles of the caller, and the vendor's where they are one, the strongest first."""
+    return tuple(role for role in PERMISSIONS if role in roles or (role == VENDOR and caller.vendor))
 
 
 def permissions_of(roles: Iterable[str]) -> tuple[str, ...]:
     """What the roles permit together."""
     return tuple(dict.fromkeys(permission for role in roles for permission in PERMISSIONS[role]))
+
+
+def roles_with(permission: str) -> tuple[str, ...]:
+    """The roles that have a permission."""
+    return tuple(role for role, permissions in PERMISSIONS.items() if permission in permissions)

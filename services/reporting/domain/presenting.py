@@ -7,11 +7,12 @@ from uuid import UUID
 
 from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
+from services.reporting.domain.money import arithmetic
 from services.reporting.domain.overview import quantity
 from shared.events.alerts import AlertState, ChannelState
 from shared.events.metering import MeterConsumption
 from shared.events.outcomes import CommandDecided
-from shared.events.state import Lot, SubscriptionState
+from shared.events.state import PersonState, Price, SubscriptionState
 from shared.units import percent_tenths
 from shared.windows import Window, days_left
 
@@ -46,10 +47,36 @@ def summary(state: SubscriptionState, now: datetime) -> Body:
     }
 
 
-def lot(one: Lot, now: datetime) -> Body:
-    """A purchase lot; ``valid`` where it counts now."""
-    valid = one.start <= now < one.end and one.voided_at is None
-    return {**one.model_dump(), "valid": valid}
+def lots(state: SubscriptionState, now: datetime) -> list[Body]:
+    """The purchase lots, newest first; ``valid`` where one counts now."""
+    valid = {one.id for one in state.lots_at(now)}
+    return [
+        {**one.model_dump(exclude={"price"}), "valid": one.id in valid, "price": price(one.units, one.price)}
+        for one in sorted(state.lots, key=lambda one: (one.purchased_at, one.id), reverse=True)
+    ]
+
+
+def price(units: int, paid: Price | None) -> Body | None:
+    """A price with its arithmetic in one line; ``None`` where there was no price list."""
+    if paid is None:
+        return None
+    return {**paid.model_dump(), "arithmetic": arithmetic(units, paid)}
+
+
+def person(state: PersonState, grants: Iterable[tuple[str, str]]) -> Body:
+    """Someone of an account, and what they were given: subscription and role."""
+    given = [{"subscription": subscription, "role": role} for subscription, role in grants]
+    return {**state.model_dump(), "subscriptions": given}
+
+
+def granted(state: SubscriptionState, email: str, person: PersonState | None) -> Body:
+    """What a delegate was given."""
+    return {
+        "subscription": state.id,
+        "email": email,
+        "name": person.name if person else None,
+        "grants": [one.grant for one in state.grants if one.email == email],
+    }
 
 
 class ChangeRow(Protocol):

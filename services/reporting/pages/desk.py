@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from pydantic import ValidationError
 
 from services.reporting.commands import Answer
-from services.reporting.domain.permissions import VENDOR, permissions_of
+from services.reporting.domain.permissions import VIEW
 from services.reporting.pages import plan
 from services.reporting.pages.plan import Draft
 from services.reporting.pages.site import SignedIn, Site
@@ -54,7 +54,6 @@ class Desk:
         self._site = site
         self._who = who
         self._subscription = subscription
-        self._mine: Mapping[str, Any] = {}
 
     async def overview(self) -> Mapping[str, Any]:
         """The subscription's figures.
@@ -70,17 +69,15 @@ class Desk:
 
     async def _present(self, overview: Mapping[str, Any], draft: Draft | None) -> SubscriptionView:
         queries = self._site.application.queries
-        alerts = await queries.alerts(self._who.caller, self._subscription, active_only=True)
-        self._mine = self._mine or await queries.me(self._who.caller)
-        listed = self._mine["subscriptions"]
-        held = {one["id"]: one["permissions"] for one in listed}
-        of_vendors = permissions_of([VENDOR]) if self._who.person.vendor else ()
+        caller = self._who.caller
+        alerts = await queries.alerts(caller, self._subscription, active_only=True)
+        others = () if caller.vendor else (await queries.me(caller))["subscriptions"]
         return present(
             overview,
             alerts,
-            may=frozenset(held.get(self._subscription, of_vendors)),
+            may=await queries.permitted(caller, self._subscription),
             now=self._site.clock(),
-            others=() if self._who.person.vendor else listed,
+            others=[one for one in others if VIEW in one["permissions"]],
             draft=draft,
         )
 

@@ -48,12 +48,20 @@ def present_head(overview: Overview, now: datetime) -> Head:
         account=overview["account"],
         state=word,
         state_kind=kind,
-        term=f"Ends {wording.day(end)}, {wording.days(left)} left" if left else f"Ended {wording.day(end)}",
+        term=_term(overview, end, left),
         window=f"{wording.days(window['days_left'])} left in this window" if window else "",
         sentence=sentence(overview),
         as_of=wording.minute(at, now),
         as_of_iso=at.isoformat(),
     )
+
+
+def _term(overview: Overview, end: datetime, left: int) -> str:
+    """When it ends, or that it goes on."""
+    if renewal := overview.get("renewal"):
+        until = wording.day(wording.instant(renewal["end"]))
+        return f"Renewed from {wording.day(wording.instant(renewal['start']))} to {until}"
+    return f"Ends {wording.day(end)}, {wording.days(left)} left" if left else f"Ended {wording.day(end)}"
 
 
 def sentence(overview: Overview) -> str:

@@ -83,6 +83,8 @@ def _facts(product: Mapping[str, Any], overview: Overview) -> tuple[tuple[str, s
         else ("Over by", wording.count(-unused), "Consumed beyond its allocation"),
         ("Floor", wording.count(product["floor"]), "The allocation cannot go below this"),
     ]
+    if drawn := product.get("drawn"):
+        facts.insert(1, ("Drawn", wording.count(drawn), "Of it, taken from unallocated units"))
     if window:
         meaning = wording.span(wording.instant(window["start"]), wording.instant(window["end"]))
         facts.append(("Window", f"{wording.days(window['days_left'])} left", meaning))

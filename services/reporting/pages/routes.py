@@ -14,6 +14,7 @@ from services.reporting.pages.view import SubscriptionView
 from shared.runtime.http import ProblemError
 
 MOST_CHOICES = 100
+MOST_NAMED = 5
 _ROLES = {
     "vendor": "Vendor",
     "primary": "Primary contact",
@@ -41,7 +42,7 @@ def _add_reads(router: APIRouter, site: Site) -> None:
         mine = await site.application.queries.me(who.caller)
         seen = [one for one in mine["subscriptions"] if "view" in one["permissions"]]
         if not seen:
-            return _nothing_yet(site, who)
+            return _nothing_yet(site, who, [one["name"] for one in mine["subscriptions"]])
         if len(seen) == 1:
             return await _show(site, who, seen[0]["id"])
         choices = [{**one, "role": _ROLES.get(one["role"], one["role"])} for one in seen[:MOST_CHOICES]]
@@ -147,7 +148,14 @@ def _does_not_apply(site: Site, who: SignedIn, name: str) -> Response:
     )
 
 
-def _nothing_yet(site: Site, who: SignedIn) -> Response:
+def _nothing_yet(site: Site, who: SignedIn, administered: list[str]) -> Response:
+    """``administered`` are subscriptions whose people they manage: they see no units."""
+    if administered:
+        sentences = [
+            f"You administer the people and roles of {', '.join(administered[:MOST_NAMED])}.",
+            "Its units are seen by the primary contact and those to whom the primary contact gives access.",
+        ]
+        return site.page("message.html", who, title="People and roles", paragraphs=sentences, link=None, reference=None)
     sentences = [
         f"You are signed in as {who.person.email}, and no subscription is shared with that address.",
         "A subscription is seen by its primary contact, and by those to whom the primary contact gives access.",

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from services.reporting.store.paging import CursorError, Page, page, read_cursor
-from shared.events.allocation import PlanApplied
+from shared.events.allocation import PlanApplied, ProductEnded
 from shared.events.envelope import Event
 from shared.runtime.postgres import Connection
 
@@ -58,6 +58,25 @@ async def insert_changes(connection: Connection, event: Event[PlanApplied]) -> N
         [one.product for one in plan.changes],
         [one.before for one in plan.changes],
         [one.after for one in plan.changes],
+    )
+
+
+async def insert_end(connection: Connection, event: Event[ProductEnded]) -> None:
+    """Remember that a product was given up, and its units returned."""
+    ended = event.data
+    await connection.execute(
+        _INSERT,
+        event.id,
+        ended.subscription.id,
+        event.time,
+        ended.because,
+        event.actor,
+        None,
+        False,
+        ended.subscription.version,
+        [ended.product],
+        [ended.returned],
+        [0],
     )
 
 

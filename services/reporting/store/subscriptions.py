@@ -32,6 +32,22 @@ ORDER BY id LIMIT $2
 _AUDITED = """
 SELECT subscription FROM subscription_people WHERE email = $1 AND role = ANY($2::text[])
 """
+_ROLES_IN_ACCOUNT = """
+SELECT DISTINCT p.role
+FROM subscription_people AS p JOIN subscriptions AS s ON s.id = p.subscription
+WHERE p.email = $1 AND s.account = $2
+"""
+_ACCOUNTS_BY_ROLE = """
+SELECT DISTINCT s.account
+FROM subscription_people AS p JOIN subscriptions AS s ON s.id = p.subscription
+WHERE p.email = $1 AND p.role = ANY($2::text[])
+"""
+_PEOPLE_OF_ACCOUNT = """
+SELECT p.email, p.subscription, p.role
+FROM subscriptions AS s JOIN subscription_people AS p ON p.subscription = s.id
+WHERE s.account = $1 AND p.email = ANY($2::text[])
+ORDER BY p.email, p.subscription, p.role
+"""
 
 
 async def upsert_subscription(connection: Connection, state: SubscriptionState) -> None:
@@ -72,3 +88,21 @@ async def list_subscriptions(
 async def find_ids_by_role(connection: Connection, email: str, roles: Iterable[str]) -> list[str]:
     """The subscriptions in which someone has one of the roles."""
     return [row["subscription"] for row in await connection.fetch(_AUDITED, email, list(roles))]
+
+
+async def find_roles_in_account(connection: Connection, email: str, account: str) -> set[str]:
+    """The roles that someone has in any subscription of an account."""
+    return {row["role"] for row in await connection.fetch(_ROLES_IN_ACCOUNT, email, account)}
+
+
+async def find_accounts_by_role(connection: Connection, email: str, roles: Iterable[str]) -> list[str]:
+    """The accounts in which someone has one of the roles in a subscription."""
+    return sorted(row["account"] for row in await connection.fetch(_ACCOUNTS_BY_ROLE, email, list(roles)))
+
+
+async def load_grants(connection: Connection, account: str, emails: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+    """By e-mail: in which of the account's subscriptions someone has which role."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in await connection.fetch(_PEOPLE_OF_ACCOUNT, account, list(emails)):
+        found.setdefault(row["email"], []).append((row["subscription"], row["role"]))
+    return found

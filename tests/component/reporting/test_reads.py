@@ -32,7 +32,7 @@ async def test_overview_has_exactly_the_promised_members(world: World) -> None:
     assert list(body) == [
         *("id", "account", "name", "model", "state", "unit_label", "version", "term", "window"),
         *("purchased", "allocated", "consumed", "unallocated", "unused", "over_allocated", "as_of"),
-        *("rebalance", "products"),
+        *("rebalance", "products", "drawn", "rates_locked_at", "renewal"),
     ]
     assert (body["purchased"], body["allocated"], body["consumed"]) == (1000, 400, 322)
     assert (body["unallocated"], body["unused"], body["over_allocated"]) == (600, 78, 0)
@@ -64,6 +64,8 @@ async def test_overview_has_exactly_the_promised_members(world: World) -> None:
         "policy": "soft",
         "restricted": False,
         "floor": 322,
+        "drawn": 0,
+        "cost": None,
     }
 
 

@@ -22,12 +22,28 @@ class MeterOfProduct(Shown):
     rates: list[RateShown]
 
 
+class PermissionOfProduct(Shown):
+    id: str
+    category: str
+    description: str
+
+
+class RoleTemplateShown(Shown):
+    role: str
+    name: str
+    summary: str
+    permissions: list[str]
+
+
 class Product(Commanded):
     id: str
     name: str
     sources: list[str]
     meters: list[MeterOfProduct]
     retired_at: datetime | None
+    permissions: list[PermissionOfProduct]
+    roles: list[RoleTemplateShown]
+    roles_version: int
     version: int
 
 

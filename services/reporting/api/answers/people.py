@@ -1,55 +1,93 @@
-"""Who I am, commands that I sent, and the audit log."""
+"""People and roles of an account, and what delegates were given."""
 
 from datetime import datetime
-from typing import Any, Literal
 
+from services.reporting.api.answers.shapes import Commanded
 from services.reporting.api.fields import Shown
+from shared.events.state import Grant
 
 
-class Permitted(Shown):
-    id: str
-    account: str
-    name: str
+class GivenTo(Shown):
+    """In which subscription somebody is the primary contact, or has which grant."""
+
+    subscription: str
     role: str
-    permissions: list[str]
 
 
-class Me(Shown):
+class AccountPerson(Commanded):
+    account: str
     email: str
     name: str
-    vendor: bool
-    subscriptions: list[Permitted]
+    enabled: bool
+    removed_at: datetime | None
+    version: int
+    subscriptions: list[GivenTo]
 
 
-class Command(Shown):
-    command_id: str
-    command: str
-    subscription: str | None
-    sent_at: datetime
-    status: Literal["pending", "accepted", "refused"]
-    decided_at: datetime | None
-    resource: str | None
-    version: int | None
-    result: dict[str, Any] | None
-    refusal: dict[str, Any] | None
-
-
-class AuditEntry(Shown):
-    sequence: int
-    at: datetime
-    account: str
-    subscription: str | None
-    actor: str
-    address: str | None
-    action: str
-    object: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-    outcome: Literal["allowed", "denied"]
-    reason: str | None
-    correlation_id: str | None
-
-
-class AuditEntries(Shown):
-    items: list[AuditEntry]
+class People(Shown):
+    items: list[AccountPerson]
     next_cursor: str | None
+
+
+class PermissionShown(Shown):
+    permission: str
+    category: str | None
+    description: str | None
+
+
+class Difference(Shown):
+    """From the default as it is now."""
+
+    added: list[str]
+    removed: list[str]
+
+
+class Role(Commanded):
+    """``difference`` is null for an account's own role. ``based_on``: the default's version when it was customised."""
+
+    account: str
+    role: str
+    product: str
+    product_name: str
+    name: str
+    summary: str | None
+    is_default: bool
+    customised: bool
+    based_on: int | None
+    template_version: int | None
+    permissions: list[PermissionShown]
+    difference: Difference | None
+    members: list[str]
+    version: int
+
+
+class Roles(Shown):
+    items: list[Role]
+    next_cursor: str | None
+
+
+class Member(Shown):
+    """A role counts for those who are ``active``."""
+
+    email: str
+    name: str | None
+    active: bool
+
+
+class Members(Shown):
+    items: list[Member]
+    next_cursor: str | None = None
+
+
+class Granted(Commanded):
+    """What a delegate may do with a subscription."""
+
+    subscription: str
+    email: str
+    name: str | None
+    grants: list[Grant]
+
+
+class Grants(Shown):
+    items: list[Granted]
+    next_cursor: str | None = None

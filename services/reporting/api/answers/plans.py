@@ -32,7 +32,7 @@ class AllocationChange(Shown):
     after: int
     at: datetime
     actor: str | None
-    kind: Literal["allocation", "rebalance"]
+    kind: Literal["allocation", "rebalance", "unsubscribed", "retired"]
     reason: str | None
     starts_clock: bool
     version: int

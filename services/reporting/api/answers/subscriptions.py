@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import ConfigDict, Field
 
+from services.reporting.api.answers.prices import PriceShown
 from services.reporting.api.answers.shapes import Commanded, PersonShown, Span
 from services.reporting.api.examples import OVERVIEW
 from services.reporting.api.fields import Shown
@@ -33,7 +34,17 @@ class Meter(Shown):
     provisional: bool
 
 
+class Cost(Shown):
+    """At the present price per unit and year, in integer minor units of ``currency``: a year of it."""
+
+    currency: str
+    allocated_minor: int
+    consumed_minor: int
+
+
 class ProductUse(Shown):
+    """``drawn``: unallocated units that it uses (policy ``reserve``). ``cost`` is null where there is no price."""
+
     product: str
     name: str
     allocated: int
@@ -45,6 +56,17 @@ class ProductUse(Shown):
     restricted: bool
     floor: int
     meters: list[Meter]
+    drawn: int
+    cost: Cost | None
+
+
+class Renewal(Shown):
+    """A term that was sold and has not begun. ``carries_over``: its units are enough for today's allocations."""
+
+    start: datetime
+    end: datetime
+    units: int
+    carries_over: bool
 
 
 class Overview(Commanded):
@@ -69,6 +91,9 @@ class Overview(Commanded):
     as_of: datetime | None
     rebalance: RebalanceClock
     products: list[ProductUse]
+    drawn: int
+    rates_locked_at: datetime | None
+    renewal: Renewal | None
 
 
 class SubscriptionInList(Shown):
@@ -98,7 +123,9 @@ class Lot(Shown):
     order_reference: str
     purchased_at: datetime
     voided_at: datetime | None
+    void_reason: str | None
     valid: bool
+    price: PriceShown | None
 
 
 class Lots(Shown):

@@ -1,41 +1,22 @@
-"""What may be read, as the API answers it. The page calls the same functions, in-process.
+"""Subscriptions: what was bought, allocated and consumed, and their alerts."""
 
-Bodies are dicts of the shape that INTERFACES gives; times are ``datetime`` in UTC. Whatever the caller may not know of
-raises ``ProblemError`` with ``not_found``.
-"""
-
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
-from uuid import UUID
 
 from services.reporting.domain import permissions, presenting
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.overview import WindowFigures, current_window, overview, snapshots_from
-from services.reporting.store import accounts, alerts, allocations, audit, commands, consumption, ingest_keys, products
+from services.reporting.queries.access import Body, find_seen, is_id, not_found
+from services.reporting.store import alerts, allocations, consumption, people, products
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
 from shared.events.commands import SeenConsumption
 from shared.events.state import SubscriptionState
-from shared.runtime.http import ProblemError
 from shared.runtime.postgres import Connection, Pool
 
-Body = dict[str, Any]
 NEWEST_ALERTS = 200
 LISTED_IN_ME = 200
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-
-
-def not_found(what: str) -> ProblemError:
-    """The answer for what does not exist, and for what the caller may not know of."""
-    return ProblemError.of("not_found", f"There is no such {what}.")
-
-
-def is_id(text: str) -> bool:
-    """Whether anything could have this id."""
-    return _ID.fullmatch(text) is not None
 
 
 class Queries:
@@ -61,40 +42,6 @@ class Queries:
                 mine += [one for one in every.items if one.id not in known][: LISTED_IN_ME - len(mine)]
         return presenting.me(caller, mine)
 
-    # ---- accounts and catalogue ------------------------------------------------------------------------------------
-
-    async def account(self, caller: Caller, account: str) -> Body:
-        """One account; the vendor's and its people's."""
-        async with self._pool.acquire() as connection:
-            state = await accounts.find_account(connection, account) if is_id(account) else None
-            if state and not caller.vendor:
-                its = await store.list_subscriptions(connection, 1, None, person=caller.email, account=account)
-                state = state if its.items else None
-        if state is None:
-            raise not_found("account")
-        return state.model_dump()
-
-    async def accounts(self, caller: Caller, limit: int, cursor: str | None) -> Page[Body]:
-        """All for the vendor, else those of one's subscriptions."""
-        person = None if caller.vendor else caller.email
-        async with self._pool.acquire() as connection:
-            page = await accounts.list_accounts(connection, limit, cursor, person)
-        return Page([state.model_dump() for state in page.items], page.next_cursor)
-
-    async def product(self, product: str) -> Body:
-        """One product of the catalogue."""
-        async with self._pool.acquire() as connection:
-            found = await products.find_products(connection, [product]) if is_id(product) else {}
-        if product not in found:
-            raise not_found("product")
-        return found[product].model_dump()
-
-    async def products(self, limit: int, cursor: str | None) -> Page[Body]:
-        """The catalogue."""
-        async with self._pool.acquire() as connection:
-            page = await products.list_products(connection, limit, cursor)
-        return Page([state.model_dump() for state in page.items], page.next_cursor)
-
     # ---- subscriptions ---------------------------------------------------------------------------------------------
 
     async def subscriptions(
@@ -114,7 +61,7 @@ class Queries:
             ProblemError: ``not_found``; ``forbidden``.
         """
         async with self._pool.acquire() as connection:
-            return (await self._seen(connection, caller, subscription, permission)).model_dump()
+            return (await find_seen(connection, caller, subscription, permission)).model_dump()
 
     async def overview(self, caller: Caller, subscription: str) -> Body:
         """The subscription's overview. ``["version"]`` is its ETag.
@@ -123,7 +70,7 @@ class Queries:
             ProblemError: ``not_found``; ``forbidden`` for who manages its people only.
         """
         async with self._pool.acquire() as connection:
-            state = await self._seen(connection, caller, subscription)
+            state = await find_seen(connection, caller, subscription)
             return await self._overview(connection, state)
 
     async def permitted(self, caller: Caller, subscription: str) -> frozenset[str]:
@@ -136,16 +83,36 @@ class Queries:
     async def purchases(self, caller: Caller, subscription: str) -> list[Body]:
         """The lots, newest first."""
         async with self._pool.acquire() as connection:
-            state = await self._seen(connection, caller, subscription)
-        now = self._clock()
-        return [presenting.lot(one, now) for one in sorted(state.lots, key=lambda one: one.purchased_at, reverse=True)]
+            state = await find_seen(connection, caller, subscription)
+        return presenting.lots(state, self._clock())
+
+    async def grants(self, caller: Caller, subscription: str) -> list[Body]:
+        """What delegates were given, by e-mail."""
+        async with self._pool.acquire() as connection:
+            state = await find_seen(connection, caller, subscription, permissions.VIEW_PEOPLE)
+            emails = sorted({one.email for one in state.grants})
+            known = await people.find_people(connection, [(state.account, email) for email in emails])
+        return [presenting.granted(state, email, known.get((state.account, email))) for email in emails]
+
+    async def grant(self, caller: Caller, subscription: str, email: str) -> Body:
+        """What somebody known was given: perhaps nothing.
+
+        Raises:
+            ProblemError: ``not_found``, also for who is not known in the account; ``forbidden``.
+        """
+        async with self._pool.acquire() as connection:
+            state = await find_seen(connection, caller, subscription, permissions.VIEW_PEOPLE)
+            person = await people.find_person(connection, state.account, email)
+        if person is None and all(one.email != email for one in state.grants):
+            raise not_found("person")
+        return presenting.granted(state, email, person)
 
     async def allocations(
         self, caller: Caller, subscription: str, limit: int, cursor: str | None, product: str | None = None
     ) -> Page[Body]:
         """History, newest first: before, after, who, when, why."""
         async with self._pool.acquire() as connection:
-            await self._seen(connection, caller, subscription)
+            await find_seen(connection, caller, subscription)
             page = await allocations.list_changes(connection, subscription, limit, cursor, product)
         return Page([presenting.change(row) for row in page.items], page.next_cursor)
 
@@ -154,7 +121,7 @@ class Queries:
     ) -> list[Body]:
         """By window, product and meter: every window that overlaps ``start`` to ``end``."""
         async with self._pool.acquire() as connection:
-            await self._seen(connection, caller, subscription)
+            await find_seen(connection, caller, subscription)
             rows = await consumption.load_usage(connection, subscription, start, end, product)
         now = self._clock()
         return [item for row in rows for item in presenting.usage(row, now)]
@@ -187,7 +154,7 @@ class Queries:
     ) -> Page[Body]:
         """The same, page by page."""
         async with self._pool.acquire() as connection:
-            state = await self._seen(connection, caller, subscription)
+            state = await find_seen(connection, caller, subscription)
             page = await alerts.list_alerts(connection, subscription, limit, cursor, active_only=active_only)
             now = await self._overview(connection, state) if page.items else {}
         return Page([presenting.alert(one, now) for one in page.items], page.next_cursor)
@@ -195,7 +162,7 @@ class Queries:
     async def alert(self, caller: Caller, subscription: str, alert: str) -> Body:
         """One alert."""
         async with self._pool.acquire() as connection:
-            state = await self._seen(connection, caller, subscription)
+            state = await find_seen(connection, caller, subscription)
             found = await alerts.find_alert(connection, subscription, alert)
             if found is None:
                 raise not_found("alert")
@@ -204,74 +171,20 @@ class Queries:
     async def channels(self, caller: Caller, subscription: str, limit: int, cursor: str | None) -> Page[Body]:
         """Where its alerts go."""
         async with self._pool.acquire() as connection:
-            await self._seen(connection, caller, subscription)
+            await find_seen(connection, caller, subscription)
             page = await alerts.list_channels(connection, subscription, limit, cursor)
         return Page([presenting.channel(one) for one in page.items], page.next_cursor)
 
     async def channel(self, caller: Caller, subscription: str, channel: str) -> Body:
         """One channel, also one that was removed."""
         async with self._pool.acquire() as connection:
-            await self._seen(connection, caller, subscription)
+            await find_seen(connection, caller, subscription)
             found = await alerts.find_channel(connection, subscription, channel)
         if found is None:
             raise not_found("channel")
         return presenting.channel(found)
 
-    # ---- the vendor's ----------------------------------------------------------------------------------------------
-
-    async def ingest_keys(
-        self, caller: Caller, limit: int, cursor: str | None, product: str | None = None
-    ) -> Page[Body]:
-        """Ingest keys, never the keys themselves."""
-        vendor_only(caller, "Only the vendor sees ingest keys.")
-        async with self._pool.acquire() as connection:
-            page = await ingest_keys.list_ingest_keys(connection, limit, cursor, product)
-        return Page([state.model_dump() for state in page.items], page.next_cursor)
-
-    async def ingest_key(self, caller: Caller, key: str) -> Body:
-        """One ingest key."""
-        vendor_only(caller, "Only the vendor sees ingest keys.")
-        async with self._pool.acquire() as connection:
-            state = await ingest_keys.find_ingest_key(connection, key) if is_id(key) else None
-        if state is None:
-            raise not_found("ingest key")
-        return state.model_dump()
-
-    async def audit(self, caller: Caller, limit: int, cursor: str | None, wanted: audit.Filter) -> Page[Body]:
-        """The audit log, the latest first: the vendor's, and what concerns subscriptions that one may audit.
-
-        Raises:
-            ProblemError: ``forbidden`` for who may not audit any.
-        """
-        async with self._pool.acquire() as connection:
-            if not caller.vendor:
-                mine = await store.find_ids_by_role(connection, caller.email, permissions.AUDIT_ROLES)
-                if not mine:
-                    raise ProblemError.of("forbidden", "Only auditors, primary contacts and the vendor see the log.")
-                wanted = audit.Filter(mine, wanted.start, wanted.end, wanted.action, wanted.actor, wanted.outcome)
-            page = await audit.list_audit(connection, limit, cursor, wanted)
-        return Page([{"sequence": one.sequence, **one.record.model_dump()} for one in page.items], page.next_cursor)
-
-    async def command(self, caller: Caller, command_id: UUID) -> Body:
-        """A command that the caller sent, and what became of it."""
-        async with self._pool.acquire() as connection:
-            found = await commands.find_command(connection, caller.email, command_id)
-        if found is None:
-            raise not_found("command")
-        return presenting.command(found)
-
     # ---- inside ----------------------------------------------------------------------------------------------------
-
-    async def _seen(
-        self, connection: Connection, caller: Caller, subscription: str, permission: str = permissions.VIEW
-    ) -> SubscriptionState:
-        state = await store.find_subscription(connection, subscription) if is_id(subscription) else None
-        roles = permissions.roles_of(caller, state) if state else ()
-        if state is None or not roles:
-            raise not_found("subscription")
-        if permission not in permissions.permissions_of(roles):
-            raise ProblemError.of("forbidden", "Your role in this subscription does not show this.")
-        return state
 
     async def _overview(self, connection: Connection, state: SubscriptionState) -> Body:
         now = self._clock()
@@ -284,11 +197,3 @@ class Queries:
                 WindowFigures(row.window_start, row.revision, row.level, row.burned_down, row.as_of, row.meters)
             )
         return overview(state, catalogue, figures, now)
-
-
-def vendor_only(caller: Caller, message: str) -> None:
-    """Raises:
-    ProblemError: ``forbidden``, unless the caller is a vendor operator.
-    """
-    if not caller.vendor:
-        raise ProblemError.of("forbidden", message)

@@ -1,0 +1,40 @@
+"""Prices."""
+
+from services.reporting.api.answers.shapes import Commanded
+from services.reporting.api.fields import Shown
+
+
+class TierShown(Shown):
+    from_units: int
+    discount_basis_points: int
+
+
+class PriceList(Commanded):
+    """Money is in integer minor units of ``currency``; ``list_price_minor`` is per unit and year."""
+
+    currency: str
+    list_price_minor: int
+    tiers: list[TierShown]
+    version: int
+
+
+class PriceShown(Shown):
+    """``total_minor`` = units x ``unit_price_minor`` x ``years`` (an exact fraction), rounded half up once."""
+
+    currency: str
+    price_list_version: int
+    list_price_minor: int
+    tier_from_units: int
+    discount_basis_points: int
+    unit_price_minor: int
+    years: str
+    total_minor: int
+    arithmetic: str
+
+
+class Quote(PriceShown):
+    """``committed_units``: with these, what decides the tier."""
+
+    units: int
+    committed_units: int
+    subscription: str | None

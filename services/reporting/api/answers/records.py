@@ -1,0 +1,55 @@
+"""Who I am, commands that I sent, and the audit log."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from services.reporting.api.fields import Shown
+
+
+class Permitted(Shown):
+    id: str
+    account: str
+    name: str
+    role: str
+    permissions: list[str]
+
+
+class Me(Shown):
+    email: str
+    name: str
+    vendor: bool
+    subscriptions: list[Permitted]
+
+
+class Command(Shown):
+    command_id: str
+    command: str
+    subscription: str | None
+    sent_at: datetime
+    status: Literal["pending", "accepted", "refused"]
+    decided_at: datetime | None
+    resource: str | None
+    version: int | None
+    result: dict[str, Any] | None
+    refusal: dict[str, Any] | None
+
+
+class AuditEntry(Shown):
+    sequence: int
+    at: datetime
+    account: str
+    subscription: str | None
+    actor: str
+    address: str | None
+    action: str
+    object: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    outcome: Literal["allowed", "denied"]
+    reason: str | None
+    correlation_id: str | None
+
+
+class AuditEntries(Shown):
+    items: list[AuditEntry]
+    next_cursor: str | None

@@ -1,0 +1,52 @@
+"""Whose a subscription is: its primary contact, and what its delegates may do."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from services.reporting.api.answers import people as answers
+from services.reporting.api.answers.subscriptions import Overview
+from services.reporting.api.edge import Asking, CommandId, Doors, new_router, write_answers
+from services.reporting.api.names import InSubscription, OfPerson
+from services.reporting.api.requests.subscriptions import GrantsSetting, PrimaryContactSetting
+from shared.events.commands import SetGrants, SetPrimaryContact
+
+
+def grants_router(doors: Doors) -> APIRouter:
+    """``/v1/subscriptions/{id}/primary-contact``, ``/grants``."""
+    router = new_router("people and roles", "/subscriptions/{subscription}")
+    queries = doors.application.queries
+
+    @router.put("/primary-contact", **write_answers(Overview))
+    async def hand_over(
+        caller: Asking, subscription: InSubscription, asked: PrimaryContactSetting, command: CommandId
+    ) -> Response:
+        """Hand it over, in one step, to somebody known in the account. The primary contact's and the vendor's."""
+        payload = SetPrimaryContact(subscription=subscription, email=asked.email)
+        return await doors.write(payload, caller, command, lambda: queries.overview(caller, subscription))
+
+    @router.get("/grants", response_model=answers.Grants)
+    async def several(caller: Asking, subscription: InSubscription) -> Any:
+        """What delegates were given, by e-mail."""
+        return {"items": await queries.grants(caller, subscription)}
+
+    @router.get("/grants/{email}", response_model=answers.Granted)
+    async def one(caller: Asking, subscription: InSubscription, email: OfPerson) -> Any:
+        """What somebody known in the account was given: perhaps nothing."""
+        return await queries.grant(caller, subscription, email)
+
+    @router.put("/grants/{email}", **write_answers(answers.Granted))
+    async def give(
+        caller: Asking, subscription: InSubscription, email: OfPerson, asked: GrantsSetting, command: CommandId
+    ) -> Response:
+        """Exactly these grants, to somebody known in the account. The primary contact's."""
+        payload = SetGrants(subscription=subscription, email=email, grants=tuple(asked.grants))
+        return await doors.write(payload, caller, command, lambda: queries.grant(caller, subscription, email))
+
+    @router.delete("/grants/{email}", **write_answers(answers.Granted))
+    async def take(caller: Asking, subscription: InSubscription, email: OfPerson, command: CommandId) -> Response:
+        """Take everything back. The primary contact's."""
+        payload = SetGrants(subscription=subscription, email=email, grants=())
+        return await doors.write(payload, caller, command, lambda: queries.grant(caller, subscription, email))
+
+    return router

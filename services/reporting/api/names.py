@@ -1,0 +1,76 @@
+"""What a request's path and query name: nothing could have an odd id, so it is not found, or refused by its name."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query
+from pydantic import TypeAdapter, ValidationError
+
+from services.reporting.api.edge import invalid
+from services.reporting.queries.access import is_id, is_role_id, not_found
+from shared.events.ids import AccountId, Email, ProductId, RoleId, SubscriptionId
+
+_EMAIL: TypeAdapter[str] = TypeAdapter(Email)
+
+
+def existing(identifier: str, what: str) -> str:
+    """An id of a path, which may be any text.
+
+    Raises:
+        ProblemError: ``not_found``, where nothing could have it.
+    """
+    if not is_id(identifier):
+        raise not_found(what)
+    return identifier
+
+
+def wanted_id(name: str, identifier: str | None) -> str | None:
+    """An id of a query.
+
+    Raises:
+        ProblemError: nothing could have it.
+    """
+    if identifier is not None and not is_id(identifier):
+        raise invalid(name, f"is not the id of a {name}")
+    return identifier
+
+
+def _named_subscription(subscription: str) -> SubscriptionId:
+    return SubscriptionId(existing(subscription, "subscription"))
+
+
+def _named_account(account: str) -> AccountId:
+    return AccountId(existing(account, "account"))
+
+
+def _named_product(product: str) -> ProductId:
+    return ProductId(existing(product, "product"))
+
+
+def _named_role(role: str) -> RoleId:
+    if not is_role_id(role):
+        raise not_found("role")
+    return RoleId(role)
+
+
+def _named_person(email: str) -> str:
+    try:
+        return _EMAIL.validate_python(email)
+    except ValidationError:
+        raise not_found("person") from None
+
+
+def _product_wanted(product: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
+    return wanted_id("product", product)
+
+
+def _account_wanted(account: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
+    return wanted_id("account", account)
+
+
+InSubscription = Annotated[SubscriptionId, Depends(_named_subscription)]
+InAccount = Annotated[AccountId, Depends(_named_account)]
+OfProduct = Annotated[ProductId, Depends(_named_product)]
+OfRole = Annotated[RoleId, Depends(_named_role)]
+OfPerson = Annotated[str, Depends(_named_person)]
+ProductWanted = Annotated[str | None, Depends(_product_wanted)]
+AccountWanted = Annotated[str | None, Depends(_account_wanted)]

@@ -1,0 +1,37 @@
+"""What units cost: the price list, and quotes before buying."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from services.reporting.api.answers import prices as answers
+from services.reporting.api.edge import Asking, CommandId, Doors, new_router, write_answers
+from services.reporting.api.requests.catalogue import PriceListSetting
+from shared.events.commands import SetPriceList
+from shared.events.state import Tier
+
+KEY = "price-list"
+"""The Kafka key: all about prices is decided in one order."""
+
+
+def prices_router(doors: Doors) -> APIRouter:
+    """``/v1/price-list``, ``/v1/quotes``."""
+    router = new_router("prices")
+    catalogue = doors.application.catalogue
+
+    @router.get("/price-list", response_model=answers.PriceList)
+    async def price_list(caller: Asking) -> Any:  # noqa: ARG001
+        """What units cost now: all-units tiers, money in integer minor units."""
+        return await catalogue.price_list()
+
+    @router.put("/price-list", **write_answers(answers.PriceList))
+    async def set_price_list(caller: Asking, asked: PriceListSetting, command: CommandId) -> Response:
+        """What units cost from now on. Lots that were bought keep their price. The vendor's."""
+        payload = SetPriceList(
+            currency=asked.currency,
+            list_price_minor=asked.list_price_minor,
+            tiers=tuple(Tier(**one.model_dump()) for one in asked.tiers),
+        )
+        return await doors.write(payload, caller, command, catalogue.price_list, key=KEY)
+
+    return router

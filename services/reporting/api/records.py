@@ -1,0 +1,52 @@
+"""Who I am, commands that I sent, and the audit log."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from services.reporting.api.answers import records as answers
+from services.reporting.api.edge import Asking, Doors, invalid, listed, new_router
+from services.reporting.api.fields import At, Cursor, Limit
+from services.reporting.queries.access import not_found
+from services.reporting.store.audit import Filter
+
+
+def records_router(doors: Doors) -> APIRouter:
+    """``/v1/me``, ``/v1/commands``, ``/v1/audit``."""
+    router = new_router("records")
+    queries, records = doors.application.queries, doors.application.records
+
+    @router.get("/me", response_model=answers.Me)
+    async def me(caller: Asking) -> Any:
+        """Who I am, what I may do, where."""
+        return await queries.me(caller)
+
+    @router.get("/commands/{command_id}", response_model=answers.Command)
+    async def command(caller: Asking, command_id: str) -> Any:
+        """A command that I sent, and what became of it."""
+        try:
+            return await records.command(caller, UUID(command_id))
+        except ValueError:
+            raise not_found("command") from None
+
+    @router.get("/audit", response_model=answers.AuditEntries)
+    async def audit(
+        caller: Asking,
+        *,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+        start: Annotated[At | None, Query(alias="from")] = None,
+        end: Annotated[At | None, Query(alias="to")] = None,
+        action: Annotated[str | None, Query(max_length=200)] = None,
+        actor: Annotated[str | None, Query(max_length=254)] = None,
+        outcome: Literal["allowed", "denied"] | None = None,
+    ) -> Any:
+        """Decisions, allowed and denied, the latest first."""
+        for name, text in (("action", action), ("actor", actor)):
+            if text is not None and not text.isprintable():
+                raise invalid(name, "must be printable text")
+        wanted = Filter(None, start, end, action, actor.lower() if actor else None, outcome)
+        return listed(await records.audit(caller, limit, cursor, wanted))
+
+    return router

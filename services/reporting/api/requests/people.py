@@ -1,0 +1,57 @@
+"""People and roles of an account."""
+
+from pydantic import Field, model_validator
+
+from services.reporting.api.fields import Request, example
+from shared.events.ids import Email, PermissionRef, PlainName, ProductRef, RoleRef
+
+
+class NewPerson(Request):
+    model_config = example(email="victor@acme.example", name="Victor View")
+    email: Email
+    name: PlainName
+
+
+class PersonChange(Request):
+    """What is absent stays. Whoever is not ``enabled`` may do nothing; what they were given waits for them."""
+
+    model_config = example(enabled=False)
+    name: PlainName | None = None
+    enabled: bool | None = Field(default=None, strict=True)
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "PersonChange":
+        if self.name is None and self.enabled is None:
+            raise ValueError("name or enabled must be there")
+        return self
+
+
+class NewRole(Request):
+    """A role of the account's own. Without ``role``, its id is made from the product and the name."""
+
+    model_config = example(product="exposure-scan", name="Night Shift", permissions=["page.use"])
+    role: RoleRef | None = None
+    product: ProductRef
+    name: PlainName
+    permissions: list[PermissionRef] = Field(max_length=200)
+
+
+class RoleChange(Request):
+    """What is absent stays. ``permissions`` are all that it gives from now on."""
+
+    model_config = example(permissions=["page.use"])
+    name: PlainName | None = None
+    permissions: list[PermissionRef] | None = Field(default=None, max_length=200)
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "RoleChange":
+        if self.name is None and self.permissions is None:
+            raise ValueError("name or permissions must be there")
+        return self
+
+
+class NewMember(Request):
+    """Somebody known in the account."""
+
+    model_config = example(email="victor@acme.example")
+    email: Email

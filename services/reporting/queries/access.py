@@ -1,0 +1,77 @@
+"""Who may read what: the same answer for what does not exist and for what the caller may not know of."""
+
+import re
+from typing import Any
+
+from services.reporting.domain import permissions
+from services.reporting.domain.caller import Caller
+from services.reporting.store import accounts
+from services.reporting.store import subscriptions as store
+from shared.events.state import AccountState, SubscriptionState
+from shared.runtime.http import ProblemError
+from shared.runtime.postgres import Connection
+
+Body = dict[str, Any]
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_ROLE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+
+
+def not_found(what: str) -> ProblemError:
+    """The answer for what does not exist, and for what the caller may not know of."""
+    return ProblemError.of("not_found", f"There is no such {what}.")
+
+
+def is_id(text: str) -> bool:
+    """Whether anything could have this id."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_role_id(text: str) -> bool:
+    """Whether a role could have this id."""
+    return _ROLE_ID.fullmatch(text) is not None
+
+
+def vendor_only(caller: Caller, message: str) -> None:
+    """Raises:
+    ProblemError: ``forbidden``, unless the caller is a vendor operator.
+    """
+    if not caller.vendor:
+        raise ProblemError.of("forbidden", message)
+
+
+async def find_seen(
+    connection: Connection, caller: Caller, subscription: str, permission: str = permissions.VIEW
+) -> SubscriptionState:
+    """A subscription, for whoever has the permission on it.
+
+    Raises:
+        ProblemError: ``not_found``; ``forbidden``.
+    """
+    state = await store.find_subscription(connection, subscription) if is_id(subscription) else None
+    roles = permissions.roles_of(caller, state) if state else ()
+    if state is None or not roles:
+        raise not_found("subscription")
+    _require(permission, roles, "Your role in this subscription does not show this.")
+    return state
+
+
+async def find_account_seen(
+    connection: Connection, caller: Caller, account: str, permission: str | None = None
+) -> AccountState:
+    """An account, for its people and the vendor; with ``permission``, for whoever has it in the account.
+
+    Raises:
+        ProblemError: ``not_found``; ``forbidden``.
+    """
+    state = await accounts.find_account(connection, account) if is_id(account) else None
+    roles = permissions.in_order(caller, await store.find_roles_in_account(connection, caller.email, account))
+    if state is None or not roles:
+        raise not_found("account")
+    if permission is not None:
+        _require(permission, roles, "Your role in this account does not show this.")
+    return state
+
+
+def _require(permission: str, roles: tuple[str, ...], message: str) -> None:
+    if permission not in permissions.permissions_of(roles):
+        raise ProblemError.of("forbidden", message)

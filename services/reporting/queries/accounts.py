@@ -1,0 +1,83 @@
+"""Accounts: customers, their people, and their roles."""
+
+from services.reporting.domain import permissions, presenting
+from services.reporting.domain import roles as domain
+from services.reporting.domain.caller import Caller
+from services.reporting.queries.access import Body, find_account_seen, is_role_id, not_found
+from services.reporting.store import accounts, people, products, roles
+from services.reporting.store import subscriptions as store
+from services.reporting.store.paging import Page
+from shared.events.state import PersonState, RoleState
+from shared.runtime.postgres import Connection, Pool
+
+
+class AccountQueries:
+    """Reads of accounts and of those who work in them."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def account(self, caller: Caller, account: str) -> Body:
+        """One account; the vendor's and its people's."""
+        async with self._pool.acquire() as connection:
+            return (await find_account_seen(connection, caller, account)).model_dump()
+
+    async def accounts(self, caller: Caller, limit: int, cursor: str | None) -> Page[Body]:
+        """All for the vendor, else those of one's subscriptions."""
+        person = None if caller.vendor else caller.email
+        async with self._pool.acquire() as connection:
+            page = await accounts.list_accounts(connection, limit, cursor, person)
+        return Page([state.model_dump() for state in page.items], page.next_cursor)
+
+    async def people(self, caller: Caller, account: str, limit: int, cursor: str | None) -> Page[Body]:
+        """An account's people, each with what they were given in its subscriptions."""
+        async with self._pool.acquire() as connection:
+            await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
+            page = await people.list_people(connection, account, limit, cursor)
+            return Page(await self._with_grants(connection, page.items), page.next_cursor)
+
+    async def person(self, caller: Caller, account: str, email: str) -> Body:
+        """One of them, also one who was removed."""
+        async with self._pool.acquire() as connection:
+            await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
+            found = await people.find_person(connection, account, email)
+            if found is None:
+                raise not_found("person")
+            return (await self._with_grants(connection, [found]))[0]
+
+    async def _with_grants(self, connection: Connection, states: list[PersonState]) -> list[Body]:
+        if not states:
+            return []
+        grants = await store.load_grants(connection, states[0].account, [one.email for one in states])
+        return [presenting.person(one, grants.get(one.email, ())) for one in states]
+
+    async def roles(
+        self, caller: Caller, account: str, limit: int, cursor: str | None, product: str | None = None
+    ) -> Page[Body]:
+        """An account's roles, each with its difference from the default."""
+        async with self._pool.acquire() as connection:
+            await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
+            page = await roles.list_roles(connection, account, limit, cursor, product)
+            catalogue = await products.find_products(connection, {one.product for one in page.items})
+        return Page([domain.present(one, catalogue.get(one.product)) for one in page.items], page.next_cursor)
+
+    async def role(self, caller: Caller, account: str, role: str) -> Body:
+        """One role."""
+        async with self._pool.acquire() as connection:
+            state = await self._role(connection, caller, account, role)
+            catalogue = await products.find_products(connection, [state.product])
+        return domain.present(state, catalogue.get(state.product))
+
+    async def members(self, caller: Caller, account: str, role: str) -> list[Body]:
+        """Who has a role, by e-mail."""
+        async with self._pool.acquire() as connection:
+            state = await self._role(connection, caller, account, role)
+            known = await people.find_people(connection, [(account, email) for email in state.members])
+        return [domain.member(email, known.get((account, email))) for email in sorted(state.members)]
+
+    async def _role(self, connection: Connection, caller: Caller, account: str, role: str) -> RoleState:
+        await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
+        state = await roles.find_role(connection, account, role) if is_role_id(role) else None
+        if state is None:
+            raise not_found("role")
+        return state

@@ -1,0 +1,90 @@
+"""The catalogue, what units cost, and the applications that products are."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from services.reporting.domain import applications, permissions
+from services.reporting.domain.caller import Caller
+from services.reporting.queries.access import Body, find_account_seen, is_id, not_found
+from services.reporting.store import people, price_lists, products, roles
+from services.reporting.store import subscriptions as store
+from services.reporting.store.paging import Page
+from shared.events.state import PriceList, ProductState
+from shared.runtime.postgres import Connection, Pool
+
+MOST_ROLES = 1000
+"""Roles that the central view looks at, when it is asked for all accounts."""
+
+
+class CatalogueQueries:
+    """Reads of what the vendor offers."""
+
+    def __init__(self, pool: Pool, clock: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._clock = clock
+
+    async def product(self, product: str) -> Body:
+        """One product of the catalogue."""
+        async with self._pool.acquire() as connection:
+            return (await _find_product(connection, product)).model_dump()
+
+    async def products(self, limit: int, cursor: str | None) -> Page[Body]:
+        """The catalogue."""
+        async with self._pool.acquire() as connection:
+            page = await products.list_products(connection, limit, cursor)
+        return Page([state.model_dump() for state in page.items], page.next_cursor)
+
+    async def price_list(self) -> Body:
+        """What units cost now.
+
+        Raises:
+            ProblemError: ``not_found``, as long as the vendor has not said.
+        """
+        async with self._pool.acquire() as connection:
+            return (await _find_price_list(connection)).model_dump()
+
+    async def applications(self, limit: int, cursor: str | None) -> Page[Body]:
+        """Every product's default roles, in short."""
+        async with self._pool.acquire() as connection:
+            page = await products.list_products(connection, limit, cursor)
+        return Page([applications.in_short(state) for state in page.items], page.next_cursor)
+
+    async def application(self, caller: Caller, product: str, account: str | None = None) -> Body:
+        """The central view of one product: its default roles, and who holds which permission by which role.
+
+        Holders are those of ``account``, else of every account whose people the caller may see.
+
+        Raises:
+            ProblemError: ``not_found``; ``forbidden``.
+        """
+        async with self._pool.acquire() as connection:
+            state = await _find_product(connection, product)
+            wanted = await self._accounts_seen(connection, caller, account)
+            held = await roles.list_held_roles(connection, product, wanted, MOST_ROLES + 1)
+            shown = held[:MOST_ROLES]
+            members = [(role.account, email) for role in shown for email in role.members]
+            known = await people.find_people(connection, members)
+        return applications.whole(state, shown, known, complete=len(held) <= MOST_ROLES)
+
+    async def _accounts_seen(self, connection: Connection, caller: Caller, account: str | None) -> list[str] | None:
+        if account is not None:
+            await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
+            return [account]
+        if caller.vendor:
+            return None
+        seeing = permissions.roles_with(permissions.VIEW_PEOPLE)
+        return await store.find_accounts_by_role(connection, caller.email, seeing)
+
+
+async def _find_product(connection: Connection, product: str) -> ProductState:
+    found = await products.find_products(connection, [product]) if is_id(product) else {}
+    if product not in found:
+        raise not_found("product")
+    return found[product]
+
+
+async def _find_price_list(connection: Connection) -> PriceList:
+    found = await price_lists.find_price_list(connection)
+    if found is None:
+        raise not_found("price list")
+    return found

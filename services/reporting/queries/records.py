@@ -1,0 +1,61 @@
+"""Records of what was done: commands, the audit log, and ingest keys."""
+
+from uuid import UUID
+
+from services.reporting.domain import permissions, presenting
+from services.reporting.domain.caller import Caller
+from services.reporting.queries.access import Body, is_id, not_found, vendor_only
+from services.reporting.store import audit, commands, ingest_keys
+from services.reporting.store import subscriptions as store
+from services.reporting.store.paging import Page
+from shared.runtime.http import ProblemError
+from shared.runtime.postgres import Pool
+
+
+class RecordQueries:
+    """Reads of what is kept for the vendor, and of what one did oneself."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def ingest_keys(
+        self, caller: Caller, limit: int, cursor: str | None, product: str | None = None
+    ) -> Page[Body]:
+        """Ingest keys, never the keys themselves."""
+        vendor_only(caller, "Only the vendor sees ingest keys.")
+        async with self._pool.acquire() as connection:
+            page = await ingest_keys.list_ingest_keys(connection, limit, cursor, product)
+        return Page([state.model_dump() for state in page.items], page.next_cursor)
+
+    async def ingest_key(self, caller: Caller, key: str) -> Body:
+        """One ingest key."""
+        vendor_only(caller, "Only the vendor sees ingest keys.")
+        async with self._pool.acquire() as connection:
+            state = await ingest_keys.find_ingest_key(connection, key) if is_id(key) else None
+        if state is None:
+            raise not_found("ingest key")
+        return state.model_dump()
+
+    async def audit(self, caller: Caller, limit: int, cursor: str | None, wanted: audit.Filter) -> Page[Body]:
+        """The audit log, the latest first: the vendor's, and what concerns subscriptions that one may audit.
+
+        Raises:
+            ProblemError: ``forbidden`` for who may not audit any.
+        """
+        async with self._pool.acquire() as connection:
+            if not caller.vendor:
+                auditing = permissions.roles_with(permissions.VIEW_AUDIT)
+                mine = await store.find_ids_by_role(connection, caller.email, auditing)
+                if not mine:
+                    raise ProblemError.of("forbidden", "Only auditors, primary contacts and the vendor see the log.")
+                wanted = audit.Filter(mine, wanted.start, wanted.end, wanted.action, wanted.actor, wanted.outcome)
+            page = await audit.list_audit(connection, limit, cursor, wanted)
+        return Page([{"sequence": one.sequence, **one.record.model_dump()} for one in page.items], page.next_cursor)
+
+    async def command(self, caller: Caller, command_id: UUID) -> Body:
+        """A command that the caller sent, and what became of it."""
+        async with self._pool.acquire() as connection:
+            found = await commands.find_command(connection, caller.email, command_id)
+        if found is None:
+            raise not_found("command")
+        return presenting.command(found)

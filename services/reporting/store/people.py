@@ -1,0 +1,52 @@
+"""People of accounts."""
+
+from collections.abc import Iterable
+
+from services.reporting.store.paging import Page, page, read_cursor
+from shared.events.state import PersonState
+from shared.runtime.postgres import Connection
+
+_UPSERT = """
+INSERT INTO people (account, email, version, removed_at, state) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (account, email) DO UPDATE SET
+    version = excluded.version, removed_at = excluded.removed_at, state = excluded.state
+WHERE people.version < excluded.version
+"""
+_FIND = "SELECT state FROM people WHERE account = $1 AND email = $2"
+_FIND_SEVERAL = """
+SELECT state FROM people
+WHERE (account, email) IN (SELECT * FROM unnest($1::text[], $2::text[]) AS wanted (account, email))
+"""
+_LIST = """
+SELECT state FROM people WHERE account = $1 AND email > $3 AND removed_at IS NULL ORDER BY email LIMIT $2
+"""
+
+
+async def upsert_person(connection: Connection, state: PersonState) -> None:
+    """Keep the state if it is newer."""
+    row = (state.account, state.email, state.version, state.removed_at, state.model_dump_json())
+    await connection.execute(_UPSERT, *row)
+
+
+async def find_person(connection: Connection, account: str, email: str) -> PersonState | None:
+    """One person of an account, removed or not."""
+    state = await connection.fetchval(_FIND, account, email)
+    return None if state is None else PersonState.model_validate_json(state)
+
+
+async def find_people(connection: Connection, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], PersonState]:
+    """Those of the people, each an account and an e-mail, that are known."""
+    pairs = sorted(set(wanted))
+    if not pairs:
+        return {}
+    rows = await connection.fetch(_FIND_SEVERAL, [one[0] for one in pairs], [one[1] for one in pairs])
+    states = [PersonState.model_validate_json(row["state"]) for row in rows]
+    return {(state.account, state.email): state for state in states}
+
+
+async def list_people(connection: Connection, account: str, limit: int, cursor: str | None) -> Page[PersonState]:
+    """An account's people by e-mail, without those who were removed."""
+    place = read_cursor(cursor, 1)
+    rows = await connection.fetch(_LIST, account, limit + 1, place[0] if place else "")
+    states = [PersonState.model_validate_json(row["state"]) for row in rows]
+    return page(states, limit, lambda state: (state.email,))

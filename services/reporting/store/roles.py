@@ -1,0 +1,55 @@
+"""Roles of accounts in products' applications."""
+
+from collections.abc import Sequence
+
+from services.reporting.store.paging import Page, page, read_cursor
+from shared.events.state import RoleState
+from shared.runtime.postgres import Connection
+
+_UPSERT = """
+INSERT INTO roles (account, role, product, version, state) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (account, role) DO UPDATE SET
+    product = excluded.product, version = excluded.version, state = excluded.state
+WHERE roles.version < excluded.version
+"""
+_FIND = "SELECT state FROM roles WHERE account = $1 AND role = $2"
+_LIST = """
+SELECT state FROM roles
+WHERE account = $1 AND role > $3 AND ($4::text IS NULL OR product = $4)
+ORDER BY role LIMIT $2
+"""
+_LIST_OF_PRODUCT = """
+SELECT state FROM roles
+WHERE product = $1 AND ($2::text[] IS NULL OR account = ANY($2)) AND state -> 'members' <> '[]'
+ORDER BY account, role LIMIT $3
+"""
+
+
+async def upsert_role(connection: Connection, state: RoleState) -> None:
+    """Keep the state if it is newer."""
+    row = (state.account, state.role, state.product, state.version, state.model_dump_json())
+    await connection.execute(_UPSERT, *row)
+
+
+async def find_role(connection: Connection, account: str, role: str) -> RoleState | None:
+    """One role."""
+    state = await connection.fetchval(_FIND, account, role)
+    return None if state is None else RoleState.model_validate_json(state)
+
+
+async def list_roles(
+    connection: Connection, account: str, limit: int, cursor: str | None, product: str | None = None
+) -> Page[RoleState]:
+    """An account's roles by id."""
+    place = read_cursor(cursor, 1)
+    rows = await connection.fetch(_LIST, account, limit + 1, place[0] if place else "", product)
+    states = [RoleState.model_validate_json(row["state"]) for row in rows]
+    return page(states, limit, lambda state: (state.role,))
+
+
+async def list_held_roles(
+    connection: Connection, product: str, accounts: Sequence[str] | None, limit: int
+) -> list[RoleState]:
+    """The roles of a product that somebody has, in some accounts or (``None``) in all."""
+    rows = await connection.fetch(_LIST_OF_PRODUCT, product, accounts, limit)
+    return [RoleState.model_validate_json(row["state"]) for row in rows]
