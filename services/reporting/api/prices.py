@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import prices as answers
 from services.reporting.api.edge import Asking, CommandId, Doors, new_router, write_answers
-from services.reporting.api.requests.catalogue import PriceListSetting
+from services.reporting.api.requests.catalogue import NewQuote, PriceListSetting
 from shared.events.commands import SetPriceList
 from shared.events.state import Tier
 
@@ -33,5 +33,10 @@ def prices_router(doors: Doors) -> APIRouter:
             tiers=tuple(Tier(**one.model_dump()) for one in asked.tiers),
         )
         return await doors.write(payload, caller, command, catalogue.price_list, key=KEY)
+
+    @router.post("/quotes", response_model=answers.Quote)
+    async def quote(caller: Asking, asked: NewQuote) -> Any:
+        """What so many units would cost now, with the arithmetic; nothing is bought."""
+        return await catalogue.quote(caller, asked.units, asked.subscription)
 
     return router

@@ -18,6 +18,7 @@ from typing import Any, Self
 from services.reporting.domain.classes import CLOSED_WINDOWS, ClosedWindow, utilisation_class
 from shared.events.metering import MeterConsumption
 from shared.events.state import Meter, ProductState, Rate, SubscribedProduct, SubscriptionState, Term
+from shared.pricing import product_costs
 from shared.units import MAX_UNITS, percent_tenths
 from shared.windows import Window, days_left
 
@@ -94,6 +95,7 @@ def overview(
     purchased, allocated = subscription.purchased(now), subscription.allocated
     consumed = sum(product.consumed for product in products)
     drawn = _draw(products, max(0, purchased - allocated))
+    _price(products, subscription, now)
     return {
         "id": subscription.id,
         "account": subscription.account,
@@ -127,6 +129,15 @@ def _draw(products: Sequence[ProductFigures], unallocated: int) -> int:
         product.body["drawn"] = min(over, left)
         left -= product.body["drawn"]
     return unallocated - left
+
+
+def _price(products: Sequence[ProductFigures], subscription: SubscriptionState, now: datetime) -> None:
+    """Notes in each product its share of what was paid, where all units that count have a price."""
+    consumed = {str(product.body["product"]): product.consumed for product in products}
+    costs = {cost.product: cost for cost in product_costs(subscription, consumed, now) or ()}
+    for product in products:
+        if cost := costs.get(product.body["product"]):
+            product.body["cost"] = cost.model_dump(exclude={"product"})
 
 
 def _renewal(subscription: SubscriptionState, now: datetime) -> Body | None:

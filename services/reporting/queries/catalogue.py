@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from services.reporting.domain import applications, permissions
+from services.reporting.domain import applications, permissions, quoting
 from services.reporting.domain.caller import Caller
-from services.reporting.queries.access import Body, find_account_seen, is_id, not_found
+from services.reporting.queries.access import Body, find_account_seen, find_seen, is_id, not_found
 from services.reporting.store import people, price_lists, products, roles
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
+from shared.events.refusals import Refusal
 from shared.events.state import PriceList, ProductState
+from shared.runtime.http import ProblemError
 from shared.runtime.postgres import Connection, Pool
 
 MOST_ROLES = 1000
@@ -42,6 +44,21 @@ class CatalogueQueries:
         """
         async with self._pool.acquire() as connection:
             return (await _find_price_list(connection)).model_dump()
+
+    async def quote(self, caller: Caller, units: int, subscription: str | None) -> Body:
+        """What ``units`` would cost: for the rest of a subscription's term on top of what it has, else for a year.
+
+        Raises:
+            ProblemError: ``not_found``, also without a price list; ``forbidden``; ``not_a_flex_subscription``;
+                ``subscription_not_active``; ``invalid_request``.
+        """
+        async with self._pool.acquire() as connection:
+            state = await find_seen(connection, caller, subscription) if subscription else None
+            price_list = await _find_price_list(connection)
+        quoted = quoting.quoted(price_list, units, state, self._clock())
+        if isinstance(quoted, Refusal):
+            raise ProblemError(quoted)
+        return {**quoted, "subscription": subscription}
 
     async def applications(self, limit: int, cursor: str | None) -> Page[Body]:
         """Every product's default roles, in short."""

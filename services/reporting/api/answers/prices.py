@@ -1,5 +1,7 @@
 """Prices."""
 
+from datetime import datetime
+
 from services.reporting.api.answers.shapes import Commanded
 from services.reporting.api.fields import Shown
 
@@ -33,8 +35,14 @@ class PriceShown(Shown):
 
 
 class Quote(PriceShown):
-    """``committed_units``: with these, what decides the tier."""
+    """``committed_units`` are those that the term has already; with ``units`` they decide the tier."""
 
-    units: int
-    committed_units: int
     subscription: str | None
+    units: int
+    start: datetime
+    end: datetime
+    committed_units: int
+    cumulative_units: int
+    next_tier_from_units: int | None
+    list_total_minor: int
+    discount_minor: int

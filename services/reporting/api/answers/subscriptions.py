@@ -35,7 +35,7 @@ class Meter(Shown):
 
 
 class Cost(Shown):
-    """At the present price per unit and year, in integer minor units of ``currency``: a year of it."""
+    """Its share of what was paid for the units that count now, in integer minor units of ``currency``."""
 
     currency: str
     allocated_minor: int
