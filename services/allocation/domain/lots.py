@@ -8,17 +8,21 @@ from services.allocation.domain.subscriptions import Subscription
 from shared.events.commands import PurchaseLot, VoidLot
 from shared.events.ids import LotId
 from shared.events.refusals import Refusal
-from shared.events.state import Lot, SubscriptionState, Term
+from shared.events.state import Lot, PriceList, SubscriptionState, Term
+from shared.pricing import MAX_MINOR, committed_units, quote
 from shared.units import MAX_UNITS
 
 MAX_LOTS: Final = 1000
 """A subscription travels whole in an event: this keeps it far below what Kafka takes."""
 
 
-def purchase(subscription: Subscription, command: PurchaseLot, now: datetime) -> tuple[Subscription, Lot] | Refusal:
+def purchase(
+    subscription: Subscription, command: PurchaseLot, now: datetime, price_list: PriceList | None = None
+) -> tuple[Subscription, Lot] | Refusal:
     """The subscription with a lot more: unallocated, and without effect on the rebalance clock.
 
-    It lies within one term, by its start: the present one, or a renewal that was sold already.
+    It lies within one term, by its start: the present one, or a renewal that was sold already. ``price_list`` is the
+    one that holds, where there is one.
     """
     if refusal := subscription.refusal_for("purchase-lot", now):
         return refusal
@@ -34,9 +38,10 @@ def purchase(subscription: Subscription, command: PurchaseLot, now: datetime) ->
         order_reference=command.order_reference,
         purchased_at=now,
     )
-    if errors := lot_errors(state, lot, term):
-        return refusals.invalid(*errors)
-    return subscription.changed(now, lots=(*state.lots, lot)), lot
+    sold = sell(state, lot, term, price_list)
+    if isinstance(sold, Refusal):
+        return sold
+    return subscription.changed(now, lots=(*state.lots, sold)), sold
 
 
 def void(subscription: Subscription, command: VoidLot, now: datetime) -> tuple[Subscription, Lot] | Refusal:
@@ -53,7 +58,20 @@ def void(subscription: Subscription, command: VoidLot, now: datetime) -> tuple[S
     return subscription.changed(now, lots=tuple(voided if one is lot else one for one in lots)), voided
 
 
-def lot_errors(state: SubscriptionState, lot: Lot, term: Term) -> list[tuple[str, str]]:
+def sell(state: SubscriptionState, lot: Lot, term: Term, price_list: PriceList | None) -> Lot | Refusal:
+    """One more lot of ``term``, with its price: that of the tier which all units of the term reach together."""
+    if errors := _errors(state, lot, term):
+        return refusals.invalid(*errors)
+    if price_list is None:
+        return lot
+    committed = committed_units(state.lots, term)
+    price = quote(price_list, lot.units, lot.start, lot.end, committed=committed).price
+    if price.total_minor > MAX_MINOR:
+        return refusals.invalid(("units", f"cost more than {MAX_MINOR:,} in the smallest unit of the currency"))
+    return lot.model_copy(update={"price": price})
+
+
+def _errors(state: SubscriptionState, lot: Lot, term: Term) -> list[tuple[str, str]]:
     """What is wrong with one more lot, as ``(field, message)``."""
     errors = []
     if lot.start < term.start:

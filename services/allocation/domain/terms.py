@@ -5,12 +5,12 @@ from typing import Final
 
 from services.allocation.domain import refusals
 from services.allocation.domain.instants import errors_of
-from services.allocation.domain.lots import lot_errors
+from services.allocation.domain.lots import sell
 from services.allocation.domain.subscriptions import Subscription
 from shared.events.commands import RenewSubscription
 from shared.events.ids import LotId
 from shared.events.refusals import Refusal
-from shared.events.state import Lot, Term
+from shared.events.state import Lot, PriceList, Term
 
 MAX_TERMS: Final = 100
 SOONEST: Final = timedelta(minutes=10)
@@ -18,41 +18,53 @@ SOONEST: Final = timedelta(minutes=10)
 
 
 def renew(
-    subscription: Subscription, command: RenewSubscription, now: datetime
+    subscription: Subscription, command: RenewSubscription, now: datetime, price_list: PriceList | None = None
 ) -> tuple[Subscription, Term, Lot | None] | Refusal:
     """The subscription with a further term, and with its lot where it has a pool. It begins by itself."""
+    if refusal := _renew_refusal(subscription, command, now):
+        return refusal
+    state = subscription.state
+    last = state.all_terms[-1]
+    term = Term(
+        start=last.end if last.end > now else late_start(now),
+        end=command.end,
+        rates_locked_at=now if command.lock_rates else None,
+    )
+    if errors := _errors(subscription, term) + _field_errors(command, is_flex=state.model == "flex"):
+        return refusals.invalid(*errors)
+    lot = _lot(command, term, now)
+    sold = sell(state, lot, term, price_list) if lot else None
+    if isinstance(sold, Refusal):
+        return sold
+    lots = (*state.lots, sold) if sold else state.lots
+    return subscription.changed(now, terms=(*state.all_terms, term), lots=lots), term, sold
+
+
+def _renew_refusal(subscription: Subscription, command: RenewSubscription, now: datetime) -> Refusal | None:
     if refusal := subscription.refusal_for("renew-subscription", now):
         return refusal
     state = subscription.state
-    is_flex = state.model == "flex"
-    if is_flex and not subscription.flex_enabled:
+    if state.model == "flex" and not subscription.flex_enabled:
         return refusals.feature_not_enabled(state.account)
     last = state.all_terms[-1]
     if last is not state.term_at(now):
         return refusals.already_exists("renewal", refusals.instant(last.start) or "")
     if any(lot.id == command.lot for lot in state.lots):
         return refusals.already_exists("lot", str(command.lot))
-    term = Term(
-        start=last.end if last.end > now else late_start(now),
-        end=command.end,
-        rates_locked_at=now if command.lock_rates else None,
+    return None
+
+
+def _lot(command: RenewSubscription, term: Term, now: datetime) -> Lot | None:
+    if command.units is None or command.lot is None or command.order_reference is None:
+        return None
+    return Lot(
+        id=LotId(command.lot),
+        units=command.units,
+        start=term.start,
+        end=term.end,
+        order_reference=command.order_reference,
+        purchased_at=now,
     )
-    errors = _errors(subscription, term) + _field_errors(command, is_flex=is_flex)
-    lot = None
-    if not errors and command.units and command.lot and command.order_reference:
-        lot = Lot(
-            id=LotId(command.lot),
-            units=command.units,
-            start=term.start,
-            end=term.end,
-            order_reference=command.order_reference,
-            purchased_at=now,
-        )
-        errors = lot_errors(state, lot, term)
-    if errors:
-        return refusals.invalid(*errors)
-    lots = (*state.lots, lot) if lot else state.lots
-    return subscription.changed(now, terms=(*state.all_terms, term), lots=lots), term, lot
 
 
 def late_start(now: datetime) -> datetime:

@@ -2,6 +2,7 @@
 
 from services.allocation.domain import lots
 from services.allocation.handlers.holding import carry_out, lock_for
+from services.allocation.store.prices import find_price_list
 from shared.events.allocation import LotPurchased, LotVoided
 from shared.events.commands import PurchaseLot, VoidLot
 from shared.events.envelope import Event
@@ -16,7 +17,7 @@ async def purchase_lot(tx: Transaction, command: Event[PurchaseLot]) -> Decision
     if isinstance(found, Refused):
         return found
     matter, before = found
-    bought = lots.purchase(before, command.data, tx.now)
+    bought = lots.purchase(before, command.data, tx.now, await find_price_list(tx.connection))
     if isinstance(bought, Refusal):
         return matter.refused(bought)
     after, lot = bought

@@ -13,6 +13,7 @@ from services.allocation.handlers.holding import carry_out, lock_for
 from services.allocation.handlers.telling import tell
 from services.allocation.store.accounts import find_account
 from services.allocation.store.due import insert_due
+from services.allocation.store.prices import find_price_list
 from services.allocation.store.subscriptions import insert_subscription
 from shared.events.allocation import (
     RatesLocked,
@@ -84,7 +85,7 @@ async def renew_subscription(tx: Transaction, command: Event[RenewSubscription])
     if isinstance(found, Refused):
         return found
     matter, before = found
-    renewed = renew(before, command.data, tx.now)
+    renewed = renew(before, command.data, tx.now, await find_price_list(tx.connection))
     if isinstance(renewed, Refusal):
         return matter.refused(renewed)
     after, term, lot = renewed
