@@ -138,7 +138,7 @@ class BatchRunner:
             raise
 
     async def _bury(self, record: Record, error: Exception) -> None:
-        failure = _as_permanent(error)
+        failure = as_permanent(error)
         log = self._log.bind(
             topic=record.topic, partition=record.partition, offset=record.offset, reason=failure.reason
         )
@@ -149,7 +149,7 @@ class BatchRunner:
         async with transaction(self._pool, self._clock, self._service) as tx:
             if not await self._lock(tx.connection, [record]):
                 return
-            tx.add(_dead_letter(record, failure, self._service, tx.now))
+            tx.add(dead_letter(record, failure, self._service, tx.now))
             if failure.audit:
                 await tx.audit(failure.audit)
             await self._advance(tx, [record])
@@ -182,13 +182,14 @@ def _split(part: list[Record], culprit: Record | None) -> list[list[Record]]:
     return [part[start:end] for start, end in pairwise(edges) if start < end]
 
 
-def _as_permanent(error: Exception) -> PermanentError:
+def as_permanent(error: Exception) -> PermanentError:
+    """An error that does not pass, as what a dead letter says."""
     if isinstance(error, PermanentError):
         return error
     return PermanentError(HANDLER_ERROR, f"{type(error).__name__}: {error}")
 
 
-def _dead_letter(record: Record, failure: PermanentError, service: str, now: datetime) -> Outgoing:
+def dead_letter(record: Record, failure: PermanentError, service: str, now: datetime) -> Outgoing:
     """The record as received, and why it is here."""
     why = {
         "reason": failure.reason,

@@ -4,15 +4,20 @@ What happens to a command that is not simply carried out:
 
 - unsigned, signed with an unknown key, forged, or without an actor: nothing of it is believed. It is audited as denied
   and becomes a dead letter with that reason.
-- the same actor, id and content again: the stored outcome is published again, nothing else happens.
+- the same actor, id and content again: the stored outcome is published again, nothing else happens. ``unavailable`` is
+  no such outcome: whoever asks again is heard again.
+- not decidable yet (``Postponed``): it is put aside and tried again, so that no other command waits for it.
 - the same actor and id with other content: audited as denied (``idempotency_key_reused``). No outcome is published,
   because one under this id would be taken for the outcome of the first; whoever sends commands refuses the reuse before
   it sends (reporting does).
 """
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,13 +25,17 @@ from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.outcomes import AuditRecord, CommandDecided
 from shared.events.refusals import Refusal
 from shared.events.topics import Topic
-from shared.runtime import logging, metrics
+from shared.runtime import logging, metrics, postponed
 from shared.runtime.clock import utc_now
 from shared.runtime.delivery import PermanentError, Record, Transaction
+from shared.runtime.postponed import Waiting
 from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError, verify
 
 UNVERIFIED = "unverified"
 """The actor of an audit record about a command whose actor cannot be believed."""
+
+NOT_KEPT = frozenset({"unavailable"})
+"""Refusals that say nothing about the command, only about the moment."""
 
 _FIND = "SELECT digest, outcome FROM inbox WHERE actor = $1 AND command_id = $2"
 _INSERT = """
@@ -65,7 +74,18 @@ class Refused:
     audit: AuditEntry | None = None
 
 
-Decision = Accepted | Refused
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """It cannot be decided yet: what the handler wrote is undone, and it is tried again, in a transaction of its own.
+
+    When ``within_seconds`` have passed since the first attempt, it is ``refused``.
+    """
+
+    refused: Refused
+    within_seconds: float
+
+
+Decision = Accepted | Refused | Postponed
 CommandHandler = Callable[[Transaction, Event[Any]], Awaitable[Decision]]
 
 
@@ -85,19 +105,34 @@ class Inbox:
         self._decided = decided
         self._events_topic = events_topic
         self._keys = keys
+        self.put_aside = asyncio.Event()
 
     async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """Decide each command in turn, in the one transaction of the batch."""
+        """Decide each command in turn, in the one transaction of the batch; but those that must wait are put aside."""
+        waiting = await postponed.load_waiting_keys(tx.connection, records[0].topic)
         for record in records:
             tx.record = record
             command = self._read(tx, record)
-            logging.bind(correlation_id=command.correlationid, command_id=command.id)
-            try:
-                tx.cause = command
-                await self._once(tx, record, command)
-            finally:
-                tx.cause = None
-                logging.unbind("correlation_id", "command_id")
+            if record.key in waiting:
+                await postponed.insert(tx.connection, record)
+                tx.after_commit(self.put_aside.set)
+                continue
+            with _causing(tx, command):
+                give_up_at = await self._once(tx, record, command)
+            if give_up_at is not None:
+                waiting.add(record.key)
+                await postponed.insert(tx.connection, record, give_up_at)
+                tx.after_commit(self.put_aside.set)
+
+    async def retry(self, tx: Transaction, waiting: Waiting) -> bool:
+        """Try again what was put aside; whether it was decided. It was verified when it came."""
+        tx.record = waiting.record
+        command = self._decode(waiting.record)
+        with _causing(tx, command):
+            give_up_at = await self._once(tx, waiting.record, command, waiting.give_up_at)
+        if give_up_at is not None and waiting.give_up_at is None:
+            await postponed.set_give_up(tx.connection, waiting, give_up_at)
+        return give_up_at is None
 
     def _read(self, tx: Transaction, record: Record) -> Event[Any]:
         """The command, verified."""
@@ -106,15 +141,19 @@ class Inbox:
             verify(value, record.header(SIGNATURE_HEADER), self._keys)
         except SignatureError as error:
             raise self._denied(tx, record, error.reason, str(error)) from error
+        command = self._decode(record)
+        if not command.actor:
+            raise self._denied(tx, record, "no_actor", "the command does not say whose act it is")
+        return command
+
+    def _decode(self, record: Record) -> Event[Any]:
         try:
-            command = decode(value, self._payloads)
+            command = decode(record.value or b"", self._payloads)
             if command is None:
                 raise PermanentError("unsupported_type", "no such command is known here")
             UUID(command.id)
         except ValueError as error:  # UndecodableError is a ValueError
             raise PermanentError("malformed", str(error)) from error
-        if not command.actor:
-            raise self._denied(tx, record, "no_actor", "the command does not say whose act it is")
         return command
 
     def _denied(self, tx: Transaction, record: Record, reason: str, message: str) -> PermanentError:
@@ -129,25 +168,34 @@ class Inbox:
         )
         return PermanentError(reason, message, audit=audit, hostile=True)
 
-    async def _once(self, tx: Transaction, record: Record, command: Event[Any]) -> None:
+    async def _once(
+        self, tx: Transaction, record: Record, command: Event[Any], give_up_at: datetime | None = None
+    ) -> datetime | None:
+        """Decide it, unless that was done before; until when to try again, where it cannot be decided yet."""
         actor, command_id, digest = str(command.actor), UUID(command.id), _digest(command)
         earlier = await tx.connection.fetchrow(_FIND, actor, command_id)
-        if earlier is None:
-            outcome = await self._decide(tx, command)
-            await tx.connection.execute(
-                _INSERT, actor, command_id, command.type, digest, outcome.model_dump_json(), tx.now
-            )
-            word = "accepted" if outcome.accepted else "refused"
-        elif earlier["digest"] == digest:
+        if earlier is not None and earlier["digest"] != digest:
+            await self._refuse_reuse(tx, record, command)
+            return None
+        if earlier is not None:
             outcome, word = self._decided.model_validate_json(earlier["outcome"]), "repeated"
         else:
-            await self._refuse_reuse(tx, record, command)
-            return
+            decision = await self._handled(tx, command)
+            if isinstance(decision, Postponed):
+                give_up_at = give_up_at or tx.now + timedelta(seconds=decision.within_seconds)
+                if tx.now < give_up_at:
+                    return give_up_at
+                decision = decision.refused
+            outcome = await self._conclude(tx, command, decision)
+            if outcome.refusal is None or outcome.refusal.code not in NOT_KEPT:
+                kept = outcome.model_dump_json()
+                await tx.connection.execute(_INSERT, actor, command_id, command.type, digest, kept, tx.now)
+            word = "accepted" if outcome.accepted else "refused"
         await tx.emit(self._events_topic, record.key, outcome)
         _count_later(tx, command, word, record)
+        return None
 
-    async def _decide(self, tx: Transaction, command: Event[Any]) -> CommandDecided:
-        decision = await self._handled(tx, command)
+    async def _conclude(self, tx: Transaction, command: Event[Any], decision: Accepted | Refused) -> CommandDecided:
         if decision.audit:
             await tx.audit(_audit_record(tx, command, decision, decision.audit))
         known: dict[str, Any] = {
@@ -164,7 +212,7 @@ class Inbox:
         """The handler's decision; what it wrote stays only when it accepted."""
         async with tx.savepoint() as undo:
             decision = await self._handlers[type(command.data)](tx, command)
-            if isinstance(decision, Refused):
+            if not isinstance(decision, Accepted):
                 undo()
         return decision
 
@@ -177,6 +225,18 @@ class Inbox:
         _count_later(tx, command, "refused", record)
 
 
+@contextmanager
+def _causing(tx: Transaction, command: Event[Any]) -> Iterator[None]:
+    """What is published and logged within is caused by ``command``."""
+    logging.bind(correlation_id=command.correlationid, command_id=command.id)
+    tx.cause = command
+    try:
+        yield
+    finally:
+        tx.cause = None
+        logging.unbind("correlation_id", "command_id")
+
+
 def _digest(command: Event[Any]) -> bytes:
     """What was asked, without when and on which way: a repeat has another time and correlation id.
 
@@ -185,7 +245,7 @@ def _digest(command: Event[Any]) -> bytes:
     return hashlib.sha256(f"{command.type}\n{command.data.model_dump_json(exclude_defaults=True)}".encode()).digest()
 
 
-def _audit_record(tx: Transaction, command: Event[Any], decision: Decision, entry: AuditEntry) -> AuditRecord:
+def _audit_record(tx: Transaction, command: Event[Any], decision: Accepted | Refused, entry: AuditEntry) -> AuditRecord:
     refusal = decision.refusal if isinstance(decision, Refused) else None
     return AuditRecord(
         at=tx.now,

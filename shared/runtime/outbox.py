@@ -55,14 +55,14 @@ async def insert(connection: Connection, outgoing: Sequence[Outgoing]) -> None:
         [one.topic for one in outgoing],
         [one.key for one in outgoing],
         [one.value for one in outgoing],
-        [_headers_text(one.headers) for one in outgoing],
+        [headers_text(one.headers) for one in outgoing],
     )
 
 
 async def load(connection: Connection, limit: int) -> list[tuple[int, Outgoing]]:
     """The oldest rows, in order, with their ids."""
     return [
-        (row["id"], Outgoing(row["topic"], row["key"], row["value"], _headers_from(row["headers"])))
+        (row["id"], Outgoing(row["topic"], row["key"], row["value"], headers_from(row["headers"])))
         for row in await connection.fetch(_LOAD, limit)
     ]
 
@@ -78,9 +78,11 @@ async def measure(connection: Connection) -> tuple[int, float]:
     return (row["pending"], max(0.0, row["oldest_seconds"])) if row else (0, 0.0)
 
 
-def _headers_text(headers: Sequence[tuple[str, bytes]]) -> str:
+def headers_text(headers: Sequence[tuple[str, bytes]]) -> str:
+    """Headers as a table keeps them."""
     return json.dumps([[name, base64.b64encode(value).decode()] for name, value in headers]) if headers else "[]"
 
 
-def _headers_from(text: str) -> tuple[tuple[str, bytes], ...]:
+def headers_from(text: str) -> tuple[tuple[str, bytes], ...]:
+    """Headers as a table kept them."""
     return tuple((name, base64.b64decode(value)) for name, value in json.loads(text))

@@ -30,6 +30,7 @@ from shared.runtime.inbox import CommandHandler, Inbox
 from shared.runtime.kafka import Producer
 from shared.runtime.migrations import load_migrations
 from shared.runtime.postgres import new_pool
+from shared.runtime.postponed import PostponedCommands
 from shared.runtime.relay import Relay
 from shared.runtime.settings import S, SettingsError
 from shared.runtime.stream import new_broker
@@ -127,6 +128,14 @@ class Runtime(Generic[S]):
         if not self.settings.signing_keys:
             raise SettingsError("UNITPOOL_COMMAND_KEYS is not set: no command could be verified")
         inbox = Inbox(handlers, decided=decided, events_topic=events_topic, keys=self.settings.signing_keys)
+        again = PostponedCommands(
+            inbox,
+            topic,
+            self.transaction,
+            service=self.name,
+            delay_max_seconds=self.settings.retry_delay_max_seconds,
+        )
+        self.background(f"postponed {topic.name}", again.run)
         return self.consume_batch(topic, inbox, max_records=self.settings.max_records)
 
     def consume_batch(

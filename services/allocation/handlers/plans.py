@@ -15,7 +15,7 @@ from shared.events.envelope import Event
 from shared.events.refusals import Refusal
 from shared.events.state import SubscriptionState
 from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision, Refused
+from shared.runtime.inbox import Decision, Postponed, Refused
 
 
 async def apply_plan(tx: Transaction, command: Event[ApplyPlan], wait_seconds: float) -> Decision:
@@ -31,7 +31,7 @@ async def apply_plan(tx: Transaction, command: Event[ApplyPlan], wait_seconds: f
         matter = Matter("preview-plan", matter.object, matter.account, matter.subscription)
     before = _allocations(subscription)
     if is_behind(asked.seen, subscription.measured, subscription.state, tx.now):
-        return matter.refused(refusals.unavailable(wait_seconds), before=before)
+        return Postponed(matter.refused(refusals.unavailable(wait_seconds), before=before), wait_seconds)
     consumptions = subscription.consumptions_at(tx.now)
     decided = plans.decide(subscription, asked, consumptions, tx.now)
     if isinstance(decided, Refusal):

@@ -31,9 +31,11 @@ from shared.events.outcomes import AllocationCommandDecided, AuditRecord, Decisi
 from shared.events.refusals import Refusal
 from shared.events.state import Person, SubscriptionState
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, AUDIT
+from shared.runtime import postponed
 from shared.runtime.batches import transaction
 from shared.runtime.delivery import Record
 from shared.runtime.inbox import Inbox
+from shared.runtime.outbox import Outgoing
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
 from shared.windows import window_at
 from tests.processes import COMMAND_KEYS
@@ -91,6 +93,13 @@ class Told:
         return state
 
 
+def _told(sent: Sequence[Outgoing]) -> Told:
+    decoded = [(one.topic, decode(one.value or b"", _PAYLOADS)) for one in sent]
+    events = [event.data for topic, event in decoded if event and topic == ALLOCATION_EVENTS_TOPIC.name]
+    audit = [event.data.record for topic, event in decoded if event and topic == AUDIT.name]
+    return Told(events[-1], events[:-1], audit)
+
+
 @dataclass
 class Desk:
     """Where commands are handed in. ``now`` is moved by hand."""
@@ -109,15 +118,32 @@ class Desk:
         """Hand in one command."""
         return await self.hand_in(command(payload, actor, vendor=vendor, id=id))
 
-    async def hand_in(self, asked: Event[Any]) -> Told:
-        """Hand in one command as it is."""
+    async def hand_in(self, asked: Event[Any], key: str = "k") -> Told:
+        """Hand in one command as it is. It must be decided at once."""
         async with transaction(self.pool, lambda: self.now, "allocation") as tx:
-            await self.inbox()(tx, [record(asked)])
+            await self.inbox()(tx, [record(asked, key)])
             sent = list(tx.pending)
-        decoded = [(one.topic, decode(one.value or b"", _PAYLOADS)) for one in sent]
-        events = [event.data for topic, event in decoded if event and topic == ALLOCATION_EVENTS_TOPIC.name]
-        audit = [event.data.record for topic, event in decoded if event and topic == AUDIT.name]
-        return Told(events[-1], events[:-1], audit)
+        return _told(sent)
+
+    async def put_aside(self, asked: Event[Any], key: str = "k") -> None:
+        """Hand in one command that cannot be decided yet."""
+        async with transaction(self.pool, lambda: self.now, "allocation") as tx:
+            await self.inbox()(tx, [record(asked, key)])
+            assert tx.pending == []
+
+    async def again(self) -> list[Told]:
+        """Try once more what was put aside; what was decided."""
+        async with self.pool.acquire() as connection:
+            waiting = await postponed.find_first(connection, ALLOCATION_COMMANDS_TOPIC.name)
+        told = []
+        for one in waiting:
+            async with transaction(self.pool, lambda: self.now, "allocation") as tx:
+                taken = await postponed.take(tx.connection, one)
+                assert taken
+                if await self.inbox().retry(tx, taken):
+                    await postponed.delete(tx.connection, taken)
+                    told.append(_told(list(tx.pending)))
+        return told
 
     async def look(self) -> list[Any]:
         """Have done what is due; the events that it led to."""

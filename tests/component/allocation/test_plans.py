@@ -1,10 +1,11 @@
 """Plans from the command to the tables, the events and the audit log."""
 
 from datetime import timedelta
+from uuid import UUID
 
-from shared.events.commands import PurchaseLot, SeenConsumption
+from shared.events.commands import ApplyPlan, PlannedChange, PurchaseLot, SeenConsumption
 from shared.windows import window_at
-from tests.component.allocation.desk import START, VENDOR, Desk, snapshot
+from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, command, snapshot
 
 NINETY_DAYS = timedelta(days=90)
 
@@ -122,13 +123,49 @@ async def test_a_plan_waits_for_the_consumption_that_was_seen(desk: Desk) -> Non
     await desk.plan(scan=600)
     await desk.measure(snapshot("scan", 100, revision=4))
     seen = (SeenConsumption(product="scan", window_start=window_at(START, START).start, revision=5),)
-    late = await desk.plan(scan=300, seen=seen)
-    assert late.code == "unavailable"
-    assert late.refusal.details["retry_after_seconds"] == 1
+    asked = command(lowered(300, seen), PRIMARY)
+    await desk.put_aside(asked)
+    assert await desk.again() == []
     await desk.measure(snapshot("scan", 400, revision=5), snapshot("scan", 100, revision=3))
-    decided = await desk.plan(scan=300, seen=seen)
-    assert decided.code == "below_consumption"
+    (decided,) = await desk.again()
+    assert (decided.outcome.command_id, decided.code) == (UUID(asked.id), "below_consumption")
     assert decided.refusal.details["consumed"] == 400
+    assert await desk.again() == []
+
+
+async def test_what_comes_after_a_plan_that_waits_is_decided_after_it(desk: Desk) -> None:
+    await desk.open()
+    await desk.open(subscription="globex-flex")
+    await desk.plan(scan=600)
+    seen = (SeenConsumption(product="scan", window_start=START, revision=1),)
+    await desk.put_aside(command(lowered(300, seen), PRIMARY), key="acme-flex")
+    await desk.put_aside(command(lowered(700), PRIMARY), key="acme-flex")
+    other = lowered(5).model_copy(update={"subscription": "globex-flex"})
+    assert (await desk.hand_in(command(other, PRIMARY), key="globex-flex")).code == "accepted"
+    assert await desk.again() == []
+    await desk.measure(snapshot("scan", 100))
+    first, second = await desk.again() + await desk.again()
+    assert [first.events[0].changes[0].after, second.events[0].changes[0].after] == [300, 700]
+
+
+async def test_a_plan_that_waited_in_vain_may_be_asked_for_again(desk: Desk) -> None:
+    await desk.open()
+    await desk.plan(scan=600)
+    seen = (SeenConsumption(product="scan", window_start=START, revision=1),)
+    asked = command(lowered(300, seen), PRIMARY)
+    await desk.put_aside(asked)
+    desk.now += timedelta(seconds=desk.wait_seconds)
+    (late,) = await desk.again()
+    assert (late.code, late.refusal.details["retry_after_seconds"]) == ("unavailable", 1)
+    assert [(one.outcome, one.reason) for one in late.audit] == [("denied", "unavailable")]
+    await desk.measure(snapshot("scan", 100))
+    assert (await desk.hand_in(asked)).code == "accepted"
+    assert (await desk.hand_in(asked)).events == []
+
+
+def lowered(units: int, seen: tuple[SeenConsumption, ...] = ()) -> ApplyPlan:
+    change = PlannedChange(product="scan", units=units)
+    return ApplyPlan(subscription="acme-flex", changes=(change,), seen=seen)
 
 
 async def test_only_the_vendor_overrides_and_says_why(desk: Desk) -> None:
