@@ -4,10 +4,13 @@ import asyncio
 import gc
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 
 from services.metering.handlers.apply_usage import UsageApplier
+from services.metering.handlers.correct import correct_some
 from services.metering.handlers.publish_snapshots import SnapshotRelay
 from services.metering.handlers.replay import replay_after, replay_some
+from services.metering.handlers.restate import restate_some
 from services.metering.handlers.upkeep import keep_up
 from services.metering.settings import MeteringSettings
 from services.metering.store.projection import Projection, load_version
@@ -18,6 +21,8 @@ from shared.runtime.kafka import Producer
 
 REPLAY_ANYWAY_SECONDS = 30
 """A batch may have been judged by an older projection than the last look at the quarantine knew: look again then."""
+RESTATE_LOOK_SECONDS = 1
+RESTATED_AT_ONCE = 200
 GC_THRESHOLDS = (50_000, 20, 100)
 
 
@@ -27,6 +32,8 @@ def add_background(
     """Register the tasks."""
     _add_snapshots(runtime, projection, usage)
     _add_replay(runtime, projection)
+    _add_corrections(runtime, projection)
+    _add_restatements(runtime, projection)
     _add_upkeep(runtime, projection, usage)
 
 
@@ -66,6 +73,29 @@ def _add_replay(runtime: Runtime[MeteringSettings], projection: Projection) -> N
             await asyncio.sleep(runtime.settings.replay_look_seconds)
 
     runtime.background("replay", replay)
+
+
+def _add_corrections(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
+    async def correct() -> None:
+        while True:
+            async with runtime.transaction() as tx:
+                looked_at = await correct_some(tx, projection, runtime.settings.correction_records)
+            if not looked_at:
+                await asyncio.sleep(runtime.settings.correction_look_seconds)
+
+    runtime.background("corrections", correct)
+
+
+def _add_restatements(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
+    async def restate() -> None:
+        gathered = timedelta(seconds=runtime.settings.restate_after_seconds)
+        while True:
+            async with runtime.transaction() as tx:
+                found = await restate_some(tx, projection, tx.now - gathered, RESTATED_AT_ONCE)
+            if found < RESTATED_AT_ONCE:
+                await asyncio.sleep(RESTATE_LOOK_SECONDS)
+
+    runtime.background("restatements", restate)
 
 
 async def _replay_waiting(runtime: Runtime[MeteringSettings], replayer: UsageApplier) -> None:

@@ -20,3 +20,7 @@ SNAPSHOTS = Counter("unitpool_consumption_snapshots_total", "Snapshots that Kafk
 SNAPSHOTS_DUE = Gauge("unitpool_consumption_snapshots_due", "Batches whose snapshots are not published yet")
 INGEST_REFUSED = Counter("unitpool_ingest_refused_total", "Events that the HTTP door refused", ["code"])
 PARTITIONS = Gauge("unitpool_usage_partitions", "Partitions of each partitioned table", ["table"])
+CORRECTIONS = Counter(
+    "unitpool_usage_corrections_total", "Reversals and purges by what became of them", ["kind", "outcome"]
+)
+RESTATEMENTS = Counter("unitpool_usage_restatements_total", "Final windows that were restated, by cause", ["cause"])

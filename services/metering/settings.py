@@ -35,6 +35,13 @@ class MeteringSettings(ServiceSettings):
     )
     replay_records: int = Field(1000, ge=1, description="Quarantined records judged again in one transaction")
     upkeep_seconds: float = Field(600, gt=0, description="How often partitions are made ahead and old ones dropped")
+    correction_look_seconds: float = Field(
+        0.5, gt=0, description="How often to look for reversals and purges that are to be applied"
+    )
+    correction_records: int = Field(500, ge=1, description="Reversals and purges applied in one transaction")
+    restate_after_seconds: float = Field(
+        5, ge=0, description="How long changes of a final window are gathered before it is restated"
+    )
     ingest_in_flight_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="HTTP usage that may wait for the broker; beyond it the answer is 429"
     )

@@ -13,6 +13,7 @@ from services.metering import metrics
 from services.metering.api.access import KeyRing
 from services.metering.api.parsing import BodyError, split
 from services.metering.domain.catalogue import UNIQUE, Catalogue, may_report
+from services.metering.domain.corrections import CorrectionEvent, Purged
 from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.reasons import Reason, RejectedError
 from shared.events.topics import USAGE
@@ -46,7 +47,7 @@ class Sorted:
 def sort_events(texts: Sequence[bytes], product: str, catalogue: Catalogue) -> Sorted:
     """Judge each event by itself, as far as the door can, for a key of ``product``."""
     result = Sorted()
-    seen: dict[tuple[str, str], UsageEvent] = {}
+    seen: dict[tuple[str, str], UsageEvent | CorrectionEvent] = {}
     for index, text in enumerate(texts):
         try:
             event = decode(text)
@@ -61,14 +62,19 @@ def sort_events(texts: Sequence[bytes], product: str, catalogue: Catalogue) -> S
     return result
 
 
-def _check(text: bytes, event: UsageEvent, product: str, catalogue: Catalogue) -> None:
+def _check(text: bytes, event: UsageEvent | CorrectionEvent, product: str, catalogue: Catalogue) -> None:
     known = catalogue.products.get(product)
     allowed = known.allows(event.source) if known else may_report(event.source, product)
     if event.data.product != product or not allowed:
         raise RejectedError("source_not_allowed", "the key is for another product or source", event.claim())
-    meter = known.meters.get(event.data.meter) if known else None
-    if meter and meter.kind == UNIQUE and not isinstance(event.data.resource, str):
-        raise RejectedError("missing_resource", "the meter counts resources and none is named", event.claim())
+    if isinstance(event, UsageEvent):
+        meter = known.meters.get(event.data.meter) if known else None
+        if meter and meter.kind == UNIQUE and not isinstance(event.data.resource, str):
+            raise RejectedError("missing_resource", "the meter counts resources and none is named", event.claim())
+    elif isinstance(event.data, Purged):
+        meter = known.meters.get(event.data.meter) if known else None
+        if meter and meter.kind != UNIQUE:
+            raise RejectedError("unsupported_type", "the meter does not count resources", event.claim())
     if len(text) > MAX_EVENT_BYTES:
         raise RejectedError("malformed", f"an event may have {MAX_EVENT_BYTES} bytes at most", event.claim())
 

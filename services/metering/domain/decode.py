@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from services.metering.domain.corrections import KINDS, CorrectionEvent, read_correction
 from services.metering.domain.quantity import is_quantity
 from services.metering.domain.reasons import UNKNOWN, Claim, Reason, RejectedError
 from shared.events.usage import UsageRecorded
@@ -68,11 +69,11 @@ _KNOWN = {"specversion", "id", "source", "type", "subject", "time", "data", "dat
 _KNOWN_DATA = {"product", "meter", "quantity", "resource"}
 
 
-def decode(raw: bytes | None) -> UsageEvent:
+def decode(raw: bytes | None) -> UsageEvent | CorrectionEvent:
     """Read one record's value.
 
     Raises:
-        RejectedError: it is not a usage event that can be applied, whatever else is known.
+        RejectedError: it is not usage, nor a correction, that can be applied, whatever else is known.
     """
     if raw is None:
         raise RejectedError("malformed", "the record has no value", Claim())
@@ -99,12 +100,14 @@ def decode(raw: bytes | None) -> UsageEvent:
     return _decode_slowly(raw)
 
 
-def _decode_slowly(raw: bytes) -> UsageEvent:
-    """Find the fault, or read an event with additional attributes."""
+def _decode_slowly(raw: bytes) -> UsageEvent | CorrectionEvent:
+    """Find the fault, or read a correction, or an event with additional attributes."""
     document = _parse(raw)
     claim = _claim(document)
     _check_shape(document, claim)
     data = document["data"]
+    if document["type"] in KINDS:
+        return read_correction(document, claim)
     if isinstance(data.get("resource"), str | None) and not data.get("resource"):
         data.pop("resource", None)
     extra = {key: value for key, value in document.items() if key not in _KNOWN}
@@ -151,7 +154,7 @@ def _check_shape(document: dict[str, Any], claim: Claim) -> None:
         raise reject("malformed", "not a CloudEvent of version 1.0")
     if not isinstance(document.get("type"), str):
         raise reject("malformed", "no type")
-    if document["type"] != RECORDED:
+    if document["type"] != RECORDED and document["type"] not in KINDS:
         raise reject("unsupported_type", f"type {_printable(document['type'])[:NAME_LENGTH]} is not taken here")
     content_type = document.get("datacontenttype", _JSON)
     if not isinstance(content_type, str) or not content_type.startswith(_JSON):

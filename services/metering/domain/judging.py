@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from services.metering.domain.catalogue import DAY_US, EPOCH, Catalogue, microseconds
-from services.metering.domain.decode import decode
-from services.metering.domain.placing import Usage, place
+from services.metering.domain.decode import UsageEvent, decode
+from services.metering.domain.placing import Usage, place, place_correction
 from services.metering.domain.reasons import PASSING, Claim, RejectedError
 
 
@@ -72,11 +72,12 @@ def judge_some(records: Sequence[Received], numbers: Sequence[int], catalogue: C
             appended_at = record.appended_at
             received_us = microseconds(appended_at)
         try:
-            add(
-                Placed(
-                    n, place(decode(record.value), received_us, catalogue), received_us, record.partition, record.offset
-                )
-            )
+            event = decode(record.value)
+            if isinstance(event, UsageEvent):
+                usage = place(event, received_us, catalogue)
+            else:
+                usage = place_correction(event, received_us, catalogue)
+            add(Placed(n, usage, received_us, record.partition, record.offset))
             rejected.pop(n, None)
         except RejectedError as error:
             rejected[n] = error

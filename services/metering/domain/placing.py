@@ -4,15 +4,18 @@ Order matters: what the event alone shows, then lateness (judged once, when the 
 replay is not late), then what depends on the catalogue.
 """
 
+from datetime import timedelta
 from hashlib import blake2b
 
 import msgspec
 
 from services.metering.domain.catalogue import DAY_US, UNIQUE, Catalogue, MeterView, SubscriptionView, microseconds
+from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL, CorrectionEvent, Purged, Reversed
 from services.metering.domain.decode import UsageEvent
-from services.metering.domain.reasons import RejectedError
+from services.metering.domain.reasons import Claim, RejectedError
 
 OLDEST_US = 35 * DAY_US
+OLDEST = timedelta(microseconds=OLDEST_US)
 FARTHEST_US = 5 * 60 * 1_000_000
 NEAR_MIDNIGHT_US = 3_600_000_000
 
@@ -32,6 +35,8 @@ class Usage(msgspec.Struct, gc=False):
     quantity: int | str
     resource: str | None
     extra: str | None
+    correction: CorrectionEvent | None = None
+    """The event, where it is a correction (and no usage at all)."""
 
     @property
     def midnight_us(self) -> int | None:
@@ -51,10 +56,8 @@ def place(event: UsageEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
         RejectedError: with the reason.
     """
     at_us = microseconds(event.time)
-    if at_us < accepted_us - OLDEST_US:
-        raise RejectedError("too_old", "more than 35 days before it was accepted", event.claim())
-    if at_us > accepted_us + FARTHEST_US:
-        raise RejectedError("too_far_ahead", "more than 5 minutes after it was accepted", event.claim())
+    if not accepted_us - OLDEST_US <= at_us <= accepted_us + FARTHEST_US:
+        check_time(at_us, accepted_us, event.claim())
     data = event.data
     subscription = catalogue.subscriptions.get(event.subject)
     product = catalogue.products.get(data.product)
@@ -72,7 +75,7 @@ def place(event: UsageEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
     if resource is None and meter.kind == UNIQUE:
         raise RejectedError("missing_resource", "the meter counts resources and none is named", event.claim())
     return Usage(
-        blake2b(f"{event.source}\0{event.id}".encode(), digest_size=16).digest(),
+        digest_of(event.source, event.id),
         at_us,
         subscription.number,
         meter.number,
@@ -85,6 +88,66 @@ def place(event: UsageEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
         resource,
         event.extra,
     )
+
+
+def place_correction(event: CorrectionEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
+    """Place a correction that was first accepted at ``accepted_us``, as far as it can be judged by itself.
+
+    What a reversal names is looked for when it is applied. The past of a product that was given up, or retired, can
+    still be corrected.
+
+    Raises:
+        RejectedError: with the reason.
+    """
+    at_us = microseconds(event.time)
+    check_time(at_us, accepted_us, event.said_by)
+    subscription, product = catalogue.subscriptions.get(event.subject), catalogue.products.get(event.data.product)
+    if subscription is None:
+        raise RejectedError("unknown_subscription", "no such subscription is known", event.said_by)
+    if product is None:
+        raise RejectedError("unknown_product", "no such product is in the catalogue", event.said_by)
+    if isinstance(event.data, Purged):
+        meter = product.meters.get(event.data.meter)
+        if meter is None:
+            raise RejectedError("unknown_meter", "the product has no such meter", event.said_by)
+        if meter.kind != UNIQUE:
+            raise RejectedError("unsupported_type", "the meter does not count resources", event.said_by)
+    if event.data.product not in subscription.products:
+        raise RejectedError("product_not_subscribed", "the subscription does not use the product", event.said_by)
+    if not product.allows(event.source):
+        raise RejectedError("source_not_allowed", "the source may not report for the product", event.said_by)
+    return Usage(
+        digest=digest_of(event.source, event.id),
+        at_us=at_us,
+        subscription=subscription.number,
+        meter=NO_METER,
+        kind=REVERSAL if isinstance(event.data, Reversed) else PURGE,
+        window_us=subscription.window_of(at_us),
+        source=event.source,
+        source_number=catalogue.sources.get(event.source, 0),
+        product=event.data.product,
+        quantity=0,
+        resource=None,
+        extra=event.content,
+        correction=event,
+    )
+
+
+def digest_of(source: str, id: str) -> bytes:
+    """What stands for an identity: 16 bytes."""
+    return blake2b(f"{source}\0{id}".encode(), digest_size=16).digest()
+
+
+def check_time(at_us: int, accepted_us: int, claim: Claim) -> None:
+    """Refuse what is too late or ahead.
+
+    Raises:
+        RejectedError: with the reason.
+    """
+    if at_us < accepted_us - OLDEST_US:
+        raise RejectedError("too_old", "more than 35 days before it was accepted", claim)
+    if at_us > accepted_us + FARTHEST_US:
+        raise RejectedError("too_far_ahead", "more than 5 minutes after it was accepted", claim)
 
 
 def _refused(

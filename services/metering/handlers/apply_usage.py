@@ -5,20 +5,22 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from services.metering.domain.catalogue import DAY_US, UNIQUE
+from services.metering.domain.catalogue import DAY_US, EPOCH, UNIQUE, Catalogue, microseconds
 from services.metering.domain.judging import Judged, Placed, day_of, instant, judge, judge_some, split_repeats
 from services.metering.domain.placing import Usage
 from services.metering.domain.quantity import exact
 from services.metering.domain.reasons import Claim, RejectedError
-from services.metering.store import books, partitions, quarantine
+from services.metering.store import books, corrections, partitions, quarantine, restatements
 from services.metering.store import usage as store
 from services.metering.store.books import Entries, Line, Outcome
 from services.metering.store.partitions import Partitioned
 from services.metering.store.projection import Projection, ensure_sources
 from shared.runtime.delivery import Record
 from shared.runtime.postgres import Connection
+from shared.windows import PROVISIONAL_FOR
 
 FIRST_DAY = date(1970, 1, 1)
+PROVISIONAL_US = microseconds(EPOCH + PROVISIONAL_FOR)
 
 CatchUp = Callable[[Connection], Awaitable[None]]
 """Waits, not for ever, until the projection holds what allocation.events holds now."""
@@ -51,7 +53,7 @@ class UsageApplier:
     async def apply(self, connection: Connection, records: Sequence[Record], now: datetime) -> Applied:
         """Apply records that arrive for the first time: effects, quarantine, books, positions."""
         judged = await self._judge(connection, records)
-        applied = await self._add(connection, judged, len(records))
+        applied = await self._add(connection, judged, records, now)
         if applied.rejected:
             await quarantine.insert_rejected(
                 connection,
@@ -63,10 +65,10 @@ class UsageApplier:
         await books.store_positions(connection, records[0].topic, _positions(records))
         return applied
 
-    async def apply_again(self, connection: Connection, records: Sequence[Record]) -> Applied:
+    async def apply_again(self, connection: Connection, records: Sequence[Record], now: datetime) -> Applied:
         """Apply records that were accepted (and booked) before."""
         await self.projection.refresh(connection)
-        return await self._add(connection, judge(records, self.projection.catalogue), len(records))
+        return await self._add(connection, judge(records, self.projection.catalogue), records, now)
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
         await self.projection.refresh(connection)
@@ -79,9 +81,9 @@ class UsageApplier:
                 judged.placed.sort(key=lambda placed: placed.n)
         return judged
 
-    async def _add(self, connection: Connection, judged: Judged, count: int) -> Applied:
+    async def _add(self, connection: Connection, judged: Judged, records: Sequence[Record], now: datetime) -> Applied:
         """De-duplicate and add up what is placed."""
-        outcomes: list[Outcome] = ["applied"] * count
+        outcomes: list[Outcome] = ["applied"] * len(records)
         rejected = dict(judged.rejected)
         if judged.placed:
             await self._prepare(connection, judged.placed)
@@ -95,10 +97,26 @@ class UsageApplier:
             for placed in conflicts:
                 rejected[placed.n] = _conflict(placed.usage)
             if len(there) < len(first):
-                await store.add_up(connection, {placed.usage.kind for placed in first})
+                fresh = [placed for placed in first if placed.n not in there] if there else first
+                await self._count(connection, fresh, records, now)
         for n in rejected:
             outcomes[n] = "quarantined"
         return Applied(outcomes, rejected, judged.version)
+
+    async def _count(
+        self, connection: Connection, fresh: Sequence[Placed], records: Sequence[Record], now: datetime
+    ) -> None:
+        """Add up what is new: windows that were final are kept as they were, corrections are recorded and met."""
+        catalogue, kinds = self.projection.catalogue, {placed.usage.kind for placed in fresh}
+        if corrected := [placed for placed in fresh if placed.usage.correction]:
+            numbers: dict[tuple[str, str], int] = {
+                (meter.product, meter.state.meter): meter.number for meter in catalogue.meters.values()
+            }
+            recorded = [(placed.usage, records[placed.n]) for placed in corrected]
+            await corrections.insert_corrections(connection, recorded, numbers, now)
+        await store.meet_corrections(connection, kinds)
+        await restatements.note_final(connection, _final_windows(fresh, catalogue, now), "late_usage", now)
+        await store.add_up(connection, kinds)
 
     async def _prepare(self, connection: Connection, placed: Sequence[Placed]) -> None:
         """Numbers for new sources, and the partitions that the batch needs."""
@@ -133,6 +151,21 @@ def _wanted(placed: Sequence[Placed]) -> Iterator[tuple[Partitioned, date]]:
         yield partitions.SIGHTINGS, FIRST_DAY + timedelta(days=number)
 
 
+def _final_windows(fresh: Sequence[Placed], catalogue: Catalogue, now: datetime) -> set[restatements.Key]:
+    """The windows of new usage that are final already."""
+    latest_us = microseconds(now) - PROVISIONAL_US
+    return {
+        (usage.subscription, usage.meter, instant(usage.window_us))
+        for _, usage, *_ in fresh
+        if usage.at_us < latest_us and not usage.correction and _is_final(usage, catalogue, now)
+    }
+
+
+def _is_final(usage: Usage, catalogue: Catalogue, now: datetime) -> bool:
+    calendar = catalogue.by_number[usage.subscription].state.calendar
+    return not calendar.window_at(instant(usage.window_us)).is_provisional(now)
+
+
 async def _conflicts(connection: Connection, repeats: Sequence[Placed]) -> list[Placed]:
     """Those whose identity is taken by other content."""
     stored = await store.find_stored(
@@ -152,6 +185,7 @@ def _is_same(usage: Usage, stored: store.Stored) -> bool:
         and stored.resource == usage.resource
         and stored.at == instant(usage.at_us)
         and stored.quantity == exact(usage.quantity)
+        and (usage.correction is None or stored.extra == usage.extra)
     )
 
 

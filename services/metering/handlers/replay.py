@@ -29,7 +29,7 @@ async def replay_after(tx: Transaction, applier: UsageApplier, after: int, limit
 
 
 async def _replay(tx: Transaction, applier: UsageApplier, waiting: list[Waiting]) -> int:
-    applied = await applier.apply_again(tx.connection, [one.record for one in waiting])
+    applied = await applier.apply_again(tx.connection, [one.record for one in waiting], tx.now)
     left = [(waiting[n], outcome) for n, outcome in enumerate(applied.outcomes) if outcome != "quarantined"]
     await quarantine.settle(tx.connection, [(one.id, outcome) for one, outcome in left], tx.now)
     judged = [(waiting[n].id, error) for n, error in applied.rejected.items()]

@@ -30,7 +30,8 @@ DETAIL_LENGTH = 500
 
 # Rows whose missing part has become known since they were judged.
 _FIND_WAITING = """
-SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.value
+SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.key, q.value,
+       q.headers
 FROM quarantine q
 LEFT JOIN subscription s ON s.id = q.subscription
 LEFT JOIN product p ON p.id = q.product
@@ -41,7 +42,7 @@ ORDER BY q.id LIMIT $1
 FOR UPDATE OF q SKIP LOCKED
 """
 _FIND_UNSETTLED = """
-SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, value
+SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, key, value, headers
 FROM quarantine WHERE settled_at IS NULL AND id > $1 ORDER BY id LIMIT $2 FOR UPDATE
 """
 _SETTLE = """
@@ -121,7 +122,9 @@ def _waiting(rows: Iterable[Row]) -> list[Waiting]:
             row["source"],
             row["product"],
             Record(
-                row["topic"], row["kafka_partition"], row["kafka_offset"], None, row["value"], (), row["received_at"]
+                *(row["topic"], row["kafka_partition"], row["kafka_offset"], row["key"], row["value"]),
+                tuple((name, bytes.fromhex(value)) for name, value in json.loads(row["headers"])),
+                row["received_at"],
             ),
         )
         for row in rows

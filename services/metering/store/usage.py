@@ -1,7 +1,8 @@
 """Applying usage, set by set, inside the transaction of its batch.
 
-Order of locks, the same in every process: usage by (day, digest), midnights, meter windows by kind and key (those of
-counted resources after their sightings), hours by key, the books last. So there are no deadlocks between processes.
+Order of locks, the same in every process: usage by (day, digest), midnights, final windows that are restated, meter
+windows by kind and key (those of counted resources after their sightings), hours by key, the books last. So there are
+no deadlocks between processes.
 """
 
 from collections.abc import Sequence
@@ -11,12 +12,15 @@ from decimal import Decimal
 from uuid import UUID
 
 from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE
+from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL
 from services.metering.domain.placing import Usage
 from services.metering.store import rows
 from shared.runtime.postgres import Connection
 
 Placed = tuple[int, Usage, int, int, int]
 """Number in the batch, the usage, when it was first accepted (microseconds), partition, offset."""
+
+PASSED_OVER = 7
 
 _CREATE_BATCH = """
 CREATE TEMPORARY TABLE IF NOT EXISTS usage_batch (
@@ -61,7 +65,7 @@ SELECT n FROM seen
 """
 
 _FIND_STORED = """
-SELECT u.digest, u.at, u.subscription, u.meter, u.quantity, u.resource
+SELECT u.digest, u.at, u.subscription, u.meter, u.quantity, u.resource, u.extra
 FROM unnest($1::uuid[], $2::timestamptz[]) AS wanted (digest, day)
 JOIN usage u ON u.digest = wanted.digest AND u.at >= wanted.day AND u.at < wanted.day + interval '24 hours'
 """
@@ -93,7 +97,7 @@ WITH best AS (
     INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, reached_at, revision, as_of)
     SELECT subscription, meter, window_start, best.quantity, best.at, 1, best.as_of
     FROM best LEFT JOIN meter_window known USING (subscription, meter, window_start)
-    WHERE known.subscription IS NULL OR best.quantity > known.aggregate
+    WHERE known.reached_at IS NULL OR best.quantity > known.aggregate
        OR (best.quantity = known.aggregate AND best.at < known.reached_at)
        OR best.as_of > known.as_of + interval '1 minute'
     ORDER BY subscription, meter, window_start
@@ -122,7 +126,8 @@ WITH last AS (
     SELECT subscription, meter, window_start, quantity, at, 1, as_of FROM last
     ORDER BY subscription, meter, window_start
     ON CONFLICT (subscription, meter, window_start) DO UPDATE SET
-        aggregate = CASE WHEN (EXCLUDED.reached_at, EXCLUDED.aggregate) > (w.reached_at, w.aggregate)
+        aggregate = CASE WHEN w.reached_at IS NULL
+                           OR (EXCLUDED.reached_at, EXCLUDED.aggregate) > (w.reached_at, w.aggregate)
                          THEN EXCLUDED.aggregate ELSE w.aggregate END,
         reached_at = greatest(w.reached_at, EXCLUDED.reached_at),
         revision = w.revision + 1,
@@ -164,13 +169,32 @@ INSERT INTO snapshot_due (subscriptions, meters, windows)
 SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
 """  # noqa: S608
 
-_ADD_HOURS = """
+_ADD_HOURS = f"""
 INSERT INTO usage_hour AS h (subscription, meter, hour, events, total, peak)
 SELECT subscription, meter, date_bin('1 hour', at, '2000-01-01Z'), count(*), sum(quantity), max(quantity)
-FROM usage_batch GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+FROM usage_batch WHERE meter <> {NO_METER} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 ON CONFLICT (subscription, meter, hour) DO UPDATE SET
     events = h.events + EXCLUDED.events, total = h.total + EXCLUDED.total, peak = greatest(h.peak, EXCLUDED.peak)
-"""
+"""  # noqa: S608
+
+# Corrections that usage can meet: one look for each batch, so that nearly all batches need no more than that.
+_LOOK = f"""
+SELECT EXISTS (SELECT FROM correction WHERE kind = {REVERSAL} AND settled_at IS NULL) AS waiting,
+       EXISTS (SELECT FROM correction WHERE kind = {PURGE} AND reversed_at IS NULL) AS purged
+"""  # noqa: S608
+_WAKE = f"""
+INSERT INTO correction_woken (correction)
+SELECT c.id FROM usage_batch b JOIN correction c ON c.target = b.digest
+WHERE c.kind = {REVERSAL} AND c.settled_at IS NULL
+"""  # noqa: S608
+# Sightings that are not later than the last purge in their window are usage like any, but count no resource.
+_PASS_OVER = f"""
+UPDATE usage_batch b SET kind = {PASSED_OVER}
+WHERE b.kind = {UNIQUE} AND EXISTS (
+    SELECT FROM correction p
+    WHERE p.kind = {PURGE} AND p.reversed_at IS NULL AND p.subscription = b.subscription AND p.meter = b.meter
+      AND p.resource = b.resource AND p.window_start = b.window_start AND p.at >= b.at)
+"""  # noqa: S608
 
 _BY_KIND = ((SUM, _ADD_TOTALS), (PEAK, _RAISE_PEAKS), (LATEST, _KEEP_LATEST), (UNIQUE, _COUNT_RESOURCES))
 
@@ -184,6 +208,7 @@ class Stored:
     meter: int
     quantity: Decimal
     resource: str | None
+    extra: str | None
 
 
 async def insert_usage(connection: Connection, placed: Sequence[Placed]) -> set[int]:
@@ -197,6 +222,15 @@ async def insert_usage(connection: Connection, placed: Sequence[Placed]) -> set[
     if any(usage.midnight_us is not None for _, usage, *_ in placed):
         repeated.update(row["n"] for row in await connection.fetch(_GUARD_MIDNIGHTS))
     return repeated
+
+
+async def meet_corrections(connection: Connection, kinds: set[int]) -> None:
+    """What corrections that are known mean for what ``insert_usage`` left in the batch."""
+    (known,) = await connection.fetch(_LOOK)
+    if known["waiting"]:
+        await connection.execute(_WAKE)
+    if known["purged"] and UNIQUE in kinds:
+        await connection.execute(_PASS_OVER)
 
 
 async def add_up(connection: Connection, kinds: set[int]) -> None:
@@ -213,6 +247,6 @@ async def find_stored(connection: Connection, wanted: Sequence[tuple[bytes, date
     digests = [UUID(bytes=digest) for digest, _ in wanted]
     found: dict[bytes, list[Stored]] = {}
     for row in await connection.fetch(_FIND_STORED, digests, [day for _, day in wanted]):
-        stored = Stored(row["at"], row["subscription"], row["meter"], row["quantity"], row["resource"])
+        stored = Stored(row["at"], row["subscription"], row["meter"], row["quantity"], row["resource"], row["extra"])
         found.setdefault(row["digest"].bytes, []).append(stored)
     return found

@@ -1,48 +1,155 @@
-"""What usage adds up to, said as slowly and as obviously as possible."""
+"""What usage and its corrections add up to, said as slowly and as obviously as possible.
+
+A set of events has one meaning, whatever order they arrive in, how often, and in which batches.
+"""
 
 from collections import defaultdict
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
+from math import ceil
 from typing import Any
 
-from shared.windows import window_at
-from tests.component.metering.world import PRODUCTS, SUBSCRIPTIONS
+from shared.events.state import Meter, Rate, SubscriptionState
+from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS
 
+Event = dict[str, Any]
 Key = tuple[str, str, str, datetime]
+"""Subscription, product, meter, window start."""
+Figures = dict[Key, tuple[Decimal, datetime | None]]
+"""The aggregate, and when a level was reached."""
+
+RECORDED, REVERSED, PURGED = (
+    f"unitpool.platform.{name}.v1" for name in ("usage.recorded", "usage.reversed", "resource.purged")
+)
+_STATES = {state.id: state for state in SUBSCRIPTIONS}
+_METERS = {(state.id, one.meter): one for state in PRODUCTS for one in state.meters}
 
 
-def distinct(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def distinct(events: Iterable[Event]) -> list[Event]:
     """Each (source, id) of a day once: the first."""
-    seen: dict[tuple[str, str, str], dict[str, Any]] = {}
+    seen: dict[tuple[str, str, str], Event] = {}
     for item in events:
         seen.setdefault((item["source"], item["id"], item["time"][:10]), item)
     return list(seen.values())
 
 
-def aggregates(events: list[dict[str, Any]]) -> dict[Key, tuple[Decimal, datetime | None]]:
+def at(item: Event) -> datetime:
+    return datetime.fromisoformat(item["time"])
+
+
+def window_of(state: SubscriptionState, instant: datetime) -> tuple[datetime, datetime]:
+    """Windows are counted from the start of the term that holds the instant, and end where the next term begins."""
+    starts = [term.start for term in state.all_terms]
+    start = max((one for one in starts if one <= instant), default=starts[0])
+    length = timedelta(days=state.window_days)
+    while instant < start:
+        start -= length
+    while instant >= start + length:
+        start += length
+    return start, min([start + length, *(one for one in starts if one > start)])
+
+
+def may_reverse(correction: Event, target: Event) -> bool:
+    """Whether the reversal, accepted now, may have this event."""
+    named = (correction["data"]["source"], correction["data"]["id"])
+    return (
+        named == (target["source"], target["id"])
+        and target["type"] != REVERSED
+        and target["subject"] == correction["subject"]
+        and target["data"]["product"] == correction["data"]["product"]
+        and at(target) >= NOW - timedelta(days=35)
+    )
+
+
+def unreversed(events: Iterable[Event]) -> list[Event]:
+    """What still stands."""
+    events = list(events)
+    reversals = [item for item in events if item["type"] == REVERSED]
+    return [item for item in events if not any(may_reverse(one, item) for one in reversals)]
+
+
+def aggregates(events: Iterable[Event]) -> Figures:
     """The aggregate of every subscription, product, meter and window, and when its level was reached."""
-    starts = {state.id: state.term.start for state in SUBSCRIPTIONS}
-    kinds = {(state.id, one.meter): one.aggregation for state in PRODUCTS for one in state.meters}
-    grouped: dict[Key, list[tuple[datetime, Decimal, str | None]]] = defaultdict(list)
-    for item in distinct(events):
-        at, data = datetime.fromisoformat(item["time"]), item["data"]
-        start = window_at(starts[item["subject"]], at).start
-        key = (item["subject"], data["product"], data["meter"], start)
-        grouped[key].append((at, Decimal(data.get("quantity", 1)), data.get("resource")))
-    return {key: _aggregate(kinds[key[1], key[2]], seen) for key, seen in grouped.items()}  # type: ignore[index]
+    standing = unreversed(distinct(events))
+    grouped: dict[Key, list[Event]] = defaultdict(list)
+    for item in standing:
+        if item["type"] == RECORDED:
+            grouped[_key(item)].append(item)
+    purges = [item for item in standing if item["type"] == PURGED]
+    figures = {key: _aggregate(key, seen, purges) for key, seen in grouped.items()}
+    return {key: figure for key, figure in figures.items() if figure != (0, None)}
 
 
-def _aggregate(kind: str, seen: list[tuple[datetime, Decimal, str | None]]) -> tuple[Decimal, datetime | None]:
-    match kind:
+def resources(events: Iterable[Event]) -> dict[Key, set[str]]:
+    """Which resources count: those seen later than their last purge in the same window."""
+    standing = unreversed(distinct(events))
+    found: dict[Key, set[str]] = defaultdict(set)
+    purges = [item for item in standing if item["type"] == PURGED]
+    for item in standing:
+        if item["type"] == RECORDED and _meter(item).aggregation == "unique" and _is_later_than(item, purges):
+            found[_key(item)].add(item["data"]["resource"])
+    return dict(found)
+
+
+def _is_later_than(item: Event, purges: Iterable[Event]) -> bool:
+    same = [
+        at(one) for one in purges if _key(one) == _key(item) and one["data"]["resource"] == item["data"]["resource"]
+    ]
+    return not same or at(item) > max(same)
+
+
+def _meter(item: Event) -> Meter:
+    return _METERS[item["data"]["product"], item["data"]["meter"]]
+
+
+def _key(item: Event) -> Key:
+    start, _ = window_of(_STATES[item["subject"]], at(item))
+    return item["subject"], item["data"]["product"], item["data"]["meter"], start
+
+
+def _aggregate(key: Key, seen: list[Event], purges: list[Event]) -> tuple[Decimal, datetime | None]:
+    levels = [(at(item), Decimal(item["data"].get("quantity", 1))) for item in seen]
+    match _METERS[key[1], key[2]].aggregation:  # type: ignore[index]
         case "sum":
-            return sum((quantity for _, quantity, _ in seen), Decimal(0)), None
+            return sum((quantity for _, quantity in levels), Decimal(0)), None
         case "count":
             return Decimal(len(seen)), None
         case "unique":
-            return Decimal(len({resource for _, _, resource in seen})), None
+            return Decimal(len({one["data"]["resource"] for one in seen if _is_later_than(one, purges)})), None
         case "peak":
-            top = max(quantity for _, quantity, _ in seen)
-            return top, min(at for at, quantity, _ in seen if quantity == top)
-        case _:
-            last, level = max((at, quantity) for at, quantity, _ in seen)
+            top = max(quantity for _, quantity in levels)
+            return top, min(when for when, quantity in levels if quantity == top)
+        case "latest":
+            last, level = max(levels)
             return level, last
+
+
+def hours(events: Iterable[Event]) -> dict[Key, tuple[int, Decimal, Decimal]]:
+    """Per hour (in place of the window): events, their quantities together, the largest one."""
+    grouped: dict[Key, list[Decimal]] = defaultdict(list)
+    for item in unreversed(distinct(events)):
+        if item["type"] == RECORDED:
+            hour = at(item).replace(minute=0, second=0, microsecond=0)
+            grouped[(*_key(item)[:3], hour)].append(Decimal(item["data"].get("quantity", 1)))
+    return {key: (len(all_), sum(all_, Decimal(0)), max(all_)) for key, all_ in grouped.items()}
+
+
+def units(figures: Figures, subscription: str, product: str, meter: str, start: datetime) -> int:
+    """Pool units of one meter in one window: rounded up once, at the rate of the window's start."""
+    state, one = _STATES[subscription], _METERS[product, meter]  # type: ignore[index]
+    first = start
+    if one.reset == "term":
+        first = max((term.start for term in state.all_terms if term.start <= start), default=start)
+    exact = Fraction(0)
+    for (of, name, of_meter, window), (aggregate, _) in figures.items():
+        if (of, name, of_meter) == (subscription, product, meter) and first <= window <= start:
+            rate = _rate(one, window)
+            exact += Fraction(aggregate) * rate.units / rate.block
+    return ceil(exact)
+
+
+def _rate(meter: Meter, instant: datetime) -> Rate:
+    begun = [rate for rate in meter.rates if rate.effective_from <= instant]
+    return max(begun, key=lambda rate: rate.effective_from) if begun else meter.rates[0]

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from services.metering.store import projection
 from shared.events.ids import AccountId, LotId, MeterId, ProductId, SubscriptionId
@@ -27,10 +27,20 @@ START = datetime(2026, 10, 1, 6, 30, tzinfo=UTC)
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
-def meter(name: str, aggregation: Aggregation, reset: Reset = "window", *, units: int = 1, block: int = 1) -> Meter:
-    """A meter with one rate."""
-    rate = Rate(version=1, units=units, block=block, effective_from=START)
-    return Meter(meter=MeterId(name), name=name, aggregation=aggregation, reset=reset, rates=(rate,))
+def meter(
+    name: str,
+    aggregation: Aggregation,
+    reset: Reset = "window",
+    *,
+    units: int = 1,
+    block: int = 1,
+    later: tuple[int, int, datetime] | None = None,
+) -> Meter:
+    """A meter with one rate, or another one ``later``."""
+    rates = [Rate(version=1, units=units, block=block, effective_from=START)]
+    if later:
+        rates.append(Rate(version=2, units=later[0], block=later[1], effective_from=later[2]))
+    return Meter(meter=MeterId(name), name=name, aggregation=aggregation, reset=reset, rates=tuple(rates))
 
 
 def product(name: str, *meters: Meter, version: int = 1, **changes: Any) -> ProductState:
@@ -44,21 +54,38 @@ PRODUCTS = (
     product("scan", meter("host", "unique")),
     product("calls", meter("call", "sum", "term", block=10), meter("request", "count")),
     product("web", meter("app", "peak", units=12), meter("cert", "latest")),
+    product(
+        "all",
+        *(
+            meter(f"{kind}-{reset}", kind, reset, units=3, block=7, later=(5, 4, NOW - timedelta(days=12)))
+            for kind in get_args(Aggregation)
+            for reset in get_args(Reset)
+        ),
+    ),
 )
 
 
 def subscription(
-    name: str, products: Iterable[str], *, version: int = 1, start: datetime = START, allocated: int = 100
+    name: str,
+    products: Iterable[str],
+    *,
+    version: int = 1,
+    start: datetime = START,
+    allocated: int = 100,
+    renewed: datetime | None = None,
 ) -> SubscriptionState:
-    """An active subscription with one lot."""
-    end = start + timedelta(days=365)
+    """An active subscription with one lot; ``renewed``: when its second term began."""
+    end = renewed or start + timedelta(days=365)
+    first = Term(start=start, end=end)
+    second = Term(start=end, end=end + timedelta(days=365))
     return SubscriptionState(
         id=SubscriptionId(name),
         account=AccountId("acme"),
         name=name,
         model="flex",
         state="active",
-        term=Term(start=start, end=end),
+        term=second if renewed else first,
+        terms=(first, second) if renewed else (),
         window_days=15,
         primary_contact=Person(email="paula@acme.example", name="Paula"),
         lots=(Lot(id=LotId("lot"), units=1000, start=start, end=end, order_reference="PO", purchased_at=start),),
@@ -73,6 +100,7 @@ def subscription(
 SUBSCRIPTIONS = (
     subscription("sub-1", ("scan", "calls", "web")),
     subscription("sub-2", ("scan", "calls", "web"), start=START + timedelta(days=4)),
+    subscription("sub-3", ("scan", "all"), renewed=NOW - timedelta(days=17, hours=5)),
 )
 
 
@@ -100,6 +128,27 @@ def event(
         "subject": subject,
         "time": at.isoformat(),
         "data": {"product": product, "meter": meter, **data},
+    }
+
+
+def reversal(id: str, of: dict[str, Any], /, *, at: datetime = NOW, **changes: Any) -> dict[str, Any]:
+    """A reversal of ``of``; ``changes`` are of its data."""
+    names = {"product": of["data"]["product"], "source": of["source"], "id": of["id"], "reason": "by mistake"}
+    return {
+        **event(id, of["data"]["product"], subject=of["subject"], at=at),
+        "type": "unitpool.platform.usage.reversed.v1",
+        "data": {**names, **changes},
+    }
+
+
+def purge(
+    id: str, resource: str, product: str = "scan", meter: str = "host", *, subject: str = "sub-1", at: datetime = NOW
+) -> dict[str, Any]:
+    """A purge of a resource."""
+    return {
+        **event(id, product, subject=subject, at=at),
+        "type": "unitpool.platform.resource.purged.v1",
+        "data": {"product": product, "meter": meter, "resource": resource},
     }
 
 

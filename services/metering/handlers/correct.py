@@ -1,0 +1,300 @@
+"""Corrections are applied: a moment after they were recorded, set by set, each in the transaction that settles it.
+
+Whoever applied usage at the same moment may not have seen a correction's effects (a resource that was counted already,
+a level below the peak): so what it changed is found anew once every transaction that began before its commit has ended.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from services.metering import metrics
+from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE, Catalogue
+from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL
+from services.metering.domain.placing import OLDEST
+from services.metering.domain.reasons import Claim, Reason, RejectedError
+from services.metering.store import books, corrections, quarantine, restatements, undoing
+from services.metering.store.books import Entries, Line
+from services.metering.store.corrections import Correction, Settled, Target
+from services.metering.store.projection import Projection
+from services.metering.store.undoing import Key, ResourceKey, WindowKey
+from shared.events.metering import RestatementCause
+from shared.events.outcomes import AuditRecord
+from shared.runtime.delivery import Transaction
+
+AGAIN = timedelta(seconds=1)
+"""How soon at the earliest to look again."""
+SELDOM = timedelta(hours=1)
+"""How seldom at most a reversal is looked at whose target has not come."""
+WAITS = OLDEST + timedelta(days=1)
+"""After this time the target of a reversal would be too old to be applied."""
+
+
+@dataclass(slots=True)
+class _Effects:
+    """What a set of corrections changes."""
+
+    totals: dict[Key, list[tuple[Decimal, datetime]]] = field(default_factory=lambda: defaultdict(list))
+    levels: dict[int, set[WindowKey]] = field(default_factory=lambda: {PEAK: set(), LATEST: set()})
+    resources: set[ResourceKey] = field(default_factory=set)
+    hours: list[tuple[Key, Decimal]] = field(default_factory=list)
+    final: dict[RestatementCause, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    as_of: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Settling:
+    """A set of corrections on its way: what becomes of each."""
+
+    catalogue: Catalogue
+    now: datetime
+    settled: list[Settled] = field(default_factory=list)
+    rejected: list[tuple[Correction, Reason, str]] = field(default_factory=list)
+    waiting: list[tuple[int, datetime]] = field(default_factory=list)
+    reversals: list[tuple[Correction, Target]] = field(default_factory=list)
+    unpurged: list[tuple[Correction, Correction]] = field(default_factory=list)
+    duplicates: list[Correction] = field(default_factory=list)
+    applied: list[Correction] = field(default_factory=list)
+    effects: _Effects = field(default_factory=_Effects)
+
+
+async def correct_some(tx: Transaction, projection: Projection, limit: int) -> int:
+    """Look at some corrections that are due; how many."""
+    due = await corrections.lock_due(tx.connection, tx.now, limit)
+    if not due:
+        await corrections.forget_woken(tx.connection)
+        return 0
+    await projection.refresh(tx.connection)
+    settling = _Settling(projection.catalogue, tx.now)
+    await _match(tx, settling, [one for one in due if one.kind == REVERSAL and one.settled_at is None])
+    await _reverse(tx, settling)
+    for one in due:
+        if one.kind == PURGE and one.settled_at is None:
+            _purge(settling, one)
+    await _look_again(tx, settling, [one for one in due if one.settled_at is not None])
+    await _change(tx, settling)
+    await _settle(tx, settling)
+    return len(due)
+
+
+async def _match(tx: Transaction, settling: _Settling, reversals: Sequence[Correction]) -> None:
+    """Find what reversals name, and judge whether they may have it."""
+    if not reversals:
+        return
+    targets = await corrections.find_targets(tx.connection, [one.target for one in reversals if one.target])
+    identities = [(target.digest, target.at) for target in targets.values() if target.meter == NO_METER]
+    corrected = await corrections.find_corrections(tx.connection, identities) if identities else {}
+    taken: set[UUID] = set()
+    for one in reversals:
+        target = targets.get(one.target) if one.target else None
+        if target is None:
+            _wait(settling, one)
+            continue
+        purge = corrected.get(target.digest)
+        product = purge.product if purge else settling.catalogue.meters[target.meter].product if target.meter else ""
+        if purge and purge.kind == REVERSAL:
+            settling.rejected.append((one, "unsupported_type", "a reversal cannot be reversed"))
+        elif (target.subscription, product) != (one.subscription, one.product):
+            detail = "the event that it names is of another subscription or product"
+            settling.rejected.append((one, "identity_conflict", detail))
+        elif target.at < one.received_at - OLDEST:
+            settling.rejected.append((one, "too_old", "what it reverses was more than 35 days old"))
+        elif target.digest in taken or (purge.reversed_at if purge else target.reversed_at):
+            settling.duplicates.append(one)
+        elif purge:
+            taken.add(target.digest)
+            settling.unpurged.append((one, purge))
+        else:
+            taken.add(target.digest)
+            settling.reversals.append((one, target))
+
+
+def _wait(settling: _Settling, one: Correction) -> None:
+    age = settling.now - one.received_at
+    if age > WAITS:
+        settling.settled.append(Settled(one.id, "unmatched"))
+    else:
+        settling.waiting.append((one.id, settling.now + min(max(age / 2, AGAIN), SELDOM)))
+
+
+async def _reverse(tx: Transaction, settling: _Settling) -> None:
+    """Mark what is reversed. Who finds it marked by another at the same moment is a duplicate."""
+    found = [(target.digest, target.at) for _, target in settling.reversals]
+    marked = await undoing.mark_reversed(tx.connection, found, settling.now)
+    for one, target in settling.reversals:
+        if target.digest not in marked:
+            settling.duplicates.append(one)
+            continue
+        settling.applied.append(one)
+        settling.settled.append(_take_out(settling, one, target))
+    held = await corrections.reverse_purges(tx.connection, [purge.id for _, purge in settling.unpurged], settling.now)
+    for one, purge in settling.unpurged:
+        if purge.id not in held:
+            settling.duplicates.append(one)
+            continue
+        settling.applied.append(one)
+        _touch(settling, purge, "reversal")
+        settling.settled.append(_seen_later(settling, one, purge))
+
+
+def _take_out(settling: _Settling, one: Correction, target: Target) -> Settled:
+    """Note what a usage event no longer counts in."""
+    effects = settling.effects
+    window = _window(settling.catalogue, target.subscription, target.meter, target.at)
+    kind = settling.catalogue.meters[target.meter].kind
+    hour = target.at.replace(minute=0, second=0, microsecond=0)
+    effects.hours.append(((target.subscription, target.meter, hour), target.quantity))
+    _note(settling, one, window, "reversal")
+    if kind in (SUM, COUNT):
+        amount = Decimal(1) if kind == COUNT else target.quantity
+        effects.totals[window.key].append((amount, one.received_at))
+    elif kind == UNIQUE:
+        effects.resources.add(ResourceKey(window, target.resource or ""))
+    else:
+        effects.levels[kind].add(window)
+    look_at = None if kind in (SUM, COUNT) else settling.now + AGAIN
+    return Settled(one.id, "applied", look_at, target.meter, window.start, target.resource, target.at)
+
+
+def _purge(settling: _Settling, one: Correction) -> None:
+    settling.applied.append(one)
+    _touch(settling, one, "purge")
+    settling.settled.append(_seen_later(settling, one, one))
+
+
+def _touch(settling: _Settling, purge: Correction, cause: RestatementCause) -> None:
+    """A resource may count, or not, where a purge has come or gone."""
+    window = _window(settling.catalogue, purge.subscription, purge.meter or NO_METER, purge.at)
+    settling.effects.resources.add(ResourceKey(window, purge.resource or ""))
+    _note(settling, purge, window, cause)
+
+
+def _seen_later(settling: _Settling, one: Correction, purge: Correction) -> Settled:
+    look_at = settling.now + AGAIN
+    return Settled(one.id, "applied", look_at, purge.meter, purge.window_start, purge.resource, purge.at)
+
+
+async def _look_again(tx: Transaction, settling: _Settling, settled: Sequence[Correction]) -> None:
+    """Find anew what corrections changed, once nobody is left who did not see them."""
+    if not settled:
+        return
+    horizon = await corrections.horizon(tx.connection)
+    ready = [one for one in settled if one.looks_from is not None and one.looks_from < horizon]
+    settling.waiting += [
+        (one.id, settling.now + AGAIN) for one in settled if one.looks_from is not None and one.looks_from >= horizon
+    ]
+    for one in ready:
+        _find_anew(settling, one)
+    first = [one.id for one in settled if one.looks_from is None]
+    await corrections.look_from_here(tx.connection, first, settling.now + AGAIN)
+    await corrections.done(tx.connection, [one.id for one in ready])
+
+
+def _find_anew(settling: _Settling, one: Correction) -> None:
+    if one.meter is None or one.window_start is None:
+        return
+    window = _window(settling.catalogue, one.subscription, one.meter, one.window_start)
+    kind = settling.catalogue.meters[one.meter].kind
+    _note(settling, one, window, "reversal" if one.kind == REVERSAL else "purge")
+    if kind == UNIQUE:
+        settling.effects.resources.add(ResourceKey(window, one.resource or ""))
+    elif kind in (PEAK, LATEST):
+        settling.effects.levels[kind].add(window)
+
+
+def _note(settling: _Settling, one: Correction, window: WindowKey, cause: RestatementCause) -> None:
+    effects = settling.effects
+    effects.as_of = max(one.received_at, effects.as_of or one.received_at)
+    state = settling.catalogue.by_number[window.subscription].state
+    if not state.calendar.window_at(window.start).is_provisional(settling.now):
+        effects.final[cause].add(window.key)
+
+
+def _window(catalogue: Catalogue, subscription: int, meter: int, at: datetime) -> WindowKey:
+    window = catalogue.by_number[subscription].state.calendar.window_at(at)
+    return WindowKey(subscription, meter, window.start, window.end)
+
+
+async def _change(tx: Transaction, settling: _Settling) -> None:
+    """Carry the effects out, in the order of locks of ``store.usage``."""
+    effects, connection = settling.effects, tx.connection
+    for cause, keys in sorted(effects.final.items()):
+        await restatements.note_final(connection, keys, cause, settling.now)
+    amounts = [
+        (key, sum((amount for amount, _ in parts), Decimal(0)), max(at for _, at in parts))
+        for key, parts in sorted(effects.totals.items())
+    ]
+    changed = await undoing.subtract(connection, amounts)
+    changed += await undoing.find_levels(connection, PEAK, effects.levels[PEAK])
+    changed += await undoing.find_levels(connection, LATEST, effects.levels[LATEST])
+    changed += await undoing.count_again(connection, effects.resources, effects.as_of or settling.now)
+    await undoing.subtract_hours(connection, effects.hours)
+    await undoing.make_due(connection, changed)
+
+
+async def _settle(tx: Transaction, settling: _Settling) -> None:
+    """Note and book what became of each, and tell the audit log of what was reversed."""
+    settling.settled += [Settled(one.id, "duplicate") for one in settling.duplicates]
+    if settling.settled:
+        await corrections.settle(tx.connection, settling.settled, settling.now)
+    if settling.waiting:
+        await corrections.wait(tx.connection, settling.waiting)
+    if settling.rejected:
+        await _quarantine(tx, settling)
+    entries: Entries = Counter()
+    for one in settling.duplicates:
+        entries[_line(one), "applied"] -= 1
+        entries[_line(one), "duplicate"] += 1
+    for one, *_ in settling.rejected:
+        entries[_line(one), "applied"] -= 1
+        entries[_line(one), "quarantined"] += 1
+    await books.add_entries(tx.connection, entries, accepted=False)
+    for one in settling.applied:
+        if one.kind == REVERSAL:
+            await tx.audit(_audited(settling, one))
+    tx.after_commit(lambda: _count(settling))
+
+
+async def _quarantine(tx: Transaction, settling: _Settling) -> None:
+    errors = [
+        (one.record, RejectedError(reason, detail, _claim(settling.catalogue, one)))
+        for one, reason, detail in settling.rejected
+    ]
+    await quarantine.insert_rejected(tx.connection, errors, settling.now, settling.catalogue.version)
+    await corrections.delete_corrections(tx.connection, [one for one, *_ in settling.rejected])
+
+
+def _claim(catalogue: Catalogue, one: Correction) -> Claim:
+    return Claim(one.source, one.product, catalogue.by_number[one.subscription].state.id, one.event_id)
+
+
+def _line(one: Correction) -> Line:
+    return Line(one.received_at.date(), one.record.partition, one.source, one.product)
+
+
+def _audited(settling: _Settling, one: Correction) -> AuditRecord:
+    state = settling.catalogue.by_number[one.subscription].state
+    return AuditRecord(
+        at=settling.now,
+        account=state.account,
+        subscription=state.id,
+        actor=one.source,
+        action="usage.reverse",
+        object=str(one.target_name),
+        outcome="allowed",
+        reason=one.reason,
+        correlation_id=one.event_id,
+    )
+
+
+def _count(settling: _Settling) -> None:
+    outcomes = {"applied": settling.applied, "duplicate": settling.duplicates}
+    for outcome, several in outcomes.items():
+        for kind, number in Counter(one.kind for one in several).items():
+            metrics.CORRECTIONS.labels(kind="reversal" if kind == REVERSAL else "purge", outcome=outcome).inc(number)
+    for _, reason, _ in settling.rejected:
+        metrics.CORRECTIONS.labels(kind="reversal", outcome="quarantined").inc()
+        metrics.USAGE_QUARANTINED.labels(reason=reason).inc()

@@ -1,0 +1,250 @@
+"""Corrections as they are recorded, which of them are due, and what became of them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from services.metering.domain.corrections import NO_METER, Reversed
+from services.metering.domain.judging import instant
+from services.metering.domain.placing import Usage, digest_of
+from shared.runtime.delivery import Record
+from shared.runtime.postgres import Connection, Row
+
+_COLUMNS = (
+    *("at", "received_at", "kafka_offset", "look_at", "window_start", "digest", "target", "subscription", "meter"),
+    *(
+        "kafka_partition",
+        "kind",
+        "target_name",
+        "topic",
+        "source",
+        "product",
+        "event_id",
+        "resource",
+        "reason",
+        "key",
+        "value",
+    ),
+    "headers",
+)
+
+# New ones, those whose target has come, and those that are looked at again. Nobody else takes them meanwhile.
+_LOCK_DUE = """
+SELECT * FROM correction
+WHERE id IN (
+    (SELECT id FROM correction WHERE look_at <= $1 ORDER BY look_at LIMIT $2)
+    UNION ALL
+    (SELECT correction FROM correction_woken LIMIT $2)
+) AND look_at IS NOT NULL
+ORDER BY id FOR UPDATE SKIP LOCKED
+"""
+_FALL_ASLEEP = "DELETE FROM correction_woken WHERE correction = ANY ($1)"
+_FORGET_WOKEN = """
+DELETE FROM correction_woken w
+WHERE NOT EXISTS (SELECT FROM correction c WHERE c.id = w.correction AND c.look_at IS NOT NULL)
+"""
+_FIND_TARGETS = """
+SELECT u.digest, u.at, u.subscription, u.meter, u.quantity, u.resource, u.reversed_at
+FROM unnest($1::uuid[]) AS wanted (digest) JOIN usage u USING (digest)
+ORDER BY u.digest, u.at DESC
+"""
+_FIND_CORRECTIONS = """
+SELECT c.* FROM unnest($1::uuid[], $2::timestamptz[]) AS wanted (digest, at) JOIN correction c USING (digest, at)
+"""
+_WAIT = """
+UPDATE correction c SET look_at = later.look_at
+FROM unnest($1::bigint[], $2::timestamptz[]) AS later (id, look_at) WHERE c.id = later.id
+"""
+_SETTLE = """
+UPDATE correction c SET settled_at = $2, settled_as = s.outcome, look_at = s.look_at, meter = s.meter,
+    window_start = s.window_start, resource = s.resource, target_at = s.target_at
+FROM unnest($1::bigint[], $3::text[], $4::timestamptz[], $5::integer[], $6::timestamptz[], $7::text[],
+            $8::timestamptz[]) AS s (id, outcome, look_at, meter, window_start, resource, target_at)
+WHERE c.id = s.id
+"""
+_REVERSE_PURGES = "UPDATE correction SET reversed_at = $2 WHERE id = ANY ($1) AND reversed_at IS NULL RETURNING id"
+_HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+_LOOK_FROM_HERE = (
+    "UPDATE correction SET looks_from = pg_current_xact_id()::text::bigint, look_at = $2 WHERE id = ANY ($1)"
+)
+_DONE = "UPDATE correction SET look_at = NULL, looks_from = NULL WHERE id = ANY ($1)"
+_DELETE_IDENTITIES = f"""
+DELETE FROM usage u USING unnest($1::uuid[], $2::timestamptz[]) AS gone (digest, at)
+WHERE u.digest = gone.digest AND u.at = gone.at AND u.meter = {NO_METER}
+"""  # noqa: S608
+_DELETE_MIDNIGHTS = """
+DELETE FROM usage_midnight m USING unnest($1::uuid[], $2::timestamptz[]) AS gone (digest, at)
+WHERE m.digest = gone.digest AND m.midnight BETWEEN gone.at - interval '1 hour' AND gone.at + interval '1 hour'
+"""
+_DELETE = "DELETE FROM correction WHERE id = ANY ($1)"
+_DELETE_OLD = "DELETE FROM correction WHERE at < $1 AND look_at IS NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """One that was recorded. ``meter``, ``window_start`` and ``resource``: what it changes, where that is known."""
+
+    id: int
+    kind: int
+    at: datetime
+    received_at: datetime
+    digest: UUID
+    target: UUID | None
+    target_name: str | None
+    subscription: int
+    product: str
+    source: str
+    event_id: str
+    meter: int | None
+    window_start: datetime | None
+    resource: str | None
+    reason: str | None
+    settled_at: datetime | None
+    settled_as: str | None
+    reversed_at: datetime | None
+    looks_from: int | None
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The event that a reversal names, as it is stored."""
+
+    digest: UUID
+    at: datetime
+    subscription: int
+    meter: int
+    quantity: Decimal
+    resource: str | None
+    reversed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a correction, what it changed, and when to look whether somebody did not see that."""
+
+    id: int
+    outcome: str
+    look_at: datetime | None = None
+    meter: int | None = None
+    window_start: datetime | None = None
+    resource: str | None = None
+    target_at: datetime | None = None
+
+
+async def insert_corrections(
+    connection: Connection, placed: Iterable[tuple[Usage, Record]], meters: Mapping[tuple[str, str], int], now: datetime
+) -> None:
+    """Record corrections whose identity is new; ``meters`` are the numbers by product and id."""
+    rows = [_row(usage, record, meters, now) for usage, record in placed]
+    if rows:
+        await connection.copy_records_to_table("correction", records=rows, columns=_COLUMNS)
+
+
+def _row(usage: Usage, record: Record, meters: Mapping[tuple[str, str], int], now: datetime) -> tuple[object, ...]:
+    event = usage.correction
+    assert event is not None  # noqa: S101  # placed as a correction
+    data = event.data
+    target, target_name, meter, resource, reason = None, None, None, None, None
+    if isinstance(data, Reversed):
+        target, reason = UUID(bytes=digest_of(data.source, data.id)), data.reason
+        target_name = f"{data.source}/{data.id}"
+    else:
+        meter, resource = meters[data.product, data.meter], data.resource
+    headers = json.dumps([[name, value.hex() if value else ""] for name, value in record.headers])
+    return (
+        *(instant(usage.at_us), record.appended_at, record.offset, now),
+        None if target else instant(usage.window_us),
+        *(UUID(bytes=usage.digest), target, usage.subscription, meter, record.partition, usage.kind, target_name),
+        *(record.topic, usage.source, usage.product, event.id, resource, reason, record.key, record.value, headers),
+    )
+
+
+async def lock_due(connection: Connection, now: datetime, limit: int) -> list[Correction]:
+    """Some that are to be looked at now, in the order of their coming; nobody else takes them meanwhile."""
+    rows = await connection.fetch(_LOCK_DUE, now, limit)
+    if rows:
+        await connection.execute(_FALL_ASLEEP, [row["id"] for row in rows])
+    return [_correction(row) for row in rows]
+
+
+async def forget_woken(connection: Connection) -> None:
+    """Clear away what was woken and needs nothing any more."""
+    await connection.execute(_FORGET_WOKEN)
+
+
+def _correction(row: Row) -> Correction:
+    headers = tuple((name, bytes.fromhex(value)) for name, value in json.loads(row["headers"]))
+    record = Record(
+        *(row["topic"], row["kafka_partition"], row["kafka_offset"], row["key"], row["value"]),
+        headers,
+        row["received_at"],
+    )
+    names = Correction.__dataclass_fields__.keys() - {"record"}
+    return Correction(**{name: row[name] for name in names}, record=record)
+
+
+async def find_targets(connection: Connection, digests: Sequence[UUID]) -> dict[UUID, Target]:
+    """The stored events with these identities; of several under one the latest."""
+    found: dict[UUID, Target] = {}
+    for row in await connection.fetch(_FIND_TARGETS, digests):
+        found.setdefault(row["digest"], Target(*row))
+    return found
+
+
+async def find_corrections(
+    connection: Connection, identities: Sequence[tuple[UUID, datetime]]
+) -> dict[UUID, Correction]:
+    """Corrections by their own identity."""
+    rows = await connection.fetch(_FIND_CORRECTIONS, [digest for digest, _ in identities], [at for _, at in identities])
+    return {row["digest"]: _correction(row) for row in rows}
+
+
+async def wait(connection: Connection, later: Sequence[tuple[int, datetime]]) -> None:
+    """Look at them again then."""
+    await connection.execute(_WAIT, [i for i, _ in later], [at for _, at in later])
+
+
+async def settle(connection: Connection, settled: Sequence[Settled], now: datetime) -> None:
+    """Note what became of them."""
+    columns = [
+        [getattr(one, name) for one in settled]
+        for name in ("outcome", "look_at", "meter", "window_start", "resource", "target_at")
+    ]
+    await connection.execute(_SETTLE, [one.id for one in settled], now, *columns)
+
+
+async def reverse_purges(connection: Connection, ids: Sequence[int], now: datetime) -> set[int]:
+    """Have purges no longer hold; those that held until now."""
+    return {row["id"] for row in await connection.fetch(_REVERSE_PURGES, sorted(ids), now)}
+
+
+async def horizon(connection: Connection) -> int:
+    """Every transaction with a lower number has ended."""
+    return int(await connection.fetchval(_HORIZON))
+
+
+async def look_from_here(connection: Connection, ids: Sequence[int], look_at: datetime) -> None:
+    """What begins after this transaction sees these corrections' effects."""
+    await connection.execute(_LOOK_FROM_HERE, ids, look_at)
+
+
+async def done(connection: Connection, ids: Sequence[int]) -> None:
+    """They need no further look."""
+    await connection.execute(_DONE, ids)
+
+
+async def delete_corrections(connection: Connection, corrections: Sequence[Correction]) -> None:
+    """Forget corrections that go into quarantine, their identity too: a replay judges them anew."""
+    identities = [one.digest for one in corrections], [one.at for one in corrections]
+    await connection.execute(_DELETE_IDENTITIES, *identities)
+    await connection.execute(_DELETE_MIDNIGHTS, *identities)
+    await connection.execute(_DELETE, [one.id for one in corrections])
+
+
+async def delete_old(connection: Connection, before: datetime) -> None:
+    """Forget those whose usage is gone."""
+    await connection.execute(_DELETE_OLD, before)

@@ -1,0 +1,241 @@
+"""What reversals and purges change in windows, sightings and hours, set by set, in the transaction that settles them.
+
+Sums and counts are subtracted from. A peak, a latest level, and whether a resource counts are found anew in the raw
+usage: each statement brings its windows to what unreversed usage says, whatever they were before, so that it can run
+again. Locks are taken in the order of ``usage``.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from services.metering.domain.catalogue import LATEST, PEAK
+from services.metering.domain.corrections import NO_METER, PURGE
+from shared.runtime.postgres import Connection
+
+_MARK = """
+UPDATE usage u SET reversed_at = $3
+FROM unnest($1::uuid[], $2::timestamptz[]) AS gone (digest, at)
+WHERE u.digest = gone.digest AND u.at = gone.at AND u.at >= $4 AND u.at <= $5 AND u.reversed_at IS NULL
+RETURNING u.digest
+"""
+_LOCK_WINDOWS = """
+SELECT FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, window_start)
+JOIN meter_window w USING (subscription, meter, window_start)
+ORDER BY w.subscription, w.meter, w.window_start FOR UPDATE OF w
+"""
+_SUBTRACT = """
+UPDATE meter_window w SET
+    aggregate = w.aggregate - k.amount, revision = w.revision + 1, as_of = greatest(w.as_of, k.as_of)
+FROM unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::numeric[], $5::timestamptz[])
+    AS k (subscription, meter, window_start, amount, as_of)
+WHERE (w.subscription, w.meter, w.window_start) = (k.subscription, k.meter, k.window_start)
+RETURNING w.subscription, w.meter, w.window_start
+"""
+
+
+def _levels(order: str) -> str:
+    return f"""
+WITH k AS (
+    SELECT * FROM unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::timestamptz[])
+        AS k (subscription, meter, window_start, window_end)
+), level AS (
+    SELECT DISTINCT ON (k.subscription, k.meter, k.window_start)
+        k.subscription, k.meter, k.window_start, u.quantity, u.at
+    FROM k JOIN usage u ON u.subscription = k.subscription AND u.meter = k.meter
+        AND u.at >= k.window_start AND u.at < k.window_end
+    WHERE u.reversed_at IS NULL AND u.at >= $5 AND u.at < $6
+    ORDER BY k.subscription, k.meter, k.window_start, {order}
+)
+UPDATE meter_window w SET aggregate = coalesce(level.quantity, 0), reached_at = level.at, revision = w.revision + 1
+FROM k LEFT JOIN level USING (subscription, meter, window_start)
+WHERE (w.subscription, w.meter, w.window_start) = (k.subscription, k.meter, k.window_start)
+  AND (w.aggregate, w.reached_at) IS DISTINCT FROM (coalesce(level.quantity, 0), level.at)
+RETURNING w.subscription, w.meter, w.window_start
+"""  # noqa: S608
+
+
+_FIND_PEAKS = _levels("u.quantity DESC, u.at")
+_FIND_LATEST = _levels("u.at DESC, u.quantity DESC")
+_LAST_PURGES = f"""
+SELECT k.n, max(p.at) AS at
+FROM unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::text[]) WITH ORDINALITY
+    AS k (subscription, meter, window_start, resource, n)
+JOIN correction p USING (subscription, meter, window_start, resource)
+WHERE p.kind = {PURGE} AND p.reversed_at IS NULL GROUP BY k.n
+"""  # noqa: S608
+# A resource counts while it has unreversed usage in the window, later than its last purge.
+_COUNT_AGAIN = """
+WITH k AS (
+    SELECT * FROM unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::text[], $5::timestamptz[],
+                         $6::timestamptz[])
+        AS k (subscription, meter, window_start, resource, after, window_end)
+), seen AS (
+    SELECT k.subscription, k.meter, k.window_start, k.resource, min(u.received_at) AS received_at
+    FROM k JOIN usage u ON u.subscription = k.subscription AND u.meter = k.meter AND u.resource = k.resource
+        AND u.at > k.after AND u.at < k.window_end
+    WHERE u.reversed_at IS NULL AND u.at > $7 AND u.at < $8
+    GROUP BY 1, 2, 3, 4
+), gone AS (
+    DELETE FROM sighting s USING k
+    WHERE (s.subscription, s.meter, s.window_start, s.resource) = (k.subscription, k.meter, k.window_start, k.resource)
+      AND NOT EXISTS (
+          SELECT FROM seen
+          WHERE (seen.subscription, seen.meter, seen.window_start, seen.resource)
+              = (s.subscription, s.meter, s.window_start, s.resource))
+    RETURNING s.subscription, s.meter, s.window_start, -1 AS change
+), back AS (
+    INSERT INTO sighting (subscription, meter, window_start, resource, received_at)
+    SELECT subscription, meter, window_start, resource, received_at FROM seen ORDER BY 1, 2, 3, 4
+    ON CONFLICT DO NOTHING
+    RETURNING subscription, meter, window_start, 1 AS change
+)
+SELECT subscription, meter, window_start, sum(-change)::numeric AS amount
+FROM (SELECT * FROM gone UNION ALL SELECT * FROM back) AS changes
+GROUP BY 1, 2, 3 HAVING sum(change) <> 0 ORDER BY 1, 2, 3
+"""
+_LOCK_HOURS = """
+SELECT h.subscription, h.meter, h.hour, h.peak
+FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, hour)
+JOIN usage_hour h USING (subscription, meter, hour) ORDER BY h.subscription, h.meter, h.hour FOR UPDATE OF h
+"""
+_SUBTRACT_HOURS = """
+UPDATE usage_hour h SET events = h.events - k.events, total = h.total - k.total
+FROM unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::bigint[], $5::numeric[])
+    AS k (subscription, meter, hour, events, total)
+WHERE (h.subscription, h.meter, h.hour) = (k.subscription, k.meter, k.hour)
+"""
+_HOUR_PEAKS = f"""
+WITH k AS (
+    SELECT * FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, hour)
+), peak AS (
+    SELECT k.subscription, k.meter, k.hour, max(u.quantity) AS peak
+    FROM k JOIN usage u ON u.subscription = k.subscription AND u.meter = k.meter
+        AND u.at >= k.hour AND u.at < k.hour + interval '1 hour'
+    WHERE u.reversed_at IS NULL AND u.meter <> {NO_METER} AND u.at >= $4 AND u.at < $5
+    GROUP BY 1, 2, 3
+)
+UPDATE usage_hour h SET peak = peak.peak FROM peak
+WHERE (h.subscription, h.meter, h.hour) = (peak.subscription, peak.meter, peak.hour)
+"""  # noqa: S608
+_DELETE_EMPTY_HOURS = """
+DELETE FROM usage_hour h
+USING unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, hour)
+WHERE (h.subscription, h.meter, h.hour) = (k.subscription, k.meter, k.hour) AND h.events = 0
+"""
+_MAKE_DUE = """
+INSERT INTO snapshot_due (subscriptions, meters, windows)
+SELECT * FROM (VALUES ($1::integer[], $2::integer[], $3::timestamptz[])) AS due WHERE cardinality($1) > 0
+"""
+
+HOUR = timedelta(hours=1)
+
+Key = tuple[int, int, datetime]
+"""Subscription number, meter number, window start (or hour)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class WindowKey:
+    """One meter's window."""
+
+    subscription: int
+    meter: int
+    start: datetime
+    end: datetime
+
+    @property
+    def key(self) -> Key:
+        """Without its end."""
+        return self.subscription, self.meter, self.start
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ResourceKey:
+    """One resource in one meter's window."""
+
+    window: WindowKey
+    resource: str
+
+
+Amount = tuple[Key, Decimal, datetime]
+"""What to subtract from a window, and the acceptance of the last correction that asks for it."""
+
+
+async def mark_reversed(connection: Connection, targets: Sequence[tuple[UUID, datetime]], now: datetime) -> set[UUID]:
+    """Mark raw usage as reversed; those that were not yet."""
+    digests, times = [digest for digest, _ in targets], [at for _, at in targets]
+    if not targets:
+        return set()
+    return {row["digest"] for row in await connection.fetch(_MARK, digests, times, now, min(times), max(times))}
+
+
+async def subtract(connection: Connection, amounts: Sequence[Amount]) -> list[Key]:
+    """Subtract from the aggregates of windows; which have changed."""
+    if not amounts:
+        return []
+    await connection.execute(_LOCK_WINDOWS, *_columns([key for key, *_ in amounts]))
+    rows = await connection.fetch(
+        _SUBTRACT, *_columns([key for key, *_ in amounts]), [a for _, a, _ in amounts], [at for *_, at in amounts]
+    )
+    return [tuple(row) for row in rows]
+
+
+async def find_levels(connection: Connection, kind: int, windows: Collection[WindowKey]) -> list[Key]:
+    """Bring peaks (or latest levels) to what unreversed usage says; which windows have changed."""
+    if not windows:
+        return []
+    # Locked first: what is committed before is seen by the statement, what comes later is added to its result.
+    ordered = sorted(windows)
+    columns = _columns([one.key for one in ordered])
+    await connection.execute(_LOCK_WINDOWS, *columns)
+    ends = [one.end for one in ordered]
+    statement = {PEAK: _FIND_PEAKS, LATEST: _FIND_LATEST}[kind]
+    rows = await connection.fetch(statement, *columns, ends, min(columns[2]), max(ends))
+    return [tuple(row) for row in rows]
+
+
+async def count_again(connection: Connection, resources: Collection[ResourceKey], as_of: datetime) -> list[Key]:
+    """Have resources count, or not, as unreversed usage and purges say; which windows have changed."""
+    if not resources:
+        return []
+    ordered = sorted(resources)
+    columns = _columns([one.window.key for one in ordered])
+    names = [one.resource for one in ordered]
+    purged = {row["n"] - 1: row["at"] for row in await connection.fetch(_LAST_PURGES, *columns, names)}
+    after = [purged.get(n, _just_before(one.window.start)) for n, one in enumerate(ordered)]
+    ends = [one.window.end for one in ordered]
+    changes = await connection.fetch(_COUNT_AGAIN, *columns, names, after, ends, min(after), max(ends))
+    return await subtract(connection, [((row[0], row[1], row[2]), row["amount"], as_of) for row in changes])
+
+
+async def subtract_hours(connection: Connection, gone: Sequence[tuple[Key, Decimal]]) -> None:
+    """Take single events out of the hours; ``gone`` are (subscription, meter, hour) and the quantity of each."""
+    totals: dict[Key, list[Decimal]] = {}
+    for key, quantity in gone:
+        totals.setdefault(key, []).append(quantity)
+    keys = sorted(totals)
+    if not keys:
+        return
+    rows = await connection.fetch(_LOCK_HOURS, *_columns(keys))
+    counts, sums = [len(totals[key]) for key in keys], [sum(totals[key], Decimal(0)) for key in keys]
+    await connection.execute(_SUBTRACT_HOURS, *_columns(keys), counts, sums)
+    peaks = {(row[0], row[1], row[2]): row["peak"] for row in rows}
+    if topped := [key for key in keys if max(totals[key]) == peaks.get(key)]:
+        hours = [key[2] for key in topped]
+        await connection.execute(_HOUR_PEAKS, *_columns(topped), min(hours), max(hours) + HOUR)
+    await connection.execute(_DELETE_EMPTY_HOURS, *_columns(keys))
+
+
+async def make_due(connection: Connection, changed: Collection[Key]) -> None:
+    """Have the snapshots of these windows published."""
+    await connection.execute(_MAKE_DUE, *_columns(sorted(set(changed))))
+
+
+def _columns(keys: Sequence[Key]) -> tuple[list[int], list[int], list[datetime]]:
+    return [key[0] for key in keys], [key[1] for key in keys], [key[2] for key in keys]
+
+
+def _just_before(at: datetime) -> datetime:
+    return at - timedelta(microseconds=1)
