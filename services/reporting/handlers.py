@@ -132,9 +132,9 @@ async def keep_ingest_key(tx: Transaction, event: Event[IngestKeyChanged]) -> No
     await upsert_ingest_key(tx.connection, event.data.ingest_key)
 
 
-async def record_decision(tx: Transaction, event: Event[DecisionRecorded]) -> None:
-    """A record of the audit log."""
-    await insert_audit(tx.connection, event)
+async def record_decisions(tx: Transaction, events: Sequence[Event[DecisionRecorded]]) -> None:
+    """Records of the audit log."""
+    await insert_audit(tx.connection, *events)
 
 
 async def keep_consumption(tx: Transaction, snapshots: Sequence[ConsumptionSnapshot]) -> None:
@@ -188,4 +188,3 @@ METERING: Mapping[type[Payload], EventHandler] = {
     IngestKeyChanged: keep_ingest_key,
     MeteringCommandDecided: keep_outcome,
 }
-AUDIT: Mapping[type[Payload], EventHandler] = {DecisionRecorded: record_decision}

@@ -34,7 +34,8 @@ from services.reporting.queries.subscriptions import Queries
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.consumption import prune_consumption
 from services.reporting.store.listening import listen
-from services.reporting.subscribers import on_consumption
+from services.reporting.subscribers import on_audit, on_consumption
+from services.reporting.verification import COMMAND as VERIFY_AUDIT
 from shared.events.topics import (
     ALERTS_EVENTS_TOPIC,
     ALLOCATION_EVENTS_TOPIC,
@@ -92,7 +93,7 @@ def _add_consumers(runtime: Runtime[ReportingSettings]) -> None:
     runtime.consume_batch(CONSUMPTION_TOPIC, on_consumption, max_records=CONSUMPTION_RECORDS)
     runtime.consume(ALERTS_EVENTS_TOPIC, handlers.ALERTS)
     runtime.consume(METERING_EVENTS_TOPIC, handlers.METERING)
-    runtime.consume(AUDIT, handlers.AUDIT)
+    runtime.consume_batch(AUDIT, on_audit, max_records=runtime.settings.max_records)
 
 
 def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Application:
@@ -185,6 +186,8 @@ def definition() -> ServiceDefinition[ReportingSettings]:
         build=build,
         migrations=Path(__file__).with_name("migrations"),
         read_model=READ_MODEL,
+        read_only=("audit_log", "audit_chains"),
+        commands=(VERIFY_AUDIT,),
         api_options={
             "title": "Unitpool",
             "version": "1",

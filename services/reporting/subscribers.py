@@ -1,25 +1,36 @@
 """Kafka's edge where records come in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from services.reporting.handlers import keep_consumption
-from shared.events.envelope import UndecodableError, by_type, decode
-from shared.events.metering import CONSUMPTION, ConsumptionSnapshot
+from services.reporting.handlers import keep_consumption, record_decisions
+from shared.events.envelope import Event, Payload, UndecodableError, by_type, decode
+from shared.events.metering import CONSUMPTION
+from shared.events.outcomes import DecisionRecorded
 from shared.runtime.delivery import PermanentError, Record, Transaction
 
-_PAYLOADS = by_type(CONSUMPTION)
+_CONSUMPTION = by_type(CONSUMPTION)
+_AUDIT = by_type([DecisionRecorded])
 
 
 async def on_consumption(tx: Transaction, records: Sequence[Record]) -> None:
-    """Snapshots, a batch in one statement. Other types and tombstones are passed over."""
-    await keep_consumption(tx, [one for record in records if (one := _snapshot(record)) is not None])
+    """Snapshots, a batch in one statement."""
+    await keep_consumption(tx, [event.data for event in _events(records, _CONSUMPTION)])
 
 
-def _snapshot(record: Record) -> ConsumptionSnapshot | None:
-    if record.value is None:
-        return None
-    try:
-        event = decode(record.value, _PAYLOADS)
-    except UndecodableError as error:
-        raise PermanentError("malformed", str(error), record=record) from error
-    return None if event is None else event.data
+async def on_audit(tx: Transaction, records: Sequence[Record]) -> None:
+    """Decisions, a batch in one statement, which locks the chains of its accounts in order."""
+    await record_decisions(tx, list(_events(records, _AUDIT)))
+
+
+def _events(records: Sequence[Record], payloads: Mapping[str, type[Payload]]) -> Iterator[Event[Any]]:
+    """Other types and tombstones are passed over."""
+    for record in records:
+        if record.value is None:
+            continue
+        try:
+            event = decode(record.value, payloads)
+        except UndecodableError as error:
+            raise PermanentError("malformed", str(error), record=record) from error
+        if event is not None:
+            yield event

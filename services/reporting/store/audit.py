@@ -1,4 +1,4 @@
-"""The audit log: only ever added to."""
+"""The audit log: only ever added to, by a function of its owner (``append_audit`` in migration 0004)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,7 @@ from shared.events.envelope import Event
 from shared.events.outcomes import AuditRecord, DecisionRecorded
 from shared.runtime.postgres import Connection
 
-# The only writer appends one record after the other, so that each may carry the hash of the one before it.
-_LOCK = "SELECT pg_advisory_xact_lock(7236548091)"
-_INSERT = """
-INSERT INTO audit_log (event_id, source, at, account, subscription, actor, action, outcome, record)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-ON CONFLICT (event_id) DO NOTHING
-"""
+_APPEND = "SELECT append_audit($1::text[], $2::text[], $3::text[])"
 _LIST = """
 SELECT sequence, record FROM audit_log
 WHERE ($2::bigint IS NULL OR sequence < $2)
@@ -47,22 +41,18 @@ class Logged:
     record: AuditRecord
 
 
-async def insert_audit(connection: Connection, event: Event[DecisionRecorded]) -> None:
-    """Add a record, unless it is there already."""
-    record = event.data.record
-    await connection.execute(_LOCK)
-    await connection.execute(
-        _INSERT,
-        event.id,
-        event.source,
-        record.at,
-        record.account,
-        record.subscription,
-        record.actor,
-        record.action,
-        record.outcome,
-        record.model_dump_json(),
-    )
+async def insert_audit(connection: Connection, *events: Event[DecisionRecorded]) -> None:
+    """Add records to the chains of their accounts, in this order; one that is there already is passed over.
+
+    Batches whose accounts overlap wait for each other, never in a circle: give all of a transaction's at once.
+    """
+    if events:
+        await connection.execute(
+            _APPEND,
+            [event.id for event in events],
+            [event.source for event in events],
+            [event.data.record.model_dump_json() for event in events],
+        )
 
 
 async def list_audit(connection: Connection, limit: int, cursor: str | None, wanted: Filter) -> Page[Logged]:

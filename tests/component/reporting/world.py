@@ -17,7 +17,7 @@ from services.reporting.live import Live
 from services.reporting.main import add_api, definition, new_application, new_claims, new_tokens
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.listening import listen
-from services.reporting.subscribers import on_consumption
+from services.reporting.subscribers import on_audit, on_consumption
 from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERING_COMMANDS
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.outcomes import (
@@ -37,7 +37,7 @@ from tests.component.reporting.issuer import Issuer
 from tests.component.reporting.states import NOW, VENDOR, event
 from tests.processes import COMMAND_KEYS
 
-_EVERYTHING = {**handlers.ALLOCATION, **handlers.ALERTS, **handlers.METERING, **handlers.AUDIT}
+_EVERYTHING = {**handlers.ALLOCATION, **handlers.ALERTS, **handlers.METERING}
 _COMMANDS = by_type([*ALLOCATION_COMMANDS, *ALERTS_COMMANDS, *METERING_COMMANDS])
 DEADLINE_SECONDS = 10
 
@@ -62,10 +62,11 @@ class World:
         )
 
     async def apply(self, *payloads: Payload | Event[Any]) -> None:
-        """Have events applied, as the consumer does, in one transaction."""
-        dispatch = Dispatch(_EVERYTHING)
+        """Have events applied, as the consumers do, in one transaction."""
+        dispatch, all_of_them = Dispatch(_EVERYTHING), records(payloads)
         async with self.runtime.transaction() as tx:
-            await dispatch(tx, [record(one) for one in payloads])
+            await dispatch(tx, all_of_them)
+            await on_audit(tx, all_of_them)
 
     async def measure(self, *snapshots: Payload) -> None:
         """Have snapshots applied, as one batch."""
@@ -127,7 +128,7 @@ def record(one: Payload | Event[Any]) -> Record:
     return Record("topic", 0, 0, b"key", wrapped.encode(), (), NOW)
 
 
-def records(payloads: Sequence[Payload]) -> list[Record]:
+def records(payloads: Sequence[Payload | Event[Any]]) -> list[Record]:
     """Several."""
     return [record(one) for one in payloads]
 

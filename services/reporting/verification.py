@@ -1,0 +1,83 @@
+"""``verify-audit``: every chain of the audit log from its first record to its head."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator
+
+from services.reporting.domain.audit_chain import Chain, Fault
+from services.reporting.settings import ReportingSettings
+from services.reporting.store.audit_chains import find_head, find_next_chain, stream_links
+from shared.runtime import postgres
+from shared.runtime.app import ServiceCommand
+from shared.runtime.postgres import DATABASE_ERRORS, Connection
+
+WHOLE, BROKEN, NOT_RUN = 0, 1, 2
+PROGRESS_RECORDS = 10_000
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--account", help="only the chain of this account")
+
+
+async def verify(settings: ReportingSettings, parsed: Namespace) -> int:
+    """Print each chain's length and hash, or its first broken record.
+
+    The exit code: 0 all are whole, 1 some are broken, 2 it could not look.
+    """
+    only: str | None = parsed.account
+    try:
+        connection = await postgres.connect(settings, "reporting-verify-audit")
+        try:
+            return await _verify(connection, only)
+        finally:
+            await connection.close()
+    except DATABASE_ERRORS as error:
+        print(f"the audit log cannot be verified: {error}", file=sys.stderr)
+        return NOT_RUN
+
+
+async def _verify(connection: Connection, only: str | None) -> int:
+    chains = records = broken = 0
+    async for account in _accounts(connection, only):
+        chain, fault = await _go_along(connection, account)
+        chains, records = chains + 1, records + chain.records
+        if fault:
+            broken += 1
+            print(f"{_shown(account)}: BROKEN at record {fault.number}: {fault.what} (whole up to {chain.records})")
+        elif chain.records:
+            print(f"{_shown(account)}: {chain.records} records, {chain.hash.hex()}")
+        sys.stdout.flush()
+    if only is not None and not records and not broken:
+        print(f"there is no chain of {_shown(only)}", file=sys.stderr)
+        return NOT_RUN
+    print(f"{broken} of {chains} chains are broken" if broken else f"{chains} chains, {records} records: all whole")
+    return BROKEN if broken else WHOLE
+
+
+async def _accounts(connection: Connection, only: str | None) -> AsyncIterator[str]:
+    account = only if only is not None else await find_next_chain(connection, None)
+    while account is not None:
+        yield account
+        account = await find_next_chain(connection, account) if only is None else None
+
+
+async def _go_along(connection: Connection, account: str) -> tuple[Chain, Fault | None]:
+    """Head and records as of one instant: what is appended meanwhile is no fault."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        head = await find_head(connection, account)
+        chain, total = Chain(head), head.records if head else 0
+        async for link in stream_links(connection, account):
+            if fault := chain.add(link):
+                return chain, fault
+            if chain.records % PROGRESS_RECORDS == 0:
+                print(f"{_shown(account)}: {chain.records} of {total} records", file=sys.stderr, flush=True)
+        return chain, chain.end() if head or chain.records else None
+
+
+def _shown(account: str) -> str:
+    return account if account.isprintable() else ascii(account)
+
+
+COMMAND = ServiceCommand(
+    "verify-audit", "go along the audit log's chains and name what was changed", verify, _arguments
+)

@@ -1,0 +1,314 @@
+"""The audit log: chains that stay whole whoever appends, that the service cannot change, whose every change shows."""
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from services.reporting import verification
+from services.reporting.domain.audit_chain import START, link_hash
+from services.reporting.main import definition
+from services.reporting.store.audit import insert_audit
+from shared.events.envelope import Event
+from shared.events.outcomes import AuditRecord, DecisionRecorded
+from shared.runtime.access import Access
+from shared.runtime.migrations import load_migrations, migrate
+from tests.component.reporting.states import NOW, PRIMARY, event
+from tests.component.reporting.world import World
+from tests.conftest import MakeDatabase
+from tests.database import as_owner, connect
+from tests.processes import ROOT, service_env
+
+MIGRATIONS = ROOT / "services" / "reporting" / "migrations"
+
+
+def decision(account: str, number: int = 0) -> Event[DecisionRecorded]:
+    after = {"units": number, "share": 0.1, "name": "Zoë \u2713 \U0001f600 'quoted' \\ \n"}
+    record = AuditRecord(
+        at=NOW, account=account, actor=PRIMARY, action="allocate", object="scan", after=after, outcome="allowed"
+    )
+    wrapped: Event[DecisionRecorded] = event(DecisionRecorded(record=record))
+    return wrapped
+
+
+def dsn_of(world: World) -> str:
+    return world.runtime.settings.database_url.get_secret_value()
+
+
+async def verify(world: World, account: str | None = None) -> int:
+    return await verification.verify(world.runtime.settings, Namespace(account=account))
+
+
+async def append(world: World, events: Sequence[Event[DecisionRecorded]]) -> None:
+    async with world.runtime.pool.acquire() as connection, connection.transaction():
+        await insert_audit(connection, *events)
+
+
+async def test_chains_stay_whole_when_many_append_to_the_same_and_to_different_accounts(
+    empty: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each event comes twice, in batches of mixed accounts in any order."""
+    accounts = [f"account-{number}" for number in range(5)]
+    events = [decision(account, number) for number in range(60) for account in accounts]
+    chance = random.Random(4)
+    deliveries = chance.sample(events, len(events)) + chance.sample(events, len(events))
+    batches = [deliveries[start : start + 20] for start in range(0, len(deliveries), 20)]
+    await asyncio.gather(*(append(empty, batch) for batch in batches))
+    assert await verify(empty) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in said[:-1]] == [f"{account}: 60 records" for account in accounts]
+    assert said[-1] == "5 chains, 300 records: all whole"
+    async with empty.runtime.pool.acquire() as connection:
+        heads = await connection.fetch("SELECT account, hash FROM audit_chains ORDER BY account")
+    assert [line.rsplit(" ", 1)[1] for line in said[:-1]] == [head["hash"].hex() for head in heads]
+
+
+async def test_accounts_do_not_wait_for_each_other_and_one_chain_takes_one_at_a_time(empty: World) -> None:
+    await append(empty, [decision("acme"), decision("globex")])
+    async with connect(dsn_of(empty)) as first, connect(dsn_of(empty)) as second:
+        await second.execute("SET lock_timeout = '300ms'")
+        async with first.transaction():
+            await insert_audit(first, decision("acme"), decision("new"))
+            await insert_audit(second, decision("globex"), decision("other"))
+            for waiting in ("acme", "new"):
+                with pytest.raises(asyncpg.LockNotAvailableError):
+                    await insert_audit(second, decision(waiting))
+    await append(empty, [decision("acme"), decision("new")])
+    assert await verify(empty) == 0
+
+
+async def test_an_event_of_two_accounts_is_kept_once_and_leaves_no_gap(empty: World) -> None:
+    one, other = decision("acme"), decision("globex")
+    await append(empty, [one, other.model_copy(update={"id": one.id}), decision("globex")])
+    assert await verify(empty) == 0
+    async with empty.runtime.pool.acquire() as connection:
+        rows = await connection.fetch("SELECT account, chain_sequence FROM audit_log ORDER BY 1, 2")
+    assert [tuple(row) for row in rows] == [("acme", 1), ("globex", 1)]
+
+
+# Record 3 of 6 made to look untouched: its hash, and in the second case those of all that follow, computed anew.
+_FORGED = """
+UPDATE audit_log SET recorded = replace(recorded, 'allowed', 'denied') WHERE account = 'acme' AND chain_sequence = 3;
+UPDATE audit_log SET record = recorded::jsonb, outcome = 'denied' WHERE account = 'acme' AND chain_sequence = 3;
+UPDATE audit_log SET hash = audit_hash(previous_hash, chain_sequence, event_id, source, recorded)
+WHERE account = 'acme' AND chain_sequence = 3;
+"""
+_ALL_ANEW = """
+DO $$ DECLARE one record; before bytea; BEGIN
+    FOR one IN SELECT * FROM audit_log WHERE account = 'acme' ORDER BY chain_sequence LOOP
+        before := coalesce(before, one.previous_hash);
+        UPDATE audit_log SET
+            previous_hash = before,
+            hash = audit_hash(before, chain_sequence, event_id, source, recorded)
+        WHERE sequence = one.sequence RETURNING hash INTO before;
+    END LOOP;
+END $$;
+"""
+_SET = "UPDATE audit_log SET {} WHERE account = 'acme' AND chain_sequence = {}"
+_SWAP = ";".join(_SET.format(f"chain_sequence = {to}", of) for of, to in ((3, 99), (4, 3), (99, 4)))
+TAMPERINGS = {
+    "changed text": (_SET.format("recorded = replace(recorded, 'allowed', 'denied')", 3), 3, "changed: its hash"),
+    "changed jsonb": (_SET.format('record = record || \'{"outcome": "denied"}\'', 3), 3, "changed: its column record"),
+    "changed actor": (_SET.format("actor = 'x@x.example'", 3), 3, "changed: its column actor"),
+    "changed time": (_SET.format("at = at + interval '1 microsecond'", 3), 3, "changed: its column at"),
+    "changed source": (_SET.format("source = '/other'", 3), 3, "changed: its hash"),
+    "changed hash": (_SET.format("hash = sha256('x')", 3), 3, "changed: its hash"),
+    "changed link": (_SET.format("previous_hash = sha256('x')", 3), 3, "hash wrong: it does not follow"),
+    "no JSON any more": (_SET.format("recorded = 'x'", 1) + ";" + _ALL_ANEW, 1, "changed: its column recorded"),
+    "deleted in the middle": ("DELETE FROM audit_log WHERE chain_sequence = 3", 3, "missing: the next one"),
+    "deleted and closed up": (
+        "DELETE FROM audit_log WHERE chain_sequence = 3; "
+        "UPDATE audit_log SET chain_sequence = chain_sequence - 1 WHERE chain_sequence > 3",
+        3,
+        "hash wrong: it does not follow",
+    ),
+    "deleted first": ("DELETE FROM audit_log WHERE chain_sequence = 1", 1, "missing: the next one that is there is 2"),
+    "newest deleted": ("DELETE FROM audit_log WHERE chain_sequence > 4", 5, "truncated: the head tells of 6"),
+    "all deleted": ("DELETE FROM audit_log WHERE account = 'acme'", 1, "truncated: the head tells of 6"),
+    "reordered": (_SWAP, 3, "hash wrong: it does not follow"),
+    "reordered, all hashes anew": (_SWAP + ";" + _ALL_ANEW, 4, "moved: it stands"),
+    "forged": (_FORGED, 4, "hash wrong: it does not follow the record before it, or that one was replaced"),
+    "forged, all hashes anew": (_FORGED + _ALL_ANEW, 6, "hash wrong: the head of the chain"),
+    "head cut": ("UPDATE audit_chains SET records = 5", 6, "added: the head tells of 5"),
+    "head gone": ("DELETE FROM audit_chains WHERE account = 'acme'", 1, "missing: the head"),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+async def test_what_an_owner_changed_is_named(empty: World, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    statements, number, words = TAMPERINGS[name]
+    await append(empty, [decision("acme", number) for number in range(6)])
+    await append(empty, [decision("globex", number) for number in range(2)])
+    async with connect(as_owner(dsn_of(empty))) as owner:
+        await owner.execute(statements)
+    assert await verify(empty, "acme") == 1
+    assert f"acme: BROKEN at record {number}: {words}" in capsys.readouterr().out
+    assert await verify(empty) == 1
+    assert "acme: BROKEN" in capsys.readouterr().out
+
+
+async def test_other_chains_are_verified_beside_a_broken_one(empty: World, capsys: pytest.CaptureFixture[str]) -> None:
+    await append(empty, [decision(account) for account in ("acme", "globex", "new\nline") for _ in range(2)])
+    async with connect(as_owner(dsn_of(empty))) as owner:
+        await owner.execute("DELETE FROM audit_log WHERE account = 'globex' AND chain_sequence = 1")
+    assert await verify(empty) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("acme: 2 records, ")
+    assert said[1].startswith("globex: BROKEN at record 1: missing")
+    assert said[2].startswith("'new\\nline': 2 records, ")
+    assert said[3] == "1 of 3 chains are broken"
+    assert await verify(empty, "acme") == 0
+    assert await verify(empty, "nobody") == 2
+
+
+async def test_progress_of_a_long_chain_is_told(
+    empty: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await append(empty, [decision("acme") for _ in range(250)])
+    monkeypatch.setattr(verification, "PROGRESS_RECORDS", 100)
+    assert await verify(empty) == 0
+    assert capsys.readouterr().err.splitlines() == ["acme: 100 of 250 records", "acme: 200 of 250 records"]
+
+
+FORBIDDEN = [
+    *(
+        f"{change.format(table)}"
+        for table in ("audit_log", "audit_chains")
+        for change in (
+            "UPDATE {} SET account = 'x'",
+            "UPDATE {} SET hash = sha256('x') WHERE false",
+            "DELETE FROM {}",
+            "TRUNCATE {}",
+            "ALTER TABLE {} DISABLE TRIGGER ALL",
+            "ALTER TABLE {} DROP COLUMN hash",
+            "ALTER TABLE {} OWNER TO CURRENT_USER",
+            "DROP TABLE {}",
+            "CREATE TRIGGER mine BEFORE INSERT ON {} EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "CREATE RULE mine AS ON INSERT TO {} DO INSTEAD NOTHING",
+            "SELECT FROM {} FOR UPDATE",
+        )
+    ),
+    "INSERT INTO audit_chains VALUES ('x', 0, sha256('x'))",
+    "INSERT INTO audit_log (event_id) VALUES ('x')",
+    "DROP FUNCTION append_audit",
+    "ALTER FUNCTION append_audit SECURITY INVOKER",
+    "CREATE OR REPLACE FUNCTION append_audit(event_ids text[], sources text[], records text[]) RETURNS void"
+    " LANGUAGE sql AS ''",
+    "SET session_replication_role = replica",
+    "CREATE TABLE public.audit_log_of_mine (id int)",
+]
+
+
+async def test_the_service_s_role_cannot_change_the_log(empty: World) -> None:
+    await append(empty, [decision("acme")])
+    async with empty.runtime.pool.acquire() as connection:
+        for statement in FORBIDDEN:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+        owner = await connection.fetchval("SELECT relowner::regrole::text FROM pg_class WHERE relname = 'audit_log'")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(f"SET ROLE {owner}")
+        await connection.execute("GRANT ALL ON audit_log, audit_chains TO CURRENT_USER")  # warns, and grants nothing
+        for table in ("audit_log", "audit_chains"):
+            rights = "SELECT has_table_privilege($1, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES, MAINTAIN')"
+            assert await connection.fetchval(rights, table) is False
+    assert await verify(empty) == 0
+
+
+async def test_nothing_of_the_session_reaches_into_the_append(empty: World) -> None:
+    """Temporary objects and a search path of its own: what the function reads and calls is the owner's."""
+    async with empty.runtime.pool.acquire() as connection:
+        await connection.execute(
+            "CREATE TEMPORARY TABLE audit_chains (account text PRIMARY KEY, records bigint, hash bytea)"
+        )
+        await connection.execute("CREATE TEMPORARY TABLE audit_log (LIKE public.audit_log)")
+        await connection.execute(
+            "CREATE FUNCTION pg_temp.audit_hash(bytea, bigint, text, text, text) RETURNS bytea RETURN sha256('x')"
+        )
+        await connection.execute("SET search_path = pg_temp, public; SET timezone = 'Asia/Tokyo'")
+        await connection.execute(
+            "SELECT public.append_audit($1, $2, $3)", ["e-1"], ["/s"], [decision("acme").data.record.model_dump_json()]
+        )
+        assert await connection.fetchval("SELECT count(*) FROM public.audit_log") == 1
+        await connection.execute("RESET ALL; DISCARD TEMP")
+    assert await verify(empty) == 0
+
+
+async def test_what_was_logged_before_there_were_chains_is_chained_in_its_order(
+    database: MakeDatabase, tmp_path: Path, empty: World
+) -> None:
+    for number in (1, 2, 3):
+        [file] = MIGRATIONS.glob(f"{number:04}_*.sql")
+        (tmp_path / file.name).write_text(file.read_text())
+    dsn = await database("reporting", tmp_path)  # type: ignore[call-arg]
+    events = [decision(account, number) for number in range(5) for account in ("globex", "acme")]
+    async with connect(dsn) as service, connect(as_owner(dsn)) as owner:
+        for one in events:
+            record = one.data.record
+            await service.execute(
+                "INSERT INTO audit_log (event_id, source, at, account, subscription, actor, action, outcome, record)"
+                " VALUES ($1, '/old', $2, $3, NULL, $4, 'allocate', 'allowed', $5)",
+                *(one.id, record.at, record.account, record.actor, record.model_dump_json()),
+            )
+        before = await service.fetch("SELECT sequence, event_id, at, account, actor, record FROM audit_log ORDER BY 1")
+        migrations = load_migrations("reporting", MIGRATIONS)
+        await migrate(owner, migrations, Access("test_reporting", definition().read_only))
+        after = "SELECT sequence, event_id, at, account, actor, record FROM audit_log ORDER BY 1 LIMIT 10"
+        await insert_audit(service, *events, decision("acme"), decision("new"))
+        assert await service.fetch(after) == before
+        rows = await service.fetch("SELECT * FROM audit_log WHERE account = 'acme' ORDER BY chain_sequence")
+    previous = START
+    for number, row in enumerate(rows, start=1):
+        place = row["previous_hash"], row["chain_sequence"], row["event_id"], row["source"], row["recorded"]
+        assert place[:2] == (previous, number)
+        assert row["hash"] == link_hash(*place)
+        previous = row["hash"]
+    assert [row["event_id"] for row in rows][:5] == [one.id for one in events if one.data.record.account == "acme"]
+    assert len(rows) == 6
+    settings = empty.runtime.settings.model_copy(
+        update={"database_url": type(empty.runtime.settings.database_url)(dsn)}
+    )
+    assert await verification.verify(settings, Namespace(account=None)) == 0
+
+
+async def test_the_command_ends_with_its_exit_code(empty: World) -> None:
+    await append(empty, [decision("acme", number) for number in range(3)])
+
+    async def run(*arguments: str, dsn: str = dsn_of(empty)) -> tuple[int, str]:
+        env = {**os.environ, **service_env("reporting", dsn=dsn, kafka="localhost:1")}
+        command = [sys.executable, "-m", "services.reporting", "verify-audit", *arguments]
+        done: Any = await asyncio.to_thread(
+            subprocess.run, command, cwd=ROOT, env=env, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    whole, missing, nowhere = await asyncio.gather(
+        run(), run("--account", "nobody"), run(dsn="postgresql://test_reporting:wrong@127.0.0.1:1/nowhere")
+    )
+    assert (whole[0], missing[0], nowhere[0]) == (0, 2, 2)
+    assert "1 chains, 3 records: all whole" in whole[1]
+    assert "the audit log cannot be verified: " in nowhere[1]
+    async with connect(as_owner(dsn_of(empty))) as owner:
+        await owner.execute("DELETE FROM audit_log WHERE chain_sequence = 2")
+    code, said = await run("--account", "acme")
+    assert (code, "BROKEN at record 2: missing" in said) == (1, True)
+
+
+async def test_the_text_that_was_hashed_is_what_is_shown(empty: World) -> None:
+    one = decision("acme", 7)
+    await empty.apply(one, one)
+    [shown] = (await empty.get("/v1/audit"))["items"]
+    assert shown["after"] == one.data.record.after
+    async with empty.runtime.pool.acquire() as connection:
+        [row] = await connection.fetch("SELECT recorded, record FROM audit_log")
+    assert row["recorded"] == one.data.record.model_dump_json()
+    assert json.loads(row["recorded"]) == json.loads(row["record"])
