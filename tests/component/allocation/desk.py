@@ -1,5 +1,6 @@
 """Allocation without Kafka: signed commands through the real inbox and handlers, on a real database, at any time."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -93,7 +94,8 @@ class Told:
         return state
 
 
-def _told(sent: Sequence[Outgoing]) -> Told:
+def told_in(sent: Sequence[Outgoing]) -> Told:
+    """What was published, read."""
     decoded = [(one.topic, decode(one.value or b"", _PAYLOADS)) for one in sent]
     events = [event.data for topic, event in decoded if event and topic == ALLOCATION_EVENTS_TOPIC.name]
     audit = [event.data.record for topic, event in decoded if event and topic == AUDIT.name]
@@ -120,16 +122,20 @@ class Desk:
 
     async def hand_in(self, asked: Event[Any], key: str = "k") -> Told:
         """Hand in one command as it is. It must be decided at once."""
-        async with transaction(self.pool, lambda: self.now, "allocation") as tx:
-            await self.inbox()(tx, [record(asked, key)])
-            sent = list(tx.pending)
-        return _told(sent)
+        told = await self.submit(asked, key)
+        assert told is not None, "it was put aside"
+        return told
 
     async def put_aside(self, asked: Event[Any], key: str = "k") -> None:
         """Hand in one command that cannot be decided yet."""
+        assert await self.submit(asked, key) is None
+
+    async def submit(self, asked: Event[Any], key: str = "k") -> Told | None:
+        """Hand in one command; ``None`` where it is put aside."""
         async with transaction(self.pool, lambda: self.now, "allocation") as tx:
             await self.inbox()(tx, [record(asked, key)])
-            assert tx.pending == []
+            sent = list(tx.pending)
+        return told_in(sent) if sent else None
 
     async def again(self) -> list[Told]:
         """Try once more what was put aside; what was decided."""
@@ -139,11 +145,23 @@ class Desk:
         for one in waiting:
             async with transaction(self.pool, lambda: self.now, "allocation") as tx:
                 taken = await postponed.take(tx.connection, one)
-                assert taken
-                if await self.inbox().retry(tx, taken):
+                if taken and await self.inbox().retry(tx, taken):
                     await postponed.delete(tx.connection, taken)
-                    told.append(_told(list(tx.pending)))
+                    told.append(told_in(list(tx.pending)))
         return told
+
+    async def drain(self) -> list[Told]:
+        """Try again until nothing waits any more."""
+        told: list[Told] = []
+        while await self.pool.fetchval("SELECT count(*) FROM postponed_commands"):
+            told += await self.again()
+        return told
+
+    async def all_at_once(self, asked: Sequence[Event[Any]]) -> list[Told]:
+        """Hand in commands at the same time, and have those decided that had to wait."""
+        async with asyncio.timeout(120):
+            told = await asyncio.gather(*(self.submit(one) for one in asked))
+            return [one for one in told if one] + await self.drain()
 
     async def look(self) -> list[Any]:
         """Have done what is due; the events that it led to."""

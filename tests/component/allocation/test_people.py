@@ -1,6 +1,5 @@
 """People, grants and the hand-over, through the inbox on a real database."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from shared.events.commands import (
 )
 from shared.events.envelope import Payload
 from shared.events.state import Person
-from tests.component.allocation.desk import PRIMARY, START, STRANGER, VENDOR, Desk, Told
+from tests.component.allocation.desk import PRIMARY, START, STRANGER, VENDOR, Desk, Told, command
 
 ACCOUNT, SUBSCRIPTION = "acme-flex-account", "acme-flex"
 ALAN, UMA, PETRA = "alan@acme.example", "uma@acme.example", "petra@acme.example"
@@ -270,8 +269,7 @@ async def test_removing_and_granting_at_once_never_leaves_a_grant_of_nobody(desk
         asked += [SetGrants(subscription=one, email=email, grants=("viewer",)) for one in ("acme-second", SUBSCRIPTION)]
         asked.append(RemovePerson(account=ACCOUNT, email=email))
         asked.append(SetRoleMember(account=ACCOUNT, role="scan-reader", email=email, member=True))
-    async with asyncio.timeout(60):
-        told = await asyncio.gather(*(desk.ask(one) for one in asked))
+    told = await desk.all_at_once([command(one, PRIMARY) for one in asked])
     assert {one.code for one in told} <= {"accepted", "invalid_request"}
     assert await desk.pool.fetchval("SELECT count(*) FROM grants") == 0
     assert await desk.pool.fetchval("SELECT count(*) FROM role_members") == 0

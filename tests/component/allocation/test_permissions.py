@@ -1,0 +1,151 @@
+"""Every role with every command, through the inbox and the real handlers: both answers, and what is audited.
+
+The table of expected answers is that of the unit tests, written by hand; the documentation is generated from the code.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.allocation.domain.permissions import OPEN, ROLES
+from shared.events.commands import (
+    ALLOCATION_COMMANDS,
+    AddPerson,
+    ApplyPlan,
+    CancelSubscription,
+    ChangePerson,
+    ChangeRole,
+    ConvertSubscription,
+    CreateAccount,
+    CreateMeter,
+    CreateProduct,
+    CreateRole,
+    LockRates,
+    PlannedChange,
+    PurchaseLot,
+    RemovePerson,
+    RenewSubscription,
+    ResetRole,
+    RetireProduct,
+    SetFlex,
+    SetGrants,
+    SetPolicy,
+    SetPriceList,
+    SetPrimaryContact,
+    SetRate,
+    SetRoleMember,
+    SetRoleTemplates,
+    SubscribeProduct,
+    UnsubscribeProduct,
+    VoidLot,
+)
+from shared.events.envelope import Payload
+from shared.events.state import Permission, RoleTemplate, Tier
+from shared.runtime.batches import transaction
+from tests.component.allocation.desk import PRIMARY, START, STRANGER, VENDOR, Desk, Told, command, record, told_in
+from tests.component.allocation.test_commands import another_subscription
+from tests.component.allocation.test_people import ACCOUNT, PETRA, SUBSCRIPTION, add, grant
+from tests.unit.allocation.test_permissions import cells
+
+WHO = {
+    "vendor": VENDOR,
+    "primary": PRIMARY,
+    **{role: f"{role}@acme.example" for role in ("allocator", "viewer", "auditor", "useradmin")},
+    "stranger": STRANGER,
+}
+PLAN = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="hub", units=5),))
+READER = RoleTemplate(role="bare-shift", name="Reader", summary="Reads", permissions=("page.use",))
+PAGE = Permission(id="page.use", category="Access", description="Use the pages")
+COMMANDS: dict[str, Payload] = {
+    "create-account": CreateAccount(account="new", name="A"),
+    "set-flex": SetFlex(account=ACCOUNT, enabled=True, reason="asked"),
+    "create-product": CreateProduct(product="new", name="P"),
+    "create-meter": CreateMeter(product="scan", meter="new", name="M", aggregation="sum", units=1, block=1),
+    "set-rate": SetRate(product="scan", meter="host", units=2, block=1, effective_from=START + timedelta(days=1)),
+    "retire-product": RetireProduct(product="scan"),
+    "set-role-templates": SetRoleTemplates(product="bare", permissions=(PAGE,), roles=(READER,)),
+    "set-price-list": SetPriceList(
+        currency="EUR", list_price_minor=1, tiers=(Tier(from_units=0, discount_basis_points=0),)
+    ),
+    "create-subscription": another_subscription(),
+    "purchase-lot": PurchaseLot(subscription=SUBSCRIPTION, lot="new", units=100, order_reference="PO"),
+    "void-lot": VoidLot(subscription=SUBSCRIPTION, lot="lot-1", reason="ordered twice"),
+    "renew-subscription": RenewSubscription(
+        subscription=SUBSCRIPTION, end=START + timedelta(days=900), units=1, order_reference="PO", lot="new"
+    ),
+    "cancel-subscription": CancelSubscription(subscription=SUBSCRIPTION, reason="they left"),
+    "convert-subscription": ConvertSubscription(subscription=SUBSCRIPTION, model="flex"),
+    "lock-rates": LockRates(subscription=SUBSCRIPTION, locked=True),
+    "subscribe-product": SubscribeProduct(subscription=SUBSCRIPTION, product="extra"),
+    "unsubscribe-product": UnsubscribeProduct(subscription=SUBSCRIPTION, product="scan"),
+    "set-policy": SetPolicy(subscription=SUBSCRIPTION, product="scan", overage="reserve"),
+    "apply-plan": PLAN,
+    "override-plan": PLAN.model_copy(update={"override_reason": "a merger"}),
+    "set-primary-contact": SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA),
+    "set-grants": SetGrants(subscription=SUBSCRIPTION, email=PETRA, grants=("viewer",)),
+    "add-person": AddPerson(account=ACCOUNT, email="new@acme.example", name="New"),
+    "change-person": ChangePerson(account=ACCOUNT, email=PETRA, enabled=False),
+    "remove-person": RemovePerson(account=ACCOUNT, email=PETRA),
+    "create-role": CreateRole(account=ACCOUNT, role="new", product="scan", name="New", permissions=()),
+    "change-role": ChangeRole(account=ACCOUNT, role="scan-reader", permissions=()),
+    "reset-role": ResetRole(account=ACCOUNT, role="scan-reader"),
+    "set-role-member": SetRoleMember(account=ACCOUNT, role="scan-reader", email=PETRA, member=True),
+}
+
+
+@pytest.fixture
+async def world(desk: Desk) -> Desk:
+    """One person of each role, and what the commands are about."""
+    await desk.open()
+    for product in ("extra", "bare"):
+        await desk.sell(CreateProduct(product=product, name=product.title()))
+    await desk.pool.execute("DELETE FROM role_templates WHERE product = 'bare'")
+    delegates = ("allocator", "viewer", "auditor", "useradmin")
+    await add(desk, PETRA, *(WHO[role] for role in delegates))
+    for role in delegates:
+        assert (await grant(desk, WHO[role], role)).code == "accepted"
+    await desk.open(subscription="globex", contact=STRANGER, products=())
+    return desk
+
+
+async def answer(desk: Desk, asked: Payload, actor: str, *, vendor: bool) -> Told:
+    """What would be decided; nothing of it stays, so that every cell finds the same world."""
+    told: list[Told] = []
+    async with transaction(desk.pool, lambda: desk.now, "allocation") as tx, tx.savepoint() as undo:
+        await desk.inbox()(tx, [record(command(asked, actor, vendor=vendor))])
+        told.append(told_in(tx.pending))
+        undo()
+    return told[0]
+
+
+async def test_every_role_gets_the_answer_that_the_table_gives(world: Desk) -> None:
+    table: dict[tuple[str, str], bool] = {(action, role): may for action, role, may in cells()}
+    given: dict[tuple[str, str], Any] = {}
+    expected: dict[tuple[str, str], Any] = {}
+    for action, asked in COMMANDS.items():
+        for role, email in WHO.items():
+            told = await answer(world, asked, email, vendor=role == "vendor")
+            may = table.get((action, role), False)
+            denied = "not_found" if role == "stranger" and action not in OPEN else "forbidden"
+            (audit,) = [one for one in told.audit if one.actor == email]
+            given[action, role] = (told.code, audit.outcome, audit.action, bool(told.events) <= may)
+            expected[action, role] = ("accepted" if may else denied, "allowed" if may else "denied", action, True)
+    assert given == expected
+    assert len(given) == len(COMMANDS) * (len(ROLES) + 1)
+
+
+def test_the_matrix_has_every_command() -> None:
+    verbs = {one.event_type.split(".")[2] for one in ALLOCATION_COMMANDS}
+    assert set(COMMANDS) == verbs | {"override-plan"}
+
+
+@pytest.mark.parametrize("email", ["Paula@ACME.example", "PAULA@acme.EXAMPLE"])
+async def test_a_person_is_the_same_however_the_address_is_written(desk: Desk, email: str) -> None:
+    await desk.open()
+    assert (await desk.ask(PLAN, email)).code == "accepted"
+
+
+async def test_a_vendors_address_without_the_vendors_mark_is_a_stranger(desk: Desk) -> None:
+    await desk.open()
+    assert (await desk.ask(COMMANDS["purchase-lot"], VENDOR)).code == "not_found"
