@@ -135,6 +135,11 @@ _SENTENCES: Final[Mapping[Action, str]] = MappingProxyType(
 )
 
 
+def sentence_of(action: Action) -> str:
+    """What someone is told who may not."""
+    return _SENTENCES[action]
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """A verified person."""

@@ -140,3 +140,12 @@ def unavailable(seconds: float) -> Refusal:
         message="The newest consumption has not arrived yet. Please try again in a moment.",
         details={"retry_after_seconds": max(1, round(seconds))},
     )
+
+
+def busy() -> Refusal:
+    """Somebody else has the subscription for too long."""
+    return Refusal(
+        code="unavailable",
+        message="The subscription is being changed by someone else. Please try again in a moment.",
+        details={"retry_after_seconds": 1},
+    )

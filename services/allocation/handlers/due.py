@@ -12,8 +12,8 @@ from typing import Final
 
 from services.allocation import metrics
 from services.allocation.handlers.holding import settle
-from services.allocation.store.due import find_due, find_next_due, find_oldest_due, hold_subscription, put_off
-from services.allocation.store.subscriptions import lock_subscription
+from services.allocation.store.due import find_due, find_next_due, find_oldest_due, put_off
+from services.allocation.store.subscriptions import try_lock_subscription
 from shared.events.ids import SubscriptionId
 from shared.runtime import logging
 from shared.runtime.delivery import Transaction
@@ -71,12 +71,8 @@ class DueWork:
 
 async def settle_if_due(tx: Transaction, subscription: SubscriptionId) -> bool:
     """Bring a subscription up to date, if that is due and nobody else is at it; whether it was done."""
-    if not await hold_subscription(tx.connection, subscription):
-        return False
     due = await find_due(tx.connection, subscription)
-    if not due.is_now(tx.now):
-        return False
-    found = await lock_subscription(tx.connection, subscription)
+    found = await try_lock_subscription(tx.connection, subscription) if due.is_now(tx.now) else None
     if found is None:
         return False
     await settle(tx, found, due)

@@ -10,25 +10,32 @@ from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.deciding import Matter, actor_of
 from services.allocation.handlers.telling import tell
 from services.allocation.store.due import Due, bring_forward, find_due, update_due
-from services.allocation.store.subscriptions import lock_subscription, save_subscription
+from services.allocation.store.subscriptions import is_subscription, save_subscription, try_lock_subscription
 from shared.events.envelope import Event, Payload
 from shared.events.ids import SubscriptionId
 from shared.events.outcomes import AuditRecord
 from shared.events.state import SubscriptionState
 from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Refused
+from shared.runtime.inbox import Postponed, Refused
 
 SYSTEM = "system"
 """The actor of what happens by itself."""
+BUSY_SECONDS = 10.0
+"""How long a command waits for a subscription that somebody else has. They have it for milliseconds."""
 
 
 async def lock_for(
     action: Action, tx: Transaction, command: Event[Any], subscription: SubscriptionId
-) -> tuple[Matter, Subscription] | Refused:
-    """The subscription, locked and up to date, for someone who may do ``action`` on it."""
+) -> tuple[Matter, Subscription] | Refused | Postponed:
+    """The subscription, locked and up to date, for someone who may do ``action`` on it.
+
+    Where somebody else has it, the command is put aside: commands on other subscriptions must not wait for that.
+    """
     due = await find_due(tx.connection, subscription)
-    found = await lock_subscription(tx.connection, subscription)
+    found = await try_lock_subscription(tx.connection, subscription)
     matter = Matter(action, f"subscription/{subscription}", subscription=subscription)
+    if found is None and await is_subscription(tx.connection, subscription):
+        return Postponed(matter.refused(refusals.busy()), BUSY_SECONDS)
     if found is None:
         return matter.refused(refusals.not_found("subscription"))
     matter = Matter(action, matter.object, found.state.account, subscription)

@@ -8,13 +8,13 @@ from shared.events.commands import PurchaseLot, VoidLot
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
 from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision, Refused
+from shared.runtime.inbox import Decision
 
 
 async def purchase_lot(tx: Transaction, command: Event[PurchaseLot]) -> Decision:
     """Sell units to a subscription."""
     found = await lock_for("purchase-lot", tx, command, command.data.subscription)
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, before = found
     bought = lots.purchase(before, command.data, tx.now, await find_price_list(tx.connection))
@@ -34,7 +34,7 @@ async def void_lot(tx: Transaction, command: Event[VoidLot]) -> Decision:
     """Take a wrong purchase back: its units count no longer, it stays on record."""
     asked = command.data
     found = await lock_for("void-lot", tx, command, asked.subscription)
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, before = found
     voided = lots.void(before, asked, tx.now)

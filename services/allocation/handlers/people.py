@@ -101,7 +101,7 @@ async def hand_over(tx: Transaction, command: Event[SetPrimaryContact]) -> Decis
     """Give a subscription another primary contact, in one step."""
     asked = command.data
     found = await lock_for("set-primary-contact", tx, command, asked.subscription)
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, before = found
     person = await hold_person(tx.connection, before.state.account, asked.email)
@@ -126,7 +126,7 @@ async def set_grants(tx: Transaction, command: Event[SetGrants]) -> Decision:
     """Set exactly what someone may do with a subscription. What they have already changes nothing."""
     asked = command.data
     found = await lock_for("set-grants", tx, command, asked.subscription)
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, before = found
     person = await hold_person(tx.connection, before.state.account, asked.email)

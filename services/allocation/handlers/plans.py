@@ -15,7 +15,7 @@ from shared.events.envelope import Event
 from shared.events.refusals import Refusal
 from shared.events.state import SubscriptionState
 from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision, Postponed, Refused
+from shared.runtime.inbox import Decision, Postponed
 
 
 async def apply_plan(tx: Transaction, command: Event[ApplyPlan], wait_seconds: float) -> Decision:
@@ -24,7 +24,7 @@ async def apply_plan(tx: Transaction, command: Event[ApplyPlan], wait_seconds: f
     found = await lock_for(
         "override-plan" if asked.override_reason is not None else "apply-plan", tx, command, asked.subscription
     )
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, subscription = found
     if asked.preview:

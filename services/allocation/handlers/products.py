@@ -11,14 +11,14 @@ from shared.events.commands import SetPolicy, SubscribeProduct, UnsubscribeProdu
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
 from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision, Refused
+from shared.runtime.inbox import Decision
 
 
 async def subscribe_product(tx: Transaction, command: Event[SubscribeProduct]) -> Decision:
     """Let a subscription use a product."""
     asked = command.data
     found = await lock_for("subscribe-product", tx, command, asked.subscription)
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, before = found
     product = await hold_product(tx.connection, asked.product)
@@ -35,7 +35,7 @@ async def unsubscribe_product(tx: Transaction, command: Event[UnsubscribeProduct
     """End the use of a product: its units return to the pool; its history and roles stay."""
     asked = command.data
     found = await lock_for("unsubscribe-product", tx, command, asked.subscription)
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, before = found
     after = products.unsubscribe(before, asked.product, tx.now)
@@ -55,7 +55,7 @@ async def set_policy(tx: Transaction, command: Event[SetPolicy]) -> Decision:
     """Choose the overage policy of a product. The one that it has already changes nothing."""
     asked = command.data
     found = await lock_for("set-policy", tx, command, asked.subscription)
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, before = found
     after = products.set_policy(before, asked.product, asked.overage, tx.now)

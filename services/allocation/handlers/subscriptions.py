@@ -32,7 +32,7 @@ from shared.events.commands import (
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
 from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision, Refused
+from shared.runtime.inbox import Decision
 
 
 async def create_subscription(tx: Transaction, command: Event[CreateSubscription], terms: Terms) -> Decision:
@@ -63,7 +63,7 @@ async def cancel_subscription(tx: Transaction, command: Event[CancelSubscription
     """End a subscription at once."""
     asked = command.data
     found = await lock_for("cancel-subscription", tx, command, asked.subscription)
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, before = found
     after = subscriptions.cancel(before, tx.now)
@@ -82,7 +82,7 @@ async def cancel_subscription(tx: Transaction, command: Event[CancelSubscription
 async def renew_subscription(tx: Transaction, command: Event[RenewSubscription]) -> Decision:
     """Sell a further term, with its pool."""
     found = await lock_for("renew-subscription", tx, command, command.data.subscription)
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, before = found
     renewed = renew(before, command.data, tx.now, await find_price_list(tx.connection))
@@ -101,7 +101,7 @@ async def renew_subscription(tx: Transaction, command: Event[RenewSubscription])
 async def convert_subscription(tx: Transaction, command: Event[ConvertSubscription]) -> Decision:
     """From per-product licensing to a pool. One that has a pool is left as it is."""
     found = await lock_for("convert-subscription", tx, command, command.data.subscription)
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, before = found
     after = subscriptions.convert(before, tx.now)
@@ -116,7 +116,7 @@ async def lock_rates(tx: Transaction, command: Event[LockRates]) -> Decision:
     """Hold the rates of a term, or let them follow the catalogue again."""
     asked = command.data
     found = await lock_for("lock-rates", tx, command, asked.subscription)
-    if isinstance(found, Refused):
+    if not isinstance(found, tuple):
         return found
     matter, before = found
     after = hold_rates(before, locked=asked.locked, now=tx.now)

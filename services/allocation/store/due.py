@@ -9,7 +9,6 @@ from shared.runtime.postgres import Connection
 _INSERT = "INSERT INTO due_work (subscription, due_at) VALUES ($1, $2)"
 _FIND = "SELECT due_at, marks FROM due_work WHERE subscription = $1"
 _FIND_NEXT = "SELECT subscription FROM due_work WHERE due_at <= $1 ORDER BY due_at LIMIT $2"
-_HOLD = "SELECT id FROM subscriptions WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED"
 _UPDATE = """
 UPDATE due_work SET due_at = $2 WHERE subscription = $1 AND marks = $3 AND due_at IS DISTINCT FROM $2
 """
@@ -58,11 +57,6 @@ async def find_due(connection: Connection, subscription: SubscriptionId) -> Due:
 async def find_next_due(connection: Connection, now: datetime, limit: int) -> list[SubscriptionId]:
     """Subscriptions to look at now, the longest due first."""
     return [row["subscription"] for row in await connection.fetch(_FIND_NEXT, now, limit)]
-
-
-async def hold_subscription(connection: Connection, subscription: SubscriptionId) -> bool:
-    """Lock a subscription; false where somebody else has it: they look at it themselves."""
-    return await connection.fetchval(_HOLD, subscription) is not None
 
 
 async def update_due(connection: Connection, subscription: SubscriptionId, seen: Due, due_at: datetime | None) -> None:

@@ -16,6 +16,7 @@ INSERT INTO subscriptions (
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT DO NOTHING RETURNING id
 """
+_EXISTS = "SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1)"
 _LOCK = """
 SELECT
     s.id, s.account, s.name, s.model, s.unit_label, s.window_days, s.primary_email, s.primary_name,
@@ -26,6 +27,7 @@ JOIN accounts AS a ON a.id = s.account
 WHERE s.id = $1
 FOR NO KEY UPDATE OF s
 """
+_TRY_LOCK = f"{_LOCK.rstrip()} SKIP LOCKED"
 _UPDATE = """
 UPDATE subscriptions
 SET model = $2, rebalanced_at = $3, cancelled_at = $4, settled_at = $5, exhausted = $6, version = $7
@@ -71,9 +73,23 @@ async def lock_subscription(connection: Connection, subscription: SubscriptionId
 
     The parts are read after the lock is had, by statements of their own, so that they are those of the newest version.
     """
-    row = await connection.fetchrow(_LOCK, subscription)
+    return await _load(connection, await connection.fetchrow(_LOCK, subscription))
+
+
+async def try_lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
+    """The same, but ``None`` also where somebody else has it."""
+    return await _load(connection, await connection.fetchrow(_TRY_LOCK, subscription))
+
+
+async def is_subscription(connection: Connection, subscription: SubscriptionId) -> bool:
+    """Whether there is one of this id."""
+    return bool(await connection.fetchval(_EXISTS, subscription))
+
+
+async def _load(connection: Connection, row: Row | None) -> Subscription | None:
     if row is None:
         return None
+    subscription: SubscriptionId = row["id"]
     allocations = await load_allocations(connection, subscription)
     state = SubscriptionState(
         id=row["id"],

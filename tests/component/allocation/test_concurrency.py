@@ -2,34 +2,41 @@
 
 import asyncio
 import random
+from datetime import timedelta
 
-from shared.events.commands import ApplyPlan, PlannedChange
-from tests.component.allocation.desk import PRIMARY, Desk, command
+from shared.events.commands import (
+    ApplyPlan,
+    PlannedChange,
+    PurchaseLot,
+    SetPolicy,
+    SubscribeProduct,
+    UnsubscribeProduct,
+    VoidLot,
+)
+from shared.events.envelope import Payload
+from tests.component.allocation.desk import PRIMARY, VENDOR, Desk, command
+
+PRODUCTS = ("scan", "hub", "web")
+SUBSCRIPTION = "acme-flex"
+
+
+def changes(rng: random.Random) -> ApplyPlan:
+    named = rng.sample(PRODUCTS, k=rng.randint(1, 3))
+    planned = tuple(PlannedChange(product=product, units=rng.randrange(80)) for product in named)
+    return ApplyPlan(subscription=SUBSCRIPTION, changes=planned)
 
 
 async def test_concurrent_plans_on_one_subscription_never_break_the_pool(desk: Desk) -> None:
-    await desk.open(units=100, products=("scan", "hub", "web"))
+    await desk.open(units=100, products=PRODUCTS)
     rng = random.Random(7)
-    asked = [
-        ApplyPlan(
-            subscription="acme-flex",
-            changes=tuple(
-                PlannedChange(product=product, units=rng.randrange(80))
-                for product in rng.sample(["scan", "hub", "web"], k=rng.randint(1, 3))
-            ),
-        )
-        for _ in range(200)
-    ]
-    async with asyncio.timeout(90):
-        told = await asyncio.gather(*(desk.hand_in(command(one, PRIMARY)) for one in asked))
-    accepted = [one for one in told if one.code == "accepted"]
-    assert accepted
+    told = await desk.all_at_once([command(changes(rng), PRIMARY) for _ in range(200)])
+    assert len(told) == 200
     assert {one.code for one in told} <= {"accepted", "insufficient_units", "rebalance_too_soon", "invalid_request"}
-    by_version = sorted(accepted, key=lambda one: one.subscription.version)
-    versions = [one.subscription.version for one in by_version]
+    accepted = sorted((one for one in told if one.code == "accepted"), key=lambda one: one.subscription.version)
+    versions = [one.subscription.version for one in accepted]
     assert versions == list(range(versions[0], versions[0] + len(versions)))
-    units = {"scan": 0, "hub": 0, "web": 0}
-    for one in by_version:
+    units = dict.fromkeys(PRODUCTS, 0)
+    for one in accepted:
         event = one.events[0]
         assert all(units[change.product] == change.before for change in event.changes)
         units.update({change.product: change.after for change in event.changes})
@@ -38,20 +45,63 @@ async def test_concurrent_plans_on_one_subscription_never_break_the_pool(desk: D
     assert sum(one.events[0].starts_clock for one in accepted) <= 1
 
 
+async def test_concurrent_commands_of_all_kinds_keep_the_subscription_whole(desk: Desk) -> None:
+    await desk.open(units=100, products=PRODUCTS)
+    await desk.plan(scan=30, hub=30, web=30)
+    rng = random.Random(11)
+    asked = []
+    for n in range(200):
+        product = rng.choice(PRODUCTS)
+        kinds: list[tuple[Payload, str]] = [
+            (changes(rng), PRIMARY),
+            (PurchaseLot(subscription=SUBSCRIPTION, lot=f"l-{n}", units=5, order_reference="PO"), VENDOR),
+            (VoidLot(subscription=SUBSCRIPTION, lot=f"l-{rng.randrange(n + 1)}", reason="wrong"), VENDOR),
+            (UnsubscribeProduct(subscription=SUBSCRIPTION, product=product), VENDOR),
+            (SubscribeProduct(subscription=SUBSCRIPTION, product=product), PRIMARY),
+            (SetPolicy(subscription=SUBSCRIPTION, product=product, overage=rng.choice(("soft", "hard"))), PRIMARY),
+        ]
+        payload, actor = rng.choice(kinds)
+        asked.append(command(payload, actor, vendor=actor == VENDOR))
+    told = await desk.all_at_once(asked)
+    assert len(told) == 200
+    states = [event.subscription for one in told for event in one.events if hasattr(event, "subscription")]
+    versions = sorted({state.version for state in states})
+    assert versions == list(range(versions[0], versions[0] + len(versions)))
+    newest = max(states, key=lambda state: state.version)
+    assert await desk.allocated() == {one.product: one.allocated for one in newest.products}
+    sold = await desk.pool.fetchval("SELECT sum(units) FROM lots WHERE voided_at IS NULL")
+    assert newest.purchased(desk.now) == sold
+    assert newest.allocated <= newest.purchased(desk.now)
+
+
 async def test_commands_on_other_subscriptions_do_not_wait(desk: Desk) -> None:
     await desk.open()
     await desk.open(subscription="globex-flex")
+    asked = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=5),))
     async with desk.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 'acme-flex' FOR UPDATE")
         async with asyncio.timeout(20):
+            await desk.put_aside(command(asked, PRIMARY), key="acme-flex")
             assert (await desk.plan("globex-flex", scan=5)).code == "accepted"
+            assert await desk.again() == []
+    assert [one.code for one in await desk.again()] == ["accepted"]
+
+
+async def test_a_command_does_not_wait_for_ever_for_a_subscription(desk: Desk) -> None:
+    await desk.open()
+    asked = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=5),))
+    async with desk.pool.acquire() as held, held.transaction():
+        await held.execute("SELECT FROM subscriptions WHERE id = 'acme-flex' FOR UPDATE")
+        await desk.put_aside(command(asked, PRIMARY))
+        desk.now += timedelta(seconds=10)
+        assert [one.code for one in await desk.again()] == ["unavailable"]
 
 
 async def test_the_same_command_at_the_same_time_has_one_effect(desk: Desk) -> None:
     await desk.open()
-    plan = ApplyPlan(subscription="acme-flex", changes=(PlannedChange(product="scan", units=10),))
+    plan = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=10),))
     asked = command(plan, PRIMARY)
-    results = await asyncio.gather(*(desk.hand_in(asked) for _ in range(4)), return_exceptions=True)
-    assert sum(not isinstance(one, BaseException) for one in results) >= 1
+    await asyncio.gather(*(desk.submit(asked) for _ in range(4)), return_exceptions=True)
+    await desk.drain()
     assert await desk.pool.fetchval("SELECT count(*) FROM plans") == 1
     assert (await desk.hand_in(asked)).code == "accepted"
