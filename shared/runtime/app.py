@@ -101,7 +101,8 @@ async def _migrate(definition: ServiceDefinition[S], settings: S) -> int:
         print(f"applied {name}")
     print(f"{definition.name}: {len(applied)} migrations applied, the database is up to date")
     if definition.read_only and not is_apart:
-        print(f"{definition.name}: its role owns its tables, so nothing keeps it from changing {definition.read_only}")
+        tables = ", ".join(definition.read_only)
+        print(f"{definition.name}: its role owns its tables, so nothing keeps it from changing {tables}")
     return 0
 
 

@@ -303,6 +303,22 @@ async def test_the_command_ends_with_its_exit_code(empty: World) -> None:
     assert (code, "BROKEN at record 2: missing" in said) == (1, True)
 
 
+async def test_migrate_says_when_one_role_owns_and_serves(database: MakeDatabase) -> None:
+    dsn = await database("reporting")
+
+    async def migrated(service: str) -> str:
+        env = service_env("reporting", dsn=service, kafka="localhost:1", migrate_database_url=as_owner(dsn))
+        command = [sys.executable, "-m", "services.reporting", "migrate"]
+        done: Any = await asyncio.to_thread(
+            subprocess.run, command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, check=True
+        )
+        return str(done.stdout)
+
+    apart, one = await asyncio.gather(migrated(dsn), migrated(as_owner(dsn)))
+    assert "nothing keeps it from changing" not in apart
+    assert "its role owns its tables, so nothing keeps it from changing audit_log, audit_chains" in one
+
+
 async def test_the_text_that_was_hashed_is_what_is_shown(empty: World) -> None:
     one = decision("acme", 7)
     await empty.apply(one, one)

@@ -1,0 +1,75 @@
+"""The command line: what all services have, and a service's own commands beside it."""
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydantic_settings import SettingsConfigDict
+
+from shared.runtime.app import Runtime, ServiceCommand, ServiceDefinition, run
+from shared.runtime.settings import ServiceSettings
+
+
+class AlertsSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="UNITPOOL_ALERTS_")
+
+
+def build(_runtime: Runtime[AlertsSettings]) -> None:
+    """Nothing to build."""
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--word", default="hello")
+
+
+async def greet(settings: AlertsSettings, parsed: Namespace) -> int:
+    print(parsed.word, settings.log_level)
+    return 7
+
+
+PLAIN = ServiceDefinition("alerts", AlertsSettings, build, Path("/nonexistent"))
+GREETING = replace(PLAIN, commands=(ServiceCommand("greet", "say a word", greet, _arguments),))
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setenv("UNITPOOL_ALERTS_DATABASE_URL", "postgresql://alerts:secret@127.0.0.1:1/alerts")
+    return monkeypatch
+
+
+def test_a_command_of_its_own_gets_settings_and_arguments_and_answers_the_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(GREETING, ["greet", "--word", "good day"]) == 7
+    assert run(GREETING, ["greet"]) == 7
+    assert capsys.readouterr().out.splitlines() == ["good day INFO", "hello INFO"]
+
+
+def test_it_stands_in_the_help_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(GREETING, ["--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert "say a word" in told
+    assert "bring the service's database up to date" in told
+
+
+def test_a_command_that_the_service_does_not_have_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(PLAIN, ["greet"])
+    assert ended.value.code == 2
+    assert "invalid choice: 'greet'" in capsys.readouterr().err
+
+
+def test_wrong_settings_end_a_command_of_its_own_with_2(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.delenv("UNITPOOL_ALERTS_DATABASE_URL")
+    assert run(GREETING, ["greet"]) == 2
+    assert "UNITPOOL_ALERTS_DATABASE_URL is not set" in capsys.readouterr().err
+
+
+def test_a_database_that_is_not_there_ends_migrate_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(PLAIN, ["migrate"]) == 1
+    assert "migrate failed: " in capsys.readouterr().err
