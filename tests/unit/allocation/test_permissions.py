@@ -1,7 +1,10 @@
 """Every role with every command, both answers."""
 
+from pathlib import Path
+
 import pytest
 
+from services.allocation.domain.permission_table import page
 from services.allocation.domain.permissions import ACTIONS, ROLES, Action, Actor, Role, refusal_for, roles_of
 from shared.events.commands import ALLOCATION_COMMANDS
 from tests.unit.allocation.building import subscription
@@ -80,6 +83,15 @@ def test_who_may_know_of_an_account_is_told_that_it_is_forbidden() -> None:
     refusal = refusal_for("set-flex", (), known=True, what="account")
     assert refusal is not None
     assert refusal.code == "forbidden"
+
+
+def test_the_page_says_what_the_table_says() -> None:
+    written = (Path(__file__).parents[3] / "docs" / "permissions.md").read_text(encoding="utf-8")
+    assert written == page(), "run: python -m services.allocation.domain.permission_table > docs/permissions.md"
+    rows = [line.split("|") for line in written.splitlines() if line.startswith("| `")]
+    for action, role, may in cells():
+        row = next(one for one in rows if one[1].strip(" *") == f"`{action}`")
+        assert (row[2 + ROLES.index(role)].strip() == "yes") is may
 
 
 def test_someone_with_two_roles_may_do_what_either_may() -> None:
