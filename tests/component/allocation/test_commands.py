@@ -1,7 +1,6 @@
 """Every command through the inbox: outcome, events, tables, audit, and who may."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -119,27 +118,6 @@ async def test_a_lot_is_sold_with_its_defaults(desk: Desk) -> None:
     assert (sold.outcome.resource, sold.outcome.version) == (SUBSCRIPTION, sold.subscription.version)
     twice = PurchaseLot(subscription=SUBSCRIPTION, lot="l-1", units=5, order_reference="PO-7")
     assert (await desk.ask(twice, VENDOR, vendor=True)).code == "already_exists"
-
-
-@pytest.mark.parametrize("off", ["per_product", "feature", "missing"])
-async def test_without_a_pool_every_flex_command_is_refused(desk: Desk, off: str) -> None:
-    model: Any = "per_product" if off == "per_product" else "flex"
-    await desk.open(model=model)
-    if off == "feature":
-        await desk.sell(SetFlex(account=ACCOUNT, enabled=False, reason="ended"))
-    code = {"per_product": "not_a_flex_subscription", "feature": "feature_not_enabled", "missing": "not_found"}[off]
-    subscription = "other" if off == "missing" else SUBSCRIPTION
-    plan = ApplyPlan(subscription=subscription, changes=(PlannedChange(product="scan", units=1),))
-    for payload, email, vendor in (
-        (PurchaseLot(subscription=subscription, lot="l-9", units=1, order_reference="PO"), VENDOR, True),
-        (SubscribeProduct(subscription=subscription, product="scan"), PRIMARY, False),
-        (SetPolicy(subscription=subscription, product="scan", overage="hard"), PRIMARY, False),
-        (plan, PRIMARY, False),
-        (plan.model_copy(update={"preview": True}), PRIMARY, False),
-    ):
-        told = await desk.ask(payload, email, vendor=vendor)
-        assert (told.code, told.events) == (code, [])
-        assert told.audit[0].reason == code
 
 
 async def test_a_subscription_needs_its_account_and_its_feature(desk: Desk) -> None:
