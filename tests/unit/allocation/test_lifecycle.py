@@ -1,12 +1,14 @@
 """States of a subscription, and what each permits."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import get_args
 
 import pytest
 
-from services.allocation.domain.lifecycle import PERMITS, state_at
-from services.allocation.domain.permissions import Action
+from services.allocation.domain.lifecycle import FLEX, PERMITS, state_at
+from services.allocation.domain.permissions import ACTIONS, Action
+from services.allocation.domain.subscriptions import Subscription
 from shared.events.state import Lifecycle, Term
 from tests.unit.allocation.building import END, START, TICK, refused, subscription
 
@@ -53,7 +55,20 @@ PERMITTED = {
     "expired": PEOPLE,
     "cancelled": PEOPLE,
 }
-WHEN = {"pending": START - TICK, "active": START, "grace": END, "read_only": GRACE_ENDS, "expired": READ_ONLY_ENDS}
+WHEN = {
+    "pending": START - TICK,
+    "active": START,
+    "exhausted": START,
+    "grace": END,
+    "read_only": GRACE_ENDS,
+    "expired": READ_ONLY_ENDS,
+    "cancelled": START,
+}
+
+
+def in_state(state: Lifecycle) -> Subscription:
+    """A subscription that is in this state at ``WHEN[state]``."""
+    return replace(subscription(), exhausted=state == "exhausted", cancelled_at=START if state == "cancelled" else None)
 
 
 def test_every_state_says_what_it_permits() -> None:
@@ -64,11 +79,20 @@ def test_every_state_says_what_it_permits() -> None:
 @pytest.mark.parametrize("action", sorted(SELL | PREPARE | ALLOCATE | CONTRACT | PEOPLE))
 @pytest.mark.parametrize("state", list(WHEN))
 def test_what_a_state_does_not_permit_is_refused_with_the_state(state: Lifecycle, action: Action) -> None:
-    refusal = subscription().refusal_for(action, WHEN[state])
+    of = in_state(state)
+    assert of.at(WHEN[state]).state.state == state
+    refusal = of.refusal_for(action, WHEN[state])
     if action in PERMITTED[state]:
         assert refusal is None
     else:
         assert refused(refusal) == ("subscription_not_active", {"state": state})
+
+
+@pytest.mark.parametrize("action", sorted(set(ACTIONS) - FLEX))
+def test_without_a_pool_only_what_needs_none_is_possible(action: Action) -> None:
+    if action in PERMITTED["active"]:
+        assert subscription(model="per_product").refusal_for(action, START) is None
+        assert subscription(flex_enabled=False).refusal_for(action, START) is None
 
 
 def test_the_end_of_time_is_a_term_too() -> None:

@@ -11,7 +11,7 @@ from shared.events.commands import CreateAccount, CreateProduct, CreateSubscript
 from shared.events.ids import ProductId
 from shared.events.state import AccountState, Person
 from shared.units import MAX_UNITS
-from tests.unit.allocation.building import END, NINETY_DAYS, NOW, START, TICK, lot, refused, subscription
+from tests.unit.allocation.building import END, NINETY_DAYS, NOW, START, TICK, lot, plan, refused, subscription
 
 SCAN = ProductId("scan")
 
@@ -57,6 +57,14 @@ def test_a_subscription_keeps_the_terms_it_was_created_on() -> None:
     assert state.primary_contact.email == "paula@acme.example"
 
 
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_subscription_may_begin_with_locked_rates(locked: bool) -> None:
+    created = subscriptions.create(asked(lock_rates=locked), account(), Terms(), NOW)
+    assert isinstance(created, Subscription)
+    assert created.state.term.rates_locked_at == (NOW if locked else None)
+    assert created.state.terms == (created.state.term,)
+
+
 def test_a_pool_needs_the_feature_and_per_product_licensing_does_not() -> None:
     without = account(False)
     assert refused(subscriptions.create(asked(), without, Terms(), NOW)) == ("feature_not_enabled", {"account": "acme"})
@@ -86,6 +94,22 @@ def test_a_product_is_subscribed_once() -> None:
     assert refused(products.subscribe(subscription(1000), SCAN, None, NOW))[0] == "not_found"
     retired = scan.model_copy(update={"retired_at": NOW})
     assert refused(products.subscribe(subscription(1000), SCAN, retired, NOW))[0] == "product_retired"
+
+
+def test_a_product_that_is_given_up_returns_its_units_and_may_be_taken_again() -> None:
+    of = subscription(1000, scan=600, hub=300, last_at=START, lowered={"scan": START})
+    without = products.unsubscribe(of, SCAN, NOW)
+    assert isinstance(without, Subscription)
+    state = without.state
+    assert (state.allocated, state.rebalance.last_at, len(state.products)) == (300, START, 2)
+    assert (state.products[0].ended_at, state.products[0].allocated) == (NOW, 0)
+    assert refused(products.unsubscribe(without, SCAN, NOW)) == ("product_not_subscribed", {"product": "scan"})
+    assert refused(plan(without, scan=5))[0] == "product_not_subscribed"
+    scan = catalogue.create_product(CreateProduct(product="scan", name="Scan"))
+    again = products.subscribe(without, SCAN, scan, NOW)
+    assert isinstance(again, Subscription)
+    taken = again.state.products[0]
+    assert (taken.ended_at, taken.allocated, taken.subscribed_at, taken.last_lowered_at) == (None, 0, NOW, START)
 
 
 def test_a_policy_is_of_a_subscribed_product() -> None:
