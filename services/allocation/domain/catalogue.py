@@ -6,6 +6,7 @@ from typing import Final
 from services.allocation.domain import refusals
 from services.allocation.domain.instants import errors_of
 from services.allocation.domain.roles import with_standard_roles
+from services.allocation.domain.sizes import is_too_large
 from shared.events.commands import CreateMeter, CreateProduct, SetRate
 from shared.events.refusals import Refusal
 from shared.events.state import Meter, ProductState, Rate
@@ -44,7 +45,7 @@ def add_meter(product: ProductState, command: CreateMeter, now: datetime) -> Pro
             Rate(version=1, units=command.units, block=command.block, effective_from=command.effective_from or now),
         ),
     )
-    return product.model_copy(update={"meters": (*product.meters, meter), "version": product.version + 1})
+    return _with_meters(product, (*product.meters, meter))
 
 
 def add_rate(product: ProductState, command: SetRate, now: datetime) -> ProductState | Refusal:
@@ -68,7 +69,7 @@ def add_rate(product: ProductState, command: SetRate, now: datetime) -> ProductS
     rate = Rate(version=last.version + 1, units=command.units, block=command.block, effective_from=effective_from)
     changed = meter.model_copy(update={"rates": (*meter.rates, rate)})
     meters = tuple(changed if one.meter == meter.meter else one for one in product.meters)
-    return product.model_copy(update={"meters": meters, "version": product.version + 1})
+    return _with_meters(product, meters)
 
 
 def retire(product: ProductState, now: datetime) -> ProductState:
@@ -76,3 +77,8 @@ def retire(product: ProductState, now: datetime) -> ProductState:
     if product.retired_at is not None:
         return product
     return product.model_copy(update={"retired_at": now, "version": product.version + 1})
+
+
+def _with_meters(product: ProductState, meters: tuple[Meter, ...]) -> ProductState | Refusal:
+    after = product.model_copy(update={"meters": meters, "version": product.version + 1})
+    return refusals.invalid(("meter", "makes the product too large")) if is_too_large(after) else after

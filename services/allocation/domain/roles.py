@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from services.allocation.domain import refusals
+from services.allocation.domain.sizes import is_too_large
 from shared.events.commands import ChangeRole, CreateRole, SetRoleTemplates
 from shared.events.ids import AccountId, PermissionId, ProductId, RoleId
 from shared.events.refusals import Refusal
@@ -91,7 +92,7 @@ def set_templates(
         return refusals.invalid(*errors)
     if (product.permissions, product.roles) == (command.permissions, command.roles):
         return product
-    return product.model_copy(
+    after = product.model_copy(
         update={
             "permissions": command.permissions,
             "roles": command.roles,
@@ -99,6 +100,7 @@ def set_templates(
             "version": product.version + 1,
         }
     )
+    return refusals.invalid(("roles", "make the product too large")) if is_too_large(after) else after
 
 
 def defaults(account: AccountId, product: ProductState) -> tuple[RoleState, ...]:
