@@ -1,0 +1,85 @@
+"""A database of before there were people, roles, terms and prices, brought up to date and completed."""
+
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from services.allocation.domain.subscriptions import Terms
+from services.allocation.handlers.completing import complete
+from shared.events.allocation import ALLOCATION_EVENTS
+from shared.events.commands import SetGrants
+from shared.events.envelope import by_type, decode
+from shared.runtime.access import Access
+from shared.runtime.batches import transaction
+from shared.runtime.migrations import load_migrations, migrate
+from tests.component.allocation.desk import PRIMARY, START, Desk
+from tests.database import SERVICES, as_owner, connect
+
+MIGRATIONS = SERVICES / "allocation" / "migrations"
+EVENTS = by_type(ALLOCATION_EVENTS)
+BEFORE = """
+INSERT INTO accounts VALUES ('acme', 'Acme', true, 2), ('globex', 'Globex', true, 2);
+INSERT INTO products VALUES ('scan', 'Scan', '{/platforms/scan}', NULL, 2);
+INSERT INTO subscriptions (
+    id, account, name, model, unit_label, term_start, term_end, window_days, primary_email, primary_name,
+    rebalance_every_days, rebalance_scope, version
+)
+SELECT id, account, id, 'flex', 'Units', '2026-01-01Z', '2027-01-01Z', 15, email, name, 90, 'subscription', 3
+FROM (VALUES
+    ('a-1', 'acme', 'paula@acme.example', 'Paula'),
+    ('a-2', 'acme', 'paula@acme.example', 'Paula again'),
+    ('g-1', 'globex', 'sam@globex.example', 'Sam')
+) AS old (id, account, email, name);
+INSERT INTO grants VALUES ('a-1', 'alan@acme.example', 'allocator'), ('a-2', 'paula@acme.example', 'viewer');
+INSERT INTO lots VALUES ('a-1', 'l-1', 0, 100, '2026-01-01Z', '2027-01-01Z', 'PO', '2026-01-01Z');
+INSERT INTO allocations VALUES
+    ('a-1', 'scan', 0, 10, 'soft', false, '2026-01-01Z', NULL),
+    ('a-2', 'scan', 0, 0, 'soft', false, '2026-01-01Z', NULL);
+"""
+
+
+async def test_an_old_database_gets_its_people_roles_and_templates(
+    database: Callable[[str, Path], Awaitable[str]], tmp_path: Path
+) -> None:
+    for file in sorted(MIGRATIONS.glob("*.sql"))[:3]:
+        shutil.copy(file, tmp_path)
+    dsn = await database("allocation", tmp_path)
+    async with connect(as_owner(dsn)) as owner:
+        await owner.execute(BEFORE)
+        applied = await migrate(owner, load_migrations("allocation", MIGRATIONS), Access("test_allocation"))
+    assert "allocation/0005_people_roles_prices" in applied
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
+        desk = Desk(pool, now=START.replace(month=3), terms=Terms())
+        told = await completed(desk)
+        assert [type(one).__name__ for one in told] == [
+            "RoleTemplatesChanged",
+            *["PersonChanged"] * 3,
+            *["RoleChanged"] * 4,
+        ]
+        people = [(one.person.account, one.person.email, one.person.name, one.person.version) for one in told[1:4]]
+        assert people == [
+            ("acme", "alan@acme.example", "alan@acme.example", 1),
+            ("acme", "paula@acme.example", "Paula", 1),
+            ("globex", "sam@globex.example", "Sam", 1),
+        ]
+        assert {one.role.account for one in told[4:]} == {"acme"}
+        assert await completed(desk) == []
+        plan = await desk.plan("a-1", scan=20, by="alan@acme.example")
+        assert (plan.code, plan.subscription.allocated) == ("accepted", 20)
+        assert [lot.price for lot in plan.subscription.lots] == [None]
+        given = await desk.ask(SetGrants(subscription="a-1", email="alan@acme.example", grants=("viewer",)), PRIMARY)
+        assert [one.grant for one in given.subscription.grants] == ["viewer"]
+
+
+async def completed(desk: Desk) -> list[Any]:
+    """What completing tells, until nothing is missing."""
+    told: list[Any] = []
+    left = 1
+    while left:
+        async with transaction(desk.pool, lambda: desk.now, "allocation") as tx:
+            left = await complete(tx)
+            told += [event.data for one in tx.pending if (event := decode(one.value or b"", EVENTS))]
+    return told
