@@ -213,7 +213,7 @@ class PriceListChanged(Payload):
 
 
 class PrimaryContactChanged(Payload):
-    """The subscription was handed over; ``before`` was its primary contact."""
+    """The subscription was handed over, or its primary contact has another name; ``before`` is who it was."""
 
     event_type = "unitpool.allocation.primary-contact.changed.v1"
     subscription: SubscriptionState

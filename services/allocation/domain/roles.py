@@ -164,16 +164,6 @@ def reset(role: RoleState, product: ProductState) -> RoleState | Refusal:
     )
 
 
-def permissions_of(role: RoleState, product: ProductState) -> tuple[PermissionId, ...]:
-    """What the role permits: its own permissions, or the template's; only those that the product still has."""
-    template = next((one for one in product.roles if one.role == role.role), None)
-    granted: Sequence[PermissionId] = template.permissions if template else ()
-    if role.customised is not None:
-        granted = role.customised
-    known = {one.id for one in product.permissions}
-    return tuple(one for one in granted if one in known)
-
-
 def _permission_errors(permissions: Sequence[PermissionId], product: ProductState) -> list[tuple[str, str]]:
     return [("permissions", message) for message in _faults(permissions, {one.id for one in product.permissions})]
 
