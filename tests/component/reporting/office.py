@@ -50,12 +50,17 @@ class Office:
             assert answer.status_code == 200
             yield (json.loads(line[5:]) async for line in answer.aiter_lines() if line.startswith("data:"))
 
-    async def rebuild(self) -> None:
-        """Empty the read models and fill them again, beside the service."""
+    async def run(self, command: str) -> str:
+        """A command of the service, beside it; what it printed."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.reporting", "rebuild", cwd=ROOT, env={**os.environ, **self._env}
+            *(sys.executable, "-m", "services.reporting", command),
+            cwd=ROOT,
+            env={**os.environ, **self._env},
+            stdout=asyncio.subprocess.PIPE,
         )
-        assert await asyncio.wait_for(process.wait(), 60) == 0
+        printed, _ = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode == 0, printed
+        return printed.decode()
 
     async def close(self) -> None:
         """Enough."""
