@@ -56,8 +56,9 @@ class Span(Shown):
 
 
 class Done(Commanded):
-    """The answer to a write of somebody who does not see what they changed: its id."""
+    """The answer to a write of somebody who does not see what they changed: its id, and nothing else."""
 
+    model_config = ConfigDict(extra="forbid")
     id: str | None
 
 

@@ -1,0 +1,157 @@
+"""The OpenAPI document is kept: whatever it allows or forbids is asked of the running services, and every answer fits.
+
+The same requests every time. Each operation is asked with ids that exist and ids that do not, and with bodies near to
+what it describes and far from it; a write is carried out by the service that owns it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.schemas import APIOperation, BaseSchema
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.component.reporting.issuer import Issuer
+from tests.component.reporting.office import Office, sold
+from tests.component.reporting.states import PRIMARY, VENDOR, VIEWER
+from tests.conftest import MakeDatabase, StartService
+from tests.processes import service_env
+
+pytestmark = pytest.mark.timeout(300)
+
+Operation = APIOperation[Any, Any, Any, Any]
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+NEAR, ODD, FAR = 5, 2, 4
+"""Requests of each operation: with ids that exist, with any ids, and with bodies that it forbids."""
+ENDLESS = "/v1/subscriptions/{subscription}/stream"
+_LAST = ("/cancel", "/retire", "/convert", "/primary-contact", "/products/{product}", "/people/{email}", "/flex")
+"""What is done to these is seen by all others, so they come last."""
+
+
+@pytest.fixture
+async def whole_office(
+    database: MakeDatabase,
+    kafka_server: Any,
+    topic_prefix: str,
+    service_process: StartService,
+    shared_issuer: Issuer,
+) -> AsyncIterator[Office]:
+    """All four services."""
+    env = {}
+    for name in ("allocation", "metering", "alerts", "reporting"):
+        env[name] = service_env(
+            name, dsn=await database(name), kafka=kafka_server.bootstrap_servers, topic_prefix=topic_prefix
+        )
+    env["reporting"]["UNITPOOL_REPORTING_OIDC_ISSUER"] = shared_issuer.url
+    services = {name: service_process(name, env[name]) for name in env}
+    for service in services.values():
+        await service.wait_ready()
+    office = Office(shared_issuer, services["reporting"], env["reporting"])
+    yield office
+    await office.close()
+
+
+async def furnished(office: Office) -> dict[str, str]:
+    """Something of everything; the ids by the names that paths have for them."""
+    subscription = await sold(office)
+    path = f"/v1/subscriptions/{subscription}"
+    prices = {"currency": "EUR", "list_price_minor": 1000, "tiers": [{"from_units": 0, "discount_basis_points": 0}]}
+    await office.done("/v1/price-list", prices, method="PUT")
+    await office.done("/v1/accounts/acme/people", {"email": VIEWER, "name": "Victor"}, PRIMARY)
+    await office.done("/v1/accounts/acme/roles/scan-reader/members", {"email": VIEWER}, PRIMARY)
+    await office.done(f"{path}/grants/{VIEWER}", {"grants": ["viewer"]}, PRIMARY, method="PUT")
+    await office.done(f"{path}/allocations", {"product": "scan", "units": 100}, PRIMARY)
+    key = await office.done("/v1/ingest-keys", {"product": "scan"})
+    channel = await office.done(f"{path}/alert-channels", {"url": "https://hooks.acme.example/"}, PRIMARY)
+    purchase = await office.done(f"{path}/purchases", {"units": 1, "order_reference": "PO-9"})
+    lots = (await office.ask("GET", f"{path}/purchases")).json()["items"]
+    return {
+        "subscription": subscription,
+        "account": "acme",
+        "product": "scan",
+        "role": "scan-reader",
+        "email": VIEWER,
+        "key": key["id"],
+        "channel": channel["id"],
+        "lot": lots[0]["id"],
+        "alert": "no-such-alert",
+        "command_id": purchase["command_id"],
+    }
+
+
+async def test_every_answer_fits_the_description(whole_office: Office, shared_issuer: Issuer) -> None:
+    ids = await furnished(whole_office)
+    document = (await whole_office.ask("GET", "/v1/openapi.json")).json()
+    schema = schemathesis.openapi.from_dict(strict(document))
+    asked = Asked(whole_office.service.url, shared_issuer)
+    began = time.monotonic()
+    for operation in sorted(operations(schema), key=lambda one: (one.path.endswith(_LAST), one.label)):
+        await asyncio.to_thread(asked.ask_all, operation, ids)
+    print(f"{asked.count} requests in {time.monotonic() - began:.0f} s: {sorted(asked.statuses.items())}")
+    assert len(asked.operations) > 60
+    assert asked.statuses[200] > 100, asked.statuses
+
+
+def strict(document: dict[str, Any]) -> dict[str, Any]:
+    """The document, and no member of an answer that it does not describe (problems carry their own)."""
+    for shape in document["components"]["schemas"].values():
+        if "properties" in shape:
+            shape.setdefault("additionalProperties", False)
+    return document
+
+
+def operations(schema: BaseSchema) -> list[Operation]:
+    """All but the stream, which does not end."""
+    found = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
+    return [one for one in found if one.path.startswith("/v1/") and one.path != ENDLESS]
+
+
+class Asked:
+    """Asks, and keeps count."""
+
+    def __init__(self, url: str, issuer: Issuer) -> None:
+        self._url = url
+        self._tokens = (issuer.token(VENDOR, vendor=True), issuer.token(PRIMARY))
+        self.count = 0
+        self.statuses: dict[int, int] = {}
+        self.operations: set[str] = set()
+
+    def ask_all(self, operation: Operation, ids: Mapping[str, str]) -> None:
+        """An operation, several times."""
+        known = {one.name: ids[one.name] for one in operation.path_parameters}
+        modes = schemathesis.GenerationMode
+        self._ask_several(NEAR, operation.as_strategy(modes.POSITIVE, path_parameters=known or None))
+        if known:
+            self._ask_several(ODD, operation.as_strategy(modes.POSITIVE))
+        if operation.body:
+            self._ask_several(FAR, operation.as_strategy(modes.NEGATIVE, path_parameters=known or None))
+        self.operations.add(operation.label)
+
+    def _ask_several(self, count: int, cases: st.SearchStrategy[Any]) -> None:
+        @settings(
+            max_examples=count,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=cases, token=st.sampled_from(self._tokens))
+        def ask(case: Any, token: str) -> None:
+            answer = case.call(base_url=self._url, headers={"authorization": f"Bearer {token}"})
+            self.count += 1
+            self.statuses[answer.status_code] = self.statuses.get(answer.status_code, 0) + 1
+            case.validate_response(answer, checks=CHECKS)
+
+        ask()
