@@ -1,177 +1,344 @@
-"""Random lots and plans while the clock moves: units are never made or lost, and the rules hold after every step."""
+"""Random commands while the clock moves: units are never made or lost, and the rules hold after every step."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from services.allocation.domain import lots
-from services.allocation.domain.floor import Consumption, Consumptions
-from services.allocation.domain.plans import Decided, decide
+from services.allocation.domain import lots, products, subscriptions, terms
+from services.allocation.domain.advance import advance, conclude, next_due
+from services.allocation.domain.catalogue import create_product, retire
+from services.allocation.domain.floor import NOTHING, Measured
+from services.allocation.domain.plans import decide
 from services.allocation.domain.subscriptions import Subscription
-from shared.events.commands import ApplyPlan, PlannedChange, PurchaseLot
+from shared.events.commands import (
+    ApplyPlan,
+    CreateProduct,
+    PlannedChange,
+    PurchaseLot,
+    RenewSubscription,
+    VoidLot,
+)
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
-from tests.unit.allocation.building import END, NINETY_DAYS, START, TICK, subscription
+from shared.events.state import OveragePolicy
+from tests.unit.allocation.building import NINETY_DAYS, START, TICK, subscription
+from tests.unit.allocation.ledger import PRODUCTS, Ledger, Sold, Wanted
 
-PRODUCTS = tuple(ProductId(one) for one in ("scan", "hub", "web"))
 UNITS = st.integers(0, 120)
-CHANGES = st.dictionaries(st.sampled_from(PRODUCTS), UNITS, min_size=1)
+WANTED = st.dictionaries(st.sampled_from(PRODUCTS), UNITS, min_size=1)
+PRODUCT = st.sampled_from(PRODUCTS)
+DAY = timedelta(days=1)
+FLEX = ("pending", "active", "grace")
 
 
 class Pool(RuleBasedStateMachine):
-    """A plain ledger beside the domain: what was sold until when, and what each product has."""
+    """The domain, the ledger, and what a reader has been told."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = START
-        self.sold: list[tuple[int, datetime, datetime]] = []
-        self.ledger = dict.fromkeys(PRODUCTS, 0)
-        self.rebalanced: dict[str, list[tuple[datetime, bool]]] = {}
-        self.consumed: dict[ProductId, int] = {}
+        self.ledger = Ledger()
+        self.measured: dict[tuple[ProductId, datetime], Measured] = {}
+        self.told_lots: set[str] = set()
+        self.told_over = False
+        self.told_restricted: set[str] = set()
+        self.told_state = "pending"
+        self.told_version = 7
+        self.done = 0
+        """Commands carried out: what ends a life comes late in it."""
         self.of: Subscription
 
-    @initialize(scope=st.sampled_from(["subscription", "product"]), hard=st.sets(st.sampled_from(PRODUCTS)))
-    def begin(self, scope: Any, hard: set[str]) -> None:
-        policies = dict.fromkeys(hard, "hard")
-        self.of = subscription(lots=(), scope=scope, policies=policies, scan=0, hub=0, web=0)
+    @initialize(scope=st.sampled_from(["subscription", "product"]), hard=st.sets(PRODUCT), early=st.booleans())
+    def begin(self, scope: Any, hard: set[ProductId], early: bool) -> None:
+        self.ledger.scope, self.ledger.hard = scope, hard
+        of = subscription(lots=(), scope=scope, policies=dict.fromkeys(hard, "hard"), scan=0, hub=0, web=0)
+        self.ledger.now = START - 5 * DAY if early else START
+        self.of = replace(of, settled_at=START - 6 * DAY).at(START - 6 * DAY)
+        self.settle()
 
-    @rule(days=st.integers(0, 40))
+    # ---- the time --------------------------------------------------------------------------------------------------
+
+    @rule(days=st.sampled_from([0, 1, 1, 2, 5, 15, 40]))
     def wait(self, days: int) -> None:
-        self.move_to(self.now + timedelta(days=days))
+        self.move_to(self.ledger.now + days * DAY)
 
+    @precondition(lambda self: self.ledger.rebalanced)
     @rule(tick=st.sampled_from([-TICK, timedelta(0)]))
     def wait_for_the_clock(self, tick: timedelta) -> None:
-        times = [at for clock in self.rebalanced.values() for at, _ in clock]
-        self.move_to(max(times, default=self.now) + NINETY_DAYS + tick)
+        times = [at for clock in self.ledger.rebalanced.values() for at, _ in clock]
+        self.move_to(max(times, default=self.ledger.now) + NINETY_DAYS + tick)
 
-    @precondition(lambda self: any(end > self.now for _, _, end in self.sold))
+    @precondition(lambda self: next_due(self.of, self.ledger.now) is not None)
+    @rule(tick=st.sampled_from([-TICK, timedelta(0), TICK]))
+    def wait_for_what_is_due(self, tick: timedelta) -> None:
+        self.move_to((next_due(self.of, self.ledger.now) or self.ledger.now) + tick)
+
+    @precondition(lambda self: self.done > 12)
     @rule()
-    def wait_for_the_end_of_a_lot(self) -> None:
-        self.move_to(min(end for _, _, end in self.sold if end > self.now))
+    def wait_for_the_end_of_the_term(self) -> None:
+        self.move_to(self.ledger.terms[-1][1] - DAY)
 
     def move_to(self, at: datetime) -> None:
-        self.now = min(max(self.now, at), END - timedelta(days=1))
+        self.ledger.now = max(self.ledger.now, at)
+        self.settle()
 
-    @rule(units=st.integers(1, 200), days=st.integers(1, 200))
-    def buy(self, units: int, days: int) -> None:
-        end = min(self.now + timedelta(days=days), END)
-        name = f"lot-{len(self.sold)}"
-        asked = PurchaseLot(subscription="s-1", lot=name, units=units, order_reference="PO", end=end)
-        bought = lots.purchase(self.of, asked, self.now)
-        assert not isinstance(bought, Refusal)
-        self.of = bought[0]
-        self.sold.append((units, self.now, end))
+    def settle(self) -> None:
+        told = advance(replace(self.of, measured=tuple(self.measured.values())), self.ledger.now)
+        self.of = told.subscription
+        self.hear(told.events)
 
-    @rule(product=st.sampled_from(PRODUCTS), units=UNITS)
+    # ---- commands --------------------------------------------------------------------------------------------------
+
+    def do(self, after: Subscription | Refusal, *, expected: str | None) -> bool:
+        """Carry a command's change out, unless it is refused as expected."""
+        if isinstance(after, Refusal):
+            assert after.code == expected, after
+            return False
+        assert expected is None
+        if after is self.of:
+            return True
+        assert after.state.version == self.of.state.version + 1
+        concluded = conclude(self.of, after, self.ledger.now)
+        self.of = concluded.subscription
+        self.told_version += 1
+        self.done += 1
+        self.told_state = "cancelled" if self.ledger.cancelled else self.told_state
+        self.told_restricted -= {one.product for one in self.of.state.products if one.ended_at}
+        self.hear(concluded.events, same_version=True)
+        return True
+
+    def possible(self, *phases: str) -> str | None:
+        return None if self.ledger.phase() in phases else "subscription_not_active"
+
+    @rule(units=st.integers(1, 200), first=st.sampled_from([0, 0, 0, 3, 30]), days=st.integers(1, 200))
+    def buy(self, units: int, first: int, days: int) -> None:
+        ledger, name = self.ledger, f"lot-{len(self.ledger.sold)}"
+        begin, end = ledger.term
+        start = max(ledger.now, begin) + first * DAY
+        until = min(start + days * DAY, end)
+        expected = self.possible("pending", "active") or (None if start < until else "invalid_request")
+        asked = PurchaseLot(subscription="s-1", lot=name, units=units, order_reference="PO", start=start, end=until)
+        bought = lots.purchase(self.of, asked, ledger.now)
+        if self.do(bought if isinstance(bought, Refusal) else bought[0], expected=expected):
+            ledger.sold.append(Sold(name, units, start, until))
+            self.told_lots |= {one.name for one in ledger.counting()} & {name}
+            self.note_pool()
+
+    @precondition(lambda self: self.ledger.sold)
+    @rule(data=st.data())
+    def void(self, data: st.DataObject) -> None:
+        lot = data.draw(st.sampled_from(self.ledger.sold))
+        expected = self.possible(*FLEX) or ("invalid_request" if lot.voided else None)
+        voided = lots.void(self.of, VoidLot(subscription="s-1", lot=lot.name, reason="wrong"), self.ledger.now)
+        lot.voided = lot.voided or expected is None
+        if self.do(voided if isinstance(voided, Refusal) else voided[0], expected=expected):
+            self.told_lots.discard(lot.name)
+
+    @precondition(lambda self: self.done > 5)
+    @rule(days=st.integers(1, 300), units=st.integers(1, 200))
+    def renew(self, days: int, units: int) -> None:
+        ledger, name = self.ledger, f"lot-{len(self.ledger.sold)}"
+        start = ledger.term[1] if ledger.term[1] > ledger.now else terms.late_start(ledger.now)
+        asked = RenewSubscription(
+            subscription="s-1", end=start + days * DAY, units=units, order_reference="PO", lot=name
+        )
+        expected = self.possible("pending", "active", "grace", "read_only")
+        expected = expected or (None if ledger.term == ledger.terms[-1] else "already_exists")
+        renewed = terms.renew(self.of, asked, ledger.now)
+        if self.do(renewed if isinstance(renewed, Refusal) else renewed[0], expected=expected):
+            ledger.terms.append((start, start + days * DAY))
+            ledger.sold.append(Sold(name, units, start, start + days * DAY))
+
+    @rule(product=PRODUCT)
+    def subscribe(self, product: ProductId) -> None:
+        offered = create_product(CreateProduct(product=product, name="P"))
+        if product in self.ledger.retired:
+            offered = retire(offered, START)
+        known = "already_exists" if product in self.ledger.given else None
+        expected = self.possible(*FLEX) or known or ("product_retired" if product in self.ledger.retired else None)
+        if self.do(products.subscribe(self.of, product, offered, self.ledger.now), expected=expected):
+            self.ledger.given[product] = 0
+            self.ledger.hard.discard(product)
+
+    @precondition(lambda self: self.done > 5)
+    @rule(product=PRODUCT)
+    def unsubscribe(self, product: ProductId) -> None:
+        expected = self.possible(*FLEX) or (None if product in self.ledger.given else "product_not_subscribed")
+        if expected is None:
+            del self.ledger.given[product]
+        self.do(products.unsubscribe(self.of, product, self.ledger.now), expected=expected)
+        self.note_pool()
+
+    @rule(product=PRODUCT, hard=st.booleans())
+    def choose_policy(self, product: ProductId, hard: bool) -> None:
+        expected = self.possible(*FLEX) or (None if product in self.ledger.given else "product_not_subscribed")
+        policy: OveragePolicy = "hard" if hard else "reserve"
+        if self.do(products.set_policy(self.of, product, policy, self.ledger.now), expected=expected):
+            self.ledger.hard = self.ledger.hard - {product} | ({product} if hard else set())
+
+    @precondition(lambda self: self.done > 8 and len(self.ledger.retired) < len(PRODUCTS) - 1)
+    @rule(product=PRODUCT)
+    def retire(self, product: ProductId) -> None:
+        self.ledger.retired.add(product)
+        self.ledger.given.pop(product, None)
+        self.of = replace(self.of, retired=frozenset(self.ledger.retired))
+        self.told_restricted.discard(product)
+        self.settle()
+        self.note_pool()
+
+    @precondition(lambda self: self.done > 25)
+    @rule()
+    def cancel(self) -> None:
+        expected = self.possible("pending", "active", "grace", "read_only")
+        cancelled = subscriptions.cancel(self.of, self.ledger.now)
+        self.ledger.cancelled = expected is None
+        self.do(cancelled, expected=expected)
+
+    @rule(product=PRODUCT, units=UNITS)
     def consume(self, product: ProductId, units: int) -> None:
-        self.consumed[product] = units
+        window = self.of.state.calendar.window_at(self.ledger.now)
+        self.measured[product, window.start] = Measured(product, window.start, window.end, 1, units, 0)
+        self.settle()
 
-    @rule(changes=CHANGES, accept=st.booleans(), override=st.booleans())
-    def plan(self, changes: dict[ProductId, int], accept: bool, override: bool) -> None:
+    @precondition(lambda self: self.done > 3)
+    @rule(product=PRODUCT)
+    def overuse(self, product: ProductId) -> None:
+        """Far above what it has, for more than 45 days."""
+        for _ in range(4):
+            self.consume(product, 1000)
+            self.move_to(self.of.state.calendar.window_at(self.ledger.now).end)
+
+    @rule(wanted=WANTED, accept=st.booleans(), override=st.booleans())
+    def plan(self, wanted: Wanted, accept: bool, override: bool) -> None:
+        now = self.ledger.now
         asked = ApplyPlan(
             subscription="s-1",
-            changes=tuple(PlannedChange(product=product, units=units) for product, units in changes.items()),
+            changes=tuple(PlannedChange(product=product, units=units) for product, units in wanted.items()),
             accept_overage=accept,
             override_reason="asked for" if override else None,
         )
-        consumptions: Consumptions = {one: Consumption(level=units) for one, units in self.consumed.items()}
-        before, version = self.of, self.of.state.version
-        decision = decide(before, asked, consumptions, self.now)
-        assert decide(before, asked, consumptions, self.now) == decision
-        assert before.state.version == version
-        expected = self.expected_code(changes, accept=accept, override=override)
+        consumptions = self.of.consumptions_at(now)
+        decision = decide(self.of, asked, consumptions, now)
+        assert decide(self.of, asked, consumptions, now) == decision
+        floors = {product: consumptions.get(product, NOTHING).floor for product in PRODUCTS}
+        expected = self.ledger.refuses(wanted, floors, accept=accept, override=override)
         if isinstance(decision, Refusal):
             assert decision.code == expected
             return
-        assert expected is None
-        self.settle(decision, changes, override=override)
+        assert decision.starts_clock == self.ledger.counts(wanted)
+        self.ledger.apply(wanted, override=override)
+        self.do(decision.after, expected=expected)
+        self.note_pool()
 
-    @rule(product=st.sampled_from(PRODUCTS), more=st.integers(0, 1))
-    def fill(self, product: ProductId, more: int) -> None:
+    @precondition(lambda self: self.ledger.given)
+    @rule(data=st.data(), more=st.integers(0, 1))
+    def fill(self, data: st.DataObject, more: int) -> None:
         """All that is left, or a unit more."""
-        left = self.purchased() - sum(self.ledger.values())
-        self.plan({product: max(0, self.ledger[product] + left + more)}, accept=False, override=False)
+        product = data.draw(st.sampled_from(sorted(self.ledger.given)))
+        left = self.ledger.purchased - self.ledger.allocated
+        self.plan({product: max(0, self.ledger.given[product] + left + more)}, accept=False, override=False)
 
+    @precondition(lambda self: self.ledger.given)
     @rule(units=st.integers(1, 200), away=st.integers(-2, 2))
     def lower(self, units: int, away: int) -> None:
         """About the excess of an over-allocated pool, or some units, from the largest."""
-        product = max(PRODUCTS, key=lambda one: self.ledger[one])
-        excess = sum(self.ledger.values()) - self.purchased()
+        given = self.ledger.given
+        product = max(sorted(given), key=lambda one: given[one])
+        excess = self.ledger.allocated - self.ledger.purchased
         less = excess + away if excess > 0 else units
-        self.plan({product: max(0, self.ledger[product] - less)}, accept=True, override=False)
+        self.plan({product: max(0, given[product] - less)}, accept=True, override=False)
 
-    def settle(self, decided: Decided, changes: dict[ProductId, int], *, override: bool) -> None:
-        assert decided.after.state.version == self.of.state.version + 1
-        assert decided.starts_clock == self.counts(changes)
-        if decided.starts_clock:
-            for product in self.lowered(changes):
-                key = product if self.of.state.rebalance.scope == "product" else "all"
-                self.rebalanced.setdefault(key, []).append((self.now, override))
-        self.ledger.update(changes)
-        self.of = decided.after
+    # ---- what a reader knows ---------------------------------------------------------------------------------------
 
-    def lowered(self, changes: dict[ProductId, int]) -> list[ProductId]:
-        return [product for product, units in changes.items() if units < self.ledger[product]]
+    def hear(self, events: Sequence[Any], *, same_version: bool = False) -> None:
+        for event in events:
+            version = event.subscription.version
+            assert version == self.told_version or (version == self.told_version + 1 and not same_version)
+            self.told_version = version
+            match type(event).__name__:
+                case "LotStarted":
+                    assert event.lot not in self.told_lots
+                    self.told_lots.add(event.lot)
+                case "LotEnded":
+                    self.told_lots.remove(event.lot)
+                case "LifecycleChanged":
+                    assert event.before == self.told_state != event.after
+                    self.told_state = event.after
+                case "RestrictionChanged":
+                    assert (event.product in self.told_restricted) != event.restricted
+                    self.told_restricted ^= {event.product}
+                case "PoolOverAllocated":
+                    self.told_over = True
+        self.note_pool()
 
-    def purchased(self) -> int:
-        return sum(units for units, start, end in self.sold if start <= self.now < end)
+    def note_pool(self) -> None:
+        """That it is no longer over-allocated is plain from the figures."""
+        if self.ledger.allocated <= self.ledger.purchased:
+            self.told_over = False
 
-    def counts(self, changes: dict[ProductId, int]) -> bool:
-        """Whether this is a rebalance that is not merely a cure."""
-        total = sum({**self.ledger, **changes}.values())
-        over = sum(self.ledger.values()) > self.purchased()
-        return bool(self.lowered(changes)) and not (over and total >= self.purchased())
-
-    def expected_code(self, changes: dict[ProductId, int], *, accept: bool, override: bool) -> str | None:
-        """The rules again, as plainly as can be."""
-        after, have = {**self.ledger, **changes}, self.purchased()
-        allocated, total = sum(self.ledger.values()), sum(after.values())
-        policies = {one.product: one.policy for one in self.of.state.products}
-        raised = any(after[product] > self.ledger[product] for product in after)
-        too_low = [one for one in self.lowered(changes) if changes[one] < self.consumed.get(one, 0)]
-        scope = self.of.state.rebalance.scope
-        clocks = self.lowered(changes) if scope == "product" else ["all"]
-        times = [at for clock in clocks for at, _ in self.rebalanced.get(clock, [])]
-        rules = {
-            "invalid_request": after == self.ledger,
-            "over_allocated": allocated > have and raised,
-            "insufficient_units": allocated <= have < total,
-            "below_consumption": any(not accept or policies[one] == "hard" for one in too_low),
-            "rebalance_too_soon": self.counts(changes)
-            and not override
-            and any(self.now < at + NINETY_DAYS for at in times),
-        }
-        return next((code for code, broken in rules.items() if broken), None)
+    # ---- what always holds -----------------------------------------------------------------------------------------
 
     @invariant()
     def units_are_neither_made_nor_lost(self) -> None:
         if not hasattr(self, "of"):
             return
-        state = self.of.state
-        assert {one.product: one.allocated for one in state.products} == self.ledger
-        assert all(units >= 0 for units in self.ledger.values())
-        assert state.purchased(self.now) == self.purchased()
-        assert sum(lot.units for lot in state.lots) == sum(units for units, _, _ in self.sold)
+        state, now = self.of.state, self.ledger.now
+        assert {one.product: one.allocated for one in state.active_products} == self.ledger.given
+        assert all(one.allocated == 0 for one in state.products if one.ended_at)
+        assert all(units >= 0 for units in self.ledger.given.values())
+        assert state.purchased(now) == self.ledger.purchased
+        assert sum(lot.units for lot in state.lots) == sum(one.units for one in self.ledger.sold)
+        assert state.allocated == self.ledger.allocated
+
+    @invariant()
+    def a_reader_knows_everything(self) -> None:
+        if not hasattr(self, "of"):
+            return
+        state, now, phase = self.of.state, self.ledger.now, self.ledger.phase()
+        assert state.version == self.told_version
+        assert self.told_state == state.state == self.of.lifecycle_at(now)
+        assert state.state == phase or (state.state, phase) == ("exhausted", "active")
+        assert self.told_restricted == {one.product for one in state.products if one.restricted}
+        if phase != "cancelled":
+            assert self.told_lots == {one.name for one in self.ledger.counting()}
+            assert self.told_over == (self.ledger.allocated > self.ledger.purchased)
+
+    @invariant()
+    def it_is_up_to_date(self) -> None:
+        if not hasattr(self, "of"):
+            return
+        assert advance(self.of, self.ledger.now).events == ()
+        due = next_due(self.of, self.ledger.now)
+        assert due is None or due > self.ledger.now
+
+    @invariant()
+    def consumption_says_whether_it_is_exhausted(self) -> None:
+        if not hasattr(self, "of") or self.ledger.phase() != "active":
+            return
+        consumptions = self.of.consumptions_at(self.ledger.now)
+        consumed = sum(consumptions.get(product, NOTHING).consumed for product in self.ledger.given)
+        assert (self.of.state.state == "exhausted") == (consumed >= self.ledger.purchased > 0)
 
     @invariant()
     def rebalances_are_ninety_days_apart_unless_overridden(self) -> None:
-        for times in self.rebalanced.values():
+        for times in self.ledger.rebalanced.values():
             instants = sorted(set(times))
             for (earlier, _), (later, overridden) in pairwise(instants):
                 assert overridden or later - earlier >= NINETY_DAYS
 
     @invariant()
     def what_is_announced_is_what_is_decided(self) -> None:
-        if not hasattr(self, "of"):
+        if not hasattr(self, "of") or self.ledger.scope != "subscription":
             return
-        announced = self.of.next_rebalance_at(self.now)
-        times = [at for clock in self.rebalanced.values() for at, _ in clock]
-        if self.of.state.rebalance.scope == "subscription":
-            due = max(times) + NINETY_DAYS if times else None
-            assert announced == (due if due and due > self.now else None)
+        times = [at for clock in self.ledger.rebalanced.values() for at, _ in clock]
+        due = max(times) + NINETY_DAYS if times else None
+        assert self.of.next_rebalance_at(self.ledger.now) == (due if due and due > self.ledger.now else None)
 
 
 TestPool = Pool.TestCase
+TestPool.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
