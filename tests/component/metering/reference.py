@@ -20,6 +20,7 @@ Key = tuple[str, str, str, datetime]
 Figures = dict[Key, tuple[Decimal, datetime | None]]
 """The aggregate, and when a level was reached."""
 
+NOTHING: tuple[Decimal, datetime | None] = (Decimal(0), None)
 RECORDED, REVERSED, PURGED = (
     f"unitpool.platform.{name}.v1" for name in ("usage.recorded", "usage.reversed", "resource.purged")
 )
@@ -79,7 +80,7 @@ def aggregates(events: Iterable[Event]) -> Figures:
             grouped[_key(item)].append(item)
     purges = [item for item in standing if item["type"] == PURGED]
     figures = {key: _aggregate(key, seen, purges) for key, seen in grouped.items()}
-    return {key: figure for key, figure in figures.items() if figure != (0, None)}
+    return {key: figure for key, figure in figures.items() if figure != NOTHING}
 
 
 def resources(events: Iterable[Event]) -> dict[Key, set[str]]:

@@ -1,23 +1,29 @@
 """Reversals and purges on a real PostgreSQL: one effect, whatever comes first, and nothing below zero."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.correct import correct_some
 from services.metering.handlers.publish_snapshots import load_terms
+from services.metering.handlers.replay import replay_after
 from services.metering.store.projection import Projection
+from shared.events.envelope import by_type, decode
+from shared.events.outcomes import DecisionRecorded
 from shared.runtime.delivery import Transaction
 from shared.runtime.postgres import Connection
 from tests.component.metering import reference
 from tests.component.metering.test_apply_usage import books, stored
 from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, event, purge, records, reversal
+from tests.database import connect
 
 TABLES = (
     "usage, usage_midnight, sighting, usage_hour, meter_window, snapshot_due, book, quarantine, usage_position,"
@@ -56,7 +62,7 @@ async def settle(connection: Connection) -> None:
 
 
 async def figures(connection: Connection) -> reference.Figures:
-    return {key: figure for key, figure in (await stored(connection)).items() if figure != (0, None)}
+    return {key: figure for key, figure in (await stored(connection)).items() if figure != reference.NOTHING}
 
 
 async def hours(connection: Connection) -> dict[Any, tuple[int, Decimal, Decimal]]:
@@ -146,3 +152,138 @@ async def test_any_order_and_any_batches_equal_the_reference(
     total = await books(connection)
     assert total["accepted"] == len(shuffled)
     assert total["accepted"] == total["applied"] + total["duplicate"] + total["quarantined"]
+
+
+async def test_processes_that_apply_and_correct_at_once_equal_the_reference(metering_dsn: str) -> None:
+    rng = random.Random(11)
+    events: list[dict[str, Any]] = []
+    for n in range(400):
+        subject, product, meter = rng.choice(METERS)
+        at = NOW - timedelta(minutes=rng.randrange(20 * 24 * 60))
+        resource = f"r-{rng.randrange(12)}"
+        events.append(
+            event(f"u-{n}", product, meter, subject=subject, at=at, quantity=rng.randrange(6), resource=resource)
+        )
+    hosts = [item for item in events if item["data"]["meter"] == "host"]
+    for n, of in enumerate(rng.sample(hosts, 12)):
+        at = reference.at(of) + timedelta(hours=rng.randrange(-9, 9))
+        events.append(purge(f"p-{n}", of["data"]["resource"], subject=of["subject"], at=min(at, NOW)))
+    events += [reversal(f"r-{n}", of) for n, of in enumerate(rng.choices(events, k=150))]
+
+    async def work(partition: int) -> None:
+        shuffled = random.Random(partition).sample(events, len(events))
+        applier = UsageApplier()
+        async with connect(metering_dsn) as own:
+            for start in range(0, len(shuffled), 40):
+                batch = records(shuffled[start : start + 40], first=start, partition=partition)
+                async with own.transaction():
+                    await applier.apply(own, batch, NOW)
+                applier.committed()
+
+    async def keep_correcting(stop: asyncio.Event) -> None:
+        minutes = 0
+        async with connect(metering_dsn) as own:
+            while not stop.is_set():
+                minutes += 1
+                if not await correct(own, NOW + timedelta(minutes=minutes)):
+                    await asyncio.sleep(0.01)
+
+    stop = asyncio.Event()
+    correctors = [asyncio.create_task(keep_correcting(stop)) for _ in range(2)]
+    await asyncio.gather(*(work(partition) for partition in range(3)))
+    stop.set()
+    await asyncio.gather(*correctors)
+    async with connect(metering_dsn) as own:
+        await own.execute("UPDATE correction SET look_at = $1 WHERE look_at IS NOT NULL", NOW)
+        await settle(own)
+        await assert_equals_the_reference(own, events)
+        total = await books(own)
+        assert total["accepted"] == 3 * len(events)
+
+
+@pytest.mark.parametrize("meter", ["unique-window", "peak-window"])
+async def test_usage_that_did_not_see_a_reversal_is_found_when_it_has_committed(metering_dsn: str, meter: str) -> None:
+    first = event("first", "all", meter, subject="sub-3", quantity=9, resource="a")
+    lower = event("lower", "all", meter, subject="sub-3", quantity=3, resource="a", at=NOW - timedelta(minutes=1))
+    async with connect(metering_dsn) as one, connect(metering_dsn) as other:
+        await apply(one, [first])
+        async with one.transaction():
+            await UsageApplier().apply(one, records([lower], first=1), NOW)
+            async with other.transaction():  # commits before the one that does not see it
+                await UsageApplier().apply(other, records([reversal("r", first)], first=2, partition=1), NOW)
+            await asyncio.wait_for(correct(other, NOW + timedelta(seconds=1)), 30)
+        await settle(other)
+        await assert_equals_the_reference(other, [first, lower, reversal("r", first)])
+
+
+async def test_a_reversal_that_came_first_is_applied_as_soon_as_its_target_is_there(connection: Connection) -> None:
+    item = event("late", "calls", "call", quantity=5)
+    await apply(connection, [reversal("r", item)])
+    assert await correct(connection, NOW) == 1
+    assert await correct(connection, NOW) == 0, "it waits"
+    await apply(connection, [item], 1)
+    assert await correct(connection, NOW) == 1, "woken, long before it would be looked at again"
+    assert (await stored(connection)).popitem()[1] == (Decimal(0), None)
+    assert await connection.fetchval("SELECT count(*) FROM correction_woken") == 0
+
+
+async def test_wrong_reversals_go_into_quarantine_and_are_judged_anew_by_a_replay(connection: Connection) -> None:
+    old = event("old", "calls", "call", at=NOW - timedelta(days=35))
+    item = event("u", "calls", "call", quantity=2)
+    reversing = reversal("r-1", item)
+    await apply(connection, [old], at=NOW - timedelta(days=30))
+    wrong: list[tuple[dict[str, Any], str]] = [
+        (reversal("r-2", reversing), "unsupported_type"),
+        ({**reversal("r-3", item), "subject": "sub-2"}, "identity_conflict"),
+        ({**reversal("r-4", item, product="web"), "source": "/platforms/web"}, "identity_conflict"),
+        (reversal("r-5", old, at=NOW + timedelta(minutes=1)), "too_old"),
+        (
+            {**reversal("r-1", item), "time": reversing["time"], "data": {**reversing["data"], "reason": "another"}},
+            "identity_conflict",
+        ),
+        (purge("p-1", "x", "web", "app"), "unsupported_type"),
+        ({**reversal("r-6", item), "subject": "nobody"}, "unknown_subscription"),
+    ]
+    await apply(connection, [item, reversing, *(one for one, _ in wrong)], at=NOW + timedelta(seconds=1))
+    for _ in range(2):
+        await settle(connection)
+        rows = await connection.fetch(
+            "SELECT event_id, reason FROM quarantine WHERE settled_at IS NULL ORDER BY event_id"
+        )
+        assert sorted(row["reason"] for row in rows) == sorted(reason for _, reason in wrong)
+        total = await books(connection)
+        assert total == {"accepted": 9, "applied": 2, "quarantined": 7}
+        last: int | None = 0
+        while last is not None:
+            async with connection.transaction():
+                tx = Transaction(connection, NOW, service="metering")
+                _, last = await replay_after(tx, UsageApplier(), last or 0, 100)
+
+
+async def test_a_second_reversal_is_a_duplicate_and_the_first_is_audited(connection: Connection) -> None:
+    item = event("u", "calls", "call", quantity=2)
+    await apply(connection, [item, reversal("r-1", item), reversal("r-1", item), reversal("r-2", item)])
+    await settle(connection)
+    await apply(connection, [reversal("r-3", item), item], 4)
+    await settle(connection)
+    assert await books(connection) == {"accepted": 6, "applied": 2, "duplicate": 4}
+    audited = [
+        decode(row["value"], by_type([DecisionRecorded])) for row in await connection.fetch("SELECT value FROM outbox")
+    ]
+    assert [(one.data.record.action, one.data.record.object, one.data.record.reason) for one in audited if one] == [
+        ("usage.reverse", "/platforms/calls/u", "by mistake")
+    ]
+
+
+async def test_a_purge_acts_in_its_own_window_and_later_sightings_count_again(connection: Connection) -> None:
+    seen = [event(f"s-{days}", at=NOW - timedelta(days=days), resource="host-1") for days in (1, 20)]
+    await apply(connection, [*seen, purge("p", "host-1")])
+    await settle(connection)
+    assert [value for value, _ in (await figures(connection)).values()] == [1], "the past window is as it was"
+    await apply(connection, [event("again", resource="host-1", at=NOW + timedelta(seconds=1))], 3)
+    assert [value for value, _ in (await figures(connection)).values()] == [1, 1]
+    await apply(connection, [event("late", resource="host-2", at=NOW - timedelta(hours=2))], 4)
+    assert sorted(value for value, _ in (await figures(connection)).values()) == [1, 2]
+    await apply(connection, [purge("p-2", "host-3")], 5)
+    await apply(connection, [event("before", resource="host-3", at=NOW - timedelta(hours=2))], 6)
+    assert sorted(value for value, _ in (await figures(connection)).values()) == [1, 2], "at once, not when looked at"

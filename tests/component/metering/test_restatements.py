@@ -1,0 +1,73 @@
+"""Windows that were final and change: both values are kept and told."""
+
+from datetime import timedelta
+from typing import Any
+
+from services.metering.handlers.restate import restate_some
+from services.metering.store.projection import Projection
+from shared.events.envelope import by_type, decode
+from shared.events.metering import METERING_EVENTS, WindowRestated
+from shared.runtime.delivery import Transaction
+from shared.runtime.postgres import Connection
+from tests.component.metering.test_corrections import apply, settle
+from tests.component.metering.world import NOW, event, purge, reversal
+
+LONG_AGO = NOW - timedelta(days=30)
+LATER = NOW + timedelta(hours=9)
+
+
+async def restate(connection: Connection) -> list[WindowRestated]:
+    async with connection.transaction():
+        tx = Transaction(connection, LATER, service="metering")
+        await restate_some(tx, Projection(), LATER, 100)
+        await tx.flush()
+    rows = await connection.fetch("SELECT value FROM outbox WHERE topic = 'metering.events' ORDER BY id")
+    await connection.execute("DELETE FROM outbox")
+    events = [decode(row["value"], by_type(METERING_EVENTS)) for row in rows]
+    return [one.data for one in events if one]
+
+
+def figures(one: WindowRestated) -> tuple[Any, ...]:
+    return one.cause, one.before.consumed if one.before else None, one.after.consumed
+
+
+async def test_late_usage_restates_a_final_window_and_keeps_both_values(connection: Connection) -> None:
+    there = [event(f"u-{n}", "calls", "request", at=LONG_AGO + timedelta(minutes=n)) for n in range(3)]
+    await apply(connection, there, at=LONG_AGO + timedelta(hours=1))
+    assert await restate(connection) == [], "nothing was final"
+    await apply(connection, [event("late-1", "calls", "request", at=LONG_AGO)], 3)
+    await apply(connection, [event("late-2", "calls", "request", at=LONG_AGO), there[0]], 4)
+    (one,) = await restate(connection)
+    assert figures(one) == ("late_usage", 3, 5)
+    assert one.before
+    assert one.before.revision < one.after.revision
+    assert await restate(connection) == []
+    (row,) = await connection.fetch("SELECT consumed_before, consumed_after, cause, revision FROM restatement")
+    assert tuple(row) == (3, 5, "late_usage", one.after.revision)
+
+
+async def test_a_window_that_had_no_usage_has_nothing_before(connection: Connection) -> None:
+    await apply(connection, [event("late", resource="a", at=LONG_AGO)])
+    assert [figures(one) for one in await restate(connection)] == [("late_usage", None, 1)]
+
+
+async def test_what_changes_nothing_restates_nothing(connection: Connection) -> None:
+    await apply(connection, [event("u", resource="a", at=LONG_AGO)], at=LONG_AGO)
+    await apply(connection, [event("late", resource="a", at=LONG_AGO)], 1)
+    assert await restate(connection) == []
+    assert await connection.fetchval("SELECT count(*) FROM restating") == 0
+
+
+async def test_corrections_restate_too(connection: Connection) -> None:
+    item = event("u", resource="a", at=LONG_AGO)
+    other = event("v", resource="b", at=LONG_AGO)
+    await apply(connection, [item, other], at=LONG_AGO)
+    await apply(connection, [reversal("r", item)], 2)
+    await settle(connection)
+    assert [figures(one) for one in await restate(connection)] == [("reversal", 2, 1)]
+    await apply(connection, [purge("p", "b", at=LONG_AGO + timedelta(hours=1))], 3)
+    await settle(connection)
+    assert [figures(one) for one in await restate(connection)] == [("purge", 1, 0)]
+    await apply(connection, [event("late", resource="c", at=LONG_AGO), reversal("r-2", purge("p", "b"))], 4)
+    await settle(connection)
+    assert [figures(one) for one in await restate(connection)] == [("several", 0, 2)]
