@@ -20,9 +20,9 @@ class DemoPerson:
 PEOPLE: tuple[DemoPerson, ...] = (
     DemoPerson("primary", "paula@acme.example", "Paula Prime", "primary contact of Acme: sees and allocates its units"),
     DemoPerson("vendor", "vera@unitpool.example", "Vera Vendor", "vendor operator: sells, and sees all", ("vendor",)),
-    DemoPerson("viewer", "victor@acme.example", "Victor View", "may look at Acme, once Paula lets him"),
-    DemoPerson("allocator", "alan@acme.example", "Alan Allocate", "may allocate at Acme, once Paula lets him"),
-    DemoPerson("auditor", "audrey@acme.example", "Audrey Audit", "may read Acme's audit log, once Paula lets her"),
+    DemoPerson("viewer", "victor@acme.example", "Victor View", "may look at Acme"),
+    DemoPerson("allocator", "alan@acme.example", "Alan Allocate", "may allocate at Acme"),
+    DemoPerson("auditor", "audrey@acme.example", "Audrey Audit", "may look at Acme and its audit log"),
     DemoPerson("useradmin", "uma@acme.example", "Uma Users", "administers Acme's people and roles, no units"),
     DemoPerson("stranger", "sam@globex.example", "Sam Stranger", "primary contact of Globex: sees nothing of Acme"),
 )

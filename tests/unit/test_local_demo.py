@@ -57,6 +57,12 @@ def test_the_catalogue_is_that_of_the_design() -> None:
     assert (PRODUCTS["api-guard"].meters[0].reset, PRODUCTS["api-guard"].meters[0].block) == ("term", 10_000)
 
 
+def test_the_under_used_account_has_only_products_that_can_be_called_so() -> None:
+    account = next(one for one in demo_accounts(TODAY) if one.story == "under-used")
+    assert not any(PRODUCTS[share.product].burns_down for share in account.shares)
+    assert all(share.used_percent < 50 for share in account.shares)
+
+
 def test_the_main_account_waits_just_below_a_threshold() -> None:
     account = next(iter(demo_accounts(TODAY)))
     rows = [

@@ -120,7 +120,9 @@ def demo_accounts(today: datetime) -> Iterator[DemoAccount]:
 def _account(name: str, chance: random.Random, today: datetime) -> DemoAccount:
     identity = name.lower().replace(" ", "-")
     story = _STORIES.get(identity, "ordinary")
-    products = chance.sample([product.id for product in CATALOGUE], chance.randint(3, 5))
+    # What burns down over a term is never called under-used, so the under-used account has none of it.
+    offered = [product.id for product in CATALOGUE if story != "under-used" or not product.burns_down]
+    products = chance.sample(offered, chance.randint(3, 5))
     shares = tuple(_share(product, story, chance) for product in products)
     allocated = sum(share.allocated for share in shares)
     start = today - MONTHS_13 - timedelta(days=chance.randint(0, 14))

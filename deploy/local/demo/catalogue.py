@@ -30,6 +30,11 @@ class DemoProduct:
         """What its platform calls itself."""
         return f"/platforms/{self.id}"
 
+    @property
+    def burns_down(self) -> bool:
+        """Whether its usage adds up over the term."""
+        return any(meter.reset == "term" for meter in self.meters)
+
 
 CATALOGUE: tuple[DemoProduct, ...] = (
     DemoProduct("exposure-scan", "Exposure Scan", (DemoMeter("host", "Hosts scanned", "unique", 1, 1),)),
@@ -64,3 +69,16 @@ CATALOGUE: tuple[DemoProduct, ...] = (
     DemoProduct("certificate-watch", "Certificate Watch", (DemoMeter("certificate", "Certificates", "latest", 1, 25),)),
 )
 PRODUCTS = {product.id: product for product in CATALOGUE}
+
+PRICE_LIST = {
+    "currency": "EUR",
+    "list_price_minor": 1000,
+    "tiers": [
+        {"from_units": 0, "discount_basis_points": 0},
+        {"from_units": 10_000, "discount_basis_points": 800},
+        {"from_units": 50_000, "discount_basis_points": 1500},
+        {"from_units": 250_000, "discount_basis_points": 2200},
+        {"from_units": 1_000_000, "discount_basis_points": 2800},
+    ],
+}
+"""10.00 per unit and year, less by tiers."""

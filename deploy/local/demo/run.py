@@ -15,11 +15,13 @@ from deploy.local.demo.past import open_past
 from deploy.local.demo.progress import LoadState
 from deploy.local.demo.selling import allocate, enter_catalogue, sell
 from deploy.local.demo.selling_then import sell_then
+from deploy.local.demo.team import give_roles, let_in, order_ahead, renew
 from deploy.local.demo.usage import Reported, usage_of
 from deploy.local.demo.welcome import welcome
 from deploy.local.environment import command_keys
 from deploy.local.errors import LocalStackError
 from deploy.local.layout import Layout
+from deploy.local.people import OTHER_ACCOUNT
 from shared.events.topics import ServiceName
 
 Say = Callable[[str], None]
@@ -78,14 +80,15 @@ class Loader:
         """The catalogue, and the account that people look at as it is today; its past follows."""
         if self._state.is_done(account.id):
             self._say("the demo data is there")
-            return
-        self._say("loading the demo data: catalogue")
-        await enter_catalogue(self._api, account.start - timedelta(days=30))
-        self._say(f"loading {account.name}")
-        await self._sell(account)
-        await self._load_recent([account])
-        await self._settle(account)
-        self._state.finish(account.id)
+        else:
+            self._say("loading the demo data: catalogue")
+            await enter_catalogue(self._api, account.start - timedelta(days=30))
+            self._say(f"loading {account.name}")
+            await self._sell(account)
+            await self._load_recent([account])
+            await self._settle(account)
+            self._state.finish(account.id)
+        await self._once(f"{account.id} team", self._let_in, account)
 
     async def load_rest(self, main: DemoAccount, others: list[DemoAccount]) -> None:
         """The main account's past and the other accounts, meanwhile. What fails is told; the demo goes on."""
@@ -95,6 +98,7 @@ class Loader:
             big = [account for account in others if account.id == BIG_ACCOUNT]
             for account in others:
                 await self._once(f"{account.id} sold", self._sell, account)
+            await self._once("renewal", self._renew, next(one for one in others if one.id == OTHER_ACCOUNT))
             await self._once("others recent", self._load_recent, small)
             await self._once("others history", self._load_history, small)
             await self._once("big recent", self._load_recent, big)
@@ -135,6 +139,16 @@ class Loader:
                 subscription = await sell_then(past, account, self._state.today)
         self._state.subscriptions[account.id] = subscription
         self._state.save()
+
+    async def _let_in(self, account: DemoAccount) -> None:
+        """People, roles, and units that count from a later day on."""
+        subscription = self._subscription(account)
+        await let_in(self._api, account, subscription)
+        await give_roles(self._api, account)
+        await order_ahead(self._api, account, subscription, self._state.today)
+
+    async def _renew(self, account: DemoAccount) -> None:
+        await renew(self._api, account, self._subscription(account))
 
     async def _load_history(self, accounts: list[DemoAccount]) -> None:
         """What is too old for the doors, under a moving clock."""

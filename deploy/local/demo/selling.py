@@ -6,7 +6,7 @@ from typing import Any
 
 from deploy.local.demo.accounts import DemoAccount
 from deploy.local.demo.api import Api, RefusedError
-from deploy.local.demo.catalogue import CATALOGUE, DemoProduct
+from deploy.local.demo.catalogue import CATALOGUE, PRICE_LIST, DemoProduct
 from deploy.local.people import PEOPLE
 
 VENDOR = next(one for one in PEOPLE if "vendor" in one.roles)
@@ -14,7 +14,8 @@ _THERE = "already_exists"
 
 
 async def enter_catalogue(api: Api, since: datetime) -> None:
-    """All products, meters and first rates, in force since ``since``."""
+    """All products, meters and first rates, in force since ``since``; and what units cost."""
+    await api.write("PUT", VENDOR, "/v1/price-list", PRICE_LIST)
     async with asyncio.TaskGroup() as group:
         for product in CATALOGUE:
             group.create_task(_enter(api, product, since))
