@@ -4,7 +4,7 @@ from typing import Any
 
 from services.allocation.domain import accounts, refusals
 from services.allocation.domain.permissions import Action, Actor, account_roles_of, refusal_for, roles_of
-from services.allocation.handlers.deciding import Matter, actor_of
+from services.allocation.handlers.deciding import VENDOR, Matter, actor_of
 from services.allocation.store.accounts import (
     find_account,
     insert_account,
@@ -24,9 +24,10 @@ from shared.runtime.inbox import Decision, Refused
 async def create_account(tx: Transaction, command: Event[CreateAccount]) -> Decision:
     """Create an account."""
     asked = command.data
-    matter = Matter("create-account", f"account/{asked.account}", asked.account)
+    matter = Matter("create-account", f"account/{asked.account}")
     if refusal := refusal_for("create-account", roles_of(actor_of(command), None), what="account"):
         return matter.refused(refusal)
+    matter = Matter(matter.action, matter.object, asked.account)
     account = accounts.create(asked)
     if not await insert_account(tx.connection, account):
         return matter.refused(refusals.already_exists("account", account.id))
@@ -37,8 +38,8 @@ async def create_account(tx: Transaction, command: Event[CreateAccount]) -> Deci
 async def set_flex(tx: Transaction, command: Event[SetFlex]) -> Decision:
     """Enable or disable flexible units for an account. A value that it has already changes nothing."""
     asked = command.data
-    matter = Matter("set-flex", f"account/{asked.account}", asked.account)
     account = await lock_account(tx.connection, asked.account)
+    matter = Matter("set-flex", f"account/{asked.account}", account.id if account else VENDOR)
     if refusal := refusal_for(
         "set-flex",
         roles_of(actor_of(command), None),
@@ -66,14 +67,12 @@ async def account_for(
     action: Action, tx: Transaction, command: Event[Any], account: AccountId, object: str
 ) -> Matter | Refused:
     """The matter of ``object``, which belongs to the account, for someone who may do ``action`` there."""
-    actor = actor_of(command)
-    matter = Matter(action, object, account)
-    given = await load_account_roles(tx.connection, account, actor.email)
-    if refusal := refusal_for(action, account_roles_of(actor, given), known=bool(given), what="account"):
-        return matter.refused(refusal)
     if await find_account(tx.connection, account) is None:
-        return matter.refused(refusals.not_found("account"))
-    return matter
+        return Matter(action, object).refused(refusals.not_found("account"))
+    matter, actor = Matter(action, object, account), actor_of(command)
+    given = await load_account_roles(tx.connection, account, actor.email)
+    refusal = refusal_for(action, account_roles_of(actor, given), known=bool(given), what="account")
+    return matter.refused(refusal) if refusal else matter
 
 
 async def knows_account(tx: Transaction, actor: Actor, account: AccountId) -> bool:

@@ -8,7 +8,7 @@ from services.allocation.domain.terms import lock_rates as hold_rates
 from services.allocation.domain.terms import renew
 from services.allocation.handlers.accounts import knows_account
 from services.allocation.handlers.contacts import know_primary_contact
-from services.allocation.handlers.deciding import Matter, actor_of
+from services.allocation.handlers.deciding import VENDOR, Matter, actor_of
 from services.allocation.handlers.holding import carry_out, lock_for
 from services.allocation.handlers.telling import tell
 from services.allocation.store.accounts import find_account
@@ -38,11 +38,12 @@ from shared.runtime.inbox import Decision
 async def create_subscription(tx: Transaction, command: Event[CreateSubscription], terms: Terms) -> Decision:
     """Create a subscription, on these terms."""
     asked, actor = command.data, actor_of(command)
-    matter = Matter("create-subscription", f"subscription/{asked.subscription}", asked.account, asked.subscription)
+    account = await find_account(tx.connection, asked.account)
+    owner = account.id if account else VENDOR
+    matter = Matter("create-subscription", f"subscription/{asked.subscription}", owner, asked.subscription)
     known = await knows_account(tx, actor, asked.account)
     if refusal := refusal_for("create-subscription", roles_of(actor, None), known=known, what="account"):
         return matter.refused(refusal)
-    account = await find_account(tx.connection, asked.account)
     if account is None:
         return matter.refused(refusals.not_found("account"))
     contact = await know_primary_contact(tx, asked.account, asked.primary_contact)
