@@ -22,4 +22,4 @@ def arithmetic(units: int, price: Price) -> str:
     if off:
         from_list += f" less {percent}% from {price.tier_from_units:,} units"
     years = f"{price.years} year" if price.years == "1" else f"{price.years} years"
-    return f"{units:,} units x {each} x {years} = {total} ({from_list})"
+    return f"{units:,} {'unit' if units == 1 else 'units'} x {each} x {years} = {total} ({from_list})"

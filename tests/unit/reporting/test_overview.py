@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.reporting.domain.overview import Body, WindowFigures, current_window, overview, quantity
 from shared.events.metering import MeterConsumption
-from shared.events.state import ProductState, RebalanceClock
+from shared.events.state import ProductState, RebalanceClock, SubscribedProduct, Term
 from tests.component.reporting.states import CALENDAR, NOW, START, WINDOW, lot, product, subscription
 
 
@@ -85,6 +86,50 @@ def test_rebalance_is_allowed_from_its_date_on(days: int, allowed: bool) -> None
     shown = overview(state, {}, {}, NOW)["rebalance"]
     assert shown["allowed"] is allowed
     assert shown["next_allowed_at"] == (None if allowed else at)
+
+
+def _product(name: str, allocated: int, **more: Any) -> SubscribedProduct:
+    return SubscribedProduct.model_validate(
+        {"product": name, "allocated": allocated, "subscribed_at": START, "policy": "reserve", **more}
+    )
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 500), st.integers(0, 900), st.booleans()), min_size=1, max_size=5),
+    st.integers(1, 3000),
+)
+def test_reserve_draws_on_unallocated_units_in_the_order_of_products_and_never_more(
+    given_and_used: list[tuple[int, int, bool]], purchased: int
+) -> None:
+    products = [
+        _product(f"p{n}", allocated, policy="reserve" if reserves else "soft")
+        for n, (allocated, _, reserves) in enumerate(given_and_used)
+    ]
+    state = subscription(products=products, lots=[lot(purchased)])
+    by_product = {f"p{n}": [figures(level=used)] for n, (_, used, _) in enumerate(given_and_used)}
+    body = overview(state, {}, by_product, NOW)
+    over = [max(0, used - allocated) if reserves else 0 for allocated, used, reserves in given_and_used]
+    assert body["drawn"] == sum(one["drawn"] for one in body["products"]) == min(sum(over), body["unallocated"])
+    left = body["unallocated"]
+    for shown, wanted in zip(body["products"], over, strict=True):
+        assert shown["drawn"] == min(wanted, left)
+        left -= shown["drawn"]
+
+
+def test_ended_product_is_left_out_and_gives_no_cost() -> None:
+    state = subscription(products=[_product("scan", 5), _product("hub", 0, ended_at=NOW)])
+    body = overview(state, {}, {"hub": [figures(level=7)]}, NOW)
+    assert ([one["product"] for one in body["products"]], body["consumed"]) == (["scan"], 0)
+    assert body["products"][0]["cost"] is None
+
+
+def test_renewal_that_waits_says_whether_it_carries_the_allocations_over() -> None:
+    end = START + timedelta(days=365)
+    terms = (Term(start=START, end=end), Term(start=end, end=end + timedelta(days=365)))
+    following = lot(300).model_copy(update={"id": "next", "start": end, "end": terms[1].end})
+    body = overview(subscription(terms=terms, lots=[lot(1000), following]), {}, {}, NOW)
+    assert body["renewal"] == {"start": end, "end": terms[1].end, "units": 300, "carries_over": False}
+    assert overview(subscription(), {}, {}, NOW)["renewal"] is None
 
 
 def test_window_of_a_subscription_that_has_not_begun_is_its_first() -> None:

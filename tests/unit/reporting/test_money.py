@@ -1,0 +1,64 @@
+"""Money for people."""
+
+from typing import Any
+
+import pytest
+
+from services.reporting.domain.money import amount
+from services.reporting.domain.quoting import quoted
+from shared.events.refusals import Refusal
+from shared.events.state import PriceList, Tier
+from tests.component.reporting.states import NOW, subscription
+
+PRICES = PriceList(
+    currency="EUR",
+    list_price_minor=1000,
+    tiers=(Tier(from_units=0, discount_basis_points=0), Tier(from_units=1500, discount_basis_points=805)),
+    version=3,
+)
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "text"),
+    [(0, "EUR", "0.00 EUR"), (5, "EUR", "0.05 EUR"), (4_250_000, "USD", "42,500.00 USD"), (500, "JPY", "500 JPY")],
+)
+def test_amount_is_written_with_its_decimals(minor: int, currency: str, text: str) -> None:
+    assert amount(minor, currency) == text
+
+
+def test_top_up_is_priced_at_the_cumulative_tier_for_the_rest_of_the_term() -> None:
+    quote = quoted(PRICES, 500, subscription(), NOW)
+    assert not isinstance(quote, Refusal)
+    assert (quote["committed_units"], quote["discount_basis_points"], quote["years"]) == (1000, 805, "315/365")
+    assert quote["arithmetic"] == (
+        f"500 units x 9.20 EUR x 315/365 years = {amount(quote['total_minor'], 'EUR')} "
+        "(list 10.00 EUR less 8.05% from 1,500 units)"
+    )
+
+
+def test_quote_without_a_subscription_is_for_a_year() -> None:
+    quote = quoted(PRICES, 1, None, NOW)
+    assert not isinstance(quote, Refusal)
+    assert (quote["years"], quote["total_minor"]) == ("1", 1000)
+    assert quote["arithmetic"] == "1 unit x 10.00 EUR x 1 year = 10.00 EUR (list 10.00 EUR)"
+
+
+@pytest.mark.parametrize(
+    ("units", "more", "code"),
+    [
+        (1, {"model": "per_product"}, "not_a_flex_subscription"),
+        (1, {"state": "cancelled"}, "subscription_not_active"),
+        (2**53 - 1, {}, "invalid_request"),
+    ],
+)
+def test_quote_is_refused_when_nothing_could_be_bought(units: int, more: dict[str, Any], code: str) -> None:
+    refusal = quoted(PRICES, units, subscription(**more), NOW)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == code
+
+
+def test_arithmetic_needs_no_float() -> None:
+    quote = quoted(PRICES, 10**12, None, NOW)
+    assert not isinstance(quote, Refusal)
+    assert isinstance(quote["total_minor"], int)
+    assert "1,000,000,000,000 units" in quote["arithmetic"]

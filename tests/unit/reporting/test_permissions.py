@@ -1,0 +1,47 @@
+"""What reporting shows as permitted is what allocation permits."""
+
+import pytest
+
+from services.allocation.domain.permissions import MAY, Action
+from services.reporting.domain.caller import Caller
+from services.reporting.domain.permissions import PERMISSIONS, permissions_of, roles_of
+from tests.component.reporting.states import PRIMARY, USERADMIN, VENDOR, VIEWER, subscription
+
+SHOWN_FOR: dict[Action, str] = {
+    "purchase-lot": "purchase",
+    "void-lot": "void_purchase",
+    "renew-subscription": "renew",
+    "cancel-subscription": "cancel",
+    "convert-subscription": "convert",
+    "lock-rates": "lock_rates",
+    "subscribe-product": "subscribe_product",
+    "unsubscribe-product": "unsubscribe_product",
+    "set-policy": "set_policy",
+    "apply-plan": "allocate",
+    "override-plan": "override_rebalance",
+    "set-primary-contact": "hand_over",
+    "set-grants": "manage_grants",
+    "add-person": "manage_people",
+    "change-person": "manage_people",
+    "remove-person": "manage_people",
+    "create-role": "manage_roles",
+    "change-role": "manage_roles",
+    "reset-role": "manage_roles",
+    "set-role-member": "manage_roles",
+}
+
+
+@pytest.mark.parametrize("action", SHOWN_FOR)
+def test_permission_is_shown_to_exactly_those_roles_that_may(action: Action) -> None:
+    shown = {role for role, permissions in PERMISSIONS.items() if SHOWN_FOR[action] in permissions}
+    assert shown == MAY[action]
+
+
+def test_roles_come_the_strongest_first_and_permit_together() -> None:
+    state = subscription()
+    assert roles_of(Caller(PRIMARY, "", vendor=True), state) == ("vendor", "primary")
+    assert roles_of(Caller(VENDOR, ""), state) == ()
+    assert roles_of(Caller(VIEWER, ""), state) == ("viewer",)
+    useradmin = permissions_of(roles_of(Caller(USERADMIN, ""), state))
+    assert "view" not in useradmin
+    assert "manage_roles" in useradmin
