@@ -1,0 +1,241 @@
+"""What happens by itself, on real tables: when it is due, once, whoever looks and whoever dies."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.allocation.handlers.due import PUT_OFF, DueWork
+from services.allocation.handlers.holding import SYSTEM
+from services.allocation.store.due import find_due, find_next_due, update_due
+from shared.events.commands import CreateSubscription, PurchaseLot, RenewSubscription, RetireProduct, SubscribeProduct
+from shared.events.state import Person
+from shared.runtime.batches import transaction
+from shared.runtime.delivery import Transaction
+from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, snapshot
+
+MONTH = timedelta(days=30)
+MANY = 12
+
+
+def worker(desk: Desk, *, dies: bool = False) -> DueWork:
+    """One replica; it may die just before it commits anything."""
+
+    @asynccontextmanager
+    async def transactions() -> AsyncIterator[Transaction]:
+        async with transaction(desk.pool, lambda: desk.now, "allocation") as tx:
+            yield tx
+            if dies and tx.pending:
+                raise ConnectionError("died")
+
+    return DueWork(transactions, poll_seconds=0.01)
+
+
+async def many(desk: Desk) -> list[str]:
+    """Subscriptions whose term begins in a month."""
+    await desk.open(products=())
+    names = [f"s-{n}" for n in range(MANY)]
+    for name in names:
+        await desk.sell(
+            CreateSubscription(
+                subscription=name,
+                account="acme-flex-account",
+                name=name,
+                model="flex",
+                start=START + MONTH,
+                end=START + 2 * MONTH,
+                primary_contact=Person(email=PRIMARY, name="Paula"),
+            )
+        )
+        await desk.sell(PurchaseLot(subscription=name, lot="l-1", units=5, order_reference="PO"))
+    return names
+
+
+async def told(desk: Desk) -> Counter[tuple[str, str]]:
+    """What was published of what happened by itself: how often each, by subscription."""
+    kinds = ("lot.started", "lot.ended", "lifecycle-changed", "over-allocated", "term.started", "product.ended")
+    rows = await desk.pool.fetch(
+        "SELECT convert_from(value, 'UTF8')::jsonb ->> 'type' AS type, convert_from(key, 'UTF8') AS key FROM outbox"
+        " WHERE topic = 'allocation.events'"
+    )
+    return Counter((row["key"], row["type"]) for row in rows if any(kind in row["type"] for kind in kinds))
+
+
+async def test_a_change_happens_at_its_instant_and_is_audited(desk: Desk) -> None:
+    await many(desk)
+    desk.now = START + MONTH - timedelta(microseconds=1)
+    assert await worker(desk).look() == 0
+    desk.now = START + MONTH
+    assert await worker(desk).look() == MANY
+    row = await desk.pool.fetchrow(
+        "SELECT convert_from(value, 'UTF8')::jsonb -> 'data' -> 'record' AS record FROM outbox"
+        " WHERE topic = 'audit.events' AND convert_from(value, 'UTF8') LIKE '%lifecycle-changed%' LIMIT 1"
+    )
+    assert row
+    for part in (f'"actor": "{SYSTEM}"', '"action": "subscription.lifecycle-changed"', '"after": "active"'):
+        assert part in row["record"]
+
+
+async def test_replicas_share_the_work_and_do_everything_once(desk: Desk) -> None:
+    names = await many(desk)
+    desk.now = START + MONTH
+    replicas = [worker(desk) for _ in range(4)]
+    async with asyncio.timeout(60):
+        while await desk.pool.fetchval("SELECT count(*) FROM due_work WHERE due_at <= $1", desk.now):
+            await asyncio.gather(*(one.look() for one in replicas))
+    counted = await told(desk)
+    assert {key for key, _ in counted} == set(names)
+    assert set(counted.values()) == {1}
+    assert len(counted) == 2 * MANY
+
+
+async def test_who_dies_before_the_commit_has_done_nothing(desk: Desk) -> None:
+    await many(desk)
+    desk.now = START + 2 * MONTH
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            await worker(desk, dies=True).look()
+    assert await told(desk) == Counter()
+    await worker(desk).look()
+    counted = await told(desk)
+    assert counted["s-3", "unitpool.allocation.lot.started.v1"] == 1
+    assert counted["s-3", "unitpool.allocation.subscription.lifecycle-changed.v1"] == 2
+
+
+async def test_a_replica_passes_over_what_another_has_in_hand(desk: Desk) -> None:
+    await many(desk)
+    desk.now = START + MONTH
+    async with desk.pool.acquire() as held, held.transaction():
+        await held.execute("SELECT FROM subscriptions WHERE id = 's-0' FOR UPDATE")
+        async with asyncio.timeout(20):
+            assert await worker(desk).look() == MANY - 1
+    assert await worker(desk).look() == 1
+
+
+async def test_one_that_cannot_be_looked_at_does_not_hold_up_the_others(desk: Desk) -> None:
+    await many(desk)
+    await desk.pool.execute("UPDATE subscriptions SET unit_label = ' ' WHERE id = 's-0'")
+    desk.now = START + MONTH
+    assert await worker(desk).look() == MANY
+    assert {key for key, _ in await told(desk)} == {f"s-{n}" for n in range(1, MANY)}
+    assert await worker(desk).look() == 0
+    await desk.pool.execute("UPDATE subscriptions SET unit_label = 'Units' WHERE id = 's-0'")
+    desk.now += PUT_OFF
+    assert await worker(desk).look() == 1
+
+
+async def test_a_command_first_does_what_is_due(desk: Desk) -> None:
+    await desk.open(units=500)
+    end = START + MONTH
+    await desk.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
+    await desk.plan(scan=600)
+    desk.now = end + timedelta(hours=1)
+    refused = await desk.plan(scan=700)
+    assert (refused.code, refused.events, len(refused.audit)) == ("over_allocated", [], 1)
+    cured = await desk.plan(scan=500)
+    assert [type(one).__name__ for one in cured.events] == ["LotEnded", "PoolOverAllocated", "PlanApplied"]
+    assert [one.actor for one in cured.audit] == [SYSTEM, SYSTEM, PRIMARY]
+    versions = [one.subscription.version for one in cured.events]
+    assert versions == [versions[0], versions[0], versions[0] + 1]
+    assert await desk.look() == []
+
+
+async def test_what_a_person_does_is_told_as_theirs_and_what_time_does_is_not(desk: Desk) -> None:
+    await desk.open(units=500)
+    end = START + MONTH
+    await desk.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
+    desk.now = end
+    await desk.plan(scan=5)
+    rows = await desk.pool.fetch(
+        "SELECT convert_from(value, 'UTF8')::jsonb AS event FROM outbox WHERE topic = 'allocation.events' ORDER BY id"
+    )
+    ended, applied = (row["event"] for row in rows[-3:-1])
+    assert '"actor"' not in ended
+    assert f'"actor": "{PRIMARY}"' in applied
+
+
+async def test_consumption_asks_for_a_look_only_where_it_changes_something(desk: Desk) -> None:
+    await desk.open()
+    await desk.plan(scan=600, hub=400)
+
+    async def due() -> Any:
+        async with desk.pool.acquire() as connection:
+            return await find_next_due(connection, desk.now, 10)
+
+    await desk.measure(snapshot("scan", 600), snapshot("hub", 399))
+    assert await due() == []
+    await desk.measure(snapshot("hub", 400, revision=2))
+    assert await due() == ["acme-flex"]
+    (exhausted,) = await desk.look()
+    assert (exhausted.before, exhausted.after) == ("active", "exhausted")
+    await desk.measure(snapshot("hub", 430, revision=3))
+    assert await due() == []
+    await desk.measure(snapshot("scan", 661, revision=2))
+    assert await due() == ["acme-flex"]
+    assert await desk.look() == []
+    assert await desk.pool.fetchval("SELECT over_since FROM allocations WHERE product = 'scan'") == desk.now
+    await desk.measure(snapshot("scan", 700, revision=3))
+    assert await due() == []
+    await desk.measure(snapshot("scan", 10, revision=4), snapshot("other", 5), snapshot("scan", 5, subscription="none"))
+    (again,) = await desk.look()
+    assert (again.before, again.after) == ("exhausted", "active")
+
+
+async def test_a_look_that_is_asked_for_during_a_look_is_not_lost(desk: Desk) -> None:
+    await desk.open()
+    await desk.plan(scan=1000)
+    await desk.measure(snapshot("scan", 1000))
+    async with desk.pool.acquire() as connection:
+        seen = await find_due(connection, "acme-flex")  # type: ignore[arg-type]
+        await desk.measure(snapshot("scan", 1200, revision=2))
+        await update_due(connection, "acme-flex", seen, START + MONTH)  # type: ignore[arg-type]
+        assert (await find_due(connection, "acme-flex")).is_now(desk.now)  # type: ignore[arg-type]
+
+
+async def test_a_retired_product_gives_its_units_back_everywhere(desk: Desk) -> None:
+    for name in ("acme-flex", "globex-flex", "initech-flex"):
+        await desk.open(subscription=name)
+    for name in ("acme-flex", "globex-flex"):
+        await desk.plan(name, scan=400, hub=300)
+        await desk.plan(name, scan=300)
+    retired = await desk.sell(RetireProduct(product="scan"))
+    assert [type(one).__name__ for one in retired.events] == ["ProductRetired"]
+    ended = await desk.look()
+    assert {(one.subscription.id, one.because, one.returned) for one in ended} == {
+        ("acme-flex", "retired", 300),
+        ("globex-flex", "retired", 300),
+        ("initech-flex", "retired", 0),
+    }
+    for one in ended:
+        state = one.subscription
+        assert [(product.product, product.allocated) for product in state.active_products] == [
+            ("hub", 300 if one.returned else 0)
+        ]
+        assert state.rebalance.last_at == (START if one.returned else None)
+    assert (await desk.plan(hub=1000)).code == "accepted"
+    assert (await desk.plan(scan=1)).code == "product_not_subscribed"
+    again = SubscribeProduct(subscription="acme-flex", product="scan")
+    assert (await desk.ask(again, VENDOR, vendor=True)).code == "product_retired"
+    assert (await desk.sell(RetireProduct(product="scan"))).events == []
+    assert await desk.look() == []
+
+
+async def test_a_renewal_begins_by_itself(desk: Desk) -> None:
+    await desk.open(days=30)
+    await desk.plan(scan=800)
+    end = START + MONTH
+    await desk.sell(
+        RenewSubscription(
+            subscription="acme-flex", end=end + MONTH, units=700, order_reference="PO-9", lot="l-9", lock_rates=True
+        )
+    )
+    desk.now = end
+    events = await desk.look()
+    assert [type(one).__name__ for one in events] == ["TermStarted", "LotEnded", "LotStarted", "PoolOverAllocated"]
+    state = events[0].subscription
+    assert (state.term.start, state.term.end, state.term.rates_locked_at) == (end, end + MONTH, START)
+    assert (await desk.plan(scan=700)).events[0].starts_clock is False
