@@ -1,0 +1,222 @@
+"""A subscription's whole life under a test clock: 13 months of contract, then grace, read-only and expiry.
+
+The real handlers on a real database; the clock goes from what is asked to what is due. Everything that it told is
+compared with ``approved/life.json``. When a change there is meant, approve it and look at the difference:
+``UNITPOOL_APPROVE=1 python -m pytest tests/component/allocation/test_life.py``.
+"""
+
+import json
+import os
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from services.allocation.store.due import find_oldest_due
+from shared.events.commands import (
+    CreateAccount,
+    CreateMeter,
+    CreateProduct,
+    CreateSubscription,
+    LockRates,
+    PurchaseLot,
+    RenewSubscription,
+    RetireProduct,
+    SetFlex,
+    SetPolicy,
+    SubscribeProduct,
+    UnsubscribeProduct,
+    VoidLot,
+)
+from shared.events.envelope import Payload
+from shared.events.metering import ConsumptionSnapshot
+from shared.events.state import Person
+from shared.windows import window_at
+from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, snapshot
+
+APPROVED = Path(__file__).with_name("approved") / "life.json"
+SUBSCRIPTION = "acme-flex"
+END = START + timedelta(days=365)
+NEXT_END = END + timedelta(days=30)
+OVER = NEXT_END + timedelta(days=130)
+Step = Callable[[], Awaitable[object]]
+
+
+class Life:
+    """A desk, and what it told so far."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.told: list[dict[str, Any]] = []
+        self.revision = 0
+
+    async def ask(self, payload: Payload, actor: str = VENDOR, **more: Any) -> None:
+        """A command; its events, and its refusal."""
+        told = await self.desk.ask(payload, actor, vendor=actor == VENDOR)
+        for event in told.events:
+            self.note(event)
+        if told.outcome.refusal:
+            self.told.append({"at": self.at, "refused": told.code, "of": payload.event_type, **more})
+
+    async def plan(self, **plan: Any) -> None:
+        """A plan of the primary contact, or of the vendor with a reason."""
+        vendor = "override_reason" in plan
+        told = await self.desk.plan(SUBSCRIPTION, by=VENDOR if vendor else PRIMARY, vendor=vendor, **plan)
+        for event in told.events:
+            self.note(event)
+        if told.outcome.refusal:
+            self.told.append({"at": self.at, "refused": told.refusal.code, **told.refusal.details})
+
+    async def measure(self, **levels: int) -> None:
+        """Consumption arrives, and what it asks for is looked at."""
+        self.revision += 1
+        await self.desk.measure(*(self.snapshot(product, level) for product, level in levels.items()))
+        await self.look()
+
+    async def look(self) -> None:
+        """Do what is due."""
+        for event in await self.desk.look():
+            self.note(event)
+
+    async def until(self, at: datetime) -> None:
+        """Let the time pass, from what is due to what is due next."""
+        while True:
+            async with self.desk.pool.acquire() as connection:
+                due = await find_oldest_due(connection)
+            if due is None or due > at:
+                break
+            self.desk.now = max(self.desk.now, due)
+            await self.look()
+        self.desk.now = at
+
+    @property
+    def at(self) -> str:
+        """Now, as it is written down."""
+        return f"{self.desk.now:%Y-%m-%d %H:%M}"
+
+    def snapshot(self, product: str, level: int) -> ConsumptionSnapshot:
+        """What metering says of the window that runs, whose calendar begins anew with the term."""
+        anchor = END if self.desk.now >= END else START
+        window = window_at(anchor, self.desk.now)
+        said = snapshot(product, level, revision=self.revision)
+        return said.model_copy(update={"window_start": window.start, "window_end": window.end})
+
+    def note(self, event: Any) -> None:
+        """What it says, and what the subscription comes to."""
+        said = {"at": self.at, "event": event.event_type.removeprefix("unitpool.allocation.").removesuffix(".v1")}
+        said |= event.model_dump(mode="json", exclude={"subscription"}, exclude_none=True)
+        if isinstance(product := said.get("product"), dict):
+            said["product"] = product["id"]
+        state = getattr(event, "subscription", None)
+        if state is not None:
+            said |= {
+                "version": state.version,
+                "state": state.state,
+                "purchased": state.purchased(self.desk.now),
+                "allocated": {one.product: one.allocated for one in state.active_products},
+                "restricted": [one.product for one in state.products if one.restricted],
+                "next_rebalance": str(state.rebalance.next_allowed_at or "now"),
+            }
+        self.told.append(said)
+
+
+async def test_a_subscription_lives_as_approved(desk: Desk) -> None:
+    life = Life(desk)
+    for day, step in script(life):
+        await life.until(START + timedelta(days=day))
+        await step()
+    await life.until(OVER)
+    text = json.dumps(life.told, indent=1, sort_keys=True) + "\n"
+    if os.environ.get("UNITPOOL_APPROVE"):
+        APPROVED.write_text(text, encoding="utf-8")
+    assert json.loads(text) == json.loads(APPROVED.read_text(encoding="utf-8"))
+
+
+async def test_it_comes_to_the_same_when_nobody_looked_for_a_month(desk: Desk) -> None:
+    """The service was down: what the time alone does is told later, but in the same order and with the same figures."""
+    await desk.open(days=30)
+    short = PurchaseLot(
+        subscription=SUBSCRIPTION, lot="l-2", units=100, order_reference="PO", end=START + timedelta(days=9)
+    )
+    await desk.sell(short)
+    await desk.plan(scan=1050)
+    version = (await desk.plan(scan=1051)).subscription.version
+    desk.now = START + timedelta(days=61)
+    events = await desk.look()
+    assert [(type(one).__name__, one.subscription.version - version) for one in events] == [
+        ("LotEnded", 1),
+        ("PoolOverAllocated", 1),
+        ("LifecycleChanged", 2),
+        ("LifecycleChanged", 3),
+    ]
+    assert (events[1].purchased, events[1].excess) == (1000, 51)
+    assert [one.after for one in events[2:]] == ["grace", "read_only"]
+
+
+def script(life: Life) -> list[tuple[int, Step]]:
+    """Who asks for what, on which day of the term."""
+    return [
+        (-20, lambda: _founding(life)),
+        (0, lambda: life.plan(scan=4000, hub=2000)),
+        (1, lambda: life.measure(scan=3000, hub=1500)),
+        (10, lambda: life.ask(_lot("typing-error", 90000))),
+        (10, lambda: life.ask(VoidLot(subscription=SUBSCRIPTION, lot="typing-error", reason="a digit too many"))),
+        (20, lambda: life.plan(scan=3500, hub=3000)),
+        (21, lambda: life.plan(scan=3000)),
+        (30, lambda: life.ask(_lot("project", 3000, end=START + timedelta(days=150)))),
+        (31, lambda: life.ask(LockRates(subscription=SUBSCRIPTION, locked=True))),
+        (32, lambda: life.ask(SetPolicy(subscription=SUBSCRIPTION, product="hub", overage="hard"), PRIMARY)),
+        (40, lambda: life.plan(scan=3000, web=4000, override_reason="agreed with the account manager")),
+        *[(46 + 15 * n, lambda: life.measure(web=4600, scan=2000, hub=1000)) for n in range(4)],
+        (100, lambda: life.plan(web=4500)),
+        (105, lambda: life.measure(web=4500, scan=3500, hub=2600)),
+        (105, lambda: life.plan(scan=3400)),
+        (105, lambda: life.plan(scan=3400, accept_overage=True)),
+        (106, lambda: life.ask(_lot("top-up", 1000))),
+        (150, lambda: life.plan(hub=3500)),
+        (151, lambda: life.plan(hub=2500)),
+        (200, lambda: life.ask(RetireProduct(product="hub"))),
+        (201, lambda: life.ask(SubscribeProduct(subscription=SUBSCRIPTION, product="hub"), PRIMARY)),
+        (210, lambda: life.ask(UnsubscribeProduct(subscription=SUBSCRIPTION, product="web"))),
+        (211, lambda: life.ask(SubscribeProduct(subscription=SUBSCRIPTION, product="web"), PRIMARY)),
+        (212, lambda: life.plan(web=4000)),
+        (300, lambda: life.ask(_renewal())),
+        (301, lambda: life.ask(_renewal(lot="once-more"))),
+        (366, lambda: life.plan(web=4001)),
+        (367, lambda: life.plan(web=3000)),
+        (370, lambda: life.measure(scan=2000, web=2000)),
+        (400, lambda: life.plan(web=2500)),
+        (410, lambda: life.ask(_lot("late", 5))),
+        (430, lambda: life.plan(web=2400)),
+    ]
+
+
+async def _founding(life: Life) -> None:
+    await life.ask(CreateAccount(account="acme", name="Acme"))
+    await life.ask(SetFlex(account="acme", enabled=True, reason="on request"))
+    contact = Person(email=PRIMARY, name="Paula")
+    await life.desk.sell(
+        CreateSubscription(
+            subscription=SUBSCRIPTION,
+            account="acme",
+            name="Acme Flex",
+            model="flex",
+            start=START,
+            end=END,
+            primary_contact=contact,
+        )
+    )
+    await life.ask(_lot("first-year", 7000, start=START))
+    for product in ("scan", "hub", "web"):
+        await life.desk.sell(CreateProduct(product=product, name=product.title()))
+        meter = CreateMeter(product=product, meter="host", name="Hosts", aggregation="unique", units=1, block=1)
+        await life.desk.sell(meter)
+        await life.desk.sell(SubscribeProduct(subscription=SUBSCRIPTION, product=product))
+
+
+def _lot(name: str, units: int, **span: datetime) -> PurchaseLot:
+    return PurchaseLot(subscription=SUBSCRIPTION, lot=name, units=units, order_reference=f"PO-{name}", **span)
+
+
+def _renewal(lot: str = "second-year") -> RenewSubscription:
+    return RenewSubscription(subscription=SUBSCRIPTION, end=NEXT_END, units=6000, order_reference=f"PO-{lot}", lot=lot)
