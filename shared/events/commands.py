@@ -19,6 +19,7 @@ from shared.events.ids import (
     RoleRef,
     SubscriptionRef,
 )
+from shared.events.quarantine import QuarantineWanted
 from shared.events.state import (
     Aggregation,
     Grant,
@@ -339,11 +340,32 @@ class CreateIngestKey(Payload):
     product: ProductRef
     secret_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     expires_at: Instant | None = None
+    events_per_second: int | None = Field(None, ge=1, le=10**9)
+    max_body_bytes: int | None = Field(None, ge=1, le=10**9)
+
+
+class RotateIngestKey(Payload):
+    """A new key for the product of ``key``, with its limits; the old one is good for ``overlap_seconds`` more."""
+
+    event_type = "unitpool.metering.rotate-ingest-key.v1"
+    key: str = Field(min_length=1, max_length=64)
+    new_key: str = Field(min_length=1, max_length=64)
+    secret_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    overlap_seconds: int = Field(86_400, ge=0, le=31 * 86_400)
+    expires_at: Instant | None = None
 
 
 class RevokeIngestKey(Payload):
     event_type = "unitpool.metering.revoke-ingest-key.v1"
     key: str = Field(min_length=1, max_length=64)
+
+
+class ReplayQuarantine(Payload):
+    """Judge quarantined usage again, whatever its reason: all that ``wanted`` fits and is there now."""
+
+    event_type = "unitpool.metering.replay-quarantine.v1"
+    replay: str = Field(min_length=1, max_length=64)
+    wanted: QuarantineWanted
 
 
 ALLOCATION_COMMANDS: tuple[type[Payload], ...] = (
@@ -377,4 +399,4 @@ ALLOCATION_COMMANDS: tuple[type[Payload], ...] = (
     SetRoleMember,
 )
 ALERTS_COMMANDS: tuple[type[Payload], ...] = (AcknowledgeAlert, AddChannel, RemoveChannel)
-METERING_COMMANDS: tuple[type[Payload], ...] = (CreateIngestKey, RevokeIngestKey)
+METERING_COMMANDS: tuple[type[Payload], ...] = (CreateIngestKey, RevokeIngestKey, RotateIngestKey, ReplayQuarantine)

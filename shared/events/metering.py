@@ -1,6 +1,7 @@
 """What metering publishes.
 
-Consumption snapshots on ``metering.consumption``; ingest keys and restated windows on ``metering.events``.
+Consumption snapshots on ``metering.consumption``; on ``metering.events`` ingest keys, restated windows, and what
+``shared.events.quarantine`` has.
 """
 
 from decimal import Decimal
@@ -11,6 +12,7 @@ from pydantic import Field
 from shared.events.envelope import Frozen, Instant, Payload
 from shared.events.ids import MeterRef, ProductRef, SubscriptionRef
 from shared.events.outcomes import MeteringCommandDecided
+from shared.events.quarantine import BooksChanged, QuarantineReplayChanged, UsageQuarantined, UsageSettled
 from shared.events.state import Aggregation, Reset
 from shared.units import PositiveUnits, Units
 
@@ -69,7 +71,10 @@ class ConsumptionSnapshot(Payload):
 
 
 class IngestKeyState(Frozen):
-    """An ingest key as administrators may see it: never the key itself."""
+    """An ingest key as administrators may see it: never the key itself.
+
+    Limits that are absent are the door's own. ``replaces`` and ``replaced_by`` are the keys of a rotation.
+    """
 
     id: str
     product: ProductRef
@@ -77,6 +82,10 @@ class IngestKeyState(Frozen):
     created_by: str
     expires_at: Instant | None = None
     revoked_at: Instant | None = None
+    events_per_second: int | None = None
+    max_body_bytes: int | None = None
+    replaces: str | None = None
+    replaced_by: str | None = None
     version: int = Field(ge=1)
 
 
@@ -115,4 +124,12 @@ class WindowRestated(Payload):
 
 
 CONSUMPTION: tuple[type[Payload], ...] = (ConsumptionSnapshot,)
-METERING_EVENTS: tuple[type[Payload], ...] = (IngestKeyChanged, WindowRestated, MeteringCommandDecided)
+METERING_EVENTS: tuple[type[Payload], ...] = (
+    IngestKeyChanged,
+    WindowRestated,
+    UsageQuarantined,
+    UsageSettled,
+    QuarantineReplayChanged,
+    BooksChanged,
+    MeteringCommandDecided,
+)

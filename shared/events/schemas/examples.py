@@ -253,6 +253,59 @@ _EVENTS: dict[str, Data] = {
         "cause": "reversal",
         "restated_at": "2026-11-24T10:15:01Z",
     },
+    "unitpool.metering.usage.quarantined.v1": {
+        "record": {
+            "id": "4711",
+            "topic": "usage.events",
+            "partition": 3,
+            "offset": 123456,
+            "received_at": _AT,
+            "quarantined_at": _AT,
+            "reason": "product_not_subscribed",
+            "detail": "the subscription does not use the product",
+            "source": "/platforms/exposure-scan",
+            "product": "exposure-scan",
+            "subscription": "acme-flex",
+            "event_id": "scan-1",
+            "value": '{"specversion": "1.0", "id": "scan-1"}',
+            "value_bytes": 38,
+            "version": 1,
+        }
+    },
+    "unitpool.metering.usage.settled.v1": {
+        "record": "4711",
+        "settled_at": _AT,
+        "settled_as": "applied",
+        "version": 2,
+    },
+    "unitpool.metering.quarantine-replay.changed.v1": {
+        "replay": {
+            "id": "replay-1",
+            "wanted": {"reason": "product_not_subscribed", "product": "exposure-scan"},
+            "requested_at": _AT,
+            "requested_by": _VERA,
+            "state": "finished",
+            "total": 120,
+            "judged": 120,
+            "applied": 118,
+            "duplicate": 1,
+            "quarantined": 1,
+            "finished_at": _AT,
+            "version": 3,
+        }
+    },
+    "unitpool.metering.books.changed.v1": {
+        "line": {
+            "day": "2026-11-24",
+            "source": "/platforms/exposure-scan",
+            "product": "exposure-scan",
+            "accepted": 1000,
+            "applied": 940,
+            "duplicate": 50,
+            "quarantined": 10,
+            "revision": 12,
+        }
+    },
     "unitpool.metering.command.decided.v1": {
         **_DECIDED,
         "command": "unitpool.metering.create-ingest-key.v1",
@@ -414,6 +467,16 @@ _COMMANDS: dict[str, Data] = {
         "expires_at": "2027-11-24T10:15:00Z",
     },
     "unitpool.metering.revoke-ingest-key.v1": {"key": "key-1"},
+    "unitpool.metering.rotate-ingest-key.v1": {
+        "key": "key-1",
+        "new_key": "key-2",
+        "secret_sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+        "overlap_seconds": 86400,
+    },
+    "unitpool.metering.replay-quarantine.v1": {
+        "replay": "replay-1",
+        "wanted": {"reason": "product_not_subscribed", "product": "exposure-scan"},
+    },
     "unitpool.alerts.acknowledge-alert.v1": {"subscription": "acme-flex", "alert": _ALERT["id"]},
     "unitpool.alerts.add-channel.v1": {
         "subscription": "acme-flex",
