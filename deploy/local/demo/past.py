@@ -3,6 +3,7 @@
 What they publish goes out through allocation's outbox, which the running service empties as ever.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -25,7 +26,12 @@ from shared.runtime.postgres import Connection, connect
 from shared.runtime.signing import SIGNATURE_HEADER, sign
 
 _NAMESPACE = uuid.UUID("0a6c2f0b-6f0e-4c27-9c1d-5d1f5f0c8a52")
+_ATTEMPTS, _PAUSE_SECONDS = 600, 0.1
 _OUTCOME = "SELECT outcome FROM inbox WHERE actor = $1 AND command_id = $2"
+
+
+class _PutAsideError(Exception):
+    """It was not decided at once."""
 
 
 class Past:
@@ -61,13 +67,30 @@ class Past:
         value = command.encode()
         headers = ((SIGNATURE_HEADER, sign(value, self._keys)),)
         record = Record(ALLOCATION_COMMANDS_TOPIC.name, 0, 0, key.encode(), value, headers, at)
+        outcome = await self._decided(record, actor, identity, at)
+        if outcome.get("refusal"):
+            raise LocalStackError(f"{payload.event_type} as of {at:%Y-%m-%d}: {outcome['refusal']['message']}")
+
+    async def _decided(self, record: Record, actor: DemoPerson, identity: uuid.UUID, at: datetime) -> dict[str, Any]:
+        """The outcome. While the running service holds the subscription, this is undone and tried again: a command
+        that is put aside would be decided later, and so under another clock.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._decide(record, actor, identity, at)
+            except _PutAsideError:
+                await asyncio.sleep(_PAUSE_SECONDS)
+        raise LocalStackError(f"allocation was not free to take a command as of {at:%Y-%m-%d}")
+
+    async def _decide(self, record: Record, actor: DemoPerson, identity: uuid.UUID, at: datetime) -> dict[str, Any]:
         async with self._connection.transaction():
             tx = Transaction(self._connection, at, service="allocation")
             await self._inbox(tx, [record])
+            outcome = await self._connection.fetchval(_OUTCOME, actor.email, identity)
+            if outcome is None:
+                raise _PutAsideError
             await tx.flush()
-        outcome = json.loads(await self._connection.fetchval(_OUTCOME, actor.email, identity))
-        if outcome.get("refusal"):
-            raise LocalStackError(f"{payload.event_type} as of {at:%Y-%m-%d}: {outcome['refusal']['message']}")
+        return dict(json.loads(outcome))
 
 
 @asynccontextmanager
