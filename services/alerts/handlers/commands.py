@@ -42,7 +42,7 @@ class Commands:
         data = command.data
         subscription = await _subscription(tx, command, data.subscription)
         alert = await find_alert(tx.connection, data.subscription, data.alert)
-        entry = _audit("acknowledge_alert", data.alert, data.subscription, subscription)
+        entry = _audit("acknowledge-alert", data.alert, data.subscription, subscription)
         refusal = _access(subscription, command, "acknowledge")
         if refusal is None and alert is None:
             refusal = not_found("alert")
@@ -55,7 +55,7 @@ class Commands:
             await tx.emit(ALERTS_EVENTS_TOPIC, alert.subscription, payload, subject=alert.id)
         current = acknowledged or alert
         changed = {"before": {"state": alert.state}, "after": {"state": current.state}}
-        entry = _audit("acknowledge_alert", data.alert, data.subscription, subscription, **changed)
+        entry = _audit("acknowledge-alert", data.alert, data.subscription, subscription, **changed)
         return Accepted(resource=alert.id, version=current.version, audit=entry)
 
     async def add_channel(self, tx: Transaction, command: Event[AddChannel]) -> Decision:
@@ -63,7 +63,7 @@ class Commands:
         data = command.data
         subscription = await _subscription(tx, command, data.subscription)
         shown = {"kind": data.kind, "url": data.url}
-        entry = _audit("add_channel", data.channel, data.subscription, subscription, after=shown)
+        entry = _audit("add-channel", data.channel, data.subscription, subscription, after=shown)
         refusal = _access(subscription, command, "channels") or self._fault(data)
         if refusal is None and await count_channels(tx.connection, data.subscription) >= MAX_CHANNELS:
             refusal = _invalid("channel", f"A subscription can have {MAX_CHANNELS} channels; remove one first.")
@@ -87,7 +87,7 @@ class Commands:
         """Send no more alerts there; what is still to be delivered is given up."""
         data = command.data
         subscription = await _subscription(tx, command, data.subscription)
-        entry = _audit("remove_channel", data.channel, data.subscription, subscription)
+        entry = _audit("remove-channel", data.channel, data.subscription, subscription)
         if refusal := _access(subscription, command, "channels"):
             return Refused(refusal, entry)
         channel = await remove_channel(tx.connection, data.subscription, data.channel, tx.now)

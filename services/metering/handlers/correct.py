@@ -282,7 +282,7 @@ def _audited(settling: _Settling, one: Correction) -> AuditRecord:
         account=state.account,
         subscription=state.id,
         actor=one.source,
-        action="usage.reverse",
+        action="reverse-usage",
         object=str(one.target_name),
         outcome="allowed",
         reason=one.reason,

@@ -13,7 +13,7 @@ from shared.runtime.inbox import Accepted, AuditEntry, Decision, Refused
 async def create_ingest_key(tx: Transaction, command: Event[CreateIngestKey]) -> Decision:
     """Store a new key's hash."""
     asked = command.data
-    audit = AuditEntry("ingest-key.create", asked.key, "vendor", after={"product": asked.product})
+    audit = AuditEntry("create-ingest-key", asked.key, "vendor", after={"product": asked.product})
     if refusal := _vendor_only(command.actorvendor):
         return Refused(refusal, audit)
     if asked.expires_at is not None and asked.expires_at <= tx.now:
@@ -36,7 +36,7 @@ async def create_ingest_key(tx: Transaction, command: Event[CreateIngestKey]) ->
 async def revoke_ingest_key(tx: Transaction, command: Event[RevokeIngestKey]) -> Decision:
     """Have a key no longer accepted. Revoking it again changes nothing."""
     key = command.data.key
-    audit = AuditEntry("ingest-key.revoke", key, "vendor")
+    audit = AuditEntry("revoke-ingest-key", key, "vendor")
     if refusal := _vendor_only(command.actorvendor):
         return Refused(refusal, audit)
     state = await keys.revoke_key(tx.connection, key, tx.now)

@@ -193,7 +193,7 @@ async def test_audit_log_is_shown_to_those_who_may_audit(world: World) -> None:
                 account="acme",
                 subscription=subscription,
                 actor=actor,
-                action="plan.apply",
+                action="apply-plan",
                 object="x",
                 outcome="allowed",
             )
