@@ -31,7 +31,7 @@ from shared.events.state import (
     SubscriptionModel,
     Tier,
 )
-from shared.units import PositiveUnits, Units
+from shared.units import MAX_UNITS, PositiveUnits, Units
 
 LotRef = Annotated[str, Field(min_length=1, max_length=64)]
 SourcePrefix = Annotated[str, Field(min_length=1, max_length=200)]
@@ -340,8 +340,8 @@ class CreateIngestKey(Payload):
     product: ProductRef
     secret_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     expires_at: Instant | None = None
-    events_per_second: int | None = Field(None, ge=1, le=10**9)
-    max_body_bytes: int | None = Field(None, ge=1, le=10**9)
+    events_per_second: int | None = Field(None, ge=1, le=MAX_UNITS)
+    max_body_bytes: int | None = Field(None, ge=1, le=MAX_UNITS)
 
 
 class RotateIngestKey(Payload):
