@@ -1,5 +1,6 @@
 """Records of what was done: commands, the audit log, and ingest keys."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from services.reporting.domain import permissions, presenting
@@ -37,7 +38,8 @@ class RecordQueries:
         return state.model_dump()
 
     async def audit(self, caller: Caller, limit: int, cursor: str | None, wanted: audit.Filter) -> Page[Body]:
-        """The audit log, the latest first: the vendor's, and what concerns subscriptions that one may audit.
+        """The audit log, the latest first: the vendor's, and what concerns subscriptions that one may audit, or the
+        people and roles of their accounts.
 
         Raises:
             ProblemError: ``forbidden`` for who may not audit any.
@@ -48,7 +50,8 @@ class RecordQueries:
                 mine = await store.find_ids_by_role(connection, caller.email, auditing)
                 if not mine:
                     raise ProblemError.of("forbidden", "Only auditors, primary contacts and the vendor see the log.")
-                wanted = audit.Filter(mine, wanted.start, wanted.end, wanted.action, wanted.actor, wanted.outcome)
+                accounts = await store.find_accounts_by_role(connection, caller.email, auditing)
+                wanted = replace(wanted, subscriptions=mine, accounts=accounts)
             page = await audit.list_audit(connection, limit, cursor, wanted)
         return Page([{"sequence": one.sequence, **one.record.model_dump()} for one in page.items], page.next_cursor)
 

@@ -13,7 +13,7 @@ _APPEND = "SELECT append_audit($1::text[], $2::text[], $3::text[])"
 _LIST = """
 SELECT sequence, record FROM audit_log
 WHERE ($2::bigint IS NULL OR sequence < $2)
-    AND ($3::text[] IS NULL OR subscription = ANY($3))
+    AND ($3::text[] IS NULL OR subscription = ANY($3) OR (subscription IS NULL AND account = ANY($9::text[])))
     AND ($4::timestamptz IS NULL OR at >= $4) AND ($5::timestamptz IS NULL OR at < $5)
     AND ($6::text IS NULL OR action = $6) AND ($7::text IS NULL OR actor = $7) AND ($8::text IS NULL OR outcome = $8)
 ORDER BY sequence DESC LIMIT $1
@@ -23,7 +23,10 @@ MAX_DIGITS = 18
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What to show of the log; ``None``: all."""
+    """What to show of the log; ``None``: all.
+
+    With ``subscriptions``, what concerns one of them, and what concerns none but one of ``accounts`` (people, roles).
+    """
 
     subscriptions: Sequence[str] | None = None
     start: datetime | None = None
@@ -31,6 +34,7 @@ class Filter:
     action: str | None = None
     actor: str | None = None
     outcome: str | None = None
+    accounts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ async def list_audit(connection: Connection, limit: int, cursor: str | None, wan
         wanted.action,
         wanted.actor,
         wanted.outcome,
+        wanted.accounts,
     )
     logged = [Logged(row["sequence"], AuditRecord.model_validate_json(row["record"])) for row in rows]
     return page(logged, limit, lambda one: (str(one.sequence),))

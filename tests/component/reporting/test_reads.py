@@ -186,11 +186,11 @@ async def test_removed_channel_is_not_listed(world: World) -> None:
 
 
 async def test_audit_log_is_shown_to_those_who_may_audit(world: World) -> None:
-    def decided(subscription: str, actor: str) -> DecisionRecorded:
+    def decided(subscription: str | None, actor: str, account: str = "acme") -> DecisionRecorded:
         return DecisionRecorded(
             record=AuditRecord(
                 at=NOW,
-                account="acme",
+                account=account,
                 subscription=subscription,
                 actor=actor,
                 action="apply-plan",
@@ -200,8 +200,9 @@ async def test_audit_log_is_shown_to_those_who_may_audit(world: World) -> None:
         )
 
     await world.apply(decided("sub-1", PRIMARY), decided("sub-2", STRANGER))
-    assert len((await world.get("/v1/audit"))["items"]) == 2
-    assert [one["actor"] for one in (await world.get("/v1/audit", AUDITOR))["items"]] == [PRIMARY]
+    await world.apply(decided(None, USERADMIN), decided(None, VENDOR, "globex"))
+    assert len((await world.get("/v1/audit"))["items"]) == 4
+    assert [one["actor"] for one in (await world.get("/v1/audit", AUDITOR))["items"]] == [USERADMIN, PRIMARY]
     assert (await world.get(f"/v1/audit?actor={STRANGER}"))["items"][0]["subscription"] == "sub-2"
     assert (await world.ask("GET", "/v1/audit", VIEWER)).status_code == 403
     assert (await world.ask("GET", "/v1/audit", STRANGER)).status_code == 403
