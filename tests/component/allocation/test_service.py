@@ -11,7 +11,7 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from shared.events.allocation import ALLOCATION_EVENTS, PlanApplied
+from shared.events.allocation import ALLOCATION_EVENTS, LotStarted, PlanApplied
 from shared.events.commands import (
     ApplyPlan,
     CreateAccount,
@@ -66,12 +66,22 @@ class Service:
     async def outcomes(self, *ids: UUID, within_seconds: float = 30) -> list[AllocationCommandDecided]:
         """What became of these commands, once all are decided."""
         async with asyncio.timeout(within_seconds):
-            while missing := set(ids) - {one.data.command_id for one in self.decided}:
-                assert missing
-                for some in (await self.consumer.getmany(timeout_ms=200)).values():
-                    decoded = (decode(one.value, PAYLOADS) for one in some)
-                    self.events.extend(event for event in decoded if event)
+            while set(ids) - {one.data.command_id for one in self.decided}:
+                await self.read()
         return [next(one.data for one in self.decided if one.data.command_id == asked) for asked in ids]
+
+    async def first(self, kind: type[Payload], within_seconds: float = 30) -> Event[Any]:
+        """The first event of this kind, once there is one."""
+        async with asyncio.timeout(within_seconds):
+            while not any(isinstance(one.data, kind) for one in self.events):
+                await self.read()
+        return next(one for one in self.events if isinstance(one.data, kind))
+
+    async def read(self) -> None:
+        """What was published since."""
+        for some in (await self.consumer.getmany(timeout_ms=200)).values():
+            decoded = (decode(one.value, PAYLOADS) for one in some)
+            self.events.extend(event for event in decoded if event)
 
     @property
     def decided(self) -> list[Event[Any]]:
@@ -191,3 +201,43 @@ async def test_commands_have_one_effect_although_the_process_is_killed(service: 
         assert {row["product"]: row["units"] for row in rows} == {
             one.product: one.allocated for one in newest.subscription.products
         }
+
+
+async def test_a_lot_begins_by_itself_although_the_process_was_killed_before(service: Service) -> None:
+    await service.open(utc_now() - timedelta(days=1), units=100)
+    start = utc_now() + timedelta(seconds=3)
+    later = PurchaseLot(subscription=SUBSCRIPTION, lot="later", units=50, order_reference="PO-2", start=start)
+    bought = await service.ask(later)
+    assert bought.accepted, bought
+    assert (await service.ask(plan(scan=150), PRIMARY)).refusal
+    service.process.kill()
+    service.process.start()
+    started = await service.first(LotStarted)
+    assert started.time >= start
+    assert (started.actor, started.data.lot, started.data.subscription.purchased(utc_now())) == (None, "later", 150)
+    assert (await service.ask(plan(scan=150), PRIMARY)).accepted
+    assert sum(isinstance(event.data, LotStarted) for event in service.events) == 1
+
+
+async def test_nobody_waits_for_a_subscription_that_is_held(service: Service) -> None:
+    await service.open(utc_now() - timedelta(days=1), units=100)
+    other = CreateSubscription(
+        subscription="other-flex",
+        account="acme",
+        name="Other",
+        model="flex",
+        start=utc_now() - timedelta(days=1),
+        end=utc_now() + timedelta(days=30),
+        primary_contact=Person(email=PRIMARY, name="Paula"),
+    )
+    async with connect(service.dsn) as held:
+        async with held.transaction():
+            await held.execute("SELECT FROM subscriptions WHERE id = $1 FOR UPDATE", SUBSCRIPTION)
+            first = await service.send(plan(scan=60), SUBSCRIPTION, PRIMARY)
+            second = await service.send(plan(scan=70), SUBSCRIPTION, PRIMARY)
+            assert (await service.ask(other, key="other-flex")).accepted
+            assert {one.data.command_id for one in service.decided}.isdisjoint({first, second})
+        outcomes = await service.outcomes(first, second)
+    assert [one.accepted for one in outcomes] == [True, True]
+    applied = [event.data.changes[0].after for event in service.events if isinstance(event.data, PlanApplied)]
+    assert applied == [60, 70]
