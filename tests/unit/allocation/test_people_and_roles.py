@@ -1,0 +1,94 @@
+"""People and roles: their limits, and what is left as it is. The rest is tested through the inbox."""
+
+from typing import Any
+
+import pytest
+
+from services.allocation.domain import people, roles
+from services.allocation.domain.catalogue import create_product
+from shared.events.commands import AddPerson, ChangeRole, CreateProduct, CreateRole
+from shared.events.ids import AccountId
+from shared.events.state import GrantedTo, Person, PersonState, RoleState
+from tests.unit.allocation.building import NOW, START, refused, subscription
+
+PRODUCT = create_product(CreateProduct(product="scan", name="Scan"))
+
+
+def person(email: str = "new@acme.example", **changes: Any) -> PersonState:
+    """Someone of the account."""
+    return PersonState.model_validate({"account": "acme", "email": email, "name": "New", "version": 3, **changes})
+
+
+def role(**changes: Any) -> RoleState:
+    """A default role of the account."""
+    return roles.defaults(AccountId("acme"), PRODUCT)[2].model_copy(update=changes)
+
+
+def test_a_new_primary_contact_is_known_by_the_name_that_the_account_knows() -> None:
+    contact = Person(email="new@acme.example", name="Other")
+    known = person()
+    assert people.as_primary(known, AccountId("acme"), contact) is known
+    new = people.as_primary(None, AccountId("acme"), contact)
+    assert isinstance(new, PersonState)
+    assert (new.name, new.version, new.is_active) == ("Other", 1, True)
+    back = people.as_primary(person(removed_at=START, enabled=False), AccountId("acme"), contact)
+    assert isinstance(back, PersonState)
+    assert (back.name, back.version, back.is_active) == ("Other", 4, True)
+    assert refused(people.as_primary(person(enabled=False), AccountId("acme"), contact))[0] == "invalid_request"
+
+
+def test_grants_are_limited() -> None:
+    full = subscription()
+    many = tuple(GrantedTo(email=f"p{n}@acme.example", grant="viewer") for n in range(people.MAX_GRANTS - 1))
+    full = full.changed(NOW, grants=many)
+    one = person()
+    assert people.grant_refusal(full, one, one.email, ("viewer",), NOW) is None
+    refusal = people.grant_refusal(full, one, one.email, ("viewer", "auditor"), NOW)
+    assert refused(refusal)[1]["errors"][0]["field"] == "grants"
+    again = person("p0@acme.example")
+    assert people.grant_refusal(full, again, again.email, ("viewer", "auditor"), NOW) is None
+
+
+def test_an_account_has_so_many_roles_and_no_more() -> None:
+    asked = CreateRole(account="acme", role="night", product="scan", name="Night", permissions=("page.use",))
+    made = roles.create(asked, PRODUCT, taken=False, count=roles.MAX_ROLES - 1)
+    assert isinstance(made, RoleState)
+    refusal = roles.create(asked, PRODUCT, taken=False, count=roles.MAX_ROLES)
+    assert refused(refusal)[1]["errors"][0]["field"] == "role"
+
+
+@pytest.mark.parametrize("length", [1, 200])
+def test_standard_roles_have_a_name_however_long_the_products_is(length: int) -> None:
+    product = create_product(CreateProduct(product="p" * 64, name="N" * length))
+    assert all(len(one.name) <= 200 and len(one.role) <= 100 for one in product.roles)
+    assert {permission for one in product.roles for permission in one.permissions} <= {
+        one.id for one in product.permissions
+    }
+
+
+def test_standard_roles_differ_and_only_the_manager_does_everything() -> None:
+    granted = [frozenset(one.permissions) for one in PRODUCT.roles]
+    assert len(set(granted)) == len(granted)
+    assert [len(one) == len(PRODUCT.permissions) for one in granted] == [True, False, False, False]
+
+
+def test_renaming_a_default_role_does_not_customise_it() -> None:
+    renamed = roles.change(role(), ChangeRole(account="acme", role="scan-reader", name="Looks on"), PRODUCT)
+    assert isinstance(renamed, RoleState)
+    assert (renamed.name, renamed.customised, renamed.version) == ("Looks on", None, 2)
+    back = roles.reset(renamed, PRODUCT)
+    assert isinstance(back, RoleState)
+    assert (back.name, back.version) == ("Scan Reader", 3)
+
+
+def test_a_default_role_customised_to_what_the_template_says_is_customised() -> None:
+    template = PRODUCT.roles[2].permissions
+    same = roles.change(role(), ChangeRole(account="acme", role="scan-reader", permissions=template), PRODUCT)
+    assert isinstance(same, RoleState)
+    assert (same.customised, same.based_on) == (template, 1)
+
+
+def test_who_is_there_is_not_added_again() -> None:
+    asked = AddPerson(account="acme", email="new@acme.example", name="New")
+    assert refused(people.add(person(), asked))[0] == "already_exists"
+    assert refused(people.add(person(enabled=False), asked))[0] == "already_exists"
