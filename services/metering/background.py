@@ -4,14 +4,16 @@ import asyncio
 import gc
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.correct import correct_some
 from services.metering.handlers.publish_snapshots import SnapshotRelay
 from services.metering.handlers.replay import replay_after, replay_some
+from services.metering.handlers.replay_quarantine import work_off
 from services.metering.handlers.restate import restate_some
-from services.metering.handlers.upkeep import keep_up
+from services.metering.handlers.tell import tell_books, tell_quarantine
+from services.metering.handlers.upkeep import forget, keep_up
 from services.metering.settings import MeteringSettings
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
@@ -22,6 +24,9 @@ from shared.runtime.kafka import Producer
 REPLAY_ANYWAY_SECONDS = 30
 """A batch may have been judged by an older projection than the last look at the quarantine knew: look again then."""
 RESTATE_LOOK_SECONDS = 1
+TELL_SECONDS = 1.0
+TOLD_AT_ONCE = 1_000
+"""However much is quarantined, no more of it is told than this, each time."""
 RESTATED_AT_ONCE = 200
 GC_THRESHOLDS = (50_000, 20, 100)
 
@@ -32,6 +37,8 @@ def add_background(
     """Register the tasks."""
     _add_snapshots(runtime, projection, usage)
     _add_replay(runtime, projection)
+    _add_asked_replays(runtime, projection)
+    _add_telling(runtime)
     _add_corrections(runtime, projection)
     _add_restatements(runtime, projection)
     _add_upkeep(runtime, projection, usage)
@@ -73,6 +80,34 @@ def _add_replay(runtime: Runtime[MeteringSettings], projection: Projection) -> N
             await asyncio.sleep(runtime.settings.replay_look_seconds)
 
     runtime.background("replay", replay)
+
+
+def _add_asked_replays(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
+    replayer = UsageApplier(projection)
+
+    async def replay() -> None:
+        while True:
+            async with runtime.transaction() as tx:
+                found = await work_off(tx, replayer, runtime.settings.replay_records)
+            if not found:
+                await asyncio.sleep(runtime.settings.replay_look_seconds)
+
+    runtime.background("asked replays", replay)
+
+
+def _add_telling(runtime: Runtime[MeteringSettings]) -> None:
+    async def tell() -> None:
+        books_at = 0.0
+        while True:
+            async with runtime.transaction() as tx:
+                await tell_quarantine(tx, TOLD_AT_ONCE)
+            if time.monotonic() - books_at >= runtime.settings.books_seconds:
+                books_at = time.monotonic()
+                async with runtime.transaction() as tx:
+                    await tell_books(tx, TOLD_AT_ONCE)
+            await asyncio.sleep(TELL_SECONDS)
+
+    runtime.background("telling", tell)
 
 
 def _add_corrections(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
@@ -117,10 +152,17 @@ async def replay_all(runtime: Runtime[MeteringSettings]) -> int:
 
 
 def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]) -> None:
+    forgot_on: date | None = None
+
     async def look_after() -> None:
+        nonlocal forgot_on
+        now = runtime.clock()
         async with runtime.pool.acquire() as connection:
             await projection.refresh(connection)
-            known = await keep_up(connection, projection.catalogue, runtime.clock())
+            known = await keep_up(connection, projection.catalogue, now)
+            if forgot_on != now.date():
+                await forget(connection, projection.catalogue, now)
+                forgot_on = now.date()
         for subscriber in usage:
             subscriber.applier.known_partitions |= known
 

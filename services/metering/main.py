@@ -10,12 +10,14 @@ from services.metering.background import add_background, replay_all
 from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers import project
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.ingest_keys import create_ingest_key, revoke_ingest_key
+from services.metering.handlers.ingest_keys import create_ingest_key, revoke_ingest_key, rotate_ingest_key
+from services.metering.handlers.replay_quarantine import replay_quarantine
 from services.metering.settings import MeteringSettings
 from services.metering.store.projection import Projection
 from services.metering.subscribers import UsageSubscriber
 from services.metering.tail import TopicTail
-from shared.events.commands import CreateIngestKey, RevokeIngestKey
+from services.metering.verification import COMMANDS
+from shared.events.commands import CreateIngestKey, ReplayQuarantine, RevokeIngestKey, RotateIngestKey
 from shared.events.outcomes import MeteringCommandDecided
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, METERING_COMMANDS_TOPIC, METERING_EVENTS_TOPIC, USAGE
 from shared.runtime.app import Runtime, ServiceDefinition, run
@@ -32,7 +34,12 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
     runtime.consume(ALLOCATION_EVENTS_TOPIC, project.HANDLERS)
     runtime.consume_commands(
         METERING_COMMANDS_TOPIC,
-        {CreateIngestKey: create_ingest_key, RevokeIngestKey: revoke_ingest_key},
+        {
+            CreateIngestKey: create_ingest_key,
+            RevokeIngestKey: revoke_ingest_key,
+            RotateIngestKey: rotate_ingest_key,
+            ReplayQuarantine: replay_quarantine,
+        },
         decided=MeteringCommandDecided,
         events_topic=METERING_EVENTS_TOPIC,
     )
@@ -69,6 +76,7 @@ def definition() -> ServiceDefinition[MeteringSettings]:
         build=build,
         migrations=Path(__file__).with_name("migrations"),
         replay=replay_all,
+        commands=COMMANDS,
     )
 
 

@@ -24,3 +24,5 @@ CORRECTIONS = Counter(
     "unitpool_usage_corrections_total", "Reversals and purges by what became of them", ["kind", "outcome"]
 )
 RESTATEMENTS = Counter("unitpool_usage_restatements_total", "Final windows that were restated, by cause", ["cause"])
+UPKEEP_AT = Gauge("unitpool_upkeep_last_run_timestamp_seconds", "When this process last did the upkeep")
+FORGOTTEN = Counter("unitpool_upkeep_forgotten_rows_total", "Rows that were too old, deleted by upkeep", ["table"])

@@ -34,6 +34,9 @@ class MeteringSettings(ServiceSettings):
         1, gt=0, description="How often to look whether quarantined usage can be applied after a change"
     )
     replay_records: int = Field(1000, ge=1, description="Quarantined records judged again in one transaction")
+    books_seconds: float = Field(
+        3, ge=0, description="How often changed lines of the books are told; many changes of a line are told as one"
+    )
     upkeep_seconds: float = Field(600, gt=0, description="How often partitions are made ahead and old ones dropped")
     correction_look_seconds: float = Field(
         0.5, gt=0, description="How often to look for reversals and purges that are to be applied"

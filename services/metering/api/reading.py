@@ -1,8 +1,9 @@
 """``GET /v1/entitlements`` and ``GET /v1/quarantine``, for the product of the ingest key."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
@@ -12,11 +13,13 @@ from services.metering.domain.entitlement import decide
 from services.metering.domain.reasons import Reason
 from services.metering.store import books, consumption, quarantine
 from services.metering.store.projection import Projection
+from shared.events.envelope import Instant
 from shared.runtime.http import ProblemError
 from shared.runtime.postgres import Pool, Row
 from shared.units import MAX_UNITS
 
 Id = Annotated[str, Query(min_length=1, max_length=64)]
+Claimed = Annotated[str | None, Query(min_length=1, max_length=200)]
 _KEPT = {"subscription", "source", "product", "event_id", "reason", "detail", "topic", "settled_as"}
 _TIMES = {"received_at", "quarantined_at", "settled_at"}
 
@@ -59,15 +62,21 @@ def reading_router(keys: KeyRing, pool: Pool, projection: Projection, clock: Cal
     @router.get("/v1/quarantine")
     async def get_quarantine(
         request: Request,
-        reason: str | None = None,
+        *,
+        reason: Reason | None = None,
+        source: Claimed = None,
+        subscription: Claimed = None,
+        start: Annotated[Instant | None, Query(alias="from")] = None,
+        end: Annotated[Instant | None, Query(alias="to")] = None,
+        settled: bool | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         cursor: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
     ) -> dict[str, Any]:
         key = await keys.admit(request)
-        if reason is not None and reason not in get_args(Reason):
-            raise ProblemError.of("invalid_request", "There is no such reason.", errors=_field("reason"))
+        wanted = quarantine.Filter(reason, _storable("source", source), _storable("subscription", subscription))
+        wanted = replace(wanted, start=start, end=end, settled=settled)
         async with pool.acquire() as connection:
-            rows = await quarantine.page(connection, key.product, reason, cursor, limit + 1)
+            rows = await quarantine.page(connection, key.product, wanted, cursor, limit + 1)
         more = len(rows) > limit
         return {
             "items": [_item(row) for row in rows[:limit]],
@@ -93,5 +102,8 @@ def _time(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
-def _field(name: str) -> list[dict[str, str]]:
-    return [{"field": name, "message": "is not one of the known values"}]
+def _storable(name: str, claimed: str | None) -> str | None:
+    if claimed is not None and not claimed.isprintable():
+        errors = [{"field": name, "message": "must be printable text"}]
+        raise ProblemError.of("invalid_request", "The request is not valid.", errors=errors)
+    return claimed

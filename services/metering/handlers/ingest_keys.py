@@ -1,7 +1,10 @@
-"""Ingest keys: made and revoked by the vendor. Only the hash of a key ever comes here."""
+"""Ingest keys: made, rotated and revoked by the vendor. Only the hash of a key ever comes here."""
+
+from datetime import datetime, timedelta
+from typing import Any
 
 from services.metering.store import keys
-from shared.events.commands import CreateIngestKey, RevokeIngestKey
+from shared.events.commands import CreateIngestKey, RevokeIngestKey, RotateIngestKey
 from shared.events.envelope import Event
 from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.refusals import Refusal
@@ -13,24 +16,56 @@ from shared.runtime.inbox import Accepted, AuditEntry, Decision, Refused
 async def create_ingest_key(tx: Transaction, command: Event[CreateIngestKey]) -> Decision:
     """Store a new key's hash."""
     asked = command.data
-    audit = AuditEntry("create-ingest-key", asked.key, "vendor", after={"product": asked.product})
-    if refusal := _vendor_only(command.actorvendor):
+    limits = {name: getattr(asked, name) for name in ("events_per_second", "max_body_bytes")}
+    after = {"product": asked.product, **{name: limit for name, limit in limits.items() if limit is not None}}
+    audit = AuditEntry("create-ingest-key", asked.key, "vendor", after=after)
+    if refusal := _vendor_only(command.actorvendor) or _in_the_future(asked.expires_at, tx.now):
         return Refused(refusal, audit)
-    if asked.expires_at is not None and asked.expires_at <= tx.now:
-        errors = [{"field": "expires_at", "message": "must be in the future"}]
-        message = "The key would have expired already."
-        return Refused(Refusal(code="invalid_request", message=message, details={"errors": errors}), audit)
     state = IngestKeyState(
         id=asked.key,
         product=asked.product,
         created_at=tx.now,
         created_by=str(command.actor),
         expires_at=asked.expires_at,
+        events_per_second=asked.events_per_second,
+        max_body_bytes=asked.max_body_bytes,
         version=1,
     )
     if not await keys.insert_key(tx.connection, state, bytes.fromhex(asked.secret_sha256)):
-        return Refused(Refusal(code="already_exists", message="There is an ingest key like this already."), audit)
+        return Refused(_known_already(), audit)
     return await _changed(tx, state, audit)
+
+
+async def rotate_ingest_key(tx: Transaction, command: Event[RotateIngestKey]) -> Decision:
+    """Make a new key beside an old one, which stays good for the overlap, or until it expires if that is sooner."""
+    asked = command.data
+    audit = AuditEntry("rotate-ingest-key", asked.key, "vendor")
+    if refusal := _vendor_only(command.actorvendor) or _in_the_future(asked.expires_at, tx.now):
+        return Refused(refusal, audit)
+    old = await keys.lock_key(tx.connection, asked.key)
+    if old is None:
+        return Refused(Refusal(code="not_found", message="There is no such ingest key."), audit)
+    if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= tx.now):
+        return Refused(_invalid("key", "is revoked or has expired: make a new one"), audit)
+    until = tx.now + timedelta(seconds=asked.overlap_seconds)
+    until = until if old.expires_at is None else min(until, old.expires_at)
+    new = old.model_copy(
+        update={
+            "id": asked.new_key,
+            "created_at": tx.now,
+            "created_by": str(command.actor),
+            "expires_at": asked.expires_at,
+            "replaces": old.id,
+            "replaced_by": None,
+            "version": 1,
+        }
+    )
+    if not await keys.insert_key(tx.connection, new, bytes.fromhex(asked.secret_sha256)):
+        return Refused(_known_already(), audit)
+    replaced = await keys.replace_key(tx.connection, old.id, new.id, until)
+    await _tell(tx, replaced)
+    shown: dict[str, Any] = {"product": old.product, "new_key": new.id, "old_expires_at": until.isoformat()}
+    return await _changed(tx, new, AuditEntry(audit.action, audit.object, audit.account, after=shown))
 
 
 async def revoke_ingest_key(tx: Transaction, command: Event[RevokeIngestKey]) -> Decision:
@@ -46,9 +81,26 @@ async def revoke_ingest_key(tx: Transaction, command: Event[RevokeIngestKey]) ->
 
 
 async def _changed(tx: Transaction, state: IngestKeyState, audit: AuditEntry) -> Decision:
-    await tx.emit(METERING_EVENTS_TOPIC, state.product, IngestKeyChanged(ingest_key=state), subject=state.product)
+    await _tell(tx, state)
     return Accepted(resource=state.id, version=state.version, audit=audit)
+
+
+async def _tell(tx: Transaction, state: IngestKeyState) -> None:
+    await tx.emit(METERING_EVENTS_TOPIC, state.product, IngestKeyChanged(ingest_key=state), subject=state.product)
 
 
 def _vendor_only(is_vendor: bool | None) -> Refusal | None:
     return None if is_vendor else Refusal(code="forbidden", message="Only the vendor manages ingest keys.")
+
+
+def _in_the_future(expires_at: datetime | None, now: datetime) -> Refusal | None:
+    return _invalid("expires_at", "must be in the future") if expires_at is not None and expires_at <= now else None
+
+
+def _invalid(field: str, message: str) -> Refusal:
+    errors = [{"field": field, "message": message}]
+    return Refusal(code="invalid_request", message="The request is not valid.", details={"errors": errors})
+
+
+def _known_already() -> Refusal:
+    return Refusal(code="already_exists", message="There is an ingest key like this already.")

@@ -9,7 +9,7 @@ from collections import Counter
 from services.metering import metrics
 from services.metering.handlers.apply_usage import Applied, UsageApplier
 from services.metering.store import quarantine
-from services.metering.store.books import Entries, Line, add_entries
+from services.metering.store.books import Entries, Line, Outcome, add_entries
 from services.metering.store.quarantine import Waiting
 from shared.runtime.delivery import Transaction
 
@@ -29,6 +29,12 @@ async def replay_after(tx: Transaction, applier: UsageApplier, after: int, limit
 
 
 async def _replay(tx: Transaction, applier: UsageApplier, waiting: list[Waiting]) -> int:
+    outcomes = await judge_waiting(tx, applier, waiting)
+    return sum(outcome != "quarantined" for outcome in outcomes)
+
+
+async def judge_waiting(tx: Transaction, applier: UsageApplier, waiting: list[Waiting]) -> list[Outcome]:
+    """Judge records again; what became of each."""
     applied = await applier.apply_again(tx.connection, [one.record for one in waiting], tx.now)
     left = [(waiting[n], outcome) for n, outcome in enumerate(applied.outcomes) if outcome != "quarantined"]
     await quarantine.settle(tx.connection, [(one.id, outcome) for one, outcome in left], tx.now)
@@ -37,7 +43,7 @@ async def _replay(tx: Transaction, applier: UsageApplier, waiting: list[Waiting]
     await add_entries(tx.connection, _moves(waiting, applied), accepted=False)
     tx.after_commit(applier.committed)
     tx.after_commit(lambda: _count(applied))
-    return len(left)
+    return applied.outcomes
 
 
 def _moves(waiting: list[Waiting], applied: Applied) -> Entries:

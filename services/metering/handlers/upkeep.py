@@ -1,30 +1,33 @@
-"""Upkeep of the partitions: made ahead of need, dropped when they are old."""
+"""Upkeep: partitions made ahead of need and dropped when they are old, windows and corrections forgotten in time."""
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
-from services.metering.store import partitions
+from services.metering.store import consumption, corrections, partitions, restatements
 from services.metering.store.partitions import Known, Partition, Partitioned
 from shared.runtime.postgres import Connection
 
 LATE_DAYS = 36
 AHEAD_DAYS = 3
 SLACK_DAYS = 10
+WINDOWS_KEPT = timedelta(days=395)
+"""Twelve months are shown, and one more is there."""
+SUBSCRIPTIONS_AT_ONCE = 500
 
 
 def ahead(today: date, days: int) -> Iterator[tuple[Partitioned, date]]:
     """The partitions that usage of today and of the next days needs; late usage makes its own where it must."""
     for number in range(-1, days + 1):
-        for kind in partitions.ALL:
+        for kind in partitions.WRITTEN:
             yield kind, today + timedelta(days=number)
 
 
 def is_old(kind: Partitioned, first: date, today: date, longest_window_days: int) -> bool:
     """Whether nothing in the partition can be needed any more."""
     kept_days = kind.kept_days
-    if kind is partitions.SIGHTINGS:
+    if kind in (partitions.USAGE, partitions.SIGHTINGS):  # a late correction is worked out from the whole window
         kept_days = max(kept_days, LATE_DAYS + longest_window_days + SLACK_DAYS)
     return first + timedelta(days=kind.days + kept_days) < today
 
@@ -48,8 +51,34 @@ async def keep_up(
         for one in filter(is_to_go, await partitions.load_partitions(connection)) if mine else ():
             if not await partitions.drop_partition(connection, one):
                 break
-    known |= {(kind.table, first) for kind, first in missing}
-    known -= {(one.kind.table, one.first) for one in filter(is_to_go, there)}
+    left = [one for one in await partitions.load_partitions(connection) if not is_to_go(one)]
+    known = {(one.kind.table, one.first) for one in left}
     for kind in partitions.ALL:
         metrics.PARTITIONS.labels(table=kind.table).set(sum(table == kind.table for table, _ in known))
+    metrics.UPKEEP_AT.set(now.timestamp())
     return known
+
+
+async def forget(connection: Connection, catalogue: Catalogue, now: datetime) -> None:
+    """Delete windows, restatements and corrections that are too old to be shown or needed.
+
+    Windows of a meter that adds up over the term stay as long as a window that is shown counts them.
+    """
+    oldest = now - WINDOWS_KEPT
+    term_meters = [meter.number for meter in catalogue.meters.values() if meter.is_term]
+    needed = [
+        (number, min(oldest, view.state.term_at(oldest).start)) for number, view in sorted(catalogue.by_number.items())
+    ]
+    async with partitions.dropping(connection) as mine:
+        if not mine:
+            return
+        for first in range(0, len(needed), SUBSCRIPTIONS_AT_ONCE):
+            some = needed[first : first + SUBSCRIPTIONS_AT_ONCE]
+            deleted = await consumption.delete_windows(connection, some, term_meters, oldest)
+            metrics.FORGOTTEN.labels(table="meter_window").inc(deleted)
+        deleted = await restatements.delete_old(connection, oldest)
+        metrics.FORGOTTEN.labels(table="restatement").inc(deleted)
+        longest = max((view.state.window_days for view in catalogue.by_number.values()), default=0)
+        kept_days = max(partitions.USAGE.kept_days, LATE_DAYS + longest + SLACK_DAYS)
+        deleted = await corrections.delete_old(connection, now - timedelta(days=kept_days))
+        metrics.FORGOTTEN.labels(table="correction").inc(deleted)

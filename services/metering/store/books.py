@@ -26,7 +26,8 @@ SELECT * FROM unnest($1::date[], $2::integer[], $3::text[], $4::text[], $5::bigi
                      $8::bigint[])
 ON CONFLICT (day, kafka_partition, source, product) DO UPDATE SET
     accepted = b.accepted + EXCLUDED.accepted, applied = b.applied + EXCLUDED.applied,
-    duplicate = b.duplicate + EXCLUDED.duplicate, quarantined = b.quarantined + EXCLUDED.quarantined
+    duplicate = b.duplicate + EXCLUDED.duplicate, quarantined = b.quarantined + EXCLUDED.quarantined,
+    revision = b.revision + 1, untold = true
 """
 _RECONCILE = """
 SELECT day, source, product, sum(accepted)::bigint AS accepted, sum(applied)::bigint AS applied,

@@ -33,6 +33,11 @@ FROM meter_window w JOIN meter m ON m.number = w.meter
 WHERE m.product = $1 AND w.window_start >= $2
 HAVING count(*) > 0
 """
+_DELETE_WINDOWS = """
+DELETE FROM meter_window w USING unnest($1::integer[], $2::timestamptz[]) AS k (subscription, term_start)
+WHERE w.subscription = k.subscription
+  AND w.window_start < CASE WHEN w.meter = ANY ($3::integer[]) THEN k.term_start ELSE $4 END
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,14 @@ async def load_histories(connection: Connection, wanted: Collection[tuple[int, i
     """All windows of (subscription, meter)."""
     keys = sorted(wanted)
     return _grouped(await connection.fetch(_LOAD_HISTORIES, [key[0] for key in keys], [key[1] for key in keys]))
+
+
+async def delete_windows(
+    connection: Connection, needed: Sequence[tuple[int, datetime]], term_meters: Sequence[int], oldest: datetime
+) -> int:
+    """Forget windows that began before ``oldest``; those of term meters before what is needed of a subscription."""
+    columns = [number for number, _ in needed], [start for _, start in needed]
+    return int((await connection.execute(_DELETE_WINDOWS, *columns, term_meters, oldest)).split()[-1])
 
 
 def _grouped(rows: Sequence[Row]) -> Histories:

@@ -245,6 +245,6 @@ async def delete_corrections(connection: Connection, corrections: Sequence[Corre
     await connection.execute(_DELETE, [one.id for one in corrections])
 
 
-async def delete_old(connection: Connection, before: datetime) -> None:
-    """Forget those whose usage is gone."""
-    await connection.execute(_DELETE_OLD, before)
+async def delete_old(connection: Connection, before: datetime) -> int:
+    """Forget those whose usage is gone; how many."""
+    return int((await connection.execute(_DELETE_OLD, before)).split()[-1])

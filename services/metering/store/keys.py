@@ -7,25 +7,42 @@ from shared.events.metering import IngestKeyState
 from shared.runtime.postgres import Connection, Row
 
 _INSERT = """
-INSERT INTO ingest_key (id, product, secret_sha256, created_at, created_by, expires_at, version)
-VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id
+INSERT INTO ingest_key (id, product, secret_sha256, created_at, created_by, expires_at, events_per_second,
+    max_body_bytes, replaces, version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING id
+"""
+_LOCK = """
+SELECT id, product, created_at, created_by, expires_at, revoked_at, events_per_second, max_body_bytes, replaces,
+    replaced_by, version
+FROM ingest_key WHERE id = $1 FOR UPDATE
+"""
+_REPLACE = """
+UPDATE ingest_key SET expires_at = $3, replaced_by = $2, version = version + 1
+WHERE id = $1
+RETURNING id, product, created_at, created_by, expires_at, revoked_at, events_per_second, max_body_bytes, replaces,
+    replaced_by, version
 """
 _REVOKE = """
 UPDATE ingest_key SET revoked_at = coalesce(revoked_at, $2), version = version + (revoked_at IS NULL)::integer
 WHERE id = $1
-RETURNING id, product, created_at, created_by, expires_at, revoked_at, version
+RETURNING id, product, created_at, created_by, expires_at, revoked_at, events_per_second, max_body_bytes, replaces,
+    replaced_by, version
 """
-_FIND = "SELECT id, product, expires_at, revoked_at FROM ingest_key WHERE secret_sha256 = $1"
+_FIND = """
+SELECT id, product, expires_at, revoked_at, events_per_second, max_body_bytes FROM ingest_key WHERE secret_sha256 = $1
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class IngestKey:
-    """A key as the HTTP door needs it."""
+    """A key as the HTTP door needs it. A limit of ``None`` is the door's own."""
 
     id: str
     product: str
     expires_at: datetime | None
     revoked_at: datetime | None
+    events_per_second: int | None = None
+    max_body_bytes: int | None = None
 
     def is_valid(self, now: datetime) -> bool:
         """Whether it opens the door."""
@@ -42,9 +59,25 @@ async def insert_key(connection: Connection, state: IngestKeyState, secret_sha25
         state.created_at,
         state.created_by,
         state.expires_at,
+        state.events_per_second,
+        state.max_body_bytes,
+        state.replaces,
         state.version,
     )
     return inserted is not None
+
+
+async def lock_key(connection: Connection, key: str) -> IngestKeyState | None:
+    """Its state, which nobody else changes until the end of the transaction."""
+    row: Row | None = await connection.fetchrow(_LOCK, key)
+    return IngestKeyState(**dict(row)) if row else None
+
+
+async def replace_key(connection: Connection, key: str, by: str, until: datetime) -> IngestKeyState:
+    """Another key takes its place: it is good until then; its state."""
+    row: Row | None = await connection.fetchrow(_REPLACE, key, by, until)
+    assert row is not None  # noqa: S101  # the caller has locked it
+    return IngestKeyState(**dict(row))
 
 
 async def revoke_key(connection: Connection, key: str, now: datetime) -> IngestKeyState | None:

@@ -1,4 +1,4 @@
-"""Partitions by day (usage) or week (sightings, hours): made ahead or on demand, dropped when they are old."""
+"""Partitions by day (usage), week (sightings, hours) or month (days): made ahead or on demand, dropped when old."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -29,7 +29,10 @@ USAGE = Partitioned("usage", 1, 60)
 MIDNIGHTS = Partitioned("usage_midnight", 1, 60)
 SIGHTINGS = Partitioned("sighting", 7, 75)
 HOURS = Partitioned("usage_hour", 7, 45)
-ALL = (USAGE, MIDNIGHTS, SIGHTINGS, HOURS)
+DAYS = Partitioned("usage_day", 28, 395)
+WRITTEN = (USAGE, MIDNIGHTS, SIGHTINGS, HOURS)
+"""Those that usage is written to as it comes."""
+ALL = (*WRITTEN, DAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ ORDER BY 1, 2
 """
 _DETACH = "SELECT detach_partition($1, $2)"
 _DROP = "SELECT drop_partition($1, $2)"
+_MOVE_HOURS = "SELECT move_hours($1)"
 _TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 _UNLOCK = "SELECT pg_advisory_unlock($1)"
 LOCK = 0x756E6974_75706B70
@@ -88,7 +92,7 @@ async def load_partitions(connection: Connection) -> list[Partition]:
 
 
 async def drop_partition(connection: Connection, partition: Partition) -> bool:
-    """Drop one; whether it is gone. Must not run inside a transaction.
+    """Drop one; whether it is gone. What hours held becomes days. Must not run inside a transaction.
 
     It is not when long transactions write to its table: nobody is kept waiting for it, and the next upkeep tries again.
     """
@@ -97,7 +101,11 @@ async def drop_partition(connection: Connection, partition: Partition) -> bool:
         await connection.execute(_DETACH, *place)
     except asyncpg.LockNotAvailableError:
         return False
-    await connection.execute(_DROP, *place)
+    if partition.kind is HOURS:
+        await make_partitions(connection, [(DAYS, DAYS.first_day(partition.first))])
+        await connection.execute(_MOVE_HOURS, partition.first)
+    else:
+        await connection.execute(_DROP, *place)
     return True
 
 

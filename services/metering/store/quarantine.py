@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.metering.domain.reasons import RejectedError
+from shared.events.quarantine import QuarantineWanted
 from shared.runtime.delivery import Record
 from shared.runtime.postgres import Connection, Row
 
@@ -45,20 +46,44 @@ _FIND_UNSETTLED = """
 SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, key, value, headers
 FROM quarantine WHERE settled_at IS NULL AND id > $1 ORDER BY id LIMIT $2 FOR UPDATE
 """
+# Of what is wanted, what nobody has replayed yet, in order of its id.
+_FIND_WANTED = """
+SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, key, value, headers
+FROM quarantine
+WHERE settled_at IS NULL AND id > $1 AND id <= $2
+  AND ($3::bigint IS NULL OR id = $3) AND ($4::text IS NULL OR reason = $4) AND ($5::text IS NULL OR source = $5)
+  AND ($6::text IS NULL OR product = $6) AND ($7::text IS NULL OR subscription = $7)
+  AND ($8::timestamptz IS NULL OR received_at >= $8) AND ($9::timestamptz IS NULL OR received_at < $9)
+ORDER BY id LIMIT $10 FOR UPDATE
+"""
+_COUNT_WANTED = """
+SELECT count(*) FROM quarantine
+WHERE settled_at IS NULL AND id > $1 AND id <= $2
+  AND ($3::bigint IS NULL OR id = $3) AND ($4::text IS NULL OR reason = $4) AND ($5::text IS NULL OR source = $5)
+  AND ($6::text IS NULL OR product = $6) AND ($7::text IS NULL OR subscription = $7)
+  AND ($8::timestamptz IS NULL OR received_at >= $8) AND ($9::timestamptz IS NULL OR received_at < $9)
+"""
+_LAST = "SELECT coalesce(max(id), 0) FROM quarantine"
+_EXISTS = "SELECT EXISTS (SELECT FROM quarantine WHERE id = $1)"
 _SETTLE = """
-UPDATE quarantine q SET settled_at = $3, settled_as = moved.outcome
+UPDATE quarantine q SET settled_at = $3, settled_as = moved.outcome, version = q.version + 1, untold = true
 FROM unnest($1::bigint[], $2::text[]) AS moved (id, outcome) WHERE q.id = moved.id
 """
 _JUDGE_AGAIN = """
-UPDATE quarantine q SET reason = judged.reason, detail = judged.detail, judged_version = $4
+UPDATE quarantine q SET reason = judged.reason, detail = judged.detail, judged_version = $4,
+    version = q.version + (q.reason <> judged.reason)::integer, untold = q.untold OR q.reason <> judged.reason
 FROM unnest($1::bigint[], $2::text[], $3::text[]) AS judged (id, reason, detail) WHERE q.id = judged.id
 """
 _PAGE = """
 SELECT id, topic, kafka_partition, kafka_offset, received_at, quarantined_at, reason, detail, source, product,
        subscription, event_id, value, settled_at, settled_as
 FROM quarantine
-WHERE product = $1 AND ($2::text IS NULL OR reason = $2) AND ($3::bigint IS NULL OR id < $3)
-ORDER BY id DESC LIMIT $4
+WHERE product = $1 AND ($2::bigint IS NULL OR id < $2)
+  AND ($4::text IS NULL OR reason = $4) AND ($5::text IS NULL OR source = $5)
+  AND ($6::text IS NULL OR subscription = $6)
+  AND ($7::timestamptz IS NULL OR received_at >= $7) AND ($8::timestamptz IS NULL OR received_at < $8)
+  AND ($9::boolean IS NULL OR (settled_at IS NOT NULL) = $9)
+ORDER BY id DESC LIMIT $3
 """
 
 
@@ -147,6 +172,66 @@ async def judge_again(connection: Connection, judged: Sequence[tuple[int, Reject
     )
 
 
-async def page(connection: Connection, product: str, reason: str | None, before: int | None, limit: int) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What of a product's quarantine to show; ``None``: all. Times are of the record's arrival."""
+
+    reason: str | None = None
+    source: str | None = None
+    subscription: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    settled: bool | None = None
+
+
+async def page(connection: Connection, product: str, wanted: Filter, before: int | None, limit: int) -> list[Row]:
     """A product's quarantined records, newest first."""
-    return list(await connection.fetch(_PAGE, product, reason, before, limit))
+    return list(
+        await connection.fetch(
+            _PAGE,
+            product,
+            before,
+            limit,
+            wanted.reason,
+            wanted.source,
+            wanted.subscription,
+            wanted.start,
+            wanted.end,
+            wanted.settled,
+        )
+    )
+
+
+async def last_row(connection: Connection) -> int:
+    """The newest record's id; 0 where there is none."""
+    return int(await connection.fetchval(_LAST))
+
+
+async def exists(connection: Connection, row: int) -> bool:
+    """Whether there is, or was, a record with this id in quarantine."""
+    return bool(await connection.fetchval(_EXISTS, row))
+
+
+async def lock_wanted(
+    connection: Connection, wanted: QuarantineWanted, after: int, last: int, limit: int
+) -> list[Waiting]:
+    """Some of the records that are wanted, in order of their id; nobody else changes them until the end of the
+    transaction."""
+    return _waiting(await connection.fetch(_FIND_WANTED, after, last, *_arguments(wanted), limit))
+
+
+async def count_wanted(connection: Connection, wanted: QuarantineWanted, after: int, last: int) -> int:
+    """How many records are wanted."""
+    return int(await connection.fetchval(_COUNT_WANTED, after, last, *_arguments(wanted)))
+
+
+def _arguments(wanted: QuarantineWanted) -> tuple[object, ...]:
+    return (
+        int(wanted.id) if wanted.id else None,
+        wanted.reason,
+        wanted.source,
+        wanted.product,
+        wanted.subscription,
+        wanted.start,
+        wanted.end,
+    )

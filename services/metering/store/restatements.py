@@ -88,6 +88,6 @@ async def insert_restatement(connection: Connection, subscription: int, restated
     )
 
 
-async def delete_old(connection: Connection, before: datetime) -> None:
-    """Forget what was restated before then."""
-    await connection.execute(_DELETE_OLD, before)
+async def delete_old(connection: Connection, before: datetime) -> int:
+    """Forget what was restated before then; how much that was."""
+    return int((await connection.execute(_DELETE_OLD, before)).split()[-1])

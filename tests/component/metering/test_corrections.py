@@ -131,11 +131,13 @@ def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
     return items
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(streams(), st.randoms(use_true_random=False))
+@pytest.mark.timeout(600)
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(streams(), st.integers(0, 2**32))
 async def test_any_order_and_any_batches_equal_the_reference(
-    connection: Connection, events: list[dict[str, Any]], rng: random.Random
+    connection: Connection, events: list[dict[str, Any]], seed: int
 ) -> None:
+    rng = random.Random(seed)
     await connection.execute(f"TRUNCATE {TABLES}")
     shuffled = events + rng.choices(events, k=len(events) // 2)
     rng.shuffle(shuffled)
@@ -271,7 +273,7 @@ async def test_a_second_reversal_is_a_duplicate_and_the_first_is_audited(connect
         decode(row["value"], by_type([DecisionRecorded])) for row in await connection.fetch("SELECT value FROM outbox")
     ]
     assert [(one.data.record.action, one.data.record.object, one.data.record.reason) for one in audited if one] == [
-        ("usage.reverse", "/platforms/calls/u", "by mistake")
+        ("reverse-usage", "/platforms/calls/u", "by mistake")
     ]
 
 

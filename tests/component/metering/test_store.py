@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import pkgutil
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -19,8 +20,8 @@ from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.publish_snapshots import SnapshotRelay
 from services.metering.handlers.replay import replay_some
-from services.metering.handlers.upkeep import keep_up
-from services.metering.store import partitions, projection
+from services.metering.handlers.upkeep import forget, keep_up
+from services.metering.store import partitions, projection, recomputing
 from services.metering.store import usage as usage_store
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
@@ -30,7 +31,8 @@ from shared.runtime.outbox import Outgoing
 from shared.runtime.postgres import Connection
 from tests.component.metering.reference import aggregates
 from tests.component.metering.test_apply_usage import apply, books, stored
-from tests.component.metering.world import NOW, PRODUCTS, event, product, records, subscription
+from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, event, product, records, subscription
+from tests.conftest import MakeDatabase
 from tests.database import as_owner, connect
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
@@ -49,12 +51,15 @@ def statements() -> list[tuple[str, str]]:
 async def test_every_statement_fits_the_schema(connection: Connection) -> None:
     await connection.execute(usage_store._CREATE_BATCH)
     found = statements()
-    assert len(found) > 30
-    for name, text in found:
-        try:
-            await connection.prepare(text)
-        except Exception as error:
-            raise AssertionError(f"{name}: {error}") from error
+    assert len(found) > 80
+    async with connection.transaction():
+        await recomputing.prepare(connection, Catalogue())
+        await recomputing.add_up(connection)
+        for name, text in found:
+            try:
+                await connection.prepare(text)
+            except Exception as error:
+                raise AssertionError(f"{name}: {error}") from error
 
 
 async def test_upkeep_makes_partitions_ahead_and_drops_old_ones(connection: Connection) -> None:
@@ -273,3 +278,65 @@ async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: s
             await backfill.apply(at, list(zip(batch, values, strict=True)))
         assert await stored(own) == aggregates(every)
         assert len(await partitions.load_partitions(own)) < 200
+
+
+async def test_hours_that_are_old_become_days(connection: Connection) -> None:
+    old = NOW - timedelta(days=50)
+    items = [
+        event(f"c-{n}", "calls", "call", at=old + timedelta(hours=n), quantity=n, subject="sub-1") for n in range(30)
+    ]
+    await apply(connection, records(items, at=old + timedelta(days=2)))
+    expected = await connection.fetch("SELECT day, events, total, peak FROM daily_usage ORDER BY day")
+    assert [(row["events"], row["peak"]) for row in expected] == [(14, 13), (16, 29)]
+    await keep_up(connection, Catalogue(), NOW + timedelta(days=9))
+    assert await connection.fetchval("SELECT count(*) FROM usage_hour") == 0
+    assert await connection.fetchval("SELECT count(*) FROM usage_day") == 2
+    assert await connection.fetch("SELECT day, events, total, peak FROM daily_usage ORDER BY day") == expected
+    replayed = event("replayed", "calls", "call", at=old, quantity=50)
+    await apply(connection, records([replayed], first=30, at=old))
+    await keep_up(connection, Catalogue(), NOW + timedelta(days=9))
+    row = await connection.fetchrow("SELECT events, total, peak FROM usage_day ORDER BY day LIMIT 1")
+    assert row
+    assert tuple(row) == (15, expected[0]["total"] + 50, 50), "what comes later is added"
+    await keep_up(connection, Catalogue(), NOW + timedelta(days=480))
+    assert await connection.fetchval("SELECT count(*) FROM daily_usage") == 0
+
+
+async def test_windows_are_forgotten_after_a_year_unless_a_term_still_counts_them(connection: Connection) -> None:
+    start = NOW - timedelta(days=800)
+    long_term = subscription("sub-1", ("calls",), version=9, start=start)
+    long_term = long_term.model_copy(update={"term": long_term.term.model_copy(update={"end": NOW})})
+    async with connection.transaction():
+        await projection.save(connection, [long_term], [])
+    for n, days in enumerate((700, 450, 300)):
+        at = NOW - timedelta(days=days)
+        both = [event(f"a-{n}", "calls", "call", at=at), event(f"b-{n}", "calls", "request", at=at)]
+        await apply(connection, records(both, first=2 * n, at=at))
+    known = Projection()
+    await known.refresh(connection)
+    await forget(connection, known.catalogue, NOW)
+    left = Counter([key[2] for key in await stored(connection)])
+    assert left == {"call": 3, "request": 1}
+
+
+async def test_the_projection_rebuilt_from_its_topic_equals_the_live_one(database: MakeDatabase) -> None:
+    newer = subscription("sub-1", ("scan", "web"), version=3)
+    told = [*SUBSCRIPTIONS, newer, subscription("sub-1", ("scan",), version=2)]
+    states = []
+    for several in (told, random.Random(3).sample(told, len(told))):
+        async with connect(await database("metering")) as own:
+            for one in several:
+                async with own.transaction():
+                    await projection.save(own, [one], PRODUCTS)
+            known = Projection()
+            await known.refresh(own)
+            views = known.catalogue.subscriptions
+            products = known.catalogue.products
+            states.append(
+                (
+                    {name: view.state for name, view in views.items()},
+                    {name: one.state for name, one in products.items()},
+                )
+            )
+    assert states[0] == states[1]
+    assert states[0][0]["sub-1"] == newer

@@ -1,0 +1,148 @@
+"""What raw usage adds up to, worked out anew into temporary tables, a day at a time: nothing of it is in memory here.
+
+Everything is read in one snapshot (a transaction of isolation ``repeatable read``), so that what is written meanwhile
+is neither waited for nor half seen. Only plain reads: nobody waits for them.
+"""
+
+from datetime import date, datetime, timedelta
+
+from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE, Catalogue
+from services.metering.domain.corrections import NO_METER, PURGE
+from services.metering.domain.judging import instant
+from shared.runtime.postgres import Connection
+
+_CREATE = (
+    "CREATE TEMPORARY TABLE again_meter (meter integer PRIMARY KEY, kind integer) ON COMMIT DROP",
+    """
+CREATE TEMPORARY TABLE again_span (subscription integer, window_start timestamptz, window_end timestamptz)
+ON COMMIT DROP
+""",
+    """
+CREATE TEMPORARY TABLE again_part (
+    subscription integer, meter integer, window_start timestamptz, aggregate numeric, reached_at timestamptz,
+    as_of timestamptz
+) ON COMMIT DROP
+""",
+    """
+CREATE TEMPORARY TABLE again_sighting (
+    subscription integer, meter integer, window_start timestamptz, resource text COLLATE "C", received_at timestamptz,
+    PRIMARY KEY (subscription, meter, window_start, resource)
+) ON COMMIT DROP
+""",
+    """
+CREATE TEMPORARY TABLE again_hour (
+    subscription integer, meter integer, hour timestamptz, events bigint, total numeric, peak numeric
+) ON COMMIT DROP
+""",
+    """
+CREATE TEMPORARY TABLE again_book (day date, kafka_partition integer, source text, product text, applied bigint)
+ON COMMIT DROP
+""",
+)
+_LOAD_DAYS = """
+SELECT to_date(right(relname, 8), 'YYYYMMDD') AS day FROM pg_class
+WHERE relname ~ '^usage_\\d{8}$' AND relispartition AND relnamespace = 'public'::regnamespace ORDER BY 1
+"""
+_FROM_DAY = f"""
+FROM usage u JOIN again_meter m USING (meter)
+JOIN again_span s ON s.subscription = u.subscription AND u.at >= s.window_start AND u.at < s.window_end
+WHERE u.at >= $1 AND u.at < $2 AND s.window_start < $2 AND s.window_end > $1
+  AND u.reversed_at IS NULL AND u.meter <> {NO_METER}
+"""
+_TOTALS = f"""
+INSERT INTO again_part
+SELECT u.subscription, u.meter, s.window_start, sum(CASE m.kind WHEN {COUNT} THEN 1 ELSE u.quantity END), NULL,
+       max(u.received_at)
+{_FROM_DAY} AND m.kind IN ({SUM}, {COUNT}) GROUP BY 1, 2, 3
+"""
+_LEVELS = f"""
+INSERT INTO again_part
+SELECT DISTINCT ON (u.subscription, u.meter, s.window_start) u.subscription, u.meter, s.window_start, u.quantity, u.at,
+       max(u.received_at) OVER (PARTITION BY u.subscription, u.meter, s.window_start)
+{_FROM_DAY} AND m.kind IN ({PEAK}, {LATEST})
+ORDER BY u.subscription, u.meter, s.window_start, CASE m.kind WHEN {PEAK} THEN u.quantity END DESC,
+         CASE m.kind WHEN {PEAK} THEN u.at END, u.at DESC, u.quantity DESC
+"""
+_SIGHTINGS = f"""
+INSERT INTO again_sighting
+SELECT u.subscription, u.meter, s.window_start, u.resource, min(u.received_at)
+{_FROM_DAY} AND m.kind = {UNIQUE}
+  AND NOT EXISTS (
+    SELECT FROM correction p
+    WHERE p.kind = {PURGE} AND p.reversed_at IS NULL AND p.subscription = u.subscription AND p.meter = u.meter
+      AND p.resource = u.resource AND p.at >= u.at AND p.at >= s.window_start AND p.at < s.window_end)
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+ON CONFLICT (subscription, meter, window_start, resource) DO UPDATE
+    SET received_at = least(again_sighting.received_at, EXCLUDED.received_at)
+"""  # noqa: S608
+_HOURS = f"""
+INSERT INTO again_hour
+SELECT subscription, meter, date_trunc('hour', at, 'UTC'), count(*), sum(quantity), max(quantity)
+FROM usage WHERE at >= $1 AND at < $2 AND reversed_at IS NULL AND meter <> {NO_METER} GROUP BY 1, 2, 3
+"""  # noqa: S608
+_BOOKS = f"""
+INSERT INTO again_book
+SELECT (u.received_at AT TIME ZONE 'UTC')::date, u.kafka_partition, source.id, meter.product, count(*)
+FROM usage u JOIN source ON source.number = u.source JOIN meter ON meter.number = u.meter
+WHERE u.at >= $1 AND u.at < $2 AND u.meter <> {NO_METER} GROUP BY 1, 2, 3, 4
+UNION ALL
+SELECT (c.received_at AT TIME ZONE 'UTC')::date, c.kafka_partition, c.source, c.product, count(*)
+FROM correction c WHERE c.at >= $1 AND c.at < $2 AND c.settled_as IS DISTINCT FROM 'duplicate' GROUP BY 1, 2, 3, 4
+"""  # noqa: S608
+_ADD_UP = f"""
+CREATE TEMPORARY TABLE again_window ON COMMIT DROP AS
+SELECT subscription, meter, window_start, sum(aggregate) AS aggregate, NULL::timestamptz AS reached_at,
+       max(as_of) AS as_of
+FROM again_part JOIN again_meter USING (meter) WHERE kind IN ({SUM}, {COUNT}) GROUP BY 1, 2, 3
+UNION ALL
+(SELECT DISTINCT ON (subscription, meter, window_start) subscription, meter, window_start, aggregate, reached_at,
+        max(as_of) OVER (PARTITION BY subscription, meter, window_start)
+ FROM again_part JOIN again_meter USING (meter) WHERE kind IN ({PEAK}, {LATEST})
+ ORDER BY subscription, meter, window_start, CASE kind WHEN {PEAK} THEN aggregate END DESC,
+          CASE kind WHEN {PEAK} THEN reached_at END, reached_at DESC, aggregate DESC)
+UNION ALL
+SELECT subscription, meter, window_start, count(*), NULL, max(received_at) FROM again_sighting GROUP BY 1, 2, 3
+"""  # noqa: S608
+ONE_DAY = timedelta(days=1)
+
+
+async def prepare(connection: Connection, catalogue: Catalogue) -> list[datetime]:
+    """Make the tables; the days (their starts) of which raw usage is kept, oldest first."""
+    days = [instant_of(row["day"]) for row in await connection.fetch(_LOAD_DAYS)]
+    for statement in _CREATE:
+        await connection.execute(statement)
+    meters = [(meter.number, meter.kind) for meter in catalogue.meters.values()]
+    await connection.copy_records_to_table("again_meter", records=meters)
+    if days:
+        await connection.copy_records_to_table("again_span", records=_spans(catalogue, days[0], days[-1] + ONE_DAY))
+        await connection.execute("ANALYZE again_span")
+        await connection.execute("ANALYZE again_meter")
+    return days
+
+
+def _spans(catalogue: Catalogue, first: datetime, end: datetime) -> list[tuple[int, datetime, datetime]]:
+    """Every window of every subscription between two instants."""
+    spans = []
+    for number, view in catalogue.by_number.items():
+        calendar = view.state.calendar
+        window = calendar.window_at(first)
+        while window.start < end:
+            spans.append((number, window.start, window.end))
+            window = calendar.window_at(window.end)
+    return spans
+
+
+async def add_day(connection: Connection, day: datetime) -> None:
+    """Work out one day more."""
+    for statement in (_TOTALS, _LEVELS, _SIGHTINGS, _HOURS, _BOOKS):
+        await connection.execute(statement, day, day + ONE_DAY)
+
+
+async def add_up(connection: Connection) -> None:
+    """Bring the days together."""
+    await connection.execute(_ADD_UP)
+
+
+def instant_of(day: date) -> datetime:
+    """Its start."""
+    return instant(0) + (day - date(1970, 1, 1))

@@ -1,0 +1,88 @@
+"""What of the quarantine and the books is not told yet.
+
+Locked rows are passed over until the next time: the teller waits for nobody.
+"""
+
+from codecs import getincrementaldecoder
+from datetime import datetime
+
+from shared.events.envelope import Payload
+from shared.events.quarantine import VALUE_BYTES, BooksLine, QuarantinedRecord, UsageQuarantined, UsageSettled
+from shared.runtime.postgres import Connection, Row
+
+_TAKE_QUARANTINED = """
+WITH untold AS (
+    SELECT id FROM quarantine WHERE untold ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE quarantine q SET untold = false
+FROM untold WHERE q.id = untold.id
+RETURNING q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.quarantined_at, q.reason, q.detail,
+    q.source, q.product, q.subscription, q.event_id, substring(q.value FROM 1 FOR $2) AS value,
+    octet_length(q.value) AS value_bytes, q.settled_at, q.settled_as, q.version
+"""
+_TAKE_LINES = """
+WITH untold AS (
+    SELECT day, kafka_partition, source, product FROM book WHERE untold ORDER BY day LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE book b SET untold = false
+FROM untold WHERE (b.day, b.kafka_partition, b.source, b.product)
+    = (untold.day, untold.kafka_partition, untold.source, untold.product)
+RETURNING b.day, b.source, b.product
+"""
+_LOAD_LINES = """
+SELECT b.day, b.source, b.product, sum(b.accepted)::bigint AS accepted, sum(b.applied)::bigint AS applied,
+    sum(b.duplicate)::bigint AS duplicate, sum(b.quarantined)::bigint AS quarantined,
+    sum(b.revision)::bigint AS revision
+FROM (SELECT DISTINCT * FROM unnest($1::date[], $2::text[], $3::text[])) AS wanted (day, source, product)
+JOIN book b USING (day, source, product)
+GROUP BY b.day, b.source, b.product
+"""
+
+
+async def take_quarantined(connection: Connection, limit: int) -> list[tuple[str, Payload]]:
+    """The oldest untold changes of the quarantine, each with its product; they count as told now."""
+    rows = await connection.fetch(_TAKE_QUARANTINED, limit, VALUE_BYTES)
+    return [(row["product"], told) for row in sorted(rows, key=lambda row: int(row["id"])) for told in _tell(row)]
+
+
+def _tell(row: Row) -> list[Payload]:
+    value: bytes | None = row["value"]
+    settled_at: datetime | None = row["settled_at"]
+    version: int = row["version"]
+    record = QuarantinedRecord(
+        id=str(row["id"]),
+        topic=row["topic"],
+        partition=row["kafka_partition"],
+        offset=row["kafka_offset"],
+        received_at=row["received_at"],
+        quarantined_at=row["quarantined_at"],
+        reason=row["reason"],
+        detail=row["detail"],
+        source=row["source"],
+        product=row["product"],
+        subscription=row["subscription"],
+        event_id=row["event_id"],
+        value=None if value is None else beginning(value, row["value_bytes"]),
+        value_bytes=row["value_bytes"],
+        version=max(1, version - (settled_at is not None)),
+    )
+    told: list[Payload] = [UsageQuarantined(record=record)]
+    if settled_at is not None:
+        told.append(
+            UsageSettled(record=record.id, settled_at=settled_at, settled_as=row["settled_as"], version=version)
+        )
+    return told
+
+
+def beginning(value: bytes, whole_bytes: int) -> str:
+    """The beginning of a value as text: a character that the cut goes through is left out."""
+    return getincrementaldecoder("utf-8")("replace").decode(value, final=len(value) >= whole_bytes)
+
+
+async def take_lines(connection: Connection, limit: int) -> list[BooksLine]:
+    """Lines of the books that changed, as they are now, over all partitions; they count as told now."""
+    taken = await connection.fetch(_TAKE_LINES, limit)
+    if not taken:
+        return []
+    columns = [[row[name] for row in taken] for name in ("day", "source", "product")]
+    return [BooksLine(**dict(row)) for row in await connection.fetch(_LOAD_LINES, *columns)]

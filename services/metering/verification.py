@@ -1,0 +1,122 @@
+"""``check`` and ``recompute``: consumption and the books against raw usage, as far as that is kept (60 days)."""
+
+import sys
+from argparse import Namespace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import datetime, timedelta
+
+from services.metering.settings import MeteringSettings
+from services.metering.store import checking, partitions, recomputing, refilling
+from services.metering.store.projection import Projection
+from shared.runtime import postgres
+from shared.runtime.app import ServiceCommand
+from shared.runtime.clock import utc_now
+from shared.runtime.postgres import DATABASE_ERRORS, Connection
+
+EQUAL, DIFFERENT, NOT_RUN = 0, 1, 2
+KEPT = timedelta(days=partitions.USAGE.kept_days)
+LATE = timedelta(days=36)
+"""Usage that arrives on a day may be of days so long before."""
+SLICES_BETWEEN_NEWS = 32
+
+
+async def check(settings: MeteringSettings, _: Namespace) -> int:
+    """Print every difference; the exit code: 0 there is none, 1 there are some, 2 it could not look."""
+    return await _with_connection(settings, "check", lambda connection: check_all(connection, utc_now()))
+
+
+async def recompute(settings: MeteringSettings, _: Namespace) -> int:
+    """Put what raw usage says in place of windows, resources and hours. Metering must not run meanwhile."""
+    return await _with_connection(settings, "recompute", lambda connection: recompute_all(connection, utc_now()))
+
+
+async def _with_connection(settings: MeteringSettings, name: str, work: Callable[[Connection], Awaitable[int]]) -> int:
+    try:
+        connection = await postgres.connect(settings, f"metering-{name}")
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+    except DATABASE_ERRORS as error:
+        print(f"metering cannot {name}: {error!r}", file=sys.stderr)
+        return NOT_RUN
+
+
+async def check_all(connection: Connection, now: datetime) -> int:
+    """Everything, in one snapshot: what is written meanwhile is no difference, and nobody waits for this."""
+    async with connection.transaction(isolation="repeatable_read"):
+        since = await _work_out(connection, now)
+        found = 0
+        async for difference in differences(connection, since):
+            found += 1
+            print(difference, flush=True)
+        repeated = 0
+        for part in range(checking.SLICES):
+            async for line in checking.identities_of_several_days(connection, part):
+                repeated += 1
+                print(line, flush=True)
+            if (part + 1) % SLICES_BETWEEN_NEWS == 0:
+                _say(f"identities: {part + 1} of {checking.SLICES} parts compared")
+        unsure = await checking.count_unsure(connection)
+    print(
+        f"{found or 'no'} differences to raw usage since {since:%Y-%m-%d}; {repeated} identities on several days; "
+        f"{unsure} corrections were being applied"
+    )
+    return DIFFERENT if found else EQUAL
+
+
+async def recompute_all(connection: Connection, now: datetime) -> int:
+    """All in one transaction: fails, and changes nothing, where somebody writes usage at the same time."""
+    async with connection.transaction(isolation="repeatable_read"):
+        since = await _work_out(connection, now)
+        changed = await refilling.refill(connection, since, await _hours_since(connection, since))
+    print(f"{changed} windows have other figures than before")
+    return EQUAL
+
+
+async def differences(connection: Connection, since: datetime) -> AsyncIterator[str]:
+    """Each as a line, after the days were worked out."""
+    async for line in checking.differing_windows(connection, since):
+        yield line
+    async for line in checking.differing_sightings(connection, since):
+        yield line
+    async for line in checking.differing_hours(connection, await _hours_since(connection, since)):
+        yield line
+    async for line in checking.differing_books(connection, (since + LATE).date()):
+        yield line
+
+
+async def _work_out(connection: Connection, now: datetime) -> datetime:
+    """Since when nothing of the raw usage is gone."""
+    projection = Projection()
+    await projection.refresh(connection)
+    days = await recomputing.prepare(connection, projection.catalogue)
+    for number, day in enumerate(days, 1):
+        await recomputing.add_day(connection, day)
+        _say(f"{day:%Y-%m-%d}: {number} of {len(days)} days worked out")
+    await recomputing.add_up(connection)
+    return min([recomputing.instant_of((now - KEPT).date()), *days[:1]])
+
+
+async def _hours_since(connection: Connection, since: datetime) -> datetime:
+    """Hours are kept for less long than raw usage."""
+    there = list(_starts(await partitions.load_partitions(connection)))
+    return max([since, *there[:1]])
+
+
+def _starts(there: list[partitions.Partition]) -> Iterator[datetime]:
+    for one in there:
+        if one.kind is partitions.HOURS and one.is_attached:
+            yield recomputing.instant_of(one.first)
+
+
+def _say(news: str) -> None:
+    print(news, file=sys.stderr, flush=True)
+
+
+COMMANDS = (
+    ServiceCommand("check", "hold consumption and the books against raw usage, and name every difference", check),
+    ServiceCommand(
+        "recompute", "put what raw usage says in place of consumption (while metering does not run)", recompute
+    ),
+)

@@ -1,0 +1,279 @@
+"""What is in quarantine is told, and replayed when somebody asks: once, in pieces, and the books follow."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from services.metering.handlers.apply_usage import UsageApplier
+from services.metering.handlers.replay_quarantine import replay_quarantine, work_off
+from services.metering.handlers.tell import OUTBOX_FULL, tell_books, tell_quarantine
+from services.metering.store import projection
+from services.metering.store.telling import beginning
+from shared.events.commands import ReplayQuarantine
+from shared.events.envelope import Event, Payload, by_type, decode
+from shared.events.metering import METERING_EVENTS
+from shared.events.quarantine import (
+    VALUE_BYTES,
+    BooksChanged,
+    BooksLine,
+    QuarantinedRecord,
+    QuarantineReplayChanged,
+    QuarantineWanted,
+    UsageQuarantined,
+    UsageSettled,
+)
+from shared.runtime import outbox
+from shared.runtime.delivery import Transaction
+from shared.runtime.inbox import Accepted, Refused
+from shared.runtime.outbox import Outgoing
+from shared.runtime.postgres import Connection
+from tests.component.metering.test_apply_usage import apply, books
+from tests.component.metering.world import NOW, PRODUCTS, event, product, records, subscription
+from tests.database import connect
+
+_KNOWN = by_type(METERING_EVENTS)
+
+
+def late(count: int, **changes: Any) -> list[dict[str, Any]]:
+    """Usage of a product that nobody knows yet."""
+    return [event(f"l-{n}", "late", resource=f"h-{n}", **changes) for n in range(count)]
+
+
+async def mend(connection: Connection) -> None:
+    """The product, and the subscription's use of it, become known."""
+    async with connection.transaction():
+        await projection.save(
+            connection,
+            [subscription("sub-1", ("scan", "calls", "web", "late"), version=2)],
+            [product("late", *PRODUCTS[0].meters)],
+        )
+
+
+async def told(connection: Connection) -> list[Payload]:
+    """What was put into the outbox since the last look, but the audit."""
+    rows = await connection.fetch("WITH gone AS (DELETE FROM outbox RETURNING *) SELECT * FROM gone ORDER BY id")
+    events = [decode(row["value"], _KNOWN) for row in rows]
+    return [one.data for one in events if one]
+
+
+async def tell(connection: Connection, limit: int = 100) -> list[Payload]:
+    async with connection.transaction():
+        tx = Transaction(connection, NOW, service="metering")
+        await tell_quarantine(tx, limit)
+        await tell_books(tx, limit)
+        await tx.flush()
+    return await told(connection)
+
+
+async def ask(connection: Connection, *, vendor: bool = True, replay: str = "r", **wanted: Any) -> Accepted | Refused:
+    command = Event[ReplayQuarantine].of(
+        ReplayQuarantine(replay=replay, wanted=QuarantineWanted(**wanted)),
+        id=str(uuid4()),
+        source="/test",
+        time=NOW,
+        actor="vera@unitpool.example",
+        actorvendor=vendor,
+    )
+    async with connection.transaction():
+        tx = Transaction(connection, NOW, service="metering")
+        decision = await replay_quarantine(tx, command)
+        await tx.flush()
+    assert isinstance(decision, Accepted | Refused)
+    return decision
+
+
+async def work(connection: Connection, applier: UsageApplier, limit: int) -> bool:
+    async with connection.transaction():
+        tx = Transaction(connection, NOW, service="metering")
+        found = await work_off(tx, applier, limit)
+        await tx.flush()
+    applier.committed()
+    return found
+
+
+async def replayed(connection: Connection, limit: int = 3) -> list[QuarantineReplayChanged]:
+    """Work all off; how each step was told."""
+    applier = UsageApplier()
+    while await work(connection, applier, limit):
+        pass
+    return [one for one in await told(connection) if isinstance(one, QuarantineReplayChanged)]
+
+
+async def test_each_change_of_the_quarantine_is_told_once(connection: Connection) -> None:
+    await apply(connection, records([*late(2), event("ok", resource="a"), None]))
+    first = [one.record for one in await tell(connection) if isinstance(one, UsageQuarantined)]
+    assert [(one.reason, one.product, one.event_id, one.version) for one in first] == [
+        ("unknown_product", "late", "l-0", 1),
+        ("unknown_product", "late", "l-1", 1),
+        ("malformed", "unknown", None, 1),
+    ]
+    assert json.loads(first[0].value or "")["id"] == "l-0"
+    assert (first[2].value, first[2].value_bytes) == (None, None)
+    assert await tell(connection) == []
+    await mend(connection)
+    await ask(connection)
+    await replayed(connection)
+    settled = [one for one in await tell(connection) if isinstance(one, UsageSettled)]
+    assert [(one.record, one.settled_as, one.version) for one in settled] == [
+        (first[0].id, "applied", 2),
+        (first[1].id, "applied", 2),
+    ]
+
+
+async def test_what_was_settled_before_it_was_told_is_told_in_order(connection: Connection) -> None:
+    await apply(connection, records(late(1)))
+    await mend(connection)
+    await ask(connection)
+    await replayed(connection)
+    of_the_record = [one for one in await tell(connection) if isinstance(one, UsageQuarantined | UsageSettled)]
+    assert [type(one) for one in of_the_record] == [UsageQuarantined, UsageSettled]
+
+
+async def test_a_long_value_is_cut_and_its_length_is_told(connection: Connection) -> None:
+    long = ("ü" * 5_000).encode()
+    await apply(connection, records([long]))
+    (record,) = [one.record for one in await tell(connection) if isinstance(one, UsageQuarantined)]
+    assert isinstance(record, QuarantinedRecord)
+    assert (record.value, record.value_bytes) == ("ü" * (VALUE_BYTES // 2), len(long))
+    assert await connection.fetchval("SELECT value FROM quarantine") == long
+
+
+def test_a_cut_through_a_character_leaves_it_out() -> None:
+    assert beginning("aü".encode()[:2], 3) == "a"
+    assert beginning(b"a\xc3", 2) == "a�"
+    assert beginning(b"\x00\xff", 9) == "\x00�"
+
+
+async def test_nothing_is_told_while_the_outbox_is_full(connection: Connection) -> None:
+    await apply(connection, records(late(1)))
+    await outbox.insert(connection, [Outgoing("metering.events", b"k", b"{}")] * OUTBOX_FULL)
+    async with connection.transaction():
+        tx = Transaction(connection, NOW, service="metering")
+        assert (await tell_quarantine(tx, 10), await tell_books(tx, 10)) == (0, 0)
+    await connection.execute("TRUNCATE outbox")
+    assert len(await tell(connection)) == 2
+
+
+async def test_what_somebody_is_changing_is_told_later(connection: Connection, metering_dsn: str) -> None:
+    await apply(connection, records(late(2)))
+    async with connect(metering_dsn) as other, other.transaction():
+        await other.execute("UPDATE quarantine SET detail = 'x' WHERE event_id = 'l-0'")
+        await other.execute("UPDATE book SET accepted = accepted")
+        seen = await tell(connection)
+    assert [one.record.event_id for one in seen if isinstance(one, UsageQuarantined)] == ["l-1"]
+    assert not [one for one in seen if isinstance(one, BooksChanged)]
+    assert len(await tell(connection)) == 2
+
+
+async def test_a_replay_goes_in_pieces_and_counts_nothing_twice(connection: Connection) -> None:
+    await apply(connection, records([*late(5), *late(2), event("x", "none", resource="a")]))
+    await mend(connection)
+    decision = await ask(connection)
+    assert isinstance(decision, Accepted)
+    assert await ask(connection) != decision, "a replay of this id is there"
+    later = records([event("after", "none", resource="a")], first=50)
+    await apply(connection, later)
+    steps = [one.replay for one in await replayed(connection)]
+    assert [(one.state, one.judged) for one in steps] == [
+        ("waiting", 0),
+        ("running", 3),
+        ("running", 6),
+        ("finished", 8),
+    ]
+    assert [one.version for one in steps] == [1, 2, 3, 4]
+    last = steps[-1]
+    assert (last.total, last.applied, last.duplicate, last.quarantined) == (8, 5, 2, 1)
+    assert await books(connection) == {"accepted": 9, "applied": 5, "duplicate": 2, "quarantined": 2}
+    await ask(connection, replay="again")
+    again = (await replayed(connection))[-1].replay
+    assert (again.judged, again.applied, again.quarantined) == (2, 0, 2)
+    assert await books(connection) == {"accepted": 9, "applied": 5, "duplicate": 2, "quarantined": 2}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "judged"),
+    [
+        ({"reason": "unknown_product"}, 3),
+        ({"reason": "unknown_subscription"}, 1),
+        ({"source": "/platforms/late"}, 2),
+        ({"product": "none", "reason": "unknown_product"}, 1),
+        ({"subscription": "nobody"}, 1),
+        ({"start": NOW + timedelta(hours=1)}, 1),
+        ({"end": NOW + timedelta(hours=1)}, 3),
+        ({"source": "/platforms/scan", "start": NOW + timedelta(hours=1)}, 0),
+    ],
+)
+async def test_a_filter_says_what_is_replayed(connection: Connection, wanted: dict[str, Any], judged: int) -> None:
+    await apply(connection, records([*late(2), event("s", subject="nobody", resource="a")]))
+    await apply(connection, records([event("x", "none", resource="a")], first=9, at=NOW + timedelta(hours=1)))
+    await ask(connection, **wanted)
+    assert (await replayed(connection))[-1].replay.judged == judged
+
+
+async def test_one_record_is_replayed_and_no_other(connection: Connection) -> None:
+    await apply(connection, records(late(3)))
+    ids = [row["id"] for row in await connection.fetch("SELECT id FROM quarantine ORDER BY id")]
+    await mend(connection)
+    await ask(connection, id=str(ids[1]))
+    assert (await replayed(connection))[-1].replay.applied == 1
+    left = await connection.fetch("SELECT id FROM quarantine WHERE settled_at IS NULL ORDER BY id")
+    assert [row["id"] for row in left] == [ids[0], ids[2]]
+    refused = await ask(connection, replay="other", id="999999")
+    assert isinstance(refused, Refused)
+    assert refused.refusal.code == "not_found"
+
+
+async def test_only_the_vendor_replays(connection: Connection) -> None:
+    refused = await ask(connection, vendor=False)
+    assert isinstance(refused, Refused)
+    assert refused.refusal.code == "forbidden"
+
+
+async def test_the_end_of_a_replay_is_audited(connection: Connection) -> None:
+    await apply(connection, records(late(1)))
+    await ask(connection)
+    await work(connection, UsageApplier(), 10)
+    rows = await connection.fetch("SELECT value FROM outbox WHERE topic = 'audit.events'")
+    (record,) = [json.loads(row["value"])["data"]["record"] for row in rows]
+    assert (record["action"], record["actor"], record["object"]) == (
+        "finish-quarantine-replay",
+        "vera@unitpool.example",
+        "r",
+    )
+    assert record["after"] == {"judged": 1, "applied": 0, "duplicate": 0}
+
+
+async def test_the_told_lines_always_equal_the_books(connection: Connection) -> None:
+    rng, applier, known = random.Random(3), UsageApplier(), dict[tuple[Any, ...], BooksLine]()
+    everything = [*late(20), *(event(f"ok-{n}", resource=f"h-{n}") for n in range(20)), None, b"bad"]
+    for part in range(6):
+        batch = records(rng.choices(everything, k=15), first=part * 20, partition=part % 3)
+        await apply(connection, batch, applier)
+        if part == 4:
+            await mend(connection)
+            await ask(connection)
+            await replayed(connection)
+        note(known, await tell(connection, rng.choice([1, 3, 100])))
+    for _ in range(20):
+        note(known, await tell(connection))
+    totals = Counter[str]()
+    for line in known.values():
+        assert line.accepted == line.applied + line.duplicate + line.quarantined
+        totals.update({name: getattr(line, name) for name in ("accepted", "applied", "duplicate", "quarantined")})
+    assert +totals == await books(connection)
+
+
+def note(known: dict[tuple[Any, ...], BooksLine], payloads: Sequence[Payload]) -> None:
+    """As a reader would: the newest revision of each line."""
+    for one in payloads:
+        if isinstance(one, BooksChanged):
+            line = one.line
+            key = (line.day, line.source, line.product)
+            assert key not in known or known[key].revision < line.revision
+            known[key] = line
