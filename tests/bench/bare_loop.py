@@ -15,7 +15,7 @@ from services.metering.domain.catalogue import DAY_US, microseconds
 from services.metering.domain.decode import UsageEvent
 from services.metering.domain.placing import Usage
 from services.metering.store import rows
-from tests.bench.topic import batches
+from tests.bench.topic import Filled
 
 _CREATE = """
 CREATE TABLE bare_usage (
@@ -64,14 +64,14 @@ ON CONFLICT (kafka_partition) DO UPDATE SET next_offset = EXCLUDED.next_offset
 _decode = msgspec.json.Decoder(UsageEvent).decode
 
 
-async def run(dsn: str, servers: str, events: int, max_records: int) -> float:
+async def run(dsn: str, usage: Filled, max_records: int) -> float:
     """Events a second."""
     connection = await asyncpg.connect(dsn)
     numbers: dict[str, int] = {}
     try:
         await connection.execute(_CREATE)
         done, first, started = 0, 0, 0.0
-        async for records in batches(servers, events, max_records):
+        async for records in usage.batches(max_records):
             await _apply(connection, records, numbers)
             done += len(records)
             if not first:

@@ -8,7 +8,7 @@ from services.metering.domain.decode import decode
 from services.metering.domain.placing import Usage
 from services.metering.domain.reasons import RejectedError
 from services.metering.store import rows
-from tests.bench.topic import batches
+from tests.bench.topic import Filled
 
 _CREATE = """
 CREATE TEMPORARY TABLE copied (
@@ -19,12 +19,12 @@ CREATE TEMPORARY TABLE copied (
 """
 
 
-async def consume_only(servers: str, events: int, max_records: int) -> float:
+async def consume_only(usage: Filled, max_records: int) -> float:
     """Events a second: take them from Kafka and do nothing."""
     started = time.perf_counter()
-    async for _ in batches(servers, events, max_records):
+    async for _ in usage.batches(max_records):
         pass
-    return events / (time.perf_counter() - started)
+    return usage.events / (time.perf_counter() - started)
 
 
 def decode_only(values: list[bytes]) -> float:

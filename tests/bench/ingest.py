@@ -1,17 +1,21 @@
-"""The real thing: one metering process as it is deployed, on a topic that is full already."""
+"""The ingest path: one metering process as it is deployed, on a topic that is full already, beside its ceilings."""
 
 import asyncio
 import time
+from argparse import Namespace
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import asyncpg
-
-from services.metering.store import projection
+from shared.events.topics import USAGE
+from shared.runtime.postgres import Connection
+from tests.bench import bare_loop, ceilings, topic
+from tests.bench.loading import load_metering
 from tests.bench.progress import say
-from tests.bench.topic import PREFIX
+from tests.bench.stage import Servers, Stage, settle, stage
 from tests.bench.workload import Workload
-from tests.processes import service_env, start_service
+from tests.database import as_owner, connect
 
 LOOK_SECONDS = 0.05
 SAY_SECONDS = 5
@@ -32,46 +36,80 @@ class Ingested:
     books: tuple[int, int, int, int]
 
 
-async def prepare(dsn: str, workload: Workload) -> None:
-    """Store the catalogue and the subscriptions, as the projection would have them."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        async with connection.transaction():
-            await projection.save(connection, list(workload.states()), workload.products())
-        await connection.execute("ANALYZE")
-    finally:
-        await connection.close()
+async def measure(servers: Servers, options: Namespace) -> dict[str, Any]:
+    """``ingest_*``."""
+    workload = Workload(options.events, options.subscriptions, datetime.now(UTC))
+    async with stage(servers) as made:
+        usage = topic.Filled(servers.kafka, made.topic(USAGE), options.events)
+        await topic.fill(usage, workload)
+        figures = await _ceilings(made, usage, options)
+        say("metering, as deployed")
+        dsn = await made.database("metering")
+        await load_metering(dsn, workload)
+        await settle(servers, dsn)
+        settings = {"usage_batch_records": options.batch, "usage_consumers": options.consumers}
+        real = await run(made, dsn, options.events, **settings)
+    bare = figures["ingest_bare_loop_events_per_second"]
+    return {
+        "ingest_events_per_second": round(real.events_per_second),
+        **figures,
+        "ingest_ratio_to_bare_loop": round(real.events_per_second / bare, 3),
+        "ingest_peak_rss_mb": round(real.peak_rss_mb),
+        "ingest_snapshots_drained_seconds": round(real.drained_seconds, 2),
+        "ingest_books": dict(zip(("accepted", "applied", "duplicate", "quarantined"), real.books, strict=True)),
+        "ingest_events": options.events,
+        "ingest_subscriptions": options.subscriptions,
+        "ingest_batch_records": options.batch,
+        "ingest_consumers": options.consumers,
+    }
 
 
-async def run(dsn: str, servers: str, events: int, log: Path, **settings: int) -> Ingested:
+async def _ceilings(made: Stage, usage: topic.Filled, options: Namespace) -> dict[str, int]:
+    say("consume only")
+    consumed = await ceilings.consume_only(usage, options.batch)
+    say("decode only")
+    values = [record.value async for part in usage.batches(options.batch) for record in part]
+    decoded = ceilings.decode_only(values)
+    del values
+    dsn = await made.database("metering")
+    say("copy only")
+    copied = await ceilings.copy_only(dsn, ceilings.invent_usage(options.events), options.batch)
+    say("bare loop")
+    bare = await bare_loop.run(as_owner(dsn), usage, options.batch)
+    return {
+        "ingest_bare_loop_events_per_second": round(bare),
+        "ingest_consume_only_events_per_second": round(consumed),
+        "ingest_decode_only_events_per_second": round(decoded),
+        "ingest_copy_only_events_per_second": round(copied),
+    }
+
+
+async def run(made: Stage, dsn: str, events: int, *, until_published: bool = True, **settings: int) -> Ingested:
     """Start the process with these settings, and measure from its first committed batch to its last."""
-    own = {name: str(value) for name, value in settings.items()}
-    env = service_env("metering", dsn=dsn, kafka=servers, topic_prefix=PREFIX, **own)
-    process = start_service("metering", env, log=log)
-    connection = await asyncpg.connect(dsn)
-    try:
-        first, started = await _reach(connection, 1)
+    process = await made.start("metering", dsn, wait=False, **settings)
+    async with connect(dsn) as connection:
+        first, started = await reach(connection, 1)
         say(f"the first batch is applied: {first:,} events")
-        last, ended = await _reach(connection, events)
-        while await connection.fetchval(_DUE):  # noqa: ASYNC110  # another process publishes
+        last, ended = await reach(connection, events)
+        while until_published and await connection.fetchval(_DUE):  # noqa: ASYNC110  # another process publishes
             await asyncio.sleep(LOOK_SECONDS)
         drained = time.perf_counter() - ended
         books = await connection.fetchrow(_BOOKS)
-        assert books is not None
-        return Ingested((last - first) / (ended - started), _peak_rss_mb(process.pid), drained, tuple(books))
-    finally:
-        await connection.close()
-        process.kill()
+    assert books is not None
+    rss = _peak_rss_mb(process.pid)
+    process.kill()
+    return Ingested((last - first) / (ended - started), rss, drained, tuple(books))
 
 
-async def _reach(connection: "asyncpg.Connection[asyncpg.Record]", wanted: int) -> tuple[int, float]:
+async def reach(connection: Connection, wanted: int) -> tuple[int, float]:
+    """Wait until so many records of usage are applied; how many there are, and when that was seen."""
     said = time.perf_counter()
     while (done := await connection.fetchval(_DONE)) < wanted:
         if time.perf_counter() - said > SAY_SECONDS:
             said = time.perf_counter()
             say(f"{done:,} of {wanted:,} events applied")
         await asyncio.sleep(LOOK_SECONDS)
-    return done, time.perf_counter()
+    return int(done), time.perf_counter()
 
 
 def _peak_rss_mb(pid: int) -> float:

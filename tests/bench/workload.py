@@ -1,4 +1,7 @@
-"""Usage as the benchmark publishes it: 10,000 subscriptions (Zipf), 25 products, repeats, late and invalid events."""
+"""The world of the benchmarks: 10,000 subscriptions, 25 products, and usage (Zipf): repeated, late, invalid too.
+
+The same for the same values.
+"""
 
 import json
 import random
@@ -6,10 +9,14 @@ from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache
 from itertools import accumulate
 
 from shared.events.ids import AccountId, LotId, MeterId, ProductId, SubscriptionId
+from shared.events.metering import ConsumptionSnapshot, MeterConsumption
 from shared.events.state import (
+    AccountState,
     Aggregation,
     Lot,
     Meter,
@@ -24,6 +31,10 @@ from shared.events.state import (
 
 PRODUCTS = 25
 ACTIVE = 8
+ACCOUNTS = 100
+POOL, ALLOCATED = 1000, 100
+BLOCK = 10
+METER = "meter"
 RESOURCES = 500
 REPEATED, LATE, INVALID = 0.05, 0.01, 0.001
 RECENT = 100_000
@@ -32,24 +43,32 @@ KINDS: tuple[Aggregation, ...] = ("unique", "sum", "unique", "peak")
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is published; the same for the same values."""
+    """So many ``events`` over so many ``subscriptions``, whose terms began about ``age_days`` before ``now``."""
 
     events: int
     subscriptions: int
     now: datetime
+    age_days: int = 100
     seed: int = 20261124
+
+    def accounts(self) -> list[AccountState]:
+        """The customers, each with some of the subscriptions."""
+        return [
+            AccountState(id=AccountId(account(number)), name=f"Account {number}", flex_enabled=True, version=1)
+            for number in range(ACCOUNTS)
+        ]
 
     def products(self) -> list[ProductState]:
         """25 products of one meter, half of them ``unique``, the others ``sum`` and ``peak``."""
-        rate = Rate(version=1, units=1, block=10, effective_from=self._start)
+        rate = Rate(version=1, units=1, block=BLOCK, effective_from=self._start)
         return [
             ProductState(
-                id=ProductId(_product(number)),
+                id=ProductId(product(number)),
                 name=f"Product {number}",
                 sources=(),
                 meters=(
                     Meter(
-                        meter=MeterId("meter"),
+                        meter=MeterId(METER),
                         name="Meter",
                         aggregation=KINDS[number % len(KINDS)],
                         reset="window",
@@ -67,20 +86,20 @@ class Workload:
             start = self._start + timedelta(hours=number % 360)
             end = start + timedelta(days=365)
             yield SubscriptionState(
-                id=SubscriptionId(_subscription(number)),
-                account=AccountId(f"account-{number % 100}"),
+                id=SubscriptionId(subscription(number)),
+                account=AccountId(account(number % ACCOUNTS)),
                 name=f"Subscription {number}",
                 model="flex",
                 state="active",
                 term=Term(start=start, end=end),
                 window_days=15,
-                primary_contact=Person(email="paula@acme.example", name="Paula"),
+                primary_contact=Person(email=contact(number % ACCOUNTS), name="Paula"),
                 lots=(
-                    Lot(id=LotId("1"), units=1000, start=start, end=end, order_reference="PO-1", purchased_at=start),
+                    Lot(id=LotId("1"), units=POOL, start=start, end=end, order_reference="PO-1", purchased_at=start),
                 ),
                 products=tuple(
-                    SubscribedProduct(product=ProductId(_product(one)), allocated=100, subscribed_at=start)
-                    for one in _active(number)
+                    SubscribedProduct(product=ProductId(product(one)), allocated=ALLOCATED, subscribed_at=start)
+                    for one in active(number)
                 ),
                 rebalance=RebalanceClock(every_days=90),
                 version=1,
@@ -95,51 +114,99 @@ class Workload:
             if recent and rng.random() < REPEATED:
                 yield recent[rng.randrange(len(recent))]
                 continue
-            subscription = bisect(shares, rng.random() * shares[-1])
-            value = self._event(rng, number, subscription)
+            chosen = bisect(shares, rng.random() * shares[-1])
+            value = self.event(rng, number, chosen, rng.choice(active(chosen)))
             if rng.random() < INVALID:
                 value = rng.choice((b"\xff" + value, value[:100], value.replace(b'"quantity":', b'"quantity":-')))
-            record = _subscription(subscription).encode(), value
+            record = subscription(chosen).encode(), value
             if len(recent) < RECENT:
                 recent.append(record)
             else:
                 recent[number % RECENT] = record
             yield record
 
-    def _event(self, rng: random.Random, number: int, subscription: int) -> bytes:
-        product = rng.choice(_active(subscription))
+    def event(self, rng: random.Random, number: int, chosen: int, of: int) -> bytes:
+        """One event of a subscription and a product, by their numbers; 1 % come late into closed windows."""
         back = timedelta(seconds=rng.random() * 3600)
         if rng.random() < LATE:
             back += timedelta(days=rng.randrange(16, 34))
         event = {
             "specversion": "1.0",
             "id": f"{rng.getrandbits(64):016x}-{number:012d}",
-            "source": f"/platforms/{_product(product)}",
+            "source": f"/platforms/{product(of)}",
             "type": "unitpool.platform.usage.recorded.v1",
-            "subject": _subscription(subscription),
+            "subject": subscription(chosen),
             "time": (self.now - back).isoformat().replace("+00:00", "Z"),
             "datacontenttype": "application/json",
             "data": {
-                "product": _product(product),
-                "meter": "meter",
+                "product": product(of),
+                "meter": METER,
                 "quantity": rng.randrange(1, 100),
                 "resource": f"resource-{rng.randrange(RESOURCES):06d}",
             },
         }
         return json.dumps(event, separators=(",", ":")).encode()
 
+    def snapshots(self, state: SubscriptionState, windows: int) -> Iterator[ConsumptionSnapshot]:
+        """What each product consumed in the newest windows of a subscription, at most so many."""
+        window = state.calendar.window_at(self.now)
+        for ago in range(windows):
+            if window.start < state.term.start:
+                return
+            for place, one in enumerate(state.products):
+                consumed = (ago * 7 + place * 11) % (ALLOCATED - BLOCK)
+                yield ConsumptionSnapshot.model_construct(
+                    subscription=state.id,
+                    product=one.product,
+                    window_start=window.start,
+                    window_end=window.end,
+                    revision=1,
+                    consumed=consumed,
+                    meters=(measured(consumed),),
+                    as_of=min(self.now, window.end),
+                )
+            window = state.calendar.before(window)
+
     @property
     def _start(self) -> datetime:
-        return self.now.replace(minute=0, second=0, microsecond=0) - timedelta(days=100)
+        return self.now.replace(minute=0, second=0, microsecond=0) - timedelta(days=self.age_days)
 
 
-def _subscription(number: int) -> str:
+def account(number: int) -> str:
+    """The id of an account."""
+    return f"account-{number}"
+
+
+def contact(number: int) -> str:
+    """The primary contact of an account's subscriptions."""
+    return f"paula@account-{number}.example"
+
+
+def subscription(number: int) -> str:
+    """The id of a subscription."""
     return f"subscription-{number:06d}"
 
 
-def _product(number: int) -> str:
+def product(number: int) -> str:
+    """The id of a product."""
     return f"product-{number:02d}"
 
 
-def _active(subscription: int) -> list[int]:
+def active(subscription: int) -> list[int]:
+    """The numbers of the products that a subscription uses."""
     return [(subscription * 7 + step * 3) % PRODUCTS for step in range(ACTIVE)]
+
+
+@cache
+def measured(consumed: int) -> MeterConsumption:
+    """A meter's part of a snapshot."""
+    return MeterConsumption(
+        meter=MeterId(METER),
+        aggregation="sum",
+        reset="window",
+        aggregate=Decimal(consumed * BLOCK),
+        units=1,
+        block=BLOCK,
+        rate_version=1,
+        consumed=consumed,
+    )

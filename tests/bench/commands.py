@@ -1,0 +1,154 @@
+"""Commands at a steady rate: published, signed, on ``allocation.commands``, until their outcome is published."""
+
+import asyncio
+import json
+import random
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from shared.events.commands import ApplyPlan, PlannedChange, SeenConsumption
+from shared.events.envelope import Event
+from shared.events.outcomes import AllocationCommandDecided
+from shared.events.state import SubscriptionState
+from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALERTS_EVENTS_TOPIC, ALLOCATION_COMMANDS_TOPIC
+from shared.events.topics import ALLOCATION_EVENTS_TOPIC as EVENTS_TOPIC
+from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
+from tests.bench.figures import Figures, spread
+from tests.bench.loading import load_allocation
+from tests.bench.pace import Pace
+from tests.bench.progress import say
+from tests.bench.stage import Servers, Stage, settle, stage
+from tests.bench.workload import ALLOCATED, Workload
+from tests.processes import COMMAND_KEYS
+
+RATE = 200
+SUBSCRIPTIONS = 2_000
+PATIENCE_SECONDS = 60
+_OUTCOME = AllocationCommandDecided.event_type.encode()
+
+Named = Callable[[bytes], str | None]
+"""The id of the command that a record answers, if it answers one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command as a Kafka record."""
+
+    id: str
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+async def measure(servers: Servers, options: Namespace) -> Figures:
+    """``command_*``."""
+    workload = Workload(0, SUBSCRIPTIONS, datetime.now(UTC))
+    pace = Pace(options.command_rate, options.seconds)
+    async with stage(servers) as made:
+        asked = plans(workload, pace.count)
+        say("commands: their ceiling, an empty handler")
+        source, target = made.topic(ALERTS_COMMANDS_TOPIC), made.topic(ALERTS_EVENTS_TOPIC)
+        bare = await made.start_bare(source=source, target=target)
+        ceiling = await round_trips(made, asked, pace, (source, target), lambda value: str(json.loads(value)["id"]))
+        bare.kill()
+        dsn = await made.database("allocation")
+        await load_allocation(dsn, workload)
+        await settle(servers, dsn)
+        await made.start("allocation", dsn)
+        say(f"commands: {pace.rate:g} a second for {pace.seconds:g} s")
+        topics = made.topic(ALLOCATION_COMMANDS_TOPIC), made.topic(EVENTS_TOPIC)
+        taken = await round_trips(made, asked, pace, topics, accepted)
+    return {
+        "command_rate_per_second": options.command_rate,
+        "command_subscriptions": SUBSCRIPTIONS,
+        **spread("command", taken),
+        **spread("command_ceiling", ceiling),
+    }
+
+
+def plans(workload: Workload, count: int) -> list[Asked]:
+    """Plans that each give one product one unit more, of random subscriptions, as reporting sends them."""
+    rng, keys = random.Random(workload.seed), parse_keys(COMMAND_KEYS)
+    states = list(workload.states())
+    given: dict[tuple[str, str], int] = {}
+    asked = []
+    for _ in range(count):
+        state = rng.choice(states)
+        product = rng.choice(state.products).product
+        units = given[state.id, product] = given.get((state.id, product), ALLOCATED) + 1
+        payload = ApplyPlan(
+            subscription=state.id,
+            changes=(PlannedChange(product=product, units=units),),
+            seen=(SeenConsumption(product=product, window_start=_window(state, workload.now), revision=1),),
+        )
+        command = _command(payload, state, str(UUID(int=rng.getrandbits(128), version=4)), workload.now)
+        value = command.encode()
+        asked.append(Asked(command.id, state.id.encode(), value, [(SIGNATURE_HEADER, sign(value, keys))]))
+    return asked
+
+
+def _window(state: SubscriptionState, now: datetime) -> datetime:
+    return state.calendar.window_at(now).start
+
+
+def _command(payload: ApplyPlan, state: SubscriptionState, id: str, now: datetime) -> Event[ApplyPlan]:
+    return Event[ApplyPlan].of(
+        payload,
+        id=id,
+        source="/reporting",
+        time=now,
+        subject=state.id,
+        correlationid=id,
+        actor=state.primary_contact.email,
+        actorvendor=False,
+        actoraddress="192.0.2.1",
+    )
+
+
+def accepted(value: bytes) -> str | None:
+    """The command of an outcome.
+
+    Raises:
+        AssertionError: it was refused; then something else would be measured.
+    """
+    if _OUTCOME not in value:
+        return None
+    decided = json.loads(value)["data"]
+    assert decided.get("refusal") is None, decided
+    return str(decided["command_id"])
+
+
+async def round_trips(
+    made: Stage, asked: Sequence[Asked], pace: Pace, topics: tuple[str, str], named: Named
+) -> list[float]:
+    """Seconds from when each command was due until its answer was here, of those after the warm-up."""
+    source, target = topics
+    due_at: dict[str, float] = {}
+    seen_at: dict[str, float] = {}
+    async with AsyncExitStack() as stack:
+        consumer = AIOKafkaConsumer(target, bootstrap_servers=made.servers.kafka, auto_offset_reset="earliest")
+        producer = AIOKafkaProducer(bootstrap_servers=made.servers.kafka, acks="all", enable_idempotence=True)
+        for client in (consumer, producer):
+            await client.start()
+            stack.push_async_callback(client.stop)
+
+        async def listen() -> None:
+            while len(seen_at) < len(asked):
+                for records in (await consumer.getmany(timeout_ms=500)).values():
+                    now = time.perf_counter()
+                    seen_at.update(dict.fromkeys(filter(None, (named(one.value) for one in records)), now))
+
+        async with asyncio.timeout(pace.count / pace.rate + PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
+            tasks.create_task(listen())
+            async for number, due in pace.steps():
+                one = asked[number]
+                due_at[one.id] = due
+                await producer.send(source, one.value, one.key, headers=one.headers)
+    return [seen_at[one.id] - due_at[one.id] for number, one in enumerate(asked) if pace.counts(number)]

@@ -1,0 +1,34 @@
+"""Open loop: things begin when they are due, however long earlier ones take, so that waiting in a queue counts."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+WARM_SECONDS = 2.0
+"""What is due in the first seconds is done, but not counted: connections, caches and prepared statements are made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """So many a second, for so long after the warm-up."""
+
+    rate: float
+    seconds: float
+
+    @property
+    def count(self) -> int:
+        """How many there are, the warm-up included."""
+        return int(self.rate * (WARM_SECONDS + self.seconds))
+
+    def counts(self, number: int) -> bool:
+        """Whether this one is after the warm-up."""
+        return number >= self.rate * WARM_SECONDS
+
+    async def steps(self) -> AsyncIterator[tuple[int, float]]:
+        """Each number when it is due, or as soon after as can be, with when it was due (``time.perf_counter``)."""
+        started = time.perf_counter()
+        for number in range(self.count):
+            due = started + number / self.rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            yield number, due
