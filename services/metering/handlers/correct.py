@@ -4,23 +4,22 @@ Whoever applied usage at the same moment may not have seen a correction's effect
 a level below the peak): so what it changed is found anew once every transaction that began before its commit has ended.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 from uuid import UUID
 
 from services.metering import metrics
-from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE, Catalogue
+from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL
 from services.metering.domain.placing import OLDEST
 from services.metering.domain.reasons import Claim, Reason, RejectedError
-from services.metering.store import books, corrections, quarantine, restatements, undoing
+from services.metering.handlers.correction_effects import Effects, carry_out
+from services.metering.store import books, corrections, quarantine, undoing
 from services.metering.store.books import Entries, Line
 from services.metering.store.corrections import Correction, Settled, Target
 from services.metering.store.projection import Projection
-from services.metering.store.undoing import Key, ResourceKey, WindowKey
 from shared.events.metering import RestatementCause
 from shared.events.outcomes import AuditRecord
 from shared.runtime.delivery import Transaction
@@ -34,23 +33,12 @@ WAITS = OLDEST + timedelta(days=1)
 
 
 @dataclass(slots=True)
-class _Effects:
-    """What a set of corrections changes."""
-
-    totals: dict[Key, list[tuple[Decimal, datetime]]] = field(default_factory=lambda: defaultdict(list))
-    levels: dict[int, set[WindowKey]] = field(default_factory=lambda: {PEAK: set(), LATEST: set()})
-    resources: set[ResourceKey] = field(default_factory=set)
-    hours: list[tuple[Key, Decimal]] = field(default_factory=list)
-    final: dict[RestatementCause, set[Key]] = field(default_factory=lambda: defaultdict(set))
-    as_of: datetime | None = None
-
-
-@dataclass(slots=True)
 class _Settling:
     """A set of corrections on its way: what becomes of each."""
 
     catalogue: Catalogue
     now: datetime
+    effects: Effects
     settled: list[Settled] = field(default_factory=list)
     rejected: list[tuple[Correction, Reason, str]] = field(default_factory=list)
     waiting: list[tuple[int, datetime]] = field(default_factory=list)
@@ -58,7 +46,6 @@ class _Settling:
     unpurged: list[tuple[Correction, Correction]] = field(default_factory=list)
     duplicates: list[Correction] = field(default_factory=list)
     applied: list[Correction] = field(default_factory=list)
-    effects: _Effects = field(default_factory=_Effects)
 
 
 async def correct_some(tx: Transaction, projection: Projection, limit: int) -> int:
@@ -68,14 +55,15 @@ async def correct_some(tx: Transaction, projection: Projection, limit: int) -> i
         await corrections.forget_woken(tx.connection)
         return 0
     await projection.refresh(tx.connection)
-    settling = _Settling(projection.catalogue, tx.now)
+    settling = _Settling(projection.catalogue, tx.now, Effects(projection.catalogue, tx.now))
     await _match(tx, settling, [one for one in due if one.kind == REVERSAL and one.settled_at is None])
     await _reverse(tx, settling)
     for one in due:
         if one.kind == PURGE and one.settled_at is None:
-            _purge(settling, one)
+            settling.applied.append(one)
+            settling.settled.append(_touch(settling, one, one, "purge"))
     await _look_again(tx, settling, [one for one in due if one.settled_at is not None])
-    await _change(tx, settling)
+    await carry_out(tx.connection, settling.effects)
     await _settle(tx, settling)
     return len(due)
 
@@ -136,43 +124,19 @@ async def _reverse(tx: Transaction, settling: _Settling) -> None:
             settling.duplicates.append(one)
             continue
         settling.applied.append(one)
-        _touch(settling, purge, "reversal")
-        settling.settled.append(_seen_later(settling, one, purge))
+        settling.settled.append(_touch(settling, one, purge, "reversal"))
 
 
 def _take_out(settling: _Settling, one: Correction, target: Target) -> Settled:
-    """Note what a usage event no longer counts in."""
-    effects = settling.effects
-    window = _window(settling.catalogue, target.subscription, target.meter, target.at)
-    kind = settling.catalogue.meters[target.meter].kind
-    hour = target.at.replace(minute=0, second=0, microsecond=0)
-    effects.hours.append(((target.subscription, target.meter, hour), target.quantity))
-    _note(settling, one, window, "reversal")
-    if kind in (SUM, COUNT):
-        amount = Decimal(1) if kind == COUNT else target.quantity
-        effects.totals[window.key].append((amount, one.received_at))
-    elif kind == UNIQUE:
-        effects.resources.add(ResourceKey(window, target.resource or ""))
-    else:
-        effects.levels[kind].add(window)
-    look_at = None if kind in (SUM, COUNT) else settling.now + AGAIN
+    """A usage event no longer counts."""
+    window = settling.effects.take_out(one, target)
+    look_at = None if settling.effects.is_subtracted(target.meter) else settling.now + AGAIN
     return Settled(one.id, "applied", look_at, target.meter, window.start, target.resource, target.at)
 
 
-def _purge(settling: _Settling, one: Correction) -> None:
-    settling.applied.append(one)
-    _touch(settling, one, "purge")
-    settling.settled.append(_seen_later(settling, one, one))
-
-
-def _touch(settling: _Settling, purge: Correction, cause: RestatementCause) -> None:
+def _touch(settling: _Settling, one: Correction, purge: Correction, cause: RestatementCause) -> Settled:
     """A resource may count, or not, where a purge has come or gone."""
-    window = _window(settling.catalogue, purge.subscription, purge.meter or NO_METER, purge.at)
-    settling.effects.resources.add(ResourceKey(window, purge.resource or ""))
-    _note(settling, purge, window, cause)
-
-
-def _seen_later(settling: _Settling, one: Correction, purge: Correction) -> Settled:
+    settling.effects.find_anew(purge, purge.meter or NO_METER, purge.at, purge.resource, cause)
     look_at = settling.now + AGAIN
     return Settled(one.id, "applied", look_at, purge.meter, purge.window_start, purge.resource, purge.at)
 
@@ -187,52 +151,12 @@ async def _look_again(tx: Transaction, settling: _Settling, settled: Sequence[Co
         (one.id, settling.now + AGAIN) for one in settled if one.looks_from is not None and one.looks_from >= horizon
     ]
     for one in ready:
-        _find_anew(settling, one)
+        if one.meter is not None and one.window_start is not None:
+            cause: RestatementCause = "reversal" if one.kind == REVERSAL else "purge"
+            settling.effects.find_anew(one, one.meter, one.window_start, one.resource, cause)
     first = [one.id for one in settled if one.looks_from is None]
     await corrections.look_from_here(tx.connection, first, settling.now + AGAIN)
     await corrections.done(tx.connection, [one.id for one in ready])
-
-
-def _find_anew(settling: _Settling, one: Correction) -> None:
-    if one.meter is None or one.window_start is None:
-        return
-    window = _window(settling.catalogue, one.subscription, one.meter, one.window_start)
-    kind = settling.catalogue.meters[one.meter].kind
-    _note(settling, one, window, "reversal" if one.kind == REVERSAL else "purge")
-    if kind == UNIQUE:
-        settling.effects.resources.add(ResourceKey(window, one.resource or ""))
-    elif kind in (PEAK, LATEST):
-        settling.effects.levels[kind].add(window)
-
-
-def _note(settling: _Settling, one: Correction, window: WindowKey, cause: RestatementCause) -> None:
-    effects = settling.effects
-    effects.as_of = max(one.received_at, effects.as_of or one.received_at)
-    state = settling.catalogue.by_number[window.subscription].state
-    if not state.calendar.window_at(window.start).is_provisional(settling.now):
-        effects.final[cause].add(window.key)
-
-
-def _window(catalogue: Catalogue, subscription: int, meter: int, at: datetime) -> WindowKey:
-    window = catalogue.by_number[subscription].state.calendar.window_at(at)
-    return WindowKey(subscription, meter, window.start, window.end)
-
-
-async def _change(tx: Transaction, settling: _Settling) -> None:
-    """Carry the effects out, in the order of locks of ``store.usage``."""
-    effects, connection = settling.effects, tx.connection
-    for cause, keys in sorted(effects.final.items()):
-        await restatements.note_final(connection, keys, cause, settling.now)
-    amounts = [
-        (key, sum((amount for amount, _ in parts), Decimal(0)), max(at for _, at in parts))
-        for key, parts in sorted(effects.totals.items())
-    ]
-    changed = await undoing.subtract(connection, amounts)
-    changed += await undoing.find_levels(connection, PEAK, effects.levels[PEAK])
-    changed += await undoing.find_levels(connection, LATEST, effects.levels[LATEST])
-    changed += await undoing.count_again(connection, effects.resources, effects.as_of or settling.now)
-    await undoing.subtract_hours(connection, effects.hours)
-    await undoing.make_due(connection, changed)
 
 
 async def _settle(tx: Transaction, settling: _Settling) -> None:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.metering.domain import decode as module
+from services.metering.domain.corrections import CorrectionEvent
 from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.reasons import RejectedError
 
@@ -51,6 +52,7 @@ def with_data(**changes: Any) -> bytes:
 )
 def test_a_good_event_is_read(raw: bytes) -> None:
     event = decode(raw)
+    assert isinstance(event, UsageEvent)
     assert event.id == "e-1"
     assert event.extra is None
     assert event == module._decode_slowly(raw)
@@ -58,6 +60,7 @@ def test_a_good_event_is_read(raw: bytes) -> None:
 
 def test_additional_attributes_are_kept() -> None:
     event = decode(text(traceparent="00-abc", extra="mine", data={**EVENT["data"], "note": [1]}))
+    assert isinstance(event, UsageEvent)
     assert json.loads(str(event.extra)) == {"traceparent": "00-abc", "extra": "mine", "data": {"note": [1]}}
 
 
@@ -151,7 +154,7 @@ def test_whatever_comes_is_read_alike_or_rejected(changes: dict[str, Any], data:
     assert _read(decode, raw) == _read(module._decode_slowly, raw)
 
 
-def _read(how: Callable[[bytes], UsageEvent], raw: bytes) -> UsageEvent | str:
+def _read(how: Callable[[bytes], UsageEvent | CorrectionEvent], raw: bytes) -> UsageEvent | CorrectionEvent | str:
     try:
         return how(raw)
     except RejectedError as error:

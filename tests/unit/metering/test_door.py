@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaConnectionError
 from services.metering.api.parsing import MAX_EVENTS, BodyError, split
 from services.metering.api.usage import MAX_EVENT_BYTES, OverloadError, Publisher, UnacknowledgedError, sort_events
 from services.metering.domain.catalogue import Catalogue
-from tests.component.metering.world import event
+from tests.component.metering.world import event, purge, reversal
 
 BATCH = "application/cloudevents-batch+json"
 
@@ -99,3 +99,29 @@ async def test_a_broker_that_refuses_is_no_success() -> None:
     broker.waiting[1].set_exception(KafkaConnectionError())
     with pytest.raises(UnacknowledgedError):
         await publishing
+
+
+def test_corrections_are_judged_by_the_key_like_usage() -> None:
+    item = event("u", resource="a")
+    result = sort_events(
+        texts(
+            reversal("r-1", item),
+            reversal("r-1", item),
+            purge("p-1", "a"),
+            reversal("r-2", event("x", "web", "app")),
+            {**purge("p-2", "a"), "source": "/platforms/web"},
+            {**purge("p-3", "a"), "data": {"product": "scan", "meter": "host"}},
+            reversal("r-3", item, reason=""),
+            {**reversal("r-4", item), "type": "unitpool.platform.usage.reversed.v2"},
+        ),
+        "scan",
+        Catalogue(),
+    )
+    assert (len(result.accepted), result.duplicates) == (2, 1)
+    assert [(index, code) for index, _, code, _ in result.refused] == [
+        (3, "source_not_allowed"),
+        (4, "source_not_allowed"),
+        (5, "malformed"),
+        (6, "malformed"),
+        (7, "unsupported_type"),
+    ]

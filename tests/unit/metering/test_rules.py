@@ -6,14 +6,21 @@ from typing import Any
 import pytest
 
 from services.metering.domain.catalogue import Catalogue, may_report, microseconds
-from services.metering.domain.decode import decode
+from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.entitlement import decide
 from services.metering.domain.placing import place
 from services.metering.domain.reasons import RejectedError
 from services.metering.handlers.project import new_rates_since
 from services.metering.store.rows import numeric
 from shared.events.state import Rate
+from shared.runtime.delivery import Record
 from tests.component.metering.world import NOW, PRODUCTS, START, SUBSCRIPTIONS, event, product, records, subscription
+
+
+def usage_in(record: Record) -> UsageEvent:
+    read = decode(record.value)
+    assert isinstance(read, UsageEvent)
+    return read
 
 
 @pytest.mark.parametrize(
@@ -72,7 +79,7 @@ def known() -> Catalogue:
 )
 def test_lateness_is_measured_from_the_first_acceptance(back: timedelta, reason: str | None) -> None:
     (record,) = records([event("e", at=NOW - back, resource="r")])
-    read = decode(record.value)
+    read = usage_in(record)
     if reason is None:
         assert (
             place(read, microseconds(NOW), known()).window_us % 86_400_000_000 == microseconds(START) % 86_400_000_000
@@ -87,7 +94,7 @@ def test_usage_after_a_product_was_retired_is_not_applied() -> None:
     catalogue = known()
     catalogue.put_product(product("scan", *PRODUCTS[0].meters, version=2, retired_at=NOW), {"host": 0})
     before, after = (
-        decode(r.value)
+        usage_in(r)
         for r in records([event("a", at=NOW - timedelta(seconds=1), resource="r"), event("b", resource="r")])
     )
     assert place(before, microseconds(NOW), catalogue).meter == 0

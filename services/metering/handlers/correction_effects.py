@@ -1,0 +1,85 @@
+"""What a set of corrections changes, gathered before it is carried out: windows, resources, hours, restatements."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE, Catalogue
+from services.metering.store import restatements, undoing
+from services.metering.store.corrections import Correction, Target
+from services.metering.store.undoing import Key, ResourceKey, WindowKey
+from shared.events.metering import RestatementCause
+from shared.runtime.postgres import Connection
+
+
+@dataclass(slots=True)
+class Effects:
+    """What changes. Each note is idempotent but the subtractions."""
+
+    catalogue: Catalogue
+    now: datetime
+    totals: dict[Key, list[tuple[Decimal, datetime]]] = field(default_factory=lambda: defaultdict(list))
+    levels: dict[int, set[WindowKey]] = field(default_factory=lambda: {PEAK: set(), LATEST: set()})
+    resources: set[ResourceKey] = field(default_factory=set)
+    hours: list[tuple[Key, Decimal]] = field(default_factory=list)
+    final: dict[RestatementCause, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    as_of: datetime | None = None
+
+    def take_out(self, by: Correction, target: Target) -> WindowKey:
+        """A usage event no longer counts; the window that it counted in."""
+        window = self.window_of(target.subscription, target.meter, target.at)
+        kind = self.catalogue.meters[target.meter].kind
+        hour = target.at.replace(minute=0, second=0, microsecond=0)
+        self.hours.append(((target.subscription, target.meter, hour), target.quantity))
+        self._note(by, window, "reversal")
+        if kind in (SUM, COUNT):
+            self.totals[window.key].append((Decimal(1) if kind == COUNT else target.quantity, by.received_at))
+        else:
+            self._find(window, kind, target.resource)
+        return window
+
+    def find_anew(
+        self, by: Correction, meter: int, at: datetime, resource: str | None, cause: RestatementCause
+    ) -> None:
+        """What the window of ``at`` says of a level, or of this resource, is to be found in raw usage."""
+        window = self.window_of(by.subscription, meter, at)
+        self._note(by, window, cause)
+        self._find(window, self.catalogue.meters[meter].kind, resource)
+
+    def window_of(self, subscription: int, meter: int, at: datetime) -> WindowKey:
+        """The meter's window that holds this instant."""
+        window = self.catalogue.by_number[subscription].state.calendar.window_at(at)
+        return WindowKey(subscription, meter, window.start, window.end)
+
+    def is_subtracted(self, meter: int) -> bool:
+        """Whether what is taken out of the meter is exact whatever others do at the same moment."""
+        return self.catalogue.meters[meter].kind in (SUM, COUNT)
+
+    def _find(self, window: WindowKey, kind: int, resource: str | None) -> None:
+        if kind == UNIQUE:
+            self.resources.add(ResourceKey(window, resource or ""))
+        elif kind in self.levels:
+            self.levels[kind].add(window)
+
+    def _note(self, by: Correction, window: WindowKey, cause: RestatementCause) -> None:
+        self.as_of = max(by.received_at, self.as_of or by.received_at)
+        calendar = self.catalogue.by_number[window.subscription].state.calendar
+        if not calendar.window_at(window.start).is_provisional(self.now):
+            self.final[cause].add(window.key)
+
+
+async def carry_out(connection: Connection, effects: Effects) -> None:
+    """Change what changes, in the order of locks of ``store.usage``."""
+    for cause, keys in sorted(effects.final.items()):
+        await restatements.note_final(connection, keys, cause, effects.now)
+    amounts = [
+        (key, sum((amount for amount, _ in parts), Decimal(0)), max(at for _, at in parts))
+        for key, parts in sorted(effects.totals.items())
+    ]
+    changed = await undoing.subtract(connection, amounts)
+    changed += await undoing.find_levels(connection, PEAK, effects.levels[PEAK])
+    changed += await undoing.find_levels(connection, LATEST, effects.levels[LATEST])
+    changed += await undoing.count_again(connection, effects.resources, effects.as_of or effects.now)
+    await undoing.subtract_hours(connection, effects.hours)
+    await undoing.make_due(connection, changed)

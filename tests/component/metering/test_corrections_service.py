@@ -1,0 +1,72 @@
+"""Corrections and late usage through the doors of a running metering, and the checker beside it."""
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import httpx
+
+from deploy.local.environment import clean_environment
+from shared.events.metering import WindowRestated
+from shared.runtime.clock import utc_now
+from tests.component.metering.flow import newest_snapshots, until
+from tests.component.metering.test_service import KEY, Metering, metering
+from tests.component.metering.world import event, purge, reversal
+from tests.database import connect
+
+__all__ = ["metering"]
+
+
+async def consumed(running: Metering) -> dict[tuple[str, str], list[int]]:
+    found: dict[tuple[str, str], list[int]] = {}
+    for one in sorted((await newest_snapshots(running.servers, running.prefix)).values(), key=lambda one: one.key):
+        found.setdefault((one.subscription, one.product), []).append(one.consumed)
+    return found
+
+
+async def settled(running: Metering) -> int:
+    async with connect(running.dsn) as connection:
+        return int(await connection.fetchval("SELECT count(*) FROM correction WHERE settled_at IS NOT NULL"))
+
+
+async def test_corrections_come_through_both_doors_and_final_windows_are_restated(metering: Metering) -> None:
+    now = utc_now()
+    long_ago = now - timedelta(days=34)
+    hosts = [event(f"h-{n}", at=now, resource=f"host-{n}") for n in range(5)]
+    calls = [event(f"c-{n}", "calls", "request", at=now) for n in range(3)]
+    await metering.publish([reversal("r-2", calls[2], at=now), *hosts, *calls])
+    await metering.accepted(9)
+    batch: list[dict[str, Any]] = [
+        reversal("r-0", hosts[0], at=now),
+        purge("p-1", "host-1", at=now + timedelta(seconds=1)),
+        reversal("r-x", calls[0], at=now),
+        {**reversal("r-y", hosts[3], at=now), "data": {"product": "scan"}},
+    ]
+    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/cloudevents-batch+json"}
+    async with httpx.AsyncClient(base_url=metering.process.url, headers=headers) as http:
+        answer = (await http.post("/v1/usage", content=json.dumps(batch))).json()
+    assert answer["accepted"] == 2
+    assert [(one["index"], one["code"]) for one in answer["refused"]] == [(2, "source_not_allowed"), (3, "malformed")]
+    await until(lambda: settled(metering), lambda count: count == 3)
+    await metering.publish([event("late", at=long_ago, resource="old")])
+    await metering.accepted(12)
+    await until(lambda: consumed(metering), lambda seen: seen == {("sub-1", "scan"): [1, 3], ("sub-1", "calls"): [2]})
+
+    async def restated() -> list[WindowRestated]:
+        return [one for one in await metering.events() if isinstance(one, WindowRestated)]
+
+    (one,) = await until(restated, bool)
+    assert (one.subscription, one.product, one.before, one.after.consumed) == ("sub-1", "scan", None, 1)
+    assert (one.cause, one.window_start < long_ago < one.window_end) == ("late_usage", True)
+    assert await metering.books() == {"accepted": 12, "applied": 12, "duplicate": 0, "quarantined": 0}
+    checked = subprocess.run(  # noqa: ASYNC221  # the service goes on in its own process
+        [sys.executable, "-m", "services.metering", "check"],
+        env={**clean_environment(), **metering.env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "no differences" in checked.stdout
