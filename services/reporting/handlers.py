@@ -13,6 +13,8 @@ from services.reporting.store.ingest_keys import upsert_ingest_key
 from services.reporting.store.people import upsert_person
 from services.reporting.store.price_lists import upsert_price_list
 from services.reporting.store.products import upsert_product
+from services.reporting.store.quarantine import settle_record, upsert_record, upsert_replay
+from services.reporting.store.reconciliation import upsert_line
 from services.reporting.store.roles import upsert_role
 from services.reporting.store.subscriptions import upsert_subscription
 from shared.events.alerts import AlertAcknowledged, AlertRaised, AlertResolved, ChannelChanged, DeliverySettled
@@ -54,6 +56,7 @@ from shared.events.outcomes import (
     DecisionRecorded,
     MeteringCommandDecided,
 )
+from shared.events.quarantine import BooksChanged, QuarantineReplayChanged, UsageQuarantined, UsageSettled
 from shared.runtime.delivery import EventHandler, Transaction
 
 AccountEvent = AccountCreated | AccountFlexChanged
@@ -132,6 +135,26 @@ async def keep_ingest_key(tx: Transaction, event: Event[IngestKeyChanged]) -> No
     await upsert_ingest_key(tx.connection, event.data.ingest_key)
 
 
+async def keep_quarantined(tx: Transaction, event: Event[UsageQuarantined]) -> None:
+    """A record in quarantine."""
+    await upsert_record(tx.connection, event.data.record)
+
+
+async def keep_settled(tx: Transaction, event: Event[UsageSettled]) -> None:
+    """A record that left the quarantine."""
+    await settle_record(tx.connection, event.data)
+
+
+async def keep_replay(tx: Transaction, event: Event[QuarantineReplayChanged]) -> None:
+    """How far a replay is."""
+    await upsert_replay(tx.connection, event.data.replay)
+
+
+async def keep_books(tx: Transaction, event: Event[BooksChanged]) -> None:
+    """A line of the books."""
+    await upsert_line(tx.connection, event.data.line)
+
+
 async def record_decisions(tx: Transaction, events: Sequence[Event[DecisionRecorded]]) -> None:
     """Records of the audit log."""
     await insert_audit(tx.connection, *events)
@@ -186,5 +209,9 @@ ALERTS: Mapping[type[Payload], EventHandler] = {
 }
 METERING: Mapping[type[Payload], EventHandler] = {
     IngestKeyChanged: keep_ingest_key,
+    UsageQuarantined: keep_quarantined,
+    UsageSettled: keep_settled,
+    QuarantineReplayChanged: keep_replay,
+    BooksChanged: keep_books,
     MeteringCommandDecided: keep_outcome,
 }

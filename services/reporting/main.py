@@ -22,6 +22,7 @@ from services.reporting.api.prices import prices_router
 from services.reporting.api.records import records_router
 from services.reporting.api.stream import stream_router
 from services.reporting.api.subscriptions import subscriptions_router
+from services.reporting.api.usage_books import usage_books_router
 from services.reporting.application import Application
 from services.reporting.auth import Claims, Tokens, Trust
 from services.reporting.commands import Commands
@@ -31,6 +32,7 @@ from services.reporting.queries.accounts import AccountQueries
 from services.reporting.queries.catalogue import CatalogueQueries
 from services.reporting.queries.records import RecordQueries
 from services.reporting.queries.subscriptions import Queries
+from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.consumption import prune_consumption
 from services.reporting.store.listening import listen
@@ -64,6 +66,9 @@ READ_MODEL = ReadModel(
         "channels",
         "deliveries",
         "ingest_keys",
+        "quarantine",
+        "quarantine_replays",
+        "usage_books",
         "outcomes",
     ),
     topics=(ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC, ALERTS_EVENTS_TOPIC, METERING_EVENTS_TOPIC),
@@ -153,7 +158,8 @@ def add_api(runtime: Runtime[ReportingSettings], application: Application, token
         plans_router(doors),
         alerts_router(doors),
         stream_router(doors, runtime.settings.max_streams),
-        ingest_keys_router(doors),
+        ingest_keys_router(doors, runtime.settings.key_overlap_seconds),
+        usage_books_router(doors, UsageBookQueries(runtime.pool)),
         documents_router(runtime.api),
     ):
         runtime.api.include_router(router)

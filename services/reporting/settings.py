@@ -37,5 +37,8 @@ class ReportingSettings(ServiceSettings):
     command_wait_seconds: float = Field(
         5, ge=0, description="How long a write waits for its outcome before it answers 202"
     )
+    key_overlap_seconds: int = Field(
+        86_400, ge=0, le=31 * 86_400, description="How long an ingest key that is rotated is still good, unless asked"
+    )
     upkeep_seconds: float = Field(3600, gt=0, description="How often what is older than is kept is forgotten")
     max_streams: int = Field(500, ge=1, description="Live streams open at once; beyond it the answer is 429")

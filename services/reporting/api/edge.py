@@ -115,9 +115,11 @@ class ApiRoute(APIRoute):
         """The handler, guarded."""
         inner = super().get_route_handler()
         takes_body = self.body_field is not None
+        may_lack_it = self.body_field is not None and not self.body_field.field_info.is_required()
 
         async def guarded(request: Request) -> Response:
-            if takes_body and not _is_json(request.headers.get("content-type", "")):
+            there = takes_body and not (may_lack_it and _has_no_body(request))
+            if there and not _is_json(request.headers.get("content-type", "")):
                 return problem(415, "unsupported_media_type", "The body must be application/json.")
             try:
                 return await inner(request)
@@ -137,6 +139,10 @@ class ApiRoute(APIRoute):
 
 def _is_json(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def _has_no_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
 
 
 def invalid(field: str, message: str) -> ProblemError:

@@ -10,17 +10,18 @@ from services.reporting.api.answers import ingest_keys as answers
 from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, listed, new_router, write_answers
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import ProductWanted, existing
-from services.reporting.api.requests.ingest_keys import NewIngestKey
-from shared.events.commands import CreateIngestKey, RevokeIngestKey
+from services.reporting.api.requests.ingest_keys import NewIngestKey, NewRotation
+from shared.events.commands import CreateIngestKey, RevokeIngestKey, RotateIngestKey
 
 SECRET_BYTES = 32
 
 
-def ingest_keys_router(doors: Doors) -> APIRouter:
-    """``/v1/ingest-keys``."""
+def ingest_keys_router(doors: Doors, overlap_seconds: int) -> APIRouter:
+    """``/v1/ingest-keys``. ``overlap_seconds``: how long a rotated key is still good where nobody says otherwise."""
     router = new_router("ingest keys", "/ingest-keys")
     _add_reads(router, doors)
     _add_writes(router, doors)
+    _add_rotation(router, doors, overlap_seconds)
     return router
 
 
@@ -45,12 +46,14 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
     async def create(caller: Asking, asked: NewIngestKey, command: CommandId) -> Response:
         """A new key of a product. The answer shows it, this once; only its hash leaves this service."""
         await catalogue.product(asked.product)
-        key, secret = chosen_id(caller, command), f"upk_{secrets.token_urlsafe(SECRET_BYTES)}"
+        key, secret = chosen_id(caller, command), new_secret()
         payload = CreateIngestKey(
             key=key,
             product=asked.product,
-            secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
+            secret_sha256=hashed(secret),
             expires_at=asked.expires_at,
+            events_per_second=asked.events_per_second,
+            max_body_bytes=asked.max_body_bytes,
         )
         return await doors.write(
             payload, caller, command, lambda: records.ingest_key(caller, key), secret=secret, shown_as="key"
@@ -65,3 +68,43 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
         return await doors.write(
             payload, caller, command, lambda: records.ingest_key(caller, key), key=known.get("product", key)
         )
+
+
+def _add_rotation(router: APIRouter, doors: Doors, overlap_seconds: int) -> None:
+    records = doors.application.records
+
+    @router.post("/{key}/rotate", **write_answers(answers.IngestKey))
+    async def rotate(caller: Asking, key: str, command: CommandId, asked: NewRotation | None = None) -> Response:
+        """A new key of the same product and limits; the old one is good for a while more (`expires_at`).
+
+        The answer is the new key, with what it `replaces`; it is shown this once.
+        """
+        asked = asked or NewRotation()
+        new, secret = chosen_id(caller, command), new_secret()
+        payload = RotateIngestKey(
+            key=existing(key, "ingest key"),
+            new_key=new,
+            secret_sha256=hashed(secret),
+            overlap_seconds=overlap_seconds if asked.overlap_seconds is None else asked.overlap_seconds,
+            expires_at=asked.expires_at,
+        )
+        known = await records.ingest_key(caller, key) if caller.vendor else {}
+        return await doors.write(
+            payload,
+            caller,
+            command,
+            lambda: records.ingest_key(caller, new),
+            key=known.get("product", key),
+            secret=secret,
+            shown_as="key",
+        )
+
+
+def new_secret() -> str:
+    """A key nobody can guess."""
+    return f"upk_{secrets.token_urlsafe(SECRET_BYTES)}"
+
+
+def hashed(secret: str) -> str:
+    """What leaves this service of it."""
+    return hashlib.sha256(secret.encode()).hexdigest()

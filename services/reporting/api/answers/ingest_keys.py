@@ -7,7 +7,7 @@ from services.reporting.api.fields import Shown
 
 
 class IngestKey(Commanded):
-    """``key`` is in the answer that makes it, and nowhere else."""
+    """``key`` is in the answer that makes it, and nowhere else. Limits that are null are the door's own."""
 
     id: str
     product: str
@@ -15,6 +15,10 @@ class IngestKey(Commanded):
     created_by: str
     expires_at: datetime | None
     revoked_at: datetime | None
+    events_per_second: int | None
+    max_body_bytes: int | None
+    replaces: str | None
+    replaced_by: str | None
     version: int
     key: str | None = None
 

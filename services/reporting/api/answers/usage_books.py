@@ -1,0 +1,109 @@
+"""The quarantine, replays of it, and the books of usage."""
+
+from datetime import date, datetime
+from typing import Literal
+
+from services.reporting.api.answers.shapes import Commanded
+from services.reporting.api.fields import Shown
+
+
+class Quarantined(Shown):
+    """``value`` is the beginning of the record's value as text, ``value_bytes`` its length; metering keeps it whole."""
+
+    id: str
+    topic: str
+    partition: int
+    offset: int
+    received_at: datetime
+    quarantined_at: datetime
+    reason: str
+    detail: str
+    source: str
+    product: str
+    subscription: str | None
+    event_id: str | None
+    value: str | None
+    value_bytes: int | None
+    version: int
+    settled_at: datetime | None
+    settled_as: str | None
+
+
+class Quarantine(Shown):
+    items: list[Quarantined]
+    next_cursor: str | None
+
+
+class QuarantineCount(Shown):
+    """Of one UTC day of arrival: ``waiting`` are in quarantine, ``settled`` have left it."""
+
+    day: date
+    source: str
+    product: str
+    reason: str
+    waiting: int
+    settled: int
+
+
+class QuarantineCounts(Shown):
+    items: list[QuarantineCount]
+    next_cursor: str | None
+
+
+class ReplayWanted(Shown):
+    """What is replayed fits all that is given; nothing given: all."""
+
+    id: str | None
+    reason: str | None
+    source: str | None
+    product: str | None
+    subscription: str | None
+    start: datetime | None
+    end: datetime | None
+
+
+class Replay(Commanded):
+    """``judged`` of ``total`` records are done: ``applied``, ``duplicate``, or still ``quarantined``."""
+
+    id: str
+    wanted: ReplayWanted
+    requested_at: datetime
+    requested_by: str
+    state: Literal["waiting", "running", "finished"]
+    total: int | None
+    judged: int
+    applied: int
+    duplicate: int
+    quarantined: int
+    finished_at: datetime | None
+    version: int
+
+
+class Replays(Shown):
+    items: list[Replay]
+    next_cursor: str | None
+
+
+class Totals(Shown):
+    accepted: int
+    applied: int
+    duplicate: int
+    quarantined: int
+    balanced: bool
+
+
+class BooksLine(Totals):
+    """``balanced``: accepted = applied + duplicate + quarantined."""
+
+    day: date
+    source: str
+    product: str
+    revision: int
+
+
+class Reconciliation(Shown):
+    """``totals`` are over all lines that are wanted, whatever the page."""
+
+    items: list[BooksLine]
+    next_cursor: str | None
+    totals: Totals

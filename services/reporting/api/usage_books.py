@@ -1,0 +1,114 @@
+"""What became of usage: the quarantine, replays of it, and the reconciliation. The vendor's."""
+
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from services.reporting.api.answers import usage_books as answers
+from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, invalid, listed, new_router, write_answers
+from services.reporting.api.fields import At, Cursor, Limit
+from services.reporting.api.requests.usage_books import NewReplay
+from services.reporting.queries.usage_books import UsageBookQueries
+from services.reporting.store.quarantine import Filter
+from services.reporting.store.reconciliation import Wanted
+from shared.events.commands import ReplayQuarantine
+
+Claimed = Annotated[str | None, Query(min_length=1, max_length=200)]
+Day = Annotated[At | date | None, Query(description="A day, or an instant of it (UTC)")]
+Lines = Annotated[int, Query(ge=1, le=5000, description="How many lines at most")]
+
+
+def usage_books_router(doors: Doors, books: UsageBookQueries) -> APIRouter:
+    """``/v1/usage/quarantine``, ``/v1/usage/reconciliation``."""
+    router = new_router("usage", "/usage")
+    _add_reconciliation(router, books)
+    _add_counts(router, books)
+    _add_replays(router, doors, books)
+    _add_quarantine(router, books)
+    return router
+
+
+def _printable(**texts: str | None) -> None:
+    for name, text in texts.items():
+        if text is not None and not text.isprintable():
+            raise invalid(name, "must be printable text")
+
+
+def _filter(  # noqa: PLR0917  # FastAPI gives them by name
+    reason: Claimed = None,
+    source: Claimed = None,
+    product: Claimed = None,
+    subscription: Claimed = None,
+    start: Annotated[At | None, Query(alias="from")] = None,
+    end: Annotated[At | None, Query(alias="to")] = None,
+    settled: bool | None = None,
+) -> Filter:
+    _printable(reason=reason, source=source, product=product, subscription=subscription)
+    return Filter(reason, source, product, subscription, start, end, settled)
+
+
+QuarantineFilter = Annotated[Filter, Depends(_filter)]
+
+
+def _add_quarantine(router: APIRouter, books: UsageBookQueries) -> None:
+    @router.get("/quarantine", response_model=answers.Quarantine)
+    async def several(caller: Asking, wanted: QuarantineFilter, limit: Limit = 50, cursor: Cursor = None) -> Any:
+        """Usage that was not applied, with its reason, the newest first; with ``settled=false`` what still waits."""
+        return listed(await books.quarantine(caller, limit, cursor, wanted))
+
+    @router.get("/quarantine/{record}", response_model=answers.Quarantined)
+    async def one(caller: Asking, record: str) -> Any:
+        """One record."""
+        return await books.quarantined(caller, record)
+
+
+def _add_counts(router: APIRouter, books: UsageBookQueries) -> None:
+    @router.get("/quarantine/counts", response_model=answers.QuarantineCounts)
+    async def counts(caller: Asking, wanted: QuarantineFilter, limit: Limit = 200, cursor: Cursor = None) -> Any:
+        """How many records there are per day of arrival, product, source and reason, the latest day first."""
+        return listed(await books.counts(caller, limit, cursor, wanted))
+
+
+def _add_replays(router: APIRouter, doors: Doors, books: UsageBookQueries) -> None:
+    @router.get("/quarantine/replays", response_model=answers.Replays)
+    async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:
+        """Replays, and how far each is, the newest first."""
+        return listed(await books.replays(caller, limit, cursor))
+
+    @router.get("/quarantine/replays/{replay}", response_model=answers.Replay)
+    async def one(caller: Asking, replay: str) -> Any:
+        """A replay, and how far it is."""
+        return await books.replay(caller, replay)
+
+    @router.post("/quarantine/replay", **write_answers(answers.Replay))
+    async def replay(caller: Asking, asked: NewReplay, command: CommandId) -> Response:
+        """Judge again what is in quarantine now, once its cause is mended. Nothing is counted twice.
+
+        The answer comes when the replay is noted; its progress is in ``/v1/usage/quarantine/replays/{id}``.
+        """
+        chosen = chosen_id(caller, command)
+        payload = ReplayQuarantine(replay=chosen, wanted=asked.wanted())
+        return await doors.write(payload, caller, command, lambda: books.replay(caller, chosen), key=chosen)
+
+
+def _add_reconciliation(router: APIRouter, books: UsageBookQueries) -> None:
+    @router.get("/reconciliation", response_model=answers.Reconciliation)
+    async def reconciliation(
+        caller: Asking,
+        *,
+        start: Annotated[Day, Query(alias="from")] = None,
+        end: Annotated[Day, Query(alias="to")] = None,
+        product: Claimed = None,
+        source: Claimed = None,
+        limit: Lines = 1000,
+        cursor: Cursor = None,
+    ) -> Any:
+        """Per source, product and UTC day of arrival: accepted = applied + duplicate + quarantined.
+
+        ``to`` as a day is among those shown; as an instant it ends them.
+        """
+        _printable(product=product, source=source)
+        last = (end - timedelta(microseconds=1)).date() if isinstance(end, datetime) else end
+        first = start.date() if isinstance(start, datetime) else start
+        return await books.reconciliation(caller, limit, cursor, Wanted(first, last, product, source))
