@@ -47,6 +47,10 @@ class Subscription:
     """The pool is consumed, as of the last look."""
     measured: tuple[Measured, ...] = ()
     """What its products consume, as far as it is known here."""
+    due_at: datetime | None = None
+    """When to look at it next, because something changes by itself then."""
+    marks: int = 0
+    """How often someone else has asked for a look."""
 
     def at(self, now: datetime) -> "Subscription":
         """With what follows from the time: the term in force, the lifecycle, when the next rebalance is allowed."""
@@ -59,6 +63,10 @@ class Subscription:
         """Its state at ``now``."""
         term = self.state.term_at(now)
         return state_at(term, now, cancelled_at=self.cancelled_at, exhausted=self.exhausted)
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether something has changed by itself, or may have."""
+        return self.due_at is not None and self.due_at <= now
 
     def next_rebalance_at(self, now: datetime) -> datetime | None:
         """When the next rebalance is allowed; ``None``: now."""

@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import Final
 
 from services.allocation import metrics
-from services.allocation.handlers.holding import settle
-from services.allocation.store.due import find_due, find_next_due, find_oldest_due, put_off
+from services.allocation.handlers.holding import bring_up_to_date
+from services.allocation.store.due import find_next_due, find_oldest_due, put_off
 from services.allocation.store.subscriptions import try_lock_subscription
 from shared.events.ids import SubscriptionId
 from shared.runtime import logging
@@ -71,9 +71,8 @@ class DueWork:
 
 async def settle_if_due(tx: Transaction, subscription: SubscriptionId) -> bool:
     """Bring a subscription up to date, if that is due and nobody else is at it; whether it was done."""
-    due = await find_due(tx.connection, subscription)
-    found = await try_lock_subscription(tx.connection, subscription) if due.is_now(tx.now) else None
-    if found is None:
+    found = await try_lock_subscription(tx.connection, subscription)
+    if found is None or not found.is_due(tx.now):
         return False
-    await settle(tx, found, due)
+    await bring_up_to_date(tx, found)
     return True

@@ -1,6 +1,7 @@
 """What every command on a subscription has in common: lock it, bring it up to date, change it, tell what it led to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from services.allocation.domain import refusals
@@ -9,7 +10,7 @@ from services.allocation.domain.permissions import Action, refusal_for, roles_of
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.deciding import Matter, actor_of
 from services.allocation.handlers.telling import tell
-from services.allocation.store.due import Due, bring_forward, find_due, update_due
+from services.allocation.store.due import bring_forward, update_due
 from services.allocation.store.subscriptions import is_subscription, save_subscription, try_lock_subscription
 from shared.events.envelope import Event, Payload
 from shared.events.ids import SubscriptionId
@@ -31,7 +32,6 @@ async def lock_for(
 
     Where somebody else has it, the command is put aside: commands on other subscriptions must not wait for that.
     """
-    due = await find_due(tx.connection, subscription)
     found = await try_lock_subscription(tx.connection, subscription)
     matter = Matter(action, f"subscription/{subscription}", subscription=subscription)
     if found is None and await is_subscription(tx.connection, subscription):
@@ -42,14 +42,17 @@ async def lock_for(
     roles = roles_of(actor_of(command), found.state)
     if refusal := refusal_for(action, roles, what="subscription"):
         return matter.refused(refusal)
-    return matter, await settle(tx, found, due) if due.is_now(tx.now) else found.at(tx.now)
+    return matter, await bring_up_to_date(tx, found)
 
 
-async def settle(tx: Transaction, found: Subscription, due: Due) -> Subscription:
-    """Bring a subscription that is locked up to date; keep, tell and audit what has happened to it by itself."""
+async def bring_up_to_date(tx: Transaction, found: Subscription) -> Subscription:
+    """A subscription that is locked, as it is now; what has happened to it by itself is kept, told and audited."""
+    if not found.is_due(tx.now):
+        return found.at(tx.now)
     advanced = advance(found, tx.now)
     await save_subscription(tx.connection, found, advanced.subscription)
-    await update_due(tx.connection, found.state.id, due, next_due(advanced.subscription, tx.now))
+    due_at = next_due(advanced.subscription, tx.now)
+    await update_due(tx.connection, found, due_at)
     cause, tx.cause = tx.cause, None  # nobody's command has done this
     try:
         await _tell_all(tx, advanced)
@@ -57,7 +60,7 @@ async def settle(tx: Transaction, found: Subscription, due: Due) -> Subscription
             await tx.audit(_audit_record(tx, found, event))
     finally:
         tx.cause = cause
-    return advanced.subscription
+    return replace(advanced.subscription, due_at=due_at)
 
 
 async def carry_out(
@@ -70,7 +73,7 @@ async def carry_out(
     concluded = conclude(before, after, tx.now)
     done = concluded.subscription
     await save_subscription(tx.connection, before, done)
-    await bring_forward(tx.connection, done.state.id, next_due(done, tx.now))
+    await bring_forward(tx.connection, done, next_due(done, tx.now))
     await tell(tx, done.state.id, event(done.state))
     await _tell_all(tx, concluded)
     return done

@@ -10,10 +10,9 @@ from services.allocation.domain import people
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.accounts import account_for
 from services.allocation.handlers.contacts import keep_person
-from services.allocation.handlers.holding import lock_for, settle
+from services.allocation.handlers.holding import bring_up_to_date, lock_for
 from services.allocation.handlers.roles import members_changed, write_role
 from services.allocation.handlers.telling import tell
-from services.allocation.store.due import find_due
 from services.allocation.store.people import (
     find_granting,
     find_led,
@@ -171,11 +170,8 @@ async def _tell_grants(tx: Transaction, subscriptions: Sequence[SubscriptionId],
 
 
 async def _up_to_date(tx: Transaction, subscription: SubscriptionId) -> Subscription | None:
-    due = await find_due(tx.connection, subscription)
     found = await lock_subscription(tx.connection, subscription)
-    if found is None:
-        return None
-    return await settle(tx, found, due) if due.is_now(tx.now) else found.at(tx.now)
+    return await bring_up_to_date(tx, found) if found else None
 
 
 async def _held(tx: Transaction, account: AccountId, email: str) -> list[RoleState]:

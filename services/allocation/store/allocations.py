@@ -1,11 +1,11 @@
 """What each product of a subscription was given, its overage policy, and how it does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from shared.events.ids import ProductId, SubscriptionId
+from shared.events.ids import SubscriptionId
 from shared.events.state import SubscribedProduct
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres import Connection
 
 _UPSERT = """
 INSERT INTO allocations (
@@ -21,23 +21,17 @@ SET units = EXCLUDED.units, policy = EXCLUDED.policy, restricted = EXCLUDED.rest
     subscribed_at = EXCLUDED.subscribed_at, last_lowered_at = EXCLUDED.last_lowered_at,
     over_since = EXCLUDED.over_since, ended_at = EXCLUDED.ended_at
 """
-_LOAD = """
-SELECT
+ALLOCATIONS = """
+SELECT ROW(
     a.product, a.units, a.policy, a.restricted, a.subscribed_at, a.last_lowered_at, a.over_since, a.ended_at,
-    p.retired_at IS NOT NULL AS retired
+    p.retired_at IS NOT NULL
+)
 FROM allocations AS a
 JOIN products AS p ON p.id = a.product
 WHERE a.subscription = $1
 ORDER BY a.place
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Allocations:
-    """The products of a subscription, and those of them that the vendor no longer offers."""
-
-    products: tuple[SubscribedProduct, ...]
-    retired: frozenset[ProductId]
+"""In their order; at the end of each whether the vendor no longer offers it: see ``product_of``."""
 
 
 async def upsert_allocations(
@@ -60,22 +54,16 @@ async def upsert_allocations(
     )
 
 
-async def load_allocations(connection: Connection, subscription: SubscriptionId) -> Allocations:
-    """The products of a subscription, in their order."""
-    rows = await connection.fetch(_LOAD, subscription)
-    return Allocations(
-        tuple(_product(row) for row in rows), frozenset(row["product"] for row in rows if row["retired"])
-    )
-
-
-def _product(row: Row) -> SubscribedProduct:
+def product_of(row: tuple[Any, ...]) -> SubscribedProduct:
+    """A row of ``ALLOCATIONS``."""
+    product, units, policy, restricted, subscribed_at, last_lowered_at, over_since, ended_at, _ = row
     return SubscribedProduct(
-        product=row["product"],
-        allocated=row["units"],
-        policy=row["policy"],
-        restricted=row["restricted"],
-        subscribed_at=row["subscribed_at"],
-        last_lowered_at=row["last_lowered_at"],
-        over_since=row["over_since"],
-        ended_at=row["ended_at"],
+        product=product,
+        allocated=units,
+        policy=policy,
+        restricted=restricted,
+        subscribed_at=subscribed_at,
+        last_lowered_at=last_lowered_at,
+        over_since=over_since,
+        ended_at=ended_at,
     )

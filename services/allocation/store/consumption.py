@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 from services.allocation.domain.floor import Measured
 from services.allocation.domain.lifecycle import GRACE
@@ -97,9 +98,10 @@ DELETE FROM consumption WHERE (subscription, product, window_start) IN (
     SELECT subscription, product, window_start FROM consumption WHERE window_end < $1 ORDER BY window_end LIMIT $2
 )
 """
-_LOAD = """
-SELECT product, window_start, window_end, revision, level, burned_down FROM consumption WHERE subscription = $1
+CONSUMPTION = """
+SELECT ROW(product, window_start, window_end, revision, level, burned_down) FROM consumption WHERE subscription = $1
 """
+"""What is known of all products: see ``measured_of``."""
 
 
 async def upsert_consumption(connection: Connection, snapshots: Sequence[ConsumptionSnapshot]) -> None:
@@ -127,9 +129,9 @@ async def mark_affected(connection: Connection, subscriptions: Collection[Subscr
     await connection.execute(_MARK_AFFECTED, list(subscriptions), now, GRACE, TOLERATED_PERCENT)
 
 
-async def load_consumption(connection: Connection, subscription: SubscriptionId) -> list[Measured]:
-    """What is known of all products of a subscription."""
-    return [Measured(**dict(row)) for row in await connection.fetch(_LOAD, subscription)]
+def measured_of(row: tuple[Any, ...]) -> Measured:
+    """A row of ``CONSUMPTION``."""
+    return Measured(*row)
 
 
 async def delete_expired(connection: Connection, before: datetime, limit: int) -> int:

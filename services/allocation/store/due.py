@@ -1,13 +1,12 @@
 """When to look at each subscription next."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from services.allocation.domain.subscriptions import Subscription
 from shared.events.ids import ProductId, SubscriptionId
 from shared.runtime.postgres import Connection
 
 _INSERT = "INSERT INTO due_work (subscription, due_at) VALUES ($1, $2)"
-_FIND = "SELECT due_at, marks FROM due_work WHERE subscription = $1"
 _FIND_NEXT = "SELECT subscription FROM due_work WHERE due_at <= $1 ORDER BY due_at LIMIT $2"
 _UPDATE = """
 UPDATE due_work SET due_at = $2 WHERE subscription = $1 AND marks = $3 AND due_at IS DISTINCT FROM $2
@@ -31,27 +30,9 @@ FROM marked WHERE d.subscription = marked.subscription
 _OLDEST = "SELECT due_at FROM due_work WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1"
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """When to look (``None``: never), and how often others have asked for a look."""
-
-    at: datetime | None
-    marks: int
-
-    def is_now(self, now: datetime) -> bool:
-        """Whether it is time."""
-        return self.at is not None and self.at <= now
-
-
 async def insert_due(connection: Connection, subscription: SubscriptionId, due_at: datetime | None) -> None:
     """Keep when to look at a new subscription."""
     await connection.execute(_INSERT, subscription, due_at)
-
-
-async def find_due(connection: Connection, subscription: SubscriptionId) -> Due:
-    """When to look at a subscription. Read it before what the look is at: see ``update_due``."""
-    row = await connection.fetchrow(_FIND, subscription)
-    return Due(row["due_at"], row["marks"]) if row else Due(None, 0)
 
 
 async def find_next_due(connection: Connection, now: datetime, limit: int) -> list[SubscriptionId]:
@@ -59,16 +40,16 @@ async def find_next_due(connection: Connection, now: datetime, limit: int) -> li
     return [row["subscription"] for row in await connection.fetch(_FIND_NEXT, now, limit)]
 
 
-async def update_due(connection: Connection, subscription: SubscriptionId, seen: Due, due_at: datetime | None) -> None:
-    """Write when to look next. Where someone has asked for a look since ``seen`` was read, it stays due."""
-    if seen.at != due_at:
-        await connection.execute(_UPDATE, subscription, due_at, seen.marks)
+async def update_due(connection: Connection, looked_at: Subscription, due_at: datetime | None) -> None:
+    """Write when to look next. Where someone has asked for a look since it was loaded, it stays due."""
+    if looked_at.due_at != due_at:
+        await connection.execute(_UPDATE, looked_at.state.id, due_at, looked_at.marks)
 
 
-async def bring_forward(connection: Connection, subscription: SubscriptionId, due_at: datetime | None) -> None:
+async def bring_forward(connection: Connection, loaded: Subscription, due_at: datetime | None) -> None:
     """Look at it then at the latest."""
-    if due_at is not None:
-        await connection.execute(_BRING_FORWARD, subscription, due_at)
+    if due_at is not None and (loaded.due_at is None or due_at < loaded.due_at):
+        await connection.execute(_BRING_FORWARD, loaded.state.id, due_at)
 
 
 async def put_off(connection: Connection, subscription: SubscriptionId, now: datetime, until: datetime) -> None:

@@ -1,5 +1,7 @@
 """Purchase lots."""
 
+from typing import Any
+
 from shared.events.ids import SubscriptionId
 from shared.events.state import Lot, Price
 from shared.runtime.postgres import Connection
@@ -10,10 +12,11 @@ INSERT INTO lots (
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT (subscription, id) DO UPDATE SET voided_at = EXCLUDED.voided_at, void_reason = EXCLUDED.void_reason
 """
-_LOAD = """
-SELECT id, units, starts_at, ends_at, order_reference, purchased_at, voided_at, void_reason, price
+LOTS = """
+SELECT ROW(id, units, starts_at, ends_at, order_reference, purchased_at, voided_at, void_reason, price)
 FROM lots WHERE subscription = $1 ORDER BY place
 """
+"""In the order in which they were bought: see ``lot_of``."""
 
 
 async def upsert_lot(connection: Connection, subscription: SubscriptionId, place: int, lot: Lot) -> None:
@@ -34,19 +37,17 @@ async def upsert_lot(connection: Connection, subscription: SubscriptionId, place
     )
 
 
-async def load_lots(connection: Connection, subscription: SubscriptionId) -> tuple[Lot, ...]:
-    """All lots, in the order in which they were bought."""
-    return tuple(
-        Lot(
-            id=row["id"],
-            units=row["units"],
-            start=row["starts_at"],
-            end=row["ends_at"],
-            order_reference=row["order_reference"],
-            purchased_at=row["purchased_at"],
-            voided_at=row["voided_at"],
-            void_reason=row["void_reason"],
-            price=Price.model_validate_json(row["price"]) if row["price"] else None,
-        )
-        for row in await connection.fetch(_LOAD, subscription)
+def lot_of(row: tuple[Any, ...]) -> Lot:
+    """A row of ``LOTS``."""
+    id, units, start, end, order_reference, purchased_at, voided_at, void_reason, price = row  # noqa: A001
+    return Lot(
+        id=id,
+        units=units,
+        start=start,
+        end=end,
+        order_reference=order_reference,
+        purchased_at=purchased_at,
+        voided_at=voided_at,
+        void_reason=void_reason,
+        price=Price.model_validate_json(price) if price else None,
     )

@@ -1,6 +1,5 @@
 """The history of plans."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -9,14 +8,16 @@ from shared.events.allocation import PlanApplied
 from shared.runtime.postgres import Connection
 
 _INSERT = """
-INSERT INTO plans (
-    subscription, version, applied_at, actor, command_id, kind, starts_clock, accept_overage, override_reason
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-"""
-_INSERT_CHANGES = """
+WITH plan AS (
+    INSERT INTO plans (
+        subscription, version, applied_at, actor, command_id, kind, starts_clock, accept_overage, override_reason
+    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    RETURNING subscription, version
+)
 INSERT INTO plan_changes (subscription, version, product, units_before, units_after)
-SELECT $1, $2, product, units_before, units_after
-FROM unnest($3::text[], $4::bigint[], $5::bigint[]) AS new (product, units_before, units_after)
+SELECT plan.subscription, plan.version, new.product, new.units_before, new.units_after
+FROM plan
+CROSS JOIN unnest($10::text[], $11::bigint[], $12::bigint[]) AS new (product, units_before, units_after)
 """
 
 
@@ -43,9 +44,7 @@ async def insert_plan(connection: Connection, plan: PlanApplied, origin: Origin)
         plan.starts_clock,
         plan.accept_overage,
         plan.override_reason,
-    )
-    before: Sequence[int] = [change.before for change in plan.changes]
-    after: Sequence[int] = [change.after for change in plan.changes]
-    await connection.execute(
-        _INSERT_CHANGES, subscription, version, [change.product for change in plan.changes], before, after
+        [change.product for change in plan.changes],
+        [change.before for change in plan.changes],
+        [change.after for change in plan.changes],
     )

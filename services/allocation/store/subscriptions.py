@@ -1,10 +1,10 @@
 """Subscriptions: one row each, locked by whoever changes it; with their lots, allocations and grants."""
 
 from services.allocation.domain.subscriptions import Subscription
-from services.allocation.store.allocations import load_allocations, upsert_allocations
-from services.allocation.store.consumption import load_consumption
-from services.allocation.store.lots import load_lots, upsert_lot
-from services.allocation.store.terms import load_terms, upsert_term
+from services.allocation.store.allocations import ALLOCATIONS, product_of, upsert_allocations
+from services.allocation.store.consumption import CONSUMPTION, measured_of
+from services.allocation.store.lots import LOTS, lot_of, upsert_lot
+from services.allocation.store.terms import TERMS, term_of, upsert_term
 from shared.events.ids import SubscriptionId
 from shared.events.state import GrantedTo, Person, RebalanceClock, SubscriptionState
 from shared.runtime.postgres import Connection, Row
@@ -33,14 +33,26 @@ UPDATE subscriptions
 SET model = $2, rebalanced_at = $3, cancelled_at = $4, settled_at = $5, exhausted = $6, version = $7
 WHERE id = $1
 """
-_LOAD_GRANTS = """
-SELECT g.email, g.role
+_GRANTS = """
+SELECT ROW(g.email, g.role)
 FROM grants AS g
 JOIN subscriptions AS s ON s.id = g.subscription
 JOIN people AS p ON p.account = s.account AND p.email = g.email
 WHERE g.subscription = $1 AND p.enabled AND p.removed_at IS NULL
 ORDER BY g.email, g.role
 """
+# Put together from constants. One statement: one way to the server, and one moment for all of it.
+_LOAD_PARTS = f"""
+SELECT
+    ARRAY({TERMS}) AS terms,
+    ARRAY({LOTS}) AS lots,
+    ARRAY({ALLOCATIONS}) AS allocations,
+    ARRAY({_GRANTS}) AS grants,
+    ARRAY({CONSUMPTION}) AS consumption,
+    due_at,
+    marks
+FROM due_work WHERE subscription = $1
+"""  # noqa: S608
 
 
 async def insert_subscription(connection: Connection, subscription: Subscription) -> bool:
@@ -71,7 +83,7 @@ async def insert_subscription(connection: Connection, subscription: Subscription
 async def lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
     """The subscription, whole, for this transaction alone to change; its state as it was last told.
 
-    The parts are read after the lock is had, by statements of their own, so that they are those of the newest version.
+    The parts are read after the lock is had, by a statement of its own, so that they are those of the newest version.
     """
     return await _load(connection, await connection.fetchrow(_LOCK, subscription))
 
@@ -89,8 +101,10 @@ async def is_subscription(connection: Connection, subscription: SubscriptionId) 
 async def _load(connection: Connection, row: Row | None) -> Subscription | None:
     if row is None:
         return None
-    subscription: SubscriptionId = row["id"]
-    allocations = await load_allocations(connection, subscription)
+    parts = await connection.fetchrow(_LOAD_PARTS, row["id"])
+    if parts is None:  # impossible: they are written together
+        raise LookupError(f"{row['id']} has no row in due_work")
+    terms = tuple(term_of(one) for one in parts["terms"])
     state = SubscriptionState(
         id=row["id"],
         account=row["account"],
@@ -98,13 +112,13 @@ async def _load(connection: Connection, row: Row | None) -> Subscription | None:
         model=row["model"],
         state="pending",  # what it is follows from the time: see Subscription.at
         unit_label=row["unit_label"],
-        term=(terms := await load_terms(connection, subscription))[0],
+        term=terms[0],
         terms=terms,
         window_days=row["window_days"],
         primary_contact=Person(email=row["primary_email"], name=row["primary_name"]),
-        grants=await _load_grants(connection, subscription),
-        lots=await load_lots(connection, subscription),
-        products=allocations.products,
+        grants=tuple(GrantedTo(email=email, grant=grant) for email, grant in parts["grants"]),
+        lots=tuple(lot_of(one) for one in parts["lots"]),
+        products=tuple(product_of(one) for one in parts["allocations"]),
         rebalance=_clock(row),
         version=row["version"],
     )
@@ -112,10 +126,12 @@ async def _load(connection: Connection, row: Row | None) -> Subscription | None:
         state=state,
         flex_enabled=row["flex_enabled"],
         settled_at=row["settled_at"],
-        retired=allocations.retired,
+        retired=frozenset(product for product, *_, retired in parts["allocations"] if retired),
         cancelled_at=row["cancelled_at"],
         exhausted=row["exhausted"],
-        measured=tuple(await load_consumption(connection, subscription)),
+        measured=tuple(measured_of(one) for one in parts["consumption"]),
+        due_at=parts["due_at"],
+        marks=parts["marks"],
     ).at(row["settled_at"])
 
 
@@ -148,11 +164,6 @@ async def save_subscription(connection: Connection, before: Subscription, after:
     changed = [(place, one) for place, one in enumerate(state.products) if one not in had]
     if changed:
         await upsert_allocations(connection, state.id, changed)
-
-
-async def _load_grants(connection: Connection, subscription: SubscriptionId) -> tuple[GrantedTo, ...]:
-    rows = await connection.fetch(_LOAD_GRANTS, subscription)
-    return tuple(GrantedTo(email=one["email"], grant=one["role"]) for one in rows)
 
 
 def _clock(row: Row) -> RebalanceClock:

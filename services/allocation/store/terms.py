@@ -1,5 +1,7 @@
 """Terms of subscriptions."""
 
+from typing import Any
+
 from shared.events.ids import SubscriptionId
 from shared.events.state import Term
 from shared.runtime.postgres import Connection
@@ -8,7 +10,8 @@ _UPSERT = """
 INSERT INTO terms (subscription, starts_at, ends_at, rates_locked_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (subscription, starts_at) DO UPDATE SET rates_locked_at = EXCLUDED.rates_locked_at
 """
-_LOAD = "SELECT starts_at, ends_at, rates_locked_at FROM terms WHERE subscription = $1 ORDER BY starts_at"
+TERMS = "SELECT ROW(starts_at, ends_at, rates_locked_at) FROM terms WHERE subscription = $1 ORDER BY starts_at"
+"""In order: see ``term_of``."""
 
 
 async def upsert_term(connection: Connection, subscription: SubscriptionId, term: Term) -> None:
@@ -16,9 +19,7 @@ async def upsert_term(connection: Connection, subscription: SubscriptionId, term
     await connection.execute(_UPSERT, subscription, term.start, term.end, term.rates_locked_at)
 
 
-async def load_terms(connection: Connection, subscription: SubscriptionId) -> tuple[Term, ...]:
-    """All terms, in order."""
-    return tuple(
-        Term(start=row["starts_at"], end=row["ends_at"], rates_locked_at=row["rates_locked_at"])
-        for row in await connection.fetch(_LOAD, subscription)
-    )
+def term_of(row: tuple[Any, ...]) -> Term:
+    """A row of ``TERMS``."""
+    start, end, rates_locked_at = row
+    return Term(start=start, end=end, rates_locked_at=rates_locked_at)

@@ -11,7 +11,8 @@ import pytest
 
 from services.allocation.handlers.due import PUT_OFF, DueWork
 from services.allocation.handlers.holding import SYSTEM
-from services.allocation.store.due import find_due, find_next_due, update_due
+from services.allocation.store.due import find_next_due, find_oldest_due, update_due
+from services.allocation.store.subscriptions import lock_subscription
 from shared.events.commands import CreateSubscription, PurchaseLot, RenewSubscription, RetireProduct, SubscribeProduct
 from shared.events.state import Person
 from shared.runtime.batches import transaction
@@ -144,6 +145,20 @@ async def test_a_command_first_does_what_is_due(desk: Desk) -> None:
     assert await desk.look() == []
 
 
+async def test_what_a_command_brings_forward_after_what_was_due_is_done_in_time(desk: Desk) -> None:
+    await desk.open(units=500)
+    end = START + MONTH
+    await desk.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
+    desk.now = end
+    soon = end + timedelta(hours=1)
+    bought = await desk.sell(
+        PurchaseLot(subscription="acme-flex", lot="soon", units=5, order_reference="PO-3", start=soon)
+    )
+    assert [type(one).__name__ for one in bought.events] == ["LotEnded", "LotPurchased"]
+    desk.now = soon
+    assert [one.lot for one in await desk.look()] == ["soon"]
+
+
 async def test_what_a_person_does_is_told_as_theirs_and_what_time_does_is_not(desk: Desk) -> None:
     await desk.open(units=500)
     end = START + MONTH
@@ -190,10 +205,13 @@ async def test_a_look_that_is_asked_for_during_a_look_is_not_lost(desk: Desk) ->
     await desk.plan(scan=1000)
     await desk.measure(snapshot("scan", 1000))
     async with desk.pool.acquire() as connection:
-        seen = await find_due(connection, "acme-flex")  # type: ignore[arg-type]
+        looked_at = await lock_subscription(connection, "acme-flex")  # type: ignore[arg-type]
+        assert looked_at
         await desk.measure(snapshot("scan", 1200, revision=2))
-        await update_due(connection, "acme-flex", seen, START + MONTH)  # type: ignore[arg-type]
-        assert (await find_due(connection, "acme-flex")).is_now(desk.now)  # type: ignore[arg-type]
+        await update_due(connection, looked_at, START + MONTH)
+        assert await find_oldest_due(connection) == desk.now
+        (exhausted,) = await desk.look()
+        assert exhausted.after == "exhausted"
 
 
 async def test_a_retired_product_gives_its_units_back_everywhere(desk: Desk) -> None:

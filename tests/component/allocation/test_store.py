@@ -8,7 +8,8 @@ from typing import Any
 import asyncpg
 
 from services.allocation import store
-from services.allocation.store.consumption import load_consumption
+from services.allocation.domain.floor import Measured
+from services.allocation.store.consumption import CONSUMPTION, measured_of
 from tests.component.allocation.desk import START, Desk, snapshot
 
 MODULES = [importlib.import_module(f"{store.__name__}.{one.name}") for one in pkgutil.iter_modules(store.__path__)]
@@ -56,15 +57,20 @@ async def explain(connection: Any, text: str) -> str:
     return "\n".join(row[0] for row in rows)
 
 
+async def known(connection: Any) -> list[Measured]:
+    """What is known of the consumption of all products."""
+    return [measured_of(row["row"]) for row in await connection.fetch(CONSUMPTION, "acme-flex")]
+
+
 async def test_only_the_windows_that_count_are_kept(desk: Desk) -> None:
     starts = [START + timedelta(days=15 * n) for n in range(5)]
     await desk.measure(*(snapshot("scan", n, at=at) for n, at in enumerate(starts)))
     async with desk.pool.acquire() as connection:
-        kept = await load_consumption(connection, "acme-flex")  # type: ignore[arg-type]
+        kept = await known(connection)
     assert sorted(one.level for one in kept) == [2, 3, 4]
     await desk.measure(snapshot("scan", 99, at=starts[0], revision=9), snapshot("hub", 1, at=starts[0]))
     async with desk.pool.acquire() as connection:
-        again = await load_consumption(connection, "acme-flex")  # type: ignore[arg-type]
+        again = await known(connection)
     assert sorted((one.product, one.level) for one in again) == [("hub", 1), ("scan", 2), ("scan", 3), ("scan", 4)]
 
 
@@ -72,5 +78,5 @@ async def test_an_older_snapshot_changes_nothing(desk: Desk) -> None:
     await desk.measure(snapshot("scan", 5, revision=2), snapshot("scan", 4, revision=1))
     await desk.measure(snapshot("scan", 3, revision=2))
     async with desk.pool.acquire() as connection:
-        (row,) = await load_consumption(connection, "acme-flex")  # type: ignore[arg-type]
+        (row,) = await known(connection)
     assert (row.level, row.revision) == (5, 2)
