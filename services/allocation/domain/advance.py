@@ -43,6 +43,12 @@ def advance(subscription: Subscription, now: datetime) -> Advanced:
     return Advanced(look.subscription, (*events, *look.events))
 
 
+def is_behind(subscription: Subscription, now: datetime) -> bool:
+    """Whether something has changed by itself that was not told yet, or someone has asked for a look."""
+    at = _next_instant(subscription, subscription.settled_at)
+    return subscription.is_due(now) or (at is not None and at <= now)
+
+
 def conclude(before: Subscription, after: Subscription, now: datetime) -> Advanced:
     """What a command's change from ``before`` to ``after`` leads to at once, in the same version."""
     settled = replace(observe(after, now), settled_at=max(now, after.settled_at))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.allocation.domain import refusals
-from services.allocation.domain.advance import Advanced, advance, conclude, next_due
+from services.allocation.domain.advance import Advanced, advance, conclude, is_behind, next_due
 from services.allocation.domain.permissions import Action, refusal_for, roles_of
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.deciding import Matter, actor_of
@@ -47,7 +47,7 @@ async def lock_for(
 
 async def bring_up_to_date(tx: Transaction, found: Subscription) -> Subscription:
     """A subscription that is locked, as it is now; what has happened to it by itself is kept, told and audited."""
-    if not found.is_due(tx.now):
+    if not is_behind(found, tx.now):
         return found.at(tx.now)
     advanced = advance(found, tx.now)
     await save_subscription(tx.connection, found, advanced.subscription)

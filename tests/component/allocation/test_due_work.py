@@ -257,3 +257,16 @@ async def test_a_renewal_begins_by_itself(desk: Desk) -> None:
     state = events[0].subscription
     assert (state.term.start, state.term.end, state.term.rates_locked_at) == (end, end + MONTH, START)
     assert (await desk.plan(scan=700)).events[0].starts_clock is False
+
+
+async def test_a_command_does_what_time_has_done_whether_anyone_was_to_look_or_not(desk: Desk) -> None:
+    """Whoever gives commands of the past keeps the running service from looking in between."""
+    await desk.open(units=500)
+    end = START + MONTH
+    await desk.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
+    await desk.plan(scan=600)
+    await desk.pool.execute("UPDATE due_work SET due_at = NULL")
+    desk.now = end
+    assert await desk.look() == []
+    cured = await desk.plan(scan=500)
+    assert [type(one).__name__ for one in cured.events] == ["LotEnded", "PoolOverAllocated", "PlanApplied"]
