@@ -27,6 +27,9 @@ from shared.runtime.signing import SIGNATURE_HEADER, sign
 
 _NAMESPACE = uuid.UUID("0a6c2f0b-6f0e-4c27-9c1d-5d1f5f0c8a52")
 _ATTEMPTS, _PAUSE_SECONDS = 600, 0.1
+# What happens by itself happens under the clock of the commands while they are given; afterwards the service looks.
+_NOT_YET = "UPDATE due_work SET due_at = NULL WHERE subscription = $1"
+_NOW = "UPDATE due_work SET due_at = now(), marks = marks + 1 WHERE due_at IS NULL"
 _OUTCOME = "SELECT outcome FROM inbox WHERE actor = $1 AND command_id = $2"
 
 
@@ -89,6 +92,7 @@ class Past:
             outcome = await self._connection.fetchval(_OUTCOME, actor.email, identity)
             if outcome is None:
                 raise _PutAsideError
+            await self._connection.execute(_NOT_YET, (record.key or b"").decode())
             await tx.flush()
         return dict(json.loads(outcome))
 
@@ -101,6 +105,9 @@ async def open_past(dsn: str, command_keys: str) -> AsyncIterator[Past]:
     )
     connection = await connect(settings, "unitpool-demo-history")
     try:
-        yield Past(connection, settings)
+        try:
+            yield Past(connection, settings)
+        finally:
+            await connection.execute(_NOW)
     finally:
         await connection.close()
