@@ -7,13 +7,16 @@ what it describes and far from it; a write is carried out by the service that ow
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation, BaseSchema
 from schemathesis.specs.openapi.checks import (
@@ -101,6 +104,35 @@ async def test_every_answer_fits_the_description(whole_office: Office, shared_is
     print(f"{asked.count} requests in {time.monotonic() - began:.0f} s: {sorted(asked.statuses.items())}")
     assert len(asked.operations) > 60
     assert asked.statuses[200] > 100, asked.statuses
+
+
+def test_answer_outside_a_description_is_found() -> None:
+    shape = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "Things", "version": "1"},
+        "paths": {"/v1/thing": {"get": {"responses": {"200": {"description": "", "content": content}}}}},
+        "components": {"schemas": {"Thing": shape}},
+    }
+    (operation,) = operations(schemathesis.openapi.from_dict(strict(document)))
+    for status, body, fits in (
+        (200, {"id": "x"}, True),
+        (200, {"id": 1}, False),
+        (200, {}, False),
+        (200, {"id": "x", "more": 1}, False),
+        (404, {"id": "x"}, False),
+        (500, {"id": "x"}, False),
+    ):
+        request = httpx.Request("GET", "http://test/v1/thing")
+        answer = httpx.Response(status, json=body, request=request)
+        answer.elapsed = timedelta()
+        case = operation.Case()
+        if fits:
+            case.validate_response(answer, checks=CHECKS)
+        else:
+            with pytest.raises(FailureGroup):
+                case.validate_response(answer, checks=CHECKS)
 
 
 def strict(document: dict[str, Any]) -> dict[str, Any]:

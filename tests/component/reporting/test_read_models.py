@@ -1,13 +1,27 @@
 """Redelivery and order: whatever comes twice or late, the newest state stays and history holds each event once."""
 
 from itertools import permutations
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.reporting import handlers
 from services.reporting.store.consumption import prune_consumption
+from shared.events.allocation import (
+    ALLOCATION_EVENTS,
+    PersonChanged,
+    PriceListChanged,
+    ProductChanged,
+    ProductRetired,
+    RoleChanged,
+    RoleTemplatesChanged,
+)
+from shared.events.envelope import Payload
+from shared.events.ids import AccountId
 from shared.events.outcomes import AuditRecord, DecisionRecorded
-from shared.events.state import GrantedTo
+from shared.events.schemas.examples import example_of
+from shared.events.state import GrantedTo, PersonState, PriceList, RoleState, Tier
 from tests.component.reporting.states import (
     NOW,
     PRIMARY,
@@ -33,6 +47,51 @@ async def test_newest_version_wins_in_every_order(world: World) -> None:
         body = await world.get("/v1/subscriptions/sub-1")
         assert (body["version"], body["allocated"]) == (4, 300)
     assert len((await world.get("/v1/subscriptions/sub-1/allocations"))["items"]) == 3
+
+
+def test_no_event_of_allocation_is_passed_over() -> None:
+    assert set(handlers.ALLOCATION) == set(ALLOCATION_EVENTS)
+
+
+def _of_a_subscription() -> list[type[Payload]]:
+    return [one for one in ALLOCATION_EVENTS if "subscription" in one.model_fields]
+
+
+async def test_every_event_that_carries_a_subscription_brings_its_state(empty: World) -> None:
+    for version, kind in enumerate(_of_a_subscription(), start=1):
+        example = kind.model_validate(example_of(kind)["data"])
+        state = subscription(version=version, name=kind.__name__)
+        await empty.apply(example.model_copy(update={"subscription": state}))
+        assert (await empty.get("/v1/subscriptions/sub-1"))["name"] == kind.__name__
+
+
+async def test_every_event_that_carries_a_product_brings_its_state(empty: World) -> None:
+    kinds: tuple[type[Any], ...] = (ProductChanged, RoleTemplatesChanged, ProductRetired)
+    for version, kind in enumerate(kinds, start=1):
+        example = kind.model_validate(example_of(kind)["data"])
+        state = example.product.model_copy(update={"version": version, "name": kind.__name__})
+        await empty.apply(example.model_copy(update={"product": state}))
+        assert (await empty.get(f"/v1/catalogue/products/{state.id}"))["name"] == kind.__name__
+
+
+async def test_newest_person_role_and_price_list_win_in_every_order(world: World) -> None:
+    person = PersonState(account=AccountId("acme"), email=VIEWER, name="Old", version=1)
+    role = RoleState.model_validate(
+        {"account": "acme", "role": "scan-own", "product": "scan", "name": "Old", "is_default": False, "version": 1}
+    )
+    tiers = (Tier(from_units=0, discount_basis_points=0),)
+    prices = PriceList(currency="EUR", list_price_minor=1, tiers=tiers, version=1)
+    new: dict[str, Any] = {"version": 2, "name": "New"}
+    old_ones = (PersonChanged(person=person), RoleChanged(role=role), PriceListChanged(price_list=prices))
+    new_ones = (
+        PersonChanged(person=person.model_copy(update=new)),
+        RoleChanged(role=role.model_copy(update=new)),
+        PriceListChanged(price_list=prices.model_copy(update={"version": 2, "list_price_minor": 2})),
+    )
+    await world.apply(*new_ones, *old_ones, *new_ones)
+    assert (await world.get(f"/v1/accounts/acme/people/{VIEWER}"))["name"] == "New"
+    assert (await world.get("/v1/accounts/acme/roles/scan-own"))["name"] == "New"
+    assert (await world.get("/v1/price-list"))["list_price_minor"] == 2
 
 
 async def test_late_old_state_does_not_bring_back_a_grant(world: World) -> None:

@@ -278,3 +278,39 @@ async def test_per_product_subscription_has_people_but_no_pool_until_it_is_conve
     assert await statuses(office, path, VIEWER) == [200]
     assert (await office.done(f"{path}/convert", {"model": "flex"}))["model"] == "flex"
     assert (await office.done(f"{path}/purchases", {"units": 5, "order_reference": "x"}))["purchased"] == 5
+
+
+async def test_bad_input_is_refused_by_code_and_field_changes_nothing_and_is_audited(office: Office) -> None:
+    path = await staffed(office)
+    before = (await office.ask("GET", path, PRIMARY)).json()
+    outside = {"units": 1, "order_reference": "x", "start": "2025-01-01T00:00:00Z"}
+    renewal = {"units": 1, "order_reference": "x"}
+    beyond = {"units": 1, "order_reference": "x", "end": "2029-01-01T00:00:00Z"}
+    for part, body, who, code, field in (
+        ("/rebalances", {"changes": [{"product": "nothing", "units": 1}]}, PRIMARY, "product_not_subscribed", None),
+        ("/allocations", {"product": "scan", "units": 1001}, PRIMARY, "insufficient_units", None),
+        ("/purchases", outside, VENDOR, "invalid_request", "start"),
+        ("/purchases", beyond, VENDOR, "invalid_request", "end"),
+        ("/purchases/no-such-lot/void", {"reason": "x"}, VENDOR, "not_found", None),
+        ("/renew", {**renewal, "end": "2027-01-01T00:00:00Z"}, VENDOR, "invalid_request", "end"),
+        ("/renew", {"end": "2029-01-01T00:00:00Z"}, VENDOR, "invalid_request", "units"),
+    ):
+        refusal = await office.refused(path + part, body, who)
+        assert refusal["code"] == code, (part, refusal)
+        if field:
+            assert field in [one["field"] for one in refusal["errors"]], (part, refusal)
+    for part, body, field in (
+        ("", {"end": "2025-01-01T00:00:00Z"}, "end"),
+        ("", {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}, "end"),
+    ):
+        times = {"start": "2026-01-01T00:00:00Z", "end": "2028-01-01T00:00:00Z"}
+        contact = {"primary_contact": {"email": PRIMARY, "name": "Paula"}}
+        whole = {"account": "acme", "name": "x", "model": "flex", **times, **contact, **body}
+        refusal = await office.refused(f"/v1/subscriptions{part}", whole)
+        assert [one["field"] for one in refusal["errors"]] == [field]
+    assert (await office.ask("GET", path, PRIMARY)).json() == before
+    denied = (await office.ask("GET", "/v1/audit?outcome=denied", AUDITOR)).json()["items"]
+    actions = [one["action"] for one in denied]
+    assert actions.count("apply-plan") == 2
+    assert {"purchase-lot", "void-lot", "renew-subscription"} <= set(actions)
+    assert all(one["reason"] for one in denied)
