@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from services.metering.api.access import KeyRing
+from services.metering.api.limits import KeyLimits
 from services.metering.api.reading import reading_router
 from services.metering.api.usage import Publisher, usage_router
 from services.metering.background import add_background, replay_all
@@ -14,7 +15,7 @@ from services.metering.handlers.ingest_keys import create_ingest_key, revoke_ing
 from services.metering.handlers.replay_quarantine import replay_quarantine
 from services.metering.settings import MeteringSettings
 from services.metering.store.projection import Projection
-from services.metering.subscribers import UsageSubscriber
+from services.metering.subscribers import ProductTopics, UsageSubscriber
 from services.metering.tail import TopicTail
 from services.metering.verification import COMMANDS
 from shared.events.commands import CreateIngestKey, ReplayQuarantine, RevokeIngestKey, RotateIngestKey
@@ -26,10 +27,12 @@ from shared.runtime.app import Runtime, ServiceDefinition, run
 def build(runtime: Runtime[MeteringSettings]) -> None:
     """Wire one process."""
     settings, projection, tail = runtime.settings, Projection(), TopicTail(runtime)
-    usage = [
-        UsageSubscriber(UsageApplier(projection, tail.catch_up), settings.usage_batch_records)
-        for _ in range(settings.usage_consumers)
-    ]
+
+    def new_subscriber() -> UsageSubscriber:
+        usage.append(UsageSubscriber(UsageApplier(projection, tail.catch_up), settings.usage_batch_records))
+        return usage[-1]
+
+    usage: list[UsageSubscriber] = []
     # Consumers start in this order: usage may wait for the projection, so the projection must not wait for usage.
     runtime.consume(ALLOCATION_EVENTS_TOPIC, project.HANDLERS)
     runtime.consume_commands(
@@ -43,8 +46,10 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
         decided=MeteringCommandDecided,
         events_topic=METERING_EVENTS_TOPIC,
     )
-    for subscriber in usage:
-        runtime.consume_batch(USAGE, subscriber.on_usage, max_records=settings.usage_batch_records)
+    for _ in range(settings.usage_consumers):
+        runtime.consume_batch(USAGE, new_subscriber().on_usage, max_records=settings.usage_batch_records)
+    if settings.product_topics_seconds:
+        runtime.background("product-topics", ProductTopics(runtime, new_subscriber).run)
     runtime.background("projection-tail", tail.run)
     add_background(runtime, projection, usage)
     _add_routes(runtime, projection)
@@ -53,6 +58,11 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
 def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
     settings = runtime.settings
     keys = KeyRing(runtime.pool, runtime.clock, settings.ingest_key_cache_seconds)
+    limits = KeyLimits(
+        events_per_second=settings.ingest_key_events_per_second,
+        burst_seconds=settings.ingest_key_burst_seconds,
+        max_body_bytes=settings.ingest_key_max_body_bytes,
+    )
     publisher = Publisher(
         runtime.producer.send,
         budget_bytes=settings.ingest_in_flight_bytes,
@@ -64,7 +74,7 @@ def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> N
             await projection.refresh(connection)
         return projection.catalogue
 
-    runtime.api.include_router(usage_router(keys, publisher, catalogue))
+    runtime.api.include_router(usage_router(keys, limits, publisher, catalogue))
     runtime.api.include_router(reading_router(keys, runtime.pool, projection, runtime.clock))
 
 

@@ -24,6 +24,9 @@ class MeteringSettings(ServiceSettings):
         le=8,
         description="Consumers of usage in this process: while one waits for the database, another decodes",
     )
+    product_topics_seconds: float = Field(
+        15, ge=0, description="How often to look for products' own topics, usage.events.<product>; 0: they are not read"
+    )
     catch_up_seconds: float = Field(
         10, ge=0, description="How long usage waits for the catalogue and subscriptions before it counts as unknown"
     )
@@ -50,6 +53,20 @@ class MeteringSettings(ServiceSettings):
     )
     ingest_acknowledge_seconds: float = Field(
         15, gt=0, description="How long an HTTP request waits for the broker's acknowledgement"
+    )
+    ingest_key_events_per_second: int = Field(
+        50_000,
+        ge=0,
+        description="Events per second that a key may send to each process of this service, unless the key has a limit "
+        "of its own; beyond it the answer is 429; 0: no limit",
+    )
+    ingest_key_burst_seconds: float = Field(
+        2, gt=0, description="How many seconds of its events a key may send at once"
+    )
+    ingest_key_max_body_bytes: int = Field(
+        10 * 1024 * 1024,
+        ge=1024,
+        description="Larger request bodies of a key are refused with 413, unless the key has a limit of its own",
     )
     ingest_key_cache_seconds: float = Field(
         2, ge=0, description="How long an ingest key that was looked up counts without another look"

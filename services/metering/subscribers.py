@@ -1,14 +1,22 @@
-"""Kafka's edge: batches of usage."""
+"""Kafka's edge: batches of usage, from the topic of all products and from products' own."""
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from aiokafka.admin import AIOKafkaAdminClient
 
 from services.metering import metrics
 from services.metering.handlers.apply_usage import Applied, UsageApplier
+from services.metering.settings import MeteringSettings
+from shared.events.topics import product_of, product_usage
+from shared.runtime.app import Runtime
 from shared.runtime.delivery import Record, Transaction
+from shared.runtime.kafka import client_arguments
 
 BEHIND_SECONDS = 2.0
+START_SECONDS = 0.1
 
 
 class UsageSubscriber:
@@ -30,6 +38,42 @@ class UsageSubscriber:
         self._full_at = time.monotonic() if 2 * len(records) >= self._full_records else 0.0
         tx.after_commit(self.applier.committed)
         tx.after_commit(lambda: _count(applied, time.perf_counter() - started))
+
+
+class ProductTopics:
+    """Finds products' own topics, at the start and while running, and reads each as it is found."""
+
+    def __init__(self, runtime: Runtime[MeteringSettings], new_subscriber: Callable[[], UsageSubscriber]) -> None:
+        self._runtime = runtime
+        self._new_subscriber = new_subscriber
+        self._read: set[str] = set()
+
+    async def run(self) -> None:
+        """Until cancelled. Waits for the other consumers: they are started together."""
+        runtime = self._runtime
+        while not runtime.broker.running:  # noqa: ASYNC110  # the service is starting
+            await asyncio.sleep(START_SECONDS)
+        admin = AIOKafkaAdminClient(**client_arguments(runtime.settings, f"{runtime.name}-product-topics"))
+        await admin.start()
+        try:
+            while True:
+                await self._look(await admin.list_topics())
+                await asyncio.sleep(runtime.settings.product_topics_seconds)
+        finally:
+            await admin.close()
+
+    async def _look(self, names: Sequence[str]) -> None:
+        prefix = self._runtime.settings.kafka_topic_prefix
+        for name in sorted(names):
+            product = product_of(name.removeprefix(prefix)) if name.startswith(prefix) else None
+            if product is None or product in self._read:
+                continue
+            topic = product_usage(product)
+            await self._runtime.consume_also(
+                topic, self._new_subscriber().on_usage, max_records=self._runtime.settings.usage_batch_records
+            )
+            self._read.add(product)
+            self._runtime.log.info("product_topic_found", topic=topic.name)
 
 
 def _count(applied: Applied, seconds: float) -> None:

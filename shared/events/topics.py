@@ -3,8 +3,9 @@
 Topics are created from this table, access rights are generated from it, and a test holds the real subscribers to it.
 """
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
@@ -20,6 +21,7 @@ ServiceName = Literal["allocation", "metering", "alerts", "reporting"]
 Writer = Literal["platforms", "allocation", "metering", "alerts", "reporting"]
 
 PARTITIONS = 12
+_PRODUCT_USAGE = re.compile(r"usage\.events\.([a-z0-9][a-z0-9-]{0,63})")
 DEAD_LETTERS_KEPT = timedelta(days=35)
 DEAD_LETTER_BYTES = 2 * 1024 * 1024
 """The largest record of any topic, with the headers that say why it is here."""
@@ -67,6 +69,7 @@ class Topic:
 
 
 USAGE = Topic("usage.events", "subscription", ("platforms", "metering"), ("metering",), USAGE_EVENTS, timedelta(days=7))
+"""A product may have a topic of its own beside it: see ``product_usage``."""
 ALLOCATION_COMMANDS_TOPIC = Topic(
     "allocation.commands",
     "subscription or account",
@@ -126,9 +129,30 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 
-def every_topic() -> Iterable[Topic]:
-    """All topics, and the dead letters of each of their readers."""
+def every_topic(products: Iterable[str] = ()) -> Iterable[Topic]:
+    """All topics, and the dead letters of each of their readers; and the own topics of ``products``."""
     for topic in TOPICS:
         yield topic
         for reader in topic.readers:
             yield topic.dead_letters(reader)
+    for product in products:
+        yield product_usage(product)
+
+
+def product_usage(product: str) -> Topic:
+    """A product's own topic of usage: the broker lets only its platform write there, and it carries no other product's.
+
+    It exists where somebody made it; metering finds it. Its dead letters lie with those of ``usage.events``.
+    """
+    return replace(USAGE, name=f"{USAGE.name}.{product}")
+
+
+def product_of(topic: str) -> str | None:
+    """The product whose own topic of usage this is (named without the installation's prefix)."""
+    match = _PRODUCT_USAGE.fullmatch(topic)
+    return match[1] if match else None
+
+
+def dead_letter_name(topic: str, reader: str) -> str:
+    """Where ``reader`` puts the records of this topic that it can never process."""
+    return f"{USAGE.name if product_of(topic) else topic}.{reader}.dlq"

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from shared.events.topics import dead_letter_name
 from shared.runtime import logging, metrics, offsets
 from shared.runtime.clock import Clock
 from shared.runtime.delivery import BatchHandler, PermanentError, Record, Transaction, TransientError
@@ -202,4 +203,4 @@ def dead_letter(record: Record, failure: PermanentError, service: str, now: date
     }
     received = ((name, value or b"") for name, value in record.headers)
     headers = (*received, *((f"{DEAD_LETTER_PREFIX}{name}", text.encode()) for name, text in why.items()))
-    return Outgoing(f"{record.topic}.{service}.dlq", record.key, record.value, headers)
+    return Outgoing(dead_letter_name(record.topic, service), record.key, record.value, headers)

@@ -149,6 +149,14 @@ class TopicConsumer:
 
     # ---- what the service calls ------------------------------------------------------------------------------------
 
+    async def start(self) -> None:
+        """Begin to read, where this reader was added while the service runs; those from before are begun together.
+
+        Raises:
+            KafkaError: Kafka does not answer.
+        """
+        await self._subscriber.start()
+
     def begin_stop(self) -> None:
         """Finish the running batch, but do not retry it any more."""
         self._stopping = True

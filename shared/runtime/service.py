@@ -25,7 +25,7 @@ from shared.runtime.clock import Clock, utc_now
 from shared.runtime.consumer import TopicConsumer
 from shared.runtime.delivery import BatchHandler, EventHandler, Transaction
 from shared.runtime.dispatch import Dispatch
-from shared.runtime.health import Health
+from shared.runtime.health import Check, Health
 from shared.runtime.inbox import CommandHandler, Inbox
 from shared.runtime.kafka import Producer
 from shared.runtime.migrations import load_migrations
@@ -152,6 +152,7 @@ class Runtime(Generic[S]):
             self.pool, handler, service=self.name, reader=reader, topic=topic.name, clock=self.clock, limit=limit
         )
         instance = self.settings.group_instance_id
+        readers = sum(other.topic.name == topic.name for other in self.consumers)
         consumer = TopicConsumer(
             self.broker,
             self.pool,
@@ -160,9 +161,29 @@ class Runtime(Generic[S]):
             reader=reader,
             settings=self.settings,
             max_records=max_records,
-            instance=f"{instance}-{len(self.consumers)}" if instance else None,
+            instance=f"{instance}-{readers}" if instance else None,
         )
         self.consumers.append(consumer)
+        return consumer
+
+    async def consume_also(self, topic: Topic, handler: BatchHandler, *, max_records: int) -> TopicConsumer:
+        """``consume_batch`` of a topic that was found while the service runs; readiness tells of it too.
+
+        Raises:
+            KafkaError: Kafka does not answer; nothing was added.
+        """
+        consumer = self.consume_batch(topic, handler, max_records=max_records)
+        try:
+            await consumer.start()
+        except BaseException:
+            self.consumers.remove(consumer)
+            raise
+
+        async def check() -> Check:
+            state = consumer.state(self.clock())
+            return Check(ok=state.fault is None, detail=state.fault or f"running; lag {state.lag_records} records")
+
+        self.health.add(f"consumer:{topic.name}", check)
         return consumer
 
     def background(self, name: str, task: Callable[[], Awaitable[None]]) -> None:

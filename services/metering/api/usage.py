@@ -1,7 +1,8 @@
 """``POST /v1/usage``: judged alone, published, acknowledged by the broker, then answered."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,16 +12,20 @@ from fastapi.responses import JSONResponse
 
 from services.metering import metrics
 from services.metering.api.access import KeyRing
+from services.metering.api.limits import KeyLimits
 from services.metering.api.parsing import BodyError, split
 from services.metering.domain.catalogue import UNIQUE, Catalogue, may_report
 from services.metering.domain.corrections import CorrectionEvent, Purged
 from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.reasons import Reason, RejectedError
+from services.metering.store.keys import IngestKey
 from shared.events.topics import USAGE
 from shared.runtime.http import problem
 
 MAX_EVENT_BYTES = 900_000
 RETRY_SECONDS = "1"
+UNKNOWN_BYTES = 1024 * 1024
+"""What is held for a body that comes without its length."""
 
 Send = Callable[[str, bytes, bytes], Awaitable["asyncio.Future[Any]"]]
 Refusal = tuple[int, str | None, Reason, str]
@@ -80,13 +85,31 @@ def _check(text: bytes, event: UsageEvent | CorrectionEvent, product: str, catal
 
 
 class Publisher:
-    """Publishes accepted usage. What waits for the broker is bounded, whether or not its request still waits."""
+    """Publishes accepted usage. What is being read and what waits for the broker is bounded together, whether or not
+    its request still waits."""
 
     def __init__(self, send: Send, *, budget_bytes: int, within_seconds: float) -> None:
         self._send = send
         self._budget_bytes = budget_bytes
         self._within_seconds = within_seconds
         self._waiting_bytes = 0
+        self._reading_bytes = 0
+
+    @contextmanager
+    def reading(self, size_bytes: int) -> Iterator[None]:
+        """Hold room for a body while it is read and judged.
+
+        Raises:
+            OverloadError: there is none; only where nothing else is held may a body be larger than the room.
+        """
+        held = self._waiting_bytes + self._reading_bytes
+        if held and held + size_bytes > self._budget_bytes:
+            raise OverloadError
+        self._reading_bytes += size_bytes
+        try:
+            yield
+        finally:
+            self._reading_bytes -= size_bytes
 
     async def publish(self, events: Sequence[tuple[bytes, str]]) -> None:
         """Return once the broker has acknowledged all.
@@ -117,16 +140,29 @@ class Publisher:
         self._waiting_bytes -= size
 
 
-def usage_router(keys: KeyRing, publisher: Publisher, catalogue: Callable[[], Awaitable[Catalogue]]) -> APIRouter:
+def usage_router(
+    keys: KeyRing, limits: KeyLimits, publisher: Publisher, catalogue: Callable[[], Awaitable[Catalogue]]
+) -> APIRouter:
     """The route."""
     router = APIRouter()
+
+    async def judged(request: Request, key: IngestKey) -> tuple[Sorted, bool]:
+        """What is in the request, and whether it is a batch. Its text is not held any longer than this."""
+        size = _length(request)
+        limits.check_size(key, size)
+        with publisher.reading(size):
+            body = await request.body()
+            limits.check_size(key, len(body))
+            texts, is_batch = split(request.headers.get("content-type", ""), request.headers, body)
+            limits.spend(key, len(texts))
+            return sort_events(texts, key.product, await catalogue()), is_batch
 
     @router.post("/v1/usage", status_code=202)
     async def post_usage(request: Request) -> Response:
         key = await keys.admit(request)
+        limits.admit(key)
         try:
-            texts, is_batch = split(request.headers.get("content-type", ""), request.headers, await request.body())
-            result = sort_events(texts, key.product, await catalogue())
+            result, is_batch = await judged(request, key)
             _count(result)
             if result.refused and not is_batch:
                 _, _, code, message = result.refused[0]
@@ -143,6 +179,12 @@ def usage_router(keys: KeyRing, publisher: Publisher, catalogue: Callable[[], Aw
         return JSONResponse(_answer(result), 202)
 
     return router
+
+
+def _length(request: Request) -> int:
+    """How long the body says that it is."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else UNKNOWN_BYTES
 
 
 def _answer(result: Sorted) -> dict[str, Any]:

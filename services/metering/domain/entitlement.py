@@ -33,7 +33,10 @@ class Entitlement:
 
 
 def decide(subscription: SubscriptionState, product: str, consumed: int, wanted: int) -> Entitlement:
-    """Whether ``wanted`` units on top of ``consumed`` may be used. Only the policy ``hard`` says no at 100 %."""
+    """Whether ``wanted`` units on top of ``consumed`` may be used.
+
+    Only the policy ``hard`` says no at 100 %, also to who wants nothing on top.
+    """
     subscribed = next((one for one in subscription.active_products if one.product == product), None)
     allocated = subscribed.allocated if subscribed else 0
     policy = subscribed.policy if subscribed else None
@@ -47,7 +50,7 @@ def decide(subscription: SubscriptionState, product: str, consumed: int, wanted:
         return answer(False, "not_allocated")
     if subscribed.restricted:
         return answer(False, "restricted")
-    if consumed + wanted <= allocated:
+    if consumed + (max(wanted, 1) if policy == "hard" else wanted) <= allocated:
         return answer(True, "within_allocation")
     if policy == "hard":
         return answer(False, "allocation_exhausted")

@@ -6,13 +6,19 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from services.metering.domain.catalogue import DAY_US, EPOCH, Catalogue, microseconds
+from services.metering.domain.corrections import CorrectionEvent
 from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.placing import Usage, place, place_correction
 from services.metering.domain.reasons import PASSING, Claim, RejectedError
+from shared.events.topics import product_of
 
 
 class Received(Protocol):
     """What judging needs to know of a record."""
+
+    @property
+    def topic(self) -> str:
+        """Where it came from: a product's own topic carries no other product's usage."""
 
     @property
     def value(self) -> bytes | None:
@@ -66,13 +72,18 @@ def judge_some(records: Sequence[Received], numbers: Sequence[int], catalogue: C
     add, rejected = judged.placed.append, judged.rejected
     judged.version = catalogue.version
     appended_at, received_us = EPOCH, 0
+    topic, owner = "", None
     for n in numbers:
         record = records[n]
+        if record.topic != topic:
+            topic, owner = record.topic, product_of(record.topic)
         if record.appended_at != appended_at:
             appended_at = record.appended_at
             received_us = microseconds(appended_at)
         try:
             event = decode(record.value)
+            if owner is not None:
+                _check_owner(event, owner)
             if isinstance(event, UsageEvent):
                 usage = place(event, received_us, catalogue)
             else:
@@ -83,6 +94,11 @@ def judge_some(records: Sequence[Received], numbers: Sequence[int], catalogue: C
             rejected[n] = error
         except Exception as error:  # whatever a record holds, its neighbours are not lost
             rejected[n] = RejectedError("malformed", f"cannot be read: {type(error).__name__}", Claim())
+
+
+def _check_owner(event: UsageEvent | CorrectionEvent, owner: str) -> None:
+    if event.data.product != owner:
+        raise RejectedError("source_not_allowed", f"only {owner} is reported on its own topic", event.claim())
 
 
 class Split(NamedTuple):

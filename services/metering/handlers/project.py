@@ -4,19 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from services.metering.store import consumption, projection
-from shared.events.allocation import (
-    LotPurchased,
-    PlanApplied,
-    PolicyChanged,
-    ProductChanged,
-    ProductSubscribed,
-    SubscriptionCreated,
-)
-from shared.events.envelope import Event, Payload
-from shared.events.state import ProductState
+from shared.events.allocation import ALLOCATION_EVENTS
+from shared.events.envelope import Event, Frozen, Payload
+from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.delivery import EventHandler, Transaction
-
-_SUBSCRIPTION_EVENTS = (SubscriptionCreated, LotPurchased, ProductSubscribed, PolicyChanged, PlanApplied)
 
 
 async def project_subscription(tx: Transaction, event: Event[Any]) -> None:
@@ -24,7 +15,7 @@ async def project_subscription(tx: Transaction, event: Event[Any]) -> None:
     await projection.save(tx.connection, [event.data.subscription], [])
 
 
-async def project_product(tx: Transaction, event: Event[ProductChanged]) -> None:
+async def project_product(tx: Transaction, event: Event[Any]) -> None:
     """Keep the product's state; a rate that holds for windows already measured has their snapshots published anew."""
     product = event.data.product
     before = await projection.find_product(tx.connection, product.id)
@@ -46,7 +37,14 @@ def new_rates_since(before: ProductState, after: ProductState) -> datetime | Non
     return min(new, default=None)
 
 
+def _that_carry(field: str, state: type[Frozen]) -> list[type[Payload]]:
+    """Whatever the change was, the event brings the whole state."""
+    return [
+        one for one in ALLOCATION_EVENTS if field in one.model_fields and one.model_fields[field].annotation is state
+    ]
+
+
 HANDLERS: dict[type[Payload], EventHandler] = {
-    **dict.fromkeys(_SUBSCRIPTION_EVENTS, project_subscription),
-    ProductChanged: project_product,
+    **dict.fromkeys(_that_carry("subscription", SubscriptionState), project_subscription),
+    **dict.fromkeys(_that_carry("product", ProductState), project_product),
 }

@@ -39,7 +39,6 @@ INSERT INTO usage_position AS p (topic, kafka_partition, appended_at)
 SELECT $1, unnest($2::integer[]), unnest($3::timestamptz[])
 ON CONFLICT (topic, kafka_partition) DO UPDATE SET appended_at = greatest(p.appended_at, EXCLUDED.appended_at)
 """
-_LOAD_POSITION = "SELECT max(appended_at) FROM usage_position"
 
 
 class Balance(NamedTuple):
@@ -72,9 +71,3 @@ async def reconcile(connection: Connection, first: date, last: date) -> list[Bal
 async def store_positions(connection: Connection, topic: str, positions: Sequence[tuple[int, datetime]]) -> None:
     """Note up to which append time each partition is applied."""
     await connection.execute(_STORE_POSITIONS, topic, [p for p, _ in positions], [at for _, at in positions])
-
-
-async def load_position(connection: Connection) -> datetime | None:
-    """The newest append time that is applied."""
-    position: datetime | None = await connection.fetchval(_LOAD_POSITION)
-    return position

@@ -220,7 +220,7 @@ async def test_a_key_is_rotated(world: World, body: dict[str, Any] | None, overl
         {"id": "k-1", "product": "scan", "created_at": NOW, "created_by": VENDOR, "version": 1}
     )
     await world.apply(IngestKeyChanged(ingest_key=old))
-    arguments = {} if body is None else {"json": body}
+    arguments: dict[str, Any] = {} if body is None else {"json": body}
     asking = asyncio.create_task(world.ask("POST", "/v1/ingest-keys/k-1/rotate", **arguments))
     (sent,) = await world.sent()
     payload = sent.command.data

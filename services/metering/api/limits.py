@@ -1,0 +1,87 @@
+"""What one ingest key may send: events per second (a token bucket) and bytes per request. Counted per process.
+
+A request is let in while the bucket is not empty, and then takes as many tokens as it has events, also more than there
+are: so a full batch is never too large for a small limit, and what follows waits for as long as it is worth.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.metering.api.parsing import BodyError
+from services.metering.store.keys import IngestKey
+from shared.events.refusals import Refusal
+from shared.runtime.http import ProblemError
+
+MAX_BUCKETS = 10_000
+
+
+@dataclass(slots=True)
+class _Bucket:
+    rate: float
+    level: float
+    at: float
+
+
+class KeyLimits:
+    """The limits of all keys; a key may have its own."""
+
+    def __init__(
+        self,
+        *,
+        events_per_second: int,
+        burst_seconds: float,
+        max_body_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._events_per_second = events_per_second
+        self._burst_seconds = burst_seconds
+        self._max_body_bytes = max_body_bytes
+        self._clock = clock
+        self._buckets: dict[str, _Bucket] = {}
+
+    def admit(self, key: IngestKey) -> None:
+        """Let a request of the key in.
+
+        Raises:
+            ProblemError: ``too_many_requests``, with the seconds after which the key may send again.
+        """
+        bucket = self._bucket(key)
+        if bucket is not None and bucket.level <= 0:
+            seconds = max(1, math.ceil(-bucket.level / bucket.rate))
+            details = {"events_per_second": bucket.rate}
+            message = "The key sends more events than its limit. Send the same again, later."
+            refusal = Refusal(code="too_many_requests", message=message, details=details)
+            raise ProblemError(refusal, headers={"Retry-After": str(seconds)})
+
+    def spend(self, key: IngestKey, events: int) -> None:
+        """A request has so many events; an empty one counts as one."""
+        bucket = self._bucket(key)
+        if bucket is not None:
+            bucket.level -= max(1, events)
+
+    def check_size(self, key: IngestKey, size_bytes: int) -> None:
+        """Refuse a body that is too large for the key.
+
+        Raises:
+            BodyError: 413.
+        """
+        limit = key.max_body_bytes or self._max_body_bytes
+        if size_bytes > limit:
+            raise BodyError(413, "too_large", f"The body may have {limit} bytes at most with this key.")
+
+    def _bucket(self, key: IngestKey) -> _Bucket | None:
+        """The key's bucket as it is now; ``None`` without a limit."""
+        rate = float(key.events_per_second or self._events_per_second)
+        if not rate:
+            return None
+        full, now = max(1.0, rate * self._burst_seconds), self._clock()
+        bucket = self._buckets.get(key.id)
+        if bucket is None or bucket.rate != rate:
+            if len(self._buckets) >= MAX_BUCKETS:
+                self._buckets.clear()
+            bucket = self._buckets[key.id] = _Bucket(rate, full, now)
+        bucket.level = min(full, bucket.level + (now - bucket.at) * rate)
+        bucket.at = now
+        return bucket

@@ -1,0 +1,111 @@
+"""The doors beside the usual: products' own topics, every codec, extremes, and Kafka away."""
+
+from typing import Any
+
+import httpx
+from aiokafka import AIOKafkaProducer
+
+from deploy.local.topics import create_topics
+from shared.events.topics import product_of, product_usage
+from shared.runtime.clock import utc_now
+from tests.component.metering.flow import encoded, send
+from tests.component.metering.test_service import KEY, Metering, metering, usage_request
+from tests.component.metering.world import event
+from tests.database import connect
+
+__all__ = ["metering"]
+
+
+async def reasons(metering: Metering) -> list[tuple[str, str]]:
+    async with connect(metering.dsn) as connection:
+        rows = await connection.fetch("SELECT reason, topic FROM quarantine ORDER BY id")
+    return [(row["reason"], row["topic"]) for row in rows]
+
+
+def test_only_a_product_has_a_topic_of_its_own() -> None:
+    assert product_of(product_usage("scan").name) == "scan"
+    for name in ("usage.events", "usage.events.metering.dlq", "usage.events.", "usage.events.A", "x.usage.events.a"):
+        assert product_of(name) is None
+
+
+async def test_a_products_own_topic_is_found_and_carries_no_other_products_usage(metering: Metering) -> None:
+    await create_topics(metering.servers, metering.prefix, [product_usage("scan")])
+    now = utc_now()
+    mine, other = event("p-1", at=now, resource="a"), event("p-2", "web", "app", at=now)
+    topic = f"{metering.prefix}usage.events.scan"
+    await send(metering.client, topic, [encoded(mine), encoded(other)])
+    await metering.publish([mine])
+    books = await metering.accepted(3)
+    assert books == {"accepted": 3, "applied": 1, "duplicate": 1, "quarantined": 1}
+    assert await reasons(metering) == [("source_not_allowed", "usage.events.scan")]
+    metering.process.kill()
+    await send(metering.client, topic, [encoded(event("p-3", at=now, resource="b"))])
+    metering.process.start()
+    await metering.accepted(4)
+    assert "consumer:usage.events.scan" in str(await metering.process.readiness())
+
+
+async def test_batches_of_every_codec_and_extremes_are_taken(metering: Metering) -> None:
+    now, topic = utc_now(), f"{metering.prefix}usage.events"
+    for codec in ("gzip", "snappy", "lz4", "zstd"):
+        client = AIOKafkaProducer(bootstrap_servers=metering.servers, compression_type=codec)
+        await client.start()
+        try:
+            await send(
+                client, topic, [encoded(event(f"{codec}-{n}", at=now, resource=f"{codec}-{n}")) for n in range(50)]
+            )
+        finally:
+            await client.stop()
+    huge = [("h", b"x" * 500_000)]
+    await metering.client.send_and_wait(topic, encoded(event("huge", at=now, resource="ü\U0001f600"))[1], headers=huge)
+    bad: list[dict[str, Any]] = [
+        {**event("old", resource="a"), "time": "1970-01-01T00:00:00Z"},
+        {**event("far", resource="a"), "time": "2100-01-01T00:00:00Z"},
+        {**event("v03", at=now, resource="a"), "specversion": "0.3"},
+        event("i" * 10_000, at=now, resource="a"),
+    ]
+    for item in bad:
+        await metering.client.send_and_wait(topic, encoded(item)[1], b"one key")
+    assert await metering.accepted(205) == {"accepted": 205, "applied": 201, "duplicate": 0, "quarantined": 4}
+    assert [reason for reason, _ in await reasons(metering)] == ["too_old", "too_far_ahead", "malformed", "malformed"]
+
+
+async def test_one_bad_event_of_five_thousand_refuses_no_other(metering: Metering) -> None:
+    now = utc_now()
+    events = [event(f"b-{n}", at=now, resource=f"r-{n}") for n in range(5000)]
+    events[4321] = event("bad", at=now, resource="r", quantity=-1)
+    async with httpx.AsyncClient(base_url=metering.process.url, timeout=60) as http:
+        answer = await http.post("/v1/usage", **usage_request(*events))
+    body = answer.json()
+    assert (answer.status_code, body["accepted"]) == (202, 4999)
+    assert [(one["index"], one["code"]) for one in body["refused"]] == [(4321, "invalid_quantity")]
+    assert (await metering.accepted(4999))["applied"] == 4999
+
+
+async def test_entitlements_are_answered_while_kafka_is_away(metering: Metering, kafka_server: Any) -> None:
+    await metering.publish([event("k", at=utc_now(), resource="a")])
+    await metering.accepted(1)
+    auth, params = {"authorization": f"Bearer {KEY}"}, {"subscription": "sub-1", "product": "scan"}
+    kafka_server.kill()
+    try:
+        async with httpx.AsyncClient(base_url=metering.process.url, timeout=10) as http:
+            for _ in range(5):
+                answer = await http.get("/v1/entitlements", params=params, headers=auth)
+                assert (answer.status_code, answer.json()["consumed"]) == (200, 1)
+    finally:
+        kafka_server.restart()
+
+
+async def test_a_key_that_sends_too_much_is_told_when_to_come_again(metering: Metering) -> None:
+    async with connect(metering.dsn) as connection:
+        await connection.execute("UPDATE ingest_key SET events_per_second = 5")
+    async with httpx.AsyncClient(base_url=metering.process.url) as http:
+        now = utc_now()
+        first = [event(f"l-{n}", at=now, resource="a") for n in range(15)]
+        assert (await http.post("/v1/usage", **usage_request(*first))).status_code == 202
+        answer = await http.post("/v1/usage", **usage_request(first[0]))
+        assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (
+            429,
+            "too_many_requests",
+            "1",
+        )
