@@ -1,0 +1,112 @@
+"""What the API reads, it reads by index: the plan of every statement that a route runs, once there are many rows."""
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from services.reporting.domain.caller import Caller
+from services.reporting.queries.accounts import AccountQueries
+from services.reporting.queries.subscriptions import Queries
+from services.reporting.store.commands import find_command
+from tests.bench.loading import load_reporting
+from tests.bench.workload import Workload, account, contact, subscription
+from tests.conftest import MakeDatabase
+from tests.database import as_owner, connect
+
+NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
+SUBSCRIPTIONS = 1_000
+WINDOWS = 2
+GROWING = {"subscriptions", "subscription_people", "consumption", "people", "allocation_changes", "alerts"} | {
+    "channels",
+    "commands",
+    "outcomes",
+}
+"""Tables that grow with the number of subscriptions. Products, roles' templates and prices do not."""
+_FILL = """
+INSERT INTO allocation_changes (event_id, product, subscription, at, kind, before, after, starts_clock, version)
+SELECT s.id || n, 'product-00', s.id, now(), 'allocation', 0, n, false, n FROM subscriptions s, generate_series(1, 3) n;
+INSERT INTO alerts (id, subscription, version, raised_at, lifecycle, state)
+SELECT s.id || n, s.id, 1, now(), 'resolved', '{}' FROM subscriptions s, generate_series(1, 3) n;
+INSERT INTO channels (id, subscription, version, state)
+SELECT id, id, 1, '{}' FROM subscriptions WHERE id <> 'subscription-000007';
+INSERT INTO outcomes (actor, command_id, outcome)
+SELECT 'somebody' || n % 100, gen_random_uuid(), '{}' FROM generate_series(1, 5000) n;
+INSERT INTO commands (actor, command_id, command, digest, sent_at)
+SELECT 'somebody' || n % 100, gen_random_uuid(), 'a command', '', now() FROM generate_series(1, 5000) n;
+ANALYZE
+"""
+
+PAULA, VERA = Caller(contact(7), "Paula", vendor=False), Caller("vera@unitpool.example", "Vera", vendor=True)
+ONE = subscription(7)
+RAN: list[Any] = []
+"""What the pool's connections have run."""
+Read = Callable[[Queries, AccountQueries], Awaitable[Any]]
+READS: dict[str, Read] = {
+    "overview": lambda q, _: q.overview(PAULA, ONE),
+    "me": lambda q, _: q.me(PAULA),
+    "subscriptions": lambda q, _: q.subscriptions(PAULA, 50, None, None),
+    "subscriptions of the vendor": lambda q, _: q.subscriptions(VERA, 50, None, None),
+    "subscriptions of an account": lambda q, _: q.subscriptions(VERA, 50, None, account(7)),
+    "purchases": lambda q, _: q.purchases(PAULA, ONE),
+    "history of allocations": lambda q, _: q.allocations(PAULA, ONE, 50, None),
+    "usage": lambda q, _: q.usage(PAULA, ONE, NOW - timedelta(days=366), NOW),
+    "what a plan was shown": lambda q, _: q.seen(ONE, ["product-00"]),
+    "channels": lambda q, _: q.channels(PAULA, ONE, 50, None),
+    "account": lambda _, a: a.account(PAULA, account(7)),
+}
+
+
+@pytest.fixture
+async def pool(database: MakeDatabase) -> Any:
+    """A read model with many subscriptions."""
+    dsn = await database("reporting")
+    await load_reporting(dsn, Workload(0, SUBSCRIPTIONS, NOW), WINDOWS)
+    async with connect(as_owner(dsn)) as connection:
+        await connection.execute(_FILL)
+
+    async def listen(connection: Any) -> None:
+        connection.add_query_logger(RAN.append)
+
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=1, setup=listen) as opened:
+        yield opened
+
+
+async def test_no_read_looks_at_a_whole_table_that_grows(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    queries, accounts = Queries(pool, lambda: NOW), AccountQueries(pool)
+    for name, read in READS.items():
+        RAN.clear()
+        await read(queries, accounts)
+        ran = [(one.query, one.args) for one in RAN if "FROM" in one.query]
+        assert ran, name
+        async with pool.acquire() as connection:
+            for sql, arguments in ran:
+                assert not await scanned(connection, sql, arguments), (name, sql)
+
+
+async def test_command_is_found_by_index(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    RAN.clear()
+    async with pool.acquire() as connection:
+        await find_command(connection, "somebody7", uuid4())
+    (one,) = [one for one in RAN if "FROM" in one.query]  # told when the loop goes on
+    async with pool.acquire() as connection:
+        assert not await scanned(connection, one.query, one.args)
+
+
+async def test_scan_is_noticed(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    async with pool.acquire() as connection:
+        assert await scanned(connection, "SELECT id FROM alerts WHERE lifecycle = $1", ("resolved",)) == {"alerts"}
+
+
+async def scanned(connection: Any, sql: str, arguments: Any) -> set[str]:
+    """The growing tables that the statement reads from one end to the other."""
+    plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *arguments))
+    return {one["Relation Name"] for one in _nodes(plan[0]["Plan"]) if one["Node Type"] == "Seq Scan"} & GROWING
+
+
+def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for child in plan.get("Plans", ()) for node in _nodes(child))]
