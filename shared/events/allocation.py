@@ -167,7 +167,7 @@ class SubscriptionConverted(Payload):
 
 
 class RatesLocked(Payload):
-    """The term's rates were locked, or follow the catalogue again."""
+    """The rates in force at that time hold until the term's end."""
 
     event_type = "unitpool.allocation.rates.locked.v1"
     subscription: SubscriptionState

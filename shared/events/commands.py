@@ -146,7 +146,7 @@ class ConvertSubscription(Payload):
 
 
 class LockRates(Payload):
-    """Hold the rates in force now until the term's end; or, with ``locked`` false, follow the catalogue again."""
+    """Hold the rates in force now until the term's end. A lock is not taken back: that would restate closed windows."""
 
     event_type = "unitpool.allocation.lock-rates.v1"
     subscription: SubscriptionRef

@@ -75,13 +75,18 @@ def late_start(now: datetime) -> datetime:
 
 
 def lock_rates(subscription: Subscription, *, locked: bool, now: datetime) -> Subscription | Refusal:
-    """Hold the rates in force now until the term's end, or no longer; the same value where that changes nothing."""
+    """Hold the rates in force now until the term's end; the same value where that changes nothing.
+
+    A lock is for the whole term: to give it up would restate windows that are closed.
+    """
     if refusal := subscription.refusal_for("lock-rates", now):
         return refusal
     term = subscription.state.term_at(now)
     if locked == (term.rates_locked_at is not None):
         return subscription
-    changed = term.model_copy(update={"rates_locked_at": now if locked else None})
+    if not locked:
+        return refusals.invalid(("locked", f"the rates are locked until the term's end, {refusals.instant(term.end)}"))
+    changed = term.model_copy(update={"rates_locked_at": now})
     terms = tuple(changed if one is term else one for one in subscription.state.all_terms)
     return subscription.changed(now, terms=terms)
 

@@ -56,7 +56,7 @@ def _add_terms(router: APIRouter, doors: Doors) -> None:
     async def lock_rates(
         caller: Asking, subscription: InSubscription, asked: RateLockSetting, command: CommandId
     ) -> Response:
-        """Hold the rates in force now until the term's end, or follow the catalogue again. The vendor's."""
+        """Hold the rates in force now until the term's end. The vendor's."""
         payload = LockRates(subscription=subscription, locked=asked.locked)
         return await doors.write(payload, caller, command, lambda: queries.overview(caller, subscription))
 

@@ -197,7 +197,8 @@ async def test_contract_is_locked_voided_renewed_and_cancelled(office: Office) -
     path = f"/v1/subscriptions/{await sold(office)}"
     locked = await office.done(f"{path}/rate-lock", {"locked": True}, method="PUT")
     assert locked["rates_locked_at"] is not None
-    assert (await office.done(f"{path}/rate-lock", {"locked": False}, method="PUT"))["rates_locked_at"] is None
+    kept = await office.ask("PUT", f"{path}/rate-lock", json={"locked": False})
+    assert (kept.status_code, kept.json()["errors"][0]["field"]) == (422, "locked")
 
     await office.done(f"{path}/allocations", {"product": "scan", "units": 900}, PRIMARY)
     ended = await office.ask("DELETE", f"{path}/products/hub")

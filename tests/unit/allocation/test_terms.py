@@ -113,9 +113,9 @@ def test_rates_are_locked_for_a_term_and_no_longer() -> None:
     following = renewed(locked)
     assert following.state.rate_of(meter, END).version == 2
     assert renewed(locked, before, lock_rates=True).state.rate_of(meter, END).version == 1
-    released = lock_rates(locked, locked=False, now=NOW)
-    assert isinstance(released, Subscription)
-    assert released.state.rate_of(meter, window).version == 2
+    assert refused(lock_rates(locked, locked=False, now=NOW))[1]["errors"][0]["field"] == "locked"
+    unlocked = subscription(1000)
+    assert lock_rates(unlocked, locked=False, now=NOW) is unlocked
 
 
 def test_a_wrong_purchase_is_voided_once_and_stays_on_record() -> None:
