@@ -75,7 +75,8 @@ async def test_a_relay_that_loses_its_connection_goes_on_in_order(bench: Bench) 
         async with connect(bench.dsn) as connection:
             cuts += await connection.fetchval(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_locks "
-                "WHERE locktype = 'advisory' AND objid = $1 AND pid <> pg_backend_pid()",
+                "WHERE locktype = 'advisory' AND objid = $1 AND pid <> pg_backend_pid() AND database ="
+                " (SELECT oid FROM pg_database WHERE datname = current_database())",
                 LOCK & 0xFFFFFFFF,
             )
         await asyncio.sleep(0.05)

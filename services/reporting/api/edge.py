@@ -167,7 +167,7 @@ def new_router(tag: str, prefix: str = "") -> APIRouter:
     return APIRouter(prefix=f"/v1{prefix}", tags=[tag], route_class=ApiRoute, responses=PROBLEMS)
 
 
-def command_id(
+async def command_id(
     idempotency_key: Annotated[
         UUID | None, Header(description="The command's id, unique per person; a repeat gets the first answer")
     ] = None,
@@ -176,7 +176,7 @@ def command_id(
     return idempotency_key or uuid4()
 
 
-def expected_version(
+async def expected_version(
     if_match: Annotated[str | None, Header(max_length=100, description='The ETag that was seen, e.g. `"17"`')] = None,
 ) -> int | None:
     """The version that the asker saw.

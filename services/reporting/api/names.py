@@ -1,4 +1,7 @@
-"""What a request's path and query name: nothing could have an odd id, so it is not found, or refused by its name."""
+"""What a request's path and query name: nothing could have an odd id, so it is not found, or refused by its name.
+
+Dependencies are coroutines although they wait for nothing: FastAPI sends plain functions through a thread.
+"""
 
 from typing import Annotated
 
@@ -34,36 +37,36 @@ def wanted_id(name: str, identifier: str | None) -> str | None:
     return identifier
 
 
-def _named_subscription(subscription: str) -> SubscriptionId:
+async def _named_subscription(subscription: str) -> SubscriptionId:
     return SubscriptionId(existing(subscription, "subscription"))
 
 
-def _named_account(account: str) -> AccountId:
+async def _named_account(account: str) -> AccountId:
     return AccountId(existing(account, "account"))
 
 
-def _named_product(product: str) -> ProductId:
+async def _named_product(product: str) -> ProductId:
     return ProductId(existing(product, "product"))
 
 
-def _named_role(role: str) -> RoleId:
+async def _named_role(role: str) -> RoleId:
     if not is_role_id(role):
         raise not_found("role")
     return RoleId(role)
 
 
-def _named_person(email: str) -> str:
+async def _named_person(email: str) -> str:
     try:
         return _EMAIL.validate_python(email)
     except ValidationError:
         raise not_found("person") from None
 
 
-def _product_wanted(product: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
+async def _product_wanted(product: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
     return wanted_id("product", product)
 
 
-def _account_wanted(account: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
+async def _account_wanted(account: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
     return wanted_id("account", account)
 
 

@@ -35,7 +35,7 @@ def _printable(**texts: str | None) -> None:
             raise invalid(name, "must be printable text")
 
 
-def _filter(  # noqa: PLR0917  # FastAPI gives them by name
+async def _filter(  # noqa: PLR0917  # FastAPI gives them by name
     reason: Claimed = None,
     source: Claimed = None,
     product: Claimed = None,

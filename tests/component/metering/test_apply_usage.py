@@ -15,7 +15,7 @@ from services.metering.handlers.apply_usage import Applied, UsageApplier
 from services.metering.store.books import reconcile
 from shared.runtime.delivery import Record
 from shared.runtime.postgres import Connection
-from tests.component.metering.reference import Key, aggregates
+from tests.component.metering.reference import NOTHING, Key, aggregates
 from tests.component.metering.world import NOW, event, records
 
 _AGGREGATES = """
@@ -34,10 +34,11 @@ async def apply(connection: Connection, batch: list[Record], applier: UsageAppli
 
 
 async def stored(connection: Connection) -> dict[Key, tuple[Decimal, datetime | None]]:
-    return {
+    figures = {
         (row["subscription"], row["product"], row["meter"], row["window_start"]): (row["aggregate"], row["reached_at"])
         for row in await connection.fetch(_AGGREGATES)
     }
+    return {key: figure for key, figure in figures.items() if figure != NOTHING}
 
 
 async def books(connection: Connection) -> Counter[str]:

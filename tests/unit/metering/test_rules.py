@@ -28,7 +28,8 @@ def usage_in(record: Record) -> UsageEvent:
     [
         ({}, 0, 100, True, "within_allocation"),
         ({}, 1, 100, True, "overage_permitted"),
-        ({"policy": "hard"}, 100, 0, True, "within_allocation"),
+        ({"policy": "hard"}, 99, 1, True, "within_allocation"),
+        ({"policy": "hard"}, 100, 0, False, "allocation_exhausted"),
         ({"policy": "hard"}, 100, 1, False, "allocation_exhausted"),
         ({"policy": "reserve"}, 100, 1, True, "overage_permitted"),
         ({"restricted": True}, 0, 1, False, "restricted"),
