@@ -16,7 +16,7 @@ from services.alerts.settings import AlertsSettings
 from services.alerts.store.watches import find_next_check
 from services.alerts.subscribers import ConsumptionSubscriber, on_allocation
 from services.alerts.webhooks import WebhookSender
-from shared.events.commands import AcknowledgeAlert, AddChannel, RemoveChannel
+from shared.events.commands.alerts import AcknowledgeAlert, AddChannel, RemoveChannel
 from shared.events.outcomes import AlertsCommandDecided
 from shared.events.topics import (
     ALERTS_COMMANDS_TOPIC,

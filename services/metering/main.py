@@ -18,7 +18,7 @@ from services.metering.store.projection import Projection
 from services.metering.subscribers import ProductTopics, UsageSubscriber
 from services.metering.tail import TopicTail
 from services.metering.verification import COMMANDS
-from shared.events.commands import CreateIngestKey, ReplayQuarantine, RevokeIngestKey, RotateIngestKey
+from shared.events.commands.metering import CreateIngestKey, ReplayQuarantine, RevokeIngestKey, RotateIngestKey
 from shared.events.outcomes import MeteringCommandDecided
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, METERING_COMMANDS_TOPIC, METERING_EVENTS_TOPIC, USAGE
 from shared.runtime.app import Runtime, ServiceDefinition, run

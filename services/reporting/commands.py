@@ -19,7 +19,8 @@ from services.reporting.domain.caller import Caller
 from services.reporting.live import Live
 from services.reporting.queries.subscriptions import Queries
 from services.reporting.store.commands import SentCommand, find_command, insert_command
-from shared.events.commands import ALERTS_COMMANDS, METERING_COMMANDS, ApplyPlan, PlannedChange
+from shared.events.commands import ALERTS_COMMANDS, METERING_COMMANDS
+from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.envelope import Event, Payload
 from shared.events.refusals import Refusal
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALLOCATION_COMMANDS_TOPIC, METERING_COMMANDS_TOPIC, Topic

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from shared.events.commands import ApplyPlan, PlannedChange, SeenConsumption
+from shared.events.commands.plans import ApplyPlan, PlannedChange, SeenConsumption
 from shared.events.envelope import Event
 from shared.events.outcomes import AllocationCommandDecided
 from shared.events.state import SubscriptionState

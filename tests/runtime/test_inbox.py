@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from aiokafka import ConsumerRecord
 
-from shared.events.commands import AcknowledgeAlert
+from shared.events.commands.alerts import AcknowledgeAlert
 from shared.events.envelope import Event
 from shared.events.outcomes import AlertsCommandDecided
 from shared.events.refusals import Refusal

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import uuid4
 
-from shared.events.commands import AcknowledgeAlert
+from shared.events.commands.alerts import AcknowledgeAlert
 from shared.events.envelope import Event
 from shared.events.outcomes import AlertsCommandDecided
 from shared.events.refusals import Refusal

@@ -14,7 +14,7 @@ from services.allocation.domain import catalogue
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.consumption import Measured, Snapshot, snapshot
 from services.reporting.domain.overview import overview
-from shared.events.commands import CreateMeter, CreateProduct, SetRate
+from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.state import ProductState, SubscriptionState
 from tests.component.metering.world import START, subscription
 

@@ -6,15 +6,9 @@ from datetime import datetime, timedelta
 from deploy.local.demo.accounts import DemoAccount
 from deploy.local.demo.past import Past
 from deploy.local.demo.selling import VENDOR
-from shared.events.commands import (
-    ApplyPlan,
-    CreateAccount,
-    CreateSubscription,
-    PlannedChange,
-    PurchaseLot,
-    SetFlex,
-    SubscribeProduct,
-)
+from shared.events.commands.accounts import CreateAccount, SetFlex
+from shared.events.commands.plans import ApplyPlan, PlannedChange
+from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SubscribeProduct
 from shared.events.envelope import Payload
 from shared.events.ids import AccountId, ProductId, SubscriptionId
 from shared.events.state import Person

@@ -12,7 +12,7 @@ from services.alerts.store.alerts import find_alert, upsert_alerts
 from services.alerts.store.channels import count_channels, insert_channel, remove_channel
 from services.alerts.store.watches import lock_watches
 from shared.events.alerts import AlertAcknowledged, ChannelChanged, ChannelState
-from shared.events.commands import AcknowledgeAlert, AddChannel, RemoveChannel
+from shared.events.commands.alerts import AcknowledgeAlert, AddChannel, RemoveChannel
 from shared.events.envelope import Event
 from shared.events.ids import SubscriptionId
 from shared.events.refusals import Refusal

@@ -1,6 +1,6 @@
 """Accounts: customer organisations, and whether they may use flexible units."""
 
-from shared.events.commands import CreateAccount
+from shared.events.commands.accounts import CreateAccount
 from shared.events.state import AccountState
 
 

@@ -7,7 +7,7 @@ from services.allocation.domain import refusals
 from services.allocation.domain.instants import errors_of
 from services.allocation.domain.roles import with_standard_roles
 from services.allocation.domain.sizes import is_too_large
-from shared.events.commands import CreateMeter, CreateProduct, SetRate
+from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.refusals import Refusal
 from shared.events.state import Meter, ProductState, Rate
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.events.commands import SeenConsumption
+from shared.events.commands.plans import SeenConsumption
 from shared.events.ids import ProductId
 from shared.events.state import SubscriptionState
 

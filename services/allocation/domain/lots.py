@@ -5,7 +5,7 @@ from typing import Final
 
 from services.allocation.domain import refusals
 from services.allocation.domain.subscriptions import Subscription
-from shared.events.commands import PurchaseLot, VoidLot
+from shared.events.commands.subscriptions import PurchaseLot, VoidLot
 from shared.events.ids import LotId
 from shared.events.refusals import Refusal
 from shared.events.state import Lot, PriceList, SubscriptionState, Term

@@ -6,7 +6,7 @@ from typing import Final
 
 from services.allocation.domain import refusals
 from services.allocation.domain.subscriptions import Subscription
-from shared.events.commands import AddPerson, ChangePerson
+from shared.events.commands.accounts import AddPerson, ChangePerson
 from shared.events.ids import AccountId
 from shared.events.refusals import Refusal
 from shared.events.state import Grant, Person, PersonState

@@ -10,7 +10,7 @@ from services.allocation.domain.floor import NOTHING, Consumptions
 from services.allocation.domain.products import replaced
 from services.allocation.domain.subscriptions import Subscription
 from shared.events.allocation import AllocationChange
-from shared.events.commands import ApplyPlan, PlannedChange
+from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
 

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from services.allocation.domain import refusals
-from shared.events.commands import SetPriceList
+from shared.events.commands.catalogue import SetPriceList
 from shared.events.refusals import Refusal
 from shared.events.state import PriceList
 

@@ -5,7 +5,8 @@ from typing import Final
 
 from services.allocation.domain import refusals
 from services.allocation.domain.sizes import is_too_large
-from shared.events.commands import ChangeRole, CreateRole, SetRoleTemplates
+from shared.events.commands.accounts import ChangeRole, CreateRole
+from shared.events.commands.catalogue import SetRoleTemplates
 from shared.events.ids import AccountId, PermissionId, ProductId, RoleId
 from shared.events.refusals import Refusal
 from shared.events.state import Permission, ProductState, RoleState, RoleTemplate

@@ -8,7 +8,7 @@ from services.allocation.domain.floor import Consumptions, Measured, consumption
 from services.allocation.domain.instants import errors_of
 from services.allocation.domain.lifecycle import FLEX, PERMITS, state_at
 from services.allocation.domain.permissions import Action
-from shared.events.commands import CreateSubscription
+from shared.events.commands.subscriptions import CreateSubscription
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
 from shared.events.state import (

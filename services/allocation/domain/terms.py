@@ -7,7 +7,7 @@ from services.allocation.domain import refusals
 from services.allocation.domain.instants import errors_of
 from services.allocation.domain.lots import sell
 from services.allocation.domain.subscriptions import Subscription
-from shared.events.commands import RenewSubscription
+from shared.events.commands.subscriptions import RenewSubscription
 from shared.events.ids import LotId
 from shared.events.refusals import Refusal
 from shared.events.state import Lot, PriceList, Term

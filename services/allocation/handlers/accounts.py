@@ -13,7 +13,7 @@ from services.allocation.store.accounts import (
 )
 from services.allocation.store.people import load_account_roles
 from shared.events.allocation import AccountCreated, AccountFlexChanged
-from shared.events.commands import CreateAccount, SetFlex
+from shared.events.commands.accounts import CreateAccount, SetFlex
 from shared.events.envelope import Event
 from shared.events.ids import AccountId
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC

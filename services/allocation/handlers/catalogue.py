@@ -17,7 +17,7 @@ from services.allocation.store.catalogue import (
 from services.allocation.store.due import mark_users_of
 from services.allocation.store.roles import find_templates_elsewhere
 from shared.events.allocation import ProductChanged, ProductRetired
-from shared.events.commands import CreateMeter, CreateProduct, RetireProduct, SetRate
+from shared.events.commands.catalogue import CreateMeter, CreateProduct, RetireProduct, SetRate
 from shared.events.envelope import Event
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal

@@ -4,7 +4,7 @@ from services.allocation.domain import lots
 from services.allocation.handlers.holding import carry_out, lock_for
 from services.allocation.store.prices import find_price_list
 from shared.events.allocation import LotPurchased, LotVoided
-from shared.events.commands import PurchaseLot, VoidLot
+from shared.events.commands.subscriptions import PurchaseLot, VoidLot
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
 from shared.runtime.delivery import Transaction

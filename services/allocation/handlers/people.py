@@ -26,7 +26,8 @@ from services.allocation.store.people import (
 from services.allocation.store.roles import find_held, lock_role, set_member
 from services.allocation.store.subscriptions import lock_subscription, update_subscription
 from shared.events.allocation import GrantsChanged, PrimaryContactChanged
-from shared.events.commands import AddPerson, ChangePerson, RemovePerson, SetGrants, SetPrimaryContact
+from shared.events.commands.accounts import AddPerson, ChangePerson, RemovePerson
+from shared.events.commands.subscriptions import SetGrants, SetPrimaryContact
 from shared.events.envelope import Event
 from shared.events.ids import AccountId, RoleId, SubscriptionId
 from shared.events.refusals import Refusal

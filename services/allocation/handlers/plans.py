@@ -10,7 +10,7 @@ from services.allocation.handlers.deciding import Matter
 from services.allocation.handlers.holding import carry_out, lock_for
 from services.allocation.store.plans import Origin, insert_plan
 from shared.events.allocation import PlanApplied
-from shared.events.commands import ApplyPlan
+from shared.events.commands.plans import ApplyPlan
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
 from shared.events.state import SubscriptionState

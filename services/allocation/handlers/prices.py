@@ -8,7 +8,7 @@ from services.allocation.handlers.deciding import Matter, actor_of
 from services.allocation.handlers.telling import tell
 from services.allocation.store.prices import insert_price_list, lock_price_list
 from shared.events.allocation import PriceListChanged
-from shared.events.commands import SetPriceList
+from shared.events.commands.catalogue import SetPriceList
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
 from shared.runtime.delivery import Transaction

@@ -7,7 +7,7 @@ from services.allocation.handlers.holding import carry_out, lock_for
 from services.allocation.handlers.roles import create_default_roles
 from services.allocation.store.catalogue import hold_product
 from shared.events.allocation import PolicyChanged, ProductEnded, ProductSubscribed
-from shared.events.commands import SetPolicy, SubscribeProduct, UnsubscribeProduct
+from shared.events.commands.subscriptions import SetPolicy, SubscribeProduct, UnsubscribeProduct
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
 from shared.runtime.delivery import Transaction

@@ -23,7 +23,8 @@ from services.allocation.store.roles import (
     uses_product,
 )
 from shared.events.allocation import RoleChanged, RoleTemplatesChanged
-from shared.events.commands import ChangeRole, CreateRole, ResetRole, SetRoleMember, SetRoleTemplates
+from shared.events.commands.accounts import ChangeRole, CreateRole, ResetRole, SetRoleMember
+from shared.events.commands.catalogue import SetRoleTemplates
 from shared.events.envelope import Event
 from shared.events.ids import AccountId, RoleId
 from shared.events.refusals import Refusal

@@ -22,7 +22,7 @@ from shared.events.allocation import (
     SubscriptionCreated,
     SubscriptionRenewed,
 )
-from shared.events.commands import (
+from shared.events.commands.subscriptions import (
     CancelSubscription,
     ConvertSubscription,
     CreateSubscription,

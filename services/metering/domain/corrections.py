@@ -1,13 +1,13 @@
 """Corrections: an earlier event does not count (a reversal), or a resource is gone (a purge)."""
 
 import json
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 
 from services.metering.domain.reasons import Claim, RejectedError
+from services.metering.domain.text import check_text
 from shared.events.usage import ResourcePurged, UsageReversed
 
 REVERSAL, PURGE = 5, 6
@@ -78,15 +78,7 @@ def read_correction(document: dict[str, Any], claim: Claim) -> CorrectionEvent:
     try:
         envelope = msgspec.convert(document, _Envelope)
         data = msgspec.convert(document["data"], KINDS[document["type"]])
-        _check_text((envelope.id, envelope.source, envelope.subject, *msgspec.structs.astuple(data)))
+        check_text((envelope.id, envelope.source, envelope.subject, *msgspec.structs.astuple(data)))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RejectedError("malformed", str(error), claim) from None
     return CorrectionEvent(envelope.id, envelope.source, envelope.subject, envelope.time, data, claim)
-
-
-def _check_text(texts: Iterable[str]) -> None:
-    """Refuse text that cannot be stored or sent: NUL, and halves of surrogate pairs."""
-    for text in texts:
-        if "\0" in text:
-            raise ValueError("a text holds the character NUL")
-        text.encode()

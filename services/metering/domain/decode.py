@@ -14,6 +14,7 @@ import msgspec
 from services.metering.domain.corrections import KINDS, CorrectionEvent, read_correction
 from services.metering.domain.quantity import is_quantity
 from services.metering.domain.reasons import UNKNOWN, Claim, Reason, RejectedError
+from services.metering.domain.text import check_text
 from shared.events.usage import UsageRecorded
 
 RECORDED = UsageRecorded.event_type
@@ -117,7 +118,7 @@ def _decode_slowly(raw: bytes) -> UsageEvent | CorrectionEvent:
     try:
         event = msgspec.convert({key: document[key] for key in document.keys() & _KNOWN}, UsageEvent)
         event.extra = json.dumps(extra) if extra else None
-        _check_text(event)
+        check_text((event.id, event.source, event.subject, event.data.resource, event.extra))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RejectedError("malformed", str(error), claim) from None
     return event
@@ -164,15 +165,6 @@ def _check_shape(document: dict[str, Any], claim: Claim) -> None:
         raise reject("malformed", "no data")
     if "quantity" in data and not is_quantity(data["quantity"]):
         raise reject("invalid_quantity", "the quantity is no non-negative integer or plain decimal string")
-
-
-def _check_text(event: UsageEvent) -> None:
-    """Refuse text that cannot be stored or sent: NUL, and halves of surrogate pairs."""
-    for text in (event.id, event.source, event.subject, event.data.resource, event.extra):
-        if isinstance(text, str):
-            if "\0" in text:
-                raise ValueError("a text holds the character NUL")
-            text.encode()
 
 
 def _claim(document: dict[str, Any]) -> Claim:

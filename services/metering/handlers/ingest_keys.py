@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.metering.store import keys
-from shared.events.commands import CreateIngestKey, RevokeIngestKey, RotateIngestKey
+from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey, RotateIngestKey
 from shared.events.envelope import Event
 from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.refusals import Refusal

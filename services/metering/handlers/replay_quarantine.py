@@ -6,7 +6,7 @@ from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.replay import judge_waiting
 from services.metering.store import quarantine, replays
 from services.metering.store.replays import Replay
-from shared.events.commands import ReplayQuarantine
+from shared.events.commands.metering import ReplayQuarantine
 from shared.events.envelope import Event
 from shared.events.outcomes import AuditRecord
 from shared.events.quarantine import QuarantineReplayChanged

@@ -11,7 +11,7 @@ from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, lis
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import InAccount
 from services.reporting.api.requests.accounts import FlexSetting, NewAccount
-from shared.events.commands import CreateAccount, SetFlex
+from shared.events.commands.accounts import CreateAccount, SetFlex
 from shared.events.ids import AccountId
 
 MAX_ID_LENGTH = 64

@@ -11,7 +11,7 @@ from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, lis
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import InSubscription, existing
 from services.reporting.api.requests.alerts import NewChannel
-from shared.events.commands import AcknowledgeAlert, AddChannel, RemoveChannel
+from shared.events.commands.alerts import AcknowledgeAlert, AddChannel, RemoveChannel
 
 SECRET_BYTES = 32
 

@@ -9,7 +9,7 @@ from services.reporting.api.edge import Asking, CommandId, Doors, listed, new_ro
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import OfProduct
 from services.reporting.api.requests.catalogue import NewMeter, NewProduct, NewRate, RolesSetting
-from shared.events.commands import CreateMeter, CreateProduct, RetireProduct, SetRate, SetRoleTemplates
+from shared.events.commands.catalogue import CreateMeter, CreateProduct, RetireProduct, SetRate, SetRoleTemplates
 from shared.events.state import Permission, RoleTemplate
 
 

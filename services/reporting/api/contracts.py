@@ -12,7 +12,7 @@ from services.reporting.api.requests.subscriptions import (
     Renewal,
     Voiding,
 )
-from shared.events.commands import (
+from shared.events.commands.subscriptions import (
     CancelSubscription,
     ConvertSubscription,
     LockRates,

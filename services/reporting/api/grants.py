@@ -9,7 +9,7 @@ from services.reporting.api.answers.subscriptions import Overview
 from services.reporting.api.edge import Asking, CommandId, Doors, new_router, write_answers
 from services.reporting.api.names import InSubscription, OfPerson
 from services.reporting.api.requests.subscriptions import GrantsSetting, PrimaryContactSetting
-from shared.events.commands import SetGrants, SetPrimaryContact
+from shared.events.commands.subscriptions import SetGrants, SetPrimaryContact
 
 
 def grants_router(doors: Doors) -> APIRouter:

@@ -11,7 +11,7 @@ from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, lis
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import ProductWanted, existing
 from services.reporting.api.requests.ingest_keys import NewIngestKey, NewRotation
-from shared.events.commands import CreateIngestKey, RevokeIngestKey, RotateIngestKey
+from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey, RotateIngestKey
 
 SECRET_BYTES = 32
 

@@ -10,7 +10,7 @@ from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, lis
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import InAccount, OfPerson, OfRole, ProductWanted
 from services.reporting.api.requests.people import NewMember, NewPerson, NewRole, PersonChange, RoleChange
-from shared.events.commands import (
+from shared.events.commands.accounts import (
     AddPerson,
     ChangePerson,
     ChangeRole,

@@ -19,7 +19,7 @@ from services.reporting.api.edge import (
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import InSubscription, OfProduct, ProductWanted
 from services.reporting.api.requests.plans import NewAllocation, NewRebalance, PolicySetting
-from shared.events.commands import SetPolicy
+from shared.events.commands.subscriptions import SetPolicy
 
 
 def plans_router(doors: Doors) -> APIRouter:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from services.reporting.api.answers import prices as answers
 from services.reporting.api.edge import Asking, CommandId, Doors, new_router, write_answers
 from services.reporting.api.requests.catalogue import NewQuote, PriceListSetting
-from shared.events.commands import SetPriceList
+from shared.events.commands.catalogue import SetPriceList
 from shared.events.state import Tier
 
 KEY = "price-list"

@@ -20,7 +20,7 @@ from services.reporting.api.edge import (
 from services.reporting.api.fields import At, Cursor, Limit
 from services.reporting.api.names import AccountWanted, InSubscription, ProductWanted
 from services.reporting.api.requests.subscriptions import NewPurchase, NewSubscribedProduct, NewSubscription
-from shared.events.commands import CreateSubscription, PurchaseLot, SubscribeProduct
+from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SubscribeProduct
 from shared.events.ids import SubscriptionId
 from shared.events.state import Person
 

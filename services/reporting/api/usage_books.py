@@ -12,7 +12,7 @@ from services.reporting.api.requests.usage_books import NewReplay
 from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.store.quarantine import Filter
 from services.reporting.store.reconciliation import Wanted
-from shared.events.commands import ReplayQuarantine
+from shared.events.commands.metering import ReplayQuarantine
 
 Claimed = Annotated[str | None, Query(min_length=1, max_length=200)]
 Day = Annotated[At | date | None, Query(description="A day, or an instant of it (UTC)")]

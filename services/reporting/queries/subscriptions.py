@@ -11,7 +11,7 @@ from services.reporting.queries.access import Body, find_seen, is_id, not_found
 from services.reporting.store import alerts, allocations, consumption, people, products
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
-from shared.events.commands import SeenConsumption
+from shared.events.commands.plans import SeenConsumption
 from shared.events.state import SubscriptionState
 from shared.runtime.postgres import Connection, Pool
 

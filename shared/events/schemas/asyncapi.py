@@ -22,9 +22,9 @@ from faststream.specification.asyncapi.v3_0_0.schema.operations import Action
 from shared.events.envelope import Payload
 from shared.events.topics import TOPICS, ServiceName, Topic
 
-DOCUMENTS = Path(__file__).parents[3] / "docs" / "asyncapi"
+DOCUMENTS = Path(__file__).parents[1] / "asyncapi"
 VERSION = "1.0.0"
-SCHEMAS_FROM_DOCUMENTS = "../../shared/events/schemas"
+SCHEMAS_FROM_DOCUMENTS = "../schemas"
 
 
 def document_of(service: ServiceName) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from uuid import uuid4
 from services.alerts.domain.measures import window_of
 from shared.events.alerts import ALERTS_EVENTS, AlertState
 from shared.events.allocation import ProductChanged, SubscriptionCreated
-from shared.events.commands import AddChannel
+from shared.events.commands.alerts import AddChannel
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.metering import ConsumptionSnapshot, MeterConsumption
 from shared.events.outcomes import AlertsCommandDecided

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from shared.events.alerts import AlertAcknowledged, AlertRaised, AlertResolved, ChannelChanged, DeliverySettled
-from shared.events.commands import AcknowledgeAlert, AddChannel, RemoveChannel
+from shared.events.commands.alerts import AcknowledgeAlert, AddChannel, RemoveChannel
 from shared.events.topics import (
     ALERTS_COMMANDS_TOPIC,
     ALERTS_EVENTS_TOPIC,

@@ -15,17 +15,10 @@ from services.allocation.handlers.due import settle_if_due
 from services.allocation.store.due import find_next_due
 from services.allocation.subscribers import on_consumption
 from shared.events.allocation import ALLOCATION_EVENTS
-from shared.events.commands import (
-    ApplyPlan,
-    CreateAccount,
-    CreateMeter,
-    CreateProduct,
-    CreateSubscription,
-    PlannedChange,
-    PurchaseLot,
-    SetFlex,
-    SubscribeProduct,
-)
+from shared.events.commands.accounts import CreateAccount, SetFlex
+from shared.events.commands.catalogue import CreateMeter, CreateProduct
+from shared.events.commands.plans import ApplyPlan, PlannedChange
+from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SubscribeProduct
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.metering import ConsumptionSnapshot, MeterConsumption
 from shared.events.outcomes import AllocationCommandDecided, AuditRecord, DecisionRecorded

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.allocation.domain.sizes import MAX_BYTES
-from shared.events.commands import CreateMeter, CreateProduct, RetireProduct, SetRate, SetRoleTemplates
+from shared.events.commands.catalogue import CreateMeter, CreateProduct, RetireProduct, SetRate, SetRoleTemplates
 from shared.events.envelope import Event, Payload
 from shared.events.ids import PermissionId, RoleId
 from shared.events.state import Permission, RoleTemplate

@@ -6,19 +6,10 @@ from uuid import uuid4
 import pytest
 
 from services.allocation.domain.instants import EARLIEST, LATEST
-from shared.events.commands import (
-    ApplyPlan,
-    CreateAccount,
-    CreateMeter,
-    CreateProduct,
-    CreateSubscription,
-    PlannedChange,
-    PurchaseLot,
-    SetFlex,
-    SetPolicy,
-    SetRate,
-    SubscribeProduct,
-)
+from shared.events.commands.accounts import CreateAccount, SetFlex
+from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
+from shared.events.commands.plans import ApplyPlan, PlannedChange
+from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SetPolicy, SubscribeProduct
 from shared.events.state import Person
 from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, command
 

@@ -4,15 +4,8 @@ import asyncio
 import random
 from datetime import timedelta
 
-from shared.events.commands import (
-    ApplyPlan,
-    PlannedChange,
-    PurchaseLot,
-    SetPolicy,
-    SubscribeProduct,
-    UnsubscribeProduct,
-    VoidLot,
-)
+from shared.events.commands.plans import ApplyPlan, PlannedChange
+from shared.events.commands.subscriptions import PurchaseLot, SetPolicy, SubscribeProduct, UnsubscribeProduct, VoidLot
 from shared.events.envelope import Payload
 from tests.component.allocation.desk import PRIMARY, VENDOR, Desk, command
 

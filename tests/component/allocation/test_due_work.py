@@ -13,7 +13,8 @@ from services.allocation.handlers.due import PUT_OFF, DueWork
 from services.allocation.handlers.holding import SYSTEM
 from services.allocation.store.due import find_next_due, find_oldest_due, update_due
 from services.allocation.store.subscriptions import lock_subscription
-from shared.events.commands import CreateSubscription, PurchaseLot, RenewSubscription, RetireProduct, SubscribeProduct
+from shared.events.commands.catalogue import RetireProduct
+from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, RenewSubscription, SubscribeProduct
 from shared.events.state import Person
 from shared.runtime.batches import transaction
 from shared.runtime.delivery import Transaction

@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from services.allocation.store.due import find_oldest_due
-from shared.events.commands import (
-    CreateAccount,
-    CreateMeter,
-    CreateProduct,
+from shared.events.commands.accounts import CreateAccount, SetFlex
+from shared.events.commands.catalogue import CreateMeter, CreateProduct, RetireProduct
+from shared.events.commands.subscriptions import (
     CreateSubscription,
     LockRates,
     PurchaseLot,
     RenewSubscription,
-    RetireProduct,
-    SetFlex,
     SetPolicy,
     SubscribeProduct,
     UnsubscribeProduct,

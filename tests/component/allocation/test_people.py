@@ -8,17 +8,8 @@ import pytest
 from services.allocation.store.roles import lock_role
 from services.allocation.store.subscriptions import lock_subscription
 from shared.events.allocation import GrantsChanged, PersonChanged, PrimaryContactChanged, RoleChanged
-from shared.events.commands import (
-    AddPerson,
-    ChangePerson,
-    CreateAccount,
-    CreateSubscription,
-    RemovePerson,
-    SetFlex,
-    SetGrants,
-    SetPrimaryContact,
-    SetRoleMember,
-)
+from shared.events.commands.accounts import AddPerson, ChangePerson, CreateAccount, RemovePerson, SetFlex, SetRoleMember
+from shared.events.commands.subscriptions import CreateSubscription, SetGrants, SetPrimaryContact
 from shared.events.envelope import Payload
 from shared.events.ids import AccountId, RoleId, SubscriptionId
 from shared.events.state import Person

@@ -9,33 +9,36 @@ from typing import Any
 import pytest
 
 from services.allocation.domain.permissions import OPEN, ROLES
-from shared.events.commands import (
-    ALLOCATION_COMMANDS,
+from shared.events.commands import ALLOCATION_COMMANDS
+from shared.events.commands.accounts import (
     AddPerson,
-    ApplyPlan,
-    CancelSubscription,
     ChangePerson,
     ChangeRole,
-    ConvertSubscription,
     CreateAccount,
+    CreateRole,
+    RemovePerson,
+    ResetRole,
+    SetFlex,
+    SetRoleMember,
+)
+from shared.events.commands.catalogue import (
     CreateMeter,
     CreateProduct,
-    CreateRole,
-    LockRates,
-    PlannedChange,
-    PurchaseLot,
-    RemovePerson,
-    RenewSubscription,
-    ResetRole,
     RetireProduct,
-    SetFlex,
+    SetPriceList,
+    SetRate,
+    SetRoleTemplates,
+)
+from shared.events.commands.plans import ApplyPlan, PlannedChange
+from shared.events.commands.subscriptions import (
+    CancelSubscription,
+    ConvertSubscription,
+    LockRates,
+    PurchaseLot,
+    RenewSubscription,
     SetGrants,
     SetPolicy,
-    SetPriceList,
     SetPrimaryContact,
-    SetRate,
-    SetRoleMember,
-    SetRoleTemplates,
     SubscribeProduct,
     UnsubscribeProduct,
     VoidLot,

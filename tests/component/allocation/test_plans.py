@@ -3,7 +3,8 @@
 from datetime import timedelta
 from uuid import UUID
 
-from shared.events.commands import ApplyPlan, PlannedChange, PurchaseLot, SeenConsumption
+from shared.events.commands.plans import ApplyPlan, PlannedChange, SeenConsumption
+from shared.events.commands.subscriptions import PurchaseLot
 from shared.windows import window_at
 from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, command, snapshot
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from shared.events.commands import PurchaseLot, RenewSubscription, SetPriceList, VoidLot
+from shared.events.commands.catalogue import SetPriceList
+from shared.events.commands.subscriptions import PurchaseLot, RenewSubscription, VoidLot
 from shared.events.state import Tier
 from shared.pricing import quote_for
 from shared.units import MAX_UNITS

@@ -13,19 +13,9 @@ from shared.events.allocation import (
     RoleChanged,
     RoleTemplatesChanged,
 )
-from shared.events.commands import (
-    AddPerson,
-    ChangePerson,
-    ChangeRole,
-    CreateProduct,
-    CreateRole,
-    ResetRole,
-    RetireProduct,
-    SetRoleMember,
-    SetRoleTemplates,
-    SubscribeProduct,
-    UnsubscribeProduct,
-)
+from shared.events.commands.accounts import AddPerson, ChangePerson, ChangeRole, CreateRole, ResetRole, SetRoleMember
+from shared.events.commands.catalogue import CreateProduct, RetireProduct, SetRoleTemplates
+from shared.events.commands.subscriptions import SubscribeProduct, UnsubscribeProduct
 from shared.events.envelope import by_type, decode
 from shared.events.ids import AccountId, PermissionId, RoleId
 from shared.events.state import Permission, ProductState, RoleState, RoleTemplate

@@ -12,18 +12,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from shared.events.allocation import ALLOCATION_EVENTS, LotStarted, PlanApplied
-from shared.events.commands import (
-    ApplyPlan,
-    CreateAccount,
-    CreateMeter,
-    CreateProduct,
-    CreateSubscription,
-    PlannedChange,
-    PurchaseLot,
-    SeenConsumption,
-    SetFlex,
-    SubscribeProduct,
-)
+from shared.events.commands.accounts import CreateAccount, SetFlex
+from shared.events.commands.catalogue import CreateMeter, CreateProduct
+from shared.events.commands.plans import ApplyPlan, PlannedChange, SeenConsumption
+from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SubscribeProduct
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.outcomes import AllocationCommandDecided

@@ -10,7 +10,7 @@ import asyncpg
 from services.allocation.domain.subscriptions import Terms
 from services.allocation.handlers.completing import complete
 from shared.events.allocation import ALLOCATION_EVENTS
-from shared.events.commands import SetGrants
+from shared.events.commands.subscriptions import SetGrants
 from shared.events.envelope import by_type, decode
 from shared.runtime.access import Access
 from shared.runtime.batches import transaction

@@ -7,7 +7,9 @@ import pytest
 
 from services.allocation.domain.lifecycle import FLEX
 from services.allocation.domain.permissions import MAY, Action
-from shared.events.commands import ApplyPlan, CreateSubscription, PlannedChange, RenewSubscription, SetFlex
+from shared.events.commands.accounts import SetFlex
+from shared.events.commands.plans import ApplyPlan, PlannedChange
+from shared.events.commands.subscriptions import CreateSubscription, RenewSubscription
 from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, Told
 from tests.component.allocation.test_commands import another_subscription
 from tests.component.allocation.test_people import ACCOUNT, PETRA, SUBSCRIPTION, add, fields

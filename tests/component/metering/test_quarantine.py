@@ -15,7 +15,7 @@ from services.metering.handlers.replay_quarantine import replay_quarantine, work
 from services.metering.handlers.tell import OUTBOX_FULL, tell_books, tell_quarantine
 from services.metering.store import projection
 from services.metering.store.telling import beginning
-from shared.events.commands import ReplayQuarantine
+from shared.events.commands.metering import ReplayQuarantine
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.metering import METERING_EVENTS
 from shared.events.quarantine import (

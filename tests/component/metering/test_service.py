@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.events.commands import CreateIngestKey, RevokeIngestKey
+from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey
 from shared.events.envelope import Event, Payload
 from shared.events.ids import ProductId
 from shared.events.metering import METERING_EVENTS, IngestKeyChanged

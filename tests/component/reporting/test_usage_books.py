@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.events.commands import ReplayQuarantine, RotateIngestKey
+from shared.events.commands.metering import ReplayQuarantine, RotateIngestKey
 from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.quarantine import (
     BooksChanged,

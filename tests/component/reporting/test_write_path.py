@@ -9,7 +9,9 @@ import pytest
 
 from services.reporting import commands
 from shared.events.alerts import AlertAcknowledged, ChannelChanged, ChannelState
-from shared.events.commands import AddChannel, ApplyPlan, CreateIngestKey, SeenConsumption
+from shared.events.commands.alerts import AddChannel
+from shared.events.commands.metering import CreateIngestKey
+from shared.events.commands.plans import ApplyPlan, SeenConsumption
 from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.refusals import Refusal
 from shared.runtime.signing import parse_keys, unseal

@@ -6,7 +6,7 @@ from typing import Any
 from services.allocation.domain.floor import Consumption
 from services.allocation.domain.plans import Decided, decide
 from services.allocation.domain.subscriptions import Subscription
-from shared.events.commands import ApplyPlan, PlannedChange
+from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.ids import AccountId, LotId, ProductId, SubscriptionId
 from shared.events.refusals import Refusal
 from shared.events.state import (

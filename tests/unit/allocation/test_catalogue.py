@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.allocation.domain import catalogue
-from shared.events.commands import CreateMeter, CreateProduct, SetRate
+from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.refusals import Refusal
 from shared.events.state import ProductState
 from tests.unit.allocation.building import NOW, TICK, refused

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from services.allocation.domain.floor import Consumption, Measured, consumption_at, is_behind
-from shared.events.commands import SeenConsumption
+from shared.events.commands.plans import SeenConsumption
 from shared.events.ids import ProductId
 from shared.events.state import Term
 from tests.unit.allocation.building import END, START, TICK, subscription

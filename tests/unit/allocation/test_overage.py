@@ -11,7 +11,7 @@ from services.allocation.domain.floor import Measured
 from services.allocation.domain.lots import purchase
 from services.allocation.domain.overage import TOLERATED_FOR
 from services.allocation.domain.subscriptions import Subscription
-from shared.events.commands import PurchaseLot
+from shared.events.commands.subscriptions import PurchaseLot
 from shared.events.ids import ProductId
 from shared.events.state import SubscribedProduct
 from tests.unit.allocation.building import END, NOW, START, TICK, accepted, plan, subscription

@@ -6,7 +6,8 @@ import pytest
 
 from services.allocation.domain import people, roles
 from services.allocation.domain.catalogue import create_product
-from shared.events.commands import AddPerson, ChangeRole, CreateProduct, CreateRole
+from shared.events.commands.accounts import AddPerson, ChangeRole, CreateRole
+from shared.events.commands.catalogue import CreateProduct
 from shared.events.ids import AccountId
 from shared.events.state import GrantedTo, Person, PersonState, RoleState
 from tests.unit.allocation.building import NOW, START, refused, subscription

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.allocation.domain.plans import Decided
-from shared.events.commands import ApplyPlan
+from shared.events.commands.plans import ApplyPlan
 from shared.events.refusals import Refusal
 from tests.unit.allocation.building import END, NINETY_DAYS, NOW, TICK, accepted, lot, plan, refused, subscription
 

@@ -16,14 +16,9 @@ from services.allocation.domain.catalogue import create_product, retire
 from services.allocation.domain.floor import NOTHING, Measured
 from services.allocation.domain.plans import decide
 from services.allocation.domain.subscriptions import Subscription
-from shared.events.commands import (
-    ApplyPlan,
-    CreateProduct,
-    PlannedChange,
-    PurchaseLot,
-    RenewSubscription,
-    VoidLot,
-)
+from shared.events.commands.catalogue import CreateProduct
+from shared.events.commands.plans import ApplyPlan, PlannedChange
+from shared.events.commands.subscriptions import PurchaseLot, RenewSubscription, VoidLot
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
 from shared.events.state import OveragePolicy

@@ -7,7 +7,9 @@ import pytest
 
 from services.allocation.domain import accounts, catalogue, lots, products, subscriptions
 from services.allocation.domain.subscriptions import Subscription, Terms
-from shared.events.commands import CreateAccount, CreateProduct, CreateSubscription, PurchaseLot
+from shared.events.commands.accounts import CreateAccount
+from shared.events.commands.catalogue import CreateProduct
+from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot
 from shared.events.ids import ProductId
 from shared.events.state import AccountState, Person
 from shared.units import MAX_UNITS

@@ -9,7 +9,7 @@ import pytest
 from services.allocation.domain import lots, subscriptions
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.domain.terms import late_start, lock_rates, renew
-from shared.events.commands import PurchaseLot, RenewSubscription, VoidLot
+from shared.events.commands.subscriptions import PurchaseLot, RenewSubscription, VoidLot
 from shared.events.ids import MeterId
 from shared.events.state import Meter, Rate
 from shared.units import MAX_UNITS

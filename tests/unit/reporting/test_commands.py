@@ -7,7 +7,9 @@ from services.reporting.commands import kafka_key, request_digest
 from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
 from services.reporting.store.paging import CursorError, read_cursor, write_cursor
-from shared.events.commands import ApplyPlan, CreateIngestKey, RevokeIngestKey, SetFlex
+from shared.events.commands.accounts import SetFlex
+from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey
+from shared.events.commands.plans import ApplyPlan
 from tests.component.reporting.states import ALLOCATOR, PRIMARY, START, STRANGER, subscription
 
 

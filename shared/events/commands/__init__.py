@@ -1,0 +1,75 @@
+"""Commands: what administrators ask of the services. Topics ``<service>.commands``.
+
+The envelope's ``id`` is the command id, its ``actor`` the person. Ids of new things are chosen by the sender.
+"""
+
+from shared.events.commands.accounts import (
+    AddPerson,
+    ChangePerson,
+    ChangeRole,
+    CreateAccount,
+    CreateRole,
+    RemovePerson,
+    ResetRole,
+    SetFlex,
+    SetRoleMember,
+)
+from shared.events.commands.alerts import AcknowledgeAlert, AddChannel, RemoveChannel
+from shared.events.commands.catalogue import (
+    CreateMeter,
+    CreateProduct,
+    RetireProduct,
+    SetPriceList,
+    SetRate,
+    SetRoleTemplates,
+)
+from shared.events.commands.metering import CreateIngestKey, ReplayQuarantine, RevokeIngestKey, RotateIngestKey
+from shared.events.commands.plans import ApplyPlan
+from shared.events.commands.subscriptions import (
+    CancelSubscription,
+    ConvertSubscription,
+    CreateSubscription,
+    LockRates,
+    PurchaseLot,
+    RenewSubscription,
+    SetGrants,
+    SetPolicy,
+    SetPrimaryContact,
+    SubscribeProduct,
+    UnsubscribeProduct,
+    VoidLot,
+)
+from shared.events.envelope import Payload
+
+ALLOCATION_COMMANDS: tuple[type[Payload], ...] = (
+    CreateAccount,
+    SetFlex,
+    CreateProduct,
+    CreateMeter,
+    SetRate,
+    CreateSubscription,
+    PurchaseLot,
+    SubscribeProduct,
+    SetPolicy,
+    ApplyPlan,
+    VoidLot,
+    CancelSubscription,
+    RenewSubscription,
+    ConvertSubscription,
+    LockRates,
+    UnsubscribeProduct,
+    RetireProduct,
+    SetRoleTemplates,
+    SetPriceList,
+    SetPrimaryContact,
+    SetGrants,
+    AddPerson,
+    ChangePerson,
+    RemovePerson,
+    CreateRole,
+    ChangeRole,
+    ResetRole,
+    SetRoleMember,
+)
+ALERTS_COMMANDS: tuple[type[Payload], ...] = (AcknowledgeAlert, AddChannel, RemoveChannel)
+METERING_COMMANDS: tuple[type[Payload], ...] = (CreateIngestKey, RevokeIngestKey, RotateIngestKey, ReplayQuarantine)

@@ -1,0 +1,81 @@
+"""Commands on accounts: customer organisations, their people and the roles of these."""
+
+from pydantic import Field
+
+from shared.events.envelope import Payload
+from shared.events.ids import AccountRef, Email, Name, PermissionRef, PlainName, ProductRef, RoleRef
+
+
+class CreateAccount(Payload):
+    event_type = "unitpool.allocation.create-account.v1"
+    account: AccountRef
+    name: Name
+
+
+class SetFlex(Payload):
+    event_type = "unitpool.allocation.set-flex.v1"
+    account: AccountRef
+    enabled: bool
+    reason: Name
+
+
+class AddPerson(Payload):
+    event_type = "unitpool.allocation.add-person.v1"
+    account: AccountRef
+    email: Email
+    name: PlainName
+
+
+class ChangePerson(Payload):
+    """What is absent stays."""
+
+    event_type = "unitpool.allocation.change-person.v1"
+    account: AccountRef
+    email: Email
+    name: PlainName | None = None
+    enabled: bool | None = None
+
+
+class RemovePerson(Payload):
+    event_type = "unitpool.allocation.remove-person.v1"
+    account: AccountRef
+    email: Email
+
+
+class CreateRole(Payload):
+    """A role of the account's own in a product's application."""
+
+    event_type = "unitpool.allocation.create-role.v1"
+    account: AccountRef
+    role: RoleRef
+    product: ProductRef
+    name: PlainName
+    permissions: tuple[PermissionRef, ...] = Field(max_length=200)
+
+
+class ChangeRole(Payload):
+    """What is absent stays."""
+
+    event_type = "unitpool.allocation.change-role.v1"
+    account: AccountRef
+    role: RoleRef
+    name: PlainName | None = None
+    permissions: tuple[PermissionRef, ...] | None = Field(None, max_length=200)
+
+
+class ResetRole(Payload):
+    """A customised default role becomes again what its template says."""
+
+    event_type = "unitpool.allocation.reset-role.v1"
+    account: AccountRef
+    role: RoleRef
+
+
+class SetRoleMember(Payload):
+    """Give a role to someone, or take it back."""
+
+    event_type = "unitpool.allocation.set-role-member.v1"
+    account: AccountRef
+    role: RoleRef
+    email: Email
+    member: bool

@@ -1,0 +1,38 @@
+"""The command that changes allocations."""
+
+from pydantic import Field
+
+from shared.events.envelope import Frozen, Instant, Payload
+from shared.events.ids import Name, ProductRef, SubscriptionRef
+from shared.units import Units
+
+
+class PlannedChange(Frozen):
+    """The allocation that a product shall have."""
+
+    product: ProductRef
+    units: Units
+
+
+class SeenConsumption(Frozen):
+    """The newest consumption that the asker was shown: the plan is decided on this or newer."""
+
+    product: ProductRef
+    window_start: Instant
+    revision: int = Field(ge=1)
+
+
+class ApplyPlan(Payload):
+    """Change allocations in one step, or with ``preview`` say what would happen.
+
+    ``expected_version`` is the subscription's version that the asker saw (``If-Match``).
+    """
+
+    event_type = "unitpool.allocation.apply-plan.v1"
+    subscription: SubscriptionRef
+    changes: tuple[PlannedChange, ...] = Field(min_length=1, max_length=1000)
+    preview: bool = False
+    accept_overage: bool = False
+    override_reason: Name | None = None
+    expected_version: int | None = None
+    seen: tuple[SeenConsumption, ...] = ()

@@ -1,0 +1,121 @@
+"""Commands on subscriptions: as contracts, their lots, their products, and who may touch them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.events.envelope import Instant, Payload
+from shared.events.ids import AccountRef, Email, Name, ProductRef, SubscriptionRef
+from shared.events.state import Grant, OveragePolicy, Person, SubscriptionModel
+from shared.units import PositiveUnits
+
+LotRef = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class CreateSubscription(Payload):
+    event_type = "unitpool.allocation.create-subscription.v1"
+    subscription: SubscriptionRef
+    account: AccountRef
+    name: Name
+    model: SubscriptionModel
+    start: Instant
+    end: Instant
+    unit_label: Name = "Units"
+    primary_contact: Person
+    lock_rates: bool = False
+
+
+class RenewSubscription(Payload):
+    """A further term, right after the present one until ``end``, with a pool of ``units``.
+
+    ``units``, ``order_reference`` and ``lot`` belong to a flex subscription, and only to it.
+    """
+
+    event_type = "unitpool.allocation.renew-subscription.v1"
+    subscription: SubscriptionRef
+    end: Instant
+    units: PositiveUnits | None = None
+    order_reference: Name | None = None
+    lot: LotRef | None = None
+    lock_rates: bool = False
+
+
+class CancelSubscription(Payload):
+    event_type = "unitpool.allocation.cancel-subscription.v1"
+    subscription: SubscriptionRef
+    reason: Name
+
+
+class ConvertSubscription(Payload):
+    """From per-product licensing to flexible units."""
+
+    event_type = "unitpool.allocation.convert-subscription.v1"
+    subscription: SubscriptionRef
+    model: Literal["flex"]
+
+
+class LockRates(Payload):
+    """Hold the rates in force now until the term's end. A lock is not taken back: that would restate closed windows."""
+
+    event_type = "unitpool.allocation.lock-rates.v1"
+    subscription: SubscriptionRef
+    locked: bool
+
+
+class PurchaseLot(Payload):
+    """``start`` absent: now, or the term's start if that is later; ``end`` absent: the term's end."""
+
+    event_type = "unitpool.allocation.purchase-lot.v1"
+    subscription: SubscriptionRef
+    lot: LotRef
+    units: PositiveUnits
+    order_reference: Name
+    start: Instant | None = None
+    end: Instant | None = None
+
+
+class VoidLot(Payload):
+    """A purchase was wrong: its units stop counting now. The lot stays, with the reason."""
+
+    event_type = "unitpool.allocation.void-lot.v1"
+    subscription: SubscriptionRef
+    lot: LotRef
+    reason: Name
+
+
+class SubscribeProduct(Payload):
+    event_type = "unitpool.allocation.subscribe-product.v1"
+    subscription: SubscriptionRef
+    product: ProductRef
+
+
+class UnsubscribeProduct(Payload):
+    """The subscription gives a product up: its units return to the pool; its history and roles stay readable."""
+
+    event_type = "unitpool.allocation.unsubscribe-product.v1"
+    subscription: SubscriptionRef
+    product: ProductRef
+
+
+class SetPolicy(Payload):
+    event_type = "unitpool.allocation.set-policy.v1"
+    subscription: SubscriptionRef
+    product: ProductRef
+    overage: OveragePolicy
+
+
+class SetPrimaryContact(Payload):
+    """Hand a subscription over, in one step, to someone known in the account."""
+
+    event_type = "unitpool.allocation.set-primary-contact.v1"
+    subscription: SubscriptionRef
+    email: Email
+
+
+class SetGrants(Payload):
+    """What someone may do with a subscription: exactly these; empty takes everything back."""
+
+    event_type = "unitpool.allocation.set-grants.v1"
+    subscription: SubscriptionRef
+    email: Email
+    grants: tuple[Grant, ...] = Field(max_length=4)
