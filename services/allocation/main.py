@@ -26,6 +26,7 @@ def build(runtime: Runtime[AllocationSettings]) -> None:
         command_handlers(settings.terms, wait_seconds=settings.consumption_wait_seconds),
         decided=AllocationCommandDecided,
         events_topic=ALLOCATION_EVENTS_TOPIC,
+        consumers=settings.command_consumers,
     )
     runtime.consume_batch(CONSUMPTION_TOPIC, on_consumption, max_records=settings.consumption_batch_records)
 

@@ -119,8 +119,11 @@ class Runtime(Generic[S]):
         *,
         decided: type[CommandDecided],
         events_topic: Topic,
-    ) -> TopicConsumer:
+        consumers: int = 1,
+    ) -> None:
         """Decide commands: verified, each once, the outcome published on ``events_topic`` with the command's key.
+
+        ``consumers``: how many share the partitions here; while one waits for the database, another decides.
 
         Raises:
             SettingsError: there are no keys to verify commands with.
@@ -136,7 +139,8 @@ class Runtime(Generic[S]):
             delay_max_seconds=self.settings.retry_delay_max_seconds,
         )
         self.background(f"postponed {topic.name}", again.run)
-        return self.consume_batch(topic, inbox, max_records=self.settings.max_records)
+        for _ in range(consumers):
+            self.consume_batch(topic, inbox, max_records=self.settings.max_records)
 
     def consume_batch(
         self, topic: Topic, handler: BatchHandler, *, max_records: int, name: str | None = None
