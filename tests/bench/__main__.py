@@ -58,15 +58,13 @@ def servers(root: Path) -> Iterator[Servers]:
         reach.forget(root / "postgres" / "data")
 
 
-async def measure(around: Servers, options: argparse.Namespace) -> dict[str, Any]:
-    """The wanted sections, one after the other."""
-    results: dict[str, Any] = {}
+async def measure(around: Servers, options: argparse.Namespace, results: dict[str, Any]) -> None:
+    """The wanted sections, one after the other, into ``results``."""
     for name in options.only:
         say(f"---- {name}")
         results |= await SECTIONS[name](around, options)
     async with connect(around.admin_dsn) as connection:
         results["postgres"] = await connection.fetchval("SELECT version()")
-    return results
 
 
 def machine() -> dict[str, Any]:
@@ -119,12 +117,14 @@ def main() -> int:
     options = arguments()
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns while new topics find their leaders
     with tempfile.TemporaryDirectory(prefix="unitpool-bench-", ignore_cleanup_errors=True) as folder:
-        before = machine()
-        with servers(Path(folder)) as around:
-            results = uvloop.run(measure(around, options))
-    RESULTS.write_text(json.dumps({**results, "machine": before}, indent=2) + "\n")
-    print("\n".join(table.lines(results)))
-    print(f"written to {RESULTS}")
+        before, results = machine(), dict[str, Any]()
+        try:
+            with servers(Path(folder)) as around:
+                uvloop.run(measure(around, options, results))
+        finally:  # a section that fails costs no figure of those before it
+            RESULTS.write_text(json.dumps({**results, "machine": before}, indent=2) + "\n")
+            print("\n".join(table.lines(results)))
+            print(f"written to {RESULTS}")
     return 0
 
 

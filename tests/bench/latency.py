@@ -174,7 +174,7 @@ def alert_latencies(tracks: dict[Key, Track], alerts: list[tuple[dict[str, Any],
     taken = []
     for event, appended in alerts:
         alert = event["data"].get("alert")
-        if event["type"] != AlertRaised.event_type or alert["product"] not in SUMMED:
+        if event["type"] != AlertRaised.event_type or alert.get("product") not in SUMMED:  # the pool's has none
             continue
         track = tracks.get((alert["subscription"], alert["product"], datetime.fromisoformat(alert["window_start"])))
         if track is None:
