@@ -21,7 +21,7 @@ Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 class Frozen(BaseModel):
     """A value that is never changed, and that a newer producer may extend without breaking an older reader."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Payload(Frozen):

@@ -57,6 +57,20 @@ async def send_world(
     )
 
 
+async def knows_world(dsn: str, products: int, subscriptions: int) -> None:
+    """Until so many are projected: the door judges by what is known."""
+    async with connect(dsn) as connection:
+
+        async def known() -> tuple[int, int]:
+            row = await connection.fetchrow(
+                "SELECT (SELECT count(*) FROM product), (SELECT count(*) FROM subscription)"
+            )
+            assert row is not None
+            return row[0], row[1]
+
+        await until(known, lambda found: found == (products, subscriptions))
+
+
 async def add_key(dsn: str, secret: str, product: str) -> None:
     """An ingest key, as a command would leave it."""
     async with connect(dsn) as connection:

@@ -23,6 +23,7 @@ from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
 from tests.component.metering.flow import (
     add_key,
     encoded,
+    knows_world,
     newest_snapshots,
     payloads,
     producer,
@@ -99,6 +100,7 @@ async def metering(kafka_server: Any, topic_prefix: str, database: MakeDatabase,
         await send_world(client, topic_prefix, PRODUCTS, SUBSCRIPTIONS)
         process = service_process("metering", env)
         await process.wait_ready()
+        await knows_world(dsn, len(PRODUCTS), len(SUBSCRIPTIONS))
         await add_key(dsn, KEY, "scan")
         yield Metering(env, process, client)
 
