@@ -1,6 +1,6 @@
 """Windows that were final and change: both values are kept and told."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from services.metering.handlers.restate import restate_some
@@ -10,16 +10,16 @@ from shared.events.metering import METERING_EVENTS, WindowRestated
 from shared.runtime.delivery import Transaction
 from shared.runtime.postgres import Connection
 from tests.component.metering.test_corrections import apply, settle
-from tests.component.metering.world import NOW, event, purge, reversal
+from tests.component.metering.world import NOW, SUBSCRIPTIONS, event, purge, reversal
 
 LONG_AGO = NOW - timedelta(days=30)
 LATER = NOW + timedelta(hours=9)
 
 
-async def restate(connection: Connection) -> list[WindowRestated]:
+async def restate(connection: Connection, at: datetime = LATER) -> list[WindowRestated]:
     async with connection.transaction():
-        tx = Transaction(connection, LATER, service="metering")
-        await restate_some(tx, Projection(), LATER, 100)
+        tx = Transaction(connection, at, service="metering")
+        await restate_some(tx, Projection(), at, 100)
         await tx.flush()
     rows = await connection.fetch("SELECT value FROM outbox WHERE topic = 'metering.events' ORDER BY id")
     await connection.execute("DELETE FROM outbox")
@@ -71,3 +71,31 @@ async def test_corrections_restate_too(connection: Connection) -> None:
     await apply(connection, [event("late", resource="c", at=LONG_AGO), reversal("r-2", purge("p", "b"))], 4)
     await settle(connection)
     assert [figures(one) for one in await restate(connection)] == [("several", 0, 2)]
+
+
+async def test_a_burn_down_restates_the_final_windows_after_the_one_that_changed(connection: Connection) -> None:
+    """Windows begin on October 16th and 31st, and November 15th, which is provisional yet."""
+    windows = [NOW - timedelta(days=33), NOW - timedelta(days=20), NOW - timedelta(days=2)]
+    for n, at in enumerate(windows):
+        there = [event(f"u-{n}", "calls", "call", at=at, quantity=100), event(f"r-{n}", "calls", "request", at=at)]
+        await apply(connection, there, n, at=at)
+    await apply(connection, [event("late", "calls", "call", at=windows[0], quantity=50)], 3)
+    first, second = await restate(connection)
+    assert [figures(one) for one in (first, second)] == [("late_usage", 11, 16), ("late_usage", 21, 26)]
+    assert first.window_end == second.window_start
+    assert second.before
+    assert second.before.revision < second.after.revision
+    await apply(connection, [event("late-count", "calls", "request", at=windows[0])], 4)
+    assert [figures(one) for one in await restate(connection)] == [("late_usage", 16, 17)], "it is of its window only"
+
+
+async def test_a_burn_down_restates_nothing_of_the_next_term(connection: Connection) -> None:
+    """The second term of this subscription began 17 days and 5 hours ago: its first window is not final for a day."""
+    old, new = NOW - timedelta(days=19), NOW - timedelta(days=17)
+    for n, at in enumerate((old, new)):
+        item = event(f"u-{n}", "all", "sum-term", subject="sub-3", at=at, quantity=70)
+        await apply(connection, [item], n, at=at)
+    later = NOW + timedelta(days=2)
+    await apply(connection, [event("late", "all", "sum-term", subject="sub-3", at=old, quantity=7)], 3, at=later)
+    (one,) = await restate(connection, later)
+    assert one.window_end == SUBSCRIPTIONS[2].term.start
