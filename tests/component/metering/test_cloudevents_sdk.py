@@ -8,8 +8,8 @@ import pytest
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings import http, kafka
 from cloudevents.core.formats.json import JSONFormat
-from cloudevents.core.v1.event import CloudEvent
 from cloudevents.core.v03.event import CloudEvent as OldCloudEvent
+from cloudevents.core.v1.event import CloudEvent
 
 from shared.runtime.clock import utc_now
 from tests.component.metering.test_doors import reasons
