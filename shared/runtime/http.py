@@ -2,21 +2,26 @@
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import Counter, Histogram
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from shared.events.refusals import HTTP_STATUS, Refusal, RefusalCode
-from shared.runtime import logging, metrics
+from shared.runtime import direct, logging, metrics
 
 PROBLEM = "application/problem+json"
 CORRELATION_HEADER = "x-correlation-id"
 MAX_CORRELATION_LENGTH = 100
+GONE = 499
+"""The status under which a request is counted whose client went away before it was answered."""
 ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
 
 Scope = MutableMapping[str, Any]
@@ -31,11 +36,14 @@ _TITLES: dict[int, str] = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Refused",
     413: "Too large",
+    414: "Too large",
     415: "Unsupported content type",
     422: "Invalid request",
     429: "Too many requests",
+    431: "Too large",
     500: "Internal error",
     503: "Unavailable",
 }
@@ -143,13 +151,14 @@ class Edge:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._log = logging.get("http")
+        self._direct: direct.Table | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name.lower(): value for name, value in scope["headers"]}
+        headers = dict(scope["headers"])
         correlation = _correlation_id(headers)
         logging.bind(correlation_id=correlation)
         scope.setdefault("state", {})["correlation_id"] = correlation
@@ -159,9 +168,9 @@ class Edge:
             await self._guarded(scope, headers, receive, answer)
         finally:
             route = _template(scope)
-            metrics.HTTP_REQUESTS.labels(route=route, status=str(answer.status)).inc()
+            _requests(route, answer.status).inc()
             if not answer.is_stream:
-                metrics.HTTP_SECONDS.labels(route=route).observe(time.perf_counter() - started)
+                _seconds(route).observe(time.perf_counter() - started)
             logging.unbind("correlation_id")
 
     async def _guarded(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, answer: "_Answer") -> None:
@@ -176,11 +185,30 @@ class Edge:
             await answer.instead(starting, scope, receive)
             return
         try:
-            await self._app(scope, _limited(receive, limit), answer.send)
+            await self._answered(scope, _limited(receive, limit), answer)
+        except ClientDisconnect:
+            answer.status = GONE
         except Exception:
             self._log.exception("request_failed", route=_template(scope))
             failed = problem(500, "internal", "Something went wrong here. It was logged with the correlation id.")
             await answer.instead(failed, scope, receive)
+
+    async def _answered(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        if self._direct is None:
+            self._direct = direct.table(scope["app"].routes)
+        route = self._direct.get((scope["method"], scope["path"]))
+        if route is None:
+            await self._app(scope, receive, answer.send)
+            return
+        scope["route"] = route
+        request = Request(scope, receive)
+        try:
+            response = await route.endpoint(request)
+        except ProblemError as error:
+            response = await _on_problem(request, error)
+        except HTTPException as error:
+            response = await _on_http_error(request, error)
+        await response(scope, receive, answer.send)
 
     @staticmethod
     def _is_open(scope: Scope) -> bool:
@@ -236,6 +264,17 @@ def _correlation_id(headers: Mapping[bytes, bytes]) -> str:
     return (
         given if 0 < len(given) <= MAX_CORRELATION_LENGTH and given.isprintable() and given.isascii() else str(uuid4())
     )
+
+
+@cache
+def _requests(route: str, status: int) -> Counter:
+    """Looked up once for each; there are as many as routes have statuses."""
+    return metrics.HTTP_REQUESTS.labels(route=route, status=str(status))
+
+
+@cache
+def _seconds(route: str) -> Histogram:
+    return metrics.HTTP_SECONDS.labels(route=route)
 
 
 def _template(scope: Scope) -> str:

@@ -11,6 +11,7 @@ import uvicorn
 
 from shared.runtime import health
 from shared.runtime.lifecycle import Lifecycle
+from shared.runtime.protocol import BoundedProtocol
 from shared.runtime.service import Runtime
 from shared.runtime.settings import S, SettingsError
 
@@ -39,6 +40,8 @@ async def serve(runtime: Runtime[S]) -> int:
     server = _Server(
         uvicorn.Config(
             runtime.api,
+            http=BoundedProtocol,
+            ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from prometheus_client import REGISTRY
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.events.refusals import Refusal
 from shared.runtime import http
+from shared.runtime.direct import DirectRoute
 from shared.runtime.http import ProblemError
 
 
@@ -19,6 +20,21 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     units: Annotated[int, Field(strict=True, ge=1)]
+
+
+def direct() -> APIRouter:
+    router = APIRouter(route_class=DirectRoute)
+
+    @router.post("/direct", openapi_extra={"parameters": [{"name": "why", "in": "query"}]})
+    async def answer(request: Request) -> Response:
+        match request.query_params.get("why"):
+            case "refused":
+                raise ProblemError.of("forbidden", "Not you.")
+            case "bug":
+                raise ZeroDivisionError("secret detail")
+        return PlainTextResponse(f"{request.state.correlation_id} {len(await request.body())}")
+
+    return router
 
 
 @pytest.fixture
@@ -50,6 +66,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async def bug() -> None:
         raise ZeroDivisionError("secret detail")
 
+    api.include_router(direct())
     transport = httpx.ASGITransport(api, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
@@ -145,3 +162,46 @@ async def test_requests_are_counted_by_route_and_never_by_path(client: httpx.Asy
     assert counted(requests, route="unmatched", status="404") == unmatched + 1
     assert counted(seconds, route="/stream") == streamed
     assert counted(requests, route="/things/some-customer", status="200") == 0
+
+
+async def test_a_direct_route_is_like_any_other(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/direct", content=b"abc", headers={"X-Correlation-Id": "c-1"})
+    assert (answer.status_code, answer.text, answer.headers["x-correlation-id"]) == (200, "c-1 3", "c-1")
+    assert answer.headers["x-frame-options"] == "DENY"
+    refused = await client.post("/direct?why=refused")
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    bug = await client.post("/direct?why=bug")
+    assert (bug.status_code, "secret detail" in bug.text) == (500, False)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield b"x" * 100
+
+    for content in (b"x" * 1001, chunks()):
+        assert (await client.post("/direct", content=content)).json()["code"] == "too_large"
+    assert (await client.get("/direct")).json()["code"] == "method_not_allowed"
+    counted = REGISTRY.get_sample_value("unitpool_http_requests_total", {"route": "/direct", "status": "403"})
+    assert counted == 1
+
+
+def test_a_direct_route_is_described() -> None:
+    api = FastAPI()
+    api.include_router(direct())
+    (operation,) = api.openapi()["paths"]["/direct"].values()
+    assert operation["parameters"] == [{"name": "why", "in": "query"}]
+
+
+async def test_a_client_that_goes_away_is_no_error_of_ours() -> None:
+    api = FastAPI()
+    http.install(api, max_body_bytes=1000)
+    api.include_router(direct())
+
+    async def gone() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def unwritten(_message: object) -> None:
+        raise AssertionError("nobody is there")
+
+    scope = {"type": "http", "method": "POST", "path": "/direct", "headers": [], "query_string": b""}
+    await api(scope, gone, unwritten)
+    assert REGISTRY.get_sample_value("unitpool_http_requests_total", {"route": "/direct", "status": "499"}) == 1

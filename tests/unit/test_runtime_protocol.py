@@ -1,0 +1,192 @@
+"""The HTTP connection itself: what is too long, too much or too slow is refused, and keeps nobody else waiting."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request
+
+from shared.runtime import http, protocol
+from shared.runtime.protocol import MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES, BoundedProtocol
+
+GET = b"GET /thing HTTP/1.1\r\nhost: x\r\n"
+POST = b"POST /thing HTTP/1.1\r\nhost: x\r\n"
+PIECE = 16 * 1024
+
+
+class Server(uvicorn.Server):
+    """One that leaves the signals of the test run alone."""
+
+    def install_signal_handlers(self) -> None: ...
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    api = FastAPI(openapi_url=None)
+    http.install(api, max_body_bytes=10_000_000)
+
+    @api.get("/thing")
+    async def thing() -> str:
+        return "thing"
+
+    @api.post("/thing")
+    async def take(request: Request) -> int:
+        return len(await request.body())
+
+    @api.post("/slow")
+    async def slow(request: Request) -> int:
+        await asyncio.sleep(0.3)
+        return len(await request.body())
+
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    server = Server(uvicorn.Config(api, http=BoundedProtocol, ws="none", lifespan="off", log_config=None))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:  # noqa: ASYNC110  # uvicorn tells of it in no other way
+        await asyncio.sleep(0.01)
+    yield listener.getsockname()[1]
+    server.should_exit = server.force_exit = True
+    await serving
+
+
+class Client:
+    """Speaks bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.writer.write(piece)
+            await self.writer.drain()
+
+    async def answer(self) -> tuple[int, Any]:
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        return int(head.split()[1]), json.loads(await self.reader.readexactly(length))
+
+    async def refused(self) -> tuple[int, str]:
+        """The answer of a connection that is closed after it."""
+        status, body = await self.answer()
+        assert await self.reader.read() == b""
+        return status, body["code"]
+
+
+@pytest.fixture
+async def client(port: int) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    yield Client(reader, writer)
+    writer.close()
+
+
+async def test_requests_are_answered_on_one_connection_also_when_they_come_byte_by_byte(client: Client) -> None:
+    await client.send(GET + b"\r\n" + POST + b"content-length: 3\r\n\r\nabc\r\n" + GET + b"\r\n")
+    assert [await client.answer() for _ in range(3)] == [(200, "thing"), (200, 3), (200, "thing")]
+    for byte in GET + b"x-long: " + b"y" * 200 + b"\r\n\r\n":
+        await client.send(bytes([byte]))
+    assert await client.answer() == (200, "thing")
+
+
+async def test_a_large_body_is_no_head(client: Client) -> None:
+    size = 3 * MAX_HEAD_BYTES
+    await client.send(POST + b"content-length: %d\r\n\r\n" % size, b"x" * size)
+    assert await client.answer() == (200, size)
+    chunk = b"%x\r\n%s\r\n" % (size, b"x" * size)
+    await client.send(POST + b"transfer-encoding: chunked\r\n\r\n", chunk, chunk, b"0\r\n\r\n")
+    assert await client.answer() == (200, 2 * size)
+
+
+async def test_a_target_that_is_too_long_is_414(client: Client) -> None:
+    await client.send(b"GET /" + b"a" * MAX_TARGET_BYTES + b" HTTP/1.1\r\n\r\n")
+    assert await client.refused() == (414, "too_large")
+
+
+async def test_a_target_without_an_end_is_414(client: Client) -> None:
+    await client.send(b"GET /", *[b"a" * (PIECE // 4)] * 5)
+    assert await client.refused() == (414, "too_large")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"".join(b"x-%d: y\r\n" % n for n in range(MAX_FIELDS)),
+        b"".join(b"x-%d: %s\r\n" % (n, b"y" * 1000) for n in range(70)),
+        b"x: " + b"y" * MAX_HEAD_BYTES + b"\r\n",
+    ],
+    ids=["many", "much", "long"],
+)
+async def test_header_fields_that_are_too_many_or_too_long_are_431(client: Client, head: bytes) -> None:
+    await client.send(GET + head + b"\r\n")
+    assert await client.refused() == (431, "too_large")
+
+
+@pytest.mark.parametrize("start", [GET + b"x: ", GET + b"x", b"\r\n"], ids=["value", "name", "nothing"])
+async def test_what_has_no_end_is_not_collected(client: Client, start: bytes) -> None:
+    more = b"\r\n" * (PIECE // 2) if start == b"\r\n" else b"y" * PIECE
+    await client.send(start)
+    with pytest.raises(ConnectionError):  # closed while it is still sending, long before this is sent
+        await client.send(*[more] * 10_000)
+
+
+async def test_fields_after_a_chunked_body_are_bounded_too(client: Client) -> None:
+    fields = b"".join(b"x-%d: y\r\n" % n for n in range(MAX_FIELDS))
+    await client.send(POST + b"transfer-encoding: chunked\r\n\r\n0\r\n" + fields + b"\r\n")
+    assert await client.refused() == (431, "too_large")
+
+
+@pytest.mark.parametrize(
+    "text", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"GET \xff HTTP/1.1\r\n\r\n", b"\x16\x03\x01"]
+)
+async def test_what_is_no_http_is_400(client: Client, text: bytes) -> None:
+    await client.send(text)
+    assert await client.refused() == (400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        POST + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabc",
+        POST + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"content-length: +3\r\n\r\nabc",
+        POST + b"transfer-encoding: identity, chunked \x0b\r\n\r\n0\r\n\r\n",
+    ],
+)
+async def test_two_ways_to_see_where_a_request_ends_are_refused(client: Client, text: bytes) -> None:
+    await client.send(text)
+    assert (await client.refused())[0] == 400
+
+
+@pytest.mark.parametrize(
+    "text", [GET, b"GET /th", POST + b"content-length: 3\r\n\r\nab", b"\r\n"], ids=["head", "line", "body", "blank"]
+)
+async def test_a_request_that_comes_too_slowly_is_408(port: int, monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.2)
+    client = Client(*await asyncio.open_connection("127.0.0.1", port))
+    await client.send(GET + b"\r\n")
+    assert await client.answer() == (200, "thing")
+    await client.send(text)
+    assert await client.refused() == (408, "request_timeout")
+
+
+async def test_a_connection_on_which_nothing_is_asked_is_closed_without_a_word(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+    reader, _ = await asyncio.open_connection("127.0.0.1", port)
+    assert await reader.read() == b""
+
+
+async def test_waiting_for_an_answer_is_not_slowness_of_the_next_request(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+    client = Client(*await asyncio.open_connection("127.0.0.1", port))
+    await client.send(b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nab" + GET)
+    assert await client.answer() == (200, 2)
+    await client.send(b"\r\n")
+    assert await client.answer() == (200, "thing")
