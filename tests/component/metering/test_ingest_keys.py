@@ -1,0 +1,165 @@
+"""Ingest keys as the vendor's commands leave them, and for how long each opens the door."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from starlette.requests import Request
+
+from services.metering.api.access import KeyRing
+from services.metering.handlers.ingest_keys import create_ingest_key, revoke_ingest_key, rotate_ingest_key
+from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey, RotateIngestKey
+from shared.events.envelope import Event, Payload, by_type, decode
+from shared.events.ids import ProductId
+from shared.events.metering import METERING_EVENTS, IngestKeyChanged, IngestKeyState
+from shared.runtime.delivery import Transaction
+from shared.runtime.http import ProblemError
+from shared.runtime.inbox import Accepted, Decision
+from shared.runtime.postgres import Connection
+from tests.component.metering.world import NOW
+
+HANDLERS: dict[type[Payload], Any] = {
+    CreateIngestKey: create_ingest_key,
+    RotateIngestKey: rotate_ingest_key,
+    RevokeIngestKey: revoke_ingest_key,
+}
+DAY = timedelta(days=1)
+MOMENT = timedelta(microseconds=1)
+
+
+def hashed(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()
+
+
+def create(key: str = "old", **changes: Any) -> CreateIngestKey:
+    return CreateIngestKey(key=key, product=ProductId("scan"), secret_sha256=hashed(f"secret of {key}"), **changes)
+
+
+def rotate(key: str = "old", new: str = "new", **changes: Any) -> RotateIngestKey:
+    return RotateIngestKey(key=key, new_key=new, secret_sha256=hashed(f"secret of {new}"), **changes)
+
+
+async def decide(connection: Connection, asked: Payload, at: datetime = NOW, *, vendor: bool = True) -> Decision:
+    """The decision of one command, carried out."""
+    command = Event[Any].of(
+        asked, id=str(uuid4()), source="/test", time=at, actor="vera@unitpool.example", actorvendor=vendor
+    )
+    async with connection.transaction():
+        tx = Transaction(connection, at, service="metering")
+        decision: Decision = await HANDLERS[type(asked)](tx, command)
+        await tx.flush()
+    return decision
+
+
+async def told(connection: Connection) -> list[IngestKeyState]:
+    rows = await connection.fetch("SELECT value FROM outbox WHERE topic = 'metering.events' ORDER BY id")
+    events = [decode(row["value"], by_type(METERING_EVENTS)) for row in rows]
+    return [one.data.ingest_key for one in events if one and isinstance(one.data, IngestKeyChanged)]
+
+
+def code(decision: Decision) -> str | None:
+    return None if isinstance(decision, Accepted) else decision.refusal.code
+
+
+@pytest.fixture
+async def pool(metering_dsn: str) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
+    async with asyncpg.create_pool(metering_dsn, min_size=1, max_size=2) as opened:
+        yield opened
+
+
+async def opens(pool: "asyncpg.Pool[asyncpg.Record]", key: str, at: datetime, ring: KeyRing | None = None) -> bool:
+    """Whether the key's secret opens the door at an instant."""
+    headers = [(b"authorization", f"Bearer secret of {key}".encode())]
+    ring = ring or KeyRing(pool, lambda: at, 0)
+    refused: ProblemError | None = None
+    try:
+        await ring.admit(Request({"type": "http", "headers": headers}))
+    except ProblemError as error:
+        refused = error
+    assert refused is None or refused.refusal.code == "unauthenticated"
+    return refused is None
+
+
+async def test_after_a_rotation_both_keys_are_good_for_the_overlap_and_then_the_new_one(
+    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    await decide(connection, create(events_per_second=7, max_body_bytes=9_000))
+    assert code(await decide(connection, rotate(), NOW + DAY)) is None
+    created, replaced, new = await told(connection)
+    assert (created.replaced_by, replaced.replaced_by, new.replaces) == (None, "new", "old")
+    assert (created.version, replaced.version, new.version) == (1, 2, 1)
+    assert (replaced.expires_at, new.expires_at, new.created_at) == (NOW + 2 * DAY, None, NOW + DAY)
+    assert (new.product, new.events_per_second, new.max_body_bytes) == ("scan", 7, 9_000)
+    end = NOW + 2 * DAY
+    assert [await opens(pool, key, end - MOMENT) for key in ("old", "new")] == [True, True]
+    assert [await opens(pool, key, end) for key in ("old", "new")] == [False, True]
+
+
+async def test_a_key_that_is_remembered_expires_on_time_all_the_same(
+    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    await decide(connection, create())
+    await decide(connection, rotate(overlap_seconds=60))
+    now = [NOW]
+    ring = KeyRing(pool, lambda: now[0], 3600)
+    assert await opens(pool, "old", NOW, ring)
+    now[0] = NOW + timedelta(seconds=60)
+    assert not await opens(pool, "old", now[0], ring)
+
+
+@pytest.mark.parametrize(
+    ("expires", "overlap", "until"),
+    [(None, 0, timedelta(0)), (None, 60, timedelta(minutes=1)), (timedelta(hours=1), 86_400, timedelta(hours=1))],
+)
+async def test_the_old_key_is_good_for_the_overlap_or_until_it_expires(
+    connection: Connection, expires: timedelta | None, overlap: int, until: timedelta
+) -> None:
+    await decide(connection, create(expires_at=NOW + expires if expires else None))
+    assert code(await decide(connection, rotate(overlap_seconds=overlap))) is None
+    assert (await told(connection))[1].expires_at == NOW + until
+
+
+async def test_a_key_is_rotated_again_and_again(connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    await decide(connection, create("k-0"))
+    for n in range(3):
+        assert code(await decide(connection, rotate(f"k-{n}", f"k-{n + 1}"), NOW + n * DAY)) is None
+    good = [await opens(pool, f"k-{n}", NOW + 2 * DAY + MOMENT) for n in range(4)]
+    assert good == [False, False, True, True]
+
+
+async def test_what_cannot_be_rotated_is_refused_and_changes_nothing(
+    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    await decide(connection, create())
+    await decide(connection, create("other"))
+    await decide(connection, create("short", expires_at=NOW + DAY))
+    await decide(connection, create("gone"))
+    await decide(connection, RevokeIngestKey(key="gone"))
+    before = await told(connection)
+    refused = {
+        "not the vendor": (await decide(connection, rotate(), vendor=False), "forbidden"),
+        "unknown": (await decide(connection, rotate("nothing")), "not_found"),
+        "revoked": (await decide(connection, rotate("gone")), "invalid_request"),
+        "expired": (await decide(connection, rotate("short"), NOW + DAY), "invalid_request"),
+        "expires in the past": (await decide(connection, rotate(expires_at=NOW)), "invalid_request"),
+        "id taken": (await decide(connection, rotate(new="other")), "already_exists"),
+        "id of itself": (await decide(connection, rotate(new="old")), "already_exists"),
+    }
+    assert {name: code(decision) for name, (decision, _) in refused.items()} == {
+        name: wanted for name, (_, wanted) in refused.items()
+    }
+    assert await told(connection) == before
+    assert await opens(pool, "old", NOW + 9 * DAY)
+
+
+async def test_revoking_the_old_key_ends_its_overlap_and_not_the_new_key(
+    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    await decide(connection, create())
+    await decide(connection, rotate())
+    await decide(connection, RevokeIngestKey(key="old"), NOW + MOMENT)
+    assert [await opens(pool, key, NOW + MOMENT) for key in ("old", "new")] == [False, True]
