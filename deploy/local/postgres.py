@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -63,10 +64,11 @@ def programs() -> Path:
 
 
 class PostgresServer(Server):
-    """One cluster below ``root``."""
+    """One cluster below ``root``; ``settings`` are those that it is not to have from ``SETTINGS``."""
 
-    def __init__(self, root: Path, port: int = 0) -> None:
+    def __init__(self, root: Path, port: int = 0, settings: Mapping[str, str] | None = None) -> None:
         self.port = port or ports.free_port()
+        self._settings = {**SETTINGS, **(settings or {}), "port": str(self.port)}
         self._root = root
         self._home = reach.home_for(programs(), root / "data")
         self._password = secret.kept(root / "superuser.password")
@@ -83,7 +85,7 @@ class PostgresServer(Server):
     def program(self) -> Program:
         """The server as a program, its cluster made ready."""
         self.prepare()
-        settings = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(self.port)}.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         return Program(
             name="PostgreSQL",
             command=(str(self._home.programs / "postgres"), "-D", str(self._home.data), *settings),

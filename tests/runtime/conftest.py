@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from tests.conftest import MakeDatabase
+from tests.conftest import MakeDatabase, StartService
 from tests.database import as_owner, connect
 from tests.runtime.harness import Bench
+from tests.runtime.tallies import MIGRATIONS, Tallies
 
 _TABLE = "CREATE TABLE applied (id text NOT NULL, partition int NOT NULL, record_offset bigint NOT NULL)"
 
@@ -25,3 +26,9 @@ async def bench(database: MakeDatabase, kafka_server: Any, topic_prefix: str) ->
         yield Bench(dsn, kafka_server.bootstrap_servers, topic_prefix, producer)
     finally:
         await producer.stop()
+
+
+@pytest.fixture
+async def tallies(bench: Bench, database: MakeDatabase, service_process: StartService) -> Tallies:
+    """Nothing is started yet."""
+    return Tallies(bench, service_process, await database("alerts", MIGRATIONS))  # type: ignore[call-arg]

@@ -1,73 +1,20 @@
 """A whole service process: killed, stopped, doubled, and without its servers."""
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import httpx
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.events.topics import ALERTS_EVENTS_TOPIC, ALLOCATION_EVENTS_TOPIC
+from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from tests.conftest import MakeDatabase, StartService
-from tests.database import as_owner, connect
-from tests.processes import ROOT, ServiceProcess, service_env
+from tests.database import connect
+from tests.processes import ServiceProcess
 from tests.runtime.harness import Bench, until
+from tests.runtime.tallies import Tallies
 
 TOPIC = ALLOCATION_EVENTS_TOPIC
-MODULE = "tests.runtime.tally"
-MIGRATIONS = Path(__file__).with_name("tally") / "migrations"
-
-
-class Tallies:
-    """Starts processes of the tally service on one database, and reads what they did."""
-
-    def __init__(self, bench: Bench, start: StartService, dsn: str) -> None:
-        self.bench = bench
-        self.dsn = dsn
-        self._start = start
-
-    def start(self, **settings: str) -> ServiceProcess:
-        return self._start("alerts", self.env(**settings), module=MODULE)
-
-    def env(self, **settings: str) -> dict[str, str]:
-        return service_env("alerts", dsn=self.dsn, kafka=self.bench.kafka, topic_prefix=self.bench.prefix, **settings)
-
-    async def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        def call() -> "subprocess.CompletedProcess[str]":
-            command = [sys.executable, "-m", MODULE, *arguments]
-            env = {"PATH": "/usr/bin:/bin", **self.env(migrate_database_url=as_owner(self.dsn))}
-            return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
-
-        return await asyncio.to_thread(call)
-
-    async def noted(self) -> Counter[str]:
-        async with connect(self.dsn) as connection:
-            return Counter(row["id"] for row in await connection.fetch("SELECT id FROM tally"))
-
-    async def has_noted(self, count: int) -> bool:
-        async with connect(self.dsn) as connection:
-            return bool(await connection.fetchval("SELECT count(*) FROM tally") >= count)
-
-    async def settled(self) -> bool:
-        async with connect(self.dsn) as connection:
-            return bool(await connection.fetchval("SELECT count(*) = 0 FROM outbox"))
-
-    async def assert_exactly(self, wanted: list[str]) -> None:
-        """Each noted once, each published at least once, in the order of its partition."""
-        assert await self.noted() == Counter(wanted)
-        await until(self.settled)
-        published = [(record.value or b"").decode() for record in await self.bench.records(ALERTS_EVENTS_TOPIC)]
-        assert set(published) == set(wanted)
-
-
-@pytest.fixture
-async def tallies(bench: Bench, database: MakeDatabase, service_process: StartService) -> Tallies:
-    return Tallies(bench, service_process, await database("alerts", MIGRATIONS))  # type: ignore[call-arg]
 
 
 async def test_sigkill_between_the_two_commits_doubles_nothing(tallies: Tallies) -> None:
@@ -161,25 +108,6 @@ async def says(process: ServiceProcess, check: str, words: str) -> bool:
         return words in str((await process.readiness())["checks"][check]["detail"])
     except httpx.HTTPError:
         return False
-
-
-async def test_it_survives_postgres_and_kafka_being_killed(
-    tallies: Tallies, postgres_server: Any, kafka_server: Any
-) -> None:
-    wanted = [f"r{number}" for number in range(300)]
-    process = tallies.start(handler_seconds="0.05")
-    await process.wait_ready()
-    await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted[:150]])
-    await until(lambda: tallies.has_noted(20))
-    postgres_server.kill()
-    postgres_server.restart()
-    await until(lambda: tallies.has_noted(100))
-    kafka_server.kill()
-    kafka_server.restart()
-    await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted[150:]])
-    await until(lambda: tallies.has_noted(300), within_seconds=60)
-    await process.wait_ready()
-    await tallies.assert_exactly(wanted)
 
 
 async def test_rebuild_fills_the_read_model_again_and_replay_puts_dead_letters_back(tallies: Tallies) -> None:

@@ -1,0 +1,40 @@
+"""PostgreSQL and Kafka are killed under a service process."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from deploy.local.postgres import PostgresServer
+from shared.events.topics import ALLOCATION_EVENTS_TOPIC
+from tests.runtime.harness import until
+from tests.runtime.tallies import Tallies
+from tests.servers import running_postgres
+
+TOPIC = ALLOCATION_EVENTS_TOPIC
+
+
+@pytest.fixture(scope="module")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """One that keeps what it has committed."""
+    with running_postgres(tmp_path_factory.mktemp("durable"), durable=True) as server:
+        yield server
+
+
+async def test_it_survives_postgres_and_kafka_being_killed(
+    tallies: Tallies, postgres_server: PostgresServer, kafka_server: Any
+) -> None:
+    wanted = [f"r{number}" for number in range(300)]
+    process = tallies.start(handler_seconds="0.05")
+    await process.wait_ready()
+    await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted[:150]])
+    await until(lambda: tallies.has_noted(20))
+    postgres_server.kill()
+    postgres_server.restart()
+    await until(lambda: tallies.has_noted(100))
+    kafka_server.kill()
+    kafka_server.restart()
+    await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted[150:]])
+    await until(lambda: tallies.has_noted(300), within_seconds=60)
+    await process.wait_ready()
+    await tallies.assert_exactly(wanted)
