@@ -33,7 +33,7 @@ CREATE TABLE bare_hour (
 CREATE TABLE bare_offset (kafka_partition integer PRIMARY KEY, next_offset bigint);
 CREATE TEMPORARY TABLE bare_batch (
     n integer, at timestamptz, received_at timestamptz, kafka_offset bigint, digest uuid, subscription integer,
-    meter integer, source integer, kafka_partition integer, day date, window_start timestamptz, kind smallint,
+    meter integer, source integer, kafka_partition integer, window_start timestamptz, kind smallint,
     midnight timestamptz, quantity numeric, resource text COLLATE "C", extra text
 ) ON COMMIT DELETE ROWS
 """

@@ -13,7 +13,7 @@ from tests.bench.topic import Filled
 _CREATE = """
 CREATE TEMPORARY TABLE copied (
     n integer, at timestamptz, received_at timestamptz, kafka_offset bigint, digest uuid, subscription integer,
-    meter integer, source integer, kafka_partition integer, day date, window_start timestamptz, kind smallint,
+    meter integer, source integer, kafka_partition integer, window_start timestamptz, kind smallint,
     midnight timestamptz, quantity numeric, resource text COLLATE "C", extra text
 )
 """

@@ -7,19 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from shared.events.state import Aggregation, Meter, ProductState, SubscriptionState
+from services.metering.domain.subscribed import Subscribed
+from shared.events.state import Aggregation, Meter, ProductState
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 DAY_US = 86_400_000_000
 NEVER_US = 2**62
+MANY = 10_000
+"""Sources remembered at most: a bound against invented ones."""
 SUM, COUNT, PEAK, LATEST, UNIQUE = range(5)
 KINDS: dict[Aggregation, int] = {"sum": SUM, "count": COUNT, "peak": PEAK, "latest": LATEST, "unique": UNIQUE}
 
 
 def microseconds(at: datetime) -> int:
     """Whole microseconds from 1970 to ``at``, exactly."""
-    since = at - EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return (at - EPOCH) // MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +49,34 @@ class ProductView:
     retired_us: int | None
     _allowed: dict[str, bool] = field(default_factory=dict)
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether a change of one window reaches those after it: a meter adds up over the term."""
+        return any(meter.is_term for meter in self.meters.values())
+
     def allows(self, source: str) -> bool:
         """Whether ``source`` may report for this product."""
         known = self._allowed.get(source)
         if known is None:
             known = may_report(source, self.state.id, self.state.sources)
-            if len(self._allowed) < 10_000:  # noqa: PLR2004  # a bound against invented sources
+            if len(self._allowed) < MANY:
                 self._allowed[source] = known
         return known
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """A source that may report for a meter: all that an event needs to know of both, found by one look.
+
+    ``source`` and ``product`` are shared by all events. ``retired_us``: until when the product takes usage.
+    """
+
+    meter: int
+    kind: int
+    retired_us: int
+    source_number: int
+    source: str
+    product: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +88,7 @@ class SubscriptionView:
     """
 
     number: int
-    state: SubscriptionState
+    state: Subscribed
     anchor_us: int
     next_us: int
     window_us: int
@@ -88,10 +111,25 @@ class Catalogue:
     sources: dict[str, int] = field(default_factory=dict)
     by_number: dict[int, SubscriptionView] = field(default_factory=dict)
     meters: dict[int, MeterView] = field(default_factory=dict)
+    reporters: dict[tuple[str, str, str], Reporter] = field(default_factory=dict)
+    """By product, meter and source: those that were found, until a product changes."""
 
-    def put_subscription(self, number: int, state: SubscriptionState) -> None:
+    def find_reporter(self, name: str, meter: str, source: str) -> Reporter | None:
+        """Look for what ``reporters`` does not have; ``None`` where the source may not report for such a meter."""
+        product = self.products.get(name)
+        view = product.meters.get(meter) if product else None
+        if product is None or view is None or not product.allows(source):
+            return None
+        number = self.sources.get(source, 0)
+        retired_us = NEVER_US if product.retired_us is None else product.retired_us
+        found = Reporter(view.number, view.kind, retired_us, number, source, view.product)
+        if number and len(self.reporters) < MANY:
+            self.reporters[name, meter, source] = found
+        return found
+
+    def put_subscription(self, number: int, state: Subscribed) -> None:
         """Take in a newer state of a subscription."""
-        later = [term.start for term in state.all_terms if term.start > state.term.start]
+        later = [term.start for term in state.terms if term.start > state.term.start]
         view = SubscriptionView(
             number,
             state,
@@ -111,6 +149,7 @@ class Catalogue:
         retired = microseconds(state.retired_at) if state.retired_at else None
         self.products[state.id] = ProductView(state, meters, retired)
         self.meters.update({meter.number: meter for meter in meters.values()})
+        self.reporters.clear()
 
 
 def may_report(source: str, product: str, prefixes: tuple[str, ...] = ()) -> bool:

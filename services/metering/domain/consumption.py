@@ -16,8 +16,9 @@ from typing import NamedTuple
 import msgspec
 
 from services.metering.domain.catalogue import MeterView, ProductView
+from services.metering.domain.subscribed import Subscribed
 from shared.events.metering import ConsumptionSnapshot
-from shared.events.state import Rate, SubscriptionState
+from shared.events.state import Rate
 from shared.units import MAX_UNITS
 from shared.windows import Window
 
@@ -92,9 +93,7 @@ def encode(one: Snapshot, now: datetime) -> tuple[bytes, bytes]:
     return key.encode(), _encoder.encode(SnapshotEvent(f"{key}|{one.revision}", one.subscription, now, one))
 
 
-def snapshot(
-    subscription: SubscriptionState, product: ProductView, start: datetime, history: History
-) -> Snapshot | None:
+def snapshot(subscription: Subscribed, product: ProductView, start: datetime, history: History) -> Snapshot | None:
     """What ``product`` consumed in the window that begins at ``start``; ``None`` where nothing was measured."""
     window = subscription.calendar.window_at(start)
     parts = [
@@ -118,7 +117,7 @@ def snapshot(
 
 
 def _counted(
-    meter: MeterView, window: Window, subscription: SubscriptionState, history: Iterable[Measured]
+    meter: MeterView, window: Window, subscription: Subscribed, history: Iterable[Measured]
 ) -> Iterable[Measured]:
     """The windows that count: this one, and for a term meter those of the term before it."""
     if not meter.is_term:
@@ -127,7 +126,7 @@ def _counted(
     return [one for one in history if first <= one.window_start <= window.start]
 
 
-def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscription: SubscriptionState) -> MeterPart:
+def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscription: Subscribed) -> MeterPart:
     state = meter.state
     rate = subscription.rate_of(state, window.start)
     here = windows[-1] if windows and windows[-1].window_start == window.start else None

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.events.state import OveragePolicy, SubscriptionState
+from services.metering.domain.subscribed import Subscribed
+from shared.events.state import OveragePolicy
 
 EntitlementReason = Literal[
     "within_allocation",
@@ -32,7 +33,7 @@ class Entitlement:
         return self.allocated - self.consumed
 
 
-def decide(subscription: SubscriptionState, product: str, consumed: int, wanted: int) -> Entitlement:
+def decide(subscription: Subscribed, product: str, consumed: int, wanted: int) -> Entitlement:
     """Whether ``wanted`` units on top of ``consumed`` may be used.
 
     Only the policy ``hard`` says no at 100 %, also to who wants nothing on top.

@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from services.metering.domain.catalogue import DAY_US, UNIQUE, Catalogue, MeterView, SubscriptionView, microseconds
+from services.metering.domain.catalogue import DAY_US, UNIQUE, Catalogue, SubscriptionView, microseconds
 from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL, CorrectionEvent, Purged, Reversed
 from services.metering.domain.decode import UsageEvent
 from services.metering.domain.reasons import Claim, RejectedError
@@ -18,6 +18,7 @@ OLDEST_US = 35 * DAY_US
 OLDEST = timedelta(microseconds=OLDEST_US)
 FARTHEST_US = 5 * 60 * 1_000_000
 NEAR_MIDNIGHT_US = 3_600_000_000
+_UNSET = msgspec.UNSET
 
 
 class Usage(msgspec.Struct, gc=False):
@@ -60,31 +61,29 @@ def place(event: UsageEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
         check_time(at_us, accepted_us, event.claim())
     data = event.data
     subscription = catalogue.subscriptions.get(event.subject)
-    product = catalogue.products.get(data.product)
-    meter = product.meters.get(data.meter) if product else None
+    key = data.product, data.meter, event.source
+    by = catalogue.reporters.get(key) or catalogue.find_reporter(*key)
     if (
         subscription is None
-        or product is None
-        or meter is None
+        or by is None
         or at_us >= subscription.products.get(data.product, 0)
-        or (product.retired_us is not None and at_us >= product.retired_us)
-        or not product.allows(event.source)
+        or at_us >= by.retired_us
     ):
-        raise _refused(event, subscription, meter, catalogue)
-    resource = data.resource if isinstance(data.resource, str) else None
-    if resource is None and meter.kind == UNIQUE:
+        raise _refused(event, subscription, catalogue)
+    resource = data.resource if data.resource is not _UNSET else None
+    if resource is None and by.kind == UNIQUE:
         raise RejectedError("missing_resource", "the meter counts resources and none is named", event.claim())
     return Usage(
-        digest_of(event.source, event.id),
+        digest_of(by.source, event.id),
         at_us,
         subscription.number,
-        meter.number,
-        meter.kind,
+        by.meter,
+        by.kind,
         subscription.window_of(at_us),
-        event.source,
-        catalogue.sources.get(event.source, 0),
-        data.product,
-        data.quantity if data.quantity is not msgspec.UNSET else 1,
+        by.source,
+        by.source_number,
+        by.product,
+        data.quantity if data.quantity is not _UNSET else 1,
         resource,
         event.extra,
     )
@@ -150,9 +149,7 @@ def check_time(at_us: int, accepted_us: int, claim: Claim) -> None:
         raise RejectedError("too_far_ahead", "more than 5 minutes after it was accepted", claim)
 
 
-def _refused(
-    event: UsageEvent, subscription: SubscriptionView | None, meter: MeterView | None, catalogue: Catalogue
-) -> RejectedError:
+def _refused(event: UsageEvent, subscription: SubscriptionView | None, catalogue: Catalogue) -> RejectedError:
     """The first of the catalogue's reasons that holds."""
     claim, data = event.claim(), event.data
     if subscription is None:
@@ -160,7 +157,7 @@ def _refused(
     product = catalogue.products.get(data.product)
     if product is None:
         return RejectedError("unknown_product", "no such product is in the catalogue", claim)
-    if meter is None:
+    if data.meter not in product.meters:
         return RejectedError("unknown_meter", "the product has no such meter", claim)
     if data.product not in subscription.products:
         return RejectedError("product_not_subscribed", "the subscription does not use the product", claim)

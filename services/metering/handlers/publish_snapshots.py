@@ -117,7 +117,7 @@ def _by_kind(catalogue: Catalogue, windows: Collection[Window]) -> tuple[set[Key
     """Products whose windows stand alone, and those with a term meter, where a change reaches all later windows."""
     level: set[Key] = set()
     term: dict[tuple[int, str], datetime] = {}
-    adds_up = {name: any(one.is_term for one in view.meters.values()) for name, view in catalogue.products.items()}
+    adds_up = {name: view.adds_up for name, view in catalogue.products.items()}
     for subscription, meter, start in windows:
         product = catalogue.meters[meter].product
         if adds_up[product]:

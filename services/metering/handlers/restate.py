@@ -4,20 +4,22 @@ A meter that adds up over the term carries a change into the windows after it: t
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from services.metering import metrics
-from services.metering.domain.consumption import Measured, Snapshot, snapshot
+from services.metering.domain.catalogue import Catalogue
+from services.metering.domain.consumption import History, Measured, Snapshot, snapshot
+from services.metering.domain.subscribed import Subscribed
 from services.metering.store import consumption, restatements
 from services.metering.store.projection import Projection
 from services.metering.store.restatements import Before
 from shared.events.metering import RestatementCause, WindowFigures, WindowRestated
-from shared.events.state import SubscriptionState
 from shared.events.topics import METERING_EVENTS_TOPIC
 from shared.runtime.delivery import Transaction
+from shared.runtime.postgres import Connection
 
 Group = tuple[int, str]
 """Subscription number, product."""
@@ -28,30 +30,60 @@ async def restate_some(tx: Transaction, projection: Projection, until: datetime,
     noted = await restatements.lock_noted(tx.connection, until, limit)
     if noted:
         await projection.refresh(tx.connection)
+        catalogue = projection.catalogue
         groups: dict[Group, list[Before]] = defaultdict(list)
         for one in noted:
-            groups[one.subscription, projection.catalogue.meters[one.meter].product].append(one)
-        for group, befores in sorted(groups.items()):
-            await _restate(tx, projection, group, befores)
+            groups[one.subscription, catalogue.meters[one.meter].product].append(one)
+        histories = await _load(tx.connection, catalogue, groups)
+        restated = [
+            (group[0], one)
+            for group, befores in sorted(groups.items())
+            for one in _restated(catalogue, group, befores, histories.get(group[0], {}), tx.now)
+        ]
+        await restatements.insert_restatements(tx.connection, restated)
+        for _, one_restated in restated:
+            await tx.emit(METERING_EVENTS_TOPIC, one_restated.product, one_restated, subject=one_restated.subscription)
+            tx.after_commit(metrics.RESTATEMENTS.labels(cause=one_restated.cause).inc)
         await restatements.forget_noted(tx.connection, noted)
     return len(noted)
 
 
-async def _restate(tx: Transaction, projection: Projection, group: Group, befores: Sequence[Before]) -> None:
+async def _load(
+    connection: Connection, catalogue: Catalogue, groups: Mapping[Group, Sequence[Before]]
+) -> consumption.Histories:
+    """What is measured now: of products whose windows stand alone those that were noted, of the others all."""
+    single: set[tuple[int, int, datetime]] = set()
+    whole: set[tuple[int, int]] = set()
+    for (number, name), befores in groups.items():
+        product = catalogue.products[name]
+        numbers = [meter.number for meter in product.meters.values()]
+        if product.adds_up:
+            whole.update((number, meter) for meter in numbers)
+        else:
+            single.update((number, meter, one.measured.window_start) for one in befores for meter in numbers)
+    histories = await consumption.load_histories(connection, whole) if whole else {}
+    for number, windows in (await consumption.load_windows(connection, single)).items() if single else ():
+        histories.setdefault(number, {}).update(windows)
+    return histories
+
+
+def _restated(
+    catalogue: Catalogue, group: Group, befores: Sequence[Before], now: History, at: datetime
+) -> Iterator[WindowRestated]:
+    """The windows of one subscription and product whose figures differ from what they were."""
     number, name = group
-    catalogue = projection.catalogue
     state, product = catalogue.by_number[number].state, catalogue.products[name]
-    numbers = {(number, meter.number) for meter in product.meters.values()}
-    now = (await consumption.load_histories(tx.connection, numbers)).get(number, {})
     was = _as_it_was(now, befores)
     term_meters = {meter.number for meter in product.meters.values() if meter.is_term}
-    for start in _final_starts(now, befores, state, tx.now):
+    for start in _final_starts(now, befores, state, at):
         causes = _causes(start, befores, state, term_meters)
         after = snapshot(state, product, start, now) if causes else None
-        before = snapshot(state, product, start, was)
-        if after is None or (before and before.meters == after.meters):
+        if after is None:
             continue
-        restated = WindowRestated(
+        before = snapshot(state, product, start, was)
+        if before and before.meters == after.meters:
+            continue
+        yield WindowRestated(
             subscription=state.id,
             product=product.state.id,
             window_start=after.window_start,
@@ -59,15 +91,12 @@ async def _restate(tx: Transaction, projection: Projection, group: Group, before
             before=_figures(before) if before else None,
             after=_figures(after),
             cause=causes.pop() if len(causes) == 1 else "several",
-            restated_at=tx.now,
+            restated_at=at,
         )
-        await restatements.insert_restatement(tx.connection, number, restated)
-        await tx.emit(METERING_EVENTS_TOPIC, restated.product, restated, subject=restated.subscription)
-        tx.after_commit(metrics.RESTATEMENTS.labels(cause=restated.cause).inc)
 
 
 def _final_starts(
-    now: Mapping[int, Sequence[Measured]], befores: Sequence[Before], state: SubscriptionState, at: datetime
+    now: Mapping[int, Sequence[Measured]], befores: Sequence[Before], state: Subscribed, at: datetime
 ) -> list[datetime]:
     """The windows that were noted, and the final ones after them that have figures."""
     noted = {one.measured.window_start for one in befores}
@@ -77,7 +106,7 @@ def _final_starts(
 
 
 def _causes(
-    start: datetime, befores: Sequence[Before], state: SubscriptionState, term_meters: Collection[int]
+    start: datetime, befores: Sequence[Before], state: Subscribed, term_meters: Collection[int]
 ) -> set[RestatementCause]:
     """Why a window's figures may differ: it has changed itself, or a window before it that its term adds up."""
     term = state.term_at(start).start

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from services.metering.domain.catalogue import Catalogue
+from services.metering.domain.subscribed import read_subscribed
 from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.postgres import Connection, Pool
 
@@ -81,7 +82,7 @@ class Projection:
         for row in products:
             catalogue.put_product(ProductState.model_validate_json(row["state"]), numbers.get(row["id"], {}))
         for row in subscriptions:
-            catalogue.put_subscription(row["number"], SubscriptionState.model_validate_json(row["state"]))
+            catalogue.put_subscription(row["number"], read_subscribed(row["state"]))
         catalogue.sources.update({row["id"]: row["number"] for row in sources})
         catalogue.version = version
 

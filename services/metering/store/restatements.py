@@ -30,7 +30,8 @@ WHERE (r.subscription, r.meter, r.window_start) = (k.subscription, k.meter, k.st
 _INSERT = """
 INSERT INTO restatement (restated_at, window_start, revision, subscription, product, cause, consumed_before,
                          consumed_after, figures_before, figures_after)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+SELECT * FROM unnest($1::timestamptz[], $2::timestamptz[], $3::bigint[], $4::integer[], $5::text[], $6::text[],
+                     $7::bigint[], $8::bigint[], $9::text[], $10::text[])
 """
 _DELETE_OLD = "DELETE FROM restatement WHERE restated_at < $1"
 
@@ -70,11 +71,16 @@ async def forget_noted(connection: Connection, noted: Sequence[Before]) -> None:
     await connection.execute(_FORGET, *columns, [one.measured.window_start for one in noted])
 
 
-async def insert_restatement(connection: Connection, subscription: int, restated: WindowRestated) -> None:
-    """Keep both values."""
+async def insert_restatements(connection: Connection, restated: Sequence[tuple[int, WindowRestated]]) -> None:
+    """Keep both values, each with the subscription's number."""
+    if restated:
+        rows = [_row(subscription, one) for subscription, one in restated]
+        await connection.execute(_INSERT, *map(list, zip(*rows, strict=True)))
+
+
+def _row(subscription: int, restated: WindowRestated) -> tuple[object, ...]:
     before, after = restated.before, restated.after
-    await connection.execute(
-        _INSERT,
+    return (
         restated.restated_at,
         restated.window_start,
         after.revision,

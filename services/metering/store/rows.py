@@ -21,7 +21,6 @@ COLUMNS = (
     "meter",
     "source",
     "kafka_partition",
-    "day",
     "window_start",
     "kind",
     "midnight",
@@ -34,12 +33,11 @@ _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
 _EPOCH_US = 946_684_800_000_000
 """PostgreSQL counts from 2000-01-01."""
-_DAYS = 10_957
-_ROW = struct.Struct("!h ii iq iq iq i16s ii ii ii ii ii iq ih").pack
+_ROW = struct.Struct("!h ii iq iq iq i16s ii ii ii ii iq ih i").pack
+_ROW_NEAR_MIDNIGHT = struct.Struct("!h ii iq iq iq i16s ii ii ii ii iq ih iq").pack
 _FIELDS = len(COLUMNS)
 _NULL = struct.pack("!i", -1)
 _LENGTH = struct.Struct("!i").pack
-_TIMESTAMP = struct.Struct("!iq").pack
 _BASE = 10_000
 
 
@@ -72,47 +70,38 @@ def _text(value: str | None) -> bytes:
 def encode(placed: Sequence[tuple[int, Usage, int, int, int]]) -> bytes:
     """The COPY stream of ``(n, usage, received_us, partition, offset)``."""
     parts = [_HEADER]
-    add = parts.append
     for n, usage, received_us, partition, offset in placed:
-        at_us = usage.at_us
-        into_day = at_us % DAY_US
-        add(
-            _ROW(
-                _FIELDS,
-                4,
-                n,
-                8,
-                at_us - _EPOCH_US,
-                8,
-                received_us - _EPOCH_US,
-                8,
-                offset,
-                16,
-                usage.digest,
-                4,
-                usage.subscription,
-                4,
-                usage.meter,
-                4,
-                usage.source_number,
-                4,
-                partition,
-                4,
-                at_us // DAY_US - _DAYS,
-                8,
-                usage.window_us - _EPOCH_US,
-                2,
-                usage.kind,
-            )
+        fixed = (
+            _FIELDS,
+            4,
+            n,
+            8,
+            usage.at_us - _EPOCH_US,
+            8,
+            received_us - _EPOCH_US,
+            8,
+            offset,
+            16,
+            usage.digest,
+            4,
+            usage.subscription,
+            4,
+            usage.meter,
+            4,
+            usage.source_number,
+            4,
+            partition,
+            8,
+            usage.window_us - _EPOCH_US,
+            2,
+            usage.kind,
         )
-        if NEAR_MIDNIGHT_US <= into_day < DAY_US - NEAR_MIDNIGHT_US:
-            add(_NULL)
+        if NEAR_MIDNIGHT_US <= usage.at_us % DAY_US < DAY_US - NEAR_MIDNIGHT_US:
+            row = _ROW(*fixed, -1)
         else:
-            add(_TIMESTAMP(8, (usage.midnight_us or 0) - _EPOCH_US))
-        add(numeric(usage.quantity))
-        add(_text(usage.resource))
-        add(_text(usage.extra))
-    add(_TRAILER)
+            row = _ROW_NEAR_MIDNIGHT(*fixed, 8, (usage.midnight_us or 0) - _EPOCH_US)
+        parts += row, numeric(usage.quantity), _text(usage.resource), _text(usage.extra)
+    parts.append(_TRAILER)
     return b"".join(parts)
 
 

@@ -1,6 +1,6 @@
 """Applying usage, set by set, inside the transaction of its batch.
 
-Order of locks, the same in every process: usage by (day, digest), midnights, final windows that are restated, meter
+Order of locks, the same in every process: usage by (digest, time), midnights, final windows that are restated, meter
 windows by kind and key (those of counted resources after their sightings), hours by key, the books last. So there are
 no deadlocks between processes.
 """
@@ -26,7 +26,7 @@ _CREATE_BATCH = """
 CREATE TEMPORARY TABLE IF NOT EXISTS usage_batch (
     n integer NOT NULL, at timestamptz NOT NULL, received_at timestamptz NOT NULL, kafka_offset bigint NOT NULL,
     digest uuid NOT NULL, subscription integer NOT NULL, meter integer NOT NULL, source integer NOT NULL,
-    kafka_partition integer NOT NULL, day date NOT NULL, window_start timestamptz NOT NULL, kind smallint NOT NULL,
+    kafka_partition integer NOT NULL, window_start timestamptz NOT NULL, kind smallint NOT NULL,
     midnight timestamptz, quantity numeric NOT NULL, resource text COLLATE "C", extra text
 ) ON COMMIT DELETE ROWS
 """
@@ -39,7 +39,7 @@ WITH fresh AS (
                        resource, extra)
     SELECT at, received_at, kafka_offset, digest, subscription, meter, source, kafka_partition, quantity,
            resource, extra
-    FROM usage_batch ORDER BY day, digest
+    FROM usage_batch ORDER BY digest, at
     ON CONFLICT DO NOTHING
     RETURNING digest, at
 )

@@ -17,6 +17,7 @@ import pytest
 from services.metering import store
 from services.metering.backfill import Backfill
 from services.metering.domain.catalogue import Catalogue
+from services.metering.domain.subscribed import Subscribed, read_subscribed
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.publish_snapshots import SnapshotRelay
 from services.metering.handlers.replay import replay_some
@@ -26,6 +27,7 @@ from services.metering.store import usage as usage_store
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
 from shared.events.metering import CONSUMPTION
+from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.delivery import Transaction
 from shared.runtime.outbox import Outgoing
 from shared.runtime.postgres import Connection
@@ -322,7 +324,7 @@ async def test_windows_are_forgotten_after_a_year_unless_a_term_still_counts_the
 async def test_the_projection_rebuilt_from_its_topic_equals_the_live_one(database: MakeDatabase) -> None:
     newer = subscription("sub-1", ("scan", "web"), version=3)
     told = [*SUBSCRIPTIONS, newer, subscription("sub-1", ("scan",), version=2)]
-    states = []
+    states: list[tuple[dict[str, Subscribed], dict[str, ProductState], dict[str, str]]] = []
     for several in (told, random.Random(3).sample(told, len(told))):
         async with connect(await database("metering")) as own:
             for one in several:
@@ -336,7 +338,9 @@ async def test_the_projection_rebuilt_from_its_topic_equals_the_live_one(databas
                 (
                     {name: view.state for name, view in views.items()},
                     {name: one.state for name, one in products.items()},
+                    {row["id"]: row["state"] for row in await own.fetch("SELECT id, state FROM subscription")},
                 )
             )
     assert states[0] == states[1]
-    assert states[0][0]["sub-1"] == newer
+    assert states[0][0]["sub-1"] == read_subscribed(newer.model_dump_json())
+    assert SubscriptionState.model_validate_json(states[0][2]["sub-1"]) == newer

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.metering.domain.catalogue import Catalogue, ProductView
 from services.metering.domain.consumption import Measured, encode, snapshot
+from services.metering.domain.subscribed import read_subscribed
 from shared.events.envelope import by_type, decode
 from shared.events.ids import MeterId, ProductId
 from shared.events.metering import CONSUMPTION
@@ -17,7 +18,7 @@ from shared.events.state import Aggregation, Meter, ProductState, Rate, Reset
 from shared.units import MAX_UNITS
 from tests.component.metering.world import START, subscription
 
-SUBSCRIPTION = subscription("sub-1", ("p",))
+SUBSCRIPTION = read_subscribed(subscription("sub-1", ("p",)).model_dump_json())
 WINDOW = timedelta(days=15)
 
 

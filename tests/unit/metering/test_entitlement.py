@@ -6,16 +6,17 @@ from typing import Any
 import pytest
 
 from services.metering.domain.entitlement import decide
+from services.metering.domain.subscribed import Subscribed, read_subscribed
 from services.metering.handlers.project import HANDLERS
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.state import SubscriptionState
 from tests.component.metering.world import START, subscription
 
 
-def subscribed(state: str = "active", **changes: Any) -> SubscriptionState:
+def subscribed(state: str = "active", **changes: Any) -> Subscribed:
     one = subscription("sub", ("scan",), allocated=changes.pop("allocated", 100))
     products = tuple(product.model_copy(update=changes) for product in one.products)
-    return one.model_copy(update={"products": products, "state": state})
+    return read_subscribed(one.model_copy(update={"products": products, "state": state}).model_dump_json())
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_only_hard_says_no(policy: str, consumed: int, wanted: int, allowed: boo
         (subscribed("expired", restricted=True), "scan", "subscription_not_active"),
     ],
 )
-def test_what_cannot_be_used_is_not(state: SubscriptionState, product: str, reason: str) -> None:
+def test_what_cannot_be_used_is_not(state: Subscribed, product: str, reason: str) -> None:
     answer = decide(state, product, 0, 1)
     assert (answer.allowed, answer.reason) == (False, reason)
 

@@ -10,6 +10,7 @@ from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.entitlement import decide
 from services.metering.domain.placing import place
 from services.metering.domain.reasons import RejectedError
+from services.metering.domain.subscribed import read_subscribed
 from services.metering.handlers.project import new_rates_since
 from services.metering.store.rows import numeric
 from shared.events.state import Rate
@@ -41,15 +42,16 @@ def test_an_entitlement_has_its_reason(
 ) -> None:
     state = subscription("s", ("scan",))
     state = state.model_copy(update={"products": (state.products[0].model_copy(update=changes),)})
-    answer = decide(state, "scan", consumed, wanted)
+    answer = decide(read_subscribed(state.model_dump_json()), "scan", consumed, wanted)
     assert (answer.allowed, answer.reason) == (allowed, reason)
     assert answer.unused == answer.allocated - consumed
 
 
 def test_no_entitlement_without_subscribing_or_an_active_subscription() -> None:
     state = subscription("s", ("scan",))
-    assert decide(state, "web", 0, 1).reason == "not_allocated"
-    assert decide(state.model_copy(update={"state": "read_only"}), "scan", 0, 1).reason == "subscription_not_active"
+    assert decide(read_subscribed(state.model_dump_json()), "web", 0, 1).reason == "not_allocated"
+    over = state.model_copy(update={"state": "read_only"})
+    assert decide(read_subscribed(over.model_dump_json()), "scan", 0, 1).reason == "subscription_not_active"
 
 
 def test_a_source_must_begin_with_one_of_the_products_prefixes() -> None:
@@ -65,7 +67,7 @@ def known() -> Catalogue:
     for number, one in enumerate(PRODUCTS):
         catalogue.put_product(one, {meter.meter: 10 * number + n for n, meter in enumerate(one.meters)})
     for number, state in enumerate(SUBSCRIPTIONS):
-        catalogue.put_subscription(number, state)
+        catalogue.put_subscription(number, read_subscribed(state.model_dump_json()))
     return catalogue
 
 

@@ -1,0 +1,85 @@
+"""What metering keeps in memory of a subscription's state: read from the same text, in a tenth of the memory."""
+
+import sys
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from shared.events.ids import AccountId, SubscriptionId
+from shared.events.state import Lifecycle, Meter, OveragePolicy, Rate
+from shared.windows import Calendar
+
+
+class Term(msgspec.Struct, frozen=True, gc=False):
+    """One term, as in ``shared.events.state.Term``."""
+
+    start: datetime
+    rates_locked_at: datetime | None = None
+
+
+class Use(msgspec.Struct, frozen=True, gc=False):
+    """A product that is, or was, used: a part of ``shared.events.state.SubscribedProduct``."""
+
+    product: str
+    allocated: int
+    policy: OveragePolicy = "soft"
+    restricted: bool = False
+    ended_at: datetime | None = None
+
+
+class _State(msgspec.Struct, gc=False):
+    id: SubscriptionId
+    account: AccountId
+    state: Lifecycle
+    term: Term
+    window_days: int
+    products: tuple[Use, ...]
+    terms: tuple[Term, ...] = ()
+
+
+_read = msgspec.json.Decoder(_State).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A part of ``shared.events.state.SubscriptionState``, with the same meaning. ``terms``: all of them, in order."""
+
+    id: SubscriptionId
+    account: AccountId
+    state: Lifecycle
+    term: Term
+    terms: tuple[Term, ...]
+    calendar: Calendar
+    products: tuple[Use, ...]
+
+    @property
+    def window_days(self) -> int:
+        """How many days a measurement window has."""
+        return self.calendar.days
+
+    @property
+    def active_products(self) -> tuple[Use, ...]:
+        """The products that have not ended."""
+        return tuple(one for one in self.products if one.ended_at is None)
+
+    def term_at(self, now: datetime) -> Term:
+        """The term in force: the last one that has begun; before all of them the first."""
+        return self.terms[max(bisect_right(self.calendar.starts, now) - 1, 0)]
+
+    def rate_of(self, meter: Meter, window_start: datetime) -> Rate:
+        """The rate of ``meter`` in the window that begins then: the one in force, or the one that the term locked."""
+        locked_at = self.term_at(window_start).rates_locked_at
+        return meter.rate_at(window_start if locked_at is None else min(window_start, locked_at))
+
+
+def read_subscribed(text: str) -> Subscribed:
+    """Read a ``SubscriptionState`` that was written as JSON."""
+    state = _read(text)
+    terms = state.terms or (state.term,)
+    products = tuple(
+        Use(sys.intern(one.product), one.allocated, one.policy, one.restricted, one.ended_at) for one in state.products
+    )
+    calendar = Calendar(tuple(term.start for term in terms), state.window_days)
+    return Subscribed(state.id, state.account, state.state, state.term, terms, calendar, products)
