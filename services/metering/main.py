@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from services.metering.api.access import KeyRing
+from services.metering.api.entitlements import entitlement_router
 from services.metering.api.limits import KeyLimits
 from services.metering.api.reading import reading_router
+from services.metering.api.resources import resources_router
 from services.metering.api.usage import Publisher, usage_router
 from services.metering.background import add_background, replay_all
 from services.metering.domain.catalogue import Catalogue
@@ -75,7 +77,9 @@ def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> N
         return projection.catalogue
 
     runtime.api.include_router(usage_router(keys, limits, publisher, catalogue))
-    runtime.api.include_router(reading_router(keys, runtime.pool, projection, runtime.clock))
+    runtime.api.include_router(entitlement_router(keys, runtime.pool, projection, runtime.clock))
+    runtime.api.include_router(reading_router(keys, runtime.pool))
+    runtime.api.include_router(resources_router(keys, settings.signing_keys, runtime.pool, projection, runtime.clock))
 
 
 def definition() -> ServiceDefinition[MeteringSettings]:

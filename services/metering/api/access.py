@@ -2,12 +2,13 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from fastapi import Request
 
-from services.metering.store.keys import IngestKey, find_key
+from services.metering.api.gathering import Gathering
+from services.metering.store.keys import IngestKey, find_keys
 from shared.events.refusals import Refusal
 from shared.runtime.http import ProblemError
 from shared.runtime.postgres import Pool
@@ -23,6 +24,7 @@ class KeyRing:
         self._clock = clock
         self._remembered_seconds = remembered_seconds
         self._known: dict[bytes, tuple[float, IngestKey]] = {}
+        self._unknown = Gathering(self._look)
 
     async def admit(self, request: Request) -> IngestKey:
         """The valid key that the request carries.
@@ -42,13 +44,16 @@ class KeyRing:
         at, known = self._known.get(digest, (0.0, None))
         if known and time.monotonic() - at < self._remembered_seconds:
             return known
+        return await self._unknown.ask(digest)
+
+    async def _look(self, digests: Sequence[bytes]) -> list[IngestKey | None]:
+        at = time.monotonic()  # before the look: what changes from then on is seen in time
         async with self._pool.acquire() as connection:
-            found = await find_key(connection, digest)
-        if found:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[digest] = time.monotonic(), found
-        return found
+            found = await find_keys(connection, digests)
+        if len(self._known) + len(found) > MAX_KNOWN:
+            self._known.clear()
+        self._known.update({digest: (at, key) for digest, key in found.items()})
+        return [found.get(digest) for digest in digests]
 
 
 def _unauthenticated(message: str) -> ProblemError:

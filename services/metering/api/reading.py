@@ -1,6 +1,5 @@
-"""``GET /v1/entitlements`` and ``GET /v1/quarantine``, for the product of the ingest key."""
+"""``GET /v1/quarantine``, for the product of the ingest key."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,51 +7,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from services.metering.api.access import KeyRing
-from services.metering.domain.catalogue import ProductView, SubscriptionView
-from services.metering.domain.consumption import snapshot
-from services.metering.domain.entitlement import decide
 from services.metering.domain.reasons import Reason
 from services.metering.store import quarantine
-from services.metering.store.entitlements import Standing, load_standing
-from services.metering.store.projection import Projection
 from shared.events.envelope import Instant
-from shared.events.state import SubscriptionState
 from shared.runtime.http import ProblemError
-from shared.runtime.postgres import Connection, Pool, Row
-from shared.units import MAX_UNITS
+from shared.runtime.postgres import Pool, Row
 
-Id = Annotated[str, Query(min_length=1, max_length=64)]
 Claimed = Annotated[str | None, Query(min_length=1, max_length=200)]
 _KEPT = {"subscription", "source", "product", "event_id", "reason", "detail", "topic", "settled_as"}
 _TIMES = {"received_at", "quarantined_at", "settled_at"}
 
 
-def reading_router(keys: KeyRing, pool: Pool, projection: Projection, clock: Callable[[], datetime]) -> APIRouter:
-    """The routes."""
+def reading_router(keys: KeyRing, pool: Pool) -> APIRouter:
+    """The route."""
     router = APIRouter()
-
-    @router.get("/v1/entitlements")
-    async def get_entitlement(
-        request: Request,
-        subscription: Id,
-        product: Id,
-        units: Annotated[int, Query(ge=0, le=MAX_UNITS)] = 1,
-    ) -> dict[str, Any]:
-        key = await keys.admit(request)
-        if key.product != product:
-            raise ProblemError.of("forbidden", "The ingest key is for another product.")
-        async with pool.acquire() as connection:
-            measured, as_of, known = await _consumed(connection, projection, subscription, product, clock())
-        answer = decide(known, product, measured, units)
-        return {
-            "allowed": answer.allowed,
-            "reason": answer.reason,
-            "allocated": answer.allocated,
-            "consumed": answer.consumed,
-            "unused": answer.unused,
-            "policy": answer.policy,
-            "as_of": _time(as_of),
-        }
 
     @router.get("/v1/quarantine")
     async def get_quarantine(
@@ -79,40 +47,6 @@ def reading_router(keys: KeyRing, pool: Pool, projection: Projection, clock: Cal
         }
 
     return router
-
-
-async def _consumed(
-    connection: Connection, projection: Projection, subscription: str, product: str, now: datetime
-) -> tuple[int, datetime | None, SubscriptionState]:
-    """What is consumed, as of when, and the subscription's state: of one moment, unless the projection is changing."""
-    known, view = await _find(connection, projection, subscription, product)
-    standing = await _load(connection, known, view, now)
-    if standing.version != projection.catalogue.version:
-        await projection.refresh(connection)
-        known, view = await _find(connection, projection, subscription, product)
-        standing = await _load(connection, known, view, now)
-    measured = snapshot(known.state, view, now, standing.history)
-    return measured.consumed if measured else 0, standing.as_of, known.state
-
-
-async def _find(
-    connection: Connection, projection: Projection, subscription: str, product: str
-) -> tuple[SubscriptionView, ProductView]:
-    """From memory; where it is not there, after a look at what is stored."""
-    catalogue = projection.catalogue
-    if subscription not in catalogue.subscriptions or product not in catalogue.products:
-        await projection.refresh(connection)
-    known, view = catalogue.subscriptions.get(subscription), catalogue.products.get(product)
-    if known is None or view is None:
-        raise ProblemError.of("not_found", "No such subscription or product is known.")
-    return known, view
-
-
-async def _load(connection: Connection, known: SubscriptionView, view: ProductView, now: datetime) -> Standing:
-    since = known.state.calendar.window_at(now).start
-    if any(meter.is_term for meter in view.meters.values()):
-        since = min(since, known.state.term_at(now).start)
-    return await load_standing(connection, known.number, [meter.number for meter in view.meters.values()], since)
 
 
 def _item(row: Row) -> dict[str, Any]:

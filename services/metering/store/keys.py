@@ -1,5 +1,6 @@
 """Ingest keys: the SHA-256 of each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,7 +30,8 @@ RETURNING id, product, created_at, created_by, expires_at, revoked_at, events_pe
     replaced_by, version
 """
 _FIND = """
-SELECT id, product, expires_at, revoked_at, events_per_second, max_body_bytes FROM ingest_key WHERE secret_sha256 = $1
+SELECT secret_sha256, id, product, expires_at, revoked_at, events_per_second, max_body_bytes
+FROM ingest_key WHERE secret_sha256 = ANY ($1)
 """
 
 
@@ -86,7 +88,7 @@ async def revoke_key(connection: Connection, key: str, now: datetime) -> IngestK
     return IngestKeyState(**dict(row)) if row else None
 
 
-async def find_key(connection: Connection, secret_sha256: bytes) -> IngestKey | None:
-    """The key with this hash."""
-    row: Row | None = await connection.fetchrow(_FIND, secret_sha256)
-    return IngestKey(**dict(row)) if row else None
+async def find_keys(connection: Connection, secrets_sha256: Sequence[bytes]) -> dict[bytes, IngestKey]:
+    """The keys with these hashes, by hash."""
+    rows = await connection.fetch(_FIND, secrets_sha256)
+    return {row["secret_sha256"]: IngestKey(*tuple(row)[1:]) for row in rows}
