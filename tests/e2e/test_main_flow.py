@@ -53,6 +53,7 @@ async def test_usage_becomes_consumption_an_alert_and_a_webhook_when_it_arrives(
             return bool(row["consumed"] == 2_050)
 
         await until(consumed, "2,050 distinct hosts are consumed")
+        await _resources_are_listed(product, path)
         alerts = await until(lambda: _alerts(product, path), "an alert is there")
         assert [(one["scope"], one["product"], one["threshold"]) for one in alerts] == [
             ("product", "exposure-scan", 80)
@@ -103,6 +104,19 @@ async def _over_both_doors(product: Product, customer: Customer) -> None:
         url, content=json.dumps(wrong), headers={**headers, "Content-Type": "application/cloudevents+json"}
     )
     assert (refused.status_code, refused.json()["code"]) == (422, "source_not_allowed")
+
+
+async def _resources_are_listed(product: Product, path: str) -> None:
+    """By those who see the subscription, page by page; metering is asked."""
+    wanted, found, cursor = f"{path}/resources?product=exposure-scan&meter=host&limit=1000", list[str](), ""
+    for _ in range(3):
+        page = await product.done("primary", "GET", f"{wanted}{cursor}")
+        found += [item["resource"] for item in page["items"]]
+        cursor = f"&cursor={page['next_cursor']}"
+    assert (page["counted"], page["next_cursor"]) == (2_050, None)
+    assert found == sorted(f"host-{number}" for number in range(2_050))
+    for who, query, status in (("stranger", "", 404), ("primary", "&cursor=!", 422), ("primary", "&window=2020-01-01T00:00:00Z", 404)):
+        assert (await product.call(who, "GET", f"{wanted}{query}")).status_code == status
 
 
 async def _alerts(product: Product, path: str) -> list[dict[str, Any]]:
