@@ -56,6 +56,7 @@ def _reporting(layout: Layout) -> dict[str, str]:
         f"{own}OIDC_CLIENT_ID": CLIENT_ID,
         f"{own}OIDC_CLIENT_SECRET": secret.kept(layout.secrets / "oidc-client.secret"),
         f"{own}PUBLIC_URL": public_url(layout),
+        f"{own}METERING_URL": f"http://127.0.0.1:{layout.ports.metering}",
         f"{own}SESSION_SECRET": secret.kept(layout.secrets / "session.secret", 48),
     }
 

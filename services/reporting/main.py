@@ -20,6 +20,7 @@ from services.reporting.api.people import people_router
 from services.reporting.api.plans import plans_router
 from services.reporting.api.prices import prices_router
 from services.reporting.api.records import records_router
+from services.reporting.api.resources import resources_router
 from services.reporting.api.stream import stream_router
 from services.reporting.api.subscriptions import subscriptions_router
 from services.reporting.api.usage_books import usage_books_router
@@ -31,6 +32,7 @@ from services.reporting.pages.install import install
 from services.reporting.queries.accounts import AccountQueries
 from services.reporting.queries.catalogue import CatalogueQueries
 from services.reporting.queries.records import RecordQueries
+from services.reporting.queries.resources import ResourceQueries
 from services.reporting.queries.subscriptions import Queries
 from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.settings import ReportingSettings
@@ -160,9 +162,21 @@ def add_api(runtime: Runtime[ReportingSettings], application: Application, token
         stream_router(doors, runtime.settings.max_streams),
         ingest_keys_router(doors, runtime.settings.key_overlap_seconds),
         usage_books_router(doors, UsageBookQueries(runtime.pool)),
+        resources_router(_resource_queries(runtime)),
         documents_router(runtime.api),
     ):
         runtime.api.include_router(router)
+
+
+def _resource_queries(runtime: Runtime[ReportingSettings]) -> ResourceQueries:
+    settings = runtime.settings
+    return ResourceQueries(
+        runtime.pool,
+        runtime.clock,
+        metering_url=settings.metering_url,
+        keys=settings.signing_keys,
+        timeout_seconds=settings.metering_timeout_seconds,
+    )
 
 
 def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:

@@ -40,5 +40,9 @@ class ReportingSettings(ServiceSettings):
     key_overlap_seconds: int = Field(
         86_400, ge=0, le=31 * 86_400, description="How long an ingest key that is rotated is still good, unless asked"
     )
+    metering_url: str = Field(
+        "http://localhost:8002", description="Where metering answers, which is asked which resources were counted"
+    )
+    metering_timeout_seconds: float = Field(5, gt=0, description="How long metering may take to answer")
     upkeep_seconds: float = Field(3600, gt=0, description="How often what is older than is kept is forgotten")
     max_streams: int = Field(500, ge=1, description="Live streams open at once; beyond it the answer is 429")

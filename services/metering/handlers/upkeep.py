@@ -24,6 +24,11 @@ def ahead(today: date, days: int) -> Iterator[tuple[Partitioned, date]]:
             yield kind, today + timedelta(days=number)
 
 
+def sightings_kept_days(longest_window_days: int) -> int:
+    """For how many days the resources of windows are kept: a late correction is worked out from the whole window."""
+    return max(partitions.SIGHTINGS.kept_days, LATE_DAYS + longest_window_days + SLACK_DAYS)
+
+
 def is_old(kind: Partitioned, first: date, today: date, longest_window_days: int) -> bool:
     """Whether nothing in the partition can be needed any more."""
     kept_days = kind.kept_days

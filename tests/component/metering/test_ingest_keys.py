@@ -18,7 +18,7 @@ from shared.events.ids import ProductId
 from shared.events.metering import METERING_EVENTS, IngestKeyChanged, IngestKeyState
 from shared.runtime.delivery import Transaction
 from shared.runtime.http import ProblemError
-from shared.runtime.inbox import Accepted, Decision
+from shared.runtime.inbox import Decision, Refused
 from shared.runtime.postgres import Connection
 from tests.component.metering.world import NOW
 
@@ -62,7 +62,7 @@ async def told(connection: Connection) -> list[IngestKeyState]:
 
 
 def code(decision: Decision) -> str | None:
-    return None if isinstance(decision, Accepted) else decision.refusal.code
+    return str(decision.refusal.code) if isinstance(decision, Refused) else None
 
 
 @pytest.fixture

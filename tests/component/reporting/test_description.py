@@ -58,7 +58,9 @@ async def whole_office(
             name, dsn=await database(name), kafka=kafka_server.bootstrap_servers, topic_prefix=topic_prefix
         )
     env["reporting"]["UNITPOOL_REPORTING_OIDC_ISSUER"] = shared_issuer.url
-    services = {name: service_process(name, env[name]) for name in env}
+    services = {name: service_process(name, env[name]) for name in env if name != "reporting"}
+    env["reporting"]["UNITPOOL_REPORTING_METERING_URL"] = services["metering"].url
+    services["reporting"] = service_process("reporting", env["reporting"])
     for service in services.values():
         await service.wait_ready()
     office = Office(shared_issuer, services["reporting"], env["reporting"])

@@ -1,0 +1,122 @@
+"""``GET /v1/subscriptions/{id}/resources``: which were counted, for the product's ingest key and for reporting."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+
+from services.metering.api.access import KeyRing
+from services.metering.domain.catalogue import UNIQUE, MeterView, SubscriptionView
+from services.metering.handlers.upkeep import sightings_kept_days
+from services.metering.store import resources
+from services.metering.store.projection import Projection
+from shared.events.envelope import Instant
+from shared.runtime.asking import is_asked, is_genuine
+from shared.runtime.http import ProblemError
+from shared.runtime.postgres import Connection, Pool
+from shared.runtime.signing import Keys
+from shared.windows import Window
+
+Id = Annotated[str, Query(min_length=1, max_length=64)]
+MAX_CURSOR_LENGTH = 4000
+"""A resource has 512 characters, of 4 bytes at most, written in base64."""
+AHEAD = timedelta(days=1)
+
+
+def resources_router(
+    keys: KeyRing, signing_keys: Keys, pool: Pool, projection: Projection, clock: Callable[[], datetime]
+) -> APIRouter:
+    """The route."""
+    router = APIRouter()
+
+    async def admit(request: Request, product: str) -> None:
+        if is_asked(request.headers):
+            target = f"{request.url.path}?{request.url.query}"
+            if not is_genuine(target, request.headers, clock(), signing_keys):
+                raise ProblemError.of("unauthenticated", "The question is not signed by a service of this system.")
+        elif (await keys.admit(request)).product != product:
+            raise ProblemError.of("forbidden", "The ingest key is for another product.")
+
+    @router.get("/v1/subscriptions/{subscription}/resources")
+    async def get_resources(
+        request: Request,
+        subscription: Annotated[str, Path(max_length=64)],
+        *,
+        product: Id,
+        meter: Id,
+        window: Instant | None = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        cursor: Annotated[str | None, Query(max_length=MAX_CURSOR_LENGTH)] = None,
+    ) -> dict[str, Any]:
+        """The resources that a meter counted in the window that holds an instant (now), by name."""
+        await admit(request, product)
+        after = _read(cursor)
+        async with pool.acquire() as connection:
+            known, counted_by = await _find(connection, projection, subscription, product, meter)
+            place = _window(known, window, clock())
+            where = known.number, counted_by.number, place.start
+            rows = await resources.load_page(connection, where, after, limit + 1)
+            counted = await resources.count(connection, where)
+        more = len(rows) > limit
+        return {
+            "subscription": subscription,
+            "product": product,
+            "meter": meter,
+            "window": {"start": _time(place.start), "end": _time(place.end)},
+            "counted": counted,
+            "items": [
+                {"resource": row["resource"], "first_received_at": _time(row["received_at"])} for row in rows[:limit]
+            ],
+            "next_cursor": _written(rows[limit - 1]["resource"]) if more else None,
+        }
+
+    return router
+
+
+async def _find(
+    connection: Connection, projection: Projection, subscription: str, product: str, meter: str
+) -> tuple[SubscriptionView, MeterView]:
+    await projection.refresh(connection)
+    catalogue = projection.catalogue
+    known, view = catalogue.subscriptions.get(subscription), catalogue.products.get(product)
+    if known is None or view is None or product not in known.products or meter not in view.meters:
+        raise ProblemError.of("not_found", "No such subscription, product or meter is known.")
+    if view.meters[meter].kind != UNIQUE:
+        raise _invalid("meter", "counts no resources")
+    return known, view.meters[meter]
+
+
+def _window(known: SubscriptionView, wanted: datetime | None, now: datetime) -> Window:
+    """The window that holds the instant, where its resources are kept."""
+    at = now if wanted is None else wanted
+    oldest = now - timedelta(days=sightings_kept_days(known.state.window_days))
+    found = known.state.calendar.window_at(at) if oldest <= at <= now + AHEAD else None
+    if found is None or found.start < oldest:
+        raise ProblemError.of("not_found", "The resources of this window are not kept any more, or are not there yet.")
+    return found
+
+
+def _written(resource: str) -> str:
+    return base64.urlsafe_b64encode(resource.encode()).decode()
+
+
+def _read(cursor: str | None) -> str:
+    try:
+        after = base64.b64decode((cursor or "").encode("ascii"), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise _invalid("cursor", "is not a cursor of this list") from error
+    if "\0" in after:
+        raise _invalid("cursor", "is not a cursor of this list")
+    return after
+
+
+def _invalid(field: str, message: str) -> ProblemError:
+    errors = [{"field": field, "message": message}]
+    return ProblemError.of("invalid_request", "The request is not valid.", errors=errors)
+
+
+def _time(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,62 @@
+"""Which resources were counted: metering keeps them, up to a million in one window, and is asked for a page of them."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from services.reporting.domain.caller import Caller
+from services.reporting.queries.access import find_seen
+from shared.events.refusals import Refusal
+from shared.runtime import logging
+from shared.runtime.asking import sign_question
+from shared.runtime.delivery import TransientError
+from shared.runtime.http import ProblemError
+from shared.runtime.postgres import Pool
+from shared.runtime.signing import Keys
+
+_PASSED_ON = {404, 422}
+"""What metering refuses because of what is asked for; anything else is not the asker's doing."""
+
+
+class ResourceQueries:
+    """Decides who may ask, and asks metering."""
+
+    def __init__(
+        self, pool: Pool, clock: Callable[[], datetime], *, metering_url: str, keys: Keys, timeout_seconds: float
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._url = metering_url.rstrip("/")
+        self._keys = keys
+        self._timeout_seconds = timeout_seconds
+        self._log = logging.get("resources")
+
+    async def resources(self, caller: Caller, subscription: str, wanted: Mapping[str, str | int]) -> dict[str, Any]:
+        """A page of them, as metering gives it. ``wanted``: the query.
+
+        Raises:
+            ProblemError: the caller may not see the subscription; or metering's refusal.
+            TransientError: metering does not answer.
+        """
+        async with self._pool.acquire() as connection:
+            await find_seen(connection, caller, subscription)
+        url = httpx.URL(f"{self._url}/v1/subscriptions/{subscription}/resources", params=wanted)
+        headers = sign_question(url.raw_path.decode(), self._clock(), self._keys)
+        try:
+            async with httpx.AsyncClient(timeout=self._timeout_seconds) as http:
+                answer = await http.get(url, headers=headers)
+            body: dict[str, Any] = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise TransientError(f"metering does not answer: {error!r}") from error
+        if answer.status_code in _PASSED_ON:
+            raise ProblemError(Refusal(code=body["code"], message=body["detail"], details=_numbers(body)))
+        if not answer.is_success:
+            self._log.error("metering_refused", status=answer.status_code, code=body.get("code"))
+            raise TransientError("metering does not answer this")
+        return body
+
+
+def _numbers(problem: Mapping[str, Any]) -> dict[str, Any]:
+    return {"errors": problem["errors"]} if "errors" in problem else {}
