@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -65,6 +66,13 @@ class Event(Frozen, Generic[P]):
         return self.model_dump_json(exclude_none=True).encode()
 
 
+@cache
+def event_of(payload: type[Payload]) -> type[Event[Any]]:
+    """``Event[payload]``, kept: pydantic forgets such a class when nobody holds it; making it takes milliseconds."""
+    made: type[Event[Any]] = Event[payload]  # type: ignore[valid-type]
+    return made
+
+
 class UndecodableError(ValueError):
     """The bytes are not an event of the type that they claim. The message says where and why."""
 
@@ -82,7 +90,7 @@ def decode(raw: bytes, payloads: Mapping[str, type[Payload]]) -> Event[Any] | No
     """
     try:
         payload = payloads.get(_Header.model_validate_json(raw).type)
-        return None if payload is None else Event[payload].model_validate_json(raw)  # type: ignore[valid-type]
+        return None if payload is None else event_of(payload).model_validate_json(raw)
     except ValidationError as error:
         where = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()[:5])
         raise UndecodableError(where) from error

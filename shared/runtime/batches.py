@@ -10,6 +10,7 @@ from shared.events.topics import dead_letter_name
 from shared.runtime import logging, metrics, offsets
 from shared.runtime.clock import Clock
 from shared.runtime.delivery import BatchHandler, PermanentError, Record, Transaction, TransientError
+from shared.runtime.offsets import Moved
 from shared.runtime.outbox import Outgoing
 from shared.runtime.postgres import DATABASE_ERRORS, Connection, Pool, is_passing
 
@@ -124,7 +125,7 @@ class BatchRunner:
             fresh = await self._lock(tx.connection, records)
             if fresh:
                 await self._handle(tx, fresh)
-            await self._advance(tx, fresh)
+            self._advance(tx, fresh)
             tx.after_commit(lambda: metrics.BATCH_RECORDS.labels(topic=self._topic).inc(len(fresh)))
 
     async def _handle(self, tx: Transaction, records: Sequence[Record]) -> None:
@@ -153,7 +154,7 @@ class BatchRunner:
             tx.add(dead_letter(record, failure, self._service, tx.now))
             if failure.audit:
                 await tx.audit(failure.audit)
-            await self._advance(tx, [record])
+            self._advance(tx, [record])
         if not failure.hostile:
             self._limit.add(self._clock())
         metrics.DEAD_LETTERS.labels(topic=record.topic, reason=failure.reason).inc()
@@ -168,10 +169,10 @@ class BatchRunner:
         self.applied.update(stored)
         return [record for record in records if record.offset >= stored[record.partition]]
 
-    async def _advance(self, tx: Transaction, records: Iterable[Record]) -> None:
+    def _advance(self, tx: Transaction, records: Iterable[Record]) -> None:
         nexts = {record.partition: record.offset + 1 for record in records}
         if nexts:
-            await offsets.store(tx.connection, self._reader, self._topic, nexts)
+            tx.advance(Moved(self._reader, self._topic, nexts))
             tx.after_commit(lambda: self.applied.update(nexts))
 
 

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any, NamedTuple, NoReturn
 from uuid import uuid4
 
-from shared.events.envelope import Event, Payload
+from shared.events.envelope import Event, Payload, event_of
 from shared.events.outcomes import AuditRecord, DecisionRecorded
 from shared.events.topics import AUDIT, Topic
-from shared.runtime import outbox
+from shared.runtime import offsets, outbox
+from shared.runtime.offsets import Moved
 from shared.runtime.outbox import MAX_VALUE_BYTES, Outgoing
 from shared.runtime.postgres import Connection
 
@@ -90,6 +91,11 @@ class Transaction:
         self._source = f"/{service}"
         self._new_id = new_id
         self._callbacks: list[Callable[[], None]] = []
+        self._moved: Moved | None = None
+        self._depth = 0
+        """Of the part of it that we are in."""
+        self._savepoints = 0
+        """How many there are: that of a part which went well stays until the next part."""
 
     async def publish(self, topic: Topic, key: str | bytes | None, event: Event[Any]) -> None:
         """Publish ``event`` when this transaction commits, and only then.
@@ -125,23 +131,37 @@ class Transaction:
     async def savepoint(self) -> AsyncIterator[Callable[[], NoReturn]]:
         """A part of the transaction that leaves no trace when it raises, or when it calls what it is given.
 
-        Calling ends the ``async with`` block at once; what follows the block goes on.
+        Calling ends the ``async with`` block at once; what follows the block goes on. A part that goes well is one way
+        to the server: its savepoint is given up together with the next, or by the commit.
         """
+        name, is_old = f"part_{self._depth}", self._savepoints > self._depth
+        await self.connection.execute(f"{f'RELEASE {name}; ' if is_old else ''}SAVEPOINT {name}")
+        self._depth += 1
+        self._savepoints = self._depth
         published, callbacks = len(self.pending), len(self._callbacks)
         try:
-            async with self.connection.transaction():
-                yield _undo
+            yield _undo
         except BaseException as error:
             del self.pending[published:]
             del self._callbacks[callbacks:]
+            await self.connection.execute(f"ROLLBACK TO {name}")
             if not isinstance(error, _UndoneError):
                 raise
+        finally:
+            self._depth -= 1
+            self._savepoints = self._depth + 1
+
+    def advance(self, moved: Moved) -> None:
+        """Move stored offsets, whose rows this transaction has locked, when it commits."""
+        self._moved = moved
 
     async def flush(self) -> None:
-        """Write what is to be published into the outbox. The edge does this, just before it commits."""
-        if self.pending:
+        """Write what is to be published into the outbox, and the offsets. The edge does it, just before it commits."""
+        if self._moved is not None:
+            await offsets.store(self.connection, self._moved, self.pending)
+        elif self.pending:
             await outbox.insert(self.connection, self.pending)
-            self.pending = []
+        self.pending, self._moved = [], None
 
     def committed(self) -> None:
         """The edge says that the commit succeeded."""
@@ -151,7 +171,7 @@ class Transaction:
 
     def _wrap(self, payload: Payload, subject: str | None) -> Event[Any]:
         cause = self.cause
-        event: Event[Any] = Event[type(payload)].of(  # type: ignore[misc]
+        return event_of(type(payload)).of(
             payload,
             id=str(self._new_id()),
             source=self._source,
@@ -162,7 +182,6 @@ class Transaction:
             traceparent=cause.traceparent if cause else None,
             actor=cause.actor if cause else None,
         )
-        return event
 
 
 class _UndoneError(Exception):

@@ -27,6 +27,7 @@ from shared.events.refusals import Refusal
 from shared.events.topics import Topic
 from shared.runtime import logging, metrics, postponed
 from shared.runtime.clock import utc_now
+from shared.runtime.decided import Decided, Decisions, Identity
 from shared.runtime.delivery import PermanentError, Record, Transaction
 from shared.runtime.postponed import Waiting
 from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError, verify
@@ -36,11 +37,6 @@ UNVERIFIED = "unverified"
 
 NOT_KEPT = frozenset({"unavailable"})
 """Refusals that say nothing about the command, only about the moment."""
-
-_FIND = "SELECT digest, outcome FROM inbox WHERE actor = $1 AND command_id = $2"
-_INSERT = """
-INSERT INTO inbox (actor, command_id, command, digest, outcome, decided_at) VALUES ($1, $2, $3, $4, $5, $6)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,27 +105,33 @@ class Inbox:
 
     async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
         """Decide each command in turn, in the one transaction of the batch; but those that must wait are put aside."""
-        waiting = await postponed.load_waiting_keys(tx.connection, records[0].topic)
+        commands = []
         for record in records:
             tx.record = record
-            command = self._read(tx, record)
-            if record.key in waiting:
+            commands.append(self._read(tx, record))
+        decisions = await Decisions.load(tx.connection, records[0].topic, map(_identity, commands))
+        for record, command in zip(records, commands, strict=True):
+            tx.record = record
+            if record.key in decisions.waiting:
                 await postponed.insert(tx.connection, record)
                 tx.after_commit(self.put_aside.set)
                 continue
             with _causing(tx, command):
-                give_up_at = await self._once(tx, record, command)
+                give_up_at = await self._once(tx, record, command, decisions)
             if give_up_at is not None:
-                waiting.add(record.key)
+                decisions.waiting.add(record.key)
                 await postponed.insert(tx.connection, record, give_up_at)
                 tx.after_commit(self.put_aside.set)
+        await decisions.save(tx.connection)
 
     async def retry(self, tx: Transaction, waiting: Waiting) -> bool:
         """Try again what was put aside; whether it was decided. It was verified when it came."""
         tx.record = waiting.record
         command = self._decode(waiting.record)
+        decisions = await Decisions.load(tx.connection, waiting.record.topic, [_identity(command)])
         with _causing(tx, command):
-            give_up_at = await self._once(tx, waiting.record, command, waiting.give_up_at)
+            give_up_at = await self._once(tx, waiting.record, command, decisions, waiting.give_up_at)
+        await decisions.save(tx.connection)
         if give_up_at is not None and waiting.give_up_at is None:
             await postponed.set_give_up(tx.connection, waiting, give_up_at)
         return give_up_at is None
@@ -169,16 +171,21 @@ class Inbox:
         return PermanentError(reason, message, audit=audit, hostile=True)
 
     async def _once(
-        self, tx: Transaction, record: Record, command: Event[Any], give_up_at: datetime | None = None
+        self,
+        tx: Transaction,
+        record: Record,
+        command: Event[Any],
+        decisions: Decisions,
+        give_up_at: datetime | None = None,
     ) -> datetime | None:
         """Decide it, unless that was done before; until when to try again, where it cannot be decided yet."""
-        actor, command_id, digest = str(command.actor), UUID(command.id), _digest(command)
-        earlier = await tx.connection.fetchrow(_FIND, actor, command_id)
-        if earlier is not None and earlier["digest"] != digest:
+        identity, digest = _identity(command), _digest(command)
+        earlier = decisions.find(identity)
+        if earlier is not None and earlier.digest != digest:
             await self._refuse_reuse(tx, record, command)
             return None
         if earlier is not None:
-            outcome, word = self._decided.model_validate_json(earlier["outcome"]), "repeated"
+            outcome, word = self._decided.model_validate_json(earlier.outcome), "repeated"
         else:
             decision = await self._handled(tx, command)
             if isinstance(decision, Postponed):
@@ -188,8 +195,7 @@ class Inbox:
                 decision = decision.refused
             outcome = await self._conclude(tx, command, decision)
             if outcome.refusal is None or outcome.refusal.code not in NOT_KEPT:
-                kept = outcome.model_dump_json()
-                await tx.connection.execute(_INSERT, actor, command_id, command.type, digest, kept, tx.now)
+                decisions.keep(identity, command.type, Decided(digest, outcome.model_dump_json()), tx.now)
             word = "accepted" if outcome.accepted else "refused"
         await tx.emit(self._events_topic, record.key, outcome)
         _count_later(tx, command, word, record)
@@ -235,6 +241,10 @@ def _causing(tx: Transaction, command: Event[Any]) -> Iterator[None]:
     finally:
         tx.cause = None
         logging.unbind("correlation_id", "command_id")
+
+
+def _identity(command: Event[Any]) -> Identity:
+    return Identity(str(command.actor), UUID(command.id))
 
 
 def _digest(command: Event[Any]) -> bytes:

@@ -1,8 +1,20 @@
 """The next offset of each partition, kept beside the effect: the only truth about what was applied."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
+from shared.runtime import outbox
+from shared.runtime.outbox import Outgoing
 from shared.runtime.postgres import Connection, Pool
+
+
+class Moved(NamedTuple):
+    """The next offset of each partition of ``topic`` that ``reader`` has applied up to there."""
+
+    reader: str
+    topic: str
+    nexts: Mapping[int, int]
+
 
 _LOAD = "SELECT partition, next_offset FROM consumer_offsets WHERE reader = $1 AND topic = $2"
 _LOCK = """
@@ -16,11 +28,12 @@ INSERT INTO consumer_offsets (reader, topic, partition, next_offset)
 SELECT $1, $2, partition, 0 FROM unnest($3::int[]) AS new (partition) ORDER BY partition
 ON CONFLICT DO NOTHING
 """
-_STORE = """
+_MOVE = """
 UPDATE consumer_offsets AS kept SET next_offset = new.next_offset, updated_at = now()
-FROM unnest($3::int[], $4::bigint[]) AS new (partition, next_offset)
-WHERE kept.reader = $1 AND kept.topic = $2 AND kept.partition = new.partition
+FROM unnest($5::int[], $6::bigint[]) AS new (partition, next_offset)
+WHERE kept.reader = $7 AND kept.topic = $8 AND kept.partition = new.partition
 """
+_STORE = f"WITH moved AS ({_MOVE}), {outbox.ADDED} {outbox.WAKE}"
 _SET_BACK = "UPDATE consumer_offsets SET next_offset = 0, updated_at = now() WHERE topic = ANY($1::text[])"
 
 
@@ -38,9 +51,11 @@ async def lock(connection: Connection, reader: str, topic: str, partitions: Coll
     return {row["partition"]: row["next_offset"] for row in rows}
 
 
-async def store(connection: Connection, reader: str, topic: str, nexts: Mapping[int, int]) -> None:
-    """Move on. The rows must be locked."""
-    await connection.execute(_STORE, reader, topic, list(nexts), list(nexts.values()))
+async def store(connection: Connection, moved: Moved, outgoing: Sequence[Outgoing]) -> None:
+    """Move on, and add what was published on the way to the outbox: one statement. The rows must be locked."""
+    await connection.execute(
+        _STORE, *outbox.columns(outgoing), list(moved.nexts), list(moved.nexts.values()), moved.reader, moved.topic
+    )
 
 
 async def set_back(connection: Connection, topics: Collection[str]) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shared.runtime.postgres import Connection
 
@@ -13,16 +14,19 @@ CHANNEL = "outbox"
 MAX_VALUE_BYTES = 900_000
 """The largest event; with key and headers it stays below Kafka's limit of 1 MiB, so a row can never block the relay."""
 
-_INSERT = """
-WITH added AS (
+ADDED = """
+added AS (
     INSERT INTO outbox (topic, key, value, headers)
     SELECT topic, key, value, headers
     FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[])
         WITH ORDINALITY AS new (topic, key, value, headers, place)
     ORDER BY place
 )
-SELECT pg_notify('outbox', '')
 """
+"""Part of a statement whose first parameters are ``columns``: the rows, in order."""
+WAKE = "SELECT pg_notify('outbox', '') WHERE cardinality($1::text[]) > 0"
+"""And the relay is woken when the transaction commits."""
+_INSERT = f"WITH {ADDED} {WAKE}"
 _LOAD = "SELECT id, topic, key, value, headers FROM outbox ORDER BY id LIMIT $1"
 _DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 _MEASURE = """
@@ -50,8 +54,12 @@ class Outgoing:
 
 async def insert(connection: Connection, outgoing: Sequence[Outgoing]) -> None:
     """Add rows, in order, and wake the relay when this transaction commits."""
-    await connection.execute(
-        _INSERT,
+    await connection.execute(_INSERT, *columns(outgoing))
+
+
+def columns(outgoing: Sequence[Outgoing]) -> tuple[list[Any], ...]:
+    """Rows as arrays: topics, keys, values, headers."""
+    return (
         [one.topic for one in outgoing],
         [one.key for one in outgoing],
         [one.value for one in outgoing],

@@ -28,7 +28,8 @@ _INSERT = """
 INSERT INTO postponed_commands (topic, partition, record_offset, key, value, headers, appended_at, give_up_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
-_LOAD_KEYS = "SELECT DISTINCT key FROM postponed_commands WHERE topic = $1"
+KEYS = "SELECT DISTINCT key FROM postponed_commands WHERE topic = $1"
+"""The keys of which commands of a topic wait."""
 _FIND_FIRST = "SELECT DISTINCT ON (key) id FROM postponed_commands WHERE topic = $1 ORDER BY key, id"
 _TAKE = """
 SELECT id, topic, partition, record_offset, key, value, headers, appended_at, give_up_at
@@ -55,11 +56,6 @@ class Retries(Protocol):
 
     async def retry(self, tx: Transaction, waiting: Waiting) -> bool:
         """Whether it was decided."""
-
-
-async def load_waiting_keys(connection: Connection, topic: str) -> set[bytes | None]:
-    """The keys of which commands wait."""
-    return {row["key"] for row in await connection.fetch(_LOAD_KEYS, topic)}
 
 
 async def insert(connection: Connection, record: Record, give_up_at: datetime | None = None) -> None:

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from joserfc import jwe, jws
@@ -57,7 +58,7 @@ def sign(value: bytes, keys: Keys) -> bytes:
     """The header's bytes for a message with this value, signed with the first key."""
     key_id, key = _first(keys)
     digest = hashlib.sha256(value).hexdigest()
-    return jws.serialize_compact({"alg": "HS256", "kid": key_id}, digest, OctKey.import_key(key)).encode()
+    return jws.serialize_compact({"alg": "HS256", "kid": key_id}, digest, _signing_key(key)).encode()
 
 
 def verify(value: bytes, header: bytes | None, keys: Keys) -> None:
@@ -73,7 +74,7 @@ def verify(value: bytes, header: bytes | None, keys: Keys) -> None:
         key = keys.get(str(candidate.headers().get("kid")))
         if key is None:
             raise SignatureError("unknown_key", "the command is signed with a key that is not known here")
-        return OctKey.import_key(key)
+        return _signing_key(key)
 
     try:
         signed = jws.deserialize_compact(header, find, algorithms=["HS256"])
@@ -114,6 +115,11 @@ def _first(keys: Keys) -> tuple[str, bytes]:
     for key_id, key in keys.items():
         return key_id, key
     raise ValueError("UNITPOOL_COMMAND_KEYS holds no key")
+
+
+@lru_cache(maxsize=32)
+def _signing_key(key: bytes) -> OctKey:
+    return OctKey.import_key(key)
 
 
 def _sealing_key(key: bytes) -> OctKey:

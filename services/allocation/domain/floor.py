@@ -48,23 +48,48 @@ Consumptions = Mapping[ProductId, Consumption]
 
 def consumption_at(measured: Iterable[Measured], subscription: SubscriptionState, now: datetime) -> Consumption:
     """One product's consumption at ``now``."""
-    current = subscription.calendar.window_at(now)
-    term = subscription.term_at(current.start)
-    begun = sorted((one for one in measured if one.window_start <= current.start), key=lambda one: one.window_start)
-    levels = {one.window_start: one.level for one in begun}
-    return Consumption(
-        level=levels.get(current.start, 0),
-        last_level=levels.get(subscription.calendar.before(current).start, 0),
-        burned_down=begun[-1].burned_down if begun and begun[-1].window_start >= term.start else 0,
-    )
+    return _Present.of(subscription, now).consumption(measured)
 
 
 def consumptions_at(measured: Iterable[Measured], subscription: SubscriptionState, now: datetime) -> Consumptions:
     """What each product consumes at ``now``."""
+    present = _Present.of(subscription, now)
     by_product: dict[ProductId, list[Measured]] = defaultdict(list)
     for one in measured:
         by_product[one.product].append(one)
-    return {product: consumption_at(some, subscription, now) for product, some in by_product.items()}
+    return {product: present.consumption(some) for product, some in by_product.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """Where an instant lies: looked up once for all products. The starts of the windows that count, and of the term."""
+
+    window: datetime
+    last_window: datetime
+    term: datetime
+
+    @classmethod
+    def of(cls, subscription: SubscriptionState, now: datetime) -> "_Present":
+        calendar = subscription.calendar
+        current = calendar.window_at(now)
+        return cls(current.start, calendar.before(current).start, subscription.term_at(current.start).start)
+
+    def consumption(self, measured: Iterable[Measured]) -> Consumption:
+        """One product's."""
+        level = last_level = burned_down = 0
+        newest: datetime | None = None
+        for one in measured:
+            start = one.window_start
+            if start > self.window:
+                continue
+            if start == self.window:
+                level = one.level
+            elif start == self.last_window:
+                last_level = one.level
+            if newest is None or newest < start:
+                newest, burned_down = start, one.burned_down
+        in_term = newest is not None and newest >= self.term
+        return Consumption(level, last_level, burned_down if in_term else 0)
 
 
 def is_behind(

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from shared.events.ids import SubscriptionId
 from shared.events.state import SubscribedProduct
-from shared.runtime.postgres import Connection
 
-_UPSERT = """
+UPSERT = """
 INSERT INTO allocations (
     subscription, product, place, units, policy, restricted, subscribed_at, last_lowered_at, over_since, ended_at
 )
@@ -21,6 +19,7 @@ SET units = EXCLUDED.units, policy = EXCLUDED.policy, restricted = EXCLUDED.rest
     subscribed_at = EXCLUDED.subscribed_at, last_lowered_at = EXCLUDED.last_lowered_at,
     over_since = EXCLUDED.over_since, ended_at = EXCLUDED.ended_at
 """
+"""Of a subscription that this transaction has locked; its parameters are the subscription, and ``columns``."""
 ALLOCATIONS = """
 SELECT ROW(
     a.product, a.units, a.policy, a.restricted, a.subscribed_at, a.last_lowered_at, a.over_since, a.ended_at,
@@ -34,14 +33,10 @@ ORDER BY a.place
 """In their order; at the end of each whether the vendor no longer offers it: see ``product_of``."""
 
 
-async def upsert_allocations(
-    connection: Connection, subscription: SubscriptionId, placed: Sequence[tuple[int, SubscribedProduct]]
-) -> None:
-    """Write products, each with its place, of a subscription that this transaction has locked."""
+def columns(placed: Sequence[tuple[int, SubscribedProduct]]) -> tuple[list[Any], ...]:
+    """Products, each with its place, as the arrays of ``UPSERT``."""
     products = [product for _, product in placed]
-    await connection.execute(
-        _UPSERT,
-        subscription,
+    return (
         [one.product for one in products],
         [place for place, _ in placed],
         [one.allocated for one in products],

@@ -1,7 +1,9 @@
 """Subscriptions: one row each, locked by whoever changes it; with their lots, allocations and grants."""
 
+from typing import Any
+
 from services.allocation.domain.subscriptions import Subscription
-from services.allocation.store.allocations import ALLOCATIONS, product_of, upsert_allocations
+from services.allocation.store.allocations import ALLOCATIONS, UPSERT, columns, product_of
 from services.allocation.store.consumption import CONSUMPTION, measured_of
 from services.allocation.store.lots import LOTS, lot_of, upsert_lot
 from services.allocation.store.terms import TERMS, term_of, upsert_term
@@ -17,17 +19,6 @@ INSERT INTO subscriptions (
 ON CONFLICT DO NOTHING RETURNING id
 """
 _EXISTS = "SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1)"
-_LOCK = """
-SELECT
-    s.id, s.account, s.name, s.model, s.unit_label, s.window_days, s.primary_email, s.primary_name,
-    s.rebalance_every_days, s.rebalance_scope, s.rebalanced_at, s.cancelled_at, s.settled_at, s.exhausted, s.version,
-    a.flex_enabled
-FROM subscriptions AS s
-JOIN accounts AS a ON a.id = s.account
-WHERE s.id = $1
-FOR NO KEY UPDATE OF s
-"""
-_TRY_LOCK = f"{_LOCK.rstrip()} SKIP LOCKED"
 _UPDATE = """
 UPDATE subscriptions
 SET model = $2, rebalanced_at = $3, cancelled_at = $4, settled_at = $5, exhausted = $6, version = $7
@@ -41,17 +32,38 @@ JOIN people AS p ON p.account = s.account AND p.email = g.email
 WHERE g.subscription = $1 AND p.enabled AND p.removed_at IS NULL
 ORDER BY g.email, g.role
 """
-# Put together from constants. One statement: one way to the server, and one moment for all of it.
-_LOAD_PARTS = f"""
-SELECT
+# Put together from constants: one moment for all of it.
+PARTS = f"""
     ARRAY({TERMS}) AS terms,
     ARRAY({LOTS}) AS lots,
     ARRAY({ALLOCATIONS}) AS allocations,
     ARRAY({_GRANTS}) AS grants,
     ARRAY({CONSUMPTION}) AS consumption,
-    due_at,
-    marks
-FROM due_work WHERE subscription = $1
+    d.due_at,
+    d.marks
+"""
+_LOAD_PARTS = f"SELECT {PARTS} FROM due_work AS d WHERE d.subscription = $1"  # noqa: S608
+# One way to the server for the lock and the parts. The parts are those of before the lock was had; is_newest says that
+# the locked row is that of the same moment. Whoever changes a part changes the row too, but for what is measured.
+_LOCK = f"""
+SELECT
+    s.id, s.account, s.name, s.model, s.unit_label, s.window_days, s.primary_email, s.primary_name,
+    s.rebalance_every_days, s.rebalance_scope, s.rebalanced_at, s.cancelled_at, s.settled_at, s.exhausted, s.version,
+    a.flex_enabled,
+    s.xmin = (SELECT seen.xmin FROM subscriptions AS seen WHERE seen.id = $1) AS is_newest,
+    {PARTS}
+FROM subscriptions AS s
+JOIN accounts AS a ON a.id = s.account
+JOIN due_work AS d ON d.subscription = s.id
+WHERE s.id = $1
+FOR NO KEY UPDATE OF s
+"""  # noqa: S608
+_TRY_LOCK = f"{_LOCK.rstrip()} SKIP LOCKED"
+_SAVE = f"""
+WITH allocated AS ({UPSERT})
+UPDATE subscriptions
+SET model = $11, rebalanced_at = $12, cancelled_at = $13, settled_at = $14, exhausted = $15, version = $16
+WHERE id = $1
 """  # noqa: S608
 
 
@@ -81,10 +93,7 @@ async def insert_subscription(connection: Connection, subscription: Subscription
 
 
 async def lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
-    """The subscription, whole, for this transaction alone to change; its state as it was last told.
-
-    The parts are read after the lock is had, by a statement of its own, so that they are those of the newest version.
-    """
+    """The subscription, whole, for this transaction alone to change; its state as it was last told."""
     return await _load(connection, await connection.fetchrow(_LOCK, subscription))
 
 
@@ -101,9 +110,8 @@ async def is_subscription(connection: Connection, subscription: SubscriptionId) 
 async def _load(connection: Connection, row: Row | None) -> Subscription | None:
     if row is None:
         return None
-    parts = await connection.fetchrow(_LOAD_PARTS, row["id"])
-    if parts is None:  # impossible: they are written together
-        raise LookupError(f"{row['id']} has no row in due_work")
+    parts = row if row["is_newest"] else await connection.fetchrow(_LOAD_PARTS, row["id"])
+    assert parts is not None  # noqa: S101 - the row is locked, and nothing removes a subscription
     terms = tuple(term_of(one) for one in parts["terms"])
     state = SubscriptionState(
         id=row["id"],
@@ -137,10 +145,30 @@ async def _load(connection: Connection, row: Row | None) -> Subscription | None:
 
 async def update_subscription(connection: Connection, subscription: Subscription) -> None:
     """Write what may change of the row itself."""
+    await connection.execute(_UPDATE, subscription.state.id, *_columns(subscription))
+
+
+async def save_subscription(connection: Connection, before: Subscription, after: Subscription) -> None:
+    """Write the row, and of the terms, lots and products those that have changed; but not people and grants."""
+    was, state = before.state, after.state
+    had = set(was.products)
+    changed = [(place, one) for place, one in enumerate(state.products) if one not in had]
+    if changed:
+        await connection.execute(_SAVE, state.id, *columns(changed), *_columns(after))
+    else:
+        await update_subscription(connection, after)
+    for term in state.all_terms:
+        if term not in was.all_terms:
+            await upsert_term(connection, state.id, term)
+    for place, lot in enumerate(state.lots):
+        if lot not in was.lots:
+            await upsert_lot(connection, state.id, place, lot)
+
+
+def _columns(subscription: Subscription) -> tuple[Any, ...]:
+    """What may change of the row itself."""
     state = subscription.state
-    await connection.execute(
-        _UPDATE,
-        state.id,
+    return (
         state.model,
         state.rebalance.last_at,
         subscription.cancelled_at,
@@ -148,22 +176,6 @@ async def update_subscription(connection: Connection, subscription: Subscription
         subscription.exhausted,
         state.version,
     )
-
-
-async def save_subscription(connection: Connection, before: Subscription, after: Subscription) -> None:
-    """Write the row, and of the terms, lots and products those that have changed; but not people and grants."""
-    was, state = before.state, after.state
-    await update_subscription(connection, after)
-    for term in state.all_terms:
-        if term not in was.all_terms:
-            await upsert_term(connection, state.id, term)
-    for place, lot in enumerate(state.lots):
-        if lot not in was.lots:
-            await upsert_lot(connection, state.id, place, lot)
-    had = set(was.products)
-    changed = [(place, one) for place, one in enumerate(state.products) if one not in had]
-    if changed:
-        await upsert_allocations(connection, state.id, changed)
 
 
 def _clock(row: Row) -> RebalanceClock:

@@ -4,9 +4,11 @@ import asyncio
 import random
 from datetime import timedelta
 
+from services.allocation.store.subscriptions import lock_subscription, save_subscription
 from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.commands.subscriptions import PurchaseLot, SetPolicy, SubscribeProduct, UnsubscribeProduct, VoidLot
 from shared.events.envelope import Payload
+from shared.events.ids import SubscriptionId
 from tests.component.allocation.desk import PRIMARY, VENDOR, Desk, command
 
 PRODUCTS = ("scan", "hub", "web")
@@ -98,3 +100,30 @@ async def test_the_same_command_at_the_same_time_has_one_effect(desk: Desk) -> N
     await desk.drain()
     assert await desk.pool.fetchval("SELECT count(*) FROM plans") == 1
     assert (await desk.hand_in(asked)).code == "accepted"
+
+
+async def test_who_waited_for_a_subscription_sees_what_was_changed_meanwhile(desk: Desk) -> None:
+    await desk.open()
+    async with desk.pool.acquire() as first, first.transaction():
+        held = await lock_subscription(first, SubscriptionId(SUBSCRIPTION))
+        assert held is not None
+        async with desk.pool.acquire() as second, second.transaction():
+            waiting = asyncio.create_task(lock_subscription(second, SubscriptionId(SUBSCRIPTION)))
+            await until_somebody_waits(desk)
+            changed = [one.model_copy(update={"allocated": 7}) for one in held.state.products]
+            await save_subscription(first, held, held.changed(desk.now, products=tuple(changed)))
+            await first.execute("COMMIT; BEGIN")
+            found = await waiting
+    assert found is not None
+    assert [one.allocated for one in found.state.products] == [7, 7]
+    assert found.state.version == held.state.version + 1
+
+
+async def until_somebody_waits(desk: Desk) -> None:
+    """For a lock."""
+    waits = """
+    SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')
+    """
+    async with asyncio.timeout(20):
+        while not await desk.pool.fetchval(waits):  # noqa: ASYNC110 - another connection
+            await asyncio.sleep(0.01)
