@@ -25,4 +25,4 @@ class AlertsSettings(ServiceSettings):
     retry_first_seconds: float = Field(
         5, gt=0, description="Pause after a webhook's first failure; it doubles each time, up to four hours"
     )
-    consumption_batch_records: int = Field(500, ge=1, description="Consumption snapshots handled in one transaction")
+    consumption_batch_records: int = Field(2_000, ge=1, description="Consumption snapshots at most in one transaction")

@@ -1,25 +1,24 @@
 """The Kafka edge: batches of records become changes, applied in the batch's transaction."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from services.alerts.domain.measures import Reading
-from services.alerts.handlers.watching import Change, apply_changes
+from services.alerts.domain.decode import read_snapshot, reading_of
+from services.alerts.handlers.watching import Change, Told, apply_changes, apply_readings
 from services.alerts.store.catalogue import upsert_product
-from shared.events.allocation import (
-    LotPurchased,
-    PlanApplied,
-    PolicyChanged,
-    ProductChanged,
-    ProductSubscribed,
-    SubscriptionCreated,
-)
+from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.envelope import Event, Payload, UndecodableError, by_type, decode
 from shared.events.metering import ConsumptionSnapshot
+from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.delivery import PermanentError, Record, Transaction, TransientError
 
-SUBSCRIPTION_EVENTS = (SubscriptionCreated, LotPurchased, ProductSubscribed, PolicyChanged, PlanApplied)
-ALLOCATION_TYPES = by_type((ProductChanged, *SUBSCRIPTION_EVENTS))
+_CARRIES: dict[str, type[Any]] = {"subscription": SubscriptionState, "product": ProductState}
+ALLOCATION_TYPES = by_type(
+    payload
+    for payload in ALLOCATION_EVENTS
+    if any((field := payload.model_fields.get(name)) and field.annotation is state for name, state in _CARRIES.items())
+)
+"""Every event that carries a subscription or a product whole, those of later versions of the contract included."""
 CONSUMPTION_TYPES = by_type((ConsumptionSnapshot,))
 
 CaughtUp = Callable[[], Awaitable[bool]]
@@ -29,12 +28,16 @@ CaughtUp = Callable[[], Awaitable[bool]]
 async def on_allocation(tx: Transaction, records: Sequence[Record]) -> None:
     """Names of products, and the states of subscriptions."""
     changes = []
-    for event in _events(tx, records, ALLOCATION_TYPES):
-        if isinstance(event.data, ProductChanged):
-            await upsert_product(tx.connection, event.data.product)
-        else:
-            state = event.data.subscription
+    for record in records:
+        tx.record = record
+        event = _event(record, ALLOCATION_TYPES)
+        if event is None:
+            continue
+        state = getattr(event.data, "subscription", None)
+        if isinstance(state, SubscriptionState):
             changes.append(Change(state.id, state, event))
+        else:
+            await upsert_product(tx.connection, event.data.product)
     tx.record = None
     if changes:
         await apply_changes(tx, changes)
@@ -50,26 +53,38 @@ class ConsumptionSubscriber:
         """Snapshots of consumption."""
         if not await self._caught_up():
             raise TransientError("allocation.events is still being read", delay_seconds=0.3)
-        changes = [
-            Change(event.data.subscription, Reading.of(event.data), event)
-            for event in _events(tx, records, CONSUMPTION_TYPES)
-        ]
-        tx.record = None
-        if changes:
-            await apply_changes(tx, changes)
+        told = [one for record in records if (one := _told(record))]
+        if told:
+            await apply_readings(tx, told, _cause)
 
 
-def _events(tx: Transaction, records: Sequence[Record], payloads: Mapping[str, type[Payload]]) -> Iterator[Event[Any]]:
-    """The events that we take, in order.
+def _told(record: Record) -> Told | None:
+    """What a record tells of consumption.
 
     Raises:
-        PermanentError: a record is not what its type promises.
+        PermanentError: it is not what its type promises.
     """
-    for record in records:
-        tx.record = record
-        try:
-            event = decode(record.value, payloads) if record.value is not None else None
-        except UndecodableError as error:
-            raise PermanentError("malformed", str(error)) from error
-        if event is not None:
-            yield event
+    read = None if record.value is None else read_snapshot(record.value)
+    if read is not None:
+        return Told(*read, record)
+    event = _event(record, CONSUMPTION_TYPES)
+    return None if event is None else Told(event.data.subscription, reading_of(event.data), record)
+
+
+def _cause(record: Record) -> Event[Any]:
+    """The whole event of a snapshot that may decide something."""
+    event = _event(record, CONSUMPTION_TYPES)
+    assert event is not None  # noqa: S101  # it was read as one before
+    return event
+
+
+def _event(record: Record, payloads: Mapping[str, type[Payload]]) -> Event[Any] | None:
+    """The event, if it is one that we take.
+
+    Raises:
+        PermanentError: it is not what its type promises.
+    """
+    try:
+        return None if record.value is None else decode(record.value, payloads)
+    except UndecodableError as error:
+        raise PermanentError("malformed", str(error), record=record) from error

@@ -8,8 +8,12 @@ so one number, the highest passed, says which are armed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from services.alerts.domain.rules import REARM_POINTS, Threshold
+
+NEVER: Final = 2**62
+"""More than any part: sums of consumption included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +45,32 @@ class Step:
     over_above: int
 
 
-def reaches(part: int, whole: int, percent: int) -> bool:
-    """Whether ``part`` is at least ``percent`` of ``whole``. Anything of nothing is beyond every percentage."""
-    return part > 0 if whole == 0 else part * 100 >= percent * whole
+def reaches(part: int, whole: int, threshold: Threshold) -> bool:
+    """Whether ``part`` of ``whole`` has reached ``threshold``. Anything of nothing is beyond every percentage."""
+    return part >= _first_reaching(whole, threshold)
 
 
-def has_fallen(part: int, whole: int, percent: int) -> bool:
-    """Whether ``part`` is far enough below ``percent`` of ``whole`` for that threshold to be armed again."""
-    return part * 100 <= (percent - REARM_POINTS) * whole
+def has_fallen(part: int, whole: int, threshold: Threshold) -> bool:
+    """Whether ``part`` of ``whole`` is far enough below ``threshold`` for it to be armed again."""
+    return part <= _last_fallen(whole, threshold)
+
+
+def unmoved(passed: int, whole: int, thresholds: Sequence[Threshold]) -> tuple[int, int]:
+    """The parts of ``whole`` strictly between these two cross nothing and arm nothing, after ``passed`` was passed."""
+    above = next((_last_fallen(whole, one) for one in thresholds if one.percent == passed), -1)
+    below = next((_first_reaching(whole, one) for one in thresholds if one.percent > passed), NEVER)
+    return above, below
+
+
+def _first_reaching(whole: int, threshold: Threshold) -> int:
+    if threshold.exceeds:
+        return threshold.percent * whole // 100 + 1
+    return max(1, -(-threshold.percent * whole // 100))
+
+
+def _last_fallen(whole: int, threshold: Threshold) -> int:
+    percent = threshold.percent if threshold.exceeds else threshold.percent - REARM_POINTS
+    return percent * whole // 100
 
 
 def step(level: Level, part: int, whole: int, thresholds: Sequence[Threshold], *, opening: int | None = None) -> Step:
@@ -59,14 +81,12 @@ def step(level: Level, part: int, whole: int, thresholds: Sequence[Threshold], *
     """
     base = level.passed
     if opening is not None:
-        base = max(
-            (t.percent for t in thresholds if t.percent <= base and reaches(opening, whole, t.percent)), default=0
-        )
+        base = max((t.percent for t in thresholds if t.percent <= base and reaches(opening, whole, t)), default=0)
     passed = max(
         (
             t.percent
             for t in thresholds
-            if reaches(part, whole, t.percent) or (t.percent <= base and not has_fallen(part, whole, t.percent))
+            if reaches(part, whole, t) or (t.percent <= base and not has_fallen(part, whole, t))
         ),
         default=0,
     )

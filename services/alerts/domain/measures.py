@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from services.alerts.domain.rules import RuleName
 from shared.events.ids import ProductId
-from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import Lifecycle, SubscriptionState
 from shared.windows import Window
 
@@ -14,9 +15,8 @@ WATCHED_STATES: frozenset[Lifecycle] = frozenset({"active", "exhausted", "grace"
 """In these states a pool can still be used; in all others its alerts are over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The newest consumption of one product in one window."""
+class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The newest consumption of one product in one window. A subscription's are kept as one JSON array of these."""
 
     product: ProductId
     window_start: datetime
@@ -24,19 +24,11 @@ class Reading:
     consumed: int
     burned_down: int
 
-    @classmethod
-    def of(cls, snapshot: ConsumptionSnapshot) -> "Reading":
-        """What alerts keeps of a snapshot."""
-        return cls(
-            product=snapshot.product,
-            window_start=snapshot.window_start,
-            revision=snapshot.revision,
-            consumed=snapshot.consumed,
-            burned_down=snapshot.burned_down,
-        )
 
+Key = tuple[ProductId, datetime]
+"""A product, and the start of a window."""
 
-Readings = Mapping[tuple[ProductId, datetime], Reading]
+Readings = Mapping[Key, Reading]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +70,7 @@ def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
     if not is_watched(subscription):
         return ()
     purchased = subscription.purchased(moment.now)
-    carried = _carried(readings, moment.window, subscription.term_at(moment.window.start).start)
+    carried = _carried(readings, moment.window.start, subscription.term_at(moment.window.start).start)
     products = tuple(
         Measure("product_consumption", entry.product, part, entry.allocated, opening)
         for entry in subscription.active_products
@@ -86,7 +78,8 @@ def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
     )
     pool = Measure("pool_consumption", None, sum(m.part for m in products), purchased, sum(m.opening for m in products))
     allocated = subscription.allocated
-    return (*products, pool, Measure("pool_allocation", None, allocated, purchased, allocated))
+    rules: tuple[RuleName, ...] = ("pool_allocation", "pool_over_allocated")
+    return (*products, pool, *(Measure(rule, None, allocated, purchased, allocated) for rule in rules))
 
 
 def next_change_at(subscription: SubscriptionState, now: datetime) -> datetime | None:
@@ -98,23 +91,21 @@ def next_change_at(subscription: SubscriptionState, now: datetime) -> datetime |
     return min(window_of(subscription, now).end, *lots, *terms)
 
 
-def needed(readings: Readings, window: Window) -> Readings:
-    """Those that can still matter: of this window or a later one, and per product the last of the windows before."""
-    carried = _carried(readings, window)
+def needed(readings: Readings, start: datetime) -> Readings:
+    """What can still matter in the window that began at ``start``: its readings and later ones, the last before it."""
+    carried = _carried(readings, start)
     return {
-        key: reading
-        for key, reading in readings.items()
-        if key[1] >= window.start or carried[key[0]].window_start == key[1]
+        key: reading for key, reading in readings.items() if key[1] >= start or carried[key[0]].window_start == key[1]
     }
 
 
-def _carried(readings: Readings, window: Window, since: datetime | None = None) -> dict[ProductId, Reading]:
-    """Per product the last reading of the windows before, of those from ``since`` on."""
+def _carried(readings: Readings, before: datetime, since: datetime | None = None) -> dict[ProductId, Reading]:
+    """Per product the last reading of the windows before that instant, of those from ``since`` on."""
     last: dict[ProductId, Reading] = {}
     for (product, start), reading in readings.items():
         if (
             (since is None or since <= start)
-            and start < window.start
+            and start < before
             and (product not in last or start > last[product].window_start)
         ):
             last[product] = reading

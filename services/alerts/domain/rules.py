@@ -1,12 +1,13 @@
 """The rules: which share is watched, and at which percentages somebody is told. The defaults of DOMAIN section 3."""
 
+import zlib
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 from shared.events.alerts import AlertScope, Severity
 
-RuleName = Literal["product_consumption", "pool_consumption", "pool_allocation"]
+RuleName = Literal["product_consumption", "pool_consumption", "pool_allocation", "pool_over_allocated"]
 
 REARM_POINTS = 5
 """How many percentage points below its threshold a share must fall before the threshold can be crossed again."""
@@ -14,10 +15,14 @@ REARM_POINTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A whole percentage, and how serious it is to reach it."""
+    """A whole percentage, and how serious it is to reach it.
+
+    ``exceeds``: it takes more than the percentage, and is over as soon as it is no more than that.
+    """
 
     percent: int
     severity: Severity
+    exceeds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +50,9 @@ DEFAULT_RULES: MappingProxyType[RuleName, Rule] = MappingProxyType(
         "product_consumption": Rule("product_consumption", "product", CONSUMPTION_THRESHOLDS),
         "pool_consumption": Rule("pool_consumption", "pool", CONSUMPTION_THRESHOLDS),
         "pool_allocation": Rule("pool_allocation", "pool", (Threshold(100, "info"),)),
+        "pool_over_allocated": Rule("pool_over_allocated", "pool", (Threshold(100, "critical", exceeds=True),)),
     }
 )
+
+FINGERPRINT: Final = zlib.crc32(f"{dict(DEFAULT_RULES)} {REARM_POINTS}".encode())
+"""Other rules have another one: what was worked out from these holds no longer."""

@@ -47,7 +47,7 @@ def _what(measure: Measure, threshold: Threshold, name: str | None, unit: str) -
             return f"The products consumed {_count(measure.part, unit)} and the pool has none."
         case "pool_consumption":
             did = f"The products together consumed {part} of the pool's {whole} {unit}"
-        case "pool_allocation" if measure.part > measure.whole:
+        case "pool_over_allocated":
             excess = _count(measure.part - measure.whole, unit)
             return f"{part} {unit} are allocated and {whole} are purchased: {excess} too many."
         case "pool_allocation":

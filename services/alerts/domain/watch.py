@@ -7,6 +7,7 @@ from decimal import Decimal
 from uuid import UUID, uuid5
 
 from services.alerts.domain.crossing import Level, Step, step
+from services.alerts.domain.leeway import Leeway, leeway_of, take_within
 from services.alerts.domain.measures import (
     Measure,
     Moment,
@@ -36,7 +37,8 @@ class Watch:
     """What alerts knows of a subscription.
 
     ``subscription`` is ``None`` until its first event arrived; ``window_start`` is that of the window last assessed;
-    ``next_check_at`` is when time alone changes what must be assessed; ``alerts`` are the ones that are not over.
+    ``next_check_at`` is when time alone changes what must be assessed; ``leeway`` is what the last assessment left;
+    ``alerts`` are the ones that are not over.
     """
 
     id: SubscriptionId
@@ -44,6 +46,7 @@ class Watch:
     window_start: datetime | None = None
     next_check_at: datetime | None = None
     readings: Readings = field(default_factory=dict)
+    leeway: Leeway | None = None
     levels: Mapping[LevelKey, Level] = field(default_factory=dict)
     alerts: tuple[AlertState, ...] = ()
 
@@ -64,12 +67,22 @@ def take_state(watch: Watch, state: SubscriptionState) -> Watch:
 
 
 def take_reading(watch: Watch, reading: Reading) -> Watch:
-    """Keep a consumption, unless the known one of that product and window is newer."""
+    """Keep a consumption, unless that of the known one of its product and window is as new."""
     key = (reading.product, reading.window_start)
     known = watch.readings.get(key)
-    if known is not None and known.revision > reading.revision:
+    if known is not None and known.revision >= reading.revision:
         return watch
     return replace(watch, readings={**watch.readings, key: reading})
+
+
+def follow(watch: Watch, news: SubscriptionState | Reading, now: datetime, names: Names) -> Assessment:
+    """Take in a change, and assess unless it decides nothing: not newer, or a consumption within the leeway."""
+    if isinstance(news, Reading):
+        within = take_within(watch.leeway, watch.readings, [news], now)
+        if within is not None:
+            return Assessment(watch if within is watch.readings else replace(watch, readings=within))
+    taken = take_reading(watch, news) if isinstance(news, Reading) else take_state(watch, news)
+    return Assessment(watch) if taken is watch else assess(taken, now, names)
 
 
 def assess(watch: Watch, now: datetime, names: Names) -> Assessment:
@@ -84,16 +97,22 @@ def assess(watch: Watch, now: datetime, names: Names) -> Assessment:
     raised = tuple(
         _raise(share, taken, taken.crossed, moment, names.get(share.product, share.product) if share.product else None)
         for share, taken in steps.values()
-        if taken.crossed is not None
+        if taken.crossed is not None and not _is_more_than_allocated(share)
     )
     over = [a for a in watch.alerts if _key_of(a) not in steps or a.threshold > steps[_key_of(a)][1].over_above]
     resolved = tuple(_advance(alert, state="resolved") for alert in over)
     remaining = tuple(alert for alert in watch.alerts if alert not in over)
+    next_check_at = next_change_at(subscription, now)
     assessed = replace(
         watch,
         window_start=moment.window.start,
-        next_check_at=next_change_at(subscription, now),
-        readings=needed(watch.readings, moment.window),
+        next_check_at=next_check_at,
+        readings=needed(watch.readings, moment.window.start),
+        leeway=leeway_of(
+            moment.window.start,
+            next_check_at or moment.window.end,
+            [(share, taken.level) for share, taken in steps.values()],
+        ),
         levels=_kept(watch, {key: taken.level for key, (_, taken) in steps.items()}),
         alerts=(*remaining, *raised),
     )
@@ -113,6 +132,11 @@ def _step(watch: Watch, share: Measure, is_new_window: bool) -> Step:
         return Step(level, crossed=None, over_above=level.passed)
     thresholds = DEFAULT_RULES[share.rule].thresholds
     return step(level, share.part, share.whole, thresholds, opening=share.opening if is_new_window else None)
+
+
+def _is_more_than_allocated(share: Measure) -> bool:
+    """Whether the pool is wholly allocated and more: then only the other rule, the more serious, tells of it."""
+    return share.rule == "pool_allocation" and share.part > share.whole
 
 
 def _window(watch: Watch, subscription: SubscriptionState, now: datetime) -> Window:

@@ -1,24 +1,33 @@
 """Changes to subscriptions and their consumption: assessed in order, alerts and their deliveries written with them."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from services.alerts import metrics
-from services.alerts.domain.measures import Reading
-from services.alerts.domain.watch import Assessment, Watch, assess, take_reading, take_state
+from services.alerts.domain.leeway import take_within
+from services.alerts.domain.measures import Reading, Readings
+from services.alerts.domain.watch import Assessment, Watch, assess, follow
 from services.alerts.store.alerts import upsert_alerts
 from services.alerts.store.catalogue import load_names
 from services.alerts.store.channels import load_channels_in_use
 from services.alerts.store.deliveries import NewDelivery, insert_deliveries
-from services.alerts.store.watches import lock_due, lock_watches, save_watches
+from services.alerts.store.watches import (
+    load_watches,
+    lock_due,
+    lock_standings,
+    lock_watches,
+    save_readings,
+    save_watches,
+)
 from shared.events.alerts import AlertRaised, AlertResolved, AlertState
 from shared.events.envelope import Event
 from shared.events.ids import SubscriptionId
 from shared.events.state import SubscriptionState
 from shared.events.topics import ALERTS_EVENTS_TOPIC
-from shared.runtime.delivery import Transaction
+from shared.runtime.delivery import Record, Transaction
 
 _DELIVERIES = UUID("b0c7e0de-62a5-5c0f-8f2d-6a3d0d1c9a55")
 
@@ -32,21 +41,57 @@ class Change:
     cause: Event[Any]
 
 
+class Told(NamedTuple):
+    """A consumption, and the record that told of it."""
+
+    subscription: SubscriptionId
+    reading: Reading
+    record: Record
+
+
 async def apply_changes(tx: Transaction, changes: Sequence[Change]) -> None:
     """Take in each change and assess after each, so that no crossing between two of them is missed."""
-    before = await lock_watches(tx.connection, [change.subscription for change in changes])
+    await _apply(tx, await lock_watches(tx.connection, [change.subscription for change in changes]), changes)
+
+
+async def apply_readings(tx: Transaction, told: Sequence[Told], cause_of: Callable[[Record], Event[Any]]) -> None:
+    """Keep what was consumed. Only subscriptions where one of the readings may decide something are assessed.
+
+    Of those each reading is looked at in turn, as in ``apply_changes``.
+    """
+    news: defaultdict[SubscriptionId, list[Reading]] = defaultdict(list)
+    for one in told:
+        news[one.subscription].append(one.reading)
+    standings = await lock_standings(tx.connection, news)
+    kept: dict[SubscriptionId, Readings] = {}
+    moving = {}
+    for id, readings in news.items():  # noqa: A001
+        standing = standings[id]
+        taken = take_within(standing.leeway, standing.readings, readings, tx.now)
+        if taken is None:
+            moving[id] = standing
+        elif taken is not standing.readings:
+            kept[id] = taken
+    if kept:
+        await save_readings(tx.connection, kept)
+    if moving:
+        changes = [
+            Change(one.subscription, one.reading, cause_of(one.record)) for one in told if one.subscription in moving
+        ]
+        await _apply(tx, await load_watches(tx.connection, moving), changes)
+
+
+async def _apply(tx: Transaction, before: Mapping[SubscriptionId, Watch], changes: Sequence[Change]) -> None:
     names = await load_names(tx.connection)
     after = dict(before)
     assessments: list[Assessment] = []
     for change in changes:
-        watch = _take(after[change.subscription], change.news)
-        if watch is after[change.subscription]:
-            continue
-        assessment = assess(watch, tx.now, names)
-        after[watch.id] = assessment.watch
-        assessments.append(assessment)
-        tx.cause = change.cause
-        await _publish(tx, assessment)
+        assessment = follow(after[change.subscription], change.news, tx.now, names)
+        after[change.subscription] = assessment.watch
+        if assessment.raised or assessment.resolved:
+            assessments.append(assessment)
+            tx.cause = change.cause
+            await _publish(tx, assessment)
     tx.cause = None
     await _write_alerts(tx, assessments)
     await save_watches(tx.connection, before, after.values(), tx.now)
@@ -65,10 +110,6 @@ async def apply_time(tx: Transaction, limit: int) -> int:
     await _write_alerts(tx, assessments)
     await save_watches(tx.connection, before, [assessment.watch for assessment in assessments], tx.now)
     return len(due)
-
-
-def _take(watch: Watch, news: SubscriptionState | Reading) -> Watch:
-    return take_reading(watch, news) if isinstance(news, Reading) else take_state(watch, news)
 
 
 async def _publish(tx: Transaction, assessment: Assessment) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from services.alerts.domain.leeway import part_now
+from services.alerts.store.watches import standing_of
 from shared.events.alerts import AlertState
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, Row
 
 CHANNEL = "deliveries"
 """Where workers listen for new rows."""
@@ -31,9 +33,10 @@ WITH due AS (
     RETURNING old.id, old.alert, old.channel, old.attempts, old.created_at
 )
 SELECT taken.id, taken.channel, taken.attempts, taken.created_at, alerts.body, channels.kind, channels.url,
-    channels.sealed_secret, channels.removed_at, levels.part, levels.whole
+    channels.sealed_secret, channels.removed_at, levels.part, levels.whole, subscriptions.readings, subscriptions.leeway
 FROM taken
 JOIN alerts ON alerts.id = taken.alert
+JOIN subscriptions ON subscriptions.id = alerts.subscription
 JOIN channels ON channels.id = taken.channel
 LEFT JOIN levels ON levels.subscription = alerts.subscription AND levels.rule = alerts.body ->> 'rule'
     AND levels.product = coalesce(alerts.body ->> 'product', '')
@@ -90,23 +93,27 @@ async def claim_deliveries(
     connection: Connection, now: datetime, *, limit: int, lease: str, lease_for: timedelta
 ) -> list[Delivery]:
     """Take what is due and nobody else holds."""
-    return [
-        Delivery(
-            id=row["id"],
-            lease=lease,
-            channel=row["channel"],
-            kind=row["kind"],
-            url=row["url"],
-            sealed_secret=row["sealed_secret"],
-            is_removed=row["removed_at"] is not None,
-            attempts=row["attempts"],
-            created_at=row["created_at"],
-            alert=AlertState.model_validate_json(row["body"]),
-            part=row["part"],
-            whole=row["whole"],
-        )
-        for row in await connection.fetch(_CLAIM, now, limit, now + lease_for, lease)
-    ]
+    rows = await connection.fetch(_CLAIM, now, limit, now + lease_for, lease)
+    return [_delivery(row, AlertState.model_validate_json(row["body"]), lease) for row in rows]
+
+
+def _delivery(row: Row, alert: AlertState, lease: str) -> Delivery:
+    standing = standing_of(row["readings"], row["leeway"])
+    part = None if standing.leeway is None else part_now(standing.leeway, standing.readings, alert.rule, alert.product)
+    return Delivery(
+        id=row["id"],
+        lease=lease,
+        channel=row["channel"],
+        kind=row["kind"],
+        url=row["url"],
+        sealed_secret=row["sealed_secret"],
+        is_removed=row["removed_at"] is not None,
+        attempts=row["attempts"],
+        created_at=row["created_at"],
+        alert=alert,
+        part=row["part"] if part is None else part,
+        whole=row["whole"],
+    )
 
 
 async def find_next_due(connection: Connection) -> datetime | None:

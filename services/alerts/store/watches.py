@@ -1,11 +1,15 @@
 """Subscriptions under watch: loaded whole under their row locks, and saved as far as they changed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
+import msgspec
+
 from services.alerts.domain.crossing import Level
-from services.alerts.domain.measures import Reading
+from services.alerts.domain.leeway import Leeway
+from services.alerts.domain.measures import Reading, Readings
 from services.alerts.domain.rules import RuleName
 from services.alerts.domain.watch import LevelKey, Watch
 from services.alerts.store.alerts import load_open_alerts
@@ -17,36 +21,36 @@ _INSERT_UNKNOWN = """
 INSERT INTO subscriptions (id) SELECT id FROM unnest($1::text[]) AS new (id) ORDER BY id ON CONFLICT (id) DO NOTHING
 """
 _LOCK = """
-SELECT id, state, window_start, next_check_at FROM subscriptions WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE
+SELECT id, readings, leeway FROM subscriptions WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE
 """
 _LOCK_DUE = """
-SELECT id FROM subscriptions WHERE next_check_at <= $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+SELECT id FROM subscriptions WHERE next_check_at <= $1 ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
 """
 _FIND_NEXT_CHECK = "SELECT min(next_check_at) FROM subscriptions"
-_LOAD_CONSUMPTION = """
-SELECT subscription, product, window_start, revision, consumed, burned_down
-FROM consumption WHERE subscription = ANY($1::text[])
+_LOAD = """
+SELECT s.id, s.window_start, s.next_check_at, states.state
+FROM subscriptions AS s LEFT JOIN states ON states.subscription = s.id
+WHERE s.id = ANY($1::text[])
 """
 _LOAD_LEVELS = """
 SELECT subscription, rule, product, part, whole, passed, raised, previous_part, previous_whole
 FROM levels WHERE subscription = ANY($1::text[])
 """
-_UPDATE_SUBSCRIPTIONS = """
-UPDATE subscriptions AS old SET state = new.state, window_start = new.window_start, next_check_at = new.next_check_at
-FROM unnest($1::text[], $2::jsonb[], $3::timestamptz[], $4::timestamptz[])
-    AS new (id, state, window_start, next_check_at)
+_UPDATE_READINGS = """
+UPDATE subscriptions AS old SET readings = new.readings
+FROM unnest($1::text[], $2::json[]) AS new (id, readings)
 WHERE old.id = new.id
 """
-_UPSERT_CONSUMPTION = """
-INSERT INTO consumption (subscription, product, window_start, revision, consumed, burned_down)
-SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[])
-ON CONFLICT (subscription, product, window_start) DO UPDATE
-SET revision = excluded.revision, consumed = excluded.consumed, burned_down = excluded.burned_down
+_UPDATE_SUBSCRIPTIONS = """
+UPDATE subscriptions AS old
+SET readings = new.readings, leeway = new.leeway, window_start = new.window_start, next_check_at = new.next_check_at
+FROM unnest($1::text[], $2::json[], $3::json[], $4::timestamptz[], $5::timestamptz[])
+    AS new (id, readings, leeway, window_start, next_check_at)
+WHERE old.id = new.id
 """
-_DELETE_CONSUMPTION = """
-DELETE FROM consumption AS old
-USING unnest($1::text[], $2::text[], $3::timestamptz[]) AS gone (subscription, product, window_start)
-WHERE (old.subscription, old.product, old.window_start) = (gone.subscription, gone.product, gone.window_start)
+_UPSERT_STATES = """
+INSERT INTO states (subscription, state) SELECT * FROM unnest($1::text[], $2::jsonb[])
+ON CONFLICT (subscription) DO UPDATE SET state = excluded.state
 """
 _UPSERT_LEVELS = """
 INSERT INTO levels (subscription, rule, product, part, whole, passed, raised, previous_part, previous_whole, changed_at)
@@ -61,16 +65,43 @@ SET part = excluded.part, whole = excluded.whole, passed = excluded.passed, rais
 
 Watches = dict[SubscriptionId, Watch]
 
+_encode = msgspec.json.Encoder().encode
+_readings = msgspec.json.Decoder(list[Reading])
+_leeway = msgspec.json.Decoder(Leeway)
 
-async def lock_watches(connection: Connection, ids: Iterable[SubscriptionId]) -> Watches:
-    """Everything known of these subscriptions, locked in order of id until the transaction ends."""
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is read of a subscription for a snapshot that decides nothing."""
+
+    readings: Readings
+    leeway: Leeway | None
+
+
+Standings = dict[SubscriptionId, Standing]
+
+
+def standing_of(readings: str, leeway: str | None) -> Standing:
+    """A row's columns."""
+    return Standing(
+        {(one.product, one.window_start): one for one in _readings.decode(readings)},
+        None if leeway is None else _leeway.decode(leeway),
+    )
+
+
+async def lock_standings(connection: Connection, ids: Iterable[SubscriptionId]) -> Standings:
+    """Lock these subscriptions in order of id until the transaction ends; where each stands."""
     wanted = sorted(set(ids))
-    await connection.execute(_INSERT_UNKNOWN, wanted)
     rows = await connection.fetch(_LOCK, wanted)
-    readings: dict[str, dict[tuple[ProductId, datetime], Reading]] = {}
-    for row in await connection.fetch(_LOAD_CONSUMPTION, wanted):
-        reading = Reading(row["product"], row["window_start"], row["revision"], row["consumed"], row["burned_down"])
-        readings.setdefault(row["subscription"], {})[reading.product, reading.window_start] = reading
+    if len(rows) < len(wanted):
+        await connection.execute(_INSERT_UNKNOWN, sorted(set(wanted) - {row["id"] for row in rows}))
+        rows = await connection.fetch(_LOCK, wanted)
+    return {row[0]: standing_of(row[1], row[2]) for row in rows}
+
+
+async def load_watches(connection: Connection, standings: Mapping[SubscriptionId, Standing]) -> Watches:
+    """Everything known of these subscriptions, which this transaction has locked."""
+    wanted = list(standings)
     levels: dict[str, dict[LevelKey, Level]] = {}
     for row in await connection.fetch(_LOAD_LEVELS, wanted):
         key = (cast("RuleName", row["rule"]), ProductId(row["product"]) if row["product"] else None)
@@ -82,12 +113,18 @@ async def lock_watches(connection: Connection, ids: Iterable[SubscriptionId]) ->
             subscription=SubscriptionState.model_validate_json(row["state"]) if row["state"] else None,
             window_start=row["window_start"],
             next_check_at=row["next_check_at"],
-            readings=readings.get(row["id"], {}),
+            readings=standings[row["id"]].readings,
+            leeway=standings[row["id"]].leeway,
             levels=levels.get(row["id"], {}),
             alerts=tuple(alerts.get(row["id"], ())),
         )
-        for row in rows
+        for row in await connection.fetch(_LOAD, wanted)
     }
+
+
+async def lock_watches(connection: Connection, ids: Iterable[SubscriptionId]) -> Watches:
+    """Everything known of these subscriptions, locked in order of id until the transaction ends."""
+    return await load_watches(connection, await lock_standings(connection, ids))
 
 
 async def lock_due(connection: Connection, now: datetime, limit: int) -> list[SubscriptionId]:
@@ -100,27 +137,35 @@ async def find_next_check(connection: Connection) -> datetime | None:
     return cast("datetime | None", await connection.fetchval(_FIND_NEXT_CHECK))
 
 
+async def save_readings(connection: Connection, changed: Mapping[SubscriptionId, Readings]) -> None:
+    """Write readings that decided nothing; the subscriptions were locked by this transaction."""
+    await connection.execute(_UPDATE_READINGS, list(changed), [_text(readings) for readings in changed.values()])
+
+
 async def save_watches(
-    connection: Connection, before: Mapping[SubscriptionId, Watch], after: Iterable[Watch], now: datetime
+    connection: Connection, before: Mapping[SubscriptionId, Watch], after: Collection[Watch], now: datetime
 ) -> None:
     """Write what differs; the watches were locked by this transaction."""
-    changed = [watch for watch in after if watch is not before[watch.id]]
-    if not changed:
-        return
     rows = [
-        (watch.id, watch.subscription.model_dump_json(), watch.window_start, watch.next_check_at)
-        for watch in changed
-        if watch.subscription is not None and _head(watch) != _head(before[watch.id])
+        (watch.id, _text(watch.readings), _leeway_text(watch.leeway), watch.window_start, watch.next_check_at)
+        for watch in after
+        if _head(watch) != _head(before[watch.id])
     ]
     if rows:
-        await connection.execute(_UPDATE_SUBSCRIPTIONS, *_columns(rows, 4))
-    await _save_consumption(connection, before, changed)
+        await connection.execute(_UPDATE_SUBSCRIPTIONS, *_columns(rows, 5))
+    states = [
+        (watch.id, watch.subscription.model_dump_json())
+        for watch in after
+        if watch.subscription is not None and watch.subscription != before[watch.id].subscription
+    ]
+    if states:
+        await connection.execute(_UPSERT_STATES, *_columns(states, 2))
     levels = [
         (
             watch.id, rule, product or "", level.part, level.whole, level.passed, level.raised,
             level.previous_part, level.previous_whole,
         )
-        for watch in changed
+        for watch in after
         for (rule, product), level in watch.levels.items()
         if before[watch.id].levels.get((rule, product)) != level
     ]  # fmt: skip
@@ -128,24 +173,16 @@ async def save_watches(
         await connection.execute(_UPSERT_LEVELS, *_columns(levels, 9), now)
 
 
-async def _save_consumption(
-    connection: Connection, before: Mapping[SubscriptionId, Watch], changed: Sequence[Watch]
-) -> None:
-    new = [
-        (watch.id, r.product, r.window_start, r.revision, r.consumed, r.burned_down)
-        for watch in changed
-        for key, r in watch.readings.items()
-        if before[watch.id].readings.get(key) != r
-    ]
-    gone = [(watch.id, *key) for watch in changed for key in before[watch.id].readings if key not in watch.readings]
-    if new:
-        await connection.execute(_UPSERT_CONSUMPTION, *_columns(new, 6))
-    if gone:
-        await connection.execute(_DELETE_CONSUMPTION, *_columns(gone, 3))
+def _head(watch: Watch) -> tuple[Readings, Leeway | None, datetime | None, datetime | None]:
+    return watch.readings, watch.leeway, watch.window_start, watch.next_check_at
 
 
-def _head(watch: Watch) -> tuple[SubscriptionState | None, datetime | None, datetime | None]:
-    return watch.subscription, watch.window_start, watch.next_check_at
+def _text(readings: Readings) -> str:
+    return _encode(list(readings.values())).decode()
+
+
+def _leeway_text(leeway: Leeway | None) -> str | None:
+    return None if leeway is None else _encode(leeway).decode()
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

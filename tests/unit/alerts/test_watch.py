@@ -102,7 +102,7 @@ def test_a_lot_that_ends_raises_without_any_event() -> None:
     story.consumes(950, revision=1)
     at = story.watch.next_check_at
     assert at == NOW + timedelta(days=1)
-    assert said(story.waits(at)) == [("pool_consumption", 90), ("pool_allocation", 100)]
+    assert said(story.waits(at)) == [("pool_consumption", 90), ("pool_over_allocated", 100)]
 
 
 def test_a_new_window_ends_alerts_of_the_last_and_arms_again() -> None:
@@ -181,9 +181,24 @@ def test_the_message_says_how_much_how_long_and_what_can_be_done() -> None:
     assert (alert.subscription, str(alert.value_at), alert.part, alert.limit) == (ACME, "85.0", 850, 1000)
 
 
+def test_an_over_allocated_pool_is_critical_until_it_is_cured() -> None:
+    story = Story(subscription(version=1, purchased=1500))
+    assert [(a.rule, a.severity) for a in story.watch.alerts] == [("pool_allocation", "info")]
+    (alert,) = story.changes(subscription(version=2, purchased=1499)).raised  # 100.07 %: one unit too many
+    assert (alert.rule, alert.severity, alert.scope) == ("pool_over_allocated", "critical", "pool")
+    assert (alert.part, alert.limit, str(alert.value_at)) == (1500, 1499, "100.1")
+    assert over(story.changes(subscription(version=3, purchased=1500))) == [("pool_over_allocated", 100)]
+    assert said(story.changes(subscription(version=4, purchased=1499))) == [("pool_over_allocated", 100)]
+
+
+def test_a_pool_that_is_over_allocated_at_once_is_told_of_as_that_only() -> None:
+    story = Story(subscription(version=1, purchased=1600))
+    assert said(story.changes(subscription(version=2, purchased=1400))) == [("pool_over_allocated", 100)]
+
+
 def test_an_over_allocated_pool_says_what_cures_it() -> None:
     story = Story(subscription(version=1, purchased=1600))
-    alert = story.changes(subscription(version=2, purchased=1400)).raised[0]
+    (alert,) = story.changes(subscription(version=2, purchased=1400)).raised
     assert alert.message.startswith("1,500 Units are allocated and 1,400 are purchased: 100 Units too many.")
     assert alert.actions[0] == "allocations can be lowered by 100 Units, at any time"
 

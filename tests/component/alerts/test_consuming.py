@@ -1,0 +1,227 @@
+"""Batches of snapshots on a real PostgreSQL: what is kept, what is raised, and what a second delivery does."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+
+from services.alerts.domain.measures import window_of
+from services.alerts.subscribers import ConsumptionSubscriber, on_allocation
+from shared.events.allocation import GrantsChanged, LotVoided, SubscriptionCreated
+from shared.events.envelope import Payload
+from shared.events.ids import LotId, ProductId
+from shared.events.metering import ConsumptionSnapshot
+from shared.events.state import SubscriptionState
+from shared.events.topics import ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
+from shared.runtime.batches import BatchRunner, DeadLetterLimit
+from shared.runtime.clock import utc_now
+from shared.runtime.delivery import BatchHandler, Record, Transaction, TransientError
+from tests.component.alerts.flow import acme
+from tests.conftest import MakeDatabase
+from tests.runtime.harness import event
+from tests.unit.alerts.world import ACME, GUARD, SCAN
+
+
+async def _caught_up() -> bool:
+    return True
+
+
+@dataclass
+class Replica:
+    """One process's readers of both topics, without Kafka: batches are handed to it."""
+
+    pool: Any
+    offsets: dict[str, int] = field(default_factory=dict)
+
+    async def told(self, *payloads: Payload) -> None:
+        """One batch of new records of allocation."""
+        records = [self._record(ALLOCATION_EVENTS_TOPIC.name, payload) for payload in payloads]
+        await self.runner(on_allocation, ALLOCATION_EVENTS_TOPIC.name).run(records)
+
+    def snapshots(self, *payloads: Payload) -> list[Record]:
+        """New records of consumption."""
+        return [self._record(CONSUMPTION_TOPIC.name, payload) for payload in payloads]
+
+    async def takes(self, records: Sequence[Record]) -> None:
+        """One batch of consumption."""
+        await self.runner(ConsumptionSubscriber(_caught_up).on_consumption, CONSUMPTION_TOPIC.name).run(records)
+
+    def runner(self, handler: BatchHandler, topic: str) -> BatchRunner:
+        """What applies batches of a topic."""
+        return BatchRunner(
+            self.pool,
+            handler,
+            service="alerts",
+            reader="alerts",
+            topic=topic,
+            clock=utc_now,
+            limit=DeadLetterLimit(10, 60),
+        )
+
+    async def published(self) -> list[dict[str, Any]]:
+        """What lies in the outbox, in order."""
+        rows = await self.pool.fetch("SELECT value FROM outbox ORDER BY id")
+        return [json.loads(row["value"]) for row in rows]
+
+    async def raised(self) -> list[tuple[str, int]]:
+        """Rule and threshold of each alert raised, in order."""
+        return [
+            (one["data"]["alert"]["rule"], one["data"]["alert"]["threshold"])
+            for one in await self.published()
+            if one["type"].endswith("alert.raised.v1")
+        ]
+
+    async def kept(self) -> list[tuple[str, int, int]]:
+        """Product, revision and consumption of each reading."""
+        text = await self.pool.fetchval("SELECT readings FROM subscriptions WHERE id = $1", ACME)
+        return sorted((product, revision, consumed) for product, _, revision, consumed, _ in json.loads(text))
+
+    def _record(self, topic: str, payload: Payload) -> Record:
+        offset = self.offsets[topic] = self.offsets.get(topic, -1) + 1
+        return Record(topic, 0, offset, b"k", event(payload).encode(), (), datetime.now(UTC))
+
+
+@pytest.fixture
+async def replica(database: MakeDatabase) -> AsyncIterator[Replica]:
+    async with asyncpg.create_pool(await database("alerts"), min_size=1, max_size=4) as pool:
+        yield Replica(pool)
+
+
+def _snapshot(state: SubscriptionState, consumed: int, revision: int, product: ProductId = SCAN) -> ConsumptionSnapshot:
+    window = window_of(state, datetime.now(UTC))
+    part = {"meter": "host", "aggregation": "sum", "reset": "window", "aggregate": consumed, "units": 1, "block": 1}
+    return ConsumptionSnapshot.model_validate(
+        {
+            "subscription": state.id,
+            "product": product,
+            "window_start": window.start,
+            "window_end": window.end,
+            "revision": revision,
+            "consumed": consumed,
+            "meters": [{**part, "rate_version": 1, "consumed": consumed}],
+            "as_of": datetime.now(UTC),
+        }
+    )
+
+
+async def test_of_several_snapshots_of_a_key_in_a_batch_the_newest_is_kept(replica: Replica) -> None:
+    state = acme()
+    await replica.told(SubscriptionCreated(subscription=state))
+    records = replica.snapshots(_snapshot(state, 100, 1), _snapshot(state, 300, 3), _snapshot(state, 200, 2))
+    await replica.takes(records)
+    assert await replica.kept() == [(SCAN, 3, 300)]
+    assert await replica.published() == []
+
+
+async def test_a_rise_and_fall_within_a_batch_is_told(replica: Replica) -> None:
+    state = acme()
+    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.takes(replica.snapshots(_snapshot(state, 850, 1), _snapshot(state, 700, 2)))
+    assert [one["type"] for one in await replica.published()] == [
+        "unitpool.alerts.alert.raised.v1",
+        "unitpool.alerts.alert.resolved.v1",
+    ]
+    assert await replica.kept() == [(SCAN, 2, 700)]
+
+
+async def test_an_equal_or_older_revision_writes_nothing(replica: Replica) -> None:
+    state = acme()
+    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.takes(replica.snapshots(_snapshot(state, 700, 5)))
+    row = await replica.pool.fetchval("SELECT ctid FROM subscriptions")
+    await replica.takes(replica.snapshots(_snapshot(state, 900, 5), _snapshot(state, 950, 4)))
+    assert await replica.pool.fetchval("SELECT ctid FROM subscriptions") == row
+    assert await replica.kept() == [(SCAN, 5, 700)]
+    assert await replica.raised() == []
+
+
+async def test_a_crash_before_the_commit_leaves_nothing_and_after_it_nothing_is_done_twice(replica: Replica) -> None:
+    state = acme()
+    await replica.told(SubscriptionCreated(subscription=state))
+    records = replica.snapshots(_snapshot(state, 700, 1), _snapshot(state, 850, 2), _snapshot(state, 860, 3))
+    handle = ConsumptionSubscriber(_caught_up).on_consumption
+
+    async def dies(tx: Transaction, some: Sequence[Record]) -> None:
+        await handle(tx, some)
+        raise TransientError("killed just before the commit")
+
+    with pytest.raises(TransientError):
+        await replica.runner(dies, CONSUMPTION_TOPIC.name).run(records)
+    assert await replica.kept() == []
+    assert await replica.raised() == []
+    await replica.takes(records[:2])
+    await replica.takes(records)
+    await replica.takes(records)
+    assert await replica.kept() == [(SCAN, 3, 860)]
+    assert await replica.raised() == [("product_consumption", 80)]
+
+
+async def test_two_replicas_see_together_that_the_pool_crosses(replica: Replica) -> None:
+    state = acme(lots=_lots(1500))
+    await replica.told(SubscriptionCreated(subscription=state))
+
+    async def read(partition: int, product: ProductId, units: int) -> None:
+        runner = replica.runner(ConsumptionSubscriber(_caught_up).on_consumption, CONSUMPTION_TOPIC.name)
+        rising = Replica(replica.pool).snapshots(*[_snapshot(state, at, at, product) for at in range(1, units, 7)])
+        for record in rising:
+            await runner.run([record._replace(partition=partition)])
+
+    await asyncio.gather(read(1, SCAN, 890), read(2, GUARD, 440))
+    raised = [("pool_allocation", 100), ("pool_consumption", 80), *[("product_consumption", 80)] * 2]
+    assert sorted(await replica.raised()) == raised
+
+
+async def test_a_plain_snapshot_and_one_only_the_contract_reads_count_the_same(replica: Replica) -> None:
+    state = acme()
+    await replica.told(SubscriptionCreated(subscription=state))
+    odd = _snapshot(state, 850, 2)
+    value = event(odd).encode().replace(b'"revision":2', b'"revision":"2"')  # pydantic takes it, the fast reader not
+    (plain,) = replica.snapshots(_snapshot(state, 100, 1))
+    await replica.takes([plain, plain._replace(offset=1, value=value)])
+    assert await replica.kept() == [(SCAN, 2, 850)]
+    assert await replica.raised() == [("product_consumption", 80)]
+
+
+async def test_what_is_not_a_snapshot_becomes_a_dead_letter_and_other_types_are_passed_over(replica: Replica) -> None:
+    state = acme()
+    await replica.told(SubscriptionCreated(subscription=state))
+    bad, good, other = replica.snapshots(_snapshot(state, 10, 2), _snapshot(state, 850, 1), _snapshot(state, 10, 3))
+    broken = bad._replace(value=(bad.value or b"").replace(b'"consumed":10', b'"consumed":-10'))
+    newer = other._replace(value=(other.value or b"").replace(b"measured.v1", b"measured.v2"))
+    await replica.takes([broken, good, newer])
+    assert await replica.kept() == [(SCAN, 1, 850)]
+    rows = await replica.pool.fetch("SELECT topic FROM outbox ORDER BY id")
+    assert [row["topic"] for row in rows] == ["metering.consumption.alerts.dlq", "alerts.events"]
+
+
+async def test_consumption_of_a_subscription_that_comes_later_is_assessed_then(replica: Replica) -> None:
+    state = acme()
+    await replica.takes(replica.snapshots(_snapshot(state, 850, 1)))
+    assert await replica.raised() == []
+    await replica.told(SubscriptionCreated(subscription=state))
+    assert await replica.raised() == [("product_consumption", 80)]
+
+
+async def test_a_changed_allocation_is_compared_with_the_newest_consumption(replica: Replica) -> None:
+    state = acme()
+    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.takes(replica.snapshots(_snapshot(state, 700, 1), _snapshot(state, 790, 2)))
+    await replica.told(GrantsChanged(subscription=acme(2, scan=850), email="alan@acme.example"))
+    assert await replica.raised() == [("product_consumption", 90)]
+
+
+async def test_a_voided_lot_that_leaves_the_pool_over_allocated_is_critical(replica: Replica) -> None:
+    state = acme()
+    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.told(LotVoided(subscription=acme(2, lots=_lots(1400)), lot=LotId("lot-1"), reason="wrong"))
+    (alert,) = [one["data"]["alert"] for one in await replica.published()]
+    assert (alert["rule"], alert["severity"]) == ("pool_over_allocated", "critical")
+
+
+def _lots(units: int) -> list[dict[str, Any]]:
+    return [{**acme().lots[0].model_dump(), "units": units}]
