@@ -42,6 +42,7 @@ def service_environment(layout: Layout, databases: Mapping[ServiceName, str]) ->
             "UNITPOOL_COMMAND_KEYS": command_keys(layout),
             f"{own}DATABASE_URL": address,
             f"{own}HTTP_PORT": str(layout.ports.by_name()[service]),
+            f"{own}GROUP_INSTANCE_ID": service,
         }
     result["alerts"]["UNITPOOL_ALERTS_ALLOW_PRIVATE_WEBHOOKS"] = "true"
     result["reporting"] |= _reporting(layout)
