@@ -30,6 +30,8 @@ from shared.runtime.trouble import Trouble, passes
 
 REBALANCE_SECONDS = 60
 """How long a rebalance waits for the members. A running batch must end within it."""
+HEARTBEAT_SECONDS = 1.0
+"""A member hears of a rebalance by its heartbeat, and the others wait for it until then."""
 MAX_POLL_SECONDS = 300
 """A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
 
@@ -73,7 +75,7 @@ class TopicConsumer:
             isolation_level="read_committed",
             fetch_max_wait_ms=settings.fetch_wait_ms,
             session_timeout_ms=int(settings.session_timeout_seconds * 1000),
-            heartbeat_interval_ms=int(settings.session_timeout_seconds * 1000 / 3),
+            heartbeat_interval_ms=int(min(HEARTBEAT_SECONDS, settings.session_timeout_seconds / 3) * 1000),
             rebalance_timeout_ms=REBALANCE_SECONDS * 1000,
             max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
             ack_policy=AckPolicy.NACK_ON_ERROR,
