@@ -38,6 +38,7 @@ from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.consumption import prune_consumption
 from services.reporting.store.listening import listen
+from services.reporting.store.quarantine import prune_quarantine
 from services.reporting.subscribers import on_audit, on_consumption
 from services.reporting.verification import COMMAND as VERIFY_AUDIT
 from shared.events.topics import (
@@ -192,6 +193,7 @@ def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:
         while True:
             async with runtime.pool.acquire() as connection:
                 await prune_consumption(connection, runtime.clock() - KEPT)
+                await prune_quarantine(connection, runtime.clock() - KEPT)
             await asyncio.sleep(settings.upkeep_seconds)
 
     runtime.background("listen", hear)

@@ -44,6 +44,8 @@ SELECT requested_at, id, state FROM quarantine_replays
 WHERE $2::timestamptz IS NULL OR (requested_at, id) < ($2, $3)
 ORDER BY requested_at DESC, id DESC LIMIT $1
 """
+_FORGET_SETTLED = "DELETE FROM quarantine WHERE settled_at < $1"
+_FORGET_REPLAYS = "DELETE FROM quarantine_replays WHERE requested_at < $1"
 MAX_DIGITS = 18
 MAX_COUNTS = 100_000
 
@@ -125,6 +127,12 @@ async def count_records(connection: Connection, limit: int, cursor: str | None, 
     done = _number(place[0]) if place else 0
     rows = await connection.fetch(_COUNT, *wanted.arguments(), limit + 1, min(done, MAX_COUNTS))
     return page([Count(**dict(row)) for row in rows], limit, lambda _: (str(done + limit),))
+
+
+async def prune_quarantine(connection: Connection, before: datetime) -> None:
+    """Forget what left the quarantine, and replays that were asked for, before then. What waits in it stays."""
+    await connection.execute(_FORGET_SETTLED, before)
+    await connection.execute(_FORGET_REPLAYS, before)
 
 
 async def upsert_replay(connection: Connection, replay: QuarantineReplay) -> None:

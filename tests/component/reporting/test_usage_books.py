@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.reporting.store.quarantine import prune_quarantine
 from shared.events.commands.metering import ReplayQuarantine, RotateIngestKey
 from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.quarantine import (
@@ -112,6 +113,15 @@ async def test_repeats_and_older_versions_change_nothing(world: World) -> None:
     await world.apply(quarantined(1), quarantined(1, reason="unknown_meter", version=2), settled(1, version=3))
     one = await world.get("/v1/usage/quarantine/1")
     assert (one["settled_as"], one["reason"]) == ("applied", "unknown_product")
+
+
+async def test_what_left_the_quarantine_is_forgotten_and_what_waits_never(world: World) -> None:
+    await world.apply(quarantined(1), quarantined(2), settled(1), replay(1))
+    for age, left in ((timedelta(0), ["2", "1"]), (timedelta(seconds=1), ["2"])):
+        async with world.runtime.pool.acquire() as connection:
+            await prune_quarantine(connection, NOW + age)
+        assert await ids(world, "") == left
+    assert (await world.get("/v1/usage/quarantine/replays"))["items"] == []
 
 
 async def test_counts_are_per_day_product_source_and_reason(world: World) -> None:
