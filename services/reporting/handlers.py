@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.reporting.domain.snapshots import Snapshot
 from services.reporting.store.accounts import upsert_account
 from services.reporting.store.alerts import upsert_alert, upsert_channel, upsert_delivery
 from services.reporting.store.allocations import insert_changes, insert_end
@@ -48,7 +49,7 @@ from shared.events.allocation import (
     TermStarted,
 )
 from shared.events.envelope import Event, Payload
-from shared.events.metering import ConsumptionSnapshot, IngestKeyChanged
+from shared.events.metering import IngestKeyChanged
 from shared.events.outcomes import (
     AlertsCommandDecided,
     AllocationCommandDecided,
@@ -160,7 +161,7 @@ async def record_decisions(tx: Transaction, events: Sequence[Event[DecisionRecor
     await insert_audit(tx.connection, *events)
 
 
-async def keep_consumption(tx: Transaction, snapshots: Sequence[ConsumptionSnapshot]) -> None:
+async def keep_consumption(tx: Transaction, snapshots: Sequence[Snapshot]) -> None:
     """What products consumed."""
     if snapshots:
         await upsert_snapshots(tx.connection, snapshots)

@@ -71,11 +71,17 @@ class Live:
         """A notice of ``store.notices``."""
         match notice.split(" "):
             case ["subscription", subscription, what]:
-                for watch in self._watches.get(subscription, ()):
-                    watch.add(cast(What, what))
+                self._tell(subscription, cast(What, what))
+            case ["consumption", *subscriptions]:
+                for subscription in subscriptions:
+                    self._tell(subscription, "consumption")
             case ["outcome", command_id]:
                 for event in self._outcomes.get(command_id, ()):
                     event.set()
+
+    def _tell(self, subscription: str, what: What) -> None:
+        for watch in self._watches.get(subscription, ()):
+            watch.add(what)
 
     def look_again(self) -> None:
         """Notices may have been missed: everybody looks for themselves."""

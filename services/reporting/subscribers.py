@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from services.reporting.domain.snapshots import Snapshot, read_snapshot, snapshot_of
 from services.reporting.handlers import keep_consumption, record_decisions
 from shared.events.envelope import Event, Payload, UndecodableError, by_type, decode
 from shared.events.metering import CONSUMPTION
@@ -15,12 +16,21 @@ _AUDIT = by_type([DecisionRecorded])
 
 async def on_consumption(tx: Transaction, records: Sequence[Record]) -> None:
     """Snapshots, a batch in one statement."""
-    await keep_consumption(tx, [event.data for event in _events(records, _CONSUMPTION)])
+    await keep_consumption(tx, list(_snapshots(records)))
 
 
 async def on_audit(tx: Transaction, records: Sequence[Record]) -> None:
     """Decisions, a batch in one statement, which locks the chains of its accounts in order."""
     await record_decisions(tx, list(_events(records, _AUDIT)))
+
+
+def _snapshots(records: Sequence[Record]) -> Iterator[Snapshot]:
+    for record in records:
+        plain = None if record.value is None else read_snapshot(record.value)
+        if plain is not None:
+            yield plain
+        else:
+            yield from (snapshot_of(event.data) for event in _events([record], _CONSUMPTION))
 
 
 def _events(records: Sequence[Record], payloads: Mapping[str, type[Payload]]) -> Iterator[Event[Any]]:

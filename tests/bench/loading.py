@@ -17,6 +17,7 @@ from services.allocation.store.due import insert_due
 from services.allocation.store.people import insert_person
 from services.allocation.store.subscriptions import insert_subscription, save_subscription
 from services.metering.store import projection
+from services.reporting.domain.snapshots import snapshot_of
 from services.reporting.store.accounts import upsert_account
 from services.reporting.store.consumption import upsert_snapshots
 from services.reporting.store.products import upsert_product
@@ -99,7 +100,7 @@ async def load_reporting(dsn: str, workload: Workload, windows: int) -> int:
             async with connection.transaction():
                 for state in states:
                     await upsert_subscription(connection, state)
-                await upsert_snapshots(connection, snapshots)
+                await upsert_snapshots(connection, map(snapshot_of, snapshots))
     return count
 
 

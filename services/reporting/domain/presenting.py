@@ -172,7 +172,7 @@ def alert(state: AlertState, overview: Mapping[str, Any]) -> Body:
 
 def value_now(state: AlertState, overview: Mapping[str, Any]) -> float | None:
     """The share that the alert's rule watches, as a percentage, as it is now."""
-    if state.rule == "pool_allocation":
+    if state.rule in {"pool_allocation", "pool_over_allocated"}:
         tenths = percent_tenths(overview["allocated"], overview["purchased"])
     elif state.scope == "pool":
         tenths = percent_tenths(overview["consumed"], overview["purchased"])

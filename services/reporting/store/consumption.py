@@ -6,26 +6,33 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
-from services.reporting.store.notices import notify_subscription
-from shared.events.metering import ConsumptionSnapshot, MeterConsumption
+from services.reporting.domain.snapshots import Snapshot, meters_text
+from shared.events.metering import MeterConsumption
 from shared.runtime.postgres import Connection
 
 _METERS = TypeAdapter(tuple[MeterConsumption, ...])
 
+# What changed is told in few notices, each of many subscriptions: a notice may have 8,000 bytes.
 _UPSERT = """
-INSERT INTO consumption (
-    subscription, product, window_start, window_end, revision, consumed, level, burned_down, as_of, meters
+WITH changed AS (
+    INSERT INTO consumption (
+        subscription, product, window_start, window_end, revision, consumed, level, burned_down, as_of, meters
+    )
+    SELECT * FROM unnest(
+        $1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::bigint[],
+        $8::bigint[], $9::timestamptz[], $10::jsonb[]
+    ) AS new (subscription, product, window_start, window_end, revision, consumed, level, burned_down, as_of, meters)
+    ORDER BY 1, 2, 3
+    ON CONFLICT (subscription, product, window_start) DO UPDATE SET
+        window_end = excluded.window_end, revision = excluded.revision, consumed = excluded.consumed,
+        level = excluded.level, burned_down = excluded.burned_down, as_of = excluded.as_of, meters = excluded.meters
+    WHERE consumption.revision < excluded.revision
+    RETURNING subscription
+), numbered AS (
+    SELECT subscription, (row_number() OVER (ORDER BY subscription) - 1) / 100 AS notice
+    FROM (SELECT DISTINCT subscription FROM changed) AS once
 )
-SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::timestamptz[], $10::jsonb[]
-) AS new (subscription, product, window_start, window_end, revision, consumed, level, burned_down, as_of, meters)
-ORDER BY 1, 2, 3
-ON CONFLICT (subscription, product, window_start) DO UPDATE SET
-    window_end = excluded.window_end, revision = excluded.revision, consumed = excluded.consumed,
-    level = excluded.level, burned_down = excluded.burned_down, as_of = excluded.as_of, meters = excluded.meters
-WHERE consumption.revision < excluded.revision
-RETURNING subscription
+SELECT pg_notify('reporting_changes', 'consumption ' || string_agg(subscription, ' ')) FROM numbered GROUP BY notice
 """
 # The arithmetic is wanted only of each product's newest window, so only that is read.
 _OF_TERM = """
@@ -67,18 +74,17 @@ class Consumed:
     meters: tuple[MeterConsumption, ...]
 
 
-async def upsert_snapshots(connection: Connection, snapshots: Iterable[ConsumptionSnapshot]) -> None:
+async def upsert_snapshots(connection: Connection, snapshots: Iterable[Snapshot]) -> None:
     """Keep each snapshot that is newer than what is there, and tell those who watch."""
-    newest: dict[str, ConsumptionSnapshot] = {}
+    newest: dict[tuple[str, str, datetime], Snapshot] = {}
     for one in snapshots:
-        if one.key not in newest or newest[one.key].revision < one.revision:
-            newest[one.key] = one
-    changed = await connection.fetch(_UPSERT, *_columns(list(newest.values())))
-    for subscription in sorted({row["subscription"] for row in changed}):
-        await notify_subscription(connection, subscription, "consumption")
+        key = one.key
+        if key not in newest or newest[key].revision < one.revision:
+            newest[key] = one
+    await connection.execute(_UPSERT, *_columns(list(newest.values())))
 
 
-def _columns(snapshots: Sequence[ConsumptionSnapshot]) -> tuple[list[object], ...]:
+def _columns(snapshots: Sequence[Snapshot]) -> tuple[list[object], ...]:
     return (
         [one.subscription for one in snapshots],
         [one.product for one in snapshots],
@@ -89,7 +95,7 @@ def _columns(snapshots: Sequence[ConsumptionSnapshot]) -> tuple[list[object], ..
         [one.level for one in snapshots],
         [one.burned_down for one in snapshots],
         [one.as_of for one in snapshots],
-        [_METERS.dump_json(one.meters).decode() for one in snapshots],
+        [meters_text(one) for one in snapshots],
     )
 
 

@@ -1,11 +1,14 @@
-"""NOTIFY: what a transaction changed, told to every replica when it commits."""
+"""NOTIFY: what a transaction changed, told to every replica when it commits.
+
+Consumption changes by thousands: the statement that keeps it tells of it, ``consumption <subscription> ...``.
+"""
 
 from typing import Literal
 
 from shared.runtime.postgres import Connection
 
 CHANNEL = "reporting_changes"
-What = Literal["subscription", "consumption", "alert", "channel"]
+What = Literal["subscription", "alert", "channel"]
 
 _NOTIFY = "SELECT pg_notify('reporting_changes', $1)"
 

@@ -36,3 +36,23 @@ async def test_stream_ends_when_its_watcher_is_closed(world: World) -> None:
     live.hear("subscription sub-1 alert")
     live.hear("subscription")
     live.hear("outcome 1")
+
+
+async def test_one_notice_of_many_subscriptions_is_told_to_each_of_their_watchers(world: World) -> None:
+    live = world.application.live
+    async with aclosing(live.changes("sub-1")) as one, aclosing(live.changes("sub-2")) as other:
+        await anext(one), await anext(other)
+        live.hear("consumption sub-0 sub-1 sub-2 sub-3")
+        assert await anext(one) == Change("sub-1", "consumption")
+        assert await anext(other) == Change("sub-2", "consumption")
+
+
+async def test_consumption_of_more_subscriptions_than_a_notice_holds_is_told(empty: World) -> None:
+    names = [f"{'x' * 60}-{n}" for n in range(250)]
+    watches = [empty.application.live.changes(name) for name in (names[0], names[-1])]
+    for watch in watches:
+        await anext(watch)
+    await empty.measure(*(snapshot(1, sub=name) for name in names))
+    for watch, name in zip(watches, (names[0], names[-1]), strict=True):
+        assert await asyncio.wait_for(anext(watch), SECONDS) == Change(name, "consumption")
+        await watch.aclose()

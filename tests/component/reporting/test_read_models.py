@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from services.reporting import handlers
 from services.reporting.store.consumption import prune_consumption
+from services.reporting.subscribers import on_consumption
 from shared.events.allocation import (
     ALLOCATION_EVENTS,
     PersonChanged,
@@ -34,7 +35,7 @@ from tests.component.reporting.states import (
     snapshot,
     subscription,
 )
-from tests.component.reporting.world import World
+from tests.component.reporting.world import World, record
 
 
 async def test_newest_version_wins_in_every_order(world: World) -> None:
@@ -125,6 +126,14 @@ async def test_newest_revision_wins_however_batches_fall(world: World, data: st.
 async def _revision(world: World) -> int:
     items = (await world.get("/v1/subscriptions/sub-1/usage"))["items"]
     return int(items[-1]["revision"]) if items else 0
+
+
+async def test_a_snapshot_that_only_the_contract_reads_is_kept_too(world: World) -> None:
+    odd = record(snapshot(70, revision=9))
+    value = (odd.value or b"").replace(b'"revision":9', b'"revision":"9"')
+    async with world.runtime.transaction() as tx:
+        await on_consumption(tx, [record(snapshot(60, revision=8)), odd._replace(value=value)])
+    assert (await world.get("/v1/subscriptions/sub-1"))["consumed"] == 70
 
 
 async def test_audit_event_is_recorded_once(world: World) -> None:

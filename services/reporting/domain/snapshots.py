@@ -1,0 +1,92 @@
+"""Snapshots of consumption, read fast: one decoder call per record, of all that the read model keeps.
+
+Times, figures and arithmetic are checked as the contract says; what does not fit is left to the contract itself.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from shared.events.metering import ConsumptionSnapshot
+from shared.events.state import Aggregation, Reset
+from shared.units import MAX_UNITS
+
+_Slug = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+_Amount = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)?$")]
+_Units = Annotated[int, msgspec.Meta(ge=0, le=MAX_UNITS)]
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=MAX_UNITS)]
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Meter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One meter's part, as ``shared.events.metering.MeterConsumption`` has it."""
+
+    meter: _Slug
+    aggregation: Aggregation
+    reset: Reset
+    aggregate: _Amount
+    units: _Positive
+    block: _Positive
+    rate_version: _Positive
+    consumed: _Units
+    peak_at: _Instant | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """What one product consumed in one window, as ``shared.events.metering.ConsumptionSnapshot`` has it."""
+
+    subscription: _Slug
+    product: _Slug
+    window_start: _Instant
+    window_end: _Instant
+    revision: _Positive
+    consumed: _Units
+    meters: Annotated[tuple[Meter, ...], msgspec.Meta(min_length=1)]
+    as_of: _Instant
+
+    @property
+    def key(self) -> tuple[str, str, datetime]:
+        """One state per subscription, product and window."""
+        return self.subscription, self.product, self.window_start
+
+    @property
+    def level(self) -> int:
+        """Units of the meters that start from nothing in every window."""
+        return sum([meter.consumed for meter in self.meters if meter.reset == "window"])
+
+    @property
+    def burned_down(self) -> int:
+        """Units of the meters that add up over the term."""
+        return sum([meter.consumed for meter in self.meters if meter.reset == "term"])
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: Literal["unitpool.metering.consumption.measured.v1"]
+    data: Snapshot
+
+
+_decoder = msgspec.json.Decoder(_Event)
+_encoder = msgspec.json.Encoder()
+
+
+def read_snapshot(value: bytes) -> Snapshot | None:
+    """The snapshot. ``None``: it is not plainly one, so read it by the contract."""
+    try:
+        return _decoder.decode(value).data
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+
+
+def snapshot_of(one: ConsumptionSnapshot) -> Snapshot:
+    """One that was read by the contract."""
+    meters = tuple(
+        Meter(**{**dict(meter), "aggregate": f"{meter.aggregate:f}"})  # never in powers of ten
+        for meter in one.meters
+    )
+    return Snapshot(**{**dict(one), "meters": meters})
+
+
+def meters_text(one: Snapshot) -> str:
+    """Its meters in JSON."""
+    return _encoder.encode(one.meters).decode()

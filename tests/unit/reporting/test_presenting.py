@@ -1,0 +1,32 @@
+"""What an alert shows of the present."""
+
+from typing import Any
+
+import pytest
+
+from services.reporting.domain.presenting import value_now
+from tests.component.reporting.states import alert
+
+OVERVIEW: dict[str, Any] = {
+    "purchased": 1400,
+    "allocated": 1500,
+    "consumed": 700,
+    "products": [{"product": "scan", "consumed": 350, "allocated": 400}],
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "scope", "product", "percent"),
+    [
+        ("pool_allocation", "pool", None, 107.1),
+        ("pool_over_allocated", "pool", None, 107.1),
+        ("pool_consumption", "pool", None, 50.0),
+        ("product_consumption", "product", "scan", 87.5),
+        ("product_consumption", "product", "gone", None),
+    ],
+)
+def test_value_now_is_of_the_share_that_the_rule_watches(
+    rule: str, scope: str, product: str | None, percent: float | None
+) -> None:
+    state = alert(rule=rule, scope=scope, product=product).alert
+    assert value_now(state, OVERVIEW) == percent
