@@ -20,7 +20,7 @@ import uvloop
 from deploy.local import reach
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
-from tests.bench import commands, entitlements, growth, http_ingest, ingest, latency, overview, table
+from tests.bench import commands, entitlements, growth, http_ingest, ingest, latency, overview, snapshots, table
 from tests.bench.progress import say
 from tests.bench.stage import Servers
 from tests.database import connect
@@ -30,6 +30,7 @@ SECTIONS: dict[str, Callable[[Servers, argparse.Namespace], Awaitable[dict[str, 
     "ingest": ingest.measure,
     "http": http_ingest.measure,
     "latency": latency.measure,
+    "snapshots": snapshots.measure,
     "entitlements": entitlements.measure,
     "commands": commands.measure,
     "overview": overview.measure,
@@ -96,6 +97,7 @@ def arguments() -> argparse.Namespace:
     add("--http-events", type=int, default=100_000, help="in requests of 100; more in those of 1,000, fewer in single")
     add("--latency-rate", type=int, default=5_000, help="events a second")
     add("--latency-seconds", type=float, default=60, help="after the warm-up")
+    add("--snapshot-events", type=int, default=200_000, help="events whose snapshots alerts and reporting read")
     add("--entitlement-rate", type=int, default=1_000, help="requests a second")
     add("--command-rate", type=int, default=commands.RATE, help="commands a second")
     add("--overview-rate", type=int, default=50, help="requests a second")
