@@ -109,11 +109,18 @@ def snapshot(subscription: Subscribed, product: ProductView, start: datetime, hi
         product=product.state.id,
         window_start=window.start,
         window_end=window.end,
-        revision=product.state.version + sum(one.revision for one in counted),
+        revision=product.state.version + sum(one.revision for one in counted) + _is_locked_before(window, subscription),
         consumed=min(sum(meter.consumed for meter in meters), MAX_UNITS),
         meters=meters,
         as_of=max(one.as_of for one in counted),
     )
+
+
+def _is_locked_before(window: Window, subscription: Subscribed) -> bool:
+    """Whether the term's rates were locked before the window began: usage may be known earlier than the lock, and a
+    lock is never taken back, so it counts as one more revision."""
+    locked_at = subscription.term_at(window.start).rates_locked_at
+    return locked_at is not None and locked_at < window.start
 
 
 def _counted(

@@ -68,7 +68,9 @@ class UsageApplier:
     async def apply_again(self, connection: Connection, records: Sequence[Record], now: datetime) -> Applied:
         """Apply records that were accepted (and booked) before."""
         await self.projection.refresh(connection)
-        return await self._add(connection, judge(records, self.projection.catalogue), records, now)
+        judged = judge(records, self.projection.catalogue)
+        _leave_forgotten(judged, now)
+        return await self._add(connection, judged, records, now)
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
         await self.projection.refresh(connection)
@@ -149,6 +151,20 @@ def _wanted(placed: Sequence[Placed]) -> Iterator[tuple[Partitioned, date]]:
         yield partitions.MIDNIGHTS, day + timedelta(days=1)
     for number in {item.usage.window_us // DAY_US for item in placed if item.usage.kind == UNIQUE}:
         yield partitions.SIGHTINGS, FIRST_DAY + timedelta(days=number)
+
+
+def _leave_forgotten(judged: Judged, now: datetime) -> None:
+    """What is older than raw usage is kept stays in quarantine: it cannot be told from a repeat any more."""
+    oldest_us = microseconds(now - timedelta(days=partitions.USAGE.kept_days))
+    kept = []
+    for item in judged.placed:
+        if item.usage.at_us >= oldest_us:
+            kept.append(item)
+        else:
+            detail = f"older than the {partitions.USAGE.kept_days} days in which a repeat would be noticed"
+            claim = Claim(source=item.usage.source, product=item.usage.product)
+            judged.rejected[item.n] = RejectedError("too_old", detail, claim)
+    judged.placed = kept
 
 
 def _final_windows(fresh: Sequence[Placed], catalogue: Catalogue, now: datetime) -> set[restatements.Key]:

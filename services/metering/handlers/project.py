@@ -11,8 +11,18 @@ from shared.runtime.delivery import EventHandler, Transaction
 
 
 async def project_subscription(tx: Transaction, event: Event[Any]) -> None:
-    """Keep the subscription's state, where it is newer than what is kept."""
-    await projection.save(tx.connection, [event.data.subscription], [])
+    """Keep the subscription's state, where it is newer than what is kept; where its rates are locked since then, the
+    snapshots of windows that began meanwhile are published anew."""
+    after: SubscriptionState = event.data.subscription
+    before = await projection.find_subscription(tx.connection, after.id) if _locks(after) else None
+    await projection.save(tx.connection, [after], [])
+    if before and before.version < after.version and (new := _locks(after) - _locks(before)):
+        await consumption.make_locked_due(tx.connection, after.id, min(new))
+
+
+def _locks(of: SubscriptionState) -> set[datetime]:
+    """When the rates of its terms were locked."""
+    return {term.rates_locked_at for term in of.all_terms if term.rates_locked_at is not None}
 
 
 async def project_product(tx: Transaction, event: Event[Any]) -> None:

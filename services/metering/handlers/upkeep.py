@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
-from services.metering.store import consumption, corrections, partitions, restatements
+from services.metering.store import consumption, corrections, partitions, quarantine, restatements
 from services.metering.store.partitions import Known, Partition, Partitioned
 from shared.runtime.postgres import Connection
 
@@ -65,7 +65,7 @@ async def keep_up(
 
 
 async def forget(connection: Connection, catalogue: Catalogue, now: datetime) -> None:
-    """Delete windows, restatements and corrections that are too old to be shown or needed.
+    """Delete what is too old to be shown or needed: windows, restatements, corrections, what left the quarantine.
 
     Windows of a meter that adds up over the term stay as long as a window that is shown counts them.
     """
@@ -87,3 +87,5 @@ async def forget(connection: Connection, catalogue: Catalogue, now: datetime) ->
         kept_days = max(partitions.USAGE.kept_days, LATE_DAYS + longest + SLACK_DAYS)
         deleted = await corrections.delete_old(connection, now - timedelta(days=kept_days))
         metrics.FORGOTTEN.labels(table="correction").inc(deleted)
+        deleted = await quarantine.forget_settled(connection, now - timedelta(days=kept_days))
+        metrics.FORGOTTEN.labels(table="quarantine").inc(deleted)

@@ -33,6 +33,14 @@ FROM meter_window w JOIN meter m ON m.number = w.meter
 WHERE m.product = $1 AND w.window_start >= $2
 HAVING count(*) > 0
 """
+# All windows of a subscription that begin after an instant: their rates were locked then.
+_MAKE_LOCKED_DUE = """
+INSERT INTO snapshot_due (subscriptions, meters, windows)
+SELECT array_agg(w.subscription), array_agg(w.meter), array_agg(w.window_start)
+FROM subscription s JOIN meter_window w ON w.subscription = s.number
+WHERE s.id = $1 AND w.window_start > $2
+HAVING count(*) > 0
+"""
 _DELETE_WINDOWS = """
 DELETE FROM meter_window w USING unnest($1::integer[], $2::timestamptz[]) AS k (subscription, term_start)
 WHERE w.subscription = k.subscription
@@ -79,6 +87,11 @@ async def delete_due(connection: Connection, ids: Sequence[int]) -> None:
 async def make_due(connection: Connection, product: str, since: datetime) -> None:
     """Have a product's snapshots published anew for the windows that begin at or after ``since``."""
     await connection.execute(_MAKE_DUE, product, since)
+
+
+async def make_locked_due(connection: Connection, subscription: str, locked_at: datetime) -> None:
+    """Have a subscription's snapshots published anew for the windows that begin after its rates were locked."""
+    await connection.execute(_MAKE_LOCKED_DUE, subscription, locked_at)
 
 
 async def load_windows(connection: Connection, wanted: Collection[tuple[int, int, datetime]]) -> Histories:

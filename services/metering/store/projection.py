@@ -23,6 +23,7 @@ ON CONFLICT (id) DO UPDATE SET state = EXCLUDED.state, version = EXCLUDED.versio
 WHERE p.version < EXCLUDED.version
 """
 _INSERT_METERS = "INSERT INTO meter (product, id) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING"
+_FIND_SUBSCRIPTION = "SELECT state FROM subscription WHERE id = $1"
 _FIND_PRODUCT = "SELECT state FROM product WHERE id = $1"
 _LOAD_SUBSCRIPTIONS = "SELECT number, state FROM subscription WHERE projection_version > $1"
 _LOAD_PRODUCTS = "SELECT id, state FROM product WHERE projection_version > $1"
@@ -48,6 +49,12 @@ async def save(
     await connection.executemany(
         _UPSERT_SUBSCRIPTION, [(state.id, state.model_dump_json(), state.version, version) for state in subscriptions]
     )
+
+
+async def find_subscription(connection: Connection, subscription: str) -> SubscriptionState | None:
+    """A subscription as it is stored."""
+    state = await connection.fetchval(_FIND_SUBSCRIPTION, subscription)
+    return SubscriptionState.model_validate_json(state) if state else None
 
 
 async def find_product(connection: Connection, product: str) -> ProductState | None:

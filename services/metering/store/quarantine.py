@@ -74,6 +74,7 @@ UPDATE quarantine q SET reason = judged.reason, detail = judged.detail, judged_v
     version = q.version + (q.reason <> judged.reason)::integer, untold = q.untold OR q.reason <> judged.reason
 FROM unnest($1::bigint[], $2::text[], $3::text[]) AS judged (id, reason, detail) WHERE q.id = judged.id
 """
+_FORGET = "DELETE FROM quarantine WHERE settled_at < $1 AND NOT untold"
 _PAGE = """
 SELECT id, topic, kafka_partition, kafka_offset, received_at, quarantined_at, reason, detail, source, product,
        subscription, event_id, value, settled_at, settled_as
@@ -137,6 +138,11 @@ async def lock_waiting(connection: Connection, limit: int) -> list[Waiting]:
 async def lock_unsettled(connection: Connection, after: int, limit: int) -> list[Waiting]:
     """Records in quarantine, whatever the reason, in order of their id."""
     return _waiting(await connection.fetch(_FIND_UNSETTLED, after, limit))
+
+
+async def forget_settled(connection: Connection, before: datetime) -> int:
+    """Forget what left the quarantine before then; how much that was. What is still in it stays, however old."""
+    return int((await connection.execute(_FORGET, before)).split()[-1])
 
 
 def _waiting(rows: Iterable[Row]) -> list[Waiting]:

@@ -1,0 +1,80 @@
+"""How long what was quarantined is kept, and until when it can be replayed without counting twice."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from services.metering.handlers.apply_usage import UsageApplier
+from services.metering.handlers.replay import replay_after
+from services.metering.handlers.upkeep import forget
+from services.metering.store import partitions
+from services.metering.store.projection import Projection, save
+from shared.runtime.delivery import Transaction
+from shared.runtime.postgres import Connection
+from tests.component.metering.test_apply_usage import apply
+from tests.component.metering.world import NOW, PRODUCTS, event, product, records
+
+DAY = timedelta(days=1)
+
+
+async def replay(connection: Connection, now: datetime) -> int:
+    """Judge everything that is in quarantine again; how much left it."""
+    async with connection.transaction():
+        tx = Transaction(connection, now, service="metering")
+        left, _ = await replay_after(tx, UsageApplier(), 0, 100)
+        await tx.flush()
+    return left
+
+
+async def upkeep(connection: Connection, now: datetime) -> None:
+    projection = Projection()
+    await projection.refresh(connection)
+    await forget(connection, projection.catalogue, now)
+
+
+async def kept(connection: Connection) -> list[str]:
+    return [row["event_id"] for row in await connection.fetch("SELECT event_id FROM quarantine ORDER BY id")]
+
+
+async def waiting_for_late(connection: Connection) -> None:
+    """Two events of a product that is not known yet; it becomes known."""
+    await apply(connection, records([event("a", "late", resource="r"), event("b", "late", "else", resource="r")]))
+    assert await kept(connection) == ["a", "b"]
+    async with connection.transaction():
+        await save(connection, [], [product("late", *PRODUCTS[0].meters)])
+        await connection.execute("UPDATE subscription SET state = replace(state, '\"scan\"', '\"late\"')")
+
+
+async def test_what_left_the_quarantine_is_forgotten_and_what_is_in_it_never(connection: Connection) -> None:
+    await waiting_for_late(connection)
+    assert await replay(connection, NOW) == 1
+    await connection.execute("UPDATE quarantine SET untold = false")
+    longest = max(partitions.USAGE.kept_days, 36 + 15 + 10)
+    await upkeep(connection, NOW + longest * DAY)
+    assert await kept(connection) == ["a", "b"]
+    await upkeep(connection, NOW + longest * DAY + timedelta(seconds=1))
+    assert await kept(connection) == ["b"]
+    await upkeep(connection, NOW + 2000 * DAY)
+    assert await kept(connection) == ["b"]
+
+
+async def test_what_was_not_told_yet_is_not_forgotten(connection: Connection) -> None:
+    await waiting_for_late(connection)
+    await replay(connection, NOW)
+    await upkeep(connection, NOW + 2000 * DAY)
+    assert await kept(connection) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("days", "applied"), [(60, 1), (61, 0)])
+async def test_usage_is_replayed_as_long_as_a_repeat_would_be_noticed(
+    connection: Connection, days: int, applied: int
+) -> None:
+    """Then its day's identities are dropped: it stays in quarantine, with that reason, and counts never twice."""
+    await waiting_for_late(connection)
+    assert await replay(connection, NOW + days * DAY) == applied
+    assert await connection.fetchval("SELECT count(*) FROM usage") == applied
+    reasons = [row["reason"] for row in await connection.fetch("SELECT reason FROM quarantine ORDER BY id")]
+    assert reasons == ["unknown_product" if applied else "too_old", "unknown_meter"]
+    book = await connection.fetchrow("SELECT sum(applied) AS applied, sum(quarantined) AS quarantined FROM book")
+    assert book
+    assert (book["applied"], book["quarantined"]) == (applied, 2 - applied)

@@ -1,0 +1,96 @@
+"""Rates that were locked hold in windows that were measured before the lock was known."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from services.metering.handlers.project import project_subscription
+from services.metering.handlers.publish_snapshots import SnapshotRelay
+from services.metering.store.projection import Projection
+from shared.events.allocation import RatesLocked
+from shared.events.envelope import Event, by_type, decode
+from shared.events.metering import CONSUMPTION, ConsumptionSnapshot
+from shared.events.state import SubscriptionState
+from shared.runtime.delivery import Transaction
+from shared.runtime.outbox import Outgoing
+from shared.runtime.postgres import Connection
+from tests.component.metering.test_apply_usage import apply
+from tests.component.metering.world import NOW, SUBSCRIPTIONS, event, records
+
+BEFORE = SUBSCRIPTIONS[2]
+"""Its second term began 17 days and 5 hours ago, so its newest window 2 days and 5 hours ago; the rates of ``all`` have
+changed, from 3/7 to 5/4, 12 days ago."""
+
+
+def locked(at: datetime, version: int = 2) -> SubscriptionState:
+    first, second = BEFORE.terms
+    term = second.model_copy(update={"rates_locked_at": at})
+    return BEFORE.model_copy(update={"term": term, "terms": (first, term), "version": version})
+
+
+async def project(connection: Connection, state: SubscriptionState) -> None:
+    payload = RatesLocked(subscription=state, locked=True)
+    told = Event[Any].of(payload, id=str(uuid4()), source="/allocation", time=NOW)
+    async with connection.transaction():
+        tx = Transaction(connection, NOW, service="metering")
+        await project_subscription(tx, told)
+        await tx.flush()
+
+
+async def published(connection: Connection) -> list[ConsumptionSnapshot]:
+    """What is due, as it goes out, in order of the windows."""
+    sent: list[Outgoing] = []
+
+    async def send(outgoing: list[Outgoing]) -> list[BaseException | None]:
+        sent.extend(outgoing)
+        return [None] * len(outgoing)
+
+    async def opened() -> Connection:
+        return connection
+
+    await SnapshotRelay(opened, send, lambda: NOW, Projection(), interval_seconds=0).publish(connection)
+    snapshots = [one.data for one in (decode(out.value or b"", by_type(CONSUMPTION)) for out in sent) if one]
+    return sorted(snapshots, key=lambda one: one.window_start)
+
+
+def figure(of: ConsumptionSnapshot, meter: str) -> tuple[int, int]:
+    """What a meter consumed, and the version of the rate."""
+    return next((one.consumed, one.rate_version) for one in of.meters if one.meter == meter)
+
+
+def usage(id: str, meter: str, at: datetime) -> dict[str, Any]:
+    return event(id, "all", meter, subject="sub-3", at=at, quantity=70)
+
+
+async def test_windows_that_began_since_the_lock_are_published_anew_with_its_rates(connection: Connection) -> None:
+    older, newer = NOW - timedelta(days=16), NOW - timedelta(days=1)
+    for n, meter in enumerate(("sum-window", "sum-term")):
+        items = [usage(f"{n}-{place}", meter, at) for place, at in enumerate((older, newer))]
+        await apply(connection, records(items, first=10 * n))
+    old, new = await published(connection)
+    assert (figure(old, "sum-window"), figure(new, "sum-window")) == ((30, 1), (88, 2))
+    assert (figure(old, "sum-term"), figure(new, "sum-term")) == ((30, 1), (118, 2))
+    await project(connection, locked(NOW - timedelta(days=15)))
+    (again,) = await published(connection)
+    assert (again.window_start, again.revision) == (new.window_start, new.revision + 1)
+    assert (figure(again, "sum-window"), figure(again, "sum-term")) == ((30, 1), (60, 1))
+    await apply(connection, records([usage("more", "sum-window", newer)], first=30))
+    (more,) = await published(connection)
+    assert more.revision > again.revision
+    assert figure(more, "sum-window") == (60, 1)
+
+
+async def test_a_lock_that_is_told_again_publishes_nothing(connection: Connection) -> None:
+    await apply(connection, records([usage("u", "sum-window", NOW - timedelta(days=1))]))
+    await project(connection, locked(NOW - timedelta(days=15)))
+    assert len(await published(connection)) == 1
+    await project(connection, locked(NOW - timedelta(days=15)))
+    await project(connection, locked(NOW - timedelta(days=15), version=3))
+    assert await published(connection) == []
+
+
+async def test_a_lock_within_a_window_changes_no_figure_of_it(connection: Connection) -> None:
+    await apply(connection, records([usage("u", "sum-window", NOW - timedelta(days=1))]))
+    assert len(await published(connection)) == 1
+    await project(connection, locked(NOW - timedelta(hours=1)))
+    assert await published(connection) == []
