@@ -20,7 +20,7 @@ import uvloop
 from deploy.local import reach
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
-from tests.bench import commands, entitlements, growth, http_ingest, ingest, latency, overview, snapshots, table
+from tests.bench import commands, entitlements, growth, http_ingest, ingest, latency, overview, snapshots, soak, table
 from tests.bench.progress import say
 from tests.bench.stage import Servers
 from tests.database import connect
@@ -36,6 +36,8 @@ SECTIONS: dict[str, Callable[[Servers, argparse.Namespace], Awaitable[dict[str, 
     "overview": overview.measure,
     "growth": growth.measure,
 }
+ON_DEMAND: dict[str, Callable[[Servers, argparse.Namespace], Awaitable[dict[str, Any]]]] = {"soak": soak.measure}
+"""Not part of a run unless they are named."""
 
 
 @contextmanager
@@ -63,7 +65,7 @@ async def measure(around: Servers, options: argparse.Namespace, results: dict[st
     """The wanted sections, one after the other, into ``results``."""
     for name in options.only:
         say(f"---- {name}")
-        results |= await SECTIONS[name](around, options)
+        results |= await (SECTIONS | ON_DEMAND)[name](around, options)
     async with connect(around.admin_dsn) as connection:
         results["postgres"] = await connection.fetchval("SELECT version()")
 
@@ -88,7 +90,12 @@ def arguments() -> argparse.Namespace:
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--only", type=_sections, default=",".join(SECTIONS), help="sections, with commas between them")
+    add(
+        "--only",
+        type=_sections,
+        default=",".join(SECTIONS),
+        help=f"sections, with commas between them; only where named: {', '.join(ON_DEMAND)} (--soak-minutes)",
+    )
     add("--subscriptions", type=int, default=10_000, help="in all sections but commands, which has 2,000")
     add("--seconds", type=float, default=20, help="of commands, overviews and entitlements, each after a warm-up")
     add("--events", type=int, default=int(os.environ.get("UNITPOOL_BENCH_EVENTS", "400000")), help="of ingest")
@@ -104,13 +111,16 @@ def arguments() -> argparse.Namespace:
     add("--growth-events", type=int, default=200_000, help="ingested in either case")
     add("--growth-small", type=int, default=200_000, help="events stored before")
     add("--growth-large", type=int, default=2_000_000, help="events stored before")
+    add("--soak-minutes", type=float, default=30, help="of the soak, without loading before and draining after")
+    add("--soak-rate", type=int, default=5_000, help="events a second of the soak")
+    add("--soak-look-seconds", type=float, default=30, help="how often memory and lag are looked at in the soak")
     return parser.parse_args()
 
 
 def _sections(text: str) -> list[str]:
     names = text.split(",")
-    if unknown := [name for name in names if name not in SECTIONS]:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are {', '.join(SECTIONS)}")
+    if unknown := [name for name in names if name not in SECTIONS | ON_DEMAND]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are {', '.join(SECTIONS | ON_DEMAND)}")
     return names
 
 

@@ -1,0 +1,185 @@
+"""A soak: metering, alerts and allocation as deployed, at a steady rate for a long time.
+
+Looked at regularly: the memory of each process, the lag of each of its consumers, and how much is applied. What comes
+out is whether memory or lag grows, and whether everything that was published is accounted for. Half an hour at 5,000
+events a second takes about 10 GB of disk, so it runs only where it is asked for.
+"""
+
+import asyncio
+import time
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import httpx
+import psutil
+from aiokafka import AIOKafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
+
+from shared.events.topics import CONSUMPTION_TOPIC, USAGE
+from shared.runtime.postgres import Connection
+from tests.bench.figures import Figures
+from tests.bench.loading import load_alerts, load_allocation, load_metering
+from tests.bench.progress import say
+from tests.bench.stage import Servers, Stage, settle, stage
+from tests.bench.workload import Workload
+from tests.database import connect
+from tests.processes import ServiceProcess
+
+LOADS = {"allocation": load_allocation, "metering": load_metering, "alerts": load_alerts}
+STEP_SECONDS = 0.02
+WARM_SHARE = 0.2
+"""Of the time: pools, caches and the interpreter's memory fill up in it; growth is measured afterwards."""
+DRAIN_SECONDS = 900
+_LAG = "unitpool_consumer_lag_records"
+_BOOKS = (
+    "SELECT coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(applied), 0)::bigint AS applied,"
+    " coalesce(sum(duplicate), 0)::bigint AS duplicate, coalesce(sum(quarantined), 0)::bigint AS quarantined FROM book"
+)
+FOLLOWED = {("metering", USAGE.name), ("alerts", CONSUMPTION_TOPIC.name), ("allocation", CONSUMPTION_TOPIC.name)}
+"""Consumers whose lag is told, by process and topic."""
+
+
+@dataclass(slots=True)
+class Samples:
+    """What was seen: per process its memory in MB, per process and topic the records that waited, by second."""
+
+    memory: defaultdict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    lag: defaultdict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    accepted: list[tuple[float, int]] = field(default_factory=list)
+
+
+async def measure(servers: Servers, options: Namespace) -> Figures:
+    """``soak_*``."""
+    seconds, rate = options.soak_minutes * 60, options.soak_rate
+    workload = Workload(int(seconds * rate), options.subscriptions, datetime.now(UTC))
+    async with stage(servers) as made:
+        dsns = {service: await made.database(service) for service in LOADS}
+        for service, load in LOADS.items():
+            await load(dsns[service], workload)
+            await settle(servers, dsns[service])
+        processes = {service: await made.start(service, dsn) for service, dsn in dsns.items()}
+        samples = Samples()
+        async with connect(dsns["metering"]) as connection:
+            looking = asyncio.create_task(_look(connection, processes, samples, options.soak_look_seconds))
+            try:
+                await _publish(made, workload, rate)
+                published = time.perf_counter()
+                books = await _drained(connection, workload.events)
+            finally:
+                looking.cancel()
+    return {
+        "soak_minutes": options.soak_minutes,
+        "soak_rate_events_per_second": rate,
+        "soak_published": workload.events,
+        **{f"soak_{name}": number for name, number in books.items()},
+        "soak_exact": _is_exact(books, workload.events),
+        "soak_drained_seconds": round(time.perf_counter() - published, 1),
+        **told(samples, seconds),
+    }
+
+
+async def _publish(made: Stage, workload: Workload, rate: float) -> None:
+    """Records in small portions, each as soon as it is due."""
+    producer = AIOKafkaProducer(bootstrap_servers=made.servers.kafka, acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        say(f"soak: {workload.events:,} events, {rate:g} a second")
+        started, topic = time.perf_counter(), made.topic(USAGE)
+        for number, (key, value) in enumerate(workload.records()):
+            if number % max(1, int(rate * STEP_SECONDS)) == 0:
+                await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
+            await producer.send(topic, value, key)
+        await producer.flush()
+        say(f"soak: all published, {time.perf_counter() - started - workload.events / rate:.1f} s late")
+    finally:
+        await producer.stop()
+
+
+async def _look(
+    connection: Connection, processes: Mapping[str, ServiceProcess], samples: Samples, every_seconds: float
+) -> None:
+    """Until cancelled."""
+    started = time.perf_counter()
+    async with httpx.AsyncClient(timeout=30) as http:
+        while True:
+            for service, process in processes.items():
+                at = time.perf_counter() - started
+                samples.memory[service].append((at, psutil.Process(process.pid).memory_info().rss / 2**20))
+                for topic, records in _lags((await http.get(f"{process.url}/metrics")).text).items():
+                    samples.lag[service, topic].append((at, records))
+            samples.accepted.append((at, await connection.fetchval(f"SELECT accepted FROM ({_BOOKS}) AS books")))  # noqa: S608
+            say(_line(samples))
+            await asyncio.sleep(every_seconds)
+
+
+def _lags(metrics: str) -> dict[str, float]:
+    return {
+        sample.labels["topic"]: sample.value
+        for family in text_string_to_metric_families(metrics)
+        if family.name == _LAG
+        for sample in family.samples
+    }
+
+
+def _line(samples: Samples) -> str:
+    at, accepted = samples.accepted[-1]
+    memory = ", ".join(f"{service} {taken[-1][1]:.0f} MB" for service, taken in samples.memory.items())
+    lag = ", ".join(f"{service} {taken[-1][1]:,.0f}" for (service, _), taken in _followed(samples).items())
+    return f"soak: {at:.0f} s: {accepted:,} accepted; {memory}; lag: {lag}"
+
+
+def _followed(samples: Samples) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    return {place: taken for place, taken in samples.lag.items() if place in FOLLOWED}
+
+
+async def _drained(connection: Connection, events: int) -> dict[str, int]:
+    """The books, once all is accounted for, or when that takes too long."""
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while True:
+        row = await connection.fetchrow(_BOOKS)
+        books: dict[str, int] = dict(row) if row else {}
+        if books["accepted"] >= events or time.monotonic() > deadline:
+            return books
+        await asyncio.sleep(0.5)
+
+
+def _is_exact(books: Mapping[str, int], published: int) -> bool:
+    outcomes = books["applied"] + books["duplicate"] + books["quarantined"]
+    return published == books["accepted"] == outcomes
+
+
+def told(samples: Samples, seconds: float) -> Figures:
+    """Memory at the start and the end with its growth after the warm-up, and lag at the start and the end.
+
+    Start and end are means of the first and the last tenth of what was seen while events were published.
+    """
+    figures: Figures = {}
+    for service, seen in samples.memory.items():
+        taken = [one for one in seen if one[0] <= seconds]
+        warm = [one for one in taken if one[0] >= WARM_SHARE * seconds]
+        figures[f"soak_{service}_memory_start_mb"] = round(_mean(warm[: len(warm) // 10 + 1]))
+        figures[f"soak_{service}_memory_end_mb"] = round(_mean(warm[-(len(warm) // 10 + 1) :]))
+        figures[f"soak_{service}_memory_growth_mb_per_hour"] = round(3600 * slope(warm), 1)
+    for (service, _), seen in sorted(_followed(samples).items()):
+        taken = [one for one in seen if one[0] <= seconds]
+        tenth = len(taken) // 10 + 1
+        figures[f"soak_{service}_lag_start_records"] = round(_mean(taken[:tenth]))
+        figures[f"soak_{service}_lag_end_records"] = round(_mean(taken[-tenth:]))
+        figures[f"soak_{service}_lag_growth_records_per_minute"] = round(60 * slope(taken))
+    return figures
+
+
+def _mean(taken: Sequence[tuple[float, float]]) -> float:
+    return sum(value for _, value in taken) / len(taken) if taken else 0.0
+
+
+def slope(taken: Sequence[tuple[float, float]]) -> float:
+    """By how much a value grows in a second: the line of least squares; 0 where there are fewer than two."""
+    if len({at for at, _ in taken}) < 2:
+        return 0.0
+    mean_at, mean = sum(at for at, _ in taken) / len(taken), _mean(taken)
+    spread = sum((at - mean_at) ** 2 for at, _ in taken)
+    return sum((at - mean_at) * (value - mean) for at, value in taken) / spread
