@@ -1,6 +1,7 @@
 """Kafka's edge: batches of usage, from the topic of all products and from products' own."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,14 +29,18 @@ class UsageSubscriber:
         self._full_at = 0.0
 
     def is_behind(self) -> bool:
-        """Whether more usage is probably waiting: the last batch was (nearly) full, a moment ago."""
+        """Whether more usage is probably waiting: a batch that is half full is being applied, or was a moment ago."""
         return time.monotonic() - self._full_at < BEHIND_SECONDS
 
     async def on_usage(self, tx: Transaction, records: Sequence[Record]) -> None:
         """One batch."""
         started = time.perf_counter()
-        applied = await self.applier.apply(tx.connection, records, tx.now)
-        self._full_at = time.monotonic() if 2 * len(records) >= self._full_records else 0.0
+        is_full = 2 * len(records) >= self._full_records
+        self._full_at = math.inf if is_full else 0.0
+        try:
+            applied = await self.applier.apply(tx.connection, records, tx.now)
+        finally:
+            self._full_at = time.monotonic() if is_full else 0.0
         tx.after_commit(self.applier.committed)
         tx.after_commit(lambda: _count(applied, time.perf_counter() - started))
 
