@@ -5,28 +5,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from services.allocation.handlers.commands import command_handlers
+from services.allocation.handlers.commands import DECIDE_FIRST, command_handlers
 from services.allocation.handlers.completing import complete
 from services.allocation.handlers.consumption import expire_consumption
 from services.allocation.handlers.due import DueWork
 from services.allocation.settings import AllocationSettings
 from services.allocation.subscribers import on_consumption
-from shared.events.outcomes import AllocationCommandDecided
+from shared.events.allocation import ALLOCATION_EVENTS
+from shared.events.envelope import event_of
+from shared.events.outcomes import AllocationCommandDecided, DecisionRecorded
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
 from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, run
 
 NAME: Final = "allocation"
+SESSION: Final = {"enable_seqscan": "off"}
+"""Whatever is asked often has an index. Plans are made while tables are still empty, where reading the whole is
+cheapest, and are kept while they grow."""
 
 
 def build(runtime: Runtime[AllocationSettings]) -> None:
     """Wire one process."""
     settings = runtime.settings
+    for event in (*ALLOCATION_EVENTS, DecisionRecorded):
+        event_of(event)  # made now, and not while the first command waits
     runtime.consume_commands(
         ALLOCATION_COMMANDS_TOPIC,
         command_handlers(settings.terms, wait_seconds=settings.consumption_wait_seconds),
         decided=AllocationCommandDecided,
         events_topic=ALLOCATION_EVENTS_TOPIC,
         consumers=settings.command_consumers,
+        decide_first=DECIDE_FIRST,
     )
     runtime.consume_batch(CONSUMPTION_TOPIC, on_consumption, max_records=settings.consumption_batch_records)
 
@@ -56,6 +64,7 @@ def definition() -> ServiceDefinition[AllocationSettings]:
         build=build,
         migrations=Path(__file__).with_name("migrations"),
         read_model=ReadModel(tables=("consumption",), topics=(CONSUMPTION_TOPIC,)),
+        session=SESSION,
     )
 
 

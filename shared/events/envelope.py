@@ -97,5 +97,8 @@ def decode(raw: bytes, payloads: Mapping[str, type[Payload]]) -> Event[Any] | No
 
 
 def by_type(payloads: Iterable[type[Payload]]) -> dict[str, type[Payload]]:
-    """The payloads by their CloudEvents type."""
-    return {payload.event_type: payload for payload in payloads}
+    """The payloads by their CloudEvents type. What reads them is made now, and not while the first one waits."""
+    named = {payload.event_type: payload for payload in payloads}
+    for payload in named.values():
+        event_of(payload)
+    return named

@@ -92,8 +92,8 @@ class Transaction:
         self._new_id = new_id
         self._callbacks: list[Callable[[], None]] = []
         self._moved: Moved | None = None
-        self._depth = 0
-        """Of the part of it that we are in."""
+        self._protected: list[bool] = []
+        """The parts of it that we are in, from the outermost: whether each has its savepoint."""
         self._savepoints = 0
         """How many there are: that of a part which went well stays until the next part."""
 
@@ -128,28 +128,41 @@ class Transaction:
         self._callbacks.append(callback)
 
     @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[Callable[[], NoReturn]]:
+    async def savepoint(self, *, lazy: bool = False) -> AsyncIterator[Callable[[], NoReturn]]:
         """A part of the transaction that leaves no trace when it raises, or when it calls what it is given.
 
         Calling ends the ``async with`` block at once; what follows the block goes on. A part that goes well is one way
-        to the server: its savepoint is given up together with the next, or by the commit.
+        to the server: its savepoint is given up together with the next, or by the commit. A ``lazy`` part is none: its
+        savepoint is made by ``protect``, before anything is written that may have to be undone. One that raises without
+        it must be followed by the end of the whole transaction.
         """
-        name, is_old = f"part_{self._depth}", self._savepoints > self._depth
-        await self.connection.execute(f"{f'RELEASE {name}; ' if is_old else ''}SAVEPOINT {name}")
-        self._depth += 1
-        self._savepoints = self._depth
-        published, callbacks = len(self.pending), len(self._callbacks)
+        depth, published, callbacks = len(self._protected), len(self.pending), len(self._callbacks)
+        self._protected.append(False)
         try:
+            if not lazy:
+                await self.protect()
             yield _undo
         except BaseException as error:
+            if isinstance(error, _UndoneError) and not self._protected[depth] and len(self.pending) > published:
+                raise RuntimeError("what cannot be undone was done before it was decided") from error
             del self.pending[published:]
             del self._callbacks[callbacks:]
-            await self.connection.execute(f"ROLLBACK TO {name}")
+            if self._protected[depth]:
+                await self.connection.execute(f"ROLLBACK TO part_{depth}")
+                self._savepoints = depth + 1
             if not isinstance(error, _UndoneError):
                 raise
         finally:
-            self._depth -= 1
-            self._savepoints = self._depth + 1
+            self._protected.pop()
+
+    async def protect(self) -> None:
+        """From here on what the present part writes can be undone; nothing happens outside of parts."""
+        depth = len(self._protected) - 1
+        if depth < 0 or self._protected[depth]:
+            return
+        release = f"RELEASE part_{depth}; " if self._savepoints > depth else ""
+        await self.connection.execute(f"{release}SAVEPOINT part_{depth}")
+        self._protected[depth], self._savepoints = True, depth + 1
 
     def advance(self, moved: Moved) -> None:
         """Move stored offsets, whose rows this transaction has locked, when it commits."""

@@ -14,7 +14,7 @@ What happens to a command that is not simply carried out:
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -95,12 +95,15 @@ class Inbox:
         decided: type[CommandDecided],
         events_topic: Topic,
         keys: Keys,
+        decide_first: Collection[type[Payload]] = (),
     ) -> None:
+        """``decide_first``: commands whose handlers write only what they have accepted, or ``protect`` it before."""
         self._payloads = by_type(handlers)
         self._handlers = dict(handlers)
         self._decided = decided
         self._events_topic = events_topic
         self._keys = keys
+        self._decide_first = frozenset(decide_first)
         self.put_aside = asyncio.Event()
 
     async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
@@ -216,7 +219,7 @@ class Inbox:
 
     async def _handled(self, tx: Transaction, command: Event[Any]) -> Decision:
         """The handler's decision; what it wrote stays only when it accepted."""
-        async with tx.savepoint() as undo:
+        async with tx.savepoint(lazy=type(command.data) in self._decide_first) as undo:
             decision = await self._handlers[type(command.data)](tx, command)
             if not isinstance(decision, Accepted):
                 undo()

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
@@ -44,15 +45,18 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, (ConnectionError, TimeoutError, socket.gaierror))
 
 
-def new_pool(settings: ServiceSettings, application: str) -> Pool:
-    """A pool that is not open yet: ``await`` it. Must be called while the event loop runs."""
+def new_pool(settings: ServiceSettings, application: str, session: Mapping[str, str] | None = None) -> Pool:
+    """A pool that is not open yet: ``await`` it. Must be called while the event loop runs.
+
+    ``session``: PostgreSQL's settings for its connections, beside ours.
+    """
     return asyncpg.create_pool(
         settings.database_url.get_secret_value(),
         min_size=min(settings.pool_min_size, settings.pool_max_size),
         max_size=settings.pool_max_size,
         timeout=10,
         command_timeout=settings.statement_timeout_seconds + 5,
-        server_settings=_session(settings, application),
+        server_settings=_session(settings, application) | dict(session or {}),
         reset=_nothing_to_forget,
     )
 

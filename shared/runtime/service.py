@@ -5,7 +5,7 @@ routes and background tasks on the ``Runtime``. Nothing of it runs before the da
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +69,7 @@ class ServiceDefinition(Generic[S]):
     ``read_only`` are tables that the service's role may not change; functions of their owner do (see ``access``).
     ``commands`` are its own on the command line. ``api_options`` go to FastAPI (``title``, ``openapi_url``,
     ``docs_url``; the documents are off unless set here). ``replay`` puts back what only the service knows of
-    (quarantined usage) and answers how many.
+    (quarantined usage) and answers how many. ``session`` are PostgreSQL's settings for its connections.
     """
 
     name: ServiceName
@@ -81,6 +81,7 @@ class ServiceDefinition(Generic[S]):
     read_only: tuple[str, ...] = ()
     commands: tuple[ServiceCommand[S], ...] = ()
     api_options: Mapping[str, Any] = field(default_factory=dict)
+    session: Mapping[str, str] = field(default_factory=dict)
 
 
 class Runtime(Generic[S]):
@@ -92,7 +93,7 @@ class Runtime(Generic[S]):
         self.settings = settings
         self.clock = clock
         self.log = logging.get(definition.name)
-        self.pool = new_pool(settings, definition.name)
+        self.pool = new_pool(settings, definition.name, definition.session)
         self.health = Health()
         self.api = FastAPI(**{"title": f"Unitpool {self.name}", "openapi_url": None, **definition.api_options})
         http.install(self.api, max_body_bytes=settings.http_max_body_bytes)
@@ -120,17 +121,25 @@ class Runtime(Generic[S]):
         decided: type[CommandDecided],
         events_topic: Topic,
         consumers: int = 1,
+        decide_first: Collection[type[Payload]] = (),
     ) -> None:
         """Decide commands: verified, each once, the outcome published on ``events_topic`` with the command's key.
 
         ``consumers``: how many share the partitions here; while one waits for the database, another decides.
+        ``decide_first``: see ``Inbox``.
 
         Raises:
             SettingsError: there are no keys to verify commands with.
         """
         if not self.settings.signing_keys:
             raise SettingsError("UNITPOOL_COMMAND_KEYS is not set: no command could be verified")
-        inbox = Inbox(handlers, decided=decided, events_topic=events_topic, keys=self.settings.signing_keys)
+        inbox = Inbox(
+            handlers,
+            decided=decided,
+            events_topic=events_topic,
+            keys=self.settings.signing_keys,
+            decide_first=decide_first,
+        )
         again = PostponedCommands(
             inbox,
             topic,

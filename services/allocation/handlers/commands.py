@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from services.allocation.domain.subscriptions import Terms
 from services.allocation.handlers.accounts import create_account, set_flex
@@ -61,6 +62,9 @@ from shared.events.commands.subscriptions import (
 )
 from shared.events.envelope import Payload
 from shared.runtime.inbox import CommandHandler
+
+DECIDE_FIRST: Final = frozenset({ApplyPlan})
+"""The frequent one: it needs no savepoint, because it writes nothing before it is decided."""
 
 
 def command_handlers(terms: Terms, *, wait_seconds: float) -> Mapping[type[Payload], CommandHandler]:

@@ -1,8 +1,8 @@
 """What every command on a subscription has in common: lock it, bring it up to date, change it, tell what it led to."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from services.allocation.domain import refusals
 from services.allocation.domain.advance import Advanced, advance, conclude, is_behind, next_due
@@ -18,6 +18,8 @@ from shared.events.outcomes import AuditRecord
 from shared.events.state import SubscriptionState
 from shared.runtime.delivery import Transaction
 from shared.runtime.inbox import Postponed, Refused
+
+P = TypeVar("P", bound=Payload)
 
 SYSTEM = "system"
 """The actor of what happens by itself."""
@@ -46,10 +48,14 @@ async def lock_for(
 
 
 async def bring_up_to_date(tx: Transaction, found: Subscription) -> Subscription:
-    """A subscription that is locked, as it is now; what has happened to it by itself is kept, told and audited."""
+    """A subscription that is locked, as it is now; what has happened to it by itself is kept, told and audited.
+
+    Unless the command for which this is done is refused: then it is done when it is looked at next.
+    """
     if not is_behind(found, tx.now):
         return found.at(tx.now)
     advanced = advance(found, tx.now)
+    await tx.protect()
     await save_subscription(tx.connection, found, advanced.subscription)
     due_at = next_due(advanced.subscription, tx.now)
     await update_due(tx.connection, found, due_at)
@@ -67,14 +73,22 @@ async def carry_out(
     tx: Transaction,
     before: Subscription,
     after: Subscription,
-    event: Callable[[SubscriptionState], Payload],
+    event: Callable[[SubscriptionState], P],
+    save: Callable[[Subscription, P], Awaitable[None]] | None = None,
 ) -> Subscription:
-    """Keep and tell a command's change, and what it leads to at once; the subscription as it is then."""
+    """Keep and tell a command's change, and what it leads to at once; the subscription as it is then.
+
+    ``save``: what keeps it together with more, given the subscription and what is told.
+    """
     concluded = conclude(before, after, tx.now)
     done = concluded.subscription
-    await save_subscription(tx.connection, before, done)
+    told = event(done.state)
+    if save is None:
+        await save_subscription(tx.connection, before, done)
+    else:
+        await save(done, told)
     await bring_forward(tx.connection, done, next_due(done, tx.now))
-    await tell(tx, done.state.id, event(done.state))
+    await tell(tx, done.state.id, told)
     await _tell_all(tx, concluded)
     return done
 

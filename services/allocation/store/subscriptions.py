@@ -59,12 +59,15 @@ WHERE s.id = $1
 FOR NO KEY UPDATE OF s
 """  # noqa: S608
 _TRY_LOCK = f"{_LOCK.rstrip()} SKIP LOCKED"
-_SAVE = f"""
-WITH allocated AS ({UPSERT})
-UPDATE subscriptions
-SET model = $11, rebalanced_at = $12, cancelled_at = $13, settled_at = $14, exhausted = $15, version = $16
-WHERE id = $1
+SAVED = f"""
+allocated AS ({UPSERT}), saved AS (
+    UPDATE subscriptions
+    SET model = $11, rebalanced_at = $12, cancelled_at = $13, settled_at = $14, exhausted = $15, version = $16
+    WHERE id = $1
+)
 """  # noqa: S608
+"""Parts of a statement: the row, and those of its products that have changed. Parameters: ``saved_columns``."""
+_SAVE = f"WITH {SAVED} SELECT"
 
 
 async def insert_subscription(connection: Connection, subscription: Subscription) -> bool:
@@ -151,10 +154,8 @@ async def update_subscription(connection: Connection, subscription: Subscription
 async def save_subscription(connection: Connection, before: Subscription, after: Subscription) -> None:
     """Write the row, and of the terms, lots and products those that have changed; but not people and grants."""
     was, state = before.state, after.state
-    had = set(was.products)
-    changed = [(place, one) for place, one in enumerate(state.products) if one not in had]
-    if changed:
-        await connection.execute(_SAVE, state.id, *columns(changed), *_columns(after))
+    if state.products != was.products:
+        await connection.execute(_SAVE, *saved_columns(before, after))
     else:
         await update_subscription(connection, after)
     for term in state.all_terms:
@@ -163,6 +164,13 @@ async def save_subscription(connection: Connection, before: Subscription, after:
     for place, lot in enumerate(state.lots):
         if lot not in was.lots:
             await upsert_lot(connection, state.id, place, lot)
+
+
+def saved_columns(before: Subscription, after: Subscription) -> tuple[Any, ...]:
+    """What ``SAVED`` writes."""
+    had = set(before.state.products)
+    changed = [(place, one) for place, one in enumerate(after.state.products) if one not in had]
+    return (after.state.id, *columns(changed), *_columns(after))
 
 
 def _columns(subscription: Subscription) -> tuple[Any, ...]:

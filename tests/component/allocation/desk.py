@@ -10,7 +10,7 @@ from uuid import uuid4
 import asyncpg
 
 from services.allocation.domain.subscriptions import Terms
-from services.allocation.handlers.commands import command_handlers
+from services.allocation.handlers.commands import DECIDE_FIRST, command_handlers
 from services.allocation.handlers.due import settle_if_due
 from services.allocation.store.due import find_next_due
 from services.allocation.subscribers import on_consumption
@@ -107,7 +107,13 @@ class Desk:
     def inbox(self) -> Inbox:
         """The real one."""
         handlers = command_handlers(self.terms, wait_seconds=self.wait_seconds)
-        return Inbox(handlers, decided=AllocationCommandDecided, events_topic=ALLOCATION_EVENTS_TOPIC, keys=KEYS)
+        return Inbox(
+            handlers,
+            decided=AllocationCommandDecided,
+            events_topic=ALLOCATION_EVENTS_TOPIC,
+            keys=KEYS,
+            decide_first=DECIDE_FIRST,
+        )
 
     async def ask(self, payload: Payload, actor: str = PRIMARY, *, vendor: bool = False, id: str | None = None) -> Told:
         """Hand in one command."""

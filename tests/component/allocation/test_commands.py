@@ -11,7 +11,8 @@ from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SetPolicy, SubscribeProduct
 from shared.events.state import Person
-from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, command
+from shared.runtime.delivery import Transaction
+from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, command, record, told_in
 
 ACCOUNT, SUBSCRIPTION = "acme-flex-account", "acme-flex"
 
@@ -146,3 +147,43 @@ async def test_a_term_may_last_for_centuries(desk: Desk) -> None:
     assert bought.subscription.term == told.subscription.term
     await desk.sell(SubscribeProduct(subscription="s-1", product="scan"))
     assert (await desk.plan("s-1", scan=5)).code == "accepted"
+
+
+async def test_a_refused_plan_leaves_what_happened_by_itself_for_the_next_look(desk: Desk) -> None:
+    await desk.open(days=10)
+    desk.now += timedelta(days=11)
+    versions = "SELECT version, settled_at FROM subscriptions"
+    before = await desk.pool.fetchrow(versions)
+    refused = await desk.plan(scan=5000)
+    assert (refused.code, refused.events) == ("insufficient_units", [])
+    assert [one.action for one in refused.audit] == ["apply-plan"]
+    assert await desk.pool.fetchrow(versions) == before
+    assert await desk.pool.fetchval("SELECT count(*) FROM inbox WHERE outcome LIKE '%insufficient_units%'") == 1
+    assert [one.after for one in await desk.look()] == ["grace"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "code"),
+    [
+        ({"scan": 5000}, "insufficient_units"),
+        ({"scan": 10, "expected_version": 1}, "stale_version"),
+        ({"scan": 0}, "invalid_request"),
+        ({"other": 1}, "product_not_subscribed"),
+    ],
+)
+async def test_a_plan_that_is_refused_was_decided_before_anything_was_written(
+    desk: Desk, plan: dict[str, int], code: str
+) -> None:
+    await desk.open()
+    version = plan.pop("expected_version", None)
+    changes = tuple(PlannedChange(product=product, units=units) for product, units in plan.items())
+    asked = ApplyPlan(subscription=SUBSCRIPTION, changes=changes, expected_version=version)
+    ran: list[str] = []
+    async with desk.pool.acquire() as connection, connection.transaction():
+        connection.add_query_logger(lambda one: ran.append(one.query))
+        tx = Transaction(connection, desk.now, service="allocation")
+        await desk.inbox()(tx, [record(command(asked, PRIMARY))])
+    assert told_in(tx.pending).code == code
+    assert [query.split()[:3] for query in ran if not query.lstrip().startswith(("SELECT", "COMMIT"))] == [
+        ["INSERT", "INTO", "inbox"]
+    ]
