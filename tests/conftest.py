@@ -18,6 +18,7 @@ from deploy.local.postgres import PostgresServer
 from deploy.local.topics import create_topics
 from shared.events.topics import every_topic
 from tests.database import create_database, drop_database
+from tests.nursery import nurseries
 from tests.processes import ServiceProcess, start_service
 from tests.servers import running_kafka, running_postgres
 
@@ -119,6 +120,13 @@ async def topic_prefix(kafka_server: KafkaServer | RunningKafka) -> AsyncIterato
         await admin.delete_topics(made)
     finally:
         await admin.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nurseries() -> Iterator[None]:
+    """Services start quickly."""
+    with nurseries():
+        yield
 
 
 @pytest.fixture

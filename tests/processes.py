@@ -14,6 +14,7 @@ import httpx
 
 from deploy.local import tether
 from deploy.local.ports import free_port
+from tests.nursery import Forked, nursery_of
 
 ROOT = Path(__file__).parent.parent
 COMMAND_KEYS = "test:dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXk="
@@ -36,7 +37,7 @@ class ServiceProcess:
             f"UNITPOOL_{name.upper()}_HTTP_PORT": str(self.port),
         }
         self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self.start()
 
     @property
@@ -58,6 +59,9 @@ class ServiceProcess:
 
     def start(self) -> None:
         """Start, or start again after it ended."""
+        if nursery := nursery_of(self._module):
+            self._process = nursery.start(self._env, self.log)
+            return
         tied = (sys.executable, "-I", "-S", tether.__file__, "SIGKILL", "--", sys.executable, "-m", self._module)
         output = self.log.open("ab") if self.log else None
         try:

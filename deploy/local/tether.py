@@ -27,7 +27,7 @@ def _become(user: str) -> None:
     os.environ["HOME"] = entry.pw_dir
 
 
-def _die_with_parent(death_signal: signal.Signals, parent: int) -> None:
+def die_with_parent(death_signal: signal.Signals, parent: int) -> None:
     """Must come after a change of user, which clears it."""
     if sys.platform != "linux":
         return
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
     death_signal, separator, *program = arguments
     if separator != "--" or not program:
         raise SystemExit("usage: tether.py [--parent PID|FILE] [--user USER] SIGNAL -- program [argument ...]")
-    _die_with_parent(signal.Signals[death_signal], parent)
+    die_with_parent(signal.Signals[death_signal], parent)
     try:
         os.execv(program[0], program)  # noqa: S606 - replacing this process is the point
     except OSError as error:
