@@ -23,6 +23,7 @@ from shared.events.topics import Topic
 from shared.runtime import logging, metrics, offsets
 from shared.runtime.batches import BatchRunner, HaltError, RewoundError
 from shared.runtime.delivery import Record, TransientError
+from shared.runtime.hints import Hints
 from shared.runtime.lag import ConsumerState, Lag
 from shared.runtime.postgres import DATABASE_ERRORS, Pool
 from shared.runtime.settings import ServiceSettings
@@ -62,6 +63,7 @@ class TopicConsumer:
         """Set while we are stopping or partitions are being taken away: no more retries in place."""
         self._stopping = False
         self._positioning: asyncio.Task[None] | None = None
+        self._hints = Hints(self._commit, self._let_go)
         self._trouble = Trouble(settings.retry_delay_max_seconds)
         self._lag = Lag()
         self._subscriber = broker.subscriber(
@@ -123,7 +125,7 @@ class TopicConsumer:
             self._give_back(message, records)
         message.committed = AckStatus.ACKED
         self._lag.end(records)
-        await self._commit({record.partition: record.offset + 1 for record in records})
+        await self._hints.add({record.partition: record.offset + 1 for record in records})
 
     def _give_back(self, message: KafkaAckableMessage, records: Sequence[Record]) -> NoReturn:
         """Have the records of partitions that are still ours read again."""
@@ -148,6 +150,7 @@ class TopicConsumer:
         self._let_go.set()
         self._cancel_positioning()
         await self._subscriber.lock.wait_release(REBALANCE_SECONDS - 15)  # type: ignore[attr-defined]
+        await self._hints.told()
 
     # ---- what the service calls ------------------------------------------------------------------------------------
 
@@ -228,12 +231,11 @@ class TopicConsumer:
 
     async def _commit(self, nexts: Mapping[int, int]) -> None:
         """Tell Kafka how far we are: a hint for tools and for the start of a reader without stored offsets."""
-        ours = {self._partition(p): offset for p, offset in nexts.items() if p in self._assigned()}
-        if not ours:
-            return
         try:
-            await self._consumer.commit(ours)
-        except KafkaError as error:
+            ours = {self._partition(p): offset for p, offset in nexts.items() if p in self._assigned()}
+            if ours:
+                await self._consumer.commit(ours)
+        except (KafkaError, TransientError) as error:  # the consumer may be stopped by now
             self._log.info("kafka_commit_failed", error=repr(error))
 
     def _records(self, raw: Sequence[ConsumerRecord]) -> list[Record]:
