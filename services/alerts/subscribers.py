@@ -1,6 +1,7 @@
 """The Kafka edge: batches of records become changes, applied in the batch's transaction."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from services.alerts.domain.decode import read_snapshot, reading_of
@@ -35,7 +36,7 @@ async def on_allocation(tx: Transaction, records: Sequence[Record]) -> None:
             continue
         state = getattr(event.data, "subscription", None)
         if isinstance(state, SubscriptionState):
-            changes.append(Change(state.id, state, event))
+            changes.append(Change(state.id, state, partial(_as_read, event)))
         else:
             await upsert_product(tx.connection, event.data.product)
     tx.record = None
@@ -58,6 +59,10 @@ class ConsumptionSubscriber:
             await apply_readings(tx, told, _cause)
 
 
+def _as_read(event: Event[Any]) -> Event[Any]:
+    return event
+
+
 def _told(record: Record) -> Told | None:
     """What a record tells of consumption.
 
@@ -72,7 +77,7 @@ def _told(record: Record) -> Told | None:
 
 
 def _cause(record: Record) -> Event[Any]:
-    """The whole event of a snapshot that may decide something."""
+    """The whole event of a snapshot that decided something."""
     event = _event(record, CONSUMPTION_TYPES)
     assert event is not None  # noqa: S101  # it was read as one before
     return event

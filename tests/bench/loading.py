@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 from uuid import uuid4
@@ -76,7 +77,7 @@ async def load_alerts(dsn: str, workload: Workload) -> None:
         for states in _several(_told(workload, "alerts"), WATCHES_AT_ONCE):
             async with connection.transaction():
                 tx = Transaction(connection, workload.now, service="alerts")
-                await apply_changes(tx, [Change(one.id, one, _created(one, workload.now)) for one in states])
+                await apply_changes(tx, [Change(one.id, one, partial(_created, one, workload.now)) for one in states])
                 await tx.flush()
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
@@ -34,11 +35,11 @@ _DELIVERIES = UUID("b0c7e0de-62a5-5c0f-8f2d-6a3d0d1c9a55")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something new about a subscription, and the event that told of it."""
+    """Something new about a subscription, and what reads the event that told of it, should that be needed."""
 
     subscription: SubscriptionId
     news: SubscriptionState | Reading
-    cause: Event[Any]
+    cause: Callable[[], Event[Any]]
 
 
 class Told(NamedTuple):
@@ -76,7 +77,9 @@ async def apply_readings(tx: Transaction, told: Sequence[Told], cause_of: Callab
         await save_readings(tx.connection, kept)
     if moving:
         changes = [
-            Change(one.subscription, one.reading, cause_of(one.record)) for one in told if one.subscription in moving
+            Change(one.subscription, one.reading, partial(cause_of, one.record))
+            for one in told
+            if one.subscription in moving
         ]
         await _apply(tx, await load_watches(tx.connection, moving), changes)
 
@@ -90,7 +93,7 @@ async def _apply(tx: Transaction, before: Mapping[SubscriptionId, Watch], change
         after[change.subscription] = assessment.watch
         if assessment.raised or assessment.resolved:
             assessments.append(assessment)
-            tx.cause = change.cause
+            tx.cause = change.cause()
             await _publish(tx, assessment)
     tx.cause = None
     await _write_alerts(tx, assessments)

@@ -121,10 +121,12 @@ async def test_of_several_snapshots_of_a_key_in_a_batch_the_newest_is_kept(repli
 async def test_a_rise_and_fall_within_a_batch_is_told(replica: Replica) -> None:
     state = acme()
     await replica.told(SubscriptionCreated(subscription=state))
-    await replica.takes(replica.snapshots(_snapshot(state, 850, 1), _snapshot(state, 700, 2)))
-    assert [one["type"] for one in await replica.published()] == [
-        "unitpool.alerts.alert.raised.v1",
-        "unitpool.alerts.alert.resolved.v1",
+    records = replica.snapshots(_snapshot(state, 850, 1), _snapshot(state, 700, 2))
+    await replica.takes(records)
+    causes = [json.loads(one.value or b"")["id"] for one in records]
+    assert [(one["type"], one["causationid"]) for one in await replica.published()] == [
+        ("unitpool.alerts.alert.raised.v1", causes[0]),
+        ("unitpool.alerts.alert.resolved.v1", causes[1]),
     ]
     assert await replica.kept() == [(SCAN, 2, 700)]
 
@@ -197,6 +199,17 @@ async def test_what_is_not_a_snapshot_becomes_a_dead_letter_and_other_types_are_
     assert await replica.kept() == [(SCAN, 1, 850)]
     rows = await replica.pool.fetch("SELECT topic FROM outbox ORDER BY id")
     assert [row["topic"] for row in rows] == ["metering.consumption.alerts.dlq", "alerts.events"]
+
+
+async def test_a_snapshot_that_raises_an_alert_must_fit_the_whole_contract(replica: Replica) -> None:
+    state = acme()
+    await replica.told(SubscriptionCreated(subscription=state))
+    before, odd, after = replica.snapshots(_snapshot(state, 10, 1), _snapshot(state, 850, 2), _snapshot(state, 20, 3))
+    odd = odd._replace(value=(odd.value or b"").replace(b'"specversion":"1.0"', b'"specversion":"9"'))
+    await replica.takes([before, odd, after])
+    assert await replica.kept() == [(SCAN, 3, 20)]
+    rows = await replica.pool.fetch("SELECT topic FROM outbox ORDER BY id")
+    assert [row["topic"] for row in rows] == ["metering.consumption.alerts.dlq"]
 
 
 async def test_consumption_of_a_subscription_that_comes_later_is_assessed_then(replica: Replica) -> None:
