@@ -131,7 +131,7 @@ async def _replay(definition: ServiceDefinition[S], settings: S) -> int:
             latest, count = topic, count + done
     if definition.replay:
         runtime = await _built(definition, settings)
-        await runtime.pool
+        await postgres.open_pool(runtime.pool, runtime.settings)
         count += await definition.replay(runtime)
         await runtime.pool.close()
     print(f"{definition.name}: {count} put back")

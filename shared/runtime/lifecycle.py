@@ -117,7 +117,7 @@ class Lifecycle(Generic[S]):
 
     async def _database_answers(self) -> str | None:
         try:
-            await self.runtime.pool
+            await postgres.open_pool(self.runtime.pool, self.runtime.settings)
             async with self.runtime.pool.acquire() as connection:
                 await connection.fetchval("SELECT true")
         except DATABASE_ERRORS as error:

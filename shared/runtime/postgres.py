@@ -46,19 +46,39 @@ def is_passing(error: BaseException) -> bool:
 
 
 def new_pool(settings: ServiceSettings, application: str, session: Mapping[str, str] | None = None) -> Pool:
-    """A pool that is not open yet: ``await`` it. Must be called while the event loop runs.
+    """A pool that is not open yet: see ``open_pool``. Must be called while the event loop runs.
+
+    asyncpg closes for good a pool whose first connections fail. So it has none: ``open_pool`` makes them, and may be
+    called until it succeeds.
 
     ``session``: PostgreSQL's settings for its connections, beside ours.
     """
     return asyncpg.create_pool(
         settings.database_url.get_secret_value(),
-        min_size=min(settings.pool_min_size, settings.pool_max_size),
+        min_size=0,
         max_size=settings.pool_max_size,
         timeout=10,
         command_timeout=settings.statement_timeout_seconds + 5,
         server_settings=_session(settings, application) | dict(session or {}),
         reset=_nothing_to_forget,
     )
+
+
+async def open_pool(pool: Pool, settings: ServiceSettings) -> None:
+    """Open the pool with its first connections.
+
+    Raises:
+        one of ``DATABASE_ERRORS``: the database does not answer; try again.
+    """
+    await pool
+    first = max(1, min(settings.pool_min_size, settings.pool_max_size))
+    opened = await asyncio.gather(*(pool.acquire() for _ in range(first)), return_exceptions=True)
+    failures = [one for one in opened if isinstance(one, BaseException)]
+    for one in opened:
+        if not isinstance(one, BaseException):
+            await pool.release(one)
+    for failure in failures:
+        raise failure
 
 
 async def _nothing_to_forget(_: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer
 
 from shared.runtime import kafka, offsets
 from shared.runtime.lifecycle import Lifecycle
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.service import ReadModel, Runtime
 from shared.runtime.settings import S, SettingsError
 
@@ -26,7 +26,7 @@ async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
     if model is None:
         raise SettingsError(f"{runtime.name} has no read model to rebuild: its tables are the only record of its state")
     lifecycle = Lifecycle(runtime)
-    await runtime.pool
+    await open_pool(runtime.pool, runtime.settings)
     async with runtime.pool.acquire() as connection:
         await _empty(connection, model)
     ends = await _ends(runtime, model)

@@ -60,7 +60,7 @@ class ServiceSettings(BaseSettings):
         None,
         description="The same for the role that owns the tables; only `migrate` uses it, and database_url without it",
     )
-    pool_min_size: int = Field(2, ge=0, description="Database connections kept open")
+    pool_min_size: int = Field(2, ge=0, description="Database connections opened at the start")
     pool_max_size: int = Field(10, ge=2, description="Database connections at most")
     statement_timeout_seconds: int = Field(30, ge=1, description="A statement that takes longer is cancelled")
     http_host: str = Field("127.0.0.1", description="Address to listen on")
