@@ -24,6 +24,8 @@ from shared.events.commands.metering import CreateIngestKey, ReplayQuarantine, R
 from shared.events.outcomes import MeteringCommandDecided
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, METERING_COMMANDS_TOPIC, METERING_EVENTS_TOPIC, USAGE
 from shared.runtime.app import Runtime, ServiceDefinition, run
+from shared.runtime.bulk import BulkProducer
+from shared.runtime.direct import include
 
 
 def build(runtime: Runtime[MeteringSettings]) -> None:
@@ -66,7 +68,7 @@ def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> N
         max_body_bytes=settings.ingest_key_max_body_bytes,
     )
     publisher = Publisher(
-        runtime.producer.send,
+        BulkProducer(runtime.producer, USAGE.name).send,
         budget_bytes=settings.ingest_in_flight_bytes,
         within_seconds=settings.ingest_acknowledge_seconds,
     )
@@ -76,8 +78,8 @@ def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> N
             await projection.refresh(connection)
         return projection.catalogue
 
-    runtime.api.include_router(usage_router(keys, limits, publisher, catalogue))
-    runtime.api.include_router(entitlement_router(keys, runtime.pool, projection, runtime.clock))
+    include(runtime.api, usage_router(keys, limits, publisher, catalogue))
+    include(runtime.api, entitlement_router(keys, runtime.pool, projection, runtime.clock))
     runtime.api.include_router(reading_router(keys, runtime.pool))
     runtime.api.include_router(resources_router(keys, settings.signing_keys, runtime.pool, projection, runtime.clock))
 

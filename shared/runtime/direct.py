@@ -5,13 +5,11 @@ takes) and answers with a ``Response``. ``Edge`` calls it by method and path alo
 pattern is matched, no dependency looked for.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from fastapi import Request, Response
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
-
-Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class DirectRoute(APIRoute):
@@ -26,7 +24,17 @@ class DirectRoute(APIRoute):
 Table: TypeAlias = Mapping[tuple[str, str], DirectRoute]
 
 
-def table(routes: Iterable[object]) -> Table:
-    """The direct ones among an app's routes, by method and path."""
-    direct = [route for route in routes if isinstance(route, DirectRoute)]
-    return {(method, route.path): route for route in direct for method in route.methods or ()}
+def include(api: FastAPI, router: APIRouter) -> None:
+    """Add a router's routes to an app; the direct ones are called straight from then on."""
+    api.include_router(router)
+    routes = [route for route in router.routes if isinstance(route, DirectRoute)]
+    api.state.direct = {
+        **table(api),
+        **{(method, route.path): route for route in routes for method in route.methods or ()},
+    }
+
+
+def table(api: FastAPI) -> Table:
+    """An app's direct routes by method and path."""
+    known: Table = getattr(api.state, "direct", {})
+    return known

@@ -195,7 +195,7 @@ class Edge:
 
     async def _answered(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         if self._direct is None:
-            self._direct = direct.table(scope["app"].routes)
+            self._direct = direct.table(scope["app"])
         route = self._direct.get((scope["method"], scope["path"]))
         if route is None:
             await self._app(scope, receive, answer.send)

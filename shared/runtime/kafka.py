@@ -8,6 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.producer.message_accumulator import BatchBuilder
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared.runtime import logging
@@ -16,6 +17,7 @@ from shared.runtime.settings import ServiceSettings
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """More than any record that a topic takes, so that the broker's limit is the one that counts."""
+BATCH_BYTES = 128 * 1024
 STOP_SECONDS = 3
 
 _SASL: dict[str, type[SASLPlaintext | SASLScram256 | SASLScram512]] = {
@@ -134,6 +136,29 @@ class Producer:
         sent = [outcome if isinstance(outcome, BaseException) else None for outcome in outcomes]
         return sent + [refused] * (len(records) - len(sent))
 
+    async def partitions(self, topic: str) -> list[int]:
+        """The partitions of a topic, in order.
+
+        Raises:
+            KafkaError: Kafka does not answer, or knows no such topic.
+        """
+        producer = await self._working()
+        return sorted(await producer.partitions_for(f"{self._prefix}{topic}"))
+
+    async def send_batch(self, topic: str, partition: int, batch: BatchBuilder) -> "asyncio.Future[Any]":
+        """Like ``send``, of a batch that the caller has filled."""
+        producer = await self._working()
+        batch.close()
+        try:
+            future: asyncio.Future[Any] = await producer.send_batch(
+                batch, f"{self._prefix}{topic}", partition=partition
+            )
+        except KafkaError:
+            self._broken = True
+            raise
+        future.add_done_callback(self._note)
+        return future
+
     def _note(self, future: "asyncio.Future[Any]") -> None:
         if future.cancelled() or future.exception() is not None:
             self._broken = True
@@ -149,7 +174,7 @@ class Producer:
                     enable_idempotence=True,
                     acks="all",
                     max_request_size=MAX_REQUEST_BYTES,
-                    max_batch_size=128 * 1024,
+                    max_batch_size=BATCH_BYTES,
                     request_timeout_ms=20_000,
                 )
                 try:

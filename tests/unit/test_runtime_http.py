@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.events.refusals import Refusal
 from shared.runtime import http
-from shared.runtime.direct import DirectRoute
+from shared.runtime.direct import DirectRoute, include
 from shared.runtime.http import ProblemError
 
 
@@ -32,6 +32,7 @@ def direct() -> APIRouter:
                 raise ProblemError.of("forbidden", "Not you.")
             case "bug":
                 raise ZeroDivisionError("secret detail")
+        assert "fastapi_middleware_astack" not in request.scope, "it came through the app's layers"
         return PlainTextResponse(f"{request.state.correlation_id} {len(await request.body())}")
 
     return router
@@ -66,7 +67,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async def bug() -> None:
         raise ZeroDivisionError("secret detail")
 
-    api.include_router(direct())
+    include(api, direct())
     transport = httpx.ASGITransport(api, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
@@ -186,7 +187,7 @@ async def test_a_direct_route_is_like_any_other(client: httpx.AsyncClient) -> No
 
 def test_a_direct_route_is_described() -> None:
     api = FastAPI()
-    api.include_router(direct())
+    include(api, direct())
     (operation,) = api.openapi()["paths"]["/direct"].values()
     assert operation["parameters"] == [{"name": "why", "in": "query"}]
 
@@ -194,7 +195,7 @@ def test_a_direct_route_is_described() -> None:
 async def test_a_client_that_goes_away_is_no_error_of_ours() -> None:
     api = FastAPI()
     http.install(api, max_body_bytes=1000)
-    api.include_router(direct())
+    include(api, direct())
 
     async def gone() -> dict[str, str]:
         return {"type": "http.disconnect"}

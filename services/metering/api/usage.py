@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
 from services.metering import metrics
 from services.metering.api.access import KeyRing
+from services.metering.api.gathering import Gathering
 from services.metering.api.limits import KeyLimits
 from services.metering.api.parsing import BodyError, split
 from services.metering.domain.catalogue import UNIQUE, Catalogue, may_report
@@ -19,7 +20,7 @@ from services.metering.domain.corrections import CorrectionEvent, Purged
 from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.reasons import Reason, RejectedError
 from services.metering.store.keys import IngestKey
-from shared.events.topics import USAGE
+from shared.runtime.direct import DirectRoute
 from shared.runtime.http import problem
 
 MAX_EVENT_BYTES = 900_000
@@ -27,7 +28,9 @@ RETRY_SECONDS = "1"
 UNKNOWN_BYTES = 1024 * 1024
 """What is held for a body that comes without its length."""
 
-Send = Callable[[str, bytes, bytes], Awaitable["asyncio.Future[Any]"]]
+Send = Callable[[Sequence[tuple[bytes, bytes]]], Awaitable[None]]
+"""Publishes (value, key) pairs; returns once the broker has acknowledged all."""
+_encode = msgspec.json.Encoder().encode
 Refusal = tuple[int, str | None, Reason, str]
 """Index in the request, the event's id where it can be read, code, message."""
 
@@ -44,7 +47,7 @@ class OverloadError(Exception):
 class Sorted:
     """The events of one request by what becomes of them."""
 
-    accepted: list[tuple[bytes, str]] = field(default_factory=list)
+    accepted: list[tuple[bytes, bytes]] = field(default_factory=list)
     duplicates: int = 0
     refused: list[Refusal] = field(default_factory=list)
 
@@ -63,7 +66,7 @@ def sort_events(texts: Sequence[bytes], product: str, catalogue: Catalogue) -> S
         if seen.setdefault((event.source, event.id), event) is not event and seen[event.source, event.id] == event:
             result.duplicates += 1
         else:
-            result.accepted.append((text, event.subject))
+            result.accepted.append((text, event.subject.encode()))
     return result
 
 
@@ -111,7 +114,7 @@ class Publisher:
         finally:
             self._reading_bytes -= size_bytes
 
-    async def publish(self, events: Sequence[tuple[bytes, str]]) -> None:
+    async def publish(self, events: Sequence[tuple[bytes, bytes]]) -> None:
         """Return once the broker has acknowledged all.
 
         Raises:
@@ -121,20 +124,13 @@ class Publisher:
         if self._waiting_bytes and self._waiting_bytes + size > self._budget_bytes:
             raise OverloadError
         self._waiting_bytes += size
-        sending = asyncio.create_task(self._send_all(events))
+        sending = asyncio.ensure_future(self._send(events))
         sending.add_done_callback(lambda _: self._release(size))
         try:
             async with asyncio.timeout(self._within_seconds):
                 await asyncio.shield(sending)
         except (TimeoutError, KafkaError) as error:
             raise UnacknowledgedError from error
-
-    async def _send_all(self, events: Sequence[tuple[bytes, str]]) -> None:
-        futures = [await self._send(USAGE.name, text, subject.encode()) for text, subject in events]
-        outcomes = await asyncio.gather(*futures, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
 
     def _release(self, size: int) -> None:
         self._waiting_bytes -= size
@@ -143,8 +139,13 @@ class Publisher:
 def usage_router(
     keys: KeyRing, limits: KeyLimits, publisher: Publisher, catalogue: Callable[[], Awaitable[Catalogue]]
 ) -> APIRouter:
-    """The route."""
-    router = APIRouter()
+    """The route. ``catalogue`` gives what is known now; requests at the same time share what it takes."""
+    router = APIRouter(route_class=DirectRoute)
+
+    async def look(asked: Sequence[None]) -> Sequence[Catalogue]:
+        return [await catalogue()] * len(asked)
+
+    looks = Gathering(look)
 
     async def judged(request: Request, key: IngestKey) -> tuple[Sorted, bool]:
         """What is in the request, and whether it is a batch. Its text is not held any longer than this."""
@@ -155,7 +156,7 @@ def usage_router(
             limits.check_size(key, len(body))
             texts, is_batch = split(request.headers.get("content-type", ""), request.headers, body)
             limits.spend(key, len(texts))
-            return sort_events(texts, key.product, await catalogue()), is_batch
+            return sort_events(texts, key.product, await looks.ask(None)), is_batch
 
     @router.post("/v1/usage", status_code=202)
     async def post_usage(request: Request) -> Response:
@@ -176,7 +177,7 @@ def usage_router(
         except UnacknowledgedError:
             message = "The broker has not acknowledged in time. Send the same again: nothing is counted twice."
             return problem(503, "unavailable", message, headers={"Retry-After": RETRY_SECONDS})
-        return JSONResponse(_answer(result), 202)
+        return Response(_encode(_answer(result)), 202, media_type="application/json")
 
     return router
 
