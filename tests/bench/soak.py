@@ -32,6 +32,8 @@ LOADS = {"allocation": load_allocation, "metering": load_metering, "alerts": loa
 STEP_SECONDS = 0.02
 WARM_SHARE = 0.2
 """Of the time: pools, caches and the interpreter's memory fill up in it; growth is measured afterwards."""
+START_SECONDS = 600
+"""Allocation makes the default roles of all accounts first."""
 DRAIN_SECONDS = 900
 _LAG = "unitpool_consumer_lag_records"
 _BOOKS = (
@@ -60,7 +62,9 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
         for service, load in LOADS.items():
             await load(dsns[service], workload)
             await settle(servers, dsns[service])
-        processes = {service: await made.start(service, dsn) for service, dsn in dsns.items()}
+        processes = {service: await made.start(service, dsn, wait=False) for service, dsn in dsns.items()}
+        for process in processes.values():
+            await process.wait_ready(START_SECONDS)
         samples = Samples()
         async with connect(dsns["metering"]) as connection:
             looking = asyncio.create_task(_look(connection, processes, samples, options.soak_look_seconds))
