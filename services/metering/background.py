@@ -17,9 +17,12 @@ from services.metering.handlers.upkeep import forget, keep_up
 from services.metering.settings import MeteringSettings
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
+from shared.events.topics import CONSUMPTION_TOPIC
 from shared.runtime import postgres
 from shared.runtime.app import Runtime
+from shared.runtime.bulk import BulkProducer
 from shared.runtime.kafka import Producer
+from shared.runtime.outbox import Outgoing
 
 REPLAY_ANYWAY_SECONDS = 30
 """A batch may have been judged by an older projection than the last look at the quarantine knew: look again then."""
@@ -49,9 +52,15 @@ def _add_snapshots(
 ) -> None:
     settings, name = runtime.settings, f"{runtime.name}-snapshots"
     producer = Producer(settings, name)
+    bulk = BulkProducer(producer, CONSUMPTION_TOPIC.name)
+
+    async def send(snapshots: Sequence[Outgoing]) -> list[BaseException | None]:
+        await bulk.send([(one.value or b"", one.key or b"") for one in snapshots])
+        return []
+
     relay = SnapshotRelay(
         lambda: postgres.connect(settings, name),
-        producer.send_all,
+        send,
         runtime.clock,
         projection,
         interval_seconds=settings.snapshot_interval_seconds,

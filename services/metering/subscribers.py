@@ -74,8 +74,12 @@ class ProductTopics:
             if product is None or product in self._read:
                 continue
             topic = product_usage(product)
+            settings = self._runtime.settings
             await self._runtime.consume_also(
-                topic, self._new_subscriber().on_usage, max_records=self._runtime.settings.usage_batch_records
+                topic,
+                self._new_subscriber().on_usage,
+                max_records=settings.usage_batch_records,
+                gather_ms=settings.usage_gather_ms,
             )
             self._read.add(product)
             self._runtime.log.info("product_topic_found", topic=topic.name)

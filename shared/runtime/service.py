@@ -152,9 +152,12 @@ class Runtime(Generic[S]):
             self.consume_batch(topic, inbox, max_records=self.settings.max_records)
 
     def consume_batch(
-        self, topic: Topic, handler: BatchHandler, *, max_records: int, name: str | None = None
+        self, topic: Topic, handler: BatchHandler, *, max_records: int, name: str | None = None, gather_ms: int = 0
     ) -> TopicConsumer:
         """Hand over raw records, a batch per transaction. ``name`` tells apart several readers of one topic.
+
+        ``gather_ms``: how long Kafka may hold back the first record of a small batch, so that others join it; where
+        records come one after the other all the time, most of a small batch's cost is the transaction's.
 
         A handler that raises has its batch split until the culprit is alone, so it must not keep anything in memory
         except by ``Transaction.after_commit``.
@@ -175,17 +178,20 @@ class Runtime(Generic[S]):
             settings=self.settings,
             max_records=max_records,
             instance=f"{instance}-{readers}" if instance else None,
+            gather_ms=gather_ms,
         )
         self.consumers.append(consumer)
         return consumer
 
-    async def consume_also(self, topic: Topic, handler: BatchHandler, *, max_records: int) -> TopicConsumer:
+    async def consume_also(
+        self, topic: Topic, handler: BatchHandler, *, max_records: int, gather_ms: int = 0
+    ) -> TopicConsumer:
         """``consume_batch`` of a topic that was found while the service runs; readiness tells of it too.
 
         Raises:
             KafkaError: Kafka does not answer; nothing was added.
         """
-        consumer = self.consume_batch(topic, handler, max_records=max_records)
+        consumer = self.consume_batch(topic, handler, max_records=max_records, gather_ms=gather_ms)
         try:
             await consumer.start()
         except BaseException:
