@@ -1,22 +1,17 @@
 """People, grants and the hand-over, through the inbox on a real database."""
 
-import random
 from typing import Any
 
 import pytest
 
-from services.allocation.store.roles import lock_role
-from services.allocation.store.subscriptions import lock_subscription
 from shared.events.allocation import GrantsChanged, PersonChanged, PrimaryContactChanged, RoleChanged
 from shared.events.commands.accounts import AddPerson, ChangePerson, CreateAccount, RemovePerson, SetFlex, SetRoleMember
 from shared.events.commands.subscriptions import CreateSubscription, SetGrants, SetPrimaryContact
 from shared.events.envelope import Payload
-from shared.events.ids import AccountId, RoleId, SubscriptionId
 from shared.events.state import Person
 from tests.component.allocation.desk import PRIMARY, START, STRANGER, VENDOR, Desk, Told, command
 
 ACCOUNT, SUBSCRIPTION = "acme-flex-account", "acme-flex"
-ROLES = ("scan-manager", "scan-reader")
 ALAN, UMA, PETRA = "alan@acme.example", "uma@acme.example", "petra@acme.example"
 
 
@@ -284,67 +279,3 @@ async def test_removing_and_granting_at_once_never_leaves_a_grant_of_nobody(desk
 async def test_what_does_not_exist_has_no_audit_log_of_its_own(desk: Desk, asked: Payload) -> None:
     told = await desk.ask(asked, STRANGER)
     assert [(one.account, one.outcome) for one in told.audit] == [("vendor", "denied")]
-
-
-PEOPLE = [PRIMARY, *(f"{name}@acme.example" for name in ("alan", "petra", "uma"))]
-
-
-def anything(rng: random.Random, n: int) -> Payload:
-    """Some command on people, grants or members."""
-    email, subscription = rng.choice(PEOPLE), rng.choice((SUBSCRIPTION, "acme-second"))
-    grants = tuple(rng.sample(("viewer", "allocator", "auditor", "useradmin"), k=rng.randint(0, 2)))
-    return rng.choice(
-        [
-            AddPerson(account=ACCOUNT, email=email, name=f"Name {n}"),
-            ChangePerson(account=ACCOUNT, email=email, enabled=rng.random() < 0.6),
-            ChangePerson(account=ACCOUNT, email=email, name=f"Name {n}"),
-            RemovePerson(account=ACCOUNT, email=email),
-            SetGrants(subscription=subscription, email=email, grants=grants),
-            SetGrants(subscription=subscription, email=email, grants=grants),
-            SetPrimaryContact(subscription=subscription, email=email),
-            SetRoleMember(account=ACCOUNT, role=rng.choice(ROLES), email=email, member=rng.random() < 0.7),
-        ]
-    )
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_whatever_is_asked_what_was_told_is_what_holds(desk: Desk, seed: int) -> None:
-    """The newest states that were told, against each other and against the tables."""
-    await desk.open()
-    await desk.open(subscription="acme-second", account=ACCOUNT)
-    rng, contacts = random.Random(seed), {SUBSCRIPTION: PRIMARY, "acme-second": PRIMARY}
-    people: dict[str, bool] = {PRIMARY: True}
-    given: dict[str, set[tuple[str, str]]] = {SUBSCRIPTION: set(), "acme-second": set()}
-    members: dict[str, tuple[str, ...]] = dict.fromkeys(ROLES, ())
-    accepted = 0
-    for n in range(150):
-        asked = anything(rng, n)
-        by = contacts[getattr(asked, "subscription", SUBSCRIPTION)]
-        told = await desk.ask(asked, by)
-        accepted += told.code == "accepted"
-        assert told.code in {"accepted", "invalid_request", "not_found", "already_exists"}
-        for event in told.events:
-            if isinstance(event, PersonChanged):
-                people[event.person.email] = event.person.is_active
-            elif isinstance(event, RoleChanged):
-                members[event.role.role] = event.role.members
-            else:
-                state = event.subscription
-                contacts[state.id] = state.primary_contact.email
-                given[state.id] = {(one.email, one.grant) for one in state.grants}
-        active = {email for email, is_active in people.items() if is_active}
-        assert set(contacts.values()) <= active
-        assert {email for some in given.values() for email, _ in some} <= active
-        assert {email for some in members.values() for email in some} <= active
-        assert all(contacts[one] not in {email for email, _ in given[one]} for one in contacts)
-    assert accepted > 40
-    async with desk.pool.acquire() as connection:
-        for subscription, expected in given.items():
-            found = await lock_subscription(connection, SubscriptionId(subscription))
-            assert found is not None
-            assert {(one.email, one.grant) for one in found.state.grants} == expected
-            assert found.state.primary_contact.email == contacts[subscription]
-        for role, some in members.items():
-            kept = await lock_role(connection, AccountId(ACCOUNT), RoleId(role))
-            assert kept is not None
-            assert kept.members == some

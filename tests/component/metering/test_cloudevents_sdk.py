@@ -12,12 +12,10 @@ from cloudevents.core.v03.event import CloudEvent as OldCloudEvent
 from cloudevents.core.v1.event import CloudEvent
 
 from shared.runtime.clock import utc_now
+from tests.component.metering.running import KEY, Metering
 from tests.component.metering.test_doors import reasons
-from tests.component.metering.test_service import KEY, Metering, metering
 from tests.component.metering.world import event
 from tests.database import connect
-
-__all__ = ["metering"]
 
 AUTH = {"authorization": f"Bearer {KEY}"}
 TAKEN = {"accepted": 1, "duplicates": 0, "refused": []}

@@ -12,11 +12,9 @@ from deploy.local.environment import clean_environment
 from shared.events.metering import WindowRestated
 from shared.runtime.clock import utc_now
 from tests.component.metering.flow import newest_snapshots, until
-from tests.component.metering.test_service import KEY, Metering, metering
+from tests.component.metering.running import KEY, Metering
 from tests.component.metering.world import event, purge, reversal
 from tests.database import connect
-
-__all__ = ["metering"]
 
 
 async def consumed(running: Metering) -> dict[tuple[str, str], list[int]]:

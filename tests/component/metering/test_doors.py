@@ -9,11 +9,9 @@ from deploy.local.topics import create_topics
 from shared.events.topics import product_of, product_usage
 from shared.runtime.clock import utc_now
 from tests.component.metering.flow import encoded, send
-from tests.component.metering.test_service import KEY, Metering, metering, usage_request
+from tests.component.metering.running import KEY, Metering, usage_request
 from tests.component.metering.world import event
 from tests.database import connect
-
-__all__ = ["metering"]
 
 
 async def reasons(metering: Metering) -> list[tuple[str, str]]:

@@ -7,12 +7,10 @@ import pytest
 
 from shared.runtime.clock import utc_now
 from tests.component.metering.flow import encoded, until
-from tests.component.metering.test_service import Metering, metering
+from tests.component.metering.running import Metering
 from tests.component.metering.world import event
 from tests.conftest import TEST_PARTITIONS, StartService
 from tests.processes import ServiceProcess
-
-__all__ = ["metering"]
 
 SESSION_SECONDS = 100
 """Longer than anything here is waited for: who waits for a session to end fails."""

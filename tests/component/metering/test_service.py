@@ -6,103 +6,26 @@ from datetime import timedelta
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
-from uuid import uuid4
 
 import httpx
-import pytest
-from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey
-from shared.events.envelope import Event, Payload
 from shared.events.ids import ProductId
-from shared.events.metering import METERING_EVENTS, IngestKeyChanged
+from shared.events.metering import IngestKeyChanged
 from shared.events.outcomes import MeteringCommandDecided
 from shared.runtime.clock import utc_now
-from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
 from tests.component.metering.flow import (
-    add_key,
     encoded,
-    knows_world,
     newest_snapshots,
-    payloads,
-    producer,
-    send,
     send_world,
     until,
 )
 from tests.component.metering.reference import aggregates
-from tests.component.metering.world import PRODUCTS, START, SUBSCRIPTIONS, event, product, subscription
-from tests.conftest import MakeDatabase, StartService
+from tests.component.metering.running import KEY, Metering, usage_request
+from tests.component.metering.world import PRODUCTS, START, event, product, subscription
+from tests.conftest import StartService
 from tests.database import connect
-from tests.processes import COMMAND_KEYS, ServiceProcess
-
-KEY = "secret-of-scan"
-
-
-class Metering:
-    """A running metering with the small world in it."""
-
-    def __init__(self, env: dict[str, str], process: ServiceProcess, client: AIOKafkaProducer) -> None:
-        self.env, self.process, self.client = env, process, client
-        self.servers = env["UNITPOOL_KAFKA_BOOTSTRAP_SERVERS"]
-        self.prefix = env["UNITPOOL_KAFKA_TOPIC_PREFIX"]
-        self.dsn = env["UNITPOOL_METERING_DATABASE_URL"]
-
-    async def command(self, payload: Payload, *, vendor: bool) -> None:
-        command = Event[Any].of(
-            payload, id=str(uuid4()), source="/test", time=utc_now(), actor="vera@unitpool.example", actorvendor=vendor
-        )
-        value = command.encode()
-        headers = [(SIGNATURE_HEADER, sign(value, parse_keys(COMMAND_KEYS)))]
-        await self.client.send_and_wait(f"{self.prefix}metering.commands", value, b"scan", headers=headers)
-
-    async def events(self) -> list[Payload]:
-        """What is on metering.events."""
-        return await payloads(self.servers, f"{self.prefix}metering.events", METERING_EVENTS)
-
-    async def publish(self, events: list[dict[str, Any]]) -> None:
-        await send(self.client, f"{self.prefix}usage.events", [encoded(item) for item in events])
-
-    async def books(self) -> dict[str, int]:
-        async with connect(self.dsn) as connection:
-            row = await connection.fetchrow(
-                "SELECT coalesce(sum(accepted), 0)::int AS accepted, coalesce(sum(applied), 0)::int AS applied,"
-                " coalesce(sum(duplicate), 0)::int AS duplicate, coalesce(sum(quarantined), 0)::int AS quarantined"
-                " FROM book"
-            )
-            assert row
-            return dict(row)
-
-    async def accepted(self, count: int) -> dict[str, int]:
-        return await until(self.books, lambda books: books["accepted"] >= count)
-
-    async def drained(self) -> None:
-        async def due() -> int:
-            async with connect(self.dsn) as connection:
-                return int(await connection.fetchval("SELECT count(*) FROM snapshot_due"))
-
-        await until(due, lambda count: count == 0)
-
-
-@pytest.fixture
-async def metering(kafka_server: Any, topic_prefix: str, database: MakeDatabase, service_process: StartService) -> Any:
-    dsn = await database("metering")
-    env = {
-        "UNITPOOL_KAFKA_BOOTSTRAP_SERVERS": kafka_server.bootstrap_servers,
-        "UNITPOOL_KAFKA_TOPIC_PREFIX": topic_prefix,
-        "UNITPOOL_METERING_DATABASE_URL": dsn,
-        "UNITPOOL_METERING_USAGE_BATCH_RECORDS": "200",
-        "UNITPOOL_METERING_CATCH_UP_SECONDS": "30",
-        "UNITPOOL_METERING_SESSION_TIMEOUT_SECONDS": "2",
-    }
-    async with producer(kafka_server.bootstrap_servers) as client:
-        await send_world(client, topic_prefix, PRODUCTS, SUBSCRIPTIONS)
-        process = service_process("metering", env)
-        await process.wait_ready()
-        await knows_world(dsn, len(PRODUCTS), len(SUBSCRIPTIONS))
-        await add_key(dsn, KEY, "scan")
-        yield Metering(env, process, client)
 
 
 def some_usage(count: int, seed: int) -> list[dict[str, Any]]:
@@ -159,13 +82,6 @@ async def test_usage_of_a_product_that_is_subscribed_later_is_applied_by_itself(
     )
     books = await until(metering.books, lambda books: books["quarantined"] == 0)
     assert books == {"accepted": 2, "applied": 2, "duplicate": 0, "quarantined": 0}
-
-
-def usage_request(*events: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "content": json.dumps(events).encode(),
-        "headers": {"content-type": "application/cloudevents-batch+json", "authorization": f"Bearer {KEY}"},
-    }
 
 
 async def test_the_http_door_takes_good_events_and_refuses_bad_ones_by_index(metering: Metering) -> None:
