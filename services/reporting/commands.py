@@ -21,7 +21,7 @@ from services.reporting.queries.subscriptions import Queries
 from services.reporting.store.commands import SentCommand, find_command, insert_command
 from shared.events.commands import ALERTS_COMMANDS, METERING_COMMANDS
 from shared.events.commands.plans import ApplyPlan, PlannedChange
-from shared.events.envelope import Event, Payload
+from shared.events.envelope import Event, Payload, event_of
 from shared.events.refusals import Refusal
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALLOCATION_COMMANDS_TOPIC, METERING_COMMANDS_TOPIC, Topic
 from shared.runtime import signing
@@ -158,7 +158,7 @@ class Commands:
             )
 
     def _message(self, payload: Payload, caller: Caller, command_id: UUID, key: str, now: datetime) -> Outgoing:
-        event: Event[Any] = Event[type(payload)].of(  # type: ignore[misc]
+        event: Event[Any] = event_of(type(payload)).of(
             payload,
             id=str(command_id),
             source="/reporting",

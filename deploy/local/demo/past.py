@@ -17,7 +17,7 @@ from deploy.local.errors import LocalStackError
 from deploy.local.people import DemoPerson
 from services.allocation.handlers.commands import command_handlers
 from services.allocation.settings import AllocationSettings
-from shared.events.envelope import Event, Payload
+from shared.events.envelope import Event, Payload, event_of
 from shared.events.outcomes import AllocationCommandDecided
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC
 from shared.runtime.delivery import Record, Transaction
@@ -57,7 +57,7 @@ class Past:
             LocalStackError: it was refused.
         """
         identity = uuid.uuid5(_NAMESPACE, f"{actor.email} {payload.event_type} {at} {payload.model_dump_json()}")
-        command: Event[Any] = Event[type(payload)].of(  # type: ignore[misc]
+        command: Event[Any] = event_of(type(payload)).of(
             payload,
             id=str(identity),
             source="/reporting",

@@ -168,8 +168,8 @@ async def save_subscription(connection: Connection, before: Subscription, after:
 
 def saved_columns(before: Subscription, after: Subscription) -> tuple[Any, ...]:
     """What ``SAVED`` writes."""
-    had = set(before.state.products)
-    changed = [(place, one) for place, one in enumerate(after.state.products) if one not in had]
+    had = {id(one) for one in before.state.products}  # cheaper than comparing; what is equal may be written again
+    changed = [(place, one) for place, one in enumerate(after.state.products) if id(one) not in had]
     return (after.state.id, *columns(changed), *_columns(after))
 
 
