@@ -72,6 +72,8 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
                 await _publish(made, workload, rate)
                 published = time.perf_counter()
                 books = await _drained(connection, workload.events)
+                if looking.done():
+                    looking.result()  # it ends only by failing
             finally:
                 looking.cancel()
     return {
