@@ -122,14 +122,20 @@ class BoundedProtocol(HttpToolsProtocol):
         """Whether an answer is still to be written, or to be finished."""
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _may_answer(self) -> bool:
+        """Whether the request that is arriving now has no answer yet, and no earlier one is being answered."""
+        if self._arriving == "body":
+            return not self.pipeline and not self.cycle.response_started
+        return not self._is_answering()
+
     def _refuse(self, status: int) -> None:
         """Answer, unless that would land in the middle of another answer; and close."""
-        is_of_present = self._arriving == "body"
+        may_answer = self._may_answer()
         self._arriving = None
         self._watch()
         if self.transport.is_closing():
             return
-        if not self._is_answering() or (is_of_present and not self.cycle.response_started):
+        if may_answer:
             self.transport.write(_answer(status))
         if self.cycle is not None:  # whoever still reads the body, or answers, has nobody to talk to
             self.cycle.disconnected = True
@@ -147,7 +153,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(seconds, self._is_late)
 
     def _is_late(self) -> None:
-        if self._timed == "head" and self._is_answering():  # the next request has time until this one is answered
+        if self.pipeline or (
+            self._timed == "head" and self._is_answering()
+        ):  # the next request has time until this one is answered
             self._watch()
         elif self.headers is None:  # a connection on which nothing was ever asked
             self.transport.close()

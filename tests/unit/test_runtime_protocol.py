@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import uvicorn
@@ -190,3 +191,20 @@ async def test_waiting_for_an_answer_is_not_slowness_of_the_next_request(
     assert await client.answer() == (200, 2)
     await client.send(b"\r\n")
     assert await client.answer() == (200, "thing")
+
+
+async def test_a_body_that_comes_slowly_after_its_answer_gets_no_second_one(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.3)
+    client = Client(*await asyncio.open_connection("127.0.0.1", port))
+    await client.send(POST + b"content-length: 20000000\r\n\r\n")
+    assert await client.answer() == (413, ANY)
+    await client.send(b"x")
+    assert await client.reader.read() == b""
+
+
+async def test_a_bad_request_behind_one_that_is_being_answered_does_not_get_into_its_answer(client: Client) -> None:
+    slow = b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nab"
+    await client.send(slow + b"nonsense\r\n\r\n")
+    assert await client.reader.read() == b""
