@@ -153,10 +153,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(seconds, self._is_late)
 
     def _is_late(self) -> None:
-        if self.pipeline or (
-            self._timed == "head" and self._is_answering()
-        ):  # the next request has time until this one is answered
-            self._watch()
+        if self.pipeline or (self._timed == "head" and self._is_answering()):
+            self._watch()  # it has time until the one before it is answered
         elif self.headers is None:  # a connection on which nothing was ever asked
             self.transport.close()
         else:
