@@ -1,0 +1,34 @@
+"""What was stored before a migration is there after it."""
+
+import shutil
+from pathlib import Path
+
+from services.alerts import main
+from services.alerts.domain.measures import Reading
+from services.alerts.store.watches import lock_watches
+from shared.events.ids import SubscriptionId
+from tests.conftest import MakeDatabase
+from tests.database import as_owner, connect
+from tests.unit.alerts.world import ACME, GUARD, SCAN, START, WINDOW, subscription
+
+UNKNOWN = SubscriptionId("unknown")
+MIGRATIONS = Path(main.__file__).with_name("migrations")
+
+
+async def test_consumption_and_states_are_kept_when_they_move(database: MakeDatabase, tmp_path: Path) -> None:
+    shutil.copy(MIGRATIONS / "0001_alerts.sql", tmp_path)
+    state = subscription()
+    readings = [Reading(SCAN, START, 7, 850, 0), Reading(GUARD, START - WINDOW, 3, 20, 20)]
+    async with connect(as_owner(await database("alerts", tmp_path))) as connection, connection.transaction():
+        await connection.execute(
+            "INSERT INTO subscriptions (id, state) VALUES ($1, $2), ('unknown', NULL)", ACME, state.model_dump_json()
+        )
+        for one in readings:
+            values = (one.product, one.window_start, one.revision, one.consumed, one.burned_down)
+            await connection.execute("INSERT INTO consumption VALUES ($1, $2, $3, $4, $5, $6)", ACME, *values)
+        await connection.execute((MIGRATIONS / "0002_leeway.sql").read_text())
+        watches = await lock_watches(connection, [ACME, UNKNOWN])
+    assert watches[ACME].subscription == state
+    assert watches[ACME].readings == {(one.product, one.window_start): one for one in readings}
+    assert watches[ACME].leeway is None
+    assert (watches[UNKNOWN].subscription, watches[UNKNOWN].readings) == (None, {})
