@@ -80,9 +80,9 @@ def judge_some(records: Sequence[Received], numbers: Sequence[int], catalogue: C
     topic, owner = "", None
     for n in numbers:
         record = records[n]
-        if record.topic != topic:
+        if record.topic is not topic:  # neighbours share both
             topic, owner = record.topic, product_of(record.topic)
-        if record.appended_at != appended_at:
+        if record.appended_at is not appended_at:
             appended_at = record.appended_at
             received_us = microseconds(appended_at)
         try:

@@ -172,7 +172,7 @@ def _final_windows(fresh: Sequence[Placed], catalogue: Catalogue, now: datetime)
     latest_us = microseconds(now) - PROVISIONAL_US
     return {
         (usage.subscription, usage.meter, instant(usage.window_us))
-        for _, usage, *_ in fresh
+        for _, usage, _, _, _ in fresh
         if usage.at_us < latest_us and not usage.correction and _is_final(usage, catalogue, now)
     }
 

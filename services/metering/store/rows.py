@@ -8,6 +8,8 @@ import struct
 from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
 
+from msgspec.structs import astuple as _fields
+
 from services.metering.domain.catalogue import DAY_US
 from services.metering.domain.placing import NEAR_MIDNIGHT_US, Usage
 
@@ -33,8 +35,8 @@ _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
 _EPOCH_US = 946_684_800_000_000
 """PostgreSQL counts from 2000-01-01."""
-_ROW = struct.Struct("!h ii iq iq iq i16s ii ii ii ii iq ih i").pack
-_ROW_NEAR_MIDNIGHT = struct.Struct("!h ii iq iq iq i16s ii ii ii ii iq ih iq").pack
+_ROW = struct.Struct("!h ii iq iq iq i16s ii ii ii ii iq ih").pack
+_TIMESTAMP = struct.Struct("!iq").pack
 _FIELDS = len(COLUMNS)
 _NULL = struct.pack("!i", -1)
 _LENGTH = struct.Struct("!i").pack
@@ -60,9 +62,7 @@ def numeric(value: int | str) -> bytes:
     return _LENGTH(len(body)) + body
 
 
-def _text(value: str | None) -> bytes:
-    if value is None:
-        return _NULL
+def _text(value: str) -> bytes:
     encoded = value.encode()
     return _LENGTH(len(encoded)) + encoded
 
@@ -70,38 +70,26 @@ def _text(value: str | None) -> bytes:
 def encode(placed: Sequence[tuple[int, Usage, int, int, int]]) -> bytes:
     """The COPY stream of ``(n, usage, received_us, partition, offset)``."""
     parts = [_HEADER]
+    add = parts.append
     for n, usage, received_us, partition, offset in placed:
-        fixed = (
-            _FIELDS,
-            4,
-            n,
-            8,
-            usage.at_us - _EPOCH_US,
-            8,
-            received_us - _EPOCH_US,
-            8,
-            offset,
-            16,
-            usage.digest,
-            4,
-            usage.subscription,
-            4,
-            usage.meter,
-            4,
-            usage.source_number,
-            4,
-            partition,
-            8,
-            usage.window_us - _EPOCH_US,
-            2,
-            usage.kind,
-        )
-        if NEAR_MIDNIGHT_US <= usage.at_us % DAY_US < DAY_US - NEAR_MIDNIGHT_US:
-            row = _ROW(*fixed, -1)
+        digest, at_us, subscription, meter, kind, window_us, _, source, _, quantity, resource, extra, _ = _fields(usage)
+        add(_ROW(
+            _FIELDS, 4, n, 8, at_us - _EPOCH_US, 8, received_us - _EPOCH_US, 8, offset, 16, digest, 4, subscription,
+            4, meter, 4, source, 4, partition, 8, window_us - _EPOCH_US, 2, kind,
+        ))  # fmt: skip
+        if NEAR_MIDNIGHT_US <= at_us % DAY_US < DAY_US - NEAR_MIDNIGHT_US:
+            add(_NULL)
         else:
-            row = _ROW_NEAR_MIDNIGHT(*fixed, 8, (usage.midnight_us or 0) - _EPOCH_US)
-        parts += row, numeric(usage.quantity), _text(usage.resource), _text(usage.extra)
-    parts.append(_TRAILER)
+            add(_TIMESTAMP(8, (usage.midnight_us or 0) - _EPOCH_US))
+        add(numeric(quantity))
+        if resource is None:
+            add(_NULL)
+        else:
+            text = resource.encode()
+            add(_LENGTH(len(text)))
+            add(text)
+        add(_NULL if extra is None else _text(extra))
+    add(_TRAILER)
     return b"".join(parts)
 
 

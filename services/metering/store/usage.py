@@ -11,9 +11,9 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE
+from services.metering.domain.catalogue import COUNT, DAY_US, LATEST, PEAK, SUM, UNIQUE
 from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL
-from services.metering.domain.placing import Usage
+from services.metering.domain.placing import NEAR_MIDNIGHT_US, Usage
 from services.metering.store import rows
 from shared.runtime.postgres import Connection
 
@@ -222,7 +222,7 @@ async def insert_usage(connection: Connection, placed: Sequence[Placed]) -> set[
         "usage_batch", source=rows.stream(rows.encode(placed)), columns=rows.COLUMNS, format="binary"
     )
     repeated = {row["n"] for row in await connection.fetch(_INSERT_USAGE)}
-    if any(usage.midnight_us is not None for _, usage, *_ in placed):
+    if not all(NEAR_MIDNIGHT_US <= usage.at_us % DAY_US < DAY_US - NEAR_MIDNIGHT_US for _, usage, _, _, _ in placed):
         repeated.update(row["n"] for row in await connection.fetch(_GUARD_MIDNIGHTS))
     return repeated
 
