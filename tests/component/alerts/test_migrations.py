@@ -19,7 +19,8 @@ async def test_consumption_and_states_are_kept_when_they_move(database: MakeData
     shutil.copy(MIGRATIONS / "0001_alerts.sql", tmp_path)
     state = subscription()
     readings = [Reading(SCAN, START, 7, 850, 0), Reading(GUARD, START - WINDOW, 3, 20, 20)]
-    async with connect(as_owner(await database("alerts", tmp_path))) as connection, connection.transaction():
+    dsn = await database("alerts", tmp_path)  # type: ignore[call-arg]
+    async with connect(as_owner(dsn)) as connection, connection.transaction():
         await connection.execute(
             "INSERT INTO subscriptions (id, state) VALUES ($1, $2), ('unknown', NULL)", ACME, state.model_dump_json()
         )
