@@ -116,7 +116,11 @@ class KafkaServer(Server):
         tool = ("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties))
         with log.open("wb") as output:
             done = subprocess.run(
-                self._java("-Xmx128m", *tool), stdout=output, stderr=output, env=dict(os.environ), check=False
+                self._java("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *tool),
+                stdout=output,
+                stderr=output,
+                env=dict(os.environ),
+                check=False,
             )
         if done.returncode != 0:
             raise LocalStackError(f"Kafka could not format its storage. Its log is {log}.\n{last_lines(log)}")

@@ -123,7 +123,7 @@ async def until(condition: Callable[[], Any], *, within_seconds: float = 60, wha
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {within_seconds} s")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.03)  # a look is often a connection to the database
 
 
 def event(payload: Payload, **attributes: Any) -> Event[Any]:
