@@ -1,5 +1,7 @@
 """A server of the local stack that this process runs itself: what tests start, stop, kill and start again."""
 
+import os
+import signal
 from abc import ABC, abstractmethod
 
 from deploy.local.program import Program, Running
@@ -28,6 +30,16 @@ class Server(ABC):
         """SIGKILL to all of it."""
         if self._running:
             self._running.kill()
+
+    def pause(self) -> None:
+        """SIGSTOP: its connections stay open, and it answers nothing until ``resume``."""
+        if self._running:
+            os.kill(self._running.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after ``pause``."""
+        if self._running:
+            os.kill(self._running.pid, signal.SIGCONT)
 
     def restart(self) -> None:
         """Start again on the same data and ports, after ``kill`` or ``stop``, or stopping it first."""

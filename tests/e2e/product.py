@@ -33,6 +33,8 @@ class Product:
     topic_prefix: str
     logs: Path
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    replicas: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """More processes of metering: by name, their settings."""
     services: dict[str, ServiceProcess] = field(default_factory=dict)
 
     async def __aenter__(self) -> "Product":
@@ -49,15 +51,17 @@ class Product:
                 more |= {
                     "http_port": str(reporting_port),
                     "public_url": f"http://localhost:{reporting_port}",
+                    "metering_url": self.services["metering"].url,
                     "oidc_issuer": self.sign_in.issuer.issuer,
                     "oidc_audience": "unitpool",
                     "oidc_client_id": CLIENT_ID,
                     "oidc_client_secret": CLIENT_SECRET,
                     "session_secret": "a-session-secret-for-tests-of-enough-length",
                 }
-            env = service_env(name, dsn=self.databases[name], kafka=self.kafka, topic_prefix=self.topic_prefix, **more)
-            self.services[name] = start_service(name, env, log=self.logs / f"{name}.log")
-        await asyncio.gather(*(service.wait_ready() for service in self.services.values()))
+            self.services[name] = self._start(name, name, more)
+        for replica, own in self.replicas.items():
+            self.services[replica] = self._start("metering", replica, own)
+        await asyncio.gather(*(service.wait_ready(180) for service in self.services.values()))
         self.http = httpx.AsyncClient(timeout=30)
         self.producer = AIOKafkaProducer(
             bootstrap_servers=self.kafka, acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=256 * 1024
@@ -71,6 +75,11 @@ class Product:
         for service in self.services.values():
             service.kill()
         await self.sign_in.stop()
+
+    def _start(self, service: ServiceName, process: str, more: Mapping[str, str]) -> ServiceProcess:
+        dsn = self.databases[service]
+        env = service_env(service, dsn=dsn, kafka=self.kafka, topic_prefix=self.topic_prefix, **more)
+        return start_service(service, env, log=self.logs / f"{process}.log")
 
     @property
     def issuer(self) -> Issuer:

@@ -1,14 +1,15 @@
 """Everything is killed, again and again, under load: nothing is lost, nothing counts twice.
 
-Sizes by ``UNITPOOL_CRASH_EVENTS`` (200,000) and ``UNITPOOL_CRASH_KILLS`` (24).
+Several processes of metering share the partitions. All but the last are named members of their groups, so a restart of
+them moves no partition; the last has no name, leaves and joins. Sizes by ``UNITPOOL_CRASH_EVENTS`` (100,000),
+``UNITPOOL_CRASH_KILLS`` (18) and ``UNITPOOL_CRASH_PROCESSES`` (3); a large run has 500,000, 60 and 3.
 """
 
 import asyncio
 import json
 import os
-import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,18 @@ from deploy.local.topics import create_topics
 from shared.events.topics import every_topic
 from tests.database import connect, create_database
 from tests.e2e.catalogue import make_catalogue, make_customer
+from tests.e2e.killing import Killer
 from tests.e2e.product import PRIMARY, SERVICES, STRANGER, Customer, Product, until
-from tests.e2e.workload import Expected, Sent, Workload, expected
+from tests.e2e.workload import Expected, Workload, expected
 
-EVENTS = int(os.environ.get("UNITPOOL_CRASH_EVENTS", "200000"))
-KILLS = int(os.environ.get("UNITPOOL_CRASH_KILLS", "24"))
-STEPS = ("usage", "sighting", "meter_window", "snapshot_due", "book", "consumer_offsets")
-"""Metering's tables in the order of a batch: a lock on one holds a batch just there while the process is killed."""
+EVENTS = int(os.environ.get("UNITPOOL_CRASH_EVENTS", "100000"))
+KILLS = int(os.environ.get("UNITPOOL_CRASH_KILLS", "18"))
+PROCESSES = int(os.environ.get("UNITPOOL_CRASH_PROCESSES", "3"))
+METERING = ("metering", *(f"metering-{number}" for number in range(2, PROCESSES + 1)))
+GUEST = METERING[-1] if PROCESSES > 1 else None
+"""Leaves and joins."""
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(900 + 30 * KILLS)
 
 
 @pytest.fixture
@@ -53,39 +57,32 @@ async def test_nothing_is_lost_or_counted_twice_when_everything_is_killed(
     postgres, kafka = own_servers
     await create_topics(kafka.bootstrap_servers, "", list(every_topic()))
     databases = {name: await create_database(postgres.admin_dsn, name) for name in SERVICES}
-    async with Product(databases, kafka.bootstrap_servers, "", tmp_path) as product:
+    members = {name: _member(name) for name in METERING}
+    settings, replicas = {"metering": members.pop("metering")}, members
+    async with Product(databases, kafka.bootstrap_servers, "", tmp_path, settings, replicas) as product:
         customers = await _customers(product)
         workload = Workload({one.subscription: one.start for one in customers}, datetime.now(UTC), EVENTS)
         records = list(workload.records())
         size = -(-len(records) // KILLS)
         slices = [records[first : first + size] for first in range(0, len(records), size)]
         buying = asyncio.create_task(_buy(product, customers[0]))
-        killer = Killer(product, postgres, kafka)
+        killer = Killer(product, postgres, kafka, METERING, GUEST)
         await killer.run(slices)
         bought = await buying
-        for service in product.services.values():
-            await service.wait_ready(120)
         await _all_is_right(product, expected(workload, records), customers, bought, killer)
+
+
+def _member(name: str) -> dict[str, str]:
+    """A process's own settings."""
+    if name == GUEST:
+        return {}
+    return {"group_instance_id": name, "session_timeout_seconds": "10"}
 
 
 async def _customers(product: Product) -> list[Customer]:
     await make_catalogue(product)
     contacts = [PRIMARY, STRANGER, *(DemoPerson(f"c{n}", f"c{n}@customer{n}.example", f"C {n}", "") for n in range(6))]
     return [await make_customer(product, f"customer-{n}", contact) for n, contact in enumerate(contacts)]
-
-
-async def _publish(product: Product, records: Sequence[Sent]) -> None:
-    """A platform that keeps trying: what is not acknowledged by the broker is sent again, as it was."""
-    topic = f"{product.topic_prefix}usage.events"
-    for first in range(0, len(records), 1_000):
-        futures = [
-            await product.producer.send(topic, sent.value, key=sent.key.encode())
-            for sent in records[first : first + 1_000]
-        ]
-        results = await asyncio.gather(*futures, return_exceptions=True)
-        failures = [result for result in results if isinstance(result, BaseException)]
-        assert not failures, f"the broker did not take {len(failures)} records: {failures[0]!r}"
-        await asyncio.sleep(0)
 
 
 async def _buy(product: Product, customer: Customer) -> int:
@@ -97,68 +94,13 @@ async def _buy(product: Product, customer: Customer) -> int:
     return 20
 
 
-class Killer:
-    """Kills in turn, each time something else; starts it again when it is gone."""
-
-    def __init__(self, product: Product, postgres: PostgresServer, kafka: KafkaServer) -> None:
-        self._product = product
-        self._postgres = postgres
-        self._kafka = kafka
-        self._random = random.Random(7)
-        self.killed: Counter[str] = Counter()
-
-    async def run(self, slices: Sequence[Sequence[Sent]]) -> None:
-        """A kill while each slice is published: every second one of metering, between its steps; each server once."""
-        turn = ("allocation", "metering", "alerts", "metering", "reporting", "metering")
-        servers: dict[int, tuple[str, PostgresServer | KafkaServer]] = {
-            len(slices) // 3: ("kafka", self._kafka),
-            2 * len(slices) // 3: ("postgres", self._postgres),
-        }
-        for number, records in enumerate(slices):
-            name, server = servers.get(number, (turn[number % len(turn)], None))
-            if name == "metering":
-                await self._hold_and_kill(STEPS[self.killed[name] % len(STEPS)], records)
-            else:
-                publishing = asyncio.create_task(_publish(self._product, records))
-                await asyncio.sleep(self._random.uniform(0.05, 0.5))
-                await self._kill(name, server)
-                await publishing
-            self.killed[name] += 1
-            await self._start_again(name)
-
-    async def _kill(self, name: str, server: PostgresServer | KafkaServer | None) -> None:
-        if server is None:
-            self._product.services[name].kill()
-        else:
-            await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(server.restart)
-
-    async def _start_again(self, name: str) -> None:
-        if name in self._product.services:
-            self._product.services[name].start()
-        for service in self._product.services.values():
-            await service.wait_ready(120)
-
-    async def _hold_and_kill(self, table: str, records: Sequence[Sent]) -> None:
-        """Stop a batch in the middle of its transaction, by a lock on the table it writes next; kill it there."""
-        metering = self._product.services["metering"]
-        async with connect(self._product.databases["metering"]) as connection, connection.transaction():
-            await connection.execute(f'LOCK TABLE "{table}" IN EXCLUSIVE MODE')
-            await _publish(self._product, records)
-
-            async def held() -> bool:
-                return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
-
-            await until(held, f"a batch waits for {table}", timeout_seconds=60, every_seconds=0.02)
-            metering.kill()
-            self.killed["between steps"] += 1
-
-
 async def _all_is_right(
     product: Product, truth: Expected, customers: list[Customer], bought: int, killer: Killer
 ) -> None:
-    assert sum(killer.killed[name] for name in (*SERVICES, "kafka", "postgres")) >= KILLS
-    assert killer.killed["between steps"] >= KILLS // 3
+    assert killer.killed.total() >= KILLS
+    assert killer.between_steps >= KILLS // 3
+    assert len(set(METERING) & set(killer.killed)) >= min(2, PROCESSES)
+    assert killer.joined == killer.left >= (KILLS // 8 if GUEST else 0)
     books = await until(lambda: _books(product, truth.accepted), "all usage is accounted for", timeout_seconds=180)
     assert books == {
         "accepted": truth.accepted,

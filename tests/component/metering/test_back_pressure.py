@@ -1,0 +1,124 @@
+"""The ingest door while Kafka hangs or is away: it says so, keeps little, loses nothing, and goes on by itself."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from shared.runtime.clock import utc_now
+from tests.component.metering.flow import until
+from tests.component.metering.running import Metering, usage_request
+from tests.component.metering.world import event
+from tests.conftest import StartService
+from tests.database import connect
+from tests.processes import ServiceProcess
+
+IN_FLIGHT_BYTES = 256 * 1024
+BATCH = 100
+ACKNOWLEDGE_SECONDS = 5
+MEMORY_MB = 32
+"""What the process may grow by. Some 5 MB are sent to it, which in memory are many times as much."""
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def batches(count: int, name: str, at: datetime) -> list[dict[str, Any]]:
+    return [
+        usage_request(*(event(f"{name}-{n}-{i}", at=at, resource=f"{name}-{n}-{i}") for i in range(BATCH)))
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+async def small(metering: Metering, service_process: StartService) -> ServiceProcess:
+    """Another process instead of the fixture's, whose door holds little and waits briefly."""
+    metering.process.kill()
+    settings = {
+        "UNITPOOL_METERING_INGEST_IN_FLIGHT_BYTES": str(IN_FLIGHT_BYTES),
+        "UNITPOOL_METERING_INGEST_ACKNOWLEDGE_SECONDS": str(ACKNOWLEDGE_SECONDS),
+        "UNITPOOL_METERING_INGEST_KEY_EVENTS_PER_SECOND": "0",
+    }
+    process = service_process("metering", {**metering.env, **settings})
+    await process.wait_ready(120)
+    return process
+
+
+async def post(http: httpx.AsyncClient, request: dict[str, Any]) -> int:
+    """One request's status; 0 where the connection broke. What is refused says when to come again."""
+    try:
+        answer = await http.post("/v1/usage", **request)
+    except httpx.TransportError:
+        return 0
+    if answer.status_code != 202:
+        assert answer.status_code in (429, 503), answer.text
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert answer.json()["code"] == {429: "too_many_requests", 503: "unavailable"}[answer.status_code]
+    return answer.status_code
+
+
+async def insist(http: httpx.AsyncClient, request: dict[str, Any]) -> None:
+    """A platform that sends the same again until it is taken."""
+    for _ in range(150):
+        if await post(http, request) == 202:
+            return
+        await asyncio.sleep(1)  # as Retry-After says
+    raise AssertionError("it was never taken")
+
+
+Kafka = Any
+Away = Callable[[Kafka], Awaitable[None]]
+
+
+async def paused(kafka: Kafka) -> None:
+    kafka.pause()
+
+
+async def killed(kafka: Kafka) -> None:
+    await asyncio.to_thread(kafka.kill)
+
+
+async def resumed(kafka: Kafka) -> None:
+    kafka.resume()
+
+
+async def restarted(kafka: Kafka) -> None:
+    await asyncio.to_thread(kafka.restart)
+
+
+@pytest.mark.parametrize(("go", "come"), [(paused, resumed), (killed, restarted)], ids=["paused", "killed"])
+async def test_the_door_says_so_keeps_little_loses_nothing_and_goes_on(
+    metering: Metering, small: ServiceProcess, kafka_server: Kafka, go: Away, come: Away
+) -> None:
+    now = utc_now()
+    requests = batches(80, "b", now)
+    assert sum(len(request["content"]) for request in requests) > 5 * IN_FLIGHT_BYTES
+    process = psutil.Process(small.pid)
+    limits = httpx.Limits(max_connections=40)
+    async with httpx.AsyncClient(base_url=small.url, timeout=60, limits=limits) as http:
+        await insist(http, batches(1, "before", now)[0])
+        memory = process.memory_info().rss
+        await go(kafka_server)
+        try:
+            during = []
+            for _ in range(2):
+                during += await asyncio.gather(*(post(http, request) for request in requests))
+            grown_mb = (process.memory_info().rss - memory) / 1e6
+            assert (await http.get("/healthz")).status_code == 200
+        finally:
+            await come(kafka_server)
+        assert 202 not in during, "nothing can have been acknowledged"
+        assert {429, 503} == set(during) - {0}, "some wait in vain, the others are not let in"
+        assert grown_mb < MEMORY_MB
+        await asyncio.gather(*(insist(http, request) for request in requests))
+    async with connect(metering.dsn) as connection:
+
+        async def counted() -> int:
+            return int(await connection.fetchval("SELECT count(*) FROM usage"))
+
+        wanted = (len(requests) + 1) * BATCH
+        assert await until(counted, lambda count: count >= wanted) == wanted
+    assert (await metering.books())["quarantined"] == 0
