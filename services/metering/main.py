@@ -37,7 +37,6 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
         return usage[-1]
 
     usage: list[UsageSubscriber] = []
-    # Consumers start in this order: usage may wait for the projection, so the projection must not wait for usage.
     runtime.consume(ALLOCATION_EVENTS_TOPIC, project.HANDLERS)
     runtime.consume_commands(
         METERING_COMMANDS_TOPIC,

@@ -160,7 +160,7 @@ class TopicConsumer:
     # ---- what the service calls ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin to read, where this reader was added while the service runs; those from before are begun together.
+        """Begin to read; returns once its partitions are assigned.
 
         Raises:
             KafkaError: Kafka does not answer.

@@ -15,7 +15,7 @@ from shared.runtime.lag import ConsumerState
 from shared.runtime.postgres import DATABASE_ERRORS
 from shared.runtime.service import Runtime
 from shared.runtime.settings import S
-from shared.runtime.stream import start_consumers
+from shared.runtime.stream import connect
 
 GC_THRESHOLDS = (50_000, 20, 100)
 WAIT_SECONDS = 0.5
@@ -54,9 +54,11 @@ class Lifecycle(Generic[S]):
         work = [BackgroundTask("relay", runtime.relay.run), *(runtime.tasks if with_tasks else ())]
         for task in work:
             self.runtime.health.add(f"task:{task.name}", task.check)
-        self._tasks = [asyncio.create_task(task.run(), name=task.name) for task in work]
         settle_memory()
-        await start_consumers(runtime.broker)
+        await connect(runtime.broker)
+        consumers = list(runtime.consumers)  # a task may add and start one of its own
+        self._tasks = [asyncio.create_task(task.run(), name=task.name) for task in work]
+        await asyncio.gather(*(consumer.start() for consumer in consumers))
         self.started = True
         self._phase = "running"
         runtime.log.info("service_started", consumers=[one.topic.name for one in runtime.consumers])

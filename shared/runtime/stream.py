@@ -34,12 +34,15 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return found
 
 
-async def start_consumers(broker: KafkaBroker) -> None:
-    """Connect, and start every consumer."""
+async def connect(broker: KafkaBroker) -> None:
+    """Make it ready; consumers are started by themselves.
+
+    Not by the broker: it starts them one after the other, in no certain order, and each waits for its partitions. One
+    of usage that waits for the projection would keep the projection's own consumer from being started.
+    """
     await broker.connect()
     config = broker.config.broker_config
     config.builder = partial(PatientConsumer, **config.builder.keywords)  # type: ignore[attr-defined]
-    await broker.start()
 
 
 def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any] = ()) -> KafkaBroker:
