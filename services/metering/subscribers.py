@@ -17,7 +17,6 @@ from shared.runtime.delivery import Record, Transaction
 from shared.runtime.kafka import client_arguments
 
 BEHIND_SECONDS = 2.0
-START_SECONDS = 0.1
 
 
 class UsageSubscriber:
@@ -54,10 +53,8 @@ class ProductTopics:
         self._read: set[str] = set()
 
     async def run(self) -> None:
-        """Until cancelled. Waits for the other consumers: they are started together."""
+        """Until cancelled."""
         runtime = self._runtime
-        while not runtime.broker.running:  # noqa: ASYNC110  # the service is starting
-            await asyncio.sleep(START_SECONDS)
         admin = AIOKafkaAdminClient(**client_arguments(runtime.settings, f"{runtime.name}-product-topics"))
         await admin.start()
         try:
