@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 
 from shared.events.alerts import AlertRaised
 from shared.events.topics import ALERTS_EVENTS_TOPIC, CONSUMPTION_TOPIC, USAGE
@@ -23,6 +23,7 @@ from tests.bench.figures import Figures, percentile_ms, spread
 from tests.bench.loading import load_alerts, load_metering
 from tests.bench.pace import Pace
 from tests.bench.progress import say
+from tests.bench.sending import portion_producer
 from tests.bench.stage import Servers, Stage, settle, stage
 from tests.bench.workload import BLOCK, KINDS, Workload, product
 from tests.database import connect
@@ -86,23 +87,18 @@ async def publish(made: Stage, workload: Workload, pace: Pace) -> dict[Key, Trac
     windows = {state.id: state.calendar for state in workload.states()}
     tracks: defaultdict[Key, Track] = defaultdict(Track)
     followed = _followed(records, workload.now)
-    producer = AIOKafkaProducer(bootstrap_servers=made.servers.kafka, acks="all", enable_idempotence=True)
-    await producer.start()
-    try:
+    async with portion_producer(made.servers.kafka, made.prefix, USAGE.name) as producer:
         say(f"latency: {pace.rate:g} events a second for {pace.seconds:g} s")
         wall = time.time() - time.perf_counter()
-        async for number, due in pace.steps():
-            key, value = records[number]
-            await producer.send(made.topic(USAGE), value, key)
-            if number in followed:
-                subscription, name, at, quantity = followed[number]
-                track = tracks[subscription, name, windows[subscription].window_at(at).start]
-                track.add(quantity, wall + due, counts=pace.counts(number))
-        await producer.flush()
-        behind = time.perf_counter() - due - 1 / pace.rate
-        say(f"latency: all published, {max(behind, 0) * 1000:.0f} ms after the last was due")
-    finally:
-        await producer.stop()
+        async for numbers, started in pace.portions():
+            producer.send(records[numbers.start : numbers.stop])
+            for number in numbers:
+                if number in followed:
+                    subscription, name, at, quantity = followed[number]
+                    track = tracks[subscription, name, windows[subscription].window_at(at).start]
+                    track.add(quantity, wall + started + number / pace.rate, counts=pace.counts(number))
+    behind = time.perf_counter() - started - pace.count / pace.rate
+    say(f"latency: all acknowledged {max(behind, 0) * 1000:.0f} ms after the last was due")
     return tracks
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+PORTION_SECONDS = 0.01
 WARM_SECONDS = 2.0
 """What is due in the first seconds is done, but not counted: connections, caches and prepared statements are made."""
 
@@ -32,3 +33,12 @@ class Pace:
             due = started + number / self.rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             yield number, due
+
+    async def portions(self) -> AsyncIterator[tuple[range, float]]:
+        """The numbers that have become due since the last portion, and when number 0 was due; 100 times a second."""
+        started, begin = time.perf_counter(), 0
+        while begin < self.count:
+            end = min(self.count, int((time.perf_counter() - started) * self.rate) + 1)
+            yield range(begin, end), started
+            begin = end
+            await asyncio.sleep(max(0.0, started + begin / self.rate + PORTION_SECONDS - time.perf_counter()))

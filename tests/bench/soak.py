@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 
 import httpx
 import psutil
-from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE
@@ -23,6 +23,7 @@ from shared.runtime.postgres import Connection
 from tests.bench.figures import Figures
 from tests.bench.loading import load_alerts, load_allocation, load_metering
 from tests.bench.progress import say
+from tests.bench.sending import portion_producer
 from tests.bench.stage import Servers, Stage, settle, stage
 from tests.bench.workload import Workload
 from tests.database import connect
@@ -89,19 +90,14 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
 
 async def _publish(made: Stage, workload: Workload, rate: float) -> None:
     """Records in small portions, each as soon as it is due."""
-    producer = AIOKafkaProducer(bootstrap_servers=made.servers.kafka, acks="all", enable_idempotence=True)
-    await producer.start()
-    try:
-        say(f"soak: {workload.events:,} events, {rate:g} a second")
-        started, topic = time.perf_counter(), made.topic(USAGE)
-        for number, (key, value) in enumerate(workload.records()):
-            if number % max(1, int(rate * STEP_SECONDS)) == 0:
-                await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
-            await producer.send(topic, value, key)
-        await producer.flush()
-        say(f"soak: all published, {time.perf_counter() - started - workload.events / rate:.1f} s late")
-    finally:
-        await producer.stop()
+    say(f"soak: {workload.events:,} events, {rate:g} a second")
+    async with portion_producer(made.servers.kafka, made.prefix, USAGE.name) as producer:
+        started, records, sent = time.perf_counter(), workload.records(), 0
+        while portion := list(islice(records, max(1, int(rate * STEP_SECONDS)))):
+            await asyncio.sleep(max(0.0, started + sent / rate - time.perf_counter()))
+            producer.send(portion)
+            sent += len(portion)
+    say(f"soak: all acknowledged, {time.perf_counter() - started - workload.events / rate:.1f} s late")
 
 
 async def _look(
