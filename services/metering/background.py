@@ -1,9 +1,8 @@
 """What a metering process does beside its consumers: snapshots, replays, upkeep."""
 
 import asyncio
-import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
 from services.metering.handlers.apply_usage import UsageApplier
@@ -17,11 +16,12 @@ from services.metering.handlers.upkeep import forget, keep_up
 from services.metering.settings import MeteringSettings
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
-from shared.events.topics import CONSUMPTION_TOPIC
+from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
 from shared.runtime import postgres
 from shared.runtime.app import Runtime
 from shared.runtime.bulk import BulkProducer
 from shared.runtime.kafka import Producer
+from shared.runtime.lag import ConsumerState
 from shared.runtime.outbox import Outgoing
 
 REPLAY_ANYWAY_SECONDS = 30
@@ -31,14 +31,15 @@ TELL_SECONDS = 1.0
 TOLD_AT_ONCE = 1_000
 """However much is quarantined, no more of it is told than this, each time."""
 RESTATED_AT_ONCE = 200
-GC_THRESHOLDS = (50_000, 20, 100)
+BACKLOG_BATCHES = 2
+"""A consumer of usage that is more full batches behind than this has a backlog."""
 
 
 def add_background(
     runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]
 ) -> None:
     """Register the tasks."""
-    _add_snapshots(runtime, projection, usage)
+    _add_snapshots(runtime, projection)
     _add_replay(runtime, projection)
     _add_asked_replays(runtime, projection)
     _add_telling(runtime)
@@ -47,9 +48,7 @@ def add_background(
     _add_upkeep(runtime, projection, usage)
 
 
-def _add_snapshots(
-    runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]
-) -> None:
+def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
     settings, name = runtime.settings, f"{runtime.name}-snapshots"
     producer = Producer(settings, name)
     bulk = BulkProducer(producer, CONSUMPTION_TOPIC.name)
@@ -64,7 +63,9 @@ def _add_snapshots(
         runtime.clock,
         projection,
         interval_seconds=settings.snapshot_interval_seconds,
-        usage_waits=lambda: any(subscriber.is_behind() for subscriber in usage),
+        usage_waits=lambda: has_backlog(
+            [one.state(runtime.clock()) for one in runtime.consumers], BACKLOG_BATCHES * settings.usage_batch_records
+        ),
     )
 
     async def publish() -> None:
@@ -175,21 +176,17 @@ def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usag
         for subscriber in usage:
             subscriber.applier.known_partitions |= known
 
-    async def settle() -> None:
-        await look_after()
-        settle_memory()
-
     async def upkeep() -> None:
         while True:
             await asyncio.sleep(runtime.settings.upkeep_seconds)
             await look_after()
 
-    runtime.on_start(settle)
+    runtime.on_start(look_after)
     runtime.background("upkeep", upkeep)
 
 
-def settle_memory() -> None:
-    """Keep the garbage collector from walking the catalogue over and over: it is large, and stays."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+def has_backlog(consumers: Iterable[ConsumerState], records: int) -> bool:
+    """Whether a consumer of usage is more than so many records behind; one long pause must not look like that."""
+    return any(
+        one.lag_records > records for one in consumers if one.topic == USAGE.name or product_of(one.topic) is not None
+    )

@@ -33,7 +33,7 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
     settings, projection, tail = runtime.settings, Projection(), TopicTail(runtime)
 
     def new_subscriber() -> UsageSubscriber:
-        usage.append(UsageSubscriber(UsageApplier(projection, tail.catch_up), settings.usage_batch_records))
+        usage.append(UsageSubscriber(UsageApplier(projection, tail.catch_up)))
         return usage[-1]
 
     usage: list[UsageSubscriber] = []

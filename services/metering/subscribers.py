@@ -1,7 +1,6 @@
 """Kafka's edge: batches of usage, from the topic of all products and from products' own."""
 
 import asyncio
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,30 +15,17 @@ from shared.runtime.app import Runtime
 from shared.runtime.delivery import Record, Transaction
 from shared.runtime.kafka import client_arguments
 
-BEHIND_SECONDS = 2.0
-
 
 class UsageSubscriber:
     """Applies each batch in the transaction that the runtime opened, and counts it when that is committed."""
 
-    def __init__(self, applier: UsageApplier, full_records: int) -> None:
+    def __init__(self, applier: UsageApplier) -> None:
         self.applier = applier
-        self._full_records = full_records
-        self._full_at = 0.0
-
-    def is_behind(self) -> bool:
-        """Whether more usage is probably waiting: a batch that is half full is being applied, or was a moment ago."""
-        return time.monotonic() - self._full_at < BEHIND_SECONDS
 
     async def on_usage(self, tx: Transaction, records: Sequence[Record]) -> None:
         """One batch."""
         started = time.perf_counter()
-        is_full = 2 * len(records) >= self._full_records
-        self._full_at = math.inf if is_full else 0.0
-        try:
-            applied = await self.applier.apply(tx.connection, records, tx.now)
-        finally:
-            self._full_at = time.monotonic() if is_full else 0.0
+        applied = await self.applier.apply(tx.connection, records, tx.now)
         tx.after_commit(self.applier.committed)
         tx.after_commit(lambda: _count(applied, time.perf_counter() - started))
 

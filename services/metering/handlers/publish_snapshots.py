@@ -25,8 +25,11 @@ POLL_SECONDS = 0.05
 STANDBY_SECONDS = 1.0
 SHARE = 8
 """While usage waits to be applied, a round is followed by a rest of this many times its length."""
-ROWS_AT_ONCE = 200
-KEYS_AT_ONCE = 1000
+ROWS_AT_ONCE = 2000
+WINDOWS_AT_ONCE = 100_000
+"""What is due is mostly due many times over: the more is taken at once, the fewer snapshots are made of it. So whoever
+falls behind does not stay behind."""
+KEYS_AT_ONCE = 500
 """Snapshots made without giving way to the other work of the process."""
 
 T = TypeVar("T")
@@ -82,7 +85,7 @@ class SnapshotRelay:
         Raises:
             KafkaError: not all were acknowledged; they stay due.
         """
-        due = await consumption.load_due(connection, ROWS_AT_ONCE)
+        due = await consumption.load_due(connection, ROWS_AT_ONCE, WINDOWS_AT_ONCE)
         metrics.SNAPSHOTS_DUE.set(len(due.ids))
         if not due.ids:
             return 0

@@ -12,7 +12,13 @@ LOCK = 0x756E6974_736E6170
 
 _TAKE_LOCK = "SELECT pg_try_advisory_lock($1)"
 _COUNT_DUE = "SELECT count(*) FROM snapshot_due"
-_LOAD_DUE = "SELECT id, subscriptions, meters, windows FROM snapshot_due ORDER BY id LIMIT $1"
+# The oldest rows that together name so many windows, and at least one.
+_LOAD_DUE = """
+SELECT id, subscriptions, meters, windows FROM (
+    SELECT *, sum(cardinality(meters)) OVER (ORDER BY id) - cardinality(meters) AS before
+    FROM (SELECT * FROM snapshot_due ORDER BY id LIMIT $1) AS oldest
+) AS oldest WHERE before < $2
+"""
 _DELETE_DUE = "DELETE FROM snapshot_due WHERE id = ANY ($1)"
 _LOAD_WINDOWS = """
 SELECT w.subscription, w.meter, w.window_start, w.aggregate, w.reached_at, w.revision, w.as_of
@@ -70,10 +76,10 @@ async def count_due(connection: Connection) -> int:
     return int(await connection.fetchval(_COUNT_DUE))
 
 
-async def load_due(connection: Connection, limit: int) -> Due:
-    """The oldest rows."""
+async def load_due(connection: Connection, rows: int, windows: int) -> Due:
+    """The oldest rows: at most so many, and no more once they name so many windows, whatever they have in common."""
     due = Due([], set())
-    for row in await connection.fetch(_LOAD_DUE, limit):
+    for row in await connection.fetch(_LOAD_DUE, rows, windows):
         due.ids.append(row["id"])
         due.windows.update(zip(row["subscriptions"], row["meters"], row["windows"], strict=True))
     return due

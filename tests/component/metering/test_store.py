@@ -22,7 +22,7 @@ from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.publish_snapshots import SnapshotRelay
 from services.metering.handlers.replay import replay_some
 from services.metering.handlers.upkeep import forget, keep_up
-from services.metering.store import partitions, projection, recomputing
+from services.metering.store import consumption, partitions, projection, recomputing
 from services.metering.store import usage as usage_store
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
@@ -255,6 +255,20 @@ async def test_a_level_that_says_nothing_new_is_not_published(connection: Connec
     )
     await apply(connection, later)
     assert await connection.fetchval("SELECT count(*) FROM snapshot_due") == 2, "as_of follows after a minute"
+
+
+async def test_what_is_due_many_times_is_taken_at_once_up_to_a_bound(connection: Connection) -> None:
+    await connection.execute("TRUNCATE snapshot_due")
+    await connection.execute(
+        "INSERT INTO snapshot_due (subscriptions, meters, windows)"
+        " SELECT '{1,2,3}'::int[], '{1,1,1}'::int[], array_fill($1::timestamptz, '{3}') FROM generate_series(1, 5)",
+        NOW,
+    )
+    ids = [row["id"] for row in await connection.fetch("SELECT id FROM snapshot_due ORDER BY id")]
+    assert await consumption.load_due(connection, 10, 100) == consumption.Due(ids, {(n, 1, NOW) for n in (1, 2, 3)})
+    assert (await consumption.load_due(connection, 4, 100)).ids == ids[:4], "so many rows"
+    assert (await consumption.load_due(connection, 10, 7)).ids == ids[:3], "until seven windows are named"
+    assert (await consumption.load_due(connection, 10, 1)).ids == ids[:1], "one at least"
 
 
 async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: str) -> None:
