@@ -1,8 +1,8 @@
 """Everything is killed, again and again, under load: nothing is lost, nothing counts twice.
 
 Several processes of metering share the partitions. All but the last are named members of their groups, so a restart of
-them moves no partition; the last has no name, leaves and joins. Sizes by ``UNITPOOL_CRASH_EVENTS`` (100,000),
-``UNITPOOL_CRASH_KILLS`` (14) and ``UNITPOOL_CRASH_PROCESSES`` (3); a large run has 500,000, 60 and 3.
+them moves no partition; the last has no name, leaves and joins. Sizes by ``UNITPOOL_CRASH_EVENTS`` (200,000),
+``UNITPOOL_CRASH_KILLS`` (24) and ``UNITPOOL_CRASH_PROCESSES`` (3); a large run has 500,000, 60 and 3.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from tests.e2e.killing import Killer
 from tests.e2e.product import PRIMARY, SERVICES, STRANGER, Customer, Product, until
 from tests.e2e.workload import Expected, Workload, expected
 
-EVENTS = int(os.environ.get("UNITPOOL_CRASH_EVENTS", "100000"))
-KILLS = int(os.environ.get("UNITPOOL_CRASH_KILLS", "14"))
+EVENTS = int(os.environ.get("UNITPOOL_CRASH_EVENTS", "200000"))
+KILLS = int(os.environ.get("UNITPOOL_CRASH_KILLS", "24"))
 PROCESSES = int(os.environ.get("UNITPOOL_CRASH_PROCESSES", "3"))
 METERING = ("metering", *(f"metering-{number}" for number in range(2, PROCESSES + 1)))
 GUEST = METERING[-1] if PROCESSES > 1 else None
