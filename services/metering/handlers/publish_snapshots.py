@@ -74,8 +74,9 @@ class SnapshotRelay:
                     await asyncio.sleep(POLL_SECONDS)
                     continue
                 took = loop.time() - started
-                rest = SHARE * took if self._usage_waits() else 0
-                await asyncio.sleep(max(self._interval_seconds - took, rest))
+                await asyncio.sleep(max(self._interval_seconds - took, 0))
+                while self._usage_waits() and loop.time() < started + (1 + SHARE) * took:  # noqa: ASYNC110  # lag tells
+                    await asyncio.sleep(self._interval_seconds)
         finally:
             connection.terminate()
 
