@@ -53,9 +53,8 @@ def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection) -
     producer = Producer(settings, name)
     bulk = BulkProducer(producer, CONSUMPTION_TOPIC.name)
 
-    async def send(snapshots: Sequence[Outgoing]) -> list[BaseException | None]:
+    async def send(snapshots: Sequence[Outgoing]) -> None:
         await bulk.send([(one.value or b"", one.key or b"") for one in snapshots])
-        return []
 
     relay = SnapshotRelay(
         lambda: postgres.connect(settings, name),

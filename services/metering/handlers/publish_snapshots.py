@@ -34,7 +34,8 @@ KEYS_AT_ONCE = 500
 
 T = TypeVar("T")
 Connect = Callable[[], Awaitable[Connection]]
-Send = Callable[[list[Outgoing]], Awaitable[list[BaseException | None]]]
+Send = Callable[[list[Outgoing]], Awaitable[None]]
+"""Returns once the broker has acknowledged all, and raises when it has not."""
 Window = tuple[int, int, datetime]
 """Subscription number, meter number, window start."""
 Key = tuple[int, str, datetime]
@@ -103,9 +104,7 @@ class SnapshotRelay:
     async def _publish(self, snapshots: Sequence[Snapshot]) -> int:
         now = self._clock()
         outgoing = [Outgoing(CONSUMPTION_TOPIC.name, *encode(one, now)) for one in snapshots]
-        for failure in await self._send(outgoing):
-            if failure:
-                raise failure
+        await self._send(outgoing)
         acknowledged = self._clock()
         for one in snapshots:
             metrics.PUBLISH_TO_CONSUMPTION_SECONDS.observe((acknowledged - one.as_of).total_seconds())

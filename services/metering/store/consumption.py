@@ -11,7 +11,6 @@ LOCK = 0x756E6974_736E6170
 """Key of the advisory lock of the process that publishes snapshots."""
 
 _TAKE_LOCK = "SELECT pg_try_advisory_lock($1)"
-_COUNT_DUE = "SELECT count(*) FROM snapshot_due"
 # The oldest rows that together name so many windows, and at least one.
 _LOAD_DUE = """
 SELECT id, subscriptions, meters, windows FROM (
@@ -69,11 +68,6 @@ Histories = dict[int, dict[int, list[Measured]]]
 async def try_lock(connection: Connection) -> bool:
     """Whether this connection's process is the one that publishes snapshots, for as long as the connection lives."""
     return bool(await connection.fetchval(_TAKE_LOCK, LOCK))
-
-
-async def count_due(connection: Connection) -> int:
-    """How many batches wait for their snapshots."""
-    return int(await connection.fetchval(_COUNT_DUE))
 
 
 async def load_due(connection: Connection, rows: int, windows: int) -> Due:

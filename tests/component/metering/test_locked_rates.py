@@ -41,9 +41,8 @@ async def published(connection: Connection) -> list[ConsumptionSnapshot]:
     """What is due, as it goes out, in order of the windows."""
     sent: list[Outgoing] = []
 
-    async def send(outgoing: list[Outgoing]) -> list[BaseException | None]:
+    async def send(outgoing: list[Outgoing]) -> None:
         sent.extend(outgoing)
-        return [None] * len(outgoing)
 
     async def opened() -> Connection:
         return connection

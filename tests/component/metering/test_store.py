@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -19,17 +18,13 @@ from services.metering.backfill import Backfill
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.subscribed import Subscribed, read_subscribed
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.publish_snapshots import SnapshotRelay
 from services.metering.handlers.replay import replay_some
 from services.metering.handlers.upkeep import forget, keep_up
-from services.metering.store import consumption, partitions, projection, recomputing
+from services.metering.store import partitions, projection, recomputing
 from services.metering.store import usage as usage_store
 from services.metering.store.projection import Projection
-from shared.events.envelope import by_type, decode
-from shared.events.metering import CONSUMPTION
 from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.delivery import Transaction
-from shared.runtime.outbox import Outgoing
 from shared.runtime.postgres import Connection
 from tests.component.metering.reference import aggregates
 from tests.component.metering.test_apply_usage import apply, books, stored
@@ -218,57 +213,6 @@ async def test_usage_waits_for_the_projection_before_it_counts_as_unknown(
     )
     assert applied.outcomes == ["applied", "applied", "quarantined"]
     assert applied.judged_by == shared.catalogue.version
-
-
-async def test_snapshots_are_published_until_acknowledged(connection: Connection) -> None:
-    sent: list[Outgoing] = []
-    failures: list[BaseException | None] = [OSError("away")]
-
-    async def send(outgoing: list[Outgoing]) -> list[BaseException | None]:
-        sent.extend(outgoing)
-        return failures * len(outgoing)
-
-    async def opened() -> Connection:
-        return connection
-
-    relay = SnapshotRelay(opened, send, lambda: NOW, Projection(), interval_seconds=0)
-    await apply(connection, records([event("a", "calls", "call", quantity=7), event("b", resource="x")]))
-    with pytest.raises(OSError, match="away"):
-        await relay.publish(connection)
-    failures[:] = [None]
-    assert await relay.publish(connection) == 2
-    assert await relay.publish(connection) == 0
-    await apply(connection, records([event("c", "calls", "call", at=NOW - timedelta(days=20))], first=5))
-    sent.clear()
-    assert await relay.publish(connection) == 2, "a change in an earlier window reaches the later ones of the term"
-    events = [decode(one.value or b"", by_type(CONSUMPTION)) for one in sent]
-    assert [one.data.meters[0].aggregate for one in events if one] == [Decimal(1), Decimal(8)]
-
-
-async def test_a_level_that_says_nothing_new_is_not_published(connection: Connection) -> None:
-    await apply(connection, records([event("a", resource="x"), event("b", "web", "app", quantity=5)]))
-    await connection.execute("TRUNCATE snapshot_due")
-    await apply(connection, records([event("c", resource="x"), event("d", "web", "app", quantity=4)], first=2))
-    assert await connection.fetchval("SELECT count(*) FROM snapshot_due") == 0
-    later = records(
-        [event("e", resource="x"), event("f", "web", "app", quantity=4)], first=4, at=NOW + timedelta(minutes=2)
-    )
-    await apply(connection, later)
-    assert await connection.fetchval("SELECT count(*) FROM snapshot_due") == 2, "as_of follows after a minute"
-
-
-async def test_what_is_due_many_times_is_taken_at_once_up_to_a_bound(connection: Connection) -> None:
-    await connection.execute("TRUNCATE snapshot_due")
-    await connection.execute(
-        "INSERT INTO snapshot_due (subscriptions, meters, windows)"
-        " SELECT '{1,2,3}'::int[], '{1,1,1}'::int[], array_fill($1::timestamptz, '{3}') FROM generate_series(1, 5)",
-        NOW,
-    )
-    ids = [row["id"] for row in await connection.fetch("SELECT id FROM snapshot_due ORDER BY id")]
-    assert await consumption.load_due(connection, 10, 100) == consumption.Due(ids, {(n, 1, NOW) for n in (1, 2, 3)})
-    assert (await consumption.load_due(connection, 4, 100)).ids == ids[:4], "so many rows"
-    assert (await consumption.load_due(connection, 10, 7)).ids == ids[:3], "until seven windows are named"
-    assert (await consumption.load_due(connection, 10, 1)).ids == ids[:1], "one at least"
 
 
 async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: str) -> None:
