@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from deploy.local import reach
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
@@ -33,6 +35,13 @@ def running_postgres(root: Path, *, durable: bool) -> Iterator[PostgresServer]:
     finally:
         server.stop()
         reach.forget(root / "data")
+
+
+@pytest.fixture(scope="module", name="postgres_server")
+def durable_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """For files that kill it, by importing this: one that keeps what it has committed."""
+    with running_postgres(tmp_path_factory.mktemp("durable"), durable=True) as server:
+        yield server
 
 
 @contextmanager

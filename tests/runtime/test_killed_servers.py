@@ -1,24 +1,14 @@
 """PostgreSQL and Kafka are killed under a service process."""
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from deploy.local.postgres import PostgresServer
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from tests.runtime.harness import until
 from tests.runtime.tallies import Tallies
-from tests.servers import running_postgres
+from tests.servers import durable_postgres  # noqa: F401 - the fixture postgres_server
 
 TOPIC = ALLOCATION_EVENTS_TOPIC
-
-
-@pytest.fixture(scope="module")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """One that keeps what it has committed."""
-    with running_postgres(tmp_path_factory.mktemp("durable"), durable=True) as server:
-        yield server
 
 
 async def test_it_survives_postgres_and_kafka_being_killed(

@@ -1,22 +1,11 @@
 """A database that goes away in the middle of a delivery."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from deploy.local.postgres import PostgresServer
 from shared.events.alerts import AlertRaised, DeliverySettled
 from tests.component.alerts.flow import Flow, acme
 from tests.component.alerts.receiver import Receiver
 from tests.runtime.harness import until
-from tests.servers import running_postgres
-
-
-@pytest.fixture(scope="module")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """One that keeps what it has committed."""
-    with running_postgres(tmp_path_factory.mktemp("durable"), durable=True) as server:
-        yield server
+from tests.servers import durable_postgres  # noqa: F401 - the fixture postgres_server
 
 
 async def test_a_delivery_goes_on_after_the_database_was_killed(
