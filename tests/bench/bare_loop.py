@@ -95,7 +95,7 @@ async def _apply(
         usage = _usage(event, numbers)
         placed[usage.digest] = n, usage, record.timestamp * 1000, record.partition, record.offset
     async with connection.transaction():
-        data = rows.encode(list(placed.values()))
+        data, _ = rows.encode(list(placed.values()))
         await connection.copy_to_table("bare_batch", source=rows.stream(data), columns=rows.COLUMNS, format="binary")
         await connection.execute(_INSERT)
         await connection.execute(_RESOURCES)

@@ -47,7 +47,7 @@ async def copy_only(dsn: str, usage: list[Usage], max_records: int) -> float:
         for start in range(0, len(usage), max_records):
             part = [(n, one, one.at_us, 0, n) for n, one in enumerate(usage[start : start + max_records])]
             await connection.copy_to_table(
-                "copied", source=rows.stream(rows.encode(part)), columns=rows.COLUMNS, format="binary"
+                "copied", source=rows.stream(rows.encode(part)[0]), columns=rows.COLUMNS, format="binary"
             )
         return len(usage) / (time.perf_counter() - started)
     finally:

@@ -144,6 +144,7 @@ def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscri
         aggregate = Decimal(0)
         for one in windows:
             aggregate = _EXACT.add(aggregate, one.aggregate)
+        part, whole = aggregate.as_integer_ratio()
         consumed = -(-exact.numerator // exact.denominator)
     else:
         aggregate = here.aggregate if here else Decimal(0)
@@ -153,7 +154,7 @@ def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscri
         meter=state.meter,
         aggregation=state.aggregation,
         reset=state.reset,
-        aggregate=aggregate,
+        aggregate=Decimal(part) if whole == 1 else aggregate,  # 80000, which the database's driver makes 8E+4
         units=rate.units,
         block=rate.block,
         rate_version=rate.version,

@@ -75,7 +75,6 @@ def judge(records: Sequence[Received], catalogue: Catalogue) -> Judged:
 def judge_some(records: Sequence[Received], numbers: Sequence[int], catalogue: Catalogue, judged: Judged) -> None:
     """Judge (again) the records with these numbers."""
     add, rejected = judged.placed.append, judged.rejected
-    judged.version = catalogue.version
     appended_at, received_us = EPOCH, 0
     topic, owner = "", None
     for n in numbers:
@@ -118,16 +117,23 @@ class Split(NamedTuple):
 def split_repeats(placed: Sequence[Placed]) -> Split:
     """Tell repeats within the batch: of one UTC day, or within an hour of one midnight (whose contents then differ)."""
     split = Split([], [], [])
-    seen: dict[bytes, list[Usage]] = {}
+    add = split.first.append
+    seen: dict[bytes, Usage] = {}
+    others: dict[bytes, list[Usage]] = {}
     for item in placed:
-        others = seen.setdefault(item.usage.digest, [])
-        if others and any(_is_same_day(item.usage, other) for other in others):
+        usage = item.usage
+        known = seen.setdefault(usage.digest, usage)
+        if known is usage:
+            add(item)
+            continue
+        same = [known, *others.get(usage.digest, ())]
+        if any(_is_same_day(usage, other) for other in same):
             split.repeats.append(item)
-        elif others and any(_share_a_midnight(item.usage, other) for other in others):
+        elif any(_share_a_midnight(usage, other) for other in same):
             split.conflicts.append(item)
         else:
-            others.append(item.usage)
-            split.first.append(item)
+            others.setdefault(usage.digest, []).append(usage)
+            add(item)
     return split
 
 

@@ -1,5 +1,6 @@
 """Usage is applied: judged, de-duplicated, added up and booked, a batch in one transaction."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from shared.runtime.postgres import Connection
 from shared.windows import PROVISIONAL_FOR
 
 FIRST_DAY = date(1970, 1, 1)
+JUDGED_AT_ONCE = 250
+"""Then others have their turn: a batch that waits for the database goes on before this one is judged whole."""
 PROVISIONAL_US = microseconds(EPOCH + PROVISIONAL_FOR)
 
 CatchUp = Callable[[Connection], Awaitable[None]]
@@ -61,8 +64,7 @@ class UsageApplier:
                 now,
                 applied.judged_by,
             )
-        await books.add_entries(connection, _entries(records, judged, applied))
-        await books.store_positions(connection, records[0].topic, _positions(records))
+        await books.book(connection, _entries(records, judged, applied), records[0].topic, _positions(records))
         return applied
 
     async def apply_again(self, connection: Connection, records: Sequence[Record], now: datetime) -> Applied:
@@ -74,11 +76,17 @@ class UsageApplier:
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
         await self.projection.refresh(connection)
-        judged = judge(records, self.projection.catalogue)
+        judged = Judged([], {}, self.projection.catalogue.version)
+        for first in range(0, len(records), JUDGED_AT_ONCE):
+            if first:
+                await asyncio.sleep(0)
+            numbers = range(first, min(first + JUDGED_AT_ONCE, len(records)))
+            judge_some(records, numbers, self.projection.catalogue, judged)
         if waiting := judged.waiting():
             await self.catch_up(connection)
             await self.projection.refresh(connection)
             if self.projection.catalogue.version != judged.version:
+                judged.version = self.projection.catalogue.version
                 judge_some(records, waiting, self.projection.catalogue, judged)
                 judged.placed.sort(key=lambda placed: placed.n)
         return judged
@@ -118,7 +126,7 @@ class UsageApplier:
             await corrections.insert_corrections(connection, recorded, numbers, now)
         await store.meet_corrections(connection, kinds)
         await restatements.note_final(connection, _final_windows(fresh, catalogue, now), "late_usage", now)
-        await store.add_up(connection, kinds)
+        await store.add_up(connection)
 
     async def _prepare(self, connection: Connection, placed: Sequence[Placed]) -> None:
         """Numbers for new sources, and the partitions that the batch needs."""
@@ -213,19 +221,27 @@ def _conflict(usage: Usage) -> RejectedError:
 def _entries(records: Sequence[Record], judged: Judged, applied: Applied) -> Entries:
     """The books' entries of newly accepted records."""
     outcomes, rejected = applied.outcomes, applied.rejected
-    counts = Counter(
-        (received_us // DAY_US, partition, usage.source, usage.product, outcomes[n])
-        for n, usage, received_us, partition, _ in judged.placed
-        if n not in rejected
+    counts = Counter(  # the broker appends many records at one instant
+        [(received_us, part, usage.source, usage.product) for _, usage, received_us, part, _ in judged.placed]
     )
     entries: Entries = Counter()
-    for (day, partition, source, product, outcome), count in counts.items():
-        entries[Line(FIRST_DAY + timedelta(days=day), partition, source, product), outcome] = count
+    for (received_us, partition, source, product), count in counts.items():
+        entries[Line(_day(received_us), partition, source, product), "applied"] += count
+    for n, usage, received_us, partition, _ in judged.placed:
+        if outcomes[n] != "applied":
+            line = Line(_day(received_us), partition, usage.source, usage.product)
+            entries[line, "applied"] -= 1
+            if n not in rejected:
+                entries[line, "duplicate"] += 1
     for n, error in applied.rejected.items():
         record = records[n]
         line = Line(record.appended_at.date(), record.partition, error.claim.source, error.claim.product)
         entries[line, "quarantined"] += 1
     return entries
+
+
+def _day(received_us: int) -> date:
+    return FIRST_DAY + timedelta(days=received_us // DAY_US)
 
 
 def _positions(records: Sequence[Record]) -> list[tuple[int, datetime]]:

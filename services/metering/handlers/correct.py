@@ -175,7 +175,7 @@ async def _settle(tx: Transaction, settling: _Settling) -> None:
     for one, *_ in settling.rejected:
         entries[_line(one), "applied"] -= 1
         entries[_line(one), "quarantined"] += 1
-    await books.add_entries(tx.connection, entries, accepted=False)
+    await books.move_entries(tx.connection, entries)
     for one in settling.applied:
         if one.kind == REVERSAL:
             await tx.audit(_audited(settling, one))

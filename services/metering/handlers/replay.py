@@ -9,7 +9,7 @@ from collections import Counter
 from services.metering import metrics
 from services.metering.handlers.apply_usage import Applied, UsageApplier
 from services.metering.store import quarantine
-from services.metering.store.books import Entries, Line, Outcome, add_entries
+from services.metering.store.books import Entries, Line, Outcome, move_entries
 from services.metering.store.quarantine import Waiting
 from shared.runtime.delivery import Transaction
 
@@ -40,7 +40,7 @@ async def judge_waiting(tx: Transaction, applier: UsageApplier, waiting: list[Wa
     await quarantine.settle(tx.connection, [(one.id, outcome) for one, outcome in left], tx.now)
     judged = [(waiting[n].id, error) for n, error in applied.rejected.items()]
     await quarantine.judge_again(tx.connection, judged, applied.judged_by)
-    await add_entries(tx.connection, _moves(waiting, applied), accepted=False)
+    await move_entries(tx.connection, _moves(waiting, applied))
     tx.after_commit(applier.committed)
     tx.after_commit(lambda: _count(applied))
     return applied.outcomes

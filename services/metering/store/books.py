@@ -34,9 +34,10 @@ SELECT day, source, product, sum(accepted)::bigint AS accepted, sum(applied)::bi
        sum(duplicate)::bigint AS duplicate, sum(quarantined)::bigint AS quarantined
 FROM book WHERE day BETWEEN $1 AND $2 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
-_STORE_POSITIONS = """
+_BOOK = f"""
+WITH booked AS ({_ADD})
 INSERT INTO usage_position AS p (topic, kafka_partition, appended_at)
-SELECT $1, unnest($2::integer[]), unnest($3::timestamptz[])
+SELECT $9, unnest($10::integer[]), unnest($11::timestamptz[])
 ON CONFLICT (topic, kafka_partition) DO UPDATE SET appended_at = greatest(p.appended_at, EXCLUDED.appended_at)
 """
 
@@ -53,21 +54,27 @@ class Balance(NamedTuple):
     quarantined: int
 
 
-async def add_entries(connection: Connection, entries: Entries, *, accepted: bool = True) -> None:
-    """Book outcomes. ``accepted`` false: nothing new was accepted, the outcomes move (their sum must be zero)."""
+async def book(connection: Connection, entries: Entries, topic: str, positions: Sequence[tuple[int, datetime]]) -> None:
+    """Book what was accepted, and note up to which append time each partition is applied."""
+    columns = _columns(entries, accepted=True)
+    await connection.execute(_BOOK, *columns, topic, [p for p, _ in positions], [at for _, at in positions])
+
+
+async def move_entries(connection: Connection, entries: Entries) -> None:
+    """Book that outcomes have changed (their sum must be zero); nothing new was accepted."""
+    if entries:
+        await connection.execute(_ADD, *_columns(entries, accepted=False))
+
+
+def _columns(entries: Entries, *, accepted: bool) -> list[Sequence[object]]:
     outcomes: tuple[Outcome, ...] = ("applied", "duplicate", "quarantined")
     lines = sorted({line for line, _ in entries})
     counts = [[entries[line, outcome] for line in lines] for outcome in outcomes]
     totals = [sum(column) if accepted else 0 for column in zip(*counts, strict=True)]
-    if lines:
-        await connection.execute(_ADD, *map(list, zip(*lines, strict=True)), totals, *counts)
+    keys = [[line[place] for line in lines] for place in range(len(Line._fields))]
+    return [*keys, totals, *counts]
 
 
 async def reconcile(connection: Connection, first: date, last: date) -> list[Balance]:
     """The books of some days."""
     return [Balance(*row) for row in await connection.fetch(_RECONCILE, first, last)]
-
-
-async def store_positions(connection: Connection, topic: str, positions: Sequence[tuple[int, datetime]]) -> None:
-    """Note up to which append time each partition is applied."""
-    await connection.execute(_STORE_POSITIONS, topic, [p for p, _ in positions], [at for _, at in positions])

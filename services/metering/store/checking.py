@@ -46,8 +46,8 @@ ORDER BY 1, 2, 3, 4
 _HOURS = """
 SELECT coalesce(s.id, '?') AS subscription, coalesce(m.product, '?') AS product, coalesce(m.id, '?') AS meter, hour,
        coalesce(h.events, 0) AS stored, coalesce(a.events, 0) AS found,
-       coalesce(h.total, 0) AS stored_total, coalesce(a.total, 0) AS found_total, h.peak AS stored_peak,
-       a.peak AS found_peak
+       coalesce(h.total, 0)::text AS stored_total, coalesce(a.total, 0)::text AS found_total,
+       h.peak::text AS stored_peak, a.peak::text AS found_peak
 FROM (SELECT * FROM usage_hour WHERE hour >= $1) h
 FULL JOIN (SELECT * FROM again_hour WHERE hour >= $1) a USING (subscription, meter, hour)
 LEFT JOIN subscription s ON s.number = subscription LEFT JOIN meter m ON m.number = meter
@@ -86,9 +86,9 @@ SLICES = 256
 async def differing_windows(connection: Connection, since: datetime) -> AsyncIterator[str]:
     """Windows whose aggregate, or the time of it, is another."""
     async for row in connection.cursor(_WINDOWS, since):
-        what = f"stored {row['stored']}, by raw usage {row['found']}"
+        what = f"stored {row['stored']:f}, by raw usage {row['found']:f}"
         if row["stored"] == row["found"]:
-            what = f"{row['stored']} reached at {row['stored_at']}, by raw usage at {row['found_at']}"
+            what = f"{row['stored']:f} reached at {row['stored_at']}, by raw usage at {row['found_at']}"
         place = f"{row['subscription']} {row['product']}/{row['meter']} {row['window_start']:%Y-%m-%dT%H:%MZ}"
         yield f"window {place}: {what}"
 

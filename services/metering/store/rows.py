@@ -67,9 +67,9 @@ def _text(value: str) -> bytes:
     return _LENGTH(len(encoded)) + encoded
 
 
-def encode(placed: Sequence[tuple[int, Usage, int, int, int]]) -> bytes:
-    """The COPY stream of ``(n, usage, received_us, partition, offset)``."""
-    parts = [_HEADER]
+def encode(placed: Sequence[tuple[int, Usage, int, int, int]]) -> tuple[bytes, bool]:
+    """The COPY stream of ``(n, usage, received_us, partition, offset)``; whether one lies near a midnight."""
+    parts, near_midnight = [_HEADER], False
     add = parts.append
     for n, usage, received_us, partition, offset in placed:
         digest, at_us, subscription, meter, kind, window_us, _, source, _, quantity, resource, extra, _ = _fields(usage)
@@ -80,6 +80,7 @@ def encode(placed: Sequence[tuple[int, Usage, int, int, int]]) -> bytes:
         if NEAR_MIDNIGHT_US <= at_us % DAY_US < DAY_US - NEAR_MIDNIGHT_US:
             add(_NULL)
         else:
+            near_midnight = True
             add(_TIMESTAMP(8, (usage.midnight_us or 0) - _EPOCH_US))
         add(numeric(quantity))
         if resource is None:
@@ -90,7 +91,7 @@ def encode(placed: Sequence[tuple[int, Usage, int, int, int]]) -> bytes:
             add(text)
         add(_NULL if extra is None else _text(extra))
     add(_TRAILER)
-    return b"".join(parts)
+    return b"".join(parts), near_midnight
 
 
 async def stream(data: bytes) -> AsyncIterator[bytes]:

@@ -11,9 +11,9 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from services.metering.domain.catalogue import COUNT, DAY_US, LATEST, PEAK, SUM, UNIQUE
+from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE
 from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL
-from services.metering.domain.placing import NEAR_MIDNIGHT_US, Usage
+from services.metering.domain.placing import Usage
 from services.metering.store import rows
 from shared.runtime.postgres import Connection
 
@@ -22,15 +22,15 @@ Placed = tuple[int, Usage, int, int, int]
 
 PASSED_OVER = 7
 
-_CREATE_BATCH = """
+_EMPTY_BATCH = """
 CREATE TEMPORARY TABLE IF NOT EXISTS usage_batch (
     n integer NOT NULL, at timestamptz NOT NULL, received_at timestamptz NOT NULL, kafka_offset bigint NOT NULL,
     digest uuid NOT NULL, subscription integer NOT NULL, meter integer NOT NULL, source integer NOT NULL,
     kafka_partition integer NOT NULL, window_start timestamptz NOT NULL, kind smallint NOT NULL,
     midnight timestamptz, quantity numeric NOT NULL, resource text COLLATE "C", extra text
-) ON COMMIT DELETE ROWS
+) ON COMMIT DELETE ROWS;
+DELETE FROM usage_batch
 """
-_EMPTY_BATCH = "DELETE FROM usage_batch"
 
 # What is in the day's unique index already is taken out of the batch and returned.
 _INSERT_USAGE = """
@@ -70,8 +70,11 @@ FROM unnest($1::uuid[], $2::timestamptz[]) AS wanted (digest, day)
 JOIN usage u ON u.digest = wanted.digest AND u.at >= wanted.day AND u.at < wanted.day + interval '24 hours'
 """
 
-_ADD_TOTALS = f"""
-WITH changed AS (
+# Windows by kind, then hours: the order of the locks. A level that does not change what is known is only written when
+# the window's as_of is a minute old. Of the latest levels at the same time the largest counts, so that order of arrival
+# does not matter. One statement, as each costs a way to the server and a turn in this process.
+_ADD_UP = f"""
+WITH totals AS (
     INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, revision, as_of)
     SELECT subscription, meter, window_start, sum(CASE kind WHEN {COUNT} THEN 1 ELSE quantity END), 1, max(received_at)
     FROM usage_batch WHERE kind IN ({SUM}, {COUNT})
@@ -81,19 +84,12 @@ WITH changed AS (
         revision = w.revision + 1,
         as_of = greatest(w.as_of, EXCLUDED.as_of)
     RETURNING subscription, meter, window_start
-)
-INSERT INTO snapshot_due (subscriptions, meters, windows)
-SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
-"""  # noqa: S608
-
-# A level that does not change what is known is only written when the window's as_of is a minute old.
-_RAISE_PEAKS = f"""
-WITH best AS (
+), best AS (
     SELECT DISTINCT ON (subscription, meter, window_start) subscription, meter, window_start, quantity, at,
         max(received_at) OVER (PARTITION BY subscription, meter, window_start) AS as_of
     FROM usage_batch WHERE kind = {PEAK}
     ORDER BY subscription, meter, window_start, quantity DESC, at
-), changed AS (
+), peaks AS (
     INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, reached_at, revision, as_of)
     SELECT subscription, meter, window_start, best.quantity, best.at, 1, best.as_of
     FROM best LEFT JOIN meter_window known USING (subscription, meter, window_start)
@@ -109,19 +105,12 @@ WITH best AS (
         revision = w.revision + 1,
         as_of = greatest(w.as_of, EXCLUDED.as_of)
     RETURNING subscription, meter, window_start
-)
-INSERT INTO snapshot_due (subscriptions, meters, windows)
-SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
-"""  # noqa: S608
-
-# The level with the latest time; of several at the same time the largest, so that order of arrival does not matter.
-_KEEP_LATEST = f"""
-WITH last AS (
+), last AS (
     SELECT DISTINCT ON (subscription, meter, window_start) subscription, meter, window_start, quantity, at,
         max(received_at) OVER (PARTITION BY subscription, meter, window_start) AS as_of
     FROM usage_batch WHERE kind = {LATEST}
     ORDER BY subscription, meter, window_start, at DESC, quantity DESC
-), changed AS (
+), latest AS (
     INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, reached_at, revision, as_of)
     SELECT subscription, meter, window_start, quantity, at, 1, as_of FROM last
     ORDER BY subscription, meter, window_start
@@ -133,13 +122,7 @@ WITH last AS (
         revision = w.revision + 1,
         as_of = greatest(w.as_of, EXCLUDED.as_of)
     RETURNING subscription, meter, window_start
-)
-INSERT INTO snapshot_due (subscriptions, meters, windows)
-SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
-"""  # noqa: S608
-
-_COUNT_RESOURCES = f"""
-WITH fresh AS (
+), fresh AS (
     INSERT INTO sighting (subscription, meter, window_start, resource, received_at)
     SELECT subscription, meter, window_start, resource, min(received_at)
     FROM usage_batch WHERE kind = {UNIQUE}
@@ -151,7 +134,7 @@ WITH fresh AS (
 ), touched AS (
     SELECT subscription, meter, window_start, max(received_at) AS as_of
     FROM usage_batch WHERE kind = {UNIQUE} GROUP BY 1, 2, 3
-), changed AS (
+), resources AS (
     INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, revision, as_of)
     SELECT subscription, meter, window_start, coalesce(counted.resources, 0), 1, touched.as_of
     FROM touched
@@ -164,17 +147,17 @@ WITH fresh AS (
         revision = w.revision + 1,
         as_of = greatest(w.as_of, EXCLUDED.as_of)
     RETURNING subscription, meter, window_start
+), changed AS (
+    SELECT * FROM totals UNION ALL SELECT * FROM peaks UNION ALL SELECT * FROM latest UNION ALL SELECT * FROM resources
+), hours AS (
+    INSERT INTO usage_hour AS h (subscription, meter, hour, events, total, peak)
+    SELECT subscription, meter, date_bin('1 hour', at, '2000-01-01Z'), count(*), sum(quantity), max(quantity)
+    FROM usage_batch WHERE meter <> {NO_METER} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (subscription, meter, hour) DO UPDATE SET
+        events = h.events + EXCLUDED.events, total = h.total + EXCLUDED.total, peak = greatest(h.peak, EXCLUDED.peak)
 )
 INSERT INTO snapshot_due (subscriptions, meters, windows)
 SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
-"""  # noqa: S608
-
-_ADD_HOURS = f"""
-INSERT INTO usage_hour AS h (subscription, meter, hour, events, total, peak)
-SELECT subscription, meter, date_bin('1 hour', at, '2000-01-01Z'), count(*), sum(quantity), max(quantity)
-FROM usage_batch WHERE meter <> {NO_METER} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-ON CONFLICT (subscription, meter, hour) DO UPDATE SET
-    events = h.events + EXCLUDED.events, total = h.total + EXCLUDED.total, peak = greatest(h.peak, EXCLUDED.peak)
 """  # noqa: S608
 
 # Corrections that usage can meet: one look for each batch, so that nearly all batches need no more than that.
@@ -199,8 +182,6 @@ WHERE b.kind = {UNIQUE} AND EXISTS (
       AND p.resource = b.resource AND p.window_start = b.window_start AND p.at >= b.at OFFSET 0)
 """  # noqa: S608
 
-_BY_KIND = ((SUM, _ADD_TOTALS), (PEAK, _RAISE_PEAKS), (LATEST, _KEEP_LATEST), (UNIQUE, _COUNT_RESOURCES))
-
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -216,13 +197,11 @@ class Stored:
 
 async def insert_usage(connection: Connection, placed: Sequence[Placed]) -> set[int]:
     """Apply usage whose digests differ; the numbers of those that were there before, whose content is not looked at."""
-    await connection.execute(_CREATE_BATCH)
+    data, near_midnight = rows.encode(placed)
     await connection.execute(_EMPTY_BATCH)
-    await connection.copy_to_table(
-        "usage_batch", source=rows.stream(rows.encode(placed)), columns=rows.COLUMNS, format="binary"
-    )
+    await connection.copy_to_table("usage_batch", source=rows.stream(data), columns=rows.COLUMNS, format="binary")
     repeated = {row["n"] for row in await connection.fetch(_INSERT_USAGE)}
-    if not all(NEAR_MIDNIGHT_US <= usage.at_us % DAY_US < DAY_US - NEAR_MIDNIGHT_US for _, usage, _, _, _ in placed):
+    if near_midnight:
         repeated.update(row["n"] for row in await connection.fetch(_GUARD_MIDNIGHTS))
     return repeated
 
@@ -236,13 +215,9 @@ async def meet_corrections(connection: Connection, kinds: set[int]) -> None:
         await connection.execute(_PASS_OVER)
 
 
-async def add_up(connection: Connection, kinds: set[int]) -> None:
+async def add_up(connection: Connection) -> None:
     """Add what ``insert_usage`` left in the batch to windows, sightings and hours, and note which snapshots are due."""
-    wanted = {SUM if kind == COUNT else kind for kind in kinds}
-    for kind, statement in _BY_KIND:
-        if kind in wanted:
-            await connection.execute(statement)
-    await connection.execute(_ADD_HOURS)
+    await connection.execute(_ADD_UP)
 
 
 async def find_stored(connection: Connection, wanted: Sequence[tuple[bytes, datetime]]) -> dict[bytes, list[Stored]]:

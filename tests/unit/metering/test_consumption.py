@@ -52,6 +52,16 @@ def measured(window: int, aggregate: Decimal | int, revision: int = 1) -> Measur
     return Measured(at, Decimal(aggregate), at, revision, at + timedelta(days=1, minutes=revision))
 
 
+def test_a_whole_aggregate_has_no_exponent() -> None:
+    """PostgreSQL's driver makes ``Decimal("8E+4")`` of 80000."""
+    for reset in ("window", "term"):
+        product = view(("sum", reset, [(1, 100, START)]))
+        made = snapshot(SUBSCRIPTION, product, START, {0: [measured(0, Decimal("8E+4"))]})
+        assert made is not None
+        assert b'"aggregate":"80000"' in encode(made, START)[1]
+        assert made.consumed == 800
+
+
 AGGREGATES = st.decimals(0, 10**9, places=6)
 RATES = st.lists(
     st.tuples(st.integers(1, 50), st.integers(1, 20_000), st.integers(-3, 8).map(lambda n: START + n * WINDOW / 2)),
