@@ -19,7 +19,7 @@ class MeteringSettings(ServiceSettings):
         5_000, ge=1, le=100_000, description="Usage records at most in one transaction of the ingest path"
     )
     usage_gather_ms: int = Field(
-        50, ge=0, le=1000, description="How long usage may wait for more of it, so that few events are no batch; 0: not"
+        120, ge=0, le=1000, description="How long usage may wait for more of it, so that few events are no batch; 0: not"
     )
     usage_consumers: int = Field(
         2,
@@ -34,7 +34,7 @@ class MeteringSettings(ServiceSettings):
         10, ge=0, description="How long usage waits for the catalogue and subscriptions before it counts as unknown"
     )
     snapshot_interval_seconds: float = Field(
-        0.25, ge=0.01, description="A consumption snapshot is published at most once in this time per key"
+        0.15, ge=0.01, description="A consumption snapshot is published at most once in this time per key"
     )
     replay_look_seconds: float = Field(
         1, gt=0, description="How often to look whether quarantined usage can be applied after a change"

@@ -21,7 +21,7 @@ from shared.events.alerts import AlertRaised
 from shared.events.topics import ALERTS_EVENTS_TOPIC, CONSUMPTION_TOPIC, USAGE
 from tests.bench.figures import Figures, percentile_ms, spread
 from tests.bench.loading import load_alerts, load_metering
-from tests.bench.pace import Pace
+from tests.bench.pace import WARM_BROKER_SECONDS, Pace
 from tests.bench.progress import say
 from tests.bench.sending import portion_producer
 from tests.bench.stage import Servers, Stage, settle, stage
@@ -55,7 +55,7 @@ class Track:
 
 async def measure(servers: Servers, options: Namespace) -> Figures:
     """``latency_*``."""
-    pace = Pace(options.latency_rate, options.latency_seconds)
+    pace = Pace(options.latency_rate, options.latency_seconds, WARM_BROKER_SECONDS)
     workload = Workload(pace.count, options.subscriptions, datetime.now(UTC))
     async with stage(servers) as made:
         metering, alerts = await made.database("metering"), await made.database("alerts")
