@@ -22,7 +22,7 @@ from shared.events.topics import ALLOCATION_EVENTS_TOPIC as EVENTS_TOPIC
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
 from tests.bench.figures import Figures, spread
 from tests.bench.loading import load_allocation
-from tests.bench.pace import Pace
+from tests.bench.pace import WARM_BROKER_SECONDS, Pace
 from tests.bench.progress import say
 from tests.bench.stage import Servers, Stage, settle, stage
 from tests.bench.workload import ALLOCATED, Workload
@@ -50,7 +50,7 @@ class Asked:
 async def measure(servers: Servers, options: Namespace) -> Figures:
     """``command_*``."""
     workload = Workload(0, SUBSCRIPTIONS, datetime.now(UTC))
-    pace = Pace(options.command_rate, options.seconds)
+    pace = Pace(options.command_rate, options.seconds, WARM_BROKER_SECONDS)
     async with stage(servers) as made:
         asked = plans(workload, pace.count)
         say("commands: their ceiling, an empty handler")
