@@ -35,14 +35,15 @@ JOIN subscription AS s ON s.id = 'subscription-' || lpad(drawn.subscription::tex
 JOIN meter AS m ON m.product = 'product-' || lpad(((drawn.subscription * 7 + drawn.step * 3) % $7)::text, 2, '0')
 """
 _WINDOWED = """
-WITH windowed AS (
+WITH term AS MATERIALIZED (
+    SELECT number, (state::jsonb #>> '{term,start}')::timestamptz AS start FROM subscription
+), kind AS MATERIALIZED (
+    SELECT m.number, p.state::jsonb #>> '{meters,0,aggregation}' AS aggregation
+    FROM meter AS m JOIN product AS p ON p.id = m.product
+), windowed AS (
     SELECT u.subscription, u.meter, u.at, u.quantity, u.resource,
-        date_bin('15 days', u.at, (s.state::jsonb #>> '{term,start}')::timestamptz) AS start,
-        p.state::jsonb #>> '{meters,0,aggregation}' AS aggregation
-    FROM usage AS u
-    JOIN subscription AS s ON s.number = u.subscription
-    JOIN meter AS m ON m.number = u.meter
-    JOIN product AS p ON p.id = m.product
+        date_bin('15 days', u.at, term.start) AS start, kind.aggregation
+    FROM usage AS u JOIN term ON term.number = u.subscription JOIN kind ON kind.number = u.meter
 )
 """
 _FILL_SIGHTINGS = f"""{_WINDOWED}
