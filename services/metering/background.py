@@ -57,7 +57,7 @@ def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection) -
         await bulk.send([(one.value or b"", one.key or b"") for one in snapshots])
 
     relay = SnapshotRelay(
-        lambda: postgres.connect(settings, name),
+        lambda: postgres.connect(settings, name, session=postgres.SENDERS),
         send,
         runtime.clock,
         projection,

@@ -19,7 +19,10 @@ class MeteringSettings(ServiceSettings):
         5_000, ge=1, le=100_000, description="Usage records at most in one transaction of the ingest path"
     )
     usage_gather_ms: int = Field(
-        120, ge=0, le=1000, description="How long usage may wait for more of it, so that few events are no batch; 0: not"
+        120,
+        ge=0,
+        le=1000,
+        description="How long usage may wait for more of it, so that few events are no batch; 0: not",
     )
     usage_consumers: int = Field(
         2,

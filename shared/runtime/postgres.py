@@ -25,6 +25,9 @@ _PASSING_CLASSES = ("08", "40", "53", "57", "58")
 """SQLSTATE classes: connection, serialization and deadlock, resources (disk full), operator (shutdown), system."""
 _PASSING_STATES = ("55P03", "25006")
 """Lock not available; read-only (a server that is no longer, or not yet, the primary)."""
+SENDERS = {"synchronous_commit": "off"}
+"""Session of those who only delete what Kafka has acknowledged. A crash of the server may undo the newest of that; then
+it is sent once more, as after a crash of theirs. Nobody who must be sure waits for the disk behind them."""
 _GONE = ("closed", "closing", "released back", "terminated")
 
 
@@ -90,18 +93,18 @@ async def _nothing_to_forget(_: "asyncpg.Connection[asyncpg.Record]") -> None:
 
 
 async def connect(
-    settings: ServiceSettings, application: str, *, as_owner: bool = False
+    settings: ServiceSettings, application: str, *, as_owner: bool = False, session: Mapping[str, str] | None = None
 ) -> "asyncpg.Connection[asyncpg.Record]":
     """One connection outside the pool, for a lock that is held as long as the connection lives.
 
-    ``as_owner``: under the role that owns the tables, where the settings name one.
+    ``as_owner``: under the role that owns the tables, where the settings name one. ``session``: as for the pool.
     """
     url = (as_owner and settings.migrate_database_url) or settings.database_url
     return await asyncpg.connect(
         url.get_secret_value(),
         timeout=10,
         command_timeout=settings.statement_timeout_seconds + 5,
-        server_settings=_session(settings, application),
+        server_settings=_session(settings, application) | dict(session or {}),
     )
 
 

@@ -65,7 +65,7 @@ class Relay:
             self._log.info("outbox_left_for_later")
 
     async def _hold_and_send(self) -> None:
-        connection = await postgres.connect(self._settings, self._name)
+        connection = await postgres.connect(self._settings, self._name, session=postgres.SENDERS)
         try:
             await connection.add_listener(outbox.CHANNEL, lambda *_: self._wake.set())
             while not await connection.fetchval(_TAKE_LOCK, LOCK):  # noqa: ASYNC110 - another process's lock

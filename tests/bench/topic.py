@@ -3,13 +3,16 @@
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import islice
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from tests.bench.progress import say
+from tests.bench.sending import portion_producer
 from tests.bench.workload import Workload
 
 TENTH = 10
+PORTION = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +43,13 @@ class Filled:
 
 async def fill(empty: Filled, workload: Workload) -> None:
     """Publish the workload."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=empty.servers, enable_idempotence=True, linger_ms=20, max_batch_size=256 * 1024
-    )
-    await producer.start()
-    started, size = time.perf_counter(), 0
-    try:
-        for number, (key, value) in enumerate(workload.records(), 1):
-            last = await producer.send(empty.topic, value, key)
-            size += len(value)
-            if number % max(1, workload.events // TENTH) == 0:
-                say(f"published {number:,} of {workload.events:,} events")
-        await last
-        await producer.flush()
-    finally:
-        await producer.stop()
+    started, size, done, records = time.perf_counter(), 0, 0, workload.records()
+    async with portion_producer(empty.servers, "", empty.topic) as producer:
+        while portion := list(islice(records, PORTION)):
+            producer.send(portion)
+            await producer.flush()
+            size += sum(len(value) for _, value in portion)
+            if (done + len(portion)) * TENTH // workload.events > done * TENTH // workload.events:
+                say(f"published {done + len(portion):,} of {workload.events:,} events")
+            done += len(portion)
     say(f"{size / workload.events:.0f} bytes each, {workload.events / (time.perf_counter() - started):,.0f} a second")

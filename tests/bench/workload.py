@@ -3,7 +3,6 @@
 The same for the same values.
 """
 
-import json
 import random
 from bisect import bisect
 from collections.abc import Iterator
@@ -130,22 +129,13 @@ class Workload:
         back = timedelta(seconds=rng.random() * 3600)
         if rng.random() < LATE:
             back += timedelta(days=rng.randrange(16, 34))
-        event = {
-            "specversion": "1.0",
-            "id": f"{rng.getrandbits(64):016x}-{number:012d}",
-            "source": f"/platforms/{product(of)}",
-            "type": "unitpool.platform.usage.recorded.v1",
-            "subject": subscription(chosen),
-            "time": (self.now - back).isoformat().replace("+00:00", "Z"),
-            "datacontenttype": "application/json",
-            "data": {
-                "product": product(of),
-                "meter": METER,
-                "quantity": rng.randrange(1, 100),
-                "resource": f"resource-{rng.randrange(RESOURCES):06d}",
-            },
-        }
-        return json.dumps(event, separators=(",", ":")).encode()
+        name, at = product(of), (self.now - back).isoformat().replace("+00:00", "Z")
+        return (  # as json.dumps writes it, in half of its time
+            f'{{"specversion":"1.0","id":"{rng.getrandbits(64):016x}-{number:012d}","source":"/platforms/{name}",'
+            f'"type":"unitpool.platform.usage.recorded.v1","subject":"{subscription(chosen)}","time":"{at}",'
+            f'"datacontenttype":"application/json","data":{{"product":"{name}","meter":"{METER}",'
+            f'"quantity":{rng.randrange(1, 100)},"resource":"resource-{rng.randrange(RESOURCES):06d}"}}}}'
+        ).encode()
 
     def snapshots(self, state: SubscriptionState, windows: int) -> Iterator[ConsumptionSnapshot]:
         """What each product consumed in the newest windows of a subscription, at most so many."""

@@ -19,6 +19,8 @@ OLDEST = timedelta(microseconds=OLDEST_US)
 FARTHEST_US = 5 * 60 * 1_000_000
 NEAR_MIDNIGHT_US = 3_600_000_000
 _UNSET = msgspec.UNSET
+_new_digest = blake2b(digest_size=16).copy
+"""A copy costs two thirds of a new one."""
 
 
 class Usage(msgspec.Struct, gc=False):
@@ -134,7 +136,9 @@ def place_correction(event: CorrectionEvent, accepted_us: int, catalogue: Catalo
 
 def digest_of(source: str, id: str) -> bytes:
     """What stands for an identity: 16 bytes."""
-    return blake2b(f"{source}\0{id}".encode(), digest_size=16).digest()
+    digest = _new_digest()
+    digest.update(f"{source}\0{id}".encode())
+    return digest.digest()
 
 
 def check_time(at_us: int, accepted_us: int, claim: Claim) -> None:

@@ -77,7 +77,7 @@ class SnapshotRelay:
                     await asyncio.sleep(POLL_SECONDS)
                     continue
                 took = loop.time() - started
-                await asyncio.sleep(max(self._interval_seconds - took, 0))
+                await asyncio.sleep(max(self._interval_seconds - took, took))  # at most half of a busy machine
                 while self._usage_waits() and loop.time() < started + (1 + SHARE) * took:  # noqa: ASYNC110  # lag tells
                     await asyncio.sleep(self._interval_seconds)
         finally:
