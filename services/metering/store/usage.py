@@ -70,9 +70,11 @@ FROM unnest($1::uuid[], $2::timestamptz[]) AS wanted (digest, day)
 JOIN usage u ON u.digest = wanted.digest AND u.at >= wanted.day AND u.at < wanted.day + interval '24 hours'
 """
 
-# Windows by kind, then hours: the order of the locks. A level that does not change what is known is only written when
-# the window's as_of is a minute old. Of the latest levels at the same time the largest counts, so that order of arrival
-# does not matter. One statement, as each costs a way to the server and a turn in this process.
+# Windows by kind, then hours: the order of the locks, as PostgreSQL carries out the parts in the order of reading them,
+# and hours, which nobody reads, last. It does not promise that: should two processes ever meet crosswise, one of their
+# batches is tried again. A level that does not change what is known is only written when the window's as_of is a
+# minute old. Of the latest levels at the same time the largest counts, so that order of arrival does not matter.
+# One statement, as each costs a way to the server and a turn in this process.
 _ADD_UP = f"""
 WITH totals AS (
     INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, revision, as_of)

@@ -15,9 +15,11 @@ import pytest
 
 from services.metering import store
 from services.metering.backfill import Backfill
+from services.metering.domain import judging
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.subscribed import Subscribed, read_subscribed
-from services.metering.handlers.apply_usage import UsageApplier
+from services.metering.handlers import apply_usage
+from services.metering.handlers.apply_usage import JUDGED_AT_ONCE, UsageApplier
 from services.metering.handlers.replay import replay_some
 from services.metering.handlers.upkeep import forget, keep_up
 from services.metering.store import partitions, projection, recomputing
@@ -213,6 +215,30 @@ async def test_usage_waits_for_the_projection_before_it_counts_as_unknown(
     )
     assert applied.outcomes == ["applied", "applied", "quarantined"]
     assert applied.judged_by == shared.catalogue.version
+
+
+async def test_others_have_their_turn_while_a_batch_is_judged(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[str] = []
+
+    def judged(*arguments: Any) -> None:
+        turns.append("judged")
+        judging.judge_some(*arguments)
+
+    async def others() -> None:
+        while True:
+            turns.append("others")
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(apply_usage, "judge_some", judged)
+    other = asyncio.create_task(others())
+    applied = await apply(connection, records([event(f"e-{n}", resource="r") for n in range(2 * JUDGED_AT_ONCE + 1)]))
+    other.cancel()
+    assert applied.outcomes == ["applied"] * (2 * JUDGED_AT_ONCE + 1)
+    assert turns.count("judged") == 3
+    first = turns.index("judged")
+    assert turns[first : first + 5] == ["judged", "others", "judged", "others", "judged"]
 
 
 async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: str) -> None:
