@@ -108,6 +108,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._arriving, self._open_bytes = None, 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """An answer is written. What was to wait for it has all its time from now on."""
+        has_waited = bool(self.pipeline) or self._timed == "head"
+        super().on_response_complete()
+        if has_waited and not self.transport.is_closing():
+            self._watch()
+
     # ---- refusals --------------------------------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's own words
@@ -154,8 +161,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_late(self) -> None:
         if self.pipeline or (self._timed == "head" and self._is_answering()):
-            self._watch()  # it has time until the one before it is answered
-        elif self.headers is None:  # a connection on which nothing was ever asked
+            return  # timed anew when the one before it is answered
+        if self.headers is None:  # a connection on which nothing was ever asked
             self.transport.close()
         else:
             self._refuse(408)

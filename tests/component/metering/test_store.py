@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import asyncpg
@@ -237,8 +238,7 @@ async def test_others_have_their_turn_while_a_batch_is_judged(
     other.cancel()
     assert applied.outcomes == ["applied"] * (2 * JUDGED_AT_ONCE + 1)
     assert turns.count("judged") == 3
-    first = turns.index("judged")
-    assert turns[first : first + 5] == ["judged", "others", "judged", "others", "judged"]
+    assert [turn for turn, _ in groupby(turns)].count("judged") == 3, "others between each two"
 
 
 async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: str) -> None:
