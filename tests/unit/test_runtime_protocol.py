@@ -185,10 +185,10 @@ async def test_a_connection_on_which_nothing_is_asked_is_closed_without_a_word(
 async def test_waiting_for_an_answer_is_not_slowness_of_the_next_request(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
     client = Client(*await asyncio.open_connection("127.0.0.1", port))
     await client.send(b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nab" + GET)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.25)
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 10.0)  # all of it begins with the answer
     assert await client.answer() == (200, 2)
     await asyncio.sleep(0.2)
