@@ -191,7 +191,7 @@ class Pool(RuleBasedStateMachine):
     def cancel(self) -> None:
         expected = self.possible("pending", "active", "grace", "read_only")
         cancelled = subscriptions.cancel(self.of, self.ledger.now)
-        self.ledger.cancelled = expected is None
+        self.ledger.cancelled = self.ledger.cancelled or expected is None
         self.do(cancelled, expected=expected)
 
     @rule(product=PRODUCT, units=UNITS)
