@@ -9,7 +9,7 @@ from typing import TypeAlias
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from shared.runtime.kafka import BATCH_BYTES, Producer
+from shared.runtime.kafka import Producer
 
 Outcome: TypeAlias = "asyncio.Future[Exception | None]"
 
@@ -65,7 +65,7 @@ class _Lane:
     def add(self, value: bytes, key: bytes) -> Outcome:
         """Put a record into the last batch, or into a new one."""
         if not self._waiting or self._waiting[-1][0].append(timestamp=None, key=key, value=value) is None:
-            builder = BatchBuilder(BATCH_BYTES, 0)
+            builder = self._producer.new_batch()
             builder.append(timestamp=None, key=key, value=value)
             self._waiting.append((builder, asyncio.get_running_loop().create_future()))
         if self._sending is None:

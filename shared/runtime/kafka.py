@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared.runtime import logging
@@ -19,6 +20,14 @@ MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """More than any record that a topic takes, so that the broker's limit is the one that counts."""
 BATCH_BYTES = 128 * 1024
 STOP_SECONDS = 3
+
+_CODECS = {
+    "none": DefaultRecordBatch.CODEC_NONE,
+    "gzip": DefaultRecordBatch.CODEC_GZIP,
+    "snappy": DefaultRecordBatch.CODEC_SNAPPY,
+    "lz4": DefaultRecordBatch.CODEC_LZ4,
+    "zstd": DefaultRecordBatch.CODEC_ZSTD,
+}
 
 _SASL: dict[str, type[SASLPlaintext | SASLScram256 | SASLScram512]] = {
     "PLAIN": SASLPlaintext,
@@ -81,6 +90,7 @@ class Producer:
     def __init__(self, settings: ServiceSettings, client: str) -> None:
         self._arguments = client_arguments(settings, client)
         self._prefix = settings.kafka_topic_prefix
+        self._compression = settings.kafka_compression
         self._producer: AIOKafkaProducer | None = None
         self._broken = False
         self._changing = asyncio.Lock()
@@ -145,6 +155,10 @@ class Producer:
         producer = await self._working()
         return sorted(await producer.partitions_for(f"{self._prefix}{topic}"))
 
+    def new_batch(self) -> BatchBuilder:
+        """An empty batch for ``send_batch``."""
+        return BatchBuilder(BATCH_BYTES, _CODECS[self._compression])
+
     async def send_batch(self, topic: str, partition: int, batch: BatchBuilder) -> "asyncio.Future[Any]":
         """Like ``send``, of a batch that the caller has filled."""
         producer = await self._working()
@@ -175,6 +189,7 @@ class Producer:
                     acks="all",
                     max_request_size=MAX_REQUEST_BYTES,
                     max_batch_size=BATCH_BYTES,
+                    compression_type=None if self._compression == "none" else self._compression,
                     request_timeout_ms=20_000,
                 )
                 try:

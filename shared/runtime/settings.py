@@ -46,6 +46,11 @@ class ServiceSettings(BaseSettings):
     kafka_ca_file: FilePath | None = Field(
         None, validation_alias="UNITPOOL_KAFKA_CA_FILE", description="Certificates to trust for Kafka (TLS), a PEM file"
     )
+    kafka_compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        "lz4",
+        validation_alias="UNITPOOL_KAFKA_COMPRESSION",
+        description="How what is published to Kafka is compressed; every reader must know how to undo it",
+    )
     command_keys: SecretStr = Field(
         SecretStr(""),
         validation_alias="UNITPOOL_COMMAND_KEYS",

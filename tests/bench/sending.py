@@ -42,7 +42,12 @@ class PortionProducer:
 @asynccontextmanager
 async def portion_producer(kafka: str, prefix: str, topic: str) -> AsyncIterator[PortionProducer]:
     """Connected; what was sent is acknowledged when the block ends."""
-    settings = ServiceSettings(kafka_bootstrap_servers=kafka, kafka_topic_prefix=prefix, database_url="postgresql://")
+    settings = ServiceSettings(
+        kafka_bootstrap_servers=kafka,
+        kafka_topic_prefix=prefix,
+        kafka_compression="none",  # what it costs is platforms' own choice
+        database_url="postgresql://",
+    )
     producer = Producer(settings, "platforms")
     await producer.start()
     try:

@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record import MemoryRecords
+from aiokafka.record.default_records import DefaultRecordBatch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,9 @@ class Broker:
 
     async def partitions(self, _topic: str) -> list[int]:
         return list(range(self.count))
+
+    def new_batch(self) -> BatchBuilder:
+        return BatchBuilder(BATCH_BYTES, DefaultRecordBatch.CODEC_LZ4)
 
     async def send_batch(self, topic: str, partition: int, batch: BatchBuilder) -> "asyncio.Future[Any]":
         assert topic == "usage"
