@@ -33,8 +33,8 @@ print(platform.python_implementation(), *sys.version_info[:2], min(timed() for _
 
 
 def main() -> None:
-    """Prints the path of the quickest, or nothing."""
-    if found := quickest(sys.executable, os.environ.get("PATH", "").split(os.pathsep)):
+    """Prints the path of the quickest, or nothing; only on Linux: macOS has a python3 that asks to be installed."""
+    if sys.platform == "linux" and (found := quickest(sys.executable, os.environ.get("PATH", "").split(os.pathsep))):
         print(found)
 
 
