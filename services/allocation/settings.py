@@ -25,10 +25,10 @@ class AllocationSettings(ServiceSettings):
         DEFAULT_WINDOW_DAYS, ge=1, le=366, description="Length of a new subscription's measurement windows"
     )
     command_consumers: int = Field(
-        2,
+        1,
         ge=1,
         le=8,
-        description="Consumers of commands in this process: while one waits for the database, another decides",
+        description="Consumers of commands in this process; more carry out more commands a second, each a little later",
     )
     consumption_wait_seconds: float = Field(
         2, ge=0, le=20, description="How long a plan waits for the consumption that its asker was shown"

@@ -86,6 +86,8 @@ class Transaction:
         self.cause = cause
         self.record: Record | None = None
         """The record being handled, where records are handled one by one. When its handler fails, it is the culprit."""
+        self.prepared: dict[Any, Any] = {}
+        """What was looked up beforehand for the commands of a batch, for whoever handles them to take."""
         self.pending: list[Outgoing] = []
         """Not yet in the outbox: what was published so far."""
         self._source = f"/{service}"

@@ -83,6 +83,7 @@ class Postponed:
 
 Decision = Accepted | Refused | Postponed
 CommandHandler = Callable[[Transaction, Event[Any]], Awaitable[Decision]]
+Prepare = Callable[[Transaction, Sequence[Event[Any]]], Awaitable[None]]
 
 
 class Inbox:
@@ -96,14 +97,20 @@ class Inbox:
         events_topic: Topic,
         keys: Keys,
         decide_first: Collection[type[Payload]] = (),
+        prepare: Prepare | None = None,
     ) -> None:
-        """``decide_first``: commands whose handlers write only what they have accepted, or ``protect`` it before."""
+        """One topic's.
+
+        ``decide_first``: commands whose handlers write only what they have accepted, or ``protect`` it before.
+        ``prepare``: looks up together, into ``Transaction.prepared``, what the commands of a batch need one by one.
+        """
         self._payloads = by_type(handlers)
         self._handlers = dict(handlers)
         self._decided = decided
         self._events_topic = events_topic
         self._keys = keys
         self._decide_first = frozenset(decide_first)
+        self._prepare = prepare
         self.put_aside = asyncio.Event()
 
     async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
@@ -113,6 +120,8 @@ class Inbox:
             tx.record = record
             commands.append(self._read(tx, record))
         decisions = await Decisions.load(tx.connection, records[0].topic, map(_identity, commands))
+        if self._prepare:
+            await self._prepare(tx, commands)
         for record, command in zip(records, commands, strict=True):
             tx.record = record
             if record.key in decisions.waiting:

@@ -36,6 +36,7 @@ class Relay:
         self._log = logging.get(self._name)
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
+        self._draining = False
         self._delay = DELAY_SECONDS
         self.holds_lock = False
 
@@ -57,6 +58,7 @@ class Relay:
         if not self.holds_lock:
             return
         self._idle.clear()
+        self._draining = True
         self._wake.set()
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -75,15 +77,17 @@ class Relay:
             await self._producer.start()
             while True:
                 self._wake.clear()
-                if not await _to_its_end(self._send_some(connection)):
+                sent = await _to_its_end(self._send_some(connection))
+                if not sent:
                     self._idle.set()
+                if not sent or (sent < BATCH and not self._draining):  # whoever came meanwhile has called
                     await self._wait()
         finally:
             self.holds_lock = False
             connection.terminate()
 
-    async def _send_some(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-        """Send the oldest rows, delete those that were acknowledged before any that was not; false if none waited."""
+    async def _send_some(self, connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+        """Send the oldest rows, delete those that were acknowledged before any that was not; how many there were."""
         rows = await outbox.load(connection, BATCH)
         failures = await self._producer.send_all([outgoing for _, outgoing in rows])
         acknowledged = next((place for place, failure in enumerate(failures) if failure), len(rows))
@@ -95,7 +99,7 @@ class Relay:
             failure = failures[acknowledged]
             assert failure is not None  # noqa: S101 - it is where the acknowledged ones end
             raise failure
-        return bool(rows)
+        return len(rows)
 
     async def _wait(self) -> None:
         try:
@@ -105,7 +109,7 @@ class Relay:
             pass
 
 
-async def _to_its_end(step: Coroutine[Any, Any, bool]) -> bool:
+async def _to_its_end(step: Coroutine[Any, Any, int]) -> int:
     """Await ``step``; when cancelled, let it end first (it is brief), so that nothing is sent without being deleted."""
     task = asyncio.create_task(step)
     try:

@@ -26,7 +26,7 @@ from shared.runtime.consumer import TopicConsumer
 from shared.runtime.delivery import BatchHandler, EventHandler, Transaction
 from shared.runtime.dispatch import Dispatch
 from shared.runtime.health import Check, Health
-from shared.runtime.inbox import CommandHandler, Inbox
+from shared.runtime.inbox import CommandHandler, Inbox, Prepare
 from shared.runtime.kafka import Producer
 from shared.runtime.migrations import load_migrations
 from shared.runtime.postgres import new_pool
@@ -122,11 +122,12 @@ class Runtime(Generic[S]):
         events_topic: Topic,
         consumers: int = 1,
         decide_first: Collection[type[Payload]] = (),
+        prepare: Prepare | None = None,
     ) -> None:
         """Decide commands: verified, each once, the outcome published on ``events_topic`` with the command's key.
 
         ``consumers``: how many share the partitions here; while one waits for the database, another decides.
-        ``decide_first``: see ``Inbox``.
+        ``decide_first``, ``prepare``: see ``Inbox``.
 
         Raises:
             SettingsError: there are no keys to verify commands with.
@@ -139,6 +140,7 @@ class Runtime(Generic[S]):
             events_topic=events_topic,
             keys=self.settings.signing_keys,
             decide_first=decide_first,
+            prepare=prepare,
         )
         again = PostponedCommands(
             inbox,

@@ -1,6 +1,6 @@
 """What every command on a subscription has in common: lock it, bring it up to date, change it, tell what it led to."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -11,7 +11,13 @@ from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.deciding import Matter, actor_of
 from services.allocation.handlers.telling import tell
 from services.allocation.store.due import bring_forward, update_due
-from services.allocation.store.subscriptions import is_subscription, save_subscription, try_lock_subscription
+from services.allocation.store.subscriptions import (
+    is_subscription,
+    save_subscription,
+    try_lock_subscription,
+    try_lock_subscriptions,
+)
+from shared.events.commands.plans import ApplyPlan
 from shared.events.envelope import Event, Payload
 from shared.events.ids import SubscriptionId
 from shared.events.outcomes import AuditRecord
@@ -27,6 +33,16 @@ BUSY_SECONDS = 10.0
 """How long a command waits for a subscription that somebody else has. They have it for milliseconds."""
 
 
+async def prepare(tx: Transaction, commands: Sequence[Event[Any]]) -> None:
+    """Lock and load the subscriptions of a batch of plans together; each is there for the first command on it.
+
+    Not where there are other commands: they may change what was loaded of a subscription that is not theirs.
+    """
+    plans = [command.data for command in commands if isinstance(command.data, ApplyPlan)]
+    if len(plans) == len(commands) > 1:
+        tx.prepared.update(await try_lock_subscriptions(tx.connection, sorted({plan.subscription for plan in plans})))
+
+
 async def lock_for(
     action: Action, tx: Transaction, command: Event[Any], subscription: SubscriptionId
 ) -> tuple[Matter, Subscription] | Refused | Postponed:
@@ -34,7 +50,8 @@ async def lock_for(
 
     Where somebody else has it, the command is put aside: commands on other subscriptions must not wait for that.
     """
-    found = await try_lock_subscription(tx.connection, subscription)
+    prepared: Subscription | None = tx.prepared.pop(subscription, None)
+    found = prepared or await try_lock_subscription(tx.connection, subscription)
     matter = Matter(action, f"subscription/{subscription}", subscription=subscription)
     if found is None and await is_subscription(tx.connection, subscription):
         return Postponed(matter.refused(refusals.busy()), BUSY_SECONDS)

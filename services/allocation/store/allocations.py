@@ -27,10 +27,12 @@ SELECT ROW(
 )
 FROM allocations AS a
 JOIN products AS p ON p.id = a.product
-WHERE a.subscription = $1
+WHERE a.subscription = s.id
 ORDER BY a.place
 """
-"""In their order; at the end of each whether the vendor no longer offers it: see ``product_of``."""
+"""Those of the subscription ``s``, in their order; at the end of each whether the vendor no longer offers it.
+
+See ``product_of``."""
 
 
 def columns(placed: Sequence[tuple[int, SubscribedProduct]]) -> tuple[list[Any], ...]:

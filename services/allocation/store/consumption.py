@@ -99,9 +99,9 @@ DELETE FROM consumption WHERE (subscription, product, window_start) IN (
 )
 """
 CONSUMPTION = """
-SELECT ROW(product, window_start, window_end, revision, level, burned_down) FROM consumption WHERE subscription = $1
+SELECT ROW(product, window_start, window_end, revision, level, burned_down) FROM consumption WHERE subscription = s.id
 """
-"""What is known of all products: see ``measured_of``."""
+"""What is known of all products of the subscription ``s``: see ``measured_of``."""
 
 
 async def upsert_consumption(connection: Connection, snapshots: Sequence[ConsumptionSnapshot]) -> None:

@@ -14,9 +14,9 @@ ON CONFLICT (subscription, id) DO UPDATE SET voided_at = EXCLUDED.voided_at, voi
 """
 LOTS = """
 SELECT ROW(id, units, starts_at, ends_at, order_reference, purchased_at, voided_at, void_reason, price)
-FROM lots WHERE subscription = $1 ORDER BY place
+FROM lots WHERE subscription = s.id ORDER BY place
 """
-"""In the order in which they were bought: see ``lot_of``."""
+"""Those of the subscription ``s``, in the order in which they were bought: see ``lot_of``."""
 
 
 async def upsert_lot(connection: Connection, subscription: SubscriptionId, place: int, lot: Lot) -> None:

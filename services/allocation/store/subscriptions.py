@@ -1,5 +1,6 @@
 """Subscriptions: one row each, locked by whoever changes it; with their lots, allocations and grants."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from services.allocation.domain.subscriptions import Subscription
@@ -24,12 +25,11 @@ UPDATE subscriptions
 SET model = $2, rebalanced_at = $3, cancelled_at = $4, settled_at = $5, exhausted = $6, version = $7
 WHERE id = $1
 """
-_GRANTS = """
+GRANTS = """
 SELECT ROW(g.email, g.role)
 FROM grants AS g
-JOIN subscriptions AS s ON s.id = g.subscription
 JOIN people AS p ON p.account = s.account AND p.email = g.email
-WHERE g.subscription = $1 AND p.enabled AND p.removed_at IS NULL
+WHERE g.subscription = s.id AND p.enabled AND p.removed_at IS NULL
 ORDER BY g.email, g.role
 """
 # Put together from constants: one moment for all of it.
@@ -37,25 +37,28 @@ PARTS = f"""
     ARRAY({TERMS}) AS terms,
     ARRAY({LOTS}) AS lots,
     ARRAY({ALLOCATIONS}) AS allocations,
-    ARRAY({_GRANTS}) AS grants,
+    ARRAY({GRANTS}) AS grants,
     ARRAY({CONSUMPTION}) AS consumption,
     d.due_at,
     d.marks
 """
-_LOAD_PARTS = f"SELECT {PARTS} FROM due_work AS d WHERE d.subscription = $1"  # noqa: S608
-# One way to the server for the lock and the parts. The parts are those of before the lock was had; is_newest says that
+_LOAD_PARTS = f"""
+SELECT {PARTS} FROM subscriptions AS s JOIN due_work AS d ON d.subscription = s.id WHERE s.id = $1
+"""  # noqa: S608
+# One way to the server for the locks and the parts. The parts are those of before the lock was had; is_newest says that
 # the locked row is that of the same moment. Whoever changes a part changes the row too, but for what is measured.
 _LOCK = f"""
 SELECT
     s.id, s.account, s.name, s.model, s.unit_label, s.window_days, s.primary_email, s.primary_name,
     s.rebalance_every_days, s.rebalance_scope, s.rebalanced_at, s.cancelled_at, s.settled_at, s.exhausted, s.version,
     a.flex_enabled,
-    s.xmin = (SELECT seen.xmin FROM subscriptions AS seen WHERE seen.id = $1) AS is_newest,
+    s.xmin = (SELECT seen.xmin FROM subscriptions AS seen WHERE seen.id = s.id) AS is_newest,
     {PARTS}
 FROM subscriptions AS s
 JOIN accounts AS a ON a.id = s.account
 JOIN due_work AS d ON d.subscription = s.id
-WHERE s.id = $1
+WHERE s.id = ANY ($1)
+ORDER BY s.id
 FOR NO KEY UPDATE OF s
 """  # noqa: S608
 _TRY_LOCK = f"{_LOCK.rstrip()} SKIP LOCKED"
@@ -97,12 +100,21 @@ async def insert_subscription(connection: Connection, subscription: Subscription
 
 async def lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
     """The subscription, whole, for this transaction alone to change; its state as it was last told."""
-    return await _load(connection, await connection.fetchrow(_LOCK, subscription))
+    row = await connection.fetchrow(_LOCK, [subscription])
+    return await _load(connection, row) if row else None
 
 
 async def try_lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
     """The same, but ``None`` also where somebody else has it."""
-    return await _load(connection, await connection.fetchrow(_TRY_LOCK, subscription))
+    return (await try_lock_subscriptions(connection, [subscription])).get(subscription)
+
+
+async def try_lock_subscriptions(
+    connection: Connection, subscriptions: Sequence[SubscriptionId]
+) -> dict[SubscriptionId, Subscription]:
+    """The same of several, by id: those that nobody else has."""
+    rows = await connection.fetch(_TRY_LOCK, subscriptions)
+    return {row["id"]: await _load(connection, row) for row in rows}
 
 
 async def is_subscription(connection: Connection, subscription: SubscriptionId) -> bool:
@@ -110,9 +122,7 @@ async def is_subscription(connection: Connection, subscription: SubscriptionId) 
     return bool(await connection.fetchval(_EXISTS, subscription))
 
 
-async def _load(connection: Connection, row: Row | None) -> Subscription | None:
-    if row is None:
-        return None
+async def _load(connection: Connection, row: Row) -> Subscription:
     parts = row if row["is_newest"] else await connection.fetchrow(_LOAD_PARTS, row["id"])
     assert parts is not None  # noqa: S101 - the row is locked, and nothing removes a subscription
     terms = tuple(term_of(one) for one in parts["terms"])

@@ -10,8 +10,8 @@ _UPSERT = """
 INSERT INTO terms (subscription, starts_at, ends_at, rates_locked_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (subscription, starts_at) DO UPDATE SET rates_locked_at = EXCLUDED.rates_locked_at
 """
-TERMS = "SELECT ROW(starts_at, ends_at, rates_locked_at) FROM terms WHERE subscription = $1 ORDER BY starts_at"
-"""In order: see ``term_of``."""
+TERMS = "SELECT ROW(starts_at, ends_at, rates_locked_at) FROM terms WHERE subscription = s.id ORDER BY starts_at"
+"""Those of the subscription ``s``, in order: see ``term_of``."""
 
 
 async def upsert_term(connection: Connection, subscription: SubscriptionId, term: Term) -> None:

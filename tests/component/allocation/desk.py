@@ -12,6 +12,7 @@ import asyncpg
 from services.allocation.domain.subscriptions import Terms
 from services.allocation.handlers.commands import DECIDE_FIRST, command_handlers
 from services.allocation.handlers.due import settle_if_due
+from services.allocation.handlers.holding import prepare
 from services.allocation.store.due import find_next_due
 from services.allocation.subscribers import on_consumption
 from shared.events.allocation import ALLOCATION_EVENTS
@@ -113,6 +114,7 @@ class Desk:
             events_topic=ALLOCATION_EVENTS_TOPIC,
             keys=KEYS,
             decide_first=DECIDE_FIRST,
+            prepare=prepare,
         )
 
     async def ask(self, payload: Payload, actor: str = PRIMARY, *, vendor: bool = False, id: str | None = None) -> Told:
@@ -135,6 +137,18 @@ class Desk:
             await self.inbox()(tx, [record(asked, key)])
             sent = list(tx.pending)
         return told_in(sent) if sent else None
+
+    async def batch(self, asked: Sequence[Event[Any]]) -> list[Told]:
+        """Hand in commands on several subscriptions in one transaction; those that are decided at once."""
+        async with transaction(self.pool, lambda: self.now, "allocation") as tx:
+            await self.inbox()(tx, [record(one, one.data.subscription) for one in asked])
+            sent = list(tx.pending)
+        told, first = [], 0
+        for last, one in enumerate(sent):
+            if b'"command_id"' in (one.value or b""):
+                told.append(told_in(sent[first : last + 1]))
+                first = last + 1
+        return told
 
     async def again(self) -> list[Told]:
         """Try once more what was put aside; what was decided."""

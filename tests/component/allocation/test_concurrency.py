@@ -2,14 +2,24 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from services.allocation.store.subscriptions import lock_subscription, save_subscription
+from shared.events.commands.accounts import AddPerson
 from shared.events.commands.plans import ApplyPlan, PlannedChange
-from shared.events.commands.subscriptions import PurchaseLot, SetPolicy, SubscribeProduct, UnsubscribeProduct, VoidLot
-from shared.events.envelope import Payload
+from shared.events.commands.subscriptions import (
+    PurchaseLot,
+    SetPolicy,
+    SetPrimaryContact,
+    SubscribeProduct,
+    UnsubscribeProduct,
+    VoidLot,
+)
+from shared.events.envelope import Event, Payload
 from shared.events.ids import SubscriptionId
-from tests.component.allocation.desk import PRIMARY, VENDOR, Desk, command
+from tests.component.allocation.desk import PRIMARY, VENDOR, Desk, Told, command
 
 PRODUCTS = ("scan", "hub", "web")
 SUBSCRIPTION = "acme-flex"
@@ -90,6 +100,71 @@ async def test_a_command_does_not_wait_for_ever_for_a_subscription(desk: Desk) -
         await desk.put_aside(command(asked, PRIMARY))
         desk.now += timedelta(seconds=10)
         assert [one.code for one in await desk.again()] == ["unavailable"]
+
+
+def raised(subscription: str, units: int, actor: str = PRIMARY) -> Event[ApplyPlan]:
+    changes = (PlannedChange(product="scan", units=units),)
+    return command(ApplyPlan(subscription=subscription, changes=changes), actor)
+
+
+async def locks_of(desk: Desk, asked: Sequence[Event[Any]]) -> tuple[list[Told], int]:
+    """What became of a batch, and by how many statements subscriptions were locked."""
+    taken: list[str] = []
+    async with desk.pool.acquire() as one:  # the only free connection, so that it is the one that is listened to
+        others = [await desk.pool.acquire() for _ in range(desk.pool.get_max_size() - 1)]
+        one.add_query_logger(lambda query: taken.append(query.query))
+    try:
+        told = await desk.batch(asked)
+    finally:
+        for other in others:
+            await desk.pool.release(other)
+    return told, sum("FOR NO KEY UPDATE OF s" in query for query in taken)
+
+
+async def test_the_subscriptions_of_a_batch_of_plans_are_loaded_together(desk: Desk) -> None:
+    for name in ("acme-flex", "globex-flex", "initech-flex"):
+        await desk.open(subscription=name)
+    asked = [raised(name, 5) for name in ("globex-flex", "acme-flex", "initech-flex")]
+    told, locks = await locks_of(desk, asked)
+    assert [(one.code, one.subscription.id) for one in told] == [("accepted", one.data.subscription) for one in asked]
+    assert locks == 1
+
+
+async def test_a_batch_sees_what_it_did_itself_and_leaves_out_what_others_have(desk: Desk) -> None:
+    for name in ("acme-flex", "globex-flex", "initech-flex"):
+        await desk.open(subscription=name)
+    asked = [
+        raised("acme-flex", 5),
+        raised("initech-flex", 5),
+        raised("acme-flex", 7),
+        raised("nobody", 5),
+        raised("globex-flex", 5, "stranger@example.com"),
+        raised("globex-flex", 6),
+    ]
+    async with desk.pool.acquire() as held, held.transaction():
+        await held.execute("SELECT FROM subscriptions WHERE id = 'initech-flex' FOR UPDATE")
+        told = await desk.batch(asked)
+    codes = [one.code for one in told]
+    assert codes == ["accepted", "accepted", "not_found", "not_found", "accepted"]
+    assert told[1].events[0].changes[0].before == 5
+    assert told[1].subscription.version == told[0].subscription.version + 1
+    assert [one.code for one in await desk.again()] == ["accepted"]
+
+
+async def test_plans_are_decided_by_what_other_commands_of_their_batch_have_done(desk: Desk) -> None:
+    for name in ("acme-flex", "globex-flex"):
+        await desk.open(subscription=name, account=None if name == "acme-flex" else "acme-flex-account")
+    await desk.sell(AddPerson(account="acme-flex-account", email="new@example.com", name="New"))
+    hand_over = SetPrimaryContact(subscription="globex-flex", email="new@example.com")
+    asked = [
+        raised("acme-flex", 5),
+        command(hand_over, VENDOR, vendor=True),
+        raised("globex-flex", 5),
+        raised("globex-flex", 6, "new@example.com"),
+    ]
+    told, locks = await locks_of(desk, asked)
+    assert [one.code for one in told] == ["accepted", "accepted", "not_found", "accepted"]
+    assert locks == 4
 
 
 async def test_the_same_command_at_the_same_time_has_one_effect(desk: Desk) -> None:
