@@ -1,8 +1,8 @@
 """Names the quickest build of this Python on the PATH, where that is clearly quicker than this one.
 
 Builds of one version differ: without profile-guided optimisation (pyenv's default) our services take 1.4 times the
-processor time of what Debian, Docker's images and python.org ship (docs/decisions/0033). Run by whichever Python
-there is, before anything is installed: nothing but the standard library.
+processor time of what Debian, Docker's images and uv ship (docs/decisions/0033). Run before our packages are
+installed: nothing but the standard library.
 """
 
 import os

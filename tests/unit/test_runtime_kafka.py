@@ -4,7 +4,9 @@ import ssl
 from typing import Any
 
 import pytest
+from aiokafka.record import MemoryRecords
 
+from shared.runtime import kafka
 from shared.runtime.kafka import client_arguments
 from shared.runtime.settings import ServiceSettings
 from shared.runtime.stream import new_broker
@@ -36,3 +38,32 @@ def test_producers_and_consumers_sign_in_the_same_way(protocol: str, mechanism: 
     for arguments in (client_arguments(given, "alerts"), new_broker(given, "alerts")._connection_kwargs):
         assert {name: arguments.get(name) for name in wanted} == wanted
         assert isinstance(arguments.get("ssl_context"), ssl.SSLContext) == (protocol == "SASL_SSL")
+
+
+CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+
+
+@pytest.mark.parametrize(("codec", "number"), CODECS.items())
+async def test_batches_and_single_records_are_compressed_as_the_settings_say(
+    monkeypatch: pytest.MonkeyPatch, codec: str, number: int
+) -> None:
+    given: list[Any] = []
+
+    class Client:
+        def __init__(self, *, compression_type: str | None, **_: Any) -> None:
+            given.append(compression_type)
+
+        async def start(self) -> None: ...
+
+    monkeypatch.setattr(kafka, "AIOKafkaProducer", Client)
+    producer = kafka.Producer(settings(kafka_compression=codec), "alerts")
+    await producer.start()
+    assert given == [None if codec == "none" else codec]
+    value = b'{"compressed":"well"}' * 50
+    batch = producer.new_batch()
+    batch.append(timestamp=None, key=b"k", value=value)
+    batch.close()
+    batch._set_producer_state(1, 1, 0)
+    built = bytes(batch._build())
+    assert MemoryRecords(built).next_batch().compression_type == number
+    assert (len(built) < len(value)) == (codec != "none")

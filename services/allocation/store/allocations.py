@@ -32,7 +32,8 @@ ORDER BY a.place
 """
 """Those of the subscription ``s``, in their order; at the end of each whether the vendor no longer offers it.
 
-See ``product_of``."""
+See ``product_of``.
+"""
 
 
 def columns(placed: Sequence[tuple[int, SubscribedProduct]]) -> tuple[list[Any], ...]:
