@@ -90,6 +90,9 @@ class Transaction:
         """What was looked up beforehand for the commands of a batch, for whoever handles them to take."""
         self.pending: list[Outgoing] = []
         """Not yet in the outbox: what was published so far."""
+        self._gathered: list[tuple[Write, Any]] = []
+        self._written = 0
+        """So many of them are."""
         self._source = f"/{service}"
         self._new_id = new_id
         self._callbacks: list[Callable[[], None]] = []
@@ -125,6 +128,19 @@ class Transaction:
             raise PermanentError("too_large", f"an event for {outgoing.topic} has {len(outgoing.value)} bytes")
         self.pending.append(outgoing)
 
+    def gather(self, write: "Write", item: Any) -> None:
+        """Have ``write`` keep ``item``, together with all others that were gathered for it, before the commit.
+
+        Whoever reads what it writes calls ``write_gathered`` before.
+        """
+        self._gathered.append((write, item))
+
+    async def write_gathered(self) -> None:
+        """Write what was gathered, now."""
+        waiting, self._written = self._gathered[self._written :], len(self._gathered)
+        for write in dict.fromkeys(write for write, _ in waiting):
+            await write(self.connection, [item for writes, item in waiting if writes == write])
+
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call this once the transaction is committed: counters, an in-memory projection. Must not fail."""
         self._callbacks.append(callback)
@@ -139,6 +155,7 @@ class Transaction:
         it must be followed by the end of the whole transaction.
         """
         depth, published, callbacks = len(self._protected), len(self.pending), len(self._callbacks)
+        gathered = len(self._gathered)
         self._protected.append(False)
         try:
             if not lazy:
@@ -149,6 +166,8 @@ class Transaction:
                 raise RuntimeError("what cannot be undone was done before it was decided") from error
             del self.pending[published:]
             del self._callbacks[callbacks:]
+            del self._gathered[gathered:]
+            self._written = min(self._written, gathered)
             if self._protected[depth]:
                 await self.connection.execute(f"ROLLBACK TO part_{depth}")
                 self._savepoints = depth + 1
@@ -162,6 +181,7 @@ class Transaction:
         depth = len(self._protected) - 1
         if depth < 0 or self._protected[depth]:
             return
+        await self.write_gathered()  # it is not of this part
         release = f"RELEASE part_{depth}; " if self._savepoints > depth else ""
         await self.connection.execute(f"{release}SAVEPOINT part_{depth}")
         self._protected[depth], self._savepoints = True, depth + 1
@@ -171,7 +191,8 @@ class Transaction:
         self._moved = moved
 
     async def flush(self) -> None:
-        """Write what is to be published into the outbox, and the offsets. The edge does it, just before it commits."""
+        """Write what was gathered, what is to be published, and the offsets. The edge does so before it commits."""
+        await self.write_gathered()
         if self._moved is not None:
             await offsets.store(self.connection, self._moved, self.pending)
         elif self.pending:
@@ -207,5 +228,6 @@ def _undo() -> NoReturn:
     raise _UndoneError
 
 
+Write = Callable[[Connection, Sequence[Any]], Awaitable[None]]
 BatchHandler = Callable[[Transaction, Sequence[Record]], Awaitable[None]]
 EventHandler = Callable[[Transaction, Event[Any]], Awaitable[None]]

@@ -53,6 +53,6 @@ class Tallies:
     async def assert_exactly(self, wanted: list[str]) -> None:
         """Each noted once, each published at least once, in the order of its partition."""
         assert await self.noted() == Counter(wanted)
-        await until(self.settled)
+        await until(self.settled, what="an empty outbox")
         published = [(record.value or b"").decode() for record in await self.bench.records(ALERTS_EVENTS_TOPIC)]
         assert set(published) == set(wanted)

@@ -82,7 +82,8 @@ async def test_a_rebalance_in_the_middle_of_a_batch_loses_and_doubles_nothing(ta
     await send_more()
     assert await first.terminate() == 0
     await send_more()
-    await until(lambda: tallies.has_noted(len(wanted)))
+    await until(lambda: tallies.has_noted(len(wanted)), what="everything noted")
+    await until(tallies.settled, what="the second process as the relay")  # within a second of the first one's end
     assert await second.terminate() == 0
     await tallies.assert_exactly(wanted)
 

@@ -50,8 +50,10 @@ async def lock_for(
 
     Where somebody else has it, the command is put aside: commands on other subscriptions must not wait for that.
     """
-    prepared: Subscription | None = tx.prepared.pop(subscription, None)
-    found = prepared or await try_lock_subscription(tx.connection, subscription)
+    found: Subscription | None = tx.prepared.pop(subscription, None)
+    if found is None:
+        await tx.write_gathered()
+        found = await try_lock_subscription(tx.connection, subscription)
     matter = Matter(action, f"subscription/{subscription}", subscription=subscription)
     if found is None and await is_subscription(tx.connection, subscription):
         return Postponed(matter.refused(refusals.busy()), BUSY_SECONDS)

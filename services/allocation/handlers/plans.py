@@ -8,7 +8,7 @@ from services.allocation.domain.plans import Decided
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.deciding import Matter
 from services.allocation.handlers.holding import carry_out, lock_for
-from services.allocation.store.plans import Origin, save_plan
+from services.allocation.store.plans import Kept, save_plans
 from shared.events.allocation import PlanApplied
 from shared.events.commands.plans import ApplyPlan
 from shared.events.envelope import Event
@@ -59,8 +59,8 @@ async def _apply(tx: Transaction, command: Event[ApplyPlan], decided: Decided) -
         )
 
     async def save(after: Subscription, plan: PlanApplied) -> None:
-        origin = Origin(str(command.actor), UUID(command.id), tx.now)
-        await save_plan(tx.connection, decided.before, after, plan, origin)
+        kept = Kept(decided.before, after, plan, str(command.actor), UUID(command.id), tx.now)
+        tx.gather(save_plans, kept)
 
     return await carry_out(tx, decided.before, decided.after, applied, save)
 

@@ -3,23 +3,23 @@
 from collections.abc import Sequence
 from typing import Any
 
+from shared.events.ids import SubscriptionId
 from shared.events.state import SubscribedProduct
 
 UPSERT = """
 INSERT INTO allocations (
     subscription, product, place, units, policy, restricted, subscribed_at, last_lowered_at, over_since, ended_at
 )
-SELECT $1, new.*
-FROM unnest(
-    $2::text[], $3::int[], $4::bigint[], $5::text[], $6::boolean[],
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::int[], $4::bigint[], $5::text[], $6::boolean[],
     $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[]
-) AS new
+)
 ON CONFLICT (subscription, product) DO UPDATE
 SET units = EXCLUDED.units, policy = EXCLUDED.policy, restricted = EXCLUDED.restricted,
     subscribed_at = EXCLUDED.subscribed_at, last_lowered_at = EXCLUDED.last_lowered_at,
     over_since = EXCLUDED.over_since, ended_at = EXCLUDED.ended_at
 """
-"""Of a subscription that this transaction has locked; its parameters are the subscription, and ``columns``."""
+"""Of subscriptions that this transaction has locked; its parameters are ``columns``."""
 ALLOCATIONS = """
 SELECT ROW(
     a.product, a.units, a.policy, a.restricted, a.subscribed_at, a.last_lowered_at, a.over_since, a.ended_at,
@@ -36,12 +36,13 @@ See ``product_of``.
 """
 
 
-def columns(placed: Sequence[tuple[int, SubscribedProduct]]) -> tuple[list[Any], ...]:
-    """Products, each with its place, as the arrays of ``UPSERT``."""
-    products = [product for _, product in placed]
+def columns(placed: Sequence[tuple[SubscriptionId, int, SubscribedProduct]]) -> tuple[list[Any], ...]:
+    """Products, each with its subscription and place, as the arrays of ``UPSERT``."""
+    products = [product for _, _, product in placed]
     return (
+        [subscription for subscription, _, _ in placed],
         [one.product for one in products],
-        [place for place, _ in placed],
+        [place for _, place, _ in placed],
         [one.allocated for one in products],
         [one.policy for one in products],
         [one.restricted for one in products],

@@ -1,5 +1,6 @@
 """The history of plans."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -10,44 +11,49 @@ from shared.events.allocation import PlanApplied
 from shared.runtime.postgres import Connection
 
 _SAVE = f"""
-WITH {SAVED}, plan AS (
+WITH {SAVED}, kept AS (
     INSERT INTO plans (
         subscription, version, applied_at, actor, command_id, kind, starts_clock, accept_overage, override_reason
     )
-    SELECT $1, $16, $17, $18, $19, $20, $21, $22, $23
-    RETURNING subscription, version
+    SELECT * FROM unnest(
+        $11::text[], $17::bigint[], $18::timestamptz[], $19::text[], $20::uuid[],
+        $21::text[], $22::boolean[], $23::boolean[], $24::text[]
+    )
 )
 INSERT INTO plan_changes (subscription, version, product, units_before, units_after)
-SELECT plan.subscription, plan.version, new.product, new.units_before, new.units_after
-FROM plan
-CROSS JOIN unnest($24::text[], $25::bigint[], $26::bigint[]) AS new (product, units_before, units_after)
+SELECT * FROM unnest($25::text[], $26::bigint[], $27::text[], $28::bigint[], $29::bigint[])
 """  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Who applied a plan, when, by which command."""
+class Kept:
+    """An applied plan: what it made of the subscription, and who applied it, when, by which command."""
 
+    before: Subscription
+    after: Subscription
+    plan: PlanApplied
     actor: str
     command_id: UUID
     at: datetime
 
 
-async def save_plan(
-    connection: Connection, before: Subscription, after: Subscription, plan: PlanApplied, origin: Origin
-) -> None:
-    """Write what an applied plan has changed, and keep it with its changes."""
+async def save_plans(connection: Connection, kept: Sequence[Kept]) -> None:
+    """Write what applied plans have changed, each on a subscription of its own, and keep them with their changes."""
+    plans = [one.plan for one in kept]
+    changes = [(one.after.state, change) for one in kept for change in one.plan.changes]
     await connection.execute(
         _SAVE,
-        *saved_columns(before, after),
-        origin.at,
-        origin.actor,
-        origin.command_id,
-        plan.kind,
-        plan.starts_clock,
-        plan.accept_overage,
-        plan.override_reason,
-        [change.product for change in plan.changes],
-        [change.before for change in plan.changes],
-        [change.after for change in plan.changes],
+        *saved_columns([(one.before, one.after) for one in kept]),
+        [one.at for one in kept],
+        [one.actor for one in kept],
+        [one.command_id for one in kept],
+        [plan.kind for plan in plans],
+        [plan.starts_clock for plan in plans],
+        [plan.accept_overage for plan in plans],
+        [plan.override_reason for plan in plans],
+        [state.id for state, _ in changes],
+        [state.version for state, _ in changes],
+        [change.product for _, change in changes],
+        [change.before for _, change in changes],
+        [change.after for _, change in changes],
     )

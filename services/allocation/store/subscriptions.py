@@ -64,13 +64,21 @@ FOR NO KEY UPDATE OF s
 _TRY_LOCK = f"{_LOCK.rstrip()} SKIP LOCKED"
 SAVED = f"""
 allocated AS ({UPSERT}), saved AS (
-    UPDATE subscriptions
-    SET model = $11, rebalanced_at = $12, cancelled_at = $13, settled_at = $14, exhausted = $15, version = $16
-    WHERE id = $1
+    UPDATE subscriptions AS s
+    SET model = new.model, rebalanced_at = new.rebalanced_at, cancelled_at = new.cancelled_at,
+        settled_at = new.settled_at, exhausted = new.exhausted, version = new.version
+    FROM unnest(
+        $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[],
+        $16::boolean[], $17::bigint[]
+    ) AS new (id, model, rebalanced_at, cancelled_at, settled_at, exhausted, version)
+    WHERE s.id = new.id
 )
 """  # noqa: S608
-"""Parts of a statement: the row, and those of its products that have changed. Parameters: ``saved_columns``."""
+"""Parts of a statement: rows, and those of their products that have changed. Parameters: ``saved_columns``."""
 _SAVE = f"WITH {SAVED} SELECT"
+
+Change = tuple[Subscription, Subscription]
+"""A subscription before and after."""
 
 
 async def insert_subscription(connection: Connection, subscription: Subscription) -> bool:
@@ -165,7 +173,7 @@ async def save_subscription(connection: Connection, before: Subscription, after:
     """Write the row, and of the terms, lots and products those that have changed; but not people and grants."""
     was, state = before.state, after.state
     if state.products != was.products:
-        await connection.execute(_SAVE, *saved_columns(before, after))
+        await connection.execute(_SAVE, *saved_columns([(before, after)]))
     else:
         await update_subscription(connection, after)
     for term in state.all_terms:
@@ -176,11 +184,15 @@ async def save_subscription(connection: Connection, before: Subscription, after:
             await upsert_lot(connection, state.id, place, lot)
 
 
-def saved_columns(before: Subscription, after: Subscription) -> tuple[Any, ...]:
-    """What ``SAVED`` writes."""
-    had = {id(one) for one in before.state.products}  # cheaper than comparing; what is equal may be written again
-    changed = [(place, one) for place, one in enumerate(after.state.products) if id(one) not in had]
-    return (after.state.id, *columns(changed), *_columns(after))
+def saved_columns(changes: Sequence[Change]) -> tuple[list[Any], ...]:
+    """What ``SAVED`` writes of these subscriptions, each of which may be there once."""
+    changed = []
+    for before, after in changes:
+        had = {id(one) for one in before.state.products}  # cheaper than comparing; equals may be written again
+        places = enumerate(after.state.products)
+        changed += [(after.state.id, place, one) for place, one in places if id(one) not in had]
+    rows = zip(*((after.state.id, *_columns(after)) for _, after in changes), strict=True)
+    return (*columns(changed), *map(list, rows))
 
 
 def _columns(subscription: Subscription) -> tuple[Any, ...]:

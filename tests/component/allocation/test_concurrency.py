@@ -107,8 +107,8 @@ def raised(subscription: str, units: int, actor: str = PRIMARY) -> Event[ApplyPl
     return command(ApplyPlan(subscription=subscription, changes=changes), actor)
 
 
-async def locks_of(desk: Desk, asked: Sequence[Event[Any]]) -> tuple[list[Told], int]:
-    """What became of a batch, and by how many statements subscriptions were locked."""
+async def ways_of(desk: Desk, asked: Sequence[Event[Any]]) -> tuple[list[Told], int, int]:
+    """What became of a batch, and by how many statements subscriptions were locked, and plans kept."""
     taken: list[str] = []
     async with desk.pool.acquire() as one:  # the only free connection, so that it is the one that is listened to
         others = [await desk.pool.acquire() for _ in range(desk.pool.get_max_size() - 1)]
@@ -118,16 +118,28 @@ async def locks_of(desk: Desk, asked: Sequence[Event[Any]]) -> tuple[list[Told],
     finally:
         for other in others:
             await desk.pool.release(other)
-    return told, sum("FOR NO KEY UPDATE OF s" in query for query in taken)
+    locks, saves = ("FOR NO KEY UPDATE OF s" in query for query in taken), ("INTO plans" in query for query in taken)
+    return told, sum(locks), sum(saves)
 
 
-async def test_the_subscriptions_of_a_batch_of_plans_are_loaded_together(desk: Desk) -> None:
+async def test_a_batch_of_plans_is_loaded_and_kept_together(desk: Desk) -> None:
     for name in ("acme-flex", "globex-flex", "initech-flex"):
         await desk.open(subscription=name)
     asked = [raised(name, 5) for name in ("globex-flex", "acme-flex", "initech-flex")]
-    told, locks = await locks_of(desk, asked)
+    told, locks, saves = await ways_of(desk, asked)
     assert [(one.code, one.subscription.id) for one in told] == [("accepted", one.data.subscription) for one in asked]
-    assert locks == 1
+    assert (locks, saves) == (1, 1)
+    assert await kept(desk) == {(one.data.subscription, PRIMARY, one.id, 0, 5, 5) for one in asked}
+
+
+async def kept(desk: Desk) -> set[tuple[Any, ...]]:
+    """Every plan on record, with its change, and the units of the product now."""
+    rows = await desk.pool.fetch(
+        "SELECT p.subscription, p.actor, p.command_id::text, c.units_before, c.units_after, a.units FROM plans AS p "
+        "JOIN plan_changes AS c USING (subscription, version) JOIN subscriptions AS s ON s.id = p.subscription "
+        "JOIN allocations AS a ON a.subscription = p.subscription AND a.product = c.product"
+    )
+    return {tuple(row.values()) for row in rows}
 
 
 async def test_a_batch_sees_what_it_did_itself_and_leaves_out_what_others_have(desk: Desk) -> None:
@@ -162,9 +174,23 @@ async def test_plans_are_decided_by_what_other_commands_of_their_batch_have_done
         raised("globex-flex", 5),
         raised("globex-flex", 6, "new@example.com"),
     ]
-    told, locks = await locks_of(desk, asked)
+    told, locks, _ = await ways_of(desk, asked)
     assert [one.code for one in told] == ["accepted", "accepted", "not_found", "accepted"]
     assert locks == 4
+
+
+async def test_a_refused_command_undoes_no_plan_before_it(desk: Desk) -> None:
+    for name in ("acme-flex", "globex-flex"):
+        await desk.open(subscription=name)
+    asked = [
+        raised("acme-flex", 5),
+        command(SetPrimaryContact(subscription="globex-flex", email="nobody@example.com"), VENDOR, vendor=True),
+        raised("acme-flex", 7),
+        raised("globex-flex", 6),
+    ]
+    told = await desk.batch(asked)
+    assert [one.code for one in told] == ["accepted", "invalid_request", "accepted", "accepted"]
+    assert {(after, units) for *_, after, units in await kept(desk)} == {(5, 7), (7, 7), (6, 6)}
 
 
 async def test_the_same_command_at_the_same_time_has_one_effect(desk: Desk) -> None:
