@@ -96,6 +96,14 @@ SELECT subscription, meter, window_start, sum(-change)::numeric AS amount
 FROM (SELECT * FROM gone UNION ALL SELECT * FROM back) AS changes
 GROUP BY 1, 2, 3 HAVING sum(change) <> 0 ORDER BY 1, 2, 3
 """
+# Where all that a window had was passed over, because a purge held, it has no row yet.
+_MAKE_WINDOWS = """
+INSERT INTO meter_window (subscription, meter, window_start, aggregate, revision, as_of)
+SELECT k.*, 0, 0, $4 FROM unnest($1::integer[], $2::integer[], $3::timestamptz[])
+    AS k (subscription, meter, window_start)
+ORDER BY k.subscription, k.meter, k.window_start
+ON CONFLICT DO NOTHING
+"""
 _LOCK_HOURS = """
 SELECT h.subscription, h.meter, h.hour, h.peak
 FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, hour)
@@ -207,7 +215,10 @@ async def count_again(connection: Connection, resources: Collection[ResourceKey]
     after = [purged.get(n, _just_before(one.window.start)) for n, one in enumerate(ordered)]
     ends = [one.window.end for one in ordered]
     changes = await connection.fetch(_COUNT_AGAIN, *columns, names, after, ends, min(after), max(ends))
-    return await subtract(connection, [((row[0], row[1], row[2]), row["amount"], as_of) for row in changes])
+    amounts = [((row[0], row[1], row[2]), row["amount"], as_of) for row in changes]
+    if back := [key for key, amount, _ in amounts if amount < 0]:
+        await connection.execute(_MAKE_WINDOWS, *_columns(back), as_of)
+    return await subtract(connection, amounts)
 
 
 async def subtract_hours(connection: Connection, gone: Sequence[tuple[Key, Decimal]]) -> None:

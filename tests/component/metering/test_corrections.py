@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -289,3 +290,20 @@ async def test_a_purge_acts_in_its_own_window_and_later_sightings_count_again(co
     await apply(connection, [purge("p-2", "host-3")], 5)
     await apply(connection, [event("before", resource="host-3", at=NOW - timedelta(hours=2))], 6)
     assert sorted(value for value, _ in (await figures(connection)).values()) == [1, 2], "at once, not when looked at"
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("looked_between", [False, True])
+async def test_a_purge_that_is_reversed_leaves_what_it_had_met(
+    connection: Connection, order: tuple[int, ...], looked_between: bool
+) -> None:
+    """Also in a window of which nothing else is known."""
+    gone = purge("p", "host-1")
+    events = [event("u", resource="host-1", at=NOW), gone, reversal("r", gone)]
+    for offset, number in enumerate(order):
+        await apply(connection, [events[number]], offset)
+        if looked_between:
+            await correct(connection, NOW + timedelta(minutes=offset))
+    await settle(connection)
+    assert [value for value, _ in (await figures(connection)).values()] == [1]
+    await assert_equals_the_reference(connection, events)
