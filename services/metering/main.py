@@ -49,13 +49,12 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
         decided=MeteringCommandDecided,
         events_topic=METERING_EVENTS_TOPIC,
     )
-    for _ in range(settings.usage_consumers):
-        runtime.consume_batch(
-            USAGE,
-            new_subscriber().on_usage,
-            max_records=settings.usage_batch_records,
-            gather_ms=settings.usage_gather_ms,
-        )
+    runtime.consume_batch(
+        USAGE,
+        *(new_subscriber().on_usage for _ in range(settings.usage_batches_at_once)),
+        max_records=settings.usage_batch_records,
+        gather_ms=settings.usage_gather_ms,
+    )
     if settings.product_topics_seconds:
         runtime.background("product-topics", ProductTopics(runtime, new_subscriber).run)
     runtime.background("projection-tail", tail.run)

@@ -19,16 +19,16 @@ class MeteringSettings(ServiceSettings):
         5_000, ge=1, le=100_000, description="Usage records at most in one transaction of the ingest path"
     )
     usage_gather_ms: int = Field(
-        120,
+        100,
         ge=0,
         le=1000,
         description="How long usage may wait for more of it, so that few events are no batch; 0: not",
     )
-    usage_consumers: int = Field(
+    usage_batches_at_once: int = Field(
         2,
         ge=1,
         le=8,
-        description="Consumers of usage in this process: while one waits for the database, another decodes",
+        description="Batches of usage applied at the same time: while one waits for the database, another is decoded",
     )
     product_topics_seconds: float = Field(
         15, ge=0, description="How often to look for products' own topics, usage.events.<product>; 0: they are not read"

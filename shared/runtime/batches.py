@@ -86,6 +86,7 @@ class BatchRunner:
         topic: str,
         clock: Clock,
         limit: DeadLetterLimit,
+        applied: dict[int, int] | None = None,
     ) -> None:
         self._pool = pool
         self._handler = handler
@@ -96,8 +97,8 @@ class BatchRunner:
         self._limit = limit
         self._culprit: Record | None = None
         self._log = logging.get(service)
-        self.applied: dict[int, int] = {}
-        """The next offset per partition, as last read or written here."""
+        self.applied = {} if applied is None else applied
+        """The next offset per partition, as last read or written here, or by others of the same consumer."""
 
     async def run(self, records: Sequence[Record]) -> None:
         """Apply all records, each once; those that can never be applied end among the dead letters.

@@ -1,6 +1,6 @@
 """A topic's consumer: FastStream's batch subscriber, set up so that nothing is lost, doubled or skipped.
 
-FastStream polls, hands over one batch after the other and counts them. Ours are: what a batch does
+FastStream polls, hands over batches and counts them. Ours are: what a batch does
 (``BatchRunner``), where reading begins (the offsets stored with the effects), and how errors that pass are sat out.
 """
 
@@ -41,13 +41,13 @@ MAX_POLL_SECONDS = 300
 
 
 class TopicConsumer:
-    """One reader of one topic in this process."""
+    """One reader of one topic in this process. It applies as many batches at the same time as it has runners."""
 
     def __init__(
         self,
         broker: KafkaBroker,
         pool: Pool,
-        runner: BatchRunner,
+        runners: Sequence[BatchRunner],
         topic: Topic,
         *,
         reader: str,
@@ -59,7 +59,9 @@ class TopicConsumer:
         self.topic = topic
         self.halted: str | None = None
         self._pool = pool
-        self._runner = runner
+        self._idle = list(runners)
+        self._further = len(runners) - 1
+        self._applied = runners[0].applied
         self._reader = reader
         self._settings = settings
         self._log = logging.get(reader).bind(topic=topic.name)
@@ -113,9 +115,10 @@ class TopicConsumer:
         raw = message.raw_message
         records = self._records(raw)
         self._lag.begin(records)
+        runner = self._idle.pop()  # there are as many as tasks that take batches
         try:
             with metrics.BATCH_SECONDS.labels(topic=self.topic.name).time():
-                await self._apply(records)
+                await self._apply(runner, records)
         except HaltError as error:
             self.halt(str(error))
             self._give_back(message, records)
@@ -128,6 +131,8 @@ class TopicConsumer:
                 self._log.exception("delivery_failed")
                 self.halt(f"halted: an error of the delivery itself, {error!r}; see the log, then restart the service")
             self._give_back(message, records)
+        finally:
+            self._idle.append(runner)
         message.committed = AckStatus.ACKED
         self._lag.end(records)
         await self._hints.add({record.partition: record.offset + 1 for record in records})
@@ -146,12 +151,12 @@ class TopicConsumer:
         self._consumer.pause(*assigned)
         if not self._stopping:
             self._let_go.clear()
-        self._runner.applied.clear()
+        self._applied.clear()
         self._lag.forget()
         self.position()
 
     async def on_revoked(self) -> None:
-        """Let the running batch end before somebody else gets its partitions."""
+        """Let the running batches end before somebody else gets their partitions."""
         self._let_go.set()
         self._cancel_positioning()
         await self._subscriber.lock.wait_release(REBALANCE_SECONDS - 15)  # type: ignore[attr-defined]
@@ -165,7 +170,10 @@ class TopicConsumer:
         Raises:
             KafkaError: Kafka does not answer.
         """
-        await self._subscriber.start()
+        subscriber = self._subscriber
+        await subscriber.start()
+        for _ in range(self._further):
+            subscriber.add_task(subscriber._run_consume_loop, (subscriber.consumer,))
 
     def begin_stop(self) -> None:
         """Finish the running batch, but do not retry it any more."""
@@ -182,7 +190,7 @@ class TopicConsumer:
 
     def state(self, now: datetime) -> ConsumerState:
         """How it is doing."""
-        records, seconds = self._lag.measure(now, self._runner.applied, self._ends())
+        records, seconds = self._lag.measure(now, self._applied, self._ends())
         return ConsumerState(self.topic.name, self._fault(), self.halted is not None, records, seconds)
 
     def _ends(self) -> dict[int, int]:
@@ -201,12 +209,12 @@ class TopicConsumer:
 
     # ---- one batch -------------------------------------------------------------------------------------------------
 
-    async def _apply(self, records: Sequence[Record]) -> None:
+    async def _apply(self, runner: BatchRunner, records: Sequence[Record]) -> None:
         """Run the batch; sit out errors that pass, up to a bound, so long as the partitions are ours."""
         give_up_at = time.monotonic() + self._settings.retry_within_seconds
         while True:
             try:
-                await self._runner.run(records)
+                await runner.run(records)
             except Exception as error:
                 if not passes(error):
                     raise
@@ -278,7 +286,7 @@ class TopicConsumer:
             except (*DATABASE_ERRORS, KafkaError) as error:
                 await asyncio.sleep(min(self._note_failure(error), 1))
         self._trouble.over()
-        self._runner.applied.clear()
+        self._applied.clear()
         for tp in assigned:
             offset = stored.get(tp.partition, 0)
             if fault := _misfit(tp, offset, begins[tp], ends[tp]):
@@ -287,7 +295,7 @@ class TopicConsumer:
             if 0 < offset < begins[tp]:
                 self._log.error("records_expired_unread", partition=tp.partition, first=offset, lost_before=begins[tp])
             self._consumer.seek(tp, max(offset, begins[tp]))
-            self._runner.applied[tp.partition] = offset
+            self._applied[tp.partition] = offset
         if not self.halted:
             self._consumer.resume(*assigned)
             self._log.info("consumer_positioned", partitions=len(assigned))

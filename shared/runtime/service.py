@@ -154,9 +154,12 @@ class Runtime(Generic[S]):
             self.consume_batch(topic, inbox, max_records=self.settings.max_records)
 
     def consume_batch(
-        self, topic: Topic, handler: BatchHandler, *, max_records: int, name: str | None = None, gather_ms: int = 0
+        self, topic: Topic, *handlers: BatchHandler, max_records: int, name: str | None = None, gather_ms: int = 0
     ) -> TopicConsumer:
         """Hand over raw records, a batch per transaction. ``name`` tells apart several readers of one topic.
+
+        With several handlers so many batches are applied at the same time, of different partitions: while one waits
+        for the database, another is read. The records of a partition stay in order.
 
         ``gather_ms``: how long Kafka may hold back the first record of a small batch, so that others join it; where
         records come one after the other all the time, most of a small batch's cost is the transaction's.
@@ -166,15 +169,26 @@ class Runtime(Generic[S]):
         """
         reader = name or self.name
         limit = DeadLetterLimit(self.settings.dead_letter_limit, self.settings.dead_letter_window_seconds)
-        runner = BatchRunner(
-            self.pool, handler, service=self.name, reader=reader, topic=topic.name, clock=self.clock, limit=limit
-        )
+        applied: dict[int, int] = {}
+        runners = [
+            BatchRunner(
+                self.pool,
+                handler,
+                service=self.name,
+                reader=reader,
+                topic=topic.name,
+                clock=self.clock,
+                limit=limit,
+                applied=applied,
+            )
+            for handler in handlers
+        ]
         instance = self.settings.group_instance_id
         readers = sum(other.topic.name == topic.name for other in self.consumers)
         consumer = TopicConsumer(
             self.broker,
             self.pool,
-            runner,
+            runners,
             topic,
             reader=reader,
             settings=self.settings,

@@ -1,6 +1,9 @@
 """FastStream's Kafka broker as we use it: for consumers only, which wait for records instead of looking for them."""
 
+import asyncio
+import contextlib
 import logging as standard_logging
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -14,19 +17,55 @@ from shared.runtime.kafka import broker_security
 from shared.runtime.settings import ServiceSettings
 
 PATIENCE_MS = 1000
+LOOK_MS = 20
 
 
 class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """Waits for records instead of looking for them: FastStream's own pause would be latency, and work while idle."""
+    """Waits for records instead of looking for them: FastStream's own pause would be latency, and work while idle.
+
+    Several tasks may take batches from it, each batch to be applied before its task asks for the next one. A partition
+    is one task's until then, so that its records stay in order.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._holders: dict[asyncio.Task[Any] | None, set[TopicPartition]] = {}
+        self._asking = asyncio.Lock()
+        self._given_back = asyncio.Event()
 
     async def getmany(
-        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+        self, *, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """As soon as there are records; none after a second."""
-        patience_ms = max(timeout_ms, PATIENCE_MS)
+        """As soon as there are records of partitions that nobody else holds; none after a second."""
+        task = asyncio.current_task()
+        self._holders.pop(task, None)
+        self._given_back.set()
+        async with self._asking:
+            found = await self._ask(max(timeout_ms, PATIENCE_MS), max_records)
+            if found:
+                self._holders[task] = set(found)
+        return found
+
+    async def _ask(self, patience_ms: int, max_records: int | None) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """While others hold partitions, some are looked at again and again, since they may be given back meanwhile."""
+        give_up_at = time.monotonic() + patience_ms / 1000
+        while (left := give_up_at - time.monotonic()) > 0:
+            self._given_back.clear()
+            held = set().union(*(tps for task, tps in self._holders.items() if task and not task.done()))
+            if not held:
+                return await self._found(timeout_ms=int(left * 1000), max_records=max_records)
+            if free := self.assignment() - held:
+                if found := await self._found(*free, timeout_ms=LOOK_MS, max_records=max_records):
+                    return found
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._given_back.wait(), left)
+        return {}
+
+    async def _found(self, *partitions: TopicPartition, **arguments: Any) -> dict[TopicPartition, list[ConsumerRecord]]:
         found: dict[TopicPartition, list[ConsumerRecord]]
         try:
-            found = await super().getmany(*partitions, timeout_ms=patience_ms, max_records=max_records)
+            found = await super().getmany(*partitions, **arguments)
         except (KafkaError, ConsumerStoppedError):
             raise
         except Exception as error:  # FastStream would begin again at once, for ever; after a KafkaError it waits

@@ -47,7 +47,7 @@ async def measure(servers: Servers, options: Namespace) -> dict[str, Any]:
         dsn = await made.database("metering")
         await load_metering(dsn, workload)
         await settle(servers, dsn)
-        settings = {"usage_batch_records": options.batch, "usage_consumers": options.consumers}
+        settings = {"usage_batch_records": options.batch, "usage_batches_at_once": options.at_once}
         real = await run(made, dsn, options.events, **settings)
     bare = figures["ingest_bare_loop_events_per_second"]
     return {
@@ -60,7 +60,7 @@ async def measure(servers: Servers, options: Namespace) -> dict[str, Any]:
         "ingest_events": options.events,
         "ingest_subscriptions": options.subscriptions,
         "ingest_batch_records": options.batch,
-        "ingest_consumers": options.consumers,
+        "ingest_batches_at_once": options.at_once,
     }
 
 

@@ -1,10 +1,13 @@
 """One batch, one transaction: nothing lost, nothing doubled, a bad record never costs a good neighbour."""
 
+import asyncio
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
@@ -16,6 +19,13 @@ from tests.runtime.harness import Bench, reason_headers, until
 
 TOPIC = ALLOCATION_EVENTS_TOPIC
 DEAD = "allocation.events.alerts.dlq"
+AT_ONCE = 1
+
+
+@pytest.fixture(autouse=True, params=[1, 3], ids=lambda number: f"{number} at once")
+def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of this holds whether a consumer applies one batch after the other or several at the same time."""
+    monkeypatch.setattr(sys.modules[__name__], "AT_ONCE", request.param)
 
 
 async def apply(tx: Transaction, records: Sequence[Record]) -> None:
@@ -39,7 +49,7 @@ async def note(tx: Transaction, record: Record) -> None:
 
 def reader(handler: Any = apply, max_records: int = 50) -> Any:
     def build(runtime: Runtime[Any]) -> None:
-        runtime.consume_batch(TOPIC, handler, max_records=max_records)
+        runtime.consume_batch(TOPIC, *[handler] * AT_ONCE, max_records=max_records)
 
     return build
 
@@ -200,3 +210,48 @@ async def test_a_stored_offset_beyond_the_topics_end_halts_with_a_clear_sentence
         await until(lambda: runtime.consumers[0].halted)
         assert "stored offset 1000" in (runtime.consumers[0].halted or "")
         assert "beyond the topic's end 0" in (runtime.consumers[0].halted or "")
+
+
+@pytest.mark.parametrize("at_once", [3], indirect=True)
+async def test_no_partition_waits_for_another_and_each_stays_in_order(bench: Bench) -> None:
+    held, seen = asyncio.Event(), dict[int, list[bytes | None]]()
+    working = Counter[int]()
+
+    async def holds_the_first_partition(tx: Transaction, records: Sequence[Record]) -> None:
+        partitions = {record.partition for record in records}
+        working.update(partitions)
+        assert max(working[partition] for partition in partitions) == 1, "two batches of one partition"
+        if 0 in partitions:
+            await held.wait()
+        await apply(tx, records)
+        for record in records:
+            seen.setdefault(record.partition, []).append(record.value)
+        working.subtract(partitions)
+
+    async with bench.running(reader(holds_the_first_partition, max_records=7)):
+        await bench.send(TOPIC, b"first", partition=0)
+        await until(lambda: working[0], what="a batch of the first partition")
+        for number in range(5):
+            await bench.send_many(TOPIC, [f"{number}-{i}".encode() for i in range(30)])
+            await until(lambda n=number: len(seen.get(2, ())) == 10 * (n + 1), what="the others")  # type: ignore[misc]
+        assert 0 not in seen
+        held.set()
+        await until(lambda: all_stored(bench, 151))
+    for partition, before in ((0, [b"first"]), (1, []), (2, [])):
+        assert seen[partition] == before + [f"{n}-{i}".encode() for n in range(5) for i in range(partition, 30, 3)]
+
+
+async def test_a_stop_ends_all_running_batches(bench: Bench) -> None:
+    begun = Counter[int]()
+
+    async def slowly(tx: Transaction, records: Sequence[Record]) -> None:
+        begun.update({record.partition for record in records})
+        await asyncio.sleep(0.5)
+        await apply(tx, records)
+
+    async with bench.running(reader(slowly)):
+        for partition in range(AT_ONCE):
+            await bench.send(TOPIC, f"r{partition}".encode(), partition=partition)
+            await until(lambda p=partition: begun[p], what="a batch")  # type: ignore[misc]
+    assert await stored(bench) == dict.fromkeys(range(AT_ONCE), 1)
+    assert sorted(await applied(bench)) == [f"r{partition}" for partition in range(AT_ONCE)]
