@@ -113,6 +113,7 @@ def arguments() -> argparse.Namespace:
     add("--growth-large", type=int, default=2_000_000, help="events stored before")
     add("--soak-minutes", type=float, default=30, help="of the soak, without loading before and draining after")
     add("--soak-rate", type=int, default=5_000, help="events a second of the soak")
+    add("--soak-backlog", type=int, default=100_000, help="events at once, before the rate begins")
     add("--soak-look-seconds", type=float, default=30, help="how often memory and lag are looked at in the soak")
     return parser.parse_args()
 

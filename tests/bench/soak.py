@@ -1,8 +1,9 @@
 """A soak: metering, alerts and allocation as deployed, at a steady rate for a long time.
 
 Looked at regularly: the memory of each process, the lag of each of its consumers, and how much is applied. What comes
-out is whether memory or lag grows, and whether everything that was published is accounted for. Half an hour at 5,000
-events a second takes about 10 GB of disk, so it runs only where it is asked for.
+out is whether memory or lag grows, and whether everything that was published is accounted for. It begins with a
+backlog: a process keeps the memory that its largest batches took, so they come first, and what grows later is a leak.
+Half an hour at 5,000 events a second takes about 10 GB of disk, so it runs only where it is asked for.
 """
 
 import asyncio
@@ -57,7 +58,8 @@ class Samples:
 async def measure(servers: Servers, options: Namespace) -> Figures:
     """``soak_*``."""
     seconds, rate = options.soak_minutes * 60, options.soak_rate
-    workload = Workload(int(seconds * rate), options.subscriptions, datetime.now(UTC))
+    backlog = options.soak_backlog
+    workload = Workload(backlog + int(seconds * rate), options.subscriptions, datetime.now(UTC))
     async with stage(servers) as made:
         dsns = {service: await made.database(service) for service in LOADS}
         for service, load in LOADS.items():
@@ -70,7 +72,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
         async with connect(dsns["metering"]) as connection:
             looking = asyncio.create_task(_look(connection, processes, samples, options.soak_look_seconds))
             try:
-                await _publish(made, workload, rate)
+                await _publish(made, workload, rate, backlog)
                 published = time.perf_counter()
                 books = await _drained(connection, workload.events)
                 if looking.done():
@@ -88,16 +90,19 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     }
 
 
-async def _publish(made: Stage, workload: Workload, rate: float) -> None:
-    """Records in small portions, each as soon as it is due."""
-    say(f"soak: {workload.events:,} events, {rate:g} a second")
+async def _publish(made: Stage, workload: Workload, rate: float, backlog: int) -> None:
+    """A backlog at once, then records in small portions, each as soon as it is due."""
+    say(f"soak: {backlog:,} events, then {rate:g} a second, {workload.events:,} in all")
     async with portion_producer(made.servers.kafka, made.prefix, USAGE.name) as producer:
-        started, records, sent = time.perf_counter(), workload.records(), 0
+        records, sent = workload.records(), 0
+        producer.send(list(islice(records, backlog)))
+        await producer.flush()
+        started = time.perf_counter()
         while portion := list(islice(records, max(1, int(rate * STEP_SECONDS)))):
             await asyncio.sleep(max(0.0, started + sent / rate - time.perf_counter()))
             producer.send(portion)
             sent += len(portion)
-    say(f"soak: all acknowledged, {time.perf_counter() - started - workload.events / rate:.1f} s late")
+    say(f"soak: all acknowledged, {time.perf_counter() - started - sent / rate:.1f} s late")
 
 
 async def _look(
