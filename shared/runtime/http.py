@@ -134,7 +134,7 @@ def field_errors(error: RequestValidationError | ValidationError) -> Iterator[di
         place = [str(part) for part in one["loc"]]
         if place and place[0] in {"body", "query", "path", "header"}:
             place = place[1:]
-        yield {"field": ".".join(place), "message": str(one["msg"])}
+        yield {"field": ".".join(place), "message": str(one["msg"]).removeprefix("Value error, ")}
 
 
 class TooLargeError(HTTPException):

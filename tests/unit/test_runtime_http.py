@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from prometheus_client import REGISTRY
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.events.ids import PlainName
 from shared.events.refusals import Refusal
 from shared.runtime import http
 from shared.runtime.direct import DirectRoute, include
@@ -20,6 +21,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     units: Annotated[int, Field(strict=True, ge=1)]
+    name: PlainName = "plain"
 
 
 def direct() -> APIRouter:
@@ -100,6 +102,11 @@ async def test_an_invalid_body_names_each_field(client: httpx.AsyncClient, body:
     answer = await client.post("/things/a", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert [one["field"] for one in answer.json()["errors"]] == [field]
+
+
+async def test_what_our_own_rules_say_comes_without_the_validators_words(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/things/a", json={"units": 1, "name": "<b>"})
+    assert answer.json()["errors"] == [{"field": "name", "message": "must not contain <, > or &"}]
 
 
 @pytest.mark.parametrize("body", ["{", '{"units": 1e400}', "\x00", '"\\ud800"', "[[[[[", "nul"])
