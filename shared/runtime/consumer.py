@@ -6,10 +6,9 @@ FastStream polls, hands over batches and counts them. Ours are: what a batch doe
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NoReturn
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -28,6 +27,7 @@ from shared.runtime.hints import Hints
 from shared.runtime.lag import ConsumerState, Lag
 from shared.runtime.postgres import DATABASE_ERRORS, Pool
 from shared.runtime.settings import ServiceSettings
+from shared.runtime.stream import records_of
 from shared.runtime.trouble import Trouble, passes
 
 REBALANCE_SECONDS = 60
@@ -113,7 +113,7 @@ class TopicConsumer:
         FastStream's own acknowledgement would commit the position of every partition that is assigned.
         """
         raw = message.raw_message
-        records = self._records(raw)
+        records = records_of(self.topic.name, raw)
         self._lag.begin(records)
         runner = self._idle.pop()  # there are as many as tasks that take batches
         try:
@@ -251,17 +251,6 @@ class TopicConsumer:
         except (KafkaError, TransientError) as error:  # the consumer may be stopped by now
             self._log.info("kafka_commit_failed", error=repr(error))
 
-    def _records(self, raw: Sequence[ConsumerRecord]) -> list[Record]:
-        """The broker appends many records at one instant, so it is made once for neighbours."""
-        name, records = self.topic.name, []
-        milliseconds, appended_at = 0, _instant(0)
-        for one in raw:
-            if one.timestamp != milliseconds:
-                milliseconds = one.timestamp
-                appended_at = _instant(milliseconds)
-            records.append(_record((name, one.partition, one.offset, one.key, one.value, one.headers, appended_at)))
-        return records
-
     # ---- where to read ---------------------------------------------------------------------------------------------
 
     def position(self) -> None:
@@ -323,18 +312,6 @@ def _misfit(tp: TopicPartition, stored: int, begin: int, end: int) -> str | None
         f"(it begins at {begin}), so the topic was created anew or lost records. Restore it, or have this reader begin "
         "again by deleting its rows in consumer_offsets, then restart the service"
     )
-
-
-_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
-"""Faster than calling the class."""
-
-
-def _instant(milliseconds: int) -> datetime:
-    """A Kafka timestamp. The broker's own are sane; on a topic that takes the producer's they may be anything."""
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC)
-    except (OverflowError, ValueError, OSError):
-        return datetime.now(UTC)
 
 
 async def _decode(message: KafkaAckableMessage) -> KafkaAckableMessage:

@@ -162,7 +162,8 @@ class Transaction:
                 await self.protect()
             yield _undo
         except BaseException as error:
-            if isinstance(error, _UndoneError) and not self._protected[depth] and len(self.pending) > published:
+            done = len(self.pending) > published or self._written > gathered
+            if isinstance(error, _UndoneError) and not self._protected[depth] and done:
                 raise RuntimeError("what cannot be undone was done before it was decided") from error
             del self.pending[published:]
             del self._callbacks[callbacks:]

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging as standard_logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faststream.kafka import KafkaBroker
 
+from shared.runtime.delivery import Record
 from shared.runtime.forgiving import forgive_header_names
 from shared.runtime.kafka import broker_security
 from shared.runtime.settings import ServiceSettings
@@ -105,3 +107,30 @@ def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any
 def _worth_saying(line: standard_logging.LogRecord) -> bool:
     """FastStream warns that a broker for consumers creates no topics. It is not meant to."""
     return "Topic creation is skipped" not in line.getMessage()
+
+
+def records_of(topic: str, raw: Sequence[ConsumerRecord]) -> list[Record]:
+    """What the client has received, as handlers are given it. ``topic`` is without the installation's prefix.
+
+    The broker appends many records at one instant, so it is made once for neighbours.
+    """
+    records = []
+    milliseconds, appended_at = 0, _instant(0)
+    for one in raw:
+        if one.timestamp != milliseconds:
+            milliseconds = one.timestamp
+            appended_at = _instant(milliseconds)
+        records.append(_record((topic, one.partition, one.offset, one.key, one.value, one.headers, appended_at)))
+    return records
+
+
+_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
+"""Faster than calling the class."""
+
+
+def _instant(milliseconds: int) -> datetime:
+    """A Kafka timestamp. The broker's own are sane; on a topic that takes the producer's they may be anything."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return datetime.now(UTC)

@@ -88,3 +88,15 @@ async def test_a_lazy_part_that_protects_itself_late_keeps_what_was_gathered_bef
             await tx.write_gathered()
             undo()
     assert await notes.rows() == ["before"]
+
+
+async def test_a_lazy_part_that_wrote_without_a_savepoint_cannot_be_undone(notes: Notes) -> None:
+    async def write_and_undo() -> None:
+        async with transaction(notes.pool, utc_now, "allocation") as tx, tx.savepoint(lazy=True) as undo:
+            tx.gather(notes.write, "written")
+            await tx.write_gathered()
+            undo()
+
+    with pytest.raises(RuntimeError, match="cannot be undone"):
+        await write_and_undo()
+    assert await notes.rows() == []
