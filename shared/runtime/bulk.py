@@ -3,15 +3,16 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TypeAlias
 
-from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
+from murmurhash2 import murmurhash2
 
 from shared.runtime.kafka import Producer
 
 Outcome: TypeAlias = "asyncio.Future[Exception | None]"
+
+_SEED = 0x9747B28C
 
 
 class BulkProducer:
@@ -47,10 +48,9 @@ class BulkProducer:
                 raise error
 
 
-@lru_cache(maxsize=50_000)
 def _hash(key: bytes) -> int:
-    """As Kafka's own client does; in pure Python it takes as long as all else that a record needs."""
-    return int(murmur2(key)) & 0x7FFFFFFF
+    """As Kafka's own client does; aiokafka's, in pure Python, takes as long as all else that a record needs."""
+    return int(murmurhash2(key, _SEED)) & 0x7FFFFFFF
 
 
 class _Lane:

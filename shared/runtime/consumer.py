@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NoReturn
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.exceptions import NackMessage
@@ -27,7 +27,6 @@ from shared.runtime.hints import Hints
 from shared.runtime.lag import ConsumerState, Lag
 from shared.runtime.postgres import DATABASE_ERRORS, Pool
 from shared.runtime.settings import ServiceSettings
-from shared.runtime.stream import records_of
 from shared.runtime.trouble import Trouble, passes
 
 REBALANCE_SECONDS = 60
@@ -36,6 +35,8 @@ HEARTBEAT_SECONDS = 1.0
 """A member hears of a rebalance by its heartbeat, and the others wait for it until then."""
 GATHER_BYTES = 256 * 1024
 """A consumer that gathers waits for no more than this."""
+FETCHED_BYTES, GATHERED_BYTES = 1024 * 1024, 4 * 1024 * 1024
+"""So much of one partition is fetched at once, the next part when it is read: two batches for one that gathers."""
 MAX_POLL_SECONDS = 300
 """A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
 
@@ -83,6 +84,7 @@ class TopicConsumer:
             isolation_level="read_committed",
             fetch_max_wait_ms=gather_ms or settings.fetch_wait_ms,
             fetch_min_bytes=GATHER_BYTES if gather_ms else 1,
+            max_partition_fetch_bytes=GATHERED_BYTES if gather_ms else FETCHED_BYTES,
             session_timeout_ms=int(settings.session_timeout_seconds * 1000),
             heartbeat_interval_ms=int(min(HEARTBEAT_SECONDS, settings.session_timeout_seconds / 3) * 1000),
             rebalance_timeout_ms=REBALANCE_SECONDS * 1000,
@@ -97,12 +99,12 @@ class TopicConsumer:
 
     # ---- what FastStream calls -------------------------------------------------------------------------------------
 
-    async def _parse(self, raw: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
-        """A message around the raw records. The default parser drops a whole batch for one header that is not UTF-8."""
+    async def _parse(self, records: tuple[Record, ...]) -> KafkaAckableMessage:
+        """A message around the records. The default parser drops a whole batch for one header that is not UTF-8."""
         return KafkaAckableMessage(
-            raw_message=raw,
-            body=[record.value or b"" for record in raw],  # for FastStream's metrics
-            message_id=f"{raw[0].partition}-{raw[0].offset}",
+            raw_message=records,  # ours, see PatientConsumer
+            body=[record.value or b"" for record in records],  # for FastStream's metrics
+            message_id=f"{records[0].partition}-{records[0].offset}",
             correlation_id="batch",
             consumer=self._consumer,
         )
@@ -112,8 +114,7 @@ class TopicConsumer:
 
         FastStream's own acknowledgement would commit the position of every partition that is assigned.
         """
-        raw = message.raw_message
-        records = records_of(self.topic.name, raw)
+        records: Sequence[Record] = message.raw_message
         self._lag.begin(records)
         runner = self._idle.pop()  # there are as many as tasks that take batches
         try:

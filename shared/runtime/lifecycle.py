@@ -55,7 +55,7 @@ class Lifecycle(Generic[S]):
         for task in work:
             self.runtime.health.add(f"task:{task.name}", task.check)
         settle_memory()
-        await connect(runtime.broker)
+        await connect(runtime.broker, runtime.settings)
         consumers = list(runtime.consumers)  # a task may add and start one of its own
         self._tasks = [asyncio.create_task(task.run(), name=task.name) for task in work]
         await asyncio.gather(*(consumer.start() for consumer in consumers))

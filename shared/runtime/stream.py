@@ -4,18 +4,17 @@ import asyncio
 import contextlib
 import logging as standard_logging
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faststream.kafka import KafkaBroker
 
 from shared.runtime.delivery import Record
-from shared.runtime.forgiving import forgive_header_names
 from shared.runtime.kafka import broker_security
+from shared.runtime.received import WithoutPrefix, receive_our_records
 from shared.runtime.settings import ServiceSettings
 
 PATIENCE_MS = 1000
@@ -26,18 +25,18 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """Waits for records instead of looking for them: FastStream's own pause would be latency, and work while idle.
 
     Several tasks may take batches from it, each batch to be applied before its task asks for the next one. A partition
-    is one task's until then, so that its records stay in order.
+    is one task's until then, so that its records stay in order. Records are ours, with topics without ``topic_prefix``.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, topic_prefix: str, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "key_deserializer": WithoutPrefix(topic_prefix)})
         self._holders: dict[asyncio.Task[Any] | None, set[TopicPartition]] = {}
         self._asking = asyncio.Lock()
         self._given_back = asyncio.Event()
 
     async def getmany(
         self, *, timeout_ms: int = 0, max_records: int | None = None
-    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+    ) -> dict[TopicPartition, list[Record]]:
         """As soon as there are records of partitions that nobody else holds; none after a second."""
         task = asyncio.current_task()
         self._holders.pop(task, None)
@@ -48,7 +47,7 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
                 self._holders[task] = set(found)
         return found
 
-    async def _ask(self, patience_ms: int, max_records: int | None) -> dict[TopicPartition, list[ConsumerRecord]]:
+    async def _ask(self, patience_ms: int, max_records: int | None) -> dict[TopicPartition, list[Record]]:
         """While others hold partitions, some are looked at again and again, since they may be given back meanwhile."""
         give_up_at = time.monotonic() + patience_ms / 1000
         while (left := give_up_at - time.monotonic()) > 0:
@@ -64,8 +63,8 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
                     await asyncio.wait_for(self._given_back.wait(), left)
         return {}
 
-    async def _found(self, *partitions: TopicPartition, **arguments: Any) -> dict[TopicPartition, list[ConsumerRecord]]:
-        found: dict[TopicPartition, list[ConsumerRecord]]
+    async def _found(self, *partitions: TopicPartition, **arguments: Any) -> dict[TopicPartition, list[Record]]:
+        found: dict[TopicPartition, list[Record]]
         try:
             found = await super().getmany(*partitions, **arguments)
         except (KafkaError, ConsumerStoppedError):
@@ -75,7 +74,7 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return found
 
 
-async def connect(broker: KafkaBroker) -> None:
+async def connect(broker: KafkaBroker, settings: ServiceSettings) -> None:
     """Make it ready; consumers are started by themselves.
 
     Not by the broker: it starts them one after the other, in no certain order, and each waits for its partitions. One
@@ -83,12 +82,13 @@ async def connect(broker: KafkaBroker) -> None:
     """
     await broker.connect()
     config = broker.config.broker_config
-    config.builder = partial(PatientConsumer, **config.builder.keywords)  # type: ignore[attr-defined]
+    theirs: dict[str, Any] = config.builder.keywords  # type: ignore[attr-defined]
+    config.builder = partial(PatientConsumer, topic_prefix=settings.kafka_topic_prefix, **theirs)
 
 
 def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any] = ()) -> KafkaBroker:
     """FastStream's broker for consumers only: we publish with a producer of our own, by the outbox."""
-    forgive_header_names()
+    receive_our_records()
     log = standard_logging.getLogger("faststream")
     log.addFilter(_worth_saying)
     return KafkaBroker(
@@ -107,30 +107,3 @@ def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any
 def _worth_saying(line: standard_logging.LogRecord) -> bool:
     """FastStream warns that a broker for consumers creates no topics. It is not meant to."""
     return "Topic creation is skipped" not in line.getMessage()
-
-
-def records_of(topic: str, raw: Sequence[ConsumerRecord]) -> list[Record]:
-    """What the client has received, as handlers are given it. ``topic`` is without the installation's prefix.
-
-    The broker appends many records at one instant, so it is made once for neighbours.
-    """
-    records = []
-    milliseconds, appended_at = 0, _instant(0)
-    for one in raw:
-        if one.timestamp != milliseconds:
-            milliseconds = one.timestamp
-            appended_at = _instant(milliseconds)
-        records.append(_record((topic, one.partition, one.offset, one.key, one.value, one.headers, appended_at)))
-    return records
-
-
-_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
-"""Faster than calling the class."""
-
-
-def _instant(milliseconds: int) -> datetime:
-    """A Kafka timestamp. The broker's own are sane; on a topic that takes the producer's they may be anything."""
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC)
-    except (OverflowError, ValueError, OSError):
-        return datetime.now(UTC)

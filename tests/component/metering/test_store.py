@@ -49,10 +49,10 @@ def statements() -> list[tuple[str, str]]:
 
 
 async def test_every_statement_fits_the_schema(connection: Connection) -> None:
-    await connection.execute(usage_store._EMPTY_BATCH)
     found = statements()
     assert len(found) > 80
     async with connection.transaction():
+        await connection.execute(usage_store._EMPTY_BATCH)
         await recomputing.prepare(connection, Catalogue())
         await recomputing.add_up(connection)
         for name, text in found:
@@ -167,6 +167,43 @@ async def test_processes_that_share_subscriptions_do_not_deadlock_or_double(mete
     async with connect(metering_dsn) as own:
         assert await stored(own) == aggregates(events)
         assert await books(own) == {"accepted": 2400, "applied": 600, "duplicate": 1800}
+
+
+async def test_usage_that_another_process_applies_at_the_same_moment_is_a_repeat_once_that_is_committed(
+    metering_dsn: str,
+) -> None:
+    one, same = event("e-1", "calls", "call", quantity=1), event("e-2", "calls", "call", quantity=2)
+    conflicting, mine = event("e-1", "calls", "call", quantity=9), event("e-3", "calls", "call", quantity=4)
+    async with connect(metering_dsn) as theirs, connect(metering_dsn) as ours:
+        transaction = theirs.transaction()
+        await transaction.start()
+        await UsageApplier().apply(theirs, records([one, same]), NOW)
+        waiting = asyncio.create_task(apply(ours, records([mine, conflicting, same], partition=1)))
+        await until_waiting(theirs)
+        await transaction.commit()
+        applied = await waiting
+        assert applied.outcomes == ["applied", "quarantined", "duplicate"]
+        assert [value for value, _ in (await stored(ours)).values()] == [7]
+        assert await books(ours) == {"accepted": 5, "applied": 3, "duplicate": 1, "quarantined": 1}
+
+
+async def test_usage_whose_other_process_fails_is_applied(metering_dsn: str) -> None:
+    async with connect(metering_dsn) as theirs, connect(metering_dsn) as ours:
+        transaction = theirs.transaction()
+        await transaction.start()
+        await UsageApplier().apply(theirs, records([event("e-1", "calls", "call")]), NOW)
+        waiting = asyncio.create_task(apply(ours, records([event("e-1", "calls", "call")], partition=1)))
+        await until_waiting(theirs)
+        await transaction.rollback()
+        assert (await waiting).outcomes == ["applied"]
+
+
+async def until_waiting(connection: Connection) -> None:
+    """Until another transaction waits for this one."""
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    async with asyncio.timeout(10):
+        while not await connection.fetchval(blocked):  # noqa: ASYNC110  # only the server knows
+            await asyncio.sleep(0.01)
 
 
 async def test_a_replay_is_not_late_and_moves_the_books(connection: Connection) -> None:
