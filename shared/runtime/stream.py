@@ -19,6 +19,8 @@ from shared.runtime.settings import ServiceSettings
 
 PATIENCE_MS = 1000
 LOOK_MS = 20
+BACKLOG_BATCHES = 4
+"""A partition that is more full batches behind has a long backlog."""
 
 
 class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
@@ -33,6 +35,8 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         self._holders: dict[asyncio.Task[Any] | None, set[TopicPartition]] = {}
         self._asking = asyncio.Lock()
         self._given_back = asyncio.Event()
+        self._next: dict[TopicPartition, int] = {}
+        self._in_turn = False
 
     async def getmany(
         self, *, timeout_ms: int = 0, max_records: int | None = None
@@ -45,6 +49,7 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             found = await self._ask(max(timeout_ms, PATIENCE_MS), max_records)
             if found:
                 self._holders[task] = set(found)
+        self._next.update((tp, records[-1].offset + 1) for tp, records in found.items())
         return found
 
     async def _ask(self, patience_ms: int, max_records: int | None) -> dict[TopicPartition, list[Record]]:
@@ -53,6 +58,8 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         while (left := give_up_at - time.monotonic()) > 0:
             self._given_back.clear()
             held = set().union(*(tps for task, tps in self._holders.items() if task and not task.done()))
+            if max_records and (found := await self._of_furthest_behind(self.assignment() - held, max_records)):
+                return found
             if not held:
                 return await self._found(timeout_ms=int(left * 1000), max_records=max_records)
             if free := self.assignment() - held:
@@ -62,6 +69,22 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._given_back.wait(), left)
         return {}
+
+    async def _of_furthest_behind(
+        self, free: set[TopicPartition], max_records: int
+    ) -> dict[TopicPartition, list[Record]]:
+        """Every second batch of a long backlog. By turns alone the largest partition would be left for last, alone."""
+        self._in_turn = not self._in_turn
+        behind = {tp: (self.highwater(tp) or 0) - self._next[tp] for tp in free if tp in self._next}
+        furthest = max(behind, key=behind.__getitem__, default=None)
+        if self._in_turn or furthest is None or behind[furthest] < BACKLOG_BATCHES * max_records:
+            return {}
+        found = await self._found(furthest, timeout_ms=0, max_records=max_records)
+        wanted = max_records - len(found.get(furthest, ()))
+        if found and wanted and len(free) > 1:
+            with contextlib.suppress(KafkaError):  # it will be raised again; what was found is not lost for it
+                found |= await self._found(*(free - {furthest}), timeout_ms=0, max_records=wanted)
+        return found
 
     async def _found(self, *partitions: TopicPartition, **arguments: Any) -> dict[TopicPartition, list[Record]]:
         found: dict[TopicPartition, list[Record]]

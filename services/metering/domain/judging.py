@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -152,4 +152,4 @@ def day_of(at_us: int) -> datetime:
 
 def instant(at_us: int) -> datetime:
     """Microseconds since 1970 as a time."""
-    return EPOCH.astimezone(UTC) + timedelta(microseconds=at_us)
+    return EPOCH + timedelta(microseconds=at_us)

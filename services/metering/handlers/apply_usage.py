@@ -117,14 +117,14 @@ class UsageApplier:
         self, connection: Connection, fresh: Sequence[Placed], records: Sequence[Record], now: datetime
     ) -> None:
         """Add up what is new: windows that were final are kept as they were, corrections are recorded and met."""
-        catalogue, kinds = self.projection.catalogue, {placed.usage.kind for placed in fresh}
+        catalogue = self.projection.catalogue
         if corrected := [placed for placed in fresh if placed.usage.correction]:
             numbers: dict[tuple[str, str], int] = {
                 (meter.product, meter.state.meter): meter.number for meter in catalogue.meters.values()
             }
             recorded = [(placed.usage, records[placed.n]) for placed in corrected]
             await corrections.insert_corrections(connection, recorded, numbers, now)
-        await store.meet_corrections(connection, kinds)
+        await store.meet_corrections(connection)
         await restatements.note_final(connection, _final_windows(fresh, catalogue, now), "late_usage", now)
         await store.add_up(connection)
 
@@ -227,8 +227,9 @@ def _entries(records: Sequence[Record], judged: Judged, applied: Applied) -> Ent
     entries: Entries = Counter()
     for (received_us, partition, source, product), count in counts.items():
         entries[Line(_day(received_us), partition, source, product), "applied"] += count
-    for n, usage, received_us, partition, _ in judged.placed:
-        if outcomes[n] != "applied":
+    others = {n for n, outcome in enumerate(outcomes) if outcome != "applied"}
+    for n, usage, received_us, partition, _ in judged.placed if others else ():
+        if n in others:
             line = Line(_day(received_us), partition, usage.source, usage.product)
             entries[line, "applied"] -= 1
             if n not in rejected:

@@ -265,12 +265,12 @@ def _start_of(day: int) -> datetime:
     return EPOCH + timedelta(days=day)
 
 
-async def meet_corrections(connection: Connection, kinds: set[int]) -> None:
+async def meet_corrections(connection: Connection) -> None:
     """What corrections that are known mean for what ``insert_usage`` left in the batch."""
     (known,) = await connection.fetch(_LOOK)
     if known["waiting"]:
         await connection.execute(_WAKE)
-    if known["purged"] and UNIQUE in kinds:
+    if known["purged"]:
         await connection.execute(_PASS_OVER)
 
 
@@ -281,7 +281,7 @@ async def add_up(connection: Connection) -> None:
 
 async def find_stored(connection: Connection, wanted: Sequence[tuple[bytes, datetime]]) -> dict[bytes, list[Stored]]:
     """The stored events of (digest, start of the day), by digest."""
-    digests = [UUID(bytes=digest) for digest, _ in wanted]
+    digests = [_identity(digest) for digest, _ in wanted]
     found: dict[bytes, list[Stored]] = {}
     for row in await connection.fetch(_FIND_STORED, digests, [day for _, day in wanted]):
         stored = Stored(row["at"], row["subscription"], row["meter"], row["quantity"], row["resource"], row["extra"])
