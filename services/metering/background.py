@@ -14,6 +14,7 @@ from services.metering.handlers.restate import restate_some
 from services.metering.handlers.tell import tell_books, tell_quarantine
 from services.metering.handlers.upkeep import forget, keep_up
 from services.metering.settings import MeteringSettings
+from services.metering.store import hours
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
@@ -45,6 +46,7 @@ def add_background(
     _add_telling(runtime)
     _add_corrections(runtime, projection)
     _add_restatements(runtime, projection)
+    _add_hours(runtime)
     _add_upkeep(runtime, projection, usage)
 
 
@@ -140,6 +142,18 @@ def _add_restatements(runtime: Runtime[MeteringSettings], projection: Projection
                 await asyncio.sleep(RESTATE_LOOK_SECONDS)
 
     runtime.background("restatements", restate)
+
+
+def _add_hours(runtime: Runtime[MeteringSettings]) -> None:
+    async def add() -> None:
+        while True:
+            added = hours.AT_ONCE
+            while added == hours.AT_ONCE:
+                async with runtime.transaction() as tx:
+                    added = await hours.add_some(tx.connection)
+            await asyncio.sleep(runtime.settings.hours_seconds)
+
+    runtime.background("hours", add)
 
 
 async def _replay_waiting(runtime: Runtime[MeteringSettings], replayer: UsageApplier) -> None:

@@ -54,6 +54,9 @@ class MeteringSettings(ServiceSettings):
     restate_after_seconds: float = Field(
         5, ge=0, description="How long changes of a final window are gathered before it is restated"
     )
+    hours_seconds: float = Field(
+        300, gt=0, description="How often what was applied is added to hours: the more at once, the less it costs"
+    )
     ingest_in_flight_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="HTTP usage that may wait for the broker; beyond it the answer is 429"
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE, Catalogue
-from services.metering.store import restatements, undoing
+from services.metering.store import hours, restatements, undoing
 from services.metering.store.corrections import Correction, Target
 from services.metering.store.undoing import Key, ResourceKey, WindowKey
 from shared.events.metering import RestatementCause
@@ -81,5 +81,5 @@ async def carry_out(connection: Connection, effects: Effects) -> None:
     changed += await undoing.find_levels(connection, PEAK, effects.levels[PEAK])
     changed += await undoing.find_levels(connection, LATEST, effects.levels[LATEST])
     changed += await undoing.count_again(connection, effects.resources, effects.as_of or effects.now)
-    await undoing.subtract_hours(connection, effects.hours)
+    await hours.note_reversed(connection, effects.hours)
     await undoing.make_due(connection, changed)

@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
-from services.metering.store import consumption, corrections, partitions, quarantine, restatements
+from services.metering.store import consumption, corrections, hours, partitions, quarantine, restatements
 from services.metering.store.partitions import Known, Partition, Partitioned
 from shared.runtime.postgres import Connection
 
@@ -41,6 +41,8 @@ async def keep_up(
     connection: Connection, catalogue: Catalogue, now: datetime, *, ahead_days: int = AHEAD_DAYS
 ) -> Known:
     """Make what is missing, drop what is old; the partitions that there are. Must not run inside a transaction."""
+    async with connection.transaction():
+        await hours.add_all(connection)  # before old hours become days
     there = await partitions.load_partitions(connection)
     known = {(one.kind.table, one.first) for one in there if one.is_attached}
     missing = partitions.missing(ahead(now.date(), ahead_days), known)

@@ -43,15 +43,24 @@ WHERE NOT EXISTS (
     WHERE (u.subscription, u.meter, u.window_start) = (differing.subscription, differing.meter, differing.window_start))
 ORDER BY 1, 2, 3, 4
 """  # noqa: S608
+# Peaks of hours that lost something are found when that is added.
 _HOURS = """
+WITH unsure AS (
+    SELECT u.subscription, u.meter, u.hour
+    FROM hour_due d CROSS JOIN LATERAL unnest(d.subscriptions, d.meters, d.hours, d.peaks)
+        AS u (subscription, meter, hour, peak)
+    WHERE u.peak IS NULL
+)
 SELECT coalesce(s.id, '?') AS subscription, coalesce(m.product, '?') AS product, coalesce(m.id, '?') AS meter, hour,
        coalesce(h.events, 0) AS stored, coalesce(a.events, 0) AS found,
        coalesce(h.total, 0)::text AS stored_total, coalesce(a.total, 0)::text AS found_total,
        h.peak::text AS stored_peak, a.peak::text AS found_peak
-FROM (SELECT * FROM usage_hour WHERE hour >= $1) h
+FROM (SELECT * FROM hourly_usage WHERE hour >= $1) h
 FULL JOIN (SELECT * FROM again_hour WHERE hour >= $1) a USING (subscription, meter, hour)
 LEFT JOIN subscription s ON s.number = subscription LEFT JOIN meter m ON m.number = meter
-WHERE (h.events, h.total, h.peak) IS DISTINCT FROM (a.events, a.total, a.peak)
+WHERE (h.events, h.total) IS DISTINCT FROM (a.events, a.total)
+   OR (h.peak IS DISTINCT FROM a.peak
+       AND NOT EXISTS (SELECT FROM unsure u WHERE (u.subscription, u.meter, u.hour) = (subscription, meter, hour)))
 ORDER BY 1, 2, 3, 4
 """
 _BOOKS = """

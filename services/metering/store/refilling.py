@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from services.metering.store import hours
 from shared.runtime.postgres import Connection
 
 _WINDOWS = """
@@ -43,6 +44,7 @@ async def refill(connection: Connection, since: datetime, hours_since: datetime)
     changed = int(await connection.fetchval(_WINDOWS, since))
     await connection.execute(_GONE, since)
     await connection.execute(_BACK, since)
+    await hours.add_all(connection)
     await connection.execute(_EMPTY_HOURS, hours_since)
     await connection.execute(_FILL_HOURS, hours_since)
     return changed

@@ -1,4 +1,4 @@
-"""What reversals and purges change in windows, sightings and hours, set by set, in the transaction that settles them.
+"""What reversals and purges change in windows and sightings, set by set, in the transaction that settles them.
 
 Sums and counts are subtracted from. A peak, a latest level, and whether a resource counts are found anew in the raw
 usage: each statement brings its windows to what unreversed usage says, whatever they were before, so that it can run
@@ -12,7 +12,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from services.metering.domain.catalogue import LATEST, PEAK
-from services.metering.domain.corrections import NO_METER, PURGE
+from services.metering.domain.corrections import PURGE
 from shared.runtime.postgres import Connection
 
 _MARK = """
@@ -104,44 +104,13 @@ SELECT k.*, 0, 0, $4 FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]
 ORDER BY k.subscription, k.meter, k.window_start
 ON CONFLICT DO NOTHING
 """
-_LOCK_HOURS = """
-SELECT h.subscription, h.meter, h.hour, h.peak
-FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, hour)
-JOIN usage_hour h USING (subscription, meter, hour) ORDER BY h.subscription, h.meter, h.hour FOR UPDATE OF h
-"""
-_SUBTRACT_HOURS = """
-UPDATE usage_hour h SET events = h.events - k.events, total = h.total - k.total
-FROM unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::bigint[], $5::numeric[])
-    AS k (subscription, meter, hour, events, total)
-WHERE (h.subscription, h.meter, h.hour) = (k.subscription, k.meter, k.hour)
-"""
-_HOUR_PEAKS = f"""
-WITH k AS (
-    SELECT * FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, hour)
-), peak AS (
-    SELECT k.subscription, k.meter, k.hour, max(u.quantity) AS peak
-    FROM k JOIN usage u ON u.subscription = k.subscription AND u.meter = k.meter
-        AND u.at >= k.hour AND u.at < k.hour + interval '1 hour'
-    WHERE u.reversed_at IS NULL AND u.meter <> {NO_METER} AND u.at >= $4 AND u.at < $5
-    GROUP BY 1, 2, 3
-)
-UPDATE usage_hour h SET peak = peak.peak FROM peak
-WHERE (h.subscription, h.meter, h.hour) = (peak.subscription, peak.meter, peak.hour)
-"""  # noqa: S608
-_DELETE_EMPTY_HOURS = """
-DELETE FROM usage_hour h
-USING unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, hour)
-WHERE (h.subscription, h.meter, h.hour) = (k.subscription, k.meter, k.hour) AND h.events = 0
-"""
 _MAKE_DUE = """
 INSERT INTO snapshot_due (subscriptions, meters, windows)
 SELECT * FROM (VALUES ($1::integer[], $2::integer[], $3::timestamptz[])) AS due WHERE cardinality($1) > 0
 """
 
-HOUR = timedelta(hours=1)
-
 Key = tuple[int, int, datetime]
-"""Subscription number, meter number, window start (or hour)."""
+"""Subscription number, meter number, window start."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -219,24 +188,6 @@ async def count_again(connection: Connection, resources: Collection[ResourceKey]
     if back := [key for key, amount, _ in amounts if amount < 0]:
         await connection.execute(_MAKE_WINDOWS, *_columns(back), as_of)
     return await subtract(connection, amounts)
-
-
-async def subtract_hours(connection: Connection, gone: Sequence[tuple[Key, Decimal]]) -> None:
-    """Take single events out of the hours; ``gone`` are (subscription, meter, hour) and the quantity of each."""
-    totals: dict[Key, list[Decimal]] = {}
-    for key, quantity in gone:
-        totals.setdefault(key, []).append(quantity)
-    keys = sorted(totals)
-    if not keys:
-        return
-    rows = await connection.fetch(_LOCK_HOURS, *_columns(keys))
-    counts, sums = [len(totals[key]) for key in keys], [sum(totals[key], Decimal(0)) for key in keys]
-    await connection.execute(_SUBTRACT_HOURS, *_columns(keys), counts, sums)
-    peaks = {(row[0], row[1], row[2]): row["peak"] for row in rows}
-    if topped := [key for key in keys if max(totals[key]) == peaks.get(key)]:
-        hours = [key[2] for key in topped]
-        await connection.execute(_HOUR_PEAKS, *_columns(topped), min(hours), max(hours) + HOUR)
-    await connection.execute(_DELETE_EMPTY_HOURS, *_columns(keys))
 
 
 async def make_due(connection: Connection, changed: Collection[Key]) -> None:

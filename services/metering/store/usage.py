@@ -1,8 +1,8 @@
 """Applying usage, set by set, inside the transaction of its batch.
 
 Order of locks, the same in every process: usage by (digest, time), midnights, final windows that are restated, meter
-windows by kind and key (those of counted resources after their sightings), hours by key, the books last. So there are
-no deadlocks between processes.
+windows by kind and key (those of counted resources after their sightings), the books last. So there are no deadlocks
+between processes. Hours are changed by one process at a time (``store.hours``).
 """
 
 from collections import defaultdict
@@ -16,9 +16,9 @@ import asyncpg
 from asyncpg.pgproto import pgproto
 
 from services.metering.domain.catalogue import COUNT, DAY_US, EPOCH, LATEST, PEAK, SUM, UNIQUE
-from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL
+from services.metering.domain.corrections import PURGE, REVERSAL
 from services.metering.domain.placing import Usage
-from services.metering.store import rows
+from services.metering.store import hours, rows
 from shared.runtime.postgres import Connection
 
 Placed = tuple[int, Usage, int, int, int]
@@ -88,10 +88,10 @@ FROM unnest($1::uuid[], $2::timestamptz[]) AS wanted (digest, day)
 JOIN usage u ON u.digest = wanted.digest AND u.at >= wanted.day AND u.at < wanted.day + interval '24 hours'
 """
 
-# Windows by kind, then hours: the order of the locks, as PostgreSQL carries out the parts in the order of reading them,
-# and hours, which nobody reads, last. It does not promise that: should two processes ever meet crosswise, one of their
-# batches is tried again. A level that does not change what is known is only written when the window's as_of is a
-# minute old. Of the latest levels at the same time the largest counts, so that order of arrival does not matter.
+# Windows by kind: the order of the locks, as PostgreSQL carries out the parts in the order of reading them. It does not
+# promise that: should two processes ever meet crosswise, one of their batches is tried again. A level that does not
+# change what is known is only written when the window's as_of is a minute old. Of the latest levels at the same time
+# the largest counts, so that order of arrival does not matter.
 # One statement, as each costs a way to the server and a turn in this process.
 _ADD_UP = f"""
 WITH totals AS (
@@ -174,11 +174,7 @@ WITH totals AS (
 ), changed AS (
     SELECT * FROM totals UNION ALL SELECT * FROM peaks UNION ALL SELECT * FROM latest UNION ALL SELECT * FROM resources
 ), hours AS (
-    INSERT INTO usage_hour AS h (subscription, meter, hour, events, total, peak)
-    SELECT subscription, meter, date_bin('1 hour', at, '2000-01-01Z'), count(*), sum(quantity), max(quantity)
-    FROM usage_batch WHERE meter <> {NO_METER} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-    ON CONFLICT (subscription, meter, hour) DO UPDATE SET
-        events = h.events + EXCLUDED.events, total = h.total + EXCLUDED.total, peak = greatest(h.peak, EXCLUDED.peak)
+    {hours.NOTE}
 )
 INSERT INTO snapshot_due (subscriptions, meters, windows)
 SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0

@@ -22,7 +22,10 @@ _AGGREGATES = """
 SELECT s.id AS subscription, m.product, m.id AS meter, w.window_start, w.aggregate, w.reached_at
 FROM meter_window w JOIN subscription s ON s.number = w.subscription JOIN meter m ON m.number = w.meter
 """
-_TABLES = "usage, usage_midnight, sighting, usage_hour, meter_window, snapshot_due, book, quarantine, usage_position"
+_TABLES = (
+    "usage, usage_midnight, sighting, usage_hour, hour_due, meter_window, snapshot_due, book, quarantine,"
+    " usage_position"
+)
 
 
 async def apply(connection: Connection, batch: list[Record], applier: UsageApplier | None = None) -> Applied:

@@ -93,7 +93,7 @@ async def test_a_tenth_is_added_up_exactly(connection: Connection) -> None:
             await applier.apply(connection, records(items, first=first), NOW)
     aggregate = await connection.fetchval("SELECT aggregate FROM meter_window")
     assert aggregate == Decimal(EXACT) / 10
-    assert await connection.fetchval("SELECT sum(total) FROM usage_hour") == Decimal(EXACT) / 10
+    assert await connection.fetchval("SELECT sum(total) FROM hourly_usage") == Decimal(EXACT) / 10
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

@@ -16,6 +16,7 @@ from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.correct import correct_some
 from services.metering.handlers.publish_snapshots import load_terms
 from services.metering.handlers.replay import replay_after
+from services.metering.store.hours import add_all
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
 from shared.events.outcomes import DecisionRecorded
@@ -27,8 +28,8 @@ from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, event, 
 from tests.database import connect
 
 TABLES = (
-    "usage, usage_midnight, sighting, usage_hour, meter_window, snapshot_due, book, quarantine, usage_position,"
-    " correction, correction_woken, restating, restatement, outbox"
+    "usage, usage_midnight, sighting, usage_hour, hour_due, meter_window, snapshot_due, book, quarantine,"
+    " usage_position, correction, correction_woken, restating, restatement, outbox"
 )
 LONG_AGO = NOW - timedelta(days=400)
 HOURS = """
@@ -67,6 +68,8 @@ async def figures(connection: Connection) -> reference.Figures:
 
 
 async def hours(connection: Connection) -> dict[Any, tuple[int, Decimal, Decimal]]:
+    async with connection.transaction():
+        await add_all(connection)
     return {tuple(row)[:4]: tuple(row)[4:] for row in await connection.fetch(HOURS)}
 
 

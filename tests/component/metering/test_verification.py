@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.metering.store.hours import add_all
 from services.metering.verification import DIFFERENT, EQUAL, check_all, recompute_all
 from shared.runtime.postgres import Connection
 from tests.component.metering.test_corrections import METERS, apply, assert_equals_the_reference, settle
@@ -13,7 +14,7 @@ from tests.component.metering.world import NOW, event, purge, reversal
 
 KEPT = "SELECT subscription, meter, window_start, aggregate, reached_at FROM meter_window ORDER BY 1, 2, 3"
 RESOURCES = "SELECT subscription, meter, window_start, resource, received_at FROM sighting ORDER BY 1, 2, 3, 4"
-HOURS = "SELECT subscription, meter, hour, events, total, peak FROM usage_hour ORDER BY 1, 2, 3"
+HOURS = "SELECT subscription, meter, hour, events, total, peak FROM hourly_usage ORDER BY 1, 2, 3"
 
 
 def some_usage() -> list[dict[str, Any]]:
@@ -44,8 +45,18 @@ async def filled(connection: Connection) -> list[dict[str, Any]]:
     return events
 
 
-async def test_what_is_right_has_no_differences(connection: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+async def add_hours(connection: Connection) -> None:
+    async with connection.transaction():
+        await add_all(connection)
+
+
+@pytest.mark.parametrize("hours_are_due", [True, False])
+async def test_what_is_right_has_no_differences(
+    connection: Connection, capsys: pytest.CaptureFixture[str], hours_are_due: bool
+) -> None:
     await filled(connection)
+    if not hours_are_due:
+        await add_hours(connection)
     assert await check_all(connection, NOW) == EQUAL
     said = capsys.readouterr()
     assert "no differences" in said.out
@@ -61,6 +72,7 @@ async def test_what_is_right_has_no_differences(connection: Connection, capsys: 
         ),
         ("DELETE FROM sighting WHERE resource = 'r-1'", "with usage are missing"),
         ("UPDATE usage_hour SET total = total + 1", "hour sub-"),
+        ("UPDATE usage_hour SET peak = peak + 1", "hour sub-"),
         (
             "UPDATE book SET applied = applied + 1, accepted = accepted + 1 WHERE source LIKE '/%'",
             "raw usage has",
@@ -73,6 +85,7 @@ async def test_every_kind_of_difference_is_named(
     connection: Connection, capsys: pytest.CaptureFixture[str], fault: str, says: str
 ) -> None:
     await filled(connection)
+    await add_hours(connection)
     assert int((await connection.execute(fault)).split()[-1])
     assert await check_all(connection, NOW) == DIFFERENT
     assert says in capsys.readouterr().out
@@ -89,8 +102,9 @@ async def test_identities_of_several_days_are_named(connection: Connection, caps
 
 async def test_consumption_filled_from_raw_usage_equals_the_live_one(connection: Connection) -> None:
     events = await filled(connection)
+    await add_hours(connection)
     live = [await connection.fetch(text) for text in (KEPT, RESOURCES, HOURS)]
-    await connection.execute("TRUNCATE meter_window, sighting, usage_hour, snapshot_due")
+    await connection.execute("TRUNCATE meter_window, sighting, usage_hour, hour_due, snapshot_due")
     assert await recompute_all(connection, NOW) == EQUAL
     again = [await connection.fetch(text) for text in (KEPT, RESOURCES, HOURS)]
     assert [row for row in again[0] if row["aggregate"]] == [row for row in live[0] if row["aggregate"]]

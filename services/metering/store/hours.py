@@ -1,0 +1,118 @@
+"""Hours: what batches and corrections change in them is noted as it comes, and added up many batches at a time.
+
+An hour of a meter is changed by many batches, and nobody waits for it: changing its row in each of them was a sixth of
+what usage costs the database. ``hourly_usage`` shows hours with what is due, but for peaks that were reversed.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from services.metering.domain.corrections import NO_METER
+from services.metering.store import partitions
+from services.metering.store.partitions import HOURS
+from shared.runtime.postgres import Connection
+
+NOTE = f"""
+INSERT INTO hour_due (days, subscriptions, meters, hours, events, totals, peaks)
+SELECT array_agg(DISTINCT (hour AT TIME ZONE 'UTC')::date), array_agg(subscription), array_agg(meter), array_agg(hour),
+       array_agg(events), array_agg(total), array_agg(peak)
+FROM (
+    SELECT subscription, meter, date_bin('1 hour', at, '2000-01-01Z') AS hour, count(*) AS events,
+           sum(quantity) AS total, max(quantity) AS peak
+    FROM usage_batch WHERE meter <> {NO_METER} GROUP BY 1, 2, 3
+) AS added
+HAVING count(*) > 0
+"""  # noqa: S608
+"""Part of the statement that adds up a batch of usage."""
+_NOTE_REVERSED = """
+INSERT INTO hour_due (days, subscriptions, meters, hours, events, totals, peaks)
+VALUES ($1, $2, $3, $4, $5, $6, array_fill(NULL::numeric, ARRAY[cardinality($2::integer[])]))
+"""
+_LOCK = "SELECT pg_advisory_xact_lock($1)"
+_LOAD = "SELECT id, days FROM hour_due ORDER BY id LIMIT $1"
+# Which of them lost something: their peaks are found in raw usage. What comes meanwhile is due itself.
+_ADD = """
+WITH due AS (
+    DELETE FROM hour_due WHERE id = ANY ($1) RETURNING *
+), added AS (
+    SELECT u.subscription, u.meter, u.hour, sum(u.events)::bigint AS events, sum(u.total) AS total, max(u.peak) AS peak,
+           bool_or(u.peak IS NULL) AS is_reversed
+    FROM due CROSS JOIN LATERAL
+        unnest(due.subscriptions, due.meters, due.hours, due.events, due.totals, due.peaks)
+        AS u (subscription, meter, hour, events, total, peak)
+    GROUP BY 1, 2, 3
+), changed AS (
+    INSERT INTO usage_hour AS h (subscription, meter, hour, events, total, peak)
+    SELECT subscription, meter, hour, events, total, coalesce(peak, 0) FROM added ORDER BY 1, 2, 3
+    ON CONFLICT (subscription, meter, hour) DO UPDATE SET
+        events = h.events + EXCLUDED.events, total = h.total + EXCLUDED.total, peak = greatest(h.peak, EXCLUDED.peak)
+)
+SELECT subscription, meter, hour FROM added WHERE is_reversed ORDER BY 1, 2, 3
+"""
+_FIND_PEAKS = f"""
+WITH k AS (
+    SELECT * FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, hour)
+), peak AS (
+    SELECT k.subscription, k.meter, k.hour, max(u.quantity) AS peak
+    FROM k JOIN usage u ON u.subscription = k.subscription AND u.meter = k.meter
+        AND u.at >= k.hour AND u.at < k.hour + interval '1 hour'
+    WHERE u.reversed_at IS NULL AND u.meter <> {NO_METER} AND u.at >= $4 AND u.at < $5
+    GROUP BY 1, 2, 3
+)
+UPDATE usage_hour h SET peak = peak.peak FROM peak
+WHERE (h.subscription, h.meter, h.hour) = (peak.subscription, peak.meter, peak.hour)
+"""  # noqa: S608
+_DELETE_EMPTY = """
+DELETE FROM usage_hour h
+USING unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, hour)
+WHERE (h.subscription, h.meter, h.hour) = (k.subscription, k.meter, k.hour) AND h.events = 0
+"""
+
+LOCK = 0x756E6974_686F7572
+"""Key of the advisory lock of the transaction that adds: nobody else changes ``usage_hour``."""
+AT_ONCE = 500
+"""Batches added in one statement."""
+HOUR = timedelta(hours=1)
+
+Key = tuple[int, int, datetime]
+"""Subscription number, meter number, hour."""
+
+
+async def note_reversed(connection: Connection, gone: Sequence[tuple[Key, Decimal]]) -> None:
+    """Single events no longer count: each with its hour and quantity."""
+    totals: dict[Key, list[Decimal]] = {}
+    for key, quantity in gone:
+        totals.setdefault(key, []).append(quantity)
+    if totals:
+        keys = sorted(totals)
+        counts, sums = [-len(totals[key]) for key in keys], [-sum(totals[key], Decimal(0)) for key in keys]
+        days = sorted({hour.date() for _, _, hour in keys})
+        await connection.execute(_NOTE_REVERSED, days, *_columns(keys), counts, sums)
+
+
+async def add_some(connection: Connection) -> int:
+    """Add what is due of some batches; of how many. In a transaction: others who add wait until it ends."""
+    await connection.execute(_LOCK, LOCK)
+    due = await connection.fetch(_LOAD, AT_ONCE)
+    if due:
+        # Batches have made them. Upkeep may have dropped one since; what is due for it becomes days with the next one.
+        known = {(one.kind.table, one.first) for one in await partitions.load_partitions(connection) if one.is_attached}
+        wanted = [(HOURS, day) for row in due for day in row["days"]]
+        await partitions.make_partitions(connection, partitions.missing(wanted, known))
+        keys: list[Key] = [tuple(row) for row in await connection.fetch(_ADD, [row["id"] for row in due])]
+        if keys:
+            hours = [hour for _, _, hour in keys]
+            await connection.execute(_FIND_PEAKS, *_columns(keys), min(hours), max(hours) + HOUR)
+            await connection.execute(_DELETE_EMPTY, *_columns(keys))
+    return len(due)
+
+
+async def add_all(connection: Connection) -> None:
+    """Add all that is due. In a transaction."""
+    while await add_some(connection) == AT_ONCE:
+        pass
+
+
+def _columns(keys: Sequence[Key]) -> tuple[list[int], list[int], list[datetime]]:
+    return [key[0] for key in keys], [key[1] for key in keys], [key[2] for key in keys]
