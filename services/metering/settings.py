@@ -25,7 +25,7 @@ class MeteringSettings(ServiceSettings):
         description="How long usage may wait for more of it, so that few events are no batch; 0: not",
     )
     usage_batches_at_once: int = Field(
-        2,
+        4,
         ge=1,
         le=8,
         description="Batches of usage applied at the same time: while one waits for the database, another is decoded",

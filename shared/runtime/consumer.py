@@ -35,7 +35,7 @@ HEARTBEAT_SECONDS = 1.0
 """A member hears of a rebalance by its heartbeat, and the others wait for it until then."""
 GATHER_BYTES = 256 * 1024
 """A consumer that gathers waits for no more than this."""
-FETCHED_BYTES, GATHERED_BYTES = 1024 * 1024, 2 * 1024 * 1024
+FETCHED_BYTES, GATHERED_BYTES = 1024 * 1024, 4 * 1024 * 1024
 """So much of one partition is fetched at once, the next part when it is read: two batches for one that gathers."""
 MAX_POLL_SECONDS = 300
 """A member that does not poll for this long is put out of the group; our batches are bounded far below it."""

@@ -17,7 +17,7 @@ from shared.runtime.service import Runtime
 from shared.runtime.settings import S
 from shared.runtime.stream import connect
 
-GC_THRESHOLDS = (50_000, 20, 100)
+GC_THRESHOLDS = (200_000, 5, 20)
 WAIT_SECONDS = 0.5
 SAY_AGAIN_SECONDS = 10.0
 

@@ -38,6 +38,11 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         self._next: dict[TopicPartition, int] = {}
         self._in_turn = False
 
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read on from there."""
+        super().seek(partition, offset)
+        self._next[partition] = offset
+
     async def getmany(
         self, *, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[Record]]:

@@ -5,7 +5,6 @@ windows by kind and key (those of counted resources after their sightings), the 
 between processes. Hours are changed by one process at a time (``store.hours``).
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,14 +41,25 @@ SET LOCAL enable_seqscan = off;
 SAVEPOINT usage_batch
 """
 
-# One walk through the index of the day that most usage is of, one look into that of its day for all other.
-_FIND_KNOWN = """
-SELECT digest, $2::timestamptz AS day FROM usage
-WHERE digest = ANY ($1::uuid[]) AND at >= $2 AND at < $2 + interval '24 hours'
-UNION ALL
-SELECT k.digest, k.day FROM unnest($3::uuid[], $4::timestamptz[]) AS k (digest, day) CROSS JOIN LATERAL (
-    SELECT FROM usage u WHERE u.digest = k.digest AND u.at >= k.day AND u.at < k.day + interval '24 hours' OFFSET 0
-) u
+# What is stored already is taken out of the batch and returned: one walk through the index of the day that most usage
+# is of ($1), one look into that of its own day for all other.
+_TAKE_OUT_KNOWN = """
+WITH known AS (
+    SELECT digest, $1::timestamptz AS day FROM usage
+    WHERE digest = ANY (ARRAY(SELECT digest FROM usage_batch WHERE at >= $1 AND at < $1 + interval '24 hours'))
+      AND at >= $1 AND at < $1 + interval '24 hours'
+    UNION ALL
+    SELECT b.digest, b.day
+    FROM (
+        SELECT digest, date_bin('1 day', at, '2000-01-01Z') AS day FROM usage_batch
+        WHERE at < $1 OR at >= $1 + interval '24 hours'
+    ) b CROSS JOIN LATERAL (
+        SELECT FROM usage u
+        WHERE u.digest = b.digest AND u.at >= b.day AND u.at < b.day + interval '24 hours' OFFSET 0
+    ) u
+)
+DELETE FROM usage_batch b USING known k
+WHERE b.digest = k.digest AND date_bin('1 day', b.at, '2000-01-01Z') = k.day RETURNING b.n
 """
 
 _INSERT = """
@@ -217,48 +227,27 @@ class Stored:
 
 async def insert_usage(connection: Connection, placed: Sequence[Placed]) -> set[int]:
     """Apply usage whose digests differ; the numbers of those that were there before, whose content is not looked at."""
+    data, near_midnight = rows.encode(placed)
     await connection.execute(_EMPTY_BATCH)
-    repeated = await _find_known(connection, placed)
-    fresh = [item for item in placed if item[0] not in repeated] if repeated else placed
-    if not fresh:
-        return repeated
-    data, near_midnight = rows.encode(fresh)
     await _copy(connection, data)
+    _, usage, _, _, _ = placed[len(placed) // 2]
+    main_day = EPOCH + timedelta(days=usage.at_us // DAY_US)
+    repeated = {row["n"] for row in await connection.fetch(_TAKE_OUT_KNOWN, main_day)}
+    if len(repeated) == len(placed):
+        return repeated
     try:
         await connection.execute(_INSERT)  # half of the work of one that minds conflicts
     except asyncpg.UniqueViolationError:  # somebody has applied some of it meanwhile
         await connection.execute("ROLLBACK TO usage_batch")
         await _copy(connection, data)
-        repeated.update(row["n"] for row in await connection.fetch(_INSERT_WHAT_IS_NEW))
+        repeated = {row["n"] for row in await connection.fetch(_INSERT_WHAT_IS_NEW)}
     if near_midnight:
         repeated.update(row["n"] for row in await connection.fetch(_GUARD_MIDNIGHTS))
     return repeated
 
 
-async def _find_known(connection: Connection, placed: Sequence[Placed]) -> set[int]:
-    """The numbers of those whose identities are stored already."""
-    by_day: dict[int, list[UUID]] = defaultdict(list)
-    for _, usage, _, _, _ in placed:
-        by_day[usage.at_us // DAY_US].append(_identity(usage.digest))
-    main, *days = sorted(by_day, key=lambda day: len(by_day[day]), reverse=True)
-    others = [(digest, _start_of(day)) for day in days for digest in by_day[day]]
-    columns = [digest for digest, _ in others], [day for _, day in others]
-    found = await connection.fetch(_FIND_KNOWN, by_day[main], _start_of(main), *columns)
-    known = {(row["digest"].bytes, row["day"]) for row in found}
-    digests = {digest for digest, _ in known}
-    return {
-        n
-        for n, usage, _, _, _ in placed
-        if usage.digest in digests and (usage.digest, _start_of(usage.at_us // DAY_US)) in known
-    }
-
-
 async def _copy(connection: Connection, data: bytes) -> None:
     await connection.copy_to_table("usage_batch", source=rows.stream(data), columns=rows.COLUMNS, format="binary")
-
-
-def _start_of(day: int) -> datetime:
-    return EPOCH + timedelta(days=day)
 
 
 async def meet_corrections(connection: Connection) -> None:

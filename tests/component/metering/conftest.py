@@ -42,6 +42,7 @@ async def metering(
         "UNITPOOL_METERING_USAGE_BATCH_RECORDS": "200",
         "UNITPOOL_METERING_CATCH_UP_SECONDS": "30",
         "UNITPOOL_METERING_SESSION_TIMEOUT_SECONDS": "2",
+        "UNITPOOL_METERING_HOURS_SECONDS": "1",
     }
     async with producer(kafka_server.bootstrap_servers) as client:
         await send_world(client, topic_prefix, PRODUCTS, SUBSCRIPTIONS)

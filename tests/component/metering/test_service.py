@@ -71,6 +71,12 @@ async def test_usage_becomes_consumption_once_although_the_process_is_killed(met
             wanted[key] += wanted[max(earlier)]
     assert seen == wanted
 
+    async def added() -> int:
+        async with connect(metering.dsn) as connection:
+            return int(await connection.fetchval("SELECT coalesce(sum(events), 0)::bigint FROM usage_hour"))
+
+    assert await until(added, lambda events: events >= 12_000) == 12_000, "hours are added up by themselves"
+
 
 async def test_usage_of_a_product_that_is_subscribed_later_is_applied_by_itself(metering: Metering) -> None:
     late = product("late", *PRODUCTS[0].meters)
