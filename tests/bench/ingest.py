@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from services.metering.store import hours
 from shared.events.topics import USAGE
 from shared.runtime.postgres import Connection
 from tests.bench import bare_loop, ceilings, topic
@@ -28,11 +29,16 @@ _BOOKS = (
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What was measured. ``drained_seconds``: from the last event applied to its snapshot acknowledged."""
+    """What was measured.
+
+    ``drained_seconds``: from the last event applied to its snapshot acknowledged. ``hours_seconds``: what adding up the
+    hours that were due took afterwards, alone; a service does so every 300 s.
+    """
 
     events_per_second: float
     peak_rss_mb: float
     drained_seconds: float
+    hours_seconds: float
     books: tuple[int, int, int, int]
 
 
@@ -56,6 +62,7 @@ async def measure(servers: Servers, options: Namespace) -> dict[str, Any]:
         "ingest_ratio_to_bare_loop": round(real.events_per_second / bare, 3),
         "ingest_peak_rss_mb": round(real.peak_rss_mb),
         "ingest_snapshots_drained_seconds": round(real.drained_seconds, 2),
+        "ingest_hours_added_seconds": round(real.hours_seconds, 2),
         "ingest_books": dict(zip(("accepted", "applied", "duplicate", "quarantined"), real.books, strict=True)),
         "ingest_events": options.events,
         "ingest_subscriptions": options.subscriptions,
@@ -95,10 +102,14 @@ async def run(made: Stage, dsn: str, events: int, *, until_published: bool = Tru
             await asyncio.sleep(LOOK_SECONDS)
         drained = time.perf_counter() - ended
         books = await connection.fetchrow(_BOOKS)
-    assert books is not None
-    rss = _peak_rss_mb(process.pid)
-    process.kill()
-    return Ingested((last - first) / (ended - started), rss, drained, tuple(books))
+        assert books is not None
+        rss = _peak_rss_mb(process.pid)
+        process.kill()
+        began = time.perf_counter()
+        async with connection.transaction():
+            await hours.add_all(connection)
+        added = time.perf_counter() - began
+    return Ingested((last - first) / (ended - started), rss, drained, added, tuple(books))
 
 
 async def reach(connection: Connection, wanted: int) -> tuple[int, float]:
