@@ -15,6 +15,7 @@ class MeteringSettings(ServiceSettings):
     http_max_body_bytes: int = Field(
         10 * 1024 * 1024, ge=1024, description="Larger request bodies are refused with 413"
     )
+    pool_max_size: int = Field(12, ge=2, description="Database connections at most")
     usage_batch_records: int = Field(
         5_000, ge=1, le=100_000, description="Usage records at most in one transaction of the ingest path"
     )
