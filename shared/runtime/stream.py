@@ -20,7 +20,7 @@ from shared.runtime.settings import ServiceSettings
 PATIENCE_MS = 1000
 LOOK_MS = 20
 BACKLOG_BATCHES = 4
-"""A partition that is more full batches behind has a long backlog."""
+"""A partition that is so many full batches behind has a long backlog."""
 
 
 class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]

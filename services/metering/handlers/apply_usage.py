@@ -227,9 +227,8 @@ def _entries(records: Sequence[Record], judged: Judged, applied: Applied) -> Ent
     entries: Entries = Counter()
     for (received_us, partition, source, product), count in counts.items():
         entries[Line(_day(received_us), partition, source, product), "applied"] += count
-    others = {n for n, outcome in enumerate(outcomes) if outcome != "applied"}
-    for n, usage, received_us, partition, _ in judged.placed if others else ():
-        if n in others:
+    for n, usage, received_us, partition, _ in judged.placed:
+        if outcomes[n] != "applied":
             line = Line(_day(received_us), partition, usage.source, usage.product)
             entries[line, "applied"] -= 1
             if n not in rejected:

@@ -16,7 +16,6 @@ from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.correct import correct_some
 from services.metering.handlers.publish_snapshots import load_terms
 from services.metering.handlers.replay import replay_after
-from services.metering.store.hours import add_all
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
 from shared.events.outcomes import DecisionRecorded
@@ -24,7 +23,7 @@ from shared.runtime.delivery import Transaction
 from shared.runtime.postgres import Connection
 from tests.component.metering import reference
 from tests.component.metering.test_apply_usage import books, stored
-from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, event, purge, records, reversal
+from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, add_hours, event, purge, records, reversal
 from tests.database import connect
 
 TABLES = (
@@ -68,8 +67,7 @@ async def figures(connection: Connection) -> reference.Figures:
 
 
 async def hours(connection: Connection) -> dict[Any, tuple[int, Decimal, Decimal]]:
-    async with connection.transaction():
-        await add_all(connection)
+    await add_hours(connection)
     return {tuple(row)[:4]: tuple(row)[4:] for row in await connection.fetch(HOURS)}
 
 

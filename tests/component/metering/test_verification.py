@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from services.metering.store.hours import add_all
 from services.metering.verification import DIFFERENT, EQUAL, check_all, recompute_all
 from shared.runtime.postgres import Connection
 from tests.component.metering.test_corrections import METERS, apply, assert_equals_the_reference, settle
-from tests.component.metering.world import NOW, event, purge, reversal
+from tests.component.metering.world import NOW, add_hours, event, purge, reversal
 
 KEPT = "SELECT subscription, meter, window_start, aggregate, reached_at FROM meter_window ORDER BY 1, 2, 3"
 RESOURCES = "SELECT subscription, meter, window_start, resource, received_at FROM sighting ORDER BY 1, 2, 3, 4"
@@ -43,11 +42,6 @@ async def filled(connection: Connection) -> list[dict[str, Any]]:
     await apply(connection, [event("nobody", subject="nobody"), b"{"], len(events))
     await settle(connection)
     return events
-
-
-async def add_hours(connection: Connection) -> None:
-    async with connection.transaction():
-        await add_all(connection)
 
 
 @pytest.mark.parametrize("hours_are_due", [True, False])

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
-from services.metering.store import projection
+from services.metering.store import hours, projection
 from shared.events.ids import AccountId, LotId, MeterId, ProductId, SubscriptionId
 from shared.events.state import (
     Aggregation,
@@ -168,3 +168,9 @@ def records(
         )
         for n, item in enumerate(events)
     ]
+
+
+async def add_hours(connection: Connection) -> None:
+    """Have hours hold all that is due."""
+    async with connection.transaction():
+        await hours.add_all(connection)
