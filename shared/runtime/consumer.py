@@ -134,6 +134,7 @@ class TopicConsumer:
             self._give_back(message, records)
         finally:
             self._idle.append(runner)
+            message.clear_cache()  # it holds itself, see _decode, and so the batch until garbage is collected
         message.committed = AckStatus.ACKED
         self._lag.end(records)
         await self._hints.add({record.partition: record.offset + 1 for record in records})

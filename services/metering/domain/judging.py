@@ -96,7 +96,7 @@ def judge_some(records: Sequence[Received], numbers: Sequence[int], catalogue: C
             if rejected:
                 rejected.pop(n, None)
         except RejectedError as error:
-            rejected[n] = error
+            rejected[n] = error.kept()
         except Exception as error:  # whatever a record holds, its neighbours are not lost
             rejected[n] = RejectedError("malformed", f"cannot be read: {type(error).__name__}", Claim())
 

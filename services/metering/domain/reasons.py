@@ -1,7 +1,7 @@
 """Why usage is not applied: the quarantine reasons, and what is known of a record that has one."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 Reason = Literal[
     "malformed",
@@ -45,3 +45,8 @@ class RejectedError(Exception):
         self.reason = reason
         self.detail = detail
         self.claim = claim
+
+    def kept(self) -> Self:
+        """Itself without its traceback, whose frames would hold the whole batch until garbage is collected."""
+        self.__context__ = None
+        return self.with_traceback(None)

@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.metering.handlers.apply_usage import UsageApplier
+from shared.runtime.delivery import Record
 from shared.runtime.postgres import Connection
 from tests.component.metering.test_apply_usage import _TABLES, apply, books
 from tests.component.metering.world import NOW, event, records
+from tests.garbage import freed_at_once
 
 EXACT = int(os.environ.get("UNITPOOL_EXACT_SUM_EVENTS", "50000"))
 AT_ONCE = 5_000
@@ -74,6 +76,11 @@ async def test_each_bad_record_has_a_row_and_touches_no_neighbour(connection: Co
     }
     rows = await connection.fetch("SELECT value, reason FROM quarantine ORDER BY kafka_offset")
     assert [(row["value"], row["reason"]) for row in rows] == [(value, reason) for _, value, reason in BAD]
+
+
+async def test_a_bad_record_keeps_no_batch_in_memory(connection: Connection) -> None:
+    with freed_at_once(Record):
+        await apply(connection, records([event("good", resource="r"), *(value for _, value, _ in BAD)]))
 
 
 @pytest.mark.parametrize(("levels", "outcome"), [(50, "applied"), (200_000, "quarantined")])

@@ -1,0 +1,13 @@
+"""A batch is freed when it is applied, not when the garbage collector comes."""
+
+from shared.runtime.delivery import Record
+from tests.garbage import freed_at_once
+from tests.runtime.harness import Bench, until
+from tests.runtime.test_delivery import TOPIC, all_stored, reader
+
+
+async def test_records_are_freed_with_their_batch_also_where_some_are_poison(bench: Bench) -> None:
+    async with bench.running(reader(max_records=5)):
+        with freed_at_once(Record):
+            await bench.send_many(TOPIC, [b"a", b"b", b"crash", b"c", b"poison"] * 20)
+            await until(lambda: all_stored(bench, 100))
