@@ -17,7 +17,7 @@ class MeteringSettings(ServiceSettings):
     )
     pool_max_size: int = Field(12, ge=2, description="Database connections at most")
     usage_batch_records: int = Field(
-        5_000, ge=1, le=100_000, description="Usage records at most in one transaction of the ingest path"
+        10_000, ge=1, le=100_000, description="Usage records at most in one transaction of the ingest path"
     )
     usage_gather_ms: int = Field(
         100,

@@ -99,7 +99,7 @@ def arguments() -> argparse.Namespace:
     add("--subscriptions", type=int, default=10_000, help="in all sections but commands, which has 2,000")
     add("--seconds", type=float, default=20, help="of commands, overviews and entitlements, each after a warm-up")
     add("--events", type=int, default=int(os.environ.get("UNITPOOL_BENCH_EVENTS", "400000")), help="of ingest")
-    add("--batch", type=int, default=5_000, help="records in one transaction of ingest")
+    add("--batch", type=int, default=10_000, help="records in one transaction of ingest")
     add("--at-once", type=int, default=4, help="batches of usage at the same time, in the process of ingest")
     add("--http-events", type=int, default=100_000, help="in requests of 100; more in those of 1,000, fewer in single")
     add("--latency-rate", type=int, default=5_000, help="events a second")
