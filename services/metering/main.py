@@ -26,6 +26,7 @@ from shared.events.topics import ALLOCATION_EVENTS_TOPIC, METERING_COMMANDS_TOPI
 from shared.runtime.app import Runtime, ServiceDefinition, run
 from shared.runtime.bulk import BulkProducer
 from shared.runtime.direct import include
+from shared.runtime.postgres import PLANNED_ONCE, HeldConnection
 
 
 def build(runtime: Runtime[MeteringSettings]) -> None:
@@ -82,7 +83,9 @@ def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> N
         return projection.catalogue
 
     include(runtime.api, usage_router(keys, limits, publisher, catalogue))
-    include(runtime.api, entitlement_router(keys, runtime.pool, projection, runtime.clock))
+    line = HeldConnection(settings, "metering-entitlements", PLANNED_ONCE)
+    runtime.on_stop(line.close)
+    include(runtime.api, entitlement_router(keys, line, projection, runtime.clock))
     runtime.api.include_router(reading_router(keys, runtime.pool))
     runtime.api.include_router(resources_router(keys, settings.signing_keys, runtime.pool, projection, runtime.clock))
 

@@ -16,10 +16,12 @@ from starlette.requests import ClientDisconnect
 
 from shared.events.refusals import HTTP_STATUS, Refusal, RefusalCode
 from shared.runtime import direct, logging, metrics
+from shared.runtime.trouble import passes
 
 PROBLEM = "application/problem+json"
 CORRELATION_HEADER = "x-correlation-id"
 MAX_CORRELATION_LENGTH = 100
+RETRY_AFTER_SECONDS = "2"
 GONE = 499
 """The status under which a request is counted whose client went away before it was answered."""
 ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
@@ -28,7 +30,6 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _TITLES: dict[int, str] = {
     400: "Bad request",
@@ -102,14 +103,6 @@ def problem(
     return JSONResponse(body, status, dict(headers or {}), media_type=PROBLEM)
 
 
-def install(api: FastAPI, *, max_body_bytes: int) -> None:
-    """Give an app the handlers and the middleware."""
-    api.add_exception_handler(ProblemError, _on_problem)
-    api.add_exception_handler(RequestValidationError, _on_invalid)
-    api.add_exception_handler(HTTPException, _on_http_error)
-    api.add_middleware(Edge, max_body_bytes=max_body_bytes)
-
-
 async def _on_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for this class
     return problem(error.status, error.refusal.code, error.refusal.message, error.refusal.details, error.headers)
@@ -126,6 +119,13 @@ async def _on_http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     code = _CODES.get(error.status_code, "error")
     return problem(error.status_code, code, str(error.detail), headers=error.headers)
+
+
+async def _on_failure(_request: Request, error: Exception) -> Response:
+    if passes(error):
+        message = "A part of the service is not answering. Try again shortly."
+        return problem(503, "unavailable", message, headers={"Retry-After": RETRY_AFTER_SECONDS})
+    return problem(500, "internal", "Something went wrong here. It was logged with the correlation id.")
 
 
 def field_errors(error: RequestValidationError | ValidationError) -> Iterator[dict[str, str]]:
@@ -145,10 +145,17 @@ class TooLargeError(HTTPException):
 
 
 class Edge:
-    """The outermost layer: correlation id, body limit, security headers, metrics, and a last net for errors."""
+    """What is served of an app: around it correlation id, body limit, security headers, metrics, and a net for errors.
 
-    def __init__(self, app: App, max_body_bytes: int) -> None:
-        self._app = app
+    The app is given the handlers of its errors.
+    """
+
+    def __init__(self, api: FastAPI, *, max_body_bytes: int) -> None:
+        api.add_exception_handler(ProblemError, _on_problem)
+        api.add_exception_handler(RequestValidationError, _on_invalid)
+        api.add_exception_handler(HTTPException, _on_http_error)
+        api.add_exception_handler(Exception, _on_failure)
+        self._api = api
         self._max_body_bytes = max_body_bytes
         self._log = logging.get("http")
         self._direct: direct.Table | None = None
@@ -156,7 +163,7 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._api(scope, receive, send)
             return
         headers = dict(scope["headers"])
         correlation = _correlation_id(headers)
@@ -188,17 +195,19 @@ class Edge:
             await self._answered(scope, _limited(receive, limit), answer)
         except ClientDisconnect:
             answer.status = GONE
-        except Exception:
-            self._log.exception("request_failed", route=_template(scope))
-            failed = problem(500, "internal", "Something went wrong here. It was logged with the correlation id.")
-            await answer.instead(failed, scope, receive)
+        except Exception as error:
+            if passes(error):
+                self._log.warning("request_failed_for_now", route=_template(scope), error=repr(error))
+            else:
+                self._log.exception("request_failed", route=_template(scope))
+            await answer.instead(await _on_failure(Request(scope), error), scope, receive)
 
     async def _answered(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         if self._direct is None:
-            self._direct = direct.table(scope["app"])
+            self._direct = direct.table(self._api)
         route = self._direct.get((scope["method"], scope["path"]))
         if route is None:
-            await self._app(scope, receive, answer.send)
+            await self._api(scope, receive, answer.send)
             return
         scope["route"] = route
         request = Request(scope, receive)
@@ -210,10 +219,9 @@ class Edge:
             response = await _on_http_error(request, error)
         await response(scope, receive, answer.send)
 
-    @staticmethod
-    def _is_open(scope: Scope) -> bool:
+    def _is_open(self, scope: Scope) -> bool:
         """Until the service has started, only its health can be asked for."""
-        is_open: Callable[[], bool] = getattr(scope["app"].state, "is_open", lambda: True)
+        is_open: Callable[[], bool] = getattr(self._api.state, "is_open", lambda: True)
         return scope["path"] in ALWAYS_OPEN or is_open()
 
 

@@ -77,6 +77,8 @@ class Lifecycle(Generic[S]):
         await self._quietly("producer", runtime.producer.stop)
         if self._admin:
             await self._quietly("admin", self._admin.close)
+        for closer in runtime.closers:
+            await self._quietly(closer.__qualname__, closer)
         await self._quietly("pool", runtime.pool.close)
 
     async def measure(self) -> None:

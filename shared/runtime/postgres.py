@@ -28,6 +28,9 @@ _PASSING_STATES = ("55P03", "25006")
 SENDERS = {"synchronous_commit": "off"}
 """Session of those who only delete what Kafka has acknowledged. A crash of the server may undo the newest of that; then
 it is sent once more, as after a crash of theirs. Nobody who must be sure waits for the disk behind them."""
+PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan"}
+"""Session of those whose few statements have one good plan each. PostgreSQL expects longer arrays than they give, so it
+would plan for each anew, which can take longer than to answer."""
 _GONE = ("closed", "closing", "released back", "terminated")
 
 
@@ -106,6 +109,35 @@ async def connect(
         command_timeout=settings.statement_timeout_seconds + 5,
         server_settings=_session(settings, application) | dict(session or {}),
     )
+
+
+class HeldConnection:
+    """One connection outside the pool, for those who ask so often that to fetch and return it would cost too much.
+
+    They ask one after the other. It is opened when it is needed first, and again after it broke. ``session``: as for
+    the pool.
+    """
+
+    def __init__(self, settings: ServiceSettings, application: str, session: Mapping[str, str] | None = None) -> None:
+        self._settings = settings
+        self._application = application
+        self._session = session
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    async def get(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """The open connection.
+
+        Raises:
+            one of ``DATABASE_ERRORS``: the database does not answer.
+        """
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._settings, self._application, session=self._session)
+        return self._connection
+
+    async def close(self) -> None:
+        """Close it, if it is open."""
+        if self._connection is not None:
+            await self._connection.close()
 
 
 def _session(settings: ServiceSettings, application: str) -> dict[str, str]:

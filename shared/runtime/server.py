@@ -39,7 +39,7 @@ async def serve(runtime: Runtime[S]) -> int:
     listener = _listen(runtime.settings.http_host, runtime.settings.http_port, f"UNITPOOL_{runtime.name.upper()}")
     server = _Server(
         uvicorn.Config(
-            runtime.api,
+            runtime.app,
             http=BoundedProtocol,
             ws="none",
             lifespan="off",

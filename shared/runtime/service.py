@@ -96,7 +96,7 @@ class Runtime(Generic[S]):
         self.pool = new_pool(settings, definition.name, definition.session)
         self.health = Health()
         self.api = FastAPI(**{"title": f"Unitpool {self.name}", "openapi_url": None, **definition.api_options})
-        http.install(self.api, max_body_bytes=settings.http_max_body_bytes)
+        self.app = http.Edge(self.api, max_body_bytes=settings.http_max_body_bytes)
         self.producer = Producer(settings, self.name)
         self.relay = Relay(settings, self.name)
         self.broker = new_broker(
@@ -106,6 +106,7 @@ class Runtime(Generic[S]):
         self.consumers: list[TopicConsumer] = []
         self.tasks: list[BackgroundTask] = []
         self.starters: list[Callable[[], Awaitable[None]]] = []
+        self.closers: list[Callable[[], Awaitable[None]]] = []
 
     def consume(
         self, topic: Topic, handlers: Mapping[type[Payload], EventHandler], *, name: str | None = None
@@ -228,6 +229,10 @@ class Runtime(Generic[S]):
     def on_start(self, starter: Callable[[], Awaitable[None]]) -> None:
         """Await this once the database is there and migrated, before the first record is read."""
         self.starters.append(starter)
+
+    def on_stop(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Await this once nothing is consumed any more and no task runs."""
+        self.closers.append(closer)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction with an outbox, for work that no record caused."""

@@ -32,6 +32,8 @@ def direct() -> APIRouter:
         match request.query_params.get("why"):
             case "refused":
                 raise ProblemError.of("forbidden", "Not you.")
+            case "away":
+                raise ConnectionRefusedError("secret host")
             case "bug":
                 raise ZeroDivisionError("secret detail")
         assert "fastapi_middleware_astack" not in request.scope, "it came through the app's layers"
@@ -43,7 +45,6 @@ def direct() -> APIRouter:
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     api = FastAPI(openapi_url=None)
-    http.install(api, max_body_bytes=1000)
 
     @api.post("/things/{thing}")
     async def post_thing(thing: str, body: Body, request: Request) -> dict[str, object]:
@@ -65,12 +66,16 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async def stream() -> StreamingResponse:
         return StreamingResponse(iter(["data: 1"]), media_type="text/event-stream")
 
+    @api.get("/away")
+    async def away() -> None:
+        raise ConnectionRefusedError("secret host")
+
     @api.get("/bug")
     async def bug() -> None:
         raise ZeroDivisionError("secret detail")
 
     include(api, direct())
-    transport = httpx.ASGITransport(api, raise_app_exceptions=True)
+    transport = httpx.ASGITransport(http.Edge(api, max_body_bytes=1000), raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
 
@@ -121,6 +126,16 @@ async def test_a_bug_is_a_500_without_its_detail(client: httpx.AsyncClient) -> N
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret detail" not in answer.text
     assert answer.headers["x-correlation-id"] == "c-7"
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/away"), ("POST", "/direct?why=away")])
+async def test_what_passes_by_itself_is_a_503_that_says_when_to_come_again(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "unavailable", "2")
+    assert "secret host" not in answer.text
+    assert answer.headers["x-frame-options"] == "DENY"
 
 
 async def test_unknown_routes_and_methods_are_problems(client: httpx.AsyncClient) -> None:
@@ -201,7 +216,6 @@ def test_a_direct_route_is_described() -> None:
 
 async def test_a_client_that_goes_away_is_no_error_of_ours() -> None:
     api = FastAPI()
-    http.install(api, max_body_bytes=1000)
     include(api, direct())
 
     async def gone() -> dict[str, str]:
@@ -211,5 +225,5 @@ async def test_a_client_that_goes_away_is_no_error_of_ours() -> None:
         raise AssertionError("nobody is there")
 
     scope = {"type": "http", "method": "POST", "path": "/direct", "headers": [], "query_string": b""}
-    await api(scope, gone, unwritten)
+    await http.Edge(api, max_body_bytes=1000)(scope, gone, unwritten)
     assert REGISTRY.get_sample_value("unitpool_http_requests_total", {"route": "/direct", "status": "499"}) == 1

@@ -28,7 +28,6 @@ class Server(uvicorn.Server):
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     api = FastAPI(openapi_url=None)
-    http.install(api, max_body_bytes=10_000_000)
 
     @api.get("/thing")
     async def thing() -> str:
@@ -45,7 +44,8 @@ async def port() -> AsyncIterator[int]:
 
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = Server(uvicorn.Config(api, http=BoundedProtocol, ws="none", lifespan="off", log_config=None))
+    app = http.Edge(api, max_body_bytes=10_000_000)
+    server = Server(uvicorn.Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110  # uvicorn tells of it in no other way
         await asyncio.sleep(0.01)

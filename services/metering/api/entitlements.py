@@ -17,7 +17,7 @@ from services.metering.store.projection import Projection
 from shared.events.state import OveragePolicy
 from shared.runtime.direct import DirectRoute
 from shared.runtime.http import ProblemError
-from shared.runtime.postgres import Connection, Pool
+from shared.runtime.postgres import Connection, HeldConnection
 from shared.units import MAX_UNITS
 
 MAX_ID_LENGTH = 64
@@ -58,13 +58,14 @@ class Question(NamedTuple):
     units: int
 
 
-def entitlement_router(keys: KeyRing, pool: Pool, projection: Projection, clock: Callable[[], datetime]) -> APIRouter:
+def entitlement_router(
+    keys: KeyRing, line: HeldConnection, projection: Projection, clock: Callable[[], datetime]
+) -> APIRouter:
     """The route."""
     router = APIRouter(route_class=DirectRoute)
 
     async def look(asked: Sequence[Question]) -> Sequence[bytes | None]:
-        async with pool.acquire() as connection:
-            return await answers(connection, projection, asked, clock())
+        return await answers(await line.get(), projection, asked, clock())
 
     questions = Gathering(look)
 

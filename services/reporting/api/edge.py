@@ -21,12 +21,9 @@ from services.reporting.commands import Answer
 from services.reporting.domain.caller import Caller
 from services.reporting.store.paging import CursorError, Page
 from shared.events.envelope import Payload
-from shared.events.refusals import Refusal
-from shared.runtime.delivery import PermanentError, TransientError
+from shared.runtime.delivery import PermanentError
 from shared.runtime.http import ProblemError, field_errors, problem
-from shared.runtime.postgres import is_passing
 
-RETRY_AFTER_SECONDS = "2"
 MAX_VERSION = 2**53
 NEW_THINGS = UUID("4be6f0a5-1b0c-5f0e-9d55-6f2b3a7c9d10")
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -105,7 +102,7 @@ def _origin(request: Request) -> tuple[str | None, str | None]:
 
 
 class ApiRoute(APIRoute):
-    """Bodies must be JSON; what passes by itself is 503; a cursor that is none of ours is the asker's mistake."""
+    """Bodies must be JSON; a cursor that is none of ours is the asker's mistake."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         # What a read does not give (``command_id``, a secret) is left out, not shown as null.
@@ -129,10 +126,6 @@ class ApiRoute(APIRoute):
                 raise _invalid_payload(error) from error
             except PermanentError as error:
                 raise invalid("", str(error)) from error
-            except Exception as error:
-                if isinstance(error, TransientError) or is_passing(error):
-                    raise unavailable() from error
-                raise
 
         return guarded
 
@@ -154,12 +147,6 @@ def invalid(field: str, message: str) -> ProblemError:
 
 def _invalid_payload(error: ValidationError) -> ProblemError:
     return ProblemError.of("invalid_request", "The request is not valid.", errors=list(field_errors(error)))
-
-
-def unavailable() -> ProblemError:
-    """503: a part is not answering now."""
-    refusal = Refusal(code="unavailable", message="A part of the service is not answering. Try again shortly.")
-    return ProblemError(refusal, headers={"Retry-After": RETRY_AFTER_SECONDS})
 
 
 def new_router(tag: str, prefix: str = "") -> APIRouter:

@@ -9,9 +9,8 @@ from starlette.exceptions import HTTPException
 
 from services.reporting.pages.site import Site
 from shared.runtime import logging
-from shared.runtime.delivery import TransientError
 from shared.runtime.http import ProblemError
-from shared.runtime.postgres import is_passing
+from shared.runtime.trouble import passes
 
 NOT_FOUND = 404
 OnError = Callable[[Request, Exception], Awaitable[Response]]
@@ -36,7 +35,7 @@ def page_route(site: Site) -> type[APIRoute]:
                     known = problem if isinstance(problem, ProblemError) else problem.status_code
                     return site.message(await site.signed_in(request), known)
                 except Exception as error:
-                    if isinstance(error, TransientError) or is_passing(error):
+                    if passes(error):
                         return site.message(None, 503)
                     log.exception("page_failed", route=self.path)
                     return site.message(None, 500, getattr(request.state, "correlation_id", None))

@@ -13,6 +13,11 @@ from tests.component.metering.running import KEY, Metering, usage_request
 from tests.component.metering.world import event
 from tests.database import connect
 
+_CUT = """
+SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE application_name = 'metering-entitlements' AND datname = $1
+"""
+
 
 async def reasons(metering: Metering) -> list[tuple[str, str]]:
     async with connect(metering.dsn) as connection:
@@ -92,6 +97,24 @@ async def test_entitlements_are_answered_while_kafka_is_away(metering: Metering,
                 assert (answer.status_code, answer.json()["consumed"]) == (200, 1)
     finally:
         kafka_server.restart()
+
+
+async def test_entitlements_are_answered_again_after_their_connection_was_cut(
+    metering: Metering, postgres_server: Any
+) -> None:
+    await metering.publish([event("k", at=utc_now(), resource="a")])
+    await metering.accepted(1)
+    auth, params = {"authorization": f"Bearer {KEY}"}, {"subscription": "sub-1", "product": "scan"}
+    async with (
+        connect(postgres_server.admin_dsn) as administrator,
+        httpx.AsyncClient(base_url=metering.process.url, timeout=10) as http,
+    ):
+        for _ in range(3):
+            answer = await http.get("/v1/entitlements", params=params, headers=auth)
+            if answer.status_code == 503:  # asked before the cut was noticed
+                answer = await http.get("/v1/entitlements", params=params, headers=auth)
+            assert (answer.status_code, answer.json()["consumed"]) == (200, 1)
+            assert await administrator.fetchval(_CUT, metering.dsn.rpartition("/")[2]) == 1, "they share a connection"
 
 
 async def test_a_key_that_sends_too_much_is_told_when_to_come_again(metering: Metering) -> None:

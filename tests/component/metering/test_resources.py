@@ -48,10 +48,9 @@ async def client(metering_dsn: str) -> AsyncIterator[httpx.AsyncClient]:
     """The route, with an ingest key of scan."""
     await add_key(metering_dsn, "secret", "scan")
     api = FastAPI()
-    http.install(api, max_body_bytes=1000)
     async with asyncpg.create_pool(metering_dsn, min_size=1, max_size=2) as pool:
         api.include_router(resources_router(KeyRing(pool, lambda: NOW, 0), KEYS, pool, Projection(), lambda: NOW))
-        transport = httpx.ASGITransport(api)
+        transport = httpx.ASGITransport(http.Edge(api, max_body_bytes=1000))
         async with httpx.AsyncClient(transport=transport, base_url="http://metering") as opened:
             opened.headers["authorization"] = "Bearer secret"
             yield opened

@@ -58,7 +58,7 @@ class World:
         self.application = application
         self.issuer = issuer
         self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=runtime.api, raise_app_exceptions=False), base_url="http://test"
+            transport=httpx.ASGITransport(app=runtime.app, raise_app_exceptions=False), base_url="http://test"
         )
 
     async def apply(self, *payloads: Payload | Event[Any]) -> None:
