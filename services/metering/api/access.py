@@ -1,5 +1,6 @@
 """Who calls: an ingest key, known by its hash, good for one product."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,11 @@ MAX_KNOWN = 10_000
 
 
 class KeyRing:
-    """Looks keys up, and remembers them for a moment (so a revoked key may work that much longer)."""
+    """Looks keys up, and remembers them for a moment (so a revoked key may work that much longer).
+
+    When half of the moment has passed, the next request with the key has it looked up again without waiting for it: a
+    key that is used all the time is never waited for.
+    """
 
     def __init__(self, pool: Pool, clock: Callable[[], datetime], remembered_seconds: float) -> None:
         self._pool = pool
@@ -25,6 +30,7 @@ class KeyRing:
         self._remembered_seconds = remembered_seconds
         self._known: dict[bytes, tuple[float, IngestKey]] = {}
         self._unknown = Gathering(self._look)
+        self._renewals: dict[bytes, asyncio.Task[IngestKey | None]] = {}
 
     async def admit(self, request: Request) -> IngestKey:
         """The valid key that the request carries.
@@ -42,9 +48,18 @@ class KeyRing:
 
     async def _find(self, digest: bytes) -> IngestKey | None:
         at, known = self._known.get(digest, (0.0, None))
-        if known and time.monotonic() - at < self._remembered_seconds:
-            return known
-        return await self._unknown.ask(digest)
+        age = time.monotonic() - at
+        if known is None or age >= self._remembered_seconds:
+            return await self._unknown.ask(digest)
+        if age >= self._remembered_seconds / 2 and digest not in self._renewals:
+            self._renewals[digest] = renewal = asyncio.create_task(self._unknown.ask(digest))
+            renewal.add_done_callback(lambda done: self._renewed(digest, done))
+        return known
+
+    def _renewed(self, digest: bytes, renewal: "asyncio.Task[IngestKey | None]") -> None:
+        del self._renewals[digest]
+        if not renewal.cancelled():
+            renewal.exception()  # where the database is away, whoever must wait for the key is told
 
     async def _look(self, digests: Sequence[bytes]) -> list[IngestKey | None]:
         at = time.monotonic()  # before the look: what changes from then on is seen in time

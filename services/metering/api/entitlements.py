@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -10,15 +11,16 @@ from fastapi import APIRouter, Request, Response
 from services.metering.api.access import KeyRing
 from services.metering.api.gathering import Gathering
 from services.metering.domain.catalogue import ProductView, SubscriptionView
-from services.metering.domain.consumption import History, snapshot
+from services.metering.domain.consumption import History, consumed
 from services.metering.domain.entitlement import EntitlementReason, decide
-from services.metering.store.entitlements import Asked, Standing, load_standing
+from services.metering.store.entitlements import NOTHING, Asked, Standing, load_standing
 from services.metering.store.projection import Projection
 from shared.events.state import OveragePolicy
 from shared.runtime.direct import DirectRoute
 from shared.runtime.http import ProblemError
 from shared.runtime.postgres import Connection, HeldConnection
 from shared.units import MAX_UNITS
+from shared.windows import Window
 
 MAX_ID_LENGTH = 64
 _ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH}
@@ -58,6 +60,14 @@ class Question(NamedTuple):
     units: int
 
 
+class _Matter(NamedTuple):
+    """What is known of what is asked for. ``window`` is the present one."""
+
+    subscription: SubscriptionView
+    product: ProductView
+    window: Window
+
+
 def entitlement_router(
     keys: KeyRing, line: HeldConnection, projection: Projection, clock: Callable[[], datetime]
 ) -> APIRouter:
@@ -72,7 +82,7 @@ def entitlement_router(
     @router.get("/v1/entitlements", openapi_extra=_DESCRIPTION)
     async def get_entitlement(request: Request) -> Response:
         key = await keys.admit(request)
-        question = read(request.query_params)
+        question = read(dict(parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)))
         if key.product != question.product:
             raise ProblemError.of("forbidden", "The ingest key is for another product.")
         answer = await questions.ask(question)
@@ -90,49 +100,49 @@ async def answers(
 
     Catalogue and consumption are of one moment, unless the projection is changing right now.
     """
-    if any(None in views for views in _views(projection, asked)):
+    matters = _find(projection, asked, now)
+    if None in matters:
         await projection.refresh(connection)
-    standing = await _load(connection, projection, asked, now)
+        matters = _find(projection, asked, now)
+    standing = await _load(connection, matters)
     if standing.version != projection.catalogue.version:
         await projection.refresh(connection)
-        standing = await _load(connection, projection, asked, now)
+        matters = _find(projection, asked, now)
+        standing = await _load(connection, matters)
     return [
-        _answer(question, known, view, history, now, as_of=standing.as_of) if known and view else None
-        for question, (known, view), history in zip(asked, _views(projection, asked), standing.histories, strict=True)
+        _answer(question, matter, history, standing.as_of) if matter else None
+        for question, matter, history in zip(asked, matters, standing.histories, strict=True)
     ]
 
 
-def _views(
-    projection: Projection, asked: Sequence[Question]
-) -> list[tuple[SubscriptionView | None, ProductView | None]]:
+def _find(projection: Projection, asked: Sequence[Question], now: datetime) -> list[_Matter | None]:
     catalogue = projection.catalogue
-    return [(catalogue.subscriptions.get(one.subscription), catalogue.products.get(one.product)) for one in asked]
+    found: list[_Matter | None] = []
+    for one in asked:
+        subscription, product = catalogue.subscriptions.get(one.subscription), catalogue.products.get(one.product)
+        if subscription is None or product is None:
+            found.append(None)
+        else:
+            found.append(_Matter(subscription, product, subscription.state.calendar.window_at(now)))
+    return found
 
 
-async def _load(connection: Connection, projection: Projection, asked: Sequence[Question], now: datetime) -> Standing:
-    return await load_standing(connection, [_needed(*views, now) for views in _views(projection, asked)])
+async def _load(connection: Connection, matters: Sequence[_Matter | None]) -> Standing:
+    return await load_standing(connection, [_needed(one) if one else NOTHING for one in matters])
 
 
-def _needed(known: SubscriptionView | None, view: ProductView | None, now: datetime) -> Asked:
+def _needed(matter: _Matter) -> Asked:
     """This window of every meter; of those that add up over the term, the term's."""
-    if known is None or view is None:
-        return Asked(0, {})
-    window = known.state.calendar.window_at(now).start
-    term = min(window, known.state.term_at(now).start)
-    return Asked(known.number, {meter.number: term if meter.is_term else window for meter in view.meters.values()})
+    subscription, product, window = matter
+    term = min(window.start, subscription.state.term_at(window.start).start)
+    since = {meter.number: term if meter.is_term else window.start for meter in product.meters.values()}
+    return Asked(subscription.number, since)
 
 
-def _answer(
-    question: Question,
-    known: SubscriptionView,
-    view: ProductView,
-    history: History,
-    now: datetime,
-    *,
-    as_of: datetime | None,
-) -> bytes:
-    measured = snapshot(known.state, view, now, history)
-    answer = decide(known.state, question.product, measured.consumed if measured else 0, question.units)
+def _answer(question: Question, matter: _Matter, history: History, as_of: datetime | None) -> bytes:
+    state = matter.subscription.state
+    used = consumed(state, matter.product, matter.window, history)
+    answer = decide(state, question.product, used, question.units)
     return _encode(
         EntitlementAnswer(
             answer.allowed, answer.reason, answer.allocated, answer.consumed, answer.unused, answer.policy, as_of

@@ -97,7 +97,7 @@ def snapshot(subscription: Subscribed, product: ProductView, start: datetime, hi
     """What ``product`` consumed in the window that begins at ``start``; ``None`` where nothing was measured."""
     window = subscription.calendar.window_at(start)
     parts = [
-        (meter, list(_counted(meter, window, subscription, history.get(meter.number, ()))))
+        (meter, _counted(meter, window, subscription, history.get(meter.number, ())))
         for meter in product.meters.values()
     ]
     counted = [one for _, windows in parts for one in windows]
@@ -116,6 +116,15 @@ def snapshot(subscription: Subscribed, product: ProductView, start: datetime, hi
     )
 
 
+def consumed(subscription: Subscribed, product: ProductView, window: Window, history: History) -> int:
+    """What ``snapshot`` says was consumed; 0 where nothing was measured."""
+    total = 0
+    for meter in product.meters.values():
+        counted = _counted(meter, window, subscription, history.get(meter.number, ()))
+        total += _units(meter, counted, subscription.rate_of(meter.state, window.start), subscription)
+    return min(total, MAX_UNITS)
+
+
 def _is_locked_before(window: Window, subscription: Subscribed) -> bool:
     """Whether the term's rates were locked before the window began: usage may be known earlier than the lock, and a
     lock is never taken back, so it counts as one more revision."""
@@ -125,7 +134,7 @@ def _is_locked_before(window: Window, subscription: Subscribed) -> bool:
 
 def _counted(
     meter: MeterView, window: Window, subscription: Subscribed, history: Iterable[Measured]
-) -> Iterable[Measured]:
+) -> Sequence[Measured]:
     """The windows that count: this one, and for a term meter those of the term before it."""
     if not meter.is_term:
         return [one for one in history if one.window_start == window.start]
@@ -137,19 +146,10 @@ def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscri
     state = meter.state
     rate = subscription.rate_of(state, window.start)
     here = windows[-1] if windows and windows[-1].window_start == window.start else None
-    if meter.is_term:
-        exact = sum(
-            (_exact_units(one.aggregate, subscription.rate_of(state, one.window_start)) for one in windows), Fraction(0)
-        )
-        aggregate = Decimal(0)
-        for one in windows:
-            aggregate = _EXACT.add(aggregate, one.aggregate)
-        part, whole = aggregate.as_integer_ratio()
-        consumed = -(-exact.numerator // exact.denominator)
-    else:
-        aggregate = here.aggregate if here else Decimal(0)
-        part, whole = aggregate.as_integer_ratio()
-        consumed = -(-part * rate.units // (whole * rate.block))
+    aggregate = Decimal(0)
+    for one in windows:
+        aggregate = _EXACT.add(aggregate, one.aggregate)
+    part, whole = aggregate.as_integer_ratio()
     return MeterPart(
         meter=state.meter,
         aggregation=state.aggregation,
@@ -158,9 +158,23 @@ def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscri
         units=rate.units,
         block=rate.block,
         rate_version=rate.version,
-        consumed=min(consumed, MAX_UNITS),
+        consumed=_units(meter, windows, rate, subscription),
         peak_at=here.reached_at if here and state.aggregation == "peak" else None,
     )
+
+
+def _units(meter: MeterView, windows: Sequence[Measured], rate: Rate, subscription: Subscribed) -> int:
+    """What the windows that count come to, rounded up once. ``rate`` is the last one's."""
+    if meter.is_term:
+        exact = sum(
+            (_exact_units(one.aggregate, subscription.rate_of(meter.state, one.window_start)) for one in windows),
+            Fraction(0),
+        )
+        return min(-(-exact.numerator // exact.denominator), MAX_UNITS)
+    if not windows:
+        return 0
+    part, whole = windows[0].aggregate.as_integer_ratio()
+    return min(-(-part * rate.units // (whole * rate.block)), MAX_UNITS)
 
 
 def _exact_units(aggregate: Decimal, rate: Rate) -> Fraction:

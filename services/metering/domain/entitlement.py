@@ -38,7 +38,7 @@ def decide(subscription: Subscribed, product: str, consumed: int, wanted: int) -
 
     Only the policy ``hard`` says no at 100 %, also to who wants nothing on top.
     """
-    subscribed = next((one for one in subscription.active_products if one.product == product), None)
+    subscribed = next((one for one in subscription.products if one.product == product and one.ended_at is None), None)
     allocated = subscribed.allocated if subscribed else 0
     policy = subscribed.policy if subscribed else None
 

@@ -35,6 +35,9 @@ class Asked:
     since: dict[int, datetime]
 
 
+NOTHING = Asked(0, {})
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """``version`` is the projection's; ``as_of`` up to when usage is applied; ``histories`` of each that was asked for:

@@ -1,8 +1,10 @@
 """Ingest keys as the vendor's commands leave them, and for how long each opens the door."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +12,7 @@ import asyncpg
 import pytest
 from starlette.requests import Request
 
+from services.metering.api import access
 from services.metering.api.access import KeyRing
 from services.metering.handlers.ingest_keys import create_ingest_key, revoke_ingest_key, rotate_ingest_key
 from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey, RotateIngestKey
@@ -109,6 +112,41 @@ async def test_a_key_that_is_remembered_expires_on_time_all_the_same(
     assert await opens(pool, "old", NOW, ring)
     now[0] = NOW + timedelta(seconds=60)
     assert not await opens(pool, "old", now[0], ring)
+
+
+async def test_a_key_in_use_is_looked_up_again_before_it_must_be_waited_for(
+    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await decide(connection, create())
+    seconds = [0.0]
+    monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    ring = KeyRing(pool, lambda: NOW, 10)
+    assert await opens(pool, "old", NOW, ring)
+    await decide(connection, rotate(overlap_seconds=0))
+    opened = []
+    for at in (4.9, 5.0, 5.0):
+        seconds[0] = at
+        opened.append(await opens(pool, "old", NOW, ring))
+        await asyncio.gather(*ring._renewals.values())
+    assert opened == [True, True, False], "from half of its time on it is looked up; who asks then does not wait"
+
+
+async def test_while_the_database_is_away_a_key_is_good_for_as_long_as_it_is_remembered(
+    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await decide(connection, create())
+    seconds = [0.0]
+    monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    ring = KeyRing(pool, lambda: NOW, 10)
+    assert await opens(pool, "old", NOW, ring)
+    await pool.close()
+    for at in (5.0, 7.0, 9.9):
+        seconds[0] = at
+        assert await opens(pool, "old", NOW, ring)
+        await asyncio.gather(*ring._renewals.values(), return_exceptions=True)
+    seconds[0] = 10.0
+    with pytest.raises(asyncpg.InterfaceError):
+        await opens(pool, "old", NOW, ring)
 
 
 @pytest.mark.parametrize(
