@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from tests.bench.doors import door, open_loop, request
 from tests.bench.figures import Figures, spread
 from tests.bench.loading import load_metering
-from tests.bench.pace import Pace
+from tests.bench.pace import WARM_BROKER_SECONDS, Pace
 from tests.bench.platforms import add_keys, ask_entitlement
 from tests.bench.progress import say
 from tests.bench.stage import Servers, settle, stage
@@ -33,7 +33,7 @@ _FILL_POSITION = "INSERT INTO usage_position SELECT 'usage.events', n, now() FRO
 async def measure(servers: Servers, options: Namespace) -> Figures:
     """``entitlement_*``."""
     workload = Workload(0, options.subscriptions, datetime.now(UTC), age_days=AGE_DAYS)
-    pace = Pace(options.entitlement_rate, options.seconds)
+    pace = Pace(options.entitlement_rate, options.seconds, WARM_BROKER_SECONDS)
     rng = random.Random(workload.seed)
     wanted = [ask_entitlement(rng, options.subscriptions) for _ in range(pace.count)]
     async with stage(servers) as made:

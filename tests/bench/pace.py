@@ -9,7 +9,7 @@ PORTION_SECONDS = 0.02
 WARM_SECONDS = 2.0
 """What is due in the first seconds is done, but not counted: connections, caches and prepared statements are made."""
 WARM_BROKER_SECONDS = 20.0
-"""As long as that takes where the broker works hard: its virtual machine compiles what it does, on our cores."""
+"""As long as that takes where the broker is there too: its virtual machine compiles what it does, on our cores."""
 
 
 @dataclass(frozen=True, slots=True)
