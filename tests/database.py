@@ -51,15 +51,29 @@ def _as(dsn: str, role: str) -> str:
 
 async def create_database(admin_dsn: str, service: str, migrations: Path | None = None) -> str:
     """A new database of ``service``, migrated; the connection string of the service's role."""
-    database, role = f"test_{service}_{uuid4().hex[:12]}", f"test_{service}"
     async with connect(admin_dsn) as admin:
         template = await _template(admin, admin_dsn, service, migrations or SERVICES / service / "migrations")
-        owner = databases.owner_of(role)
-        await admin.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}" OWNER "{owner}"')
-        await admin.execute(
-            f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC; '
-            f'GRANT CONNECT, TEMPORARY ON DATABASE "{database}" TO "{role}"'
-        )
+        return await _clone(admin, admin_dsn, template, f"test_{service}")
+
+
+async def copy_database(admin_dsn: str, dsn: str) -> str:
+    """A copy of a database with all that is in it, to which nobody is connected; the connection string of its role."""
+    parts = urlsplit(dsn)
+    async with connect(admin_dsn) as admin:
+        return await _clone(admin, admin_dsn, parts.path.removeprefix("/"), str(parts.username), "STRATEGY file_copy")
+
+
+async def _clone(
+    admin: "asyncpg.Connection[asyncpg.Record]", admin_dsn: str, template: str, role: str, options: str = ""
+) -> str:
+    database = f"{role}_{uuid4().hex[:12]}"
+    await admin.execute(
+        f'CREATE DATABASE "{database}" TEMPLATE "{template}" OWNER "{databases.owner_of(role)}" {options}'
+    )
+    await admin.execute(
+        f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC; '
+        f'GRANT CONNECT, TEMPORARY ON DATABASE "{database}" TO "{role}"'
+    )
     return _as(named(admin_dsn, database), role)
 
 

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from deploy.local.topics import create_topics
 from shared.events.topics import Topic, every_topic
 from tests.bench.progress import say
-from tests.database import as_owner, connect, create_database, drop_database
+from tests.database import as_owner, connect, copy_database, create_database, drop_database
 from tests.processes import ServiceProcess, service_env, start_service
 
 READY_SECONDS = 180
@@ -43,6 +43,13 @@ class Stage:
         """A new database of a service; the connection string of its role."""
         self.databases.append(await create_database(self.servers.admin_dsn, service))
         return self.databases[-1]
+
+    @asynccontextmanager
+    async def copy(self, dsn: str) -> AsyncIterator[str]:
+        """A copy of a database with all that is in it, for as long as this lasts."""
+        self.databases.append(await copy_database(self.servers.admin_dsn, dsn))
+        yield self.databases[-1]
+        await drop_database(self.servers.admin_dsn, self.databases.pop())
 
     async def start(self, service: str, dsn: str, *, wait: bool = True, **settings: str | int) -> ServiceProcess:
         """A process of a service with its default settings, but for these; ready unless ``wait`` is false."""
