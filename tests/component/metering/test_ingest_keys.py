@@ -114,14 +114,26 @@ async def test_a_key_that_is_remembered_expires_on_time_all_the_same(
     assert not await opens(pool, "old", now[0], ring)
 
 
-async def test_a_key_in_use_is_looked_up_again_before_it_must_be_waited_for(
-    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the clock that key rings remember by shows, as the one item."""
+    shown = [0.0]
+    monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=lambda: shown[0]))
+    return shown
+
+
+async def remembering(connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]") -> KeyRing:
+    """A key ring that has just looked up the key ``old``, and remembers it for 10 seconds."""
     await decide(connection, create())
-    seconds = [0.0]
-    monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
     ring = KeyRing(pool, lambda: NOW, 10)
     assert await opens(pool, "old", NOW, ring)
+    return ring
+
+
+async def test_a_key_in_use_is_looked_up_again_before_it_must_be_waited_for(
+    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]", seconds: list[float]
+) -> None:
+    ring = await remembering(connection, pool)
     await decide(connection, rotate(overlap_seconds=0))
     opened = []
     for at in (4.9, 5.0, 5.0):
@@ -132,13 +144,9 @@ async def test_a_key_in_use_is_looked_up_again_before_it_must_be_waited_for(
 
 
 async def test_while_the_database_is_away_a_key_is_good_for_as_long_as_it_is_remembered(
-    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]", seconds: list[float]
 ) -> None:
-    await decide(connection, create())
-    seconds = [0.0]
-    monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
-    ring = KeyRing(pool, lambda: NOW, 10)
-    assert await opens(pool, "old", NOW, ring)
+    ring = await remembering(connection, pool)
     await pool.close()
     for at in (5.0, 7.0, 9.9):
         seconds[0] = at
