@@ -231,7 +231,7 @@ class Runtime(Generic[S]):
         self.starters.append(starter)
 
     def on_stop(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Await this once nothing is consumed any more and no task runs."""
+        """Await this once nothing is consumed any more and no task runs; a request may still be answered."""
         self.closers.append(closer)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
