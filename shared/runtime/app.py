@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import asyncpg
 import uvloop
 
+from shared.events.topics import USAGE, product_of
 from shared.runtime import logging, migrations, postgres
 from shared.runtime import rebuild as read_model
 from shared.runtime import replay as dead_letters
 from shared.runtime.access import Access
 from shared.runtime.migrations import MigrationError
+from shared.runtime.positions import Positions
 from shared.runtime.server import serve
 from shared.runtime.service import ReadModel, Runtime, ServiceCommand, ServiceDefinition
 from shared.runtime.settings import S, SettingsError, describe, load
@@ -27,7 +29,8 @@ _COMMANDS = {
     "migrate": "bring the service's database up to date, and exit",
     "settings": "show every setting with its meaning, default and current value",
     "rebuild": "empty the read model and fill it again from its topics",
-    "replay": "put dead letters back on their topics",
+    "replay": "apply the dead letters again",
+    "positions": "show where each topic is read, begin one again, or step over what cannot be read",
 }
 
 
@@ -53,10 +56,27 @@ def _parser(definition: ServiceDefinition[S]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m services.{definition.name}")
     commands = parser.add_subparsers(dest="command", metavar="command")
     for name, meaning in _COMMANDS.items():
-        commands.add_parser(name, help=meaning)
+        command = commands.add_parser(name, help=meaning, description=meaning)
+        if name == "positions":
+            _position_arguments(command)
     for own in definition.commands:
         own.arguments(commands.add_parser(own.name, help=own.meaning))
     return parser
+
+
+def _position_arguments(parser: argparse.ArgumentParser) -> None:
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--restart",
+        metavar="TOPIC",
+        help="read this topic from its beginning; what was applied before is recognised and not applied again",
+    )
+    choice.add_argument(
+        "--skip",
+        nargs=3,
+        metavar=("TOPIC", "PARTITION", "OFFSET"),
+        help="go on at OFFSET; what lies before it and was not read is lost, and counted",
+    )
 
 
 async def _perform(command: str, definition: ServiceDefinition[S], settings: S, parsed: argparse.Namespace) -> int:
@@ -69,6 +89,8 @@ async def _perform(command: str, definition: ServiceDefinition[S], settings: S, 
             return await _rebuild(definition, settings)
         case "replay":
             return await _replay(definition, settings)
+        case "positions":
+            return await _positions(definition, settings, parsed)
     own = next(own for own in definition.commands if own.name == command)
     return await own.run(settings, parsed)
 
@@ -136,6 +158,40 @@ async def _replay(definition: ServiceDefinition[S], settings: S) -> int:
         await runtime.pool.close()
     print(f"{definition.name}: {count} put back")
     return 0
+
+
+async def _positions(definition: ServiceDefinition[S], settings: S, parsed: argparse.Namespace) -> int:
+    """A running service follows within half a minute."""
+    runtime = await _built(definition, settings)
+    await postgres.open_pool(runtime.pool, runtime.settings)
+    try:
+        if parsed.restart:
+            await _positions_of(runtime, parsed.restart).restart()
+            print(f"{definition.name}: reads {parsed.restart} from its beginning")
+        elif parsed.skip:
+            topic, partition, offset = parsed.skip[0], int(parsed.skip[1]), int(parsed.skip[2])
+            lost = await _positions_of(runtime, topic).skip(partition, offset)
+            print(f"{definition.name}: {topic}/{partition} goes on at {offset}; {lost} records are lost, at most")
+        else:
+            for consumer in runtime.consumers:
+                print(await consumer.positions.show())
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        await runtime.pool.close()
+    return 0
+
+
+def _positions_of(runtime: Runtime[S], topic: str) -> Positions:
+    """Those of a topic that the service reads; a product's own topic of usage is read as ``usage.events`` is."""
+    for consumer in runtime.consumers:
+        if consumer.topic.name == topic:
+            return consumer.positions
+    for consumer in runtime.consumers:
+        if product_of(topic) and consumer.topic == USAGE:
+            return consumer.positions.of(topic)
+    raise ValueError(f"{runtime.name} does not read {topic}; it reads {[one.topic.name for one in runtime.consumers]}")
 
 
 def _show_settings(definition: ServiceDefinition[S]) -> int:

@@ -1,16 +1,16 @@
 """A topic's consumer: FastStream's batch subscriber, set up so that nothing is lost, doubled or skipped.
 
 FastStream polls, hands over batches and counts them. Ours are: what a batch does
-(``BatchRunner``), where reading begins (the offsets stored with the effects), and how errors that pass are sat out.
+(``BatchRunner``), where reading begins (``Positions``), and how errors that pass are sat out.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NoReturn
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.exceptions import NackMessage
@@ -20,13 +20,17 @@ from faststream.kafka.message import KafkaAckableMessage
 from faststream.message import AckStatus
 
 from shared.events.topics import Topic
-from shared.runtime import logging, metrics, offsets
+from shared.runtime import logging, metrics
 from shared.runtime.batches import BatchRunner, HaltError, RewoundError
+from shared.runtime.clock import Clock
+from shared.runtime.cluster import Cluster, TopicDescription
 from shared.runtime.delivery import Record, TransientError
 from shared.runtime.hints import Hints
 from shared.runtime.lag import ConsumerState, Lag
-from shared.runtime.postgres import DATABASE_ERRORS, Pool
+from shared.runtime.positions import MisfitError, Positions
+from shared.runtime.postgres import DATABASE_ERRORS
 from shared.runtime.settings import ServiceSettings
+from shared.runtime.stream import PatientConsumer
 from shared.runtime.trouble import Trouble, passes
 
 REBALANCE_SECONDS = 60
@@ -39,6 +43,12 @@ FETCHED_BYTES, GATHERED_BYTES = 1024 * 1024, 4 * 1024 * 1024
 """So much of one partition is fetched at once, the next part when it is read: two batches for one that gathers."""
 MAX_POLL_SECONDS = 300
 """A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
+RECHECK_SECONDS = 5.0
+"""How soon a reader notices that what halted it at its position has been put right."""
+REREAD_SECONDS = 30.0
+"""How often what cannot be read is tried again."""
+STALL_SECONDS = 15.0
+"""A partition that has records and yields none for this long is a fault."""
 
 
 class TopicConsumer:
@@ -47,10 +57,12 @@ class TopicConsumer:
     def __init__(
         self,
         broker: KafkaBroker,
-        pool: Pool,
         runners: Sequence[BatchRunner],
         topic: Topic,
+        positions: Positions,
         *,
+        cluster: Cluster,
+        clock: Clock,
         reader: str,
         settings: ServiceSettings,
         max_records: int,
@@ -59,20 +71,30 @@ class TopicConsumer:
     ) -> None:
         self.topic = topic
         self.halted: str | None = None
-        self._pool = pool
+        self._misfit: str | None = None
         self._idle = list(runners)
         self._further = len(runners) - 1
         self._applied = runners[0].applied
-        self._reader = reader
+        self.positions = positions
+        self._cluster = cluster
+        self._clock = clock
         self._settings = settings
         self._log = logging.get(reader).bind(topic=topic.name)
         self._let_go = asyncio.Event()
         """Set while we are stopping or partitions are being taken away: no more retries in place."""
         self._stopping = False
         self._positioning: asyncio.Task[None] | None = None
+        self._to_position: set[TopicPartition] = set()
         self._hints = Hints(self._commit, self._let_go)
         self._trouble = Trouble(settings.retry_delay_max_seconds)
         self._lag = Lag()
+        self._ends: dict[int, int] = {}
+        self._passed: dict[int, int] = {}
+        """Before which offset everything is read and applied, where it lies beyond what was applied."""
+        self._moved_at: dict[int, tuple[int, float]] = {}
+        """The position of each partition as last seen, and since when it has been that, by the monotonic clock."""
+        self._unread_since: float | None = None
+        self._lost = ""
         self._subscriber = broker.subscriber(
             StreamTopic(f"{settings.kafka_topic_prefix}{topic.name}", declare=False),
             batch=True,
@@ -80,7 +102,7 @@ class TopicConsumer:
             batch_timeout_ms=1,  # FastStream sleeps for it after an empty poll; see PatientConsumer
             group_id=f"{settings.kafka_topic_prefix}{reader}.{topic.name}",
             group_instance_id=instance,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # the database says where, and what lies outside of the topic is a loss
             isolation_level="read_committed",
             fetch_max_wait_ms=gather_ms or settings.fetch_wait_ms,
             fetch_min_bytes=GATHER_BYTES if gather_ms else 1,
@@ -116,44 +138,47 @@ class TopicConsumer:
         """
         records: Sequence[Record] = message.raw_message
         self._lag.begin(records)
+        metrics.RECORDS_FETCHED.labels(topic=self.topic.name).inc(len(records))
         runner = self._idle.pop()  # there are as many as tasks that take batches
         try:
             with metrics.BATCH_SECONDS.labels(topic=self.topic.name).time():
                 await self._apply(runner, records)
         except HaltError as error:
             self.halt(str(error))
-            self._give_back(message, records)
+            self._give_back(message)
         except RewoundError as error:
             self._log.warning("offsets_set_back", reason=str(error))
             self.position()
-            self._give_back(message, records)
+            self._give_back(message)
         except Exception as error:
             if not passes(error):  # not a handler's: those end as dead letters
                 self._log.exception("delivery_failed")
                 self.halt(f"halted: an error of the delivery itself, {error!r}; see the log, then restart the service")
-            self._give_back(message, records)
+            self._give_back(message)
         finally:
             self._idle.append(runner)
             message.clear_cache()  # it holds itself, see _decode, and so the batch until garbage is collected
         message.committed = AckStatus.ACKED
+        nexts = {record.partition: record.offset + 1 for record in records}
+        self._consumer.applied(map(self._partition, nexts))
         self._lag.end(records)
-        await self._hints.add({record.partition: record.offset + 1 for record in records})
+        await self._hints.add(nexts)
 
-    def _give_back(self, message: KafkaAckableMessage, records: Sequence[Record]) -> NoReturn:
-        """Have the records of partitions that are still ours read again."""
+    def _give_back(self, message: KafkaAckableMessage) -> NoReturn:
+        """What is not said to be applied is read again when the next batch is asked for."""
         message.committed = AckStatus.NACKED
-        assigned = self._assigned()
-        for record in reversed(records):
-            if record.partition in assigned:
-                self._consumer.seek(self._partition(record.partition), record.offset)
         raise NackMessage
 
     async def on_assigned(self, assigned: set[TopicPartition]) -> None:
         """Must pause before it awaits anything: otherwise records of Kafka's offset slip through."""
         self._consumer.pause(*assigned)
+        self._consumer.forget()
+        for tp in assigned:
+            self._consumer.begin_at(tp, 0)  # any position, so that the client asks Kafka for none
         if not self._stopping:
             self._let_go.clear()
-        self._applied.clear()
+        for known in (self._applied, self._ends, self._passed, self._moved_at):
+            known.clear()
         self._lag.forget()
         self.position()
 
@@ -192,22 +217,123 @@ class TopicConsumer:
 
     def state(self, now: datetime) -> ConsumerState:
         """How it is doing."""
-        records, seconds = self._lag.measure(now, self._applied, self._ends())
-        return ConsumerState(self.topic.name, self._fault(), self.halted is not None, records, seconds)
+        partitions = self._lag.measure(now, self._nexts(), self._known_ends())
+        waiting = [(now - one.since).total_seconds() for one in partitions.values() if one.since]
+        fault, shared = self._fault()
+        return ConsumerState(
+            self.topic.name,
+            fault,
+            (self.halted or self._misfit) is not None,
+            sum(one.records for one in partitions.values()),
+            max(waiting, default=0.0),
+            partitions,
+            self._lost,
+            shared,
+        )
 
-    def _ends(self) -> dict[int, int]:
-        """The end of each partition of ours, as the last fetch told it."""
-        consumer = self._subscriber.consumer
+    def _nexts(self) -> dict[int, int]:
+        """The next offset to apply; partitions that were added and have no reader yet begin at 0."""
+        nexts = {partition: max(offset, self._passed.get(partition, 0)) for partition, offset in self._applied.items()}
+        described = self.positions.described
+        new = () if described is None else (partition for partition in self._ends if partition not in described.leaders)
+        return nexts | dict.fromkeys(new, 0)
+
+    def _known_ends(self) -> dict[int, int]:
+        """The end of each partition, as Kafka said when last asked, or as the last fetch said."""
+        consumer = self._reading()
         if consumer is None:
-            return {}
-        return {tp.partition: consumer.highwater(tp) or 0 for tp in consumer.assignment()}
+            return self._ends
+        fetched = {tp.partition: consumer.last_stable_offset(tp) or 0 for tp in consumer.assignment()}
+        return {
+            partition: max(end, self._ends.get(partition, 0)) for partition, end in {**self._ends, **fetched}.items()
+        }
 
-    def _fault(self) -> str | None:
-        if self.halted:
-            return self.halted
-        if not self._subscriber.running:
-            return "not running"
-        return self._trouble.fault
+    def _fault(self) -> tuple[str | None, bool]:
+        """What is wrong, as a sentence; and whether it is so for every replica."""
+        consumer = self._reading()
+        if self.halted or self._misfit:
+            return self.halted or self._misfit, False
+        if consumer is None or not self._subscriber.running:
+            return "not running", False
+        if consumer.unreadable:
+            return f"halted in part: {'; '.join(consumer.unreadable.values())}. See docs/runbooks/unreadable.md", False
+        if self._trouble.fault:
+            return self._trouble.fault, self._trouble.is_kafka
+        stalled = [p for p, (_, since) in self._moved_at.items() if time.monotonic() - since > STALL_SECONDS]
+        if stalled:
+            return f"nothing is read of partitions {stalled} although they have records", False
+        return None, False
+
+    def _reading(self) -> PatientConsumer | None:
+        consumer: PatientConsumer | None = self._subscriber.consumer
+        return consumer
+
+    # ---- beside the batches: what Kafka says of the topic ----------------------------------------------------------
+
+    async def observe(self, described: TopicDescription | None, ends: Mapping[int, int]) -> None:
+        """Hold what we read against the topic as Kafka has it now, if it has it. Called every few seconds.
+
+        Raises:
+            KafkaError, or an error of the database: it could not be done; it is done the next time.
+        """
+        consumer = self._reading()
+        known = self.positions.described
+        if consumer is None or known is None or self._positioning:
+            return
+        if described is None or described.id != known.id or consumer.out_of_range:
+            self.position()
+            return
+        ours = {tp.partition for tp in consumer.assignment()}
+        new = set(described.leaders) - set(known.leaders)
+        self._ends = {partition: end for partition, end in ends.items() if partition in ours | new}
+        self._try_unreadable(consumer)
+        await self._pass_over(consumer)
+        self._look_for_stalls()
+        await self._find_when_appended(described)
+        self._lost = await self.positions.lost()
+
+    def _try_unreadable(self, consumer: PatientConsumer) -> None:
+        """Read again now and then what could not be read: it may be stepped over by now, or a library installed."""
+        if not consumer.unreadable:
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = time.monotonic()
+            self._log.error("partition_unreadable", partitions=list(consumer.unreadable.values()))
+        elif time.monotonic() - self._unread_since > REREAD_SECONDS:
+            self._unread_since = None
+            self.position(consumer.unreadable)
+
+    async def _pass_over(self, consumer: PatientConsumer) -> None:
+        """Store that there is nothing to apply up to where the client has read (markers of transactions, say)."""
+        passed: dict[int, tuple[int, int]] = {}
+        for partition, applied in list(self._applied.items()):
+            reached = await consumer.read_to(self._partition(partition))
+            if reached is not None and reached > applied == self._applied.get(partition):
+                passed[partition] = (applied, reached)
+        self._passed.update({partition: to for partition, (_, to) in passed.items()})
+        if passed:
+            self._applied.update(await self.positions.pass_over(passed))
+
+    def _look_for_stalls(self) -> None:
+        now, nexts = time.monotonic(), self._nexts()
+        for partition in list(self._moved_at):
+            if nexts.get(partition, 0) >= self._ends.get(partition, 0):
+                del self._moved_at[partition]
+        for partition, position in nexts.items():
+            seen = self._moved_at.get(partition)
+            if position < self._ends.get(partition, 0) and (seen is None or seen[0] != position):
+                self._moved_at[partition] = (position, now)
+
+    async def _find_when_appended(self, described: TopicDescription) -> None:
+        """Ask Kafka since when the oldest unapplied record waits, where we have not seen it."""
+        self.state(self._clock())
+        nexts = self._nexts()
+        for partition in self._lag.unknown():
+            leader = described.leaders.get(partition)
+            if leader is not None and partition in nexts:
+                at = await self._cluster.find_append_time(self.topic.name, partition, leader, nexts[partition])
+                if at is not None and self._nexts().get(partition) == nexts[partition]:
+                    self._lag.know(partition, at)
 
     # ---- one batch -------------------------------------------------------------------------------------------------
 
@@ -255,10 +381,15 @@ class TopicConsumer:
 
     # ---- where to read ---------------------------------------------------------------------------------------------
 
-    def position(self) -> None:
-        """Seek to the stored offsets, as soon as the database tells them; nothing is read until then."""
+    def position(self, partitions: Collection[TopicPartition] | None = None) -> None:
+        """Seek to the stored offsets of these partitions, or of all, as soon as the database and Kafka tell them.
+
+        Nothing of them is read until then. While they do not fit the topic, this is tried again until they do.
+        """
         self._cancel_positioning()
-        self._consumer.pause(*self._consumer.assignment())
+        assigned = self._consumer.assignment()
+        self._to_position = (self._to_position | set(assigned if partitions is None else partitions)) & assigned
+        self._consumer.pause(*self._to_position)
         self._positioning = asyncio.create_task(self._seek_to_stored(), name=f"position-{self.topic.name}")
 
     def _cancel_positioning(self) -> None:
@@ -269,31 +400,33 @@ class TopicConsumer:
     async def _seek_to_stored(self) -> None:
         while True:
             try:
-                assigned = self._consumer.assignment()
-                stored = await offsets.load(self._pool, self._reader, self.topic.name)
-                begins = await self._consumer.beginning_offsets(list(assigned))
-                ends = await self._consumer.end_offsets(list(assigned))
+                found = await self.positions.find(self._consumer, self._to_position)
                 break
-            except (*DATABASE_ERRORS, KafkaError) as error:
+            except MisfitError as error:
+                self._note_misfit(str(error))
+                await asyncio.sleep(RECHECK_SECONDS)
+            except (*DATABASE_ERRORS, KafkaError, TransientError) as error:
                 await asyncio.sleep(min(self._note_failure(error), 1))
         self._trouble.over()
-        self._applied.clear()
-        for tp in assigned:
-            offset = stored.get(tp.partition, 0)
-            if fault := _misfit(tp, offset, begins[tp], ends[tp]):
-                self.halt(fault)
-                return
-            if 0 < offset < begins[tp]:
-                self._log.error("records_expired_unread", partition=tp.partition, first=offset, lost_before=begins[tp])
-            self._consumer.seek(tp, max(offset, begins[tp]))
+        self._misfit = None
+        for tp, offset in found.items():
+            self._consumer.begin_at(tp, offset)
             self._applied[tp.partition] = offset
+            self._passed.pop(tp.partition, None)
         if not self.halted:
-            self._consumer.resume(*assigned)
-            self._log.info("consumer_positioned", partitions=len(assigned))
+            self._consumer.resume(*found)
+            self._log.info("consumer_positioned", partitions=len(found))
+        self._to_position.clear()
+        self._positioning = None
+
+    def _note_misfit(self, sentence: str) -> None:
+        if sentence != self._misfit:
+            self._log.error("consumer_halted", reason=sentence)
+        self._misfit = sentence
 
     @property
-    def _consumer(self) -> AIOKafkaConsumer:
-        consumer = self._subscriber.consumer
+    def _consumer(self) -> PatientConsumer:
+        consumer = self._reading()
         if consumer is None:
             raise TransientError("the consumer is stopped")
         return consumer
@@ -303,17 +436,6 @@ class TopicConsumer:
 
     def _partition(self, number: int) -> TopicPartition:
         return TopicPartition(f"{self._settings.kafka_topic_prefix}{self.topic.name}", number)
-
-
-def _misfit(tp: TopicPartition, stored: int, begin: int, end: int) -> str | None:
-    """Why reading cannot go on from the stored offset, as a sentence."""
-    if stored <= end:
-        return None
-    return (
-        f"halted: the stored offset {stored} of {tp.topic}/{tp.partition} lies beyond the topic's end {end} "
-        f"(it begins at {begin}), so the topic was created anew or lost records. Restore it, or have this reader begin "
-        "again by deleting its rows in consumer_offsets, then restart the service"
-    )
 
 
 async def _decode(message: KafkaAckableMessage) -> KafkaAckableMessage:

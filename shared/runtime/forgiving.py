@@ -41,6 +41,10 @@ class _Batch:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._fast, name)
 
+    def __next__(self) -> Any:
+        """The client reads the marker that ends a transaction without iterating."""
+        return next(self._fast)
+
     def __iter__(self) -> Iterator[DefaultRecord]:
         done = 0
         try:

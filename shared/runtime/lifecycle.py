@@ -5,17 +5,18 @@ import gc
 from collections.abc import Awaitable, Callable
 from typing import Generic
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from shared.runtime import kafka, metrics, migrations, outbox, postgres
+from shared.events.topics import dead_letter_name
+from shared.runtime import metrics, migrations, outbox, postgres
 from shared.runtime.background import BackgroundTask
-from shared.runtime.health import Check
+from shared.runtime.health import CHECK_SECONDS, Check
 from shared.runtime.lag import ConsumerState
 from shared.runtime.postgres import DATABASE_ERRORS
 from shared.runtime.service import Runtime
 from shared.runtime.settings import S
 from shared.runtime.stream import connect
+from shared.runtime.watch import TopicWatch
 
 GC_THRESHOLDS = (200_000, 5, 20)
 WAIT_SECONDS = 0.5
@@ -35,10 +36,14 @@ class Lifecycle(Generic[S]):
     def __init__(self, runtime: Runtime[S]) -> None:
         self.runtime = runtime
         self.started = False
+        self.is_open = False
+        """Whether requests are answered: as soon as the database is there, since what it knows needs no Kafka."""
+        self._kafka_is_away = False
         self._phase = "starting"
         self._said: tuple[str, float] = ("", 0.0)
         self._tasks: list[asyncio.Task[None]] = []
-        self._admin: AIOKafkaAdminClient | None = None
+        self._measuring: asyncio.Task[Check] | None = None
+        self._watch = TopicWatch(runtime.cluster, runtime.consumers)
         self._add_checks()
 
     async def start(self, *, with_tasks: bool = True) -> None:
@@ -46,12 +51,16 @@ class Lifecycle(Generic[S]):
         runtime = self.runtime
         await self._until(self._database_answers)
         await self._until(self._migrations_fit)
-        await self._until(self._kafka_answers)
+        self.is_open = True
         await self._until(self._topics_exist)
         for starter in runtime.starters:
             await starter()
         await runtime.producer.start()
-        work = [BackgroundTask("relay", runtime.relay.run), *(runtime.tasks if with_tasks else ())]
+        work = [
+            BackgroundTask("relay", runtime.relay.run),
+            BackgroundTask("topics", self._watch.run),
+            *(runtime.tasks if with_tasks else ()),
+        ]
         for task in work:
             self.runtime.health.add(f"task:{task.name}", task.check)
         settle_memory()
@@ -75,8 +84,7 @@ class Lifecycle(Generic[S]):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._quietly("producer", runtime.producer.stop)
-        if self._admin:
-            await self._quietly("admin", self._admin.close)
+        await self._quietly("cluster", runtime.cluster.close)
         for closer in runtime.closers:
             await self._quietly(closer.__qualname__, closer)
         await self._quietly("pool", runtime.pool.close)
@@ -87,9 +95,13 @@ class Lifecycle(Generic[S]):
             metrics.CONSUMER_LAG_RECORDS.labels(topic=state.topic).set(state.lag_records)
             metrics.CONSUMER_LAG_SECONDS.labels(topic=state.topic).set(state.lag_seconds)
             metrics.CONSUMER_HALTED.labels(topic=state.topic).set(int(state.halted))
-        try:
-            await self._outbox()
-        except DATABASE_ERRORS as error:  # they keep their last values
+            for partition, one in state.partitions.items():
+                metrics.PARTITION_LAG_RECORDS.labels(topic=state.topic, partition=partition).set(one.records)
+                metrics.PARTITION_POSITION.labels(topic=state.topic, partition=partition).set(one.position)
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.create_task(self._outbox())
+        await asyncio.wait([self._measuring], timeout=CHECK_SECONDS)
+        if self._measuring.done() and (error := self._measuring.exception()):  # they keep their last values
             self.runtime.log.debug("outbox_not_measured", error=repr(error))
 
     def _states(self) -> dict[str, ConsumerState]:
@@ -136,26 +148,16 @@ class Lifecycle(Generic[S]):
         except DATABASE_ERRORS as error:
             return f"waiting for PostgreSQL: {error}"
 
-    async def _kafka_answers(self) -> str | None:
-        admin = AIOKafkaAdminClient(**kafka.client_arguments(self.runtime.settings, self.runtime.name))
-        try:
-            await admin.start()
-        except (KafkaError, OSError) as error:
-            await admin.close()
-            return f"waiting for Kafka at {self.runtime.settings.kafka_bootstrap_servers}: {error!r}"
-        self._admin = admin
-        return None
-
     async def _topics_exist(self) -> str | None:
-        assert self._admin is not None  # noqa: S101 - Kafka answered before
-        prefix = self.runtime.settings.kafka_topic_prefix
+        wanted = {consumer.topic.name for consumer in self.runtime.consumers}
+        wanted |= {dead_letter_name(name, self.runtime.name) for name in wanted}
         try:
-            present = set(await self._admin.list_topics())
+            present = await self.runtime.cluster.describe(wanted)
         except (KafkaError, OSError) as error:
-            return f"waiting for Kafka: {error!r}"
-        wanted = {f"{prefix}{consumer.topic.name}" for consumer in self.runtime.consumers}
-        wanted |= {f"{name}.{self.runtime.name}.dlq" for name in wanted}
-        missing = sorted(wanted - present)
+            self._kafka_is_away = True
+            return f"waiting for Kafka at {self.runtime.settings.kafka_bootstrap_servers}: {error!r}"
+        self._kafka_is_away = False
+        missing = sorted(f"{self.runtime.settings.kafka_topic_prefix}{name}" for name in wanted - set(present))
         return f"waiting for topics that do not exist: {', '.join(missing)}" if missing else None
 
     # ---- readiness -------------------------------------------------------------------------------------------------
@@ -167,11 +169,16 @@ class Lifecycle(Generic[S]):
         health.add("migrations", self._migrations)
         health.add("broker", self._broker)
         health.add("outbox", self._outbox)
+        health.add("topics", self._watch.check)
         for topic in self._states():
             health.add(f"consumer:{topic}", self._consumer_check(topic))
 
     async def _startup(self) -> Check:
-        return Check(ok=self.started and self._phase == "running", detail=self._phase)
+        return Check(
+            ok=self.started and self._phase == "running",
+            detail=self._phase,
+            shared=self.is_open and self._kafka_is_away and self._phase != "stopping",
+        )
 
     async def _database(self) -> Check:
         ok = await postgres.answers(self.runtime.pool)
@@ -182,9 +189,10 @@ class Lifecycle(Generic[S]):
         return Check(ok=fault is None, detail=fault or "up to date")
 
     async def _broker(self) -> Check:
-        if self._admin is None:
-            return Check(ok=False, detail="not connected yet")
-        await self._admin.describe_cluster()
+        try:
+            await self.runtime.cluster.describe(())
+        except KafkaError as error:
+            return Check(ok=False, detail=f"does not answer: {error!r}", shared=True)
         return Check(ok=True, detail="answers")
 
     async def _outbox(self) -> Check:
@@ -193,12 +201,13 @@ class Lifecycle(Generic[S]):
         metrics.OUTBOX_PENDING.set(pending)
         metrics.OUTBOX_OLDEST_SECONDS.set(oldest)
         late = oldest > self.runtime.settings.outbox_alarm_seconds
-        return Check(ok=not late, detail=f"{pending} waiting, the oldest for {oldest:.1f} s")
+        return Check(ok=not late, detail=f"{pending} waiting, the oldest for {oldest:.1f} s", shared=True)
 
     def _consumer_check(self, topic: str) -> Callable[[], Awaitable[Check]]:
         async def check() -> Check:
             state = self._states()[topic]
             lag = f"lag {state.lag_records} records, {state.lag_seconds:.1f} s"
-            return Check(ok=state.fault is None, detail=f"{state.fault or 'running'}; {lag}")
+            detail = "; ".join(filter(None, (state.fault or "running", lag, state.note)))
+            return Check(ok=state.fault is None, detail=detail, shared=state.shared or self._kafka_is_away)
 
         return check

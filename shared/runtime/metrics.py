@@ -13,6 +13,27 @@ CONSUMER_LAG_SECONDS = Gauge(
 CONSUMER_HALTED = Gauge(
     "unitpool_consumer_halted", "1 where a consumer has stopped itself and waits for a person", ["topic"]
 )
+PARTITION_LAG_RECORDS = Gauge(
+    "unitpool_consumer_partition_lag_records", "Records of one partition not applied yet", ["topic", "partition"]
+)
+PARTITION_POSITION = Gauge(
+    "unitpool_consumer_partition_position", "The next offset of one partition to be applied", ["topic", "partition"]
+)
+FETCH_ERRORS = Counter(
+    "unitpool_consumer_fetch_errors_total",
+    "Fetches that failed, or brought what cannot be read",
+    ["topic"],
+)
+RECORDS_LOST = Counter(
+    "unitpool_records_lost_total",
+    "Records that were never read, at most: expired in Kafka, or skipped by an operator",
+    ["topic", "reason"],
+)
+RECORDS_FETCHED = Counter(
+    "unitpool_consumer_records_fetched_total",
+    "Records handed over to be applied, repeats included; those applied are unitpool_batch_records_total",
+    ["topic"],
+)
 BATCH_SECONDS = Histogram(
     "unitpool_batch_seconds", "One transaction over one batch of records, with its retries", ["topic"], buckets=_FAST
 )

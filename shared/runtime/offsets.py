@@ -1,7 +1,9 @@
 """The next offset of each partition, kept beside the effect: the only truth about what was applied."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from shared.runtime import outbox
 from shared.runtime.outbox import Outgoing
@@ -16,7 +18,50 @@ class Moved(NamedTuple):
     nexts: Mapping[int, int]
 
 
-_LOAD = "SELECT partition, next_offset FROM consumer_offsets WHERE reader = $1 AND topic = $2"
+class Stored(NamedTuple):
+    """Where a reader is in one partition, and the id of the topic that this is an offset of."""
+
+    next_offset: int
+    topic_id: UUID | None
+
+
+class Loss(NamedTuple):
+    """Offsets that a reader will never read: those before ``next_offset``, from ``first_offset`` on.
+
+    ``reason``: ``expired`` (Kafka deleted them first) or ``skipped`` (an operator stepped over them). Some of them may
+    be markers of transactions, so this is how many records were lost at most.
+    """
+
+    partition: int
+    first_offset: int
+    next_offset: int
+    reason: str
+
+    @property
+    def records(self) -> int:
+        """At most."""
+        return self.next_offset - self.first_offset
+
+
+_LOAD = "SELECT partition, next_offset, topic_id FROM consumer_offsets WHERE reader = $1 AND topic = $2"
+_PLACE = """
+INSERT INTO consumer_offsets AS kept (reader, topic, partition, next_offset, topic_id)
+SELECT $1, $2, partition, next_offset, $3 FROM unnest($4::int[], $5::bigint[]) AS new (partition, next_offset)
+ORDER BY partition
+ON CONFLICT (reader, topic, partition) DO UPDATE SET topic_id = excluded.topic_id
+WHERE kept.topic_id IS NULL
+"""
+_SKIP = """
+UPDATE consumer_offsets SET next_offset = $5, updated_at = now()
+WHERE reader = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
+"""
+_LOSE = """
+INSERT INTO lost_records (reader, topic, partition, first_offset, next_offset, reason) VALUES ($1, $2, $3, $4, $5, $6)
+"""
+_LOST = """
+SELECT coalesce(sum(next_offset - first_offset), 0)::bigint AS records, max(noticed_at) AS last
+FROM lost_records WHERE reader = $1 AND topic = $2
+"""
 _LOCK = """
 SELECT partition, next_offset FROM consumer_offsets
 WHERE reader = $1 AND topic = $2 AND partition = ANY($3::int[])
@@ -34,12 +79,54 @@ FROM unnest($5::int[], $6::bigint[]) AS new (partition, next_offset)
 WHERE kept.reader = $7 AND kept.topic = $8 AND kept.partition = new.partition
 """
 _STORE = f"WITH moved AS ({_MOVE}), {outbox.ADDED} {outbox.WAKE}"
-_SET_BACK = "UPDATE consumer_offsets SET next_offset = 0, updated_at = now() WHERE topic = ANY($1::text[])"
+_RESTART = """
+UPDATE consumer_offsets SET next_offset = 0, topic_id = NULL, updated_at = now() WHERE reader = $1 AND topic = $2
+"""
+_SET_BACK = """
+UPDATE consumer_offsets SET next_offset = 0, topic_id = NULL, updated_at = now() WHERE topic = ANY($1::text[])
+"""
 
 
 async def load(pool: Pool, reader: str, topic: str) -> dict[int, int]:
+    """The next offset of each partition."""
+    return {partition: stored.next_offset for partition, stored in (await load_stored(pool, reader, topic)).items()}
+
+
+async def load_stored(pool: Pool, reader: str, topic: str) -> dict[int, Stored]:
     """What is stored, by partition."""
-    return {row["partition"]: row["next_offset"] for row in await pool.fetch(_LOAD, reader, topic)}
+    rows = await pool.fetch(_LOAD, reader, topic)
+    return {row["partition"]: Stored(row["next_offset"], row["topic_id"]) for row in rows}
+
+
+async def place(connection: Connection, reader: str, topic: str, topic_id: UUID, begins: Mapping[int, int]) -> None:
+    """Have a row for each partition, with the topic's id; a new one begins where the partition begins now."""
+    await connection.execute(_PLACE, reader, topic, topic_id, list(begins), list(begins.values()))
+
+
+async def skip(connection: Connection, reader: str, topic: str, partition: int, *, stored: int, to: int) -> bool:
+    """Move on without having applied anything; whether the offset was still the one that is ``stored``."""
+    done: str = await connection.execute(_SKIP, reader, topic, partition, stored, to)
+    return done == "UPDATE 1"
+
+
+async def lose(connection: Connection, reader: str, topic: str, loss: Loss) -> bool:
+    """Move on past what is lost, and note it; whether it was still to be read."""
+    moved = await skip(connection, reader, topic, loss.partition, stored=loss.first_offset, to=loss.next_offset)
+    if moved:
+        await connection.execute(_LOSE, reader, topic, *loss)
+    return moved
+
+
+async def restart(connection: Connection, reader: str, topic: str) -> None:
+    """Have this reader begin at the topic's beginning, whichever topic bears the name now."""
+    await connection.execute(_RESTART, reader, topic)
+
+
+async def lost(pool: Pool, reader: str, topic: str) -> tuple[int, datetime | None]:
+    """How many records of a topic were lost so far, at most, and when the last were noticed."""
+    row = await pool.fetchrow(_LOST, reader, topic)
+    assert row is not None  # noqa: S101 - an aggregate
+    return row["records"], row["last"]
 
 
 async def lock(connection: Connection, reader: str, topic: str, partitions: Collection[int]) -> dict[int, int]:

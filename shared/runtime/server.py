@@ -35,7 +35,7 @@ async def serve(runtime: Runtime[S]) -> int:
     """
     lifecycle = Lifecycle(runtime)
     health.add_routes(runtime.api, runtime.health, service=runtime.name, version=VERSION, refresh=lifecycle.measure)
-    runtime.api.state.is_open = lambda: lifecycle.started
+    runtime.api.state.is_open = lambda: lifecycle.is_open
     listener = _listen(runtime.settings.http_host, runtime.settings.http_port, f"UNITPOOL_{runtime.name.upper()}")
     server = _Server(
         uvicorn.Config(

@@ -22,6 +22,7 @@ from shared.runtime import http, logging
 from shared.runtime.background import BackgroundTask
 from shared.runtime.batches import BatchRunner, DeadLetterLimit, transaction
 from shared.runtime.clock import Clock, utc_now
+from shared.runtime.cluster import Cluster
 from shared.runtime.consumer import TopicConsumer
 from shared.runtime.delivery import BatchHandler, EventHandler, Transaction
 from shared.runtime.dispatch import Dispatch
@@ -29,6 +30,7 @@ from shared.runtime.health import Check, Health
 from shared.runtime.inbox import CommandHandler, Inbox, Prepare
 from shared.runtime.kafka import Producer
 from shared.runtime.migrations import load_migrations
+from shared.runtime.positions import OnLost, Positions
 from shared.runtime.postgres import new_pool
 from shared.runtime.postponed import PostponedCommands
 from shared.runtime.relay import Relay
@@ -99,6 +101,7 @@ class Runtime(Generic[S]):
         self.app = http.Edge(self.api, max_body_bytes=settings.http_max_body_bytes)
         self.producer = Producer(settings, self.name)
         self.relay = Relay(settings, self.name)
+        self.cluster = Cluster(settings, self.name)
         self.broker = new_broker(
             settings, self.name, [KafkaPrometheusMiddleware(registry=REGISTRY, app_name=self.name)]
         )
@@ -155,7 +158,13 @@ class Runtime(Generic[S]):
             self.consume_batch(topic, inbox, max_records=self.settings.max_records)
 
     def consume_batch(
-        self, topic: Topic, *handlers: BatchHandler, max_records: int, name: str | None = None, gather_ms: int = 0
+        self,
+        topic: Topic,
+        *handlers: BatchHandler,
+        max_records: int,
+        name: str | None = None,
+        gather_ms: int = 0,
+        on_lost: OnLost | None = None,
     ) -> TopicConsumer:
         """Hand over raw records, a batch per transaction. ``name`` tells apart several readers of one topic.
 
@@ -164,6 +173,8 @@ class Runtime(Generic[S]):
 
         ``gather_ms``: how long Kafka may hold back the first record of a small batch, so that others join it; where
         records come one after the other all the time, most of a small batch's cost is the transaction's.
+
+        ``on_lost``: told of records that Kafka deleted before they were read, in the transaction that notes it.
 
         A handler that raises has its batch split until the culprit is alone, so it must not keep anything in memory
         except by ``Transaction.after_commit``.
@@ -188,9 +199,11 @@ class Runtime(Generic[S]):
         readers = sum(other.topic.name == topic.name for other in self.consumers)
         consumer = TopicConsumer(
             self.broker,
-            self.pool,
             runners,
             topic,
+            Positions(self.pool, self.transaction, self.cluster, reader=reader, topic=topic.name, on_lost=on_lost),
+            cluster=self.cluster,
+            clock=self.clock,
             reader=reader,
             settings=self.settings,
             max_records=max_records,
@@ -201,14 +214,20 @@ class Runtime(Generic[S]):
         return consumer
 
     async def consume_also(
-        self, topic: Topic, handler: BatchHandler, *, max_records: int, gather_ms: int = 0
+        self,
+        topic: Topic,
+        handler: BatchHandler,
+        *,
+        max_records: int,
+        gather_ms: int = 0,
+        on_lost: OnLost | None = None,
     ) -> TopicConsumer:
         """``consume_batch`` of a topic that was found while the service runs; readiness tells of it too.
 
         Raises:
             KafkaError: Kafka does not answer; nothing was added.
         """
-        consumer = self.consume_batch(topic, handler, max_records=max_records, gather_ms=gather_ms)
+        consumer = self.consume_batch(topic, handler, max_records=max_records, gather_ms=gather_ms, on_lost=on_lost)
         try:
             await consumer.start()
         except BaseException:

@@ -24,6 +24,8 @@ class Trouble:
     def __init__(self, delay_max_seconds: float) -> None:
         self.failures = 0
         self.reason = ""
+        self.is_kafka = False
+        """Whether the last one was Kafka's."""
         self._delay_max = delay_max_seconds
         self._since: float | None = None
 
@@ -31,6 +33,7 @@ class Trouble:
         """One more; the seconds to wait: what the error asks for, or an exponential back-off with jitter."""
         self.failures += 1
         self._since = self._since or time.monotonic()
+        self.is_kafka = isinstance(error, KafkaError)
         self.reason = f"{type(error).__name__}: {error}"
         asked = error.delay_seconds if isinstance(error, TransientError) else None
         backoff = DELAY_SECONDS * 2 ** min(self.failures - 1, 16) * random.uniform(0.5, 1.0)  # noqa: S311

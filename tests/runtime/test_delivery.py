@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
+from shared.runtime.clock import utc_now
 from shared.runtime.delivery import PermanentError, Record, Transaction, TransientError
 from shared.runtime.service import Runtime
 from tests.database import connect
@@ -207,9 +208,10 @@ async def test_a_stored_offset_beyond_the_topics_end_halts_with_a_clear_sentence
     async with connect(bench.dsn) as connection:
         await connection.execute("INSERT INTO consumer_offsets VALUES ('alerts', $1, 1, 1000)", TOPIC.name)
     async with bench.running(reader()) as runtime:
-        await until(lambda: runtime.consumers[0].halted)
-        assert "stored offset 1000" in (runtime.consumers[0].halted or "")
-        assert "beyond the topic's end 0" in (runtime.consumers[0].halted or "")
+        await until(lambda: runtime.consumers[0].state(utc_now()).halted)
+        sentence = runtime.consumers[0].state(utc_now()).fault or ""
+        assert "stored offset 1000" in sentence
+        assert "beyond the topic's end 0" in sentence
 
 
 @pytest.mark.parametrize("at_once", [3], indirect=True)

@@ -13,30 +13,47 @@ def record(partition: int, offset: int, seconds_before_noon: int) -> Record:
     return Record("t", partition, offset, None, b"", (), NOON - timedelta(seconds=seconds_before_noon))
 
 
+def behind(lag: Lag, now: datetime, nexts: dict[int, int], ends: dict[int, int]) -> tuple[int, float]:
+    """Records not applied, and for how many seconds the oldest has waited."""
+    states = lag.measure(now, nexts, ends).values()
+    return sum(one.records for one in states), max(
+        ((now - one.since).total_seconds() for one in states if one.since), default=0
+    )
+
+
 def test_nothing_waits_when_all_is_applied() -> None:
-    assert Lag().measure(NOON, {0: 5, 1: 0}, {0: 5, 1: 0}) == (0, 0)
+    assert behind(Lag(), NOON, {0: 5, 1: 0}, {0: 5, 1: 0}) == (0, 0)
 
 
 def test_the_oldest_record_of_a_running_batch_counts() -> None:
     lag = Lag()
     lag.begin([record(0, 5, 40), record(0, 6, 10), record(1, 0, 20)])
-    assert lag.measure(NOON, {0: 5, 1: 0}, {0: 7, 1: 1}) == (3, 40)
+    assert behind(lag, NOON, {0: 5, 1: 0}, {0: 7, 1: 1}) == (3, 40)
+    assert lag.unknown() == []
 
 
-def test_after_a_batch_what_follows_is_no_older_than_its_last_record() -> None:
+def test_what_was_applied_says_nothing_about_the_age_of_what_follows() -> None:
     lag = Lag()
-    lag.begin([record(0, 5, 40), record(0, 6, 10)])
-    lag.end([record(0, 5, 40), record(0, 6, 10)])
-    assert lag.measure(NOON, {0: 7}, {0: 9}) == (2, 10)
-    assert lag.measure(NOON, {0: 9}, {0: 9}) == (0, 0)
+    lag.begin([record(0, 5, 400), record(0, 6, 311)])
+    lag.end([record(0, 5, 400), record(0, 6, 311)])
+    assert behind(lag, NOON, {0: 7}, {0: 8}) == (1, 0)
+    assert lag.unknown() == [0]
+    lag.know(0, NOON - timedelta(seconds=2))
+    assert behind(lag, NOON, {0: 7}, {0: 8}) == (1, 2)
+    assert lag.unknown() == []
+    assert behind(lag, NOON, {0: 8}, {0: 8}) == (0, 0)
 
 
-def test_what_arrives_after_a_quiet_time_has_not_waited_since_then() -> None:
+def test_what_was_never_seen_waits_at_least_since_it_was_noticed() -> None:
     lag = Lag()
     lag.end([record(0, 5, 3600)])
-    lag.measure(NOON, {0: 6}, {0: 6})
-    assert lag.measure(NOON, {0: 6}, {0: 7}) == (1, 0)
-    assert lag.measure(NOON + timedelta(seconds=3), {0: 6}, {0: 7}) == (1, 3)
+    assert behind(lag, NOON, {0: 6}, {0: 6}) == (0, 0)
+    assert behind(lag, NOON, {0: 6}, {0: 7}) == (1, 0)
+    assert behind(lag, NOON + timedelta(seconds=3), {0: 6}, {0: 7}) == (1, 3)
+
+
+def test_a_partition_without_a_known_end_is_not_behind() -> None:
+    assert behind(Lag(), NOON, {0: 6}, {}) == (0, 0)
 
 
 def test_pauses_grow_to_a_bound_and_begin_small_again() -> None:

@@ -1,0 +1,457 @@
+"""Where reading goes on: what was taken from Kafka and not applied is read again, whatever failed beside it."""
+
+import asyncio
+import functools
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.consumer import fetcher
+
+from shared.events.topics import ALLOCATION_EVENTS_TOPIC, Topic
+from shared.runtime import consumer as consumer_module
+from shared.runtime import metrics
+from shared.runtime.clock import utc_now
+from shared.runtime.delivery import Record, Transaction
+from shared.runtime.lag import ConsumerState
+from shared.runtime.service import Runtime
+from tests.database import connect
+from tests.runtime.harness import Bench, until
+from tests.runtime.test_delivery import all_stored, applied, apply, reader, stored
+
+TOPIC = ALLOCATION_EVENTS_TOPIC
+
+
+@asynccontextmanager
+async def administering(bench: Bench) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bench.kafka)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+def state(runtime: Runtime[Any]) -> ConsumerState:
+    return runtime.consumers[0].state(utc_now())
+
+
+def name(bench: Bench, topic: Topic = TOPIC) -> str:
+    return f"{bench.prefix}{topic.name}"
+
+
+async def lost_records(bench: Bench) -> list[tuple[int, int, int, str]]:
+    async with connect(bench.dsn) as connection:
+        rows = await connection.fetch("SELECT partition, first_offset, next_offset, reason FROM lost_records")
+        return sorted(tuple(row) for row in rows)
+
+
+# ---- transactions, and what cannot be read ---------------------------------------------------------------------------
+
+
+async def test_records_of_transactions_are_applied_and_their_markers_are_no_lag(bench: Bench) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bench.kafka, transactional_id=f"{bench.prefix}x")
+    await producer.start()
+    async with bench.running(reader()) as runtime:
+        await bench.send_many(TOPIC, [b"before"] * 3)
+        for number in range(2):
+            async with producer.transaction():
+                for partition in range(3):
+                    await producer.send(name(bench), f"committed-{number}".encode(), partition=partition)
+            await producer.begin_transaction()
+            await producer.send_and_wait(name(bench), b"aborted", partition=number)
+            await producer.abort_transaction()
+        await bench.send_many(TOPIC, [b"after"] * 3)
+        await until(lambda: has_applied(bench, 12))
+        await producer.begin_transaction()
+        await producer.send_and_wait(name(bench), b"last", partition=1)
+        await producer.commit_transaction()
+        await until(lambda: has_applied(bench, 13))
+        await until(lambda: state(runtime).lag_records == 0, what="no lag behind a marker")
+        ends = await bench.ends(TOPIC)
+        await until(lambda: has_stored(bench, ends), what="the marker's offset stored")
+        assert state(runtime).fault is None
+    await producer.stop()
+    wanted = Counter({"before": 3, "committed-0": 3, "committed-1": 3, "after": 3, "last": 1})
+    assert Counter(await applied(bench)) == wanted
+
+
+async def has_applied(bench: Bench, count: int) -> bool:
+    return len(await applied(bench)) >= count
+
+
+async def has_stored(bench: Bench, wanted: dict[int, int]) -> bool:
+    return {partition: offset for partition, offset in (await stored(bench)).items() if offset} == wanted
+
+
+@pytest.fixture
+def damaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """``damaged["now"] = b"x"``: wherever x was sent, one bit arrives flipped, as from a disk that has lost it."""
+    what: dict[str, bytes] = {}
+    whole = fetcher.MemoryRecords
+
+    def received(data: Any) -> Any:
+        found = what.get("now")
+        flipped = bytes([found[0] ^ 1]) + found[1:] if found else b""
+        return whole(bytes(data).replace(found, flipped) if found else data)
+
+    from shared.runtime.received import receive_our_records  # noqa: PLC0415 - patches what is patched here
+
+    receive_our_records()
+    whole = fetcher.MemoryRecords
+    monkeypatch.setattr("shared.runtime.forgiving.forgive_header_names", lambda: None)
+    monkeypatch.setattr("shared.runtime.received.forgive_header_names", lambda: None)
+    monkeypatch.setattr(fetcher, "MemoryRecords", received)
+    return what
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+async def test_what_cannot_be_read_halts_its_partition_alone(
+    bench: Bench, damaged: dict[str, bytes], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what the same poll had taken of others is applied; the place is stepped over on request, and counted."""
+    monkeypatch.setattr(consumer_module, "REREAD_SECONDS", 0.5)
+    damaged["now"] = b"DAMAGED"
+    for number in range(30):
+        await bench.send_many(TOPIC, [f"{number}-{partition}".encode() for partition in range(3)])
+        if number == 10:
+            await bench.send(TOPIC, b"DAMAGED", partition=1)
+    before = counted(metrics.RECORDS_LOST, topic=TOPIC.name, reason="skipped")
+
+    def build(runtime: Runtime[Any]) -> None:
+        runtime.consume_batch(TOPIC, *[apply] * at_once, max_records=7)
+
+    async with bench.running(build) as runtime:
+        await until(lambda: has_applied(bench, 30 + 11 + 30))
+        await until(lambda: "cannot be read at offset 11" in (state(runtime).fault or ""), what="a readiness detail")
+        await bench.send_many(TOPIC, [b"later"] * 3)
+        await until(lambda: has_applied(bench, 30 + 11 + 30 + 2))
+        await until(lambda: state(runtime).lag_records == 21, what="the lag of what follows")
+        assert await runtime.consumers[0].positions.skip(1, 12) == 1
+        await until(lambda: has_applied(bench, 93), what="the rest of the partition")
+        await until(lambda: state(runtime).fault is None)
+        assert state(runtime).lag_records == 0
+    assert Counter(await applied(bench)) == Counter(
+        [f"{n}-{partition}" for n in range(30) for partition in range(3)] + ["later"] * 3
+    )
+    assert await lost_records(bench) == [(1, 11, 12, "skipped")]
+    assert counted(metrics.RECORDS_LOST, topic=TOPIC.name, reason="skipped") == before + 1
+
+
+def counted(metric: Any, **labels: str) -> float:
+    return float(metric.labels(**labels)._value.get())
+
+
+async def test_what_can_be_read_again_later_is_not_lost(
+    bench: Bench, damaged: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "REREAD_SECONDS", 0.5)
+    damaged["now"] = b"r5"
+    await bench.send_many(TOPIC, [f"r{i}".encode() for i in range(9)])
+    async with bench.running(reader()) as runtime:
+        await until(lambda: state(runtime).fault)
+        damaged.clear()
+        await until(lambda: all_stored(bench, 9))
+        await until(lambda: state(runtime).fault is None)
+    assert Counter(await applied(bench)) == Counter(f"r{i}" for i in range(9))
+    assert await lost_records(bench) == []
+
+
+# ---- a fault in every step between fetch and commit ------------------------------------------------------------------
+
+STEPS = {
+    "decoding a record": "shared.runtime.received._Ours._consumer_record",
+    "handing over what was fetched": "aiokafka.consumer.fetcher.FetchResult.getall",
+    "what FastStream asks for": "shared.runtime.stream.PatientConsumer._ask",
+    "making a message": "shared.runtime.consumer.TopicConsumer._parse",
+    "counting lag": "shared.runtime.lag.Lag.begin",
+    "a batch": "shared.runtime.batches.BatchRunner.run",
+    "the lock": "shared.runtime.offsets.lock",
+    "storing offsets": "shared.runtime.offsets.store",
+    "after the commit": "shared.runtime.delivery.Transaction.committed",
+    "counting what is applied": "shared.runtime.lag.Lag.end",
+    "telling Kafka": "shared.runtime.hints.Hints.add",
+}
+
+
+class Faults:
+    """Makes one function fail every third time that it is called, a few times; before it does its work or after."""
+
+    def __init__(self, work: Any, *, after: bool) -> None:
+        self._work = work
+        self._after = after
+        self.calls, self.failures = 0, 0
+
+    def _is_due(self) -> bool:
+        self.calls += 1
+        due = self.calls % 3 == 0 and self.failures < 4
+        self.failures += due
+        return due
+
+    def wrapped(self) -> Any:
+        faults = self
+        if asyncio.iscoroutinefunction(self._work):
+
+            @functools.wraps(self._work)
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                due = faults._is_due()
+                if due and not faults._after:
+                    raise MemoryError("injected")
+                found = await faults._work(*args, **kwargs)
+                if due:
+                    raise MemoryError("injected")
+                return found
+
+            return awaited
+
+        @functools.wraps(self._work)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            due = faults._is_due()
+            if due and not faults._after:
+                raise MemoryError("injected")
+            found = faults._work(*args, **kwargs)
+            if due:
+                raise MemoryError("injected")
+            return found
+
+        return called
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_fault_between_fetch_and_commit_neither_loses_nor_doubles(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
+) -> None:
+    monkeypatch.setattr(consumer_module, "REREAD_SECONDS", 0.2)
+    monkeypatch.setattr("anyio.sleep", quick_sleep)
+    target = STEPS[step]
+    owner, attribute = resolve(target)
+    faults = Faults(getattr(owner, attribute), after=after)
+    monkeypatch.setattr(owner, attribute, faults.wrapped())
+    wanted = [f"r{i}" for i in range(240)]
+
+    def build(runtime: Runtime[Any]) -> None:
+        runtime.consume_batch(TOPIC, apply, apply, max_records=7)
+
+    await bench.send_many(TOPIC, [one.encode() for one in wanted[:120]])
+    for _ in range(3):  # a fault in the delivery itself halts until the service is started again
+        async with bench.running(build) as runtime:
+            if len(await applied(bench)) < 120:
+                await until(lambda: has_all_or_halted(bench, runtime, 120), what="the backlog")
+            if not state(runtime).halted:
+                break
+    await bench.send_many(TOPIC, [one.encode() for one in wanted[120:]])
+    for _ in range(5):
+        async with bench.running(build) as runtime:
+            await until(lambda: has_all_or_halted(bench, runtime, 240), what="the rest")
+            if not state(runtime).halted:
+                break
+    assert faults.failures
+    assert Counter(await applied(bench)) == Counter(wanted)
+
+
+async def quick_sleep(seconds: float) -> None:
+    """FastStream waits 5 s after an error of Kafka's."""
+    await asyncio.sleep(min(seconds, 0.05))
+
+
+async def has_all_or_halted(bench: Bench, runtime: Runtime[Any], count: int) -> bool:
+    return state(runtime).halted or len(await applied(bench)) >= count
+
+
+def resolve(target: str) -> tuple[Any, str]:
+    """The object that holds the last name of a dotted path."""
+    import importlib  # noqa: PLC0415
+
+    parts = target.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:-1]:
+            found = getattr(found, part)
+        return found, parts[-1]
+    raise LookupError(target)
+
+
+# ---- the topic itself ------------------------------------------------------------------------------------------------
+
+
+async def make_anew(bench: Bench, partitions: int = 3) -> None:
+    """Delete the topic, and create it under the same name."""
+    async with administering(bench) as admin:
+        await admin.delete_topics([name(bench)])
+        await until(lambda: is_gone(admin, bench), what="the topic's end")
+        config = TOPIC.config()
+        made = await admin.create_topics([NewTopic(name(bench), partitions, 1, topic_configs=config)])
+        assert made.topic_errors[0][1] == 0, made
+
+
+async def is_gone(admin: AIOKafkaAdminClient, bench: Bench) -> bool:
+    return name(bench) not in await admin.list_topics()
+
+
+async def send_afresh(bench: Bench, values: Sequence[bytes]) -> None:
+    """With a client that has never heard of the former topic."""
+    producer = AIOKafkaProducer(bootstrap_servers=bench.kafka)
+    await producer.start()
+    try:
+        for number, value in enumerate(values):
+            await producer.send_and_wait(name(bench), value, partition=number % 3)
+    finally:
+        await producer.stop()
+
+
+async def test_a_topic_made_anew_while_nobody_reads_halts_until_told_to_begin_again(bench: Bench) -> None:
+    async with bench.running(reader()):
+        await bench.send_many(TOPIC, [f"old{i}".encode() for i in range(6)])
+        await until(lambda: all_stored(bench, 6))
+    await make_anew(bench)
+    await send_afresh(bench, [f"new{i}".encode() for i in range(30)])
+    async with bench.running(reader()) as runtime:
+        await until(lambda: "another topic" in (state(runtime).fault or ""))
+        assert state(runtime).halted
+        await runtime.consumers[0].positions.restart()
+        await until(lambda: has_applied(bench, 36))
+        await until(lambda: state(runtime).fault is None)
+        assert state(runtime).lag_records == 0
+    assert Counter(await applied(bench)) == Counter([*(f"old{i}" for i in range(6)), *(f"new{i}" for i in range(30))])
+
+
+async def test_a_topic_made_anew_while_it_is_read_is_noticed_at_once(bench: Bench) -> None:
+    async with bench.running(reader()) as runtime:
+        await bench.send_many(TOPIC, [f"old{i}".encode() for i in range(6)])
+        await until(lambda: all_stored(bench, 6))
+        await make_anew(bench)
+        await until(lambda: state(runtime).halted, within_seconds=15, what="a halt")
+        await send_afresh(bench, [f"new{i}".encode() for i in range(30)])
+        await until(lambda: "another topic" in (state(runtime).fault or ""), within_seconds=15)
+    assert not [one for one in await applied(bench) if one.startswith("new")]
+
+
+async def test_records_that_expired_before_they_were_read_are_counted_and_no_lag(bench: Bench) -> None:
+    before = counted(metrics.RECORDS_LOST, topic=TOPIC.name, reason="expired")
+    async with bench.running(reader()):
+        await bench.send_many(TOPIC, [f"r{i}".encode() for i in range(6)])
+        await until(lambda: all_stored(bench, 6))
+    await bench.send_many(TOPIC, [b"expired"] * 99)
+    await delete_up_to_the_end(bench)
+    async with bench.running(reader()) as runtime:
+        await until(lambda: "99 records were lost" in state(runtime).note)
+        assert state(runtime).lag_records == 0
+        assert state(runtime).fault is None
+        await bench.send_many(TOPIC, [b"later"] * 3)
+        await until(lambda: has_applied(bench, 9))
+    assert "expired" not in await applied(bench)
+    assert await lost_records(bench) == [(partition, 2, 35, "expired") for partition in range(3)]
+    assert counted(metrics.RECORDS_LOST, topic=TOPIC.name, reason="expired") == before + 99
+
+
+async def delete_up_to_the_end(bench: Bench) -> None:
+    ends = await bench.ends(TOPIC)
+    async with administering(bench) as admin:
+        await admin.delete_records({TopicPartition(name(bench), p): RecordsToDelete(end) for p, end in ends.items()})
+
+
+async def test_records_that_expire_while_the_reader_cannot_apply_are_counted(bench: Bench) -> None:
+    """It stands still for its database; meanwhile Kafka deletes what it has not fetched."""
+    gate = asyncio.Event()
+
+    async def waits(tx: Transaction, records: Sequence[Record]) -> None:
+        await gate.wait()
+        await apply(tx, records)
+
+    async with bench.running(reader(waits, max_records=1)) as runtime:
+        await bench.send(TOPIC, b"first", partition=0)
+        await until(lambda: runtime.consumers[0]._lag.measure(utc_now(), {0: 0}, {0: 1})[0].since)
+        for _ in range(3):  # more than one fetch brings
+            await bench.send(TOPIC, b"x" * 900_000, partition=0)
+        await bench.send(TOPIC, b"y" * 900_000, partition=0)
+        await delete_up_to_the_end(bench)
+        gate.set()
+        await until(lambda: has_lost(bench), what="a noted loss")
+        await bench.send(TOPIC, b"later", partition=0)
+        await until(lambda: has_applied_one(bench, "later"))
+        await until(lambda: state(runtime).lag_records == 0)
+    (loss,) = await lost_records(bench)
+    assert len(await applied(bench)) + loss[2] - loss[1] == 6
+
+
+async def has_lost(bench: Bench) -> bool:
+    return bool(await lost_records(bench))
+
+
+async def has_applied_one(bench: Bench, wanted: str) -> bool:
+    return wanted in await applied(bench)
+
+
+async def test_added_partitions_are_read_within_fifteen_seconds_and_are_lag_until_then(bench: Bench) -> None:
+    async with bench.running(reader()) as runtime:
+        await bench.send_many(TOPIC, [b"r"] * 3)
+        await until(lambda: all_stored(bench, 3))
+        async with administering(bench) as admin:
+            await admin.create_partitions({name(bench): NewPartitions(5)})
+        producer = AIOKafkaProducer(bootstrap_servers=bench.kafka)
+        await producer.start()
+        await producer.send_and_wait(name(bench), b"added", partition=4)
+        await producer.stop()
+        await until(
+            lambda: has_lag_or_applied(bench, runtime), within_seconds=8, what="the new partition's record seen"
+        )
+        await until(lambda: has_applied(bench, 4), within_seconds=15, what="a record of the new partition")
+        await until(lambda: state(runtime).lag_records == 0)
+
+
+async def has_lag_or_applied(bench: Bench, runtime: Runtime[Any]) -> bool:
+    return bool(state(runtime).lag_records) or await has_applied(bench, 4)
+
+
+async def test_a_topic_that_takes_the_producers_time_is_told_and_the_time_is_not_believed(bench: Bench) -> None:
+    seen: list[Record] = []
+
+    async def note(_: Transaction, records: Sequence[Record]) -> None:
+        seen.extend(records)
+
+    async with administering(bench) as admin:
+        wrong = {"message.timestamp.type": "CreateTime", "retention.ms": "1000000000"}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name(bench), configs=wrong)])
+    producer = AIOKafkaProducer(bootstrap_servers=bench.kafka)
+    await producer.start()
+    await producer.send_and_wait(name(bench), b"old", partition=0, timestamp_ms=1_700_000_000_000)
+    await producer.stop()
+    async with bench.running(reader(note)) as runtime:
+        await until(lambda: seen)
+        assert abs((utc_now() - seen[0].appended_at).total_seconds()) < 60
+
+        async def told() -> str:
+            return (await runtime.health.report())["topics"].detail
+
+        await until(told_with(told, "message.timestamp.type=CreateTime"))
+        assert "retention.ms=1000000000 instead of -1" in await told()
+        assert not (await runtime.health.report())["topics"].ok
+
+
+def told_with(told: Any, wanted: str) -> Any:
+    async def check() -> bool:
+        return wanted in await told()
+
+    return check
+
+
+async def test_lag_tells_the_age_of_a_backlog_that_was_never_fetched(bench: Bench, damaged: dict[str, bytes]) -> None:
+    """The partition cannot be read, so only Kafka itself knows since when its records wait."""
+    damaged["now"] = b"DAMAGED"
+    await bench.send(TOPIC, b"DAMAGED", partition=0)
+    await asyncio.sleep(4)  # the age that is to be told
+    async with bench.running(reader()) as runtime:
+        await until(lambda: state(runtime).lag_seconds >= 3, within_seconds=10)
+        assert state(runtime).lag_seconds < 30
+        assert state(runtime).lag_records == 1
