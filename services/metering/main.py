@@ -55,6 +55,7 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
         *(new_subscriber().on_usage for _ in range(settings.usage_batches_at_once)),
         max_records=settings.usage_batch_records,
         gather_ms=settings.usage_gather_ms,
+        again=new_subscriber().on_usage,
     )
     if settings.product_topics_seconds:
         runtime.background("product-topics", ProductTopics(runtime, new_subscriber).run)

@@ -63,6 +63,7 @@ class ProductTopics:
                 self._new_subscriber().on_usage,
                 max_records=settings.usage_batch_records,
                 gather_ms=settings.usage_gather_ms,
+                again=self._new_subscriber().on_usage,
             )
             self._read.add(product)
             self._runtime.log.info("product_topic_found", topic=topic.name)

@@ -171,7 +171,9 @@ class Commands:
         )
         value = event.encode()
         topic = _TOPICS.get(type(payload), ALLOCATION_COMMANDS_TOPIC)
-        return Outgoing(topic.name, key.encode(), value, ((SIGNATURE_HEADER, signing.sign(value, self._keys)),))
+        return Outgoing(
+            topic.name, key.encode(), value, ((SIGNATURE_HEADER, signing.sign(value, self._keys, topic.name)),)
+        )
 
     async def _decided(self, caller: Caller, command_id: UUID, woken: asyncio.Event) -> Answer:
         """Look, then wait to be woken; look now and then anyway, should a notice be missed."""

@@ -146,17 +146,19 @@ async def _rebuild(definition: ServiceDefinition[S], settings: S) -> int:
 async def _replay(definition: ServiceDefinition[S], settings: S) -> int:
     count = 0
     latest = ""
-    async for topic, done, total in dead_letters.replay(settings, definition.name):
-        if total:
-            print(f"{topic}: {done} of {total} put back", flush=True)
-        if done == total and topic != latest:
-            latest, count = topic, count + done
-    if definition.replay:
-        runtime = await _built(definition, settings)
-        await postgres.open_pool(runtime.pool, runtime.settings)
-        count += await definition.replay(runtime)
+    runtime = await _built(definition, settings)
+    await postgres.open_pool(runtime.pool, runtime.settings)
+    try:
+        async for topic, done, total in dead_letters.replay(runtime):
+            if total:
+                print(f"{topic}: {done} of {total} put back", flush=True)
+            if done == total and topic != latest:
+                latest, count = topic, count + done
+        if definition.replay:
+            count += await definition.replay(runtime)
+    finally:
         await runtime.pool.close()
-    print(f"{definition.name}: {count} put back")
+    print(f"{definition.name}: {count} put back, for the running service to apply")
     return 0
 
 

@@ -10,12 +10,14 @@ from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError, sign,
 
 ASKED_AT_HEADER = "unitpool-asked-at"
 FRESH_FOR = timedelta(minutes=1)
+ASKING = "questions over HTTP"
+"""What is signed instead of a topic's name: no question is a command, and no command a question."""
 
 
 def sign_question(target: str, now: datetime, keys: Keys) -> dict[str, str]:
     """The headers of a GET of ``target``, a path with its query."""
     asked_at = now.isoformat()
-    return {ASKED_AT_HEADER: asked_at, SIGNATURE_HEADER: sign(_signed(target, asked_at), keys).decode()}
+    return {ASKED_AT_HEADER: asked_at, SIGNATURE_HEADER: sign(_signed(target, asked_at), keys, ASKING).decode()}
 
 
 def is_asked(headers: Mapping[str, str]) -> bool:
@@ -27,7 +29,7 @@ def is_genuine(target: str, headers: Mapping[str, str], now: datetime, keys: Key
     """Whether a holder of one of ``keys`` asked exactly this, just now."""
     asked_at, signature = headers.get(ASKED_AT_HEADER, ""), headers.get(SIGNATURE_HEADER, "")
     try:
-        verify(_signed(target, asked_at), signature.encode("latin-1", "replace"), keys)
+        verify(_signed(target, asked_at), signature.encode("latin-1", "replace"), keys, ASKING)
         return abs(now - datetime.fromisoformat(asked_at)) <= FRESH_FOR
     except (SignatureError, ValueError, TypeError):
         return False

@@ -21,6 +21,7 @@ from faststream.message import AckStatus
 
 from shared.events.topics import Topic
 from shared.runtime import logging, metrics
+from shared.runtime.background import BackgroundTask
 from shared.runtime.batches import BatchRunner, HaltError, RewoundError
 from shared.runtime.clock import Clock
 from shared.runtime.cluster import Cluster, TopicDescription
@@ -29,6 +30,7 @@ from shared.runtime.hints import Hints
 from shared.runtime.lag import ConsumerState, Lag
 from shared.runtime.positions import MisfitError, Positions
 from shared.runtime.postgres import DATABASE_ERRORS
+from shared.runtime.set_aside import SetAsideRetries, SetAsideState
 from shared.runtime.settings import ServiceSettings
 from shared.runtime.stream import PatientConsumer
 from shared.runtime.trouble import Trouble, passes
@@ -43,6 +45,8 @@ FETCHED_BYTES, GATHERED_BYTES = 1024 * 1024, 4 * 1024 * 1024
 """So much of one partition is fetched at once, the next part when it is read: two batches for one that gathers."""
 MAX_POLL_SECONDS = 300
 """A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
+ISOLATE_AFTER = 3
+"""Attempts at a whole batch before those of its records that alone fail are set aside."""
 RECHECK_SECONDS = 5.0
 """How soon a reader notices that what halted it at its position has been put right."""
 REREAD_SECONDS = 30.0
@@ -61,6 +65,7 @@ class TopicConsumer:
         topic: Topic,
         positions: Positions,
         *,
+        retries: SetAsideRetries,
         cluster: Cluster,
         clock: Clock,
         reader: str,
@@ -76,6 +81,8 @@ class TopicConsumer:
         self._further = len(runners) - 1
         self._applied = runners[0].applied
         self.positions = positions
+        self._retries = BackgroundTask(f"set aside {topic.name}", retries.run)
+        self._retrying: asyncio.Task[None] | None = None
         self._cluster = cluster
         self._clock = clock
         self._settings = settings
@@ -95,6 +102,7 @@ class TopicConsumer:
         """The position of each partition as last seen, and since when it has been that, by the monotonic clock."""
         self._unread_since: float | None = None
         self._lost = ""
+        self._set_aside = SetAsideState()
         self._subscriber = broker.subscriber(
             StreamTopic(f"{settings.kafka_topic_prefix}{topic.name}", declare=False),
             batch=True,
@@ -198,6 +206,7 @@ class TopicConsumer:
             KafkaError: Kafka does not answer.
         """
         subscriber = self._subscriber
+        self._retrying = asyncio.create_task(self._retries.run(), name=self._retries.name)
         await subscriber.start()
         for _ in range(self._further):
             subscriber.add_task(subscriber._run_consume_loop, (subscriber.consumer,))
@@ -205,6 +214,8 @@ class TopicConsumer:
     def begin_stop(self) -> None:
         """Finish the running batch, but do not retry it any more."""
         self._stopping = True
+        if self._retrying:
+            self._retrying.cancel()
         self._let_go.set()
         self._cancel_positioning()
 
@@ -227,7 +238,7 @@ class TopicConsumer:
             sum(one.records for one in partitions.values()),
             max(waiting, default=0.0),
             partitions,
-            self._lost,
+            "; ".join(filter(None, (self._lost, str(self._set_aside)))),
             shared,
         )
 
@@ -291,6 +302,9 @@ class TopicConsumer:
         self._look_for_stalls()
         await self._find_when_appended(described)
         self._lost = await self.positions.lost()
+        self._set_aside = await self.positions.set_aside()
+        metrics.SET_ASIDE_KEYS.labels(topic=self.topic.name).set(self._set_aside.keys)
+        metrics.SET_ASIDE_RECORDS.labels(topic=self.topic.name).set(self._set_aside.records)
 
     def _try_unreadable(self, consumer: PatientConsumer) -> None:
         """Read again now and then what could not be read: it may be stepped over by now, or a library installed."""
@@ -340,9 +354,11 @@ class TopicConsumer:
     async def _apply(self, runner: BatchRunner, records: Sequence[Record]) -> None:
         """Run the batch; sit out errors that pass, up to a bound, so long as the partitions are ours."""
         give_up_at = time.monotonic() + self._settings.retry_within_seconds
+        attempts = 0
         while True:
+            attempts += 1
             try:
-                await runner.run(records)
+                await runner.run(records, isolate=attempts > ISOLATE_AFTER)
             except Exception as error:
                 if not passes(error):
                     raise

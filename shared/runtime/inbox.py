@@ -152,7 +152,7 @@ class Inbox:
         """The command, verified."""
         value = record.value or b""
         try:
-            verify(value, record.header(SIGNATURE_HEADER), self._keys)
+            verify(value, record.header(SIGNATURE_HEADER), self._keys, record.topic)
         except SignatureError as error:
             raise self._denied(tx, record, error.reason, str(error)) from error
         command = self._decode(record)

@@ -36,8 +36,7 @@ class Lifecycle(Generic[S]):
     def __init__(self, runtime: Runtime[S]) -> None:
         self.runtime = runtime
         self.started = False
-        self.is_open = False
-        """Whether requests are answered: as soon as the database is there, since what it knows needs no Kafka."""
+        self._has_database = False
         self._kafka_is_away = False
         self._phase = "starting"
         self._said: tuple[str, float] = ("", 0.0)
@@ -46,12 +45,21 @@ class Lifecycle(Generic[S]):
         self._watch = TopicWatch(runtime.cluster, runtime.consumers)
         self._add_checks()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are answered: as soon as the database is there, since what it knows needs no Kafka.
+
+        Not while a read model is rebuilt: half of it would be answered as if it were all.
+        """
+        return self._has_database and self.runtime.wholeness.is_whole
+
     async def start(self, *, with_tasks: bool = True) -> None:
         """Wait for the database, its migrations, Kafka and the topics, saying what for; then start everything."""
         runtime = self.runtime
         await self._until(self._database_answers)
         await self._until(self._migrations_fit)
-        self.is_open = True
+        self._has_database = True
+        self._tasks.append(asyncio.create_task(BackgroundTask("rebuilds", runtime.wholeness.run).run()))
         await self._until(self._topics_exist)
         for starter in runtime.starters:
             await starter()
@@ -66,7 +74,7 @@ class Lifecycle(Generic[S]):
         settle_memory()
         await connect(runtime.broker, runtime.settings)
         consumers = list(runtime.consumers)  # a task may add and start one of its own
-        self._tasks = [asyncio.create_task(task.run(), name=task.name) for task in work]
+        self._tasks += [asyncio.create_task(task.run(), name=task.name) for task in work]
         await asyncio.gather(*(consumer.start() for consumer in consumers))
         self.started = True
         self._phase = "running"
@@ -170,6 +178,8 @@ class Lifecycle(Generic[S]):
         health.add("broker", self._broker)
         health.add("outbox", self._outbox)
         health.add("topics", self._watch.check)
+        if self.runtime.definition.read_model:
+            health.add("read_model", self.runtime.wholeness.check)
         for topic in self._states():
             health.add(f"consumer:{topic}", self._consumer_check(topic))
 
@@ -177,7 +187,7 @@ class Lifecycle(Generic[S]):
         return Check(
             ok=self.started and self._phase == "running",
             detail=self._phase,
-            shared=self.is_open and self._kafka_is_away and self._phase != "stopping",
+            shared=self._has_database and self._kafka_is_away and self._phase != "stopping",
         )
 
     async def _database(self) -> Check:

@@ -29,6 +29,12 @@ RECORDS_LOST = Counter(
     "Records that were never read, at most: expired in Kafka, or skipped by an operator",
     ["topic", "reason"],
 )
+SET_ASIDE_KEYS = Gauge(
+    "unitpool_set_aside_keys", "Keys whose handling fails, and whose records wait to be tried again", ["topic"]
+)
+SET_ASIDE_RECORDS = Gauge(
+    "unitpool_set_aside_records", "Records that wait for their key to be handled again, 10,000 at most", ["topic"]
+)
 RECORDS_FETCHED = Counter(
     "unitpool_consumer_records_fetched_total",
     "Records handed over to be applied, repeats included; those applied are unitpool_batch_records_total",

@@ -63,7 +63,9 @@ SELECT coalesce(sum(next_offset - first_offset), 0)::bigint AS records, max(noti
 FROM lost_records WHERE reader = $1 AND topic = $2
 """
 _LOCK = """
-SELECT partition, next_offset FROM consumer_offsets
+SELECT partition, next_offset,
+    EXISTS (SELECT FROM set_aside_keys WHERE reader = $1 AND topic = $2) AS some_are_set_aside
+FROM consumer_offsets
 WHERE reader = $1 AND topic = $2 AND partition = ANY($3::int[])
 ORDER BY partition
 FOR UPDATE
@@ -129,13 +131,21 @@ async def lost(pool: Pool, reader: str, topic: str) -> tuple[int, datetime | Non
     return row["records"], row["last"]
 
 
-async def lock(connection: Connection, reader: str, topic: str, partitions: Collection[int]) -> dict[int, int]:
+class Locked(NamedTuple):
+    """The next offset of each locked partition, and whether records of the topic are set aside."""
+
+    nexts: dict[int, int]
+    some_are_set_aside: bool
+
+
+async def lock(connection: Connection, reader: str, topic: str, partitions: Collection[int]) -> Locked:
     """Lock the rows of these partitions, in order, until the transaction ends; what they hold (0 where new)."""
     rows = await connection.fetch(_LOCK, reader, topic, list(partitions))
     if len(rows) < len(partitions):
         await connection.execute(_INSERT, reader, topic, list(partitions))
         rows = await connection.fetch(_LOCK, reader, topic, list(partitions))
-    return {row["partition"]: row["next_offset"] for row in rows}
+    nexts = {row["partition"]: row["next_offset"] for row in rows}
+    return Locked(nexts, any(row["some_are_set_aside"] for row in rows))
 
 
 async def store(connection: Connection, moved: Moved, outgoing: Sequence[Outgoing]) -> None:

@@ -6,11 +6,12 @@ from typing import TypeAlias
 
 from aiokafka import TopicPartition
 
-from shared.runtime import logging, metrics, offsets
+from shared.runtime import logging, metrics, offsets, set_aside
 from shared.runtime.cluster import Cluster, TopicDescription
 from shared.runtime.delivery import Transaction
 from shared.runtime.offsets import Loss, Stored
 from shared.runtime.postgres import Pool
+from shared.runtime.set_aside import SetAsideState
 from shared.runtime.stream import PatientConsumer
 
 OnLost: TypeAlias = Callable[[Transaction, str, Loss], Awaitable[None]]
@@ -139,6 +140,10 @@ class Positions:
                 if await offsets.skip(tx.connection, self._reader, self._topic, partition, stored=stored, to=to):
                     moved[partition] = to
         return moved
+
+    async def set_aside(self) -> SetAsideState:
+        """What waits outside of the order of offsets."""
+        return await set_aside.measure(self._pool, self._reader, self._topic)
 
     async def lost(self) -> str:
         """What was lost, for a person; empty where nothing was."""

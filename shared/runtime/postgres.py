@@ -25,6 +25,8 @@ _PASSING_CLASSES = ("08", "40", "53", "57", "58")
 """SQLSTATE classes: connection, serialization and deadlock, resources (disk full), operator (shutdown), system."""
 _PASSING_STATES = ("55P03", "25006")
 """Lock not available; read-only (a server that is no longer, or not yet, the primary)."""
+_OWN_STATES = ("40001", "40P01", "55P03", "57014")
+"""Serialization, deadlock, lock not available, statement timeout."""
 SENDERS = {"synchronous_commit": "off"}
 """Session of those who only delete what Kafka has acknowledged. A crash of the server may undo the newest of that; then
 it is sent once more, as after a crash of theirs. Nobody who must be sure waits for the disk behind them."""
@@ -49,6 +51,11 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InterfaceError):
         return any(word in str(error) for word in _GONE)
     return isinstance(error, (ConnectionError, TimeoutError, socket.gaierror))
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether an error that passes may be one statement's own: it waited too long for a lock, or ran too long."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "") in _OWN_STATES
 
 
 def new_pool(settings: ServiceSettings, application: str, session: Mapping[str, str] | None = None) -> Pool:

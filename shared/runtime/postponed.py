@@ -16,8 +16,9 @@ from shared.runtime import logging, metrics
 from shared.runtime.batches import as_permanent, dead_letter
 from shared.runtime.delivery import Record, Transaction
 from shared.runtime.outbox import headers_from, headers_text
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, is_own
 from shared.runtime.trouble import Trouble, passes
+from shared.runtime.wholeness import Wholeness
 
 AGAIN_SECONDS = 0.03
 """Between two attempts at what waits."""
@@ -117,17 +118,20 @@ class PostponedCommands:
         *,
         service: str,
         delay_max_seconds: float,
+        wholeness: Wholeness,
     ) -> None:
         self._retries = retries
         self._topic = topic.name
         self._transaction = transaction
         self._service = service
+        self._wholeness = wholeness
         self._trouble = Trouble(delay_max_seconds)
         self._log = logging.get(service).bind(topic=topic.name)
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            await self._wholeness.wait()
             self._retries.put_aside.clear()
             try:
                 left = await self.retry_all()
@@ -157,9 +161,12 @@ class PostponedCommands:
                 if waiting and await self._retries.retry(tx, waiting):
                     await delete(tx.connection, waiting)
         except Exception as error:
-            if passes(error):
+            if is_own(error):  # those of other keys are tried all the same
+                self._log.warning("postponed_command_failed", id=id, error=repr(error))
+            elif passes(error):
                 raise
-            await self._bury(id, error)
+            else:
+                await self._bury(id, error)
 
     async def _bury(self, id: int, error: Exception) -> None:
         """It can never be decided: a dead letter, like any other record."""

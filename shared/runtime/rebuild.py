@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from aiokafka import AIOKafkaConsumer
 
-from shared.runtime import kafka, offsets
+from shared.runtime import kafka, offsets, set_aside, wholeness
 from shared.runtime.lifecycle import Lifecycle
 from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.service import ReadModel, Runtime
@@ -17,7 +17,8 @@ LOOK_SECONDS = 0.5
 async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
     """Empty the read model and apply its topics again, as far as they reach now. Yields records applied, and how many.
 
-    May run beside the service: its processes notice and share the work.
+    May run beside the service: its processes notice, answer and decide nothing from what is not whole, and share the
+    work.
 
     Raises:
         SettingsError: the service has no read model.
@@ -27,9 +28,11 @@ async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
         raise SettingsError(f"{runtime.name} has no read model to rebuild: its tables are the only record of its state")
     lifecycle = Lifecycle(runtime)
     await open_pool(runtime.pool, runtime.settings)
-    async with runtime.pool.acquire() as connection:
-        await _empty(connection, model)
     ends = await _ends(runtime, model)
+    async with runtime.pool.acquire() as connection:
+        await wholeness.announce(connection, ends)
+        await asyncio.sleep(wholeness.NOTICED_SECONDS)
+        await _empty(connection, model)
     await lifecycle.start(with_tasks=False)
     try:
         total = sum(ends.values())
@@ -49,16 +52,19 @@ async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
 async def _empty(connection: Connection, model: ReadModel) -> None:
     """Tables and offsets in one transaction: no record can be applied in between."""
     async with connection.transaction():
+        await wholeness.note_emptied(connection)
         await offsets.set_back(connection, [topic.name for topic in model.topics])
         for table in model.tables:
             await connection.execute(f'TRUNCATE TABLE "{table}" CASCADE')
+        for topic in model.topics:
+            await set_aside.forget(connection, topic.name)  # it will be read again
 
 
 async def _ends(runtime: Runtime[S], model: ReadModel) -> dict[tuple[str, int], int]:
     """The next offset of each partition that holds records, topics named without the prefix."""
     client, prefix = f"{runtime.name}-rebuild", runtime.settings.kafka_topic_prefix
     partitions = await kafka.partitions_of(runtime.settings, client, [topic.name for topic in model.topics])
-    consumer = AIOKafkaConsumer(**kafka.client_arguments(runtime.settings, client))
+    consumer = AIOKafkaConsumer(**kafka.client_arguments(runtime.settings, client), isolation_level="read_committed")
     await consumer.start()
     try:
         begins = await consumer.beginning_offsets(partitions)

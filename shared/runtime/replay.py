@@ -1,15 +1,21 @@
-"""Dead letters back to where they came from, once what made them so is mended."""
+"""Dead letters applied again by the service that could not, once what made them so is put right.
+
+They do not go back to the topic that they came from: others read that too, and have applied them. They are set aside as
+records whose key waits for its next attempt, which is now.
+"""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from shared.events.topics import TOPICS, ServiceName
-from shared.runtime import kafka
+from shared.runtime import kafka, offsets, set_aside
 from shared.runtime.batches import DEAD_LETTER_PREFIX
-from shared.runtime.kafka import Producer
-from shared.runtime.outbox import Outgoing
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.delivery import Record
+from shared.runtime.offsets import Moved
+from shared.runtime.received import instant
+from shared.runtime.service import Runtime
+from shared.runtime.settings import S
 
 BATCH = 500
 
@@ -19,67 +25,73 @@ def dead_letter_topics(service: ServiceName) -> list[str]:
     return [topic.dead_letters(service).name for topic in TOPICS if service in topic.readers]
 
 
-async def replay(
-    settings: ServiceSettings, service: ServiceName, topics: Iterable[str] | None = None
-) -> AsyncIterator[tuple[str, int, int]]:
-    """Put the dead letters that are there now back on their topics, byte for byte; those replayed before stay.
+async def replay(runtime: Runtime[S], topics: Iterable[str] | None = None) -> AsyncIterator[tuple[str, int, int]]:
+    """Set the dead letters that are there now aside, to be applied by the running service; each once.
 
-    Progress is committed to Kafka after the broker has acknowledged each batch, so a replay that is cut short goes on,
-    and may repeat its last batch: what reads the topics applies a record once. Yields the topic, how many were put
-    back, and how many there are.
+    How far this has come is stored with them, so a replay that is cut short goes on. Yields the topic, how many were
+    taken, and how many there are.
     """
-    producer = Producer(settings, f"{service}-replay")
-    await producer.start()
-    try:
-        for topic in dead_letter_topics(service) if topics is None else topics:
-            async for done, total in _replay_topic(settings, service, topic, producer):
-                yield topic, done, total
-    finally:
-        await producer.stop()
+    for topic in dead_letter_topics(runtime.name) if topics is None else topics:
+        async for done, total in _replay_topic(runtime, topic):
+            yield topic, done, total
 
 
-async def _replay_topic(
-    settings: ServiceSettings, service: ServiceName, topic: str, producer: Producer
-) -> AsyncIterator[tuple[int, int]]:
-    partitions = await kafka.partitions_of(settings, f"{service}-replay", [topic])
+async def _replay_topic(runtime: Runtime[S], topic: str) -> AsyncIterator[tuple[int, int]]:
+    client, reader = f"{runtime.name}-replay", f"{runtime.name}.replay"
+    partitions = await kafka.partitions_of(runtime.settings, client, [topic])
     if not partitions:
         return
-    consumer = AIOKafkaConsumer(
-        **kafka.client_arguments(settings, f"{service}-replay"),
-        group_id=f"{settings.kafka_topic_prefix}{service}.replay",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
+    consumer = AIOKafkaConsumer(**kafka.client_arguments(runtime.settings, client), enable_auto_commit=False)
     await consumer.start()
     try:
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         begins = await consumer.beginning_offsets(partitions)
-        nexts = {tp: max(await consumer.committed(tp) or 0, begins[tp]) for tp in partitions}
+        stored = await offsets.load(runtime.pool, reader, topic)
+        nexts = {tp: max(stored.get(tp.partition, 0), begins[tp]) for tp in partitions}
+        for tp, offset in nexts.items():
+            consumer.seek(tp, offset)
         total, done = sum(max(0, ends[tp] - nexts[tp]) for tp in partitions), 0
         yield done, total
         while any(nexts[tp] < ends[tp] for tp in partitions):
             polled = await consumer.getmany(timeout_ms=1000, max_records=BATCH)
-            records = [record for tp, some in polled.items() for record in some if record.offset < ends[tp]]
-            await _put_back(producer, records, topic.removesuffix(f".{service}.dlq"))
+            taken = [one for tp, some in polled.items() for one in some if one.offset < ends[tp]]
             for tp in partitions:
                 nexts[tp] = max(nexts[tp], min(ends[tp], await consumer.position(tp)))
-            await consumer.commit(nexts)
-            done += len(records)
+            await _set_aside(runtime, topic, taken, nexts)
+            done += len(taken)
             yield done, total
     finally:
         await consumer.stop()
 
 
-async def _put_back(producer: Producer, records: Sequence[ConsumerRecord], original_topic: str) -> None:
-    failures = await producer.send_all([_original(record, original_topic) for record in records])
-    for failure in failures:
-        if failure:
-            raise failure
+async def _set_aside(
+    runtime: Runtime[S], topic: str, taken: Sequence[ConsumerRecord], nexts: dict[TopicPartition, int]
+) -> None:
+    reader = f"{runtime.name}.replay"
+    async with runtime.transaction() as tx:
+        await offsets.lock(tx.connection, reader, topic, {tp.partition for tp in nexts})
+        records = [_original(one, topic.removesuffix(f".{runtime.name}.dlq")) for one in taken]
+        for original in {record.topic for record in records}:
+            of_topic = [record for record in records if record.topic == original]
+            await set_aside.add_for_now(tx.connection, runtime.name, original, of_topic)
+        tx.advance(Moved(reader, topic, {tp.partition: offset for tp, offset in nexts.items()}))
 
 
-def _original(record: ConsumerRecord, original_topic: str) -> Outgoing:
-    """What was received, where it was received: dead letters of one topic's own (``usage.events.x``) name it."""
-    named = dict(record.headers).get(f"{DEAD_LETTER_PREFIX}topic")
-    kept = tuple((name, value or b"") for name, value in record.headers if not name.startswith(DEAD_LETTER_PREFIX))
-    return Outgoing(named.decode() if named else original_topic, record.key, record.value, kept)
+def _original(record: ConsumerRecord, original_topic: str) -> Record:
+    """What was received, as it was received: dead letters of one topic's own (``usage.events.x``) name it."""
+    said = {
+        name.removeprefix(DEAD_LETTER_PREFIX): (value or b"").decode(errors="replace")
+        for name, value in record.headers
+        if name.startswith(DEAD_LETTER_PREFIX)
+    }
+    kept = tuple((name, value) for name, value in record.headers if not name.startswith(DEAD_LETTER_PREFIX))
+    return Record(
+        said.get("topic", original_topic),
+        int(said.get("partition", 0)),
+        int(said.get("offset", 0)),
+        record.key,
+        record.value,
+        kept,
+        instant(record.timestamp),
+    )

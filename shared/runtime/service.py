@@ -5,7 +5,7 @@ routes and background tasks on the ``Runtime``. Nothing of it runs before the da
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +20,11 @@ from shared.events.outcomes import CommandDecided
 from shared.events.topics import ServiceName, Topic
 from shared.runtime import http, logging
 from shared.runtime.background import BackgroundTask
-from shared.runtime.batches import BatchRunner, DeadLetterLimit, transaction
+from shared.runtime.batches import BatchRunner, FailureLimit, transaction
 from shared.runtime.clock import Clock, utc_now
 from shared.runtime.cluster import Cluster
 from shared.runtime.consumer import TopicConsumer
-from shared.runtime.delivery import BatchHandler, EventHandler, Transaction
+from shared.runtime.delivery import BatchHandler, EventHandler, Record, Transaction, TransientError
 from shared.runtime.dispatch import Dispatch
 from shared.runtime.health import Check, Health
 from shared.runtime.inbox import CommandHandler, Inbox, Prepare
@@ -34,8 +34,14 @@ from shared.runtime.positions import OnLost, Positions
 from shared.runtime.postgres import new_pool
 from shared.runtime.postponed import PostponedCommands
 from shared.runtime.relay import Relay
+from shared.runtime.set_aside import SetAsideRetries
 from shared.runtime.settings import S, SettingsError
 from shared.runtime.stream import new_broker
+from shared.runtime.wholeness import Wholeness
+
+REBUILD_LOOK_SECONDS = 0.5
+COMMAND_GIVE_UP_SECONDS = 300.0
+"""How long a command whose handler fails is tried again. Others of its key wait behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,7 @@ class Runtime(Generic[S]):
         self.producer = Producer(settings, self.name)
         self.relay = Relay(settings, self.name)
         self.cluster = Cluster(settings, self.name)
+        self.wholeness = Wholeness(self.pool, self.name)
         self.broker = new_broker(
             settings, self.name, [KafkaPrometheusMiddleware(registry=REGISTRY, app_name=self.name)]
         )
@@ -152,10 +159,16 @@ class Runtime(Generic[S]):
             self.transaction,
             service=self.name,
             delay_max_seconds=self.settings.retry_delay_max_seconds,
+            wholeness=self.wholeness,
         )
         self.background(f"postponed {topic.name}", again.run)
         for _ in range(consumers):
-            self.consume_batch(topic, inbox, max_records=self.settings.max_records)
+            self.consume_batch(
+                topic,
+                self._once_whole(inbox),
+                max_records=self.settings.max_records,
+                give_up_seconds=COMMAND_GIVE_UP_SECONDS,
+            )
 
     def consume_batch(
         self,
@@ -165,6 +178,8 @@ class Runtime(Generic[S]):
         name: str | None = None,
         gather_ms: int = 0,
         on_lost: OnLost | None = None,
+        again: BatchHandler | None = None,
+        give_up_seconds: float | None = None,
     ) -> TopicConsumer:
         """Hand over raw records, a batch per transaction. ``name`` tells apart several readers of one topic.
 
@@ -176,13 +191,15 @@ class Runtime(Generic[S]):
 
         ``on_lost``: told of records that Kafka deleted before they were read, in the transaction that notes it.
 
-        A handler that raises has its batch split until the culprit is alone, so it must not keep anything in memory
-        except by ``Transaction.after_commit``.
+        A handler that raises has its batch split until the culprit is alone. That record is set aside with all that
+        follow of its key, and tried again by itself; after ``give_up_seconds`` (``None``: never) it is a dead letter.
+        ``again`` handles what was set aside, beside the batches, where a handler has a state of its own. A handler must
+        not keep anything in memory except by ``Transaction.after_commit``.
         """
         reader = name or self.name
-        limit = DeadLetterLimit(self.settings.dead_letter_limit, self.settings.dead_letter_window_seconds)
+        limit = FailureLimit(self.settings.dead_letter_limit, self.settings.dead_letter_window_seconds)
         applied: dict[int, int] = {}
-        runners = [
+        *runners, retrier = [
             BatchRunner(
                 self.pool,
                 handler,
@@ -193,7 +210,7 @@ class Runtime(Generic[S]):
                 limit=limit,
                 applied=applied,
             )
-            for handler in handlers
+            for handler in (*handlers, again or handlers[0])
         ]
         instance = self.settings.group_instance_id
         readers = sum(other.topic.name == topic.name for other in self.consumers)
@@ -202,6 +219,15 @@ class Runtime(Generic[S]):
             runners,
             topic,
             Positions(self.pool, self.transaction, self.cluster, reader=reader, topic=topic.name, on_lost=on_lost),
+            retries=SetAsideRetries(
+                self.pool,
+                self.transaction,
+                retrier.again,
+                retrier.give_up,
+                reader=reader,
+                topic=topic.name,
+                give_up_seconds=give_up_seconds,
+            ),
             cluster=self.cluster,
             clock=self.clock,
             reader=reader,
@@ -221,13 +247,16 @@ class Runtime(Generic[S]):
         max_records: int,
         gather_ms: int = 0,
         on_lost: OnLost | None = None,
+        again: BatchHandler | None = None,
     ) -> TopicConsumer:
         """``consume_batch`` of a topic that was found while the service runs; readiness tells of it too.
 
         Raises:
             KafkaError: Kafka does not answer; nothing was added.
         """
-        consumer = self.consume_batch(topic, handler, max_records=max_records, gather_ms=gather_ms, on_lost=on_lost)
+        consumer = self.consume_batch(
+            topic, handler, max_records=max_records, gather_ms=gather_ms, on_lost=on_lost, again=again
+        )
         try:
             await consumer.start()
         except BaseException:
@@ -240,6 +269,16 @@ class Runtime(Generic[S]):
 
         self.health.add(f"consumer:{topic.name}", check)
         return consumer
+
+    def _once_whole(self, handler: BatchHandler) -> BatchHandler:
+        """Commands wait while that which they would be decided on is rebuilt; no offset moves meanwhile."""
+
+        async def handle(tx: Transaction, records: Sequence[Record]) -> None:
+            if not self.wholeness.is_whole:
+                raise TransientError("the read model is being rebuilt", delay_seconds=REBUILD_LOOK_SECONDS)
+            await handler(tx, records)
+
+        return handle
 
     def background(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
         """Run ``task`` until the service stops; when it fails it is begun again, and readiness says so meanwhile."""

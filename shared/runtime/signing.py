@@ -1,6 +1,7 @@
 """Commands are signed as a whole, and secrets inside them sealed, with keys that only the services hold.
 
-The Kafka header ``unitpool-signature`` holds a JWS (RFC 7515, compact, HS256, key by id) over the SHA-256 of the value.
+The Kafka header ``unitpool-signature`` holds a JWS (RFC 7515, compact, HS256, key by id) over the SHA-256 of the
+topic's name (without the installation's prefix) and the value: what is signed for one topic is worthless on another.
 A sealed secret is a JWE (RFC 7516, ``dir`` with ``A256GCM``) under a key derived from the same one.
 """
 
@@ -54,15 +55,15 @@ def parse_keys(setting: str) -> Keys:
     return keys
 
 
-def sign(value: bytes, keys: Keys) -> bytes:
-    """The header's bytes for a message with this value, signed with the first key."""
+def sign(value: bytes, keys: Keys, topic: str) -> bytes:
+    """The header's bytes for a message with this value on this topic, signed with the first key."""
     key_id, key = _first(keys)
-    digest = hashlib.sha256(value).hexdigest()
+    digest = _digest(value, topic)
     return jws.serialize_compact({"alg": "HS256", "kid": key_id}, digest, _signing_key(key)).encode()
 
 
-def verify(value: bytes, header: bytes | None, keys: Keys) -> None:
-    """Check that one of ``keys`` signed exactly these bytes.
+def verify(value: bytes, header: bytes | None, keys: Keys, topic: str) -> None:
+    """Check that one of ``keys`` signed exactly these bytes for this topic.
 
     Raises:
         SignatureError: ``unsigned``, ``unknown_key`` or ``forged``.
@@ -80,8 +81,8 @@ def verify(value: bytes, header: bytes | None, keys: Keys) -> None:
         signed = jws.deserialize_compact(header, find, algorithms=["HS256"])
     except (JoseError, ValueError) as error:
         raise SignatureError("forged", "the command's signature is not valid") from error
-    if not hmac.compare_digest(signed.payload, hashlib.sha256(value).hexdigest().encode()):
-        raise SignatureError("forged", "the command is not what was signed")
+    if not hmac.compare_digest(signed.payload, _digest(value, topic).encode()):
+        raise SignatureError("forged", "the command is not what was signed, or was signed for another topic")
 
 
 def seal(text: str, keys: Keys) -> str:
@@ -109,6 +110,10 @@ def unseal(sealed: str, keys: Keys) -> str:
     except (JoseError, ValueError) as error:
         raise SignatureError("forged", "the sealed secret cannot be opened") from error
     return (opened.plaintext or b"").decode()
+
+
+def _digest(value: bytes, topic: str) -> str:
+    return hashlib.sha256(topic.encode() + b"\0" + value).hexdigest()
 
 
 def _first(keys: Keys) -> tuple[str, bytes]:

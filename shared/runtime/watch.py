@@ -13,6 +13,7 @@ from shared.runtime.consumer import TopicConsumer
 from shared.runtime.delivery import TransientError
 from shared.runtime.health import Check
 from shared.runtime.postgres import DATABASE_ERRORS
+from shared.runtime.trouble import passes
 
 WATCH_SECONDS = 2.0
 SETTINGS_SECONDS = 30.0
@@ -54,8 +55,9 @@ class TopicWatch:
         """One consumer that cannot be looked at keeps no other from it."""
         try:
             await consumer.observe(described, ends)
-        except (KafkaError, TransientError, *DATABASE_ERRORS) as error:
-            self._log.debug("consumer_not_watched", topic=consumer.topic.name, error=repr(error))
+        except Exception as error:
+            say = self._log.debug if passes(error) else self._log.error
+            say("consumer_not_watched", topic=consumer.topic.name, error=repr(error))
 
     async def _compare(self, topics: Mapping[str, Topic], described: Mapping[str, TopicDescription]) -> None:
         configs = await self._cluster.configs(name for name in topics if name in described)

@@ -90,7 +90,14 @@ def plans(workload: Workload, count: int) -> list[Asked]:
         )
         command = _command(payload, state, str(UUID(int=rng.getrandbits(128), version=4)), workload.now)
         value = command.encode()
-        asked.append(Asked(command.id, state.id.encode(), value, [(SIGNATURE_HEADER, sign(value, keys))]))
+        asked.append(
+            Asked(
+                command.id,
+                state.id.encode(),
+                value,
+                [(SIGNATURE_HEADER, sign(value, keys, ALLOCATION_COMMANDS_TOPIC.name))],
+            )
+        )
     return asked
 
 

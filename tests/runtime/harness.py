@@ -81,7 +81,7 @@ class Bench:
     async def send_command(self, topic: Topic, command: Event[Any], *, key: str = "s-1", **change: Any) -> None:
         """A command, signed as reporting does; ``signature`` replaces the real one, ``None`` leaves it out."""
         value = command.encode()
-        signature = change.get("signature", sign(value, KEYS))
+        signature = change.get("signature", sign(value, KEYS, topic.name))
         headers = [] if signature is None else [(SIGNATURE_HEADER, signature)]
         await self.send(topic, value, key=key.encode(), headers=headers)
 

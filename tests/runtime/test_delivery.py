@@ -101,9 +101,10 @@ async def test_a_handlers_bug_costs_the_one_record_that_meets_it(bench: Bench) -
     async with bench.running(reader()):
         await bench.send_many(TOPIC, [b"a", b"crash", b"b", b"", b"c"], partitions=1)
         await until(lambda: all_stored(bench, 5))
-        dead = await until(lambda: bench.records(DEAD))
     assert sorted(await applied(bench)) == ["", "a", "b", "c"]
-    assert reason_headers(dead[0])["reason"] == "handler_error"
+    async with connect(bench.dsn) as connection:
+        assert await connection.fetchval("SELECT value FROM set_aside_records") == b"crash"
+    assert not await bench.records(DEAD)
 
 
 async def test_transient_errors_are_sat_out_in_place(bench: Bench) -> None:
@@ -141,7 +142,7 @@ async def test_a_disk_that_is_full_for_a_while_loses_nothing(bench: Bench) -> No
 
 
 async def test_the_consumer_halts_when_everything_fails_and_starts_again_after_a_restart(bench: Bench) -> None:
-    await bench.send_many(TOPIC, [b"crash"] * 10, partitions=1)
+    await bench.send_many(TOPIC, [b"poison"] * 10, partitions=1)
     async with bench.running(reader(), dead_letter_limit=3) as runtime:
         consumer = runtime.consumers[0]
         await until(lambda: consumer.halted)
@@ -149,7 +150,7 @@ async def test_the_consumer_halts_when_everything_fails_and_starts_again_after_a
         report = await runtime.health.report()
         check = report[f"consumer:{TOPIC.name}"]
         assert not check.ok
-        assert "3 records became dead letters" in check.detail
+        assert "3 records of 3 keys failed" in check.detail
     assert (await stored(bench))[0] == 3
     assert len(await bench.records(DEAD)) == 3
 
@@ -255,5 +256,5 @@ async def test_a_stop_ends_all_running_batches(bench: Bench) -> None:
         for partition in range(AT_ONCE):
             await bench.send(TOPIC, f"r{partition}".encode(), partition=partition)
             await until(lambda p=partition: begun[p], what="a batch")  # type: ignore[misc]
-    assert await stored(bench) == dict.fromkeys(range(AT_ONCE), 1)
+    assert {partition: at for partition, at in (await stored(bench)).items() if at} == dict.fromkeys(range(AT_ONCE), 1)
     assert sorted(await applied(bench)) == [f"r{partition}" for partition in range(AT_ONCE)]

@@ -132,14 +132,17 @@ async def test_the_same_id_of_another_person_is_another_command(bench: Bench) ->
 
 
 async def test_commands_that_nobody_verified_are_audited_and_put_aside_and_never_halt(bench: Bench) -> None:
-    genuine, forged = command("good"), command("evil")
-    signature_of_another = sign(genuine.encode(), parse_keys("test:" + "QUFB" * 12))
+    genuine, forged, here = command("good"), command("evil"), ALERTS_COMMANDS_TOPIC.name
+    signature_of_another = sign(genuine.encode(), parse_keys("test:" + "QUFB" * 12), here)
     async with bench.running(build, dead_letter_limit=1) as runtime:
         await bench.send_command(ALERTS_COMMANDS_TOPIC, forged, signature=None)
         await bench.send_command(ALERTS_COMMANDS_TOPIC, forged, signature=b"\xff not a signature")
-        await bench.send_command(ALERTS_COMMANDS_TOPIC, forged, signature=sign(forged.encode(), OTHER_KEYS))
+        await bench.send_command(ALERTS_COMMANDS_TOPIC, forged, signature=sign(forged.encode(), OTHER_KEYS, here))
         await bench.send_command(ALERTS_COMMANDS_TOPIC, forged, signature=signature_of_another)
-        await bench.send_command(ALERTS_COMMANDS_TOPIC, forged, signature=sign(genuine.encode(), KEYS))
+        await bench.send_command(ALERTS_COMMANDS_TOPIC, forged, signature=sign(genuine.encode(), KEYS, here))
+        for _ in range(3):  # a true command, copied from another topic
+            copied = sign(genuine.encode(), KEYS, "allocation.commands")
+            await bench.send_command(ALERTS_COMMANDS_TOPIC, genuine, signature=copied)
         await bench.send_command(ALERTS_COMMANDS_TOPIC, command("evil", actor=None))
         await bench.send_command(ALERTS_COMMANDS_TOPIC, genuine)
         answers = await outcomes(bench, 1)
@@ -152,6 +155,7 @@ async def test_commands_that_nobody_verified_are_audited_and_put_aside_and_never
         "unknown_key",
         "forged",
         "forged",
+        *["forged"] * 3,
         "no_actor",
     ]
     denied = [record for record in audited(await bench.records(AUDIT)) if record.outcome == "denied"]

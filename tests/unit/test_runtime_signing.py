@@ -7,31 +7,34 @@ from shared.runtime.signing import SignatureError, parse_keys, seal, sign, unsea
 OLD = parse_keys("old:b2xkLWtleS1vbGQta2V5LW9sZC1rZXktb2xkLWtleS0=")
 NEW = parse_keys("new:bmV3LWtleS1uZXcta2V5LW5ldy1rZXktbmV3LWtleS0=")
 BOTH = {**NEW, **OLD}
+HERE = "allocation.commands"
 
 
 def test_what_was_signed_is_verified_with_any_known_key() -> None:
-    verify(b"command", sign(b"command", OLD), BOTH)
-    verify(b"command", sign(b"command", BOTH), NEW)
+    verify(b"command", sign(b"command", OLD, HERE), BOTH, HERE)
+    verify(b"command", sign(b"command", BOTH, HERE), NEW, HERE)
 
 
 @pytest.mark.parametrize(
     ("value", "header", "reason"),
     [
         (b"command", None, "unsigned"),
-        (b"other", sign(b"command", OLD), "forged"),
-        (b"command", sign(b"command", NEW), "unknown_key"),
+        (b"other", sign(b"command", OLD, HERE), "forged"),
+        (b"command", sign(b"command", NEW, HERE), "unknown_key"),
+        (b"command", sign(b"command", OLD, "alerts.commands"), "forged"),
+        (b".commandscommand", sign(b"command", OLD, "allocation"), "forged"),
         (b"command", b"", "forged"),
         (b"command", b"\xff\xfe", "forged"),
         (b"command", b"a.b.c", "forged"),
         (b"command", b"e30.e30.e30", "forged"),
-        (b"command", sign(b"command", OLD)[:-4] + b"AAAA", "forged"),
+        (b"command", sign(b"command", OLD, HERE)[:-4] + b"AAAA", "forged"),
         # no algorithm at all, which a careless reader would take for a signature
         (b"command", b"eyJhbGciOiJub25lIiwia2lkIjoib2xkIn0.Y29tbWFuZA.", "forged"),
     ],
 )
 def test_anything_else_is_refused_with_its_reason(value: bytes, header: bytes | None, reason: str) -> None:
     with pytest.raises(SignatureError) as failure:
-        verify(value, header, OLD)
+        verify(value, header, OLD, HERE)
     assert failure.value.reason in {reason, "unknown_key" if header == b"e30.e30.e30" else reason}
 
 
@@ -47,4 +50,4 @@ def test_a_sealed_secret_opens_only_with_its_key() -> None:
 
 def test_without_keys_nothing_is_signed() -> None:
     with pytest.raises(ValueError, match="holds no key"):
-        sign(b"command", parse_keys(""))
+        sign(b"command", parse_keys(""), HERE)

@@ -68,7 +68,7 @@ class Past:
             actorvendor="vendor" in actor.roles,
         )
         value = command.encode()
-        headers = ((SIGNATURE_HEADER, sign(value, self._keys)),)
+        headers = ((SIGNATURE_HEADER, sign(value, self._keys, ALLOCATION_COMMANDS_TOPIC.name)),)
         record = Record(ALLOCATION_COMMANDS_TOPIC.name, 0, 0, key.encode(), value, headers, at)
         outcome = await self._decided(record, actor, identity, at)
         if outcome.get("refusal"):

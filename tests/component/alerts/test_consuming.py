@@ -18,7 +18,7 @@ from shared.events.ids import LotId, ProductId
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import SubscriptionState
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
-from shared.runtime.batches import BatchRunner, DeadLetterLimit
+from shared.runtime.batches import BatchRunner, FailureLimit
 from shared.runtime.clock import utc_now
 from shared.runtime.delivery import BatchHandler, Record, Transaction, TransientError
 from tests.component.alerts.flow import acme
@@ -60,7 +60,7 @@ class Replica:
             reader="alerts",
             topic=topic,
             clock=utc_now,
-            limit=DeadLetterLimit(10, 60),
+            limit=FailureLimit(10, 60),
         )
 
     async def published(self) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ def command(payload: Payload, actor: str, *, vendor: bool = False, id: str | Non
 def record(asked: Event[Any], key: str = "k") -> Record:
     """A signed record of it."""
     value = asked.encode()
-    headers = ((SIGNATURE_HEADER, sign(value, KEYS)),)
+    headers = ((SIGNATURE_HEADER, sign(value, KEYS, ALLOCATION_COMMANDS_TOPIC.name)),)
     return Record(ALLOCATION_COMMANDS_TOPIC.name, 0, 0, key.encode(), value, headers, START)
 
 

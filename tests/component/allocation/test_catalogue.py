@@ -81,7 +81,7 @@ async def hand_in_bytes(desk: Desk, asked: Event[Any]) -> None:
     """A command as it is, also where the contract does not allow it."""
     value = asked.model_dump_json(exclude_none=True, warnings=False).encode()
     whole: Record = record(command(meter(), VENDOR, vendor=True))
-    whole = whole._replace(value=value, headers=((SIGNATURE_HEADER, sign(value, KEYS)),))
+    whole = whole._replace(value=value, headers=((SIGNATURE_HEADER, sign(value, KEYS, whole.topic)),))
     async with transaction(desk.pool, lambda: desk.now, "allocation") as tx:
         await desk.inbox()(tx, [whole])
 

@@ -51,7 +51,7 @@ class Service:
             f"{self.prefix}{ALLOCATION_COMMANDS_TOPIC.name}",
             value,
             key.encode(),
-            headers=[(SIGNATURE_HEADER, sign(value, KEYS))],
+            headers=[(SIGNATURE_HEADER, sign(value, KEYS, ALLOCATION_COMMANDS_TOPIC.name))],
         )
         return UUID(asked.id)
 

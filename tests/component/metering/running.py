@@ -31,7 +31,7 @@ class Metering:
             payload, id=str(uuid4()), source="/test", time=utc_now(), actor="vera@unitpool.example", actorvendor=vendor
         )
         value = command.encode()
-        headers = [(SIGNATURE_HEADER, sign(value, parse_keys(COMMAND_KEYS)))]
+        headers = [(SIGNATURE_HEADER, sign(value, parse_keys(COMMAND_KEYS), "metering.commands"))]
         await self.client.send_and_wait(f"{self.prefix}metering.commands", value, b"scan", headers=headers)
 
     async def events(self) -> list[Payload]:

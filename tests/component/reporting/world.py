@@ -97,7 +97,7 @@ class World:
         found = []
         for _, outgoing in rows:
             assert outgoing.value is not None
-            verify(outgoing.value, dict(outgoing.headers)[SIGNATURE_HEADER], parse_keys(COMMAND_KEYS))
+            verify(outgoing.value, dict(outgoing.headers)[SIGNATURE_HEADER], parse_keys(COMMAND_KEYS), outgoing.topic)
             command = decode(outgoing.value, _COMMANDS)
             assert command is not None
             found.append(Sent(outgoing, command))
