@@ -9,10 +9,12 @@ from uuid import uuid4
 from shared.events.envelope import Event, Payload, event_of
 from shared.events.outcomes import AuditRecord, DecisionRecorded
 from shared.events.topics import AUDIT, Topic
-from shared.runtime import offsets, outbox
+from shared.runtime import logging, offsets, outbox
 from shared.runtime.offsets import Moved
 from shared.runtime.outbox import MAX_VALUE_BYTES, Outgoing
 from shared.runtime.postgres import Connection
+
+_log = logging.get("events")
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -116,6 +118,17 @@ class Transaction:
         """Wrap ``payload`` with a new id, the time, and the cause's correlation and actor; publish it and return it."""
         event = self._wrap(payload, subject)
         await self.publish(topic, key, event)
+        if event.correlationid:
+            self.after_commit(
+                lambda: _log.info(
+                    "event_published",
+                    type=event.type,
+                    id=event.id,
+                    topic=topic.name,
+                    subscription=event.subject,
+                    correlation_id=event.correlationid,
+                )
+            )
         return event
 
     async def audit(self, record: AuditRecord) -> None:

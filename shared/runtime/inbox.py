@@ -32,6 +32,8 @@ from shared.runtime.delivery import PermanentError, Record, Transaction
 from shared.runtime.postponed import Waiting
 from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError, verify
 
+_log = logging.get("commands")
+
 UNVERIFIED = "unverified"
 """The actor of an audit record about a command whose actor cannot be believed."""
 
@@ -285,10 +287,22 @@ def _audit_record(tx: Transaction, command: Event[Any], decision: Accepted | Ref
     )
 
 
+def command_name(type: str) -> str:
+    """What metrics and logs call a command: its type without ours and without its version."""
+    return type.removeprefix("unitpool.").rsplit(".", 1)[0]
+
+
 def _count_later(tx: Transaction, command: Event[Any], outcome: str, record: Record) -> None:
-    name = command.type.removeprefix("unitpool.").rsplit(".", 1)[0]
+    name = command_name(command.type)
 
     def count() -> None:
+        _log.info(
+            "command_decided",
+            command=name,
+            outcome=outcome,
+            command_id=command.id,
+            correlation_id=command.correlationid or command.id,
+        )
         metrics.COMMANDS.labels(command=name, outcome=outcome).inc()
         metrics.COMMAND_SECONDS.observe(max(0.0, (utc_now() - record.appended_at).total_seconds()))
 

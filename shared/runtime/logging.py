@@ -9,6 +9,8 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from shared.runtime.repeats import WINDOW_SECONDS, Repeats
+
 MASK = "********"
 Log = structlog.stdlib.BoundLogger
 
@@ -44,6 +46,7 @@ def configure(service: str, level: str = "INFO", output: TextIO | None = None) -
             ],
         )
     )
+    handler.addFilter(Repeats(_say_repeated))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -53,6 +56,10 @@ def configure(service: str, level: str = "INFO", output: TextIO | None = None) -
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = True
     return get(service)
+
+
+def _say_repeated(logger: str, event: str, times: int) -> None:
+    get("repeats").info("repeated", logger=logger, repeated_event=event, times=times, within_seconds=WINDOW_SECONDS)
 
 
 def get(name: str) -> Log:

@@ -1,5 +1,7 @@
 """The runtime's own metrics, on the process-wide registry. No label holds a customer, a person or a resource."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -64,3 +66,29 @@ COMMAND_SECONDS = Histogram(
 
 HTTP_REQUESTS = Counter("unitpool_http_requests_total", "HTTP requests answered", ["route", "status"])
 HTTP_SECONDS = Histogram("unitpool_http_request_seconds", "Time to answer an HTTP request", ["route"], buckets=_FAST)
+
+DEAD_LETTER_REASONS = ("handler_error", "malformed", "unsupported_type", "too_large")
+COMMAND_REASONS = ("unsigned", "unknown_key", "forged", "no_actor")
+COMMAND_OUTCOMES = ("accepted", "refused", "repeated", "denied")
+LOSS_REASONS = ("expired", "skipped")
+
+
+def begin_topic(topic: str) -> None:
+    """Have what is counted of a topic stand at 0: Prometheus does not see the rise of a series that begins at 1."""
+    for counter in (BATCH_RECORDS, BATCH_RETRIES, FETCH_ERRORS, RECORDS_FETCHED):
+        counter.labels(topic=topic)
+    for reason in DEAD_LETTER_REASONS:
+        DEAD_LETTERS.labels(topic=topic, reason=reason)
+    for reason in LOSS_REASONS:
+        RECORDS_LOST.labels(topic=topic, reason=reason)
+    for gauge in (SET_ASIDE_KEYS, SET_ASIDE_RECORDS, CONSUMER_HALTED, CONSUMER_LAG_RECORDS, CONSUMER_LAG_SECONDS):
+        gauge.labels(topic=topic)
+
+
+def begin_commands(topic: str, commands: Iterable[str]) -> None:
+    """The same of the commands of a topic, by their names."""
+    for reason in COMMAND_REASONS:
+        DEAD_LETTERS.labels(topic=topic, reason=reason)
+    for command in commands:
+        for outcome in COMMAND_OUTCOMES:
+            COMMANDS.labels(command=command, outcome=outcome)

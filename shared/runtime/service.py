@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 from shared.events.envelope import Payload
 from shared.events.outcomes import CommandDecided
 from shared.events.topics import ServiceName, Topic
-from shared.runtime import http, logging
+from shared.runtime import http, logging, metrics
 from shared.runtime.background import BackgroundTask
 from shared.runtime.batches import BatchRunner, FailureLimit, transaction
 from shared.runtime.clock import Clock, utc_now
@@ -27,7 +27,7 @@ from shared.runtime.consumer import TopicConsumer
 from shared.runtime.delivery import BatchHandler, EventHandler, Record, Transaction, TransientError
 from shared.runtime.dispatch import Dispatch
 from shared.runtime.health import Check, Health
-from shared.runtime.inbox import CommandHandler, Inbox, Prepare
+from shared.runtime.inbox import CommandHandler, Inbox, Prepare, command_name
 from shared.runtime.kafka import Producer
 from shared.runtime.migrations import load_migrations
 from shared.runtime.positions import OnLost, Positions
@@ -162,6 +162,7 @@ class Runtime(Generic[S]):
             wholeness=self.wholeness,
         )
         self.background(f"postponed {topic.name}", again.run)
+        metrics.begin_commands(topic.name, (command_name(payload.event_type) for payload in handlers))
         for _ in range(consumers):
             self.consume_batch(
                 topic,
@@ -212,6 +213,7 @@ class Runtime(Generic[S]):
             )
             for handler in (*handlers, again or handlers[0])
         ]
+        metrics.begin_topic(topic.name)
         instance = self.settings.group_instance_id
         readers = sum(other.topic.name == topic.name for other in self.consumers)
         consumer = TopicConsumer(
