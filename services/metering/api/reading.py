@@ -12,6 +12,7 @@ from services.metering.store import quarantine
 from shared.events.envelope import Instant
 from shared.runtime.http import ProblemError
 from shared.runtime.postgres import Pool, Row
+from shared.runtime.routes import ApiRoute
 
 Claimed = Annotated[str | None, Query(min_length=1, max_length=200)]
 _KEPT = {"subscription", "source", "product", "event_id", "reason", "detail", "topic", "settled_as"}
@@ -20,7 +21,7 @@ _TIMES = {"received_at", "quarantined_at", "settled_at"}
 
 def reading_router(keys: KeyRing, pool: Pool) -> APIRouter:
     """The route."""
-    router = APIRouter()
+    router = APIRouter(route_class=ApiRoute)
 
     @router.get("/v1/quarantine")
     async def get_quarantine(
