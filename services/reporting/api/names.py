@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Query
 from pydantic import TypeAdapter, ValidationError
 
-from services.reporting.api.edge import invalid
+from services.reporting.api.fields import invalid
 from services.reporting.queries.access import is_id, is_role_id, not_found
 from shared.events.ids import AccountId, Email, ProductId, RoleId, SubscriptionId
 

@@ -6,8 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from services.reporting.api.answers import records as answers
-from services.reporting.api.edge import Asking, Doors, invalid, listed, new_router
-from services.reporting.api.fields import At, Cursor, Limit
+from services.reporting.api.edge import Asking, Doors, listed, new_router
+from services.reporting.api.fields import At, Cursor, Limit, invalid
 from services.reporting.queries.access import not_found
 from services.reporting.store.audit import Filter
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from services.reporting.api.answers import usage_books as answers
-from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, invalid, listed, new_router, write_answers
-from services.reporting.api.fields import At, Cursor, Limit
+from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, listed, new_router, write_answers
+from services.reporting.api.fields import At, Cursor, Limit, invalid
 from services.reporting.api.requests.usage_books import NewReplay
 from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.store.quarantine import Filter
