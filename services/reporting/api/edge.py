@@ -47,6 +47,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         413: "`too_large`",
         415: "`unsupported_media_type`",
         422: "`invalid_request`: `errors` names each field",
+        429: "`too_many_requests`, with `Retry-After`: of one person, or from one address",
         503: "`unavailable`, with `Retry-After`",
     }.items()
 }
@@ -78,7 +79,13 @@ class Doors:
             ProblemError: 401; 503.
         """
         address, correlation = _origin(request)
-        return await self.tokens.caller(request.headers.get("authorization", ""), address, correlation)
+        try:
+            caller = await self.tokens.caller(request.headers.get("authorization", ""), address, correlation)
+        except ProblemError as refused:
+            if refused.refusal.code == "unauthenticated" and "authorization" in request.headers:
+                self.application.check_failures(address)
+            raise
+        return await self.application.words.judged(caller)
 
     async def watcher(self, request: Request) -> Caller:
         """The same, or the person of the page's session, which that does not keep alive: for live streams only."""
@@ -88,6 +95,16 @@ class Doors:
         if person is None:
             raise unauthenticated("Sign in, or send a token: Authorization: Bearer <token>.", None)
         return person
+
+    async def still(self, request: Request, caller: Caller) -> Caller:
+        """Who it is that still watches, judged by what is known now.
+
+        Raises:
+            ProblemError: 401: the session has ended.
+        """
+        if "authorization" in request.headers:
+            return await self.application.words.judged(caller)
+        return await self.watcher(request)
 
     async def write(
         self,
