@@ -17,7 +17,7 @@ from services.reporting.api.edge import (
     new_router,
     write_answers,
 )
-from services.reporting.api.fields import At, Cursor, Limit, invalid
+from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
 from services.reporting.api.names import AccountWanted, InSubscription, ProductWanted
 from services.reporting.api.requests.subscriptions import NewPurchase, NewSubscribedProduct, NewSubscription
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SubscribeProduct
@@ -73,10 +73,13 @@ def _add_usage(router: APIRouter, doors: Doors) -> None:
         """What was used in each window that overlaps ``from`` to ``to`` (by default the last 12 months)."""
         if interval != "window":
             raise invalid("interval", f"usage by {interval} is not kept yet; ask for interval=window")
+        kept_from = clock() - timedelta(days=SHOWN_DAYS)
+        for name, at in (("from", start), ("to", end)):
+            if at is not None and at < kept_from:
+                raise invalid(name, f"is before {kept_from:%Y-%m-%dT%H:%M:%SZ}: usage is kept for {SHOWN_DAYS} days")
         end = end or clock()
-        start = start or end - timedelta(days=SHOWN_DAYS)
-        if end <= start:
-            raise invalid("to", "must be after from")
+        start = start or max(end - timedelta(days=SHOWN_DAYS), kept_from)
+        check_order(start, end)
         return {"items": await queries.usage(caller, subscription, start, end, product)}
 
 
