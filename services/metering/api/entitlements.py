@@ -87,8 +87,9 @@ def entitlement_router(
     @router.get("/v1/entitlements", openapi_extra=_DESCRIPTION)
     async def get_entitlement(request: Request) -> Response:
         async with asyncio.timeout(WITHIN_SECONDS):  # also where it must wait for the answer before its own
+            given = query_parameters.read(request.scope["query_string"], NAMES)
             key = await keys.admit(request)
-            question = read(query_parameters.read(request.scope["query_string"], NAMES))
+            question = read(given)
             if key.product != question.product:
                 raise ProblemError.of("forbidden", "The ingest key is for another product.")
             answer = await questions.ask(question)
