@@ -7,7 +7,8 @@ are kept for a while, and are fetched again when a token names a key that is not
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -78,7 +79,9 @@ class Claims:
         readable = name if isinstance(name, str) and name.isprintable() and name.strip() else email
         roles = _reach(claims, self.roles)
         held = roles.split() if isinstance(roles, str) else roles if isinstance(roles, list) else []
-        return Caller(email, readable[:MAX_NAME_LENGTH], "vendor" in held, address, correlation_id)
+        return Caller(
+            email, readable[:MAX_NAME_LENGTH], "vendor" in held, address, correlation_id, said_at=_said_at(claims)
+        )
 
 
 class IssuerKeys:
@@ -172,7 +175,9 @@ class Tokens:
         if scheme.lower() != "bearer" or not token.strip():
             raise unauthenticated("A token is needed: Authorization: Bearer <token>.", None)
         try:
-            return self._claims.caller(await self.verify(token.strip()), address, correlation_id)
+            claims = await self.verify(token.strip())
+            caller = self._claims.caller(claims, address, correlation_id)
+            return replace(caller, ends_in_seconds=(_number(claims, "exp") or 0.0) - self._now())
         except TokenError as error:
             metrics.TOKENS_REFUSED.labels(reason=error.reason).inc()
             raise unauthenticated(str(error), "invalid_token") from error
@@ -216,6 +221,11 @@ def _number(claims: Mapping[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) < LATEST_SECONDS else None
+
+
+def _said_at(claims: Mapping[str, Any]) -> datetime:
+    """When the token was issued, which is not ahead; one that does not say counts as the oldest."""
+    return datetime.fromtimestamp(min(max(_number(claims, "iat") or 0.0, 0.0), time.time()), UTC)
 
 
 def _reach(claims: Mapping[str, Any], path: str) -> Any:

@@ -29,9 +29,11 @@ from shared.runtime.delivery import Transaction
 from shared.runtime.http import ProblemError
 from shared.runtime.outbox import Outgoing
 from shared.runtime.postgres import Pool
+from shared.runtime.shares import RateLimit
 from shared.runtime.signing import SIGNATURE_HEADER, Keys
 
 LOOK_AGAIN_SECONDS = 1.0
+_DENIALS = frozenset({"forbidden", "not_found"})
 _CHOSEN_BY_US = frozenset({"seen", "sealed_secret", "secret_sha256"})
 """Fields that the asker did not write: a repeat is still the same request when they differ."""
 _TOPICS: dict[type[Payload], Topic] = {
@@ -73,6 +75,8 @@ class Commands:
         *,
         keys: Keys,
         wait_seconds: float,
+        writes_per_minute: int = 0,
+        denied_per_minute: int = 0,
     ) -> None:
         self._pool = pool
         self._transaction = transaction
@@ -80,6 +84,8 @@ class Commands:
         self._queries = queries
         self._keys = keys
         self._wait_seconds = wait_seconds
+        self._writes = RateLimit(writes_per_minute)
+        self._denied = RateLimit(denied_per_minute)
 
     async def submit(
         self,
@@ -95,13 +101,19 @@ class Commands:
         ``secret`` is kept, sealed, for the answer to a repeat.
 
         Raises:
-            ProblemError: ``idempotency_key_reused``.
+            ProblemError: ``idempotency_key_reused``; ``too_many_requests``: of this person.
         """
         command_id = command_id or uuid4()
+        self._writes.check(caller.email, "You write more often than one person may. Send the same again, later.")
+        self._denied.check(caller.email, "Too much that you asked for was denied. Send the same again, later.")
+        self._writes.spend(caller.email)
         name = payload.event_type.split(".")[2]
         with self._live.outcome(command_id) as woken, metrics.COMMAND_WAIT.labels(command=name).time():
             await self._send(payload, caller, command_id, key or kafka_key(payload), secret)
-            return await self._decided(caller, command_id, woken)
+            answer = await self._decided(caller, command_id, woken)
+        if answer.refusal is not None and answer.refusal.code in _DENIALS:
+            self._denied.spend(caller.email)
+        return answer
 
     async def plan(
         self,
@@ -186,7 +198,7 @@ class Commands:
             if sent is not None and sent.outcome is not None:
                 return self._answer(sent)
             left = deadline - loop.time()
-            if left <= 0:
+            if left <= 0 or self._live.is_stopped:
                 return Answer(command_id, decided=False)
             try:
                 async with asyncio.timeout(min(left, LOOK_AGAIN_SECONDS)):

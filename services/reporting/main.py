@@ -31,6 +31,7 @@ from services.reporting.live import Live
 from services.reporting.pages.install import install
 from services.reporting.queries.accounts import AccountQueries
 from services.reporting.queries.catalogue import CatalogueQueries
+from services.reporting.queries.issuer_words import IssuerWords
 from services.reporting.queries.records import RecordQueries
 from services.reporting.queries.resources import ResourceQueries
 from services.reporting.queries.subscriptions import Queries
@@ -50,6 +51,7 @@ from shared.events.topics import (
 )
 from shared.runtime import postgres
 from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, SettingsError, run
+from shared.runtime.shares import RateLimit, Shares
 
 NAME: Final = "reporting"
 KEPT = timedelta(days=366)
@@ -88,6 +90,7 @@ def build(runtime: Runtime[ReportingSettings]) -> None:
         raise SettingsError("UNITPOOL_COMMAND_KEYS is not set: no command could be signed")
     _add_consumers(runtime)
     live = Live()
+    runtime.on_hang_up(live.stop)
     application = new_application(runtime, live)
     claims = new_claims(runtime.settings)
     tokens = new_tokens(runtime.settings, claims)
@@ -114,6 +117,8 @@ def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Applicat
         queries,
         keys=runtime.settings.signing_keys,
         wait_seconds=runtime.settings.command_wait_seconds,
+        writes_per_minute=runtime.settings.writes_per_minute,
+        denied_per_minute=runtime.settings.denied_writes_per_minute,
     )
     return Application(
         queries,
@@ -123,6 +128,9 @@ def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Applicat
         commands,
         live,
         runtime.clock,
+        IssuerWords(runtime.pool),
+        Shares(runtime.settings.max_streams, runtime.settings.max_streams_per_person),
+        RateLimit(runtime.settings.failed_sign_ins_per_minute),
     )
 
 
@@ -160,7 +168,7 @@ def add_api(runtime: Runtime[ReportingSettings], application: Application, token
         grants_router(doors),
         plans_router(doors),
         alerts_router(doors),
-        stream_router(doors, runtime.settings.max_streams),
+        stream_router(doors),
         ingest_keys_router(doors, runtime.settings.key_overlap_seconds),
         usage_books_router(doors, UsageBookQueries(runtime.pool)),
         resources_router(_resource_queries(runtime)),

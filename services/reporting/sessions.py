@@ -18,8 +18,10 @@ VALUES ($1, $2, $3, $4, $5, $5, $6)
 _DELETE_EXPIRED = "DELETE FROM sessions WHERE expires_at <= $1"
 _DELETE = "DELETE FROM sessions WHERE id_sha256 = $1"
 _FIND = """
-SELECT email, name, vendor, seen_at FROM sessions
-WHERE id_sha256 = $1 AND expires_at > $2 AND seen_at > $3
+SELECT s.email, s.name, CASE WHEN w.said_at > s.created_at THEN w.vendor ELSE s.vendor END AS vendor, s.seen_at,
+    s.expires_at
+FROM sessions AS s LEFT JOIN issuer_words AS w ON w.email = s.email
+WHERE s.id_sha256 = $1 AND s.expires_at > $2 AND s.seen_at > $3
 """
 _TOUCH = "UPDATE sessions SET seen_at = $2 WHERE id_sha256 = $1 AND seen_at < $2"
 
@@ -31,6 +33,7 @@ class Person:
     email: str
     name: str
     vendor: bool
+    ends_in_seconds: float = LIFETIME.total_seconds()
 
 
 class Sessions:
@@ -49,16 +52,19 @@ class Sessions:
             )
         return session
 
-    async def find(self, session: str, now: datetime) -> Person | None:
-        """Whose session it is; ``None`` when it has ended, lain idle too long, or never was."""
+    async def find(self, session: str, now: datetime, *, renew: bool = True) -> Person | None:
+        """Whose session it is; ``None`` when it has ended, lain idle too long, or never was.
+
+        ``renew``: somebody is there. What a page asks for by itself is no sign of that.
+        """
         digest = _digest(session)
         async with self._pool.acquire() as connection:
             row = await connection.fetchrow(_FIND, digest, now, now - IDLE)
             if row is None:
                 return None
-            if row["seen_at"] < now - _SEEN_EVERY:
+            if renew and row["seen_at"] < now - _SEEN_EVERY:
                 await connection.execute(_TOUCH, digest, now)
-        return Person(row["email"], row["name"], row["vendor"])
+        return Person(row["email"], row["name"], row["vendor"], (row["expires_at"] - now).total_seconds())
 
     async def end(self, session: str) -> None:
         """Forget it."""

@@ -46,3 +46,15 @@ class ReportingSettings(ServiceSettings):
     metering_timeout_seconds: float = Field(5, gt=0, description="How long metering may take to answer")
     upkeep_seconds: float = Field(3600, gt=0, description="How often what is older than is kept is forgotten")
     max_streams: int = Field(500, ge=1, description="Live streams open at once; beyond it the answer is 429")
+    max_streams_per_person: int = Field(
+        20, ge=1, description="Live streams of one person open at once; beyond it the answer is 429"
+    )
+    writes_per_minute: int = Field(
+        1200, ge=0, description="Writes of one person to each process in a minute, then 429; 0: no limit"
+    )
+    denied_writes_per_minute: int = Field(
+        300, ge=0, description="Writes of one person that are denied in a minute, then 429 to all; 0: no limit"
+    )
+    failed_sign_ins_per_minute: int = Field(
+        300, ge=0, description="Refused tokens and sign-ins of one address in a minute, then 429 to those; 0: no limit"
+    )

@@ -1,11 +1,12 @@
 """The envelope: CloudEvents 1.0 in structured JSON, with the extensions that Unitpool adds."""
 
+import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 
 def _in_utc(at: datetime) -> datetime:
@@ -15,8 +16,26 @@ def _in_utc(at: datetime) -> datetime:
         raise ValueError("must lie between the years 1 and 9999 in UTC") from None
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LOST_PLUS = re.compile(r".*[0-9] [0-9]{2}:?[0-9]{2}")
+
+
+def as_written(value: object) -> object:
+    """A time or a day as people write it, which a number is not: nobody says in what it counts, and from when."""
+    if isinstance(value, date):
+        return value
+    if not isinstance(value, str) or not _DATE.match(value):
+        raise ValueError("must be text like 2026-11-24T10:15:00Z, or 2026-11-24 where a day is asked for")
+    if len(value) > len("2026-11-24T10:15") and _LOST_PLUS.fullmatch(value):
+        raise ValueError("has a space where the + of its offset was; in an address it is written %2B")
+    return value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(as_written), AfterValidator(_in_utc)]
 """A point in time. Read with any offset, kept and written in UTC, to the microsecond."""
+
+Day = Annotated[date, BeforeValidator(as_written)]
+"""A day, as text."""
 
 
 class Frozen(BaseModel):

@@ -3,15 +3,32 @@
 A source, a product, a subscription and an id are here what the record claimed: any printable text, or ``unknown``.
 """
 
-from datetime import date
 from typing import Literal
 
 from pydantic import Field
 
-from shared.events.envelope import Frozen, Instant, Payload
+from shared.events.envelope import Day, Frozen, Instant, Payload
 
 VALUE_BYTES = 2048
 """How much of a quarantined record's value is told; metering keeps it whole."""
+
+QuarantineReason = Literal[
+    "before_start",
+    "after_end",
+    "malformed",
+    "unsupported_type",
+    "unknown_subscription",
+    "unknown_product",
+    "unknown_meter",
+    "product_not_subscribed",
+    "source_not_allowed",
+    "too_old",
+    "too_far_ahead",
+    "missing_resource",
+    "invalid_quantity",
+    "identity_conflict",
+]
+"""Why usage is not applied. A newer metering may say others, so what it tells is any text; what is asked for is not."""
 
 SettledAs = Literal["applied", "duplicate"]
 
@@ -93,7 +110,7 @@ class BooksLine(Frozen):
     Always accepted = applied + duplicate + quarantined. ``revision`` only grows per line.
     """
 
-    day: date
+    day: Day
     source: str
     product: str
     accepted: int

@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 CHECK_SECONDS = 2.5
 """How long readiness and metrics wait for any part. They answer within 3 s."""
@@ -81,9 +82,10 @@ def add_routes(
         return JSONResponse(body, 200 if ready else 503)
 
     @api.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
         await refresh()
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(REGISTRY), headers={"Content-Type": content_type})
 
     @api.get("/version", include_in_schema=False)
     async def version_() -> dict[str, str]:

@@ -1,27 +1,29 @@
 """HTTP: problem documents (RFC 9457), and what every request goes through."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from prometheus_client import Counter, Histogram
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from shared.events.refusals import HTTP_STATUS, Refusal, RefusalCode
-from shared.runtime import direct, logging, metrics
+from shared.runtime import client_address, content_codings, direct, logging, metrics, problems
+from shared.runtime.client_address import Network
+from shared.runtime.postgres import within_request
+from shared.runtime.problems import PROBLEM, RETRY_AFTER_SECONDS, ProblemError, field_errors, problem
+from shared.runtime.settings import ServiceSettings
 from shared.runtime.trouble import passes
 
-PROBLEM = "application/problem+json"
+__all__ = ["PROBLEM", "Edge", "EdgeOptions", "ProblemError", "field_errors", "problem"]
+
 CORRELATION_HEADER = "x-correlation-id"
 MAX_CORRELATION_LENGTH = 100
-RETRY_AFTER_SECONDS = "2"
 GONE = 499
 """The status under which a request is counted whose client went away before it was answered."""
 ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
@@ -31,110 +33,41 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_TITLES: dict[int, str] = {
-    400: "Bad request",
-    401: "Not signed in",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Method not allowed",
-    408: "Too slow",
-    409: "Refused",
-    413: "Too large",
-    414: "Too large",
-    415: "Unsupported content type",
-    422: "Invalid request",
-    429: "Too many requests",
-    431: "Too large",
-    500: "Internal error",
-    503: "Unavailable",
-}
-_CODES: dict[int, str] = {
-    400: "malformed",
-    401: "unauthenticated",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "too_large",
-    415: "unsupported_media_type",
-    422: "invalid_request",
-    429: "too_many_requests",
-    503: "unavailable",
-}
-_SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
+    (b"cache-control", b"no-store"),
 )
+"""Of every answer that does not say otherwise: most tell of people, some show a secret."""
+_HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+_CLOSE = (b"connection", b"close")
+_ONCE = frozenset({b"authorization", b"content-type", b"content-length", b"idempotency-key", b"host"})
+"""Fields that mean something else when there are two of them."""
 
 
-class ProblemError(Exception):
-    """Answer the request with this refusal. ``status`` is the code's own unless given."""
+@dataclass(frozen=True, slots=True)
+class EdgeOptions:
+    """``hosts``: the names that this service answers to; empty: any, since nothing is made from them.
 
-    def __init__(
-        self, refusal: Refusal, *, status: int | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
-        self.status = status or HTTP_STATUS[refusal.code]
-        self.headers = dict(headers or {})
+    ``proxies``: who may say for whom they ask. ``is_secure``: browsers reach it by https only.
+    ``database_seconds``: how long a request may hold a database connection, and wait for one; ``None``: as statements.
+    """
+
+    hosts: Collection[str] = ()
+    proxies: Sequence[Network] = ()
+    is_secure: bool = False
+    database_seconds: float | None = None
 
     @classmethod
-    def of(cls, code: RefusalCode, message: str, **details: Any) -> "ProblemError":
-        """The short form."""
-        return cls(Refusal(code=code, message=message, details=details))
-
-
-def problem(
-    status: int,
-    code: str,
-    detail: str,
-    details: Mapping[str, Any] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    """An RFC 9457 document; ``details`` become members of it."""
-    body = {
-        **(details or {}),
-        "type": f"urn:unitpool:problem:{code}",
-        "title": _TITLES.get(status, "Problem"),
-        "status": status,
-        "detail": detail,
-        "code": code,
-    }
-    return JSONResponse(body, status, dict(headers or {}), media_type=PROBLEM)
-
-
-async def _on_problem(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this class
-    return problem(error.status, error.refusal.code, error.refusal.message, error.refusal.details, error.headers)
-
-
-async def _on_invalid(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101
-    if any(one["type"] == "json_invalid" for one in error.errors()):
-        return problem(400, "malformed", "The body is not JSON.")
-    return problem(422, "invalid_request", "The request is not valid.", {"errors": list(field_errors(error))})
-
-
-async def _on_http_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
-    code = _CODES.get(error.status_code, "error")
-    return problem(error.status_code, code, str(error.detail), headers=error.headers)
-
-
-async def _on_failure(_request: Request, error: Exception) -> Response:
-    if passes(error):
-        message = "A part of the service is not answering. Try again shortly."
-        return problem(503, "unavailable", message, headers={"Retry-After": RETRY_AFTER_SECONDS})
-    return problem(500, "internal", "Something went wrong here. It was logged with the correlation id.")
-
-
-def field_errors(error: RequestValidationError | ValidationError) -> Iterator[dict[str, str]]:
-    """What is wrong with which field, in words; the place is dotted, without saying that it is the body."""
-    for one in error.errors():
-        place = [str(part) for part in one["loc"]]
-        if place and place[0] in {"body", "query", "path", "header"}:
-            place = place[1:]
-        yield {"field": ".".join(place), "message": str(one["msg"]).removeprefix("Value error, ")}
+    def of(cls, settings: ServiceSettings) -> "EdgeOptions":
+        """As a service is told."""
+        return cls(
+            hosts=frozenset(host.strip().lower() for host in settings.http_hosts.split(",") if host.strip()),
+            proxies=client_address.parse_networks(settings.http_trusted_proxies),
+            is_secure=settings.public_url.startswith("https:"),
+            database_seconds=settings.http_database_seconds,
+        )
 
 
 class TooLargeError(HTTPException):
@@ -150,27 +83,35 @@ class Edge:
     The app is given the handlers of its errors.
     """
 
-    def __init__(self, api: FastAPI, *, max_body_bytes: int) -> None:
-        api.add_exception_handler(ProblemError, _on_problem)
-        api.add_exception_handler(RequestValidationError, _on_invalid)
-        api.add_exception_handler(HTTPException, _on_http_error)
-        api.add_exception_handler(Exception, _on_failure)
+    def __init__(self, api: FastAPI, *, max_body_bytes: int, options: EdgeOptions | None = None) -> None:
+        problems.install(api)
+        api.router.redirect_slashes = False  # its redirects are made from the request's Host
         self._api = api
         self._max_body_bytes = max_body_bytes
+        self._options = options or EdgeOptions()
         self._log = logging.get("http")
         self._direct: direct.Table | None = None
+        self.is_closing = False
+        """The process stops: connections are not used again, and who cannot be answered in time is told so."""
+        self.headers = (*SECURITY_HEADERS, *((_HSTS,) if self._options.is_secure else ()))
+        """Of every answer, also those that do not come from here."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             await self._api(scope, receive, send)
             return
+        is_head = scope["method"] == "HEAD"
+        if is_head:  # as GET, without what it would send (RFC 9110, 9.3.2)
+            scope = {**scope, "method": "GET"}
         headers = dict(scope["headers"])
         correlation = _correlation_id(headers)
         logging.bind(correlation_id=correlation)
         scope.setdefault("state", {})["correlation_id"] = correlation
-        answer = _Answer(send, correlation)
+        extra = (*self.headers, _CLOSE) if self.is_closing else self.headers
+        answer = _Answer(send, (*extra, (CORRELATION_HEADER.encode(), correlation.encode())), is_head=is_head)
         started = time.perf_counter()
+        within_request.set(self._options.database_seconds)
         try:
             await self._guarded(scope, headers, receive, answer)
         finally:
@@ -181,26 +122,71 @@ class Edge:
             logging.unbind("correlation_id")
 
     async def _guarded(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, answer: "_Answer") -> None:
-        limit = self._max_body_bytes
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > limit:
-            too_large = TooLargeError(limit)
-            await answer.instead(await _on_http_error(Request(scope), too_large), scope, receive)
-            return
-        if not self._is_open(scope):
-            starting = problem(503, "unavailable", "The service is starting.", headers={"Retry-After": "1"})
-            await answer.instead(starting, scope, receive)
-            return
         try:
-            await self._answered(scope, _limited(receive, limit), answer)
+            self._locate(scope, headers)
+            receive = self._admit(scope, headers, receive)
+            await self._answered(scope, receive, answer)
+        except HTTPException as error:
+            await answer.instead(await problems.on_http_error(Request(scope), error), scope, receive)
+        except ProblemError as error:
+            await answer.instead(await problems.on_problem(Request(scope), error), scope, receive)
         except ClientDisconnect:
             answer.status = GONE
+        except asyncio.CancelledError:
+            if not self.is_closing:
+                raise
+            self._log.warning("request_cut", route=_template(scope))
+            await answer.instead(_unavailable("The service stops. Send the same again."), scope, receive)
         except Exception as error:
             if passes(error):
                 self._log.warning("request_failed_for_now", route=_template(scope), error=repr(error))
             else:
                 self._log.exception("request_failed", route=_template(scope))
-            await answer.instead(await _on_failure(Request(scope), error), scope, receive)
+            await answer.instead(await problems.on_failure(Request(scope), error), scope, receive)
+
+    def _locate(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        """Let ``scope["client"]`` be who asks, and not the proxy that asks for them."""
+        if self._options.proxies and client_address.FIELD in headers and scope.get("client"):
+            peer, port = scope["client"]
+            said = [value for name, value in scope["headers"] if name == client_address.FIELD]
+            scope["client"] = client_address.client_address(peer, said, self._options.proxies), port
+
+    def _admit(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
+        """The request's body, bounded and unpacked.
+
+        Raises:
+            HTTPException, ProblemError: the request is refused as it is, whatever its route.
+        """
+        if len(headers) != len(scope["headers"]):
+            _refuse_repeated(scope["headers"])
+        if scope["path"] not in ALWAYS_OPEN:
+            self._check_host(headers)
+            is_open: Callable[[], bool] = getattr(self._api.state, "is_open", lambda: True)
+            if not is_open():
+                raise HTTPException(503, "The service is starting.", {"Retry-After": "1"})
+        limit = self._max_body_bytes
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > limit:
+            raise TooLargeError(limit)
+        if b"content-encoding" not in headers:
+            return _limited(receive, limit)
+        values = [value for name, value in scope["headers"] if name == b"content-encoding"]
+        if not content_codings.is_packed(values):
+            return _limited(receive, limit)
+        if length:  # it is not that of what is read
+            scope["headers"] = [field for field in scope["headers"] if field[0] != b"content-length"]
+            scope["headers"].append((b"transfer-encoding", b"gzip"))
+        return content_codings.unpacked(_limited(receive, limit), limit, TooLargeError)
+
+    def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raises:
+        HTTPException: 421 (RFC 9110, 15.5.20): the request is for a host that is not this service's.
+        """
+        if self._options.hosts:
+            host = headers.get(b"host", b"").decode("latin-1").lower()
+            name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+            if name not in self._options.hosts:
+                raise HTTPException(421, "The request is for a host that this service does not answer to.")
 
     async def _answered(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         if self._direct is None:
@@ -214,27 +200,37 @@ class Edge:
         try:
             response = await route.endpoint(request)
         except ProblemError as error:
-            response = await _on_problem(request, error)
+            response = await problems.on_problem(request, error)
         except HTTPException as error:
-            response = await _on_http_error(request, error)
+            response = await problems.on_http_error(request, error)
         await response(scope, receive, answer.send)
 
-    def _is_open(self, scope: Scope) -> bool:
-        """Until the service has started, only its health can be asked for."""
-        is_open: Callable[[], bool] = getattr(self._api.state, "is_open", lambda: True)
-        return scope["path"] in ALWAYS_OPEN or is_open()
+
+def _unavailable(message: str) -> Response:
+    return problem(503, "unavailable", message, headers={"Retry-After": RETRY_AFTER_SECONDS})
+
+
+def _refuse_repeated(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raises:
+    HTTPException: 400: a field is there twice whose second would be passed over.
+    """
+    names = [name for name, _ in headers]
+    for name in _ONCE:
+        if names.count(name) > 1:
+            raise HTTPException(400, f"The header field {name.decode().title()} must be there once.")
 
 
 class _Answer:
     """Sees what is sent."""
 
-    def __init__(self, send: Send, correlation: str) -> None:
+    def __init__(self, send: Send, extra: Sequence[tuple[bytes, bytes]], *, is_head: bool) -> None:
         self.status = 500
         self.is_stream = False
         """Server-sent events: an answer that lasts as long as its reader wants."""
         self._send = send
         self._started = False
-        self._extra = (*_SECURITY_HEADERS, (CORRELATION_HEADER.encode(), correlation.encode()))
+        self._is_head = is_head
+        self._extra = extra
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -244,7 +240,11 @@ class _Answer:
             self.is_stream = present.get(b"content-type", b"").startswith(b"text/event-stream")
             added = [(name, value) for name, value in self._extra if name not in present]
             message = {**message, "headers": [*message["headers"], *added]}
+        elif self._is_head:
+            return
         await self._send(message)
+        if self._is_head:  # nothing follows, also of what would never end
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def instead(self, response: Response, scope: Scope, receive: Receive) -> None:
         """Answer with this, unless an answer has already begun."""

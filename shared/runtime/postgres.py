@@ -2,8 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import AsyncIterator, Generator, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -36,6 +39,13 @@ would plan for each anew, which can take longer than to answer."""
 _GONE = ("closed", "closing", "released back", "terminated")
 
 
+within_request: Final[ContextVar[float | None]] = ContextVar("within_request", default=None)
+"""While an HTTP request is answered: seconds for which it may wait for a connection and use it, taken together.
+
+Cancelling does not end a statement of a server that stands still: asyncpg first waits for it to agree. So a connection
+that is held for longer is cut off, which fails what it runs with an error that passes.
+"""
+
 DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What connecting, or using a connection, can end with."""
 
@@ -66,15 +76,59 @@ def new_pool(settings: ServiceSettings, application: str, session: Mapping[str, 
 
     ``session``: PostgreSQL's settings for its connections, beside ours.
     """
-    return asyncpg.create_pool(
+    return _RequestPool(
         settings.database_url.get_secret_value(),
         min_size=0,
         max_size=settings.pool_max_size,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300.0,
+        loop=None,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
         timeout=10,
         command_timeout=settings.statement_timeout_seconds + 5,
         server_settings=_session(settings, application) | dict(session or {}),
         reset=_nothing_to_forget,
     )
+
+
+class _RequestPool(asyncpg.Pool):
+    """A pool that gives a request only so much time: see ``within_request``."""
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        """A connection, for ``async with`` or ``await``."""
+        seconds = within_request.get()
+        return super().acquire(timeout=timeout) if seconds is None else _BoundedAcquire(self, seconds)
+
+    async def acquire_unbounded(self) -> "PoolConnectionProxy[asyncpg.Record]":
+        """A connection, however long it takes."""
+        return await super().acquire()
+
+
+class _BoundedAcquire:
+    def __init__(self, pool: _RequestPool, seconds: float) -> None:
+        self._pool = pool
+        self._seconds = seconds
+
+    async def __aenter__(self) -> "PoolConnectionProxy[asyncpg.Record]":
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._seconds
+        self._connection = await self._acquired()
+        self._timer = loop.call_at(until, self._connection.terminate)
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        await self._pool.release(self._connection)
+
+    def __await__(self) -> Generator[Any, None, "PoolConnectionProxy[asyncpg.Record]"]:
+        return self._acquired().__await__()
+
+    async def _acquired(self) -> "PoolConnectionProxy[asyncpg.Record]":
+        async with asyncio.timeout(self._seconds):
+            return await self._pool.acquire_unbounded()
 
 
 async def open_pool(pool: Pool, settings: ServiceSettings) -> None:
@@ -140,6 +194,23 @@ class HeldConnection:
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._settings, self._application, session=self._session)
         return self._connection
+
+    @asynccontextmanager
+    async def use(self, seconds: float) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """The open connection, for so long: then it is cut off, and what it runs fails with an error that passes.
+
+        Raises:
+            one of ``DATABASE_ERRORS``: the database does not answer.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        async with asyncio.timeout_at(until):
+            connection = await self.get()
+        timer = loop.call_at(until, connection.terminate)
+        try:
+            yield connection
+        finally:
+            timer.cancel()
 
     async def close(self) -> None:
         """Close it, if it is open."""

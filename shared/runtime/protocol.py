@@ -4,12 +4,14 @@ How long a request line and the header fields may be, how many fields there may 
 take to come. The answers of this layer are problem documents like all others; the connection is closed after them.
 """
 
+import re
 from asyncio import BaseTransport, TimerHandle
+from collections.abc import Iterable
 from typing import Literal
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from shared.runtime.http import problem
+from shared.runtime.http import SECURITY_HEADERS, problem
 
 MAX_TARGET_BYTES = 16 * 1024
 """Of the request line's target; 414."""
@@ -22,8 +24,11 @@ HEAD_SECONDS = 10.0
 BODY_SECONDS = 60.0
 """From there to the end of the body; 408."""
 
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
+"""A name or an address, perhaps with a port (RFC 3986, 3.2.2)."""
+
 _REFUSALS: dict[int, tuple[str, str]] = {
-    400: ("malformed", "This is not HTTP/1.1."),
+    400: ("malformed", "This is not HTTP/1.1, or it has not one valid Host field."),
     408: ("request_timeout", "The request took too long to come."),
     414: ("too_large", f"The target of a request may have {MAX_TARGET_BYTES} bytes at most."),
     431: ("too_large", f"Header fields may be {MAX_FIELDS} and {MAX_HEAD_BYTES} bytes at most."),
@@ -43,6 +48,8 @@ class BoundedProtocol(HttpToolsProtocol):
     """What the timer runs for."""
     _timer: TimerHandle | None = None
     _refusal = 400
+    _hosts: list[bytes]
+    """The ``Host`` fields of the present request."""
     _head_bytes = 0
     _fields = 0
     _open_bytes = 0
@@ -75,6 +82,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request."""
         self._arriving, self._head_bytes, self._fields, self._open_bytes = "head", 0, 0, 0
+        self._hosts = []
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -91,10 +99,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes += len(name) + len(value)
         if self._fields > MAX_FIELDS or self._head_bytes > MAX_HEAD_BYTES:
             self._stop(431)
+        if self._arriving == "body":
+            return  # a trailer is no header field: it came after what the header fields are for was decided
+        if name.lower() == b"host":
+            self._hosts.append(value)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The request can be answered."""
+        """The request can be answered, if it says for which host it is (RFC 9112, 3.2)."""
+        is_told = len(self._hosts) == 1 and _HOST.fullmatch(self._hosts[0])
+        if not is_told and (self._hosts or self.parser.get_http_version() != "1.0"):
+            self._stop(400)
         self._arriving, self._open_bytes = "body", 0
         super().on_headers_complete()
 
@@ -143,7 +158,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if may_answer:
-            self.transport.write(_answer(status))
+            self.transport.write(_answer(status, getattr(self.app, "headers", SECURITY_HEADERS)))
         if self.cycle is not None:  # whoever still reads the body, or answers, has nobody to talk to
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -168,8 +183,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(408)
 
 
-def _answer(status: int) -> bytes:
+def _answer(status: int, extra: Iterable[tuple[bytes, bytes]]) -> bytes:
     code, detail = _REFUSALS[status]
     response = problem(status, code, detail, headers={"Connection": "close"})
-    fields = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
+    fields = b"".join(name + b": " + value + b"\r\n" for name, value in (*response.raw_headers, *extra))
     return STATUS_LINE[status] + fields + b"\r\n" + bytes(response.body)

@@ -46,6 +46,8 @@ async def serve(runtime: Runtime[S]) -> int:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # the edge reads them, from the proxies that the settings name
+            timeout_keep_alive=runtime.settings.http_keep_alive_seconds,
             timeout_graceful_shutdown=OPEN_CONNECTIONS_SECONDS,
         )
     )
@@ -57,17 +59,35 @@ async def serve(runtime: Runtime[S]) -> int:
     if failed:
         runtime.log.error("service_failed", exc_info=failed)
     runtime.log.info("stopping")
-    server.should_exit = True
     starting.cancel()
     try:
         async with asyncio.timeout(runtime.settings.stop_within_seconds):
             await asyncio.gather(starting, return_exceptions=True)
-            await asyncio.gather(answering, lifecycle.stop(), return_exceptions=True)
+            await _close_door(runtime, server, answering, announced=failed is None)
+            await lifecycle.stop()
     except TimeoutError:
         runtime.log.warning("stopped_hard", after_seconds=runtime.settings.stop_within_seconds)
         runtime.pool.terminate()
     runtime.log.info("stopped")
     return 1 if failed else 0
+
+
+async def _close_door(
+    runtime: Runtime[S], server: _Server, answering: "asyncio.Task[None]", *, announced: bool
+) -> None:
+    """Be not ready first, so that nobody new is sent here; then let go of who stays; then take no more requests."""
+
+    async def stopping() -> health.Check:
+        return health.Check(ok=False, detail="the service stops")
+
+    runtime.health.add("stopping", stopping)
+    runtime.app.is_closing = True
+    if announced and not answering.done():
+        await asyncio.sleep(runtime.settings.stop_announce_seconds)
+    for hang_up in runtime.hangups:
+        hang_up()
+    server.should_exit = True
+    await asyncio.gather(answering, return_exceptions=True)
 
 
 async def _until_stopped(

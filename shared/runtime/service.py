@@ -34,6 +34,7 @@ from shared.runtime.positions import OnLost, Positions
 from shared.runtime.postgres import new_pool
 from shared.runtime.postponed import PostponedCommands
 from shared.runtime.relay import Relay
+from shared.runtime.routes import ApiRoute
 from shared.runtime.set_aside import SetAsideRetries
 from shared.runtime.settings import S, SettingsError
 from shared.runtime.stream import new_broker
@@ -104,7 +105,10 @@ class Runtime(Generic[S]):
         self.pool = new_pool(settings, definition.name, definition.session)
         self.health = Health()
         self.api = FastAPI(**{"title": f"Unitpool {self.name}", "openapi_url": None, **definition.api_options})
-        self.app = http.Edge(self.api, max_body_bytes=settings.http_max_body_bytes)
+        self.api.router.route_class = ApiRoute
+        self.app = http.Edge(
+            self.api, max_body_bytes=settings.http_max_body_bytes, options=http.EdgeOptions.of(settings)
+        )
         self.producer = Producer(settings, self.name)
         self.relay = Relay(settings, self.name)
         self.cluster = Cluster(settings, self.name)
@@ -117,6 +121,7 @@ class Runtime(Generic[S]):
         self.tasks: list[BackgroundTask] = []
         self.starters: list[Callable[[], Awaitable[None]]] = []
         self.closers: list[Callable[[], Awaitable[None]]] = []
+        self.hangups: list[Callable[[], None]] = []
 
     def consume(
         self, topic: Topic, handlers: Mapping[type[Payload], EventHandler], *, name: str | None = None
@@ -293,6 +298,10 @@ class Runtime(Generic[S]):
     def on_stop(self, closer: Callable[[], Awaitable[None]]) -> None:
         """Await this once nothing is consumed any more and no task runs; a request may still be answered."""
         self.closers.append(closer)
+
+    def on_hang_up(self, hang_up: Callable[[], None]) -> None:
+        """Call this when no more requests are taken: what lasts ends now, what waits for an outcome is told so."""
+        self.hangups.append(hang_up)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction with an outbox, for work that no record caused."""

@@ -8,6 +8,7 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, field_validato
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.runtime.client_address import parse_networks
 from shared.runtime.signing import Keys, parse_keys
 
 MASK = "********"
@@ -71,6 +72,22 @@ class ServiceSettings(BaseSettings):
     http_host: str = Field("127.0.0.1", description="Address to listen on")
     http_port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     http_max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Larger request bodies are refused with 413")
+    http_keep_alive_seconds: int = Field(
+        75, ge=1, description="How long a connection without a request stays open, in seconds"
+    )
+    http_hosts: str = Field(
+        "", description="Hosts that requests may be for, separated by commas, without ports; others get 421; empty: any"
+    )
+    http_trusted_proxies: str = Field(
+        "",
+        description="Networks of proxies whose X-Forwarded-For is believed, separated by commas; empty: nobody's is",
+    )
+    http_database_seconds: float = Field(
+        2.5, gt=0, description="Longest time a request may use a database connection, in seconds; then it gets 503"
+    )
+    public_url: str = Field(
+        "", description="Where clients reach this service, without a path; https: they are told to stay with it (HSTS)"
+    )
     group_instance_id: str | None = Field(
         None, description="A name of this process that survives a restart, so that a restart needs no rebalance"
     )
@@ -89,11 +106,22 @@ class ServiceSettings(BaseSettings):
     dead_letter_window_seconds: float = Field(60, gt=0, description="See dead_letter_limit")
     outbox_alarm_seconds: float = Field(30, gt=0, description="Not ready while an outbox row has waited for longer")
     stop_within_seconds: float = Field(9, gt=1, description="How long an orderly stop may take")
+    stop_announce_seconds: float = Field(
+        0.5,
+        ge=0,
+        description="How long requests are still taken after SIGTERM while readiness is red, in seconds; 0: not at all",
+    )
 
     @field_validator("command_keys")
     @classmethod
     def _keys_are_readable(cls, value: SecretStr) -> SecretStr:
         parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("http_trusted_proxies")
+    @classmethod
+    def _proxies_are_readable(cls, value: str) -> str:
+        parse_networks(value)
         return value
 
     @property

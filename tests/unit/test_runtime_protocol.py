@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import ANY
 
@@ -42,6 +43,13 @@ async def port() -> AsyncIterator[int]:
         await asyncio.sleep(0.3)
         return len(await request.body())
 
+    async with serving(api) as found:
+        yield found
+
+
+@asynccontextmanager
+async def serving(api: FastAPI) -> AsyncIterator[int]:
+    """The port where it answers."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     app = http.Edge(api, max_body_bytes=10_000_000)
@@ -211,3 +219,64 @@ async def test_a_bad_request_behind_one_that_is_being_answered_does_not_get_into
     slow = b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nab"
     await client.send(slow + b"nonsense\r\n\r\n")
     assert await client.reader.read() == b""
+
+
+CHUNKED = POST + b"transfer-encoding: chunked\r\n"
+
+
+async def test_a_trailer_is_no_header_field() -> None:
+    """Whichever it is, and however late it comes."""
+    seen: list[list[tuple[bytes, bytes]]] = []
+    api = FastAPI(openapi_url=None)
+
+    @api.post("/thing")
+    async def take(request: Request) -> int:
+        await request.body()
+        seen.append(list(request.scope["headers"]))
+        return 1 if "authorization" in request.headers or "x-forwarded-for" in request.headers else 0
+
+    async with serving(api) as own:
+        reader, writer = await asyncio.open_connection("127.0.0.1", own)
+        client = Client(reader, writer)
+        trailers = b"authorization: Bearer x\r\nx-forwarded-for: 203.0.113.9\r\nhost: evil\r\ncontent-type: a/b\r\n"
+        for _ in range(2):
+            await client.send(CHUNKED + b"\r\n3\r\nabc\r\n0\r\n" + trailers + b"\r\n")
+            assert await client.answer() == (200, 0)
+        await client.send(CHUNKED + b"\r\n3\r\nabc\r\n", b"0\r\nauthoriz", b"ation: Bearer x\r\n", b"\r\n")
+        assert await client.answer() == (200, 0)
+        writer.close()
+    assert [[name for name, _ in headers] for headers in seen] == [[b"host", b"transfer-encoding"]] * 3
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"",
+        b"host: a\r\nhost: a\r\n",
+        b"host: a\r\nHost: b\r\n",
+        b"host:\r\n",
+        b"host: a b\r\n",
+        b"host: a/b\r\n",
+        b"host: user@a\r\n",
+        b"host: a:80:80\r\n",
+        b"host: a, b\r\n",
+        b"host: [::1\r\n",
+    ],
+)
+async def test_a_request_has_exactly_one_valid_host(client: Client, fields: bytes) -> None:
+    await client.send(b"GET /thing HTTP/1.1\r\n" + fields + b"\r\n")
+    head = await client.reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    for name, value in http.SECURITY_HEADERS:
+        assert name + b": " + value in head
+
+
+@pytest.mark.parametrize("host", [b"a", b"units.example:8000", b"[::1]:80", b"127.0.0.1", b"a_b.example"])
+async def test_a_host_may_be_a_name_or_an_address(client: Client, host: bytes) -> None:
+    await client.send(b"GET /thing HTTP/1.1\r\nhost: " + host + b"\r\n\r\n")
+    assert await client.answer() == (200, "thing")
+
+
+async def test_http_1_0_needs_no_host(client: Client) -> None:
+    await client.send(b"GET /thing HTTP/1.0\r\n\r\n")
+    assert await client.answer() == (200, "thing")

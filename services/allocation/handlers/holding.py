@@ -18,6 +18,7 @@ from services.allocation.store.subscriptions import (
     try_lock_subscriptions,
 )
 from shared.events.commands.plans import ApplyPlan
+from shared.events.commands.subscriptions import SubscriptionCommand
 from shared.events.envelope import Event, Payload
 from shared.events.ids import SubscriptionId
 from shared.events.outcomes import AuditRecord
@@ -63,7 +64,11 @@ async def lock_for(
     roles = roles_of(actor_of(command), found.state)
     if refusal := refusal_for(action, roles, what="subscription"):
         return matter.refused(refusal)
-    return matter, await bring_up_to_date(tx, found)
+    found = await bring_up_to_date(tx, found)
+    expected = command.data.expected_version if isinstance(command.data, SubscriptionCommand) else None
+    if expected is not None and expected != found.state.version:
+        return matter.refused(refusals.stale_version(expected, found.state.version))
+    return matter, found
 
 
 async def bring_up_to_date(tx: Transaction, found: Subscription) -> Subscription:

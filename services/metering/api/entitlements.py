@@ -1,9 +1,9 @@
 """``GET /v1/entitlements``, for the product of the ingest key: the latency that a platform's own users feel."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -16,6 +16,7 @@ from services.metering.domain.entitlement import EntitlementReason, decide
 from services.metering.store.entitlements import NOTHING, Asked, Standing, load_standing
 from services.metering.store.projection import Projection
 from shared.events.state import OveragePolicy
+from shared.runtime import query_parameters
 from shared.runtime.direct import DirectRoute
 from shared.runtime.http import ProblemError
 from shared.runtime.postgres import Connection, HeldConnection
@@ -23,6 +24,9 @@ from shared.units import MAX_UNITS
 from shared.windows import Window
 
 MAX_ID_LENGTH = 64
+WITHIN_SECONDS = 2.5
+"""For a question, its key and all; then it is 503."""
+NAMES = frozenset({"subscription", "product", "units"})
 _ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH}
 _UNITS = {"type": "integer", "minimum": 0, "maximum": MAX_UNITS, "default": 1}
 _PARAMETERS = [
@@ -75,17 +79,20 @@ def entitlement_router(
     router = APIRouter(route_class=DirectRoute)
 
     async def look(asked: Sequence[Question]) -> Sequence[bytes | None]:
-        return await answers(await line.get(), projection, asked, clock())
+        async with line.use(WITHIN_SECONDS) as connection:
+            return await answers(connection, projection, asked, clock())
 
     questions = Gathering(look)
 
     @router.get("/v1/entitlements", openapi_extra=_DESCRIPTION)
     async def get_entitlement(request: Request) -> Response:
-        key = await keys.admit(request)
-        question = read(dict(parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)))
-        if key.product != question.product:
-            raise ProblemError.of("forbidden", "The ingest key is for another product.")
-        answer = await questions.ask(question)
+        async with asyncio.timeout(WITHIN_SECONDS):  # also where it must wait for the answer before its own
+            given = query_parameters.read(request.scope["query_string"], NAMES)
+            key = await keys.admit(request)
+            question = read(given)
+            if key.product != question.product:
+                raise ProblemError.of("forbidden", "The ingest key is for another product.")
+            answer = await questions.ask(question)
         if answer is None:
             raise ProblemError.of("not_found", "No such subscription or product is known.")
         return Response(answer, media_type="application/json")

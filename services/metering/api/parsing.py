@@ -6,6 +6,8 @@ from urllib.parse import unquote
 
 import msgspec
 
+from shared import media_types
+
 MAX_EVENTS = 5000
 _SINGLE = "application/cloudevents+json"
 _BATCH = "application/cloudevents-batch+json"
@@ -28,13 +30,14 @@ def split(content_type: str, headers: Mapping[str, str], body: bytes) -> tuple[l
     Raises:
         BodyError: no such content type, no JSON, too many events.
     """
-    media = content_type.partition(";")[0].strip().lower()
-    if media == _BATCH:
-        return _batch(body), True
-    if media == _SINGLE:
-        return [_one(body)], False
-    if media == _JSON and "ce-specversion" in headers:
-        return [_binary(headers, _one(body), media)], False
+    media = media_types.parse(content_type)
+    if media is not None and media.is_json:
+        if media.name == _BATCH:
+            return _batch(body), True
+        if media.name == _SINGLE:
+            return [_one(body)], False
+        if "ce-specversion" in headers and not media.name.startswith("application/cloudevents"):
+            return [_binary(headers, _one(body), content_type.strip())], False
     raise BodyError(415, "unsupported_media_type", f"Send {_SINGLE}, {_BATCH}, or {_JSON} with ce- headers.")
 
 
@@ -42,6 +45,7 @@ def _batch(body: bytes) -> list[bytes]:
     try:
         events = [bytes(event) for event in _split(body)]
     except msgspec.ValidationError:
+        _one(body)
         raise BodyError(422, "malformed", "A batch is a JSON array of events.") from None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise BodyError(400, "malformed", "The body is not JSON.") from None
@@ -52,10 +56,14 @@ def _batch(body: bytes) -> list[bytes]:
 
 def _one(body: bytes) -> bytes:
     try:
-        json.loads(body.decode())
+        json.loads(body.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise BodyError(400, "malformed", "The body is not JSON.") from None
     return body
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _binary(headers: Mapping[str, str], body: bytes, media: str) -> bytes:

@@ -12,6 +12,7 @@ from services.metering.store import quarantine
 from shared.events.envelope import Instant
 from shared.runtime.http import ProblemError
 from shared.runtime.postgres import Pool, Row
+from shared.runtime.routes import ApiRoute
 
 Claimed = Annotated[str | None, Query(min_length=1, max_length=200)]
 _KEPT = {"subscription", "source", "product", "event_id", "reason", "detail", "topic", "settled_as"}
@@ -20,7 +21,7 @@ _TIMES = {"received_at", "quarantined_at", "settled_at"}
 
 def reading_router(keys: KeyRing, pool: Pool) -> APIRouter:
     """The route."""
-    router = APIRouter()
+    router = APIRouter(route_class=ApiRoute)
 
     @router.get("/v1/quarantine")
     async def get_quarantine(
@@ -36,6 +37,8 @@ def reading_router(keys: KeyRing, pool: Pool) -> APIRouter:
         cursor: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
     ) -> dict[str, Any]:
         key = await keys.admit(request)
+        if start is not None and end is not None and end <= start:
+            raise _invalid("to", "must be after from")
         wanted = quarantine.Filter(reason, _storable("source", source), _storable("subscription", subscription))
         wanted = replace(wanted, start=start, end=end, settled=settled)
         async with pool.acquire() as connection:
@@ -67,6 +70,10 @@ def _time(at: datetime | None) -> str | None:
 
 def _storable(name: str, claimed: str | None) -> str | None:
     if claimed is not None and not claimed.isprintable():
-        errors = [{"field": name, "message": "must be printable text"}]
-        raise ProblemError.of("invalid_request", "The request is not valid.", errors=errors)
+        raise _invalid(name, "must be printable text")
     return claimed
+
+
+def _invalid(name: str, message: str) -> ProblemError:
+    errors = [{"field": name, "message": message}]
+    return ProblemError.of("invalid_request", "The request is not valid.", errors=errors)

@@ -17,6 +17,7 @@ from shared.events.envelope import Instant
 from shared.runtime.asking import is_asked, is_genuine
 from shared.runtime.http import ProblemError
 from shared.runtime.postgres import Connection, Pool
+from shared.runtime.routes import ApiRoute
 from shared.runtime.signing import Keys
 from shared.windows import Window
 
@@ -30,7 +31,7 @@ def resources_router(
     keys: KeyRing, signing_keys: Keys, pool: Pool, projection: Projection, clock: Callable[[], datetime]
 ) -> APIRouter:
     """The route."""
-    router = APIRouter()
+    router = APIRouter(route_class=ApiRoute)
 
     async def admit(request: Request, product: str) -> None:
         if is_asked(request.headers):

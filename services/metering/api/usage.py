@@ -20,11 +20,14 @@ from services.metering.domain.corrections import CorrectionEvent, Purged
 from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.reasons import Reason, RejectedError
 from services.metering.store.keys import IngestKey
+from shared.runtime import query_parameters
 from shared.runtime.direct import DirectRoute
 from shared.runtime.http import problem
 
 MAX_EVENT_BYTES = 900_000
 RETRY_SECONDS = "1"
+CATALOGUE_SECONDS = 1.4
+"""For the catalogue, where the database must be asked; then it is 503."""
 UNKNOWN_BYTES = 1024 * 1024
 """What is held for a body that comes without its length."""
 
@@ -131,6 +134,10 @@ class Publisher:
                 await asyncio.shield(sending)
         except (TimeoutError, KafkaError) as error:
             raise UnacknowledgedError from error
+        except asyncio.CancelledError:
+            if not sending.cancelled():
+                raise
+            raise UnacknowledgedError from None  # the producer was stopped, not the request
 
     def _release(self, size: int) -> None:
         self._waiting_bytes -= size
@@ -145,6 +152,10 @@ def usage_router(
     async def look(asked: Sequence[None]) -> Sequence[Catalogue]:
         return [await catalogue()] * len(asked)
 
+    async def known() -> Catalogue:
+        async with asyncio.timeout(CATALOGUE_SECONDS):
+            return await looks.ask(None)
+
     looks = Gathering(look)
 
     async def judged(request: Request, key: IngestKey) -> tuple[Sorted, bool]:
@@ -156,10 +167,11 @@ def usage_router(
             limits.check_size(key, len(body))
             texts, is_batch = split(request.headers.get("content-type", ""), request.headers, body)
             limits.spend(key, len(texts))
-            return sort_events(texts, key.product, await looks.ask(None)), is_batch
+            return sort_events(texts, key.product, await known()), is_batch
 
     @router.post("/v1/usage", status_code=202)
     async def post_usage(request: Request) -> Response:
+        query_parameters.read(request.scope["query_string"], ())
         key = await keys.admit(request)
         limits.admit(key)
         try:

@@ -16,6 +16,7 @@ from services.metering.domain.quantity import MAX_WHOLE, is_quantity
 from services.metering.domain.reasons import UNKNOWN, Claim, Reason, RejectedError
 from services.metering.domain.text import check_text
 from shared.events.usage import UsageRecorded
+from shared.media_types import is_json
 
 RECORDED = UsageRecorded.event_type
 NAME_LENGTH = 200
@@ -97,7 +98,7 @@ def decode(raw: bytes | None) -> UsageEvent | CorrectionEvent:
     if data.resource is not _UNSET:
         marks += 4
     if event.datacontenttype is not _UNSET:
-        marks += 4 if event.datacontenttype == _JSON else 0
+        marks += 4 if event.datacontenttype == _JSON or is_json(event.datacontenttype) else 0
     # A byte is found far sooner than a text of one byte or six, and an event has no backslash as a rule.
     if is_plain and raw.count(_MARK) == marks and (_BACKSLASH not in raw or _NUL not in raw):
         return event
@@ -161,8 +162,8 @@ def _check_shape(document: dict[str, Any], claim: Claim) -> None:
     if document["type"] != RECORDED and document["type"] not in KINDS:
         raise reject("unsupported_type", f"type {_printable(document['type'])[:NAME_LENGTH]} is not taken here")
     content_type = document.get("datacontenttype", _JSON)
-    if not isinstance(content_type, str) or not content_type.startswith(_JSON):
-        raise reject("malformed", "the data is not application/json")
+    if not isinstance(content_type, str) or not is_json(content_type):
+        raise reject("malformed", "datacontenttype names no media type of JSON, in UTF-8")
     data = document.get("data")
     if not isinstance(data, dict):
         raise reject("malformed", "no data")

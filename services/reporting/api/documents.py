@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse
 
 from shared.runtime.http import PROBLEM
+from shared.runtime.routes import ApiRoute
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -18,7 +19,7 @@ _PAGE = """<!doctype html>
 
 def documents_router(api: FastAPI) -> APIRouter:
     """``/v1/docs``."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=ApiRoute)
     described = api.openapi
 
     def openapi() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What all routes share: who calls, how writes are answered, and how failures look."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
@@ -11,22 +12,29 @@ from uuid import UUID, uuid4, uuid5
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from services.reporting.api.answers.shapes import Done, Pending, Problem
+from services.reporting.api.fields import invalid
 from services.reporting.application import Application
 from services.reporting.auth import Tokens, unauthenticated
 from services.reporting.commands import Answer
 from services.reporting.domain.caller import Caller
 from services.reporting.store.paging import CursorError, Page
+from shared.events.commands.subscriptions import SubscriptionCommand
 from shared.events.envelope import Payload
 from shared.runtime.delivery import PermanentError
-from shared.runtime.http import ProblemError, field_errors, problem
+from shared.runtime.http import ProblemError, field_errors
+from shared.runtime.routes import ApiRoute, Handler
 
-MAX_VERSION = 2**53
+MAX_DIGITS = 15
+"""Of a version."""
+NO_VERSION = 0
+MAX_TAGS_LENGTH = 1000
+_OPAQUE = r'"([\x21\x23-\x7e\x80-\xff]{0,100})"'
+_TAG = re.compile(rf"(W/)?{_OPAQUE}")
+_TAGS = re.compile(rf"[ \t,]*(?:W/)?{_OPAQUE}[ \t]*(?:,[ \t]*(?:(?:W/)?{_OPAQUE}[ \t]*)?)*")
 NEW_THINGS = UUID("4be6f0a5-1b0c-5f0e-9d55-6f2b3a7c9d10")
-_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": meaning, "content": {"application/problem+json": {}}}
@@ -39,6 +47,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         413: "`too_large`",
         415: "`unsupported_media_type`",
         422: "`invalid_request`: `errors` names each field",
+        429: "`too_many_requests`, with `Retry-After`: of one person, or from one address",
         503: "`unavailable`, with `Retry-After`",
     }.items()
 }
@@ -70,16 +79,32 @@ class Doors:
             ProblemError: 401; 503.
         """
         address, correlation = _origin(request)
-        return await self.tokens.caller(request.headers.get("authorization", ""), address, correlation)
+        try:
+            caller = await self.tokens.caller(request.headers.get("authorization", ""), address, correlation)
+        except ProblemError as refused:
+            if refused.refusal.code == "unauthenticated" and "authorization" in request.headers:
+                self.application.check_failures(address)
+            raise
+        return await self.application.words.judged(caller)
 
     async def watcher(self, request: Request) -> Caller:
-        """The same, or the person of the page's session: for reads only."""
+        """The same, or the person of the page's session, which that does not keep alive: for live streams only."""
         if "authorization" in request.headers or self.application.session is None:
             return await self.caller(request)
         person = await self.application.session(request)
         if person is None:
             raise unauthenticated("Sign in, or send a token: Authorization: Bearer <token>.", None)
         return person
+
+    async def still(self, request: Request, caller: Caller) -> Caller:
+        """Who it is that still watches, judged by what is known now.
+
+        Raises:
+            ProblemError: 401: the session has ended.
+        """
+        if "authorization" in request.headers:
+            return await self.application.words.judged(caller)
+        return await self.watcher(request)
 
     async def write(
         self,
@@ -91,33 +116,35 @@ class Doors:
         key: str | None = None,
         secret: str | None = None,
         shown_as: str = "secret",
+        versions: Collection[int] | None = None,
     ) -> Response:
-        """Send a command and answer with its outcome. A ``secret`` made with it is shown once, as ``shown_as``."""
+        """Send a command and answer with its outcome. A ``secret`` made with it is shown once, as ``shown_as``.
+
+        ``versions``: of its subscription, as the asker may have seen it; see ``expected``.
+        """
+        if versions is not None:
+            payload = payload.model_copy(update={"expected_version": await expected(versions, read)})
         answer = await self.application.commands.submit(payload, caller, command_id, key=key, secret=secret)
-        return await answer_write(answer, read, **{shown_as: answer.secret})
+        is_versioned = isinstance(payload, SubscriptionCommand)
+        return await answer_write(answer, read, is_versioned=is_versioned, **{shown_as: answer.secret})
 
 
 def _origin(request: Request) -> tuple[str | None, str | None]:
     return request.client.host if request.client else None, getattr(request.state, "correlation_id", None)
 
 
-class ApiRoute(APIRoute):
-    """Bodies must be JSON; a cursor that is none of ours is the asker's mistake."""
+class Route(ApiRoute):
+    """A cursor that is none of ours, and what only the command's own model refuses, is the asker's mistake."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         # What a read does not give (``command_id``, a secret) is left out, not shown as null.
         super().__init__(path, endpoint, **{**options, "response_model_exclude_unset": True})
 
-    def get_route_handler(self) -> _Handler:
+    def get_route_handler(self) -> Handler:
         """The handler, guarded."""
         inner = super().get_route_handler()
-        takes_body = self.body_field is not None
-        may_lack_it = self.body_field is not None and not self.body_field.field_info.is_required()
 
         async def guarded(request: Request) -> Response:
-            there = takes_body and not (may_lack_it and _has_no_body(request))
-            if there and not _is_json(request.headers.get("content-type", "")):
-                return problem(415, "unsupported_media_type", "The body must be application/json.")
             try:
                 return await inner(request)
             except CursorError as error:
@@ -130,28 +157,13 @@ class ApiRoute(APIRoute):
         return guarded
 
 
-def _is_json(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() == "application/json"
-
-
-def _has_no_body(request: Request) -> bool:
-    return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
-
-
-def invalid(field: str, message: str) -> ProblemError:
-    """422 for one field."""
-    return ProblemError.of(
-        "invalid_request", "The request is not valid.", errors=[{"field": field, "message": message}]
-    )
-
-
 def _invalid_payload(error: ValidationError) -> ProblemError:
     return ProblemError.of("invalid_request", "The request is not valid.", errors=list(field_errors(error)))
 
 
 def new_router(tag: str, prefix: str = "") -> APIRouter:
     """A router of the API."""
-    return APIRouter(prefix=f"/v1{prefix}", tags=[tag], route_class=ApiRoute, responses=PROBLEMS)
+    return APIRouter(prefix=f"/v1{prefix}", tags=[tag], route_class=Route, responses=PROBLEMS)
 
 
 async def command_id(
@@ -163,20 +175,26 @@ async def command_id(
     return idempotency_key or uuid4()
 
 
-async def expected_version(
-    if_match: Annotated[str | None, Header(max_length=100, description='The ETag that was seen, e.g. `"17"`')] = None,
-) -> int | None:
-    """The version that the asker saw.
+async def expected_versions(
+    request: Request,
+    if_match: Annotated[str | None, Header(description='The ETag that was seen, e.g. `"17"`')] = None,
+) -> Collection[int] | None:
+    """The versions that the asker may have seen; ``None``: any. Compared strongly (RFC 9110, 13.1.1), so a weak tag,
+    like one that is none of ours, is that of no version.
 
     Raises:
-        ProblemError: it is no ETag of ours.
+        ProblemError: it is no list of ETags.
     """
-    if if_match is None or if_match.strip() == "*":
+    if if_match is None:
         return None
-    digits = if_match.strip().removeprefix("W/").strip('"')
-    if not digits.isascii() or not digits.isdigit() or len(digits) > len(str(MAX_VERSION)):
-        raise invalid("If-Match", "must be the ETag of the subscription's overview")
-    return int(digits)
+    given = ",".join(request.headers.getlist("if-match")).strip()
+    if given == "*":
+        return None
+    tags = _TAG.findall(given)
+    is_long = len(given) > MAX_TAGS_LENGTH or any(tag.isdigit() and len(tag) > MAX_DIGITS for _, tag in tags)
+    if is_long or not _TAGS.fullmatch(given):
+        raise invalid("If-Match", 'must be * or ETags, e.g. "17"')
+    return [int(tag) for weak, tag in tags if not weak and tag.isdigit()]
 
 
 async def asking(request: Request) -> Caller:
@@ -194,10 +212,20 @@ async def watching(request: Request) -> Caller:
 Asking = Annotated[Caller, Depends(asking)]
 Watching = Annotated[Caller, Depends(watching)]
 CommandId = Annotated[UUID, Depends(command_id)]
-ExpectedVersion = Annotated[int | None, Depends(expected_version)]
+ExpectedVersions = Annotated[Collection[int] | None, Depends(expected_versions)]
 
 
-async def answer_write(answer: Answer, read: Read, **shown_once: str | None) -> Response:
+async def expected(versions: Collection[int] | None, read: Read) -> int | None:
+    """The version that the command is for: the present one, where it is among several; the owner judges in the end."""
+    if versions is None:
+        return None
+    if len(versions) < 2:  # noqa: PLR2004
+        return next(iter(versions), NO_VERSION)
+    present = (await read()).get("version")
+    return present if isinstance(present, int) and present in versions else NO_VERSION
+
+
+async def answer_write(answer: Answer, read: Read, *, is_versioned: bool = True, **shown_once: str | None) -> Response:
     """200 with what the resource's GET now gives; the refusal; or 202 where no outcome came."""
     headers = {"Idempotency-Key": str(answer.command_id)}
     if answer.refusal:
@@ -207,7 +235,7 @@ async def answer_write(answer: Answer, read: Read, **shown_once: str | None) -> 
         return JSONResponse({"command_id": str(answer.command_id), "status": "pending"}, 202, headers)
     body = {**await _effect(answer, read), **{name: value for name, value in shown_once.items() if value is not None}}
     content = jsonable_encoder({**body, "command_id": str(answer.command_id)}, custom_encoder={datetime: _written})
-    return JSONResponse(content, 200, headers | etag(body))
+    return JSONResponse(content, 200, headers | (etag(body) if is_versioned else {}))
 
 
 def _written(at: datetime) -> str:

@@ -3,7 +3,10 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from shared.events.envelope import as_written
+from shared.runtime.http import ProblemError
 
 FIRST_YEAR, LAST_YEAR = 1971, 2300
 
@@ -37,8 +40,23 @@ def _printable(text: str) -> str:
     return text
 
 
-At = Annotated[AwareDatetime, AfterValidator(_sensible)]
+At = Annotated[AwareDatetime, BeforeValidator(as_written), AfterValidator(_sensible)]
 """A point in time, with its offset."""
+
+
+def invalid(field: str, message: str) -> ProblemError:
+    """422 for one field."""
+    errors = [{"field": field, "message": message}]
+    return ProblemError.of("invalid_request", "The request is not valid.", errors=errors)
+
+
+def check_order(start: datetime | None, end: datetime | None) -> None:
+    """Raises:
+    ProblemError: ``end`` is not after ``start``; they are a query's ``from`` and ``to``.
+    """
+    if start is not None and end is not None and end <= start:
+        raise invalid("to", "must be after from")
+
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable)]
 Source = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import people as answers
 from services.reporting.api.answers.subscriptions import Overview
-from services.reporting.api.edge import Asking, CommandId, Doors, new_router, write_answers
+from services.reporting.api.edge import Asking, CommandId, Doors, ExpectedVersions, new_router, write_answers
 from services.reporting.api.names import InSubscription, OfPerson
 from services.reporting.api.requests.subscriptions import GrantsSetting, PrimaryContactSetting
 from shared.events.commands.subscriptions import SetGrants, SetPrimaryContact
@@ -19,11 +19,17 @@ def grants_router(doors: Doors) -> APIRouter:
 
     @router.put("/primary-contact", **write_answers(Overview))
     async def hand_over(
-        caller: Asking, subscription: InSubscription, asked: PrimaryContactSetting, command: CommandId
+        caller: Asking,
+        subscription: InSubscription,
+        asked: PrimaryContactSetting,
+        command: CommandId,
+        versions: ExpectedVersions,
     ) -> Response:
         """Hand it over, in one step, to somebody known in the account. The primary contact's and the vendor's."""
         payload = SetPrimaryContact(subscription=subscription, email=asked.email)
-        return await doors.write(payload, caller, command, lambda: queries.overview(caller, subscription))
+        return await doors.write(
+            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+        )
 
     @router.get("/grants", response_model=answers.Grants)
     async def several(caller: Asking, subscription: InSubscription) -> Any:
@@ -37,16 +43,28 @@ def grants_router(doors: Doors) -> APIRouter:
 
     @router.put("/grants/{email}", **write_answers(answers.Granted))
     async def give(
-        caller: Asking, subscription: InSubscription, email: OfPerson, asked: GrantsSetting, command: CommandId
+        caller: Asking,
+        subscription: InSubscription,
+        *,
+        email: OfPerson,
+        asked: GrantsSetting,
+        command: CommandId,
+        versions: ExpectedVersions,
     ) -> Response:
         """Exactly these grants, to somebody known in the account. The primary contact's."""
         payload = SetGrants(subscription=subscription, email=email, grants=tuple(asked.grants))
-        return await doors.write(payload, caller, command, lambda: queries.grant(caller, subscription, email))
+        return await doors.write(
+            payload, caller, command, lambda: queries.grant(caller, subscription, email), versions=versions
+        )
 
     @router.delete("/grants/{email}", **write_answers(answers.Granted))
-    async def take(caller: Asking, subscription: InSubscription, email: OfPerson, command: CommandId) -> Response:
+    async def take(
+        caller: Asking, subscription: InSubscription, email: OfPerson, command: CommandId, versions: ExpectedVersions
+    ) -> Response:
         """Take everything back. The primary contact's."""
         payload = SetGrants(subscription=subscription, email=email, grants=())
-        return await doors.write(payload, caller, command, lambda: queries.grant(caller, subscription, email))
+        return await doors.write(
+            payload, caller, command, lambda: queries.grant(caller, subscription, email), versions=versions
+        )
 
     return router

@@ -5,10 +5,11 @@ Dependencies are coroutines although they wait for nothing: FastAPI sends plain 
 
 from typing import Annotated
 
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Request
 from pydantic import TypeAdapter, ValidationError
 
-from services.reporting.api.edge import invalid
+from services.reporting.api.edge import Doors
+from services.reporting.api.fields import invalid
 from services.reporting.queries.access import is_id, is_role_id, not_found
 from shared.events.ids import AccountId, Email, ProductId, RoleId, SubscriptionId
 
@@ -62,8 +63,16 @@ async def _named_person(email: str) -> str:
         raise not_found("person") from None
 
 
-async def _product_wanted(product: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
-    return wanted_id("product", product)
+async def _product_wanted(request: Request, product: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
+    """The catalogue is no secret, so a product that is not in it is a mistake and not an empty list."""
+    doors: Doors = request.app.state.doors
+    if product is not None and not await doors.application.catalogue.is_product(product):
+        raise invalid("product", "is not a product of the catalogue")
+    return product
+
+
+async def _subscription_wanted(subscription: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
+    return wanted_id("subscription", subscription)
 
 
 async def _account_wanted(account: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
@@ -76,4 +85,5 @@ OfProduct = Annotated[ProductId, Depends(_named_product)]
 OfRole = Annotated[RoleId, Depends(_named_role)]
 OfPerson = Annotated[str, Depends(_named_person)]
 ProductWanted = Annotated[str | None, Depends(_product_wanted)]
+SubscriptionWanted = Annotated[str | None, Depends(_subscription_wanted)]
 AccountWanted = Annotated[str | None, Depends(_account_wanted)]

@@ -10,8 +10,9 @@ from services.reporting.api.edge import (
     Asking,
     CommandId,
     Doors,
-    ExpectedVersion,
+    ExpectedVersions,
     answer_write,
+    expected,
     listed,
     new_router,
     write_answers,
@@ -35,24 +36,40 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
 
     @router.post("/allocations", **write_answers(Overview))
     async def allocate(
-        caller: Asking, subscription: InSubscription, asked: NewAllocation, command: CommandId, version: ExpectedVersion
+        caller: Asking,
+        subscription: InSubscription,
+        asked: NewAllocation,
+        command: CommandId,
+        versions: ExpectedVersions,
     ) -> Response:
         """Set one product's allocation. The primary contact's and the allocators'."""
+
+        async def overview() -> dict[str, Any]:
+            return await queries.overview(caller, subscription)
+
         answer = await commands.plan(
             caller,
             subscription,
             {asked.product: asked.units},
             command_id=command,
             accept_overage=asked.accept_overage,
-            expected_version=version,
+            expected_version=await expected(versions, overview),
         )
-        return await answer_write(answer, lambda: queries.overview(caller, subscription))
+        return await answer_write(answer, overview)
 
     @router.post("/rebalances", **write_answers(Overview, answers.Preview))
     async def rebalance(
-        caller: Asking, subscription: InSubscription, asked: NewRebalance, command: CommandId, version: ExpectedVersion
+        caller: Asking,
+        subscription: InSubscription,
+        asked: NewRebalance,
+        command: CommandId,
+        versions: ExpectedVersions,
     ) -> Response:
         """Change several allocations in one step, or see what that would do."""
+
+        async def overview() -> dict[str, Any]:
+            return await queries.overview(caller, subscription)
+
         answer = await commands.plan(
             caller,
             subscription,
@@ -61,16 +78,13 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
             preview=asked.preview,
             accept_overage=asked.accept_overage,
             override_reason=asked.override_reason,
-            expected_version=version,
+            expected_version=await expected(versions, overview),
         )
 
         async def previewed() -> dict[str, Any]:
             return {"preview": True, "allowed": True, **(answer.result or {})}
 
-        async def applied() -> dict[str, Any]:
-            return await queries.overview(caller, subscription)
-
-        return await answer_write(answer, previewed if asked.preview else applied)
+        return await answer_write(answer, previewed if asked.preview else overview)
 
 
 def _add_policy_and_history(router: APIRouter, doors: Doors) -> None:
@@ -78,11 +92,19 @@ def _add_policy_and_history(router: APIRouter, doors: Doors) -> None:
 
     @router.put("/products/{product}/policy", **write_answers(Overview))
     async def set_policy(
-        caller: Asking, subscription: InSubscription, product: OfProduct, asked: PolicySetting, command: CommandId
+        caller: Asking,
+        subscription: InSubscription,
+        *,
+        product: OfProduct,
+        asked: PolicySetting,
+        command: CommandId,
+        versions: ExpectedVersions,
     ) -> Response:
         """What happens when a product uses more than it was given."""
         payload = SetPolicy(subscription=subscription, product=product, overage=asked.overage)
-        return await doors.write(payload, caller, command, lambda: queries.overview(caller, subscription))
+        return await doors.write(
+            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+        )
 
     @router.get("/allocations", response_model=answers.AllocationChanges)
     async def history(

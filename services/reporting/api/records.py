@@ -6,8 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from services.reporting.api.answers import records as answers
-from services.reporting.api.edge import Asking, Doors, invalid, listed, new_router
-from services.reporting.api.fields import At, Cursor, Limit
+from services.reporting.api.edge import Asking, Doors, listed, new_router
+from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
+from services.reporting.api.names import SubscriptionWanted
+from services.reporting.domain.actions import ACTIONS
 from services.reporting.queries.access import not_found
 from services.reporting.store.audit import Filter
 
@@ -41,12 +43,17 @@ def records_router(doors: Doors) -> APIRouter:
         action: Annotated[str | None, Query(max_length=200)] = None,
         actor: Annotated[str | None, Query(max_length=254)] = None,
         outcome: Literal["allowed", "denied"] | None = None,
+        subscription: SubscriptionWanted,
     ) -> Any:
-        """Decisions, allowed and denied, the latest first."""
+        """Decisions, allowed and denied, the latest first; with ``subscription``, those that concern it."""
         for name, text in (("action", action), ("actor", actor)):
             if text is not None and not text.isprintable():
                 raise invalid(name, "must be printable text")
-        wanted = Filter(None, start, end, action, actor.lower() if actor else None, outcome)
+        if action is not None and action not in ACTIONS:
+            raise invalid("action", "is not an action that is audited, like purchase-lot")
+        check_order(start, end)
+        only = [subscription] if subscription else None
+        wanted = Filter(only, start, end, action, actor.lower() if actor else None, outcome)
         return listed(await records.audit(caller, limit, cursor, wanted))
 
     return router

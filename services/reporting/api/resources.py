@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from services.reporting.api.answers import resources as answers
-from services.reporting.api.edge import Asking, invalid, new_router
-from services.reporting.api.fields import At
+from services.reporting.api.edge import Asking, new_router
+from services.reporting.api.fields import At, invalid
 from services.reporting.api.names import InSubscription
 from services.reporting.queries.access import is_id
 from services.reporting.queries.resources import ResourceQueries

@@ -10,14 +10,14 @@ from services.reporting.api.edge import (
     Asking,
     CommandId,
     Doors,
+    ExpectedVersions,
     chosen_id,
     etag,
-    invalid,
     listed,
     new_router,
     write_answers,
 )
-from services.reporting.api.fields import At, Cursor, Limit
+from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
 from services.reporting.api.names import AccountWanted, InSubscription, ProductWanted
 from services.reporting.api.requests.subscriptions import NewPurchase, NewSubscribedProduct, NewSubscription
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SubscribeProduct
@@ -73,10 +73,13 @@ def _add_usage(router: APIRouter, doors: Doors) -> None:
         """What was used in each window that overlaps ``from`` to ``to`` (by default the last 12 months)."""
         if interval != "window":
             raise invalid("interval", f"usage by {interval} is not kept yet; ask for interval=window")
+        kept_from = clock() - timedelta(days=SHOWN_DAYS)
+        for name, at in (("from", start), ("to", end)):
+            if at is not None and at < kept_from:
+                raise invalid(name, f"is before {kept_from:%Y-%m-%dT%H:%M:%SZ}: usage is kept for {SHOWN_DAYS} days")
         end = end or clock()
-        start = start or end - timedelta(days=SHOWN_DAYS)
-        if end <= start:
-            raise invalid("to", "must be after from")
+        start = start or max(end - timedelta(days=SHOWN_DAYS), kept_from)
+        check_order(start, end)
         return {"items": await queries.usage(caller, subscription, start, end, product)}
 
 
@@ -96,16 +99,24 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
 
     @router.post("/{subscription}/purchases", **write_answers(answers.Overview))
     async def purchase(
-        caller: Asking, subscription: InSubscription, asked: NewPurchase, command: CommandId
+        caller: Asking, subscription: InSubscription, asked: NewPurchase, command: CommandId, versions: ExpectedVersions
     ) -> Response:
         """Units bought in one order. The vendor's."""
         payload = PurchaseLot(subscription=subscription, lot=chosen_id(caller, command), **asked.model_dump())
-        return await doors.write(payload, caller, command, lambda: queries.overview(caller, subscription))
+        return await doors.write(
+            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+        )
 
     @router.post("/{subscription}/products", **write_answers(answers.Overview))
     async def subscribe(
-        caller: Asking, subscription: InSubscription, asked: NewSubscribedProduct, command: CommandId
+        caller: Asking,
+        subscription: InSubscription,
+        asked: NewSubscribedProduct,
+        command: CommandId,
+        versions: ExpectedVersions,
     ) -> Response:
         """Subscribe to a product; its default roles are made, once. The primary contact's and the vendor's."""
         payload = SubscribeProduct(subscription=subscription, product=asked.product)
-        return await doors.write(payload, caller, command, lambda: queries.overview(caller, subscription))
+        return await doors.write(
+            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+        )

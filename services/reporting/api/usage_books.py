@@ -1,21 +1,23 @@
 """What became of usage: the quarantine, replays of it, and the reconciliation. The vendor's."""
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from services.reporting.api.answers import usage_books as answers
-from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, invalid, listed, new_router, write_answers
-from services.reporting.api.fields import At, Cursor, Limit
+from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, listed, new_router, write_answers
+from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
 from services.reporting.api.requests.usage_books import NewReplay
 from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.store.quarantine import Filter
 from services.reporting.store.reconciliation import Wanted
 from shared.events.commands.metering import ReplayQuarantine
+from shared.events.envelope import Day as Date
+from shared.events.quarantine import QuarantineReason
 
 Claimed = Annotated[str | None, Query(min_length=1, max_length=200)]
-Day = Annotated[At | date | None, Query(description="A day, or an instant of it (UTC)")]
+Day = Annotated[At | Date | None, Query(description="A day, or an instant of it (UTC)")]
 Lines = Annotated[int, Query(ge=1, le=5000, description="How many lines at most")]
 
 
@@ -36,7 +38,7 @@ def _printable(**texts: str | None) -> None:
 
 
 async def _filter(  # noqa: PLR0917  # FastAPI gives them by name
-    reason: Claimed = None,
+    reason: QuarantineReason | None = None,
     source: Claimed = None,
     product: Claimed = None,
     subscription: Claimed = None,
@@ -44,7 +46,8 @@ async def _filter(  # noqa: PLR0917  # FastAPI gives them by name
     end: Annotated[At | None, Query(alias="to")] = None,
     settled: bool | None = None,
 ) -> Filter:
-    _printable(reason=reason, source=source, product=product, subscription=subscription)
+    check_order(start, end)
+    _printable(source=source, product=product, subscription=subscription)
     return Filter(reason, source, product, subscription, start, end, settled)
 
 
@@ -111,4 +114,8 @@ def _add_reconciliation(router: APIRouter, books: UsageBookQueries) -> None:
         _printable(product=product, source=source)
         last = (end - timedelta(microseconds=1)).date() if isinstance(end, datetime) else end
         first = start.date() if isinstance(start, datetime) else start
+        if isinstance(start, datetime) and isinstance(end, datetime):
+            check_order(start, end)
+        if first is not None and last is not None and last < first:
+            raise invalid("to", "must not be before from")
         return await books.reconciliation(caller, limit, cursor, Wanted(first, last, product, source))

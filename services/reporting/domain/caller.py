@@ -1,6 +1,7 @@
 """Who asks."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +13,7 @@ class Caller:
     vendor: bool = False
     address: str | None = None
     correlation_id: str | None = None
+    said_at: datetime | None = None
+    """When the issuer said so; ``None`` of a session, which is judged where it is found."""
+    ends_in_seconds: float | None = None
+    """How long the token or session is still good, from when it was verified."""

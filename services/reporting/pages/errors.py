@@ -33,7 +33,7 @@ def page_route(site: Site) -> type[APIRoute]:
                     return await inner(request)
                 except (ProblemError, HTTPException) as problem:
                     known = problem if isinstance(problem, ProblemError) else problem.status_code
-                    return site.message(await site.signed_in(request), known)
+                    return site.message(await site.signed_in(request, renew=False), known)
                 except Exception as error:
                     if passes(error):
                         return site.message(None, 503)

@@ -45,7 +45,6 @@ def install(
         assets=Assets(),
         public_url=public_url,
         issuer=settings.oidc_issuer,
-        max_streams=settings.max_streams,
     )
     application.session = site.caller
     api.include_router(page_router(site))

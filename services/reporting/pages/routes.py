@@ -55,7 +55,7 @@ def _add_reads(router: APIRouter, site: Site) -> None:
 
     @router.get("/subscriptions/{subscription}/live")
     async def live(request: Request, subscription: str, since: str = "") -> Response:
-        who = await site.signed_in(request)
+        who = await site.signed_in(request, renew=False)
         if who is None:
             return Response(status_code=204)
         return await answer_live(site, who, subscription, since)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 
 from services.reporting.auth import Claims, TokenError
+from services.reporting.pages.errors import page_route
 from services.reporting.pages.provider import ProviderError
 from services.reporting.pages.site import Site
 from services.reporting.sessions import Person
@@ -13,11 +14,12 @@ from shared.runtime import logging
 
 COOKIE = "unitpool_sign_in"
 WITHIN = timedelta(minutes=10)
+MAX_ERROR_LENGTH = 200
 
 
 def sign_in_router(site: Site, claims: Claims) -> APIRouter:
     """``/sign-in``, ``/auth/callback``, ``/sign-out``."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=page_route(site))
     log = logging.get("sign-in")
 
     @router.get("/sign-in")
@@ -47,7 +49,8 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
         kept = site.secrecy.unseal(request.cookies.get(COOKIE, ""))
         known = kept is not None and secrets.compare_digest(str(kept["state"]).encode(), state.encode())
         if kept is None or not known or kept["until"] < site.clock().timestamp() or error or not code:
-            log.warning("sign_in_refused", error=error or "state")
+            log.warning("sign_in_refused", error=error[:MAX_ERROR_LENGTH] or "state")
+            site.application.check_failures(request.client.host if request.client else None)
             return _again(site, "The sign-in was not finished, or took too long. Nothing is wrong; begin it again.")
         try:
             found = await site.provider.redeem(code, verifier=kept["verifier"], nonce=kept["nonce"])
@@ -59,12 +62,13 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
         except TokenError as refused:
             log.warning("sign_in_without_address", error=str(refused))
             return _again(site, "Your account there has no confirmed e-mail address, which is how you are known here.")
+        caller = await site.application.words.judged(caller)
         person = Person(caller.email, caller.name, caller.vendor)
         if former := request.cookies.get(site.session_cookie):
             await site.sessions.end(former)
         answer = site.redirect(kept["to"])
         site.start_session(answer, await site.sessions.begin(person, site.clock()))
-        answer.delete_cookie(COOKIE, path="/auth")
+        _forget(site, answer)
         return answer
 
     @router.post("/sign-out")
@@ -77,7 +81,7 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
             return site.message(who, 403)
         await site.sessions.end(who.session)
         answer = site.redirect(await site.provider.end_session_url() or "/")
-        answer.delete_cookie(site.session_cookie)
+        site.end_session(answer)
         return answer
 
     return router
@@ -87,6 +91,10 @@ def _local(to: str) -> str:
     """Only ever a path of our own."""
     known = to.startswith("/subscriptions/") and to.isascii() and to.isprintable() and "\\" not in to
     return to if known else "/"
+
+
+def _forget(site: Site, answer: Response) -> None:
+    answer.delete_cookie(COOKIE, path="/auth", httponly=True, samesite="lax", secure=site.is_secure)
 
 
 def _again(site: Site, sentence: str) -> Response:
@@ -99,5 +107,5 @@ def _again(site: Site, sentence: str) -> Response:
         link=("/sign-in", "Sign in again"),
         reference=None,
     )
-    answer.delete_cookie(COOKIE, path="/auth")
+    _forget(site, answer)
     return answer

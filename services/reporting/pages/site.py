@@ -47,15 +47,12 @@ class Site:
         assets: Assets,
         public_url: str,
         issuer: str,
-        max_streams: int,
     ) -> None:
         self.application = application
         self.sessions = sessions
         self.provider = provider
         self.secrecy = secrecy
         self.assets = assets
-        self.max_streams = max_streams
-        self.open_streams = 0
         self.is_secure = public_url.startswith("https:")
         self.session_cookie = "__Host-unitpool_session" if self.is_secure else "unitpool_session"
         self.templates = _environment(assets.address)
@@ -66,20 +63,21 @@ class Site:
         """The time."""
         return self.application.clock
 
-    async def signed_in(self, request: Request) -> SignedIn | None:
-        """Whose session the request's cookie names, if any."""
+    async def signed_in(self, request: Request, *, renew: bool = True) -> SignedIn | None:
+        """Whose session the request's cookie names, if any. ``renew``: a person asks, and not a page by itself."""
         session = request.cookies.get(self.session_cookie)
-        person = await self.sessions.find(session, self.clock()) if session else None
+        person = await self.sessions.find(session, self.clock(), renew=renew) if session else None
         if person is None or session is None:
             return None
         address = request.client.host if request.client else None
         correlation = getattr(request.state, "correlation_id", None)
-        caller = Caller(person.email, person.name, person.vendor, address, correlation)
+        ends = person.ends_in_seconds
+        caller = Caller(person.email, person.name, person.vendor, address, correlation, ends_in_seconds=ends)
         return SignedIn(person, session, caller)
 
     async def caller(self, request: Request) -> Caller | None:
-        """The session's person, for the API's own routes."""
-        found = await self.signed_in(request)
+        """The session's person, for the API's live streams."""
+        found = await self.signed_in(request, renew=False)
         return found.caller if found else None
 
     def page(self, template: str, who: SignedIn | None, status: int = 200, **values: Any) -> HTMLResponse:
@@ -127,6 +125,10 @@ class Site:
             samesite="lax",
             secure=self.is_secure,
         )
+
+    def end_session(self, answer: Response) -> None:
+        """Take it from the browser, which looks at the same attributes as when it was given."""
+        answer.delete_cookie(self.session_cookie, httponly=True, samesite="lax", secure=self.is_secure)
 
     def redirect(self, to: str) -> RedirectResponse:
         """Go there, with GET."""

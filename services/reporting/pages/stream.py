@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from fastapi import Response
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import ServerSentEvent
 
 from services.reporting.pages.desk import Desk
 from services.reporting.pages.leaves import Leaves, digest, render_leaves, swaps
 from services.reporting.pages.site import SignedIn, Site
+from services.reporting.streaming import HeldStream
 from shared.runtime.http import ProblemError
 
 BREATH_SECONDS = 0.5
@@ -23,26 +25,32 @@ async def answer_live(site: Site, who: SignedIn, subscription: str, since: str) 
     Raises:
         ProblemError: ``not_found``, ``forbidden``.
     """
-    if site.open_streams >= site.max_streams:
-        return Response(status_code=503, headers={"Retry-After": "10"})
-    desk = Desk(site, who, subscription)
-    first = await desk.view()
+    give_back = site.application.streams.take(who.person.email, "You have too many pages open at once, or all have.")
+    try:
+        first = await Desk(site, who, subscription).view()
+    except BaseException:
+        give_back()
+        raise
     seen = render_leaves(site.templates, first, "")
     known: Leaves = seen if digest(seen) == since else {}
-    return EventSourceResponse(_events(site, who, subscription, known), ping=3600)
+    return HeldStream(_events(site, who, subscription, known), give_back, ping_seconds=3600)
 
 
 async def _events(site: Site, who: SignedIn, subscription: str, known: Leaves) -> AsyncIterator[ServerSentEvent]:
-    site.open_streams += 1
     changed = asyncio.Event()
     listening = asyncio.create_task(_listen(site, subscription, changed))
     try:
-        while await site.sessions.find(who.session, site.clock()):
+        while person := await site.sessions.find(who.session, site.clock(), renew=False):
+            who = replace(who, person=person, caller=replace(who.caller, vendor=person.vendor))
+            is_quiet = False
             try:
-                await asyncio.wait_for(changed.wait(), ALIVE_SECONDS)
+                async with asyncio.timeout(min(ALIVE_SECONDS, person.ends_in_seconds)):
+                    await changed.wait()
             except TimeoutError:
-                if listening.done():
-                    return
+                is_quiet = True
+            if listening.done():
+                return
+            if is_quiet:
                 yield ServerSentEvent("", event="alive")
                 continue
             changed.clear()
@@ -56,7 +64,6 @@ async def _events(site: Site, who: SignedIn, subscription: str, known: Leaves) -
             await asyncio.sleep(BREATH_SECONDS)
     finally:
         listening.cancel()
-        site.open_streams -= 1
 
 
 def _told(site: Site, who: SignedIn, known: Leaves, now: Leaves) -> str:
@@ -66,5 +73,8 @@ def _told(site: Site, who: SignedIn, known: Leaves, now: Leaves) -> str:
 
 
 async def _listen(site: Site, subscription: str, changed: asyncio.Event) -> None:
-    async for _ in site.application.live.changes(subscription):
-        changed.set()
+    try:
+        async for _ in site.application.live.changes(subscription):
+            changed.set()
+    finally:
+        asyncio.get_running_loop().call_soon(changed.set)  # when this is over

@@ -30,6 +30,11 @@ class CatalogueQueries:
         async with self._pool.acquire() as connection:
             return (await _find_product(connection, product)).model_dump()
 
+    async def is_product(self, product: str) -> bool:
+        """Whether it is, or was, in the catalogue."""
+        async with self._pool.acquire() as connection:
+            return is_id(product) and product in await products.find_products(connection, [product])
+
     async def products(self, limit: int, cursor: str | None) -> Page[Body]:
         """The catalogue."""
         async with self._pool.acquire() as connection:

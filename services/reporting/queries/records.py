@@ -42,7 +42,7 @@ class RecordQueries:
         people and roles of their accounts.
 
         Raises:
-            ProblemError: ``forbidden`` for who may not audit any.
+            ProblemError: ``forbidden`` for who may not audit any; ``not_found`` for a subscription that they may not.
         """
         async with self._pool.acquire() as connection:
             if not caller.vendor:
@@ -50,8 +50,11 @@ class RecordQueries:
                 mine = await store.find_ids_by_role(connection, caller.email, auditing)
                 if not mine:
                     raise ProblemError.of("forbidden", "Only auditors, primary contacts and the vendor see the log.")
-                accounts = await store.find_accounts_by_role(connection, caller.email, auditing)
-                wanted = replace(wanted, subscriptions=mine, accounts=accounts)
+                if wanted.subscriptions is None:
+                    accounts = await store.find_accounts_by_role(connection, caller.email, auditing)
+                    wanted = replace(wanted, subscriptions=mine, accounts=accounts)
+                elif not set(wanted.subscriptions) <= set(mine):
+                    raise not_found("subscription")
             page = await audit.list_audit(connection, limit, cursor, wanted)
         return Page([{"sequence": one.sequence, **one.record.model_dump()} for one in page.items], page.next_cursor)
 

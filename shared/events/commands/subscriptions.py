@@ -25,14 +25,23 @@ class CreateSubscription(Payload):
     lock_rates: bool = False
 
 
-class RenewSubscription(Payload):
+class SubscriptionCommand(Payload):
+    """What is done to a subscription that there is.
+
+    ``expected_version`` is its version that the asker saw (``If-Match``); with another one it is ``stale_version``.
+    """
+
+    subscription: SubscriptionRef
+    expected_version: int | None = None
+
+
+class RenewSubscription(SubscriptionCommand):
     """A further term, right after the present one until ``end``, with a pool of ``units``.
 
     ``units``, ``order_reference`` and ``lot`` belong to a flex subscription, and only to it.
     """
 
     event_type = "unitpool.allocation.renew-subscription.v1"
-    subscription: SubscriptionRef
     end: Instant
     units: PositiveUnits | None = None
     order_reference: Name | None = None
@@ -40,33 +49,29 @@ class RenewSubscription(Payload):
     lock_rates: bool = False
 
 
-class CancelSubscription(Payload):
+class CancelSubscription(SubscriptionCommand):
     event_type = "unitpool.allocation.cancel-subscription.v1"
-    subscription: SubscriptionRef
     reason: Name
 
 
-class ConvertSubscription(Payload):
+class ConvertSubscription(SubscriptionCommand):
     """From per-product licensing to flexible units."""
 
     event_type = "unitpool.allocation.convert-subscription.v1"
-    subscription: SubscriptionRef
     model: Literal["flex"]
 
 
-class LockRates(Payload):
+class LockRates(SubscriptionCommand):
     """Hold the rates in force now until the term's end. A lock is not taken back: that would restate closed windows."""
 
     event_type = "unitpool.allocation.lock-rates.v1"
-    subscription: SubscriptionRef
     locked: bool
 
 
-class PurchaseLot(Payload):
+class PurchaseLot(SubscriptionCommand):
     """``start`` absent: now, or the term's start if that is later; ``end`` absent: the term's end."""
 
     event_type = "unitpool.allocation.purchase-lot.v1"
-    subscription: SubscriptionRef
     lot: LotRef
     units: PositiveUnits
     order_reference: Name
@@ -74,48 +79,42 @@ class PurchaseLot(Payload):
     end: Instant | None = None
 
 
-class VoidLot(Payload):
+class VoidLot(SubscriptionCommand):
     """A purchase was wrong: its units stop counting now. The lot stays, with the reason."""
 
     event_type = "unitpool.allocation.void-lot.v1"
-    subscription: SubscriptionRef
     lot: LotRef
     reason: Name
 
 
-class SubscribeProduct(Payload):
+class SubscribeProduct(SubscriptionCommand):
     event_type = "unitpool.allocation.subscribe-product.v1"
-    subscription: SubscriptionRef
     product: ProductRef
 
 
-class UnsubscribeProduct(Payload):
+class UnsubscribeProduct(SubscriptionCommand):
     """The subscription gives a product up: its units return to the pool; its history and roles stay readable."""
 
     event_type = "unitpool.allocation.unsubscribe-product.v1"
-    subscription: SubscriptionRef
     product: ProductRef
 
 
-class SetPolicy(Payload):
+class SetPolicy(SubscriptionCommand):
     event_type = "unitpool.allocation.set-policy.v1"
-    subscription: SubscriptionRef
     product: ProductRef
     overage: OveragePolicy
 
 
-class SetPrimaryContact(Payload):
+class SetPrimaryContact(SubscriptionCommand):
     """Hand a subscription over, in one step, to someone known in the account."""
 
     event_type = "unitpool.allocation.set-primary-contact.v1"
-    subscription: SubscriptionRef
     email: Email
 
 
-class SetGrants(Payload):
+class SetGrants(SubscriptionCommand):
     """What someone may do with a subscription: exactly these; empty takes everything back."""
 
     event_type = "unitpool.allocation.set-grants.v1"
-    subscription: SubscriptionRef
     email: Email
     grants: tuple[Grant, ...] = Field(max_length=4)

@@ -10,7 +10,7 @@ from tests.component.reporting.office import Office
 from tests.component.reporting.states import account, created, product
 from tests.component.reporting.world import World, reporting
 from tests.conftest import MakeDatabase, StartService
-from tests.processes import service_env
+from tests.processes import ServiceProcess, service_env
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +35,12 @@ async def world(empty: World) -> World:
 
 
 @pytest.fixture
+async def allocation(office: Office) -> ServiceProcess:
+    """The one behind the office."""
+    return office.allocation
+
+
+@pytest.fixture
 async def office(
     database: MakeDatabase,
     kafka_server: Any,
@@ -53,6 +59,6 @@ async def office(
     services = [service_process(name, env[name]) for name in env]
     for service in services:
         await service.wait_ready()
-    office = Office(shared_issuer, services[1], env["reporting"])
+    office = Office(shared_issuer, services[1], env["reporting"], services[0])
     yield office
     await office.close()

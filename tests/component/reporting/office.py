@@ -18,8 +18,11 @@ from tests.processes import ROOT, ServiceProcess
 class Office:
     """People in front of the API."""
 
-    def __init__(self, issuer: Issuer, service: ServiceProcess, env: dict[str, str]) -> None:
+    def __init__(
+        self, issuer: Issuer, service: ServiceProcess, env: dict[str, str], allocation: ServiceProcess | None = None
+    ) -> None:
         self.service = service
+        self._allocation = allocation
         self._env = env
         self._issuer = issuer
         self._http = httpx.AsyncClient(timeout=20)
@@ -49,6 +52,18 @@ class Office:
         async with self._http.stream("GET", f"{self.service.url}{path}", headers=headers) as answer:
             assert answer.status_code == 200
             yield (json.loads(line[5:]) async for line in answer.aiter_lines() if line.startswith("data:"))
+
+    @property
+    def allocation(self) -> ServiceProcess:
+        """The service that decides."""
+        assert self._allocation is not None
+        return self._allocation
+
+    async def until_streams(self, count: int) -> None:
+        """Wait until so many live streams are open."""
+        async with asyncio.timeout(20):
+            while f"unitpool_reporting_live_streams {float(count)}" not in (await self.ask("GET", "/metrics")).text:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
     async def run(self, command: str) -> str:
         """A command of the service, beside it; what it printed."""

@@ -33,12 +33,36 @@ def test_a_binary_event_becomes_a_structured_one() -> None:
     assert json.loads(text) == {**item, "datacontenttype": "application/json"}
 
 
+def test_a_binary_event_says_its_own_media_type() -> None:
+    headers = {"ce-specversion": "1.0", "ce-id": "1"}
+    (text,), _ = split("Application/vnd.acme+JSON; v=1", headers, b"{}")
+    assert json.loads(text)["datacontenttype"] == "Application/vnd.acme+JSON; v=1"
+    for other in ("application/xml", "application/cloudevents-avro+json", "application"):
+        with pytest.raises(BodyError) as error:
+            split(other, headers, b"{}")
+        assert error.value.status == 415
+
+
+async def test_ingest_that_waits_when_the_producer_is_stopped_is_not_acknowledged() -> None:
+    async def stopped(_: Sequence[tuple[bytes, bytes]]) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(UnacknowledgedError):
+        await Publisher(stopped, budget_bytes=100, within_seconds=5).publish([(b"x", b"k")])
+
+
 @pytest.mark.parametrize(
     ("content_type", "body", "status"),
     [
         ("", b"{}", 415),
         ("application/json", b"{}", 415),
         (BATCH, b"[1,", 400),
+        (BATCH, b"{", 400),
+        (BATCH, b'"x', 400),
+        (BATCH, b"7", 422),
+        ("application/cloudevents+json", b"NaN", 400),
+        (f"{BATCH}; charset=utf-16", b"[]", 415),
+        (f"{BATCH}, {BATCH}", b"[]", 415),
         (BATCH, b"\xff", 400),
         (BATCH, b"{}", 422),
         (BATCH, b"[" + b"1," * MAX_EVENTS + b"1]", 413),

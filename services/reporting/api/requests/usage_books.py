@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from services.reporting.api.fields import At, Request, Source, example
-from shared.events.quarantine import QuarantineWanted
+from shared.events.quarantine import QuarantineReason, QuarantineWanted
 
 RecordId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}$")]
 Short = Annotated[Source, StringConstraints(max_length=64)]
@@ -14,12 +14,20 @@ Short = Annotated[Source, StringConstraints(max_length=64)]
 class ReplayFilter(Request):
     """What fits all of these. ``from`` and ``to`` are of the record's arrival."""
 
-    reason: Short | None = None
+    reason: QuarantineReason | None = None
     source: Source | None = None
     product: Short | None = None
     subscription: Source | None = None
     start: At | None = Field(None, alias="from")
     end: At | None = Field(None, alias="to")
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.model_dump(exclude_none=True):
+            raise ValueError("must name something; for everything there is all")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise ValueError("to must be after from")
+        return self
 
 
 class NewReplay(Request):

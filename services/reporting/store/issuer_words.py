@@ -1,0 +1,26 @@
+"""What the issuer said last of vendor operators: its newest word counts, whichever token or session is shown."""
+
+from datetime import datetime
+
+from shared.runtime.postgres import Connection
+
+_FIND = "SELECT vendor, said_at FROM issuer_words WHERE email = $1"
+_UPSERT = """
+INSERT INTO issuer_words AS w (email, vendor, said_at) VALUES ($1, true, $2)
+ON CONFLICT (email) DO UPDATE SET vendor = true, said_at = excluded.said_at WHERE w.said_at < excluded.said_at
+"""
+_TAKE_BACK = "UPDATE issuer_words SET vendor = false, said_at = $2 WHERE email = $1 AND said_at <= $2"
+
+
+async def is_vendor(connection: Connection, email: str, said_at: datetime) -> bool:
+    """Whether someone whom the issuer called a vendor operator at that time is one, as far as is known since."""
+    row = await connection.fetchrow(_FIND, email)
+    if row is not None and row["said_at"] >= said_at:
+        return bool(row["vendor"])
+    await connection.execute(_UPSERT, email, said_at)
+    return True
+
+
+async def take_back(connection: Connection, email: str, said_at: datetime) -> None:
+    """The issuer said at that time that someone is no vendor operator."""
+    await connection.execute(_TAKE_BACK, email, said_at)

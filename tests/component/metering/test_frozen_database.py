@@ -1,0 +1,49 @@
+"""PostgreSQL stands still: whoever asks is told within three seconds, and answered again when it goes on."""
+
+import asyncio
+import time
+
+import httpx
+
+from tests.component.metering.running import KEY, Metering, usage_request
+from tests.component.metering.world import event
+from tests.conftest import StartService
+from tests.freezing import freezer
+
+BOUND_SECONDS = 3.0
+PARAMS = {"subscription": "sub-1", "product": "scan"}
+AUTH = {"authorization": f"Bearer {KEY}"}
+
+
+async def test_requests_are_503_within_their_bound(metering: Metering, service_process: StartService) -> None:
+    metering.process.kill()
+    async with freezer(metering.dsn) as between:
+        process = service_process("metering", metering.env | {"UNITPOOL_METERING_DATABASE_URL": between.dsn})
+        await process.wait_ready()
+        async with httpx.AsyncClient(base_url=process.url, timeout=30) as http:
+
+            async def asked(path: str) -> tuple[int, float]:
+                began = time.monotonic()
+                if path == "/v1/usage":
+                    answer = await http.post(path, **usage_request(event("e", resource="a")))
+                else:
+                    answer = await http.get(path, params=PARAMS, headers=AUTH)
+                return answer.status_code, time.monotonic() - began
+
+            assert (await asked("/v1/entitlements"))[0] == 200
+            between.freeze()
+            paths = ["/v1/entitlements"] * 5 + ["/v1/usage"] * 2
+            for _ in range(3):  # with an open connection, with one that was cut off, and with none
+                answers = await asyncio.gather(*(asked(path) for path in paths))
+                answers.append(await asked("/v1/entitlements"))
+                assert {status for status, _ in answers} == {503}
+                assert max(seconds for _, seconds in answers) < BOUND_SECONDS + 0.5  # half for a loaded machine
+            async with httpx.AsyncClient(base_url=process.url, timeout=30) as other:
+                began = time.monotonic()
+                unread = await other.get("/v1/quarantine", headers=AUTH)
+                assert unread.status_code == 503
+                assert time.monotonic() - began < BOUND_SECONDS + 0.5
+            between.thaw()
+            async with asyncio.timeout(30):
+                while (await asked("/v1/entitlements"))[0] != 200:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)

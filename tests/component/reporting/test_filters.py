@@ -1,0 +1,127 @@
+"""What a list is filtered by must be there: a filter that means nothing is refused by its name."""
+
+from typing import Any
+
+import pytest
+
+from tests.component.reporting.issuer import Issuer
+from tests.component.reporting.states import PRIMARY, STRANGER, account, created, product
+from tests.component.reporting.world import World, reporting
+from tests.conftest import MakeDatabase
+
+USAGE = "/v1/subscriptions/sub-1/usage"
+LATER, EARLIER = "2026-11-20T00:00:00Z", "2026-11-10T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/v1/audit?action=nonsense", "action"),
+        ("/v1/audit?subscription=No Such", "subscription"),
+        (f"/v1/audit?from={LATER}&to={EARLIER}", "to"),
+        (f"/v1/audit?from={LATER}&to={LATER}", "to"),
+        ("/v1/audit?from=1764000000", "from"),
+        ("/v1/audit?from=2026-11-10T00:00:00+01:00", "from"),
+        (f"/v1/usage/reconciliation?from={LATER}&to={EARLIER}", "to"),
+        ("/v1/usage/reconciliation?from=2026-11-20&to=2026-11-10", "to"),
+        ("/v1/usage/reconciliation?from=20000", "from"),
+        ("/v1/usage/quarantine?reason=nonsense", "reason"),
+        (f"/v1/usage/quarantine?from={LATER}&to={EARLIER}", "to"),
+        ("/v1/usage/quarantine/counts?reason=nonsense", "reason"),
+        (f"{USAGE}?tz=Mars/Olympus", "tz"),
+        (f"{USAGE}?product=nonsense", "product"),
+        (f"{USAGE}?from=2020-01-01", "from"),
+        (f"{USAGE}?from=2020-01-01T00:00:00Z", "from"),
+        (f"{USAGE}?to=2020-01-01T00:00:00Z", "to"),
+        (f"{USAGE}?from={LATER}&to={EARLIER}", "to"),
+        ("/v1/subscriptions/sub-1/allocations?product=nonsense", "product"),
+        ("/v1/ingest-keys?product=nonsense", "product"),
+        ("/v1/accounts/acme/roles?product=nonsense", "product"),
+    ],
+)
+async def test_a_filter_that_means_nothing_is_refused(world: World, path: str, field: str) -> None:
+    answer = await world.ask("GET", path)
+    assert (answer.status_code, next(one["field"].split(".")[0] for one in answer.json()["errors"])) == (422, field)
+    if "+" in path:
+        assert "%2B" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/audit?action=purchase-lot",
+        "/v1/audit?action=preview-plan&subscription=sub-1",
+        "/v1/audit?action=unitpool.alerts.add-channel.v1",
+        f"/v1/audit?from={EARLIER}&to={LATER}",
+        "/v1/usage/reconciliation?from=2026-11-10&to=2026-11-10",
+        "/v1/usage/quarantine?reason=identity_conflict",
+        "/v1/usage/quarantine?reason=before_start",
+        f"{USAGE}?product=scan",
+        "/v1/audit?from=2026-11-10T00:00:00%2B01:00",
+    ],
+)
+async def test_a_filter_that_means_something_is_kept(world: World, path: str) -> None:
+    await world.get(path)
+
+
+async def test_the_audit_of_a_subscription_is_for_who_may_audit_it(world: World) -> None:
+    assert (await world.ask("GET", "/v1/audit?subscription=sub-1", PRIMARY)).status_code == 200
+    assert (await world.ask("GET", "/v1/audit?subscription=sub-2", PRIMARY)).status_code == 404
+    assert (await world.ask("GET", "/v1/audit?subscription=sub-1", STRANGER)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"filter": {}}, {"filter": {"reason": None}}, {"filter": {"reason": "nonsense"}}, {},
+     {"filter": {"from": LATER, "to": EARLIER}}, {"filter": {"from": 1764000000}}],
+)  # fmt: skip
+async def test_a_replay_of_nothing_in_particular_is_refused(world: World, body: object) -> None:
+    assert (await world.ask("POST", "/v1/usage/quarantine/replay", json=body)).status_code == 422
+
+
+async def test_numbers_are_no_times_in_any_body(world: World) -> None:
+    contact = {"email": PRIMARY, "name": "P"}
+    body = {"account": "acme", "name": "A", "model": "flex", "primary_contact": contact, "end": "2027-01-01T00:00:00Z"}
+    for start in (1764000000000, 1764000000, "1764000000", 1.5):
+        answer = await world.ask("POST", "/v1/subscriptions", json={**body, "start": start})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "start")
+    rate = {"meter": "host", "units": 1, "block": 1, "effective_from": 1764000000}
+    answer = await world.ask("POST", "/v1/catalogue/products/scan/rates", json=rate)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "effective_from")
+
+
+async def test_writes_denials_and_failed_sign_ins_are_each_ones_own(
+    database: MakeDatabase, shared_issuer: Issuer
+) -> None:
+    limits: dict[str, Any] = {"writes_per_minute": 3, "failed_sign_ins_per_minute": 5, "command_wait_seconds": 0}
+    async with reporting(await database("reporting"), shared_issuer, **limits) as world:
+        await world.apply(account(), product(), created())
+        policy = "/v1/subscriptions/sub-1/products/scan/policy"
+        statuses = [(await world.ask("PUT", policy, PRIMARY, json={"overage": "hard"})).status_code for _ in range(5)]
+        assert statuses == [202, 202, 202, 429, 429]
+        refused = await world.ask("PUT", policy, PRIMARY, json={"overage": "hard"})
+        assert (refused.json()["code"], refused.headers["retry-after"].isdigit()) == ("too_many_requests", True)
+        assert (await world.ask("PUT", policy, json={"overage": "hard"})).status_code == 202, "of somebody else"
+
+        bad = {"authorization": "Bearer x.y.z"}
+        failed = [(await world.http.get("/v1/me", headers=bad)).status_code for _ in range(7)]
+        assert failed == [401] * 5 + [429] * 2
+        assert (await world.ask("GET", "/v1/me", PRIMARY)).status_code == 200, "who signs in well is not locked out"
+
+
+async def test_the_vendors_role_is_the_issuers_newest_word(world: World) -> None:
+    old, no, new = (
+        world.issuer.token("vera@unitpool.example", vendor=vendor, iat=at)
+        for vendor, at in ((True, 1_000_000), (False, 1_000_100), (True, 1_000_200))
+    )
+
+    async def is_vendor(token: str) -> bool:
+        answer = await world.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
+        return bool(answer.json()["vendor"])
+
+    assert await is_vendor(old)
+    assert not await is_vendor(no)
+    assert not await is_vendor(old), "an older word"
+    assert await is_vendor(new)
+    assert not await is_vendor(no), "what the token itself says"
+    assert await is_vendor(new)

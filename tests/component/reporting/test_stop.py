@@ -1,0 +1,75 @@
+"""SIGTERM: it is announced, nobody is refused or cut off, and what waits is told how to go on."""
+
+import asyncio
+import os
+import signal
+import time
+from uuid import uuid4
+
+import httpx
+
+from tests.component.reporting.office import Office, sold
+from tests.component.reporting.states import PRIMARY
+from tests.processes import ServiceProcess
+
+
+async def test_streams_end_and_a_waiting_write_is_202_with_its_id(office: Office, allocation: ServiceProcess) -> None:
+    subscription = await sold(office)
+    path, key = f"/v1/subscriptions/{subscription}", str(uuid4())
+
+    async def streamed() -> list[str]:
+        async with office.watch(f"{path}/stream", PRIMARY) as told:
+            return [one["what"] async for one in told]
+
+    os.kill(allocation.pid, signal.SIGSTOP)
+    try:
+        streams = [asyncio.create_task(streamed()) for _ in range(10)]
+        write = asyncio.create_task(
+            office.ask(
+                "PUT",
+                f"{path}/products/scan/policy",
+                PRIMARY,
+                json={"overage": "hard"},
+                headers={"Idempotency-Key": key},
+            )
+        )
+        await office.until_streams(10)
+        began = time.monotonic()
+        assert await office.service.terminate(10) == 0
+        assert time.monotonic() - began < 6, "it did not wait for the outcome"
+        answer = await write
+        assert (answer.status_code, answer.headers["idempotency-key"]) == (202, key)
+        assert answer.headers["location"] == f"/v1/commands/{key}"
+        for told in await asyncio.gather(*streams):
+            assert told[0] == "missed"
+    finally:
+        os.kill(allocation.pid, signal.SIGCONT)
+    log = office.service.log
+    assert log is not None
+    assert "Traceback" not in log.read_text()
+    assert "ASGI" not in log.read_text()
+
+
+async def test_readiness_falls_first_and_no_request_is_refused_meanwhile(office: Office) -> None:
+    statuses: list[int] = []
+    closing = asyncio.Event()
+
+    async def client() -> None:
+        async with httpx.AsyncClient(base_url=office.service.url) as http:
+            while not closing.is_set():
+                answer = await http.get("/v1/me")
+                statuses.append(answer.status_code)
+                if answer.headers.get("connection") == "close":
+                    closing.set()
+
+    async with httpx.AsyncClient(base_url=office.service.url) as probe, asyncio.TaskGroup() as tasks:
+        for _ in range(8):
+            tasks.create_task(client())
+        while len(statuses) < 50:  # noqa: ASYNC110  # they are on their way
+            await asyncio.sleep(0.01)
+        os.kill(office.service.pid, signal.SIGTERM)
+        await asyncio.wait_for(closing.wait(), 5)
+        ready = await probe.get("/readyz")
+        assert (ready.status_code, ready.json()["checks"]["stopping"]["ok"]) == (503, False)
+    assert set(statuses) == {401}
+    assert await office.service.wait_ended() == 0
