@@ -253,12 +253,10 @@ def test_a_subscription_is_assessed_when_nothing_lies_ahead_of_it(
     term = {"start": START, "end": TERM_END}
     lots = [{"id": "lot-1", "units": 100, **term, "order_reference": "PO-1", "purchased_at": START}]
     story = Story()
-    story.changes(
-        subscription(
-            state=state, term=term, lots=lots if has_lots else [], **({} if has_products else {"products": []})
-        ),
-        now,
-    )
+    changes: dict[str, Any] = {"state": state, "term": term, "lots": lots if has_lots else []}
+    if not has_products:
+        changes["products"] = []
+    story.changes(subscription(**changes), now)
     assert story.watch.next_check_at is not None
     assert story.watch.next_check_at > now
     story.waits(story.watch.next_check_at)
