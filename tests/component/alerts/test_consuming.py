@@ -18,10 +18,10 @@ from shared.events.ids import LotId, ProductId
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import SubscriptionState
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
-from shared.runtime.batches import BatchRunner, DeadLetterLimit
+from shared.runtime.batches import BatchRunner, DeadLetterLimit, HaltError
 from shared.runtime.clock import utc_now
 from shared.runtime.delivery import BatchHandler, Record, Transaction, TransientError
-from shared.runtime.set_aside import SetAside
+from shared.runtime.set_aside import Item, SetAside
 from tests.component.alerts.flow import acme
 from tests.conftest import MakeDatabase
 from tests.runtime.harness import event
@@ -242,3 +242,28 @@ async def test_a_voided_lot_that_leaves_the_pool_over_allocated_is_critical(repl
 
 def _lots(units: int) -> list[dict[str, Any]]:
     return [{**acme().lots[0].model_dump(), "units": units}]
+
+
+async def test_a_consumer_halts_when_the_work_of_too_many_subscriptions_fails(replica: Replica) -> None:
+    """The deploy that breaks all of them: nothing is lost, and nothing is set aside for good."""
+
+    async def fails(_: Sequence[Any]) -> None:
+        raise RuntimeError("broken")
+
+    aside = SetAside(CONSUMPTION_TOPIC.name, keys_max=3)
+
+    async def handle(tx: Transaction, records: Sequence[Record]) -> None:
+        await aside.apply(tx, [Item(f"k-{one.offset}", f"s-{one.offset}", None, one) for one in records], fails)
+
+    records = replica.snapshots(*(_snapshot(acme(), 10, revision) for revision in range(1, 9)))
+    runner = replica.runner(handle, CONSUMPTION_TOPIC.name)
+    with pytest.raises(HaltError):
+        await runner.run(records)
+    assert await replica.pool.fetchval("SELECT count(*) FROM set_aside") == 0
+    await runner.run(records[:2])
+    await runner.run(records[2:3])
+    assert await replica.pool.fetchval("SELECT count(*) FROM set_aside") == 3
+    with pytest.raises(HaltError):
+        await runner.run(records[3:4])
+    assert await replica.pool.fetchval("SELECT max(next_offset) FROM consumer_offsets") == 3
+    assert await replica.published() == []
