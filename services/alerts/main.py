@@ -9,13 +9,14 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer
 
 from services.alerts.domain.schedule import Backoff
-from services.alerts.handlers.commands import Commands
+from services.alerts.handlers.commands import Commands, isolated
 from services.alerts.handlers.delivering import DeliveryWorker, WorkerOptions
+from services.alerts.handlers.sealing import seal_addresses
 from services.alerts.handlers.watching import apply_time
 from services.alerts.settings import AlertsSettings
 from services.alerts.store.watches import find_next_check
-from services.alerts.subscribers import ConsumptionSubscriber, on_allocation
-from services.alerts.webhooks import WebhookSender
+from services.alerts.subscribers import AllocationSubscriber, ConsumptionSubscriber
+from services.alerts.webhooks.sender import WebhookSender
 from shared.events.commands.alerts import AcknowledgeAlert, AddChannel, RemoveChannel
 from shared.events.outcomes import AlertsCommandDecided
 from shared.events.topics import (
@@ -26,9 +27,12 @@ from shared.events.topics import (
 )
 from shared.runtime import kafka, offsets, postgres
 from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, run
+from shared.runtime.set_aside_work import SetAside
+from shared.runtime.set_aside_work_retries import SetAsideRetries
 
 NAME: Final = "alerts"
 TIME_BATCH = 100
+SEALED_TOGETHER = 200
 LOOK_AT_TIME_SECONDS = 15.0
 
 
@@ -37,30 +41,50 @@ def build(runtime: Runtime[AlertsSettings]) -> None:
     settings = runtime.settings
     head_start = HeadStart(runtime)
     commands = Commands(settings.signing_keys, allow_private=settings.allow_private_webhooks)
+
+    async def seal_old_addresses() -> None:
+        done = SEALED_TOGETHER
+        while done == SEALED_TOGETHER:
+            async with runtime.transaction() as tx:
+                done = await seal_addresses(tx, settings.signing_keys, SEALED_TOGETHER)
+
+    runtime.on_start(seal_old_addresses)
     runtime.on_start(head_start.look)
-    runtime.consume_batch(ALLOCATION_EVENTS_TOPIC, on_allocation, max_records=settings.max_records)
+    states = SetAside(ALLOCATION_EVENTS_TOPIC.name, keys_max=settings.dead_letter_limit)
+    snapshots = SetAside(CONSUMPTION_TOPIC.name, keys_max=settings.dead_letter_limit)
+    on_states = AllocationSubscriber(states)
+    on_snapshots = ConsumptionSubscriber(head_start.is_over, snapshots)
+    runtime.consume_batch(ALLOCATION_EVENTS_TOPIC, on_states.on_allocation, max_records=settings.max_records)
     runtime.consume_batch(
-        CONSUMPTION_TOPIC,
-        ConsumptionSubscriber(head_start.is_over).on_consumption,
-        max_records=settings.consumption_batch_records,
+        CONSUMPTION_TOPIC, on_snapshots.on_consumption, max_records=settings.consumption_batch_records
     )
     runtime.consume_commands(
         ALERTS_COMMANDS_TOPIC,
         {
-            AcknowledgeAlert: commands.acknowledge_alert,
-            AddChannel: commands.add_channel,
-            RemoveChannel: commands.remove_channel,
+            AcknowledgeAlert: isolated(commands.acknowledge_alert),
+            AddChannel: isolated(commands.add_channel),
+            RemoveChannel: isolated(commands.remove_channel),
         },
         decided=AlertsCommandDecided,
         events_topic=ALERTS_EVENTS_TOPIC,
     )
-    _add_background(runtime)
+    tasks = SetAside("time"), SetAside("deliveries")
+    retries = SetAsideRetries(
+        runtime.transaction,
+        {states: on_states.retry, snapshots: on_snapshots.retry},
+        tasks,
+        delay_max_seconds=settings.retry_delay_max_seconds,
+    )
+    runtime.background("set aside", retries.run)
+    runtime.health.add("set aside", retries.check)
+    _add_background(runtime, *tasks)
 
 
-def _add_background(runtime: Runtime[AlertsSettings]) -> None:
+def _add_background(runtime: Runtime[AlertsSettings], time: SetAside, deliveries: SetAside) -> None:
     settings = runtime.settings
     options = WorkerOptions(
         concurrency=settings.webhook_concurrency,
+        concurrency_per_channel=settings.webhook_concurrency_per_channel,
         lease_for=timedelta(seconds=settings.delivery_lease_seconds),
         backoff=Backoff(first=timedelta(seconds=settings.retry_first_seconds)),
     )
@@ -69,22 +93,20 @@ def _add_background(runtime: Runtime[AlertsSettings]) -> None:
         sender = WebhookSender(
             timeout_seconds=settings.webhook_timeout_seconds, allow_private=settings.allow_private_webhooks
         )
-        try:
-            await DeliveryWorker(
-                runtime.transaction,
-                lambda: postgres.connect(settings, f"{NAME}-deliveries"),
-                sender,
-                keys=settings.signing_keys,
-                clock=runtime.clock,
-                options=options,
-            ).run()
-        finally:
-            await sender.close()
+        await DeliveryWorker(
+            runtime.transaction,
+            lambda: postgres.connect(settings, f"{NAME}-deliveries"),
+            sender,
+            keys=settings.signing_keys,
+            clock=runtime.clock,
+            options=options,
+            aside=deliveries,
+        ).run()
 
     async def keep_time() -> None:
         while True:
             async with runtime.transaction() as tx:
-                done = await apply_time(tx, TIME_BATCH)
+                done = await apply_time(tx, TIME_BATCH, time)
                 next_at = await find_next_check(tx.connection)
             if done < TIME_BATCH:
                 seconds = LOOK_AT_TIME_SECONDS if next_at is None else (next_at - runtime.clock()).total_seconds()

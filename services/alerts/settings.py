@@ -16,7 +16,12 @@ class AlertsSettings(ServiceSettings):
         False, description="Let webhooks go to addresses that are not public (a local demo; never in production)"
     )
     webhook_timeout_seconds: float = Field(15, gt=0, le=300, description="How long one webhook may take, in all")
-    webhook_concurrency: int = Field(8, ge=1, le=100, description="Webhooks that one process sends at a time")
+    webhook_concurrency: int = Field(
+        256, ge=1, le=1000, description="Webhooks that one process sends at a time; a quarter of them for one customer"
+    )
+    webhook_concurrency_per_channel: int = Field(
+        4, ge=1, le=100, description="Webhooks that all processes together send at a time to one channel"
+    )
     delivery_lease_seconds: float = Field(
         30,
         gt=1,

@@ -1,6 +1,6 @@
 """The Kafka edge: batches of records become changes, applied in the batch's transaction."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from shared.events.envelope import Event, Payload, UndecodableError, by_type, de
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.delivery import PermanentError, Record, Transaction, TransientError
+from shared.runtime.set_aside_work import Item, SetAside
 
 _CARRIES: dict[str, type[Any]] = {"subscription": SubscriptionState, "product": ProductState}
 ALLOCATION_TYPES = by_type(
@@ -26,37 +27,78 @@ CaughtUp = Callable[[], Awaitable[bool]]
 """Whether ``allocation.events`` has been applied as far as it reached when this process started."""
 
 
-async def on_allocation(tx: Transaction, records: Sequence[Record]) -> None:
-    """Names of products, and the states of subscriptions."""
-    changes = []
-    for record in records:
-        tx.record = record
-        event = _event(record, ALLOCATION_TYPES)
-        if event is None:
-            continue
-        state = getattr(event.data, "subscription", None)
-        if isinstance(state, SubscriptionState):
-            changes.append(Change(state.id, state, partial(_as_read, event)))
-        else:
-            await upsert_product(tx.connection, event.data.product)
-    tx.record = None
-    if changes:
-        await apply_changes(tx, changes)
+State = ProductState | SubscriptionState
+
+
+class AllocationSubscriber:
+    """Names of products, and the states of subscriptions. What fails for one of them is set aside."""
+
+    def __init__(self, aside: SetAside) -> None:
+        self._aside = aside
+
+    async def on_allocation(self, tx: Transaction, records: Sequence[Record]) -> None:
+        """A batch of events."""
+        if items := list(_states(records)):
+            await self._aside.apply(tx, items, partial(_take_states, tx))
+
+    async def retry(self, tx: Transaction, records: Sequence[Record]) -> None:
+        """Events that were set aside."""
+        await _take_states(tx, list(_states(records)))
 
 
 class ConsumptionSubscriber:
     """Consumption is compared with allocations only once those are known: old ones would raise false alerts."""
 
-    def __init__(self, caught_up: CaughtUp) -> None:
+    def __init__(self, caught_up: CaughtUp, aside: SetAside) -> None:
         self._caught_up = caught_up
+        self._aside = aside
 
     async def on_consumption(self, tx: Transaction, records: Sequence[Record]) -> None:
         """Snapshots of consumption."""
         if not await self._caught_up():
             raise TransientError("allocation.events is still being read", delay_seconds=0.3)
-        told = [one for record in records if (one := _told(record))]
-        if told:
-            await apply_readings(tx, told, _cause)
+        if items := list(_snapshots(records)):
+            await self._aside.apply(tx, items, partial(_take_readings, tx))
+
+    async def retry(self, tx: Transaction, records: Sequence[Record]) -> None:
+        """Snapshots that were set aside."""
+        await _take_readings(tx, list(_snapshots(records)))
+
+
+def _states(records: Sequence[Record]) -> Iterator[Item[tuple[State, Event[Any]]]]:
+    for record in records:
+        event = _event(record, ALLOCATION_TYPES)
+        if event is None:
+            continue
+        state: State | None = getattr(event.data, "subscription", None)
+        if isinstance(state, SubscriptionState):
+            yield Item(state.id, state.id, (state, event), record)
+        else:
+            state = event.data.product
+            yield Item(f"product {state.id}", f"product {state.id}", (state, event), record)
+
+
+async def _take_states(tx: Transaction, items: Sequence[Item[tuple[State, Event[Any]]]]) -> None:
+    changes = []
+    for state, event in (item.value for item in items):
+        if isinstance(state, SubscriptionState):
+            changes.append(Change(state.id, state, partial(_as_read, event)))
+        else:
+            await upsert_product(tx.connection, state)
+    if changes:
+        await apply_changes(tx, changes)
+
+
+def _snapshots(records: Sequence[Record]) -> Iterator[Item[Told]]:
+    for record in records:
+        if told := _told(record):
+            reading = told.reading
+            key = f"{told.subscription}|{reading.product}|{reading.window_start.isoformat()}"
+            yield Item(key, told.subscription, told, record)
+
+
+async def _take_readings(tx: Transaction, items: Sequence[Item[Told]]) -> None:
+    await apply_readings(tx, [item.value for item in items], _cause)
 
 
 def _as_read(event: Event[Any]) -> Event[Any]:

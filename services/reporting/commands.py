@@ -18,8 +18,10 @@ from services.reporting import metrics
 from services.reporting.domain.caller import Caller
 from services.reporting.live import Live
 from services.reporting.queries.subscriptions import Queries
-from services.reporting.store.commands import SentCommand, find_command, insert_command
+from services.reporting.store.commands import SentCommand, find_command, insert_command, note_secret_shown, take_secret
+from shared.events.alerts import shown_address
 from shared.events.commands import ALERTS_COMMANDS, METERING_COMMANDS
+from shared.events.commands.alerts import AddChannel
 from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.envelope import Event, Payload, event_of
 from shared.events.refusals import Refusal
@@ -30,11 +32,11 @@ from shared.runtime.http import ProblemError
 from shared.runtime.outbox import Outgoing
 from shared.runtime.postgres import Pool
 from shared.runtime.shares import RateLimit
-from shared.runtime.signing import SIGNATURE_HEADER, Keys
+from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError
 
 LOOK_AGAIN_SECONDS = 1.0
 _DENIALS = frozenset({"forbidden", "not_found"})
-_CHOSEN_BY_US = frozenset({"seen", "sealed_secret", "secret_sha256"})
+_CHOSEN_BY_US = frozenset({"seen", "sealed_secret", "sealed_url", "secret_sha256"})
 """Fields that the asker did not write: a repeat is still the same request when they differ."""
 _TOPICS: dict[type[Payload], Topic] = {
     **dict.fromkeys(ALERTS_COMMANDS, ALERTS_COMMANDS_TOPIC),
@@ -98,7 +100,7 @@ class Commands:
     ) -> Answer:
         """Send ``payload`` and wait (5 s) for its outcome. The same ``command_id`` of the same person gets the first
         answer. A new one is made up where it is ``None``. ``key`` is the Kafka key where it is not in the payload.
-        ``secret`` is kept, sealed, for the answer to a repeat.
+        ``secret`` is kept for a day, sealed, for the answer to a repeat and for ``take_secret``.
 
         Raises:
             ProblemError: ``idempotency_key_reused``; ``too_many_requests``: of this person.
@@ -141,6 +143,15 @@ class Commands:
         )
         return await self.submit(payload, caller, command_id)
 
+    async def take_secret(self, caller: Caller, command_id: UUID) -> str | None:
+        """What was made with an accepted command, unless it was shown before: this once, and it is kept no longer."""
+        async with self._pool.acquire() as connection:
+            sealed = await take_secret(connection, caller.email, command_id)
+        try:
+            return None if sealed is None else signing.unseal(sealed, self._keys)
+        except SignatureError:  # its key was dropped meanwhile
+            return None
+
     def seal(self, secret: str) -> str:
         """A secret for the service that takes the command: it alone can open it."""
         return signing.seal(secret, self._keys)
@@ -170,8 +181,9 @@ class Commands:
             )
 
     def _message(self, payload: Payload, caller: Caller, command_id: UUID, key: str, now: datetime) -> Outgoing:
-        event: Event[Any] = event_of(type(payload)).of(
-            payload,
+        sent = self._without_secrets(payload)
+        event: Event[Any] = event_of(type(sent)).of(
+            sent,
             id=str(command_id),
             source="/reporting",
             time=now,
@@ -187,6 +199,12 @@ class Commands:
             topic.name, key.encode(), value, ((SIGNATURE_HEADER, signing.sign(value, self._keys, topic.name)),)
         )
 
+    def _without_secrets(self, payload: Payload) -> Payload:
+        """As it travels: a channel's address is a secret, and would lie in the outbox and on the topic."""
+        if not isinstance(payload, AddChannel):
+            return payload
+        return payload.model_copy(update={"url": shown_address(payload.url), "sealed_url": self.seal(payload.url)})
+
     async def _decided(self, caller: Caller, command_id: UUID, woken: asyncio.Event) -> Answer:
         """Look, then wait to be woken; look now and then anyway, should a notice be missed."""
         loop = asyncio.get_running_loop()
@@ -195,8 +213,11 @@ class Commands:
             woken.clear()
             async with self._pool.acquire() as connection:
                 sent = await find_command(connection, caller.email, command_id)
-            if sent is not None and sent.outcome is not None:
-                return self._answer(sent)
+                if sent is not None and sent.outcome is not None:
+                    answer = self._answer(sent)
+                    if answer.secret:
+                        await note_secret_shown(connection, caller.email, command_id)
+                    return answer
             left = deadline - loop.time()
             if left <= 0 or self._live.is_stopped:
                 return Answer(command_id, decided=False)

@@ -37,6 +37,7 @@ from services.reporting.queries.resources import ResourceQueries
 from services.reporting.queries.subscriptions import Queries
 from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.settings import ReportingSettings
+from services.reporting.store.commands import erase_secrets
 from services.reporting.store.consumption import prune_consumption
 from services.reporting.store.listening import listen
 from services.reporting.store.quarantine import prune_quarantine
@@ -55,6 +56,8 @@ from shared.runtime.shares import RateLimit, Shares
 
 NAME: Final = "reporting"
 KEPT = timedelta(days=366)
+SECRETS_KEPT = timedelta(days=1)
+"""A secret that was made with a command is kept for so long, sealed, for whoever asks again."""
 CONSUMPTION_RECORDS = 2000
 READ_MODEL = ReadModel(
     tables=(
@@ -202,6 +205,7 @@ def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:
             async with runtime.pool.acquire() as connection:
                 await prune_consumption(connection, runtime.clock() - KEPT)
                 await prune_quarantine(connection, runtime.clock() - KEPT)
+                await erase_secrets(connection, runtime.clock() - SECRETS_KEPT)
             await asyncio.sleep(settings.upkeep_seconds)
 
     runtime.background("listen", hear)

@@ -1,7 +1,9 @@
 """Events of alerts: raised, acknowledged, delivered. Topic ``alerts.events``."""
 
+import re
 from decimal import Decimal
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -58,8 +60,30 @@ class AlertResolved(Payload):
     alert: AlertState
 
 
+MASK = "****"
+_HIDDEN = re.compile(rf"/{re.escape(MASK)}.{{0,4}}")
+_SHOWN_FROM_LENGTH = 12
+"""So long must a path with its query be for its end to be shown: of a shorter one that would be most of it."""
+
+
+def shown_address(url: str) -> str:
+    """A channel's address as anybody may see it: its host, and the last four characters of its path and query.
+
+    These are a secret: whoever knows them can write to the channel. What is shown already stays as it is.
+    """
+    parts = urlsplit(url)
+    hidden = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    if hidden in {"", "/"} or _HIDDEN.fullmatch(hidden):
+        return origin + hidden
+    return f"{origin}/{MASK}{hidden[-4:] if len(hidden) >= _SHOWN_FROM_LENGTH else ''}"
+
+
 class ChannelState(Frozen):
-    """Where a subscription's alerts go; never its secret."""
+    """Where a subscription's alerts go; never its secrets. ``url`` is its address as ``shown_address`` gives it.
+
+    Before 2026-12 it was the whole address: who shows it still applies ``shown_address``.
+    """
 
     id: str
     subscription: SubscriptionRef

@@ -9,6 +9,7 @@ import msgspec
 from services.alerts.domain.rules import RuleName
 from shared.events.ids import ProductId
 from shared.events.state import Lifecycle, SubscriptionState
+from shared.units import MAX_UNITS
 from shared.windows import Window
 
 WATCHED_STATES: frozenset[Lifecycle] = frozenset({"active", "exhausted", "grace"})
@@ -65,19 +66,24 @@ def window_of(subscription: SubscriptionState, now: datetime) -> Window:
 
 
 def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
-    """Every share of the subscription, products first; none where nothing is watched."""
+    """Every share of the subscription, products first; none where nothing is watched.
+
+    Sums stop at the largest figure that an event carries (``MAX_UNITS``).
+    """
     subscription = moment.subscription
     if not is_watched(subscription):
         return ()
-    purchased = subscription.purchased(moment.now)
+    purchased = min(subscription.purchased(moment.now), MAX_UNITS)
     carried = _carried(readings, moment.window.start, subscription.term_at(moment.window.start).start)
     products = tuple(
         Measure("product_consumption", entry.product, part, entry.allocated, opening)
         for entry in subscription.active_products
         for opening, part in [_consumption(readings, carried, entry.product, moment.window)]
     )
-    pool = Measure("pool_consumption", None, sum(m.part for m in products), purchased, sum(m.opening for m in products))
-    allocated = subscription.allocated
+    consumed = min(sum(share.part for share in products), MAX_UNITS)
+    opening = min(sum(share.opening for share in products), MAX_UNITS)
+    pool = Measure("pool_consumption", None, consumed, purchased, opening)
+    allocated = min(subscription.allocated, MAX_UNITS)
     rules: tuple[RuleName, ...] = ("pool_allocation", "pool_over_allocated")
     return (*products, pool, *(Measure(rule, None, allocated, purchased, allocated) for rule in rules))
 
@@ -88,7 +94,8 @@ def next_change_at(subscription: SubscriptionState, now: datetime) -> datetime |
         return None
     lots = (at for lot in subscription.lots if lot.voided_at is None for at in (lot.start, lot.end) if at > now)
     terms = (at for term in subscription.all_terms for at in (term.start, term.end) if at > now)
-    return min(window_of(subscription, now).end, *lots, *terms)
+    # One iterable, not its parts as arguments: there may be nothing but the window.
+    return min((window_of(subscription, now).end, *lots, *terms))
 
 
 def needed(readings: Readings, start: datetime) -> Readings:
@@ -116,6 +123,6 @@ def _consumption(
     readings: Readings, carried: Mapping[ProductId, Reading], product: ProductId, window: Window
 ) -> tuple[int, int]:
     """What the window began with (burn-down meters carry on), and what is consumed now."""
-    opening = carried[product].burned_down if product in carried else 0
+    opening = min(carried[product].burned_down, MAX_UNITS) if product in carried else 0
     current = readings.get((product, window.start))
     return opening, current.consumed if current else opening

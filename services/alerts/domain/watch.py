@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import cast
 from uuid import UUID, uuid5
 
 from services.alerts.domain.crossing import Level, Step, step
@@ -180,6 +181,6 @@ def _advance(alert: AlertState, **changes: object) -> AlertState:
     return alert.model_copy(update={**changes, "version": alert.version + 1})
 
 
-def _key_of(alert: AlertState) -> tuple[RuleName, ProductId | None]:
-    rule: RuleName = next(name for name in DEFAULT_RULES if name == alert.rule)
-    return rule, alert.product
+def _key_of(alert: AlertState) -> LevelKey:
+    """What an alert is about. Of a rule that exists no more nothing is measured, so its alert is over."""
+    return cast("RuleName", alert.rule), alert.product

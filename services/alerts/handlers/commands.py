@@ -2,32 +2,38 @@
 
 import base64
 import binascii
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from services.alerts.domain.access import Deed, not_found, refusal_for
 from services.alerts.domain.addresses import fault_of_url
 from services.alerts.domain.watch import acknowledge
 from services.alerts.store.alerts import find_alert, upsert_alerts
-from services.alerts.store.channels import count_channels, insert_channel, remove_channel
+from services.alerts.store.channels import NewSecrets, count_channels, insert_channel, remove_channel
 from services.alerts.store.watches import lock_watches
-from shared.events.alerts import AlertAcknowledged, ChannelChanged, ChannelState
+from shared.events.alerts import AlertAcknowledged, ChannelChanged, ChannelState, shown_address
 from shared.events.commands.alerts import AcknowledgeAlert, AddChannel, RemoveChannel
 from shared.events.envelope import Event
 from shared.events.ids import SubscriptionId
 from shared.events.refusals import Refusal
-from shared.events.state import SubscriptionState
-from shared.events.topics import ALERTS_EVENTS_TOPIC
-from shared.runtime.delivery import Transaction, TransientError
-from shared.runtime.inbox import Accepted, AuditEntry, Decision, Refused
-from shared.runtime.signing import Keys, SignatureError, unseal
+from shared.events.state import Lifecycle, SubscriptionState
+from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALERTS_EVENTS_TOPIC
+from shared.runtime.delivery import Transaction
+from shared.runtime.inbox import Accepted, AuditEntry, CommandHandler, Decision, Postponed, Refused
+from shared.runtime.isolation import concerns_one
+from shared.runtime.set_aside_work import SetAside
+from shared.runtime.signing import Keys, SignatureError, seal, unseal
 
 MAX_CHANNELS = 10
 MIN_SECRET_BYTES = 16
 SECRET_PREFIX = "whsec_"  # noqa: S105  # the prefix of Standard Webhooks, no secret
 
-WAIT_FOR_SUBSCRIPTION = timedelta(seconds=10)
-"""How long a command waits for a subscription that is not known yet: its own event may still be on its way."""
+WAIT_SECONDS = 10
+"""How long a command is postponed for a subscription that its sender knew and we do not yet, or while its handling
+fails."""
+_OVER: frozenset[Lifecycle] = frozenset({"cancelled", "expired"})
+"""In these states nothing is raised any more, for good."""
 
 
 class Commands:
@@ -40,7 +46,9 @@ class Commands:
     async def acknowledge_alert(self, tx: Transaction, command: Event[AcknowledgeAlert]) -> Decision:
         """Note who took care of an alert. The first one counts; for an alert that is over nothing changes."""
         data = command.data
-        subscription = await _subscription(tx, command, data.subscription)
+        subscription = await _subscription(tx, data.subscription)
+        if postponed := _postponed(subscription, data.seen):
+            return postponed
         alert = await find_alert(tx.connection, data.subscription, data.alert)
         entry = _audit("acknowledge-alert", data.alert, data.subscription, subscription)
         refusal = _access(subscription, command, "acknowledge")
@@ -61,32 +69,42 @@ class Commands:
     async def add_channel(self, tx: Transaction, command: Event[AddChannel]) -> Decision:
         """Send a subscription's alerts to a webhook too, from the next alert on."""
         data = command.data
-        subscription = await _subscription(tx, command, data.subscription)
-        shown = {"kind": data.kind, "url": data.url}
-        entry = _audit("add-channel", data.channel, data.subscription, subscription, after=shown)
-        refusal = _access(subscription, command, "channels") or self._fault(data)
+        subscription = await _subscription(tx, data.subscription)
+        if postponed := _postponed(subscription, data.seen):
+            return postponed
+        entry = _audit("add-channel", data.channel, data.subscription, subscription)
+        refusal = _access(subscription, command, "channels")
+        if refusal or subscription is None:
+            return Refused(refusal or not_found("subscription"), entry)
+        url = self._address(data)
+        refusal = _fault_of_state(subscription) or self._fault(data, url)
         if refusal is None and await count_channels(tx.connection, data.subscription) >= MAX_CHANNELS:
             refusal = _invalid("channel", f"A subscription can have {MAX_CHANNELS} channels; remove one first.")
-        if refusal:
-            return Refused(refusal, entry)
+        if refusal or url is None:
+            return Refused(refusal or _unreadable("url"), entry)
         channel = ChannelState(
             id=data.channel,
             subscription=data.subscription,
             kind=data.kind,
-            url=data.url,
+            url=shown_address(url),
             created_by=str(command.actor),
             created_at=tx.now,
             version=1,
         )
-        if not await insert_channel(tx.connection, channel, data.sealed_secret):
+        secrets = NewSecrets(signing=data.sealed_secret, url=seal(url, self._keys))
+        if not await insert_channel(tx.connection, channel, secrets, subscription.account):
             return Refused(Refusal(code="already_exists", message="There is a channel of this id already."), entry)
         await tx.emit(ALERTS_EVENTS_TOPIC, data.subscription, ChannelChanged(channel=channel), subject=channel.id)
+        # The audit log is for ever, and for auditors too: of the address it has the host only.
+        entry = replace(entry, after={"kind": data.kind, "host": urlsplit(url).hostname})
         return Accepted(resource=channel.id, version=channel.version, audit=entry)
 
     async def remove_channel(self, tx: Transaction, command: Event[RemoveChannel]) -> Decision:
         """Send no more alerts there; what is still to be delivered is given up."""
         data = command.data
-        subscription = await _subscription(tx, command, data.subscription)
+        subscription = await _subscription(tx, data.subscription)
+        if postponed := _postponed(subscription, data.seen):
+            return postponed
         entry = _audit("remove-channel", data.channel, data.subscription, subscription)
         if refusal := _access(subscription, command, "channels"):
             return Refused(refusal, entry)
@@ -96,8 +114,17 @@ class Commands:
         await tx.emit(ALERTS_EVENTS_TOPIC, data.subscription, ChannelChanged(channel=channel), subject=channel.id)
         return Accepted(resource=channel.id, version=channel.version, audit=entry)
 
-    def _fault(self, data: AddChannel) -> Refusal | None:
-        if fault := fault_of_url(data.url, allow_private=self._allow_private):
+    def _address(self, data: AddChannel) -> str | None:
+        """Where it leads; ``None`` where that is sealed with a key that is not known here."""
+        try:
+            return data.url if data.sealed_url is None else unseal(data.sealed_url, self._keys)
+        except (SignatureError, UnicodeDecodeError):
+            return None
+
+    def _fault(self, data: AddChannel, url: str | None) -> Refusal | None:
+        if url is None:
+            return _unreadable("url")
+        if fault := fault_of_url(url, allow_private=self._allow_private):
             return _invalid("url", fault)
         try:
             secret = unseal(data.sealed_secret, self._keys)
@@ -109,16 +136,50 @@ class Commands:
         return None
 
 
-async def _subscription(tx: Transaction, command: Event[Any], id: SubscriptionId) -> SubscriptionState | None:
-    """The subscription, locked.
+def isolated(handler: CommandHandler) -> CommandHandler:
+    """A handler whose failures postpone its command: others go on, and it is retried until it is decided or refused."""
+    work = ALERTS_COMMANDS_TOPIC.name
+    failures = SetAside(work)
 
-    Raises:
-        TransientError: it is not known, and the command is so young that it may become so.
+    async def handle(tx: Transaction, command: Event[Any]) -> Decision:
+        try:
+            return await handler(tx, command)
+        except Exception as error:
+            if not concerns_one(error):
+                raise
+            failures.count(command.data.subscription, error)
+            return _later("This cannot be done at the moment. Try again in a minute.")
+
+    return handle
+
+
+async def _subscription(tx: Transaction, id: SubscriptionId) -> SubscriptionState | None:
+    """The subscription, locked."""
+    return (await lock_watches(tx.connection, [id]))[id].subscription
+
+
+def _postponed(subscription: SubscriptionState | None, seen: int | None) -> Postponed | None:
+    """Whether the sender knew the subscription better than we do yet.
+
+    One that nobody has seen does not exist: that is answered at once, and as for one of somebody else.
     """
-    subscription = (await lock_watches(tx.connection, [id]))[id].subscription
-    if subscription is None and tx.now - command.time < WAIT_FOR_SUBSCRIPTION:
-        raise TransientError(f"subscription {id} is not known yet", delay_seconds=0.2)
-    return subscription
+    if seen is None or (subscription is not None and subscription.version >= seen):
+        return None
+    return _later("The subscription has changed a moment ago. Try again in a minute.")
+
+
+def _later(sentence: str) -> Postponed:
+    return Postponed(Refused(Refusal(code="unavailable", message=sentence)), WAIT_SECONDS)
+
+
+def _fault_of_state(subscription: SubscriptionState) -> Refusal | None:
+    if subscription.state not in _OVER:
+        return None
+    return Refusal(
+        code="subscription_not_active",
+        message=f"The subscription is {subscription.state}: it raises no more alerts, so it takes no channels.",
+        details={"state": subscription.state},
+    )
 
 
 def _access(subscription: SubscriptionState | None, command: Event[Any], deed: Deed) -> Refusal | None:
@@ -137,3 +198,7 @@ def _audit(
 def _invalid(field: str, message: str) -> Refusal:
     errors = [{"field": field, "message": message}]
     return Refusal(code="invalid_request", message=message, details={"errors": errors})
+
+
+def _unreadable(field: str) -> Refusal:
+    return _invalid(field, "What was sent cannot be read here. Try again.")

@@ -9,7 +9,7 @@ outlives processes.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,23 +22,33 @@ from services.alerts.domain.schedule import Backoff
 from services.alerts.store.deliveries import (
     CHANNEL,
     Delivery,
+    DueDelivery,
+    Shares,
     claim_deliveries,
     count_pending,
+    find_due,
     find_next_due,
+    has_due,
     postpone_delivery,
     settle_delivery,
 )
-from services.alerts.webhooks import Answer, WebhookSender
+from services.alerts.webhooks.sender import Answer, WebhookSender
 from shared.events.alerts import DeliverySettled
 from shared.events.topics import ALERTS_EVENTS_TOPIC
 from shared.runtime import logging
 from shared.runtime.clock import Clock
 from shared.runtime.delivery import Transaction
+from shared.runtime.isolation import concerns_one, isolate
 from shared.runtime.postgres import Connection
+from shared.runtime.set_aside_work import SetAside
 from shared.runtime.signing import Keys, SignatureError, unseal
 
-LOOK_SECONDS = 10
-"""How long at most until the next look at the table, should a notification be lost."""
+POLL_SECONDS = 10
+"""How long at most until the table is polled, should a notification be lost."""
+SHARE_POLL_SECONDS = 0.5
+"""The same while something is due that has to wait for its share: another process may end what takes it."""
+WRITERS = 4
+"""Transactions at a time that write down what became of deliveries: many that end at once leave others connections."""
 
 NewTransaction = Callable[[], AbstractAsyncContextManager[Transaction]]
 
@@ -47,9 +57,23 @@ NewTransaction = Callable[[], AbstractAsyncContextManager[Transaction]]
 class WorkerOptions:
     """How much at a time, for how long, and when again."""
 
-    concurrency: int = 8
+    concurrency: int = 256
+    concurrency_per_channel: int = 4
     lease_for: timedelta = timedelta(seconds=30)
     backoff: Backoff = field(default_factory=Backoff)
+
+    def shares(self, sending: int) -> Shares:
+        """What may be taken while ``sending`` are under way.
+
+        A customer has a quarter of all slots at most; an eighth is only for those with nothing in flight. So it takes
+        dozens of customers whose receivers hang, all at the same time, before another is late.
+        """
+        return Shares(
+            channel=self.concurrency_per_channel,
+            customer=max(1, self.concurrency // 4),
+            free=self.concurrency - sending,
+            reserved=self.concurrency // 8,
+        )
 
 
 class DeliveryWorker:
@@ -64,6 +88,7 @@ class DeliveryWorker:
         keys: Keys,
         clock: Clock,
         options: WorkerOptions,
+        aside: SetAside,
     ) -> None:
         self._transaction = transaction
         self._listen = listen
@@ -71,6 +96,8 @@ class DeliveryWorker:
         self._keys = keys
         self._clock = clock
         self._options = options
+        self._aside = aside
+        self._writers = asyncio.Semaphore(WRITERS)
         self._woken = asyncio.Event()
         self._sending = 0
         self._log = logging.get("deliveries")
@@ -86,22 +113,34 @@ class DeliveryWorker:
                 await self._rest(connection)
 
     async def _claim(self) -> list[Delivery]:
-        free = self._options.concurrency - self._sending
-        if free == 0:
+        shares = self._options.shares(self._sending)
+        if shares.free == 0:
             return []
+        claimed: dict[str, Delivery] = {}
         async with self._transaction() as tx:
-            return await claim_deliveries(
-                tx.connection, tx.now, limit=free, lease=str(uuid4()), lease_for=self._options.lease_for
-            )
+            known = await self._aside.load(tx.connection, tx.now)
+            due = await find_due(tx.connection, tx.now, shares, known.waiting)
+
+            async def claim(some: Sequence[DueDelivery]) -> None:
+                ids = [one.id for one in some]
+                until = tx.now + self._options.lease_for
+                for delivery in await claim_deliveries(tx.connection, ids, lease=str(uuid4()), until=until):
+                    claimed[delivery.id] = delivery
+
+            for failed in await isolate(tx, due, lambda one: one.id, claim):
+                await self._aside.add(tx, failed.whose, failed.items[0].subscription, failed.error)
+        return list(claimed.values())
 
     async def _rest(self, connection: Connection) -> None:
-        """Until there is something to do: a new delivery, one that falls due, or a free hand."""
+        """Until there is something to do: a new delivery, one that falls due, or a free slot."""
         if connection.is_closed():
             raise ConnectionError("the connection that listens for deliveries was lost")
-        seconds: float = LOOK_SECONDS
+        seconds: float = POLL_SECONDS
         if self._sending < self._options.concurrency:
             async with self._transaction() as tx:
-                due_at = await find_next_due(tx.connection)
+                due_at = await find_next_due(tx.connection, tx.now)
+                if await has_due(tx.connection, tx.now):
+                    seconds = SHARE_POLL_SECONDS
                 metrics.DELIVERIES_PENDING.set(await count_pending(tx.connection))
             if due_at is not None:
                 seconds = max(0.01, min(seconds, (due_at - self._clock()).total_seconds()))
@@ -112,24 +151,40 @@ class DeliveryWorker:
             return
 
     async def _deliver(self, delivery: Delivery) -> None:
+        """One attempt. Whatever goes wrong is this delivery's alone: those beside it go on."""
         try:
             answer = await self._attempt(delivery)
-            async with self._transaction() as tx:
+            async with self._writers, self._transaction() as tx:
                 await self._write(tx, delivery, answer)
+                await self._aside.clear(tx.connection, [delivery.id])
+        except Exception as error:
+            await self._set_aside(delivery, error)
         finally:
             self._sending -= 1
             self._woken.set()
+
+    async def _set_aside(self, delivery: Delivery, error: Exception) -> None:
+        """Leave it out for a while; where that cannot be written, until its lease ends."""
+        if not concerns_one(error):
+            self._log.warning("delivery_not_written", delivery=delivery.id, error=repr(error))
+            return
+        try:
+            async with self._writers, self._transaction() as tx:
+                await self._aside.add(tx, delivery.id, delivery.alert.subscription, error)
+        except Exception as unwritten:
+            self._log.warning("delivery_not_written", delivery=delivery.id, error=repr(unwritten))
 
     async def _attempt(self, delivery: Delivery) -> Answer:
         if delivery.is_removed:
             return Answer("the channel was removed", is_final=True)
         try:
             secret = unseal(delivery.sealed_secret, self._keys)
+            url = delivery.url if delivery.sealed_url is None else unseal(delivery.sealed_url, self._keys)
         except SignatureError as error:
             return Answer(str(error))
         now = self._clock()
         payload = webhook_payload(delivery.alert, delivery.part, delivery.whole, now)
-        return await self._sender.send(delivery.url, secret, id=delivery.id, payload=payload, now=now)
+        return await self._sender.send(url, secret, customer=delivery.account, id=delivery.id, payload=payload, now=now)
 
     async def _write(self, tx: Transaction, delivery: Delivery, answer: Answer) -> None:
         if answer.error is None:

@@ -29,6 +29,8 @@ from shared.events.ids import SubscriptionId
 from shared.events.state import SubscriptionState
 from shared.events.topics import ALERTS_EVENTS_TOPIC
 from shared.runtime.delivery import Record, Transaction
+from shared.runtime.isolation import isolate
+from shared.runtime.set_aside_work import SetAside
 
 _DELIVERIES = UUID("b0c7e0de-62a5-5c0f-8f2d-6a3d0d1c9a55")
 
@@ -100,11 +102,24 @@ async def _apply(tx: Transaction, before: Mapping[SubscriptionId, Watch], change
     await save_watches(tx.connection, before, after.values(), tx.now)
 
 
-async def apply_time(tx: Transaction, limit: int) -> int:
-    """Assess subscriptions that time alone has changed: a window or a lot began or ended. How many there were."""
-    due = await lock_due(tx.connection, tx.now, limit)
-    if not due:
-        return 0
+async def apply_time(tx: Transaction, limit: int, aside: SetAside) -> int:
+    """Assess subscriptions that time alone has changed: a window or a lot began or ended. How many there were.
+
+    Those whose assessment fails are set aside; what has failed before is tried alone.
+    """
+    known = await aside.load(tx.connection, tx.now)
+    due = await lock_due(tx.connection, tx.now, limit, known.waiting)
+    suspects = [id for id in due if id in known.due]  # noqa: A001
+    for some in ([id for id in due if id not in known.due], *([id] for id in suspects)):  # noqa: A001
+        for failed in await isolate(tx, some, str, partial(_assess_due, tx)):
+            await aside.add(tx, failed.whose, failed.whose, failed.error)
+            suspects = [id for id in suspects if id != failed.whose]  # noqa: A001
+    if suspects:
+        await aside.clear(tx.connection, suspects)
+    return len(due)
+
+
+async def _assess_due(tx: Transaction, due: Sequence[SubscriptionId]) -> None:
     before = await lock_watches(tx.connection, due)
     names = await load_names(tx.connection)
     assessments = [assess(watch, tx.now, names) for watch in before.values()]
@@ -112,7 +127,6 @@ async def apply_time(tx: Transaction, limit: int) -> int:
         await _publish(tx, assessment)
     await _write_alerts(tx, assessments)
     await save_watches(tx.connection, before, [assessment.watch for assessment in assessments], tx.now)
-    return len(due)
 
 
 async def _publish(tx: Transaction, assessment: Assessment) -> None:

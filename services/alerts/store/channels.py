@@ -9,8 +9,9 @@ from shared.events.ids import SubscriptionId
 from shared.runtime.postgres import Connection
 
 _INSERT = """
-INSERT INTO channels (id, subscription, kind, url, sealed_secret, created_by, created_at, version)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO channels
+    (id, subscription, kind, url, created_by, created_at, version, account, sealed_secret, sealed_url)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (id) DO NOTHING
 RETURNING true
 """
@@ -20,6 +21,11 @@ UPDATE channels SET removed_at = $3, version = version + 1
 WHERE id = $1 AND subscription = $2 AND removed_at IS NULL
 RETURNING id, subscription, kind, url, created_by, created_at, removed_at, version
 """
+_LOCK_UNSEALED = """
+SELECT id, subscription, kind, url, created_by, created_at, removed_at, version FROM channels
+WHERE sealed_url IS NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+_SEAL = "UPDATE channels SET url = $2, sealed_url = $3, version = $4 WHERE id = $1"
 _LOAD_IN_USE = """
 SELECT id, subscription FROM channels WHERE subscription = ANY($1::text[]) AND removed_at IS NULL ORDER BY id
 """
@@ -33,18 +39,28 @@ class ChannelInUse:
     subscription: SubscriptionId
 
 
-async def insert_channel(connection: Connection, channel: ChannelState, sealed_secret: str) -> bool:
-    """Add a channel; false where the id is taken."""
+@dataclass(frozen=True, slots=True)
+class NewSecrets:
+    """What of a new channel nobody may read, sealed: its signing secret, and its address."""
+
+    signing: str
+    url: str
+
+
+async def insert_channel(connection: Connection, channel: ChannelState, secrets: NewSecrets, account: str) -> bool:
+    """Add a channel of a customer; false where the id is taken."""
     added = await connection.fetchval(
         _INSERT,
         channel.id,
         channel.subscription,
         channel.kind,
         channel.url,
-        sealed_secret,
         channel.created_by,
         channel.created_at,
         channel.version,
+        account,
+        secrets.signing,
+        secrets.url,
     )
     return bool(added)
 
@@ -60,6 +76,16 @@ async def remove_channel(
     """Take a channel out of use; ``None`` where there is none in use of that id."""
     row = await connection.fetchrow(_REMOVE, channel, subscription, at)
     return None if row is None else ChannelState(**row)
+
+
+async def lock_unsealed_channels(connection: Connection, limit: int) -> list[ChannelState]:
+    """Channels whose address still lies there in the clear, removed ones too."""
+    return [ChannelState(**row) for row in await connection.fetch(_LOCK_UNSEALED, limit)]
+
+
+async def seal_channel(connection: Connection, channel: ChannelState, sealed_url: str) -> None:
+    """Replace a channel's address by what is shown of it, and the sealed one."""
+    await connection.execute(_SEAL, channel.id, channel.url, sealed_url, channel.version)
 
 
 async def load_channels_in_use(connection: Connection, subscriptions: Sequence[SubscriptionId]) -> list[ChannelInUse]:

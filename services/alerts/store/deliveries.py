@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from services.alerts.domain.leeway import part_now
 from services.alerts.store.watches import standing_of
 from shared.events.alerts import AlertState
+from shared.events.ids import SubscriptionId
 from shared.runtime.postgres import Connection, Row
 
 CHANNEL = "deliveries"
@@ -21,19 +22,57 @@ WITH added AS (
 )
 SELECT pg_notify('deliveries', '')
 """
+_LOCK_CLAIMS = "SELECT pg_advisory_xact_lock(7302001)"
+"""One worker claims at a time: two would each give a channel its whole share."""
+
+# The channels that have something pending are found by skipping through an index, and of each only its share is read:
+# a million deliveries of one channel cost the others nothing. ``place``: where in the queue of its customer a delivery
+# stands, behind what is being sent for that; what is first in its channel comes first.
+_FIND_DUE = """
+WITH RECURSIVE busy AS (
+    (SELECT channel FROM deliveries WHERE state = 'pending' ORDER BY channel LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT next.channel FROM deliveries AS next
+        WHERE next.state = 'pending' AND next.channel > busy.channel ORDER BY next.channel LIMIT 1
+    )
+    FROM busy WHERE busy.channel IS NOT NULL
+), loads AS (
+    SELECT channels.id, channels.account, channels.subscription, flight.sent,
+        sum(flight.sent) OVER (PARTITION BY channels.account) AS sent_of_account
+    FROM busy
+    JOIN channels ON channels.id = busy.channel
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS sent FROM deliveries AS old
+        WHERE old.channel = channels.id AND old.state = 'pending' AND old.lease IS NOT NULL AND old.due_at > $1
+    ) AS flight
+), due AS (
+    SELECT next.id, next.due_at, loads.account, loads.subscription, loads.sent_of_account,
+        loads.sent + row_number() OVER (PARTITION BY loads.id ORDER BY next.due_at, next.id) AS place_in_channel
+    FROM loads
+    CROSS JOIN LATERAL (
+        SELECT old.id, old.due_at FROM deliveries AS old
+        WHERE old.channel = loads.id AND old.state = 'pending' AND old.due_at <= $1 AND old.id <> ALL($5::text[])
+        ORDER BY old.due_at LIMIT greatest(0, $2::bigint - loads.sent)
+    ) AS next
+), places AS (
+    SELECT id, subscription, due_at,
+        sent_of_account + row_number() OVER (PARTITION BY account ORDER BY place_in_channel, due_at, id) AS place
+    FROM due
+), ranked AS (
+    SELECT id, subscription, place, row_number() OVER (ORDER BY place, due_at, id) AS rank
+    FROM places WHERE place <= $3
+)
+SELECT id, subscription FROM ranked WHERE rank <= CASE WHEN place = 1 THEN $4::bigint ELSE $6::bigint END ORDER BY rank
+"""
 _CLAIM = """
-WITH due AS (
-    SELECT id FROM deliveries
-    WHERE state = 'pending' AND due_at <= $1
-    ORDER BY due_at LIMIT $2
-    FOR UPDATE SKIP LOCKED
-), taken AS (
-    UPDATE deliveries AS old SET due_at = $3, lease = $4, attempts = old.attempts + 1
-    FROM due WHERE old.id = due.id
-    RETURNING old.id, old.alert, old.channel, old.attempts, old.created_at
+WITH taken AS (
+    UPDATE deliveries SET due_at = $2, lease = $3, attempts = attempts + 1 WHERE id = ANY($1::text[])
+    RETURNING id, alert, channel, attempts, created_at
 )
 SELECT taken.id, taken.channel, taken.attempts, taken.created_at, alerts.body, channels.kind, channels.url,
-    channels.sealed_secret, channels.removed_at, levels.part, levels.whole, subscriptions.readings, subscriptions.leeway
+    channels.sealed_url, channels.sealed_secret, channels.account, channels.removed_at, levels.part, levels.whole,
+    subscriptions.readings, subscriptions.leeway
 FROM taken
 JOIN alerts ON alerts.id = taken.alert
 JOIN subscriptions ON subscriptions.id = alerts.subscription
@@ -41,7 +80,8 @@ JOIN channels ON channels.id = taken.channel
 LEFT JOIN levels ON levels.subscription = alerts.subscription AND levels.rule = alerts.body ->> 'rule'
     AND levels.product = coalesce(alerts.body ->> 'product', '')
 """
-_FIND_NEXT_DUE = "SELECT min(due_at) FROM deliveries WHERE state = 'pending'"
+_FIND_NEXT_DUE = "SELECT min(due_at) FROM deliveries WHERE state = 'pending' AND due_at > $1"
+_HAS_DUE = "SELECT EXISTS (SELECT FROM deliveries WHERE state = 'pending' AND due_at <= $1)"
 _POSTPONE = """
 UPDATE deliveries SET due_at = $3, lease = NULL, last_error = $4 WHERE id = $1 AND lease = $2 AND state = 'pending'
 """
@@ -50,7 +90,7 @@ UPDATE deliveries SET state = $3, settled_at = $4, lease = NULL, last_error = $5
 WHERE id = $1 AND lease = $2 AND state = 'pending'
 RETURNING true
 """
-_COUNT_PENDING = "SELECT count(*) FROM deliveries WHERE state = 'pending'"
+_COUNT_PENDING = "SELECT count(*) FROM (SELECT FROM deliveries WHERE state = 'pending' LIMIT 100000) AS pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +103,32 @@ class NewDelivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """How many deliveries may be sent at a time: of one channel, of one customer; and how many slots are free.
+
+    ``reserved`` of these are only for customers that have nothing in flight.
+    """
+
+    channel: int
+    customer: int
+    free: int
+    reserved: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueDelivery:
+    """A delivery that a worker may claim, and whose it is."""
+
+    id: str
+    subscription: SubscriptionId
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """A delivery that is ours until its lease ends. ``attempts`` counts the one that begins now.
 
-    ``part`` of ``whole`` is where the share stands at present, ``None`` where it is no longer measured.
+    ``sealed_url`` is the channel's address, ``None`` where ``url`` still holds it. ``part`` of ``whole`` is where the
+    share stands at present, ``None`` where it is no longer measured.
     """
 
     id: str
@@ -74,7 +136,9 @@ class Delivery:
     channel: str
     kind: str
     url: str
+    sealed_url: str | None
     sealed_secret: str
+    account: str
     is_removed: bool
     attempts: int
     created_at: datetime
@@ -89,11 +153,24 @@ async def insert_deliveries(connection: Connection, deliveries: Sequence[NewDeli
     await connection.execute(_INSERT, *columns, now)
 
 
+async def find_due(
+    connection: Connection, now: datetime, shares: Shares, without: Sequence[str] = ()
+) -> list[DueDelivery]:
+    """What is due and fits into its shares, the customers with the fewest in flight first; none of ``without``.
+
+    No other worker finds any until the transaction ends.
+    """
+    await connection.execute(_LOCK_CLAIMS)
+    second = max(0, shares.free - shares.reserved)
+    rows = await connection.fetch(_FIND_DUE, now, shares.channel, shares.customer, shares.free, without, second)
+    return [DueDelivery(row["id"], row["subscription"]) for row in rows]
+
+
 async def claim_deliveries(
-    connection: Connection, now: datetime, *, limit: int, lease: str, lease_for: timedelta
+    connection: Connection, ids: Sequence[str], *, lease: str, until: datetime
 ) -> list[Delivery]:
-    """Take what is due and nobody else holds."""
-    rows = await connection.fetch(_CLAIM, now, limit, now + lease_for, lease)
+    """Take deliveries that this transaction found due."""
+    rows = await connection.fetch(_CLAIM, ids, until, lease)
     return [_delivery(row, AlertState.model_validate_json(row["body"]), lease) for row in rows]
 
 
@@ -106,7 +183,9 @@ def _delivery(row: Row, alert: AlertState, lease: str) -> Delivery:
         channel=row["channel"],
         kind=row["kind"],
         url=row["url"],
+        sealed_url=row["sealed_url"],
         sealed_secret=row["sealed_secret"],
+        account=row["account"],
         is_removed=row["removed_at"] is not None,
         attempts=row["attempts"],
         created_at=row["created_at"],
@@ -116,10 +195,15 @@ def _delivery(row: Row, alert: AlertState, lease: str) -> Delivery:
     )
 
 
-async def find_next_due(connection: Connection) -> datetime | None:
-    """When the next delivery is due."""
-    at: datetime | None = await connection.fetchval(_FIND_NEXT_DUE)
+async def find_next_due(connection: Connection, now: datetime) -> datetime | None:
+    """When a delivery next falls due after ``now``."""
+    at: datetime | None = await connection.fetchval(_FIND_NEXT_DUE, now)
     return at
+
+
+async def has_due(connection: Connection, now: datetime) -> bool:
+    """Whether something is due already, and so waits for its share."""
+    return bool(await connection.fetchval(_HAS_DUE, now))
 
 
 async def postpone_delivery(connection: Connection, delivery: Delivery, due_at: datetime, error: str) -> None:
@@ -135,5 +219,5 @@ async def settle_delivery(
 
 
 async def count_pending(connection: Connection) -> int:
-    """How many deliveries are not settled."""
+    """How many deliveries are not settled, up to 100,000."""
     return int(await connection.fetchval(_COUNT_PENDING))

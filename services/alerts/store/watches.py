@@ -24,7 +24,8 @@ _LOCK = """
 SELECT id, readings, leeway FROM subscriptions WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE
 """
 _LOCK_DUE = """
-SELECT id FROM subscriptions WHERE next_check_at <= $1 ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+SELECT id FROM subscriptions WHERE next_check_at <= $1 AND id <> ALL($3::text[])
+ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
 """
 _FIND_NEXT_CHECK = "SELECT min(next_check_at) FROM subscriptions"
 _LOAD = """
@@ -127,9 +128,11 @@ async def lock_watches(connection: Connection, ids: Iterable[SubscriptionId]) ->
     return await load_watches(connection, await lock_standings(connection, ids))
 
 
-async def lock_due(connection: Connection, now: datetime, limit: int) -> list[SubscriptionId]:
-    """Subscriptions that time alone has changed, passing over those that someone else holds."""
-    return [row["id"] for row in await connection.fetch(_LOCK_DUE, now, limit)]
+async def lock_due(
+    connection: Connection, now: datetime, limit: int, without: Sequence[str] = ()
+) -> list[SubscriptionId]:
+    """Subscriptions that time alone has changed, passing over ``without`` and those that someone else locks."""
+    return [row["id"] for row in await connection.fetch(_LOCK_DUE, now, limit, without)]
 
 
 async def find_next_check(connection: Connection) -> datetime | None:

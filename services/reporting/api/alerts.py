@@ -37,7 +37,8 @@ def _add_alerts(router: APIRouter, doors: Doors) -> None:
     @router.post("/alerts/{alert}/acknowledge", **write_answers(answers.Alert))
     async def acknowledge(caller: Asking, subscription: InSubscription, alert: str, command: CommandId) -> Response:
         """Say that it was seen."""
-        payload = AcknowledgeAlert(subscription=subscription, alert=existing(alert, "alert"))
+        seen = await queries.version(caller, subscription)
+        payload = AcknowledgeAlert(subscription=subscription, alert=existing(alert, "alert"), seen=seen)
         return await doors.write(payload, caller, command, lambda: queries.alert(caller, subscription, alert))
 
 
@@ -46,12 +47,15 @@ def _add_channels(router: APIRouter, doors: Doors) -> None:
 
     @router.get("/alert-channels", response_model=answers.Channels)
     async def several(caller: Asking, subscription: InSubscription, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """Where alerts go; never with a secret."""
+        """Where alerts go; never with a secret: of an address its host and last four characters."""
         return listed(await queries.channels(caller, subscription, limit, cursor))
 
     @router.post("/alert-channels", **write_answers(answers.Channel))
     async def add(caller: Asking, subscription: InSubscription, asked: NewChannel, command: CommandId) -> Response:
-        """A webhook. The answer shows its signing secret (Standard Webhooks), this once."""
+        """A webhook. The answer shows its signing secret (Standard Webhooks), this once.
+
+        After a 202 the secret is in the answer to `GET /v1/commands/{id}`, once, within a day.
+        """
         channel, secret = chosen_id(caller, command), new_signing_secret()
         payload = AddChannel(
             subscription=subscription,
@@ -59,6 +63,7 @@ def _add_channels(router: APIRouter, doors: Doors) -> None:
             kind=asked.kind,
             url=str(asked.url),
             sealed_secret=commands.seal(secret),
+            seen=await queries.version(caller, subscription),
         )
         return await doors.write(
             payload, caller, command, lambda: queries.channel(caller, subscription, channel), secret=secret
@@ -67,7 +72,8 @@ def _add_channels(router: APIRouter, doors: Doors) -> None:
     @router.delete("/alert-channels/{channel}", **write_answers(answers.Channel))
     async def remove(caller: Asking, subscription: InSubscription, channel: str, command: CommandId) -> Response:
         """Nothing more goes there."""
-        payload = RemoveChannel(subscription=subscription, channel=existing(channel, "channel"))
+        seen = await queries.version(caller, subscription)
+        payload = RemoveChannel(subscription=subscription, channel=existing(channel, "channel"), seen=seen)
         return await doors.write(payload, caller, command, lambda: queries.channel(caller, subscription, channel))
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
 from services.reporting.api.answers import records as answers
 from services.reporting.api.edge import Asking, Doors, listed, new_router
@@ -12,6 +12,10 @@ from services.reporting.api.names import SubscriptionWanted
 from services.reporting.domain.actions import ACTIONS
 from services.reporting.queries.access import not_found
 from services.reporting.store.audit import Filter
+from shared.events.commands.metering import CreateIngestKey, RotateIngestKey
+
+_SECRETS = {one.event_type: "key" for one in (CreateIngestKey, RotateIngestKey)}
+"""What the secret of a command is called in its answers, where that is not ``secret``."""
 
 
 def records_router(doors: Doors) -> APIRouter:
@@ -25,12 +29,24 @@ def records_router(doors: Doors) -> APIRouter:
         return await queries.me(caller)
 
     @router.get("/commands/{command_id}", response_model=answers.Command)
-    async def command(caller: Asking, command_id: str) -> Any:
-        """A command that I sent, and what became of it."""
+    async def command(caller: Asking, command_id: str, request: Request, response: Response) -> Any:
+        """A command that I sent, and what became of it.
+
+        A secret that was made with it (`secret` of a channel, `key` of an ingest key) is shown this once, where the
+        answer to the command itself did not show it (202).
+        """
         try:
-            return await records.command(caller, UUID(command_id))
+            id = UUID(command_id)  # noqa: A001
         except ValueError:
             raise not_found("command") from None
+        shown = await records.command(caller, id)
+        if request.method != "GET" or shown["status"] != "accepted":  # HEAD would throw it away
+            return shown
+        secret = await doors.application.commands.take_secret(caller, id)
+        if secret is None:
+            return shown
+        response.headers["Cache-Control"] = "no-store"
+        return {**shown, _SECRETS.get(shown["command"], "secret"): secret}
 
     @router.get("/audit", response_model=answers.AuditEntries)
     async def audit(

@@ -9,7 +9,7 @@ from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.money import arithmetic
 from services.reporting.domain.overview import quantity
-from shared.events.alerts import AlertState, ChannelState
+from shared.events.alerts import AlertState, ChannelState, shown_address
 from shared.events.metering import MeterConsumption
 from shared.events.outcomes import CommandDecided
 from shared.events.state import PersonState, Price, SubscriptionState
@@ -183,11 +183,11 @@ def value_now(state: AlertState, overview: Mapping[str, Any]) -> float | None:
 
 
 def channel(state: ChannelState) -> Body:
-    """Where alerts go."""
+    """Where alerts go; of the address, which is a secret, its host and end. Old states hold the whole of it."""
     return {
         "id": state.id,
         "kind": state.kind,
-        "url": state.url,
+        "url": shown_address(state.url),
         "created_by": state.created_by,
         "created_at": state.created_at,
     }

@@ -80,6 +80,12 @@ class Queries:
         roles = permissions.roles_of(caller, state) if state else ()
         return frozenset(permissions.permissions_of(roles))
 
+    async def version(self, caller: Caller, subscription: str) -> int | None:
+        """Of a subscription that is the caller's concern; ``None`` for all others, whether they exist or not."""
+        async with self._pool.acquire() as connection:
+            state = await store.find_subscription(connection, subscription) if is_id(subscription) else None
+        return state.version if state and permissions.roles_of(caller, state) else None
+
     async def purchases(self, caller: Caller, subscription: str) -> list[Body]:
         """The lots, newest first."""
         async with self._pool.acquire() as connection:

@@ -19,6 +19,23 @@ SELECT c.actor, c.command_id, c.command, c.subscription, c.digest, c.sent_at, c.
 FROM commands AS c LEFT JOIN outcomes AS o ON o.actor = c.actor AND o.command_id = c.command_id
 WHERE c.actor = $1 AND c.command_id = $2
 """
+_NOTE_SHOWN = """
+UPDATE commands SET secret_shown_at = now()
+WHERE actor = $1 AND command_id = $2 AND sealed_secret IS NOT NULL AND secret_shown_at IS NULL
+"""
+_TAKE_SEALED = """
+WITH kept AS (
+    SELECT c.actor, c.command_id, c.sealed_secret
+    FROM commands AS c JOIN outcomes AS o ON o.actor = c.actor AND o.command_id = c.command_id
+    WHERE c.actor = $1 AND c.command_id = $2 AND c.sealed_secret IS NOT NULL AND c.secret_shown_at IS NULL
+        AND coalesce(o.outcome -> 'refusal', 'null') = 'null'
+    FOR UPDATE OF c
+)
+UPDATE commands AS c SET sealed_secret = NULL, secret_shown_at = now()
+FROM kept WHERE c.actor = kept.actor AND c.command_id = kept.command_id
+RETURNING kept.sealed_secret
+"""
+_ERASE_SEALED = "UPDATE commands SET sealed_secret = NULL WHERE sealed_secret IS NOT NULL AND sent_at < $1"
 _INSERT_OUTCOME = """
 INSERT INTO outcomes (actor, command_id, outcome) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING true
 """
@@ -63,6 +80,22 @@ async def find_command(connection: Connection, actor: str, command_id: UUID) -> 
     found = dict(row)
     outcome = found.pop("outcome")
     return SentCommand(**found, outcome=CommandDecided.model_validate_json(outcome) if outcome else None)
+
+
+async def note_secret_shown(connection: Connection, actor: str, command_id: UUID) -> None:
+    """The answer to the command itself shows it; a repeat of that may, while it is kept."""
+    await connection.execute(_NOTE_SHOWN, actor, command_id)
+
+
+async def take_secret(connection: Connection, actor: str, command_id: UUID) -> str | None:
+    """The sealed secret of an accepted command that was never shown; it is erased here."""
+    sealed: str | None = await connection.fetchval(_TAKE_SEALED, actor, command_id)
+    return sealed
+
+
+async def erase_secrets(connection: Connection, before: datetime) -> None:
+    """Erase the secrets of commands that were sent before then, shown or not."""
+    await connection.execute(_ERASE_SEALED, before)
 
 
 async def insert_outcome(connection: Connection, decided: CommandDecided) -> None:

@@ -1,21 +1,30 @@
 """Commands on alerts and on where they go."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from shared.events.envelope import Payload
 from shared.events.ids import SubscriptionRef
 
+Seen = Annotated[int, Field(ge=1)] | None
+"""The version of the subscription that the sender knew, where the actor may see it: alerts postpones the command until
+it knows that one too. ``None``: the actor sees no such subscription, so what alerts does not know does not exist."""
+
 
 class AcknowledgeAlert(Payload):
     event_type = "unitpool.alerts.acknowledge-alert.v1"
     subscription: SubscriptionRef
     alert: str = Field(min_length=1, max_length=64)
+    seen: Seen = None
 
 
 class AddChannel(Payload):
-    """Where a subscription's alerts go. ``sealed_secret`` is the signing secret, encrypted for the alerts service."""
+    """Where a subscription's alerts go.
+
+    ``sealed_secret`` is the signing secret, encrypted for the alerts service. ``sealed_url`` is the address, a secret
+    too; ``url`` is what is shown of it, and the whole address where there is no ``sealed_url``.
+    """
 
     event_type = "unitpool.alerts.add-channel.v1"
     subscription: SubscriptionRef
@@ -23,9 +32,12 @@ class AddChannel(Payload):
     kind: Literal["webhook"]
     url: str = Field(min_length=1, max_length=2000)
     sealed_secret: str
+    sealed_url: str | None = None
+    seen: Seen = None
 
 
 class RemoveChannel(Payload):
     event_type = "unitpool.alerts.remove-channel.v1"
     subscription: SubscriptionRef
     channel: str = Field(min_length=1, max_length=64)
+    seen: Seen = None

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from services.alerts.domain.measures import window_of
-from shared.events.alerts import ALERTS_EVENTS, AlertState
+from shared.events.alerts import ALERTS_EVENTS, AlertState, shown_address
 from shared.events.allocation import ProductChanged, SubscriptionCreated
 from shared.events.commands.alerts import AddChannel
 from shared.events.envelope import Event, Payload, by_type, decode
@@ -53,7 +53,7 @@ class Flow:
             {"id": SCAN, "name": "Exposure Scan", "sources": [], "meters": [meter], "version": 1}
         )
         await self._tell(ProductChanged(product=product, change="created"))
-        await self._tell(SubscriptionCreated(subscription=state))
+        await self._tell(SubscriptionCreated(subscription=state), state.id)
 
     async def consumes(self, state: SubscriptionState, *consumed: int, first_revision: int = 1) -> None:
         """Metering tells of Exposure Scan's consumption, revision by revision."""
@@ -84,7 +84,7 @@ class Flow:
     async def asks(self, command: Payload, actor: str = PAULA, **attributes: Any) -> AlertsCommandDecided:
         """Someone sends a command; its outcome."""
         asked = event(command, id=str(uuid4()), actor=actor, **attributes)
-        await self.bench.send_command(ALERTS_COMMANDS_TOPIC, asked, key=ACME)
+        await self.bench.send_command(ALERTS_COMMANDS_TOPIC, asked, key=asked.data.subscription)
 
         async def outcome() -> AlertsCommandDecided | None:
             decided = await self.told(AlertsCommandDecided)
@@ -97,7 +97,13 @@ class Flow:
         """Paula wants to be told there."""
         return await self.asks(
             AddChannel(
-                subscription=ACME, channel=str(uuid4()), kind="webhook", url=url, sealed_secret=seal(SECRET, KEYS)
+                subscription=ACME,
+                channel=str(uuid4()),
+                kind="webhook",
+                url=shown_address(url) if url.startswith("http") else url,
+                sealed_secret=seal(SECRET, KEYS),
+                sealed_url=seal(url, KEYS),
+                seen=1,
             )
         )
 
@@ -119,5 +125,5 @@ class Flow:
         alerts: list[AlertState] = await until(enough, what=f"{count} x {kind.__name__}")
         return alerts
 
-    async def _tell(self, payload: Payload) -> None:
-        await self.bench.send(ALLOCATION_EVENTS_TOPIC, event(payload).encode(), key=ACME.encode())
+    async def _tell(self, payload: Payload, key: str = ACME) -> None:
+        await self.bench.send(ALLOCATION_EVENTS_TOPIC, event(payload).encode(), key=key.encode())

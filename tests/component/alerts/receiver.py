@@ -17,13 +17,18 @@ Mood = int | Literal["silent"]
 
 @dataclass
 class Receiver:
-    """``moods``: how the next requests are answered (a status, or not at all); after them, 200."""
+    """``moods``: how the next requests are answered (a status, or not at all); after them, 200.
+
+    ``headers`` are those of every answer; ``asked`` are those of every request.
+    """
 
     url: str = ""
     moods: deque[Mood] = field(default_factory=deque)
     received: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
+    asked: list[dict[str, str]] = field(default_factory=list)
+    headers: str = ""
     _open: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,6 +41,7 @@ class Receiver:
             lines = (line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
             headers = {name.lower(): value for name, value in lines}
             self.hosts.append(headers["host"])
+            self.asked.append(headers)
             body = await reader.readexactly(int(headers["content-length"]))
             await self._answer(headers, body, writer)
         except (asyncio.CancelledError, ConnectionError):
@@ -56,7 +62,9 @@ class Receiver:
             self.accepted.append(headers["webhook-id"])
         extra = f"Location: {self.url}\r\n" if 300 <= mood < 400 else ""
         answer = "a secret page " * 1000 if mood >= 300 else ""
-        writer.write(f"HTTP/1.1 {mood} X\r\n{extra}Content-Length: {len(answer)}\r\n\r\n{answer}".encode())
+        writer.write(
+            f"HTTP/1.1 {mood} X\r\n{self.headers}{extra}Content-Length: {len(answer)}\r\n\r\n{answer}".encode()
+        )
         await writer.drain()
 
     def stop(self) -> None:

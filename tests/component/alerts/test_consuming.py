@@ -11,16 +11,17 @@ import asyncpg
 import pytest
 
 from services.alerts.domain.measures import window_of
-from services.alerts.subscribers import ConsumptionSubscriber, on_allocation
+from services.alerts.subscribers import AllocationSubscriber, ConsumptionSubscriber
 from shared.events.allocation import GrantsChanged, LotVoided, SubscriptionCreated
 from shared.events.envelope import Payload
 from shared.events.ids import LotId, ProductId
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import SubscriptionState
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
-from shared.runtime.batches import BatchRunner, FailureLimit
+from shared.runtime.batches import BatchRunner, FailureLimit, HaltError
 from shared.runtime.clock import utc_now
 from shared.runtime.delivery import BatchHandler, Record, Transaction, TransientError
+from shared.runtime.set_aside_work import Item, SetAside
 from tests.component.alerts.flow import acme
 from tests.conftest import MakeDatabase
 from tests.runtime.harness import event
@@ -29,6 +30,10 @@ from tests.unit.alerts.world import ACME, GUARD, SCAN
 
 async def _caught_up() -> bool:
     return True
+
+
+ON_ALLOCATION = AllocationSubscriber(SetAside(ALLOCATION_EVENTS_TOPIC.name)).on_allocation
+ON_CONSUMPTION = ConsumptionSubscriber(_caught_up, SetAside(CONSUMPTION_TOPIC.name)).on_consumption
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Replica:
     async def told(self, *payloads: Payload) -> None:
         """One batch of new records of allocation."""
         records = [self._record(ALLOCATION_EVENTS_TOPIC.name, payload) for payload in payloads]
-        await self.runner(on_allocation, ALLOCATION_EVENTS_TOPIC.name).run(records)
+        await self.runner(ON_ALLOCATION, ALLOCATION_EVENTS_TOPIC.name).run(records)
 
     def snapshots(self, *payloads: Payload) -> list[Record]:
         """New records of consumption."""
@@ -49,7 +54,7 @@ class Replica:
 
     async def takes(self, records: Sequence[Record]) -> None:
         """One batch of consumption."""
-        await self.runner(ConsumptionSubscriber(_caught_up).on_consumption, CONSUMPTION_TOPIC.name).run(records)
+        await self.runner(ON_CONSUMPTION, CONSUMPTION_TOPIC.name).run(records)
 
     def runner(self, handler: BatchHandler, topic: str) -> BatchRunner:
         """What applies batches of a topic."""
@@ -146,10 +151,9 @@ async def test_a_crash_before_the_commit_leaves_nothing_and_after_it_nothing_is_
     state = acme()
     await replica.told(SubscriptionCreated(subscription=state))
     records = replica.snapshots(_snapshot(state, 700, 1), _snapshot(state, 850, 2), _snapshot(state, 860, 3))
-    handle = ConsumptionSubscriber(_caught_up).on_consumption
 
     async def dies(tx: Transaction, some: Sequence[Record]) -> None:
-        await handle(tx, some)
+        await ON_CONSUMPTION(tx, some)
         raise TransientError("killed just before the commit")
 
     with pytest.raises(TransientError):
@@ -168,7 +172,7 @@ async def test_two_replicas_see_together_that_the_pool_crosses(replica: Replica)
     await replica.told(SubscriptionCreated(subscription=state))
 
     async def read(partition: int, product: ProductId, units: int) -> None:
-        runner = replica.runner(ConsumptionSubscriber(_caught_up).on_consumption, CONSUMPTION_TOPIC.name)
+        runner = replica.runner(ON_CONSUMPTION, CONSUMPTION_TOPIC.name)
         rising = Replica(replica.pool).snapshots(*[_snapshot(state, at, at, product) for at in range(1, units, 7)])
         for record in rising:
             await runner.run([record._replace(partition=partition)])
@@ -238,3 +242,28 @@ async def test_a_voided_lot_that_leaves_the_pool_over_allocated_is_critical(repl
 
 def _lots(units: int) -> list[dict[str, Any]]:
     return [{**acme().lots[0].model_dump(), "units": units}]
+
+
+async def test_a_consumer_halts_when_the_work_of_too_many_subscriptions_fails(replica: Replica) -> None:
+    """The deploy that breaks all of them: nothing is lost, and nothing is set aside for good."""
+
+    async def fails(_: Sequence[Any]) -> None:
+        raise RuntimeError("broken")
+
+    aside = SetAside(CONSUMPTION_TOPIC.name, keys_max=3)
+
+    async def handle(tx: Transaction, records: Sequence[Record]) -> None:
+        await aside.apply(tx, [Item(f"k-{one.offset}", f"s-{one.offset}", None, one) for one in records], fails)
+
+    records = replica.snapshots(*(_snapshot(acme(), 10, revision) for revision in range(1, 9)))
+    runner = replica.runner(handle, CONSUMPTION_TOPIC.name)
+    with pytest.raises(HaltError):
+        await runner.run(records)
+    assert await replica.pool.fetchval("SELECT count(*) FROM set_aside_work") == 0
+    await runner.run(records[:2])
+    await runner.run(records[2:3])
+    assert await replica.pool.fetchval("SELECT count(*) FROM set_aside_work") == 3
+    with pytest.raises(HaltError):
+        await runner.run(records[3:4])
+    assert await replica.pool.fetchval("SELECT max(next_offset) FROM consumer_offsets") == 3
+    assert await replica.published() == []

@@ -33,3 +33,21 @@ async def test_consumption_and_states_are_kept_when_they_move(database: MakeData
     assert watches[ACME].readings == {(one.product, one.window_start): one for one in readings}
     assert watches[ACME].leeway is None
     assert (watches[UNKNOWN].subscription, watches[UNKNOWN].readings) == (None, {})
+
+
+async def test_channels_get_their_customer_and_keep_their_address(database: MakeDatabase, tmp_path: Path) -> None:
+    for name in ("0001_alerts.sql", "0002_leeway.sql"):
+        shutil.copy(MIGRATIONS / name, tmp_path)
+    dsn = await database("alerts", tmp_path)  # type: ignore[call-arg]
+    async with connect(as_owner(dsn)) as connection, connection.transaction():
+        await connection.execute("INSERT INTO subscriptions (id) VALUES ($1), ('unknown')", ACME)
+        await connection.execute("INSERT INTO states VALUES ($1, $2)", ACME, subscription().model_dump_json())
+        for id_, of in (("c-1", ACME), ("c-2", "unknown")):
+            await connection.execute(
+                "INSERT INTO channels VALUES ($1, $2, 'webhook', 'https://x.example/y', 's', 'p', now(), NULL, 1)",
+                id_,
+                of,
+            )
+        await connection.execute((MIGRATIONS / "0003_channels.sql").read_text())
+        rows = await connection.fetch("SELECT account, url, sealed_url FROM channels ORDER BY id")
+    assert [tuple(row) for row in rows] == [("acme", "https://x.example/y", None), ("", "https://x.example/y", None)]

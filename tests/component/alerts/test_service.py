@@ -179,7 +179,7 @@ async def test_a_removed_channel_is_told_no_more(flow: Flow, receiver: Receiver)
     assert (settled.outcome, settled.last_error) == ("dead", "the channel was removed")
 
 
-async def test_a_gone_receiver_is_given_up_and_what_it_says_is_kept_short(flow: Flow, receiver: Receiver) -> None:
+async def test_a_gone_receiver_is_given_up_and_what_it_says_is_not_kept(flow: Flow, receiver: Receiver) -> None:
     state = acme()
     await flow.knows(state)
     await flow.adds_channel(receiver.url)
@@ -187,9 +187,7 @@ async def test_a_gone_receiver_is_given_up_and_what_it_says_is_kept_short(flow: 
     await flow.consumes(state, 850)
     (settled,) = await _settled(flow, 1)
     assert (settled.outcome, settled.attempts) == ("dead", 1)
-    assert settled.last_error is not None
-    assert settled.last_error.startswith("HTTP 410: a secret page")
-    assert len(settled.last_error) < 250
+    assert settled.last_error == "HTTP 410"
 
 
 async def test_a_rebuild_raises_nothing_anew(flow: Flow, receiver: Receiver) -> None:

@@ -1,20 +1,36 @@
-"""Every statement fits the migrated schema; what is due is taken by one worker only."""
+"""Every statement fits the migrated schema; what is due is taken by one worker only, and in fair shares."""
 
 import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from services.alerts.store import alerts, catalogue, channels, deliveries, watches
-from services.alerts.store.deliveries import NewDelivery, claim_deliveries, insert_deliveries, settle_delivery
+from services.alerts.store.channels import NewSecrets
+from services.alerts.store.deliveries import (
+    Delivery,
+    NewDelivery,
+    Shares,
+    claim_deliveries,
+    find_due,
+    insert_deliveries,
+    settle_delivery,
+)
 from services.alerts.store.watches import lock_watches, save_watches
 from shared.events.alerts import ChannelState
+from shared.events.ids import SubscriptionId
+from shared.runtime import set_aside_work, set_aside_work_retries
+from shared.runtime.postgres import Connection
 from tests.conftest import MakeDatabase
 from tests.database import connect
 from tests.unit.alerts.world import ACME, NOW, Story, subscription
 
-MODULES = (alerts, catalogue, channels, deliveries, watches)
+MODULES = (alerts, catalogue, channels, deliveries, watches, set_aside_work, set_aside_work_retries)
 
 
 def _statements() -> dict[str, str]:
@@ -70,20 +86,115 @@ async def test_a_delivery_is_taken_by_one_worker_and_comes_back_when_that_dies(d
                     created_at=now,
                     version=1,
                 )
-                await channels.insert_channel(connection, channel, "sealed")
+                await channels.insert_channel(connection, channel, NewSecrets("sealed", "sealed"), f"a-{number % 2}")
             new = [NewDelivery(f"d-{number}", alert.id, f"c-{number}") for number in range(20)]
             await insert_deliveries(connection, [*new, *new], now)
-        lease_for = timedelta(seconds=30)
-        mine, theirs = await asyncio.gather(
-            claim_deliveries(connection, now, limit=15, lease="a", lease_for=lease_for),
-            claim_deliveries(other, now, limit=15, lease="b", lease_for=lease_for),
-        )
+        mine, theirs = await asyncio.gather(_claim(connection, now, 15), _claim(other, now, 15))
         assert len(mine) + len(theirs) == 20
         assert not {d.id for d in mine} & {d.id for d in theirs}
-        assert await claim_deliveries(other, now, limit=99, lease="c", lease_for=lease_for) == []
+        assert await _claim(other, now, 99) == []
         later = now + timedelta(seconds=31)
-        again = await claim_deliveries(other, later, limit=99, lease="d", lease_for=lease_for)
+        again = await _claim(other, later, 99)
         assert len(again) == 20
         assert {d.attempts for d in again} == {2}
         assert not await settle_delivery(connection, mine[0], "delivered", now, None)
         assert await settle_delivery(other, again[0], "delivered", now, None)
+
+
+async def _claim(connection: Connection, now: datetime, free: int, **shares: int) -> list[Delivery]:
+    """What one worker takes for half a minute."""
+    async with connection.transaction():
+        due = await find_due(
+            connection, now, Shares(**{"channel": 4, "customer": 64, "free": free, "reserved": 0, **shares})
+        )
+        ids = [one.id for one in due]
+        return await claim_deliveries(connection, ids, lease=str(uuid4()), until=now + timedelta(seconds=30))
+
+
+@dataclass
+class Customers:
+    """Channels of several customers, with deliveries that are due."""
+
+    connection: Connection
+    now: datetime
+    alerts: int = 0
+
+    async def owes(self, account: str, channel: str, count: int) -> None:
+        """So many alerts of a customer are to be delivered to one channel."""
+        subscription_of = SubscriptionId(f"{account}-flex")
+        (alert,) = Story(subscription()).consumes(950).raised
+        async with self.connection.transaction():
+            await lock_watches(self.connection, [subscription_of])
+            state = ChannelState(
+                id=channel,
+                subscription=subscription_of,
+                kind="webhook",
+                url="https://x.example",
+                created_by="p",
+                created_at=self.now,
+                version=1,
+            )
+            await channels.insert_channel(self.connection, state, NewSecrets("sealed", "sealed"), account)
+            made = [
+                alert.model_copy(update={"id": f"a-{self.alerts + n}", "subscription": subscription_of})
+                for n in range(count)
+            ]
+            self.alerts += count
+            await alerts.upsert_alerts(self.connection, made)
+            new = [NewDelivery(f"d-{one.id}", one.id, channel) for one in made]
+            await insert_deliveries(self.connection, new, self.now)
+
+    async def claims(self, free: int, **shares: int) -> Counter[tuple[str, str]]:
+        """How many of each customer and channel a worker with so many free slots takes."""
+        return Counter((one.account, one.channel) for one in await _claim(self.connection, self.now, free, **shares))
+
+
+@pytest.fixture
+async def customers(database: MakeDatabase) -> AsyncIterator[Customers]:
+    async with connect(await database("alerts")) as connection:
+        yield Customers(connection, datetime.now(UTC))
+
+
+async def test_a_channel_has_its_share_in_flight_whoever_claims(customers: Customers) -> None:
+    await customers.owes("acme", "c-1", 10)
+    assert await customers.claims(99) == {("acme", "c-1"): 4}
+    assert await customers.claims(99) == {}
+    await customers.owes("acme", "c-2", 1)
+    assert await customers.claims(99) == {("acme", "c-2"): 1}
+
+
+async def test_every_channel_of_a_customer_has_a_slot_before_any_has_two(customers: Customers) -> None:
+    for number in range(10):
+        await customers.owes("acme", f"c-{number}", 9)
+    assert set((await customers.claims(99, customer=12)).values()) == {1, 2}
+    await customers.owes("acme", "c-healthy", 3)
+    assert await customers.claims(99, customer=13) == {("acme", "c-healthy"): 1}
+
+
+async def test_a_customer_leaves_slots_to_others_whatever_is_due_to_it(customers: Customers) -> None:
+    for number in range(40):
+        await customers.owes("acme", f"c-{number}", 4)
+    assert sum((await customers.claims(256)).values()) == 64
+    await customers.owes("beta", "c-b", 1)
+    assert await customers.claims(192) == {("beta", "c-b"): 1}
+
+
+async def test_the_reserved_slots_are_for_customers_with_nothing_in_flight(customers: Customers) -> None:
+    for number in range(4):
+        await customers.owes("acme", f"c-{number}", 4)
+    assert sum((await customers.claims(8, reserved=2)).values()) == 6
+    assert await customers.claims(2, reserved=2) == {}
+    await customers.owes("beta", "c-b", 4)
+    assert await customers.claims(2, reserved=2) == {("beta", "c-b"): 1}
+    assert await customers.claims(1, reserved=2) == {}
+    await customers.owes("gamma", "c-g", 4)
+    assert await customers.claims(1, reserved=2) == {("gamma", "c-g"): 1}
+
+
+async def test_a_few_of_a_new_customer_come_before_many_of_another(customers: Customers) -> None:
+    for number in range(10):
+        await customers.owes("acme", f"c-{number}", 4)
+    await customers.owes("beta", "c-b", 2)
+    claimed = await customers.claims(4)
+    assert claimed["beta", "c-b"] == 2
+    assert claimed.total() == 4

@@ -1,29 +1,34 @@
-"""Where the sender connects to, and where it refuses to."""
+"""Where the sender connects to, and where it refuses to; and what one receiver or name server can do to others."""
 
+import asyncio
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import pytest
 
 from services.alerts.domain.addresses import Address
-from services.alerts.webhooks import Answer, WebhookSender
+from services.alerts.webhooks.resolver import Resolver
+from services.alerts.webhooks.sender import Answer, WebhookSender
 from tests.component.alerts.receiver import SECRET, Receiver
+from tests.runtime.harness import until
 
 
 async def _send(sender: WebhookSender, url: str) -> Answer:
-    try:
-        return await sender.send(url, SECRET, id="d-1", payload={"type": "alert.raised"}, now=datetime.now(UTC))
-    finally:
-        await sender.close()
+    return await sender.send(
+        url, SECRET, customer="acme", id="d-1", payload={"type": "alert.raised"}, now=datetime.now(UTC)
+    )
 
 
 def _sender(address: str, *, allow_private: bool, asked: list[str] | None = None) -> WebhookSender:
-    async def resolve(host: str, port: int) -> list[Address]:
-        (asked if asked is not None else []).append(f"{host}:{port}")
+    def look_up(host: str) -> list[Address]:
+        (asked if asked is not None else []).append(host)
         return [ip_address("8.8.8.8"), ip_address(address)] if not allow_private else [ip_address(address)]
 
-    return WebhookSender(timeout_seconds=2, allow_private=allow_private, resolve=resolve)
+    return WebhookSender(timeout_seconds=2, allow_private=allow_private, resolver=Resolver(look_up))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "10.0.0.1"])
@@ -39,22 +44,21 @@ async def test_it_connects_to_the_address_that_was_checked_and_names_the_host(re
     port = urlsplit(receiver.url).port
     sender = _sender("127.0.0.1", allow_private=True, asked=asked)
     assert await _send(sender, f"http://does-not-resolve.invalid:{port}/hook") == Answer()
-    assert asked == [f"does-not-resolve.invalid:{port}"]
+    assert asked == ["does-not-resolve.invalid"]
     assert receiver.hosts == [f"does-not-resolve.invalid:{port}"]
 
 
 async def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     receiver.moods.append(307)
     answer = await _send(WebhookSender(timeout_seconds=2, allow_private=True), receiver.url)
-    assert answer.error is not None
-    assert answer.error.startswith("HTTP 307")
+    assert answer.error == "HTTP 307"
     assert len(receiver.received) == 1
 
 
 async def test_a_silent_receiver_is_left_in_time(receiver: Receiver) -> None:
     receiver.moods.append("silent")
     answer = await _send(WebhookSender(timeout_seconds=0.3, allow_private=True), receiver.url)
-    assert answer.error in {"no answer within 0.3 s", "ReadTimeout: "}
+    assert answer.error == "no answer within 0.3 s"
 
 
 async def test_nobody_there_is_an_answer_too() -> None:
@@ -63,3 +67,103 @@ async def test_nobody_there_is_an_answer_too() -> None:
     assert answer.error.startswith("ConnectError")
     answer = await _send(WebhookSender(timeout_seconds=2, allow_private=True), "http://nowhere.invalid/")
     assert answer.error == "the host's name cannot be resolved"
+
+
+async def test_the_next_address_of_a_name_is_tried_in_the_same_attempt(receiver: Receiver) -> None:
+    """The name has an IPv6 address first, where nobody listens, and one that does not even answer."""
+    for dead in ("::1", "127.0.0.2", "240.0.0.1"):
+        addresses = [ip_address(dead), ip_address("127.0.0.1")]
+        resolver = Resolver(partial(lambda found, _: found, addresses))
+        sender = WebhookSender(timeout_seconds=4, allow_private=True, resolver=resolver)
+        assert await _send(sender, f"http://hooks.example:{urlsplit(receiver.url).port}/") == Answer()
+    assert len(receiver.received) == 3
+
+
+async def test_no_further_address_is_tried_once_the_request_was_sent(receiver: Receiver) -> None:
+    receiver.moods.append(500)
+    resolver = Resolver(lambda _: [ip_address("127.0.0.1")] * 3)
+    sender = WebhookSender(timeout_seconds=4, allow_private=True, resolver=resolver)
+    answer = await _send(sender, f"http://hooks.example:{urlsplit(receiver.url).port}/")
+    assert answer == Answer("HTTP 500")
+    assert len(receiver.received) == 1
+
+
+async def test_what_one_receiver_says_reaches_no_other(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    sender = WebhookSender(timeout_seconds=2, allow_private=True)
+    many = "".join(f"Set-Cookie: c{number}={'x' * 3900}; Path=/\r\n" for number in range(24))
+    alternative = 'Alt-Svc: h2=":1"; ma=3600\r\nStrict-Transport-Security: max-age=3600\r\n'
+    for said in ("Set-Cookie: sid=x; Path=/\r\n", many, alternative, "Connection: keep-alive\r\n"):
+        receiver.headers = said
+        assert await _send(sender, receiver.url) == Answer()
+    receiver.headers = ""
+    assert await _send(sender, receiver.url) == Answer()
+    assert all("cookie" not in headers for headers in receiver.asked)
+    assert all(headers["connection"] == "close" for headers in receiver.asked)
+
+
+@pytest.mark.parametrize("mood", [404, 500, 302])
+async def test_an_error_never_repeats_the_address_or_what_the_receiver_said(receiver: Receiver, mood: int) -> None:
+    receiver.moods.append(mood)
+    answer = await _send(WebhookSender(timeout_seconds=2, allow_private=True), f"{receiver.url}&token=SECRET")
+    assert answer == Answer(f"HTTP {mood}")
+
+
+async def test_an_answer_that_is_no_http_is_not_repeated() -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = await reader.readline()
+        writer.write(line)
+        writer.close()
+
+    async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        answer = await _send(WebhookSender(timeout_seconds=2, allow_private=True), f"http://127.0.0.1:{port}/SECRET")
+    assert answer == Answer("RemoteProtocolError")
+
+
+class Silent:
+    """A name server that answers for one name only, until it is released."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        self.asked: list[str] = []
+
+    def __call__(self, host: str) -> list[Address]:
+        self.asked.append(host)
+        if host != "well.example":
+            self.released.wait(60)
+        return [ip_address("127.0.0.1")]
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    one = Silent()
+    yield one
+    one.released.set()
+
+
+async def test_names_that_are_never_answered_delay_nobody_else(receiver: Receiver, silent: Silent) -> None:
+    port = urlsplit(receiver.url).port
+    sender = WebhookSender(timeout_seconds=30, allow_private=True, resolver=Resolver(silent))
+
+    async def sends(customer: str, host: str) -> Answer:
+        return await sender.send(
+            f"http://{host}:{port}/", SECRET, customer=customer, id="d-1", payload={}, now=datetime.now(UTC)
+        )
+
+    hanging = [asyncio.create_task(sends("acme", f"hangs-{n % 10}.example")) for n in range(40)]
+    await until(lambda: len(silent.asked) == 10, what="ten look-ups")
+    async with asyncio.timeout(1):
+        assert await sends("beta", "127.0.0.1") == Answer()
+        assert await sends("beta", "well.example") == Answer()
+        assert await sends("acme", "well.example") == Answer()
+    assert len(silent.asked) == 12  # one look-up per name, however many wait for it
+    more = [asyncio.create_task(sends("acme", f"more-{n}.example")) for n in range(30)]
+    refused, _ = await asyncio.wait(more, return_when=asyncio.FIRST_COMPLETED)
+    assert "name servers" in str(refused.pop().result().error)
+    async with asyncio.timeout(1):
+        assert await sends("beta", "well.example") == Answer()
+    assert len(silent.asked) == 12 + 6 + 1  # sixteen threads of acme, and beta's
+    silent.released.set()
+    assert set(await asyncio.gather(*hanging)) == {Answer()}

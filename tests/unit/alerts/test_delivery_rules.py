@@ -11,6 +11,7 @@ from services.alerts.domain.access import Deed, refusal_for
 from services.alerts.domain.addresses import fault_of_url, is_public
 from services.alerts.domain.payload import webhook_payload
 from services.alerts.domain.schedule import GIVE_UP_AFTER, Backoff
+from shared.events.alerts import shown_address
 from tests.unit.alerts.world import NOW, Story, subscription
 
 
@@ -33,7 +34,24 @@ def test_it_is_given_up_after_72_hours() -> None:
     assert 20 < attempts < 60
 
 
-@pytest.mark.parametrize("text", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8.8.8.8",
+        "2001:4860:4860::8888",
+        "::ffff:8.8.8.8",
+        "168.63.129.15",
+        "168.63.129.17",
+        "191.255.255.255",
+        "192.0.1.0",
+        "192.88.98.255",
+        "192.88.100.0",
+        "198.17.255.255",
+        "2001:200::1",
+        "3ffe:ffff::1",
+        "3fff:1000::1",
+    ],
+)
 def test_addresses_of_the_internet_are_public(text: str) -> None:
     assert is_public(ip_address(text))
 
@@ -58,13 +76,40 @@ def test_addresses_of_the_internet_are_public(text: str) -> None:
         "::ffff:127.0.0.1",
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
+        "192.0.0.0",
+        "192.0.0.255",
+        "192.0.0.9",
+        "192.88.99.1",
+        "168.63.129.16",
+        "198.19.255.255",
+        "203.0.113.7",
+        "fec0::1",
+        "feff::1",
+        "3fff::1",
+        "3fff:fff::1",
+        "2001::1",
+        "2001:1ff::1",
+        "2001:db8::1",
+        "5f00::1",
+        "::127.0.0.1",
+        "100::1",
+        "4000::1",
     ],
 )
 def test_addresses_of_our_own_network_are_not(text: str) -> None:
     assert not is_public(ip_address(text))
 
 
-@pytest.mark.parametrize("url", ["https://hooks.example/x?y=1", "http://hooks.example:8080", "https://8.8.8.8/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hooks.example/x?y=1",
+        "http://hooks.example:8080",
+        "https://8.8.8.8/x",
+        "https://hooks.example./x",
+        "http://134744072/",
+    ],
+)
 def test_good_addresses_have_no_fault(url: str) -> None:
     assert fault_of_url(url, allow_private=False) is None
 
@@ -86,6 +131,39 @@ def test_good_addresses_have_no_fault(url: str) -> None:
         "http://127.0.0.1/",
         "http://[::1]/",
         "http://169.254.169.254/latest/meta-data",
+        "http://localhost/",
+        "http://localhost./",
+        "http://LOCALHOST/",
+        "http://LocalHost:8080/x",
+        "http://a.localhost/",
+        "http://a.b.LOCALHOST./",
+        "http://localhost.localdomain/",
+        "http://ip6-localhost/",
+        "http://intranet/",
+        "http://printer.local/",
+        "http://metadata.google.internal/",
+        "http://192.88.99.1/",
+        "http://168.63.129.16/",
+        "http://[fec0::1]/",
+        "http://[3fff::1]/",
+        "http://192.0.0.8/",
+        "http://127.0.0.1./",
+        "http://127.1/",
+        "http://0x7f.1/",
+        "http://0X7F000001/",
+        "http://2130706433/",
+        "http://0177.0.0.1/",
+        "http://0/",
+        "http://[::]/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://[fe80::1%25eth0]/",
+        "http://%6cocalhost/",
+        "http://localhost../",
+        "http://1.2.3.4.5/",
+        "http://8.8.8.08/",
+        "http://hooks..example/",
+        "http://hooks.example\\@localhost/",
+        f"http://hooks.example/{'x' * 2000}",
     ],
 )
 def test_bad_addresses_are_refused(url: str) -> None:
@@ -116,3 +194,21 @@ def test_a_webhook_tells_then_and_now() -> None:
     data = payload["data"]
     assert (data["value_at"], data["value_now"], data["window"]["days_left"]) == ("85.0", "91.0", 4)
     assert webhook_payload(alert, None, None, NOW)["data"]["value_now"] is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://hooks.example/services/T0/B0/SECRET?k=1", "https://hooks.example/****?k=1"),
+        ("https://hooks.example:8443/services/SECRET", "https://hooks.example:8443/****CRET"),
+        ("https://hooks.example/short", "https://hooks.example/****"),
+        ("https://hooks.example/", "https://hooks.example/"),
+        ("https://hooks.example", "https://hooks.example"),
+        ("https://hooks.example?token=SECRET12345", "https://hooks.example/****2345"),
+        ("https://user:pass@hooks.example/services/SECRET", "https://hooks.example/****CRET"),
+        ("http://[2001:db8::1]:80/services/SECRET", "http://[2001:db8::1]:80/****CRET"),
+    ],
+)
+def test_an_address_is_shown_as_host_and_end(url: str, shown: str) -> None:
+    assert shown_address(url) == shown
+    assert shown_address(shown) == shown

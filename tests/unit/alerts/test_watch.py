@@ -1,5 +1,6 @@
 """A subscription under watch: what its changes raise and resolve."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from services.alerts.domain.measures import Reading
 from services.alerts.domain.watch import acknowledge, take_reading
 from shared.events.state import SubscriptionState
+from shared.units import MAX_UNITS
 from tests.unit.alerts.world import ACME, GUARD, NOW, SCAN, START, WINDOW, Story, over, said, subscription
 
 NEXT_WINDOW = NOW + WINDOW
@@ -233,3 +235,43 @@ def test_in_any_story_ids_never_repeat_and_every_alert_ends_at_most_once(events:
     assert len(begun) == len(set(begun))
     assert len(ended) == len(set(ended))
     assert {alert.id for alert in story.watch.alerts} == set(begun) - set(ended)
+
+
+TERM_END = START + timedelta(days=20)
+"""Within the second window, which goes on beyond it."""
+
+
+@pytest.mark.parametrize("has_products", [True, False])
+@pytest.mark.parametrize("has_lots", [True, False])
+@pytest.mark.parametrize("state", ["active", "exhausted", "grace"])
+@pytest.mark.parametrize("since_end", [timedelta(microseconds=-1), timedelta(0), timedelta(microseconds=1), 3 * WINDOW])
+def test_a_subscription_is_assessed_when_nothing_lies_ahead_of_it(
+    *, has_products: bool, has_lots: bool, state: str, since_end: timedelta
+) -> None:
+    """With the term and every lot over, or none at all, only the end of the window is left."""
+    now = TERM_END + since_end
+    term = {"start": START, "end": TERM_END}
+    lots = [{"id": "lot-1", "units": 100, **term, "order_reference": "PO-1", "purchased_at": START}]
+    story = Story()
+    changes: dict[str, Any] = {"state": state, "term": term, "lots": lots if has_lots else []}
+    if not has_products:
+        changes["products"] = []
+    story.changes(subscription(**changes), now)
+    assert story.watch.next_check_at is not None
+    assert story.watch.next_check_at > now
+    story.waits(story.watch.next_check_at)
+    assert story.watch.next_check_at > now
+
+
+def test_sums_beyond_what_an_event_carries_are_told_as_the_largest_figure() -> None:
+    story = Story(subscription())
+    story.consumes(MAX_UNITS, GUARD)
+    story.consumes(MAX_UNITS)
+    assert {alert.part for alert in story.watch.alerts if alert.scope == "pool"} == {MAX_UNITS}
+
+
+def test_an_alert_of_a_rule_that_exists_no_more_is_over() -> None:
+    story = Story(subscription())
+    (alert,) = story.consumes(850).raised
+    story.watch = replace(story.watch, alerts=(alert.model_copy(update={"rule": "of_old"}),))
+    assert over(story.consumes(860)) == [("of_old", 80)]

@@ -22,6 +22,8 @@ class Me(Shown):
 
 
 class Command(Shown):
+    """``secret`` or ``key`` is there once: in the first answer after the command was accepted that shows it."""
+
     command_id: str
     command: str
     subscription: str | None
@@ -32,6 +34,8 @@ class Command(Shown):
     version: int | None
     result: dict[str, Any] | None
     refusal: dict[str, Any] | None
+    secret: str | None = None
+    key: str | None = None
 
 
 class AuditEntry(Shown):

@@ -1,0 +1,17 @@
+"""Addresses of channels that an earlier version stored in the clear are sealed, once, when the service starts."""
+
+from services.alerts.store.channels import lock_unsealed_channels, seal_channel
+from shared.events.alerts import ChannelChanged, shown_address
+from shared.events.topics import ALERTS_EVENTS_TOPIC
+from shared.runtime.delivery import Transaction
+from shared.runtime.signing import Keys, seal
+
+
+async def seal_addresses(tx: Transaction, keys: Keys, limit: int) -> int:
+    """Seal up to ``limit`` of them, and publish their channels, so that readers replace what they have. How many."""
+    channels = await lock_unsealed_channels(tx.connection, limit)
+    for channel in channels:
+        shown = channel.model_copy(update={"url": shown_address(channel.url), "version": channel.version + 1})
+        await seal_channel(tx.connection, shown, seal(channel.url, keys))
+        await tx.emit(ALERTS_EVENTS_TOPIC, shown.subscription, ChannelChanged(channel=shown), subject=shown.id)
+    return len(channels)

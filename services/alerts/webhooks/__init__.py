@@ -1,0 +1,1 @@
+"""Webhooks over HTTP: names to checked addresses, and one signed request."""

@@ -1,0 +1,131 @@
+"""One webhook over HTTP, signed after Standard Webhooks (https://www.standardwebhooks.com).
+
+The host is resolved first, every address it has is checked, and the connection goes to a checked address, so that a
+name which resolves differently a moment later (DNS rebinding) leads nowhere. TLS still verifies the name.
+
+Nothing is shared between two attempts, so nothing that a receiver says can reach another: each has its own transport
+(no cookies, no connections kept, no redirects, no proxies of the environment).
+"""
+
+import asyncio
+import json
+import socket
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+from standardwebhooks import Webhook
+
+from services.alerts.domain.addresses import Address, fault_of_url, is_public
+from services.alerts.webhooks.resolver import BusyError, Resolver
+
+ERROR_LENGTH = 200
+ADDRESSES_MAX = 8
+CONNECT_SECONDS = 2.0
+"""How long at most one of several addresses may take to connect before the next is tried."""
+
+_HEADERS = {
+    "user-agent": "unitpool-webhooks/1",
+    "content-type": "application/json",
+    "accept": "*/*",
+    "accept-encoding": "identity",
+    "connection": "close",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one attempt. ``error`` is ``None`` when it was accepted; ``is_final``: trying again is no use.
+
+    ``error`` never holds what the receiver said: that may repeat the path, which is a secret.
+    """
+
+    error: str | None = None
+    is_final: bool = False
+
+
+class RefusedAddressError(Exception):
+    """We do not send there. The message says why."""
+
+
+def encode(payload: dict[str, Any]) -> str:
+    """The body: what is signed is exactly what is sent."""
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+
+
+class WebhookSender:
+    """Sends webhooks."""
+
+    def __init__(self, *, timeout_seconds: float, allow_private: bool, resolver: Resolver | None = None) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._allow_private = allow_private
+        self._resolver = resolver or Resolver()
+        self._tls = httpx.create_ssl_context(trust_env=False)
+
+    async def send(
+        self, url: str, secret: str, *, customer: str, id: str, payload: dict[str, Any], now: datetime
+    ) -> Answer:
+        """One attempt. ``id`` stays the same over all attempts of a delivery, so that a receiver can tell repeats."""
+        body = encode(payload)
+        headers = {
+            "webhook-id": id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(secret).sign(id, now, body),
+        }
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._post(url, customer, headers, body.encode())
+        except (TimeoutError, httpx.TimeoutException):
+            return Answer(f"no answer within {self._timeout_seconds:g} s")
+        except (RefusedAddressError, BusyError) as error:
+            return Answer(str(error))
+        except socket.gaierror:
+            return Answer("the host's name cannot be resolved")
+        except httpx.ConnectError as error:
+            return Answer(f"ConnectError: {error}"[:ERROR_LENGTH])
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            return Answer(type(error).__name__)  # the message may quote the address, or the receiver
+
+    async def _post(self, url: str, customer: str, headers: dict[str, str], body: bytes) -> Answer:
+        if fault := fault_of_url(url, allow_private=self._allow_private):
+            raise RefusedAddressError(fault)
+        target = httpx.URL(url)
+        addresses = await self._checked_addresses(customer, target.raw_host.decode())
+        for address in addresses[:-1]:
+            try:
+                return await self._post_to(address, target, headers, body, self._share(len(addresses)))
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                continue  # nothing was sent: the next address is tried in the same attempt
+        return await self._post_to(addresses[-1], target, headers, body, self._timeout_seconds)
+
+    def _share(self, count: int) -> float:
+        return min(CONNECT_SECONDS, self._timeout_seconds / count)
+
+    async def _post_to(
+        self, address: Address, target: httpx.URL, headers: dict[str, str], body: bytes, connect_seconds: float
+    ) -> Answer:
+        timeout = httpx.Timeout(self._timeout_seconds, connect=connect_seconds)
+        request = httpx.Request(
+            "POST",
+            target.copy_with(host=str(address)),
+            headers={"host": target.netloc.decode(), **_HEADERS, **headers},
+            content=body,
+            extensions={"sni_hostname": target.raw_host.decode(), "timeout": timeout.as_dict()},
+        )
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=0)
+        async with httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=limits) as transport:
+            response = await transport.handle_async_request(request)
+            await response.aclose()
+        if response.is_success:
+            return Answer()
+        return Answer(f"HTTP {response.status_code}", is_final=response.status_code == HTTPStatus.GONE)
+
+    async def _checked_addresses(self, customer: str, host: str) -> list[Address]:
+        addresses = await self._resolver.resolve(customer, host)
+        if not addresses:
+            raise RefusedAddressError("the host has no address")
+        if not self._allow_private and not all(is_public(address) for address in addresses):
+            raise RefusedAddressError("the host's address is not one of the public internet")
+        return addresses[:ADDRESSES_MAX]

@@ -1,0 +1,178 @@
+"""Channels at the API: their address stays a secret, their signing secret is shown once, unknown is as foreign."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from services.reporting.store.commands import erase_secrets
+from shared.events.alerts import ChannelChanged, ChannelState
+from shared.events.commands.alerts import AcknowledgeAlert, AddChannel, RemoveChannel
+from shared.events.metering import IngestKeyChanged, IngestKeyState
+from shared.events.refusals import Refusal
+from shared.runtime.signing import parse_keys, unseal
+from tests.component.reporting.issuer import Issuer
+from tests.component.reporting.states import (
+    NOW,
+    PRIMARY,
+    STRANGER,
+    VENDOR,
+    VIEWER,
+    account,
+    alert,
+    created,
+    product,
+)
+from tests.component.reporting.world import Sent, World, reporting
+from tests.conftest import MakeDatabase
+from tests.processes import COMMAND_KEYS
+
+CHANNELS = "/v1/subscriptions/sub-1/alert-channels"
+URL = "https://hooks.example/services/T0/B0/SECRET?k=12345"
+SHOWN = "https://hooks.example/****2345"
+HIDDEN = "services/T0/B0/SECRET"
+
+
+@pytest.fixture
+async def hurried(database: MakeDatabase, shared_issuer: Issuer) -> AsyncIterator[World]:
+    """A replica that waits for no outcome: every write ends in 202."""
+    async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0.05) as world:
+        await world.apply(account(), product(), created())
+        yield world
+
+
+def _channel(sent: Sent, **changes: Any) -> ChannelChanged:
+    asked: AddChannel = sent.command.data
+    state = {
+        "id": asked.channel,
+        "subscription": asked.subscription,
+        "kind": "webhook",
+        "url": asked.url,
+        "created_by": PRIMARY,
+        "created_at": NOW,
+        "version": 1,
+        **changes,
+    }
+    return ChannelChanged(channel=ChannelState.model_validate(state))
+
+
+async def _added(world: World, **arguments: Any) -> tuple[Sent, httpx.Response]:
+    asking = asyncio.create_task(world.ask("POST", CHANNELS, PRIMARY, json={"url": URL}, **arguments))
+    (sent,) = await world.sent()
+    await world.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
+    return sent, await asking
+
+
+async def test_the_address_of_a_channel_travels_sealed_and_is_shown_as_host_and_end(world: World) -> None:
+    sent, answer = await _added(world)
+    asked: AddChannel = sent.command.data
+    assert asked.sealed_url is not None
+    assert unseal(asked.sealed_url, parse_keys(COMMAND_KEYS)) == URL
+    assert HIDDEN not in (sent.outgoing.value or b"").decode()
+    assert answer.json()["url"] == SHOWN
+    for who in (PRIMARY, VENDOR, VIEWER):
+        (shown,) = (await world.get(CHANNELS, who))["items"]
+        assert shown["url"] == SHOWN
+
+
+async def test_an_address_that_was_published_whole_is_not_shown_whole(world: World) -> None:
+    sent, _ = await _added(world)
+    await world.apply(_channel(sent, url=URL, version=2))
+    (shown,) = (await world.get(CHANNELS, PRIMARY))["items"]
+    assert shown["url"] == SHOWN
+
+
+async def test_another_address_under_the_same_key_is_another_request(world: World) -> None:
+    key = {"Idempotency-Key": str(uuid4())}
+    _, answer = await _added(world, headers=key)
+    again = await world.ask("POST", CHANNELS, PRIMARY, json={"url": URL}, headers=key)
+    assert again.json() == answer.json()
+    other = {"url": URL.replace("SECRET", "OTHERS")}
+    assert (await world.ask("POST", CHANNELS, PRIMARY, json=other, headers=key)).status_code == 409
+    assert len(await world.sent()) == 1
+
+
+async def test_a_command_says_which_version_its_actor_knew_and_nothing_of_what_they_do_not_see(world: World) -> None:
+    await world.apply(alert())
+    paths = {
+        AddChannel: ("POST", "alert-channels"),
+        RemoveChannel: ("DELETE", "alert-channels/c-1"),
+        AcknowledgeAlert: ("POST", "alerts/alert-1/acknowledge"),
+    }
+    who = [(PRIMARY, "sub-1", 1), (VENDOR, "sub-1", 1), (STRANGER, "sub-1", None), (PRIMARY, str(uuid4()), None)]
+    asked = [
+        asyncio.create_task(world.ask(method, f"/v1/subscriptions/{name}/{path}", email, **body))
+        for kind, (method, path) in paths.items()
+        for body in [{"json": {"url": URL}} if kind is AddChannel else {}]
+        for email, name, _ in who
+    ]
+    commands = [one.command for one in await world.sent(len(asked))]
+    seen = {(type(one.data), one.actor, one.data.subscription): one.data.seen for one in commands}
+    assert seen == {(kind, email, name): version for kind in paths for email, name, version in who}
+    for task in asked:
+        task.cancel()
+
+
+async def test_after_a_202_the_secret_is_shown_once_to_who_asked_and_to_nobody_else(hurried: World) -> None:
+    answer = await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})
+    assert answer.status_code == 202
+    where = answer.headers["location"]
+    (sent,) = await hurried.sent()
+    pending = await hurried.get(where, PRIMARY)
+    assert (pending["status"], "secret" in pending) == ("pending", False)
+    await hurried.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
+    assert (await hurried.ask("GET", where, VENDOR)).status_code == 404
+    await hurried.ask("HEAD", where, PRIMARY)
+    first = await hurried.ask("GET", where, PRIMARY)
+    assert first.json()["secret"] == unseal(sent.command.data.sealed_secret, parse_keys(COMMAND_KEYS))
+    assert first.headers["cache-control"] == "no-store"
+    assert "secret" not in await hurried.get(where, PRIMARY)
+    async with hurried.runtime.pool.acquire() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM commands WHERE sealed_secret IS NOT NULL") == 0
+
+
+async def test_of_many_who_ask_at_once_one_is_shown_the_secret(hurried: World) -> None:
+    where = (await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
+    (sent,) = await hurried.sent()
+    await hurried.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
+    bodies = await asyncio.gather(*(hurried.get(where, PRIMARY) for _ in range(10)))
+    assert sum("secret" in body for body in bodies) == 1
+
+
+async def test_what_the_answer_has_shown_is_not_shown_with_the_command(world: World) -> None:
+    sent, answer = await _added(world)
+    assert "secret" in answer.json()
+    assert "secret" not in await world.get(f"/v1/commands/{sent.command.id}", PRIMARY)
+
+
+async def test_a_refused_command_shows_no_secret(hurried: World) -> None:
+    where = (await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
+    (sent,) = await hurried.sent()
+    await hurried.decide(sent.command, refusal=Refusal(code="subscription_not_active", message="It is over."))
+    body = await hurried.get(where, PRIMARY)
+    assert (body["status"], "secret" in body) == ("refused", False)
+
+
+async def test_a_secret_is_erased_after_its_time(hurried: World) -> None:
+    where = (await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
+    (sent,) = await hurried.sent()
+    await hurried.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
+    async with hurried.runtime.pool.acquire() as connection:
+        await erase_secrets(connection, NOW)
+        assert await connection.fetchval("SELECT count(*) FROM commands WHERE sealed_secret IS NOT NULL") == 1
+        await erase_secrets(connection, NOW + timedelta(microseconds=1))
+    assert "secret" not in await hurried.get(where, PRIMARY)
+
+
+async def test_an_ingest_key_is_shown_once_after_a_202_under_its_name(hurried: World) -> None:
+    where = (await hurried.ask("POST", "/v1/ingest-keys", json={"product": "scan"})).headers["location"]
+    (sent,) = await hurried.sent()
+    asked = sent.command.data
+    state = IngestKeyState(id=asked.key, product=asked.product, created_at=NOW, created_by=VENDOR, version=1)
+    await hurried.decide(sent.command, IngestKeyChanged(ingest_key=state), resource=asked.key, version=1)
+    assert (await hurried.get(where))["key"].startswith("upk_")
+    assert "key" not in await hurried.get(where)
