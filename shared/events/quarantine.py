@@ -13,6 +13,24 @@ from shared.events.envelope import Frozen, Instant, Payload
 VALUE_BYTES = 2048
 """How much of a quarantined record's value is told; metering keeps it whole."""
 
+QuarantineReason = Literal[
+    "malformed",
+    "unsupported_type",
+    "unknown_subscription",
+    "unknown_product",
+    "unknown_meter",
+    "product_not_subscribed",
+    "before_start",
+    "after_end",
+    "source_not_allowed",
+    "too_old",
+    "too_far_ahead",
+    "missing_resource",
+    "invalid_quantity",
+    "identity_conflict",
+]
+"""Why usage is not applied. ``QuarantinedRecord.reason`` is one of them; readers keep one that they do not know."""
+
 SettledAs = Literal["applied", "duplicate"]
 
 

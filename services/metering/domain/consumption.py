@@ -40,7 +40,7 @@ History = Mapping[int, Sequence[Measured]]
 
 
 class MeterPart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One meter's part of a snapshot, with its arithmetic."""
+    """One meter's part of a snapshot, with its arithmetic. What the window added stands beside a term's total."""
 
     meter: str
     aggregation: str
@@ -51,6 +51,8 @@ class MeterPart(msgspec.Struct, frozen=True, omit_defaults=True):
     rate_version: int
     consumed: int
     peak_at: datetime | None = None
+    window_aggregate: Decimal | None = None
+    window_consumed: int | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -149,18 +151,30 @@ def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscri
     aggregate = Decimal(0)
     for one in windows:
         aggregate = _EXACT.add(aggregate, one.aggregate)
-    part, whole = aggregate.as_integer_ratio()
+    units = _units(meter, windows, rate, subscription)
+    added, added_units = None, None
+    if meter.is_term:
+        added = _plain(here.aggregate if here else Decimal(0))
+        added_units = units - _units(meter, windows[:-1] if here else windows, rate, subscription)
     return MeterPart(
         meter=state.meter,
         aggregation=state.aggregation,
         reset=state.reset,
-        aggregate=Decimal(part) if whole == 1 else aggregate,  # 80000, which the database's driver makes 8E+4
+        aggregate=_plain(aggregate),
         units=rate.units,
         block=rate.block,
         rate_version=rate.version,
-        consumed=_units(meter, windows, rate, subscription),
+        consumed=units,
         peak_at=here.reached_at if here and state.aggregation == "peak" else None,
+        window_aggregate=added,
+        window_consumed=added_units,
     )
+
+
+def _plain(aggregate: Decimal) -> Decimal:
+    """As it is read: 80000, which the database's driver makes 8E+4."""
+    part, whole = aggregate.as_integer_ratio()
+    return Decimal(part) if whole == 1 else aggregate
 
 
 def _units(meter: MeterView, windows: Sequence[Measured], rate: Rate, subscription: Subscribed) -> int:
