@@ -90,10 +90,11 @@ def _holds(spans: Iterable[Span], at_us: int) -> bool:
 
 
 class Change(NamedTuple):
-    """``since_us``: nothing earlier is placed differently. ``terms``: terms begin elsewhere than was known;
-    ``windows``: so that what counted may be in another window."""
+    """``since_us``: nothing earlier is placed differently. ``lost``: some that counted no longer does. ``terms``: terms
+    begin elsewhere than was known; ``windows``: so that what counted may be in another window."""
 
     since_us: int
+    lost: bool
     terms: bool
     windows: bool
 
@@ -104,15 +105,19 @@ def change(before: Subscribed, after: Subscribed) -> Change | None:
     A product that is used for the first time changes nothing: nothing of it was counted.
     """
     was, now = spans_of(before), spans_of(after)
-    edges: set[int] = set()
-    for product in was.uses:
-        had, has = was.counted(product), now.counted(product)
-        for place in (0, 1):
-            edges |= {span[place] for span in had} ^ {span[place] for span in has}
+    lost_us = min((start for product in was.uses for start, _ in _lost(was, now, product)), default=NEVER_US)
     starts = {microseconds(at) for at in before.calendar.starts} ^ {microseconds(at) for at in after.calendar.starts}
     if before.window_days != after.window_days:
         starts.add(was.terms[0][0])
-    first = min(starts, default=NEVER_US)
-    windows = any(end > first for _, end in was.terms)
-    since_us = min([*edges, first])
-    return Change(since_us, bool(starts), windows) if since_us < NEVER_US else None
+    start_us = min(starts, default=NEVER_US)
+    if min(lost_us, start_us) < NEVER_US:
+        windows = any(end > start_us for _, end in was.terms)
+        return Change(min(lost_us, start_us), lost_us < NEVER_US, start_us < NEVER_US, windows)
+    gained_us = min((start for product in was.uses for start, _ in _lost(now, was, product)), default=NEVER_US)
+    return Change(gained_us, lost=False, terms=False, windows=False) if gained_us < NEVER_US else None
+
+
+def _lost(had: Spans, has: Spans, product: str) -> Iterator[Span]:
+    """Where usage of the product counted, and does not."""
+    counted = had.counted(product)
+    return common(counted, has.gaps(product, counted[0][0])) if counted else iter(())

@@ -41,7 +41,7 @@ async def move_some(tx: Transaction, projection: Projection, due: Due) -> None:
     catalogue = projection.catalogue
     view = catalogue.by_number[due.subscription]
     effects = Effects(catalogue, tx.now)
-    taken_out = await _take_out(tx, catalogue, view, effects, due.since)
+    taken_out = await _take_out(tx, catalogue, view, effects, due.since) if due.lost else 0
     await _put_back(tx, catalogue, view, effects)
     await _move_purges(tx, catalogue, view, effects, due)
     await carry_out(tx.connection, effects)
@@ -62,7 +62,7 @@ async def move_some(tx: Transaction, projection: Projection, due: Due) -> None:
 async def move_all(tx: Transaction, catalogue: Catalogue, since: datetime) -> None:
     """Quarantine, or take back, what was applied since then; windows are not touched. Metering must not run."""
     for number, view in sorted(catalogue.by_number.items()):
-        effects, due = Effects(catalogue, tx.now), Due(0, number, since, terms=False, windows=True, looks_from=None)
+        effects, due = Effects(catalogue, tx.now), Due(0, number, since, True, False, True, None)
         while await _take_out(tx, catalogue, view, effects, since) == AT_ONCE:
             pass
         await _put_back(tx, catalogue, view, effects)

@@ -25,9 +25,7 @@ async def project_subscription(tx: Transaction, event: Event[Any]) -> None:
     if new := _locks(after) - _locks(before):
         await consumption.make_locked_due(tx.connection, after.id, min(new))
     if changed := change(_read(before), _read(after)):
-        await moving.note(
-            tx.connection, after.id, instant(changed.since_us), terms=changed.terms, windows=changed.windows, now=tx.now
-        )
+        await moving.note(tx.connection, after.id, instant(changed.since_us), changed, tx.now)
 
 
 def completed(state: SubscriptionState, before: SubscriptionState | None, at: datetime) -> SubscriptionState:

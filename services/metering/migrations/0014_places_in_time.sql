@@ -16,13 +16,14 @@ CREATE INDEX quarantine_applied_before ON quarantine (subscription)
 ALTER TABLE subscription ADD COLUMN counts_until timestamptz;
 
 -- Subscriptions of which something changed that decides where usage counts; a task moves what was placed before.
--- since: nothing earlier is placed differently. terms: terms begin elsewhere. windows: what counted may be in another
--- window.
+-- since: nothing earlier is placed differently. lost: some that counted no longer does. terms: terms begin elsewhere;
+-- windows: so that what counted may be in another window.
 -- looks_from: the transaction that moved it; once all that began before have ended, it is done.
 CREATE TABLE move_due (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     subscription integer NOT NULL,
     since timestamptz NOT NULL,
+    lost boolean NOT NULL,
     terms boolean NOT NULL,
     windows boolean NOT NULL,
     look_at timestamptz NOT NULL,

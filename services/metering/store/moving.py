@@ -9,22 +9,23 @@ from typing import NamedTuple
 
 from services.metering.domain.corrections import NO_METER, PURGE
 from services.metering.domain.reasons import Reason
+from services.metering.domain.spans import Change
 from services.metering.store.corrections import Correction, Target, correction_of
 from shared.events.topics import USAGE
 from shared.events.usage import UsageRecorded
 from shared.runtime.postgres import Connection
 
 _NOTE = """
-INSERT INTO move_due (subscription, since, terms, windows, look_at)
-SELECT number, $2, $3, $4, $5 FROM subscription WHERE id = $1
+INSERT INTO move_due (subscription, since, lost, terms, windows, look_at)
+SELECT number, $2, $3, $4, $5, $6 FROM subscription WHERE id = $1
 """
 _NOTE_SOME = """
-INSERT INTO move_due (subscription, since, terms, windows, look_at)
-SELECT k.subscription, k.since, true, k.windows, $4
+INSERT INTO move_due (subscription, since, lost, terms, windows, look_at)
+SELECT k.subscription, k.since, true, k.windows, k.windows, $4
 FROM unnest($1::integer[], $2::timestamptz[], $3::boolean[]) AS k (subscription, since, windows)
 """
 _LOCK_NEXT = """
-SELECT id, subscription, since, terms, windows, looks_from FROM move_due
+SELECT id, subscription, since, lost, terms, windows, looks_from FROM move_due
 WHERE look_at <= $1 ORDER BY look_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 _POSTPONE = "UPDATE move_due SET look_at = $2 WHERE id = $1"
@@ -90,11 +91,12 @@ _QUARANTINE = (
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A subscription of which something is to be moved; see the table. ``terms``: terms begin elsewhere than known."""
+    """A subscription of which something is to be moved; see the table."""
 
     id: int
     subscription: int
     since: datetime
+    lost: bool
     terms: bool
     windows: bool
     looks_from: int | None
@@ -133,11 +135,9 @@ class Misplaced(NamedTuple):
     windows: bool
 
 
-async def note(
-    connection: Connection, subscription: str, since: datetime, *, terms: bool, windows: bool, now: datetime
-) -> None:
+async def note(connection: Connection, subscription: str, since: datetime, changed: Change, now: datetime) -> None:
     """Have what was placed of a subscription since then looked at."""
-    await connection.execute(_NOTE, subscription, since, terms, windows, now)
+    await connection.execute(_NOTE, subscription, since, changed.lost, changed.terms, changed.windows, now)
 
 
 async def note_some(connection: Connection, misplaced: Sequence[Misplaced], now: datetime) -> None:

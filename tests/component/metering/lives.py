@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import count, islice
 from typing import Any
 from uuid import uuid4
 
@@ -107,9 +108,11 @@ async def settle(connection: Connection, since: datetime = NOW) -> None:
     What is looked at again waits for every transaction of the server, those of other databases too.
     """
 
+    hours = count()
+
     async def is_settled() -> bool:
-        for hours in range(6):
-            now = since + timedelta(hours=hours, seconds=5)
+        for hour in islice(hours, 6):
+            now = since + timedelta(hours=hour, seconds=5)
             while await move(connection, now) or await replay(connection, now) or await correct(connection, now):
                 pass
         return bool(await connection.fetchval(_SETTLED))

@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import permutations
+from itertools import count, islice, permutations
 from typing import Any
 
 import pytest
@@ -62,9 +62,11 @@ async def settle(connection: Connection) -> None:
     What is looked at again waits for every transaction of the server, those of other databases too.
     """
 
+    passing = count()
+
     async def looked_again() -> bool:
-        for hours in range(6):
-            while await correct(connection, NOW + timedelta(hours=hours, seconds=5)):
+        for hour in islice(passing, 6):
+            while await correct(connection, NOW + timedelta(hours=hour, seconds=5)):
                 pass
         return not await connection.fetchval("SELECT EXISTS (SELECT FROM correction WHERE looks_from IS NOT NULL)")
 

@@ -70,12 +70,15 @@ def test_only_what_was_counted_or_told_makes_a_change() -> None:
     assert change(before, read(changed(STATE))) is None
     assert change(before, read(subscribed(STATE, "web", LATER))) is None, "nothing of it was counted"
     told = change(before, read(renewed(STATE)))
-    assert told == (microseconds(END), True, False), "no window that counted is another one"
-    assert change(before, read(cancelled(STATE, MIDDLE))) == (microseconds(MIDDLE), False, False)
+    assert told == (microseconds(END), False, True, False), "no window that counted is another one"
+    assert change(before, read(cancelled(STATE, MIDDLE))) == (microseconds(MIDDLE), True, False, False)
     without = gave_up(STATE, "scan", MIDDLE)
-    assert change(before, read(without)) == (microseconds(MIDDLE), False, False)
-    assert change(read(without), read(took_again(without, "scan", LATER))) == (microseconds(LATER), False, False)
+    assert change(before, read(without)) == (microseconds(MIDDLE), True, False, False)
+    assert change(read(without), read(took_again(without, "scan", LATER))) == (microseconds(LATER), False, False, False)
     term = STATE.term.model_copy(update={"end": MIDDLE})
     cut = renewed(changed(STATE, term=term, terms=(term,)))
-    assert change(before, read(cut)) == (microseconds(MIDDLE), True, True)
+    assert change(before, read(cut)) == (microseconds(MIDDLE), False, True, True)
+    ended = read(gave_up(renewed(STATE), "scan", MIDDLE))
+    told = change(ended, read(cancelled(gave_up(renewed(STATE), "scan", MIDDLE), LATER)))
+    assert told == (microseconds(LATER), True, False, False), "what a product lost before is not looked for again"
     assert microseconds(END) < NEVER_US
