@@ -98,9 +98,12 @@ def encode(one: Snapshot, now: datetime) -> tuple[bytes, bytes]:
 def snapshot(subscription: Subscribed, product: ProductView, start: datetime, history: History) -> Snapshot | None:
     """What ``product`` consumed in the window that begins at ``start``; ``None`` where nothing was measured."""
     window = subscription.calendar.window_at(start)
+    is_gone = window.start != start  # by what is known since it was told; its figures are still to be taken back
+    window = Window(start, window.end)
     parts = [
-        (meter, _counted(meter, window, subscription, history.get(meter.number, ())))
+        (meter, _alone(start, kept) if is_gone else _counted(meter, window, subscription, kept))
         for meter in product.meters.values()
+        for kept in [history.get(meter.number, ())]
     ]
     counted = [one for _, windows in parts for one in windows]
     if not counted:
@@ -139,9 +142,13 @@ def _counted(
 ) -> Sequence[Measured]:
     """The windows that count: this one, and for a term meter those of the term before it."""
     if not meter.is_term:
-        return [one for one in history if one.window_start == window.start]
+        return _alone(window.start, history)
     first = min(subscription.term_at(window.start).start, window.start)
     return [one for one in history if first <= one.window_start <= window.start]
+
+
+def _alone(start: datetime, history: Iterable[Measured]) -> Sequence[Measured]:
+    return [one for one in history if one.window_start == start]
 
 
 def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscription: Subscribed) -> MeterPart:
