@@ -7,14 +7,15 @@ from datetime import date, timedelta
 
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.correct import correct_some
-from services.metering.handlers.publish_snapshots import SnapshotRelay
+from services.metering.handlers.move import move_some
+from services.metering.handlers.publish_snapshots import Failed, SnapshotRelay
 from services.metering.handlers.replay import replay_after, replay_some
 from services.metering.handlers.replay_quarantine import work_off
 from services.metering.handlers.restate import restate_some
 from services.metering.handlers.tell import tell_books, tell_quarantine
 from services.metering.handlers.upkeep import forget, keep_up
 from services.metering.settings import MeteringSettings
-from services.metering.store import hours
+from services.metering.store import hours, moving
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
@@ -32,6 +33,8 @@ TELL_SECONDS = 1.0
 TOLD_AT_ONCE = 1_000
 """However much is quarantined, no more of it is told than this, each time."""
 RESTATED_AT_ONCE = 200
+POISONED = timedelta(minutes=1)
+"""How long what cannot be handled waits, alone, before it is tried again."""
 BACKLOG_BATCHES = 2
 """A consumer of usage that is more full batches behind than this has a backlog."""
 
@@ -45,6 +48,7 @@ def add_background(
     _add_asked_replays(runtime, projection)
     _add_telling(runtime)
     _add_corrections(runtime, projection)
+    _add_moves(runtime, projection)
     _add_restatements(runtime, projection)
     _add_hours(runtime)
     _add_upkeep(runtime, projection, usage)
@@ -58,12 +62,17 @@ def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection) -
     async def send(snapshots: Sequence[Outgoing]) -> None:
         await bulk.send([(one.value or b"", one.key or b"") for one in snapshots])
 
+    def tell_failed(failed: Failed) -> None:
+        number, error = next(iter(failed.items()))
+        runtime.log.warning("snapshots_not_made", subscriptions=len(failed), first=number, error=repr(error))
+
     relay = SnapshotRelay(
         lambda: postgres.connect(settings, name, session=postgres.SENDERS),
         send,
         runtime.clock,
         projection,
         interval_seconds=settings.snapshot_interval_seconds,
+        tell_failed=tell_failed,
         usage_waits=lambda: has_backlog(
             [one.state(runtime.clock()) for one in runtime.consumers], BACKLOG_BATCHES * settings.usage_batch_records
         ),
@@ -130,6 +139,28 @@ def _add_corrections(runtime: Runtime[MeteringSettings], projection: Projection)
                 await asyncio.sleep(runtime.settings.correction_look_seconds)
 
     runtime.background("corrections", correct)
+
+
+def _add_moves(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
+    """One subscription in a transaction: one that cannot be moved waits alone."""
+
+    async def move() -> None:
+        while True:
+            due = None
+            try:
+                async with runtime.transaction() as tx:
+                    if due := await moving.lock_next(tx.connection, tx.now):
+                        await move_some(tx, projection, due)
+            except Exception as error:
+                if due is None:
+                    raise
+                runtime.log.warning("move_failed", subscription=due.subscription, error=repr(error))
+                async with runtime.transaction() as tx:
+                    await moving.postpone(tx.connection, due.id, tx.now + POISONED)
+            if due is None:
+                await asyncio.sleep(runtime.settings.correction_look_seconds)
+
+    runtime.background("moves", move)
 
 
 def _add_restatements(runtime: Runtime[MeteringSettings], projection: Projection) -> None:

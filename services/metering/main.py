@@ -14,6 +14,7 @@ from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers import project
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.ingest_keys import create_ingest_key, revoke_ingest_key, rotate_ingest_key
+from services.metering.handlers.recompute import RECOMPUTE
 from services.metering.handlers.replay_quarantine import replay_quarantine
 from services.metering.settings import MeteringSettings
 from services.metering.store.projection import Projection
@@ -99,7 +100,7 @@ def definition() -> ServiceDefinition[MeteringSettings]:
         build=build,
         migrations=Path(__file__).with_name("migrations"),
         replay=replay_all,
-        commands=COMMANDS,
+        commands=(*COMMANDS, RECOMPUTE),
     )
 
 

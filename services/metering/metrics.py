@@ -18,6 +18,9 @@ PUBLISH_TO_CONSUMPTION_SECONDS = Histogram(
 )
 SNAPSHOTS = Counter("unitpool_consumption_snapshots_total", "Snapshots that Kafka acknowledged")
 SNAPSHOTS_DUE = Gauge("unitpool_consumption_snapshots_due", "Batches whose snapshots are not published yet")
+SNAPSHOTS_FAILING = Gauge(
+    "unitpool_consumption_snapshots_failing_subscriptions", "Subscriptions whose snapshots could not be made just now"
+)
 INGEST_REFUSED = Counter("unitpool_ingest_refused_total", "Events that the HTTP door refused", ["code"])
 PARTITIONS = Gauge("unitpool_usage_partitions", "Partitions of each partitioned table", ["table"])
 CORRECTIONS = Counter(

@@ -1,4 +1,4 @@
-"""``check`` and ``recompute``: consumption and the books against raw usage, as far as that is kept (60 days)."""
+"""``check``: consumption and the books against raw usage, as far as that is kept (60 days)."""
 
 import sys
 from argparse import Namespace
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 
 from services.metering.settings import MeteringSettings
-from services.metering.store import checking, partitions, recomputing, refilling
+from services.metering.store import checking, partitions, recomputing
 from services.metering.store.projection import Projection
 from shared.runtime import postgres
 from shared.runtime.app import ServiceCommand
@@ -22,15 +22,11 @@ SLICES_BETWEEN_NEWS = 32
 
 async def check(settings: MeteringSettings, _: Namespace) -> int:
     """Print every difference; the exit code: 0 there is none, 1 there are some, 2 it could not look."""
-    return await _with_connection(settings, "check", lambda connection: check_all(connection, utc_now()))
+    return await with_connection(settings, "check", lambda connection: check_all(connection, utc_now()))
 
 
-async def recompute(settings: MeteringSettings, _: Namespace) -> int:
-    """Put what raw usage says in place of windows, resources and hours. Metering must not run meanwhile."""
-    return await _with_connection(settings, "recompute", lambda connection: recompute_all(connection, utc_now()))
-
-
-async def _with_connection(settings: MeteringSettings, name: str, work: Callable[[Connection], Awaitable[int]]) -> int:
+async def with_connection(settings: MeteringSettings, name: str, work: Callable[[Connection], Awaitable[int]]) -> int:
+    """Do the work; the exit code."""
     try:
         connection = await postgres.connect(settings, f"metering-{name}")
         try:
@@ -45,7 +41,7 @@ async def _with_connection(settings: MeteringSettings, name: str, work: Callable
 async def check_all(connection: Connection, now: datetime) -> int:
     """Everything, in one snapshot: what is written meanwhile is no difference, and nobody waits for this."""
     async with connection.transaction(isolation="repeatable_read"):
-        since = await _work_out(connection, now)
+        since = await work_out(connection, now)
         found = 0
         async for difference in differences(connection, since):
             found += 1
@@ -65,28 +61,19 @@ async def check_all(connection: Connection, now: datetime) -> int:
     return DIFFERENT if found else EQUAL
 
 
-async def recompute_all(connection: Connection, now: datetime) -> int:
-    """All in one transaction: fails, and changes nothing, where somebody writes usage at the same time."""
-    async with connection.transaction(isolation="repeatable_read"):
-        since = await _work_out(connection, now)
-        changed = await refilling.refill(connection, since, await _hours_since(connection, since))
-    print(f"{changed} windows have other figures than before")
-    return EQUAL
-
-
 async def differences(connection: Connection, since: datetime) -> AsyncIterator[str]:
     """Each as a line, after the days were worked out."""
     async for line in checking.differing_windows(connection, since):
         yield line
     async for line in checking.differing_sightings(connection, since):
         yield line
-    async for line in checking.differing_hours(connection, await _hours_since(connection, since)):
+    async for line in checking.differing_hours(connection, await hours_since(connection, since)):
         yield line
     async for line in checking.differing_books(connection, (since + LATE).date()):
         yield line
 
 
-async def _work_out(connection: Connection, now: datetime) -> datetime:
+async def work_out(connection: Connection, now: datetime) -> datetime:
     """Since when nothing of the raw usage is gone."""
     projection = Projection()
     await projection.refresh(connection)
@@ -98,8 +85,8 @@ async def _work_out(connection: Connection, now: datetime) -> datetime:
     return min([recomputing.instant_of((now - KEPT).date()), *days[:1]])
 
 
-async def _hours_since(connection: Connection, since: datetime) -> datetime:
-    """Hours are kept for less long than raw usage."""
+async def hours_since(connection: Connection, since: datetime) -> datetime:
+    """Since when there are hours too. They are kept for less long than raw usage."""
     there = list(_starts(await partitions.load_partitions(connection)))
     return max([since, *there[:1]])
 
@@ -116,7 +103,4 @@ def _say(news: str) -> None:
 
 COMMANDS = (
     ServiceCommand("check", "hold consumption and the books against raw usage, and name every difference", check),
-    ServiceCommand(
-        "recompute", "put what raw usage says in place of consumption (while metering does not run)", recompute
-    ),
 )

@@ -23,7 +23,8 @@ class MeterConsumption(Frozen):
     """One meter's part, with its arithmetic: ``consumed = ceil(aggregate x units / block)``.
 
     ``aggregate`` is of the window for ``reset`` ``window``, of the term until the window's end for ``term``.
-    ``peak_at`` is when the peak was, for ``peak`` meters with usage.
+    ``peak_at`` is when the peak was, for ``peak`` meters with usage. Of a ``term`` meter, ``window_aggregate`` is what
+    this window added, and ``window_consumed`` its units: the difference of the running totals, so that windows add up.
     """
 
     meter: MeterRef
@@ -35,6 +36,8 @@ class MeterConsumption(Frozen):
     rate_version: int = Field(ge=1)
     consumed: Units
     peak_at: Instant | None = None
+    window_aggregate: Annotated[Decimal, Field(ge=0)] | None = None
+    window_consumed: Units | None = None
 
 
 class ConsumptionSnapshot(Payload):

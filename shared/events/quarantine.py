@@ -13,14 +13,14 @@ VALUE_BYTES = 2048
 """How much of a quarantined record's value is told; metering keeps it whole."""
 
 QuarantineReason = Literal[
-    "before_start",
-    "after_end",
     "malformed",
     "unsupported_type",
     "unknown_subscription",
     "unknown_product",
     "unknown_meter",
     "product_not_subscribed",
+    "before_start",
+    "after_end",
     "source_not_allowed",
     "too_old",
     "too_far_ahead",
@@ -28,7 +28,7 @@ QuarantineReason = Literal[
     "invalid_quantity",
     "identity_conflict",
 ]
-"""Why usage is not applied. A newer metering may say others, so what it tells is any text; what is asked for is not."""
+"""Why usage is not applied. ``QuarantinedRecord.reason`` is one of them; readers keep one that they do not know."""
 
 SettledAs = Literal["applied", "duplicate"]
 

@@ -207,9 +207,17 @@ class Lot(Frozen):
     price: Price | None = None
 
 
+class Span(Frozen):
+    """A span of use that is over: ``start`` inclusive, ``end`` exclusive."""
+
+    start: Instant
+    end: Instant
+
+
 class SubscribedProduct(Frozen):
     """A product that the subscription uses, or used until ``ended_at``, and what it was given.
 
+    It is used from ``subscribed_at`` until ``ended_at``; ``earlier`` are the spans of use before that, in order.
     ``over_since``: since when it consumes more than 110% of its allocation; after 45 days it is ``restricted``.
     """
 
@@ -221,6 +229,7 @@ class SubscribedProduct(Frozen):
     last_lowered_at: Instant | None = None
     ended_at: Instant | None = None
     over_since: Instant | None = None
+    earlier: tuple[Span, ...] = ()
 
 
 class RebalanceClock(Frozen):
@@ -236,7 +245,7 @@ class SubscriptionState(Frozen):
     """A subscription, whole: what a reader needs to know of it.
 
     ``term`` is the one in force when this was told (the first before it begins); ``terms`` are all, in order, a renewal
-    that has not begun included. ``products`` holds those that have ended too.
+    that has not begun included. ``products`` holds those that have ended too. From ``cancelled_at`` on no usage counts.
     """
 
     id: SubscriptionRef
@@ -253,6 +262,7 @@ class SubscriptionState(Frozen):
     lots: tuple[Lot, ...] = ()
     products: tuple[SubscribedProduct, ...] = ()
     rebalance: RebalanceClock
+    cancelled_at: Instant | None = None
     version: Version
 
     @property

@@ -8,7 +8,7 @@ from services.allocation.domain import refusals
 from services.allocation.domain.subscriptions import Subscription
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
-from shared.events.state import OveragePolicy, ProductState, SubscribedProduct
+from shared.events.state import OveragePolicy, ProductState, Span, SubscribedProduct
 
 MAX_PRODUCTS: Final = 1000
 
@@ -18,7 +18,7 @@ def subscribe(
 ) -> Subscription | Refusal:
     """The subscription with a product in it, nothing allocated yet. ``product``: what the catalogue has of that id.
 
-    One that was given up may be taken again; when it was last lowered is not forgotten by that.
+    One that was given up may be taken again; when it was last lowered, and used before, is not forgotten by that.
     """
     if refusal := subscription.refusal_for("subscribe-product", now) or _subscribe_refusal(subscription, id, product):
         return refusal
@@ -26,7 +26,8 @@ def subscribe(
     had = next((one for one in subscription.state.products if one.product == id), None)
     if had is None:
         return subscription.changed(now, products=(*subscription.state.products, added))
-    again = added.model_copy(update={"last_lowered_at": had.last_lowered_at})
+    used = () if had.ended_at is None else (Span(start=had.subscribed_at, end=had.ended_at),)
+    again = added.model_copy(update={"last_lowered_at": had.last_lowered_at, "earlier": (*had.earlier, *used)})
     return subscription.changed(now, products=replaced(subscription, {id: again}))
 
 

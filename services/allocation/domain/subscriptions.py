@@ -126,7 +126,7 @@ def cancel(subscription: Subscription, now: datetime) -> Subscription | Refusal:
     """Over at once, whatever was bought. What was allocated stays on record."""
     if refusal := subscription.refusal_for("cancel-subscription", now):
         return refusal
-    return replace(subscription, cancelled_at=now).changed(now)
+    return replace(subscription, cancelled_at=now).changed(now, cancelled_at=now)
 
 
 def convert(subscription: Subscription, now: datetime) -> Subscription | Refusal:

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from shared.events.ids import SubscriptionId
-from shared.events.state import SubscribedProduct
+from shared.events.state import Span, SubscribedProduct
+from shared.runtime.postgres import Connection
 
 UPSERT = """
 INSERT INTO allocations (
@@ -20,9 +23,11 @@ SET units = EXCLUDED.units, policy = EXCLUDED.policy, restricted = EXCLUDED.rest
     over_since = EXCLUDED.over_since, ended_at = EXCLUDED.ended_at
 """
 """Of subscriptions that this transaction has locked; its parameters are ``columns``."""
+_SET_EARLIER = "UPDATE allocations SET earlier = $3 WHERE subscription = $1 AND product = $2"
+_SPANS: TypeAdapter[tuple[Span, ...]] = TypeAdapter(tuple[Span, ...])
 ALLOCATIONS = """
 SELECT ROW(
-    a.product, a.units, a.policy, a.restricted, a.subscribed_at, a.last_lowered_at, a.over_since, a.ended_at,
+    a.product, a.units, a.policy, a.restricted, a.subscribed_at, a.last_lowered_at, a.over_since, a.ended_at, a.earlier,
     p.retired_at IS NOT NULL
 )
 FROM allocations AS a
@@ -55,7 +60,7 @@ def columns(placed: Sequence[tuple[SubscriptionId, int, SubscribedProduct]]) -> 
 
 def product_of(row: tuple[Any, ...]) -> SubscribedProduct:
     """A row of ``ALLOCATIONS``."""
-    product, units, policy, restricted, subscribed_at, last_lowered_at, over_since, ended_at, _ = row
+    product, units, policy, restricted, subscribed_at, last_lowered_at, over_since, ended_at, earlier, _ = row
     return SubscribedProduct(
         product=product,
         allocated=units,
@@ -65,4 +70,11 @@ def product_of(row: tuple[Any, ...]) -> SubscribedProduct:
         last_lowered_at=last_lowered_at,
         over_since=over_since,
         ended_at=ended_at,
+        earlier=_SPANS.validate_json(earlier),
     )
+
+
+async def save_earlier(connection: Connection, subscription: SubscriptionId, product: SubscribedProduct) -> None:
+    """Keep the spans of use of a product that was taken again. Its row is there, and locked."""
+    spans = _SPANS.dump_json(product.earlier).decode()
+    await connection.execute(_SET_EARLIER, subscription, product.product, spans)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.allocation.domain.subscriptions import Subscription
-from services.allocation.store.allocations import ALLOCATIONS, UPSERT, columns, product_of
+from services.allocation.store.allocations import ALLOCATIONS, UPSERT, columns, product_of, save_earlier
 from services.allocation.store.consumption import CONSUMPTION, measured_of
 from services.allocation.store.lots import LOTS, lot_of, upsert_lot
 from services.allocation.store.terms import TERMS, term_of, upsert_term
@@ -149,6 +149,7 @@ async def _load(connection: Connection, row: Row) -> Subscription:
         lots=tuple(lot_of(one) for one in parts["lots"]),
         products=tuple(product_of(one) for one in parts["allocations"]),
         rebalance=_clock(row),
+        cancelled_at=row["cancelled_at"],
         version=row["version"],
     )
     return Subscription(
@@ -174,6 +175,10 @@ async def save_subscription(connection: Connection, before: Subscription, after:
     was, state = before.state, after.state
     if state.products != was.products:
         await connection.execute(_SAVE, *saved_columns([(before, after)]))
+        had = {one.product: one.earlier for one in was.products}
+        for product in state.products:
+            if product.earlier != had.get(product.product, ()):
+                await save_earlier(connection, state.id, product)
     else:
         await update_subscription(connection, after)
     for term in state.all_terms:

@@ -83,7 +83,7 @@ async def _find(
     await projection.refresh(connection)
     catalogue = projection.catalogue
     known, view = catalogue.subscriptions.get(subscription), catalogue.products.get(product)
-    if known is None or view is None or product not in known.products or meter not in view.meters:
+    if known is None or view is None or product not in known.spans.uses or meter not in view.meters:
         raise ProblemError.of("not_found", "No such subscription, product or meter is known.")
     if view.meters[meter].kind != UNIQUE:
         raise _invalid("meter", "counts no resources")

@@ -5,24 +5,18 @@ Readers hold one ``Catalogue`` for as long as one decision takes. Loading replac
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from services.metering.domain.spans import EPOCH, MICROSECOND, NEVER_US, Span, Spans, common, microseconds, spans_of
 from services.metering.domain.subscribed import Subscribed
 from shared.events.state import Aggregation, Meter, ProductState
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
+__all__ = ["EPOCH", "MICROSECOND", "NEVER_US", "microseconds"]
 DAY_US = 86_400_000_000
-NEVER_US = 2**62
 MANY = 10_000
 """Sources remembered at most: a bound against invented ones."""
 SUM, COUNT, PEAK, LATEST, UNIQUE = range(5)
 KINDS: dict[Aggregation, int] = {"sum": SUM, "count": COUNT, "peak": PEAK, "latest": LATEST, "unique": UNIQUE}
-
-
-def microseconds(at: datetime) -> int:
-    """Whole microseconds from 1970 to ``at``, exactly."""
-    return (at - EPOCH) // MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +75,30 @@ class Reporter:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionView:
-    """One subscription with its number in this service's tables, and its windows in microseconds.
+    """One subscription with its number in this service's tables, where its usage counts, and its windows.
 
-    ``anchor_us`` until ``next_us``: the newest term that has begun by ``state``, which holds nearly every event.
-    ``products``: until when each may be used.
+    ``newest``: per product the newest span in the term in force by ``state``, whose windows are counted from
+    ``anchor_us``: it holds nearly every event.
     """
 
     number: int
     state: Subscribed
+    spans: Spans
     anchor_us: int
-    next_us: int
     window_us: int
-    products: Mapping[str, int]
+    newest: Mapping[str, Span]
 
     def window_of(self, at_us: int) -> int:
-        """The start of the window that holds ``at_us``."""
-        if self.anchor_us <= at_us < self.next_us:
-            return at_us - (at_us - self.anchor_us) % self.window_us
+        """The start of the window that holds ``at_us``, whether usage counts then or not."""
         return microseconds(self.state.calendar.window_at(EPOCH + timedelta(microseconds=at_us)).start)
+
+
+def view_of(number: int, state: Subscribed) -> SubscriptionView:
+    """What placing needs of a subscription."""
+    spans, anchor_us = spans_of(state), microseconds(state.term.start)
+    in_force = [span for span in spans.terms if span[0] == anchor_us]
+    newest = {product: span for product, uses in spans.uses.items() for span in common(in_force, uses)}
+    return SubscriptionView(number, state, spans, anchor_us, state.window_days * DAY_US, newest)
 
 
 @dataclass(slots=True)
@@ -129,15 +129,7 @@ class Catalogue:
 
     def put_subscription(self, number: int, state: Subscribed) -> None:
         """Take in a newer state of a subscription."""
-        later = [term.start for term in state.terms if term.start > state.term.start]
-        view = SubscriptionView(
-            number,
-            state,
-            microseconds(state.term.start),
-            microseconds(later[0]) if later else NEVER_US,
-            state.window_days * DAY_US,
-            {one.product: microseconds(one.ended_at) if one.ended_at else NEVER_US for one in state.products},
-        )
+        view = view_of(number, state)
         self.subscriptions[state.id] = self.by_number[number] = view
 
     def put_product(self, state: ProductState, numbers: dict[str, int]) -> None:

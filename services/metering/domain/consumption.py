@@ -40,7 +40,7 @@ History = Mapping[int, Sequence[Measured]]
 
 
 class MeterPart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One meter's part of a snapshot, with its arithmetic."""
+    """One meter's part of a snapshot, with its arithmetic. What the window added stands beside a term's total."""
 
     meter: str
     aggregation: str
@@ -51,6 +51,8 @@ class MeterPart(msgspec.Struct, frozen=True, omit_defaults=True):
     rate_version: int
     consumed: int
     peak_at: datetime | None = None
+    window_aggregate: Decimal | None = None
+    window_consumed: int | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -96,9 +98,12 @@ def encode(one: Snapshot, now: datetime) -> tuple[bytes, bytes]:
 def snapshot(subscription: Subscribed, product: ProductView, start: datetime, history: History) -> Snapshot | None:
     """What ``product`` consumed in the window that begins at ``start``; ``None`` where nothing was measured."""
     window = subscription.calendar.window_at(start)
+    is_gone = window.start != start  # by what is known since it was told; its figures are still to be taken back
+    window = Window(start, window.end)
     parts = [
-        (meter, _counted(meter, window, subscription, history.get(meter.number, ())))
+        (meter, _alone(start, kept) if is_gone else _counted(meter, window, subscription, kept))
         for meter in product.meters.values()
+        for kept in [history.get(meter.number, ())]
     ]
     counted = [one for _, windows in parts for one in windows]
     if not counted:
@@ -137,9 +142,13 @@ def _counted(
 ) -> Sequence[Measured]:
     """The windows that count: this one, and for a term meter those of the term before it."""
     if not meter.is_term:
-        return [one for one in history if one.window_start == window.start]
+        return _alone(window.start, history)
     first = min(subscription.term_at(window.start).start, window.start)
     return [one for one in history if first <= one.window_start <= window.start]
+
+
+def _alone(start: datetime, history: Iterable[Measured]) -> Sequence[Measured]:
+    return [one for one in history if one.window_start == start]
 
 
 def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscription: Subscribed) -> MeterPart:
@@ -149,18 +158,30 @@ def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscri
     aggregate = Decimal(0)
     for one in windows:
         aggregate = _EXACT.add(aggregate, one.aggregate)
-    part, whole = aggregate.as_integer_ratio()
+    units = _units(meter, windows, rate, subscription)
+    added, added_units = None, None
+    if meter.is_term:
+        added = _plain(here.aggregate if here else Decimal(0))
+        added_units = units - _units(meter, windows[:-1] if here else windows, rate, subscription)
     return MeterPart(
         meter=state.meter,
         aggregation=state.aggregation,
         reset=state.reset,
-        aggregate=Decimal(part) if whole == 1 else aggregate,  # 80000, which the database's driver makes 8E+4
+        aggregate=_plain(aggregate),
         units=rate.units,
         block=rate.block,
         rate_version=rate.version,
-        consumed=_units(meter, windows, rate, subscription),
+        consumed=units,
         peak_at=here.reached_at if here and state.aggregation == "peak" else None,
+        window_aggregate=added,
+        window_consumed=added_units,
     )
+
+
+def _plain(aggregate: Decimal) -> Decimal:
+    """As it is read: 80000, which the database's driver makes 8E+4."""
+    part, whole = aggregate.as_integer_ratio()
+    return Decimal(part) if whole == 1 else aggregate
 
 
 def _units(meter: MeterView, windows: Sequence[Measured], rate: Rate, subscription: Subscribed) -> int:

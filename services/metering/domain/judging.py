@@ -54,20 +54,26 @@ _new_placed: Callable[[tuple[int, Usage, int, int, int]], Placed] = partial(tupl
 
 @dataclass(slots=True)
 class Judged:
-    """A batch: each record is in exactly one of the two. ``version`` is the catalogue's that they were judged by."""
+    """A batch: each record is in exactly one of the two. ``version`` is the catalogue's that they were judged by;
+    what was placed at once may have been by an older one, ``oldest``."""
 
     placed: list[Placed]
     rejected: dict[int, RejectedError]
     version: int
+    oldest: int
 
     def waiting(self) -> list[int]:
         """Records that are rejected only because of what is not known yet."""
         return [n for n, error in self.rejected.items() if error.reason in PASSING]
 
+    def after_end(self) -> list[int]:
+        """Records that came after the end, and may not have by what is known since."""
+        return [n for n, error in self.rejected.items() if error.reason == "after_end"]
+
 
 def judge(records: Sequence[Received], catalogue: Catalogue) -> Judged:
     """Judge every record."""
-    judged = Judged([], {}, catalogue.version)
+    judged = Judged([], {}, catalogue.version, catalogue.version)
     judge_some(records, range(len(records)), catalogue, judged)
     return judged
 

@@ -4,7 +4,7 @@ Order matters: what the event alone shows, then lateness (judged once, when the 
 replay is not late), then what depends on the catalogue.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from services.metering.domain.catalogue import DAY_US, UNIQUE, Catalogue, SubscriptionView, microseconds
 from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL, CorrectionEvent, Purged, Reversed
 from services.metering.domain.decode import UsageEvent
-from services.metering.domain.reasons import Claim, RejectedError
+from services.metering.domain.reasons import Claim, Reason, RejectedError
 
 OLDEST_US = 35 * DAY_US
 OLDEST = timedelta(microseconds=OLDEST_US)
@@ -65,13 +65,15 @@ def place(event: UsageEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
     subscription = catalogue.subscriptions.get(event.subject)
     key = data.product, data.meter, event.source
     by = catalogue.reporters.get(key) or catalogue.find_reporter(*key)
-    if (
-        subscription is None
-        or by is None
-        or at_us >= subscription.products.get(data.product, 0)
-        or at_us >= by.retired_us
-    ):
-        raise _refused(event, subscription, catalogue)
+    if subscription is None or by is None or at_us >= by.retired_us:
+        raise _refused(event, at_us, subscription, catalogue)
+    span = subscription.newest.get(data.product)
+    if span is not None and span[0] <= at_us < span[1]:
+        window_us = at_us - (at_us - subscription.anchor_us) % subscription.window_us
+    elif subscription.spans.reason_at(data.product, at_us) is None:
+        window_us = subscription.window_of(at_us)
+    else:
+        raise _refused(event, at_us, subscription, catalogue)
     resource = data.resource if data.resource is not _UNSET else None
     if resource is None and by.kind == UNIQUE:
         raise RejectedError("missing_resource", "the meter counts resources and none is named", event.claim())
@@ -81,7 +83,7 @@ def place(event: UsageEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
         subscription.number,
         by.meter,
         by.kind,
-        subscription.window_of(at_us),
+        window_us,
         by.source,
         by.source_number,
         by.product,
@@ -95,7 +97,7 @@ def place_correction(event: CorrectionEvent, accepted_us: int, catalogue: Catalo
     """Place a correction that was first accepted at ``accepted_us``, as far as it can be judged by itself.
 
     What a reversal names is looked for when it is applied. The past of a product that was given up, or retired, can
-    still be corrected.
+    still be corrected; a purge is placed by its own time, as usage is.
 
     Raises:
         RejectedError: with the reason.
@@ -113,10 +115,13 @@ def place_correction(event: CorrectionEvent, accepted_us: int, catalogue: Catalo
             raise RejectedError("unknown_meter", "the product has no such meter", event.said_by)
         if meter.kind != UNIQUE:
             raise RejectedError("unsupported_type", "the meter does not count resources", event.said_by)
-    if event.data.product not in subscription.products:
+    if event.data.product not in subscription.spans.uses:
         raise RejectedError("product_not_subscribed", "the subscription does not use the product", event.said_by)
     if not product.allows(event.source):
         raise RejectedError("source_not_allowed", "the source may not report for the product", event.said_by)
+    reason = subscription.spans.reason_at(event.data.product, at_us) if isinstance(event.data, Purged) else None
+    if reason:
+        raise outside(reason, event.said_by, event.time)
     return Usage(
         digest=digest_of(event.source, event.id),
         at_us=at_us,
@@ -153,7 +158,22 @@ def check_time(at_us: int, accepted_us: int, claim: Claim) -> None:
         raise RejectedError("too_far_ahead", "more than 5 minutes after it was accepted", claim)
 
 
-def _refused(event: UsageEvent, subscription: SubscriptionView | None, catalogue: Catalogue) -> RejectedError:
+OUTSIDE: dict[Reason, str] = {
+    "before_start": "the subscription had not begun then",
+    "after_end": "the subscription's term was over then, or it was cancelled",
+    "product_not_subscribed": "the product was not used then: it was given up, or retired, before",
+}
+"""Why nothing counts at some times."""
+
+
+def outside(reason: Reason, claim: Claim, at: datetime) -> RejectedError:
+    """The refusal of what happened ``at`` a time at which nothing counts."""
+    return RejectedError(reason, OUTSIDE[reason], claim, at if reason == "after_end" else None)
+
+
+def _refused(
+    event: UsageEvent, at_us: int, subscription: SubscriptionView | None, catalogue: Catalogue
+) -> RejectedError:
     """The first of the catalogue's reasons that holds."""
     claim, data = event.claim(), event.data
     if subscription is None:
@@ -163,8 +183,9 @@ def _refused(event: UsageEvent, subscription: SubscriptionView | None, catalogue
         return RejectedError("unknown_product", "no such product is in the catalogue", claim)
     if data.meter not in product.meters:
         return RejectedError("unknown_meter", "the product has no such meter", claim)
-    if data.product not in subscription.products:
+    if data.product not in subscription.spans.uses:
         return RejectedError("product_not_subscribed", "the subscription does not use the product", claim)
     if not product.allows(event.source):
         return RejectedError("source_not_allowed", "the source may not report for the product", claim)
-    return RejectedError("product_not_subscribed", "the product was given up or retired before", claim)
+    reason = subscription.spans.reason_at(data.product, at_us) or "product_not_subscribed"
+    return outside(reason, claim, event.time)

@@ -1,27 +1,20 @@
 """Why usage is not applied: the quarantine reasons, and what is known of a record that has one."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from datetime import datetime
+from typing import Self
 
-Reason = Literal[
-    "malformed",
-    "unsupported_type",
-    "unknown_subscription",
-    "unknown_product",
-    "unknown_meter",
-    "product_not_subscribed",
-    "source_not_allowed",
-    "too_old",
-    "too_far_ahead",
-    "missing_resource",
-    "invalid_quantity",
-    "identity_conflict",
-]
+from shared.events.quarantine import QuarantineReason
+
+Reason = QuarantineReason
 
 PASSING: frozenset[Reason] = frozenset(
     {"unknown_subscription", "unknown_product", "unknown_meter", "product_not_subscribed"}
 )
-"""Reasons that end when what was missing becomes known: such usage is applied by itself then."""
+"""Reasons that end when what was missing becomes known: such usage is applied by itself then.
+
+``after_end`` ends too, with a renewal; but no batch waits for that to become known.
+"""
 
 UNKNOWN = "unknown"
 """Stands for a source or a product that cannot be read."""
@@ -40,11 +33,13 @@ class Claim:
 class RejectedError(Exception):
     """This record is not applied. ``detail`` is a sentence for a person."""
 
-    def __init__(self, reason: Reason, detail: str, claim: Claim) -> None:
+    def __init__(self, reason: Reason, detail: str, claim: Claim, at: datetime | None = None) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
         self.claim = claim
+        self.at = at
+        """The event's time, where a later calendar may hold it."""
 
     def kept(self) -> Self:
         """Itself without its traceback, whose frames would hold the whole batch until garbage is collected."""

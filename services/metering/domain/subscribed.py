@@ -16,7 +16,15 @@ class Term(msgspec.Struct, frozen=True, gc=False):
     """One term, as in ``shared.events.state.Term``."""
 
     start: datetime
+    end: datetime
     rates_locked_at: datetime | None = None
+
+
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """A span of use that is over, as in ``shared.events.state.Span``."""
+
+    start: datetime
+    end: datetime
 
 
 class Use(msgspec.Struct, frozen=True, gc=False):
@@ -27,6 +35,8 @@ class Use(msgspec.Struct, frozen=True, gc=False):
     policy: OveragePolicy = "soft"
     restricted: bool = False
     ended_at: datetime | None = None
+    subscribed_at: datetime | None = None
+    earlier: tuple[Span, ...] = ()
 
 
 class _State(msgspec.Struct, gc=False):
@@ -37,6 +47,7 @@ class _State(msgspec.Struct, gc=False):
     window_days: int
     products: tuple[Use, ...]
     terms: tuple[Term, ...] = ()
+    cancelled_at: datetime | None = None
 
 
 _read = msgspec.json.Decoder(_State).decode
@@ -53,6 +64,7 @@ class Subscribed:
     terms: tuple[Term, ...]
     calendar: Calendar
     products: tuple[Use, ...]
+    cancelled_at: datetime | None = None
 
     @property
     def window_days(self) -> int:
@@ -78,8 +90,6 @@ def read_subscribed(text: str) -> Subscribed:
     """Read a ``SubscriptionState`` that was written as JSON."""
     state = _read(text)
     terms = state.terms or (state.term,)
-    products = tuple(
-        Use(sys.intern(one.product), one.allocated, one.policy, one.restricted, one.ended_at) for one in state.products
-    )
+    products = tuple(msgspec.structs.replace(one, product=sys.intern(one.product)) for one in state.products)
     calendar = Calendar(tuple(term.start for term in terms), state.window_days)
-    return Subscribed(state.id, state.account, state.state, state.term, terms, calendar, products)
+    return Subscribed(state.id, state.account, state.state, state.term, terms, calendar, products, state.cancelled_at)

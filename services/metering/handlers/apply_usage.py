@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from services.metering.domain.catalogue import DAY_US, EPOCH, UNIQUE, Catalogue, microseconds
+from services.metering.domain.corrections import REVERSAL
 from services.metering.domain.judging import Judged, Placed, day_of, instant, judge, judge_some, split_repeats
 from services.metering.domain.placing import Usage
 from services.metering.domain.quantity import exact
 from services.metering.domain.reasons import Claim, RejectedError
-from services.metering.store import books, corrections, partitions, quarantine, restatements
+from services.metering.store import books, corrections, moving, partitions, quarantine, restatements
 from services.metering.store import usage as store
 from services.metering.store.books import Entries, Line, Outcome
+from services.metering.store.moving import Misplaced
 from services.metering.store.partitions import Partitioned
 from services.metering.store.projection import Projection, ensure_sources
 from shared.runtime.delivery import Record
@@ -76,7 +78,8 @@ class UsageApplier:
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
         await self.projection.refresh(connection)
-        judged = Judged([], {}, self.projection.catalogue.version)
+        version = self.projection.catalogue.version
+        judged = Judged([], {}, version, version)
         for first in range(0, len(records), JUDGED_AT_ONCE):
             if first:
                 await asyncio.sleep(0)
@@ -87,7 +90,7 @@ class UsageApplier:
             await self.projection.refresh(connection)
             if self.projection.catalogue.version != judged.version:
                 judged.version = self.projection.catalogue.version
-                judge_some(records, waiting, self.projection.catalogue, judged)
+                judge_some(records, waiting + judged.after_end(), self.projection.catalogue, judged)
                 judged.placed.sort(key=lambda placed: placed.n)
         return judged
 
@@ -108,15 +111,18 @@ class UsageApplier:
                 rejected[placed.n] = _conflict(placed.usage)
             if len(there) < len(first):
                 fresh = [placed for placed in first if placed.n not in there] if there else first
-                await self._count(connection, fresh, records, now)
+                await self._count(connection, fresh, records, now, judged.oldest)
         for n in rejected:
             outcomes[n] = "quarantined"
         return Applied(outcomes, rejected, judged.version)
 
     async def _count(
-        self, connection: Connection, fresh: Sequence[Placed], records: Sequence[Record], now: datetime
+        self, connection: Connection, fresh: Sequence[Placed], records: Sequence[Record], now: datetime, judged_by: int
     ) -> None:
-        """Add up what is new: windows that were final are kept as they were, corrections are recorded and met."""
+        """Add up what is new: windows that were final are kept as they were, corrections are recorded and met.
+
+        What was placed by older knowledge than is committed by now is counted so, and moved afterwards.
+        """
         catalogue = self.projection.catalogue
         if corrected := [placed for placed in fresh if placed.usage.correction]:
             numbers: dict[tuple[str, str], int] = {
@@ -124,7 +130,9 @@ class UsageApplier:
             }
             recorded = [(placed.usage, records[placed.n]) for placed in corrected]
             await corrections.insert_corrections(connection, recorded, numbers, now)
-        await store.meet_corrections(connection)
+        if await store.meet_corrections(connection) != judged_by:
+            await self.projection.refresh(connection)
+            await moving.note_some(connection, misplaced(fresh, self.projection.catalogue), now)
         await restatements.note_final(connection, _final_windows(fresh, catalogue, now), "late_usage", now)
         await store.add_up(connection)
 
@@ -147,6 +155,22 @@ class UsageApplier:
         self.known_partitions.update(self._made)
         self.projection.catalogue.sources.update(self._new_sources)
         self._made, self._new_sources = [], {}
+
+
+def misplaced(placed: Sequence[Placed], catalogue: Catalogue) -> list[Misplaced]:
+    """The subscriptions of which some lies elsewhere by this catalogue."""
+    since: dict[int, int] = {}
+    windows: set[int] = set()
+    for _, usage, _, _, _ in placed:
+        view = catalogue.by_number[usage.subscription]
+        is_out = usage.kind != REVERSAL and view.spans.reason_at(usage.product, usage.at_us) is not None
+        is_in_another = view.window_of(usage.at_us) != usage.window_us
+        if is_in_another:
+            windows.add(usage.subscription)
+        if is_out or is_in_another:
+            first_us = min(usage.at_us, usage.window_us)
+            since[usage.subscription] = min(first_us, since.get(usage.subscription, first_us))
+    return [Misplaced(number, instant(at_us), number in windows) for number, at_us in sorted(since.items())]
 
 
 def _wanted(placed: Sequence[Placed]) -> Iterator[tuple[Partitioned, date]]:

@@ -113,11 +113,14 @@ async def _reverse(tx: Transaction, settling: _Settling) -> None:
     found = [(target.digest, target.at) for _, target in settling.reversals]
     marked = await undoing.mark_reversed(tx.connection, found, settling.now)
     for one, target in settling.reversals:
-        if target.digest not in marked:
+        counted = marked.get(target.digest)
+        if counted is None:
             settling.duplicates.append(one)
             continue
         settling.applied.append(one)
-        settling.settled.append(_take_out(settling, one, target))
+        settling.settled.append(
+            _take_out(settling, one, target) if counted else Settled(one.id, "applied", target_at=target.at)
+        )
     held = await corrections.reverse_purges(tx.connection, [purge.id for _, purge in settling.unpurged], settling.now)
     for one, purge in settling.unpurged:
         if purge.id not in held:
@@ -129,7 +132,7 @@ async def _reverse(tx: Transaction, settling: _Settling) -> None:
 
 def _take_out(settling: _Settling, one: Correction, target: Target) -> Settled:
     """A usage event no longer counts."""
-    window = settling.effects.take_out(one, target)
+    window = settling.effects.take_out(target, one.received_at)
     look_at = None if settling.effects.is_subtracted(target.meter) else settling.now + AGAIN
     return Settled(one.id, "applied", look_at, target.meter, window.start, target.resource, target.at)
 
@@ -166,15 +169,11 @@ async def _settle(tx: Transaction, settling: _Settling) -> None:
         await corrections.settle(tx.connection, settling.settled, settling.now)
     if settling.waiting:
         await corrections.wait(tx.connection, settling.waiting)
-    if settling.rejected:
-        await _quarantine(tx, settling)
+    await quarantine_corrections(tx, settling.catalogue, settling.rejected)
     entries: Entries = Counter()
     for one in settling.duplicates:
         entries[_line(one), "applied"] -= 1
         entries[_line(one), "duplicate"] += 1
-    for one, *_ in settling.rejected:
-        entries[_line(one), "applied"] -= 1
-        entries[_line(one), "quarantined"] += 1
     await books.move_entries(tx.connection, entries)
     for one in settling.applied:
         if one.kind == REVERSAL:
@@ -182,13 +181,22 @@ async def _settle(tx: Transaction, settling: _Settling) -> None:
     tx.after_commit(lambda: _count(settling))
 
 
-async def _quarantine(tx: Transaction, settling: _Settling) -> None:
+async def quarantine_corrections(
+    tx: Transaction, catalogue: Catalogue, rejected: Sequence[tuple[Correction, Reason, str]]
+) -> None:
+    """Put corrections into quarantine that were booked as applied: each with its reason and a sentence."""
+    if not rejected:
+        return
     errors = [
-        (one.record, RejectedError(reason, detail, _claim(settling.catalogue, one)))
-        for one, reason, detail in settling.rejected
+        (one.record, RejectedError(reason, detail, _claim(catalogue, one), one.at)) for one, reason, detail in rejected
     ]
-    await quarantine.insert_rejected(tx.connection, errors, settling.now, settling.catalogue.version)
-    await corrections.delete_corrections(tx.connection, [one for one, *_ in settling.rejected])
+    await quarantine.insert_rejected(tx.connection, errors, tx.now, catalogue.version)
+    await corrections.delete_corrections(tx.connection, [one for one, *_ in rejected])
+    entries: Entries = Counter()
+    for one, *_ in rejected:
+        entries[_line(one), "applied"] -= 1
+        entries[_line(one), "quarantined"] += 1
+    await books.move_entries(tx.connection, entries)
 
 
 def _claim(catalogue: Catalogue, one: Correction) -> Claim:

@@ -22,19 +22,30 @@ class Effects:
     totals: dict[Key, list[tuple[Decimal, datetime]]] = field(default_factory=lambda: defaultdict(list))
     levels: dict[int, set[WindowKey]] = field(default_factory=lambda: {PEAK: set(), LATEST: set()})
     resources: set[ResourceKey] = field(default_factory=set)
-    hours: list[tuple[Key, Decimal]] = field(default_factory=list)
+    back: set[Key] = field(default_factory=set)
+    hours: list[tuple[Key, int, Decimal]] = field(default_factory=list)
     final: dict[RestatementCause, set[Key]] = field(default_factory=lambda: defaultdict(set))
     as_of: datetime | None = None
 
-    def take_out(self, by: Correction, target: Target) -> WindowKey:
+    def take_out(self, target: Target, as_of: datetime, cause: RestatementCause = "reversal") -> WindowKey:
         """A usage event no longer counts; the window that it counted in."""
+        return self._change(target, -1, as_of, cause)
+
+    def put_back(self, target: Target, as_of: datetime, cause: RestatementCause) -> WindowKey:
+        """A usage event that was taken out counts after all; the window that it counts in."""
+        window = self._change(target, 1, as_of, cause)
+        self.back.add(window.key)
+        return window
+
+    def _change(self, target: Target, sign: int, as_of: datetime, cause: RestatementCause) -> WindowKey:
         window = self.window_of(target.subscription, target.meter, target.at)
         kind = self.catalogue.meters[target.meter].kind
         hour = target.at.replace(minute=0, second=0, microsecond=0)
-        self.hours.append(((target.subscription, target.meter, hour), target.quantity))
-        self._note(by, window, "reversal")
+        self.hours.append(((target.subscription, target.meter, hour), sign, target.quantity))
+        self._note(as_of, window, cause)
         if kind in (SUM, COUNT):
-            self.totals[window.key].append((Decimal(1) if kind == COUNT else target.quantity, by.received_at))
+            amount = Decimal(1) if kind == COUNT else target.quantity
+            self.totals[window.key].append((-sign * amount, as_of))
         else:
             self._find(window, kind, target.resource)
         return window
@@ -44,7 +55,7 @@ class Effects:
     ) -> None:
         """What the window of ``at`` says of a level, or of this resource, is to be found in raw usage."""
         window = self.window_of(by.subscription, meter, at)
-        self._note(by, window, cause)
+        self._note(by.received_at, window, cause)
         self._find(window, self.catalogue.meters[meter].kind, resource)
 
     def window_of(self, subscription: int, meter: int, at: datetime) -> WindowKey:
@@ -62,8 +73,8 @@ class Effects:
         elif kind in self.levels:
             self.levels[kind].add(window)
 
-    def _note(self, by: Correction, window: WindowKey, cause: RestatementCause) -> None:
-        self.as_of = max(by.received_at, self.as_of or by.received_at)
+    def _note(self, as_of: datetime, window: WindowKey, cause: RestatementCause) -> None:
+        self.as_of = max(as_of, self.as_of or as_of)
         calendar = self.catalogue.by_number[window.subscription].state.calendar
         if not calendar.window_at(window.start).is_provisional(self.now):
             self.final[cause].add(window.key)
@@ -77,9 +88,10 @@ async def carry_out(connection: Connection, effects: Effects) -> None:
         (key, sum((amount for amount, _ in parts), Decimal(0)), max(at for _, at in parts))
         for key, parts in sorted(effects.totals.items())
     ]
+    await undoing.make_windows(connection, effects.back, effects.as_of or effects.now)
     changed = await undoing.subtract(connection, amounts)
     changed += await undoing.find_levels(connection, PEAK, effects.levels[PEAK])
     changed += await undoing.find_levels(connection, LATEST, effects.levels[LATEST])
     changed += await undoing.count_again(connection, effects.resources, effects.as_of or effects.now)
-    await hours.note_reversed(connection, effects.hours)
+    await hours.note_changed(connection, effects.hours)
     await undoing.make_due(connection, changed)

@@ -3,21 +3,53 @@
 from datetime import datetime
 from typing import Any
 
-from services.metering.store import consumption, projection
+from services.metering.domain.judging import instant
+from services.metering.domain.spans import change
+from services.metering.domain.subscribed import Subscribed, read_subscribed
+from services.metering.store import consumption, moving, projection
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.envelope import Event, Frozen, Payload
-from shared.events.state import ProductState, SubscriptionState
+from shared.events.state import ProductState, Span, SubscribedProduct, SubscriptionState
 from shared.runtime.delivery import EventHandler, Transaction
 
 
 async def project_subscription(tx: Transaction, event: Event[Any]) -> None:
     """Keep the subscription's state, where it is newer than what is kept; where its rates are locked since then, the
-    snapshots of windows that began meanwhile are published anew."""
-    after: SubscriptionState = event.data.subscription
-    before = await projection.find_subscription(tx.connection, after.id) if _locks(after) else None
+    snapshots of windows that began meanwhile are published anew. Where usage counts elsewhere than was known, what was
+    placed before is moved."""
+    before = await projection.find_subscription(tx.connection, event.data.subscription.id)
+    after = completed(event.data.subscription, before, event.time)
     await projection.save(tx.connection, [after], [])
-    if before and before.version < after.version and (new := _locks(after) - _locks(before)):
+    if before is None or before.version >= after.version:
+        return
+    if new := _locks(after) - _locks(before):
         await consumption.make_locked_due(tx.connection, after.id, min(new))
+    if changed := change(_read(before), _read(after)):
+        await moving.note(tx.connection, after.id, instant(changed.since_us), changed, tx.now)
+
+
+def completed(state: SubscriptionState, before: SubscriptionState | None, at: datetime) -> SubscriptionState:
+    """With what events did not say before they had fields for it: when it was cancelled, and earlier spans of use."""
+    products = {one.product: one for one in before.products} if before else {}
+    changes: dict[str, Any] = {
+        "products": tuple(_with_earlier(one, products.get(one.product)) for one in state.products)
+    }
+    if state.state == "cancelled" and state.cancelled_at is None:
+        changes["cancelled_at"] = (before.cancelled_at if before else None) or at
+    return state.model_copy(update=changes)
+
+
+def _with_earlier(use: SubscribedProduct, before: SubscribedProduct | None) -> SubscribedProduct:
+    if use.earlier or before is None:
+        return use
+    earlier = before.earlier
+    if before.ended_at is not None and use.subscribed_at != before.subscribed_at:
+        earlier = (*earlier, Span(start=before.subscribed_at, end=before.ended_at))
+    return use.model_copy(update={"earlier": earlier})
+
+
+def _read(state: SubscriptionState) -> Subscribed:
+    return read_subscribed(state.model_dump_json())
 
 
 def _locks(of: SubscriptionState) -> set[datetime]:

@@ -2,11 +2,12 @@
 
 What is due is read, then the state that it names, then the snapshots are sent; only when the broker has acknowledged
 all of them are the rows that were read removed. A crash in between publishes again: readers ignore what is not newer.
+A subscription whose snapshots cannot be made waits alone: the others' go on.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import TypeVar
 
@@ -34,7 +35,12 @@ KEYS_AT_ONCE = 500
 MADE_AT_ONCE = 50
 """Snapshots made without giving way to the other work of the process."""
 
+POISONED = timedelta(minutes=1)
+"""How long a subscription whose snapshots cannot be made waits."""
+
 T = TypeVar("T")
+Failed = dict[int, Exception]
+"""Subscriptions (their numbers) whose snapshots cannot be made, each with the first error."""
 Connect = Callable[[], Awaitable[Connection]]
 Send = Callable[[list[Outgoing]], Awaitable[None]]
 """Returns once the broker has acknowledged all, and raises when it has not."""
@@ -56,6 +62,7 @@ class SnapshotRelay:
         *,
         interval_seconds: float,
         usage_waits: Callable[[], bool] = lambda: False,
+        tell_failed: Callable[[Failed], None] = lambda _: None,
     ) -> None:
         self._connect = connect
         self._send = send
@@ -63,6 +70,7 @@ class SnapshotRelay:
         self._interval_seconds = interval_seconds
         self._usage_waits = usage_waits
         self._projection = projection
+        self._tell_failed = tell_failed
 
     async def run(self) -> None:
         """Until cancelled. A failure of either side raises; nothing is lost by that."""
@@ -89,19 +97,30 @@ class SnapshotRelay:
         Raises:
             KafkaError: not all were acknowledged; they stay due.
         """
-        due = await consumption.load_due(connection, ROWS_AT_ONCE, WINDOWS_AT_ONCE)
+        due = await consumption.load_due(connection, ROWS_AT_ONCE, WINDOWS_AT_ONCE, self._clock())
         metrics.SNAPSHOTS_DUE.set(len(due.ids))
         if not due.ids:
             return 0
         await self._projection.refresh(connection)
-        level, term = _by_kind(self._projection.catalogue, due.windows)
+        catalogue, failed = self._projection.catalogue, Failed()
+        level, term = _by_kind(catalogue, due.windows)
         published = 0
         for keys in _chunks(sorted(level)):
-            published += await self._publish(await load_levels(connection, self._projection.catalogue, keys))
+            published += await self._publish(await load_levels(connection, catalogue, keys, failed))
         for products in _chunks(sorted(term.items())):
-            published += await self._publish(await load_terms(connection, self._projection.catalogue, products))
+            published += await self._publish(await load_terms(connection, catalogue, products, failed))
+        await self._postpone(connection, failed, due.windows)
         await consumption.delete_due(connection, due.ids)
         return published
+
+    async def _postpone(self, connection: Connection, failed: Failed, due: Collection[Window]) -> None:
+        """What could not be made is tried again after a while, without the others."""
+        metrics.SNAPSHOTS_FAILING.set(len(failed))
+        if not failed:
+            return
+        self._tell_failed(failed)
+        windows = [window for window in due if window[0] in failed]
+        await consumption.postpone(connection, windows, self._clock() + POISONED)
 
     async def _publish(self, snapshots: Sequence[Snapshot]) -> int:
         now = self._clock()
@@ -134,15 +153,19 @@ def _by_kind(catalogue: Catalogue, windows: Collection[Window]) -> tuple[set[Key
     return level, term
 
 
-async def load_levels(connection: Connection, catalogue: Catalogue, keys: Sequence[Key]) -> list[Snapshot]:
-    """The present state of single windows."""
+async def load_levels(
+    connection: Connection, catalogue: Catalogue, keys: Sequence[Key], failed: Failed | None = None
+) -> list[Snapshot]:
+    """The present state of single windows. Who fails is noted in ``failed``, where given."""
     wanted = [(key[0], number, key[2]) for key in keys for number in _numbers(catalogue, key[1])]
     histories = await consumption.load_windows(connection, wanted)
-    return await _snapshots(catalogue, keys, histories)
+    return await _snapshots(catalogue, keys, histories, failed)
 
 
-async def load_terms(connection: Connection, catalogue: Catalogue, products: Sequence[Term]) -> list[Snapshot]:
-    """The present state of all measured windows from one on."""
+async def load_terms(
+    connection: Connection, catalogue: Catalogue, products: Sequence[Term], failed: Failed | None = None
+) -> list[Snapshot]:
+    """The present state of all measured windows from one on. Who fails is noted in ``failed``, where given."""
     wanted = [(key[0], number) for key, _ in products for number in _numbers(catalogue, key[1])]
     histories = await consumption.load_histories(connection, wanted)
     keys = [
@@ -157,18 +180,26 @@ async def load_terms(connection: Connection, catalogue: Catalogue, products: Seq
             }
         )
     ]
-    return await _snapshots(catalogue, keys, histories)
+    return await _snapshots(catalogue, keys, histories, failed)
 
 
-async def _snapshots(catalogue: Catalogue, keys: Sequence[Key], histories: Histories) -> list[Snapshot]:
+async def _snapshots(
+    catalogue: Catalogue, keys: Sequence[Key], histories: Histories, failed: Failed | None
+) -> list[Snapshot]:
     made = []
     async for subscription, product, start in _giving_way(keys):
-        one = snapshot(
-            catalogue.by_number[subscription].state,
-            catalogue.products[product],
-            start,
-            histories.get(subscription, {}),
-        )
+        try:
+            one = snapshot(
+                catalogue.by_number[subscription].state,
+                catalogue.products[product],
+                start,
+                histories.get(subscription, {}),
+            )
+        except Exception as error:
+            if failed is None:
+                raise
+            failed.setdefault(subscription, error)
+            continue
         if one is not None:
             made.append(one)
     return made

@@ -1,11 +1,11 @@
-"""Final windows that have changed are restated: both values are kept, and told.
+"""Final windows that have changed are restated: both values are kept, and told. What cannot be restated waits alone.
 
 A meter that adds up over the term carries a change into the windows after it: those that are final are restated too.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -21,6 +21,8 @@ from shared.events.topics import METERING_EVENTS_TOPIC
 from shared.runtime.delivery import Transaction
 from shared.runtime.postgres import Connection
 
+POISONED = timedelta(minutes=1)
+"""How long windows that cannot be restated wait, alone."""
 Group = tuple[int, str]
 """Subscription number, product."""
 
@@ -35,16 +37,22 @@ async def restate_some(tx: Transaction, projection: Projection, until: datetime,
         for one in noted:
             groups[one.subscription, catalogue.meters[one.meter].product].append(one)
         histories = await _load(tx.connection, catalogue, groups)
-        restated = [
-            (group[0], one)
-            for group, befores in sorted(groups.items())
-            for one in _restated(catalogue, group, befores, histories.get(group[0], {}), tx.now)
-        ]
+        restated: list[tuple[int, WindowRestated]] = []
+        failed: list[Before] = []
+        for group, befores in sorted(groups.items()):
+            try:
+                figures = list(_restated(catalogue, group, befores, histories.get(group[0], {}), tx.now))
+            except Exception:  # it costs only itself; its snapshots fail too, and they tell of it
+                failed += befores
+            else:
+                restated += [(group[0], one) for one in figures]
         await restatements.insert_restatements(tx.connection, restated)
         for _, one_restated in restated:
             await tx.emit(METERING_EVENTS_TOPIC, one_restated.product, one_restated, subject=one_restated.subscription)
             tx.after_commit(metrics.RESTATEMENTS.labels(cause=one_restated.cause).inc)
-        await restatements.forget_noted(tx.connection, noted)
+        failed_ones = set(map(id, failed))
+        await restatements.forget_noted(tx.connection, [one for one in noted if id(one) not in failed_ones])
+        await restatements.postpone_noted(tx.connection, failed, tx.now + POISONED)
     return len(noted)
 
 

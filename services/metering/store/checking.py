@@ -6,7 +6,8 @@ from datetime import date, datetime
 from services.metering.domain.corrections import PURGE
 from shared.runtime.postgres import Connection
 
-# Windows of which a correction has not been looked at for the last time may differ for a moment.
+# Windows of which a correction has not been looked at for the last time may differ for a moment; so may those of a
+# subscription of which something is to be moved.
 _WINDOWS = f"""
 WITH unsure AS (
     SELECT DISTINCT subscription, meter, window_start FROM correction
@@ -21,6 +22,7 @@ LEFT JOIN subscription s ON s.number = subscription LEFT JOIN meter m ON m.numbe
 WHERE (coalesce(w.aggregate, 0), w.reached_at) IS DISTINCT FROM (coalesce(a.aggregate, 0), a.reached_at)
   AND NOT EXISTS (
       SELECT FROM unsure u WHERE (u.subscription, u.meter, u.window_start) = (subscription, meter, window_start))
+  AND NOT EXISTS (SELECT FROM move_due d WHERE d.subscription = w.subscription OR d.subscription = a.subscription)
 ORDER BY 1, 2, 3, 4
 """  # noqa: S608
 _SIGHTINGS = f"""
@@ -41,6 +43,7 @@ FROM differing LEFT JOIN subscription s ON s.number = subscription LEFT JOIN met
 WHERE NOT EXISTS (
     SELECT FROM unsure u
     WHERE (u.subscription, u.meter, u.window_start) = (differing.subscription, differing.meter, differing.window_start))
+  AND NOT EXISTS (SELECT FROM move_due d WHERE d.subscription = differing.subscription)
 ORDER BY 1, 2, 3, 4
 """  # noqa: S608
 # Peaks of hours that lost something are found when that is added.

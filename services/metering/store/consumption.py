@@ -15,8 +15,14 @@ _TAKE_LOCK = "SELECT pg_try_advisory_lock($1)"
 _LOAD_DUE = """
 SELECT id, subscriptions, meters, windows FROM (
     SELECT *, sum(cardinality(meters)) OVER (ORDER BY id) - cardinality(meters) AS before
-    FROM (SELECT * FROM snapshot_due ORDER BY id LIMIT $1) AS oldest
+    FROM (
+        SELECT * FROM snapshot_due WHERE not_before IS NULL OR not_before <= $3 ORDER BY id LIMIT $1
+    ) AS oldest
 ) AS oldest WHERE before < $2
+"""
+_POSTPONE = """
+INSERT INTO snapshot_due (subscriptions, meters, windows, not_before)
+SELECT $1::integer[], $2::integer[], $3::timestamptz[], $4 WHERE cardinality($1::integer[]) > 0
 """
 _DELETE_DUE = "DELETE FROM snapshot_due WHERE id = ANY ($1)"
 _LOAD_WINDOWS = """
@@ -70,10 +76,11 @@ async def try_lock(connection: Connection) -> bool:
     return bool(await connection.fetchval(_TAKE_LOCK, LOCK))
 
 
-async def load_due(connection: Connection, rows: int, windows: int) -> Due:
-    """The oldest rows: at most so many, and no more once they name so many windows, whatever they have in common."""
+async def load_due(connection: Connection, rows: int, windows: int, now: datetime) -> Due:
+    """The oldest rows that do not wait: at most so many, and no more once they name so many windows, whatever they
+    have in common."""
     due = Due([], set())
-    for row in await connection.fetch(_LOAD_DUE, rows, windows):
+    for row in await connection.fetch(_LOAD_DUE, rows, windows, now):
         due.ids.append(row["id"])
         due.windows.update(zip(row["subscriptions"], row["meters"], row["windows"], strict=True))
     return due
@@ -82,6 +89,13 @@ async def load_due(connection: Connection, rows: int, windows: int) -> Due:
 async def delete_due(connection: Connection, ids: Sequence[int]) -> None:
     """These snapshots are published."""
     await connection.execute(_DELETE_DUE, ids)
+
+
+async def postpone(connection: Connection, windows: Collection[tuple[int, int, datetime]], until: datetime) -> None:
+    """Snapshots of these (subscription, meter, window start) could not be made: they are due then."""
+    ordered = sorted(windows)
+    columns = [[key[place] for key in ordered] for place in range(3)]
+    await connection.execute(_POSTPONE, *columns, until)
 
 
 async def make_due(connection: Connection, product: str, since: datetime) -> None:

@@ -168,7 +168,7 @@ async def lock_due(connection: Connection, now: datetime, limit: int) -> list[Co
     rows = await connection.fetch(_LOCK_DUE, now, limit)
     if rows:
         await connection.execute(_FALL_ASLEEP, [row["id"] for row in rows])
-    return [_correction(row) for row in rows]
+    return [correction_of(row) for row in rows]
 
 
 async def forget_woken(connection: Connection) -> None:
@@ -176,7 +176,8 @@ async def forget_woken(connection: Connection) -> None:
     await connection.execute(_FORGET_WOKEN)
 
 
-def _correction(row: Row) -> Correction:
+def correction_of(row: Row) -> Correction:
+    """A row of the table."""
     headers = tuple((name, bytes.fromhex(value)) for name, value in json.loads(row["headers"]))
     record = Record(
         *(row["topic"], row["kafka_partition"], row["kafka_offset"], row["key"], row["value"]),
@@ -200,7 +201,7 @@ async def find_corrections(
 ) -> dict[UUID, Correction]:
     """Corrections by their own identity."""
     rows = await connection.fetch(_FIND_CORRECTIONS, [digest for digest, _ in identities], [at for _, at in identities])
-    return {row["digest"]: _correction(row) for row in rows}
+    return {row["digest"]: correction_of(row) for row in rows}
 
 
 async def wait(connection: Connection, later: Sequence[tuple[int, datetime]]) -> None:

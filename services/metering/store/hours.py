@@ -4,6 +4,7 @@ An hour of a meter is changed by many batches, and nobody waits for it: changing
 what usage costs the database. ``hourly_usage`` shows hours with what is due, but for peaks that were reversed.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -25,7 +26,7 @@ FROM (
 HAVING count(*) > 0
 """  # noqa: S608
 """Part of the statement that adds up a batch of usage."""
-_NOTE_REVERSED = """
+_NOTE_CHANGED = """
 INSERT INTO hour_due (days, subscriptions, meters, hours, events, totals, peaks)
 VALUES ($1, $2, $3, $4, $5, $6, array_fill(NULL::numeric, ARRAY[cardinality($2::integer[])]))
 """
@@ -57,7 +58,7 @@ WITH k AS (
     SELECT k.subscription, k.meter, k.hour, max(u.quantity) AS peak
     FROM k JOIN usage u ON u.subscription = k.subscription AND u.meter = k.meter
         AND u.at >= k.hour AND u.at < k.hour + interval '1 hour'
-    WHERE u.reversed_at IS NULL AND u.meter <> {NO_METER} AND u.at >= $4 AND u.at < $5
+    WHERE u.reversed_at IS NULL AND u.quarantined_at IS NULL AND u.meter <> {NO_METER} AND u.at >= $4 AND u.at < $5
     GROUP BY 1, 2, 3
 )
 UPDATE usage_hour h SET peak = peak.peak FROM peak
@@ -79,16 +80,18 @@ Key = tuple[int, int, datetime]
 """Subscription number, meter number, hour."""
 
 
-async def note_reversed(connection: Connection, gone: Sequence[tuple[Key, Decimal]]) -> None:
-    """Single events no longer count: each with its hour and quantity."""
+async def note_changed(connection: Connection, changed: Sequence[tuple[Key, int, Decimal]]) -> None:
+    """Single events no longer count (-1), or count again (1): each with its hour and quantity."""
     totals: dict[Key, list[Decimal]] = {}
-    for key, quantity in gone:
-        totals.setdefault(key, []).append(quantity)
+    counted: Counter[Key] = Counter()
+    for key, sign, quantity in changed:
+        totals.setdefault(key, []).append(sign * quantity)
+        counted[key] += sign
     if totals:
         keys = sorted(totals)
-        counts, sums = [-len(totals[key]) for key in keys], [-sum(totals[key], Decimal(0)) for key in keys]
+        counts, sums = [counted[key] for key in keys], [sum(totals[key], Decimal(0)) for key in keys]
         days = sorted({hour.date() for _, _, hour in keys})
-        await connection.execute(_NOTE_REVERSED, days, *_columns(keys), counts, sums)
+        await connection.execute(_NOTE_CHANGED, days, *_columns(keys), counts, sums)
 
 
 async def add_some(connection: Connection) -> int:

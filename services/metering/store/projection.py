@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.subscribed import read_subscribed
@@ -11,9 +12,9 @@ from shared.runtime.postgres import Connection, Pool
 _RAISE_VERSION = "UPDATE projection SET version = version + 1 RETURNING version"
 _LOAD_VERSION = "SELECT version FROM projection"
 _UPSERT_SUBSCRIPTION = """
-INSERT INTO subscription AS s (id, state, version, projection_version) VALUES ($1, $2, $3, $4)
+INSERT INTO subscription AS s (id, state, version, projection_version, counts_until) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (id) DO UPDATE SET state = EXCLUDED.state, version = EXCLUDED.version,
-    projection_version = EXCLUDED.projection_version
+    projection_version = EXCLUDED.projection_version, counts_until = EXCLUDED.counts_until
 WHERE s.version < EXCLUDED.version
 """
 _UPSERT_PRODUCT = """
@@ -47,8 +48,15 @@ async def save(
         await connection.execute(_UPSERT_PRODUCT, product.id, product.model_dump_json(), product.version, version)
         await connection.execute(_INSERT_METERS, product.id, [meter.meter for meter in product.meters])
     await connection.executemany(
-        _UPSERT_SUBSCRIPTION, [(state.id, state.model_dump_json(), state.version, version) for state in subscriptions]
+        _UPSERT_SUBSCRIPTION,
+        [(state.id, state.model_dump_json(), state.version, version, _until(state)) for state in subscriptions],
     )
+
+
+def _until(state: SubscriptionState) -> datetime:
+    """Until when its usage may count."""
+    end = max(term.end for term in state.all_terms)
+    return end if state.cancelled_at is None else min(end, state.cancelled_at)
 
 
 async def find_subscription(connection: Connection, subscription: str) -> SubscriptionState | None:

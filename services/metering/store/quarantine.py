@@ -26,31 +26,43 @@ _COLUMNS = (
     "value",
     "headers",
     "judged_version",
+    "at",
 )
 DETAIL_LENGTH = 500
 
-# Rows whose missing part has become known since they were judged.
+# Rows whose missing part has become known since they were judged. What came after the end waits for a term that holds
+# it: there may be much of it, and it is not judged again whenever something else of the subscription changes.
 _FIND_WAITING = """
 SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.key, q.value,
        q.headers
 FROM quarantine q
 LEFT JOIN subscription s ON s.id = q.subscription
 LEFT JOIN product p ON p.id = q.product
-WHERE q.settled_at IS NULL
+WHERE q.settled_at IS NULL AND q.digest IS NULL
   AND q.reason IN ('unknown_subscription', 'unknown_product', 'unknown_meter', 'product_not_subscribed')
   AND greatest(s.projection_version, p.projection_version) > q.judged_version
 ORDER BY q.id LIMIT $1
 FOR UPDATE OF q SKIP LOCKED
 """
+_FIND_AFTER_END = """
+SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.key, q.value,
+       q.headers
+FROM quarantine q
+JOIN subscription s ON s.id = q.subscription
+WHERE q.settled_at IS NULL AND q.digest IS NULL AND q.reason = 'after_end'
+  AND q.at < s.counts_until AND s.projection_version > q.judged_version
+ORDER BY q.id LIMIT $1
+FOR UPDATE OF q SKIP LOCKED
+"""
 _FIND_UNSETTLED = """
 SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, key, value, headers
-FROM quarantine WHERE settled_at IS NULL AND id > $1 ORDER BY id LIMIT $2 FOR UPDATE
+FROM quarantine WHERE settled_at IS NULL AND digest IS NULL AND id > $1 ORDER BY id LIMIT $2 FOR UPDATE
 """
 # Of what is wanted, what nobody has replayed yet, in order of its id.
 _FIND_WANTED = """
 SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, key, value, headers
 FROM quarantine
-WHERE settled_at IS NULL AND id > $1 AND id <= $2
+WHERE settled_at IS NULL AND digest IS NULL AND id > $1 AND id <= $2
   AND ($3::bigint IS NULL OR id = $3) AND ($4::text IS NULL OR reason = $4) AND ($5::text IS NULL OR source = $5)
   AND ($6::text IS NULL OR product = $6) AND ($7::text IS NULL OR subscription = $7)
   AND ($8::timestamptz IS NULL OR received_at >= $8) AND ($9::timestamptz IS NULL OR received_at < $9)
@@ -58,7 +70,7 @@ ORDER BY id LIMIT $10 FOR UPDATE
 """
 _COUNT_WANTED = """
 SELECT count(*) FROM quarantine
-WHERE settled_at IS NULL AND id > $1 AND id <= $2
+WHERE settled_at IS NULL AND digest IS NULL AND id > $1 AND id <= $2
   AND ($3::bigint IS NULL OR id = $3) AND ($4::text IS NULL OR reason = $4) AND ($5::text IS NULL OR source = $5)
   AND ($6::text IS NULL OR product = $6) AND ($7::text IS NULL OR subscription = $7)
   AND ($8::timestamptz IS NULL OR received_at >= $8) AND ($9::timestamptz IS NULL OR received_at < $9)
@@ -70,9 +82,10 @@ UPDATE quarantine q SET settled_at = $3, settled_as = moved.outcome, version = q
 FROM unnest($1::bigint[], $2::text[]) AS moved (id, outcome) WHERE q.id = moved.id
 """
 _JUDGE_AGAIN = """
-UPDATE quarantine q SET reason = judged.reason, detail = judged.detail, judged_version = $4,
+UPDATE quarantine q SET reason = judged.reason, detail = judged.detail, judged_version = $4, at = judged.at,
     version = q.version + (q.reason <> judged.reason)::integer, untold = q.untold OR q.reason <> judged.reason
-FROM unnest($1::bigint[], $2::text[], $3::text[]) AS judged (id, reason, detail) WHERE q.id = judged.id
+FROM unnest($1::bigint[], $2::text[], $3::text[], $5::timestamptz[]) AS judged (id, reason, detail, at)
+WHERE q.id = judged.id
 """
 _FORGET = "DELETE FROM quarantine WHERE settled_at < $1 AND NOT untold"
 _PAGE = """
@@ -120,6 +133,7 @@ async def insert_rejected(
             record.value,
             json.dumps([[name, value.hex() if value else ""] for name, value in record.headers]),
             version,
+            error.at,
         )
         for record, error in rejected
     ]
@@ -132,7 +146,8 @@ def _storable(text: str) -> str:
 
 async def lock_waiting(connection: Connection, limit: int) -> list[Waiting]:
     """Some records that may be applied now; nobody else takes them until the end of the transaction."""
-    return _waiting(await connection.fetch(_FIND_WAITING, limit))
+    waiting = _waiting(await connection.fetch(_FIND_WAITING, limit))
+    return waiting or _waiting(await connection.fetch(_FIND_AFTER_END, limit))
 
 
 async def lock_unsettled(connection: Connection, after: int, limit: int) -> list[Waiting]:
@@ -175,6 +190,7 @@ async def judge_again(connection: Connection, judged: Sequence[tuple[int, Reject
         [error.reason for _, error in judged],
         [_storable(error.detail)[:DETAIL_LENGTH] for _, error in judged],
         version,
+        [error.at for _, error in judged],
     )
 
 

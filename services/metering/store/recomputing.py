@@ -4,17 +4,32 @@ Everything is read in one snapshot (a transaction of isolation ``repeatable read
 is neither waited for nor half seen. Only plain reads: nobody waits for them.
 """
 
+from collections.abc import Collection, Iterator
 from datetime import date, datetime, timedelta
 
-from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE, Catalogue
+from services.metering.domain.catalogue import (
+    COUNT,
+    LATEST,
+    PEAK,
+    SUM,
+    UNIQUE,
+    Catalogue,
+    SubscriptionView,
+    microseconds,
+)
 from services.metering.domain.corrections import NO_METER, PURGE
 from services.metering.domain.judging import instant
+from services.metering.domain.spans import common
 from shared.runtime.postgres import Connection
 
 _CREATE = (
     "CREATE TEMPORARY TABLE again_meter (meter integer PRIMARY KEY, kind integer) ON COMMIT DROP",
     """
 CREATE TEMPORARY TABLE again_span (subscription integer, window_start timestamptz, window_end timestamptz)
+ON COMMIT DROP
+""",
+    """
+CREATE TEMPORARY TABLE again_gap (subscription integer, meter integer, gap_start timestamptz, gap_end timestamptz)
 ON COMMIT DROP
 """,
     """
@@ -47,7 +62,10 @@ _FROM_DAY = f"""
 FROM usage u JOIN again_meter m USING (meter)
 JOIN again_span s ON s.subscription = u.subscription AND u.at >= s.window_start AND u.at < s.window_end
 WHERE u.at >= $1 AND u.at < $2 AND s.window_start < $2 AND s.window_end > $1
-  AND u.reversed_at IS NULL AND u.meter <> {NO_METER}
+  AND u.reversed_at IS NULL AND u.quarantined_at IS NULL AND u.meter <> {NO_METER}
+  AND NOT EXISTS (
+    SELECT FROM again_gap g
+    WHERE g.subscription = u.subscription AND g.meter = u.meter AND u.at >= g.gap_start AND u.at < g.gap_end)
 """
 _TOTALS = f"""
 INSERT INTO again_part
@@ -78,13 +96,14 @@ ON CONFLICT (subscription, meter, window_start, resource) DO UPDATE
 _HOURS = f"""
 INSERT INTO again_hour
 SELECT subscription, meter, date_trunc('hour', at, 'UTC'), count(*), sum(quantity), max(quantity)
-FROM usage WHERE at >= $1 AND at < $2 AND reversed_at IS NULL AND meter <> {NO_METER} GROUP BY 1, 2, 3
+FROM usage WHERE at >= $1 AND at < $2 AND reversed_at IS NULL AND quarantined_at IS NULL AND meter <> {NO_METER}
+GROUP BY 1, 2, 3
 """  # noqa: S608
 _BOOKS = f"""
 INSERT INTO again_book
 SELECT (u.received_at AT TIME ZONE 'UTC')::date, u.kafka_partition, source.id, meter.product, count(*)
 FROM usage u JOIN source ON source.number = u.source JOIN meter ON meter.number = u.meter
-WHERE u.at >= $1 AND u.at < $2 AND u.meter <> {NO_METER} GROUP BY 1, 2, 3, 4
+WHERE u.at >= $1 AND u.at < $2 AND u.meter <> {NO_METER} AND u.quarantined_at IS NULL GROUP BY 1, 2, 3, 4
 UNION ALL
 SELECT (c.received_at AT TIME ZONE 'UTC')::date, c.kafka_partition, c.source, c.product, count(*)
 FROM correction c WHERE c.at >= $1 AND c.at < $2 AND c.settled_as IS DISTINCT FROM 'duplicate' GROUP BY 1, 2, 3, 4
@@ -106,35 +125,68 @@ SELECT subscription, meter, window_start, count(*), NULL, max(received_at) FROM 
 ONE_DAY = timedelta(days=1)
 
 
-async def prepare(connection: Connection, catalogue: Catalogue) -> list[datetime]:
-    """Make the tables; the days (their starts) of which raw usage is kept, oldest first."""
+async def prepare(
+    connection: Connection,
+    catalogue: Catalogue,
+    subscriptions: Collection[int] | None = None,
+    since: datetime | None = None,
+) -> list[datetime]:
+    """Make the tables; the days (their starts) of which raw usage is kept, oldest first.
+
+    ``subscriptions``: their numbers, of these only; ``since``: only windows that begin then or later.
+    """
     days = [instant_of(row["day"]) for row in await connection.fetch(_LOAD_DAYS)]
+    days = [day for day in days if since is None or day + ONE_DAY > since]
     for statement in _CREATE:
         await connection.execute(statement)
     meters = [(meter.number, meter.kind) for meter in catalogue.meters.values()]
     await connection.copy_records_to_table("again_meter", records=meters)
     if days:
-        await connection.copy_records_to_table("again_span", records=_spans(catalogue, days[0], days[-1] + ONE_DAY))
-        await connection.execute("ANALYZE again_span")
-        await connection.execute("ANALYZE again_meter")
+        views = [view for view in catalogue.by_number.values() if not subscriptions or view.number in subscriptions]
+        first, end = max(since or days[0], days[0]), days[-1] + ONE_DAY
+        spans = [(view.number, *span) for view in views for span in windows_of(view, first, end)]
+        await connection.copy_records_to_table("again_span", records=spans)
+        gaps = [gap for view in views for gap in _gaps(catalogue, view, first, end)]
+        await connection.copy_records_to_table("again_gap", records=gaps)
+        for table in ("again_span", "again_gap", "again_meter"):
+            await connection.execute(f"ANALYZE {table}")
     return days
 
 
-def _spans(catalogue: Catalogue, first: datetime, end: datetime) -> list[tuple[int, datetime, datetime]]:
-    """Every window of every subscription between two instants."""
-    spans = []
-    for number, view in catalogue.by_number.items():
-        calendar = view.state.calendar
-        window = calendar.window_at(first)
-        while window.start < end:
-            spans.append((number, window.start, window.end))
-            window = calendar.window_at(window.end)
-    return spans
+def windows_of(view: SubscriptionView, first: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Every window of a subscription between two instants, as far as usage counts in its term."""
+    calendar = view.state.calendar
+    window = calendar.window_at(first)
+    while window.start < end:
+        start_us, end_us = microseconds(window.start), microseconds(window.end)
+        for _, until_us in common([(start_us, end_us)], view.spans.terms):
+            yield window.start, instant(until_us)
+        window = calendar.window_at(window.end)
+
+
+def _gaps(
+    catalogue: Catalogue, view: SubscriptionView, first: datetime, end: datetime
+) -> Iterator[tuple[int, int, datetime, datetime]]:
+    """When a product was not used, though the term lasted."""
+    end_us = microseconds(end)
+    for name in view.spans.uses:
+        gaps = view.spans.gaps(name, microseconds(first))
+        product = catalogue.products.get(name)
+        for start, until in common(gaps, view.spans.terms) if product else ():
+            for meter in product.meters.values() if product and start < end_us else ():
+                yield view.number, meter.number, instant(start), instant(min(until, end_us))
 
 
 async def add_day(connection: Connection, day: datetime) -> None:
     """Work out one day more."""
-    for statement in (_TOTALS, _LEVELS, _SIGHTINGS, _HOURS, _BOOKS):
+    await add_windows_of(connection, day)
+    for statement in (_HOURS, _BOOKS):
+        await connection.execute(statement, day, day + ONE_DAY)
+
+
+async def add_windows_of(connection: Connection, day: datetime) -> None:
+    """Work out what one day more adds to windows."""
+    for statement in (_TOTALS, _LEVELS, _SIGHTINGS):
         await connection.execute(statement, day, day + ONE_DAY)
 
 

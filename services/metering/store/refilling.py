@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from services.metering.store import hours
+from services.metering.store import hours, partitions, undoing
 from shared.runtime.postgres import Connection
 
 _WINDOWS = """
@@ -10,20 +10,19 @@ WITH changed AS (
     INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, reached_at, revision, as_of)
     SELECT subscription, meter, window_start, coalesce(a.aggregate, 0), a.reached_at, 1, coalesce(a.as_of, k.as_of)
     FROM (SELECT * FROM again_window WHERE window_start >= $1) a
-    FULL JOIN (SELECT * FROM meter_window WHERE window_start >= $1) k USING (subscription, meter, window_start)
+    FULL JOIN (
+        SELECT * FROM meter_window WHERE window_start >= $1 AND ($2::integer IS NULL OR subscription = $2)
+    ) k USING (subscription, meter, window_start)
     ORDER BY 1, 2, 3
     ON CONFLICT (subscription, meter, window_start) DO UPDATE SET
         aggregate = EXCLUDED.aggregate, reached_at = EXCLUDED.reached_at, revision = w.revision + 1
     WHERE (w.aggregate, w.reached_at) IS DISTINCT FROM (EXCLUDED.aggregate, EXCLUDED.reached_at)
     RETURNING subscription, meter, window_start
-), due AS (
-    INSERT INTO snapshot_due (subscriptions, meters, windows)
-    SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
 )
-SELECT count(*) FROM changed
+SELECT subscription, meter, window_start FROM changed
 """
 _GONE = """
-DELETE FROM sighting g WHERE g.window_start >= $1 AND NOT EXISTS (
+DELETE FROM sighting g WHERE g.window_start >= $1 AND ($2::integer IS NULL OR g.subscription = $2) AND NOT EXISTS (
     SELECT FROM again_sighting a
     WHERE (a.subscription, a.meter, a.window_start, a.resource) = (g.subscription, g.meter, g.window_start, g.resource))
 """
@@ -32,6 +31,7 @@ INSERT INTO sighting (subscription, meter, window_start, resource, received_at)
 SELECT subscription, meter, window_start, resource, received_at FROM again_sighting WHERE window_start >= $1
 ON CONFLICT DO NOTHING
 """
+_FIRSTS = "SELECT DISTINCT window_start FROM again_sighting WHERE window_start >= $1"
 _EMPTY_HOURS = "DELETE FROM usage_hour WHERE hour >= $1"
 _FILL_HOURS = """
 INSERT INTO usage_hour (subscription, meter, hour, events, total, peak)
@@ -41,10 +41,22 @@ SELECT subscription, meter, hour, events, total, peak FROM again_hour WHERE hour
 
 async def refill(connection: Connection, since: datetime, hours_since: datetime) -> int:
     """Replace windows and sightings that begin at ``since`` or later, and hours; how many windows are others now."""
-    changed = int(await connection.fetchval(_WINDOWS, since))
-    await connection.execute(_GONE, since)
-    await connection.execute(_BACK, since)
+    changed = await refill_windows(connection, since)
+    await undoing.make_due(connection, changed)
     await hours.add_all(connection)
     await connection.execute(_EMPTY_HOURS, hours_since)
     await connection.execute(_FILL_HOURS, hours_since)
+    return len(changed)
+
+
+async def refill_windows(connection: Connection, since: datetime, subscription: int | None = None) -> list[undoing.Key]:
+    """Replace windows and sightings that begin at ``since`` or later, of one subscription or of all; which windows are
+    others now."""
+    changed: list[undoing.Key] = [tuple(row) for row in await connection.fetch(_WINDOWS, since, subscription)]
+    await connection.execute(_GONE, since, subscription)
+    firsts = [row["window_start"] for row in await connection.fetch(_FIRSTS, since)]
+    await partitions.make_partitions(
+        connection, partitions.missing(((partitions.SIGHTINGS, at.date()) for at in firsts), set())
+    )
+    await connection.execute(_BACK, since)
     return changed

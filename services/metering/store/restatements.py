@@ -27,6 +27,12 @@ _FORGET = """
 DELETE FROM restating r USING unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, start)
 WHERE (r.subscription, r.meter, r.window_start) = (k.subscription, k.meter, k.start)
 """
+# Tried again later, after what is noted meanwhile.
+_POSTPONE = """
+UPDATE restating r SET noted_at = $4
+FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, start)
+WHERE (r.subscription, r.meter, r.window_start) = (k.subscription, k.meter, k.start)
+"""
 _INSERT = """
 INSERT INTO restatement (restated_at, window_start, revision, subscription, product, cause, consumed_before,
                          consumed_after, figures_before, figures_after)
@@ -69,6 +75,12 @@ async def forget_noted(connection: Connection, noted: Sequence[Before]) -> None:
     """Their restatements are written."""
     columns = [one.subscription for one in noted], [one.meter for one in noted]
     await connection.execute(_FORGET, *columns, [one.measured.window_start for one in noted])
+
+
+async def postpone_noted(connection: Connection, noted: Sequence[Before], until: datetime) -> None:
+    """Their restatements cannot be written now."""
+    columns = [one.subscription for one in noted], [one.meter for one in noted]
+    await connection.execute(_POSTPONE, *columns, [one.measured.window_start for one in noted], until)
 
 
 async def insert_restatements(connection: Connection, restated: Sequence[tuple[int, WindowRestated]]) -> None:

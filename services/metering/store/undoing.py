@@ -19,7 +19,7 @@ _MARK = """
 UPDATE usage u SET reversed_at = $3
 FROM unnest($1::uuid[], $2::timestamptz[]) AS gone (digest, at)
 WHERE u.digest = gone.digest AND u.at = gone.at AND u.at >= $4 AND u.at <= $5 AND u.reversed_at IS NULL
-RETURNING u.digest
+RETURNING u.digest, u.quarantined_at IS NULL AS counted
 """
 _LOCK_WINDOWS = """
 SELECT FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, window_start)
@@ -28,7 +28,7 @@ ORDER BY w.subscription, w.meter, w.window_start FOR UPDATE OF w
 """
 _SUBTRACT = """
 UPDATE meter_window w SET
-    aggregate = w.aggregate - k.amount, revision = w.revision + 1, as_of = greatest(w.as_of, k.as_of)
+    aggregate = greatest(w.aggregate - k.amount, 0), revision = w.revision + 1, as_of = greatest(w.as_of, k.as_of)
 FROM unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::numeric[], $5::timestamptz[])
     AS k (subscription, meter, window_start, amount, as_of)
 WHERE (w.subscription, w.meter, w.window_start) = (k.subscription, k.meter, k.window_start)
@@ -46,7 +46,7 @@ WITH k AS (
         k.subscription, k.meter, k.window_start, u.quantity, u.at
     FROM k JOIN usage u ON u.subscription = k.subscription AND u.meter = k.meter
         AND u.at >= k.window_start AND u.at < k.window_end
-    WHERE u.reversed_at IS NULL AND u.at >= $5 AND u.at < $6
+    WHERE u.reversed_at IS NULL AND u.quarantined_at IS NULL AND u.at >= $5 AND u.at < $6
     ORDER BY k.subscription, k.meter, k.window_start, {order}
 )
 UPDATE meter_window w SET aggregate = coalesce(level.quantity, 0), reached_at = level.at, revision = w.revision + 1
@@ -76,7 +76,7 @@ WITH k AS (
     SELECT k.subscription, k.meter, k.window_start, k.resource, min(u.received_at) AS received_at
     FROM k JOIN usage u ON u.subscription = k.subscription AND u.meter = k.meter AND u.resource = k.resource
         AND u.at > k.after AND u.at < k.window_end
-    WHERE u.reversed_at IS NULL AND u.at > $7 AND u.at < $8
+    WHERE u.reversed_at IS NULL AND u.quarantined_at IS NULL AND u.at > $7 AND u.at < $8
     GROUP BY 1, 2, 3, 4
 ), gone AS (
     DELETE FROM sighting s USING k
@@ -140,18 +140,23 @@ Amount = tuple[Key, Decimal, datetime]
 """What to subtract from a window, and the acceptance of the last correction that asks for it."""
 
 
-async def mark_reversed(connection: Connection, targets: Sequence[tuple[UUID, datetime]], now: datetime) -> set[UUID]:
-    """Mark raw usage as reversed; those that were not yet."""
+async def mark_reversed(
+    connection: Connection, targets: Sequence[tuple[UUID, datetime]], now: datetime
+) -> dict[UUID, bool]:
+    """Mark raw usage as reversed; those that were not yet, each with whether it counted."""
     digests, times = [digest for digest, _ in targets], [at for _, at in targets]
     if not targets:
-        return set()
-    return {row["digest"] for row in await connection.fetch(_MARK, digests, times, now, min(times), max(times))}
+        return {}
+    rows = await connection.fetch(_MARK, digests, times, now, min(times), max(times))
+    return {row["digest"]: row["counted"] for row in rows}
 
 
 async def subtract(connection: Connection, amounts: Sequence[Amount]) -> list[Key]:
     """Subtract from the aggregates of windows; which have changed."""
     if not amounts:
         return []
+    if added := [(key, as_of) for key, amount, as_of in amounts if amount < 0]:
+        await make_windows(connection, [key for key, _ in added], max(as_of for _, as_of in added))
     await connection.execute(_LOCK_WINDOWS, *_columns([key for key, *_ in amounts]))
     rows = await connection.fetch(
         _SUBTRACT, *_columns([key for key, *_ in amounts]), [a for _, a, _ in amounts], [at for *_, at in amounts]
@@ -185,9 +190,13 @@ async def count_again(connection: Connection, resources: Collection[ResourceKey]
     ends = [one.window.end for one in ordered]
     changes = await connection.fetch(_COUNT_AGAIN, *columns, names, after, ends, min(after), max(ends))
     amounts = [((row[0], row[1], row[2]), row["amount"], as_of) for row in changes]
-    if back := [key for key, amount, _ in amounts if amount < 0]:
-        await connection.execute(_MAKE_WINDOWS, *_columns(back), as_of)
     return await subtract(connection, amounts)
+
+
+async def make_windows(connection: Connection, keys: Collection[Key], as_of: datetime) -> None:
+    """Have windows be there, with nothing measured where they are new."""
+    if keys:
+        await connection.execute(_MAKE_WINDOWS, *_columns(sorted(keys)), as_of)
 
 
 async def make_due(connection: Connection, changed: Collection[Key]) -> None:

@@ -193,7 +193,8 @@ SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM c
 # Corrections that usage can meet: one look for each batch, so that nearly all batches need no more than that.
 _LOOK = f"""
 SELECT EXISTS (SELECT FROM correction WHERE kind = {REVERSAL} AND settled_at IS NULL) AS waiting,
-       EXISTS (SELECT FROM correction WHERE kind = {PURGE} AND reversed_at IS NULL) AS purged
+       EXISTS (SELECT FROM correction WHERE kind = {PURGE} AND reversed_at IS NULL) AS purged,
+       (SELECT version FROM projection) AS version
 """  # noqa: S608
 # OFFSET 0: one look into an index for each row. Nothing is known of the batch's table when this is planned, and joined
 # the other way round it costs twenty times all the rest (see docs/performance.md).
@@ -250,13 +251,17 @@ async def _copy(connection: Connection, data: bytes) -> None:
     await connection.copy_to_table("usage_batch", source=rows.stream(data), columns=rows.COLUMNS, format="binary")
 
 
-async def meet_corrections(connection: Connection) -> None:
-    """What corrections that are known mean for what ``insert_usage`` left in the batch."""
+async def meet_corrections(connection: Connection) -> int:
+    """What corrections that are known mean for what ``insert_usage`` left in the batch; the projection's version.
+
+    Whoever changes the projection and commits after this look finds this transaction under way.
+    """
     (known,) = await connection.fetch(_LOOK)
     if known["waiting"]:
         await connection.execute(_WAKE)
     if known["purged"]:
         await connection.execute(_PASS_OVER)
+    return int(known["version"])
 
 
 async def add_up(connection: Connection) -> None:

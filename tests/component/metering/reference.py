@@ -4,7 +4,7 @@ A set of events has one meaning, whatever order they arrive in, how often, and i
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -24,7 +24,9 @@ NOTHING: tuple[Decimal, datetime | None] = (Decimal(0), None)
 RECORDED, REVERSED, PURGED = (
     f"unitpool.platform.{name}.v1" for name in ("usage.recorded", "usage.reversed", "resource.purged")
 )
-_STATES = {state.id: state for state in SUBSCRIPTIONS}
+States = Mapping[str, SubscriptionState]
+"""By id: the newest of each subscription."""
+_STATES: States = {state.id: state for state in SUBSCRIPTIONS}
 _METERS = {(state.id, one.meter): one for state in PRODUCTS for one in state.meters}
 
 
@@ -52,6 +54,28 @@ def window_of(state: SubscriptionState, instant: datetime) -> tuple[datetime, da
     return start, min([start + length, *(one for one in starts if one > start)])
 
 
+def counts(state: SubscriptionState, product: str, instant: datetime) -> bool:
+    """Whether usage of that instant counts: in a term, before a cancellation, while the product is used."""
+    in_term = any(term.start <= instant < term.end for term in state.all_terms)
+    if not in_term or (state.cancelled_at is not None and instant >= state.cancelled_at):
+        return False
+    for use in state.products:
+        if use.product == product:
+            spans = [*((one.start, one.end) for one in use.earlier), (use.subscribed_at, use.ended_at)]
+            spans[0] = (min(spans[0][0], state.all_terms[0].start), spans[0][1])
+            return any(start <= instant and (end is None or instant < end) for start, end in spans)
+    return False
+
+
+def counting(events: Iterable[Event], states: States) -> list[Event]:
+    """Each event once, without usage and purges of times at which nothing counts."""
+    return [
+        item
+        for item in distinct(events)
+        if item["type"] == REVERSED or counts(states[item["subject"]], item["data"]["product"], at(item))
+    ]
+
+
 def may_reverse(correction: Event, target: Event) -> bool:
     """Whether the reversal, accepted now, may have this event."""
     named = (correction["data"]["source"], correction["data"]["id"])
@@ -71,32 +95,34 @@ def unreversed(events: Iterable[Event]) -> list[Event]:
     return [item for item in events if not any(may_reverse(one, item) for one in reversals)]
 
 
-def aggregates(events: Iterable[Event]) -> Figures:
+def aggregates(events: Iterable[Event], states: States = _STATES) -> Figures:
     """The aggregate of every subscription, product, meter and window, and when its level was reached."""
-    standing = unreversed(distinct(events))
+    standing = unreversed(counting(events, states))
     grouped: dict[Key, list[Event]] = defaultdict(list)
     for item in standing:
         if item["type"] == RECORDED:
-            grouped[_key(item)].append(item)
+            grouped[_key(item, states)].append(item)
     purges = [item for item in standing if item["type"] == PURGED]
-    figures = {key: _aggregate(key, seen, purges) for key, seen in grouped.items()}
+    figures = {key: _aggregate(key, seen, purges, states) for key, seen in grouped.items()}
     return {key: figure for key, figure in figures.items() if figure != NOTHING}
 
 
-def resources(events: Iterable[Event]) -> dict[Key, set[str]]:
+def resources(events: Iterable[Event], states: States = _STATES) -> dict[Key, set[str]]:
     """Which resources count: those seen later than their last purge in the same window."""
-    standing = unreversed(distinct(events))
+    standing = unreversed(counting(events, states))
     found: dict[Key, set[str]] = defaultdict(set)
     purges = [item for item in standing if item["type"] == PURGED]
     for item in standing:
-        if item["type"] == RECORDED and _meter(item).aggregation == "unique" and _is_later_than(item, purges):
-            found[_key(item)].add(item["data"]["resource"])
+        if item["type"] == RECORDED and _meter(item).aggregation == "unique" and _is_later_than(item, purges, states):
+            found[_key(item, states)].add(item["data"]["resource"])
     return dict(found)
 
 
-def _is_later_than(item: Event, purges: Iterable[Event]) -> bool:
+def _is_later_than(item: Event, purges: Iterable[Event], states: States) -> bool:
     same = [
-        at(one) for one in purges if _key(one) == _key(item) and one["data"]["resource"] == item["data"]["resource"]
+        at(one)
+        for one in purges
+        if _key(one, states) == _key(item, states) and one["data"]["resource"] == item["data"]["resource"]
     ]
     return not same or at(item) > max(same)
 
@@ -105,12 +131,12 @@ def _meter(item: Event) -> Meter:
     return _METERS[item["data"]["product"], item["data"]["meter"]]
 
 
-def _key(item: Event) -> Key:
-    start, _ = window_of(_STATES[item["subject"]], at(item))
+def _key(item: Event, states: States) -> Key:
+    start, _ = window_of(states[item["subject"]], at(item))
     return item["subject"], item["data"]["product"], item["data"]["meter"], start
 
 
-def _aggregate(key: Key, seen: list[Event], purges: list[Event]) -> tuple[Decimal, datetime | None]:
+def _aggregate(key: Key, seen: list[Event], purges: list[Event], states: States) -> tuple[Decimal, datetime | None]:
     levels = [(at(item), Decimal(item["data"].get("quantity", 1))) for item in seen]
     match _METERS[key[1], key[2]].aggregation:  # type: ignore[index]
         case "sum":
@@ -118,7 +144,7 @@ def _aggregate(key: Key, seen: list[Event], purges: list[Event]) -> tuple[Decima
         case "count":
             return Decimal(len(seen)), None
         case "unique":
-            return Decimal(len({one["data"]["resource"] for one in seen if _is_later_than(one, purges)})), None
+            return Decimal(len({one["data"]["resource"] for one in seen if _is_later_than(one, purges, states)})), None
         case "peak":
             top = max(quantity for _, quantity in levels)
             return top, min(when for when, quantity in levels if quantity == top)
@@ -127,19 +153,21 @@ def _aggregate(key: Key, seen: list[Event], purges: list[Event]) -> tuple[Decima
             return level, last
 
 
-def hours(events: Iterable[Event]) -> dict[Key, tuple[int, Decimal, Decimal]]:
+def hours(events: Iterable[Event], states: States = _STATES) -> dict[Key, tuple[int, Decimal, Decimal]]:
     """Per hour (in place of the window): events, their quantities together, the largest one."""
     grouped: dict[Key, list[Decimal]] = defaultdict(list)
-    for item in unreversed(distinct(events)):
+    for item in unreversed(counting(events, states)):
         if item["type"] == RECORDED:
             hour = at(item).replace(minute=0, second=0, microsecond=0)
-            grouped[(*_key(item)[:3], hour)].append(Decimal(item["data"].get("quantity", 1)))
+            grouped[(*_key(item, states)[:3], hour)].append(Decimal(item["data"].get("quantity", 1)))
     return {key: (len(all_), sum(all_, Decimal(0)), max(all_)) for key, all_ in grouped.items()}
 
 
-def units(figures: Figures, subscription: str, product: str, meter: str, start: datetime) -> int:
+def units(
+    figures: Figures, subscription: str, product: str, meter: str, start: datetime, *, states: States = _STATES
+) -> int:
     """Pool units of one meter in one window: rounded up once, at the rate of the window's start."""
-    state, one = _STATES[subscription], _METERS[product, meter]  # type: ignore[index]
+    state, one = states[subscription], _METERS[product, meter]  # type: ignore[index]
     first = start
     if one.reset == "term":
         first = max((term.start for term in state.all_terms if term.start <= start), default=start)

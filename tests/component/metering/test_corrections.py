@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import permutations
+from itertools import count, islice, permutations
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from shared.events.outcomes import DecisionRecorded
 from shared.runtime.delivery import Transaction
 from shared.runtime.postgres import Connection
 from tests.component.metering import reference
+from tests.component.metering.flow import until
 from tests.component.metering.test_apply_usage import books, stored
 from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, add_hours, event, purge, records, reversal
 from tests.database import connect
@@ -56,10 +57,20 @@ async def correct(connection: Connection, now: datetime, *, projection: Projecti
 
 
 async def settle(connection: Connection) -> None:
-    """Look until nothing is due but reversals that wait for what may never come."""
-    for hours in range(6):
-        while await correct(connection, NOW + timedelta(hours=hours, seconds=5)):
-            pass
+    """Look until nothing is due but reversals that wait for what may never come.
+
+    What is looked at again waits for every transaction of the server, those of other databases too.
+    """
+
+    passing = count()
+
+    async def looked_again() -> bool:
+        for hour in islice(passing, 6):
+            while await correct(connection, NOW + timedelta(hours=hour, seconds=5)):
+                pass
+        return not await connection.fetchval("SELECT EXISTS (SELECT FROM correction WHERE looks_from IS NOT NULL)")
+
+    await until(looked_again, bool)
 
 
 async def figures(connection: Connection) -> reference.Figures:

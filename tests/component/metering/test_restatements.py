@@ -99,3 +99,15 @@ async def test_a_burn_down_restates_nothing_of_the_next_term(connection: Connect
     await apply(connection, [event("late", "all", "sum-term", subject="sub-3", at=old, quantity=7)], 3, at=later)
     (one,) = await restate(connection, later)
     assert one.window_end == SUBSCRIPTIONS[2].term.start
+
+
+async def test_a_window_that_cannot_be_restated_costs_only_itself(connection: Connection) -> None:
+    there = [event(f"u-{n}", "calls", "request", subject=f"sub-{n}", at=LONG_AGO) for n in (1, 2)]
+    await apply(connection, there)
+    await connection.execute(
+        "UPDATE meter_window SET aggregate = 'NaN' FROM subscription s WHERE s.number = subscription AND s.id = 'sub-1'"
+    )
+    assert [one.subscription for one in await restate(connection)] == ["sub-2"]
+    assert await restate(connection) == [], "it waits"
+    await connection.execute("UPDATE meter_window SET aggregate = 1 WHERE aggregate = 'NaN'")
+    assert [one.subscription for one in await restate(connection, LATER + timedelta(minutes=1))] == ["sub-1"]

@@ -70,10 +70,12 @@ async def test_what_is_due_many_times_is_taken_at_once_up_to_a_bound(connection:
         NOW,
     )
     ids = [row["id"] for row in await connection.fetch("SELECT id FROM snapshot_due ORDER BY id")]
-    assert await consumption.load_due(connection, 10, 100) == consumption.Due(ids, {(n, 1, NOW) for n in (1, 2, 3)})
-    assert (await consumption.load_due(connection, 4, 100)).ids == ids[:4], "so many rows"
-    assert (await consumption.load_due(connection, 10, 7)).ids == ids[:3], "until seven windows are named"
-    assert (await consumption.load_due(connection, 10, 1)).ids == ids[:1], "one at least"
+    assert await consumption.load_due(connection, 10, 100, NOW) == consumption.Due(
+        ids, {(n, 1, NOW) for n in (1, 2, 3)}
+    )
+    assert (await consumption.load_due(connection, 4, 100, NOW)).ids == ids[:4], "so many rows"
+    assert (await consumption.load_due(connection, 10, 7, NOW)).ids == ids[:3], "until seven windows are named"
+    assert (await consumption.load_due(connection, 10, 1, NOW)).ids == ids[:1], "one at least"
 
 
 async def test_snapshots_rest_no_longer_than_the_backlog_lasts(metering_dsn: str) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.metering.verification import DIFFERENT, EQUAL, check_all, recompute_all
+from services.metering.handlers.recompute import recompute_all
+from services.metering.verification import DIFFERENT, EQUAL, check_all
 from shared.runtime.postgres import Connection
 from tests.component.metering.test_corrections import METERS, apply, assert_equals_the_reference, settle
 from tests.component.metering.world import NOW, add_hours, event, purge, reversal

@@ -1,0 +1,37 @@
+"""``recompute``: what raw usage says takes the place of consumption, as far as raw usage is kept (60 days)."""
+
+from argparse import Namespace
+from datetime import datetime
+
+from services.metering.handlers.move import move_all
+from services.metering.settings import MeteringSettings
+from services.metering.store import recomputing, refilling
+from services.metering.store.projection import Projection
+from services.metering.verification import EQUAL, KEPT, hours_since, with_connection, work_out
+from shared.runtime.app import ServiceCommand
+from shared.runtime.clock import utc_now
+from shared.runtime.delivery import Transaction
+from shared.runtime.postgres import Connection
+
+
+async def recompute(settings: MeteringSettings, _: Namespace) -> int:
+    """Put what raw usage says in place of windows, resources and hours. Metering must not run meanwhile."""
+    return await with_connection(settings, "recompute", lambda connection: recompute_all(connection, utc_now()))
+
+
+async def recompute_all(connection: Connection, now: datetime) -> int:
+    """All in one transaction: fails, and changes nothing, where somebody writes usage at the same time."""
+    async with connection.transaction(isolation="repeatable_read"):
+        projection = Projection()
+        await projection.refresh(connection)
+        tx = Transaction(connection, now, service="metering")
+        await move_all(tx, projection.catalogue, recomputing.instant_of((now - KEPT).date()))
+        since = await work_out(connection, now)
+        changed = await refilling.refill(connection, since, await hours_since(connection, since))
+    print(f"{changed} windows have other figures than before")
+    return EQUAL
+
+
+RECOMPUTE = ServiceCommand(
+    "recompute", "put what raw usage says in place of consumption (while metering does not run)", recompute
+)

@@ -1,0 +1,1 @@
+ALTER TABLE meter_window VALIDATE CONSTRAINT meter_window_not_below_zero;

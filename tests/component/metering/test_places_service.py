@@ -1,0 +1,36 @@
+"""A cancellation and a renewal reach a running metering after the usage that they concern."""
+
+from datetime import timedelta
+
+from shared.runtime.clock import utc_now
+from tests.component.metering.flow import newest_snapshots, send_world, until
+from tests.component.metering.lives import cancelled, renewed
+from tests.component.metering.running import Metering
+from tests.component.metering.test_places import ending
+from tests.component.metering.world import SUBSCRIPTIONS, event
+from tests.database import connect
+
+
+async def test_what_is_known_late_moves_what_is_told(metering: Metering) -> None:
+    now = utc_now()
+    ended = ending(now - timedelta(minutes=1))
+    await send_world(metering.client, metering.prefix, [], [ended])
+    ahead = [event(f"a{n}", "calls", "request", at=now + timedelta(minutes=n)) for n in range(-2, 3)]
+    grace = [event(f"g{n}", "calls", "request", subject="places", at=now - timedelta(seconds=n)) for n in (1, 90)]
+    await metering.publish([*ahead, *grace])
+    await metering.accepted(7)
+
+    async def told() -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for one in sorted(
+            (await newest_snapshots(metering.servers, metering.prefix)).values(), key=lambda one: one.key
+        ):
+            found.setdefault(one.subscription, []).append(one.consumed)
+        return found
+
+    await until(told, lambda seen: seen == {"sub-1": [5], "places": [1]})
+    await send_world(metering.client, metering.prefix, [], [cancelled(SUBSCRIPTIONS[0], now), renewed(ended)])
+    await until(told, lambda seen: seen == {"sub-1": [2], "places": [1, 1]})
+    assert await metering.books() == {"accepted": 7, "applied": 4, "duplicate": 0, "quarantined": 3}
+    async with connect(metering.dsn) as connection:
+        await until(lambda: connection.fetchval("SELECT count(*) FROM move_due"), lambda due: due == 0)
