@@ -4,6 +4,7 @@ Times, figures and arithmetic are checked as the contract says; what does not fi
 """
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
@@ -31,6 +32,8 @@ class Meter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     rate_version: _Positive
     consumed: _Units
     peak_at: _Instant | None = None
+    window_aggregate: _Amount | None = None
+    window_consumed: _Units | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
@@ -81,10 +84,17 @@ def read_snapshot(value: bytes) -> Snapshot | None:
 def snapshot_of(one: ConsumptionSnapshot) -> Snapshot:
     """One that was read by the contract."""
     meters = tuple(
-        Meter(**{**dict(meter), "aggregate": f"{meter.aggregate:f}"})  # never in powers of ten
+        Meter(
+            **{**dict(meter), "aggregate": _plain(meter.aggregate), "window_aggregate": _plain(meter.window_aggregate)}
+        )
         for meter in one.meters
     )
     return Snapshot(**{**dict(one), "meters": meters})
+
+
+def _plain(amount: Decimal | None) -> str | None:
+    """Never in powers of ten."""
+    return None if amount is None else f"{amount:f}"
 
 
 def meters_text(one: Snapshot) -> str:
