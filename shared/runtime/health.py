@@ -43,21 +43,25 @@ class Health:
 
     async def report(self) -> dict[str, Check]:
         """All checks, made side by side. None is waited for longer than a few seconds, nor asked again meanwhile."""
-        for name, probe in self._probes.items():
-            if name not in self._asked:
-                self._asked[name] = asyncio.ensure_future(probe())
-        await asyncio.wait(self._asked.values(), timeout=CHECK_SECONDS)
-        return {name: self._answer(name) for name in self._probes}
+        asked = {name: self._ask(name, probe) for name, probe in self._probes.items()}
+        await asyncio.wait(asked.values(), timeout=CHECK_SECONDS)
+        return {name: _answer(one) for name, one in asked.items()}
 
-    def _answer(self, name: str) -> Check:
+    def _ask(self, name: str, probe: Probe) -> "asyncio.Future[Check]":
         """What hangs is left to hang, once: to cancel it may take as long as to wait for it."""
-        if not self._asked[name].done():
-            return Check(ok=False, detail=f"no answer within {CHECK_SECONDS:g} s")
-        asked = self._asked.pop(name)
-        if asked.cancelled():
-            return Check(ok=False, detail="cancelled")
-        error = asked.exception()
-        return Check(ok=False, detail=repr(error)) if error else asked.result()
+        asked = self._asked.get(name)
+        if asked is None or asked.done():
+            asked = self._asked[name] = asyncio.ensure_future(probe())
+        return asked
+
+
+def _answer(asked: "asyncio.Future[Check]") -> Check:
+    if not asked.done():
+        return Check(ok=False, detail=f"no answer within {CHECK_SECONDS:g} s")
+    if asked.cancelled():
+        return Check(ok=False, detail="cancelled")
+    error = asked.exception()
+    return Check(ok=False, detail=repr(error)) if error else asked.result()
 
 
 def add_routes(

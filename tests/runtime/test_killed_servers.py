@@ -1,9 +1,14 @@
 """PostgreSQL and Kafka are killed under a service process."""
 
+import json
+import time
 from typing import Any
+
+import httpx
 
 from deploy.local.postgres import PostgresServer
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
+from tests.processes import ServiceProcess
 from tests.runtime.harness import until
 from tests.runtime.tallies import Tallies
 from tests.servers import durable_postgres  # noqa: F401 - the fixture postgres_server
@@ -28,3 +33,43 @@ async def test_it_survives_postgres_and_kafka_being_killed(
     await until(lambda: tallies.has_noted(300), within_seconds=60)
     await process.wait_ready()
     await tallies.assert_exactly(wanted)
+
+
+async def test_while_kafka_is_away_it_stays_ready_and_says_so_once(tallies: Tallies, kafka_server: Any) -> None:
+    """What the database can answer is served by every replica, and no log fills a disk."""
+    process = tallies.start()
+    await process.wait_ready()
+    kafka_server.kill()
+    try:
+        await until(lambda: is_degraded(process))
+        before = len(lines(process))
+        await until(lambda: lasts(process, seconds=25), within_seconds=90)
+        said = lines(process)[before:]
+        assert len(said) < 100, said[-10:]
+    finally:
+        kafka_server.restart()
+    await tallies.bench.send_many(TOPIC, [b"after"])
+    await until(lambda: tallies.has_noted(1))
+    await until(lambda: is_degraded(process, no_longer=True))
+
+
+async def is_degraded(process: ServiceProcess, *, no_longer: bool = False) -> bool:
+    async with httpx.AsyncClient(timeout=10) as client:
+        answer = await client.get(f"{process.url}/readyz")
+    assert answer.status_code == 200, answer.text
+    return bool((answer.json()["status"] == "ready") if no_longer else (answer.json()["status"] == "degraded"))
+
+
+_SINCE: dict[int, float] = {}
+
+
+async def lasts(process: ServiceProcess, *, seconds: float) -> bool:
+    """Whether it has been so for a while; degraded all the time."""
+    since = _SINCE.setdefault(process.pid, time.monotonic())
+    assert await is_degraded(process)
+    return time.monotonic() - since > seconds
+
+
+def lines(process: ServiceProcess) -> list[dict[str, Any]]:
+    assert process.log
+    return [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]

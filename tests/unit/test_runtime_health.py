@@ -1,0 +1,65 @@
+"""Readiness: each part asked once, none waited for longer than the bound."""
+
+import asyncio
+import time
+
+import pytest
+
+from shared.runtime import health
+from shared.runtime.health import Check, Health
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0.1)
+
+
+async def well() -> Check:
+    return Check(ok=True, detail="well")
+
+
+async def fails() -> Check:
+    raise ZeroDivisionError("a bug")
+
+
+async def test_one_part_that_fails_or_hangs_hides_no_other() -> None:
+    asked, release = 0, asyncio.Event()
+
+    async def hangs() -> Check:
+        nonlocal asked
+        asked += 1
+        try:
+            await release.wait()
+        except asyncio.CancelledError:
+            await release.wait()  # as a driver that tidies up with a server that does not answer
+        return Check(ok=True)
+
+    checks = Health()
+    for name, probe in (("well", well), ("fails", fails), ("hangs", hangs)):
+        checks.add(name, probe)
+    for _ in range(3):
+        started = time.monotonic()
+        report = await checks.report()
+        assert time.monotonic() - started < 1
+        assert [report[name].ok for name in ("well", "fails", "hangs")] == [True, False, False]
+        assert "a bug" in report["fails"].detail
+        assert "no answer within" in report["hangs"].detail
+    assert asked == 1
+    release.set()
+
+
+async def test_many_may_ask_at_the_same_time() -> None:
+    gate = asyncio.Event()
+
+    async def slow() -> Check:
+        await gate.wait()
+        return Check(ok=True)
+
+    checks = Health()
+    checks.add("slow", slow)
+    checks.add("well", well)
+    reports = [asyncio.create_task(checks.report()) for _ in range(5)]
+    await asyncio.sleep(0.02)
+    gate.set()
+    assert all(one.ok for report in await asyncio.gather(*reports) for one in report.values())
+    assert (await checks.report())["slow"].ok
