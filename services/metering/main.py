@@ -16,6 +16,7 @@ from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.ingest_keys import create_ingest_key, revoke_ingest_key, rotate_ingest_key
 from services.metering.handlers.recompute import RECOMPUTE
 from services.metering.handlers.replay_quarantine import replay_quarantine
+from services.metering.probe import PROBE
 from services.metering.settings import MeteringSettings
 from services.metering.store.projection import Projection
 from services.metering.subscribers import ProductTopics, UsageSubscriber
@@ -100,7 +101,7 @@ def definition() -> ServiceDefinition[MeteringSettings]:
         build=build,
         migrations=Path(__file__).with_name("migrations"),
         replay=replay_all,
-        commands=(*COMMANDS, RECOMPUTE),
+        commands=(*COMMANDS, RECOMPUTE, PROBE),
     )
 
 

@@ -1,0 +1,129 @@
+"""``probe``: a known event on Kafka once a minute, and how long it takes until consumption counts it.
+
+It looks at metering from outside, as a platform and a reader do, so it tells what metering cannot know of itself. The
+subscription is one that was made for it; its usage is real and costs units.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from prometheus_client import Gauge, Histogram, start_http_server
+
+from services.metering.settings import MeteringSettings
+from shared.events.envelope import by_type, decode
+from shared.events.metering import ConsumptionSnapshot
+from shared.events.topics import CONSUMPTION_TOPIC, USAGE
+from shared.runtime import kafka, logging
+from shared.runtime.app import ServiceCommand
+
+PROBE_SECONDS = Histogram(
+    "unitpool_probe_seconds",
+    "Seconds from publishing the probe's event until a snapshot counts it",
+    buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30),
+)
+LAST_SUCCESS = Gauge("unitpool_probe_last_success_timestamp_seconds", "When the probe's event was counted last")
+_KNOWN = by_type([ConsumptionSnapshot])
+
+
+class Probe:
+    """One subscription's."""
+
+    def __init__(self, settings: MeteringSettings, wanted: Namespace) -> None:
+        self._wanted = wanted
+        self._usage = f"{settings.kafka_topic_prefix}{USAGE.name}"
+        self._consumption = f"{settings.kafka_topic_prefix}{CONSUMPTION_TOPIC.name}"
+        self._arguments = kafka.client_arguments(settings, "metering-probe")
+
+    async def attempt(self) -> float:
+        """Publish one event, and wait until it is counted; the seconds that it took.
+
+        Raises:
+            TimeoutError: it was not within ``within`` seconds.
+            KafkaError: Kafka does not answer.
+        """
+        consumer = AIOKafkaConsumer(self._consumption, **self._arguments, auto_offset_reset="latest")
+        producer = AIOKafkaProducer(**self._arguments, acks="all", enable_idempotence=True)
+        try:
+            async with asyncio.timeout(self._wanted.within):
+                await consumer.start()
+                await consumer.seek_to_end()  # now, not when the first record is asked for
+                await producer.start()
+                started = time.monotonic()
+                sent = await producer.send_and_wait(self._usage, self._event(), self._wanted.subscription.encode())
+                await self._until_counted(consumer, datetime.fromtimestamp(sent.timestamp / 1000, UTC))
+                return time.monotonic() - started
+        finally:
+            await producer.stop()
+            await consumer.stop()
+
+    async def _until_counted(self, consumer: AIOKafkaConsumer, appended_at: datetime) -> None:
+        prefix = f"{self._wanted.subscription}|{self._wanted.product}|".encode()
+        async for record in consumer:
+            if not (record.key or b"").startswith(prefix):
+                continue
+            event = decode(record.value or b"", _KNOWN)
+            if event is not None and event.data.as_of >= appended_at:
+                return
+
+    def _event(self) -> bytes:
+        data = {"product": self._wanted.product, "meter": self._wanted.meter, "quantity": 1}
+        if self._wanted.resource:
+            data["resource"] = self._wanted.resource
+        event = {
+            "specversion": "1.0",
+            "id": f"probe-{uuid4()}",
+            "source": f"/platforms/{self._wanted.product}",
+            "type": "unitpool.platform.usage.recorded.v1",
+            "subject": self._wanted.subscription,
+            "time": datetime.now(UTC).isoformat(),
+            "datacontenttype": "application/json",
+            "data": data,
+        }
+        return json.dumps(event).encode()
+
+
+async def probe(settings: MeteringSettings, wanted: Namespace) -> int:
+    """Try once, or every so often until stopped; the exit code of ``--once``: 0 counted in time, 1 not."""
+    log = logging.get("probe")
+    if not wanted.once:
+        start_http_server(wanted.port, wanted.host)
+    watched = Probe(settings, wanted)
+    while True:
+        try:
+            seconds = await watched.attempt()
+        except (TimeoutError, KafkaError, OSError) as error:
+            said = repr(error) if isinstance(error, KafkaError) else f"not counted within {wanted.within:g} s"
+            log.warning("probe_failed", error=said)
+            if wanted.once:
+                print(f"the probe's event was {said}", file=sys.stderr)
+                return 1
+        else:
+            PROBE_SECONDS.observe(seconds)
+            LAST_SUCCESS.set_to_current_time()
+            log.info("probe_succeeded", seconds=round(seconds, 3))
+            if wanted.once:
+                print(f"the probe's event was counted after {seconds:.3f} s")
+                return 0
+        await asyncio.sleep(wanted.every)
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--subscription", required=True, help="id of the subscription that was made for the probe")
+    parser.add_argument("--product", required=True, help="a product that it has; its default source is used")
+    parser.add_argument("--meter", required=True, help="a meter of the product")
+    parser.add_argument("--resource", help="the resource, for a meter that counts resources")
+    parser.add_argument("--every", type=float, default=60, help="seconds between two events (60)")
+    parser.add_argument("--within", type=float, default=30, help="seconds after which an event is late (30)")
+    parser.add_argument("--once", action="store_true", help="one event; exit code 1 where it is not counted in time")
+    parser.add_argument("--host", default="127.0.0.1", help="address of its metrics (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8012, help="port of its metrics (8012)")
+
+
+PROBE = ServiceCommand("probe", "publish a known event once a minute, and measure until it counts", probe, _arguments)
