@@ -40,6 +40,7 @@ async def test_the_partition_that_is_furthest_behind_has_every_second_batch(benc
     batches: list[dict[int, list[Record]]] = []
     while sum(len(part) for batch in batches for part in batch.values()) < sum(LENGTHS.values()):
         found = await consumer.getmany(max_records=AT_ONCE)
+        consumer.applied(found)
         batches.append({tp.partition: records for tp, records in found.items()})
     await consumer.stop()
     for number, length in LENGTHS.items():
