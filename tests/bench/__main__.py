@@ -114,6 +114,7 @@ def arguments() -> argparse.Namespace:
     add("--soak-minutes", type=float, default=30, help="of the soak, without loading before and draining after")
     add("--soak-rate", type=int, default=5_000, help="events a second of the soak")
     add("--soak-backlog", type=int, default=100_000, help="events at once, before the rate begins")
+    add("--soak-poison", action="store_true", help="one subscription's handling fails in all services until the end")
     add("--soak-look-seconds", type=float, default=30, help="how often memory and lag are looked at in the soak")
     return parser.parse_args()
 

@@ -11,6 +11,7 @@ import time
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -26,8 +27,9 @@ from tests.bench.loading import load_alerts, load_allocation, load_metering
 from tests.bench.progress import say
 from tests.bench.sending import portion_producer
 from tests.bench.stage import Servers, Stage, settle, stage
-from tests.bench.workload import Workload
+from tests.bench.workload import Workload, subscription
 from tests.database import connect
+from tests.poison import poisoned
 from tests.processes import ServiceProcess
 
 LOADS = {"allocation": load_allocation, "metering": load_metering, "alerts": load_alerts}
@@ -37,6 +39,7 @@ WARM_SHARE = 0.2
 START_SECONDS = 600
 """Allocation makes the default roles of all accounts first."""
 DRAIN_SECONDS = 900
+POISONED = subscription(3)
 _LAG = "unitpool_consumer_lag_records"
 _BOOKS = (
     "SELECT coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(applied), 0)::bigint AS applied,"
@@ -53,6 +56,8 @@ class Samples:
     memory: defaultdict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     lag: defaultdict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     accepted: list[tuple[float, int]] = field(default_factory=list)
+    set_aside: int = 0
+    """Records of usage that waited for the poisoned subscription's recovery when all was published."""
 
 
 async def measure(servers: Servers, options: Namespace) -> Figures:
@@ -71,8 +76,13 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
         samples = Samples()
         async with connect(dsns["metering"]) as connection:
             looking = asyncio.create_task(_look(connection, processes, samples, options.soak_look_seconds))
+            poison = _Poison(dsns) if options.soak_poison else None
             try:
+                if poison:
+                    await poison.begin()
                 await _publish(made, workload, rate, backlog)
+                if poison:
+                    samples.set_aside = await poison.end(connection)
                 published = time.perf_counter()
                 books = await _drained(connection, workload.events)
                 if looking.done():
@@ -85,9 +95,38 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
         "soak_published": workload.events,
         **{f"soak_{name}": number for name, number in books.items()},
         "soak_exact": _is_exact(books, workload.events),
+        "soak_set_aside_records": samples.set_aside,
         "soak_drained_seconds": round(time.perf_counter() - published, 1),
         **told(samples, seconds),
     }
+
+
+class _Poison:
+    """One subscription, among those with the most usage, whose handling always fails in all services."""
+
+    def __init__(self, dsns: Mapping[str, str]) -> None:
+        self._dsns = dsns
+        self._open = AsyncExitStack()
+
+    async def begin(self) -> None:
+        """From now on."""
+        async with connect(self._dsns["metering"]) as connection:
+            number = await connection.fetchval("SELECT number FROM subscription WHERE id = $1", POISONED)
+        conditions = {
+            "metering": ("usage", f"NEW.subscription = {number}"),
+            "alerts": ("consumption", f"NEW.subscription = '{POISONED}'"),
+            "allocation": ("consumption", f"NEW.subscription = '{POISONED}'"),
+        }
+        for service, (table, condition) in conditions.items():
+            await self._open.enter_async_context(poisoned(self._dsns[service], table, condition))
+        say(f"soak: {POISONED} is poisoned in {', '.join(conditions)}")
+
+    async def end(self, metering: Connection) -> int:
+        """The cause is gone; how many records of usage waited for it."""
+        waiting: int = await metering.fetchval("SELECT count(*) FROM set_aside_records")
+        await self._open.aclose()
+        say(f"soak: the poison is gone; {waiting:,} records of usage were set aside")
+        return waiting
 
 
 async def _publish(made: Stage, workload: Workload, rate: float, backlog: int) -> None:
