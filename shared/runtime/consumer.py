@@ -27,9 +27,10 @@ from shared.runtime.clock import Clock
 from shared.runtime.cluster import Cluster, TopicDescription
 from shared.runtime.delivery import Record, TransientError
 from shared.runtime.hints import Hints
-from shared.runtime.lag import ConsumerState, Lag
+from shared.runtime.lag import ConsumerState
 from shared.runtime.positions import MisfitError, Positions
 from shared.runtime.postgres import DATABASE_ERRORS
+from shared.runtime.progress import Progress
 from shared.runtime.set_aside import SetAsideRetries, SetAsideState
 from shared.runtime.settings import ServiceSettings
 from shared.runtime.stream import PatientConsumer
@@ -51,8 +52,6 @@ RECHECK_SECONDS = 5.0
 """How soon a reader notices that what halted it at its position has been put right."""
 REREAD_SECONDS = 30.0
 """How often what cannot be read is tried again."""
-STALL_SECONDS = 15.0
-"""A partition that has records and yields none for this long is a fault."""
 
 
 class TopicConsumer:
@@ -83,7 +82,6 @@ class TopicConsumer:
         self.positions = positions
         self._retries = BackgroundTask(f"set aside {topic.name}", retries.run)
         self._retrying: asyncio.Task[None] | None = None
-        self._cluster = cluster
         self._clock = clock
         self._settings = settings
         self._log = logging.get(reader).bind(topic=topic.name)
@@ -94,12 +92,7 @@ class TopicConsumer:
         self._to_position: set[TopicPartition] = set()
         self._hints = Hints(self._commit, self._let_go)
         self._trouble = Trouble(settings.retry_delay_max_seconds)
-        self._lag = Lag()
-        self._ends: dict[int, int] = {}
-        self._passed: dict[int, int] = {}
-        """Before which offset everything is read and applied, where it lies beyond what was applied."""
-        self._moved_at: dict[int, tuple[int, float]] = {}
-        """The position of each partition as last seen, and since when it has been that, by the monotonic clock."""
+        self._progress = Progress(topic.name, runners[0].applied, positions, cluster)
         self._unread_since: float | None = None
         self._lost = ""
         self._set_aside = SetAsideState()
@@ -145,7 +138,7 @@ class TopicConsumer:
         FastStream's own acknowledgement would commit the position of every partition that is assigned.
         """
         records: Sequence[Record] = message.raw_message
-        self._lag.begin(records)
+        self._progress.lag.begin(records)
         metrics.RECORDS_FETCHED.labels(topic=self.topic.name).inc(len(records))
         runner = self._idle.pop()  # there are as many as tasks that take batches
         try:
@@ -169,7 +162,7 @@ class TopicConsumer:
         message.committed = AckStatus.ACKED
         nexts = {record.partition: record.offset + 1 for record in records}
         self._consumer.applied(map(self._partition, nexts))
-        self._lag.end(records)
+        self._progress.lag.end(records)
         await self._hints.add(nexts)
 
     def _give_back(self, message: KafkaAckableMessage) -> NoReturn:
@@ -185,9 +178,8 @@ class TopicConsumer:
             self._consumer.begin_at(tp, 0)  # any position, so that the client asks Kafka for none
         if not self._stopping:
             self._let_go.clear()
-        for known in (self._applied, self._ends, self._passed, self._moved_at):
-            known.clear()
-        self._lag.forget()
+        self._applied.clear()
+        self._progress.forget()
         self.position()
 
     async def on_revoked(self) -> None:
@@ -228,7 +220,7 @@ class TopicConsumer:
 
     def state(self, now: datetime) -> ConsumerState:
         """How it is doing."""
-        partitions = self._lag.measure(now, self._nexts(), self._known_ends())
+        partitions = self._progress.states(now, self._reading())
         waiting = [(now - one.since).total_seconds() for one in partitions.values() if one.since]
         fault, shared = self._fault()
         return ConsumerState(
@@ -242,23 +234,6 @@ class TopicConsumer:
             shared,
         )
 
-    def _nexts(self) -> dict[int, int]:
-        """The next offset to apply; partitions that were added and have no reader yet begin at 0."""
-        nexts = {partition: max(offset, self._passed.get(partition, 0)) for partition, offset in self._applied.items()}
-        described = self.positions.described
-        new = () if described is None else (partition for partition in self._ends if partition not in described.leaders)
-        return nexts | dict.fromkeys(new, 0)
-
-    def _known_ends(self) -> dict[int, int]:
-        """The end of each partition, as Kafka said when last asked, or as the last fetch said."""
-        consumer = self._reading()
-        if consumer is None:
-            return self._ends
-        fetched = {tp.partition: consumer.last_stable_offset(tp) or 0 for tp in consumer.assignment()}
-        return {
-            partition: max(end, self._ends.get(partition, 0)) for partition, end in {**self._ends, **fetched}.items()
-        }
-
     def _fault(self) -> tuple[str | None, bool]:
         """What is wrong, as a sentence; and whether it is so for every replica."""
         consumer = self._reading()
@@ -270,8 +245,7 @@ class TopicConsumer:
             return f"halted in part: {'; '.join(consumer.unreadable.values())}. See docs/runbooks/unreadable.md", False
         if self._trouble.fault:
             return self._trouble.fault, self._trouble.is_kafka
-        stalled = [p for p, (_, since) in self._moved_at.items() if time.monotonic() - since > STALL_SECONDS]
-        if stalled:
+        if stalled := self._progress.stalled():
             return f"nothing is read of partitions {stalled} although they have records", False
         return None, False
 
@@ -294,13 +268,8 @@ class TopicConsumer:
         if described is None or described.id != known.id or consumer.out_of_range:
             self.position()
             return
-        ours = {tp.partition for tp in consumer.assignment()}
-        new = set(described.leaders) - set(known.leaders)
-        self._ends = {partition: end for partition, end in ends.items() if partition in ours | new}
         self._try_unreadable(consumer)
-        await self._pass_over(consumer)
-        self._look_for_stalls()
-        await self._find_when_appended(described)
+        await self._progress.observe(self._clock(), consumer, described, ends)
         self._lost = await self.positions.lost()
         self._set_aside = await self.positions.set_aside()
         metrics.SET_ASIDE_KEYS.labels(topic=self.topic.name).set(self._set_aside.keys)
@@ -316,38 +285,6 @@ class TopicConsumer:
         elif time.monotonic() - self._unread_since > REREAD_SECONDS:
             self._unread_since = None
             self.position(consumer.unreadable)
-
-    async def _pass_over(self, consumer: PatientConsumer) -> None:
-        """Store that there is nothing to apply up to where the client has read (markers of transactions, say)."""
-        passed: dict[int, tuple[int, int]] = {}
-        for partition, applied in list(self._applied.items()):
-            reached = await consumer.read_to(self._partition(partition))
-            if reached is not None and reached > applied == self._applied.get(partition):
-                passed[partition] = (applied, reached)
-        self._passed.update({partition: to for partition, (_, to) in passed.items()})
-        if passed:
-            self._applied.update(await self.positions.pass_over(passed))
-
-    def _look_for_stalls(self) -> None:
-        now, nexts = time.monotonic(), self._nexts()
-        for partition in list(self._moved_at):
-            if nexts.get(partition, 0) >= self._ends.get(partition, 0):
-                del self._moved_at[partition]
-        for partition, position in nexts.items():
-            seen = self._moved_at.get(partition)
-            if position < self._ends.get(partition, 0) and (seen is None or seen[0] != position):
-                self._moved_at[partition] = (position, now)
-
-    async def _find_when_appended(self, described: TopicDescription) -> None:
-        """Ask Kafka since when the oldest unapplied record waits, where we have not seen it."""
-        self.state(self._clock())
-        nexts = self._nexts()
-        for partition in self._lag.unknown():
-            leader = described.leaders.get(partition)
-            if leader is not None and partition in nexts:
-                at = await self._cluster.find_append_time(self.topic.name, partition, leader, nexts[partition])
-                if at is not None and self._nexts().get(partition) == nexts[partition]:
-                    self._lag.know(partition, at)
 
     # ---- one batch -------------------------------------------------------------------------------------------------
 
@@ -427,8 +364,7 @@ class TopicConsumer:
         self._misfit = None
         for tp, offset in found.items():
             self._consumer.begin_at(tp, offset)
-            self._applied[tp.partition] = offset
-            self._passed.pop(tp.partition, None)
+            self._progress.begin_at(tp.partition, offset)
         if not self.halted:
             self._consumer.resume(*found)
             self._log.info("consumer_positioned", partitions=len(found))

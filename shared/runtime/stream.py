@@ -81,6 +81,10 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         for tp in partitions:
             self._taken.pop(tp, None)
 
+    def in_hand(self) -> set[int]:
+        """The partitions of which a batch was taken and is not applied yet."""
+        return {tp.partition for tp in self._held() | set(self._taken)}
+
     async def read_to(self, partition: TopicPartition) -> int | None:
         """Before which offset everything is read and applied; ``None`` while a batch of the partition is in hand."""
         if partition in self._taken or partition in self._held() or partition not in self._next:

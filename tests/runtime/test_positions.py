@@ -16,11 +16,12 @@ from aiokafka.consumer import fetcher
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, Topic
 from shared.runtime import consumer as consumer_module
-from shared.runtime import metrics
+from shared.runtime import metrics, progress
 from shared.runtime.clock import utc_now
 from shared.runtime.delivery import Record, Transaction
 from shared.runtime.lag import ConsumerState
 from shared.runtime.service import Runtime
+from shared.runtime.stream import PatientConsumer
 from tests.database import connect
 from tests.runtime.harness import Bench, until
 from tests.runtime.test_delivery import all_stored, applied, apply, reader, stored
@@ -371,7 +372,7 @@ async def test_records_that_expire_while_the_reader_cannot_apply_are_counted(ben
 
     async with bench.running(reader(waits, max_records=1)) as runtime:
         await bench.send(TOPIC, b"first", partition=0)
-        await until(lambda: runtime.consumers[0]._lag.measure(utc_now(), {0: 0}, {0: 1})[0].since)
+        await until(lambda: runtime.consumers[0]._progress.lag.measure(utc_now(), {0: 0}, {0: 1})[0].since)
         for _ in range(3):  # more than one fetch brings
             await bench.send(TOPIC, b"x" * 900_000, partition=0)
         await bench.send(TOPIC, b"y" * 900_000, partition=0)
@@ -455,3 +456,35 @@ async def test_lag_tells_the_age_of_a_backlog_that_was_never_fetched(bench: Benc
         await until(lambda: state(runtime).lag_seconds >= 3, within_seconds=10)
         assert state(runtime).lag_seconds < 30
         assert state(runtime).lag_records == 1
+
+
+async def test_a_client_that_yields_nothing_is_told_and_a_batch_that_takes_long_is_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "STALL_SECONDS", 1.0)
+    gate, stuck = asyncio.Event(), asyncio.Event()
+    ask = PatientConsumer._ask
+
+    async def waits(tx: Transaction, records: Sequence[Record]) -> None:
+        await gate.wait()
+        await apply(tx, records)
+
+    async def yields(self: PatientConsumer, patience_ms: int, max_records: int | None) -> Any:
+        if stuck.is_set():
+            await asyncio.sleep(0.1)
+            return {}
+        return await ask(self, patience_ms, max_records)
+
+    monkeypatch.setattr(PatientConsumer, "_ask", yields)
+    async with bench.running(reader(waits, max_records=1)) as runtime:
+        await bench.send(TOPIC, b"in hand", partition=0)
+        await until(runtime.consumers[0]._consumer.in_hand)
+        await bench.send(TOPIC, b"behind", partition=0)
+        await until(lambda: state(runtime).lag_seconds > 5, what="a batch that takes long")
+        assert state(runtime).fault is None
+        stuck.set()
+        gate.set()
+        await until(lambda: "nothing is read of partitions [0]" in (state(runtime).fault or ""))
+        stuck.clear()
+        await until(lambda: has_applied(bench, 2))
+        await until(lambda: state(runtime).fault is None)
