@@ -77,8 +77,7 @@ class FailureLimit:
         """Raises:
         HaltError: there were as many as there may be.
         """
-        while self._failed and self._failed[0][0] <= now - self._within:
-            self._failed.popleft()
+        self._forget(now)
         owners = len({owner for _, owner in self._failed})
         well = sum(at > now - self._within for at in self._well.values())
         if owners >= self._count or (len(self._failed) >= self._count and owners > max(1, well)):
@@ -94,11 +93,17 @@ class FailureLimit:
 
     def went_well(self, now: datetime, records: Iterable[Record]) -> None:
         """These did not. Only as many owners are remembered as can make a difference."""
+        self._forget(now)
         if self._failed:
             for record in records:
-                if len(self._well) < self._count or record.key in self._well:
-                    self._well[owner_of(record)] = now
+                if len(self._well) >= self._count:
+                    break
+                self._well[owner_of(record)] = now
             self._well = {owner: at for owner, at in self._well.items() if at > now - self._within}
+
+    def _forget(self, now: datetime) -> None:
+        while self._failed and self._failed[0][0] <= now - self._within:
+            self._failed.popleft()
 
 
 def owner_of(record: Record) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.offset import OffsetRequest
@@ -129,7 +129,10 @@ class Cluster:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 client = await self._connected()
-                return await client.send(client.get_random_node() if node is None else node, request)
+                asked = client.get_random_node() if node is None else node
+                if asked is None:
+                    raise KafkaConnectionError("no broker is known")
+                return await client.send(asked, request)
         except TimeoutError as error:
             raise KafkaTimeoutError(f"no answer within {ANSWER_SECONDS} s") from error
         except OSError as error:
