@@ -101,11 +101,12 @@ def _add_background(runtime: Runtime[AlertsSettings], time: SetAside, deliveries
             clock=runtime.clock,
             options=options,
             aside=deliveries,
+            time_is_certain=runtime.database_clock.wait,
         ).run()
 
     async def keep_time() -> None:
         while True:
-            async with runtime.transaction() as tx:
+            async with runtime.deciding() as tx:
                 done = await apply_time(tx, TIME_BATCH, time)
                 next_at = await find_next_check(tx.connection)
             if done < TIME_BATCH:

@@ -202,6 +202,7 @@ def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:
 
     async def forget_the_old() -> None:
         while True:
+            await runtime.can_decide()
             async with runtime.pool.acquire() as connection:
                 await prune_consumption(connection, runtime.clock() - KEPT)
                 await prune_quarantine(connection, runtime.clock() - KEPT)

@@ -148,6 +148,7 @@ async def _replay(definition: ServiceDefinition[S], settings: S) -> int:
     latest = ""
     runtime = await _built(definition, settings)
     await postgres.open_pool(runtime.pool, runtime.settings)
+    await runtime.database_clock.measure()
     try:
         async for topic, done, total in dead_letters.replay(runtime):
             if total:

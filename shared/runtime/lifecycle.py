@@ -59,7 +59,8 @@ class Lifecycle(Generic[S]):
         await self._until(self._database_answers)
         await self._until(self._migrations_fit)
         self._has_database = True
-        self._tasks.append(asyncio.create_task(BackgroundTask("rebuilds", runtime.wholeness.run).run()))
+        watching = ("rebuilds", runtime.wholeness.run), ("clock", runtime.database_clock.run)
+        self._tasks += [asyncio.create_task(BackgroundTask(name, watch).run()) for name, watch in watching]
         await self._until(self._topics_exist)
         for starter in runtime.starters:
             await starter()
@@ -144,6 +145,7 @@ class Lifecycle(Generic[S]):
             await postgres.open_pool(self.runtime.pool, self.runtime.settings)
             async with self.runtime.pool.acquire() as connection:
                 await connection.fetchval("SELECT true")
+            await self.runtime.database_clock.measure()
         except DATABASE_ERRORS as error:
             place = postgres.place_of(self.runtime.settings.database_url.get_secret_value())
             return f"waiting for PostgreSQL at {place}: {error}"
@@ -175,6 +177,7 @@ class Lifecycle(Generic[S]):
         health.add("startup", self._startup)
         health.add("database", self._database)
         health.add("migrations", self._migrations)
+        health.add("clock", self.runtime.database_clock.check)
         health.add("broker", self._broker)
         health.add("outbox", self._outbox)
         health.add("topics", self._watch.check)

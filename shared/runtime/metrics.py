@@ -51,6 +51,10 @@ BATCH_RETRIES = Counter(
 )
 DEAD_LETTERS = Counter("unitpool_dead_letters_total", "Records put among the dead letters", ["topic", "reason"])
 
+CLOCK_OFFSET_SECONDS = Gauge(
+    "unitpool_clock_offset_seconds", "How far this process's clock is ahead of the database's, by which all is decided"
+)
+
 OUTBOX_PENDING = Gauge("unitpool_outbox_pending", "Records written in a transaction and not yet acknowledged by Kafka")
 OUTBOX_OLDEST_SECONDS = Gauge("unitpool_outbox_oldest_seconds", "How long the oldest of them has waited")
 OUTBOX_PUBLISHED = Counter("unitpool_outbox_published_total", "Records that Kafka acknowledged", ["topic"])

@@ -105,6 +105,11 @@ class ServiceSettings(BaseSettings):
     )
     dead_letter_window_seconds: float = Field(60, gt=0, description="See dead_letter_limit")
     outbox_alarm_seconds: float = Field(30, gt=0, description="Not ready while an outbox row has waited for longer")
+    clock_tolerated_seconds: float = Field(
+        5,
+        gt=0,
+        description="Nothing is decided by the time while this machine's clock and the database's differ by more",
+    )
     stop_within_seconds: float = Field(9, gt=1, description="How long an orderly stop may take")
     stop_announce_seconds: float = Field(
         0.5,
