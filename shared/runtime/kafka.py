@@ -139,7 +139,7 @@ class Producer:
         for record in records:
             try:
                 futures.append(await self.send(record.topic, record.value, record.key, record.headers))
-            except KafkaError as error:
+            except Exception as error:
                 refused = error
                 break
         outcomes = await asyncio.gather(*futures, return_exceptions=True)

@@ -8,7 +8,7 @@ from typing import Generic
 from aiokafka.errors import KafkaError
 
 from shared.events.topics import dead_letter_name
-from shared.runtime import metrics, migrations, outbox, postgres
+from shared.runtime import metrics, migrations, outbox, outbox_set_aside, postgres
 from shared.runtime.background import BackgroundTask
 from shared.runtime.health import CHECK_SECONDS, Check
 from shared.runtime.lag import ConsumerState
@@ -211,10 +211,13 @@ class Lifecycle(Generic[S]):
     async def _outbox(self) -> Check:
         async with self.runtime.pool.acquire() as connection:
             pending, oldest = await outbox.measure(connection)
+            refused = await outbox_set_aside.describe(connection)
         metrics.OUTBOX_PENDING.set(pending)
         metrics.OUTBOX_OLDEST_SECONDS.set(oldest)
-        late = oldest > self.runtime.settings.outbox_alarm_seconds
-        return Check(ok=not late, detail=f"{pending} waiting, the oldest for {oldest:.1f} s", shared=True)
+        metrics.OUTBOX_SET_ASIDE.set(refused.places)
+        ok = oldest <= self.runtime.settings.outbox_alarm_seconds and not refused.places
+        detail = f"{pending} waiting, the oldest for {oldest:.1f} s" + (f"; {refused}" if refused.places else "")
+        return Check(ok=ok, detail=detail, shared=True)
 
     def _consumer_check(self, topic: str) -> Callable[[], Awaitable[Check]]:
         async def check() -> Check:

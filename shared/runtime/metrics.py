@@ -57,6 +57,9 @@ CLOCK_OFFSET_SECONDS = Gauge(
 
 OUTBOX_PENDING = Gauge("unitpool_outbox_pending", "Records written in a transaction and not yet acknowledged by Kafka")
 OUTBOX_OLDEST_SECONDS = Gauge("unitpool_outbox_oldest_seconds", "How long the oldest of them has waited")
+OUTBOX_SET_ASIDE = Gauge(
+    "unitpool_outbox_set_aside", "Keys and topics whose outbox rows Kafka refuses, and which wait to be tried again"
+)
 OUTBOX_PUBLISHED = Counter("unitpool_outbox_published_total", "Records that Kafka acknowledged", ["topic"])
 
 COMMANDS = Counter(
