@@ -10,3 +10,6 @@ DUE_WORK = Counter(
 DUE_WORK_OVERDUE_SECONDS = Gauge(
     "unitpool_due_work_overdue_seconds", "For how long the look that has waited longest has been due"
 )
+
+for _outcome in ("settled", "failed"):  # Prometheus does not see the rise of a series that begins at 1
+    DUE_WORK.labels(outcome=_outcome)

@@ -78,6 +78,8 @@ DEAD_LETTER_REASONS = ("handler_error", "malformed", "unsupported_type", "too_la
 COMMAND_REASONS = ("unsigned", "unknown_key", "forged", "no_actor")
 COMMAND_OUTCOMES = ("accepted", "refused", "repeated", "denied")
 LOSS_REASONS = ("expired", "skipped")
+HTTP_STATUSES = ("200", "401", "404", "422", "500", "503")
+"""Those that a rise is looked for of."""
 
 
 def begin_topic(topic: str) -> None:
@@ -99,3 +101,10 @@ def begin_commands(topic: str, commands: Iterable[str]) -> None:
     for command in commands:
         for outcome in COMMAND_OUTCOMES:
             COMMANDS.labels(command=command, outcome=outcome)
+
+
+def begin_routes(routes: Iterable[str]) -> None:
+    """The same of the requests to these routes, as they were declared."""
+    for route in routes:
+        for status in HTTP_STATUSES:
+            HTTP_REQUESTS.labels(route=route, status=status)

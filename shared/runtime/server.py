@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import uvicorn
 
-from shared.runtime import health
+from shared.runtime import health, metrics
 from shared.runtime.lifecycle import Lifecycle
 from shared.runtime.protocol import BoundedProtocol
 from shared.runtime.service import Runtime
@@ -36,6 +36,7 @@ async def serve(runtime: Runtime[S]) -> int:
     lifecycle = Lifecycle(runtime)
     health.add_routes(runtime.api, runtime.health, service=runtime.name, version=VERSION, refresh=lifecycle.measure)
     runtime.api.state.is_open = lambda: lifecycle.is_open
+    metrics.begin_routes(path for route in runtime.api.routes if (path := getattr(route, "path", "")))
     listener = _listen(runtime.settings.http_host, runtime.settings.http_port, f"UNITPOOL_{runtime.name.upper()}")
     server = _Server(
         uvicorn.Config(
