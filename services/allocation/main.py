@@ -51,6 +51,7 @@ def build(runtime: Runtime[AllocationSettings]) -> None:
     async def upkeep() -> None:
         while True:
             await asyncio.sleep(settings.upkeep_seconds)
+            await complete_all()
             await runtime.can_decide()
             async with runtime.pool.acquire() as connection:
                 await expire_consumption(connection, runtime.clock())
