@@ -8,10 +8,11 @@ from typing import Generic
 from aiokafka.errors import KafkaError
 
 from shared.events.topics import dead_letter_name
-from shared.runtime import metrics, migrations, outbox, outbox_set_aside, postgres
+from shared.runtime import kafka, metrics, migrations, outbox, outbox_set_aside, postgres
 from shared.runtime.background import BackgroundTask
 from shared.runtime.health import CHECK_SECONDS, Check
 from shared.runtime.lag import ConsumerState
+from shared.runtime.migrations import MigrationError
 from shared.runtime.postgres import DATABASE_ERRORS
 from shared.runtime.service import Runtime
 from shared.runtime.settings import S
@@ -147,16 +148,23 @@ class Lifecycle(Generic[S]):
                 await connection.fetchval("SELECT true")
             await self.runtime.database_clock.measure()
         except DATABASE_ERRORS as error:
-            place = postgres.place_of(self.runtime.settings.database_url.get_secret_value())
-            return f"waiting for PostgreSQL at {place}: {error}"
+            return f"waiting: {postgres.trouble_of(error, self.runtime.settings)}"
         return None
 
     async def _migrations_fit(self) -> str | None:
+        """What is missing.
+
+        Raises:
+            MigrationError: it will be missing for ever.
+        """
         try:
             async with self.runtime.pool.acquire() as connection:
-                return await migrations.find_fault(connection, self.runtime.migrations)
+                fault = await migrations.find_fault(connection, self.runtime.migrations)
         except DATABASE_ERRORS as error:
-            return f"waiting for PostgreSQL: {error}"
+            return f"waiting: {postgres.trouble_of(error, self.runtime.settings)}"
+        if fault and fault.is_final:
+            raise MigrationError(str(fault))
+        return str(fault) if fault else None
 
     async def _topics_exist(self) -> str | None:
         wanted = {consumer.topic.name for consumer in self.runtime.consumers}
@@ -165,7 +173,7 @@ class Lifecycle(Generic[S]):
             present = await self.runtime.cluster.describe(wanted)
         except (KafkaError, OSError) as error:
             self._kafka_is_away = True
-            return f"waiting for Kafka at {self.runtime.settings.kafka_bootstrap_servers}: {error!r}"
+            return await kafka.trouble_of(error, self.runtime.settings)
         self._kafka_is_away = False
         missing = sorted(f"{self.runtime.settings.kafka_topic_prefix}{name}" for name in wanted - set(present))
         return f"waiting for topics that do not exist: {', '.join(missing)}" if missing else None
@@ -194,11 +202,17 @@ class Lifecycle(Generic[S]):
         )
 
     async def _database(self) -> Check:
-        ok = await postgres.answers(self.runtime.pool)
-        return Check(ok=ok, detail="answers" if ok else "does not answer")
+        try:
+            await postgres.ask(self.runtime.pool)
+        except DATABASE_ERRORS as error:
+            return Check(ok=False, detail=postgres.trouble_of(error, self.runtime.settings))
+        return Check(ok=True, detail="answers")
 
     async def _migrations(self) -> Check:
-        fault = await self._migrations_fit()
+        try:
+            fault = await self._migrations_fit()
+        except MigrationError as error:
+            fault = str(error)
         return Check(ok=fault is None, detail=fault or "up to date")
 
     async def _broker(self) -> Check:

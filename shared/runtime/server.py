@@ -11,6 +11,7 @@ import uvicorn
 
 from shared.runtime import health, metrics
 from shared.runtime.lifecycle import Lifecycle
+from shared.runtime.migrations import MigrationError
 from shared.runtime.protocol import BoundedProtocol
 from shared.runtime.service import Runtime
 from shared.runtime.settings import S, SettingsError
@@ -58,7 +59,8 @@ async def serve(runtime: Runtime[S]) -> int:
     starting = asyncio.create_task(lifecycle.start())
     failed = await _until_stopped(stop, starting, answering)
     if failed:
-        runtime.log.error("service_failed", exc_info=failed)
+        expected = isinstance(failed, MigrationError)
+        runtime.log.error("service_failed", reason=str(failed), exc_info=None if expected else failed)
     runtime.log.info("stopping")
     starting.cancel()
     try:
