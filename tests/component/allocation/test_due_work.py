@@ -290,3 +290,26 @@ async def test_a_command_does_what_time_has_done_whether_anyone_was_to_look_or_n
     assert await desk.look() == []
     cured = await desk.plan(scan=500)
     assert [type(one).__name__ for one in cured.events] == ["LotEnded", "PoolOverAllocated", "PlanApplied"]
+
+
+async def test_a_renewal_sold_in_grace_has_begun_where_the_old_term_ended(desk: Desk) -> None:
+    await desk.open(days=30)
+    await desk.plan(scan=400)
+    end = START + MONTH
+    desk.now = end + timedelta(days=10, minutes=7)
+    renewal = RenewSubscription(
+        subscription="acme-flex", end=end + 12 * MONTH, units=600, order_reference="PO-2", lot="second"
+    )
+    sold = await desk.sell(renewal)
+    assert [type(one).__name__ for one in sold.events] == [
+        "LifecycleChanged",
+        "SubscriptionRenewed",
+        "TermStarted",
+        "LotEnded",
+        "LotStarted",
+        "LifecycleChanged",
+    ]
+    state = sold.events[-1].subscription
+    assert (state.state, state.term.start, state.purchased(desk.now), state.allocated) == ("active", end, 600, 400)
+    assert (await desk.plan(scan=500)).outcome.accepted
+    assert await desk.look() == []
