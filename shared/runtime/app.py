@@ -153,6 +153,7 @@ async def _replay(definition: ServiceDefinition[S], settings: S) -> int:
     await postgres.open_pool(runtime.pool, runtime.settings)
     await runtime.database_clock.measure()
     try:
+        await _require_fit(runtime)
         async for topic, done, total in dead_letters.replay(runtime):
             if total:
                 print(f"{topic}: {done} of {total} put back", flush=True)
@@ -171,6 +172,7 @@ async def _positions(definition: ServiceDefinition[S], settings: S, parsed: argp
     runtime = await _built(definition, settings)
     await postgres.open_pool(runtime.pool, runtime.settings)
     try:
+        await _require_fit(runtime)
         if parsed.restart:
             await _positions_of(runtime, parsed.restart).restart()
             print(f"{definition.name}: reads {parsed.restart} from its beginning")
@@ -187,6 +189,11 @@ async def _positions(definition: ServiceDefinition[S], settings: S, parsed: argp
     finally:
         await runtime.pool.close()
     return 0
+
+
+async def _require_fit(runtime: Runtime[S]) -> None:
+    async with runtime.pool.acquire() as connection:
+        await migrations.require_fit(connection, runtime.migrations)
 
 
 def _positions_of(runtime: Runtime[S], topic: str) -> Positions:

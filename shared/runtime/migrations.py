@@ -159,6 +159,16 @@ async def find_fault(connection: Connection, migrations: Sequence[Migration]) ->
     return None
 
 
+async def require_fit(connection: Connection, migrations: Sequence[Migration]) -> None:
+    """For commands that change what is stored, before they do.
+
+    Raises:
+        MigrationError: this code cannot run on this database.
+    """
+    if fault := await find_fault(connection, migrations):
+        raise MigrationError(fault.sentence)
+
+
 def _ahead(migrations: Sequence[Migration], applied: dict[str, str]) -> str | None:
     unknown = sorted(set(applied) - {migration.name for migration in migrations})
     return f"the database is ahead of this program: {', '.join(unknown)} is not known here" if unknown else None
