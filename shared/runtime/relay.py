@@ -44,7 +44,7 @@ class Relay:
         self._cluster = Cluster(settings, self._name)
         self._retrying: tuple[Due, asyncio.Task[list[BaseException | None]]] | None = None
         self._limit = BATCH
-        self._said_at = float("-inf")
+        self._said_at = self._look_at = float("-inf")
         self._log = logging.get(self._name)
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -152,6 +152,10 @@ class Relay:
     async def _try_again(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Send the first row of what waits aside, beside the others: it may take as long as Kafka's patience."""
         if self._retrying is None:
+            now = asyncio.get_running_loop().time()
+            if now < self._look_at:  # what waits must cost the others nothing
+                return
+            self._look_at = now + POLL_SECONDS
             due = await outbox_set_aside.find_due(connection)
             if due is None:
                 return
@@ -168,6 +172,7 @@ class Relay:
             await outbox_set_aside.release(connection, due)
             _count([due.outgoing] if due.outgoing else [])
             self._log.info("outbox_released", row=due.row_id)
+            self._look_at = float("-inf")
             self._wake.set()
             return
         await outbox_set_aside.postpone(connection, due, failure)
