@@ -148,7 +148,7 @@ class Lifecycle(Generic[S]):
                 await connection.fetchval("SELECT true")
             await self.runtime.database_clock.measure()
         except DATABASE_ERRORS as error:
-            return f"waiting: {postgres.trouble_of(error, self.runtime.settings)}"
+            return f"waiting for {postgres.trouble_of(error, self.runtime.settings)}"
         return None
 
     async def _migrations_fit(self) -> str | None:
@@ -161,7 +161,7 @@ class Lifecycle(Generic[S]):
             async with self.runtime.pool.acquire() as connection:
                 fault = await migrations.find_fault(connection, self.runtime.migrations)
         except DATABASE_ERRORS as error:
-            return f"waiting: {postgres.trouble_of(error, self.runtime.settings)}"
+            return f"waiting for {postgres.trouble_of(error, self.runtime.settings)}"
         if fault and fault.is_final:
             raise MigrationError(str(fault))
         return str(fault) if fault else None

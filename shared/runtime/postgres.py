@@ -249,12 +249,12 @@ def trouble_of(error: BaseException, settings: ServiceSettings) -> str:
     """Why the database cannot be used, as a sentence that holds no secret: away, or there and we are not let in."""
     place = place_of(settings.database_url.get_secret_value())
     if isinstance(error, (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)):
-        return f"PostgreSQL at {place} answers, but refuses this service's user or password: {error}"
+        return f"PostgreSQL at {place}, which answers, but refuses this service's user or password: {error}"
     if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return f"PostgreSQL at {place} answers, but has no such database"
+        return f"PostgreSQL at {place}, which answers, but has no such database"
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return f"PostgreSQL at {place} answers, but this service's user may not do this: {error}"
-    return f"PostgreSQL at {place} does not answer: {error or type(error).__name__}"
+        return f"PostgreSQL at {place}, which answers, but this service's user may not do this: {error}"
+    return f"PostgreSQL at {place}, which does not answer: {error or type(error).__name__}"
 
 
 async def ask(pool: Pool, timeout_seconds: float = 2) -> None:
