@@ -13,6 +13,7 @@ import psutil
 
 from deploy.local import tether
 from deploy.local.errors import died_at_start
+from deploy.local.patience import Patience
 
 POLL_SECONDS = 0.05
 
@@ -63,11 +64,11 @@ class Running:
             raise RuntimeError(f"{self.program.name} is not running")
         return self._process.pid
 
-    def start(self, timeout_seconds: float = 60) -> None:
-        """Start it and wait until it is ready.
+    def start(self) -> None:
+        """Start it and wait until it is ready, as long as it lives.
 
         Raises:
-            LocalStackError: it stopped, or did not become ready in time; with the end of its log.
+            LocalStackError: it stopped, or was waited for too long; with the end of its log.
         """
         environment = {**os.environ, **self.program.environment}
         self.program.log.parent.mkdir(parents=True, exist_ok=True)
@@ -81,10 +82,10 @@ class Running:
                 cwd=self.program.folder,
                 start_new_session=True,  # a Ctrl-C in the terminal is for us to handle
             )
-        deadline = time.monotonic() + timeout_seconds
+        patience = Patience(f"{self.program.name} (its log is {self.program.log})")
         while not self.program.ready():
             exit_code = self._process.poll()
-            if exit_code is not None or time.monotonic() > deadline:
+            if exit_code is not None or patience.is_over():
                 self.kill()
                 raise died_at_start(self.program.name, exit_code, self.program.log)
             time.sleep(POLL_SECONDS)

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from deploy.local.environment import clean_environment, kafka_address, oidc_envi
 from deploy.local.errors import LocalStackError, died_at_start, last_lines
 from deploy.local.kafka import KafkaServer
 from deploy.local.layout import CHECKOUT, Layout
+from deploy.local.patience import Patience
 from deploy.local.postgres import PostgresServer
 from deploy.local.program import POLL_SECONDS, Program
 from deploy.local.supervision import Supervisor
@@ -22,7 +22,6 @@ from shared.events.topics import ServiceName
 
 Say = Callable[[str], None]
 ROOM_MIB = 2048
-READY_SECONDS = 90
 
 
 def answers_ok(url: str) -> bool:
@@ -100,15 +99,15 @@ class Stack:
             raise RuntimeError("the process manager is not started")
         for name in names:
             self.supervisor.begin(name)
-        deadline = time.monotonic() + READY_SECONDS
+        patience = Patience(", ".join(names), self._say)
         waiting = list(names)
         while waiting:
             for name in list(waiting):
                 if self.supervisor.is_ready(name):
                     waiting.remove(name)
                     self._say(f"{name} is ready")
-            if time.monotonic() > deadline:
-                log = self.supervisor.log_of(waiting[0].lower())
+            log = self.supervisor.log_of(waiting[0].lower()) if waiting else None
+            if log and patience.is_over(f"{', '.join(waiting)} not ready yet, the log is {log}"):
                 raise died_at_start(waiting[0], None, log)
             await asyncio.sleep(POLL_SECONDS)
 

@@ -24,6 +24,7 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 from deploy.local import secret, tether
 from deploy.local.environment import clean_environment
 from deploy.local.errors import LocalStackError, died_at_start, last_lines
+from deploy.local.patience import Patience
 from deploy.local.program import POLL_SECONDS, Program
 
 _FAILED = frozenset({"BACKOFF", "FATAL", "EXITED"})
@@ -82,9 +83,9 @@ class Supervisor:
                 env=clean_environment(),
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 20
+        patience = Patience("the process manager")
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if self._process.poll() is not None or patience.is_over():
                 raise died_at_start("The process manager", self._process.poll(), self._root / "supervisord.log")
             time.sleep(POLL_SECONDS)
 

@@ -6,13 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer
-
+from services.alerts import metrics
+from services.alerts.domain.rules import DEFAULT_RULES
 from services.alerts.domain.schedule import Backoff
 from services.alerts.handlers.commands import Commands, isolated
 from services.alerts.handlers.delivering import DeliveryWorker, WorkerOptions
 from services.alerts.handlers.sealing import seal_addresses
 from services.alerts.handlers.watching import apply_time
+from services.alerts.head_start import HeadStart
 from services.alerts.settings import AlertsSettings
 from services.alerts.store.watches import find_next_check
 from services.alerts.subscribers import AllocationSubscriber, ConsumptionSubscriber
@@ -25,7 +26,7 @@ from shared.events.topics import (
     ALLOCATION_EVENTS_TOPIC,
     CONSUMPTION_TOPIC,
 )
-from shared.runtime import kafka, offsets, postgres
+from shared.runtime import postgres
 from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, run
 from shared.runtime.set_aside_work import SetAside
 from shared.runtime.set_aside_work_retries import SetAsideRetries
@@ -39,6 +40,7 @@ LOOK_AT_TIME_SECONDS = 15.0
 def build(runtime: Runtime[AlertsSettings]) -> None:
     """Wire one process."""
     settings = runtime.settings
+    metrics.begin((rule.name, one.severity) for rule in DEFAULT_RULES.values() for one in rule.thresholds)
     head_start = HeadStart(runtime)
     commands = Commands(settings.signing_keys, allow_private=settings.allow_private_webhooks)
 
@@ -50,6 +52,7 @@ def build(runtime: Runtime[AlertsSettings]) -> None:
 
     runtime.on_start(seal_old_addresses)
     runtime.on_start(head_start.look)
+    runtime.health.add("head start", head_start.check)
     states = SetAside(ALLOCATION_EVENTS_TOPIC.name, keys_max=settings.dead_letter_limit)
     snapshots = SetAside(CONSUMPTION_TOPIC.name, keys_max=settings.dead_letter_limit)
     on_states = AllocationSubscriber(states)
@@ -101,11 +104,12 @@ def _add_background(runtime: Runtime[AlertsSettings], time: SetAside, deliveries
             clock=runtime.clock,
             options=options,
             aside=deliveries,
+            time_is_certain=runtime.database_clock.wait,
         ).run()
 
     async def keep_time() -> None:
         while True:
-            async with runtime.transaction() as tx:
+            async with runtime.deciding() as tx:
                 done = await apply_time(tx, TIME_BATCH, time)
                 next_at = await find_next_check(tx.connection)
             if done < TIME_BATCH:
@@ -114,34 +118,6 @@ def _add_background(runtime: Runtime[AlertsSettings], time: SetAside, deliveries
 
     runtime.background("deliveries", deliver)
     runtime.background("time", keep_time)
-
-
-class HeadStart:
-    """``allocation.events`` is read first, as far as it reaches when the process starts."""
-
-    def __init__(self, runtime: Runtime[AlertsSettings]) -> None:
-        self._runtime = runtime
-        self._ends: dict[int, int] = {}
-
-    async def look(self) -> None:
-        """Where the topic ends."""
-        settings = self._runtime.settings
-        partitions = await kafka.partitions_of(settings, f"{NAME}-head-start", [ALLOCATION_EVENTS_TOPIC.name])
-        consumer = AIOKafkaConsumer(**kafka.client_arguments(settings, f"{NAME}-head-start"))
-        await consumer.start()
-        try:
-            ends = await consumer.end_offsets(partitions)
-        finally:
-            await consumer.stop()
-        self._ends = {tp.partition: end for tp, end in ends.items() if end}
-
-    async def is_over(self) -> bool:
-        """Whether all of it has been applied, by whichever process."""
-        if self._ends:
-            stored = await offsets.load(self._runtime.pool, NAME, ALLOCATION_EVENTS_TOPIC.name)
-            if all(stored.get(partition, 0) >= end for partition, end in self._ends.items()):
-                self._ends = {}
-        return not self._ends
 
 
 def definition() -> ServiceDefinition[AlertsSettings]:

@@ -1,5 +1,7 @@
 """What Prometheus is told by alerts. No label holds a customer, a subscription, a person or an address."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 ALERTS = Counter("unitpool_alerts_total", "Alerts raised", ["rule", "severity"])
@@ -14,3 +16,18 @@ DELIVERY_SECONDS = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 28800, 86400, 259200),
 )
 DELIVERIES_PENDING = Gauge("unitpool_deliveries_pending", "Deliveries that are neither delivered nor dead")
+
+OUTCOMES = ("delivered", "failed", "dead")
+CHANNELS = ("webhook",)
+
+
+def begin(rules: Iterable[tuple[str, str]]) -> None:
+    """Have what is counted stand at 0: Prometheus does not see the rise of a series that begins at 1.
+
+    ``rules``: rule and severity of every alert that there may be.
+    """
+    for rule, severity in rules:
+        ALERTS.labels(rule=rule, severity=severity)
+    for channel in CHANNELS:
+        for outcome in OUTCOMES:
+            DELIVERIES.labels(channel=channel, outcome=outcome)

@@ -51,11 +51,13 @@ def build(runtime: Runtime[AllocationSettings]) -> None:
     async def upkeep() -> None:
         while True:
             await asyncio.sleep(settings.upkeep_seconds)
+            await complete_all()
+            await runtime.can_decide()
             async with runtime.pool.acquire() as connection:
                 await expire_consumption(connection, runtime.clock())
 
     runtime.background("upkeep", upkeep)
-    runtime.background("due work", DueWork(runtime.transaction, poll_seconds=settings.due_poll_seconds).run)
+    runtime.background("due work", DueWork(runtime.deciding, poll_seconds=settings.due_poll_seconds).run)
 
 
 def definition() -> ServiceDefinition[AllocationSettings]:

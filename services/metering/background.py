@@ -223,6 +223,7 @@ def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usag
     async def upkeep() -> None:
         while True:
             await asyncio.sleep(runtime.settings.upkeep_seconds)
+            await runtime.can_decide()
             await look_after()
 
     runtime.on_start(look_after)

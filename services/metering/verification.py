@@ -10,7 +10,7 @@ from services.metering.store import checking, partitions, recomputing
 from services.metering.store.projection import Projection
 from shared.runtime import postgres
 from shared.runtime.app import ServiceCommand
-from shared.runtime.clock import utc_now
+from shared.runtime.database_clock import database_now
 from shared.runtime.postgres import DATABASE_ERRORS, Connection
 
 EQUAL, DIFFERENT, NOT_RUN = 0, 1, 2
@@ -22,7 +22,11 @@ SLICES_BETWEEN_NEWS = 32
 
 async def check(settings: MeteringSettings, _: Namespace) -> int:
     """Print every difference; the exit code: 0 there is none, 1 there are some, 2 it could not look."""
-    return await with_connection(settings, "check", lambda connection: check_all(connection, utc_now()))
+    return await with_connection(settings, "check", _check)
+
+
+async def _check(connection: Connection) -> int:
+    return await check_all(connection, await database_now(connection))
 
 
 async def with_connection(settings: MeteringSettings, name: str, work: Callable[[Connection], Awaitable[int]]) -> int:

@@ -52,6 +52,7 @@ from shared.events.topics import (
 )
 from shared.runtime import postgres
 from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, SettingsError, run
+from shared.runtime.clock import Clock
 from shared.runtime.shares import RateLimit, Shares
 
 NAME: Final = "reporting"
@@ -96,7 +97,7 @@ def build(runtime: Runtime[ReportingSettings]) -> None:
     runtime.on_hang_up(live.stop)
     application = new_application(runtime, live)
     claims = new_claims(runtime.settings)
-    tokens = new_tokens(runtime.settings, claims)
+    tokens = new_tokens(runtime.settings, claims, runtime.database_clock)
     _add_background(runtime, live)
     add_api(runtime, application, tokens)
     install(runtime.api, application, pool=runtime.pool, settings=runtime.settings, tokens=tokens, claims=claims)
@@ -142,8 +143,8 @@ def new_claims(settings: ReportingSettings) -> Claims:
     return Claims(settings.email_claim, settings.name_claim, settings.roles_claim)
 
 
-def new_tokens(settings: ReportingSettings, claims: Claims) -> Tokens:
-    """Who judges tokens."""
+def new_tokens(settings: ReportingSettings, claims: Claims, clock: Clock) -> Tokens:
+    """Who judges tokens, by the clock that all replicas share."""
     trust = Trust(
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,
@@ -152,7 +153,7 @@ def new_tokens(settings: ReportingSettings, claims: Claims) -> Tokens:
         refresh_seconds=settings.issuer_refresh_seconds,
         timeout_seconds=settings.issuer_timeout_seconds,
     )
-    return Tokens(trust, claims)
+    return Tokens(trust, claims, lambda: clock().timestamp())
 
 
 def add_api(runtime: Runtime[ReportingSettings], application: Application, tokens: Tokens) -> None:
@@ -202,6 +203,7 @@ def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:
 
     async def forget_the_old() -> None:
         while True:
+            await runtime.can_decide()
             async with runtime.pool.acquire() as connection:
                 await prune_consumption(connection, runtime.clock() - KEPT)
                 await prune_quarantine(connection, runtime.clock() - KEPT)

@@ -1,8 +1,9 @@
 """Reporting's settings: environment variables that begin with ``UNITPOOL_REPORTING_``."""
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from shared.runtime.addresses import check_url
 from shared.runtime.settings import ServiceSettings
 
 
@@ -58,3 +59,9 @@ class ReportingSettings(ServiceSettings):
     failed_sign_ins_per_minute: int = Field(
         300, ge=0, description="Refused tokens and sign-ins of one address in a minute, then 429 to those; 0: no limit"
     )
+
+    @field_validator("oidc_issuer", "metering_url")
+    @classmethod
+    def _urls_can_be_meant(cls, value: str) -> str:
+        check_url(value, path=True)
+        return value

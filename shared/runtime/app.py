@@ -5,6 +5,7 @@ python -m services.<name> [serve | migrate | settings | rebuild | replay | one o
 
 import argparse
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ from shared.runtime.migrations import MigrationError
 from shared.runtime.positions import Positions
 from shared.runtime.server import serve
 from shared.runtime.service import ReadModel, Runtime, ServiceCommand, ServiceDefinition
-from shared.runtime.settings import S, SettingsError, describe, load
+from shared.runtime.settings import S, SettingsError, describe, load, misspelt
 
 __all__ = ["ReadModel", "Runtime", "ServiceCommand", "ServiceDefinition", "SettingsError", "run"]
 
@@ -43,6 +44,8 @@ def run(definition: ServiceDefinition[S], argv: Sequence[str] | None = None) -> 
             return _show_settings(definition)
         settings = load(definition.settings_type)
         logging.configure(definition.name, settings.log_level)
+        for sentence in misspelt(definition.settings_type, definition.name, os.environ):
+            logging.get(definition.name).warning("setting_not_known", detail=sentence)
         return uvloop.run(_perform(command, definition, settings, parsed))
     except SettingsError as error:
         print(error, file=sys.stderr)
@@ -148,7 +151,9 @@ async def _replay(definition: ServiceDefinition[S], settings: S) -> int:
     latest = ""
     runtime = await _built(definition, settings)
     await postgres.open_pool(runtime.pool, runtime.settings)
+    await runtime.database_clock.measure()
     try:
+        await _require_fit(runtime)
         async for topic, done, total in dead_letters.replay(runtime):
             if total:
                 print(f"{topic}: {done} of {total} put back", flush=True)
@@ -167,6 +172,7 @@ async def _positions(definition: ServiceDefinition[S], settings: S, parsed: argp
     runtime = await _built(definition, settings)
     await postgres.open_pool(runtime.pool, runtime.settings)
     try:
+        await _require_fit(runtime)
         if parsed.restart:
             await _positions_of(runtime, parsed.restart).restart()
             print(f"{definition.name}: reads {parsed.restart} from its beginning")
@@ -183,6 +189,11 @@ async def _positions(definition: ServiceDefinition[S], settings: S, parsed: argp
     finally:
         await runtime.pool.close()
     return 0
+
+
+async def _require_fit(runtime: Runtime[S]) -> None:
+    async with runtime.pool.acquire() as connection:
+        await migrations.require_fit(connection, runtime.migrations)
 
 
 def _positions_of(runtime: Runtime[S], topic: str) -> Positions:
@@ -204,6 +215,8 @@ def _show_settings(definition: ServiceDefinition[S]) -> int:
         current, fault = {}, error
     for setting in describe(definition.settings_type, current):
         print(f"{setting.variable}\n    {setting.meaning}\n    default {setting.default}, now {setting.current}")
+    for sentence in misspelt(definition.settings_type, definition.name, os.environ):
+        print(f"\n{sentence}", file=sys.stderr)
     if fault:
         print(f"\n{fault}", file=sys.stderr)
         return 2

@@ -7,5 +7,5 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The present instant, in UTC."""
+    """The present instant, in UTC, by this machine's clock."""
     return datetime.now(UTC)

@@ -20,6 +20,7 @@ MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """More than any record that a topic takes, so that the broker's limit is the one that counts."""
 BATCH_BYTES = 128 * 1024
 STOP_SECONDS = 3
+TAKES_SECONDS = 1.0
 
 _CODECS = {
     "none": DefaultRecordBatch.CODEC_NONE,
@@ -58,6 +59,22 @@ def broker_security(settings: ServiceSettings) -> BaseSecurity | None:
         scheme = _SASL[settings.kafka_sasl_mechanism]
         return scheme(settings.kafka_username or "", _password(settings), ssl_context=context, use_ssl=bool(context))
     return BaseSecurity(ssl_context=context, use_ssl=True) if context else None
+
+
+async def trouble_of(error: BaseException, settings: ServiceSettings) -> str:
+    """Why Kafka cannot be used, as a sentence: it is away, or it is there and does not let us in."""
+    servers = settings.kafka_bootstrap_servers
+    host, _, port = servers.split(",")[0].strip().rpartition(":")
+    try:
+        async with asyncio.timeout(TAKES_SECONDS):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        writer.close()
+    except (OSError, ValueError):
+        return f"waiting for Kafka at {servers}: {error!r}"
+    return (
+        f"waiting for Kafka at {servers}, which takes connections but does not answer: it is starting, or protocol, "
+        f"user or password (UNITPOOL_KAFKA_PROTOCOL and following) are wrong: {error!r}"
+    )
 
 
 async def partitions_of(settings: ServiceSettings, client: str, topics: Sequence[str]) -> list[TopicPartition]:
@@ -139,7 +156,7 @@ class Producer:
         for record in records:
             try:
                 futures.append(await self.send(record.topic, record.value, record.key, record.headers))
-            except KafkaError as error:
+            except Exception as error:
                 refused = error
                 break
         outcomes = await asyncio.gather(*futures, return_exceptions=True)

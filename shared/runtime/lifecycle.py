@@ -8,10 +8,11 @@ from typing import Generic
 from aiokafka.errors import KafkaError
 
 from shared.events.topics import dead_letter_name
-from shared.runtime import metrics, migrations, outbox, postgres
+from shared.runtime import kafka, metrics, migrations, outbox, outbox_set_aside, postgres
 from shared.runtime.background import BackgroundTask
 from shared.runtime.health import CHECK_SECONDS, Check
 from shared.runtime.lag import ConsumerState
+from shared.runtime.migrations import MigrationError
 from shared.runtime.postgres import DATABASE_ERRORS
 from shared.runtime.service import Runtime
 from shared.runtime.settings import S
@@ -59,7 +60,8 @@ class Lifecycle(Generic[S]):
         await self._until(self._database_answers)
         await self._until(self._migrations_fit)
         self._has_database = True
-        self._tasks.append(asyncio.create_task(BackgroundTask("rebuilds", runtime.wholeness.run).run()))
+        watching = ("rebuilds", runtime.wholeness.run), ("clock", runtime.database_clock.run)
+        self._tasks += [asyncio.create_task(BackgroundTask(name, watch).run()) for name, watch in watching]
         await self._until(self._topics_exist)
         for starter in runtime.starters:
             await starter()
@@ -144,17 +146,25 @@ class Lifecycle(Generic[S]):
             await postgres.open_pool(self.runtime.pool, self.runtime.settings)
             async with self.runtime.pool.acquire() as connection:
                 await connection.fetchval("SELECT true")
+            await self.runtime.database_clock.measure()
         except DATABASE_ERRORS as error:
-            place = postgres.place_of(self.runtime.settings.database_url.get_secret_value())
-            return f"waiting for PostgreSQL at {place}: {error}"
+            return f"waiting for {postgres.trouble_of(error, self.runtime.settings)}"
         return None
 
     async def _migrations_fit(self) -> str | None:
+        """What is missing.
+
+        Raises:
+            MigrationError: it will be missing for ever.
+        """
         try:
             async with self.runtime.pool.acquire() as connection:
-                return await migrations.find_fault(connection, self.runtime.migrations)
+                fault = await migrations.find_fault(connection, self.runtime.migrations)
         except DATABASE_ERRORS as error:
-            return f"waiting for PostgreSQL: {error}"
+            return f"waiting for {postgres.trouble_of(error, self.runtime.settings)}"
+        if fault and fault.is_final:
+            raise MigrationError(str(fault))
+        return str(fault) if fault else None
 
     async def _topics_exist(self) -> str | None:
         wanted = {consumer.topic.name for consumer in self.runtime.consumers}
@@ -163,7 +173,7 @@ class Lifecycle(Generic[S]):
             present = await self.runtime.cluster.describe(wanted)
         except (KafkaError, OSError) as error:
             self._kafka_is_away = True
-            return f"waiting for Kafka at {self.runtime.settings.kafka_bootstrap_servers}: {error!r}"
+            return await kafka.trouble_of(error, self.runtime.settings)
         self._kafka_is_away = False
         missing = sorted(f"{self.runtime.settings.kafka_topic_prefix}{name}" for name in wanted - set(present))
         return f"waiting for topics that do not exist: {', '.join(missing)}" if missing else None
@@ -175,6 +185,7 @@ class Lifecycle(Generic[S]):
         health.add("startup", self._startup)
         health.add("database", self._database)
         health.add("migrations", self._migrations)
+        health.add("clock", self.runtime.database_clock.check)
         health.add("broker", self._broker)
         health.add("outbox", self._outbox)
         health.add("topics", self._watch.check)
@@ -191,11 +202,17 @@ class Lifecycle(Generic[S]):
         )
 
     async def _database(self) -> Check:
-        ok = await postgres.answers(self.runtime.pool)
-        return Check(ok=ok, detail="answers" if ok else "does not answer")
+        try:
+            await postgres.ask(self.runtime.pool)
+        except DATABASE_ERRORS as error:
+            return Check(ok=False, detail=postgres.trouble_of(error, self.runtime.settings))
+        return Check(ok=True, detail="answers")
 
     async def _migrations(self) -> Check:
-        fault = await self._migrations_fit()
+        try:
+            fault = await self._migrations_fit()
+        except MigrationError as error:
+            fault = str(error)
         return Check(ok=fault is None, detail=fault or "up to date")
 
     async def _broker(self) -> Check:
@@ -208,10 +225,13 @@ class Lifecycle(Generic[S]):
     async def _outbox(self) -> Check:
         async with self.runtime.pool.acquire() as connection:
             pending, oldest = await outbox.measure(connection)
+            refused = await outbox_set_aside.describe(connection)
         metrics.OUTBOX_PENDING.set(pending)
         metrics.OUTBOX_OLDEST_SECONDS.set(oldest)
-        late = oldest > self.runtime.settings.outbox_alarm_seconds
-        return Check(ok=not late, detail=f"{pending} waiting, the oldest for {oldest:.1f} s", shared=True)
+        metrics.OUTBOX_SET_ASIDE.set(refused.places)
+        ok = oldest <= self.runtime.settings.outbox_alarm_seconds and not refused.places
+        detail = f"{pending} waiting, the oldest for {oldest:.1f} s" + (f"; {refused}" if refused.places else "")
+        return Check(ok=ok, detail=detail, shared=True)
 
     def _consumer_check(self, topic: str) -> Callable[[], Awaitable[Check]]:
         async def check() -> Check:

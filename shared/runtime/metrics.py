@@ -51,8 +51,15 @@ BATCH_RETRIES = Counter(
 )
 DEAD_LETTERS = Counter("unitpool_dead_letters_total", "Records put among the dead letters", ["topic", "reason"])
 
+CLOCK_OFFSET_SECONDS = Gauge(
+    "unitpool_clock_offset_seconds", "How far this process's clock is ahead of the database's, by which all is decided"
+)
+
 OUTBOX_PENDING = Gauge("unitpool_outbox_pending", "Records written in a transaction and not yet acknowledged by Kafka")
 OUTBOX_OLDEST_SECONDS = Gauge("unitpool_outbox_oldest_seconds", "How long the oldest of them has waited")
+OUTBOX_SET_ASIDE = Gauge(
+    "unitpool_outbox_set_aside", "Keys and topics whose outbox rows Kafka refuses, and which wait to be tried again"
+)
 OUTBOX_PUBLISHED = Counter("unitpool_outbox_published_total", "Records that Kafka acknowledged", ["topic"])
 
 COMMANDS = Counter(
@@ -71,6 +78,8 @@ DEAD_LETTER_REASONS = ("handler_error", "malformed", "unsupported_type", "too_la
 COMMAND_REASONS = ("unsigned", "unknown_key", "forged", "no_actor")
 COMMAND_OUTCOMES = ("accepted", "refused", "repeated", "denied")
 LOSS_REASONS = ("expired", "skipped")
+HTTP_STATUSES = ("200", "401", "404", "422", "500", "503")
+"""Those that a rise is looked for of."""
 
 
 def begin_topic(topic: str) -> None:
@@ -92,3 +101,10 @@ def begin_commands(topic: str, commands: Iterable[str]) -> None:
     for command in commands:
         for outcome in COMMAND_OUTCOMES:
             COMMANDS.labels(command=command, outcome=outcome)
+
+
+def begin_routes(routes: Iterable[str]) -> None:
+    """The same of the requests to these routes, as they were declared."""
+    for route in routes:
+        for status in HTTP_STATUSES:
+            HTTP_REQUESTS.labels(route=route, status=status)

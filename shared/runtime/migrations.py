@@ -79,7 +79,8 @@ async def migrate(connection: Connection, migrations: Sequence[Migration], acces
     ``access`` is for a service whose role is another than ours: it gets its rights, whatever was applied.
 
     Raises:
-        MigrationError: a file that was applied has changed since, or one failed (nothing of it remains).
+        MigrationError: a file that was applied has changed since, the database was migrated by a newer program, or a
+            file failed (nothing of it remains).
     """
     await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
     await connection.execute("SELECT pg_advisory_lock($1)", LOCK, timeout=3600)
@@ -87,6 +88,8 @@ async def migrate(connection: Connection, migrations: Sequence[Migration], acces
         await connection.execute(_CREATE_TABLE)
         applied = await _load_applied(connection)
         _refuse_changed(migrations, applied)
+        if fault := _ahead(migrations, applied):
+            raise MigrationError(f"{fault}; nothing was changed. Use the program that migrated it, or a newer one")
         missing = [migration for migration in migrations if migration.name not in applied]
         for migration in missing:
             await _apply(connection, migration, access)
@@ -128,19 +131,44 @@ def _refuse_changed(migrations: Sequence[Migration], applied: dict[str, str]) ->
             )
 
 
-async def find_fault(connection: Connection, migrations: Sequence[Migration]) -> str | None:
-    """What keeps this code from running on this database, as a sentence; ``None`` when they fit."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why this code cannot run on this database. ``is_final``: no migration that this code has will change that."""
+
+    sentence: str
+    is_final: bool = False
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+async def find_fault(connection: Connection, migrations: Sequence[Migration]) -> Fault | None:
+    """What keeps this code from running on this database; ``None`` when they fit."""
     try:
         applied = await _load_applied(connection)
     except asyncpg.UndefinedTableError:
-        return "the database was never migrated: run the service's migrate command"
+        return Fault("the database was never migrated: run the service's migrate command")
     try:
         _refuse_changed(migrations, applied)
     except MigrationError as error:
-        return str(error)
-    known = {migration.name for migration in migrations}
+        return Fault(str(error), is_final=True)
     if missing := [migration.name for migration in migrations if migration.name not in applied]:
-        return f"the database is behind by {', '.join(missing)}: run the service's migrate command"
-    if unknown := sorted(set(applied) - known):
-        return f"the database is ahead of this program: {', '.join(unknown)} is not known here"
+        return Fault(f"the database is behind by {', '.join(missing)}: run the service's migrate command")
+    if fault := _ahead(migrations, applied):
+        return Fault(fault, is_final=True)
     return None
+
+
+async def require_fit(connection: Connection, migrations: Sequence[Migration]) -> None:
+    """For commands that change what is stored, before they do.
+
+    Raises:
+        MigrationError: this code cannot run on this database.
+    """
+    if fault := await find_fault(connection, migrations):
+        raise MigrationError(fault.sentence)
+
+
+def _ahead(migrations: Sequence[Migration], applied: dict[str, str]) -> str | None:
+    unknown = sorted(set(applied) - {migration.name for migration in migrations})
+    return f"the database is ahead of this program: {', '.join(unknown)} is not known here" if unknown else None

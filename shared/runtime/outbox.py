@@ -12,7 +12,7 @@ CHANNEL = "outbox"
 """Where the relay listens for new rows."""
 
 MAX_VALUE_BYTES = 900_000
-"""The largest event; with key and headers it stays below Kafka's limit of 1 MiB, so a row can never block the relay."""
+"""The largest event; with key and headers it stays below Kafka's usual limit of 1 MiB."""
 
 ADDED = """
 added AS (
@@ -27,7 +27,15 @@ added AS (
 WAKE = "SELECT pg_notify('outbox', '') WHERE cardinality($1::text[]) > 0"
 """And the relay is woken when the transaction commits."""
 _INSERT = f"WITH {ADDED} {WAKE}"
-_LOAD = "SELECT id, topic, key, value, headers FROM outbox ORDER BY id LIMIT $1"
+_LOAD = """
+SELECT id, topic, key, value, headers FROM outbox
+WHERE NOT EXISTS (
+    SELECT FROM outbox_set_aside AS aside
+    WHERE aside.topic = outbox.topic
+        AND (aside.key = outbox.key OR aside.row_id = outbox.id OR (aside.key IS NULL AND aside.row_id IS NULL))
+)
+ORDER BY id LIMIT $1
+"""
 _DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 _MEASURE = """
 SELECT
@@ -68,7 +76,7 @@ def columns(outgoing: Sequence[Outgoing]) -> tuple[list[Any], ...]:
 
 
 async def load(connection: Connection, limit: int) -> list[tuple[int, Outgoing]]:
-    """The oldest rows, in order, with their ids."""
+    """The oldest rows that are not set aside, in order, with their ids."""
     return [
         (row["id"], Outgoing(row["topic"], row["key"], row["value"], headers_from(row["headers"])))
         for row in await connection.fetch(_LOAD, limit)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from shared.runtime.addresses import check_database_url
 from shared.runtime.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -236,6 +237,7 @@ def _session(settings: ServiceSettings, application: str) -> dict[str, str]:
 def place_of(dsn: str) -> str:
     """Host and database of a connection string, for messages: no user, no password."""
     try:
+        check_database_url(dsn)
         parts = urlsplit(dsn)
         port = parts.port or 5432
     except ValueError:
@@ -243,10 +245,23 @@ def place_of(dsn: str) -> str:
     return f"{parts.hostname or 'socket'}:{port}{parts.path}"
 
 
-async def answers(pool: Pool, timeout_seconds: float = 2) -> bool:
-    """Whether the database runs a statement in time."""
-    try:
-        async with asyncio.timeout(timeout_seconds), pool.acquire() as connection:
-            return bool(await connection.fetchval("SELECT true"))
-    except DATABASE_ERRORS:
-        return False
+def trouble_of(error: BaseException, settings: ServiceSettings) -> str:
+    """Why the database cannot be used, as a sentence that holds no secret: away, or there and we are not let in."""
+    place = place_of(settings.database_url.get_secret_value())
+    if isinstance(error, (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)):
+        return f"PostgreSQL at {place}, which answers, but refuses this service's user or password: {error}"
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return f"PostgreSQL at {place}, which answers, but has no such database"
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return f"PostgreSQL at {place}, which answers, but this service's user may not do this: {error}"
+    return f"PostgreSQL at {place}, which does not answer: {error or type(error).__name__}"
+
+
+async def ask(pool: Pool, timeout_seconds: float = 2) -> None:
+    """Have the database run a statement in time.
+
+    Raises:
+        one of ``DATABASE_ERRORS``: it did not.
+    """
+    async with asyncio.timeout(timeout_seconds), pool.acquire() as connection:
+        await connection.fetchval("SELECT true")

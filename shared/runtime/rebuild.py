@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from aiokafka import AIOKafkaConsumer
 
-from shared.runtime import kafka, offsets, set_aside, wholeness
+from shared.runtime import kafka, migrations, offsets, set_aside, wholeness
 from shared.runtime.lifecycle import Lifecycle
 from shared.runtime.postgres import Connection, open_pool
 from shared.runtime.service import ReadModel, Runtime
@@ -28,6 +28,8 @@ async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
         raise SettingsError(f"{runtime.name} has no read model to rebuild: its tables are the only record of its state")
     lifecycle = Lifecycle(runtime)
     await open_pool(runtime.pool, runtime.settings)
+    async with runtime.pool.acquire() as connection:
+        await migrations.require_fit(connection, runtime.migrations)
     ends = await _ends(runtime, model)
     async with runtime.pool.acquire() as connection:
         await wholeness.announce(connection, ends)

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 
 import uvicorn
 
-from shared.runtime import health
+from shared.runtime import health, metrics
 from shared.runtime.lifecycle import Lifecycle
+from shared.runtime.migrations import MigrationError
 from shared.runtime.protocol import BoundedProtocol
 from shared.runtime.service import Runtime
 from shared.runtime.settings import S, SettingsError
@@ -36,6 +37,7 @@ async def serve(runtime: Runtime[S]) -> int:
     lifecycle = Lifecycle(runtime)
     health.add_routes(runtime.api, runtime.health, service=runtime.name, version=VERSION, refresh=lifecycle.measure)
     runtime.api.state.is_open = lambda: lifecycle.is_open
+    metrics.begin_routes(path for route in runtime.api.routes if (path := getattr(route, "path", "")))
     listener = _listen(runtime.settings.http_host, runtime.settings.http_port, f"UNITPOOL_{runtime.name.upper()}")
     server = _Server(
         uvicorn.Config(
@@ -57,7 +59,8 @@ async def serve(runtime: Runtime[S]) -> int:
     starting = asyncio.create_task(lifecycle.start())
     failed = await _until_stopped(stop, starting, answering)
     if failed:
-        runtime.log.error("service_failed", exc_info=failed)
+        expected = isinstance(failed, MigrationError)
+        runtime.log.error("service_failed", reason=str(failed), exc_info=None if expected else failed)
     runtime.log.info("stopping")
     starting.cancel()
     try:

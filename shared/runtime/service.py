@@ -5,8 +5,8 @@ routes and background tasks on the ``Runtime``. Nothing of it runs before the da
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
@@ -21,9 +21,10 @@ from shared.events.topics import ServiceName, Topic
 from shared.runtime import http, logging, metrics
 from shared.runtime.background import BackgroundTask
 from shared.runtime.batches import BatchRunner, FailureLimit, transaction
-from shared.runtime.clock import Clock, utc_now
+from shared.runtime.clock import Clock
 from shared.runtime.cluster import Cluster
 from shared.runtime.consumer import TopicConsumer
+from shared.runtime.database_clock import DatabaseClock
 from shared.runtime.delivery import BatchHandler, EventHandler, Record, Transaction, TransientError
 from shared.runtime.dispatch import Dispatch
 from shared.runtime.health import Check, Health
@@ -96,13 +97,14 @@ class ServiceDefinition(Generic[S]):
 class Runtime(Generic[S]):
     """One process of a service. Must be made while the event loop runs."""
 
-    def __init__(self, definition: ServiceDefinition[S], settings: S, clock: Clock = utc_now) -> None:
+    def __init__(self, definition: ServiceDefinition[S], settings: S, clock: Clock | None = None) -> None:
         self.definition = definition
         self.name = definition.name
         self.settings = settings
-        self.clock = clock
         self.log = logging.get(definition.name)
         self.pool = new_pool(settings, definition.name, definition.session)
+        self.database_clock = DatabaseClock(self.pool, tolerated_seconds=settings.clock_tolerated_seconds)
+        self.clock: Clock = clock or self.database_clock
         self.health = Health()
         self.api = FastAPI(**{"title": f"Unitpool {self.name}", "openapi_url": None, **definition.api_options})
         self.api.router.route_class = ApiRoute
@@ -306,3 +308,19 @@ class Runtime(Generic[S]):
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction with an outbox, for work that no record caused."""
         return transaction(self.pool, self.clock, self.name)
+
+    async def can_decide(self) -> None:
+        """Wait until something may be decided for good by the time, or by what others have told.
+
+        That is: no read model is being rebuilt, and this machine's clock does not differ from the database's.
+        """
+        while not (self.wholeness.is_whole and self.database_clock.agrees):
+            await self.wholeness.wait()
+            await self.database_clock.wait()
+
+    @asynccontextmanager
+    async def deciding(self) -> AsyncIterator[Transaction]:
+        """``transaction``, once something can be decided."""
+        await self.can_decide()
+        async with self.transaction() as tx:
+            yield tx

@@ -1,6 +1,6 @@
 """Settings: environment variables, checked once at start, frozen from then on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -8,7 +8,9 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, field_validato
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.runtime.addresses import check_database_url, check_hosts, check_servers, check_url
 from shared.runtime.client_address import parse_networks
+from shared.runtime.misspelt import find_misspelt
 from shared.runtime.signing import Keys, parse_keys
 
 MASK = "********"
@@ -105,6 +107,11 @@ class ServiceSettings(BaseSettings):
     )
     dead_letter_window_seconds: float = Field(60, gt=0, description="See dead_letter_limit")
     outbox_alarm_seconds: float = Field(30, gt=0, description="Not ready while an outbox row has waited for longer")
+    clock_tolerated_seconds: float = Field(
+        5,
+        gt=0,
+        description="Nothing is decided by the time while this machine's clock and the database's differ by more",
+    )
     stop_within_seconds: float = Field(9, gt=1, description="How long an orderly stop may take")
     stop_announce_seconds: float = Field(
         0.5,
@@ -116,6 +123,32 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _keys_are_readable(cls, value: SecretStr) -> SecretStr:
         parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("database_url", "migrate_database_url")
+    @classmethod
+    def _databases_can_be_meant(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_database_url(value.get_secret_value())
+        return value
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _servers_can_be_meant(cls, value: str) -> str:
+        check_servers(value)
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_can_be_meant(cls, value: str) -> str:
+        if value:
+            check_url(value, path=False)
+        return value
+
+    @field_validator("http_hosts")
+    @classmethod
+    def _hosts_can_be_meant(cls, value: str) -> str:
+        check_hosts(value)
         return value
 
     @field_validator("http_trusted_proxies")
@@ -164,6 +197,13 @@ def load(settings: type[S]) -> S:
         return settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_sentences(settings, error))) from None
+
+
+def misspelt(settings: type[ServiceSettings], service: str, environment: Iterable[str]) -> list[str]:
+    """A sentence for each variable that looks like a setting of this service, or of all, and is none."""
+    known = {variable_of(settings, name, field) for name, field in settings.model_fields.items()}
+    known |= {f"{settings.model_config.get('env_prefix', '')}{name}".upper() for name in settings.model_fields}
+    return list(find_misspelt(service, known, environment))
 
 
 def _sentences(settings: type[ServiceSettings], error: ValidationError) -> Iterator[str]:

@@ -1,16 +1,24 @@
 """Migrations: each once, by one runner at a time; a changed file is refused by its name."""
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from shared.runtime import postgres
 from shared.runtime.access import Access
 from shared.runtime.migrations import MigrationError, find_fault, load_migrations, migrate
-from tests.conftest import MakeDatabase
+from shared.runtime.postgres import DATABASE_ERRORS
+from shared.runtime.settings import ServiceSettings
+from tests.conftest import MakeDatabase, StartService
 from tests.database import as_owner, connect, drop_database, named
+from tests.processes import ROOT, service_env
+from tests.runtime.harness import until
 
 
 @pytest.fixture
@@ -68,7 +76,55 @@ async def test_a_database_that_is_ahead_or_new_is_told_apart(empty: str, folder:
         await migrate(connection, load_migrations("alerts", folder))
         (folder / "0002_second.sql").unlink()
         fault = await find_fault(connection, load_migrations("alerts", folder))
-        assert fault == "the database is ahead of this program: alerts/0002_second is not known here"
+        assert str(fault) == "the database is ahead of this program: alerts/0002_second is not known here"
+        with pytest.raises(MigrationError, match=r"ahead of this program: alerts/0002_second .* nothing was changed"):
+            await migrate(connection, load_migrations("alerts", folder))
+
+
+async def test_an_older_program_on_a_newer_schema_ends_with_a_sentence(
+    database: MakeDatabase, service_process: StartService, kafka_server: Any, topic_prefix: str
+) -> None:
+    """``serve`` does not wait in vain, and no command changes what it may not know."""
+    dsn = await database("alerts")
+    async with connect(as_owner(dsn)) as owner:
+        await owner.execute("INSERT INTO schema_migrations (name, checksum) VALUES ('alerts/9999_later', 'x')")
+    env = service_env("alerts", dsn=dsn, kafka=kafka_server.bootstrap_servers, topic_prefix=topic_prefix)
+    process = service_process("alerts", env)
+    await until(lambda: process.exit_code is not None, what="its end")
+    assert process.exit_code == 1
+    assert process.log is not None
+    said = process.log.read_text()
+    assert "the database is ahead of this program: alerts/9999_later is not known here" in said
+    assert "Traceback" not in said
+    for command in ("migrate", "rebuild", "replay", "positions"):
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.alerts", command),
+            cwd=ROOT,
+            env={**os.environ, **env, "UNITPOOL_ALERTS_MIGRATE_DATABASE_URL": as_owner(dsn)},
+            stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        _, errors = await running.communicate()
+        assert running.returncode == 1, command
+        assert b"ahead of this program: alerts/9999_later" in errors, command
+
+
+async def test_wrong_credentials_are_told_from_a_server_that_is_away(database: MakeDatabase) -> None:
+    """Those of a service whose password was changed while it ran, too: readiness asks the same."""
+    dsn = urlsplit(await database("alerts"))
+    place = f"{dsn.hostname}:{dsn.port}"
+    user = dsn.netloc.rpartition("@")[0].partition(":")[0]
+    for changed, says in (
+        ({"netloc": f"nobody-of-that-name:hunter2secret@{place}"}, "answers, but refuses this service's user"),
+        ({"netloc": f"{user}:hunter2secret@127.0.0.1:1"}, "does not answer"),
+        ({"path": "/no_such_database"}, "answers, but"),
+    ):
+        settings = ServiceSettings.model_validate({"database_url": dsn._replace(**changed).geturl()})
+        with pytest.raises(DATABASE_ERRORS) as failure:
+            await postgres.connect(settings, "alerts")
+        said = postgres.trouble_of(failure.value, settings)
+        assert says in said
+        assert "hunter2secret" not in said
 
 
 @pytest.mark.parametrize("name", ["1_short.sql", "0003-dash.sql", "0001_again.sql"])

@@ -1,10 +1,18 @@
 """The relay: in order, once on purpose, whatever dies; rows go only when Kafka has acknowledged them."""
 
 import asyncio
+import os
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from deploy.local.topics import create_topics
 from shared.events.topics import ALERTS_EVENTS_TOPIC
-from shared.runtime import outbox
+from shared.runtime import outbox, outbox_set_aside
 from shared.runtime.outbox import Outgoing
 from shared.runtime.relay import LOCK, Relay
 from tests.database import connect
@@ -120,3 +128,83 @@ async def test_rows_wait_while_kafka_is_away_and_go_when_it_is_back(bench: Bench
     assert sorted(set(await sent(bench))) == list(range(200))
     numbers = list(dict.fromkeys(await sent(bench)))
     assert numbers == list(range(200))
+
+
+async def put(bench: Bench, *rows: tuple[str, bytes | None, bytes]) -> None:
+    """Rows (topic, key, value)."""
+    async with connect(bench.dsn) as connection:
+        await outbox.insert(connection, [Outgoing(*row) for row in rows])
+
+
+async def refused(bench: Bench) -> outbox_set_aside.Refused:
+    async with connect(bench.dsn) as connection:
+        return await outbox_set_aside.describe(connection)
+
+
+async def values(bench: Bench, topic: str) -> list[bytes]:
+    return [record.value for record in await bench.records(topic)]
+
+
+async def test_rows_that_kafka_refuses_wait_alone_and_go_when_they_may(bench: Bench) -> None:
+    """Too large for their topic, with and without a key; those beside, before and behind them go on."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bench.kafka)
+    await admin.start()
+
+    async def limit(size: int) -> None:
+        name = f"{bench.prefix}{TOPIC.name}"
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": str(size)})])
+
+    large = os.urandom(5_000)  # compresses badly
+    await limit(2_000)
+    relay = Relay(bench.settings(), "alerts")
+    task = asyncio.create_task(relay.run())
+    try:
+        await put(
+            bench,
+            (TOPIC.name, b"good", b"1"),
+            (TOPIC.name, b"bad", large),
+            (TOPIC.name, None, large),
+            (TOPIC.name, b"good", b"2"),
+            (TOPIC.name, b"bad", b"behind it"),
+            (TOPIC.name, None, b"without a key"),
+        )
+        await until(lambda: has(bench, 3), what="only what is refused, and what is behind it, to be left")
+        await put(bench, (TOPIC.name, b"good", b"3"), (TOPIC.name, b"bad", b"further behind"))
+        await until(lambda: has(bench, 4))
+        aside = await refused(bench)
+        assert aside.places == 2
+        assert "MessageSizeTooLarge" in aside.error
+        found = list(dict.fromkeys(await values(bench, TOPIC.name)))
+        assert [value for value in found if value in {b"1", b"2", b"3"}] == [b"1", b"2", b"3"]
+        assert set(found) == {b"1", b"2", b"3", b"without a key"}
+        await limit(1_000_000)
+        await until(lambda: is_empty(bench), what="what was refused to go by itself")
+        assert (await refused(bench)).places == 0
+    finally:
+        await stop(task)
+        await admin.close()
+    ours = [record.value for record in await bench.records(TOPIC.name) if record.key == b"bad"]
+    assert list(dict.fromkeys(ours)) == [large, b"behind it", b"further behind"]
+
+
+async def test_a_topic_that_does_not_exist_holds_up_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_set_aside, "DELAY_MAX", timedelta(seconds=1))
+    relay = Relay(bench.settings(), "alerts")
+    task = asyncio.create_task(relay.run())
+    topic = "not.there"
+    try:
+        await put(bench, (topic, b"a", b"1"), (TOPIC.name, b"k", b"1"), (topic, b"b", b"2"))
+        await until(lambda: has(bench, 2), what="the others to go")
+        await put(bench, (TOPIC.name, b"k", b"2"), (topic, b"a", b"3"))
+        await until(lambda: has(bench, 3), within_seconds=5, what="the others to go at once")
+        assert (await refused(bench)).topic == topic
+        await create_topics(bench.kafka, bench.prefix, [replace(TOPIC, name=topic, partitions=1)])
+        await until(lambda: is_empty(bench), what="its own to go by themselves")
+    finally:
+        await stop(task)
+    assert await values(bench, topic) == [b"1", b"2", b"3"]
+    assert list(dict.fromkeys(await sent(bench))) == [1, 2]
+
+
+async def has(bench: Bench, count: int) -> bool:
+    return await waiting(bench) == count

@@ -70,6 +70,115 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
     assert KEY not in str(failure.value)
 
 
+SECRET = "hunter2secret"
+DATABASE = "UNITPOOL_METERING_DATABASE_URL"
+KAFKA = "UNITPOOL_KAFKA_BOOTSTRAP_SERVERS"
+PUBLIC = "UNITPOOL_METERING_PUBLIC_URL"
+HOSTS = "UNITPOOL_METERING_HTTP_HOSTS"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        (DATABASE, f"metering:{SECRET}@db/metering", "does not begin with postgresql://"),
+        (DATABASE, f"db/metering?password={SECRET}", "does not begin with postgresql://"),
+        (DATABASE, f"postgresql:metering:{SECRET}@db/metering", "does not begin with postgresql://"),
+        (DATABASE, f"mysql://metering:{SECRET}@db/metering", "does not begin with postgresql://"),
+        (DATABASE, f"postgresql://metering:#{SECRET}@db/metering", "where its password ends"),
+        (DATABASE, f"postgresql://metering:1/{SECRET}@db/metering", "names no database|port|where its"),
+        (DATABASE, f"postgresql://metering:x@{SECRET}@db/metering", "where its password ends"),
+        (DATABASE, f"postgresql://db:{SECRET}/metering", "its port is not a number"),
+        (DATABASE, f"postgresql://metering:{SECRET}@db:65536/metering", "its port is not a number"),
+        (DATABASE, f"postgresql://metering:{SECRET}@db", "names no database"),
+        (DATABASE, f"postgresql://metering:{SECRET}@db/", "names no database"),
+        (DATABASE, f"postgresql://metering:{SECRET} @db/metering", "spaces"),
+        (DATABASE, f"postgresql://metering:{SECRET}@[db/metering", "is not an address"),
+        ("UNITPOOL_METERING_MIGRATE_DATABASE_URL", f"metering:{SECRET}@db/metering", "does not begin with"),
+        (KAFKA, f"kafka://metering:{SECRET}@kafka:9092", "without a scheme"),
+        (KAFKA, f"metering:{SECRET}@kafka:9092", "without a scheme, user"),
+        (KAFKA, f"kafka:{SECRET}", "its port is not a number"),
+        (KAFKA, "kafka:9092,", "names no host"),
+        (KAFKA, "kafka:9092,:9092", "names no host"),
+        (PUBLIC, "pool.example", "does not begin with https:// or http://|does not begin with http:// or https://"),
+        (PUBLIC, "https:pool.example", "does not begin with"),
+        (PUBLIC, f"https://me:{SECRET}@pool.example", "user or a password"),
+        (PUBLIC, "https://pool.example/page", "must not have a path"),
+        (PUBLIC, "https://pool.example?a=b", "query or a fragment"),
+        (PUBLIC, "https://", "names no host"),
+        (PUBLIC, "https://pool.example:http", "its port is not a number"),
+        (HOSTS, "https://pool.example", "without scheme, port or path"),
+        (HOSTS, "pool.example:443", "without scheme, port or path"),
+    ],
+)
+def test_an_address_that_cannot_be_meant_is_refused_by_a_sentence_without_a_secret(
+    environment: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
+    environment.setenv(variable, value)
+    with pytest.raises(SettingsError, match=says) as failure:
+        load(MeteringSettings)
+    assert str(failure.value).startswith(f"{variable} is wrong: ")
+    assert SECRET not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        (DATABASE, "postgresql://metering:p%40ss%23@db.example:6000/metering?sslmode=require"),
+        (DATABASE, "postgres://metering@[::1]:6000/metering"),
+        (DATABASE, "postgresql://metering:x@one:6000,two:6001/metering?target_session_attrs=primary"),
+        (DATABASE, "postgresql:///metering?host=/run/postgresql"),
+        (DATABASE, "postgresql://metering@%2Frun%2Fpostgresql/metering"),
+        (KAFKA, "kafka"),
+        (KAFKA, "kafka-1.example:9092, kafka_2:9092,[::1]:9092,127.0.0.1:1"),
+        (PUBLIC, ""),
+        (PUBLIC, "http://localhost:8000/"),
+        (PUBLIC, "https://[::1]:65535"),
+        (HOSTS, ""),
+        (HOSTS, "pool.example, 127.0.0.1,[::1],"),
+    ],
+)
+def test_an_address_that_can_be_meant_is_taken(environment: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    environment.setenv(variable, value)
+    load(MeteringSettings)
+
+
+def test_variables_that_look_like_settings_and_are_none_are_said_with_the_nearest(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable in (
+        "UNITPOOL_METERING_POOL_MAXSIZE",
+        "UNITPOOL_METRING_POOL_MAX_SIZE",
+        "UNITPOOL_KAFKA_BOOTSTRAP_SERVER",
+        "UNITPOOL_METERING_SOMETHING_OF_LONG_AGO",
+    ):
+        environment.setenv(variable, "20")
+    for well in (  # other services', tools', and ours in another case
+        "UNITPOOL_ALERTS_POOL_MAXSIZE",
+        "UNITPOOL_LOCAL_ROOT",
+        "UNITPOOL_TEST_KAFKA",
+        "unitpool_metering_pool_max_size",
+        "UNITPOOL_METERING_KAFKA_TOPIC_PREFIX",  # one for this service alone
+        "OTHER_METERING_POOL_MAXSIZE",
+    ):
+        environment.setenv(well, "20")
+    assert run(METERING, ["settings"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert said == [
+        "UNITPOOL_KAFKA_BOOTSTRAP_SERVER is not a setting and is ignored; is UNITPOOL_KAFKA_BOOTSTRAP_SERVERS meant?",
+        "UNITPOOL_METERING_POOL_MAXSIZE is not a setting and is ignored; is UNITPOOL_METERING_POOL_MAX_SIZE meant?",
+        "UNITPOOL_METERING_SOMETHING_OF_LONG_AGO is not a setting and is ignored",
+        "UNITPOOL_METRING_POOL_MAX_SIZE is not a setting and is ignored; is UNITPOOL_METERING_POOL_MAX_SIZE meant?",
+    ]
+
+
+def test_they_are_said_at_the_start(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    environment.setenv("UNITPOOL_METERING_POOL_MAXSIZE", "20")
+    environment.setenv(DATABASE, "postgresql://metering:x@127.0.0.1:1/metering")
+    assert run(METERING, ["migrate"]) == 1
+    shown = capsys.readouterr()
+    assert "is UNITPOOL_METERING_POOL_MAX_SIZE meant?" in shown.out + shown.err
+
+
 def test_the_settings_command_shows_everything_but_secrets(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(METERING, ["settings"]) == 0
     shown = capsys.readouterr().out

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 import uuid
 from typing import Any
 
@@ -12,10 +11,10 @@ from deploy.local.commands import token_for
 from deploy.local.environment import public_url
 from deploy.local.errors import LocalStackError
 from deploy.local.layout import Layout
+from deploy.local.patience import Patience
 from deploy.local.people import DemoPerson
 
 _NAMESPACE = uuid.UUID("6f1d7c0e-5a2b-4f0e-9d53-0f6b8a2f7c11")
-_PATIENCE_SECONDS = 120
 _ACCEPTED = 202
 _WAIT = frozenset({429, 502, 503, 504})
 
@@ -40,9 +39,10 @@ class Api:
         """Let go of the connections."""
         await self._client.aclose()
 
-    async def read(self, person: DemoPerson, path: str) -> dict[str, Any]:
+    async def read(self, person: DemoPerson, path: str, *, limit_seconds: float | None = None) -> dict[str, Any]:
         """GET."""
-        return await self._ask("GET", path, None, self._headers(person))
+        patience = Patience(f"GET {path}", limit_seconds=limit_seconds)
+        return await self._ask("GET", path, None, self._headers(person), patience)
 
     async def write(self, method: str, person: DemoPerson, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """A write; returns when its effect is visible.
@@ -52,7 +52,8 @@ class Api:
             LocalStackError: no answer in time.
         """
         identity = uuid.uuid5(_NAMESPACE, f"{person.email} {method} {path} {json.dumps(body, sort_keys=True)}")
-        return await self._ask(method, path, body, {**self._headers(person), "Idempotency-Key": str(identity)})
+        headers = {**self._headers(person), "Idempotency-Key": str(identity)}
+        return await self._ask(method, path, body, headers, Patience(f"{method} {path}"))
 
     def _headers(self, person: DemoPerson) -> dict[str, str]:
         if person.email not in self._tokens:
@@ -60,11 +61,10 @@ class Api:
         return {"Authorization": f"Bearer {self._tokens[person.email]}"}
 
     async def _ask(
-        self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]
+        self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str], patience: Patience
     ) -> dict[str, Any]:
-        deadline = time.monotonic() + _PATIENCE_SECONDS
         said = "nothing"
-        while time.monotonic() < deadline:
+        while not patience.is_over(said):
             try:
                 answer = await self._client.request(method, path, json=body, headers=headers)
             except httpx.TransportError as error:  # reporting may just be starting again
@@ -74,7 +74,7 @@ class Api:
                     return _body(answer, f"{method} {path}")
                 said = f"{answer.status_code} {answer.text[:300]}"  # asking again gives the first answer, once there
             await asyncio.sleep(1)
-        raise LocalStackError(f"{method} {path} had no outcome within {_PATIENCE_SECONDS} s; the last answer: {said}")
+        raise LocalStackError(f"{method} {path} had no outcome in time; the last answer: {said}")
 
 
 def _body(answer: httpx.Response, what: str) -> dict[str, Any]:

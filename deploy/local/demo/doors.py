@@ -1,6 +1,7 @@
 """The two doors that usage comes in by: Kafka, and metering's HTTP ingest."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -8,6 +9,7 @@ from itertools import islice
 
 import httpx
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from deploy.local import secret
 from deploy.local.commands import new_ingest_key
@@ -15,46 +17,79 @@ from deploy.local.demo.usage import Reported
 from deploy.local.environment import kafka_address
 from deploy.local.errors import LocalStackError
 from deploy.local.layout import Layout
+from deploy.local.patience import Patience
 from shared.events.topics import USAGE
 
 HTTP_PRODUCT = "web-app-test"
 """The product whose platform speaks HTTP; the others speak Kafka."""
 HTTP_BATCH = 500
 KAFKA_BATCH = 2_000
-_PATIENCE = 60
+_STOP_SECONDS = 5
 
 
 class Doors:
-    """Open with ``start``, close with ``stop``."""
+    """Open until ``stop``. Whichever of the two is away is waited for: what was reported twice counts once."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{layout.ports.metering}", timeout=30)
         self._kafka: AIOKafkaProducer | None = None
-
-    async def start(self) -> None:
-        """Connect."""
-        self._kafka = AIOKafkaProducer(
-            bootstrap_servers=kafka_address(self._layout), enable_idempotence=True, linger_ms=20, max_batch_size=131_072
-        )
-        await self._kafka.start()
+        self._connecting = asyncio.Lock()
 
     async def stop(self) -> None:
         """Send what is waiting, and disconnect."""
         await self._http.aclose()
-        if self._kafka is not None:
-            await self._kafka.stop()
+        await self._let_go(self._kafka)
 
     async def report(self, reported: Iterable[Reported], note: Callable[[int], None] = lambda _: None) -> int:
         """Send it all, in the given order, and wait for the broker's acknowledgement; how many it were."""
-        if self._kafka is None:
-            raise RuntimeError("the doors are not open")
         count, source = 0, iter(reported)
         while batch := list(islice(source, KAFKA_BATCH)):
-            futures = [await self._kafka.send(USAGE.name, one.value, one.key.encode()) for one in batch]
-            await asyncio.gather(*futures)
+            await self._send(batch)
             note(count := count + len(batch))
         return count
+
+    async def _send(self, batch: Sequence[Reported]) -> None:
+        patience = Patience("Kafka to take usage")
+        while True:
+            kafka = None
+            try:
+                kafka = await self._connected()
+                futures = [await kafka.send(USAGE.name, one.value, one.key.encode()) for one in batch]
+                failed = [one for one in await asyncio.gather(*futures, return_exceptions=True) if _is_error(one)]
+            except (KafkaError, OSError) as error:
+                failed = [error]
+            if not failed:
+                return
+            await self._let_go(kafka)  # its sequence is broken
+            if patience.is_over(repr(failed[0])):
+                raise LocalStackError(f"Kafka does not take usage: {failed[0]!r}")
+            await asyncio.sleep(1)
+
+    async def _connected(self) -> AIOKafkaProducer:
+        async with self._connecting:
+            if self._kafka is None:
+                kafka = AIOKafkaProducer(
+                    bootstrap_servers=kafka_address(self._layout),
+                    enable_idempotence=True,
+                    linger_ms=20,
+                    max_batch_size=131_072,
+                )
+                try:
+                    await kafka.start()
+                except BaseException:
+                    await kafka.stop()
+                    raise
+                self._kafka = kafka
+            return self._kafka
+
+    async def _let_go(self, kafka: AIOKafkaProducer | None) -> None:
+        if self._kafka is kafka:
+            self._kafka = None
+        if kafka is not None:
+            with contextlib.suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await kafka.stop()
 
     async def report_over_http(self, product: str, reported: Sequence[Reported]) -> int:
         """Post it in batches, with an ingest key of the product."""
@@ -69,8 +104,8 @@ class Doors:
             "Content-Type": "application/cloudevents-batch+json",
         }
         content = json.dumps(batch).encode()
-        said = ""
-        for _ in range(_PATIENCE):
+        said, patience = "", Patience("metering to take usage over HTTP")
+        while not patience.is_over(said):
             try:
                 answer = await self._http.post("/v1/usage", content=content, headers=headers)
                 if answer.is_success:
@@ -87,6 +122,10 @@ class Doors:
         if not path.exists():
             secret.write_private(path, await asyncio.to_thread(new_ingest_key, self._layout, product))
         return path.read_text()
+
+
+def _is_error(outcome: object) -> bool:
+    return isinstance(outcome, BaseException)
 
 
 def in_order(reported: Iterable[Reported]) -> list[Reported]:

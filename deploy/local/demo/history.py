@@ -1,7 +1,6 @@
 """Usage that is too old for the doors: metering's own applying, under a clock that moves day by day."""
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -11,12 +10,11 @@ from pydantic import SecretStr
 from deploy.local.demo.doors import in_order
 from deploy.local.demo.usage import Reported
 from deploy.local.errors import LocalStackError
+from deploy.local.patience import Patience
 from services.metering.backfill import Backfill
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.settings import MeteringSettings
 from shared.runtime.postgres import Connection, connect
-
-_PATIENCE_SECONDS = 60
 
 
 async def load_history(
@@ -56,7 +54,7 @@ def _end_of_day(one: Reported) -> datetime:
 
 async def _wait_for(applier: UsageApplier, connection: Connection, wanted: Mapping[str, Collection[str]]) -> None:
     """Until metering's projection holds the subscriptions with their products."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    patience = Patience("metering to know the demo's subscriptions")
     while True:
         await applier.projection.refresh(connection)
         known = applier.projection.catalogue.subscriptions
@@ -68,6 +66,6 @@ async def _wait_for(applier: UsageApplier, connection: Connection, wanted: Mappi
         ]
         if not missing:
             return
-        if time.monotonic() > deadline:
+        if patience.is_over(f"{len(missing)} are not known, {missing[0]} first"):
             raise LocalStackError(f"metering does not know {len(missing)} of the demo's subscriptions: {missing[0]}")
         await asyncio.sleep(0.2)

@@ -21,6 +21,8 @@ REST_SECONDS = 120
 """From the beginning of the first climb to the next; later ones are rarer, or all would be over in an hour."""
 LONG_REST_SECONDS = 900
 TICK_SECONDS = 1.0
+PLAN_SECONDS = 10.0
+"""Without an answer by then, usage goes on without a climb."""
 _HTTP_EVERY = 3
 
 
@@ -82,7 +84,8 @@ class Live:
 
     async def _plan(self) -> Climb | None:
         try:
-            return next_climb(await self._api.read(self._account.contact, f"/v1/subscriptions/{self._subscription}"))
+            path = f"/v1/subscriptions/{self._subscription}"
+            return next_climb(await self._api.read(self._account.contact, path, limit_seconds=PLAN_SECONDS))
         except (RefusedError, LocalStackError):
             return None
 

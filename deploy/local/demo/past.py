@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from deploy.local.errors import LocalStackError
+from deploy.local.patience import Patience
 from deploy.local.people import DemoPerson
 from services.allocation.handlers.commands import command_handlers
 from services.allocation.settings import AllocationSettings
@@ -26,7 +27,7 @@ from shared.runtime.postgres import Connection, connect
 from shared.runtime.signing import SIGNATURE_HEADER, sign
 
 _NAMESPACE = uuid.UUID("0a6c2f0b-6f0e-4c27-9c1d-5d1f5f0c8a52")
-_ATTEMPTS, _PAUSE_SECONDS = 600, 0.1
+_PAUSE_SECONDS = 0.1
 # What happens by itself happens under the clock of the commands while they are given; afterwards the service looks.
 _NOT_YET = "UPDATE due_work SET due_at = NULL WHERE subscription = $1"
 _NOW = "UPDATE due_work SET due_at = now(), marks = marks + 1 WHERE due_at IS NULL"
@@ -78,7 +79,8 @@ class Past:
         """The outcome. While the running service holds the subscription, this is undone and tried again: a command
         that is put aside would be decided later, and so under another clock.
         """
-        for _ in range(_ATTEMPTS):
+        patience = Patience("allocation to be free")
+        while not patience.is_over():
             try:
                 return await self._decide(record, actor, identity, at)
             except _PutAsideError:

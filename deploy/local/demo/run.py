@@ -1,7 +1,6 @@
 """What the demo does once the stack is up: load what is not loaded yet, tell where things are, keep usage flowing."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -21,12 +20,12 @@ from deploy.local.demo.welcome import welcome
 from deploy.local.environment import command_keys
 from deploy.local.errors import LocalStackError
 from deploy.local.layout import Layout
+from deploy.local.patience import Patience
 from deploy.local.people import OTHER_ACCOUNT
 from shared.events.topics import ServiceName
 
 Say = Callable[[str], None]
 T = TypeVar("T")
-SETTLE_SECONDS = 90
 SETTLED_PERCENT = 95
 _SOURCE = '"source": "/platforms/%s"'
 
@@ -39,7 +38,6 @@ async def run_demo(layout: Layout, databases: Mapping[ServiceName, str], say: Sa
     """
     api, doors = Api(layout), Doors(layout)
     try:
-        await doors.start()
         state = LoadState(layout.loaded, datetime.now(UTC))
         loader = Loader(layout, api, doors, state=state, databases=databases, say=say)
         main, *others = demo_accounts(state.today)
@@ -114,11 +112,11 @@ class Loader:
     async def _settle(self, account: DemoAccount) -> None:
         """Until the page shows what was just reported."""
         wanted = sum(share.allocated * share.used_percent for share in account.shares if share.product != "api-guard")
-        deadline = time.monotonic() + SETTLE_SECONDS
+        patience = Patience(f"the usage of {account.name} to show", self._say)
         path = f"/v1/subscriptions/{self._subscription(account)}"
         while await self._consumed(account, path) < wanted * SETTLED_PERCENT // 100_00:
-            if time.monotonic() > deadline:
-                raise LocalStackError(f"The usage of {account.name} did not show within {SETTLE_SECONDS} s.")
+            if patience.is_over():
+                raise LocalStackError(f"The usage of {account.name} did not show in time.")
             await asyncio.sleep(0.5)
 
     async def _consumed(self, account: DemoAccount, path: str) -> int:

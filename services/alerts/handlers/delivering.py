@@ -89,6 +89,7 @@ class DeliveryWorker:
         clock: Clock,
         options: WorkerOptions,
         aside: SetAside,
+        time_is_certain: Callable[[], Awaitable[None]],
     ) -> None:
         self._transaction = transaction
         self._listen = listen
@@ -97,6 +98,7 @@ class DeliveryWorker:
         self._clock = clock
         self._options = options
         self._aside = aside
+        self._time_is_certain = time_is_certain
         self._writers = asyncio.Semaphore(WRITERS)
         self._woken = asyncio.Event()
         self._sending = 0
@@ -107,6 +109,7 @@ class DeliveryWorker:
         async with self._listening() as connection, asyncio.TaskGroup() as tasks:
             while True:
                 self._woken.clear()
+                await self._time_is_certain()  # by it a delivery is given up
                 for delivery in await self._claim():
                     self._sending += 1
                     tasks.create_task(self._deliver(delivery))

@@ -52,7 +52,10 @@ def is_behind(subscription: Subscription, now: datetime) -> bool:
 def conclude(before: Subscription, after: Subscription, now: datetime) -> Advanced:
     """What a command's change from ``before`` to ``after`` leads to at once, in the same version."""
     settled = replace(observe(after, now), settled_at=max(now, after.settled_at))
-    return Advanced(settled, tuple(_consequences(before, settled, now, now)))
+    events: list[Payload] = []
+    if after.state.term_at(now).start != before.state.term_at(now).start:  # a term that has begun already was sold
+        events = [_term_started(settled, now), *_lots(before, settled, now)]
+    return Advanced(settled, (*events, *_consequences(before, settled, now, now)))
 
 
 def next_due(subscription: Subscription, now: datetime) -> datetime | None:
@@ -86,9 +89,12 @@ def _pass(before: Subscription, at: datetime) -> Advanced:
     after = passed.changed(at)
     events = [*_lots(before, after, at), *_consequences(before, after, before.settled_at, at)]
     if begins:
-        carried_over = after.state.allocated <= after.state.purchased(at)
-        events.insert(0, TermStarted(subscription=after.state, carried_over=carried_over))
+        events.insert(0, _term_started(after, at))
     return Advanced(after, tuple(events)) if events else Advanced(passed, ())
+
+
+def _term_started(after: Subscription, at: datetime) -> Payload:
+    return TermStarted(subscription=after.state, carried_over=after.state.allocated <= after.state.purchased(at))
 
 
 def _look(before: Subscription, now: datetime) -> Advanced:

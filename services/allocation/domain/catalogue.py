@@ -15,6 +15,8 @@ MAX_METERS: Final = 100
 MAX_RATES: Final = 200
 """A product travels whole in an event: these keep it far below what Kafka takes."""
 
+ADD_UP: Final = ("sum", "count")
+"""Aggregations of which windows may be added. Meters of others that reset with the term were taken once; they stay."""
 BACKDATED: Final = timedelta(minutes=5)
 """A rate may begin this long ago: shorter than any window, so that no closed window is restated."""
 
@@ -34,6 +36,9 @@ def add_meter(product: ProductState, command: CreateMeter, now: datetime) -> Pro
         return refusals.already_exists("meter", command.meter)
     if errors := errors_of(effective_from=command.effective_from):
         return refusals.invalid(*errors)
+    if command.reset == "term" and command.aggregation not in ADD_UP:
+        what = f"a meter of aggregation {command.aggregation} measures a level, which does not add up over a term"
+        return refusals.invalid(("reset", f"{what}: window, or aggregation {' or '.join(ADD_UP)}"))
     if len(product.meters) >= MAX_METERS:
         return refusals.invalid(("meter", f"a product has at most {MAX_METERS} meters"))
     meter = Meter(

@@ -1,6 +1,7 @@
 """Terms that follow each other: renewal, and rates that are locked for a term."""
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from services.allocation.domain import refusals
@@ -13,31 +14,33 @@ from shared.events.refusals import Refusal
 from shared.events.state import Lot, PriceList, Term
 
 MAX_TERMS: Final = 100
-SOONEST: Final = timedelta(minutes=10)
-"""A late renewal begins at a full hour at least so far away: what is measured already stays in its window."""
 
 
 def renew(
     subscription: Subscription, command: RenewSubscription, now: datetime, price_list: PriceList | None = None
 ) -> tuple[Subscription, Term, Lot | None] | Refusal:
-    """The subscription with a further term, and with its lot where it has a pool. It begins by itself."""
+    """The subscription with a further term, and with its lot where it has a pool.
+
+    It begins where the last one ended, or at a later start that is given: perhaps in the past, and then at once.
+    """
     if refusal := _renew_refusal(subscription, command, now):
         return refusal
     state = subscription.state
     last = state.all_terms[-1]
     term = Term(
-        start=last.end if last.end > now else late_start(now),
+        start=last.end if command.start is None else command.start,
         end=command.end,
         rates_locked_at=now if command.lock_rates else None,
     )
-    if errors := _errors(subscription, term) + _field_errors(command, is_flex=state.model == "flex"):
+    if errors := _errors(subscription, term, now) + _field_errors(command, is_flex=state.model == "flex"):
         return refusals.invalid(*errors)
     lot = _lot(command, term, now)
     sold = sell(state, lot, term, price_list) if lot else None
     if isinstance(sold, Refusal):
         return sold
     lots = (*state.lots, sold) if sold else state.lots
-    return subscription.changed(now, terms=(*state.all_terms, term), lots=lots), term, sold
+    before = replace(subscription, exhausted=subscription.exhausted and term.start > now)  # the old pool was
+    return before.changed(now, terms=(*state.all_terms, term), lots=lots), term, sold
 
 
 def _renew_refusal(subscription: Subscription, command: RenewSubscription, now: datetime) -> Refusal | None:
@@ -67,13 +70,6 @@ def _lot(command: RenewSubscription, term: Term, now: datetime) -> Lot | None:
     )
 
 
-def late_start(now: datetime) -> datetime:
-    """When a term begins that is sold after the last one ended."""
-    soonest = now + SOONEST
-    hour = soonest.replace(minute=0, second=0, microsecond=0)
-    return hour if hour == soonest else hour + timedelta(hours=1)
-
-
 def lock_rates(subscription: Subscription, *, locked: bool, now: datetime) -> Subscription | Refusal:
     """Hold the rates in force now until the term's end; the same value where that changes nothing.
 
@@ -91,9 +87,14 @@ def lock_rates(subscription: Subscription, *, locked: bool, now: datetime) -> Su
     return subscription.changed(now, terms=terms)
 
 
-def _errors(subscription: Subscription, term: Term) -> list[tuple[str, str]]:
-    errors = errors_of(end=term.end)
-    if term.end <= term.start:
+def _errors(subscription: Subscription, term: Term, now: datetime) -> list[tuple[str, str]]:
+    errors = errors_of(start=term.start, end=term.end)
+    last = subscription.state.all_terms[-1]
+    if term.start < last.end:
+        errors.append(("start", f"must not be before the end of the last term, {refusals.instant(last.end)}"))
+    if term.end <= now:
+        errors.append(("end", "must not be in the past"))
+    elif term.end <= term.start:
         errors.append(("end", f"must be later than the new term's start, {refusals.instant(term.start)}"))
     if len(subscription.state.all_terms) >= MAX_TERMS:
         errors.append(("end", f"a subscription has at most {MAX_TERMS} terms"))

@@ -3,7 +3,8 @@
 Every part finds what is missing and does only that, so it may be run again, by several processes, and be interrupted.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from services.allocation.domain.roles import with_standard_roles
 from services.allocation.handlers.roles import create_default_roles
@@ -12,26 +13,34 @@ from services.allocation.store.catalogue import find_product, find_without_roles
 from services.allocation.store.people import tell_people
 from services.allocation.store.roles import find_missing_roles
 from shared.events.allocation import PersonChanged, RoleTemplatesChanged
+from shared.events.ids import AccountId, ProductId
+from shared.runtime import logging
 from shared.runtime.delivery import Transaction
+from shared.runtime.isolation import Failed, isolate
+
+_log = logging.get("completing")
 
 ROWS: Final = 200
 
 
 async def complete(tx: Transaction) -> int:
-    """Complete some of what is missing, and say how much; 0 when nothing is."""
+    """Complete some of what is missing, and say how much; 0 when nothing is, or nothing of it can be completed."""
     return await _products(tx) or await _people(tx) or await _roles(tx)
 
 
 async def _products(tx: Transaction) -> int:
     """Products get the standard default roles."""
+
+    async def work(some: Sequence[ProductId]) -> None:
+        for one in some:
+            before = await lock_product(tx.connection, one)
+            if before is not None and before.roles_version == 0:
+                after = with_standard_roles(before).model_copy(update={"version": before.version + 1})
+                await replace_templates(tx.connection, after)
+                await tell(tx, after.id, RoleTemplatesChanged(product=after))
+
     found = await find_without_roles(tx.connection, ROWS)
-    for one in found:
-        before = await lock_product(tx.connection, one)
-        if before is not None and before.roles_version == 0:
-            after = with_standard_roles(before).model_copy(update={"version": before.version + 1})
-            await replace_templates(tx.connection, after)
-            await tell(tx, after.id, RoleTemplatesChanged(product=after))
-    return len(found)
+    return len(found) - _say("product", await isolate(tx, found, str, work))
 
 
 async def _people(tx: Transaction) -> int:
@@ -44,9 +53,19 @@ async def _people(tx: Transaction) -> int:
 
 async def _roles(tx: Transaction) -> int:
     """Accounts get the default roles of the products that they use."""
-    missing = await find_missing_roles(tx.connection, ROWS)
-    for account, one in missing:
-        product = await find_product(tx.connection, one)
-        if product is not None:
-            await create_default_roles(tx, account, product)
-    return len(missing)
+
+    async def work(some: Sequence[tuple[AccountId, ProductId]]) -> None:
+        for account, one in some:
+            product = await find_product(tx.connection, one)
+            if product is not None:
+                await create_default_roles(tx, account, product)
+
+    found = await find_missing_roles(tx.connection, ROWS)
+    return len(found) - _say("roles", await isolate(tx, found, " ".join, work))
+
+
+def _say(what: str, failed: Sequence[Failed[Any]]) -> int:
+    """How many could not be completed. They are tried again with the next upkeep."""
+    for one in failed:
+        _log.error("not_completed", what=what, whose=one.whose, exc_info=one.error)
+    return sum(len(one.items) for one in failed)

@@ -1,29 +1,41 @@
 """What happens to subscriptions by themselves, when it is due.
 
 Every replica does this. A change, what it tells and when to look next are one transaction under the subscription's
-lock, so each change happens once, whoever looks, and whoever dies.
+lock, so each change happens once, whoever looks, and whoever dies. A subscription that cannot be looked at is left out
+for a while: the others do not wait with it.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from services.allocation import metrics
 from services.allocation.handlers.holding import bring_up_to_date
-from services.allocation.store.due import find_next_due, find_oldest_due, put_off
+from services.allocation.store.due import find_next_due, find_oldest_due
 from services.allocation.store.subscriptions import try_lock_subscription
 from shared.events.ids import SubscriptionId
 from shared.runtime import logging
 from shared.runtime.delivery import Transaction
+from shared.runtime.postgres import is_own
 from shared.runtime.trouble import passes
 
 BATCH: Final = 200
-PUT_OFF: Final = timedelta(minutes=1)
-"""How long a subscription waits that could not be looked at: the others must not wait with it."""
+LEFT_OUT: Final = timedelta(seconds=1)
+LEFT_OUT_MAX: Final = timedelta(minutes=1)
+"""How long a subscription waits that could not be looked at: twice as long each time, up to this."""
+LOCK_WAIT: Final = "SET LOCAL lock_timeout = '2s'"
+"""Somebody may hold a row of a subscription for long."""
 
 Transactions = Callable[[], AbstractAsyncContextManager[Transaction]]
+
+
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    delay: timedelta
+    until: datetime
 
 
 class DueWork:
@@ -32,6 +44,7 @@ class DueWork:
     def __init__(self, transaction: Transactions, *, poll_seconds: float) -> None:
         self._transaction = transaction
         self._poll_seconds = poll_seconds
+        self._left_out: dict[SubscriptionId, _LeftOut] = {}
         self._log = logging.get("due-work")
 
     async def run(self) -> None:
@@ -43,34 +56,41 @@ class DueWork:
     async def look(self) -> int:
         """Do what is due, up to a number; how much was done."""
         async with self._transaction() as tx:
-            due = await find_next_due(tx.connection, tx.now, BATCH)
+            left_out = [id for id, one in self._left_out.items() if one.until > tx.now]  # noqa: A001
+            due = await find_next_due(tx.connection, tx.now, BATCH, left_out)
             oldest = await find_oldest_due(tx.connection)
             overdue = (tx.now - oldest).total_seconds() if oldest else 0
             metrics.DUE_WORK_OVERDUE_SECONDS.set(max(0.0, overdue))
-        return sum([await self._settle(subscription) for subscription in due])
+            now = tx.now
+        return sum([await self._settle(subscription, now) for subscription in due])
 
-    async def _settle(self, subscription: SubscriptionId) -> bool:
+    async def _settle(self, subscription: SubscriptionId, now: datetime) -> bool:
         try:
             async with self._transaction() as tx:
                 settled = await settle_if_due(tx, subscription)
         except Exception as error:
-            if passes(error):
+            if passes(error) and not is_own(error):
                 raise
+            self._leave_out(subscription, now)
             self._log.exception("due_work_failed", subscription=subscription)
-            await self._put_off(subscription)
             metrics.DUE_WORK.labels(outcome="failed").inc()
             return True
         if settled:
             metrics.DUE_WORK.labels(outcome="settled").inc()
+            if self._left_out.pop(subscription, None):
+                metrics.DUE_WORK_LEFT_OUT.set(len(self._left_out))
         return settled
 
-    async def _put_off(self, subscription: SubscriptionId) -> None:
-        async with self._transaction() as tx:
-            await put_off(tx.connection, subscription, tx.now, tx.now + PUT_OFF)
+    def _leave_out(self, subscription: SubscriptionId, now: datetime) -> None:
+        before = self._left_out.get(subscription)
+        delay = min(before.delay * 2, LEFT_OUT_MAX) if before else LEFT_OUT
+        self._left_out[subscription] = _LeftOut(delay, now + delay)
+        metrics.DUE_WORK_LEFT_OUT.set(len(self._left_out))
 
 
 async def settle_if_due(tx: Transaction, subscription: SubscriptionId) -> bool:
     """Bring a subscription up to date, if that is due and nobody else is at it; whether it was done."""
+    await tx.connection.execute(LOCK_WAIT)
     found = await try_lock_subscription(tx.connection, subscription)
     if found is None or not found.is_due(tx.now):
         return False

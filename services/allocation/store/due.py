@@ -1,5 +1,6 @@
 """When to look at each subscription next."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from services.allocation.domain.subscriptions import Subscription
@@ -7,14 +8,15 @@ from shared.events.ids import ProductId, SubscriptionId
 from shared.runtime.postgres import Connection
 
 _INSERT = "INSERT INTO due_work (subscription, due_at) VALUES ($1, $2)"
-_FIND_NEXT = "SELECT subscription FROM due_work WHERE due_at <= $1 ORDER BY due_at LIMIT $2"
+_FIND_NEXT = """
+SELECT subscription FROM due_work WHERE due_at <= $1 AND subscription <> ALL ($3) ORDER BY due_at LIMIT $2
+"""
 _UPDATE = """
 UPDATE due_work SET due_at = $2 WHERE subscription = $1 AND marks = $3 AND due_at IS DISTINCT FROM $2
 """
 _BRING_FORWARD = """
 UPDATE due_work SET due_at = $2 WHERE subscription = $1 AND (due_at IS NULL OR due_at > $2)
 """
-_PUT_OFF = "UPDATE due_work SET due_at = $3 WHERE subscription = $1 AND due_at <= $2"
 _MARK_PRODUCT = """
 WITH marked AS (
     SELECT d.subscription
@@ -35,9 +37,11 @@ async def insert_due(connection: Connection, subscription: SubscriptionId, due_a
     await connection.execute(_INSERT, subscription, due_at)
 
 
-async def find_next_due(connection: Connection, now: datetime, limit: int) -> list[SubscriptionId]:
+async def find_next_due(
+    connection: Connection, now: datetime, limit: int, left_out: Sequence[SubscriptionId] = ()
+) -> list[SubscriptionId]:
     """Subscriptions to look at now, the longest due first."""
-    return [row["subscription"] for row in await connection.fetch(_FIND_NEXT, now, limit)]
+    return [row["subscription"] for row in await connection.fetch(_FIND_NEXT, now, limit, left_out)]
 
 
 async def update_due(connection: Connection, looked_at: Subscription, due_at: datetime | None) -> None:
@@ -50,11 +54,6 @@ async def bring_forward(connection: Connection, loaded: Subscription, due_at: da
     """Look at it then at the latest."""
     if due_at is not None and (loaded.due_at is None or due_at < loaded.due_at):
         await connection.execute(_BRING_FORWARD, loaded.state.id, due_at)
-
-
-async def put_off(connection: Connection, subscription: SubscriptionId, now: datetime, until: datetime) -> None:
-    """Look at it later, because looking failed."""
-    await connection.execute(_PUT_OFF, subscription, now, until)
 
 
 async def mark_users_of(connection: Connection, product: ProductId, now: datetime) -> None:

@@ -9,14 +9,18 @@ from services.metering.store import recomputing, refilling
 from services.metering.store.projection import Projection
 from services.metering.verification import EQUAL, KEPT, hours_since, with_connection, work_out
 from shared.runtime.app import ServiceCommand
-from shared.runtime.clock import utc_now
+from shared.runtime.database_clock import database_now
 from shared.runtime.delivery import Transaction
 from shared.runtime.postgres import Connection
 
 
 async def recompute(settings: MeteringSettings, _: Namespace) -> int:
     """Put what raw usage says in place of windows, resources and hours. Metering must not run meanwhile."""
-    return await with_connection(settings, "recompute", lambda connection: recompute_all(connection, utc_now()))
+    return await with_connection(settings, "recompute", _recompute)
+
+
+async def _recompute(connection: Connection) -> int:
+    return await recompute_all(connection, await database_now(connection))
 
 
 async def recompute_all(connection: Connection, now: datetime) -> int:

@@ -51,7 +51,10 @@ def _add_terms(router: APIRouter, doors: Doors) -> None:
     async def renew(
         caller: Asking, subscription: InSubscription, asked: Renewal, command: CommandId, versions: ExpectedVersions
     ) -> Response:
-        """A further term. It begins by itself; allocations are carried over. The vendor's."""
+        """A further term. It begins where the last one ended, also when that is past; allocations are carried over.
+
+        The vendor's.
+        """
         lot = chosen_id(caller, command) if asked.units is not None else None
         payload = RenewSubscription(subscription=subscription, lot=lot, **asked.model_dump())
         return await doors.write(

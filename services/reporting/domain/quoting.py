@@ -1,7 +1,7 @@
 """Quotes: what units would cost, before anything is bought."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from services.reporting.domain.money import arithmetic
 from shared import pricing
@@ -9,25 +9,39 @@ from shared.events.refusals import Refusal
 from shared.events.state import PriceList, SubscriptionState
 
 Body = dict[str, Any]
+Kind = Literal["top_up", "renewal", "contract"]
 _ENDED = frozenset({"expired", "cancelled"})
 
 
 def quoted(price_list: PriceList, units: int, state: SubscriptionState | None, now: datetime) -> Body | Refusal:
-    """A purchase now: for the rest of the subscription's term, else for a year (also where the term is over)."""
+    """What could be bought now, and as what (``kind``).
+
+    ``top_up``: for the rest of the subscription's term. ``renewal``: where that is over, a year from where it ended.
+    ``contract``: a year from now, without a subscription.
+    """
     if state is not None and state.model != "flex":
         return Refusal(code="not_a_flex_subscription", message="Units are sold to flexible subscriptions only.")
     if state is not None and state.state in _ENDED:
         message = f"The subscription is {state.state}; nothing can be bought for it."
         return Refusal(code="subscription_not_active", message=message, details={"state": state.state})
-    term = state.term_at(now) if state else None
-    if state is not None and term is not None and now < term.end:
-        quote = pricing.quote_for(price_list, state, units, max(now, term.start), term.end)
-    else:
-        quote = pricing.quote(price_list, units, now, in_a_year(now))
+    kind, quote = _quoted(price_list, units, state, now)
     if quote.list_total_minor > pricing.MAX_MINOR:
         error = {"field": "units", "message": "so many that their price cannot be written exactly"}
         return Refusal(code="invalid_request", message="The request is not valid.", details={"errors": [error]})
-    return {**quote.model_dump(), "arithmetic": arithmetic(units, quote.price)}
+    return {**quote.model_dump(), "kind": kind, "arithmetic": arithmetic(units, quote.price)}
+
+
+def _quoted(
+    price_list: PriceList, units: int, state: SubscriptionState | None, now: datetime
+) -> tuple[Kind, pricing.Quote]:
+    if state is None:
+        return "contract", pricing.quote(price_list, units, now, in_a_year(now))
+    last = state.all_terms[-1]
+    if now >= last.end:
+        return "renewal", pricing.quote(price_list, units, last.end, in_a_year(last.end))
+    term = state.term_at(now)
+    term = term if now < term.end else last  # a renewal that was sold and has not begun
+    return "top_up", pricing.quote_for(price_list, state, units, max(now, term.start), term.end)
 
 
 def in_a_year(at: datetime) -> datetime:

@@ -51,7 +51,7 @@ class CatalogueQueries:
             return (await _find_price_list(connection)).model_dump()
 
     async def quote(self, caller: Caller, units: int, subscription: str | None) -> Body:
-        """What ``units`` would cost: for the rest of a subscription's term on top of what it has, else for a year.
+        """What ``units`` would cost: for the rest of a subscription's term, for its renewal, or for a year.
 
         Raises:
             ProblemError: ``not_found``, also without a price list; ``forbidden``; ``not_a_flex_subscription``;

@@ -36,12 +36,13 @@ class SubscriptionCommand(Payload):
 
 
 class RenewSubscription(SubscriptionCommand):
-    """A further term, right after the present one until ``end``, with a pool of ``units``.
+    """A further term until ``end``, with a pool of ``units``: right after the last one, or from a later ``start``.
 
     ``units``, ``order_reference`` and ``lot`` belong to a flex subscription, and only to it.
     """
 
     event_type = "unitpool.allocation.renew-subscription.v1"
+    start: Instant | None = None
     end: Instant
     units: PositiveUnits | None = None
     order_reference: Name | None = None

@@ -222,4 +222,7 @@ async def test_metrics_say_what_was_raised_and_delivered(flow: Flow, receiver: R
     assert 'unitpool_alerts_total{rule="product_consumption",severity="warning"} 1.0' in metrics
     assert 'unitpool_deliveries_total{channel="webhook",outcome="delivered"} 1.0' in metrics
     assert "unitpool_delivery_seconds_count 1.0" in metrics
+    assert 'unitpool_alerts_total{rule="pool_over_allocated",severity="critical"} 0.0' in metrics
+    assert 'unitpool_deliveries_total{channel="webhook",outcome="dead"} 0.0' in metrics
+    assert 'unitpool_http_requests_total{route="/version",status="500"} 0.0' in metrics
     assert ACME not in metrics

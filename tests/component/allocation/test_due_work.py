@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.allocation.handlers.due import PUT_OFF, DueWork
+from services.allocation.handlers.due import DueWork
 from services.allocation.handlers.holding import SYSTEM
 from services.allocation.store.due import find_next_due, find_oldest_due, update_due
 from services.allocation.store.subscriptions import lock_subscription
@@ -122,12 +122,31 @@ async def test_one_that_cannot_be_looked_at_does_not_hold_up_the_others(desk: De
     await many(desk)
     await desk.pool.execute("UPDATE subscriptions SET unit_label = ' ' WHERE id = 's-0'")
     desk.now = START + MONTH
-    assert await worker(desk).look() == MANY
+    looks = worker(desk)
+    assert await looks.look() == MANY
     assert {key for key, _ in await told(desk)} == {f"s-{n}" for n in range(1, MANY)}
-    assert await worker(desk).look() == 0
+    assert await looks.look() == 0
+    desk.now += timedelta(seconds=1)
+    assert await looks.look() == 1, "tried again, and in vain"
+    desk.now += timedelta(seconds=1)
+    assert await looks.look() == 0, "it waits longer each time"
     await desk.pool.execute("UPDATE subscriptions SET unit_label = 'Units' WHERE id = 's-0'")
-    desk.now += PUT_OFF
-    assert await worker(desk).look() == 1
+    desk.now += timedelta(seconds=1)
+    assert await looks.look() == 1
+    assert {key for key, _ in await told(desk)} == {f"s-{n}" for n in range(MANY)}
+
+
+async def test_one_whose_rows_somebody_holds_does_not_hold_up_the_others(desk: Desk) -> None:
+    await many(desk)
+    desk.now = START + MONTH
+    looks = worker(desk)
+    async with desk.pool.acquire() as holds, holds.transaction():
+        await holds.execute("SELECT FROM due_work WHERE subscription = 's-0' FOR UPDATE")
+        assert await looks.look() == MANY
+        assert {key for key, _ in await told(desk)} == {f"s-{n}" for n in range(1, MANY)}
+    desk.now += timedelta(seconds=1)
+    assert await looks.look() == 1
+    assert ("s-0", "unitpool.allocation.lot.started.v1") in await told(desk)
 
 
 async def test_a_command_first_does_what_is_due(desk: Desk) -> None:
@@ -271,3 +290,26 @@ async def test_a_command_does_what_time_has_done_whether_anyone_was_to_look_or_n
     assert await desk.look() == []
     cured = await desk.plan(scan=500)
     assert [type(one).__name__ for one in cured.events] == ["LotEnded", "PoolOverAllocated", "PlanApplied"]
+
+
+async def test_a_renewal_sold_in_grace_has_begun_where_the_old_term_ended(desk: Desk) -> None:
+    await desk.open(days=30)
+    await desk.plan(scan=400)
+    end = START + MONTH
+    desk.now = end + timedelta(days=10, minutes=7)
+    renewal = RenewSubscription(
+        subscription="acme-flex", end=end + 12 * MONTH, units=600, order_reference="PO-2", lot="second"
+    )
+    sold = await desk.sell(renewal)
+    assert [type(one).__name__ for one in sold.events] == [
+        "LifecycleChanged",
+        "SubscriptionRenewed",
+        "TermStarted",
+        "LotEnded",
+        "LotStarted",
+        "LifecycleChanged",
+    ]
+    state = sold.events[-1].subscription
+    assert (state.state, state.term.start, state.purchased(desk.now), state.allocated) == ("active", end, 600, 400)
+    assert (await desk.plan(scan=500)).outcome.accepted
+    assert await desk.look() == []

@@ -167,6 +167,7 @@ async def test_a_pool_is_sold_and_allocated(service: Service) -> None:
         metrics = (await client.get(f"{service.process.url}/metrics")).text
     line = 'unitpool_commands_total{command="allocation.apply-plan",outcome="accepted"} 1.0'
     assert line in metrics
+    assert 'unitpool_due_work_total{outcome="failed"} 0.0' in metrics
 
 
 async def test_commands_have_one_effect_although_the_process_is_killed(service: Service) -> None:

@@ -146,7 +146,7 @@ async def reporting(dsn: str, issuer: Issuer, now: datetime = NOW, **settings: A
     await runtime.pool
     live = Live()
     application = new_application(runtime, live)
-    add_api(runtime, application, new_tokens(chosen, new_claims(chosen)))
+    add_api(runtime, application, new_tokens(chosen, new_claims(chosen), runtime.database_clock))
     listens = asyncio.Event()
 
     def begun() -> None:

@@ -80,6 +80,18 @@ def test_a_meter_that_cannot_be_makes_no_command(change: dict[str, Any]) -> None
         CreateMeter.model_validate(good | change)
 
 
+@pytest.mark.parametrize("aggregation", ["sum", "count", "unique", "peak", "latest"])
+@pytest.mark.parametrize("reset", ["window", "term"])
+def test_a_level_does_not_reset_with_the_term(aggregation: Any, reset: Any) -> None:
+    meter = CreateMeter(product="scan", meter="m", name="M", aggregation=aggregation, reset=reset, units=1, block=1)
+    decision = catalogue.add_meter(product(), meter, NOW)
+    if reset == "window" or aggregation in {"sum", "count"}:
+        assert isinstance(decision, ProductState)
+    else:
+        code, numbers = refused(decision)
+        assert (code, [one["field"] for one in numbers["errors"]]) == ("invalid_request", ["reset"])
+
+
 def test_meters_and_rates_are_limited() -> None:
     full = product()
     full = full.model_copy(update={"meters": full.meters * catalogue.MAX_METERS})

@@ -138,16 +138,15 @@ class Pool(RuleBasedStateMachine):
     @rule(days=st.integers(1, 300), units=st.integers(1, 200))
     def renew(self, days: int, units: int) -> None:
         ledger, name = self.ledger, f"lot-{len(self.ledger.sold)}"
-        start = ledger.term[1] if ledger.term[1] > ledger.now else terms.late_start(ledger.now)
-        asked = RenewSubscription(
-            subscription="s-1", end=start + days * DAY, units=units, order_reference="PO", lot=name
-        )
+        start = ledger.term[1]
+        end = max(start, ledger.now) + days * DAY
+        asked = RenewSubscription(subscription="s-1", end=end, units=units, order_reference="PO", lot=name)
         expected = self.possible("pending", "active", "grace", "read_only")
         expected = expected or (None if ledger.term == ledger.terms[-1] else "already_exists")
         renewed = terms.renew(self.of, asked, ledger.now)
         if self.do(renewed if isinstance(renewed, Refusal) else renewed[0], expected=expected):
-            ledger.terms.append((start, start + days * DAY))
-            ledger.sold.append(Sold(name, units, start, start + days * DAY))
+            ledger.terms.append((start, end))
+            ledger.sold.append(Sold(name, units, start, end))
 
     @rule(product=PRODUCT)
     def subscribe(self, product: ProductId) -> None:

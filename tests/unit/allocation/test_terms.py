@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from services.allocation.domain import lots, subscriptions
+from services.allocation.domain.advance import advance, conclude
 from services.allocation.domain.subscriptions import Subscription
-from services.allocation.domain.terms import late_start, lock_rates, renew
+from services.allocation.domain.terms import lock_rates, renew
+from shared.events.allocation import LifecycleChanged, TermStarted
 from shared.events.commands.subscriptions import PurchaseLot, RenewSubscription, VoidLot
 from shared.events.ids import MeterId
 from shared.events.state import Meter, Rate
@@ -41,18 +43,45 @@ def test_a_renewal_follows_the_present_term_and_brings_its_pool() -> None:
     assert (of.state.allocated, of.state.version) == (600, 8)
 
 
-@pytest.mark.parametrize(
-    ("now", "start"),
-    [
-        (GRACE, END + timedelta(days=10, hours=4)),
-        (GRACE.replace(minute=50), END + timedelta(days=10, hours=4)),
-        (GRACE.replace(minute=50) + TICK, END + timedelta(days=10, hours=5)),
-        (END, END + timedelta(hours=1)),
-    ],
-)
-def test_a_late_renewal_begins_at_the_next_full_hour_that_is_ten_minutes_away(now: datetime, start: datetime) -> None:
-    assert late_start(now) == start
-    assert renewed(subscription(1000), now).state.all_terms[-1].start == start
+@pytest.mark.parametrize("now", [END - TICK, END, END + TICK, GRACE, END + timedelta(days=119)])
+def test_a_renewal_that_is_sold_late_begins_where_the_last_term_ended(now: datetime) -> None:
+    of = renewed(replace(subscription(1000, scan=400), exhausted=True), now)
+    assert of.state.all_terms[-1].start == END
+    assert of.lifecycle_at(now) == ("exhausted" if now < END else "active")
+    assert of.state.purchased(now) == (1000 if now < END else 500)
+
+
+def test_it_begins_later_where_that_is_asked() -> None:
+    later = END + timedelta(days=3)
+    for now in (NOW, END, later - TICK):
+        of = renewed(subscription(1000), now, start=later)
+        assert (of.state.all_terms[-1].start, of.lifecycle_at(END), of.lifecycle_at(later)) == (
+            later,
+            "grace",
+            "active",
+        )
+    sold = renewed(subscription(1000), later + TICK, start=later)
+    assert sold.lifecycle_at(later + TICK) == "active"
+
+
+def test_a_term_that_has_begun_tells_so_at_once() -> None:
+    before = replace(subscription(1000, scan=600), settled_at=GRACE).at(GRACE)
+    result = renew(before, asked(), GRACE)
+    assert isinstance(result, tuple)
+    told = conclude(before, result[0], GRACE)
+    assert [type(one).__name__ for one in told.events] == [
+        "TermStarted",
+        "LotEnded",
+        "LotStarted",
+        "LifecycleChanged",
+        "PoolOverAllocated",
+    ]
+    started, changed = told.events[0], told.events[3]
+    assert isinstance(started, TermStarted)
+    assert not started.carried_over
+    assert isinstance(changed, LifecycleChanged)
+    assert (changed.before, changed.after) == ("grace", "active")
+    assert advance(told.subscription, GRACE + TICK).events == ()
 
 
 def test_there_is_one_future_term_at_a_time() -> None:
@@ -66,6 +95,9 @@ def test_there_is_one_future_term_at_a_time() -> None:
     ("changes", "fields"),
     [
         ({"end": END}, ["end"]),
+        ({"start": END - TICK}, ["start"]),
+        ({"start": NEXT_END}, ["end"]),
+        ({"start": datetime(3000, 1, 1, tzinfo=END.tzinfo)}, ["start", "end"]),
         ({"units": None}, ["units"]),
         ({"lot": None, "order_reference": None}, ["order_reference", "lot"]),
         ({"units": MAX_UNITS}, ["units"]),
@@ -75,6 +107,11 @@ def test_there_is_one_future_term_at_a_time() -> None:
 def test_a_renewal_that_cannot_be_names_its_fields(changes: dict[str, Any], fields: list[str]) -> None:
     code, numbers = refused(renew(subscription(1000), asked(**changes), NOW))
     assert (code, [one["field"] for one in numbers["errors"]]) == ("invalid_request", fields)
+
+
+def test_a_term_that_is_over_already_is_not_sold() -> None:
+    code, numbers = refused(renew(subscription(1000), asked(end=GRACE), GRACE))
+    assert (code, [one["field"] for one in numbers["errors"]]) == ("invalid_request", ["end"])
 
 
 def test_per_product_licensing_is_renewed_without_units() -> None:

@@ -1,5 +1,6 @@
 """Money for people."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from services.reporting.domain.money import amount
 from services.reporting.domain.quoting import quoted
 from shared.events.refusals import Refusal
-from shared.events.state import PriceList, Tier
+from shared.events.state import PriceList, Term, Tier
 from tests.component.reporting.states import NOW, subscription
 
 PRICES = PriceList(
@@ -36,10 +37,37 @@ def test_top_up_is_priced_at_the_cumulative_tier_for_the_rest_of_the_term() -> N
     )
 
 
+@pytest.mark.parametrize("days", [0, 1, 29, 30, 119])
+def test_a_quote_after_the_term_prices_the_renewal(days: int) -> None:
+    """From where the term ended, as it is sold; the old term's units reach no tier of the new one."""
+    state = subscription(state="grace")
+    quote = quoted(PRICES, 500, state, state.term.end + timedelta(days=days))
+    assert not isinstance(quote, Refusal)
+    assert (quote["kind"], quote["start"], quote["committed_units"]) == ("renewal", state.term.end, 0)
+    assert (quote["years"], quote["total_minor"]) == ("1", 500_000)
+
+
+def test_the_last_instant_of_a_term_is_topped_up() -> None:
+    state = subscription()
+    quote = quoted(PRICES, 500, state, state.term.end - timedelta(microseconds=1))
+    assert not isinstance(quote, Refusal)
+    assert (quote["kind"], quote["end"], quote["committed_units"]) == ("top_up", state.term.end, 1000)
+
+
+def test_a_renewal_that_was_sold_and_has_not_begun_is_topped_up() -> None:
+    state = subscription(state="grace")
+    begins = state.term.end + timedelta(days=10)
+    sold = Term(start=begins, end=begins + timedelta(days=365))
+    state = state.model_copy(update={"terms": (*state.all_terms, sold)})
+    quote = quoted(PRICES, 500, state, begins - timedelta(days=1))
+    assert not isinstance(quote, Refusal)
+    assert (quote["kind"], quote["start"], quote["end"]) == ("top_up", begins, sold.end)
+
+
 def test_quote_without_a_subscription_is_for_a_year() -> None:
     quote = quoted(PRICES, 1, None, NOW)
     assert not isinstance(quote, Refusal)
-    assert (quote["years"], quote["total_minor"]) == ("1", 1000)
+    assert (quote["kind"], quote["years"], quote["total_minor"]) == ("contract", "1", 1000)
     assert quote["arithmetic"] == "1 unit x 10.00 EUR x 1 year = 10.00 EUR (list 10.00 EUR)"
 
 

@@ -1,6 +1,7 @@
 """Prices."""
 
 from datetime import datetime
+from typing import Literal
 
 from services.reporting.api.answers.shapes import Commanded
 from services.reporting.api.fields import Shown
@@ -35,9 +36,13 @@ class PriceShown(Shown):
 
 
 class Quote(PriceShown):
-    """``committed_units`` are those that the term has already; with ``units`` they decide the tier."""
+    """``committed_units`` are those that the term has already; with ``units`` they decide the tier.
+
+    ``kind``: ``top_up`` of the subscription's term; ``renewal``, for a year, where that is over; else ``contract``.
+    """
 
     subscription: str | None
+    kind: Literal["top_up", "renewal", "contract"]
     units: int
     start: datetime
     end: datetime

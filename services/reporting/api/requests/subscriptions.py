@@ -80,9 +80,13 @@ class Cancellation(Request):
 
 
 class Renewal(Request):
-    """A further term, after the present one, until ``end``. ``units`` and ``order_reference``: of a flex one only."""
+    """A further term until ``end``: after the last one, or from a later ``start``.
+
+    ``units`` and ``order_reference`` belong to a flex subscription only.
+    """
 
     model_config = example(end="2028-11-01T00:00:00Z", units=60_000, order_reference="PO-2027-004")
+    start: At | None = None
     end: At
     units: PositiveUnits | None = None
     order_reference: Name | None = None

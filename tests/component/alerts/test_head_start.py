@@ -1,0 +1,82 @@
+"""Consumption waits for what allocation has told so far, but not for ever."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.alerts import head_start
+from services.alerts.head_start import HeadStart
+from services.alerts.main import definition
+from services.alerts.settings import AlertsSettings
+from shared.events.topics import ALLOCATION_EVENTS_TOPIC
+from shared.runtime.postgres import open_pool
+from shared.runtime.service import Runtime
+from tests.conftest import MakeDatabase
+from tests.processes import COMMAND_KEYS
+from tests.runtime.conftest import bench
+from tests.runtime.harness import Bench, until
+
+__all__ = ["bench"]
+
+_APPLIED = """
+INSERT INTO consumer_offsets (reader, topic, partition, next_offset) VALUES ('alerts', $1, $2, $3)
+ON CONFLICT (reader, topic, partition) DO UPDATE SET next_offset = excluded.next_offset
+"""
+
+
+@pytest.fixture
+async def runtime(bench: Bench, database: MakeDatabase) -> AsyncIterator[Runtime[AlertsSettings]]:
+    """Nothing runs: what is applied is what a test says."""
+    for partition in (0, 1):
+        await bench.send(ALLOCATION_EVENTS_TOPIC, b"{}", partition=partition)
+    settings = AlertsSettings(
+        database_url=await database("alerts"),
+        kafka_bootstrap_servers=bench.kafka,
+        kafka_topic_prefix=bench.prefix,
+        command_keys=COMMAND_KEYS,
+    )
+    made = Runtime(definition(), settings)
+    await open_pool(made.pool, settings)
+    try:
+        yield made
+    finally:
+        await made.pool.close()
+
+
+async def test_it_is_over_once_all_is_applied(runtime: Runtime[AlertsSettings]) -> None:
+    start = HeadStart(runtime)
+    await start.look()
+    assert not await start.is_over()
+    await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 0, 1)
+    assert not await start.is_over()
+    assert (await start.check()).detail == "partitions [1] of allocation.events are being read"
+    await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 1, 1)
+    assert await start.is_over()
+    assert (await start.check()).ok
+
+
+async def test_a_partition_that_nobody_reads_is_waited_for_a_while_and_told_of(
+    runtime: Runtime[AlertsSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_start, "STUCK_SECONDS", 0.5)
+    start = HeadStart(runtime)
+    await start.look()
+    await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 0, 1)
+    assert not await start.is_over(), "it has come further"
+    await until(start.is_over)
+    check = await start.check()
+    assert (check.ok, check.shared) == (False, True)
+    assert "partitions [1]" in check.detail
+    await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 1, 1)
+    assert (await start.check()).ok
+
+
+async def test_time_in_which_nobody_asks_does_not_count(
+    runtime: Runtime[AlertsSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_start, "ASKED_SECONDS", 0.0)
+    monkeypatch.setattr(head_start, "STUCK_SECONDS", 0.001)
+    start = HeadStart(runtime)
+    await start.look()
+    for _ in range(20):
+        assert not await start.is_over()
