@@ -139,7 +139,12 @@ def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Applicat
 
 def new_claims(settings: ReportingSettings) -> Claims:
     """Which claims say who somebody is."""
-    return Claims(settings.email_claim, settings.name_claim, settings.roles_claim)
+    return Claims(
+        settings.email_claim,
+        settings.name_claim,
+        settings.roles_claim,
+        may_leave_unverified=settings.email_verified_may_be_absent,
+    )
 
 
 def new_tokens(settings: ReportingSettings, claims: Claims) -> Tokens:

@@ -6,6 +6,7 @@ from typing import Final
 
 from services.allocation.domain import refusals
 from services.allocation.domain.subscriptions import Subscription
+from shared import people
 from shared.events.commands.accounts import AddPerson, ChangePerson
 from shared.events.ids import AccountId
 from shared.events.refusals import Refusal
@@ -20,6 +21,8 @@ _IS_PRIMARY: Final = ("email", "is a primary contact of this account: hand the s
 
 def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
     """Someone new, or someone who was removed and comes back with nothing of what they had."""
+    if (known is None or known.removed_at is not None) and (fault := people.fault_of(command.email)):
+        return refusals.invalid(("email", fault))
     if known is None:
         return PersonState(account=command.account, email=command.email, name=command.name, version=1)
     if known.removed_at is None:
@@ -32,6 +35,8 @@ def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
 def as_primary(known: PersonState | None, account: AccountId, person: Person) -> PersonState | Refusal:
     """Whoever becomes the primary contact of a new subscription is a person of the account by that."""
     if known is None or known.removed_at is not None:
+        if fault := people.fault_of(person.email):
+            return refusals.invalid(("primary_contact.email", fault))
         return add(known, AddPerson.model_construct(account=account, email=person.email, name=person.name))
     if not known.enabled:
         return refusals.invalid(("primary_contact.email", "is disabled in this account"))

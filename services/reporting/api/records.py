@@ -12,6 +12,7 @@ from services.reporting.api.names import SubscriptionWanted
 from services.reporting.domain.actions import ACTIONS
 from services.reporting.queries.access import not_found
 from services.reporting.store.audit import Filter
+from shared import people
 from shared.events.commands.metering import CreateIngestKey, RotateIngestKey
 
 _SECRETS = {one.event_type: "key" for one in (CreateIngestKey, RotateIngestKey)}
@@ -69,7 +70,7 @@ def records_router(doors: Doors) -> APIRouter:
             raise invalid("action", "is not an action that is audited, like purchase-lot")
         check_order(start, end)
         only = [subscription] if subscription else None
-        wanted = Filter(only, start, end, action, actor.lower() if actor else None, outcome)
+        wanted = Filter(only, start, end, action, people.fold(actor) if actor else None, outcome)
         return listed(await records.audit(caller, limit, cursor, wanted))
 
     return router
