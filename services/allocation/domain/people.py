@@ -1,6 +1,7 @@
 """The people of an account: they are told apart by their address, and only those who are active are given anything."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -8,7 +9,7 @@ from services.allocation.domain import refusals
 from services.allocation.domain.subscriptions import Subscription
 from shared import people
 from shared.events.commands.accounts import AddPerson, ChangePerson
-from shared.events.ids import AccountId
+from shared.events.ids import AccountId, SubscriptionId
 from shared.events.refusals import Refusal
 from shared.events.state import Grant, Person, PersonState
 
@@ -16,6 +17,11 @@ MAX_GRANTS: Final = 200
 """A subscription travels whole in an event: this keeps it far below what Kafka takes."""
 
 _NOT_ACTIVE: Final = ("email", "is no active person of this account")
+_OF_OTHERS: Final = "This person belongs to subscriptions whose people you do not manage."
+_HELD_ELSEWHERE: Final = (
+    "This person also belongs to a subscription whose people you do not manage. You can disable them; only the vendor, "
+    "and who manages the people of all their subscriptions, can remove them."
+)
 _IS_PRIMARY: Final = ("email", "is a primary contact of this account: hand the subscription over first")
 
 
@@ -63,6 +69,33 @@ def remove(known: PersonState | None, now: datetime, *, is_primary: bool) -> Per
     if is_primary:
         return refusals.invalid(_IS_PRIMARY)
     return known.model_copy(update={"enabled": False, "removed_at": now, "version": known.version + 1})
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How a person and whoever wants to change them meet: by subscriptions of the account.
+
+    ``holds``: where the person was given anything, whether it counts now or not. ``managed`` and ``seen``: whose people
+    the actor manages, and sees.
+    """
+
+    holds: frozenset[SubscriptionId]
+    managed: frozenset[SubscriptionId]
+    seen: frozenset[SubscriptionId]
+
+    def change_refusal(self) -> Refusal | None:
+        """Why the actor may not rename, disable or enable them: an act that can be taken back, and that is urgent when
+        somebody leaves, so one subscription where both meet is enough.
+        """
+        if not self.holds or self.holds & self.managed:
+            return None
+        return refusals.forbidden(_OF_OTHERS) if self.holds & self.seen else refusals.not_found("person")
+
+    def remove_refusal(self) -> Refusal | None:
+        """Why the actor may not remove them, which would end for good what others gave."""
+        if refusal := self.change_refusal():
+            return refusal
+        return None if self.holds <= self.managed else refusals.forbidden(_HELD_ELSEWHERE)
 
 
 def not_active(person: PersonState | None) -> Refusal | None:
