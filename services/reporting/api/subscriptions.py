@@ -70,17 +70,22 @@ def _add_usage(router: APIRouter, doors: Doors) -> None:
         end: Annotated[At | None, Query(alias="to")] = None,
         interval: Literal["window", "day", "hour"] = "window",
     ) -> Any:
-        """What was used in each window that overlaps ``from`` to ``to`` (by default the last 12 months)."""
+        """What each window that overlaps ``from`` to ``to`` added; 0 where nothing was used.
+
+        Without ``from`` it begins with the first use in the last 12 months. ``term_to_date`` has the running totals of
+        a meter that burns down.
+        """
         if interval != "window":
             raise invalid("interval", f"usage by {interval} is not kept yet; ask for interval=window")
         kept_from = clock() - timedelta(days=SHOWN_DAYS)
         for name, at in (("from", start), ("to", end)):
             if at is not None and at < kept_from:
                 raise invalid(name, f"is before {kept_from:%Y-%m-%dT%H:%M:%SZ}: usage is kept for {SHOWN_DAYS} days")
-        end = end or clock()
+        asked_from, end = start, end or clock()
         start = start or max(end - timedelta(days=SHOWN_DAYS), kept_from)
         check_order(start, end)
-        return {"items": await queries.usage(caller, subscription, start, end, product)}
+        shown = await queries.usage(caller, subscription, start, end, product, from_first_use=asked_from is None)
+        return {"items": shown}
 
 
 def _add_writes(router: APIRouter, doors: Doors) -> None:
