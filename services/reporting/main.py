@@ -39,7 +39,7 @@ from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.commands import erase_secrets
 from services.reporting.store.consumption import prune_consumption
-from services.reporting.store.listening import listen
+from services.reporting.store.listening import keep_listening
 from services.reporting.store.quarantine import prune_quarantine
 from services.reporting.subscribers import on_audit, on_consumption
 from services.reporting.verification import COMMAND as VERIFY_AUDIT
@@ -200,10 +200,7 @@ def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:
     settings = runtime.settings
 
     async def hear() -> None:
-        try:
-            await listen(lambda: postgres.connect(settings, f"{NAME}-listen"), live.hear, live.look_again)
-        finally:
-            live.look_again()
+        await keep_listening(lambda: postgres.connect(settings, f"{NAME}-listen"), live.hear, live.look_again)
 
     async def forget_the_old() -> None:
         while True:
