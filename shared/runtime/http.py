@@ -106,7 +106,7 @@ class Edge:
             return
         is_head = scope["method"] == "HEAD"
         if is_head:  # as GET, without what it would send (RFC 9110, 9.3.2)
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", "is_head": True}
         headers = dict(scope["headers"])
         given = _given_id(headers)
         correlation = given or str(uuid4())

@@ -43,10 +43,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         401: "`unauthenticated`",
         403: "`forbidden`",
         404: "`not_found`, also for what the caller may not know exists",
-        409: "A refusal, with its `code` and numbers",
+        409: "A refusal, with its `code` and numbers; `stale_version` where `If-Match` names another version",
         413: "`too_large`",
         415: "`unsupported_media_type`",
-        422: "`invalid_request`: `errors` names each field",
+        422: "`invalid_request`: `errors` names each field; also `If-Match` on what has no version to judge",
         429: "`too_many_requests`, with `Retry-After`: of one person, or from one address",
         503: "`unavailable`, with `Retry-After`",
     }.items()

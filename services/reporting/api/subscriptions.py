@@ -36,6 +36,9 @@ def subscriptions_router(doors: Doors) -> APIRouter:
     return router
 
 
+_VERSIONED = {"headers": {"ETag": {"description": "Its version, for `If-Match`", "schema": {"type": "string"}}}}
+
+
 def _add_reads(router: APIRouter, doors: Doors) -> None:
     queries = doors.application.queries
 
@@ -44,7 +47,7 @@ def _add_reads(router: APIRouter, doors: Doors) -> None:
         """All for the vendor, else those that concern the caller."""
         return listed(await queries.subscriptions(caller, limit, cursor, account))
 
-    @router.get("/{subscription}", response_model=answers.Overview)
+    @router.get("/{subscription}", response_model=answers.Overview, responses={200: _VERSIONED})
     async def overview(caller: Asking, subscription: InSubscription, response: Response) -> Any:
         """Everything about a subscription in one answer; its ETag is for ``If-Match``."""
         body = await queries.overview(caller, subscription)
@@ -72,8 +75,8 @@ def _add_usage(router: APIRouter, doors: Doors) -> None:
     ) -> Any:
         """What each window that overlaps ``from`` to ``to`` added; 0 where nothing was used.
 
-        Without ``from`` it begins with the first use in the last 12 months. ``term_to_date`` has the running totals of
-        a meter that burns down.
+        Without ``from``: of the last 12 months, each product from its first window that was measured to its last.
+        ``term_to_date`` has the running totals of a meter that burns down.
         """
         if interval != "window":
             raise invalid("interval", f"usage by {interval} is not kept yet; ask for interval=window")
@@ -84,7 +87,7 @@ def _add_usage(router: APIRouter, doors: Doors) -> None:
         asked_from, end = start, end or clock()
         start = start or max(end - timedelta(days=SHOWN_DAYS), kept_from)
         check_order(start, end)
-        shown = await queries.usage(caller, subscription, start, end, product, from_first_use=asked_from is None)
+        shown = await queries.usage(caller, subscription, start, end, product, measured_only=asked_from is None)
         return {"items": shown}
 
 

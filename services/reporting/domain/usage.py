@@ -44,8 +44,8 @@ class Asked:
     end: datetime
     now: datetime
     product: str | None = None
-    from_first_use: bool = False
-    """Nobody asked from when on: it begins with the first window that was measured."""
+    measured_only: bool = False
+    """Nobody asked from when on: of each product from the first window that was measured to the last."""
 
     @property
     def rows_from(self) -> datetime:
@@ -76,10 +76,15 @@ def usage(asked: Asked, catalogue: Mapping[str, ProductState], rows: Iterable[Me
     for product in by_product.keys() | used.keys():
         known = catalogue.get(product)
         windows = _windows(asked, used.get(product), by_product.get(product, ()))
-        items += _of_product(asked, product, known.meters if known else (), windows)
-    measured = (item["start"] for item in items if item["revision"])
-    first = min(measured, default=asked.end) if asked.from_first_use else asked.rows_from
-    return sorted((item for item in items if item["start"] >= first), key=lambda item: (item["start"], item["product"]))
+        found = list(_of_product(asked, product, known.meters if known else (), windows))
+        items += _measured(found) if asked.measured_only else found
+    return sorted(items, key=lambda item: (item["start"], item["product"]))
+
+
+def _measured(items: Sequence[Body]) -> list[Body]:
+    """From the first that was measured to the last, and what lies between."""
+    starts = [item["start"] for item in items if item["revision"]]
+    return [item for item in items if starts and min(starts) <= item["start"] <= max(starts)]
 
 
 def _windows(

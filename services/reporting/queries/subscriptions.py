@@ -131,15 +131,15 @@ class Queries:
         end: datetime,
         product: str | None = None,
         *,
-        from_first_use: bool = False,
+        measured_only: bool = False,
     ) -> list[Body]:
         """By window, product and meter: what each window that overlaps ``start`` to ``end`` added.
 
-        With ``from_first_use``, without the windows before the first that was measured.
+        With ``measured_only``, of each product from the first window that was measured to the last.
         """
         async with self._pool.acquire() as connection:
             state = await find_seen(connection, caller, subscription)
-            asked = Asked(state, start, end, self._clock(), product, from_first_use)
+            asked = Asked(state, start, end, self._clock(), product, measured_only)
             rows = await consumption.load_usage(connection, subscription, asked.rows_from, end, product)
             names = {one.product for one in state.products} | {row.product for row in rows}
             catalogue = await products.find_products(connection, names)

@@ -49,19 +49,22 @@ WHERE subscription = $1 AND window_end > $2 AND window_start < $3 AND ($4::text 
 ORDER BY window_start, product
 """
 # The newest window of each product stays, however old: it holds the term to date.
-_OLD = """
-window_end < $1 AND EXISTS (
+_FIND_OLD = """
+SELECT DISTINCT subscription FROM consumption AS old
+WHERE window_end < $1 AND subscription <> ALL($2::text[]) AND EXISTS (
     SELECT FROM consumption AS newer
     WHERE newer.subscription = old.subscription AND newer.product = old.product
         AND newer.window_start > old.window_start
 )
 """
-_FIND_OLD = f"""
-SELECT DISTINCT subscription FROM consumption AS old WHERE {_OLD} AND subscription <> ALL($2::text[])
-"""  # noqa: S608 - put together from constants
-_PRUNE = f"""
-DELETE FROM consumption AS old WHERE {_OLD} AND ($2::text[] IS NULL OR subscription = ANY($2))
-"""  # noqa: S608 - put together from constants
+_PRUNE = """
+DELETE FROM consumption AS old
+WHERE window_end < $1 AND ($2::text[] IS NULL OR subscription = ANY($2)) AND EXISTS (
+    SELECT FROM consumption AS newer
+    WHERE newer.subscription = old.subscription AND newer.product = old.product
+        AND newer.window_start > old.window_start
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,9 +105,10 @@ def test_nothing_is_shown_after_the_subscription_or_ahead() -> None:
     assert added(shown([], subscription(term=short))) == [(0, 0, 0)]
 
 
-def test_without_an_asked_time_it_begins_with_the_first_use() -> None:
-    assert added(shown([row(1, 3, 3)], from_first_use=True)) == [(1, 3, 3), (2, 0, 3), (3, 0, 3)]
-    assert shown([], from_first_use=True) == []
+def test_without_an_asked_time_it_is_from_the_first_measured_window_to_the_last() -> None:
+    assert added(shown([row(0, 3, 3), row(2, 4, 1)], measured_only=True)) == [(0, 3, 3), (1, 0, 3), (2, 1, 4)]
+    assert added(shown([row(1, 3, 3)], measured_only=True)) == [(1, 3, 3)]
+    assert shown([], measured_only=True) == []
 
 
 def test_a_product_that_is_not_known_any_more_shows_what_was_measured() -> None:
