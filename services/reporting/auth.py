@@ -15,11 +15,10 @@ import httpx
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from pydantic import TypeAdapter, ValidationError
 
 from services.reporting import metrics
 from services.reporting.domain.caller import Caller
-from shared.events.ids import Email
+from shared import people
 from shared.events.refusals import Refusal
 from shared.runtime import logging
 from shared.runtime.http import ProblemError
@@ -28,7 +27,8 @@ ALGORITHMS = ["RS256", "ES256"]
 MAX_TOKEN_LENGTH = 16_384
 MAX_NAME_LENGTH = 200
 LATEST_SECONDS = 2**53
-_EMAIL: TypeAdapter[str] = TypeAdapter(Email)
+_ABSENT = object()
+_VERIFIED = "email_verified"
 
 
 class TokenError(ValueError):
@@ -57,11 +57,15 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Which claims say who somebody is; dots reach into objects."""
+    """Which claims say who somebody is; dots reach into objects.
+
+    ``may_leave_unverified``: a token that says nothing of ``email_verified`` is taken.
+    """
 
     email: str
     name: str
     roles: str
+    may_leave_unverified: bool = False
 
     def caller(self, claims: Mapping[str, Any], address: str | None, correlation_id: str | None) -> Caller:
         """The person.
@@ -69,12 +73,7 @@ class Claims:
         Raises:
             TokenError: no e-mail address, or one that the issuer has not verified.
         """
-        try:
-            email = _EMAIL.validate_python(_reach(claims, self.email))
-        except ValidationError as error:
-            raise TokenError("no_email", f"The token has no e-mail address in its claim {self.email}.") from error
-        if claims.get("email_verified") is False:
-            raise TokenError("no_email", "The token's e-mail address is not verified.")
+        email = self._address(claims)
         name = _reach(claims, self.name)
         readable = name if isinstance(name, str) and name.isprintable() and name.strip() else email
         roles = _reach(claims, self.roles)
@@ -82,6 +81,20 @@ class Claims:
         return Caller(
             email, readable[:MAX_NAME_LENGTH], "vendor" in held, address, correlation_id, said_at=_said_at(claims)
         )
+
+    def _address(self, claims: Mapping[str, Any]) -> str:
+        """Who it is, where the issuer vouches for it: by what stands beside the address, and at the top."""
+        said = _reach(claims, self.email)
+        try:
+            email = people.read_address(said if isinstance(said, str) else "")
+        except ValueError as error:
+            message = f"The token's claim {self.email} is no e-mail address that somebody can be known by."
+            raise TokenError("no_email", message) from error
+        beside = ".".join([*self.email.split(".")[:-1], _VERIFIED])
+        words = [word for path in {beside, _VERIFIED} if (word := _reach(claims, path, _ABSENT)) is not _ABSENT]
+        if not people.is_verified(words, may_be_absent=self.may_leave_unverified):
+            raise TokenError("no_email", "The token's e-mail address is not verified.")
+        return email
 
 
 class IssuerKeys:
@@ -228,13 +241,13 @@ def _said_at(claims: Mapping[str, Any]) -> datetime:
     return datetime.fromtimestamp(min(max(_number(claims, "iat") or 0.0, 0.0), time.time()), UTC)
 
 
-def _reach(claims: Mapping[str, Any], path: str) -> Any:
+def _reach(claims: Mapping[str, Any], path: str, absent: Any = None) -> Any:
     """A claim by its name, or by the way to it."""
     if path in claims:
         return claims[path]
     found: Any = claims
     for part in path.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
+        found = found.get(part, absent) if isinstance(found, Mapping) else absent
     return found
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,15 +27,17 @@ from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.envelope import Event, Payload, event_of
 from shared.events.refusals import Refusal
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALLOCATION_COMMANDS_TOPIC, METERING_COMMANDS_TOPIC, Topic
-from shared.runtime import signing
+from shared.runtime import logging, signing
 from shared.runtime.delivery import Transaction
 from shared.runtime.http import ProblemError
+from shared.runtime.inbox import command_name
 from shared.runtime.outbox import Outgoing
 from shared.runtime.postgres import Pool
 from shared.runtime.shares import RateLimit
 from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError
 
 LOOK_AGAIN_SECONDS = 1.0
+_log = logging.get("commands")
 _DENIALS = frozenset({"forbidden", "not_found"})
 _CHOSEN_BY_US = frozenset({"seen", "sealed_secret", "sealed_url", "secret_sha256"})
 """Fields that the asker did not write: a repeat is still the same request when they differ."""
@@ -171,6 +174,7 @@ class Commands:
             )
             if await insert_command(tx.connection, sent, caller.correlation_id):
                 tx.add(self._message(payload, caller, command_id, key, tx.now))
+                tx.after_commit(partial(_say_sent, payload, command_id, caller.correlation_id))
                 return
             earlier = await find_command(tx.connection, caller.email, command_id)
         if earlier is None or earlier.digest != digest:
@@ -240,6 +244,11 @@ class Commands:
             result=outcome.result,
             secret=secret,
         )
+
+
+def _say_sent(payload: Payload, command_id: UUID, correlation_id: str | None) -> None:
+    command, correlation = command_name(payload.event_type), correlation_id or str(command_id)
+    _log.info("command_sent", command=command, command_id=str(command_id), correlation_id=correlation)
 
 
 def kafka_key(payload: Payload) -> str:

@@ -1,8 +1,6 @@
 """Reporting's composition root: everything is built here, and given what it needs."""
 
-import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +24,7 @@ from services.reporting.api.subscriptions import subscriptions_router
 from services.reporting.api.usage_books import usage_books_router
 from services.reporting.application import Application
 from services.reporting.auth import Claims, Tokens, Trust
+from services.reporting.background import UPKEEP, Upkeep
 from services.reporting.commands import Commands
 from services.reporting.live import Live
 from services.reporting.pages.install import install
@@ -37,10 +36,7 @@ from services.reporting.queries.resources import ResourceQueries
 from services.reporting.queries.subscriptions import Queries
 from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.settings import ReportingSettings
-from services.reporting.store.commands import erase_secrets
-from services.reporting.store.consumption import prune_consumption
-from services.reporting.store.listening import listen
-from services.reporting.store.quarantine import prune_quarantine
+from services.reporting.store.listening import keep_listening
 from services.reporting.subscribers import on_audit, on_consumption
 from services.reporting.verification import COMMAND as VERIFY_AUDIT
 from shared.events.topics import (
@@ -53,12 +49,11 @@ from shared.events.topics import (
 from shared.runtime import postgres
 from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, SettingsError, run
 from shared.runtime.clock import Clock
+from shared.runtime.set_aside_work import SetAside
+from shared.runtime.set_aside_work_retries import SetAsideRetries
 from shared.runtime.shares import RateLimit, Shares
 
 NAME: Final = "reporting"
-KEPT = timedelta(days=366)
-SECRETS_KEPT = timedelta(days=1)
-"""A secret that was made with a command is kept for so long, sealed, for whoever asks again."""
 CONSUMPTION_RECORDS = 2000
 READ_MODEL = ReadModel(
     tables=(
@@ -140,7 +135,12 @@ def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Applicat
 
 def new_claims(settings: ReportingSettings) -> Claims:
     """Which claims say who somebody is."""
-    return Claims(settings.email_claim, settings.name_claim, settings.roles_claim)
+    return Claims(
+        settings.email_claim,
+        settings.name_claim,
+        settings.roles_claim,
+        may_leave_unverified=settings.email_verified_may_be_absent,
+    )
 
 
 def new_tokens(settings: ReportingSettings, claims: Claims, clock: Clock) -> Tokens:
@@ -196,22 +196,15 @@ def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:
     settings = runtime.settings
 
     async def hear() -> None:
-        try:
-            await listen(lambda: postgres.connect(settings, f"{NAME}-listen"), live.hear, live.look_again)
-        finally:
-            live.look_again()
+        await keep_listening(lambda: postgres.connect(settings, f"{NAME}-listen"), live.hear, live.look_again)
 
-    async def forget_the_old() -> None:
-        while True:
-            await runtime.can_decide()
-            async with runtime.pool.acquire() as connection:
-                await prune_consumption(connection, runtime.clock() - KEPT)
-                await prune_quarantine(connection, runtime.clock() - KEPT)
-                await erase_secrets(connection, runtime.clock() - SECRETS_KEPT)
-            await asyncio.sleep(settings.upkeep_seconds)
-
+    aside = SetAside(UPKEEP)
+    upkeep = Upkeep(runtime.deciding, runtime.clock, aside, every_seconds=settings.upkeep_seconds)
+    shown = SetAsideRetries(runtime.transaction, {}, (aside,), delay_max_seconds=settings.retry_delay_max_seconds)
     runtime.background("listen", hear)
-    runtime.background("upkeep", forget_the_old)
+    runtime.background(UPKEEP, upkeep.run)
+    runtime.background("set aside", shown.run)
+    runtime.health.add("set aside", shown.check)
 
 
 def definition() -> ServiceDefinition[ReportingSettings]:

@@ -2,10 +2,11 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres import Connection, Pool
 
 LIFETIME = timedelta(hours=10)
 IDLE = timedelta(hours=2)
@@ -15,7 +16,8 @@ _INSERT = """
 INSERT INTO sessions (id_sha256, email, name, vendor, created_at, seen_at, expires_at)
 VALUES ($1, $2, $3, $4, $5, $5, $6)
 """
-_DELETE_EXPIRED = "DELETE FROM sessions WHERE expires_at <= $1"
+_FIND_EXPIRED = "SELECT DISTINCT email FROM sessions WHERE expires_at <= $1 AND email <> ALL($2::text[])"
+_DELETE_EXPIRED = "DELETE FROM sessions WHERE expires_at <= $1 AND email = ANY($2::text[])"
 _DELETE = "DELETE FROM sessions WHERE id_sha256 = $1"
 _FIND = """
 SELECT s.email, s.name, CASE WHEN w.said_at > s.created_at THEN w.vendor ELSE s.vendor END AS vendor, s.seen_at,
@@ -43,10 +45,9 @@ class Sessions:
         self._pool = pool
 
     async def begin(self, person: Person, now: datetime) -> str:
-        """A new session; its id, for the cookie. Clears away what has run out."""
+        """A new session; its id, for the cookie."""
         session = secrets.token_urlsafe(32)
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(_DELETE_EXPIRED, now)
+        async with self._pool.acquire() as connection:
             await connection.execute(
                 _INSERT, _digest(session), person.email, person.name, person.vendor, now, now + LIFETIME
             )
@@ -70,6 +71,16 @@ class Sessions:
         """Forget it."""
         async with self._pool.acquire() as connection:
             await connection.execute(_DELETE, _digest(session))
+
+
+async def find_expired(connection: Connection, now: datetime, but: Sequence[str]) -> list[str]:
+    """People, but these, who have sessions that have run out."""
+    return [row["email"] for row in await connection.fetch(_FIND_EXPIRED, now, list(but))]
+
+
+async def forget_expired(connection: Connection, now: datetime, people: Sequence[str]) -> None:
+    """Forget these people's sessions that have run out."""
+    await connection.execute(_DELETE_EXPIRED, now, list(people))
 
 
 def _digest(session: str) -> bytes:

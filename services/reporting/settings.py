@@ -21,6 +21,9 @@ class ReportingSettings(ServiceSettings):
     oidc_client_id: str = Field("unitpool", description="Client id of the page's sign-in")
     oidc_client_secret: SecretStr | None = Field(None, description="Client secret of the page's sign-in, if it has one")
     email_claim: str = Field("email", description="Claim that says who a person is; dots reach into objects")
+    email_verified_may_be_absent: bool = Field(
+        False, description="Take tokens that say nothing of email_verified; whatever they say must be JSON true"
+    )
     name_claim: str = Field("name", description="Claim with a person's name; dots reach into objects")
     roles_claim: str = Field(
         "unitpool_roles",

@@ -5,6 +5,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, StringConstraints
 
+from shared import people
+
 _Slug = StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)
 
 AccountId = NewType("AccountId", str)
@@ -45,5 +47,7 @@ def _plain(value: str) -> str:
 PlainName = Annotated[Name, AfterValidator(_plain)]
 """A name without markup, for what is shown in many places (roles, people)."""
 
-Email = Annotated[str, StringConstraints(pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$", max_length=254, to_lower=True)]
-"""An e-mail address, lower-cased: it is who a person is."""
+Email = Annotated[
+    str, StringConstraints(pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$", max_length=254), AfterValidator(people.fold)
+]
+"""An e-mail address as ``shared.people`` folds it: it is who a person is. Also one that is given to nobody now."""

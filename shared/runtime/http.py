@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from shared.runtime import client_address, content_codings, direct, logging, metrics, problems
 from shared.runtime.client_address import Network
+from shared.runtime.direct import DirectRoute
 from shared.runtime.postgres import within_request
 from shared.runtime.problems import PROBLEM, RETRY_AFTER_SECONDS, ProblemError, field_errors, problem
 from shared.runtime.settings import ServiceSettings
@@ -23,6 +24,7 @@ from shared.runtime.trouble import passes
 __all__ = ["PROBLEM", "Edge", "EdgeOptions", "ProblemError", "field_errors", "problem"]
 
 CORRELATION_HEADER = "x-correlation-id"
+_CORRELATION = CORRELATION_HEADER.encode()
 MAX_CORRELATION_LENGTH = 100
 GONE = 499
 """The status under which a request is counted whose client went away before it was answered."""
@@ -42,6 +44,7 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 """Of every answer that does not say otherwise: most tell of people, some show a secret."""
 _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 _CLOSE = (b"connection", b"close")
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ONCE = frozenset({b"authorization", b"content-type", b"content-length", b"idempotency-key", b"host"})
 """Fields that mean something else when there are two of them."""
 
@@ -103,23 +106,34 @@ class Edge:
             return
         is_head = scope["method"] == "HEAD"
         if is_head:  # as GET, without what it would send (RFC 9110, 9.3.2)
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", "is_head": True}
         headers = dict(scope["headers"])
-        correlation = _correlation_id(headers)
+        given = _given_id(headers)
+        correlation = given or str(uuid4())
         logging.bind(correlation_id=correlation)
         scope.setdefault("state", {})["correlation_id"] = correlation
         extra = (*self.headers, _CLOSE) if self.is_closing else self.headers
-        answer = _Answer(send, (*extra, (CORRELATION_HEADER.encode(), correlation.encode())), is_head=is_head)
+        answer = _Answer(send, (*extra, (_CORRELATION, correlation.encode())), is_head=is_head)
         started = time.perf_counter()
         within_request.set(self._options.database_seconds)
         try:
             await self._guarded(scope, headers, receive, answer)
         finally:
-            route = _template(scope)
+            route, seconds = _template(scope), time.perf_counter() - started
             _requests(route, answer.status).inc()
             if not answer.is_stream:
-                _seconds(route).observe(time.perf_counter() - started)
+                _seconds(route).observe(seconds)
+            if given is not None or (scope["method"] not in _READS and not isinstance(scope.get("route"), DirectRoute)):
+                self._say(scope, route, answer.status, seconds)
             logging.unbind("correlation_id")
+
+    def _say(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+        """One line for a request that writes, or that its sender follows by an id (which every line of it has).
+
+        Hot routes say nothing by themselves: there are thousands a second.
+        """
+        if scope["path"] not in ALWAYS_OPEN:
+            self._log.info("request", method=scope["method"], route=route, status=status, seconds=round(seconds, 4))
 
     async def _guarded(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, answer: "_Answer") -> None:
         try:
@@ -267,11 +281,12 @@ def _limited(receive: Receive, limit: int) -> Receive:
     return counted
 
 
-def _correlation_id(headers: Mapping[bytes, bytes]) -> str:
-    given = headers.get(CORRELATION_HEADER.encode(), b"").decode("ascii", "replace").strip()
-    return (
-        given if 0 < len(given) <= MAX_CORRELATION_LENGTH and given.isprintable() and given.isascii() else str(uuid4())
-    )
+def _given_id(headers: Mapping[bytes, bytes]) -> str | None:
+    """The caller's correlation id, where there is one that can be one."""
+    if (field := headers.get(_CORRELATION)) is None:
+        return None
+    given = field.decode("ascii", "replace").strip()
+    return given if 0 < len(given) <= MAX_CORRELATION_LENGTH and given.isprintable() and given.isascii() else None
 
 
 @cache

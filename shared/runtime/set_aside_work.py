@@ -125,6 +125,10 @@ class SetAside:
             self._logged_at = time.monotonic()
             self._log.warning("work_set_aside", work=self.work, whose=whose, exc_info=error)
 
+    async def begin(self, connection: Connection) -> None:
+        """A task's transaction waits no longer for a row that somebody has locked than ``LOCK_SECONDS``."""
+        await connection.fetchrow(_BEGIN, self.work)
+
     async def load(self, connection: Connection, now: datetime) -> "Waiting":
         """What a task leaves out now, and what it tries alone."""
         rows = await connection.fetch(_LOAD, self.work, now)

@@ -3,6 +3,7 @@
 import pytest
 from playwright.async_api import expect
 
+from services.reporting.pages.plan import parse
 from tests.browser.conftest import SignIn
 from tests.browser.stack import Stack, sell
 
@@ -151,3 +152,23 @@ async def test_lost_connection_is_told_and_mends(sign_in: SignIn, stack: Stack, 
     stack.processes["reporting"].start()
     await stack.processes["reporting"].wait_ready()
     await expect(page.locator("#freshness")).not_to_contain_text("reconnecting", timeout=30_000)
+
+
+TYPED = ("150,5", "1e3", "+7", "-7", "1.5", "\uff11\uff10", "1 0", "1,00", "1,000", "1 000", "10", "9" * 16)
+
+
+async def test_script_and_server_read_the_same_number_in_what_is_typed(sign_in: SignIn, acme: str) -> None:
+    page = await sign_in("primary", f"/subscriptions/{acme}")
+    field, total = page.get_by_label("Exposure Scan", exact=True), page.locator("[data-sum]")
+    current = parse(await field.input_value()) or 0
+    others = (parse(await total.inner_text()) or 0) - current
+    for typed in TYPED:
+        await field.fill(typed)
+        read = parse(typed)
+        await expect(total).to_have_text(f"{others + (current if read is None else read):,}")
+        if read is None:
+            await page.get_by_role("button", name="Preview").click()
+            await expect(page.locator('[data-field="exposure-scan"] .error')).to_contain_text("whole number")
+            await expect(field).to_have_value(typed)
+            await expect(page.locator(".preview")).to_have_count(0)
+            await field.fill(str(current))

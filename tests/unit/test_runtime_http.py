@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from prometheus_client import REGISTRY
 from pydantic import BaseModel, ConfigDict, Field
+from structlog.testing import capture_logs
 
 from shared.events.ids import PlainName
 from shared.events.refusals import Refusal
@@ -227,3 +228,29 @@ async def test_a_client_that_goes_away_is_no_error_of_ours() -> None:
     scope = {"type": "http", "method": "POST", "path": "/direct", "headers": [], "query_string": b""}
     await http.Edge(api, max_body_bytes=1000)(scope, gone, unwritten)
     assert REGISTRY.get_sample_value("unitpool_http_requests_total", {"route": "/direct", "status": "499"}) == 1
+
+
+async def said_of(client: httpx.AsyncClient, method: str, path: str, **headers: str) -> list[dict[str, object]]:
+    """The lines about a request."""
+    with capture_logs() as lines:
+        await client.request(method, path, headers=headers, json={"units": 1})
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines if "route" in line]
+
+
+async def test_a_request_that_writes_or_has_an_id_is_one_line(client: httpx.AsyncClient) -> None:
+    line = {"event": "request", "method": "POST", "route": "/things/{thing}", "status": 200, "log_level": "info"}
+    assert await said_of(client, "POST", "/things/a") == [line]
+    assert await said_of(client, "GET", "/refused") == []
+    followed = {"X-Correlation-Id": "mine"}
+    assert await said_of(client, "GET", "/refused", **followed) == [
+        {**line, "method": "GET", "route": "/refused", "status": 409}
+    ]
+    assert await said_of(client, "GET", "/refused", **{"X-Correlation-Id": "x" * 101}) == [], "it is no id"
+
+
+async def test_hot_routes_and_probes_are_no_lines_by_themselves(client: httpx.AsyncClient) -> None:
+    assert await said_of(client, "POST", "/direct") == []
+    (line,) = await said_of(client, "POST", "/direct", **{"X-Correlation-Id": "mine"})
+    assert (line["route"], line["status"]) == ("/direct", 200)
+    for path in http.ALWAYS_OPEN:
+        assert await said_of(client, "GET", path, **{"X-Correlation-Id": "mine"}) == []

@@ -28,10 +28,12 @@ from shared.events.envelope import Event
 from shared.events.ids import SubscriptionId
 from shared.events.state import SubscriptionState
 from shared.events.topics import ALERTS_EVENTS_TOPIC
+from shared.runtime import logging
 from shared.runtime.delivery import Record, Transaction
 from shared.runtime.isolation import isolate
 from shared.runtime.set_aside_work import SetAside
 
+_log = logging.get("watching")
 _DELIVERIES = UUID("b0c7e0de-62a5-5c0f-8f2d-6a3d0d1c9a55")
 
 
@@ -133,7 +135,19 @@ async def _publish(tx: Transaction, assessment: Assessment) -> None:
     for alert in assessment.resolved:
         await tx.emit(ALERTS_EVENTS_TOPIC, alert.subscription, AlertResolved(alert=alert), subject=alert.id)
     for alert in assessment.raised:
-        await tx.emit(ALERTS_EVENTS_TOPIC, alert.subscription, AlertRaised(alert=alert), subject=alert.id)
+        told = await tx.emit(ALERTS_EVENTS_TOPIC, alert.subscription, AlertRaised(alert=alert), subject=alert.id)
+        tx.after_commit(partial(_say, alert, told.correlationid))
+
+
+def _say(alert: AlertState, correlation_id: str | None) -> None:
+    _log.info(
+        "alert_raised",
+        alert=alert.id,
+        rule=alert.rule,
+        severity=alert.severity,
+        subscription=alert.subscription,
+        correlation_id=correlation_id,
+    )
 
 
 async def _write_alerts(tx: Transaction, assessments: Sequence[Assessment]) -> None:

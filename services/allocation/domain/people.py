@@ -1,13 +1,15 @@
 """The people of an account: they are told apart by their address, and only those who are active are given anything."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from services.allocation.domain import refusals
 from services.allocation.domain.subscriptions import Subscription
+from shared import people
 from shared.events.commands.accounts import AddPerson, ChangePerson
-from shared.events.ids import AccountId
+from shared.events.ids import AccountId, SubscriptionId
 from shared.events.refusals import Refusal
 from shared.events.state import Grant, Person, PersonState
 
@@ -15,11 +17,18 @@ MAX_GRANTS: Final = 200
 """A subscription travels whole in an event: this keeps it far below what Kafka takes."""
 
 _NOT_ACTIVE: Final = ("email", "is no active person of this account")
+_OF_OTHERS: Final = "This person belongs to subscriptions whose people you do not manage."
+_HELD_ELSEWHERE: Final = (
+    "This person also belongs to a subscription whose people you do not manage. You can disable them; only the vendor, "
+    "and who manages the people of all their subscriptions, can remove them."
+)
 _IS_PRIMARY: Final = ("email", "is a primary contact of this account: hand the subscription over first")
 
 
 def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
     """Someone new, or someone who was removed and comes back with nothing of what they had."""
+    if (known is None or known.removed_at is not None) and (fault := people.fault_of(command.email)):
+        return refusals.invalid(("email", fault))
     if known is None:
         return PersonState(account=command.account, email=command.email, name=command.name, version=1)
     if known.removed_at is None:
@@ -32,6 +41,8 @@ def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
 def as_primary(known: PersonState | None, account: AccountId, person: Person) -> PersonState | Refusal:
     """Whoever becomes the primary contact of a new subscription is a person of the account by that."""
     if known is None or known.removed_at is not None:
+        if fault := people.fault_of(person.email):
+            return refusals.invalid(("primary_contact.email", fault))
         return add(known, AddPerson.model_construct(account=account, email=person.email, name=person.name))
     if not known.enabled:
         return refusals.invalid(("primary_contact.email", "is disabled in this account"))
@@ -58,6 +69,33 @@ def remove(known: PersonState | None, now: datetime, *, is_primary: bool) -> Per
     if is_primary:
         return refusals.invalid(_IS_PRIMARY)
     return known.model_copy(update={"enabled": False, "removed_at": now, "version": known.version + 1})
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How a person and whoever wants to change them meet: by subscriptions of the account.
+
+    ``holds``: where the person was given anything, whether it counts now or not. ``managed`` and ``seen``: whose people
+    the actor manages, and sees.
+    """
+
+    holds: frozenset[SubscriptionId]
+    managed: frozenset[SubscriptionId]
+    seen: frozenset[SubscriptionId]
+
+    def change_refusal(self) -> Refusal | None:
+        """Why the actor may not rename, disable or enable them: an act that can be taken back, and that is urgent when
+        somebody leaves, so one subscription where both meet is enough.
+        """
+        if not self.holds or self.holds & self.managed:
+            return None
+        return refusals.forbidden(_OF_OTHERS) if self.holds & self.seen else refusals.not_found("person")
+
+    def remove_refusal(self) -> Refusal | None:
+        """Why the actor may not remove them, which would end for good what others gave."""
+        if refusal := self.change_refusal():
+            return refusal
+        return None if self.holds <= self.managed else refusals.forbidden(_HELD_ELSEWHERE)
 
 
 def not_active(person: PersonState | None) -> Refusal | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.allocation.domain.permissions import Action, Actor
+from shared import people
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
 from shared.runtime.inbox import Accepted, AuditEntry, Refused
@@ -14,7 +15,7 @@ VENDOR = "vendor"
 
 def actor_of(command: Event[Any]) -> Actor:
     """Whose act it is. The runtime has verified that there is one."""
-    return Actor(str(command.actor).lower(), bool(command.actorvendor))
+    return Actor(people.fold(str(command.actor)), bool(command.actorvendor))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ from services.allocation.domain import people
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.accounts import account_for
 from services.allocation.handlers.contacts import keep_person
+from services.allocation.handlers.deciding import actor_of
 from services.allocation.handlers.holding import bring_up_to_date, lock_for
 from services.allocation.handlers.roles import members_changed, write_role
 from services.allocation.handlers.telling import tell
 from services.allocation.store.people import (
+    find_by_role,
     find_granting,
     find_led,
     hold_person,
@@ -59,6 +61,9 @@ async def change_person(tx: Transaction, command: Event[ChangePerson]) -> Decisi
     await lock_subscriptions_of(tx.connection, asked.account)
     before = await lock_person(tx.connection, asked.account, asked.email)
     led = await find_led(tx.connection, asked.account, asked.email)
+    reach = await _reach(tx, command, asked.account, asked.email)
+    if reach and (refusal := reach.change_refusal()):
+        return matter.refused(refusal)
     after = people.change(before, asked, is_primary=bool(led))
     if isinstance(after, Refusal):
         return matter.refused(after)
@@ -82,6 +87,9 @@ async def remove_person(tx: Transaction, command: Event[RemovePerson]) -> Decisi
     await lock_subscriptions_of(tx.connection, asked.account)
     before = await lock_person(tx.connection, asked.account, asked.email)
     is_primary = bool(await find_led(tx.connection, asked.account, asked.email))
+    reach = await _reach(tx, command, asked.account, asked.email)
+    if reach and (refusal := reach.remove_refusal()):
+        return matter.refused(refusal)
     after = people.remove(before, tx.now, is_primary=is_primary)
     if isinstance(after, Refusal):
         return matter.refused(after)
@@ -142,6 +150,20 @@ async def set_grants(tx: Transaction, command: Event[SetGrants]) -> Decision:
         version,
         before={"email": asked.email, "grants": list(had)},
         after={"email": asked.email, "grants": sorted(asked.grants)},
+    )
+
+
+async def _reach(tx: Transaction, command: Event[Any], account: AccountId, email: str) -> people.Reach | None:
+    """How far the actor may change this person; ``None``: as they want, for the vendor."""
+    actor = actor_of(command)
+    if actor.is_vendor:
+        return None
+    return people.Reach(
+        frozenset(
+            [*await find_led(tx.connection, account, email), *await find_granting(tx.connection, account, email)]
+        ),
+        await find_by_role(tx.connection, account, actor.email, ("useradmin",)),
+        await find_by_role(tx.connection, account, actor.email, ("useradmin", "auditor")),
     )
 
 

@@ -27,6 +27,15 @@ JOIN subscriptions AS s ON s.id = g.subscription
 JOIN people AS p ON p.account = s.account AND p.email = g.email
 WHERE g.email = $2 AND s.account = $1 AND p.enabled AND p.removed_at IS NULL
 """
+_FIND_BY_ROLE = """
+SELECT id FROM subscriptions WHERE account = $1 AND primary_email = $2
+UNION
+SELECT g.subscription
+FROM grants AS g
+JOIN subscriptions AS s ON s.id = g.subscription
+JOIN people AS p ON p.account = s.account AND p.email = g.email
+WHERE g.email = $2 AND s.account = $1 AND g.role = ANY($3::text[]) AND p.enabled AND p.removed_at IS NULL
+"""
 _LOCK_SUBSCRIPTIONS = "SELECT id, primary_email FROM subscriptions WHERE account = $1 ORDER BY id FOR NO KEY UPDATE"
 _FIND_LED = "SELECT id FROM subscriptions WHERE account = $1 AND primary_email = $2 ORDER BY id"
 _FIND_GRANTING = """
@@ -92,6 +101,14 @@ async def find_led(connection: Connection, account: AccountId, email: str) -> li
 async def find_granting(connection: Connection, account: AccountId, email: str) -> list[SubscriptionId]:
     """The subscriptions on which they have grants, whether these count now or not."""
     return [row["subscription"] for row in await connection.fetch(_FIND_GRANTING, account, email)]
+
+
+async def find_by_role(
+    connection: Connection, account: AccountId, email: str, grants: Sequence[Grant]
+) -> frozenset[SubscriptionId]:
+    """The subscriptions whose primary contact they are, or where one of these grants counts."""
+    rows = await connection.fetch(_FIND_BY_ROLE, account, email, list(grants))
+    return frozenset(row["id"] for row in rows)
 
 
 async def load_grants(connection: Connection, subscription: SubscriptionId, email: str) -> tuple[Grant, ...]:

@@ -43,10 +43,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         401: "`unauthenticated`",
         403: "`forbidden`",
         404: "`not_found`, also for what the caller may not know exists",
-        409: "A refusal, with its `code` and numbers",
+        409: "A refusal, with its `code` and numbers; `stale_version` where `If-Match` names another version",
         413: "`too_large`",
         415: "`unsupported_media_type`",
-        422: "`invalid_request`: `errors` names each field",
+        422: "`invalid_request`: `errors` names each field; also `If-Match` on what has no version to judge",
         429: "`too_many_requests`, with `Retry-After`: of one person, or from one address",
         503: "`unavailable`, with `Retry-After`",
     }.items()
@@ -133,6 +133,10 @@ def _origin(request: Request) -> tuple[str | None, str | None]:
     return request.client.host if request.client else None, getattr(request.state, "correlation_id", None)
 
 
+_STORED = ("State", "Record", "Replay", "Decided", "MeterConsumption, ...]")
+"""How the models end in which rows are read: a row that cannot be read says nothing of the request."""
+
+
 class Route(ApiRoute):
     """A cursor that is none of ours, and what only the command's own model refuses, is the asker's mistake."""
 
@@ -150,6 +154,8 @@ class Route(ApiRoute):
             except CursorError as error:
                 raise invalid("cursor", "is not a cursor of this list") from error
             except ValidationError as error:
+                if error.title.endswith(_STORED):  # a fault of ours, not of the request
+                    raise
                 raise _invalid_payload(error) from error
             except PermanentError as error:
                 raise invalid("", str(error)) from error

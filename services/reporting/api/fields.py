@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from shared import people
 from shared.events.envelope import as_written
 from shared.runtime.http import ProblemError
 
@@ -42,6 +43,10 @@ def _printable(text: str) -> str:
 
 At = Annotated[AwareDatetime, BeforeValidator(as_written), AfterValidator(_sensible)]
 """A point in time, with its offset."""
+
+
+NewEmail = Annotated[str, StringConstraints(max_length=people.MAX_LENGTH), AfterValidator(people.read_address)]
+"""The e-mail address of somebody who is to be known by it."""
 
 
 def invalid(field: str, message: str) -> ProblemError:

@@ -12,6 +12,7 @@ from services.reporting.api.names import SubscriptionWanted
 from services.reporting.domain.actions import ACTIONS
 from services.reporting.queries.access import not_found
 from services.reporting.store.audit import Filter
+from shared import people
 from shared.events.commands.metering import CreateIngestKey, RotateIngestKey
 
 _SECRETS = {one.event_type: "key" for one in (CreateIngestKey, RotateIngestKey)}
@@ -40,7 +41,7 @@ def records_router(doors: Doors) -> APIRouter:
         except ValueError:
             raise not_found("command") from None
         shown = await records.command(caller, id)
-        if request.method != "GET" or shown["status"] != "accepted":  # HEAD would throw it away
+        if request.scope.get("is_head") or shown["status"] != "accepted":  # HEAD would throw it away
             return shown
         secret = await doors.application.commands.take_secret(caller, id)
         if secret is None:
@@ -69,7 +70,7 @@ def records_router(doors: Doors) -> APIRouter:
             raise invalid("action", "is not an action that is audited, like purchase-lot")
         check_order(start, end)
         only = [subscription] if subscription else None
-        wanted = Filter(only, start, end, action, actor.lower() if actor else None, outcome)
+        wanted = Filter(only, start, end, action, people.fold(actor) if actor else None, outcome)
         return listed(await records.audit(caller, limit, cursor, wanted))
 
     return router

@@ -36,6 +36,9 @@ def subscriptions_router(doors: Doors) -> APIRouter:
     return router
 
 
+_VERSIONED = {"headers": {"ETag": {"description": "Its version, for `If-Match`", "schema": {"type": "string"}}}}
+
+
 def _add_reads(router: APIRouter, doors: Doors) -> None:
     queries = doors.application.queries
 
@@ -44,7 +47,7 @@ def _add_reads(router: APIRouter, doors: Doors) -> None:
         """All for the vendor, else those that concern the caller."""
         return listed(await queries.subscriptions(caller, limit, cursor, account))
 
-    @router.get("/{subscription}", response_model=answers.Overview)
+    @router.get("/{subscription}", response_model=answers.Overview, responses={200: _VERSIONED})
     async def overview(caller: Asking, subscription: InSubscription, response: Response) -> Any:
         """Everything about a subscription in one answer; its ETag is for ``If-Match``."""
         body = await queries.overview(caller, subscription)
@@ -70,17 +73,22 @@ def _add_usage(router: APIRouter, doors: Doors) -> None:
         end: Annotated[At | None, Query(alias="to")] = None,
         interval: Literal["window", "day", "hour"] = "window",
     ) -> Any:
-        """What was used in each window that overlaps ``from`` to ``to`` (by default the last 12 months)."""
+        """What each window that overlaps ``from`` to ``to`` added; 0 where nothing was used.
+
+        Without ``from``: of the last 12 months, each product from its first window that was measured to its last.
+        ``term_to_date`` has the running totals of a meter that burns down.
+        """
         if interval != "window":
             raise invalid("interval", f"usage by {interval} is not kept yet; ask for interval=window")
         kept_from = clock() - timedelta(days=SHOWN_DAYS)
         for name, at in (("from", start), ("to", end)):
             if at is not None and at < kept_from:
                 raise invalid(name, f"is before {kept_from:%Y-%m-%dT%H:%M:%SZ}: usage is kept for {SHOWN_DAYS} days")
-        end = end or clock()
+        asked_from, end = start, end or clock()
         start = start or max(end - timedelta(days=SHOWN_DAYS), kept_from)
         check_order(start, end)
-        return {"items": await queries.usage(caller, subscription, start, end, product)}
+        shown = await queries.usage(caller, subscription, start, end, product, measured_only=asked_from is None)
+        return {"items": shown}
 
 
 def _add_writes(router: APIRouter, doors: Doors) -> None:

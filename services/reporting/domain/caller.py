@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A person whose token or session was verified. ``email`` is lower-cased: it is who they are."""
+    """A person whose token or session was verified. ``email`` is as ``shared.people`` reads it: it is who they are."""
 
     email: str
     name: str

@@ -1,6 +1,6 @@
 """Rows as the API shows them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -8,13 +8,11 @@ from uuid import UUID
 from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.money import arithmetic
-from services.reporting.domain.overview import quantity
 from shared.events.alerts import AlertState, ChannelState, shown_address
-from shared.events.metering import MeterConsumption
 from shared.events.outcomes import CommandDecided
 from shared.events.state import PersonState, Price, SubscriptionState
 from shared.units import percent_tenths
-from shared.windows import Window, days_left
+from shared.windows import days_left
 
 Body = dict[str, Any]
 
@@ -31,7 +29,7 @@ def me(caller: Caller, subscriptions: Iterable[SubscriptionState]) -> Body:
 
 def summary(state: SubscriptionState, now: datetime) -> Body:
     """A subscription in a list."""
-    term = state.term_at(now)
+    term, purchased = state.term_at(now), state.purchased(now)
     return {
         "id": state.id,
         "account": state.account,
@@ -42,8 +40,10 @@ def summary(state: SubscriptionState, now: datetime) -> Body:
         "version": state.version,
         "term": {"start": term.start, "end": term.end, "days_left": days_left(term.end, now)},
         "primary_contact": state.primary_contact.model_dump(),
-        "purchased": state.purchased(now),
+        "purchased": purchased,
         "allocated": state.allocated,
+        "unallocated": max(0, purchased - state.allocated),
+        "over_allocated": max(0, state.allocated - purchased),
     }
 
 
@@ -115,39 +115,6 @@ def change(row: ChangeRow) -> Body:
         "starts_clock": row.starts_clock,
         "version": row.version,
     }
-
-
-class UsageRow(Protocol):
-    """One product in one window."""
-
-    @property
-    def product(self) -> str: ...
-    @property
-    def window_start(self) -> datetime: ...
-    @property
-    def window_end(self) -> datetime: ...
-    @property
-    def revision(self) -> int: ...
-    @property
-    def meters(self) -> Sequence[MeterConsumption]: ...
-
-
-def usage(row: UsageRow, now: datetime) -> list[Body]:
-    """One item per meter."""
-    window = Window(row.window_start, row.window_end)
-    return [
-        {
-            "product": row.product,
-            "meter": one.meter,
-            "start": window.start,
-            "end": window.end,
-            "aggregate": quantity(one.aggregate),
-            "consumed": one.consumed,
-            "provisional": window.is_provisional(now),
-            "revision": row.revision,
-        }
-        for one in row.meters
-    ]
 
 
 def alert(state: AlertState, overview: Mapping[str, Any]) -> Body:

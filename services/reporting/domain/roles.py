@@ -23,8 +23,11 @@ def permitted(role: RoleState, product: ProductState | None) -> tuple[str, ...]:
     return template.permissions if template else ()
 
 
-def present(role: RoleState, product: ProductState | None) -> Body:
-    """A role as the API shows it; ``difference`` is ``None`` where there is no default to compare with."""
+def present(role: RoleState, product: ProductState | None, members: Iterable[str]) -> Body:
+    """A role as the API shows it, with those of its ``members`` that the asker may know.
+
+    ``difference`` is ``None`` where there is no default to compare with.
+    """
     template = template_of(role, product)
     allowed = permitted(role, product)
     return {
@@ -40,7 +43,7 @@ def present(role: RoleState, product: ProductState | None) -> Body:
         "template_version": product.roles_version if product and template else None,
         "permissions": described(allowed, product),
         "difference": difference(allowed, template.permissions) if template else None,
-        "members": sorted(role.members),
+        "members": sorted(members),
         "version": role.version,
     }
 

@@ -1,5 +1,6 @@
 """The plan editor: what may be changed, between which bounds, and what the answer to a plan says."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,6 +15,13 @@ from shared.events.refusals import Refusal
 from shared.units import MAX_UNITS, percent_tenths
 
 OPEN_STATES = frozenset({"active", "exhausted", "grace"})
+GRAMMAR = "[ \u00a0\u202f]*([0-9]{1,16}|[1-9][0-9]{0,2}([, \u00a0\u202f])[0-9]{3}(?:\\2[0-9]{3}){0,4})[ \u00a0\u202f]*"
+"""Whole numbers, as the page writes them or without separators: groups of three, parted by one sign throughout.
+
+The script is given the same expression, so that what it adds up is what is read here.
+"""
+_GRAMMAR = re.compile(GRAMMAR)
+_NO_DIGIT = re.compile("[^0-9]")
 _OF_THE_SUM = frozenset({"insufficient_units"})
 
 
@@ -56,11 +64,11 @@ class Draft:
 
 
 def parse(text: str) -> int | None:
-    """Units as a person types them: digits, perhaps separated by commas or spaces. ``None`` for anything else."""
-    digits = text.strip().replace(",", "").replace("\u202f", "").replace("\u00a0", "").replace(" ", "")
-    if not digits.isascii() or not digits.isdigit() or len(digits) > len(str(MAX_UNITS)):
+    """Units as a person types them (``GRAMMAR``, at most ``MAX_UNITS``); ``None`` for anything else."""
+    if not (read := _GRAMMAR.fullmatch(text)):
         return None
-    return units if (units := int(digits)) <= MAX_UNITS else None
+    units = int(_NO_DIGIT.sub("", read.group(1)))
+    return units if units <= MAX_UNITS else None
 
 
 def changes(overview: Overview, draft: Draft) -> tuple[dict[str, int], dict[str, str]]:
@@ -72,7 +80,7 @@ def changes(overview: Overview, draft: Draft) -> tuple[dict[str, int], dict[str,
         if not text.strip():
             continue
         if wanted is None:
-            unreadable[product["product"]] = "Type a whole number of units, zero or more."
+            unreadable[product["product"]] = "Type a whole number of units, zero or more, like 1500 or 1,500."
         elif wanted != product["allocated"]:
             changed[product["product"]] = wanted
     return changed, unreadable
@@ -100,6 +108,8 @@ def present_plan(overview: Overview, now: datetime, *, may_allocate: bool, draft
         free=overview["purchased"] - total,
         version=overview["version"],
         unit_label=overview["unit_label"],
+        grammar=GRAMMAR,
+        most=MAX_UNITS,
         error=draft.error,
         sum_error=draft.sum_error,
         offer_overage=draft.offer_overage,

@@ -67,7 +67,7 @@ def _add_reads(router: APIRouter, site: Site) -> None:
             return site.sign_in_page(request)
         overview = await Desk(site, who, subscription).overview()
         now = site.clock()
-        items = await site.application.queries.usage(who.caller, subscription, now - SHOWN, now)
+        items = await site.application.queries.usage(who.caller, subscription, now - SHOWN, now, measured_only=True)
         shown = present_usage(overview, items)
         if _is_partial(request):
             return site.page("usage.html", who, usage=shown, partial=True)

@@ -50,11 +50,12 @@ async def _events(site: Site, who: SignedIn, subscription: str, known: Leaves) -
                 is_quiet = True
             if listening.done():
                 return
-            if is_quiet:
-                yield ServerSentEvent("", event="alive")
-                continue
-            changed.clear()
             try:
+                if is_quiet:  # roles are taken back without a change of the subscription
+                    await site.application.queries.subscription(who.caller, subscription)
+                    yield ServerSentEvent("", event="alive")
+                    continue
+                changed.clear()
                 now = render_leaves(site.templates, await Desk(site, who, subscription).view(), "")
             except ProblemError:
                 return

@@ -54,7 +54,7 @@ def present_usage(overview: Overview, items: Iterable[Mapping[str, Any]]) -> Usa
         by_window[window][item["product"]] += item["consumed"]
         if item["provisional"]:
             provisional.add(window)
-    used = {product for cells in by_window.values() for product in cells}
+    used = {product for cells in by_window.values() for product, consumed in cells.items() if consumed}
     shown = sorted(used, key=lambda product: names.get(product, product))
     return UsageView(
         columns=tuple(UsageColumn(names.get(product, product), mark(product)) for product in shown),

@@ -140,7 +140,9 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan editor. ``error`` belongs to the form, ``sum_error`` to the running sum."""
+    """The plan editor. ``error`` belongs to the form, ``sum_error`` to the running sum. The script reads numbers by
+    ``grammar``, up to ``most``.
+    """
 
     status: str
     rule: str
@@ -152,6 +154,8 @@ class Plan:
     free: int
     version: int
     unit_label: str
+    grammar: str
+    most: int
     preview: Preview | None = None
     error: str | None = None
     sum_error: str | None = None

@@ -6,6 +6,7 @@ from datetime import datetime
 from services.reporting.domain import applications, permissions, quoting
 from services.reporting.domain.caller import Caller
 from services.reporting.queries.access import Body, find_account_seen, find_seen, is_id, not_found
+from services.reporting.queries.discretion import discretion
 from services.reporting.store import people, price_lists, products, roles
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
@@ -83,7 +84,11 @@ class CatalogueQueries:
             state = await _find_product(connection, product)
             wanted = await self._accounts_seen(connection, caller, account)
             held = await roles.list_held_roles(connection, product, wanted, MOST_ROLES + 1)
-            shown = held[:MOST_ROLES]
+            kept = await discretion(connection, caller, wanted or ())
+            shown = [
+                role.model_copy(update={"members": tuple(kept.shown(role.account, role.members))})
+                for role in held[:MOST_ROLES]
+            ]
             members = [(role.account, email) for role in shown for email in role.members]
             known = await people.find_people(connection, members)
         return applications.whole(state, shown, known, complete=len(held) <= MOST_ROLES)

@@ -6,6 +6,7 @@ from uuid import UUID
 from services.reporting.domain import permissions, presenting
 from services.reporting.domain.caller import Caller
 from services.reporting.queries.access import Body, is_id, not_found, vendor_only
+from services.reporting.queries.discretion import Discretion, discretion
 from services.reporting.store import audit, commands, ingest_keys
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
@@ -39,11 +40,12 @@ class RecordQueries:
 
     async def audit(self, caller: Caller, limit: int, cursor: str | None, wanted: audit.Filter) -> Page[Body]:
         """The audit log, the latest first: the vendor's, and what concerns subscriptions that one may audit, or the
-        people and roles of their accounts.
+        people and roles of their accounts, as far as they may know these people.
 
         Raises:
             ProblemError: ``forbidden`` for who may not audit any; ``not_found`` for a subscription that they may not.
         """
+        kept = Discretion()
         async with self._pool.acquire() as connection:
             if not caller.vendor:
                 auditing = permissions.roles_with(permissions.VIEW_AUDIT)
@@ -52,11 +54,13 @@ class RecordQueries:
                     raise ProblemError.of("forbidden", "Only auditors, primary contacts and the vendor see the log.")
                 if wanted.subscriptions is None:
                     accounts = await store.find_accounts_by_role(connection, caller.email, auditing)
-                    wanted = replace(wanted, subscriptions=mine, accounts=accounts)
+                    kept = await discretion(connection, caller, accounts, permissions.VIEW_AUDIT)
+                    hidden = sorted(f"account/{account}/person/{email}" for account, email in kept.hidden)
+                    wanted = replace(wanted, subscriptions=mine, accounts=accounts, hidden_objects=hidden)
                 elif not set(wanted.subscriptions) <= set(mine):
                     raise not_found("subscription")
             page = await audit.list_audit(connection, limit, cursor, wanted)
-        return Page([{"sequence": one.sequence, **one.record.model_dump()} for one in page.items], page.next_cursor)
+        return Page([_shown(one, kept) for one in page.items], page.next_cursor)
 
     async def command(self, caller: Caller, command_id: UUID) -> Body:
         """A command that the caller sent, and what became of it."""
@@ -65,3 +69,9 @@ class RecordQueries:
         if found is None:
             raise not_found("command")
         return presenting.command(found)
+
+
+def _shown(one: audit.Logged, kept: Discretion) -> Body:
+    record = one.record.model_dump()
+    states = {name: kept.without_hidden(one.record.account, record[name]) for name in ("before", "after")}
+    return {"sequence": one.sequence, **record, **states}

@@ -7,6 +7,7 @@ from datetime import datetime
 from services.reporting.domain import permissions, presenting
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.overview import WindowFigures, current_window, overview, snapshots_from
+from services.reporting.domain.usage import Asked, usage
 from services.reporting.queries.access import Body, find_seen, is_id, not_found
 from services.reporting.store import alerts, allocations, consumption, people, products
 from services.reporting.store import subscriptions as store
@@ -123,14 +124,26 @@ class Queries:
         return Page([presenting.change(row) for row in page.items], page.next_cursor)
 
     async def usage(
-        self, caller: Caller, subscription: str, start: datetime, end: datetime, product: str | None = None
+        self,
+        caller: Caller,
+        subscription: str,
+        start: datetime,
+        end: datetime,
+        product: str | None = None,
+        *,
+        measured_only: bool = False,
     ) -> list[Body]:
-        """By window, product and meter: every window that overlaps ``start`` to ``end``."""
+        """By window, product and meter: what each window that overlaps ``start`` to ``end`` added.
+
+        With ``measured_only``, of each product from the first window that was measured to the last.
+        """
         async with self._pool.acquire() as connection:
-            await find_seen(connection, caller, subscription)
-            rows = await consumption.load_usage(connection, subscription, start, end, product)
-        now = self._clock()
-        return [item for row in rows for item in presenting.usage(row, now)]
+            state = await find_seen(connection, caller, subscription)
+            asked = Asked(state, start, end, self._clock(), product, measured_only)
+            rows = await consumption.load_usage(connection, subscription, asked.rows_from, end, product)
+            names = {one.product for one in state.products} | {row.product for row in rows}
+            catalogue = await products.find_products(connection, names)
+        return usage(asked, catalogue, rows)
 
     async def seen(self, subscription: str, wanted: Sequence[str]) -> tuple[SeenConsumption, ...]:
         """The newest consumption of products, in the current and the last closed window, that reads show now."""

@@ -8,11 +8,19 @@ const LOCALE = "en";
 const QUIET_SECONDS = 25;
 const byId = (id) => document.getElementById(id);
 const text = (number) => number.toLocaleString(LOCALE).replace("-", "\u2212");
-const parse = (typed) => Number(typed.replace(/[\s,]/g, "") || NaN);
 
 // --- The plan: slider, number, sum --------------------------------------------------------------------------------
 
 const planForm = () => document.querySelector("form[data-plan]");
+
+/** Units as the server reads them, by its own expression; NaN for anything else. */
+function parse(typed) {
+  const { grammar, most } = planForm().dataset;
+  const read = new RegExp(`^(?:${grammar})$`).exec(typed);
+  const units = read ? Number(read[1].replace(/[^0-9]/g, "")) : NaN;
+  return units <= Number(most) ? units : NaN;
+}
+
 const numberOf = (field) => field.querySelector(".number");
 const boundsOf = (field) => field.querySelector(".bounds").dataset;
 const isUnreadable = (field) => Number.isNaN(parse(numberOf(field).value));

@@ -13,7 +13,9 @@ _APPEND = "SELECT append_audit($1::text[], $2::text[], $3::text[])"
 _LIST = """
 SELECT sequence, record FROM audit_log
 WHERE ($2::bigint IS NULL OR sequence < $2)
-    AND ($3::text[] IS NULL OR subscription = ANY($3) OR (subscription IS NULL AND account = ANY($9::text[])))
+    AND ($3::text[] IS NULL OR subscription = ANY($3) OR (
+        subscription IS NULL AND account = ANY($9::text[]) AND record ->> 'object' <> ALL($10::text[])
+    ))
     AND ($4::timestamptz IS NULL OR at >= $4) AND ($5::timestamptz IS NULL OR at < $5)
     AND ($6::text IS NULL OR action = $6) AND ($7::text IS NULL OR actor = $7) AND ($8::text IS NULL OR outcome = $8)
 ORDER BY sequence DESC LIMIT $1
@@ -25,7 +27,8 @@ MAX_DIGITS = 18
 class Filter:
     """What to show of the log; ``None``: all.
 
-    With ``subscriptions``, what concerns one of them, and what concerns none but one of ``accounts`` (people, roles).
+    With ``subscriptions``, what concerns one of them, and what concerns none but one of ``accounts`` (people, roles)
+    and is not about one of ``hidden_objects``.
     """
 
     subscriptions: Sequence[str] | None = None
@@ -35,6 +38,7 @@ class Filter:
     actor: str | None = None
     outcome: str | None = None
     accounts: Sequence[str] = ()
+    hidden_objects: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ async def list_audit(connection: Connection, limit: int, cursor: str | None, wan
         wanted.actor,
         wanted.outcome,
         wanted.accounts,
+        wanted.hidden_objects,
     )
     logged = [Logged(row["sequence"], AuditRecord.model_validate_json(row["record"])) for row in rows]
     return page(logged, limit, lambda one: (str(one.sequence),))

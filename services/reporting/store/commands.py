@@ -1,5 +1,6 @@
 """Commands that were sent for people, and what became of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -35,7 +36,13 @@ UPDATE commands AS c SET sealed_secret = NULL, secret_shown_at = now()
 FROM kept WHERE c.actor = kept.actor AND c.command_id = kept.command_id
 RETURNING kept.sealed_secret
 """
-_ERASE_SEALED = "UPDATE commands SET sealed_secret = NULL WHERE sealed_secret IS NOT NULL AND sent_at < $1"
+_FIND_SEALED = """
+SELECT DISTINCT actor FROM commands WHERE sealed_secret IS NOT NULL AND sent_at < $1 AND actor <> ALL($2::text[])
+"""
+_ERASE_SEALED = """
+UPDATE commands SET sealed_secret = NULL
+WHERE sealed_secret IS NOT NULL AND sent_at < $1 AND ($2::text[] IS NULL OR actor = ANY($2))
+"""
 _INSERT_OUTCOME = """
 INSERT INTO outcomes (actor, command_id, outcome) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING true
 """
@@ -93,9 +100,14 @@ async def take_secret(connection: Connection, actor: str, command_id: UUID) -> s
     return sealed
 
 
-async def erase_secrets(connection: Connection, before: datetime) -> None:
-    """Erase the secrets of commands that were sent before then, shown or not."""
-    await connection.execute(_ERASE_SEALED, before)
+async def find_old_secrets(connection: Connection, before: datetime, but: Sequence[str]) -> list[str]:
+    """People, but these, whose commands were sent before then and still hold a secret."""
+    return [row["actor"] for row in await connection.fetch(_FIND_SEALED, before, list(but))]
+
+
+async def erase_secrets(connection: Connection, before: datetime, actors: Sequence[str] | None = None) -> None:
+    """Erase the secrets of commands that were sent before then, shown or not: these people's, or all."""
+    await connection.execute(_ERASE_SEALED, before, actors)
 
 
 async def insert_outcome(connection: Connection, decided: CommandDecided) -> None:

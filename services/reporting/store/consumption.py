@@ -49,9 +49,17 @@ WHERE subscription = $1 AND window_end > $2 AND window_start < $3 AND ($4::text 
 ORDER BY window_start, product
 """
 # The newest window of each product stays, however old: it holds the term to date.
+_FIND_OLD = """
+SELECT DISTINCT subscription FROM consumption AS old
+WHERE window_end < $1 AND subscription <> ALL($2::text[]) AND EXISTS (
+    SELECT FROM consumption AS newer
+    WHERE newer.subscription = old.subscription AND newer.product = old.product
+        AND newer.window_start > old.window_start
+)
+"""
 _PRUNE = """
 DELETE FROM consumption AS old
-WHERE window_end < $1 AND EXISTS (
+WHERE window_end < $1 AND ($2::text[] IS NULL OR subscription = ANY($2)) AND EXISTS (
     SELECT FROM consumption AS newer
     WHERE newer.subscription = old.subscription AND newer.product = old.product
         AND newer.window_start > old.window_start
@@ -113,9 +121,16 @@ async def load_usage(
     return [Consumed(**{**dict(row), "meters": _meters(row["meters"])}) for row in rows]
 
 
-async def prune_consumption(connection: Connection, before: datetime) -> None:
-    """Forget windows that ended before."""
-    await connection.execute(_PRUNE, before)
+async def find_old_consumption(connection: Connection, before: datetime, but: Sequence[str]) -> list[str]:
+    """Subscriptions that have windows to be forgotten, but these."""
+    return [row["subscription"] for row in await connection.fetch(_FIND_OLD, before, list(but))]
+
+
+async def prune_consumption(
+    connection: Connection, before: datetime, subscriptions: Sequence[str] | None = None
+) -> None:
+    """Forget windows that ended before: these subscriptions', or all."""
+    await connection.execute(_PRUNE, before, subscriptions)
 
 
 def _meters(text: str | None) -> tuple[MeterConsumption, ...]:

@@ -1,6 +1,6 @@
 """People of accounts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import PersonState
@@ -18,7 +18,9 @@ SELECT state FROM people
 WHERE (account, email) IN (SELECT * FROM unnest($1::text[], $2::text[]) AS wanted (account, email))
 """
 _LIST = """
-SELECT state FROM people WHERE account = $1 AND email > $3 AND removed_at IS NULL ORDER BY email LIMIT $2
+SELECT state FROM people
+WHERE account = $1 AND email > $3 AND removed_at IS NULL AND email <> ALL($4::text[])
+ORDER BY email LIMIT $2
 """
 
 
@@ -44,9 +46,11 @@ async def find_people(connection: Connection, wanted: Iterable[tuple[str, str]])
     return {(state.account, state.email): state for state in states}
 
 
-async def list_people(connection: Connection, account: str, limit: int, cursor: str | None) -> Page[PersonState]:
-    """An account's people by e-mail, without those who were removed."""
+async def list_people(
+    connection: Connection, account: str, limit: int, cursor: str | None, hidden: Sequence[str] = ()
+) -> Page[PersonState]:
+    """An account's people by e-mail, without those who were removed, and without ``hidden``."""
     place = read_cursor(cursor, 1)
-    rows = await connection.fetch(_LIST, account, limit + 1, place[0] if place else "")
+    rows = await connection.fetch(_LIST, account, limit + 1, place[0] if place else "", list(hidden))
     states = [PersonState.model_validate_json(row["state"]) for row in rows]
     return page(states, limit, lambda state: (state.email,))

@@ -1,6 +1,6 @@
 """Subscriptions, and the people whom each concerns."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from services.reporting.store.notices import notify_subscription
 from services.reporting.store.paging import Page, page, read_cursor
@@ -41,6 +41,13 @@ _ACCOUNTS_BY_ROLE = """
 SELECT DISTINCT s.account
 FROM subscription_people AS p JOIN subscriptions AS s ON s.id = p.subscription
 WHERE p.email = $1 AND p.role = ANY($2::text[])
+"""
+_PEOPLE_BEYOND = """
+SELECT s.account, p.email
+FROM subscriptions AS s JOIN subscription_people AS p ON p.subscription = s.id
+WHERE s.account = ANY($1::text[])
+GROUP BY s.account, p.email
+HAVING bool_and(p.subscription <> ALL($2::text[]))
 """
 _PEOPLE_OF_ACCOUNT = """
 SELECT p.email, p.subscription, p.role
@@ -106,3 +113,11 @@ async def load_grants(connection: Connection, account: str, emails: Iterable[str
     for row in await connection.fetch(_PEOPLE_OF_ACCOUNT, account, list(emails)):
         found.setdefault(row["email"], []).append((row["subscription"], row["role"]))
     return found
+
+
+async def find_people_beyond(
+    connection: Connection, accounts: Collection[str], subscriptions: Collection[str]
+) -> list[tuple[str, str]]:
+    """Accounts and e-mails of those who were given something there, and nothing in any of these subscriptions."""
+    rows = await connection.fetch(_PEOPLE_BEYOND, list(accounts), list(subscriptions))
+    return [(row["account"], row["email"]) for row in rows]

@@ -279,3 +279,36 @@ async def test_removing_and_granting_at_once_never_leaves_a_grant_of_nobody(desk
 async def test_what_does_not_exist_has_no_audit_log_of_its_own(desk: Desk, asked: Payload) -> None:
     told = await desk.ask(asked, STRANGER)
     assert [(one.account, one.outcome) for one in told.audit] == [("vendor", "denied")]
+
+
+async def test_a_person_of_several_subscriptions_is_disabled_by_one_and_removed_by_all(
+    desk: Desk,
+) -> None:
+    await desk.open()
+    await add(desk, ALAN, UMA, PETRA)
+    second = CreateSubscription(
+        subscription="s-2",
+        account=ACCOUNT,
+        name="Second",
+        model="flex",
+        start=START,
+        end=desk.now.replace(year=2027),
+        primary_contact=Person(email=PETRA, name="Petra"),
+    )
+    await desk.sell(second)
+    await grant(desk, UMA, "useradmin", "auditor")
+    await grant(desk, UMA, "auditor", subscription="s-2", by=PETRA)
+    for subscription, by in ((SUBSCRIPTION, PRIMARY), ("s-2", PETRA)):
+        await grant(desk, ALAN, "viewer", subscription=subscription, by=by)
+    remove = RemovePerson(account=ACCOUNT, email=ALAN)
+    for who in (UMA, PRIMARY, PETRA):
+        assert (await desk.ask(remove, who)).code == "forbidden"
+    for enabled, who in ((False, UMA), (True, PETRA), (False, PRIMARY)):
+        assert (await desk.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=enabled), who)).code == "accepted"
+    await grant(desk, ALAN, subscription=SUBSCRIPTION)
+    for asked in (remove, ChangePerson(account=ACCOUNT, email=ALAN, enabled=True)):
+        assert (await desk.ask(asked, PRIMARY)).code == "not_found", "of subscriptions that they may not see"
+        assert (await desk.ask(asked, UMA)).code == "forbidden", "they see the person and do not manage them"
+    assert (await desk.ask(remove, PETRA)).code == "accepted"
+    await add(desk, ALAN)
+    assert (await desk.ask(remove, UMA)).code == "accepted", "who was given nothing is anybody's"

@@ -23,7 +23,7 @@ class Office:
     ) -> None:
         self.service = service
         self._allocation = allocation
-        self._env = env
+        self.env = env
         self._issuer = issuer
         self._http = httpx.AsyncClient(timeout=20)
 
@@ -70,7 +70,7 @@ class Office:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "services.reporting", command),
             cwd=ROOT,
-            env={**os.environ, **self._env},
+            env={**os.environ, **self.env},
             stdout=asyncio.subprocess.PIPE,
         )
         printed, _ = await asyncio.wait_for(process.communicate(), 60)

@@ -19,7 +19,22 @@ PURCHASES = "/v1/subscriptions/sub-1/purchases"
 ODD_IDS = ["%00", "a%00b", "..", "A", "%F0%9F%92%A3", "%FF", "a" * 300, "sub-1;drop", "%2e%2e%2fetc", "sub-1%0a", " "]
 
 
+PEOPLE = "/v1/accounts/acme/people"
+CONTRACT = {
+    "account": "acme",
+    "name": "x",
+    "model": "flex",
+    "start": "2026-01-01T00:00:00Z",
+    "end": "2027-01-01T00:00:00Z",
+}
+LOOK_ALIKES = ["\u212aim@acme.example", "\ufeffkim@acme.example", "\u202emik@acme.example", "ki\u200bm@acme.example"]
+
 BODIES: list[tuple[str, Any, str]] = [
+    *((PEOPLE, {"email": address, "name": "Kim"}, "email") for address in LOOK_ALIKES),
+    *(
+        ("/v1/subscriptions", {**CONTRACT, "primary_contact": {"email": one, "name": "Kim"}}, "primary_contact.email")
+        for one in LOOK_ALIKES
+    ),
     (PURCHASES, {"units": -1, "order_reference": "x"}, "units"),
     (PURCHASES, {"units": 0, "order_reference": "x"}, "units"),
     (PURCHASES, {"units": 1.5, "order_reference": "x"}, "units"),

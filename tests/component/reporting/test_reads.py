@@ -157,6 +157,16 @@ async def test_usage_by_window_has_its_items(world: World) -> None:
     assert answer.json()["errors"][0]["field"] == "interval"
 
 
+async def test_usage_of_a_burn_down_adds_up_and_names_the_term_to_date(empty: World) -> None:
+    await empty.apply(account(), product(reset="term", aggregation="sum"), created())
+    await empty.measure(snapshot(9, reset="term", windows_ago=2), snapshot(25, reset="term"))
+    path = "/v1/subscriptions/sub-1/usage"
+    items = (await empty.get(f"{path}?from=2026-01-01T00:00:00Z", VIEWER))["items"]
+    assert [one["consumed"] for one in items] == [0, 9, 0, 16]
+    assert [one["term_to_date"] for one in items] == [{"aggregate": n, "consumed": n} for n in (0, 9, 9, 25)]
+    assert [one["consumed"] for one in (await empty.get(path, VIEWER))["items"]] == [9, 0, 16]
+
+
 async def test_alert_shows_its_value_then_and_now(world: World) -> None:
     await world.measure(snapshot(350))
     await world.apply(alert())

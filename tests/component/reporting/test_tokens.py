@@ -41,6 +41,11 @@ async def test_token_is_judged_by_every_claim(empty: World, shared_issuer: Issue
         "no e-mail": good(PRIMARY, email=...),
         "e-mail is no address": good(PRIMARY, email="paula"),
         "e-mail is not verified": good(PRIMARY, email_verified=False),
+        "nothing is said of its verification": good(PRIMARY, email_verified=...),
+        **{f"email_verified is {word!r}": good(PRIMARY, email_verified=word) for word in ("false", "true", 0, 1, None)},
+        "e-mail looks like another": good("\u212aim@acme.example"),
+        "e-mail is not all seen": good(f"\u200b{PRIMARY}"),
+        "e-mail is a number": good(PRIMARY, email=1),
         "forged": good(PRIMARY, key=new_rsa("one")),
         "unknown key": good(PRIMARY, key=new_rsa("other")),
         "cut": good(PRIMARY)[:-10],
@@ -114,7 +119,14 @@ async def test_answer_is_503_while_the_issuer_cannot_be_asked(database: MakeData
 
 async def test_claims_are_found_where_settings_say(database: MakeDatabase, shared_issuer: Issuer) -> None:
     dsn = await database("reporting")
-    async with reporting(dsn, shared_issuer, email_claim="upn", roles_claim="realm_access.roles") as world:
-        token = shared_issuer.token("x@y.example", upn="Vera@Unitpool.Example", realm_access={"roles": ["a", "vendor"]})
+    named: dict[str, Any] = {"email_claim": "who.upn", "roles_claim": "realm_access.roles"}
+    async with reporting(dsn, shared_issuer, email_verified_may_be_absent=True, **named) as world:
+        said: dict[str, Any] = {"who": {"upn": PRIMARY}, "email_verified": ...}
+        assert await status(world, shared_issuer.token("x@y.example", **said)) == 200
+        for beside in ({"email_verified": "true"}, {"who": {"upn": PRIMARY, "email_verified": False}}):
+            assert await status(world, shared_issuer.token("x@y.example", **{**said, **beside})) == 401, beside
+        token = shared_issuer.token(
+            "x@y.example", who={"upn": "Vera@Unitpool.Example"}, realm_access={"roles": ["a", "vendor"]}
+        )
         answer = await world.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
         assert (answer.json()["email"], answer.json()["vendor"]) == ("vera@unitpool.example", True)

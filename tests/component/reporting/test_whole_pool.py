@@ -187,7 +187,8 @@ async def test_units_have_a_price_with_its_arithmetic(office: Office) -> None:
     await office.done(f"{path}/allocations", {"product": "scan", "units": 500}, PRIMARY)
     overview = (await office.ask("GET", path, PRIMARY)).json()
     costs = {one["product"]: one["cost"]["allocated_minor"] for one in overview["products"]}
-    assert costs == {"scan": (lot["price"]["total_minor"] + 1) // 2, "hub": 0}  # half up
+    half_up = (lot["price"]["total_minor"] + 1) // 2  # the total depends on the day: it may be odd
+    assert costs == {"scan": half_up, "hub": 0}
     bad = await office.ask("PUT", "/v1/price-list", json={**PRICES, "tiers": PRICES["tiers"][1:]})
     assert (bad.status_code, bad.json()["errors"][0]["field"]) == (422, "tiers.0.from_units")
     assert await statuses(office, "/v1/price-list", PRIMARY, method="PUT", body=PRICES) == [403]

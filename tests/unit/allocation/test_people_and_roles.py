@@ -93,3 +93,15 @@ def test_who_is_there_is_not_added_again() -> None:
     asked = AddPerson(account="acme", email="new@acme.example", name="New")
     assert refused(people.add(person(), asked))[0] == "already_exists"
     assert refused(people.add(person(enabled=False), asked))[0] == "already_exists"
+
+
+@pytest.mark.parametrize("address", ["\u212aim@acme.example", "\ufeffkim@acme.example", "k\u0456m@acme.example"])
+def test_nobody_is_added_under_an_address_that_looks_like_another(address: str) -> None:
+    command = AddPerson(account=AccountId("acme"), email=address, name="Kim")
+    for known in (None, person(address, removed_at=START, enabled=False)):
+        assert refused(people.add(known, command))[1]["errors"][0]["field"] == "email"
+        contact = people.as_primary(known, AccountId("acme"), Person(email=address, name="Kim"))
+        assert refused(contact)[1]["errors"][0]["field"] == "primary_contact.email"
+    known = person(address)
+    assert people.as_primary(known, AccountId("acme"), Person(email=address, name="Kim")) is known
+    assert isinstance(people.remove(known, NOW, is_primary=False), PersonState)

@@ -53,22 +53,53 @@ def test_plan_of_a_subscription_that_has_ended_says_so_without_a_date() -> None:
     assert present_plan(body, NOW, may_allocate=True).status == "Allocations cannot be changed now."
 
 
-@pytest.mark.parametrize(
-    ("text", "units"),
-    [
-        ("2,600", 2600),
-        (" 12 000 ", 12000),
-        ("0", 0),
-        ("-5", None),
-        ("1.5", None),
-        ("1e3", None),
-        ("", None),
-        ("٣", None),
-        (str(2**53 - 1), 2**53 - 1),
-        (str(2**53), None),
-        ("9" * 400, None),
-    ],
-)
+TYPED: list[tuple[str, int | None]] = [
+    ("2,600", 2600),
+    (" 12 000 ", 12000),
+    ("1500", 1500),
+    ("1,234,567", 1234567),
+    ("1 234 567", 1234567),
+    ("12\u202f000", 12000),
+    ("12\u00a0000", 12000),
+    ("0", 0),
+    ("007", 7),
+    ("150,5", None),
+    ("150, 500", None),
+    ("1,50", None),
+    ("1,5000", None),
+    ("1234,567", None),
+    ("1,234 567", None),
+    ("1,,500", None),
+    (",500", None),
+    ("500,", None),
+    ("0,500", None),
+    ("1.500", None),
+    ("1_000", None),
+    ("1'000", None),
+    ("+5", None),
+    ("\u22125", None),
+    ("5%", None),
+    ("0x10", None),
+    ("1/2", None),
+    ("\u00bd", None),
+    ("\uff11\uff15\uff10", None),
+    ("1\u200b5", None),
+    ("15\n", None),
+    ("1 5", None),
+    ("9,007,199,254,740,991", 2**53 - 1),
+    ("9,007,199,254,740,992", None),
+    ("-5", None),
+    ("1.5", None),
+    ("1e3", None),
+    ("", None),
+    ("٣", None),
+    (str(2**53 - 1), 2**53 - 1),
+    (str(2**53), None),
+    ("9" * 400, None),
+]
+
+
+@pytest.mark.parametrize(("text", "units"), TYPED)
 def test_units_are_read_as_people_type_them(text: str, units: int | None) -> None:
     assert parse(text) == units
 
@@ -77,7 +108,7 @@ def test_changes_are_what_differs_and_unreadable_values_get_a_sentence() -> None
     changed, unreadable = changes(BODY, Draft(values={"api-guard": "500", "risk-hub": "1,300", "unknown": "7"}))
     assert (changed, unreadable) == ({"risk-hub": 1300}, {})
     _, unreadable = changes(BODY, Draft(values={"api-guard": "many"}))
-    assert unreadable == {"api-guard": "Type a whole number of units, zero or more."}
+    assert unreadable == {"api-guard": "Type a whole number of units, zero or more, like 1500 or 1,500."}
 
 
 def test_refusal_stands_beside_the_field_that_caused_it() -> None:

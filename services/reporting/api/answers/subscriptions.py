@@ -108,6 +108,8 @@ class SubscriptionInList(Shown):
     primary_contact: PersonShown
     purchased: int
     allocated: int
+    unallocated: int
+    over_allocated: int
 
 
 class Subscriptions(Shown):
@@ -133,7 +135,16 @@ class Lots(Shown):
     next_cursor: str | None = None
 
 
+class TermToDate(Shown):
+    """The running totals of a meter that burns down, until the end of the window."""
+
+    aggregate: int | str
+    consumed: int
+
+
 class UsageItem(Shown):
+    """What a window added. ``revision`` is 0 where nothing was measured."""
+
     product: str
     meter: str
     start: datetime
@@ -142,6 +153,7 @@ class UsageItem(Shown):
     consumed: int
     provisional: bool
     revision: int
+    term_to_date: TermToDate | None
 
 
 class Usage(Shown):

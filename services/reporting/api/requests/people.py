@@ -2,13 +2,13 @@
 
 from pydantic import Field, model_validator
 
-from services.reporting.api.fields import Request, example
+from services.reporting.api.fields import NewEmail, Request, example
 from shared.events.ids import Email, PermissionRef, PlainName, ProductRef, RoleRef
 
 
 class NewPerson(Request):
     model_config = example(email="victor@acme.example", name="Victor View")
-    email: Email
+    email: NewEmail
     name: PlainName
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from services.reporting.api.fields import At, Request, example
+from services.reporting.api.fields import At, NewEmail, Request, example
 from shared.events.ids import AccountRef, Email, Name, PlainName, ProductRef
 from shared.events.state import Grant, SubscriptionModel
 from shared.units import PositiveUnits
@@ -21,7 +21,7 @@ def after_start(end: At, info: ValidationInfo) -> At:
 
 
 class Contact(Request):
-    email: Email
+    email: NewEmail
     name: PlainName
 
 

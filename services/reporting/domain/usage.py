@@ -1,0 +1,156 @@
+"""Usage by window: what each window added, whether it was used or not.
+
+- An item per window, product and meter. Windows are those that overlap the asked time, have begun, and in which the
+  product was used by the subscription; without usage they are there with 0 (and ``revision`` 0).
+- Of a meter that burns down, ``aggregate`` and ``consumed`` are what the window added, so that windows add up;
+  ``term_to_date`` has the running totals. An old snapshot has only these: then what was added is their difference.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from services.reporting.domain.overview import quantity
+from shared.events.metering import MeterConsumption
+from shared.events.state import Meter, ProductState, SubscribedProduct, SubscriptionState
+from shared.windows import Window
+
+Body = dict[str, Any]
+
+
+class MeasuredWindow(Protocol):
+    """One product in one window."""
+
+    @property
+    def product(self) -> str: ...
+    @property
+    def window_start(self) -> datetime: ...
+    @property
+    def window_end(self) -> datetime: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def meters(self) -> Sequence[MeterConsumption]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a subscription is shown: the windows that overlap ``start`` to ``end``, as of ``now``."""
+
+    subscription: SubscriptionState
+    start: datetime
+    end: datetime
+    now: datetime
+    product: str | None = None
+    measured_only: bool = False
+    """Nobody asked from when on: of each product from the first window that was measured to the last."""
+
+    @property
+    def rows_from(self) -> datetime:
+        """From when on windows matter: running totals go on from the windows of the term before."""
+        first = self.subscription.calendar.window_at(self.start).start
+        return min(self.subscription.term_at(first).start, first)
+
+    def overlaps(self, window: Window) -> bool:
+        """Whether the window is to be shown."""
+        return window.end > self.start and window.start < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class _Total:
+    """The term to date."""
+
+    aggregate: Decimal = Decimal(0)
+    consumed: int = 0
+
+
+def usage(asked: Asked, catalogue: Mapping[str, ProductState], rows: Iterable[MeasuredWindow]) -> list[Body]:
+    """The items in order of time, product and meter. ``rows`` begin at ``asked.rows_from``."""
+    by_product: dict[str, list[MeasuredWindow]] = {}
+    for row in rows:
+        by_product.setdefault(row.product, []).append(row)
+    used = {str(one.product): one for one in asked.subscription.products if asked.product in {None, one.product}}
+    items: list[Body] = []
+    for product in by_product.keys() | used.keys():
+        known = catalogue.get(product)
+        windows = _windows(asked, used.get(product), by_product.get(product, ()))
+        found = list(_of_product(asked, product, known.meters if known else (), windows))
+        items += _measured(found) if asked.measured_only else found
+    return sorted(items, key=lambda item: (item["start"], item["product"]))
+
+
+def _measured(items: Sequence[Body]) -> list[Body]:
+    """From the first that was measured to the last, and what lies between."""
+    starts = [item["start"] for item in items if item["revision"]]
+    return [item for item in items if starts and min(starts) <= item["start"] <= max(starts)]
+
+
+def _windows(
+    asked: Asked, used: SubscribedProduct | None, rows: Iterable[MeasuredWindow]
+) -> dict[Window, MeasuredWindow | None]:
+    """In order of time: those with a row, and those without one in which the product was used."""
+    found: dict[Window, MeasuredWindow | None] = {Window(one.window_start, one.window_end): one for one in rows}
+    starts = {window.start for window in found}
+    for start, end in _spans(asked, used) if used else ():
+        window = asked.subscription.calendar.window_at(start)
+        while window.start < end:
+            if window.start not in starts:
+                found.setdefault(window, None)
+            window = asked.subscription.calendar.window_at(window.end)
+    return {window: found[window] for window in sorted(found, key=lambda one: one.start)}
+
+
+def _spans(asked: Asked, used: SubscribedProduct) -> Iterator[tuple[datetime, datetime]]:
+    """When the product was used, as far as that is asked for, has begun, and the subscription holds it."""
+    terms = asked.subscription.all_terms
+    over = min(asked.end, asked.now, terms[-1].end, asked.subscription.cancelled_at or asked.end)
+    for start, end in [
+        *((one.start, one.end) for one in used.earlier),
+        (used.subscribed_at, used.ended_at or asked.end),
+    ]:
+        yield max(start, asked.start, terms[0].start), min(end, over)
+
+
+def _of_product(
+    asked: Asked, product: str, known: Sequence[Meter], windows: Mapping[Window, MeasuredWindow | None]
+) -> Iterator[Body]:
+    totals: dict[str, _Total] = {}
+    term: datetime | None = None
+    resets: dict[str, str] = {one.meter: one.reset for one in known}
+    for window, row in windows.items():
+        if (begins := asked.subscription.term_at(window.start).start) != term:
+            term, totals = begins, {}
+        measured = {str(one.meter): one for one in (row.meters if row else ())}
+        resets |= {one.meter: one.reset for one in measured.values()}
+        for meter, reset in resets.items():
+            added, total = _added(measured.get(meter), totals.get(meter, _Total()))
+            totals[meter] = total
+            if asked.overlaps(window):
+                yield {
+                    "product": product,
+                    "meter": meter,
+                    "start": window.start,
+                    "end": window.end,
+                    **_figures(added),
+                    "provisional": window.is_provisional(asked.now),
+                    "revision": row.revision if row else 0,
+                    "term_to_date": _figures(total) if reset == "term" else None,
+                }
+
+
+def _added(one: MeterConsumption | None, before: _Total) -> tuple[_Total, _Total]:
+    """What a window added, and the total with it."""
+    if one is None:
+        return _Total(), before
+    total = _Total(one.aggregate, one.consumed)
+    if one.reset == "window":
+        return total, before
+    if one.window_aggregate is not None and one.window_consumed is not None:
+        return _Total(one.window_aggregate, one.window_consumed), total
+    return _Total(max(total.aggregate - before.aggregate, Decimal(0)), max(total.consumed - before.consumed, 0)), total
+
+
+def _figures(total: _Total) -> Body:
+    return {"aggregate": quantity(total.aggregate), "consumed": total.consumed}

@@ -1,0 +1,80 @@
+"""Who is who: people are told apart by their e-mail address, which is read in one way everywhere.
+
+- The letters A to Z are folded, and no others: two addresses that differ in anything else are two people. Whole-Unicode
+  folding would make the Kelvin sign a ``k``, and so one person of two.
+- An address by which nobody can be told apart by eye is refused wherever somebody is added or signs in
+  (``read_address``): characters that are not seen (control and format characters, zero width, marks of direction, BOM,
+  fillers, variation selectors), spaces, unassigned and private ones, spellings that Unicode holds for compatibility
+  (Kelvin sign, full width, decomposed accents: whatever is not its own NFKC form), and words that mix Latin letters
+  with those of a script that looks like them.
+- What was kept before these rules is read as it is (``fold``), so that it can be shown, taken back and removed.
+"""
+
+import re
+import unicodedata
+from collections.abc import Collection
+
+MAX_LENGTH = 254
+_UPPER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_SHAPE = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
+_WORD = re.compile(r"[^@.]+")
+_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
+_INVISIBLE = frozenset(
+    {0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}
+    | {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+)
+"""Letters and marks that are drawn as nothing: joiners, fillers, blank Braille, variation selectors."""
+_ALIKE = frozenset({"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "DESERET", "OLD", "GOTHIC"})
+"""Scripts whose letters are taken for Latin ones."""
+
+
+def fold(address: str) -> str:
+    """Make ``address`` comparable: A to Z become a to z, everything else stays what it is."""
+    return address.translate(_UPPER)
+
+
+def read_address(typed: str) -> str:
+    """Read an e-mail address that is to stand for a person: what it is compared by.
+
+    Raises:
+        ValueError: nobody may be known by it; the message says why, to a person.
+    """
+    if len(typed) > MAX_LENGTH:
+        raise ValueError(f"must have {MAX_LENGTH} characters at most")
+    if any(_is_unseen(character) for character in typed):
+        raise ValueError("must not have spaces, or characters that are not seen")
+    if not _SHAPE.fullmatch(typed):
+        raise ValueError("must be an e-mail address, like name@example.com")
+    if unicodedata.normalize("NFKC", typed) != typed:
+        raise ValueError("must be written with plain characters: some only look like a letter or digit")
+    if any(_is_mixed(word) for word in _WORD.findall(typed)):
+        raise ValueError("must not mix letters of scripts that look alike")
+    return fold(typed)
+
+
+def fault_of(address: str) -> str | None:
+    """Why nobody may be known by ``address``; ``None`` where somebody may."""
+    try:
+        read_address(address)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def is_verified(words: Collection[object], *, may_be_absent: bool) -> bool:
+    """Whether an issuer vouches for an address. ``words`` is what its token says as ``email_verified``.
+
+    JSON ``true`` and nothing that is only like it (``"true"``, 1); nothing at all only where it ``may_be_absent``.
+    """
+    return all(word is True for word in words) if words else may_be_absent
+
+
+def _is_unseen(character: str) -> bool:
+    return unicodedata.category(character) in _INVISIBLE_CATEGORIES or ord(character) in _INVISIBLE
+
+
+def _is_mixed(word: str) -> bool:
+    """Whether a word has Latin letters and ones that are taken for them, or those of two scripts of that kind."""
+    scripts = [unicodedata.name(one, "").split(" ")[0] for one in word if one.isalpha()]
+    kinds = {script for script in scripts if script == "LATIN" or script in _ALIKE}
+    return len(kinds) > 1

@@ -1,0 +1,111 @@
+"""An account with two subscriptions: who belongs to one only is not told of the other, nor of its people."""
+
+from typing import Any
+
+import pytest
+
+from shared.events.allocation import PersonChanged, RoleChanged
+from shared.events.outcomes import AuditRecord, DecisionRecorded
+from shared.events.state import GrantedTo, Person, PersonState, RoleState
+from tests.component.reporting.states import (
+    AUDITOR,
+    NOW,
+    PRIMARY,
+    USERADMIN,
+    VENDOR,
+    VIEWER,
+    account,
+    created,
+    product,
+    subscription,
+)
+from tests.component.reporting.world import World
+
+SECOND, THERE, NEW = "paul@acme.example", "tom@acme.example", "new@acme.example"
+PEOPLE, ROLE = "/v1/accounts/acme/people", "/v1/accounts/acme/roles/scan-reader"
+HERE = {PRIMARY, VIEWER, AUDITOR, USERADMIN, NEW}
+
+
+def decided(object: str, actor: str, **states: Any) -> DecisionRecorded:
+    """A decision about the account."""
+    values = {"at": NOW, "actor": actor, "action": "set-role-member", "object": object, "account": "acme"}
+    return DecisionRecorded(record=AuditRecord.model_validate({**values, "outcome": "allowed", **states}))
+
+
+@pytest.fixture
+async def two(empty: World) -> World:
+    """Paula's subscription and Paul's: Victor belongs to both, Tom to Paul's only, Nora to none."""
+    second = subscription(
+        "sub-2",
+        primary_contact=Person(email=SECOND, name="Paul"),
+        grants=[GrantedTo(email=VIEWER, grant="allocator"), GrantedTo(email=THERE, grant="useradmin")],
+    )
+    emails = [PRIMARY, SECOND, VIEWER, AUDITOR, USERADMIN, THERE, NEW]
+    members = (THERE, VIEWER, NEW)
+    role = RoleState.model_validate(
+        {"account": "acme", "role": "scan-reader", "product": "scan", "name": "Reader", "is_default": False}
+        | {"customised": ["page.use"], "members": members, "version": 1}
+    )
+    await empty.apply(account(), product(), created(), created(second), RoleChanged(role=role))
+    for email in emails:
+        await empty.apply(PersonChanged(person=PersonState(account="acme", email=email, name="Somebody", version=1)))
+    role_told = {"after": {"role": "scan-reader", "members": list(members)}}
+    await empty.apply(
+        decided(f"account/acme/person/{THERE}", SECOND),
+        decided(f"account/acme/person/{NEW}", PRIMARY),
+        decided("account/acme/role/scan-reader", SECOND, before=None, **role_told),
+    )
+    return empty
+
+
+async def listed(world: World, who: str) -> dict[str, list[str]]:
+    """Who is listed, with the subscriptions that are named."""
+    found: dict[str, list[str]] = {}
+    path: str | None = f"{PEOPLE}?limit=2"
+    while path:
+        page = await world.get(path, who)
+        for one in page["items"]:
+            found[one["email"]] = [given["subscription"] for given in one["subscriptions"]]
+        path = page["next_cursor"] and f"{PEOPLE}?limit=2&cursor={page['next_cursor']}"
+    return found
+
+
+@pytest.mark.parametrize("who", [PRIMARY, AUDITOR, USERADMIN])
+async def test_people_are_those_of_what_one_may_see(two: World, who: str) -> None:
+    seen = await listed(two, who)
+    assert set(seen) == HERE
+    assert (seen[VIEWER], seen[NEW]) == (["sub-1"], [])
+    for hidden in (SECOND, THERE):
+        assert (await two.ask("GET", f"{PEOPLE}/{hidden}", who)).status_code == 404
+    assert "sub-2" not in (await two.ask("GET", f"{PEOPLE}/{VIEWER}", who)).text
+
+
+async def test_the_other_side_and_the_vendor_see_theirs(two: World) -> None:
+    assert set(await listed(two, THERE)) == {SECOND, VIEWER, THERE, NEW}
+    everybody = await listed(two, VENDOR)
+    assert set(everybody) == HERE | {SECOND, THERE}
+    assert everybody[VIEWER] == ["sub-1", "sub-2"]
+
+
+async def test_members_of_roles_are_hidden_in_every_view(two: World) -> None:
+    views = [ROLE, f"{ROLE}/members", "/v1/accounts/acme/roles", "/v1/applications/scan?account=acme"]
+    for path in [*views, "/v1/applications/scan"]:
+        answer = await two.ask("GET", path, AUDITOR)
+        assert answer.status_code == 200
+        assert THERE not in answer.text, path
+        assert THERE in (await two.ask("GET", path, VENDOR)).text or "applications" in path
+    assert [one["email"] for one in await items(two, f"{ROLE}/members", AUDITOR)] == [NEW, VIEWER]
+
+
+async def test_the_audit_log_names_no_hidden_person(two: World) -> None:
+    mine = await items(two, "/v1/audit", AUDITOR)
+    assert {one["object"] for one in mine} == {f"account/acme/person/{NEW}", "account/acme/role/scan-reader"}
+    (role,) = (one for one in mine if "role" in one["object"])
+    assert (role["before"], role["after"]["members"]) == (None, [VIEWER, NEW])
+    assert len(await items(two, "/v1/audit", VENDOR)) == 3
+
+
+async def items(world: World, path: str, who: str) -> list[dict[str, Any]]:
+    """A list."""
+    found: list[dict[str, Any]] = (await world.get(path, who))["items"]
+    return found

@@ -1,0 +1,295 @@
+"""One subscription (product, account) whose handling always fails, in every consumer, task and stream of reporting: it
+costs only itself, and is handled by itself once the cause is gone.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from services.reporting.background import PARTS, Upkeep
+from services.reporting.sessions import Person, Sessions
+from shared.events.envelope import Payload
+from shared.events.outcomes import AuditRecord, DecisionRecorded
+from shared.events.quarantine import QuarantinedRecord, UsageQuarantined
+from shared.events.topics import (
+    ALERTS_EVENTS_TOPIC,
+    ALLOCATION_EVENTS_TOPIC,
+    AUDIT,
+    CONSUMPTION_TOPIC,
+    METERING_EVENTS_TOPIC,
+    Topic,
+)
+from shared.runtime.set_aside_work import SetAside
+from tests.component.reporting.issuer import Issuer
+from tests.component.reporting.office import Office
+from tests.component.reporting.states import NOW, PRIMARY, START, account, alert, created, product, snapshot
+from tests.component.reporting.states import subscription as state_of
+from tests.component.reporting.world import World
+from tests.conftest import MakeDatabase, StartService
+from tests.database import as_owner, connect
+from tests.processes import ServiceProcess, service_env
+from tests.runtime.harness import Bench, event, until
+
+POISONED, HEALTHY = "poisoned", "healthy"
+REPEATS = 30
+MOST_LOG_LINES = 40
+"""Of 34 keys that fail in five consumers: what repeats is summed up."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A consumer: what it is sent of one owner, and where that is seen."""
+
+    topic: Topic
+    table: str
+    column: str
+    payload: Callable[[str, int], Payload]
+    key: Callable[[str, int], str]
+
+
+def quarantined(product_id: str, number: int) -> UsageQuarantined:
+    """A record of a product."""
+    times = {"received_at": NOW, "quarantined_at": NOW}
+    identity = str(number + 1000 * len(product_id))
+    place = {"topic": "usage.events", "partition": 0, "offset": number, "id": identity}
+    values = {
+        **times,
+        **place,
+        "reason": "malformed",
+        "detail": "",
+        "source": "/x",
+        "product": product_id,
+        "version": 1,
+    }
+    return UsageQuarantined(record=QuarantinedRecord.model_validate(values))
+
+
+def audited(of: str, _: int) -> DecisionRecorded:
+    """A decision about an account."""
+    values = {"at": NOW, "actor": PRIMARY, "action": "set-flex", "object": "x", "account": of, "outcome": "allowed"}
+    return DecisionRecorded(record=AuditRecord.model_validate(values))
+
+
+def measured(of: str, number: int) -> Payload:
+    """A snapshot, each of another product: one customer may have many keys."""
+    return snapshot(number, sub=of, product=f"product-{number}")
+
+
+WORKS = [
+    Work(ALLOCATION_EVENTS_TOPIC, "subscriptions", "id", lambda of, n: created(state_of(of, n)), lambda of, _: of),
+    Work(CONSUMPTION_TOPIC, "consumption", "subscription", measured, lambda of, n: f"{of}|product-{n}|2026-02-15"),
+    Work(
+        ALERTS_EVENTS_TOPIC,
+        "alerts",
+        "subscription",
+        lambda of, n: alert(f"{of}-{n}", subscription=of),
+        lambda of, _: of,
+    ),
+    Work(METERING_EVENTS_TOPIC, "quarantine", "product", quarantined, lambda of, _: of),
+    Work(AUDIT, "audit_log", "account", audited, lambda of, _: of),
+]
+
+
+@asynccontextmanager
+async def poison(dsn: str, table: str, condition: str, when: str = "INSERT OR UPDATE") -> AsyncIterator[None]:
+    """Until the end of the block every write of such a row fails."""
+    name = f"poison_{table}"
+    async with connect(as_owner(dsn)) as connection:
+        await connection.execute(
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN IF {condition} THEN RAISE EXCEPTION 'poison'; END IF; RETURN COALESCE(NEW, OLD); END $$;"
+            f"CREATE TRIGGER {name} BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()"
+        )
+        try:
+            yield
+        finally:
+            await connection.execute(f"DROP TRIGGER {name} ON {table}; DROP FUNCTION {name}()")
+
+
+@dataclass
+class Reporting:
+    """The service between topics that the test fills."""
+
+    bench: Bench
+    service: ServiceProcess
+    env: dict[str, str]
+
+    async def tell(self, work: Work, of: str, numbers: Sequence[int]) -> None:
+        """Records of one owner."""
+        for number in numbers:
+            value = event(work.payload(of, number)).encode()
+            await self.bench.send(work.topic, value, key=work.key(of, number).encode())
+
+    async def rows(self, work: Work, of: str) -> int:
+        """How much of it has been applied."""
+        async with connect(as_owner(self.bench.dsn)) as connection:
+            sql = f"SELECT count(*) FROM {work.table} WHERE {work.column} = $1"  # noqa: S608
+            return int(await connection.fetchval(sql, of))
+
+    async def metric(self, name: str, topic: Topic) -> float:
+        """A figure of ``/metrics``."""
+        async with httpx.AsyncClient() as http:
+            text = (await http.get(f"{self.service.url}/metrics")).text
+        line = next(one for one in text.splitlines() if one.startswith(f'{name}{{topic="{topic.name}"}}'))
+        return float(line.rpartition(" ")[2])
+
+    async def until_applied(self, work: Work, of: str, count: int) -> None:
+        """Wait until so much of it has been applied."""
+
+        async def is_so() -> bool:
+            return await self.rows(work, of) == count
+
+        await until(is_so, within_seconds=90, what=f"{count} rows of {of} in {work.table}")
+
+    async def until_set_aside(self, work: Work, keys: int | None = None) -> None:
+        """Wait until so many keys of it wait; ``None``: some."""
+
+        async def is_so() -> bool:
+            found = await self.metric("unitpool_set_aside_keys", work.topic)
+            return found > 0 if keys is None else found == keys
+
+        await until(is_so, within_seconds=20, what=f"{keys} keys set aside of {work.topic.name}")
+
+    async def assert_well(self) -> None:
+        """Ready, nothing halted, nothing buried."""
+        async with httpx.AsyncClient() as http:
+            answer = await http.get(f"{self.service.url}/readyz")
+        assert answer.status_code == 200, answer.text
+        for work in WORKS:
+            assert await self.metric("unitpool_consumer_halted", work.topic) == 0
+            assert await self.bench.records(f"{work.topic.name}.reporting.dlq") == []
+
+    def said(self) -> list[str]:
+        """Warnings and errors of the log."""
+        assert self.service.log is not None
+        lines = self.service.log.read_text().splitlines()
+        return [line for line in lines if '"level": "warning"' in line or '"level": "error"' in line]
+
+
+@pytest.fixture
+async def service(
+    database: MakeDatabase, kafka_server: Any, topic_prefix: str, service_process: StartService, shared_issuer: Issuer
+) -> AsyncIterator[Reporting]:
+    """Started."""
+    dsn, kafka = await database("reporting"), kafka_server.bootstrap_servers
+    env = service_env("reporting", dsn=dsn, kafka=kafka, topic_prefix=topic_prefix, oidc_issuer=shared_issuer.url)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, enable_idempotence=True)
+    await producer.start()
+    try:
+        process = service_process("reporting", env)
+        await process.wait_ready()
+        yield Reporting(Bench(dsn, kafka, topic_prefix, producer), process, env)
+    finally:
+        await producer.stop()
+
+
+async def test_every_consumer_goes_on_and_heals(service: Reporting) -> None:
+    async with AsyncExitStack() as poisons:
+        for work in WORKS:
+            condition = f"NEW.{work.column} = '{POISONED}'"
+            await poisons.enter_async_context(poison(service.bench.dsn, work.table, condition))
+        for work in WORKS:
+            await service.tell(work, POISONED, range(1, REPEATS + 1))
+            await service.tell(work, HEALTHY, [1])
+        for work in WORKS:
+            await service.until_applied(work, HEALTHY, 1)
+            await service.until_set_aside(work)
+            assert await service.rows(work, POISONED) == 0
+        checks = (await service.service.readiness())["checks"]
+        for work in WORKS:
+            assert "set aside" in checks[f"consumer:{work.topic.name}"]["detail"]
+        await service.assert_well()
+        for work in WORKS:
+            await service.tell(work, HEALTHY, [2])
+        for work in WORKS[1:]:
+            await service.until_applied(work, HEALTHY, 2)
+        assert len([one for one in service.said() if "poison" in one]) <= MOST_LOG_LINES
+    for work in WORKS:
+        await service.until_applied(work, POISONED, 1 if work.table == "subscriptions" else REPEATS)
+        await service.until_set_aside(work, 0)
+    await service.assert_well()
+
+
+async def test_upkeep_goes_on_beside_a_subscription_and_a_person_that_always_fail(world: World) -> None:
+    runtime, dsn = world.runtime, world.runtime.settings.database_url.get_secret_value()
+    for of in (HEALTHY, POISONED):
+        await world.measure(snapshot(1, sub=of), snapshot(2, sub=of, windows_ago=3))
+    sessions = Sessions(runtime.pool)
+    for email in (f"{HEALTHY}@acme.example", f"{POISONED}@acme.example"):
+        await sessions.begin(Person(email, "Somebody", vendor=False), START)
+    now = NOW + timedelta(days=366)
+    later = [now]
+    upkeep = Upkeep(runtime.transaction, lambda: later[0], SetAside("upkeep"), every_seconds=3600)
+    counts = {
+        "consumption": "SELECT subscription AS whose, count(*) FROM consumption GROUP BY 1",
+        "sessions": "SELECT split_part(email, '@', 1) AS whose, count(*) FROM sessions GROUP BY 1",
+    }
+
+    async def left() -> dict[str, dict[str, int]]:
+        async with runtime.pool.acquire() as connection:
+            return {name: dict(map(tuple, await connection.fetch(sql))) for name, sql in counts.items()}
+
+    async with (
+        poison(dsn, "consumption", f"OLD.subscription = '{POISONED}'", "DELETE"),
+        poison(dsn, "sessions", f"OLD.email LIKE '{POISONED}@%'", "DELETE"),
+    ):
+        for _ in range(2):
+            assert [await upkeep.do(part) for part in PARTS] == [True, False, False, True]
+        assert await left() == {"consumption": {HEALTHY: 1, POISONED: 2}, "sessions": {POISONED: 1}}
+        async with runtime.pool.acquire() as connection:
+            whose = await connection.fetch("SELECT whose FROM set_aside_work ORDER BY key")
+        assert [row["whose"] for row in whose] == [POISONED, "sessions"], "no person is named"
+    async with runtime.pool.acquire() as connection:
+        await connection.execute("UPDATE set_aside_work SET retry_at = '-infinity'")
+    assert [await upkeep.do(part) for part in PARTS] == [False] * 4
+    assert await left() == {"consumption": {HEALTHY: 1, POISONED: 1}, "sessions": {}}
+    async with runtime.pool.acquire() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM set_aside_work") == 0
+
+
+async def test_a_sign_in_waits_for_no_session_of_another(world: World) -> None:
+    dsn = world.runtime.settings.database_url.get_secret_value()
+    sessions = Sessions(world.runtime.pool)
+    await sessions.begin(Person("old@acme.example", "Old", vendor=False), START - timedelta(days=1))
+    async with connect(dsn) as connection, connection.transaction():
+        await connection.execute("SELECT FROM sessions FOR UPDATE")
+        begun = sessions.begin(Person("new@acme.example", "New", vendor=False), NOW)
+        assert await asyncio.wait_for(begun, 2)
+
+
+async def test_one_live_stream_that_always_fails_ends_alone(service: Reporting, shared_issuer: Issuer) -> None:
+    allocation = WORKS[0]
+    for payload, key in ((account(), "acme"), (product(), "scan")):
+        await service.bench.send(allocation.topic, event(payload).encode(), key=key.encode())
+    for of in (HEALTHY, POISONED):
+        await service.tell(allocation, of, [1])
+        await service.until_applied(allocation, of, 1)
+    office = Office(shared_issuer, service.service, service.env)
+    try:
+        path = "/v1/subscriptions/{}/stream"
+        async with (
+            office.watch(path.format(HEALTHY), PRIMARY) as healthy,
+            office.watch(path.format(POISONED), PRIMARY) as poisoned,
+        ):
+            for told in (healthy, poisoned):
+                assert (await asyncio.wait_for(anext(told), 10))["what"] == "missed"
+            async with connect(as_owner(service.bench.dsn)) as connection:
+                await connection.execute("UPDATE subscriptions SET state = '{}' WHERE id = $1", POISONED)
+                for of in (POISONED, HEALTHY):
+                    await connection.execute(f"NOTIFY reporting_changes, 'subscription {of} subscription'")
+                assert (await asyncio.wait_for(anext(healthy), 10))["what"] == "subscription"
+                with pytest.raises((StopAsyncIteration, httpx.HTTPError)):
+                    await asyncio.wait_for(anext(poisoned), 15)
+                await connection.execute(f"NOTIFY reporting_changes, 'subscription {HEALTHY} alert'")
+                assert (await asyncio.wait_for(anext(healthy), 10))["what"] == "alert"
+        assert (await office.ask("GET", f"/v1/subscriptions/{HEALTHY}", PRIMARY)).status_code == 200
+        assert (await office.ask("GET", f"/v1/subscriptions/{POISONED}", PRIMARY)).status_code == 500
+    finally:
+        await office.close()
