@@ -165,7 +165,7 @@ def usage_router(
         with publisher.reading(size):
             body = await request.body()
             limits.check_size(key, len(body))
-            texts, is_batch = split(request.headers.get("content-type", ""), request.headers, body)
+            texts, is_batch = split(request.headers.items(), body)
             limits.spend(key, len(texts))
             return sort_events(texts, key.product, await known()), is_batch
 

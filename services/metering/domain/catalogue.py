@@ -145,7 +145,11 @@ class Catalogue:
 
 
 def may_report(source: str, product: str, prefixes: tuple[str, ...] = ()) -> bool:
-    """Whether ``source`` begins with one of the product's prefixes (by default ``/platforms/<product id>``)."""
+    """Whether ``source`` is one of the product's prefixes (by default ``/platforms/<product id>``), or goes on after
+    a ``/``: ``/platforms/api`` permits ``/platforms/api/eu``, and not ``/platforms/api-guard``."""
     if not source.isprintable():
         return False
-    return source.startswith(prefixes or (f"/platforms/{product}",))
+    return any(
+        source == prefix or source.startswith(prefix if prefix.endswith("/") else f"{prefix}/")
+        for prefix in prefixes or (f"/platforms/{product}",)
+    )

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from services.metering.domain.corrections import KINDS, CorrectionEvent, read_correction
-from services.metering.domain.quantity import MAX_WHOLE, is_quantity
+from services.metering.domain.instants import cut_time, may_be_rounded
+from services.metering.domain.quantity import MAX_WHOLE, is_quantity, quantity_fault
 from services.metering.domain.reasons import UNKNOWN, Claim, Reason, RejectedError
 from services.metering.domain.text import check_text
 from shared.events.usage import UsageRecorded
@@ -101,13 +102,13 @@ def decode(raw: bytes | None) -> UsageEvent | CorrectionEvent:
         marks += 4 if event.datacontenttype == _JSON or is_json(event.datacontenttype) else 0
     # A byte is found far sooner than a text of one byte or six, and an event has no backslash as a rule.
     if is_plain and raw.count(_MARK) == marks and (_BACKSLASH not in raw or _NUL not in raw):
-        return event
+        return _decode_slowly(raw) if may_be_rounded(raw) else event
     return _decode_slowly(raw)
 
 
 def _decode_slowly(raw: bytes) -> UsageEvent | CorrectionEvent:
     """Find the fault, or read a correction, or an event with additional attributes."""
-    document = _parse(raw)
+    document = cut_time(_parse(raw))
     claim = _claim(document)
     _check_shape(document, claim)
     data = document["data"]
@@ -168,7 +169,7 @@ def _check_shape(document: dict[str, Any], claim: Claim) -> None:
     if not isinstance(data, dict):
         raise reject("malformed", "no data")
     if "quantity" in data and not is_quantity(data["quantity"]):
-        raise reject("invalid_quantity", "the quantity is no non-negative integer or plain decimal string")
+        raise reject("invalid_quantity", quantity_fault(data["quantity"]))
 
 
 def _claim(document: dict[str, Any]) -> Claim:

@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from services.metering.domain import decode as module
 from services.metering.domain.corrections import CorrectionEvent
 from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.reasons import RejectedError
+from shared.events.envelope import Instant
 
 EVENT: dict[str, Any] = {
     "specversion": "1.0",
@@ -60,6 +63,45 @@ def test_a_good_event_is_read(raw: bytes) -> None:
     assert event.id == "e-1"
     assert event.extra is None
     assert event == module._decode_slowly(raw)
+
+
+@pytest.mark.parametrize("extra", [{}, {"traceparent": "00-abc"}])
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2026-11-15T23:59:59.9999999Z", "2026-11-15T23:59:59.999999+00:00"),
+        ("2026-11-15T23:59:59.99999949Z", "2026-11-15T23:59:59.999999+00:00"),
+        ("2026-11-15T23:59:59.999999999999999999999Z", "2026-11-15T23:59:59.999999+00:00"),
+        ("2026-11-15T23:59:59.9999999+01:00", "2026-11-15T22:59:59.999999+00:00"),
+        ("2026-11-15T23:59:59.0000009Z", "2026-11-15T23:59:59+00:00"),
+        ("2026-11-15T23:59:59.1234567Z", "2026-11-15T23:59:59.123456+00:00"),
+        ("2026-11-15T23:59:59.123456Z", "2026-11-15T23:59:59.123456+00:00"),
+        ("2026-11-15T23:59:59.5Z", "2026-11-15T23:59:59.500000+00:00"),
+        ("2026-11-15T23:59:59Z", "2026-11-15T23:59:59+00:00"),
+    ],
+)
+def test_a_time_is_never_moved_forward_and_read_as_by_every_api(written: str, read: str, extra: dict[str, str]) -> None:
+    raw, escaped = text(time=written, **extra), text(time=written, **extra).replace(b'"time"', b'"t\\u0069me"')
+    compact = json.dumps(json.loads(raw), separators=(",", ":")).encode()
+    reversal = {"product": "p", "source": "/s", "id": "e-0", "reason": "r"}
+    correction = text(time=written, type="unitpool.platform.usage.reversed.v1", data=reversal)
+    for one in (raw, escaped, compact, correction):
+        assert decode(one).time.astimezone(UTC).isoformat() == read
+    assert TypeAdapter(Instant).validate_python(written).isoformat() == read
+
+
+def test_digits_elsewhere_are_no_part_of_the_time() -> None:
+    for raw in (with_data(resource="a.12345678"), text(id=".0000001", time="2026-11-15T23:59:59Z")):
+        assert decode(raw) == module._decode_slowly(raw)
+    named_time = text(id="time", time="2026-11-15T23:59:59.9999999Z")
+    assert decode(named_time).time.day == 15
+
+
+def test_a_reversal_that_names_itself_is_rejected() -> None:
+    data = {"product": "p", "source": EVENT["source"], "id": EVENT["id"], "reason": "r"}
+    with pytest.raises(RejectedError, match="id of its own") as error:
+        decode(text(type="unitpool.platform.usage.reversed.v1", data=data))
+    assert (error.value.reason, error.value.claim.event_id) == ("malformed", "e-1")
 
 
 def test_additional_attributes_are_kept() -> None:
