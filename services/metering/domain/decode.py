@@ -6,6 +6,7 @@ path, which finds the reason, or keeps the additional attributes.
 """
 
 import json
+from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -133,7 +134,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
     try:
         document = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise RejectedError("malformed", f"not JSON: {_printable(str(error))}", Claim()) from None
+        raise RejectedError("malformed", f"not JSON: {_printable(str(error))}", claim_of(raw)) from None
     if not isinstance(document, dict):
         raise RejectedError("malformed", "not a JSON object", Claim())
     return document
@@ -148,6 +149,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+def claim_of(raw: bytes | None) -> Claim:
+    """What can be read of a record, whatever else is wrong with it. A key that occurs twice says nothing."""
+    try:
+        document = json.loads((raw or b"").decode("utf-8", "surrogateescape"), object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        return Claim()
+    return _claim(document) if isinstance(document, dict) else Claim()
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    times = Counter(key for key, _ in pairs)
+    return {key: value for key, value in pairs if times[key] == 1}
 
 
 def _check_shape(document: dict[str, Any], claim: Claim) -> None:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from services.metering.domain import decode as module
 from services.metering.domain.corrections import CorrectionEvent
 from services.metering.domain.decode import UsageEvent, decode
-from services.metering.domain.reasons import RejectedError
+from services.metering.domain.reasons import Claim, RejectedError
 from shared.events.envelope import Instant
 
 EVENT: dict[str, Any] = {
@@ -88,6 +88,39 @@ def test_a_time_is_never_moved_forward_and_read_as_by_every_api(written: str, re
     for one in (raw, escaped, compact, correction):
         assert decode(one).time.astimezone(UTC).isoformat() == read
     assert TypeAdapter(Instant).validate_python(written).isoformat() == read
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        text(id=7, subject="sub-1"),
+        with_data(quantity=-1),
+        text(type="other"),
+        text(time="yesterday"),
+        text().replace(b'"quantity": 1', b'"quantity": NaN'),
+        text().replace(b'"quantity": 1', b'"quantity": 1, "quantity": 2'),
+        text().replace(b"host-0042", b"host-\xff"),
+        text(resource="\ud800", specversion="0.3"),
+    ],
+)
+def test_what_can_be_read_of_a_bad_record_is_claimed(raw: bytes) -> None:
+    with pytest.raises(RejectedError) as error:
+        decode(raw)
+    claim = error.value.claim
+    assert (claim.source, claim.product, claim.subscription) == (EVENT["source"], "exposure-scan", "sub-1")
+    assert claim.event_id == (None if b'"id": 7' in raw else "e-1")
+
+
+def test_what_is_said_twice_or_cannot_be_stored_is_not_claimed() -> None:
+    for raw in (
+        text().replace(b'"id": "e-1"', b'"id": "e-1", "id": "e-2"'),
+        text().replace(b"e-1", b"e-\xff"),
+        text().replace(b"e-1", b"e-\\u0000"),
+    ):
+        claim = module.claim_of(raw)
+        assert (claim.event_id, claim.subscription) == (None, "sub-1")
+    for raw in (b"", None, b"[]", b"7", b"\xff", b"[" * 100_000):
+        assert module.claim_of(raw) == Claim()
 
 
 def test_digits_elsewhere_are_no_part_of_the_time() -> None:
