@@ -15,7 +15,7 @@ from services.metering.handlers.restate import restate_some
 from services.metering.handlers.tell import tell_books, tell_quarantine
 from services.metering.handlers.upkeep import forget, keep_up
 from services.metering.settings import MeteringSettings
-from services.metering.store import hours, moving
+from services.metering.store import hours, moving, quarantine
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
@@ -196,13 +196,15 @@ async def _replay_waiting(runtime: Runtime[MeteringSettings], replayer: UsageApp
 
 async def replay_all(runtime: Runtime[MeteringSettings]) -> int:
     """``replay``: judge everything in quarantine again, whatever its reason; how much of it left."""
-    replayer, count, last = UsageApplier(), 0, 0
+    replayer, count, done = UsageApplier(), 0, 0
+    async with runtime.pool.acquire() as connection:
+        last = await quarantine.last_row(connection)
     while True:
         async with runtime.transaction() as tx:
-            left, after = await replay_after(tx, replayer, last, runtime.settings.replay_records)
+            left, after = await replay_after(tx, replayer, done, last, runtime.settings.replay_records)
         if after is None:
             return count
-        count, last = count + left, after
+        count, done = count + left, after
 
 
 def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]) -> None:

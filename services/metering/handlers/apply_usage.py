@@ -22,6 +22,7 @@ from services.metering.domain.judging import (
 from services.metering.domain.placing import Usage
 from services.metering.domain.quantity import exact
 from services.metering.domain.reasons import RejectedError
+from services.metering.handlers.matching import find_faults
 from services.metering.store import books, corrections, moving, partitions, quarantine, restatements
 from services.metering.store import usage as store
 from services.metering.store.books import Entries, Line, Outcome
@@ -84,7 +85,15 @@ class UsageApplier:
         await self.projection.refresh(connection)
         judged = judge(records, self.projection.catalogue)
         _leave_forgotten(judged, records, now)
+        await self._leave_wrong(connection, judged, records)
         return await self._add(connection, judged, records, now)
+
+    async def _leave_wrong(self, connection: Connection, judged: Judged, records: Sequence[Record]) -> None:
+        """Reversals that may not have what they name stay in quarantine: recorded, they would come back as new ones."""
+        faults = await find_faults(connection, judged.placed, self.projection.catalogue)
+        for n, (reason, detail) in faults.items():
+            judged.rejected[n] = RejectedError(reason, detail, claim_of(records[n].value))
+        judged.placed = [item for item in judged.placed if item.n not in faults]
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
         await self.projection.refresh(connection)

@@ -16,6 +16,7 @@ from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL
 from services.metering.domain.placing import OLDEST
 from services.metering.domain.reasons import Claim, Reason, RejectedError
 from services.metering.handlers.correction_effects import Effects, carry_out
+from services.metering.handlers.matching import find_fault, find_named
 from services.metering.store import books, corrections, quarantine, undoing
 from services.metering.store.books import Entries, Line
 from services.metering.store.corrections import Correction, Settled, Target
@@ -72,24 +73,16 @@ async def _match(tx: Transaction, settling: _Settling, reversals: Sequence[Corre
     """Find what reversals name, and judge whether they may have it."""
     if not reversals:
         return
-    targets = await corrections.find_targets(tx.connection, [one.target for one in reversals if one.target])
-    identities = [(target.digest, target.at) for target in targets.values() if target.meter == NO_METER]
-    corrected = await corrections.find_corrections(tx.connection, identities) if identities else {}
+    targets, said = await find_named(tx.connection, [one.target for one in reversals if one.target])
     taken: set[UUID] = set()
     for one in reversals:
         target = targets.get(one.target) if one.target else None
         if target is None:
             _wait(settling, one)
             continue
-        purge = corrected.get(target.digest)
-        product = purge.product if purge else settling.catalogue.meters[target.meter].product if target.meter else ""
-        if purge and purge.kind == REVERSAL:
-            settling.rejected.append((one, "unsupported_type", "a reversal cannot be reversed"))
-        elif (target.subscription, product) != (one.subscription, one.product):
-            detail = "the event that it names is of another subscription or product"
-            settling.rejected.append((one, "identity_conflict", detail))
-        elif target.at < one.received_at - OLDEST:
-            settling.rejected.append((one, "too_old", "what it reverses was more than 35 days old"))
+        purge = said.get(target.digest)
+        if fault := find_fault(settling.catalogue, one.subscription, one.product, one.received_at, target, purge):
+            settling.rejected.append((one, *fault))
         elif target.digest in taken or (purge.reversed_at if purge else target.reversed_at):
             settling.duplicates.append(one)
         elif purge:
@@ -188,7 +181,11 @@ async def quarantine_corrections(
     if not rejected:
         return
     errors = [
-        (one.record, RejectedError(reason, detail, _claim(catalogue, one), one.at)) for one, reason, detail in rejected
+        (
+            one.record,
+            RejectedError(reason, detail, _claim(catalogue, one), one.at if reason == "after_end" else None),
+        )
+        for one, reason, detail in rejected
     ]
     await quarantine.insert_rejected(tx.connection, errors, tx.now, catalogue.version)
     await corrections.delete_corrections(tx.connection, [one for one, *_ in rejected])

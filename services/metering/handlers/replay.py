@@ -22,9 +22,12 @@ async def replay_some(tx: Transaction, applier: UsageApplier, limit: int) -> int
     return len(waiting)
 
 
-async def replay_after(tx: Transaction, applier: UsageApplier, after: int, limit: int) -> tuple[int, int | None]:
-    """Judge records again whatever their reason; how many left the quarantine, and the last id (``None``: no more)."""
-    waiting = await quarantine.lock_unsettled(tx.connection, after, limit)
+async def replay_after(
+    tx: Transaction, applier: UsageApplier, after: int, last: int, limit: int
+) -> tuple[int, int | None]:
+    """Judge records up to the ``last`` again, whatever their reason; how many left the quarantine, and the last id
+    (``None``: no more)."""
+    waiting = await quarantine.lock_unsettled(tx.connection, after, last, limit)
     return (await _replay(tx, applier, waiting), waiting[-1].id) if waiting else (0, None)
 
 

@@ -56,7 +56,7 @@ FOR UPDATE OF q SKIP LOCKED
 """
 _FIND_UNSETTLED = """
 SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, key, value, headers
-FROM quarantine WHERE settled_at IS NULL AND digest IS NULL AND id > $1 ORDER BY id LIMIT $2 FOR UPDATE
+FROM quarantine WHERE settled_at IS NULL AND digest IS NULL AND id > $1 AND id <= $2 ORDER BY id LIMIT $3 FOR UPDATE
 """
 # Of what is wanted, what nobody has replayed yet, in order of its id.
 _FIND_WANTED = """
@@ -150,9 +150,9 @@ async def lock_waiting(connection: Connection, limit: int) -> list[Waiting]:
     return waiting or _waiting(await connection.fetch(_FIND_AFTER_END, limit))
 
 
-async def lock_unsettled(connection: Connection, after: int, limit: int) -> list[Waiting]:
-    """Records in quarantine, whatever the reason, in order of their id."""
-    return _waiting(await connection.fetch(_FIND_UNSETTLED, after, limit))
+async def lock_unsettled(connection: Connection, after: int, last: int, limit: int) -> list[Waiting]:
+    """Records in quarantine up to the ``last``, whatever the reason, in order of their id."""
+    return _waiting(await connection.fetch(_FIND_UNSETTLED, after, last, limit))
 
 
 async def forget_settled(connection: Connection, before: datetime) -> int:

@@ -34,7 +34,8 @@ from shared.runtime.inbox import Accepted, Refused
 from shared.runtime.outbox import Outgoing
 from shared.runtime.postgres import Connection
 from tests.component.metering.test_apply_usage import apply, books
-from tests.component.metering.world import NOW, PRODUCTS, event, product, records, subscription
+from tests.component.metering.test_corrections import settle
+from tests.component.metering.world import NOW, PRODUCTS, event, product, records, reversal, subscription
 from tests.database import connect
 
 _KNOWN = by_type(METERING_EVENTS)
@@ -227,6 +228,38 @@ async def test_one_record_is_replayed_and_no_other(connection: Connection) -> No
     refused = await ask(connection, replay="other", id="999999")
     assert isinstance(refused, Refused)
     assert refused.refusal.code == "not_found"
+
+
+async def test_a_wrong_reversal_stays_the_same_row_however_often_it_is_replayed(connection: Connection) -> None:
+    item = event("u", "calls", "call", quantity=2)
+    wrong = {**reversal("r", item), "subject": "sub-2"}
+    await apply(connection, records([item, wrong]))
+    await settle(connection)
+    before = await connection.fetchrow("SELECT * FROM quarantine")
+    for n in range(3):
+        await ask(connection, replay=f"r-{n}", id=str(before["id"]) if before and n else None)
+        last = (await replayed(connection))[-1].replay
+        assert (last.judged, last.applied, last.duplicate, last.quarantined) == (1, 0, 0, 1)
+        await settle(connection)
+        (after,) = await connection.fetch("SELECT * FROM quarantine")
+        assert after == before
+    assert await books(connection) == {"accepted": 2, "applied": 1, "quarantined": 1}
+
+
+async def test_a_reversal_that_is_right_by_now_is_replayed(connection: Connection) -> None:
+    item = event("u", "calls", "call", quantity=2)
+    wrong = {**reversal("r", item), "subject": "sub-9"}
+    await apply(connection, records([item, wrong]))
+    async with connection.transaction():
+        await projection.save(connection, [subscription("sub-9", ("scan", "calls"))], [])
+    await ask(connection)
+    assert (await replayed(connection))[-1].replay.quarantined == 1, "known, and still of another subscription"
+    waiting = {**reversal("r-2", event("later", "calls", "call")), "subject": "sub-10"}
+    await apply(connection, records([waiting], first=5))
+    async with connection.transaction():
+        await projection.save(connection, [subscription("sub-10", ("scan", "calls"))], [])
+    await ask(connection, replay="again")
+    assert (await replayed(connection))[-1].replay.applied == 1, "it waits for what it names"
 
 
 async def test_only_the_vendor_replays(connection: Connection) -> None:

@@ -119,8 +119,8 @@ def test_what_is_said_twice_or_cannot_be_stored_is_not_claimed() -> None:
     ):
         claim = module.claim_of(raw)
         assert (claim.event_id, claim.subscription) == (None, "sub-1")
-    for raw in (b"", None, b"[]", b"7", b"\xff", b"[" * 100_000):
-        assert module.claim_of(raw) == Claim()
+    for nothing in (b"", None, b"[]", b"7", b"\xff", b"[" * 100_000):
+        assert module.claim_of(nothing) == Claim()
 
 
 def test_digits_elsewhere_are_no_part_of_the_time() -> None:
