@@ -83,8 +83,16 @@ FROM unnest($1::bigint[], $2::text[]) AS moved (id, outcome) WHERE q.id = moved.
 """
 _JUDGE_AGAIN = """
 UPDATE quarantine q SET reason = judged.reason, detail = judged.detail, judged_version = $4, at = judged.at,
-    version = q.version + (q.reason <> judged.reason)::integer, untold = q.untold OR q.reason <> judged.reason
-FROM unnest($1::bigint[], $2::text[], $3::text[], $5::timestamptz[]) AS judged (id, reason, detail, at)
+    subscription = judged.subscription, event_id = judged.event_id,
+    version = q.version + judged.differs::integer, untold = q.untold OR judged.differs
+FROM (
+    SELECT one.id, one.reason, one.detail, one.at, coalesce(one.subscription, was.subscription) AS subscription,
+        coalesce(one.event_id, was.event_id) AS event_id,
+        one.reason <> was.reason OR (one.subscription IS NOT NULL AND was.subscription IS NULL) AS differs
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $5::timestamptz[], $6::text[], $7::text[])
+        AS one (id, reason, detail, at, subscription, event_id)
+    JOIN quarantine was USING (id)
+) AS judged
 WHERE q.id = judged.id
 """
 _FORGET = "DELETE FROM quarantine WHERE settled_at < $1 AND NOT untold"
@@ -183,7 +191,7 @@ async def settle(connection: Connection, outcomes: Sequence[tuple[int, str]], no
 
 
 async def judge_again(connection: Connection, judged: Sequence[tuple[int, RejectedError]], version: int) -> None:
-    """Note the reason that records have now."""
+    """Note the reason that records have now, and what can be read of them by now."""
     await connection.execute(
         _JUDGE_AGAIN,
         [i for i, _ in judged],
@@ -191,6 +199,8 @@ async def judge_again(connection: Connection, judged: Sequence[tuple[int, Reject
         [_storable(error.detail)[:DETAIL_LENGTH] for _, error in judged],
         version,
         [error.at for _, error in judged],
+        [error.claim.subscription for _, error in judged],
+        [error.claim.event_id for _, error in judged],
     )
 
 

@@ -32,7 +32,7 @@ RETURNING b.day, b.source, b.product
 _LOAD_LINES = """
 SELECT b.day, b.source, b.product, sum(b.accepted)::bigint AS accepted, sum(b.applied)::bigint AS applied,
     sum(b.duplicate)::bigint AS duplicate, sum(b.quarantined)::bigint AS quarantined,
-    sum(b.revision)::bigint AS revision
+    sum(b.lost)::bigint AS lost, sum(b.revision)::bigint AS revision
 FROM (SELECT DISTINCT * FROM unnest($1::date[], $2::text[], $3::text[])) AS wanted (day, source, product)
 JOIN book b USING (day, source, product)
 GROUP BY b.day, b.source, b.product

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.metering.api.parsing import MAX_EVENTS, BodyError, split
-from services.metering.api.usage import MAX_EVENT_BYTES, OverloadError, Publisher, UnacknowledgedError, sort_events
+from services.metering.api.usage import (
+    MAX_EVENT_BYTES,
+    Headers,
+    OverloadError,
+    Publisher,
+    UnacknowledgedError,
+    sort_events,
+)
 from services.metering.domain.catalogue import Catalogue
 from tests.component.metering.world import event, purge, reversal
 
@@ -144,7 +151,7 @@ def test_two_content_types_are_none() -> None:
 
 
 async def test_ingest_that_waits_when_the_producer_is_stopped_is_not_acknowledged() -> None:
-    async def stopped(_: Sequence[tuple[bytes, bytes]]) -> None:
+    async def stopped(_: Sequence[tuple[bytes, bytes]], _headers: Headers) -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(UnacknowledgedError):
@@ -192,7 +199,7 @@ class Broker:
     def __init__(self) -> None:
         self.waiting: list[asyncio.Future[Any]] = []
 
-    async def send(self, _records: Sequence[tuple[bytes, bytes]]) -> None:
+    async def send(self, _records: Sequence[tuple[bytes, bytes]], _headers: Headers) -> None:
         self.waiting.append(asyncio.get_running_loop().create_future())
         await self.waiting[-1]
 
