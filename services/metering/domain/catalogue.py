@@ -127,6 +127,11 @@ class Catalogue:
             self.reporters[name, meter, source] = found
         return found
 
+    def name_of(self, number: int) -> str:
+        """The id of the subscription with this number, for a person; its number where it is not known."""
+        view = self.by_number.get(number)
+        return view.state.id if view else f"number {number}"
+
     def put_subscription(self, number: int, state: Subscribed) -> None:
         """Take in a newer state of a subscription."""
         view = view_of(number, state)

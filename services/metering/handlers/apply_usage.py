@@ -182,9 +182,18 @@ class UsageApplier:
 
     def committed(self) -> None:
         """The edge says that the last batch is committed: what it made may be relied on."""
-        self.known_partitions.update(self._made)
-        self.projection.catalogue.sources.update(self._new_sources)
+        self.committing()()
+
+    def committing(self) -> Callable[[], None]:
+        """What to call when the last batch is committed, whatever other batches come before that."""
+        made, sources = self._made, self._new_sources
         self._made, self._new_sources = [], {}
+
+        def relied_on() -> None:
+            self.known_partitions.update(made)
+            self.projection.catalogue.sources.update(sources)
+
+        return relied_on
 
 
 def misplaced(placed: Sequence[Placed], catalogue: Catalogue) -> list[Misplaced]:

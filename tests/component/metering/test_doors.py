@@ -88,6 +88,7 @@ async def test_what_http_brought_is_tied_to_its_request_and_no_other_event_by_th
         rows = await connection.fetch("SELECT headers, event_id FROM quarantine ORDER BY id")
     sent = [{name: bytes.fromhex(value).decode() for name, value in json.loads(row["headers"])} for row in rows]
     assert sent == [{"unitpool-correlation-id": "mine-1", "traceparent": trace}, {}, {}]
+    assert metering.process.log is not None
     lines = [json.loads(line) for line in metering.process.log.read_text().splitlines() if "usage_quarantined" in line]
     assert [(one["level"], one["records"], one["reasons"], one["correlation_ids"]) for one in lines] == [
         ("info", 1, {"unknown_subscription": 1}, ["mine-1"]),
