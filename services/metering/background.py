@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
 
+from services.metering.handlers import add_hours, correct, replay, restate, tell
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.correct import correct_some
 from services.metering.handlers.move import move_some
@@ -15,16 +16,19 @@ from services.metering.handlers.restate import restate_some
 from services.metering.handlers.tell import tell_books, tell_quarantine
 from services.metering.handlers.upkeep import forget, keep_up
 from services.metering.settings import MeteringSettings
-from services.metering.store import hours, moving
+from services.metering.store import moving, quarantine
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
 from shared.runtime import postgres
 from shared.runtime.app import Runtime
 from shared.runtime.bulk import BulkProducer
+from shared.runtime.isolation import concerns_one
 from shared.runtime.kafka import Producer
 from shared.runtime.lag import ConsumerState
 from shared.runtime.outbox import Outgoing
+from shared.runtime.set_aside_work import SetAside
+from shared.runtime.set_aside_work_retries import SetAsideRetries
 
 REPLAY_ANYWAY_SECONDS = 30
 """A batch may have been judged by an older projection than the last look at the quarantine knew: look again then."""
@@ -42,19 +46,26 @@ BACKLOG_BATCHES = 2
 def add_background(
     runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]
 ) -> None:
-    """Register the tasks."""
-    _add_snapshots(runtime, projection)
+    """Register the tasks, and what makes visible whose work they have set aside."""
+    moves, snapshots = SetAside("moves"), SetAside("snapshots")
+    works = tuple(SetAside(work) for work in (add_hours.WORK, correct.WORK, replay.WORK, restate.WORK, tell.WORK))
+    retries = SetAsideRetries(
+        runtime.transaction, {}, (moves, snapshots, *works), delay_max_seconds=runtime.settings.retry_delay_max_seconds
+    )
+    runtime.background("set aside", retries.run)
+    runtime.health.add("set aside", retries.check)
+    _add_snapshots(runtime, projection, snapshots)
     _add_replay(runtime, projection)
     _add_asked_replays(runtime, projection)
     _add_telling(runtime)
     _add_corrections(runtime, projection)
-    _add_moves(runtime, projection)
+    _add_moves(runtime, projection, moves)
     _add_restatements(runtime, projection)
-    _add_hours(runtime)
+    _add_hours(runtime, projection)
     _add_upkeep(runtime, projection, usage)
 
 
-def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
+def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection, aside: SetAside) -> None:
     settings, name = runtime.settings, f"{runtime.name}-snapshots"
     producer = Producer(settings, name)
     bulk = BulkProducer(producer, CONSUMPTION_TOPIC.name)
@@ -62,9 +73,13 @@ def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection) -
     async def send(snapshots: Sequence[Outgoing]) -> None:
         await bulk.send([(one.value or b"", one.key or b"") for one in snapshots])
 
-    def tell_failed(failed: Failed) -> None:
-        number, error = next(iter(failed.items()))
-        runtime.log.warning("snapshots_not_made", subscriptions=len(failed), first=number, error=repr(error))
+    async def note_failed(failed: Failed, done: Collection[int]) -> int:
+        async with runtime.transaction() as tx:
+            await aside.clear(tx.connection, [str(number) for number in done])
+            for number, error in failed.items():
+                await aside.add(tx, str(number), projection.catalogue.name_of(number), error)
+            left = await aside.load(tx.connection, tx.now)
+        return len(left.waiting) + len(left.due)
 
     relay = SnapshotRelay(
         lambda: postgres.connect(settings, name, session=postgres.SENDERS),
@@ -72,7 +87,7 @@ def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection) -
         runtime.clock,
         projection,
         interval_seconds=settings.snapshot_interval_seconds,
-        tell_failed=tell_failed,
+        note_failed=note_failed,
         usage_waits=lambda: has_backlog(
             [one.state(runtime.clock()) for one in runtime.consumers], BACKLOG_BATCHES * settings.usage_batch_records
         ),
@@ -141,7 +156,7 @@ def _add_corrections(runtime: Runtime[MeteringSettings], projection: Projection)
     runtime.background("corrections", correct)
 
 
-def _add_moves(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
+def _add_moves(runtime: Runtime[MeteringSettings], projection: Projection, aside: SetAside) -> None:
     """One subscription in a transaction: one that cannot be moved waits alone."""
 
     async def move() -> None:
@@ -151,11 +166,12 @@ def _add_moves(runtime: Runtime[MeteringSettings], projection: Projection) -> No
                 async with runtime.transaction() as tx:
                     if due := await moving.lock_next(tx.connection, tx.now):
                         await move_some(tx, projection, due)
+                        await aside.clear(tx.connection, [str(due.id)])
             except Exception as error:
-                if due is None:
+                if due is None or not concerns_one(error):
                     raise
-                runtime.log.warning("move_failed", subscription=due.subscription, error=repr(error))
                 async with runtime.transaction() as tx:
+                    await aside.add(tx, str(due.id), projection.catalogue.name_of(due.subscription), error)
                     await moving.postpone(tx.connection, due.id, tx.now + POISONED)
             if due is None:
                 await asyncio.sleep(runtime.settings.correction_look_seconds)
@@ -175,13 +191,13 @@ def _add_restatements(runtime: Runtime[MeteringSettings], projection: Projection
     runtime.background("restatements", restate)
 
 
-def _add_hours(runtime: Runtime[MeteringSettings]) -> None:
+def _add_hours(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
     async def add() -> None:
         while True:
-            added = hours.AT_ONCE
-            while added == hours.AT_ONCE:
+            is_more = True
+            while is_more:
                 async with runtime.transaction() as tx:
-                    added = await hours.add_some(tx.connection)
+                    is_more = await add_hours.add_some(tx, projection.catalogue)
             await asyncio.sleep(runtime.settings.hours_seconds)
 
     runtime.background("hours", add)
@@ -196,13 +212,15 @@ async def _replay_waiting(runtime: Runtime[MeteringSettings], replayer: UsageApp
 
 async def replay_all(runtime: Runtime[MeteringSettings]) -> int:
     """``replay``: judge everything in quarantine again, whatever its reason; how much of it left."""
-    replayer, count, last = UsageApplier(), 0, 0
+    replayer, count, done = UsageApplier(), 0, 0
+    async with runtime.pool.acquire() as connection:
+        last = await quarantine.last_row(connection)
     while True:
         async with runtime.transaction() as tx:
-            left, after = await replay_after(tx, replayer, last, runtime.settings.replay_records)
+            left, after = await replay_after(tx, replayer, done, last, runtime.settings.replay_records)
         if after is None:
             return count
-        count, last = count + left, after
+        count, done = count + left, after
 
 
 def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]) -> None:

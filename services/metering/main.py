@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from services.metering import metrics
 from services.metering.api.access import KeyRing
 from services.metering.api.entitlements import entitlement_router
 from services.metering.api.limits import KeyLimits
@@ -14,6 +15,7 @@ from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers import project
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.ingest_keys import create_ingest_key, revoke_ingest_key, rotate_ingest_key
+from services.metering.handlers.lose import book_lost
 from services.metering.handlers.recompute import RECOMPUTE
 from services.metering.handlers.replay_quarantine import replay_quarantine
 from services.metering.probe import PROBE
@@ -34,6 +36,7 @@ from shared.runtime.postgres import PLANNED_ONCE, HeldConnection
 def build(runtime: Runtime[MeteringSettings]) -> None:
     """Wire one process."""
     settings, projection, tail = runtime.settings, Projection(), TopicTail(runtime)
+    metrics.begin()
 
     def new_subscriber() -> UsageSubscriber:
         usage.append(UsageSubscriber(UsageApplier(projection, tail.catch_up)))
@@ -57,6 +60,7 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
         *(new_subscriber().on_usage for _ in range(settings.usage_batches_at_once)),
         max_records=settings.usage_batch_records,
         gather_ms=settings.usage_gather_ms,
+        on_lost=book_lost,
         again=new_subscriber().on_usage,
     )
     if settings.product_topics_seconds:

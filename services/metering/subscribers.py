@@ -8,12 +8,18 @@ from collections.abc import Callable, Sequence
 from aiokafka.admin import AIOKafkaAdminClient
 
 from services.metering import metrics
+from services.metering.domain.origin import CORRELATION_ID
 from services.metering.handlers.apply_usage import Applied, UsageApplier
+from services.metering.handlers.lose import book_lost
 from services.metering.settings import MeteringSettings
 from shared.events.topics import product_of, product_usage
+from shared.runtime import logging
 from shared.runtime.app import Runtime
 from shared.runtime.delivery import Record, Transaction
 from shared.runtime.kafka import client_arguments
+
+SHOWN_IDS = 10
+_log = logging.get("metering")
 
 
 class UsageSubscriber:
@@ -28,6 +34,8 @@ class UsageSubscriber:
         applied = await self.applier.apply(tx.connection, records, tx.now)
         tx.after_commit(self.applier.committed)
         tx.after_commit(lambda: _count(applied, time.perf_counter() - started))
+        if applied.rejected:
+            tx.after_commit(lambda: _say_quarantined(records, applied))
 
 
 class ProductTopics:
@@ -63,10 +71,24 @@ class ProductTopics:
                 self._new_subscriber().on_usage,
                 max_records=settings.usage_batch_records,
                 gather_ms=settings.usage_gather_ms,
+                on_lost=book_lost,
                 again=self._new_subscriber().on_usage,
             )
             self._read.add(product)
             self._runtime.log.info("product_topic_found", topic=topic.name)
+
+
+def _say_quarantined(records: Sequence[Record], applied: Applied) -> None:
+    """One line for a batch: how many for which reason, and the requests that brought some of them."""
+    origins = (records[n].header(CORRELATION_ID) for n in applied.rejected)
+    ids = list(dict.fromkeys(origin.decode("utf-8", "replace") for origin in origins if origin))
+    _log.info(
+        "usage_quarantined",
+        topic=records[0].topic,
+        records=len(applied.rejected),
+        reasons=dict(Counter(error.reason for error in applied.rejected.values())),
+        correlation_ids=ids[:SHOWN_IDS],
+    )
 
 
 def _count(applied: Applied, seconds: float) -> None:

@@ -107,7 +107,9 @@ class QuarantineReplayChanged(Payload):
 class BooksLine(Frozen):
     """What became of the records of a source and product that arrived on one UTC day.
 
-    Always accepted = applied + duplicate + quarantined. ``revision`` only grows per line.
+    Always accepted = applied + duplicate + quarantined. ``lost`` are records that Kafka deleted before they were read,
+    or that were stepped over, at most, by the day on which it was noticed; they were not accepted. ``revision`` only
+    grows per line.
     """
 
     day: Day
@@ -117,6 +119,7 @@ class BooksLine(Frozen):
     applied: int
     duplicate: int
     quarantined: int
+    lost: int = 0
     revision: int = Field(ge=1)
 
 

@@ -27,20 +27,21 @@ class BulkProducer:
         self._topic = topic
         self._lanes: dict[int, _Lane] = {}
 
-    async def send(self, records: Sequence[tuple[bytes, bytes]]) -> None:
-        """Send each (value, key), and return once the broker has acknowledged all.
+    async def send(self, records: Sequence[tuple[bytes, bytes]], headers: Sequence[tuple[str, bytes]] = ()) -> None:
+        """Send each (value, key), all with the same headers, and return once the broker has acknowledged all.
 
         Raises:
             KafkaError: some are not acknowledged; which ones, nobody knows.
         """
         partitions = await self._producer.partitions(self._topic)
         outcomes: set[Outcome] = set()
+        given = list(headers)
         for value, key in records:
             partition = partitions[_hash(key) % len(partitions)]
             lane = self._lanes.get(partition)
             if lane is None:
                 lane = self._lanes[partition] = _Lane(self._producer, self._topic, partition)
-            outcomes.add(lane.add(value, key))
+            outcomes.add(lane.add(value, key, given))
         if outcomes:
             await asyncio.wait(outcomes)
         for outcome in outcomes:
@@ -62,11 +63,12 @@ class _Lane:
         self._waiting: deque[tuple[BatchBuilder, Outcome]] = deque()
         self._sending: asyncio.Task[None] | None = None
 
-    def add(self, value: bytes, key: bytes) -> Outcome:
+    def add(self, value: bytes, key: bytes, headers: list[tuple[str, bytes]]) -> Outcome:
         """Put a record into the last batch, or into a new one."""
-        if not self._waiting or self._waiting[-1][0].append(timestamp=None, key=key, value=value) is None:
+        record = {"timestamp": None, "key": key, "value": value, "headers": headers}
+        if not self._waiting or self._waiting[-1][0].append(**record) is None:
             builder = self._producer.new_batch()
-            builder.append(timestamp=None, key=key, value=value)
+            builder.append(**record)
             self._waiting.append((builder, asyncio.get_running_loop().create_future()))
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_all())

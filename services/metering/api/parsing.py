@@ -1,11 +1,11 @@
 """The three HTTP forms of CloudEvents (HTTP protocol binding 1.0): structured, batched, binary; each event as text."""
 
 import json
-from collections.abc import Mapping
-from urllib.parse import unquote
+from collections.abc import Sequence
 
 import msgspec
 
+from services.metering.api.binary import HeaderError, read_attributes
 from shared import media_types
 
 MAX_EVENTS = 5000
@@ -24,19 +24,26 @@ class BodyError(Exception):
         self.code = code
 
 
-def split(content_type: str, headers: Mapping[str, str], body: bytes) -> tuple[list[bytes], bool]:
+Headers = Sequence[tuple[str, str]]
+"""Header fields in their order: (lower-case name, value as Latin-1)."""
+
+
+def split(headers: Headers, body: bytes) -> tuple[list[bytes], bool]:
     """The events of a request, each as structured JSON, and whether they came as a batch.
 
     Raises:
-        BodyError: no such content type, no JSON, too many events.
+        BodyError: not one content type that is taken, no JSON, too many events, header fields that are no attributes.
     """
+    content_types = [value for name, value in headers if name == "content-type"]
+    content_type = content_types[0] if len(content_types) == 1 else ""
     media = media_types.parse(content_type)
     if media is not None and media.is_json:
         if media.name == _BATCH:
             return _batch(body), True
         if media.name == _SINGLE:
             return [_one(body)], False
-        if "ce-specversion" in headers and not media.name.startswith("application/cloudevents"):
+        is_binary = any(name == "ce-specversion" for name, _ in headers)
+        if is_binary and not media.name.startswith("application/cloudevents"):
             return [_binary(headers, _one(body), content_type.strip())], False
     raise BodyError(415, "unsupported_media_type", f"Send {_SINGLE}, {_BATCH}, or {_JSON} with ce- headers.")
 
@@ -66,8 +73,9 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _binary(headers: Mapping[str, str], body: bytes, media: str) -> bytes:
-    attributes: dict[str, object] = {
-        name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-") and name != "ce-data"
-    }
+def _binary(headers: Headers, body: bytes, media: str) -> bytes:
+    try:
+        attributes = read_attributes(headers)
+    except HeaderError as error:
+        raise BodyError(422, "malformed", f"The header field {error}.") from None
     return msgspec.json.encode({**attributes, "datacontenttype": media, "data": msgspec.Raw(body)})

@@ -1,6 +1,7 @@
 """``POST /v1/usage``: judged alone, published, acknowledged by the broker, then answered."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ from services.metering.api.parsing import BodyError, split
 from services.metering.domain.catalogue import UNIQUE, Catalogue, may_report
 from services.metering.domain.corrections import CorrectionEvent, Purged
 from services.metering.domain.decode import UsageEvent, decode
+from services.metering.domain.origin import CORRELATION_ID, TRACE_PARENT
 from services.metering.domain.reasons import Reason, RejectedError
 from services.metering.store.keys import IngestKey
 from shared.runtime import query_parameters
 from shared.runtime.direct import DirectRoute
-from shared.runtime.http import problem
+from shared.runtime.http import CORRELATION_HEADER, problem
 
 MAX_EVENT_BYTES = 900_000
 RETRY_SECONDS = "1"
@@ -31,8 +33,12 @@ CATALOGUE_SECONDS = 1.4
 UNKNOWN_BYTES = 1024 * 1024
 """What is held for a body that comes without its length."""
 
-Send = Callable[[Sequence[tuple[bytes, bytes]]], Awaitable[None]]
-"""Publishes (value, key) pairs; returns once the broker has acknowledged all."""
+Headers = Sequence[tuple[str, bytes]]
+"""Of Kafka records."""
+Send = Callable[[Sequence[tuple[bytes, bytes]], Headers], Awaitable[None]]
+"""Publishes (value, key) pairs with these headers; returns once the broker has acknowledged all."""
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""https://www.w3.org/TR/trace-context/#traceparent-header"""
 _encode = msgspec.json.Encoder().encode
 Refusal = tuple[int, str | None, Reason, str]
 """Index in the request, the event's id where it can be read, code, message."""
@@ -117,7 +123,7 @@ class Publisher:
         finally:
             self._reading_bytes -= size_bytes
 
-    async def publish(self, events: Sequence[tuple[bytes, bytes]]) -> None:
+    async def publish(self, events: Sequence[tuple[bytes, bytes]], headers: Headers = ()) -> None:
         """Return once the broker has acknowledged all.
 
         Raises:
@@ -127,7 +133,7 @@ class Publisher:
         if self._waiting_bytes and self._waiting_bytes + size > self._budget_bytes:
             raise OverloadError
         self._waiting_bytes += size
-        sending = asyncio.ensure_future(self._send(events))
+        sending = asyncio.ensure_future(self._send(events, headers))
         sending.add_done_callback(lambda _: self._release(size))
         try:
             async with asyncio.timeout(self._within_seconds):
@@ -165,7 +171,7 @@ def usage_router(
         with publisher.reading(size):
             body = await request.body()
             limits.check_size(key, len(body))
-            texts, is_batch = split(request.headers.get("content-type", ""), request.headers, body)
+            texts, is_batch = split(request.headers.items(), body)
             limits.spend(key, len(texts))
             return sort_events(texts, key.product, await known()), is_batch
 
@@ -180,7 +186,7 @@ def usage_router(
             if result.refused and not is_batch:
                 _, _, code, message = result.refused[0]
                 return problem(422, code, message, {"id": result.refused[0][1]})
-            await publisher.publish(result.accepted)
+            await publisher.publish(result.accepted, _origin(request))
         except BodyError as error:
             return problem(error.status, error.code, str(error))
         except OverloadError:
@@ -192,6 +198,18 @@ def usage_router(
         return Response(_encode(_answer(result)), 202, media_type="application/json")
 
     return router
+
+
+def _origin(request: Request) -> Headers:
+    """What ties records to the request that brought them. It is no part of an event: a repeat from another request is
+    the same event."""
+    found: list[tuple[str, bytes]] = []
+    if CORRELATION_HEADER in request.headers:
+        found.append((CORRELATION_ID, str(request.scope["state"]["correlation_id"]).encode()))
+    trace = request.headers.get(TRACE_PARENT, "")
+    if _TRACE_PARENT.fullmatch(trace):
+        found.append((TRACE_PARENT, trace.encode()))
+    return found
 
 
 def _length(request: Request) -> int:

@@ -127,6 +127,11 @@ class Catalogue:
             self.reporters[name, meter, source] = found
         return found
 
+    def name_of(self, number: int) -> str:
+        """The id of the subscription with this number, for a person; its number where it is not known."""
+        view = self.by_number.get(number)
+        return view.state.id if view else f"number {number}"
+
     def put_subscription(self, number: int, state: Subscribed) -> None:
         """Take in a newer state of a subscription."""
         view = view_of(number, state)
@@ -145,7 +150,11 @@ class Catalogue:
 
 
 def may_report(source: str, product: str, prefixes: tuple[str, ...] = ()) -> bool:
-    """Whether ``source`` begins with one of the product's prefixes (by default ``/platforms/<product id>``)."""
+    """Whether ``source`` is one of the product's prefixes (by default ``/platforms/<product id>``), or goes on after
+    a ``/``: ``/platforms/api`` permits ``/platforms/api/eu``, and not ``/platforms/api-guard``."""
     if not source.isprintable():
         return False
-    return source.startswith(prefixes or (f"/platforms/{product}",))
+    return any(
+        source == prefix or source.startswith(prefix if prefix.endswith("/") else f"{prefix}/")
+        for prefix in prefixes or (f"/platforms/{product}",)
+    )

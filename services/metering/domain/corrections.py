@@ -81,4 +81,8 @@ def read_correction(document: dict[str, Any], claim: Claim) -> CorrectionEvent:
         check_text((envelope.id, envelope.source, envelope.subject, *msgspec.structs.astuple(data)))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RejectedError("malformed", str(error), claim) from None
+    if isinstance(data, Reversed) and (data.source, data.id) == (envelope.source, envelope.id):
+        raise RejectedError(
+            "malformed", "a reversal needs an id of its own: it names itself as what it reverses", claim
+        )
     return CorrectionEvent(envelope.id, envelope.source, envelope.subject, envelope.time, data, claim)

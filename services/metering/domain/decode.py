@@ -6,13 +6,15 @@ path, which finds the reason, or keeps the additional attributes.
 """
 
 import json
+from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from services.metering.domain.corrections import KINDS, CorrectionEvent, read_correction
-from services.metering.domain.quantity import MAX_WHOLE, is_quantity
+from services.metering.domain.instants import cut_time, may_be_rounded
+from services.metering.domain.quantity import MAX_WHOLE, is_quantity, quantity_fault
 from services.metering.domain.reasons import UNKNOWN, Claim, Reason, RejectedError
 from services.metering.domain.text import check_text
 from shared.events.usage import UsageRecorded
@@ -101,13 +103,13 @@ def decode(raw: bytes | None) -> UsageEvent | CorrectionEvent:
         marks += 4 if event.datacontenttype == _JSON or is_json(event.datacontenttype) else 0
     # A byte is found far sooner than a text of one byte or six, and an event has no backslash as a rule.
     if is_plain and raw.count(_MARK) == marks and (_BACKSLASH not in raw or _NUL not in raw):
-        return event
+        return _decode_slowly(raw) if may_be_rounded(raw) else event
     return _decode_slowly(raw)
 
 
 def _decode_slowly(raw: bytes) -> UsageEvent | CorrectionEvent:
     """Find the fault, or read a correction, or an event with additional attributes."""
-    document = _parse(raw)
+    document = cut_time(_parse(raw))
     claim = _claim(document)
     _check_shape(document, claim)
     data = document["data"]
@@ -132,7 +134,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
     try:
         document = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise RejectedError("malformed", f"not JSON: {_printable(str(error))}", Claim()) from None
+        raise RejectedError("malformed", f"not JSON: {_printable(str(error))}", claim_of(raw)) from None
     if not isinstance(document, dict):
         raise RejectedError("malformed", "not a JSON object", Claim())
     return document
@@ -147,6 +149,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+def claim_of(raw: bytes | None) -> Claim:
+    """What can be read of a record, whatever else is wrong with it. A key that occurs twice says nothing."""
+    try:
+        document = json.loads((raw or b"").decode("utf-8", "surrogateescape"), object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        return Claim()
+    return _claim(document) if isinstance(document, dict) else Claim()
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    times = Counter(key for key, _ in pairs)
+    return {key: value for key, value in pairs if times[key] == 1}
 
 
 def _check_shape(document: dict[str, Any], claim: Claim) -> None:
@@ -168,7 +184,7 @@ def _check_shape(document: dict[str, Any], claim: Claim) -> None:
     if not isinstance(data, dict):
         raise reject("malformed", "no data")
     if "quantity" in data and not is_quantity(data["quantity"]):
-        raise reject("invalid_quantity", "the quantity is no non-negative integer or plain decimal string")
+        raise reject("invalid_quantity", quantity_fault(data["quantity"]))
 
 
 def _claim(document: dict[str, Any]) -> Claim:

@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 
 from services.metering.domain.catalogue import DAY_US, EPOCH, Catalogue, microseconds
 from services.metering.domain.corrections import CorrectionEvent
-from services.metering.domain.decode import UsageEvent, decode
+from services.metering.domain.decode import UsageEvent, claim_of, decode
 from services.metering.domain.placing import Usage, place, place_correction
-from services.metering.domain.reasons import PASSING, Claim, RejectedError
+from services.metering.domain.reasons import PASSING, RejectedError
 from shared.events.topics import product_of
 
 
@@ -104,7 +104,7 @@ def judge_some(records: Sequence[Received], numbers: Sequence[int], catalogue: C
         except RejectedError as error:
             rejected[n] = error.kept()
         except Exception as error:  # whatever a record holds, its neighbours are not lost
-            rejected[n] = RejectedError("malformed", f"cannot be read: {type(error).__name__}", Claim())
+            rejected[n] = RejectedError("malformed", f"cannot be read: {type(error).__name__}", claim_of(record.value))
 
 
 def _check_owner(event: UsageEvent | CorrectionEvent, owner: str) -> None:
@@ -112,43 +112,62 @@ def _check_owner(event: UsageEvent | CorrectionEvent, owner: str) -> None:
         raise RejectedError("source_not_allowed", f"only {owner} is reported on its own topic", event.claim())
 
 
+class Places:
+    """Where an identity is taken: the UTC days, and the midnights within an hour of it, that take no other event."""
+
+    __slots__ = ("days", "midnights")
+
+    def __init__(self) -> None:
+        self.days: set[int] = set()
+        self.midnights: set[int] = set()
+
+    def take(self, usage: Usage) -> None:
+        """An event stands there."""
+        self.days.add(usage.at_us // DAY_US)
+        self.take_midnight(usage)
+
+    def take_midnight(self, usage: Usage) -> None:
+        """The midnight near the event is taken by another, of the day beside it."""
+        if usage.midnight_us is not None:
+            self.midnights.add(usage.midnight_us)
+
+    def holds(self, usage: Usage) -> bool:
+        """Whether the identity is taken for this event."""
+        return usage.at_us // DAY_US in self.days or usage.midnight_us in self.midnights
+
+
 class Split(NamedTuple):
-    """Placed usage by whether an earlier record of the batch has its identity."""
+    """Placed usage: what no earlier record of the batch can stand in the way of, and what one may."""
 
     first: list[Placed]
-    repeats: list[Placed]
-    conflicts: list[Placed]
+    later: list[Placed]
 
 
 def split_repeats(placed: Sequence[Placed]) -> Split:
-    """Tell repeats within the batch: of one UTC day, or within an hour of one midnight (whose contents then differ)."""
-    split = Split([], [], [])
+    """Part off what has the identity of an earlier record, of its UTC day or within an hour of the same midnight.
+
+    Whether it is a repeat depends on what becomes of that record: it may be no usage itself, as another stands there.
+    """
+    split = Split([], [])
     add = split.first.append
     seen: dict[bytes, Usage] = {}
-    others: dict[bytes, list[Usage]] = {}
+    taken: dict[bytes, Places] = {}
     for item in placed:
         usage = item.usage
         known = seen.setdefault(usage.digest, usage)
         if known is usage:
             add(item)
             continue
-        same = [known, *others.get(usage.digest, ())]
-        if any(_is_same_day(usage, other) for other in same):
-            split.repeats.append(item)
-        elif any(_share_a_midnight(usage, other) for other in same):
-            split.conflicts.append(item)
+        places = taken.get(usage.digest)
+        if places is None:
+            places = taken[usage.digest] = Places()
+            places.take(known)
+        if places.holds(usage):
+            split.later.append(item)
         else:
-            others.setdefault(usage.digest, []).append(usage)
             add(item)
+        places.take(usage)
     return split
-
-
-def _is_same_day(one: Usage, other: Usage) -> bool:
-    return one.at_us // DAY_US == other.at_us // DAY_US
-
-
-def _share_a_midnight(one: Usage, other: Usage) -> bool:
-    return one.midnight_us is not None and one.midnight_us == other.midnight_us
 
 
 def day_of(at_us: int) -> datetime:

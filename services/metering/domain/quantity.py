@@ -3,9 +3,12 @@
 import re
 from decimal import Decimal
 
+from shared.events.usage import UsageReversed
+
 MAX_WHOLE = 10**18
 """The first whole quantity that is too large."""
 
+_NEGATIVE = re.compile(r"\s*-\s*[0-9.]")
 _PLAIN = re.compile(r"\d{1,18}(?:\.\d{1,12})?", re.ASCII)
 
 
@@ -14,6 +17,16 @@ def is_quantity(value: object) -> bool:
     if isinstance(value, str):
         return _PLAIN.fullmatch(value) is not None
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_WHOLE
+
+
+def quantity_fault(value: object) -> str:
+    """Why ``value`` is no quantity, for the person who sent it."""
+    if _NEGATIVE.match(str(value)):
+        return (
+            f"a quantity is never negative; to take back usage that was sent before, reverse that event: "
+            f"type {UsageReversed.event_type}, with the event's source and id in its data"
+        )
+    return "the quantity is no non-negative integer or plain decimal string of at most 18 digits and 12 decimals"
 
 
 def exact(value: int | str) -> Decimal:

@@ -8,10 +8,21 @@ from datetime import date, datetime, timedelta
 
 from services.metering.domain.catalogue import DAY_US, EPOCH, UNIQUE, Catalogue, microseconds
 from services.metering.domain.corrections import REVERSAL
-from services.metering.domain.judging import Judged, Placed, day_of, instant, judge, judge_some, split_repeats
+from services.metering.domain.decode import claim_of
+from services.metering.domain.judging import (
+    Judged,
+    Placed,
+    Places,
+    day_of,
+    instant,
+    judge,
+    judge_some,
+    split_repeats,
+)
 from services.metering.domain.placing import Usage
 from services.metering.domain.quantity import exact
-from services.metering.domain.reasons import Claim, RejectedError
+from services.metering.domain.reasons import RejectedError
+from services.metering.handlers.matching import find_faults
 from services.metering.store import books, corrections, moving, partitions, quarantine, restatements
 from services.metering.store import usage as store
 from services.metering.store.books import Entries, Line, Outcome
@@ -73,8 +84,16 @@ class UsageApplier:
         """Apply records that were accepted (and booked) before."""
         await self.projection.refresh(connection)
         judged = judge(records, self.projection.catalogue)
-        _leave_forgotten(judged, now)
+        _leave_forgotten(judged, records, now)
+        await self._leave_wrong(connection, judged, records)
         return await self._add(connection, judged, records, now)
+
+    async def _leave_wrong(self, connection: Connection, judged: Judged, records: Sequence[Record]) -> None:
+        """Reversals that may not have what they name stay in quarantine: recorded, they would come back as new ones."""
+        faults = await find_faults(connection, judged.placed, self.projection.catalogue)
+        for n, (reason, detail) in faults.items():
+            judged.rejected[n] = RejectedError(reason, detail, claim_of(records[n].value))
+        judged.placed = [item for item in judged.placed if item.n not in faults]
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
         await self.projection.refresh(connection)
@@ -95,20 +114,31 @@ class UsageApplier:
         return judged
 
     async def _add(self, connection: Connection, judged: Judged, records: Sequence[Record], now: datetime) -> Applied:
-        """De-duplicate and add up what is placed."""
+        """De-duplicate and add up what is placed, as if one record came after the other.
+
+        What an earlier record of the batch may stand in the way of waits until it is known whether that one was
+        applied: another round, for what nothing stands in the way of.
+        """
         outcomes: list[Outcome] = ["applied"] * len(records)
         rejected = dict(judged.rejected)
         if judged.placed:
             await self._prepare(connection, judged.placed)
-            first, repeats, conflicts = split_repeats(judged.placed)
+        left: Sequence[Placed] = judged.placed
+        while left:
+            first, later = split_repeats(left)
             there = await store.insert_usage(connection, first)
-            repeats = repeats + [placed for placed in first if placed.n in there] if there else repeats
-            if repeats:
-                conflicts = conflicts + await _conflicts(connection, repeats)
-            for placed in repeats:
-                outcomes[placed.n] = "duplicate"
-            for placed in conflicts:
-                rejected[placed.n] = _conflict(placed.usage)
+            left = []
+            if there or later:
+                known = [placed for placed in first if placed.n in there]
+                stored = await _find_stored(connection, known + later)
+                taken = _taken(first, there, stored) if later else {}
+                left = [one for one in later if not taken[one.usage.digest].holds(one.usage)]
+                repeats = known + [one for one in later if taken[one.usage.digest].holds(one.usage)]
+                for one in repeats:
+                    if _is_stored(one.usage, stored):
+                        outcomes[one.n] = "duplicate"
+                    else:
+                        rejected[one.n] = _conflict(one.usage, records[one.n])
             if len(there) < len(first):
                 fresh = [placed for placed in first if placed.n not in there] if there else first
                 await self._count(connection, fresh, records, now, judged.oldest)
@@ -152,9 +182,18 @@ class UsageApplier:
 
     def committed(self) -> None:
         """The edge says that the last batch is committed: what it made may be relied on."""
-        self.known_partitions.update(self._made)
-        self.projection.catalogue.sources.update(self._new_sources)
+        self.committing()()
+
+    def committing(self) -> Callable[[], None]:
+        """What to call when the last batch is committed, whatever other batches come before that."""
+        made, sources = self._made, self._new_sources
         self._made, self._new_sources = [], {}
+
+        def relied_on() -> None:
+            self.known_partitions.update(made)
+            self.projection.catalogue.sources.update(sources)
+
+        return relied_on
 
 
 def misplaced(placed: Sequence[Placed], catalogue: Catalogue) -> list[Misplaced]:
@@ -185,7 +224,7 @@ def _wanted(placed: Sequence[Placed]) -> Iterator[tuple[Partitioned, date]]:
         yield partitions.SIGHTINGS, FIRST_DAY + timedelta(days=number)
 
 
-def _leave_forgotten(judged: Judged, now: datetime) -> None:
+def _leave_forgotten(judged: Judged, records: Sequence[Record], now: datetime) -> None:
     """What is older than raw usage is kept stays in quarantine: it cannot be told from a repeat any more."""
     oldest_us = microseconds(now - timedelta(days=partitions.USAGE.kept_days))
     kept = []
@@ -194,8 +233,7 @@ def _leave_forgotten(judged: Judged, now: datetime) -> None:
             kept.append(item)
         else:
             detail = f"older than the {partitions.USAGE.kept_days} days in which a repeat would be noticed"
-            claim = Claim(source=item.usage.source, product=item.usage.product)
-            judged.rejected[item.n] = RejectedError("too_old", detail, claim)
+            judged.rejected[item.n] = RejectedError("too_old", detail, claim_of(records[item.n].value))
     judged.placed = kept
 
 
@@ -214,16 +252,34 @@ def _is_final(usage: Usage, catalogue: Catalogue, now: datetime) -> bool:
     return not calendar.window_at(instant(usage.window_us)).is_provisional(now)
 
 
-async def _conflicts(connection: Connection, repeats: Sequence[Placed]) -> list[Placed]:
-    """Those whose identity is taken by other content."""
-    stored = await store.find_stored(
+Found = dict[bytes, list[store.Stored]]
+
+
+async def _find_stored(connection: Connection, repeats: Sequence[Placed]) -> Found:
+    """What stands on the days of repeats, by digest."""
+    return await store.find_stored(
         connection, [(placed.usage.digest, day_of(placed.usage.at_us)) for placed in repeats]
     )
-    return [
-        placed
-        for placed in repeats
-        if not any(_is_same(placed.usage, other) for other in stored.get(placed.usage.digest, ()))
-    ]
+
+
+def _taken(first: Sequence[Placed], there: set[int], stored: Found) -> dict[bytes, Places]:
+    """Where identities are taken, after ``first`` was inserted, but for those ``there`` before."""
+    taken: dict[bytes, Places] = {}
+    for n, usage, _, _, _ in first:
+        places = taken.setdefault(usage.digest, Places())
+        if n not in there:
+            places.take(usage)
+            continue
+        days = {microseconds(one.at) // DAY_US for one in stored.get(usage.digest, ())}
+        places.days |= days
+        if usage.at_us // DAY_US not in days:
+            places.take_midnight(usage)
+    return taken
+
+
+def _is_stored(usage: Usage, stored: Found) -> bool:
+    """Whether what has the identity is this event."""
+    return any(_is_same(usage, other) for other in stored.get(usage.digest, ()))
 
 
 def _is_same(usage: Usage, stored: store.Stored) -> bool:
@@ -237,9 +293,11 @@ def _is_same(usage: Usage, stored: store.Stored) -> bool:
     )
 
 
-def _conflict(usage: Usage) -> RejectedError:
-    claim = Claim(source=usage.source, product=usage.product)
-    return RejectedError("identity_conflict", "the source used this id for something else before", claim)
+def _conflict(usage: Usage, record: Record) -> RejectedError:
+    what = "; a correction needs an id of its own" if usage.correction else ""
+    return RejectedError(
+        "identity_conflict", f"the source used this id for something else before{what}", claim_of(record.value)
+    )
 
 
 def _entries(records: Sequence[Record], judged: Judged, applied: Applied) -> Entries:

@@ -15,7 +15,9 @@ from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL
 from services.metering.domain.placing import OLDEST
 from services.metering.domain.reasons import Claim, Reason, RejectedError
+from services.metering.handlers.alone import do_each
 from services.metering.handlers.correction_effects import Effects, carry_out
+from services.metering.handlers.matching import find_fault, find_named
 from services.metering.store import books, corrections, quarantine, undoing
 from services.metering.store.books import Entries, Line
 from services.metering.store.corrections import Correction, Settled, Target
@@ -23,7 +25,11 @@ from services.metering.store.projection import Projection
 from shared.events.metering import RestatementCause
 from shared.events.outcomes import AuditRecord
 from shared.runtime.delivery import Transaction
+from shared.runtime.set_aside_work import SetAside
 
+WORK = "corrections"
+POISONED = timedelta(seconds=30)
+"""How long what cannot be handled waits, alone, before it is tried again."""
 AGAIN = timedelta(seconds=1)
 """How soon at the earliest to look again."""
 SELDOM = timedelta(hours=1)
@@ -48,14 +54,27 @@ class _Settling:
     applied: list[Correction] = field(default_factory=list)
 
 
-async def correct_some(tx: Transaction, projection: Projection, limit: int) -> int:
-    """Look at some corrections that are due; how many."""
+async def correct_some(tx: Transaction, projection: Projection, limit: int, aside: SetAside | None = None) -> int:
+    """Look at some corrections that are due; how many. Those of a subscription for which that fails wait alone."""
     due = await corrections.lock_due(tx.connection, tx.now, limit)
     if not due:
         await corrections.forget_woken(tx.connection)
         return 0
     await projection.refresh(tx.connection)
-    settling = _Settling(projection.catalogue, tx.now, Effects(projection.catalogue, tx.now))
+    left = await do_each(
+        tx,
+        aside or SetAside(WORK),
+        due,
+        lambda some: _correct(tx, projection.catalogue, some),
+        key=lambda one: str(one.id),
+        whose=lambda one: projection.catalogue.name_of(one.subscription),
+    )
+    await corrections.wait(tx.connection, [(one.id, tx.now + POISONED) for one in left])
+    return len(due)
+
+
+async def _correct(tx: Transaction, catalogue: Catalogue, due: Sequence[Correction]) -> None:
+    settling = _Settling(catalogue, tx.now, Effects(catalogue, tx.now))
     await _match(tx, settling, [one for one in due if one.kind == REVERSAL and one.settled_at is None])
     await _reverse(tx, settling)
     for one in due:
@@ -65,31 +84,22 @@ async def correct_some(tx: Transaction, projection: Projection, limit: int) -> i
     await _look_again(tx, settling, [one for one in due if one.settled_at is not None])
     await carry_out(tx.connection, settling.effects)
     await _settle(tx, settling)
-    return len(due)
 
 
 async def _match(tx: Transaction, settling: _Settling, reversals: Sequence[Correction]) -> None:
     """Find what reversals name, and judge whether they may have it."""
     if not reversals:
         return
-    targets = await corrections.find_targets(tx.connection, [one.target for one in reversals if one.target])
-    identities = [(target.digest, target.at) for target in targets.values() if target.meter == NO_METER]
-    corrected = await corrections.find_corrections(tx.connection, identities) if identities else {}
+    targets, said = await find_named(tx.connection, [one.target for one in reversals if one.target])
     taken: set[UUID] = set()
     for one in reversals:
         target = targets.get(one.target) if one.target else None
         if target is None:
             _wait(settling, one)
             continue
-        purge = corrected.get(target.digest)
-        product = purge.product if purge else settling.catalogue.meters[target.meter].product if target.meter else ""
-        if purge and purge.kind == REVERSAL:
-            settling.rejected.append((one, "unsupported_type", "a reversal cannot be reversed"))
-        elif (target.subscription, product) != (one.subscription, one.product):
-            detail = "the event that it names is of another subscription or product"
-            settling.rejected.append((one, "identity_conflict", detail))
-        elif target.at < one.received_at - OLDEST:
-            settling.rejected.append((one, "too_old", "what it reverses was more than 35 days old"))
+        purge = said.get(target.digest)
+        if fault := find_fault(settling.catalogue, one.subscription, one.product, one.received_at, target, purge):
+            settling.rejected.append((one, *fault))
         elif target.digest in taken or (purge.reversed_at if purge else target.reversed_at):
             settling.duplicates.append(one)
         elif purge:
@@ -188,7 +198,11 @@ async def quarantine_corrections(
     if not rejected:
         return
     errors = [
-        (one.record, RejectedError(reason, detail, _claim(catalogue, one), one.at)) for one, reason, detail in rejected
+        (
+            one.record,
+            RejectedError(reason, detail, _claim(catalogue, one), one.at if reason == "after_end" else None),
+        )
+        for one, reason, detail in rejected
     ]
     await quarantine.insert_rejected(tx.connection, errors, tx.now, catalogue.version)
     await corrections.delete_corrections(tx.connection, [one for one, *_ in rejected])

@@ -50,6 +50,14 @@ Key = tuple[int, str, datetime]
 """Subscription number, product, window start."""
 
 
+NoteFailed = Callable[[Failed, Collection[int]], Awaitable[int]]
+"""Keeps which subscriptions fail, and that others succeed; how many fail, those that wait among them."""
+
+
+async def _note_nothing(failed: Failed, _: Collection[int]) -> int:
+    return len(failed)
+
+
 class SnapshotRelay:
     """Publishes what is due, at most once per key within ``interval_seconds``; less often while usage is waiting."""
 
@@ -62,7 +70,7 @@ class SnapshotRelay:
         *,
         interval_seconds: float,
         usage_waits: Callable[[], bool] = lambda: False,
-        tell_failed: Callable[[Failed], None] = lambda _: None,
+        note_failed: NoteFailed = _note_nothing,
     ) -> None:
         self._connect = connect
         self._send = send
@@ -70,7 +78,8 @@ class SnapshotRelay:
         self._interval_seconds = interval_seconds
         self._usage_waits = usage_waits
         self._projection = projection
-        self._tell_failed = tell_failed
+        self._note_failed = note_failed
+        self._may_have_failed = True
 
     async def run(self) -> None:
         """Until cancelled. A failure of either side raises; nothing is lost by that."""
@@ -116,9 +125,11 @@ class SnapshotRelay:
     async def _postpone(self, connection: Connection, failed: Failed, due: Collection[Window]) -> None:
         """What could not be made is tried again after a while, without the others."""
         metrics.SNAPSHOTS_FAILING.set(len(failed))
+        if failed or self._may_have_failed:  # since this process began, or in another before
+            left = await self._note_failed(failed, {window[0] for window in due} - failed.keys())
+            self._may_have_failed = bool(left)
         if not failed:
             return
-        self._tell_failed(failed)
         windows = [window for window in due if window[0] in failed]
         await consumption.postpone(connection, windows, self._clock() + POISONED)
 

@@ -13,6 +13,7 @@ from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.consumption import History, Measured, Snapshot, snapshot
 from services.metering.domain.subscribed import Subscribed
+from services.metering.handlers.alone import do_each
 from services.metering.store import consumption, restatements
 from services.metering.store.projection import Projection
 from services.metering.store.restatements import Before
@@ -20,40 +21,51 @@ from shared.events.metering import RestatementCause, WindowFigures, WindowRestat
 from shared.events.topics import METERING_EVENTS_TOPIC
 from shared.runtime.delivery import Transaction
 from shared.runtime.postgres import Connection
+from shared.runtime.set_aside_work import SetAside
 
-POISONED = timedelta(minutes=1)
+WORK = "restatements"
+POISONED = timedelta(seconds=30)
 """How long windows that cannot be restated wait, alone."""
 Group = tuple[int, str]
 """Subscription number, product."""
 
 
-async def restate_some(tx: Transaction, projection: Projection, until: datetime, limit: int) -> int:
-    """Write the restatements of some windows noted until then; how many notes there were."""
+async def restate_some(
+    tx: Transaction, projection: Projection, until: datetime, limit: int, aside: SetAside | None = None
+) -> int:
+    """Write the restatements of some windows noted until then; how many notes there were. Those of a subscription for
+    which that fails wait alone."""
     noted = await restatements.lock_noted(tx.connection, until, limit)
     if noted:
         await projection.refresh(tx.connection)
         catalogue = projection.catalogue
-        groups: dict[Group, list[Before]] = defaultdict(list)
-        for one in noted:
-            groups[one.subscription, catalogue.meters[one.meter].product].append(one)
-        histories = await _load(tx.connection, catalogue, groups)
-        restated: list[tuple[int, WindowRestated]] = []
-        failed: list[Before] = []
-        for group, befores in sorted(groups.items()):
-            try:
-                figures = list(_restated(catalogue, group, befores, histories.get(group[0], {}), tx.now))
-            except Exception:  # it costs only itself; its snapshots fail too, and they tell of it
-                failed += befores
-            else:
-                restated += [(group[0], one) for one in figures]
-        await restatements.insert_restatements(tx.connection, restated)
-        for _, one_restated in restated:
-            await tx.emit(METERING_EVENTS_TOPIC, one_restated.product, one_restated, subject=one_restated.subscription)
-            tx.after_commit(metrics.RESTATEMENTS.labels(cause=one_restated.cause).inc)
-        failed_ones = set(map(id, failed))
-        await restatements.forget_noted(tx.connection, [one for one in noted if id(one) not in failed_ones])
-        await restatements.postpone_noted(tx.connection, failed, tx.now + POISONED)
+        left = await do_each(
+            tx,
+            aside or SetAside(WORK),
+            noted,
+            lambda some: _restate(tx, catalogue, some),
+            key=lambda one: f"{one.subscription}|{one.meter}|{one.measured.window_start.isoformat()}",
+            whose=lambda one: catalogue.name_of(one.subscription),
+        )
+        await restatements.postpone_noted(tx.connection, left, tx.now + POISONED)
     return len(noted)
+
+
+async def _restate(tx: Transaction, catalogue: Catalogue, noted: Sequence[Before]) -> None:
+    groups: dict[Group, list[Before]] = defaultdict(list)
+    for one in noted:
+        groups[one.subscription, catalogue.meters[one.meter].product].append(one)
+    histories = await _load(tx.connection, catalogue, groups)
+    restated: list[tuple[int, WindowRestated]] = [
+        (group[0], one)
+        for group, befores in sorted(groups.items())
+        for one in _restated(catalogue, group, befores, histories.get(group[0], {}), tx.now)
+    ]
+    await restatements.insert_restatements(tx.connection, restated)
+    for _, one_restated in restated:
+        await tx.emit(METERING_EVENTS_TOPIC, one_restated.product, one_restated, subject=one_restated.subscription)
+        tx.after_commit(metrics.RESTATEMENTS.labels(cause=one_restated.cause).inc)
+    await restatements.forget_noted(tx.connection, noted)
 
 
 async def _load(

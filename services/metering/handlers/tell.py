@@ -1,11 +1,18 @@
 """Changes of the quarantine and of the books are told a moment later, in pieces: never by the batch that made them."""
 
+from collections.abc import Sequence
+
+from services.metering.handlers.alone import do_each
 from services.metering.store import telling
+from shared.events.envelope import Payload
 from shared.events.quarantine import BooksChanged
 from shared.events.topics import METERING_EVENTS_TOPIC
 from shared.runtime import outbox
 from shared.runtime.delivery import Transaction
+from shared.runtime.postgres import Row
+from shared.runtime.set_aside_work import SetAside
 
+WORK = "telling"
 OUTBOX_FULL = 5_000
 """While so much waits for Kafka nothing is added: what is untold stays so."""
 
@@ -14,9 +21,24 @@ async def tell_quarantine(tx: Transaction, limit: int) -> int:
     """Tell some changes of the quarantine; how many."""
     if await _is_full(tx):
         return 0
-    told = await telling.take_quarantined(tx.connection, limit)
-    for product, payload in told:
-        await tx.emit(METERING_EVENTS_TOPIC, product, payload, subject=product)
+    rows = await telling.take_quarantined(tx.connection, WORK, tx.now, limit)
+    told: list[Payload] = []
+
+    async def tell(some: Sequence[Row]) -> None:
+        for row in some:
+            for payload in telling.payloads_of(row):
+                await tx.emit(METERING_EVENTS_TOPIC, row["product"], payload, subject=row["product"])
+                told.append(payload)
+
+    left = await do_each(
+        tx,
+        SetAside(WORK),
+        rows,
+        tell,
+        key=lambda row: str(row["id"]),
+        whose=lambda row: row["subscription"] or f"record {row['id']}",
+    )
+    await telling.leave_untold(tx.connection, [row["id"] for row in left])
     return len(told)
 
 

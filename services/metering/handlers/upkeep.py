@@ -6,14 +6,13 @@ from datetime import date, datetime, timedelta
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
 from services.metering.store import consumption, corrections, hours, partitions, quarantine, restatements
+from services.metering.store.consumption import WINDOWS_KEPT
 from services.metering.store.partitions import Known, Partition, Partitioned
 from shared.runtime.postgres import Connection
 
 LATE_DAYS = 36
 AHEAD_DAYS = 3
 SLACK_DAYS = 10
-WINDOWS_KEPT = timedelta(days=395)
-"""Twelve months are shown, and one more is there."""
 SUBSCRIPTIONS_AT_ONCE = 500
 
 

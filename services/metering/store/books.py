@@ -1,4 +1,7 @@
-"""The books: what became of every record, per source, product, UTC day of arrival (and Kafka partition)."""
+"""The books: what became of every record, per source, product, UTC day of arrival (and Kafka partition).
+
+What was lost before it was read is beside that, by the day on which it was noticed.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,9 +32,14 @@ ON CONFLICT (day, kafka_partition, source, product) DO UPDATE SET
     duplicate = b.duplicate + EXCLUDED.duplicate, quarantined = b.quarantined + EXCLUDED.quarantined,
     revision = b.revision + 1, untold = true
 """
+_LOSE = """
+INSERT INTO book AS b (day, kafka_partition, source, product, lost) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (day, kafka_partition, source, product) DO UPDATE SET
+    lost = b.lost + EXCLUDED.lost, revision = b.revision + 1, untold = true
+"""
 _RECONCILE = """
 SELECT day, source, product, sum(accepted)::bigint AS accepted, sum(applied)::bigint AS applied,
-       sum(duplicate)::bigint AS duplicate, sum(quarantined)::bigint AS quarantined
+       sum(duplicate)::bigint AS duplicate, sum(quarantined)::bigint AS quarantined, sum(lost)::bigint AS lost
 FROM book WHERE day BETWEEN $1 AND $2 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 _BOOK = f"""
@@ -52,6 +60,7 @@ class Balance(NamedTuple):
     applied: int
     duplicate: int
     quarantined: int
+    lost: int
 
 
 async def book(connection: Connection, entries: Entries, topic: str, positions: Sequence[tuple[int, datetime]]) -> None:
@@ -64,6 +73,11 @@ async def move_entries(connection: Connection, entries: Entries) -> None:
     """Book that outcomes have changed (their sum must be zero); nothing new was accepted."""
     if entries:
         await connection.execute(_ADD, *_columns(entries, accepted=False))
+
+
+async def book_lost(connection: Connection, line: Line, records: int) -> None:
+    """Book records that will never be read: they were not accepted, and what they were is not known."""
+    await connection.execute(_LOSE, *line, records)
 
 
 def _columns(entries: Entries, *, accepted: bool) -> list[Sequence[object]]:

@@ -1,7 +1,9 @@
 """What was worked out anew (``recomputing``) held against what is stored. Differences come one by one, by a cursor."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import date, datetime
+from uuid import UUID
 
 from services.metering.domain.corrections import PURGE
 from shared.runtime.postgres import Connection
@@ -83,7 +85,9 @@ FULL JOIN (
 WHERE coalesce(b.quarantined, 0) <> coalesce(q.quarantined, 0) ORDER BY 1, 2, 3
 """
 _REPEATED = """
-SELECT digest, array_agg(at ORDER BY at) AS times, min(source.id) AS source
+SELECT digest, array_agg(at ORDER BY at) AS times, min(source.id) AS source,
+       array_agg(kafka_partition ORDER BY at) AS partitions, array_agg(kafka_offset ORDER BY at) AS offsets,
+       (SELECT min(event_id) FROM correction WHERE correction.digest = usage.digest) AS event_id
 FROM usage JOIN source ON source.number = usage.source
 WHERE digest >= $1 AND digest < $2 GROUP BY digest HAVING count(*) > 1
 """
@@ -134,14 +138,25 @@ async def differing_books(connection: Connection, since: date) -> AsyncIterator[
         yield f"book {place}: quarantined {row['stored']}, in quarantine are {row['found']}"
 
 
-async def identities_of_several_days(connection: Connection, part: int) -> AsyncIterator[str]:
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """An identity of several days. ``event_id``: where it is kept; ``places``: partition and offset of each event."""
+
+    digest: UUID
+    source: str
+    times: tuple[datetime, ...]
+    places: tuple[tuple[int, int], ...]
+    event_id: str | None
+
+
+async def identities_of_several_days(connection: Connection, part: int) -> AsyncIterator[Repeated]:
     """Identities that were applied on more than one day, in one of ``SLICES`` parts."""
     first, after = f"{part:02x}{'0' * 30}", f"{part + 1:02x}{'0' * 30}"
     is_last = part == SLICES - 1
     statement = _REPEATED_LAST if is_last else _REPEATED
     async for row in connection.cursor(statement, first, "f" * 32 if is_last else after):
-        times = ", ".join(f"{at:%Y-%m-%dT%H:%MZ}" for at in row["times"])
-        yield f"identity of {row['source']} on several days: {times}"
+        places = tuple(zip(row["partitions"], row["offsets"], strict=True))
+        yield Repeated(row["digest"], row["source"], tuple(row["times"]), places, row["event_id"])
 
 
 async def count_unsure(connection: Connection) -> int:

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.metering.domain.consumption import Measured
 from shared.runtime.postgres import Connection, Row
 
+WINDOWS_KEPT = timedelta(days=395)
+"""Twelve months are shown, and one more is there."""
 LOCK = 0x756E6974_736E6170
 """Key of the advisory lock of the process that publishes snapshots."""
 

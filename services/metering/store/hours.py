@@ -6,9 +6,11 @@ what usage costs the database. ``hourly_usage`` shows hours with what is due, bu
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
+from services.metering.domain.catalogue import EPOCH
 from services.metering.domain.corrections import NO_METER
 from services.metering.store import partitions
 from services.metering.store.partitions import HOURS
@@ -31,7 +33,28 @@ INSERT INTO hour_due (days, subscriptions, meters, hours, events, totals, peaks)
 VALUES ($1, $2, $3, $4, $5, $6, array_fill(NULL::numeric, ARRAY[cardinality($2::integer[])]))
 """
 _LOCK = "SELECT pg_advisory_xact_lock($1)"
-_LOAD = "SELECT id, days FROM hour_due ORDER BY id LIMIT $1"
+_LOAD = """
+SELECT id, days FROM hour_due d
+WHERE NOT EXISTS (SELECT FROM set_aside_work a WHERE a.work = $2 AND a.key = d.id::text AND a.retry_at > $3)
+ORDER BY id LIMIT $1
+"""
+# A batch's as one row for each subscription in it.
+_PART = """
+WITH whole AS (
+    DELETE FROM hour_due
+    WHERE id = ANY ($1) AND EXISTS (SELECT FROM unnest(subscriptions) AS one WHERE one <> subscriptions[1])
+    RETURNING *
+)
+INSERT INTO hour_due (days, subscriptions, meters, hours, events, totals, peaks)
+SELECT array_agg(DISTINCT (u.hour AT TIME ZONE 'UTC')::date), array_agg(u.subscription), array_agg(u.meter),
+       array_agg(u.hour), array_agg(u.events), array_agg(u.total), array_agg(u.peak)
+FROM whole CROSS JOIN LATERAL
+    unnest(whole.subscriptions, whole.meters, whole.hours, whole.events, whole.totals, whole.peaks)
+    AS u (subscription, meter, hour, events, total, peak)
+GROUP BY whole.id, u.subscription
+RETURNING id
+"""
+_LOAD_OWNERS = "SELECT id, subscriptions[1] AS subscription FROM hour_due WHERE id = ANY ($1)"
 # Which of them lost something: their peaks are found in raw usage. What comes meanwhile is due itself.
 _ADD = """
 WITH due AS (
@@ -76,6 +99,14 @@ AT_ONCE = 500
 """Batches added in one statement."""
 HOUR = timedelta(hours=1)
 
+
+class Due(NamedTuple):
+    """What a batch adds to hours; ``days`` are those of the hours."""
+
+    id: int
+    days: tuple[date, ...]
+
+
 Key = tuple[int, int, datetime]
 """Subscription number, meter number, hour."""
 
@@ -94,20 +125,37 @@ async def note_changed(connection: Connection, changed: Sequence[tuple[Key, int,
         await connection.execute(_NOTE_CHANGED, days, *_columns(keys), counts, sums)
 
 
-async def add_some(connection: Connection) -> int:
-    """Add what is due of some batches; of how many. In a transaction: others who add wait until it ends."""
+async def lock_due(connection: Connection, work: str, now: datetime) -> list[Due]:
+    """What is due of some batches, but what ``work`` has set aside; others who add wait until the transaction ends."""
     await connection.execute(_LOCK, LOCK)
-    due = await connection.fetch(_LOAD, AT_ONCE)
+    return [Due(row["id"], tuple(row["days"])) for row in await connection.fetch(_LOAD, AT_ONCE, work, now)]
+
+
+async def add_due(connection: Connection, due: Sequence[Due]) -> None:
+    """Add it to the hours."""
+    # Batches have made them. Upkeep may have dropped one since; what is due for it becomes days with the next one.
+    known = {(one.kind.table, one.first) for one in await partitions.load_partitions(connection) if one.is_attached}
+    wanted = [(HOURS, day) for one in due for day in one.days]
+    await partitions.make_partitions(connection, partitions.missing(wanted, known))
+    keys: list[Key] = [tuple(row) for row in await connection.fetch(_ADD, [one.id for one in due])]
+    if keys:
+        hours = [hour for _, _, hour in keys]
+        await connection.execute(_FIND_PEAKS, *_columns(keys), min(hours), max(hours) + HOUR)
+        await connection.execute(_DELETE_EMPTY, *_columns(keys))
+
+
+async def part_due(connection: Connection, due: Sequence[Due]) -> dict[int, int]:
+    """Part what is due of batches by subscription; whose (by number) each row is that there is now."""
+    made = [row["id"] for row in await connection.fetch(_PART, [one.id for one in due])]
+    rows = await connection.fetch(_LOAD_OWNERS, [*made, *(one.id for one in due)])
+    return {row["id"]: row["subscription"] for row in rows}
+
+
+async def add_some(connection: Connection, work: str = "", now: datetime = EPOCH) -> int:
+    """Add what is due of some batches; of how many. In a transaction: others who add wait until it ends."""
+    due = await lock_due(connection, work, now)
     if due:
-        # Batches have made them. Upkeep may have dropped one since; what is due for it becomes days with the next one.
-        known = {(one.kind.table, one.first) for one in await partitions.load_partitions(connection) if one.is_attached}
-        wanted = [(HOURS, day) for row in due for day in row["days"]]
-        await partitions.make_partitions(connection, partitions.missing(wanted, known))
-        keys: list[Key] = [tuple(row) for row in await connection.fetch(_ADD, [row["id"] for row in due])]
-        if keys:
-            hours = [hour for _, _, hour in keys]
-            await connection.execute(_FIND_PEAKS, *_columns(keys), min(hours), max(hours) + HOUR)
-            await connection.execute(_DELETE_EMPTY, *_columns(keys))
+        await add_due(connection, due)
     return len(due)
 
 

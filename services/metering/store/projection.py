@@ -1,13 +1,17 @@
 """The projection of allocation.events: stored by whoever reads the topic, loaded by every process as it needs it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.subscribed import read_subscribed
 from shared.events.state import ProductState, SubscriptionState
+from shared.runtime import logging
 from shared.runtime.postgres import Connection, Pool
+
+_log = logging.get("metering")
 
 _RAISE_VERSION = "UPDATE projection SET version = version + 1 RETURNING version"
 _LOAD_VERSION = "SELECT version FROM projection"
@@ -26,7 +30,7 @@ WHERE p.version < EXCLUDED.version
 _INSERT_METERS = "INSERT INTO meter (product, id) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING"
 _FIND_SUBSCRIPTION = "SELECT state FROM subscription WHERE id = $1"
 _FIND_PRODUCT = "SELECT state FROM product WHERE id = $1"
-_LOAD_SUBSCRIPTIONS = "SELECT number, state FROM subscription WHERE projection_version > $1"
+_LOAD_SUBSCRIPTIONS = "SELECT number, id, state FROM subscription WHERE projection_version > $1"
 _LOAD_PRODUCTS = "SELECT id, state FROM product WHERE projection_version > $1"
 _LOAD_METERS = "SELECT number, product, id FROM meter WHERE product = ANY ($1)"
 _LOAD_SOURCES = "SELECT number, id FROM source ORDER BY number LIMIT 100000"
@@ -76,6 +80,8 @@ class Projection:
 
     def __init__(self) -> None:
         self.catalogue = Catalogue()
+        self.unread: set[str] = set()
+        """Products and subscriptions whose newest state cannot be read: what was known of them before still holds."""
         self._loading = asyncio.Lock()
 
     async def refresh(self, connection: Connection) -> None:
@@ -95,11 +101,24 @@ class Projection:
         for row in meters:
             numbers.setdefault(row["product"], {})[row["id"]] = row["number"]
         for row in products:
-            catalogue.put_product(ProductState.model_validate_json(row["state"]), numbers.get(row["id"], {}))
+            with self._alone(row["id"]):
+                catalogue.put_product(ProductState.model_validate_json(row["state"]), numbers.get(row["id"], {}))
         for row in subscriptions:
-            catalogue.put_subscription(row["number"], read_subscribed(row["state"]))
+            with self._alone(row["id"]):
+                catalogue.put_subscription(row["number"], read_subscribed(row["state"]))
         catalogue.sources.update({row["id"]: row["number"] for row in sources})
         catalogue.version = version
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """A state that cannot be read costs only itself; the next one of its kind is tried again."""
+        try:
+            yield
+        except Exception as error:
+            self.unread.add(name)
+            _log.error("state_not_read", state=name, exc_info=error)
+        else:
+            self.unread.discard(name)
 
 
 async def ensure_sources(connection: Connection, sources: Sequence[str]) -> dict[str, int]:

@@ -33,34 +33,46 @@ DETAIL_LENGTH = 500
 # Rows whose missing part has become known since they were judged. What came after the end waits for a term that holds
 # it: there may be much of it, and it is not judged again whenever something else of the subscription changes.
 _FIND_WAITING = """
-SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.key, q.value,
-       q.headers
+SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.subscription,
+       q.key, q.value, q.headers
 FROM quarantine q
 LEFT JOIN subscription s ON s.id = q.subscription
 LEFT JOIN product p ON p.id = q.product
 WHERE q.settled_at IS NULL AND q.digest IS NULL
   AND q.reason IN ('unknown_subscription', 'unknown_product', 'unknown_meter', 'product_not_subscribed')
   AND greatest(s.projection_version, p.projection_version) > q.judged_version
+  AND NOT EXISTS (SELECT FROM set_aside_work a WHERE a.work = $2 AND a.key = q.id::text AND a.retry_at > $3)
 ORDER BY q.id LIMIT $1
 FOR UPDATE OF q SKIP LOCKED
 """
 _FIND_AFTER_END = """
-SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.key, q.value,
-       q.headers
+SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.subscription,
+       q.key, q.value, q.headers
 FROM quarantine q
 JOIN subscription s ON s.id = q.subscription
 WHERE q.settled_at IS NULL AND q.digest IS NULL AND q.reason = 'after_end'
   AND q.at < s.counts_until AND s.projection_version > q.judged_version
+  AND NOT EXISTS (SELECT FROM set_aside_work a WHERE a.work = $2 AND a.key = q.id::text AND a.retry_at > $3)
+ORDER BY q.id LIMIT $1
+FOR UPDATE OF q SKIP LOCKED
+"""
+_FIND_SET_ASIDE = """
+SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.subscription,
+       q.key, q.value, q.headers
+FROM set_aside_work a JOIN quarantine q ON q.id = a.key::bigint
+WHERE a.work = $2 AND a.retry_at <= $3 AND q.settled_at IS NULL AND q.digest IS NULL
 ORDER BY q.id LIMIT $1
 FOR UPDATE OF q SKIP LOCKED
 """
 _FIND_UNSETTLED = """
-SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, key, value, headers
-FROM quarantine WHERE settled_at IS NULL AND digest IS NULL AND id > $1 ORDER BY id LIMIT $2 FOR UPDATE
+SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, subscription, key, value,
+       headers
+FROM quarantine WHERE settled_at IS NULL AND digest IS NULL AND id > $1 AND id <= $2 ORDER BY id LIMIT $3 FOR UPDATE
 """
 # Of what is wanted, what nobody has replayed yet, in order of its id.
 _FIND_WANTED = """
-SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, key, value, headers
+SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, subscription, key, value,
+       headers
 FROM quarantine
 WHERE settled_at IS NULL AND digest IS NULL AND id > $1 AND id <= $2
   AND ($3::bigint IS NULL OR id = $3) AND ($4::text IS NULL OR reason = $4) AND ($5::text IS NULL OR source = $5)
@@ -83,8 +95,16 @@ FROM unnest($1::bigint[], $2::text[]) AS moved (id, outcome) WHERE q.id = moved.
 """
 _JUDGE_AGAIN = """
 UPDATE quarantine q SET reason = judged.reason, detail = judged.detail, judged_version = $4, at = judged.at,
-    version = q.version + (q.reason <> judged.reason)::integer, untold = q.untold OR q.reason <> judged.reason
-FROM unnest($1::bigint[], $2::text[], $3::text[], $5::timestamptz[]) AS judged (id, reason, detail, at)
+    subscription = judged.subscription, event_id = judged.event_id,
+    version = q.version + judged.differs::integer, untold = q.untold OR judged.differs
+FROM (
+    SELECT one.id, one.reason, one.detail, one.at, coalesce(one.subscription, was.subscription) AS subscription,
+        coalesce(one.event_id, was.event_id) AS event_id,
+        one.reason <> was.reason OR (one.subscription IS NOT NULL AND was.subscription IS NULL) AS differs
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $5::timestamptz[], $6::text[], $7::text[])
+        AS one (id, reason, detail, at, subscription, event_id)
+    JOIN quarantine was USING (id)
+) AS judged
 WHERE q.id = judged.id
 """
 _FORGET = "DELETE FROM quarantine WHERE settled_at < $1 AND NOT untold"
@@ -109,6 +129,7 @@ class Waiting:
     reason: str
     source: str
     product: str
+    subscription: str | None
     record: Record
 
 
@@ -144,15 +165,21 @@ def _storable(text: str) -> str:
     return text.replace("\0", "?").encode("utf-8", "replace").decode()
 
 
-async def lock_waiting(connection: Connection, limit: int) -> list[Waiting]:
-    """Some records that may be applied now; nobody else takes them until the end of the transaction."""
-    waiting = _waiting(await connection.fetch(_FIND_WAITING, limit))
-    return waiting or _waiting(await connection.fetch(_FIND_AFTER_END, limit))
+async def lock_waiting(connection: Connection, work: str, now: datetime, limit: int) -> list[Waiting]:
+    """Some records that may be applied now, but those that ``work`` has set aside; nobody else takes them until the end
+    of the transaction."""
+    waiting = _waiting(await connection.fetch(_FIND_WAITING, limit, work, now))
+    return waiting or _waiting(await connection.fetch(_FIND_AFTER_END, limit, work, now))
 
 
-async def lock_unsettled(connection: Connection, after: int, limit: int) -> list[Waiting]:
-    """Records in quarantine, whatever the reason, in order of their id."""
-    return _waiting(await connection.fetch(_FIND_UNSETTLED, after, limit))
+async def lock_set_aside(connection: Connection, work: str, now: datetime, limit: int) -> list[Waiting]:
+    """Some records that ``work`` has set aside and that are to be tried again now."""
+    return _waiting(await connection.fetch(_FIND_SET_ASIDE, limit, work, now))
+
+
+async def lock_unsettled(connection: Connection, after: int, last: int, limit: int) -> list[Waiting]:
+    """Records in quarantine up to the ``last``, whatever the reason, in order of their id."""
+    return _waiting(await connection.fetch(_FIND_UNSETTLED, after, last, limit))
 
 
 async def forget_settled(connection: Connection, before: datetime) -> int:
@@ -167,6 +194,7 @@ def _waiting(rows: Iterable[Row]) -> list[Waiting]:
             row["reason"],
             row["source"],
             row["product"],
+            row["subscription"],
             Record(
                 *(row["topic"], row["kafka_partition"], row["kafka_offset"], row["key"], row["value"]),
                 tuple((name, bytes.fromhex(value)) for name, value in json.loads(row["headers"])),
@@ -183,7 +211,7 @@ async def settle(connection: Connection, outcomes: Sequence[tuple[int, str]], no
 
 
 async def judge_again(connection: Connection, judged: Sequence[tuple[int, RejectedError]], version: int) -> None:
-    """Note the reason that records have now."""
+    """Note the reason that records have now, and what can be read of them by now."""
     await connection.execute(
         _JUDGE_AGAIN,
         [i for i, _ in judged],
@@ -191,6 +219,8 @@ async def judge_again(connection: Connection, judged: Sequence[tuple[int, Reject
         [_storable(error.detail)[:DETAIL_LENGTH] for _, error in judged],
         version,
         [error.at for _, error in judged],
+        [error.claim.subscription for _, error in judged],
+        [error.claim.event_id for _, error in judged],
     )
 
 

@@ -4,6 +4,7 @@ Locked rows are passed over until the next time: the teller waits for nobody.
 """
 
 from codecs import getincrementaldecoder
+from collections.abc import Sequence
 from datetime import datetime
 
 from shared.events.envelope import Payload
@@ -12,7 +13,10 @@ from shared.runtime.postgres import Connection, Row
 
 _TAKE_QUARANTINED = """
 WITH untold AS (
-    SELECT id FROM quarantine WHERE untold ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+    SELECT id FROM quarantine q
+    WHERE untold
+      AND NOT EXISTS (SELECT FROM set_aside_work a WHERE a.work = $3 AND a.key = q.id::text AND a.retry_at > $4)
+    ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE quarantine q SET untold = false
 FROM untold WHERE q.id = untold.id
@@ -20,6 +24,7 @@ RETURNING q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.qua
     q.source, q.product, q.subscription, q.event_id, substring(q.value FROM 1 FOR $2) AS value,
     octet_length(q.value) AS value_bytes, q.settled_at, q.settled_as, q.version
 """
+_LEAVE_UNTOLD = "UPDATE quarantine SET untold = true WHERE id = ANY ($1)"
 _TAKE_LINES = """
 WITH untold AS (
     SELECT day, kafka_partition, source, product FROM book WHERE untold ORDER BY day LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -32,20 +37,28 @@ RETURNING b.day, b.source, b.product
 _LOAD_LINES = """
 SELECT b.day, b.source, b.product, sum(b.accepted)::bigint AS accepted, sum(b.applied)::bigint AS applied,
     sum(b.duplicate)::bigint AS duplicate, sum(b.quarantined)::bigint AS quarantined,
-    sum(b.revision)::bigint AS revision
+    sum(b.lost)::bigint AS lost, sum(b.revision)::bigint AS revision
 FROM (SELECT DISTINCT * FROM unnest($1::date[], $2::text[], $3::text[])) AS wanted (day, source, product)
 JOIN book b USING (day, source, product)
 GROUP BY b.day, b.source, b.product
 """
 
 
-async def take_quarantined(connection: Connection, limit: int) -> list[tuple[str, Payload]]:
-    """The oldest untold changes of the quarantine, each with its product; they count as told now."""
-    rows = await connection.fetch(_TAKE_QUARANTINED, limit, VALUE_BYTES)
-    return [(row["product"], told) for row in sorted(rows, key=lambda row: int(row["id"])) for told in _tell(row)]
+async def take_quarantined(connection: Connection, work: str, now: datetime, limit: int) -> list[Row]:
+    """The rows of the oldest untold changes of the quarantine, but those that ``work`` has set aside; they count as
+    told now."""
+    rows = await connection.fetch(_TAKE_QUARANTINED, limit, VALUE_BYTES, work, now)
+    return sorted(rows, key=lambda row: int(row["id"]))
 
 
-def _tell(row: Row) -> list[Payload]:
+async def leave_untold(connection: Connection, ids: Sequence[int]) -> None:
+    """They are to be told after all."""
+    if ids:
+        await connection.execute(_LEAVE_UNTOLD, ids)
+
+
+def payloads_of(row: Row) -> list[Payload]:
+    """What is told of a row."""
     value: bytes | None = row["value"]
     settled_at: datetime | None = row["settled_at"]
     version: int = row["version"]

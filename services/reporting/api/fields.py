@@ -66,4 +66,4 @@ def check_order(start: datetime | None, end: datetime | None) -> None:
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable)]
 Source = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Limit = Annotated[int, Field(ge=1, le=200, description="How many items at most")]
-Cursor = Annotated[str | None, Field(max_length=1000, description="`next_cursor` of the page before")]
+Cursor = Annotated[str | None, Field(max_length=6000, description="`next_cursor` of the page before")]

@@ -5,10 +5,12 @@ import binascii
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-MAX_CURSOR_LENGTH = 1000
+MAX_CURSOR_LENGTH = 6000
+"""Of what a place may consist of: names that somebody claimed, of characters that take the most room."""
 
 
 class CursorError(ValueError):
@@ -47,6 +49,18 @@ def read_cursor(cursor: str | None, parts: int) -> list[str] | None:
     if not all(isinstance(part, str) and "\0" not in part and part.isprintable() for part in place):
         raise CursorError("not a cursor of this list")
     return place
+
+
+def read_day(part: str) -> date:
+    """The day in a place.
+
+    Raises:
+        CursorError: it is none.
+    """
+    try:
+        return date.fromisoformat(part)
+    except ValueError:
+        raise CursorError("not a cursor of this list") from None
 
 
 def page(rows: Sequence[T], limit: int, place: Callable[[T], tuple[str, ...]]) -> Page[T]:

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from services.reporting.store.paging import CursorError, Page, page, read_cursor
+from services.reporting.store.paging import CursorError, Page, page, read_cursor, read_day
 from shared.events.quarantine import QuarantinedRecord, QuarantineReplay, UsageSettled
 from shared.runtime.postgres import Connection, Row
 
 _UPSERT = """
 INSERT INTO quarantine AS q (id, received_at, reason, source, product, subscription, version, state)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (id) DO UPDATE SET reason = excluded.reason, version = excluded.version, state = excluded.state
+ON CONFLICT (id) DO UPDATE SET reason = excluded.reason, subscription = excluded.subscription,
+    version = excluded.version, state = excluded.state
 WHERE q.version < excluded.version
 """
 _SETTLE = "UPDATE quarantine SET settled_at = $2, settled_as = $3, version = $4 WHERE id = $1 AND version < $4"
@@ -32,7 +33,9 @@ WHERE ($1::text IS NULL OR reason = $1) AND ($2::text IS NULL OR source = $2) AN
     AND ($4::text IS NULL OR subscription = $4)
     AND ($5::timestamptz IS NULL OR received_at >= $5) AND ($6::timestamptz IS NULL OR received_at < $6)
     AND ($7::boolean IS NULL OR (settled_at IS NOT NULL) = $7)
-GROUP BY 1, 2, 3, 4 ORDER BY 1 DESC, 3, 2, 4 LIMIT $8 OFFSET $9
+    AND ($9::date IS NULL OR (received_at AT TIME ZONE 'UTC')::date < $9
+        OR ((received_at AT TIME ZONE 'UTC')::date = $9 AND (product, source, reason) > ($10, $11, $12)))
+GROUP BY 1, 2, 3, 4 ORDER BY 1 DESC, 3, 2, 4 LIMIT $8
 """
 _UPSERT_REPLAY = """
 INSERT INTO quarantine_replays AS r (id, requested_at, version, state) VALUES ($1, $2, $3, $4)
@@ -47,7 +50,6 @@ ORDER BY requested_at DESC, id DESC LIMIT $1
 _FORGET_SETTLED = "DELETE FROM quarantine WHERE settled_at < $1"
 _FORGET_REPLAYS = "DELETE FROM quarantine_replays WHERE requested_at < $1"
 MAX_DIGITS = 18
-MAX_COUNTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +125,12 @@ async def list_records(connection: Connection, limit: int, cursor: str | None, w
 
 async def count_records(connection: Connection, limit: int, cursor: str | None, wanted: Filter) -> Page[Count]:
     """Counts per day, product, source and reason, the latest day first."""
-    place = read_cursor(cursor, 1)
-    done = _number(place[0]) if place else 0
-    rows = await connection.fetch(_COUNT, *wanted.arguments(), limit + 1, min(done, MAX_COUNTS))
-    return page([Count(**dict(row)) for row in rows], limit, lambda _: (str(done + limit),))
+    place: list[Any] = read_cursor(cursor, 4) or [None] * 4
+    if place[0] is not None:
+        place[0] = read_day(place[0])
+    rows = await connection.fetch(_COUNT, *wanted.arguments(), limit + 1, *place)
+    counts = [Count(**dict(row)) for row in rows]
+    return page(counts, limit, lambda one: (one.day.isoformat(), one.product, one.source, one.reason))
 
 
 async def prune_quarantine(connection: Connection, before: datetime) -> None:

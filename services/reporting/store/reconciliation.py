@@ -4,19 +4,20 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from services.reporting.store.paging import CursorError, Page, page, read_cursor
+from services.reporting.store.paging import Page, page, read_cursor, read_day
 from shared.events.quarantine import BooksLine
 from shared.runtime.postgres import Connection
 
 _UPSERT = """
-INSERT INTO usage_books AS b (day, source, product, accepted, applied, duplicate, quarantined, revision)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO usage_books AS b (day, source, product, accepted, applied, duplicate, quarantined, lost, revision)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (day, product, source) DO UPDATE SET accepted = excluded.accepted, applied = excluded.applied,
-    duplicate = excluded.duplicate, quarantined = excluded.quarantined, revision = excluded.revision
+    duplicate = excluded.duplicate, quarantined = excluded.quarantined, lost = excluded.lost,
+    revision = excluded.revision
 WHERE b.revision < excluded.revision
 """
 _LIST = """
-SELECT day, source, product, accepted, applied, duplicate, quarantined, revision FROM usage_books
+SELECT day, source, product, accepted, applied, duplicate, quarantined, lost, revision FROM usage_books
 WHERE ($2::date IS NULL OR (day, product, source) > ($2, $3, $4))
     AND ($5::date IS NULL OR day >= $5) AND ($6::date IS NULL OR day <= $6)
     AND ($7::text IS NULL OR product = $7) AND ($8::text IS NULL OR source = $8)
@@ -24,7 +25,8 @@ ORDER BY day, product, source LIMIT $1
 """
 _TOTAL = """
 SELECT coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(applied), 0)::bigint AS applied,
-    coalesce(sum(duplicate), 0)::bigint AS duplicate, coalesce(sum(quarantined), 0)::bigint AS quarantined
+    coalesce(sum(duplicate), 0)::bigint AS duplicate, coalesce(sum(quarantined), 0)::bigint AS quarantined,
+    coalesce(sum(lost), 0)::bigint AS lost
 FROM usage_books
 WHERE ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2)
     AND ($3::text IS NULL OR product = $3) AND ($4::text IS NULL OR source = $4)
@@ -52,6 +54,7 @@ async def upsert_line(connection: Connection, line: BooksLine) -> None:
         line.applied,
         line.duplicate,
         line.quarantined,
+        line.lost,
         line.revision,
     )
 
@@ -60,7 +63,7 @@ async def list_lines(connection: Connection, limit: int, cursor: str | None, wan
     """By day, product and source."""
     place: list[Any] = read_cursor(cursor, 3) or [None, None, None]
     if place[0] is not None:
-        place[0] = _day(place[0])
+        place[0] = read_day(place[0])
     rows = await connection.fetch(_LIST, limit + 1, *place, wanted.first, wanted.last, wanted.product, wanted.source)
     lines = [BooksLine(**dict(row)) for row in rows]
     return page(lines, limit, lambda line: (line.day.isoformat(), line.product, line.source))
@@ -71,10 +74,3 @@ async def total(connection: Connection, wanted: Wanted) -> dict[str, int]:
     row = await connection.fetchrow(_TOTAL, wanted.first, wanted.last, wanted.product, wanted.source)
     assert row is not None  # noqa: S101  # sums without groups are one row
     return dict(row)
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise CursorError("not a cursor of this list") from None

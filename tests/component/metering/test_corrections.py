@@ -260,19 +260,22 @@ async def test_wrong_reversals_go_into_quarantine_and_are_judged_anew_by_a_repla
         ({**reversal("r-6", item), "subject": "nobody"}, "unknown_subscription"),
     ]
     await apply(connection, [item, reversing, *(one for one, _ in wrong)], at=NOW + timedelta(seconds=1))
-    for _ in range(2):
+    known: list[Any] = []
+    for _ in range(3):
         await settle(connection)
-        rows = await connection.fetch(
-            "SELECT event_id, reason FROM quarantine WHERE settled_at IS NULL ORDER BY event_id"
-        )
+        rows = await connection.fetch("SELECT id, reason, detail, subscription, settled_at FROM quarantine ORDER BY id")
         assert sorted(row["reason"] for row in rows) == sorted(reason for _, reason in wrong)
+        assert None not in [row["subscription"] for row in rows]
+        assert rows == (known or rows), "a replay adds no row, and each says the same as before"
+        known = rows
         total = await books(connection)
         assert total == {"accepted": 9, "applied": 2, "quarantined": 7}
         last: int | None = 0
         while last is not None:
             async with connection.transaction():
                 tx = Transaction(connection, NOW, service="metering")
-                _, last = await replay_after(tx, UsageApplier(), last or 0, 100)
+                left, last = await replay_after(tx, UsageApplier(), last or 0, 2**60, 2)
+                assert left == 0
 
 
 async def test_a_second_reversal_is_a_duplicate_and_the_first_is_audited(connection: Connection) -> None:

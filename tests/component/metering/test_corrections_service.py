@@ -59,12 +59,55 @@ async def test_corrections_come_through_both_doors_and_final_windows_are_restate
     assert (one.subscription, one.product, one.before, one.after.consumed) == ("sub-1", "scan", None, 1)
     assert (one.cause, one.window_start < long_ago < one.window_end) == ("late_usage", True)
     assert await metering.books() == {"accepted": 12, "applied": 12, "duplicate": 0, "quarantined": 0}
-    checked = subprocess.run(  # noqa: ASYNC221  # the service goes on in its own process
+    checked = check(metering)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "no differences" in checked.stdout
+
+
+async def test_check_names_an_identity_of_several_days_by_its_id(metering: Metering) -> None:
+    now = utc_now()
+    await metering.publish([event("again", at=now - timedelta(days=back), resource="a") for back in (3, 6)])
+    await metering.accepted(2)
+    await metering.drained()
+    checked = check(metering)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "; id again\n" in checked.stdout
+
+
+async def test_check_notices_that_the_database_was_put_back(metering: Metering) -> None:
+    now = utc_now()
+    for n in range(3):
+        await metering.publish(
+            [event(f"c-{n}", "calls", "call", at=now), event(f"h-{n}", at=now, resource=f"host-{n}", subject="sub-2")]
+        )
+        await metering.accepted(2 * n + 2)
+        await metering.drained()
+    metering.process.kill()
+    assert check(metering).returncode == 0
+    async with connect(metering.dsn) as connection:
+        await connection.execute("UPDATE meter_window SET revision = 1")
+    put_back = check(metering)
+    assert put_back.returncode == 1, put_back.stdout + put_back.stderr
+    assert "newer revisions of 2 windows" in put_back.stdout
+    assert "consumption sub-1 calls" in put_back.stdout
+    async with connect(metering.dsn) as connection:
+        await connection.execute("TRUNCATE meter_window, usage, sighting, usage_hour, book, hour_due, usage_midnight")
+    emptied = check(metering)
+    assert (emptied.returncode, "stored is nothing" in emptied.stdout) == (1, True)
+
+
+async def test_check_says_that_it_could_not_ask_kafka(metering: Metering) -> None:
+    unasked = check(metering, UNITPOOL_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert unasked.returncode == 2
+    assert "cannot ask Kafka" in unasked.stderr
+    assert "no differences" in unasked.stdout
+
+
+def check(metering: Metering, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "services.metering", "check"],
-        env={**clean_environment(), **metering.env},
+        env={**clean_environment(), **metering.env, **more},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "no differences" in checked.stdout

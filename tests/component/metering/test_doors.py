@@ -1,5 +1,6 @@
 """The doors beside the usual: products' own topics, every codec, extremes, and Kafka away."""
 
+import json
 from typing import Any
 
 import httpx
@@ -71,6 +72,29 @@ async def test_batches_of_every_codec_and_extremes_are_taken(metering: Metering)
         await metering.client.send_and_wait(topic, encoded(item)[1], b"one key")
     assert await metering.accepted(205) == {"accepted": 205, "applied": 201, "duplicate": 0, "quarantined": 4}
     assert [reason for reason, _ in await reasons(metering)] == ["too_old", "too_far_ahead", "malformed", "malformed"]
+
+
+async def test_what_http_brought_is_tied_to_its_request_and_no_other_event_by_that(metering: Metering) -> None:
+    now, trace = utc_now(), f"00-{'a' * 32}-{'b' * 16}-01"
+    good, bad = event("c-1", at=now, resource="a"), event("c-2", at=now, resource="a", subject="nobody")
+    async with httpx.AsyncClient(base_url=metering.process.url, timeout=60) as http:
+        for n, headers in enumerate(({"X-Correlation-Id": "mine-1", "traceparent": trace}, {}, {"traceparent": "bad"})):
+            request = usage_request(good, bad)
+            request["headers"] |= headers
+            assert (await http.post("/v1/usage", **request)).status_code == 202
+            await metering.accepted(2 * n + 2)
+    assert await metering.accepted(6) == {"accepted": 6, "applied": 1, "duplicate": 2, "quarantined": 3}
+    async with connect(metering.dsn) as connection:
+        rows = await connection.fetch("SELECT headers, event_id FROM quarantine ORDER BY id")
+    sent = [{name: bytes.fromhex(value).decode() for name, value in json.loads(row["headers"])} for row in rows]
+    assert sent == [{"unitpool-correlation-id": "mine-1", "traceparent": trace}, {}, {}]
+    assert metering.process.log is not None
+    lines = [json.loads(line) for line in metering.process.log.read_text().splitlines() if "usage_quarantined" in line]
+    assert [(one["level"], one["records"], one["reasons"], one["correlation_ids"]) for one in lines] == [
+        ("info", 1, {"unknown_subscription": 1}, ["mine-1"]),
+        ("info", 1, {"unknown_subscription": 1}, []),
+        ("info", 1, {"unknown_subscription": 1}, []),
+    ]
 
 
 async def test_one_bad_event_of_five_thousand_refuses_no_other(metering: Metering) -> None:

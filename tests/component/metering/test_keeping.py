@@ -21,7 +21,7 @@ async def replay(connection: Connection, now: datetime) -> int:
     """Judge everything that is in quarantine again; how much left it."""
     async with connection.transaction():
         tx = Transaction(connection, now, service="metering")
-        left, _ = await replay_after(tx, UsageApplier(), 0, 100)
+        left, _ = await replay_after(tx, UsageApplier(), 0, 2**60, 100)
         await tx.flush()
     return left
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from services.metering.handlers.apply_usage import UsageApplier
+from services.metering.handlers.lose import book_lost
 from services.metering.handlers.replay_quarantine import replay_quarantine, work_off
 from services.metering.handlers.tell import OUTBOX_FULL, tell_books, tell_quarantine
 from services.metering.store import projection
@@ -31,10 +32,12 @@ from shared.events.quarantine import (
 from shared.runtime import outbox
 from shared.runtime.delivery import Transaction
 from shared.runtime.inbox import Accepted, Refused
+from shared.runtime.offsets import Loss
 from shared.runtime.outbox import Outgoing
 from shared.runtime.postgres import Connection
 from tests.component.metering.test_apply_usage import apply, books
-from tests.component.metering.world import NOW, PRODUCTS, event, product, records, subscription
+from tests.component.metering.test_corrections import settle
+from tests.component.metering.world import NOW, PRODUCTS, event, product, records, reversal, subscription
 from tests.database import connect
 
 _KNOWN = by_type(METERING_EVENTS)
@@ -229,6 +232,38 @@ async def test_one_record_is_replayed_and_no_other(connection: Connection) -> No
     assert refused.refusal.code == "not_found"
 
 
+async def test_a_wrong_reversal_stays_the_same_row_however_often_it_is_replayed(connection: Connection) -> None:
+    item = event("u", "calls", "call", quantity=2)
+    wrong = {**reversal("r", item), "subject": "sub-2"}
+    await apply(connection, records([item, wrong]))
+    await settle(connection)
+    before = await connection.fetchrow("SELECT * FROM quarantine")
+    for n in range(3):
+        await ask(connection, replay=f"r-{n}", id=str(before["id"]) if before and n else None)
+        last = (await replayed(connection))[-1].replay
+        assert (last.judged, last.applied, last.duplicate, last.quarantined) == (1, 0, 0, 1)
+        await settle(connection)
+        (after,) = await connection.fetch("SELECT * FROM quarantine")
+        assert after == before
+    assert await books(connection) == {"accepted": 2, "applied": 1, "quarantined": 1}
+
+
+async def test_a_reversal_that_is_right_by_now_is_replayed(connection: Connection) -> None:
+    item = event("u", "calls", "call", quantity=2)
+    wrong = {**reversal("r", item), "subject": "sub-9"}
+    await apply(connection, records([item, wrong]))
+    async with connection.transaction():
+        await projection.save(connection, [subscription("sub-9", ("scan", "calls"))], [])
+    await ask(connection)
+    assert (await replayed(connection))[-1].replay.quarantined == 1, "known, and still of another subscription"
+    waiting = {**reversal("r-2", event("later", "calls", "call")), "subject": "sub-10"}
+    await apply(connection, records([waiting], first=5))
+    async with connection.transaction():
+        await projection.save(connection, [subscription("sub-10", ("scan", "calls"))], [])
+    await ask(connection, replay="again")
+    assert (await replayed(connection))[-1].replay.applied == 1, "it waits for what it names"
+
+
 async def test_only_the_vendor_replays(connection: Connection) -> None:
     refused = await ask(connection, vendor=False)
     assert isinstance(refused, Refused)
@@ -247,6 +282,43 @@ async def test_the_end_of_a_replay_is_audited(connection: Connection) -> None:
         "r",
     )
     assert record["after"] == {"judged": 1, "applied": 0, "duplicate": 0}
+
+
+async def test_a_replay_fills_in_what_an_older_version_did_not_read(connection: Connection) -> None:
+    await apply(connection, records([event("u", resource="a"), event("u", resource="b")]))
+    await connection.execute("UPDATE quarantine SET subscription = NULL, event_id = NULL")
+    await tell(connection)
+    await ask(connection)
+    await replayed(connection)
+    ((record),) = [one.record for one in await tell(connection) if isinstance(one, UsageQuarantined)]
+    assert (record.reason, record.subscription, record.event_id, record.version) == (
+        "identity_conflict",
+        "sub-1",
+        "u",
+        2,
+    )
+    await ask(connection, replay="again")
+    await replayed(connection)
+    assert not [one for one in await tell(connection) if isinstance(one, UsageQuarantined)], "nothing new is said of it"
+
+
+async def test_lost_records_are_told_in_the_books_and_balance_nothing(connection: Connection) -> None:
+    await apply(connection, records([event("u", resource="a")]))
+    for topic, loss in (
+        ("usage.events", Loss(0, 3, 10, "expired")),
+        ("usage.events", Loss(0, 20, 25, "skipped")),
+        ("usage.events.scan", Loss(1, 0, 2, "expired")),
+    ):
+        async with connection.transaction():
+            await book_lost(Transaction(connection, NOW, service="metering"), topic, loss)
+    lines = [one.line for one in await tell(connection) if isinstance(one, BooksChanged)]
+    assert {(one.source, one.product): (one.accepted, one.lost) for one in lines} == {
+        ("unknown", "unknown"): (0, 12),
+        ("unknown", "scan"): (0, 2),
+        ("/platforms/scan", "scan"): (1, 0),
+    }
+    assert {one.day for one in lines} == {NOW.date()}
+    assert await books(connection) == {"accepted": 1, "applied": 1}
 
 
 async def test_the_told_lines_always_equal_the_books(connection: Connection) -> None:

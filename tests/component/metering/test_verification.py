@@ -91,7 +91,7 @@ async def test_identities_of_several_days_are_named(connection: Connection, caps
     await apply(connection, [*days, event("other", resource="a")])
     assert await check_all(connection, NOW) == EQUAL
     said = capsys.readouterr().out
-    assert "identity of /platforms/scan on several days: 2026-11-21T10:00Z, 2026-11-23T10:00Z" in said
+    assert "identity of /platforms/scan on several days: 2026-11-21T10:00Z, 2026-11-23T10:00Z; its id" in said
     assert "1 identities on several days" in said
 
 

@@ -28,7 +28,7 @@ def site(world: World, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(api_stream, "JUDGED_EVERY_SECONDS", 0.3)
     runtime = world.runtime
     claims = new_claims(runtime.settings)
-    tokens = new_tokens(runtime.settings, claims)
+    tokens = new_tokens(runtime.settings, claims, runtime.clock)
     return install(
         runtime.api, world.application, pool=runtime.pool, settings=runtime.settings, tokens=tokens, claims=claims
     )

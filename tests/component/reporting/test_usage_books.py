@@ -144,6 +144,46 @@ async def test_counts_are_per_day_product_source_and_reason(world: World) -> Non
     assert rest["next_cursor"] is None
 
 
+async def test_pages_of_counts_go_by_place_whatever_comes_between(world: World) -> None:
+    widest = "\U0001f600" * 200
+    await world.apply(
+        *(quarantined(number, product=f"p-{number}", source=widest) for number in range(2, 7)),
+        quarantined(7, product="p-3", source="/a"),
+        quarantined(8, product="p-3", source=widest, reason="malformed"),
+        quarantined(9, product="p-1", received_at=NOW - timedelta(days=1)),
+    )
+    whole = (await world.get("/v1/usage/quarantine/counts"))["items"]
+    seen: list[Any] = []
+    cursor = ""
+    for number in range(20, 40):
+        body = await world.get(f"/v1/usage/quarantine/counts?limit=1{cursor}")
+        seen += body["items"]
+        if body["next_cursor"] is None:
+            break
+        cursor = f"&cursor={body['next_cursor']}"
+        await world.apply(quarantined(number, product="p-0", source=f"/new/{number}"))  # before every page that follows
+    assert seen == whole
+    assert len(whole) == 8
+    for bad in ("WyIxIl0", "WyJ4IiwiYSIsImIiLCJjIl0"):  # of another list; of no day
+        assert (await world.ask("GET", f"/v1/usage/quarantine/counts?cursor={bad}")).status_code == 422
+
+
+async def test_what_was_lost_is_shown_beside_the_books(world: World) -> None:
+    lost = {"accepted": 0, "applied": 0, "duplicate": 0, "quarantined": 0}
+    await world.apply(line(20), line(21, **lost, lost=7, source="unknown"), line(20, revision=2, lost=1))
+    whole = await world.get("/v1/usage/reconciliation")
+    assert [(item["source"], item["lost"], item["balanced"]) for item in whole["items"]] == [
+        ("/platforms/scan", 1, True),
+        ("unknown", 7, True),
+    ]
+    assert (whole["totals"]["lost"], whole["totals"]["accepted"], whole["totals"]["balanced"]) == (8, 10, True)
+
+
+async def test_a_subscription_that_became_known_of_a_record_is_found_by_it(world: World) -> None:
+    await world.apply(quarantined(1), quarantined(1, subscription="sub-1", version=2))
+    assert await ids(world, "subscription=sub-1") == ["1"]
+
+
 async def test_the_reconciliation_has_the_newest_lines_and_their_sum(world: World) -> None:
     await world.apply(line(20), line(21, revision=5), line(22, product="hub"), line(21, revision=4, accepted=99))
     whole = await world.get("/v1/usage/reconciliation")
@@ -152,7 +192,14 @@ async def test_the_reconciliation_has_the_newest_lines_and_their_sum(world: Worl
         ("2026-11-21", 10, True),
         ("2026-11-22", 10, True),
     ]
-    assert whole["totals"] == {"accepted": 30, "applied": 21, "duplicate": 6, "quarantined": 3, "balanced": True}
+    assert whole["totals"] == {
+        "accepted": 30,
+        "applied": 21,
+        "duplicate": 6,
+        "quarantined": 3,
+        "lost": 0,
+        "balanced": True,
+    }
     for query, days in [
         ("from=2026-11-21&to=2026-11-21", ["2026-11-21"]),
         ("from=2026-11-21T09:00:00Z&to=2026-11-22T00:00:00Z", ["2026-11-21"]),

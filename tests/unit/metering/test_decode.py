@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from services.metering.domain import decode as module
 from services.metering.domain.corrections import CorrectionEvent
 from services.metering.domain.decode import UsageEvent, decode
-from services.metering.domain.reasons import RejectedError
+from services.metering.domain.reasons import Claim, RejectedError
+from shared.events.envelope import Instant
 
 EVENT: dict[str, Any] = {
     "specversion": "1.0",
@@ -60,6 +63,78 @@ def test_a_good_event_is_read(raw: bytes) -> None:
     assert event.id == "e-1"
     assert event.extra is None
     assert event == module._decode_slowly(raw)
+
+
+@pytest.mark.parametrize("extra", [{}, {"traceparent": "00-abc"}])
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2026-11-15T23:59:59.9999999Z", "2026-11-15T23:59:59.999999+00:00"),
+        ("2026-11-15T23:59:59.99999949Z", "2026-11-15T23:59:59.999999+00:00"),
+        ("2026-11-15T23:59:59.999999999999999999999Z", "2026-11-15T23:59:59.999999+00:00"),
+        ("2026-11-15T23:59:59.9999999+01:00", "2026-11-15T22:59:59.999999+00:00"),
+        ("2026-11-15T23:59:59.0000009Z", "2026-11-15T23:59:59+00:00"),
+        ("2026-11-15T23:59:59.1234567Z", "2026-11-15T23:59:59.123456+00:00"),
+        ("2026-11-15T23:59:59.123456Z", "2026-11-15T23:59:59.123456+00:00"),
+        ("2026-11-15T23:59:59.5Z", "2026-11-15T23:59:59.500000+00:00"),
+        ("2026-11-15T23:59:59Z", "2026-11-15T23:59:59+00:00"),
+    ],
+)
+def test_a_time_is_never_moved_forward_and_read_as_by_every_api(written: str, read: str, extra: dict[str, str]) -> None:
+    raw, escaped = text(time=written, **extra), text(time=written, **extra).replace(b'"time"', b'"t\\u0069me"')
+    compact = json.dumps(json.loads(raw), separators=(",", ":")).encode()
+    reversal = {"product": "p", "source": "/s", "id": "e-0", "reason": "r"}
+    correction = text(time=written, type="unitpool.platform.usage.reversed.v1", data=reversal)
+    for one in (raw, escaped, compact, correction):
+        assert decode(one).time.astimezone(UTC).isoformat() == read
+    assert TypeAdapter(Instant).validate_python(written).isoformat() == read
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        text(id=7, subject="sub-1"),
+        with_data(quantity=-1),
+        text(type="other"),
+        text(time="yesterday"),
+        text().replace(b'"quantity": 1', b'"quantity": NaN'),
+        text().replace(b'"quantity": 1', b'"quantity": 1, "quantity": 2'),
+        text().replace(b"host-0042", b"host-\xff"),
+        text(resource="\ud800", specversion="0.3"),
+    ],
+)
+def test_what_can_be_read_of_a_bad_record_is_claimed(raw: bytes) -> None:
+    with pytest.raises(RejectedError) as error:
+        decode(raw)
+    claim = error.value.claim
+    assert (claim.source, claim.product, claim.subscription) == (EVENT["source"], "exposure-scan", "sub-1")
+    assert claim.event_id == (None if b'"id": 7' in raw else "e-1")
+
+
+def test_what_is_said_twice_or_cannot_be_stored_is_not_claimed() -> None:
+    for raw in (
+        text().replace(b'"id": "e-1"', b'"id": "e-1", "id": "e-2"'),
+        text().replace(b"e-1", b"e-\xff"),
+        text().replace(b"e-1", b"e-\\u0000"),
+    ):
+        claim = module.claim_of(raw)
+        assert (claim.event_id, claim.subscription) == (None, "sub-1")
+    for nothing in (b"", None, b"[]", b"7", b"\xff", b"[" * 100_000):
+        assert module.claim_of(nothing) == Claim()
+
+
+def test_digits_elsewhere_are_no_part_of_the_time() -> None:
+    for raw in (with_data(resource="a.12345678"), text(id=".0000001", time="2026-11-15T23:59:59Z")):
+        assert decode(raw) == module._decode_slowly(raw)
+    named_time = text(id="time", time="2026-11-15T23:59:59.9999999Z")
+    assert decode(named_time).time.day == 15
+
+
+def test_a_reversal_that_names_itself_is_rejected() -> None:
+    data = {"product": "p", "source": EVENT["source"], "id": EVENT["id"], "reason": "r"}
+    with pytest.raises(RejectedError, match="id of its own") as error:
+        decode(text(type="unitpool.platform.usage.reversed.v1", data=data))
+    assert (error.value.reason, error.value.claim.event_id) == ("malformed", "e-1")
 
 
 def test_additional_attributes_are_kept() -> None:

@@ -4,12 +4,22 @@ import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.metering.api.parsing import MAX_EVENTS, BodyError, split
-from services.metering.api.usage import MAX_EVENT_BYTES, OverloadError, Publisher, UnacknowledgedError, sort_events
+from services.metering.api.usage import (
+    MAX_EVENT_BYTES,
+    Headers,
+    OverloadError,
+    Publisher,
+    UnacknowledgedError,
+    sort_events,
+)
 from services.metering.domain.catalogue import Catalogue
 from tests.component.metering.world import event, purge, reversal
 
@@ -20,31 +30,128 @@ def texts(*events: dict[str, Any]) -> list[bytes]:
     return [json.dumps(item).encode() for item in events]
 
 
+def typed(content_type: str) -> list[tuple[str, str]]:
+    return [("content-type", content_type)]
+
+
+def binary(**attributes: str) -> list[tuple[str, str]]:
+    """The header fields of binary mode, as they are on the wire."""
+    return [*typed("application/json"), *((f"ce-{name}", value) for name, value in attributes.items())]
+
+
+def read_id(written: str) -> str:
+    """The id that a header field says."""
+    (text,), _ = split(binary(specversion="1.0", id=written), b"{}")
+    return str(json.loads(text)["id"])
+
+
 def test_a_batch_is_split_without_touching_its_events() -> None:
     body = b' [ {"a" : 1.0, "b":"\\u00e9"} , {"c":[{}]}, 7 ] '
-    assert split(f"{BATCH}; charset=utf-8", {}, body) == ([b'{"a" : 1.0, "b":"\\u00e9"}', b'{"c":[{}]}', b"7"], True)
+    assert split(typed(f"{BATCH}; charset=utf-8"), body) == ([b'{"a" : 1.0, "b":"\\u00e9"}', b'{"c":[{}]}', b"7"], True)
 
 
 def test_a_binary_event_becomes_a_structured_one() -> None:
     item = event("e 1", resource="r")
-    headers = {f"ce-{name}": str(value).replace(" ", "%20") for name, value in item.items() if name != "data"}
-    (text,), is_batch = split("application/json", headers, json.dumps(item["data"]).encode())
+    attributes = {name: str(value).replace(" ", "%20") for name, value in item.items() if name != "data"}
+    (text,), is_batch = split(binary(**attributes), json.dumps(item["data"]).encode())
     assert not is_batch
     assert json.loads(text) == {**item, "datacontenttype": "application/json"}
 
 
 def test_a_binary_event_says_its_own_media_type() -> None:
-    headers = {"ce-specversion": "1.0", "ce-id": "1"}
-    (text,), _ = split("Application/vnd.acme+JSON; v=1", headers, b"{}")
+    headers = [("ce-specversion", "1.0"), ("ce-id", "1")]
+    (text,), _ = split([*typed("Application/vnd.acme+JSON; v=1"), *headers], b"{}")
     assert json.loads(text)["datacontenttype"] == "Application/vnd.acme+JSON; v=1"
     for other in ("application/xml", "application/cloudevents-avro+json", "application"):
         with pytest.raises(BodyError) as error:
-            split(other, headers, b"{}")
+            split([*typed(other), *headers], b"{}")
         assert error.value.status == 415
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("Euro%20%E2%82%AC%20%F0%9F%98%80", "Euro \u20ac \U0001f600"),  # the specification's own example
+        ("a b", "a b"),
+        ('"a b"', "a b"),
+        ('"a\\"b"', 'a"b'),
+        ('"a\\\\b"', "a\\b"),
+        ('x" y"z', "x yz"),
+        ("a\\b", "a\\b"),
+        ("a%22b", 'a"b'),
+        ("%2522", "%22"),
+        ("a%2Fb", "a/b"),
+        ("a+b", "a+b"),
+        ("%c3%A9", "\u00e9"),
+        ("a%00", "a\0"),
+    ],
+)
+def test_a_header_value_is_decoded_once(written: str, read: str) -> None:
+    assert read_id(written) == read
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "a%FF",
+        "a%FE",
+        "%C0%A0",
+        "%ED%A0%80",
+        "a%",
+        "a%F",
+        "a%zz",
+        "100%",
+        "\u00e9",
+        "\u00c3\u00a9",
+        "a\tb",
+        '"a',
+        'a"b',
+        '"a\\"',
+        "a\x7f",
+    ],
+)
+def test_a_header_value_that_says_no_certain_text_is_refused(written: str) -> None:
+    with pytest.raises(BodyError) as error:
+        read_id(written)
+    assert (error.value.status, error.value.code) == (422, "malformed")
+    assert "ce-id" in str(error.value)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(TEXT, TEXT)
+def test_two_ids_never_become_one(one: str, other: str) -> None:
+    written = [quote(each, safe="!#$&'()*+,/:;=?@[]") for each in (one, other)]
+    assert [read_id(each) for each in written] == [one, other]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [("ce-id", "2")],
+        [("ce-id", "1")],
+        [("ce-specversion", "1.0")],
+        [("ce-data", "x")],
+        [("ce-data_base64", "eA==")],
+        [("ce-datacontenttype", "text/plain")],
+        [("ce-", "x")],
+    ],
+)
+def test_header_fields_that_contradict_are_refused(more: list[tuple[str, str]]) -> None:
+    with pytest.raises(BodyError) as error:
+        split([*binary(specversion="1.0", id="1"), *more], b"{}")
+    assert error.value.status == 422
+
+
+def test_two_content_types_are_none() -> None:
+    with pytest.raises(BodyError) as error:
+        split([*typed(BATCH), *typed("application/cloudevents+json")], b"[]")
+    assert error.value.status == 415
+
+
 async def test_ingest_that_waits_when_the_producer_is_stopped_is_not_acknowledged() -> None:
-    async def stopped(_: Sequence[tuple[bytes, bytes]]) -> None:
+    async def stopped(_: Sequence[tuple[bytes, bytes]], _headers: Headers) -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(UnacknowledgedError):
@@ -71,7 +178,7 @@ async def test_ingest_that_waits_when_the_producer_is_stopped_is_not_acknowledge
 )
 def test_a_body_that_is_none_is_refused(content_type: str, body: bytes, status: int) -> None:
     with pytest.raises(BodyError) as error:
-        split(content_type, {}, body)
+        split(typed(content_type), body)
     assert error.value.status == status
 
 
@@ -92,7 +199,7 @@ class Broker:
     def __init__(self) -> None:
         self.waiting: list[asyncio.Future[Any]] = []
 
-    async def send(self, _records: Sequence[tuple[bytes, bytes]]) -> None:
+    async def send(self, _records: Sequence[tuple[bytes, bytes]], _headers: Headers) -> None:
         self.waiting.append(asyncio.get_running_loop().create_future())
         await self.waiting[-1]
 
@@ -149,3 +256,32 @@ def test_corrections_are_judged_by_the_key_like_usage() -> None:
         (6, "malformed"),
         (7, "unsupported_type"),
     ]
+
+
+def test_a_reversal_of_itself_and_a_negative_quantity_are_refused_with_what_to_do() -> None:
+    item = event("u", resource="a")
+    result = sort_events(
+        texts(
+            reversal("u", item),
+            event("n", quantity=-1, resource="a"),
+            event("m", quantity="-0.5", resource="a"),
+            reversal("u", {**item, "source": "/platforms/scan/eu"}),
+        ),
+        "scan",
+        Catalogue(),
+    )
+    assert [(index, code) for index, _, code, _ in result.refused] == [
+        (0, "malformed"),
+        (1, "invalid_quantity"),
+        (2, "invalid_quantity"),
+    ]
+    assert len(result.accepted) == 1, "another source's event of that id is another event"
+    assert "id of its own" in result.refused[0][3]
+    assert all("unitpool.platform.usage.reversed.v1" in refusal[3] for refusal in result.refused[1:3])
+
+
+def test_a_key_reports_for_no_product_whose_name_goes_on() -> None:
+    item = {**event("x1", "api", "call"), "source": "/platforms/api-guard"}
+    result = sort_events(texts(item, {**item, "source": "/platforms/api/eu"}), "api", Catalogue())
+    assert [code for _, _, code, _ in result.refused] == ["source_not_allowed"]
+    assert len(result.accepted) == 1

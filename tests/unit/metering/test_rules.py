@@ -62,6 +62,29 @@ def test_a_source_must_begin_with_one_of_the_products_prefixes() -> None:
     assert not may_report("/platforms/scan\n", "scan")
 
 
+@pytest.mark.parametrize(
+    ("prefix", "source", "may"),
+    [
+        ("/platforms/api", "/platforms/api", True),
+        ("/platforms/api", "/platforms/api/", True),
+        ("/platforms/api", "/platforms/api/eu", True),
+        ("/platforms/api", "/platforms/api-guard", False),
+        ("/platforms/api", "/platforms/api2", False),
+        ("/platforms/api", "/platforms/apI", False),
+        ("/platforms/api", "/platforms/ap", False),
+        ("/platforms/api/", "/platforms/api/eu", True),
+        ("/platforms/api/", "/platforms/api", False),
+        ("/platforms/api/", "/platforms/api-guard", False),
+        ("/", "/anything", True),
+        ("urn:acme:scan", "urn:acme:scanner", False),
+    ],
+)
+def test_a_prefix_ends_at_a_separator(prefix: str, source: str, may: bool) -> None:
+    assert may_report(source, "other", ("/nowhere", prefix)) is may
+    if prefix == "/platforms/api":
+        assert may_report(source, "api") is may
+
+
 def known() -> Catalogue:
     catalogue = Catalogue()
     for number, one in enumerate(PRODUCTS):

@@ -85,10 +85,13 @@ class Replays(Shown):
 
 
 class Totals(Shown):
+    """``lost``: records that expired before they were read, or were stepped over, at most; they were not accepted."""
+
     accepted: int
     applied: int
     duplicate: int
     quarantined: int
+    lost: int
     balanced: bool
 
 

@@ -5,9 +5,14 @@ from argparse import Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 
+from aiokafka.errors import KafkaError
+
 from services.metering.settings import MeteringSettings
 from services.metering.store import checking, partitions, recomputing
+from services.metering.store.checking import Repeated
 from services.metering.store.projection import Projection
+from services.metering.verification.comparing import find_lost
+from services.metering.verification.kafka_reading import KafkaReader, open_reader
 from shared.runtime import postgres
 from shared.runtime.app import ServiceCommand
 from shared.runtime.database_clock import database_now
@@ -18,15 +23,21 @@ KEPT = timedelta(days=partitions.USAGE.kept_days)
 LATE = timedelta(days=36)
 """Usage that arrives on a day may be of days so long before."""
 SLICES_BETWEEN_NEWS = 32
+SHOWN_LOST = 20
 
 
 async def check(settings: MeteringSettings, _: Namespace) -> int:
     """Print every difference; the exit code: 0 there is none, 1 there are some, 2 it could not look."""
-    return await with_connection(settings, "check", _check)
+    try:
+        async with open_reader(settings) as kafka:  # before the database is read: what was published then is stored
+            return await with_connection(settings, "check", lambda connection: _check(connection, kafka))
+    except (KafkaError, TimeoutError) as error:
+        print(f"metering cannot ask Kafka what was published: {error!r}", file=sys.stderr)
+    return await with_connection(settings, "check", _check) or NOT_RUN
 
 
-async def _check(connection: Connection) -> int:
-    return await check_all(connection, await database_now(connection))
+async def _check(connection: Connection, kafka: KafkaReader | None = None) -> int:
+    return await check_all(connection, await database_now(connection), kafka)
 
 
 async def with_connection(settings: MeteringSettings, name: str, work: Callable[[Connection], Awaitable[int]]) -> int:
@@ -42,7 +53,7 @@ async def with_connection(settings: MeteringSettings, name: str, work: Callable[
         return NOT_RUN
 
 
-async def check_all(connection: Connection, now: datetime) -> int:
+async def check_all(connection: Connection, now: datetime, kafka: KafkaReader | None = None) -> int:
     """Everything, in one snapshot: what is written meanwhile is no difference, and nobody waits for this."""
     async with connection.transaction(isolation="repeatable_read"):
         since = await work_out(connection, now)
@@ -52,17 +63,47 @@ async def check_all(connection: Connection, now: datetime) -> int:
             print(difference, flush=True)
         repeated = 0
         for part in range(checking.SLICES):
-            async for line in checking.identities_of_several_days(connection, part):
+            async for one in checking.identities_of_several_days(connection, part):
                 repeated += 1
-                print(line, flush=True)
+                print(await _named(one, kafka), flush=True)
             if (part + 1) % SLICES_BETWEEN_NEWS == 0:
                 _say(f"identities: {part + 1} of {checking.SLICES} parts compared")
         unsure = await checking.count_unsure(connection)
+        lost = await _compare_published(connection, kafka, now) if kafka else 0
     print(
         f"{found or 'no'} differences to raw usage since {since:%Y-%m-%d}; {repeated} identities on several days; "
         f"{unsure} corrections were being applied"
     )
-    return DIFFERENT if found else EQUAL
+    if lost:
+        print(
+            f"metering.consumption has newer revisions of {lost} windows than this database: it was put back to an "
+            "older state, or lost what it had. Readers ignore what is not newer: until revisions are raised beyond "
+            "those, what is measured from now on is not seen"
+        )
+    return DIFFERENT if found or lost else EQUAL
+
+
+async def _named(one: Repeated, kafka: KafkaReader | None) -> str:
+    """The id is in no table but those of corrections: Kafka has the event, as long as it keeps it."""
+    times = ", ".join(f"{at:%Y-%m-%dT%H:%MZ}" for at in one.times)
+    name = one.event_id or (await kafka.find_id(one.source, one.digest, one.places) if kafka else None)
+    places = ", ".join(f"{partition}/{offset}" for partition, offset in one.places)
+    what = f"id {name}" if name else f"its id is not kept any more; read at partition/offset {places}"
+    return f"identity of {one.source} on several days: {times}; {what}"
+
+
+async def _compare_published(connection: Connection, kafka: KafkaReader, now: datetime) -> int:
+    """Name the first windows of which a newer revision was published than is stored; how many there are."""
+    projection = Projection()
+    await projection.refresh(connection)
+    windows: set[str] = set()
+    async for some in kafka.published():
+        for line in await find_lost(connection, projection.catalogue, some, now):
+            place = line.partition(": ")[0]
+            if place not in windows and len(windows) < SHOWN_LOST:
+                print(line, flush=True)
+            windows.add(place)
+    return len(windows)
 
 
 async def differences(connection: Connection, since: datetime) -> AsyncIterator[str]:

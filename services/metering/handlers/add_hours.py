@@ -1,0 +1,44 @@
+"""What batches add to hours is added, many batches at a time; that of a subscription for which it fails waits alone."""
+
+from collections.abc import Sequence
+
+from services.metering.domain.catalogue import Catalogue
+from services.metering.handlers.alone import do_each
+from services.metering.store import hours
+from services.metering.store.hours import Due
+from shared.runtime.delivery import Transaction
+from shared.runtime.isolation import concerns_one
+from shared.runtime.set_aside_work import SetAside
+
+WORK = "hours"
+
+
+async def add_some(tx: Transaction, catalogue: Catalogue) -> bool:
+    """Add what is due of some batches; whether there is more."""
+    aside = SetAside(WORK)
+    due = await hours.lock_due(tx.connection, WORK, tx.now)
+    if not due:
+        return False
+    try:
+        async with tx.savepoint():
+            await hours.add_due(tx.connection, due)
+            await aside.clear(tx.connection, [str(one.id) for one in due])
+    except Exception as error:
+        if not concerns_one(error):
+            raise
+        await _add_by_subscription(tx, catalogue, aside, due)
+    return len(due) == hours.AT_ONCE
+
+
+async def _add_by_subscription(tx: Transaction, catalogue: Catalogue, aside: SetAside, due: Sequence[Due]) -> None:
+    owners = await hours.part_due(tx.connection, due)
+    days = tuple(sorted({day for one in due for day in one.days}))
+
+    await do_each(
+        tx,
+        aside,
+        [Due(number, days) for number in sorted(owners)],
+        lambda some: hours.add_due(tx.connection, some),
+        key=lambda one: str(one.id),
+        whose=lambda one: catalogue.name_of(owners[one.id]),
+    )

@@ -1,0 +1,128 @@
+"""What Kafka still has, for ``check``: the snapshots that were published, and single events by their place."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from services.metering.domain.decode import claim_of
+from services.metering.domain.placing import digest_of
+from services.metering.settings import MeteringSettings
+from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
+from shared.runtime.kafka import client_arguments, partitions_of
+
+WITHIN_SECONDS = 15.0
+AT_ONCE = 5_000
+IDS_MAX = 1_000
+"""Identities looked up at most: each takes a fetch."""
+CLIENT = "metering-check"
+
+
+class Published(NamedTuple):
+    """A snapshot, by what it says of itself."""
+
+    subscription: str
+    product: str
+    window_start: datetime
+    revision: int
+
+
+class _Event(msgspec.Struct):
+    data: "_Data"
+
+
+class _Data(msgspec.Struct):
+    subscription: str
+    product: str
+    window_start: datetime
+    revision: int
+
+
+_read = msgspec.json.Decoder(_Event).decode
+
+
+class KafkaReader:
+    """Reads with a consumer of no group: nobody's position moves."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, prefix: str, ends: dict[TopicPartition, int]) -> None:
+        self._consumer = consumer
+        self._prefix = prefix
+        self._ends = ends
+        self._looked_up = 0
+
+    async def published(self) -> AsyncIterator[list[Published]]:
+        """All snapshots that the topic had when this was opened, some at a time.
+
+        Raises:
+            KafkaError, TimeoutError: Kafka does not answer.
+        """
+        begins = await self._consumer.beginning_offsets(list(self._ends))
+        left = {tp for tp, end in self._ends.items() if begins[tp] < end}
+        self._consumer.assign(sorted(left))
+        for tp in left:
+            self._consumer.seek(tp, begins[tp])
+        while left:
+            async with asyncio.timeout(WITHIN_SECONDS):
+                taken = await self._consumer.getmany(timeout_ms=1000, max_records=AT_ONCE)
+                left = {tp for tp in left if await self._consumer.position(tp) < self._ends[tp]}
+            yield [
+                Published(data.subscription, data.product, data.window_start, data.revision)
+                for records in taken.values()
+                for record in records
+                if record.value
+                for data in [_read(record.value).data]
+            ]
+
+    async def find_id(self, source: str, digest: UUID, places: Sequence[tuple[int, int]]) -> str | None:
+        """The id of an identity of which events were read at these (partition, offset) of a topic of usage."""
+        self._looked_up += 1
+        if self._looked_up > IDS_MAX:
+            return None
+        names = (name.removeprefix(self._prefix) for name in await self._consumer.topics())
+        topics = [name for name in names if name == USAGE.name or product_of(name)]
+        for partition, offset in places:
+            for topic in sorted(topics, key=len):
+                value = await self._fetch(TopicPartition(f"{self._prefix}{topic}", partition), offset)
+                found = claim_of(value).event_id
+                if found and digest_of(source, found) == digest.bytes:
+                    return found
+        return None
+
+    async def _fetch(self, tp: TopicPartition, offset: int) -> bytes | None:
+        try:
+            async with asyncio.timeout(WITHIN_SECONDS):
+                self._consumer.assign([tp])
+                (begin,) = (await self._consumer.beginning_offsets([tp])).values()
+                (end,) = (await self._consumer.end_offsets([tp])).values()
+                if not begin <= offset < end:
+                    return None
+                self._consumer.seek(tp, offset)
+                record = await self._consumer.getone(tp)
+        except (KafkaError, TimeoutError):
+            return None
+        value: bytes | None = record.value
+        return value if record.offset == offset else None
+
+
+@asynccontextmanager
+async def open_reader(settings: MeteringSettings) -> AsyncIterator[KafkaReader]:
+    """A reader that knows what the topic of snapshots has by now.
+
+    Raises:
+        KafkaError, TimeoutError: Kafka does not answer.
+    """
+    consumer = AIOKafkaConsumer(**client_arguments(settings, CLIENT), enable_auto_commit=False)
+    try:
+        async with asyncio.timeout(WITHIN_SECONDS):
+            await consumer.start()
+            partitions = await partitions_of(settings, CLIENT, [CONSUMPTION_TOPIC.name])
+            ends = await consumer.end_offsets(partitions) if partitions else {}
+        yield KafkaReader(consumer, settings.kafka_topic_prefix, ends)
+    finally:
+        await consumer.stop()
