@@ -144,9 +144,12 @@ class Pool(RuleBasedStateMachine):
         expected = self.possible("pending", "active", "grace", "read_only")
         expected = expected or (None if ledger.term == ledger.terms[-1] else "already_exists")
         renewed = terms.renew(self.of, asked, ledger.now)
-        if self.do(renewed if isinstance(renewed, Refusal) else renewed[0], expected=expected):
-            ledger.terms.append((start, end))
-            ledger.sold.append(Sold(name, units, start, end))
+        if isinstance(renewed, Refusal):
+            self.do(renewed, expected=expected)
+            return
+        ledger.terms.append((start, end))  # it may have begun: what is told of it is held against its pool
+        ledger.sold.append(Sold(name, units, start, end))
+        self.do(renewed[0], expected=expected)
 
     @rule(product=PRODUCT)
     def subscribe(self, product: ProductId) -> None:
