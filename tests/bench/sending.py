@@ -46,7 +46,7 @@ async def portion_producer(kafka: str, prefix: str, topic: str) -> AsyncIterator
         kafka_bootstrap_servers=kafka,
         kafka_topic_prefix=prefix,
         kafka_compression="none",  # what it costs is platforms' own choice
-        database_url="postgresql://",
+        database_url="postgresql://nobody@nowhere/none",
     )
     producer = Producer(settings, "platforms")
     await producer.start()
