@@ -48,7 +48,9 @@ _PLACE = """
 INSERT INTO consumer_offsets AS kept (reader, topic, partition, next_offset, topic_id)
 SELECT $1, $2, partition, next_offset, $3 FROM unnest($4::int[], $5::bigint[]) AS new (partition, next_offset)
 ORDER BY partition
-ON CONFLICT (reader, topic, partition) DO UPDATE SET topic_id = excluded.topic_id
+ON CONFLICT (reader, topic, partition) DO UPDATE SET
+    topic_id = excluded.topic_id,
+    next_offset = CASE WHEN kept.next_offset = 0 THEN excluded.next_offset ELSE kept.next_offset END
 WHERE kept.topic_id IS NULL
 """
 _SKIP = """
@@ -101,7 +103,7 @@ async def load_stored(pool: Pool, reader: str, topic: str) -> dict[int, Stored]:
 
 
 async def place(connection: Connection, reader: str, topic: str, topic_id: UUID, begins: Mapping[int, int]) -> None:
-    """Have a row for each partition, with the topic's id; a new one begins where the partition begins now."""
+    """Have a row for each partition, with the topic's id; one that is new, or set back, begins where it begins now."""
     await connection.execute(_PLACE, reader, topic, topic_id, list(begins), list(begins.values()))
 
 

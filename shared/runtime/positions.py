@@ -66,7 +66,7 @@ class Positions:
             await offsets.place(tx.connection, self._reader, self._topic, described.id, begin_of)
         for tp in assigned:
             before = stored.get(tp.partition)
-            if before and 0 < before.next_offset < begins[tp]:
+            if before and _was_to_be_read(before) and before.next_offset < begins[tp]:
                 await self._lose(Loss(tp.partition, before.next_offset, begins[tp], "expired"))
         self.described = described
         return {
@@ -149,3 +149,8 @@ class Positions:
         """What was lost, for a person; empty where nothing was."""
         records, last = await offsets.lost(self._pool, self._reader, self._topic)
         return f"{records} records were lost, the last noticed at {last:%Y-%m-%d %H:%M}Z" if last else ""
+
+
+def _was_to_be_read(stored: Stored) -> bool:
+    """Not where reading is to begin again: from wherever the topic begins by now (``offsets.set_back``)."""
+    return stored.next_offset > 0 or stored.topic_id is not None

@@ -356,6 +356,34 @@ async def test_records_that_expired_before_they_were_read_are_counted_and_no_lag
     assert counted(metrics.RECORDS_LOST, topic=TOPIC.name, reason="expired") == before + 99
 
 
+async def test_records_that_expired_before_any_of_their_partition_was_read_are_counted_too(bench: Bench) -> None:
+    async with bench.running(reader()) as runtime:
+        await until(lambda: stored_partitions(bench, 3))
+        assert state(runtime).lag_records == 0
+    await bench.send(TOPIC, b"expired", partition=1)
+    await bench.send(TOPIC, b"expired", partition=1)
+    await delete_up_to_the_end(bench)
+    async with bench.running(reader()) as runtime:
+        await until(lambda: "2 records were lost" in state(runtime).note)
+    assert await lost_records(bench) == [(1, 0, 2, "expired")]
+
+
+async def test_a_reader_that_is_new_has_lost_nothing_of_what_expired_before(bench: Bench) -> None:
+    await bench.send(TOPIC, b"expired", partition=1)
+    await delete_up_to_the_end(bench)
+    async with bench.running(reader()) as runtime:
+        await bench.send(TOPIC, b"later", partition=1)
+        await until(lambda: has_applied(bench, 1))
+        await runtime.consumers[0].positions.restart()
+        await bench.send(TOPIC, b"last", partition=1)
+        await until(lambda: has_applied_one(bench, "last"))
+    assert await lost_records(bench) == []
+
+
+async def stored_partitions(bench: Bench, count: int) -> bool:
+    return len(await stored(bench)) == count
+
+
 async def delete_up_to_the_end(bench: Bench) -> None:
     ends = await bench.ends(TOPIC)
     async with administering(bench) as admin:
