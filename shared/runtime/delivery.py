@@ -125,7 +125,6 @@ class Transaction:
                     type=event.type,
                     id=event.id,
                     topic=topic.name,
-                    subscription=event.subject,
                     correlation_id=event.correlationid,
                 )
             )

@@ -22,6 +22,7 @@ from shared.runtime.watch import TopicWatch
 GC_THRESHOLDS = (200_000, 5, 20)
 WAIT_SECONDS = 0.5
 SAY_AGAIN_SECONDS = 10.0
+BROKER_SECONDS = 2.0
 
 
 def settle_memory() -> None:
@@ -217,8 +218,9 @@ class Lifecycle(Generic[S]):
 
     async def _broker(self) -> Check:
         try:
-            await self.runtime.cluster.describe(())
-        except KafkaError as error:
+            async with asyncio.timeout(BROKER_SECONDS):  # one that hangs is away for all replicas, too
+                await self.runtime.cluster.describe(())
+        except (KafkaError, TimeoutError) as error:
             return Check(ok=False, detail=f"does not answer: {error!r}", shared=True)
         return Check(ok=True, detail="answers")
 

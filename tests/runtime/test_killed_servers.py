@@ -53,6 +53,19 @@ async def test_while_kafka_is_away_it_stays_ready_and_says_so_once(tallies: Tall
     await until(lambda: is_degraded(process, no_longer=True))
 
 
+async def test_a_kafka_that_hangs_makes_no_replica_not_ready(tallies: Tallies, kafka_server: Any) -> None:
+    process = tallies.start()
+    await process.wait_ready()
+    kafka_server.pause()
+    try:
+        await until(lambda: is_degraded(process))
+    finally:
+        kafka_server.resume()
+    await tallies.bench.send_many(TOPIC, [b"after"])
+    await until(lambda: tallies.has_noted(1))
+    await until(lambda: is_degraded(process, no_longer=True))
+
+
 async def is_degraded(process: ServiceProcess, *, no_longer: bool = False) -> bool:
     async with httpx.AsyncClient(timeout=10) as client:
         answer = await client.get(f"{process.url}/readyz")
