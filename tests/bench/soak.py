@@ -114,7 +114,7 @@ class _Poison:
             number = await connection.fetchval("SELECT number FROM subscription WHERE id = $1", POISONED)
         conditions = {
             "metering": ("usage", f"NEW.subscription = {number}"),
-            "alerts": ("consumption", f"NEW.subscription = '{POISONED}'"),
+            "alerts": ("subscriptions", f"NEW.id = '{POISONED}'"),
             "allocation": ("consumption", f"NEW.subscription = '{POISONED}'"),
         }
         for service, (table, condition) in conditions.items():
