@@ -85,7 +85,7 @@ class ServiceProcess:
                 except httpx.HTTPError as error:
                     said = repr(error)
                 else:
-                    if answer.is_success and answer.json()["status"] == "ready":
+                    if answer.is_success and answer.json().get("status", "ready") == "ready":
                         return
                     said = answer.text
                 await asyncio.sleep(0.05)
