@@ -15,8 +15,9 @@ from shared.events.topics import Topic
 from shared.runtime import logging, metrics
 from shared.runtime.batches import as_permanent, dead_letter
 from shared.runtime.delivery import Record, Transaction
-from shared.runtime.outbox import headers_from, headers_text
+from shared.runtime.outbox import headers_text
 from shared.runtime.postgres import Connection, is_own
+from shared.runtime.set_aside import record_of
 from shared.runtime.trouble import Trouble, passes
 from shared.runtime.wholeness import Wholeness
 
@@ -85,16 +86,7 @@ async def take(connection: Connection, id: int) -> Waiting | None:
     row = await connection.fetchrow(_TAKE, id)
     if row is None:
         return None
-    record = Record(
-        row["topic"],
-        row["partition"],
-        row["record_offset"],
-        row["key"],
-        row["value"],
-        headers_from(row["headers"]),
-        row["appended_at"],
-    )
-    return Waiting(row["id"], record, row["give_up_at"])
+    return Waiting(row["id"], record_of(row), row["give_up_at"])
 
 
 async def set_give_up(connection: Connection, waiting: Waiting, give_up_at: datetime) -> None:

@@ -209,7 +209,7 @@ class SetAsideRetries:
                 return None
             rows = await tx.connection.fetch(_TAKE, *self._place, key, together)
             if rows:
-                await self._handle(tx, [_record(row) for row in rows])
+                await self._handle(tx, [record_of(row) for row in rows])
                 await tx.connection.execute(_DELETE, [row["id"] for row in rows])
         return len(rows)
 
@@ -221,7 +221,7 @@ class SetAsideRetries:
             if at is None or not rows:
                 return False
             is_given_up = self._give_up is not None and at["age"] > self._give_up
-            if await self._bury(tx, _record(rows[0]), error, is_given_up):
+            if await self._bury(tx, record_of(rows[0]), error, is_given_up):
                 await tx.connection.execute(_DELETE, [rows[0]["id"]])
                 return True
             delay = min(DELAY_SECONDS * 2.0 ** min(at["attempts"], 16), DELAY_MAX_SECONDS)
@@ -241,7 +241,8 @@ class SetAsideRetries:
         return done == "DELETE 1"
 
 
-def _record(row: Row) -> Record:
+def record_of(row: Row) -> Record:
+    """A record as a table kept it, with the columns of ``postponed_commands``."""
     return Record(
         row["topic"],
         row["partition"],
