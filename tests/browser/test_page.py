@@ -167,7 +167,9 @@ async def test_script_and_server_read_the_same_number_in_what_is_typed(sign_in: 
         read = parse(typed)
         await expect(total).to_have_text(f"{others + (current if read is None else read):,}")
         if read is None:
+            await page.locator("[data-plan]").evaluate("form => { form.dataset.asked = 'yes'; }")
             await page.get_by_role("button", name="Preview").click()
+            await expect(page.locator("#plan-form:not(.htmx-settling) [data-plan]:not([data-asked])")).to_be_visible()
             await expect(page.locator('[data-field="exposure-scan"] .error')).to_contain_text("whole number")
             await expect(field).to_have_value(typed)
             await expect(page.locator(".preview")).to_have_count(0)

@@ -95,7 +95,8 @@ async def test_the_history_that_is_read_gives_the_same_figure_as_all_of_it(conne
     history: dict[int, list[Any]] = {}
     for meter, *measured in map(tuple, rows):
         history.setdefault(meter, []).append(Measured(*measured))
-    whole = snapshot(catalogue.subscriptions["sub-3"].state, catalogue.products["all"], NOW, history)
+    of = catalogue.subscriptions["sub-3"].state
+    whole = snapshot(of, catalogue.products["all"], of.calendar.window_at(NOW).start, history)
     assert whole is not None
     assert answer["consumed"] == whole.consumed > 0
 
