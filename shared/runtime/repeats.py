@@ -29,14 +29,17 @@ class Repeats(logging.Filter):
         self._look_at = clock() + WINDOW_SECONDS
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to write it."""
+        """Whether to write a library's line."""
+        return self.may_write(record.name, str(record.msg), record.levelno, is_ours=False)
+
+    def may_write(self, logger: str, event: str, level: int, *, is_ours: bool) -> bool:
+        """Whether to write a line, which counts it."""
         now = self._clock()
         if now >= self._look_at:
             self._end_windows(now)
-        if record.levelno < logging.WARNING:
+        if level < logging.WARNING:
             return True
-        is_ours = isinstance(record.msg, dict)
-        key = record.name, str(record.msg.get("event") if isinstance(record.msg, dict) else record.msg)
+        key = logger, event
         window = self._windows.setdefault(key, _Window(now))
         if window.written < (OURS if is_ours else THEIRS):
             window.written += 1
