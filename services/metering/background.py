@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
 
-from services.metering.handlers import add_hours, correct, replay, restate, tell
+from services.metering.handlers import add_hours, correct, replay, restate, tell, upkeep
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.correct import correct_some
 from services.metering.handlers.move import move_some
@@ -14,9 +14,9 @@ from services.metering.handlers.replay import replay_after, replay_some
 from services.metering.handlers.replay_quarantine import work_off
 from services.metering.handlers.restate import restate_some
 from services.metering.handlers.tell import tell_books, tell_quarantine
-from services.metering.handlers.upkeep import forget, keep_up
+from services.metering.handlers.upkeep import forget, forget_windows, keep_up
 from services.metering.settings import MeteringSettings
-from services.metering.store import moving, quarantine
+from services.metering.store import moving, partitions, quarantine
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
@@ -37,6 +37,7 @@ TELL_SECONDS = 1.0
 TOLD_AT_ONCE = 1_000
 """However much is quarantined, no more of it is told than this, each time."""
 RESTATED_AT_ONCE = 200
+WORKS = (add_hours.WORK, correct.WORK, replay.WORK, restate.WORK, tell.WORK, upkeep.WORK)
 POISONED = timedelta(minutes=1)
 """How long what cannot be handled waits, alone, before it is tried again."""
 BACKLOG_BATCHES = 2
@@ -48,7 +49,7 @@ def add_background(
 ) -> None:
     """Register the tasks, and what makes visible whose work they have set aside."""
     moves, snapshots = SetAside("moves"), SetAside("snapshots")
-    works = tuple(SetAside(work) for work in (add_hours.WORK, correct.WORK, replay.WORK, restate.WORK, tell.WORK))
+    works = tuple(SetAside(work) for work in WORKS)
     retries = SetAsideRetries(
         runtime.transaction, {}, (moves, snapshots, *works), delay_max_seconds=runtime.settings.retry_delay_max_seconds
     )
@@ -194,13 +195,17 @@ def _add_restatements(runtime: Runtime[MeteringSettings], projection: Projection
 def _add_hours(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
     async def add() -> None:
         while True:
-            is_more = True
-            while is_more:
-                async with runtime.transaction() as tx:
-                    is_more = await add_hours.add_some(tx, projection.catalogue)
+            await _add_hours_due(runtime, projection)
             await asyncio.sleep(runtime.settings.hours_seconds)
 
     runtime.background("hours", add)
+
+
+async def _add_hours_due(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
+    is_more = True
+    while is_more:
+        async with runtime.transaction() as tx:
+            is_more = await add_hours.add_some(tx, projection.catalogue)
 
 
 async def _replay_waiting(runtime: Runtime[MeteringSettings], replayer: UsageApplier) -> None:
@@ -225,16 +230,22 @@ async def replay_all(runtime: Runtime[MeteringSettings]) -> int:
 
 def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]) -> None:
     forgot_on: date | None = None
+    owed: list[int] = []
 
     async def look_after() -> None:
-        nonlocal forgot_on
+        nonlocal forgot_on, owed
         now = runtime.clock()
         async with runtime.pool.acquire() as connection:
             await projection.refresh(connection)
+        await _add_hours_due(runtime, projection)  # before old hours become days
+        async with runtime.pool.acquire() as connection:
             known = await keep_up(connection, projection.catalogue, now)
-            if forgot_on != now.date():
-                await forget(connection, projection.catalogue, now)
-                forgot_on = now.date()
+        if forgot_on != now.date():
+            async with runtime.transaction() as tx:
+                if await partitions.may_delete(tx.connection):
+                    await forget(tx.connection, projection.catalogue, now)
+                    forgot_on, owed = now.date(), sorted(projection.catalogue.by_number)
+        owed = await forget_windows(runtime.transaction, projection.catalogue, owed)
         for subscriber in usage:
             subscriber.applier.known_partitions |= known
 

@@ -136,3 +136,11 @@ METERING_EVENTS: tuple[type[Payload], ...] = (
     BooksChanged,
     MeteringCommandDecided,
 )
+
+
+def event_key(product: str, subscription: str | None = None) -> str:
+    """The Kafka key of what ``metering.events`` says of a product, or of one customer's use of it.
+
+    The subscription comes first: by it readers tell whose record fails, and only its key waits behind it.
+    """
+    return f"{subscription}|{product}" if subscription else product

@@ -84,7 +84,8 @@ class RoleTemplate(Frozen):
 
 
 class ProductState(Frozen):
-    """One product of the catalogue. ``sources``: prefixes of the CloudEvents sources that may report for it.
+    """One product of the catalogue. ``sources``: the CloudEvents sources that may report for it, each with
+    all that follow it after a ``/``.
 
     ``roles_version`` grows whenever ``permissions`` or ``roles`` (its default roles) change.
     """

@@ -93,7 +93,12 @@ ALLOCATION_EVENTS_TOPIC = Topic(
     None,
 )
 METERING_EVENTS_TOPIC = Topic(
-    "metering.events", "product", ("metering",), ("reporting",), METERING_EVENTS, timedelta(days=400)
+    "metering.events",
+    "subscription|product, or product",
+    ("metering",),
+    ("reporting",),
+    METERING_EVENTS,
+    timedelta(days=400),
 )
 ALERTS_EVENTS_TOPIC = Topic(
     "alerts.events", "subscription", ("alerts",), ("reporting",), ALERTS_EVENTS, timedelta(days=400)

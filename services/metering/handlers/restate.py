@@ -17,7 +17,7 @@ from services.metering.handlers.alone import do_each
 from services.metering.store import consumption, restatements
 from services.metering.store.projection import Projection
 from services.metering.store.restatements import Before
-from shared.events.metering import RestatementCause, WindowFigures, WindowRestated
+from shared.events.metering import RestatementCause, WindowFigures, WindowRestated, event_key
 from shared.events.topics import METERING_EVENTS_TOPIC
 from shared.runtime.delivery import Transaction
 from shared.runtime.postgres import Connection
@@ -63,7 +63,8 @@ async def _restate(tx: Transaction, catalogue: Catalogue, noted: Sequence[Before
     ]
     await restatements.insert_restatements(tx.connection, restated)
     for _, one_restated in restated:
-        await tx.emit(METERING_EVENTS_TOPIC, one_restated.product, one_restated, subject=one_restated.subscription)
+        key = event_key(one_restated.product, one_restated.subscription)
+        await tx.emit(METERING_EVENTS_TOPIC, key, one_restated, subject=one_restated.subscription)
         tx.after_commit(metrics.RESTATEMENTS.labels(cause=one_restated.cause).inc)
     await restatements.forget_noted(tx.connection, noted)
 

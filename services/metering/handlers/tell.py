@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from services.metering.handlers.alone import do_each
 from services.metering.store import telling
 from shared.events.envelope import Payload
+from shared.events.metering import event_key
 from shared.events.quarantine import BooksChanged
 from shared.events.topics import METERING_EVENTS_TOPIC
 from shared.runtime import outbox
@@ -26,8 +27,9 @@ async def tell_quarantine(tx: Transaction, limit: int) -> int:
 
     async def tell(some: Sequence[Row]) -> None:
         for row in some:
+            key = event_key(row["product"], row["subscription"])
             for payload in telling.payloads_of(row):
-                await tx.emit(METERING_EVENTS_TOPIC, row["product"], payload, subject=row["product"])
+                await tx.emit(METERING_EVENTS_TOPIC, key, payload, subject=row["product"])
                 told.append(payload)
 
     left = await do_each(

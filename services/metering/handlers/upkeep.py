@@ -1,15 +1,20 @@
 """Upkeep: partitions made ahead of need and dropped when they are old, windows and corrections forgotten in time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime, timedelta
 
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
-from services.metering.store import consumption, corrections, hours, partitions, quarantine, restatements
+from services.metering.handlers.alone import do_each
+from services.metering.store import consumption, corrections, partitions, quarantine, restatements
 from services.metering.store.consumption import WINDOWS_KEPT
 from services.metering.store.partitions import Known, Partition, Partitioned
+from shared.runtime.delivery import Transaction
 from shared.runtime.postgres import Connection
+from shared.runtime.set_aside_work import SetAside
 
+WORK = "upkeep"
 LATE_DAYS = 36
 AHEAD_DAYS = 3
 SLACK_DAYS = 10
@@ -39,9 +44,10 @@ def is_old(kind: Partitioned, first: date, today: date, longest_window_days: int
 async def keep_up(
     connection: Connection, catalogue: Catalogue, now: datetime, *, ahead_days: int = AHEAD_DAYS
 ) -> Known:
-    """Make what is missing, drop what is old; the partitions that there are. Must not run inside a transaction."""
-    async with connection.transaction():
-        await hours.add_all(connection)  # before old hours become days
+    """Make what is missing, drop what is old; the partitions that there are. Must not run inside a transaction.
+
+    Hours that are due after theirs have become days get a partition again, which becomes days the next time.
+    """
     there = await partitions.load_partitions(connection)
     known = {(one.kind.table, one.first) for one in there if one.is_attached}
     missing = partitions.missing(ahead(now.date(), ahead_days), known)
@@ -65,28 +71,50 @@ async def keep_up(
     return known
 
 
-async def forget(connection: Connection, catalogue: Catalogue, now: datetime) -> None:
-    """Delete what is too old to be shown or needed: windows, restatements, corrections, what left the quarantine.
+async def forget_windows(
+    transaction: Callable[[], AbstractAsyncContextManager[Transaction]],
+    catalogue: Catalogue,
+    numbers: Sequence[int],
+) -> list[int]:
+    """Delete the windows of some subscriptions that are too old to be shown or needed; of which it could not be done.
 
     Windows of a meter that adds up over the term stay as long as a window that is shown counts them.
     """
-    oldest = now - WINDOWS_KEPT
     term_meters = [meter.number for meter in catalogue.meters.values() if meter.is_term]
-    needed = [
-        (number, min(oldest, view.state.term_at(oldest).start)) for number, view in sorted(catalogue.by_number.items())
-    ]
-    async with partitions.dropping(connection) as mine:
-        if not mine:
-            return
-        for first in range(0, len(needed), SUBSCRIPTIONS_AT_ONCE):
-            some = needed[first : first + SUBSCRIPTIONS_AT_ONCE]
-            deleted = await consumption.delete_windows(connection, some, term_meters, oldest)
-            metrics.FORGOTTEN.labels(table="meter_window").inc(deleted)
-        deleted = await restatements.delete_old(connection, oldest)
-        metrics.FORGOTTEN.labels(table="restatement").inc(deleted)
-        longest = max((view.state.window_days for view in catalogue.by_number.values()), default=0)
-        kept_days = max(partitions.USAGE.kept_days, LATE_DAYS + longest + SLACK_DAYS)
-        deleted = await corrections.delete_old(connection, now - timedelta(days=kept_days))
-        metrics.FORGOTTEN.labels(table="correction").inc(deleted)
-        deleted = await quarantine.forget_settled(connection, now - timedelta(days=kept_days))
-        metrics.FORGOTTEN.labels(table="quarantine").inc(deleted)
+    left: list[int] = []
+    for first in range(0, len(numbers), SUBSCRIPTIONS_AT_ONCE):
+        some = numbers[first : first + SUBSCRIPTIONS_AT_ONCE]
+        async with transaction() as tx:
+            if not await partitions.may_delete(tx.connection):
+                left += some
+                continue
+            left += await do_each(
+                tx,
+                SetAside(WORK),
+                some,
+                lambda some, tx=tx: _delete_windows(tx, catalogue, some, term_meters),  # type: ignore[misc]
+                key=str,
+                whose=catalogue.name_of,
+            )
+    return left
+
+
+async def _delete_windows(
+    tx: Transaction, catalogue: Catalogue, numbers: Collection[int], term_meters: Sequence[int]
+) -> None:
+    oldest = tx.now - WINDOWS_KEPT
+    needed = [(number, min(oldest, catalogue.by_number[number].state.term_at(oldest).start)) for number in numbers]
+    deleted = await consumption.delete_windows(tx.connection, needed, term_meters, oldest)
+    metrics.FORGOTTEN.labels(table="meter_window").inc(deleted)
+
+
+async def forget(connection: Connection, catalogue: Catalogue, now: datetime) -> None:
+    """Delete what is too old to be shown or needed: restatements, corrections, what left the quarantine."""
+    deleted = await restatements.delete_old(connection, now - WINDOWS_KEPT)
+    metrics.FORGOTTEN.labels(table="restatement").inc(deleted)
+    longest = max((view.state.window_days for view in catalogue.by_number.values()), default=0)
+    kept_days = max(partitions.USAGE.kept_days, LATE_DAYS + longest + SLACK_DAYS)
+    deleted = await corrections.delete_old(connection, now - timedelta(days=kept_days))
+    metrics.FORGOTTEN.labels(table="correction").inc(deleted)
+    deleted = await quarantine.forget_settled(connection, now - timedelta(days=kept_days))
+    metrics.FORGOTTEN.labels(table="quarantine").inc(deleted)

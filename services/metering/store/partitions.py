@@ -57,9 +57,10 @@ _DETACH = "SELECT detach_partition($1, $2)"
 _DROP = "SELECT drop_partition($1, $2)"
 _MOVE_HOURS = "SELECT move_hours($1)"
 _TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
+_TRY_LOCK_IN_TRANSACTION = "SELECT pg_try_advisory_xact_lock($1)"
 _UNLOCK = "SELECT pg_advisory_unlock($1)"
 LOCK = 0x756E6974_75706B70
-"""Key of the advisory lock of the process that drops partitions."""
+"""Key of the advisory lock of the process that drops what is old."""
 
 Known = set[tuple[str, date]]
 
@@ -118,3 +119,8 @@ async def dropping(connection: Connection) -> AsyncIterator[bool]:
     finally:
         if mine:
             await connection.execute(_UNLOCK, LOCK)
+
+
+async def may_delete(connection: Connection) -> bool:
+    """Whether this process may delete what is old until its transaction ends: one at a time does."""
+    return bool(await connection.fetchval(_TRY_LOCK_IN_TRANSACTION, LOCK))

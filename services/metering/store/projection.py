@@ -1,17 +1,14 @@
 """The projection of allocation.events: stored by whoever reads the topic, loaded by every process as it needs it."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.subscribed import read_subscribed
 from shared.events.state import ProductState, SubscriptionState
-from shared.runtime import logging
 from shared.runtime.postgres import Connection, Pool
-
-_log = logging.get("metering")
+from shared.runtime.unreadable import passing_over
 
 _RAISE_VERSION = "UPDATE projection SET version = version + 1 RETURNING version"
 _LOAD_VERSION = "SELECT version FROM projection"
@@ -80,8 +77,6 @@ class Projection:
 
     def __init__(self) -> None:
         self.catalogue = Catalogue()
-        self.unread: set[str] = set()
-        """Products and subscriptions whose newest state cannot be read: what was known of them before still holds."""
         self._loading = asyncio.Lock()
 
     async def refresh(self, connection: Connection) -> None:
@@ -101,24 +96,13 @@ class Projection:
         for row in meters:
             numbers.setdefault(row["product"], {})[row["id"]] = row["number"]
         for row in products:
-            with self._alone(row["id"]):
+            with passing_over("product", row["id"]):  # what was known of it before still holds
                 catalogue.put_product(ProductState.model_validate_json(row["state"]), numbers.get(row["id"], {}))
         for row in subscriptions:
-            with self._alone(row["id"]):
+            with passing_over("subscription", row["id"]):
                 catalogue.put_subscription(row["number"], read_subscribed(row["state"]))
         catalogue.sources.update({row["id"]: row["number"] for row in sources})
         catalogue.version = version
-
-    @contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
-        """A state that cannot be read costs only itself; the next one of its kind is tried again."""
-        try:
-            yield
-        except Exception as error:
-            self.unread.add(name)
-            _log.error("state_not_read", state=name, exc_info=error)
-        else:
-            self.unread.discard(name)
 
 
 async def ensure_sources(connection: Connection, sources: Sequence[str]) -> dict[str, int]:

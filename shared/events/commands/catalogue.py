@@ -13,7 +13,7 @@ SourcePrefix = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class CreateProduct(Payload):
-    """``sources`` empty: those that begin with ``/platforms/<product id>``."""
+    """``sources`` empty: ``/platforms/<product id>``, and what follows it after a ``/``."""
 
     event_type = "unitpool.allocation.create-product.v1"
     product: ProductRef

@@ -22,12 +22,14 @@ async def test_hours_that_are_old_become_days(connection: Connection) -> None:
     await apply(connection, records(items, at=old + timedelta(days=2)))
     expected = await connection.fetch("SELECT day, events, total, peak FROM daily_usage ORDER BY day")
     assert [(row["events"], row["peak"]) for row in expected] == [(14, 13), (16, 29)]
+    await add_hours(connection)
     await keep_up(connection, Catalogue(), NOW + timedelta(days=9))
     assert await connection.fetchval("SELECT count(*) FROM usage_hour") == 0
     assert await connection.fetchval("SELECT count(*) FROM usage_day") == 2
     assert await connection.fetch("SELECT day, events, total, peak FROM daily_usage ORDER BY day") == expected
     replayed = event("replayed", "calls", "call", at=old, quantity=50)
     await apply(connection, records([replayed], first=30, at=old))
+    await add_hours(connection)
     await keep_up(connection, Catalogue(), NOW + timedelta(days=9))
     row = await connection.fetchrow("SELECT events, total, peak FROM usage_day ORDER BY day LIMIT 1")
     assert row

@@ -7,13 +7,17 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 
+from deploy.local.topics import create_topics
 from shared.events.allocation import SubscriptionCreated
 from shared.events.envelope import Event
+from shared.events.topics import product_usage
 from shared.runtime.clock import utc_now
-from tests.component.metering.flow import send, until
+from tests.component.metering.flow import encoded, send, until
 from tests.component.metering.running import Metering
 from tests.component.metering.world import START, event, reversal, subscription
+from tests.conftest import StartService
 from tests.database import as_owner, connect
 
 POISONED, HEALTHY = "sub-2", "sub-1"
@@ -25,18 +29,29 @@ FROM meter_window w WHERE subscription = $1 AND meter = $2
 _MOVE = """
 INSERT INTO move_due (subscription, since, lost, terms, windows, look_at) VALUES ($1, $2, false, true, false, now())
 """
+_OLD_WINDOW = """
+INSERT INTO meter_window (window_start, as_of, revision, subscription, meter, aggregate)
+SELECT now() - interval '1000 days', now(), 1, w.subscription, w.meter, 1
+FROM meter_window w WHERE subscription = $1 LIMIT 1
+"""
+_HOUR_DUE = """
+INSERT INTO hour_due (days, subscriptions, meters, hours, events, totals, peaks)
+SELECT array[current_date], array_agg(w.subscription), array_agg(w.meter), array_agg(date_trunc('hour', now())),
+    array_agg(1::bigint), array_agg(1::numeric), array_agg(1::numeric)
+FROM (SELECT DISTINCT subscription, meter FROM meter_window WHERE subscription = ANY ($1::integer[])) w
+"""
 NUMBER = "SELECT number FROM subscription WHERE id = $1"
 
 
 @asynccontextmanager
-async def poison(metering: Metering, table: str, condition: str) -> AsyncIterator[None]:
+async def poison(metering: Metering, table: str, condition: str, when: str = "INSERT OR UPDATE") -> AsyncIterator[None]:
     """Until the end of the block every write of such a row fails."""
     name = f"poison_{table}"
     async with connect(as_owner(metering.dsn)) as connection:
         await connection.execute(
             f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
-            f"$$ BEGIN IF {condition} THEN RAISE EXCEPTION 'poison'; END IF; RETURN NEW; END $$;"
-            f"CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()"
+            f"$$ BEGIN IF {condition} THEN RAISE EXCEPTION 'poison'; END IF; RETURN coalesce(NEW, OLD); END $$;"
+            f"CREATE TRIGGER {name} BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()"
         )
         try:
             yield
@@ -162,12 +177,55 @@ async def test_moves_and_restatements_go_on_when_those_of_one_subscription_alway
     await until(lambda: fetch(metering, restated, numbers[POISONED]), lambda count: count == 1)
 
 
-async def test_usage_goes_on_when_that_of_one_subscription_always_fails(metering: Metering) -> None:
+async def test_upkeep_goes_on_when_that_of_one_subscription_always_fails(
+    metering: Metering, service_process: StartService
+) -> None:
+    now = utc_now()
+    await metering.publish([event(f"u-{name}", "calls", "call", subject=name, at=now) for name in (POISONED, HEALTHY)])
+    await metering.accepted(2)
+    await metering.drained()
+    numbers = {name: await fetch(metering, NUMBER, name) for name in (POISONED, HEALTHY)}
+    async with connect(metering.dsn) as connection:
+        for number in numbers.values():
+            await connection.execute(_OLD_WINDOW, number)
+    old = "SELECT count(*) FROM meter_window WHERE subscription = $1 AND window_start < now() - interval '900 days'"
+    metering.process.kill()
+    async with (
+        poison(metering, "meter_window", f"OLD.subscription = {numbers[POISONED]}", "DELETE"),
+        poison(metering, "usage_hour", f"NEW.subscription = {numbers[POISONED]}"),
+    ):
+        async with connect(metering.dsn) as connection:
+            await connection.execute(_HOUR_DUE, list(numbers.values()))
+        metering.process = service_process("metering", metering.env | {"UNITPOOL_METERING_UPKEEP_SECONDS": "1"})
+        await metering.process.wait_ready()
+        for work in ("upkeep", "hours"):
+            await is_visible(metering, work)
+        assert await fetch(metering, old, numbers[HEALTHY]) == 0
+        assert await fetch(metering, old, numbers[POISONED]) == 1
+    for work in ("upkeep", "hours"):
+        await is_over(metering, work)
+    assert await fetch(metering, old, numbers[POISONED]) == 0
+
+
+@pytest.mark.parametrize("topic", ["usage.events", "usage.events.scan"])
+async def test_usage_goes_on_when_that_of_one_subscription_always_fails(metering: Metering, topic: str) -> None:
     now = utc_now()
     number = await fetch(metering, NUMBER, POISONED)
+    await create_topics(metering.servers, metering.prefix, [product_usage("scan")])
+
+    async def publish(events: list[dict[str, Any]]) -> None:
+        await send(metering.client, f"{metering.prefix}{topic}", [encoded(item) for item in events])
+
+    async def waiting() -> float:
+        """The keys of the topic that are set aside, by the metric."""
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"{metering.process.url}/metrics")).text
+        found = [line for line in text.splitlines() if line.startswith(f'unitpool_set_aside_keys{{topic="{topic}"}} ')]
+        return float(found[0].rpartition(" ")[2]) if found else 0
+
     async with poison(metering, "meter_window", f"NEW.subscription = {number}"):
         for n in range(3):
-            await metering.publish(
+            await publish(
                 [event(f"{name}-{n}", subject=name, at=now, resource=f"r-{n}") for name in (POISONED, HEALTHY)]
             )
         await until(lambda: applied(metering, HEALTHY), lambda count: count == 3)
@@ -175,5 +233,9 @@ async def test_usage_goes_on_when_that_of_one_subscription_always_fails(metering
         async with httpx.AsyncClient() as client:
             answer = await client.get(f"{metering.process.url}/readyz")
         assert answer.status_code == 200, answer.text
+        await until(waiting, lambda count: count == 1)
+        assert "set aside" in answer.text
+        assert "halted" not in answer.text
     await until(lambda: applied(metering, POISONED), lambda count: count == 3, seconds=90)
+    await until(waiting, lambda count: count == 0)
     assert await metering.accepted(6) == {"accepted": 6, "applied": 6, "duplicate": 0, "quarantined": 0}

@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Any
+from unittest.mock import Mock
 
 import asyncpg
 import pytest
@@ -22,7 +24,7 @@ from services.metering.domain.subscribed import Subscribed, read_subscribed
 from services.metering.handlers import apply_usage
 from services.metering.handlers.apply_usage import JUDGED_AT_ONCE, UsageApplier
 from services.metering.handlers.replay import replay_some
-from services.metering.handlers.upkeep import forget, keep_up
+from services.metering.handlers.upkeep import forget_windows, keep_up
 from services.metering.store import partitions, projection, recomputing
 from services.metering.store import usage as usage_store
 from services.metering.store.projection import Projection
@@ -303,6 +305,15 @@ async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: s
         assert len(await partitions.load_partitions(own)) < 200
 
 
+@asynccontextmanager
+async def transaction(connection: Connection) -> AsyncIterator[Transaction]:
+    """One of the service, at ``NOW``."""
+    async with connection.transaction():
+        tx = Transaction(connection, NOW, service="metering")
+        yield tx
+        await tx.flush()
+
+
 async def test_windows_are_forgotten_after_a_year_unless_a_term_still_counts_them(connection: Connection) -> None:
     start = NOW - timedelta(days=800)
     long_term = subscription("sub-1", ("calls",), version=9, start=start)
@@ -315,9 +326,42 @@ async def test_windows_are_forgotten_after_a_year_unless_a_term_still_counts_the
         await apply(connection, records(both, first=2 * n, at=at))
     known = Projection()
     await known.refresh(connection)
-    await forget(connection, known.catalogue, NOW)
+    numbers = list(known.catalogue.by_number)
+    assert await forget_windows(partial(transaction, connection), known.catalogue, numbers) == []
     left = Counter([key[2] for key in await stored(connection)])
     assert left == {"call": 3, "request": 1}
+
+
+async def test_windows_of_others_are_forgotten_where_one_calendar_cannot_be_read(
+    connection: Connection, metering_dsn: str
+) -> None:
+    numbers = [row["number"] for row in await connection.fetch("SELECT number FROM subscription ORDER BY number")]
+    insert = (
+        "INSERT INTO meter_window (window_start, as_of, revision, subscription, meter, aggregate)"
+        " SELECT $2, $2, 1, unnest($1::integer[]), 1, 1"
+    )
+    await connection.execute(insert, numbers, NOW - timedelta(days=1000))
+    known = Projection()
+    await known.refresh(connection)
+    known.catalogue.by_number[numbers[0]] = Mock(state=Mock(id="poisoned", term_at=Mock(side_effect=ValueError)))
+    async with connect(metering_dsn) as other, other.transaction():
+        assert await partitions.may_delete(other)
+        assert await forget_windows(partial(transaction, connection), known.catalogue, numbers) == numbers
+    assert await forget_windows(partial(transaction, connection), known.catalogue, numbers) == numbers[:1]
+    assert await connection.fetchval("SELECT array_agg(subscription) FROM meter_window") == numbers[:1]
+    assert await connection.fetchval("SELECT array_agg(whose) FROM set_aside_work") == ["poisoned"]
+
+
+async def test_a_state_that_cannot_be_read_costs_only_itself(connection: Connection) -> None:
+    known = Projection()
+    await known.refresh(connection)
+    newer = [subscription(name, ("scan",), version=9, allocated=300) for name in ("sub-1", "sub-2")]
+    async with connection.transaction():
+        await projection.save(connection, newer, [])
+        await connection.execute("UPDATE subscription SET state = '{}' WHERE id = 'sub-1'")
+    await known.refresh(connection)
+    allocated = {name: view.state.products[0].allocated for name, view in known.catalogue.subscriptions.items()}
+    assert allocated == {"sub-1": 100, "sub-2": 300, "sub-3": 100}, "what was known of it before still holds"
 
 
 async def test_the_projection_rebuilt_from_its_topic_equals_the_live_one(database: MakeDatabase) -> None:
