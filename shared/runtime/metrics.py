@@ -37,6 +37,9 @@ SET_ASIDE_KEYS = Gauge(
 SET_ASIDE_RECORDS = Gauge(
     "unitpool_set_aside_records", "Records that wait for their key to be handled again, 10,000 at most", ["topic"]
 )
+UNREADABLE_ROWS = Counter(
+    "unitpool_unreadable_rows_total", "Stored rows passed over because they could not be read, at each read", ["table"]
+)
 RECORDS_FETCHED = Counter(
     "unitpool_consumer_records_fetched_total",
     "Records handed over to be applied, repeats included; those applied are unitpool_batch_records_total",

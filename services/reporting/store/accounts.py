@@ -2,7 +2,7 @@
 
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import AccountState
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, Row
 
 _UPSERT = """
 INSERT INTO accounts (id, version, state) VALUES ($1, $2, $3)
@@ -10,9 +10,9 @@ ON CONFLICT (id) DO UPDATE SET version = excluded.version, state = excluded.stat
 WHERE accounts.version < excluded.version
 """
 _FIND = "SELECT state FROM accounts WHERE id = $1"
-_LIST = "SELECT state FROM accounts WHERE id > $1 ORDER BY id LIMIT $2"
+_LIST = "SELECT id, state FROM accounts WHERE id > $1 ORDER BY id LIMIT $2"
 _LIST_OF_PERSON = """
-SELECT state FROM accounts
+SELECT id, state FROM accounts
 WHERE id > $1 AND id IN (
     SELECT s.account FROM subscription_people AS p JOIN subscriptions AS s ON s.id = p.subscription WHERE p.email = $3
 )
@@ -41,5 +41,8 @@ async def list_accounts(
         rows = await connection.fetch(_LIST, after, limit + 1)
     else:
         rows = await connection.fetch(_LIST_OF_PERSON, after, limit + 1, person)
-    states = [AccountState.model_validate_json(row["state"]) for row in rows]
-    return page(states, limit, lambda state: (state.id,))
+    return page(rows, limit, _state, lambda row: (row["id"],), "accounts")
+
+
+def _state(row: Row) -> AccountState:
+    return AccountState.model_validate_json(row["state"])

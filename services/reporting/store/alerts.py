@@ -6,7 +6,7 @@ from services.reporting.store.allocations import read_instant
 from services.reporting.store.notices import notify_subscription
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.alerts import AlertState, ChannelState, DeliverySettled
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, Row
 
 _UPSERT_ALERT = """
 INSERT INTO alerts (id, subscription, version, raised_at, lifecycle, state) VALUES ($1, $2, $3, $4, $5, $6)
@@ -16,7 +16,7 @@ RETURNING true
 """
 _FIND_ALERT = "SELECT state FROM alerts WHERE id = $1 AND subscription = $2"
 _LIST_ALERTS = """
-SELECT state FROM alerts
+SELECT id, raised_at, state FROM alerts
 WHERE subscription = $1 AND ($3::timestamptz IS NULL OR (raised_at, id) < ($3, $4))
     AND (NOT $5 OR lifecycle <> 'resolved')
 ORDER BY raised_at DESC, id DESC LIMIT $2
@@ -29,7 +29,7 @@ RETURNING true
 """
 _FIND_CHANNEL = "SELECT state FROM channels WHERE id = $1 AND subscription = $2"
 _LIST_CHANNELS = """
-SELECT state FROM channels WHERE subscription = $1 AND id > $3 AND removed_at IS NULL ORDER BY id LIMIT $2
+SELECT id, state FROM channels WHERE subscription = $1 AND id > $3 AND removed_at IS NULL ORDER BY id LIMIT $2
 """
 _INSERT_DELIVERY = """
 INSERT INTO deliveries (id, alert, subscription, channel, outcome, attempts, settled_at, last_error)
@@ -62,8 +62,11 @@ async def list_alerts(
     if place[0] is not None:
         place[0] = read_instant(place[0])
     rows = await connection.fetch(_LIST_ALERTS, subscription, limit + 1, *place, active_only)
-    states = [AlertState.model_validate_json(row["state"]) for row in rows]
-    return page(states, limit, lambda state: (state.raised_at.isoformat(), state.id))
+    return page(rows, limit, _alert, lambda row: (row["raised_at"].isoformat(), row["id"]), "alerts")
+
+
+def _alert(row: Row) -> AlertState:
+    return AlertState.model_validate_json(row["state"])
 
 
 async def upsert_channel(connection: Connection, state: ChannelState) -> None:
@@ -85,8 +88,11 @@ async def list_channels(
     """Those that are in use, by id."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST_CHANNELS, subscription, limit + 1, place[0] if place else "")
-    states = [ChannelState.model_validate_json(row["state"]) for row in rows]
-    return page(states, limit, lambda state: (state.id,))
+    return page(rows, limit, _channel, lambda row: (row["id"],), "channels")
+
+
+def _channel(row: Row) -> ChannelState:
+    return ChannelState.model_validate_json(row["state"])
 
 
 async def upsert_delivery(connection: Connection, settled: DeliverySettled) -> None:

@@ -88,8 +88,13 @@ async def list_changes(
     if place[0] is not None:
         place[0] = read_instant(place[0])
     rows = await connection.fetch(_LIST, subscription, limit + 1, *place, product)
-    changes = [AllocationRow(**dict(row)) for row in rows]
-    return page(changes, limit, lambda row: (row.at.isoformat(), row.event_id, row.product))
+    return page(
+        rows,
+        limit,
+        lambda row: AllocationRow(**dict(row)),
+        lambda row: (row["at"].isoformat(), row["event_id"], row["product"]),
+        "allocation_changes",
+    )
 
 
 def read_instant(text: str) -> datetime:

@@ -7,7 +7,7 @@ from datetime import datetime
 from services.reporting.store.paging import CursorError, Page, page, read_cursor
 from shared.events.envelope import Event
 from shared.events.outcomes import AuditRecord, DecisionRecorded
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, Row
 
 _APPEND = "SELECT append_audit($1::text[], $2::text[], $3::text[])"
 _LIST = """
@@ -78,8 +78,11 @@ async def list_audit(connection: Connection, limit: int, cursor: str | None, wan
         wanted.accounts,
         wanted.hidden_objects,
     )
-    logged = [Logged(row["sequence"], AuditRecord.model_validate_json(row["record"])) for row in rows]
-    return page(logged, limit, lambda one: (str(one.sequence),))
+    return page(rows, limit, _logged, lambda row: (str(row["sequence"]),), "audit_log")
+
+
+def _logged(row: Row) -> Logged:
+    return Logged(row["sequence"], AuditRecord.model_validate_json(row["record"]))
 
 
 def _sequence(cursor: str | None) -> int | None:

@@ -2,7 +2,7 @@
 
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.metering import IngestKeyState
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, Row
 
 _UPSERT = """
 INSERT INTO ingest_keys (id, product, version, state) VALUES ($1, $2, $3, $4)
@@ -11,7 +11,7 @@ WHERE ingest_keys.version < excluded.version
 """
 _FIND = "SELECT state FROM ingest_keys WHERE id = $1"
 _LIST = """
-SELECT state FROM ingest_keys WHERE id > $1 AND ($3::text IS NULL OR product = $3) ORDER BY id LIMIT $2
+SELECT id, state FROM ingest_keys WHERE id > $1 AND ($3::text IS NULL OR product = $3) ORDER BY id LIMIT $2
 """
 
 
@@ -32,5 +32,8 @@ async def list_ingest_keys(
     """Keys by id."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST, place[0] if place else "", limit + 1, product)
-    states = [IngestKeyState.model_validate_json(row["state"]) for row in rows]
-    return page(states, limit, lambda state: (state.id,))
+    return page(rows, limit, _state, lambda row: (row["id"],), "ingest_keys")
+
+
+def _state(row: Row) -> IngestKeyState:
+    return IngestKeyState.model_validate_json(row["state"])

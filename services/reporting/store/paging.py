@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Generic, TypeVar
 
+from shared.runtime.postgres import Row
+from shared.runtime.unreadable import read_each
+
 T = TypeVar("T")
 MAX_CURSOR_LENGTH = 6000
 """Of what a place may consist of: names that somebody claimed, of characters that take the most room."""
@@ -63,8 +66,13 @@ def read_day(part: str) -> date:
         raise CursorError("not a cursor of this list") from None
 
 
-def page(rows: Sequence[T], limit: int, place: Callable[[T], tuple[str, ...]]) -> Page[T]:
-    """A page of ``limit`` from rows that were fetched one more than that."""
-    items = list(rows[:limit])
-    more = len(rows) > limit and items
-    return Page(items, write_cursor(*place(items[-1])) if more else None)
+def page(
+    rows: Sequence[Row], limit: int, read: Callable[[Row], T], place: Callable[[Row], tuple[str, ...]], table: str
+) -> Page[T]:
+    """A page of ``limit`` from rows of ``table`` that were fetched one more than that.
+
+    A row that cannot be read is left out; ``place`` is of rows, so that the list goes on behind it.
+    """
+    shown = rows[:limit]
+    more = len(rows) > limit and shown
+    return Page(read_each(shown, read, table), write_cursor(*place(shown[-1])) if more else None)

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import PersonState
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, Row
+from shared.runtime.unreadable import read_each
 
 _UPSERT = """
 INSERT INTO people (account, email, version, removed_at, state) VALUES ($1, $2, $3, $4, $5)
@@ -14,11 +15,11 @@ WHERE people.version < excluded.version
 """
 _FIND = "SELECT state FROM people WHERE account = $1 AND email = $2"
 _FIND_SEVERAL = """
-SELECT state FROM people
+SELECT email, state FROM people
 WHERE (account, email) IN (SELECT * FROM unnest($1::text[], $2::text[]) AS wanted (account, email))
 """
 _LIST = """
-SELECT state FROM people
+SELECT email, state FROM people
 WHERE account = $1 AND email > $3 AND removed_at IS NULL AND email <> ALL($4::text[])
 ORDER BY email LIMIT $2
 """
@@ -42,8 +43,7 @@ async def find_people(connection: Connection, wanted: Iterable[tuple[str, str]])
     if not pairs:
         return {}
     rows = await connection.fetch(_FIND_SEVERAL, [one[0] for one in pairs], [one[1] for one in pairs])
-    states = [PersonState.model_validate_json(row["state"]) for row in rows]
-    return {(state.account, state.email): state for state in states}
+    return {(state.account, state.email): state for state in read_each(rows, _state, "people")}
 
 
 async def list_people(
@@ -52,5 +52,8 @@ async def list_people(
     """An account's people by e-mail, without those who were removed, and without ``hidden``."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST, account, limit + 1, place[0] if place else "", list(hidden))
-    states = [PersonState.model_validate_json(row["state"]) for row in rows]
-    return page(states, limit, lambda state: (state.email,))
+    return page(rows, limit, _state, lambda row: (row["email"],), "people")
+
+
+def _state(row: Row) -> PersonState:
+    return PersonState.model_validate_json(row["state"])

@@ -4,15 +4,16 @@ from collections.abc import Iterable
 
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import ProductState
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, Row
+from shared.runtime.unreadable import read_each
 
 _UPSERT = """
 INSERT INTO products (id, version, state) VALUES ($1, $2, $3)
 ON CONFLICT (id) DO UPDATE SET version = excluded.version, state = excluded.state
 WHERE products.version < excluded.version
 """
-_FIND_ALL = "SELECT state FROM products WHERE id = ANY($1::text[])"
-_LIST = "SELECT state FROM products WHERE id > $1 ORDER BY id LIMIT $2"
+_FIND_ALL = "SELECT id, state FROM products WHERE id = ANY($1::text[])"
+_LIST = "SELECT id, state FROM products WHERE id > $1 ORDER BY id LIMIT $2"
 
 
 async def upsert_product(connection: Connection, state: ProductState) -> None:
@@ -23,13 +24,15 @@ async def upsert_product(connection: Connection, state: ProductState) -> None:
 async def find_products(connection: Connection, ids: Iterable[str]) -> dict[str, ProductState]:
     """Those of the products that are known, by id."""
     rows = await connection.fetch(_FIND_ALL, list(ids))
-    states = (ProductState.model_validate_json(row["state"]) for row in rows)
-    return {state.id: state for state in states}
+    return {state.id: state for state in read_each(rows, _state, "products")}
 
 
 async def list_products(connection: Connection, limit: int, cursor: str | None) -> Page[ProductState]:
     """Products by id."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST, place[0] if place else "", limit + 1)
-    states = [ProductState.model_validate_json(row["state"]) for row in rows]
-    return page(states, limit, lambda state: (state.id,))
+    return page(rows, limit, _state, lambda row: (row["id"],), "products")
+
+
+def _state(row: Row) -> ProductState:
+    return ProductState.model_validate_json(row["state"])

@@ -120,7 +120,7 @@ async def list_records(connection: Connection, limit: int, cursor: str | None, w
     """The newest first."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST, limit + 1, _number(place[0]) if place else None, *wanted.arguments())
-    return page([_kept(row) for row in rows], limit, lambda one: (one.record.id,))
+    return page(rows, limit, _kept, lambda row: (str(row["id"]),), "quarantine")
 
 
 async def count_records(connection: Connection, limit: int, cursor: str | None, wanted: Filter) -> Page[Count]:
@@ -129,8 +129,13 @@ async def count_records(connection: Connection, limit: int, cursor: str | None, 
     if place[0] is not None:
         place[0] = read_day(place[0])
     rows = await connection.fetch(_COUNT, *wanted.arguments(), limit + 1, *place)
-    counts = [Count(**dict(row)) for row in rows]
-    return page(counts, limit, lambda one: (one.day.isoformat(), one.product, one.source, one.reason))
+    return page(
+        rows,
+        limit,
+        lambda row: Count(**dict(row)),
+        lambda row: (row["day"].isoformat(), row["product"], row["source"], row["reason"]),
+        "quarantine",
+    )
 
 
 async def prune_quarantine(connection: Connection, before: datetime) -> None:
@@ -156,9 +161,12 @@ async def list_replays(connection: Connection, limit: int, cursor: str | None) -
     place: list[Any] = read_cursor(cursor, 2) or [None, None]
     if place[0] is not None:
         place[0] = _instant(place[0])
-    states = [row["state"] for row in await connection.fetch(_LIST_REPLAYS, limit + 1, *place)]
-    replays = [QuarantineReplay.model_validate_json(state) for state in states]
-    return page(replays, limit, lambda one: (one.requested_at.isoformat(), one.id))
+    rows = await connection.fetch(_LIST_REPLAYS, limit + 1, *place)
+    return page(rows, limit, _replay, lambda row: (row["requested_at"].isoformat(), row["id"]), "quarantine_replays")
+
+
+def _replay(row: Row) -> QuarantineReplay:
+    return QuarantineReplay.model_validate_json(row["state"])
 
 
 def _kept(row: Row) -> Kept:

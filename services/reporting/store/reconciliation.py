@@ -65,8 +65,13 @@ async def list_lines(connection: Connection, limit: int, cursor: str | None, wan
     if place[0] is not None:
         place[0] = read_day(place[0])
     rows = await connection.fetch(_LIST, limit + 1, *place, wanted.first, wanted.last, wanted.product, wanted.source)
-    lines = [BooksLine(**dict(row)) for row in rows]
-    return page(lines, limit, lambda line: (line.day.isoformat(), line.product, line.source))
+    return page(
+        rows,
+        limit,
+        lambda row: BooksLine(**dict(row)),
+        lambda row: (row["day"].isoformat(), row["product"], row["source"]),
+        "usage_books",
+    )
 
 
 async def total(connection: Connection, wanted: Wanted) -> dict[str, int]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import RoleState
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, Row
+from shared.runtime.unreadable import read_each
 
 _UPSERT = """
 INSERT INTO roles (account, role, product, version, state) VALUES ($1, $2, $3, $4, $5)
@@ -14,12 +15,12 @@ WHERE roles.version < excluded.version
 """
 _FIND = "SELECT state FROM roles WHERE account = $1 AND role = $2"
 _LIST = """
-SELECT state FROM roles
+SELECT role, state FROM roles
 WHERE account = $1 AND role > $3 AND ($4::text IS NULL OR product = $4)
 ORDER BY role LIMIT $2
 """
 _LIST_OF_PRODUCT = """
-SELECT state FROM roles
+SELECT role, state FROM roles
 WHERE product = $1 AND ($2::text[] IS NULL OR account = ANY($2)) AND state -> 'members' <> '[]'
 ORDER BY account, role LIMIT $3
 """
@@ -43,8 +44,7 @@ async def list_roles(
     """An account's roles by id."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST, account, limit + 1, place[0] if place else "", product)
-    states = [RoleState.model_validate_json(row["state"]) for row in rows]
-    return page(states, limit, lambda state: (state.role,))
+    return page(rows, limit, _state, lambda row: (row["role"],), "roles")
 
 
 async def list_held_roles(
@@ -52,4 +52,8 @@ async def list_held_roles(
 ) -> list[RoleState]:
     """The roles of a product that somebody has, in some accounts or (``None``) in all."""
     rows = await connection.fetch(_LIST_OF_PRODUCT, product, accounts, limit)
-    return [RoleState.model_validate_json(row["state"]) for row in rows]
+    return read_each(rows, _state, "roles")
+
+
+def _state(row: Row) -> RoleState:
+    return RoleState.model_validate_json(row["state"])

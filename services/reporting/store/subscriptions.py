@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from services.reporting.store.notices import notify_subscription
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import SubscriptionState
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres import Connection, Row
 
 PRIMARY = "primary"
 
@@ -22,9 +22,11 @@ SELECT email, $1, role FROM unnest($2::text[], $3::text[]) AS new (email, role) 
 ON CONFLICT DO NOTHING
 """
 _FIND = "SELECT state FROM subscriptions WHERE id = $1"
-_LIST = "SELECT state FROM subscriptions WHERE id > $1 AND ($3::text IS NULL OR account = $3) ORDER BY id LIMIT $2"
+_LIST = """
+SELECT id, state FROM subscriptions WHERE id > $1 AND ($3::text IS NULL OR account = $3) ORDER BY id LIMIT $2
+"""
 _LIST_OF_PERSON = """
-SELECT state FROM subscriptions
+SELECT id, state FROM subscriptions
 WHERE id > $1 AND ($3::text IS NULL OR account = $3)
     AND id IN (SELECT subscription FROM subscription_people WHERE email = $4)
 ORDER BY id LIMIT $2
@@ -88,8 +90,11 @@ async def list_subscriptions(
         rows = await connection.fetch(_LIST, after, limit + 1, account)
     else:
         rows = await connection.fetch(_LIST_OF_PERSON, after, limit + 1, account, person)
-    states = [SubscriptionState.model_validate_json(row["state"]) for row in rows]
-    return page(states, limit, lambda state: (state.id,))
+    return page(rows, limit, _state, lambda row: (row["id"],), "subscriptions")
+
+
+def _state(row: Row) -> SubscriptionState:
+    return SubscriptionState.model_validate_json(row["state"])
 
 
 async def find_ids_by_role(connection: Connection, email: str, roles: Iterable[str]) -> list[str]:
