@@ -6,7 +6,7 @@ FastStream polls, hands over batches and counts them. Ours are: what a batch doe
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NoReturn
 
@@ -28,8 +28,8 @@ from shared.runtime.cluster import Cluster, TopicDescription
 from shared.runtime.delivery import Record, TransientError
 from shared.runtime.hints import Hints
 from shared.runtime.lag import ConsumerState
-from shared.runtime.positions import MisfitError, Positions
-from shared.runtime.postgres import DATABASE_ERRORS
+from shared.runtime.positioning import Positioning
+from shared.runtime.positions import Positions
 from shared.runtime.progress import Progress
 from shared.runtime.set_aside import SetAsideRetries, SetAsideState
 from shared.runtime.settings import ServiceSettings
@@ -48,8 +48,6 @@ MAX_POLL_SECONDS = 300
 """A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
 ISOLATE_AFTER = 3
 """Attempts at a whole batch before those of its records that alone fail are set aside."""
-RECHECK_SECONDS = 5.0
-"""How soon a reader notices that what halted it at its position has been put right."""
 REREAD_SECONDS = 30.0
 """How often what cannot be read is tried again."""
 
@@ -75,7 +73,6 @@ class TopicConsumer:
     ) -> None:
         self.topic = topic
         self.halted: str | None = None
-        self._misfit: str | None = None
         self._idle = list(runners)
         self._further = len(runners) - 1
         self._applied = runners[0].applied
@@ -88,11 +85,17 @@ class TopicConsumer:
         self._let_go = asyncio.Event()
         """Set while we are stopping or partitions are being taken away: no more retries in place."""
         self._stopping = False
-        self._positioning: asyncio.Task[None] | None = None
-        self._to_position: set[TopicPartition] = set()
         self._hints = Hints(self._commit, self._let_go)
         self._trouble = Trouble(settings.retry_delay_max_seconds)
         self._progress = Progress(topic.name, runners[0].applied, positions, cluster)
+        self.positioning = Positioning(
+            topic.name,
+            positions,
+            consumer=lambda: self._consumer,
+            failed=self._note_failure,
+            done=self._positioned,
+            log=self._log,
+        )
         self._unread_since: float | None = None
         self._lost = ""
         self._set_aside = SetAsideState()
@@ -149,7 +152,7 @@ class TopicConsumer:
             self._give_back(message)
         except RewoundError as error:
             self._log.warning("offsets_set_back", reason=str(error))
-            self.position()
+            self.positioning.begin()
             self._give_back(message)
         except Exception as error:
             if not passes(error):  # not a handler's: those end as dead letters
@@ -180,12 +183,12 @@ class TopicConsumer:
             self._let_go.clear()
         self._applied.clear()
         self._progress.forget()
-        self.position()
+        self.positioning.begin()
 
     async def on_revoked(self) -> None:
         """Let the running batches end before somebody else gets their partitions."""
         self._let_go.set()
-        self._cancel_positioning()
+        self.positioning.cancel()
         await self._subscriber.lock.wait_release(REBALANCE_SECONDS - 15)  # type: ignore[attr-defined]
         await self._hints.told()
 
@@ -209,7 +212,7 @@ class TopicConsumer:
         if self._retrying:
             self._retrying.cancel()
         self._let_go.set()
-        self._cancel_positioning()
+        self.positioning.cancel()
 
     def halt(self, reason: str) -> None:
         """Take no more records until the service is started anew. The partitions stay ours, and unread."""
@@ -226,7 +229,7 @@ class TopicConsumer:
         return ConsumerState(
             self.topic.name,
             fault,
-            (self.halted or self._misfit) is not None,
+            (self.halted or self.positioning.misfit) is not None,
             sum(one.records for one in partitions.values()),
             max(waiting, default=0.0),
             partitions,
@@ -237,8 +240,8 @@ class TopicConsumer:
     def _fault(self) -> tuple[str | None, bool]:
         """What is wrong, as a sentence; and whether it is so for every replica."""
         consumer = self._reading()
-        if self.halted or self._misfit:
-            return self.halted or self._misfit, False
+        if self.halted or self.positioning.misfit:
+            return self.halted or self.positioning.misfit, False
         if consumer is None or not self._subscriber.running:
             return "not running", False
         if consumer.unreadable:
@@ -263,10 +266,10 @@ class TopicConsumer:
         """
         consumer = self._reading()
         known = self.positions.described
-        if consumer is None or known is None or self._positioning:
+        if consumer is None or known is None or self.positioning.is_running:
             return
         if described is None or described.id != known.id or consumer.out_of_range:
-            self.position()
+            self.positioning.begin()
             return
         self._try_unreadable(consumer)
         await self._progress.observe(self._clock(), consumer, described, ends)
@@ -284,7 +287,7 @@ class TopicConsumer:
             self._log.error("partition_unreadable", partitions=list(consumer.unreadable.values()))
         elif time.monotonic() - self._unread_since > REREAD_SECONDS:
             self._unread_since = None
-            self.position(consumer.unreadable)
+            self.positioning.begin(consumer.unreadable)
 
     # ---- one batch -------------------------------------------------------------------------------------------------
 
@@ -334,47 +337,12 @@ class TopicConsumer:
 
     # ---- where to read ---------------------------------------------------------------------------------------------
 
-    def position(self, partitions: Collection[TopicPartition] | None = None) -> None:
-        """Seek to the stored offsets of these partitions, or of all, as soon as the database and Kafka tell them.
-
-        Nothing of them is read until then. While they do not fit the topic, this is tried again until they do.
-        """
-        self._cancel_positioning()
-        assigned = self._consumer.assignment()
-        self._to_position = (self._to_position | set(assigned if partitions is None else partitions)) & assigned
-        self._consumer.pause(*self._to_position)
-        self._positioning = asyncio.create_task(self._seek_to_stored(), name=f"position-{self.topic.name}")
-
-    def _cancel_positioning(self) -> None:
-        if self._positioning:
-            self._positioning.cancel()
-            self._positioning = None
-
-    async def _seek_to_stored(self) -> None:
-        while True:
-            try:
-                found = await self.positions.find(self._consumer, self._to_position)
-                break
-            except MisfitError as error:
-                self._note_misfit(str(error))
-                await asyncio.sleep(RECHECK_SECONDS)
-            except (*DATABASE_ERRORS, KafkaError, TransientError) as error:
-                await asyncio.sleep(min(self._note_failure(error), 1))
+    def _positioned(self, found: dict[TopicPartition, int]) -> bool:
+        """Whether these partitions, whose next offsets are known now, may be read."""
         self._trouble.over()
-        self._misfit = None
         for tp, offset in found.items():
-            self._consumer.begin_at(tp, offset)
             self._progress.begin_at(tp.partition, offset)
-        if not self.halted:
-            self._consumer.resume(*found)
-            self._log.info("consumer_positioned", partitions=len(found))
-        self._to_position.clear()
-        self._positioning = None
-
-    def _note_misfit(self, sentence: str) -> None:
-        if sentence != self._misfit:
-            self._log.error("consumer_halted", reason=sentence)
-        self._misfit = sentence
+        return not self.halted
 
     @property
     def _consumer(self) -> PatientConsumer:

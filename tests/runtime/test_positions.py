@@ -1,17 +1,15 @@
 """Where reading goes on: what was taken from Kafka and not applied is read again, whatever failed beside it."""
 
 import asyncio
-import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.consumer import fetcher
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, Topic
@@ -164,125 +162,6 @@ async def test_what_can_be_read_again_later_is_not_lost(
     assert await lost_records(bench) == []
 
 
-# ---- a fault in every step between fetch and commit ------------------------------------------------------------------
-
-STEPS = {
-    "decoding a record": "shared.runtime.received._Ours._consumer_record",
-    "handing over what was fetched": "aiokafka.consumer.fetcher.FetchResult.getall",
-    "what FastStream asks for": "shared.runtime.stream.PatientConsumer._ask",
-    "making a message": "shared.runtime.consumer.TopicConsumer._parse",
-    "counting lag": "shared.runtime.lag.Lag.begin",
-    "a batch": "shared.runtime.batches.BatchRunner.run",
-    "the lock": "shared.runtime.offsets.lock",
-    "storing offsets": "shared.runtime.offsets.store",
-    "after the commit": "shared.runtime.delivery.Transaction.committed",
-    "counting what is applied": "shared.runtime.lag.Lag.end",
-    "telling Kafka": "shared.runtime.hints.Hints.add",
-}
-
-
-class Faults:
-    """Makes one function fail every third time that it is called, a few times; before it does its work or after."""
-
-    def __init__(self, work: Any, *, after: bool) -> None:
-        self._work = work
-        self._after = after
-        self.calls, self.failures = 0, 0
-
-    def _is_due(self) -> bool:
-        self.calls += 1
-        due = self.calls % 3 == 0 and self.failures < 4
-        self.failures += due
-        return due
-
-    def wrapped(self) -> Any:
-        faults = self
-        if asyncio.iscoroutinefunction(self._work):
-
-            @functools.wraps(self._work)
-            async def awaited(*args: Any, **kwargs: Any) -> Any:
-                due = faults._is_due()
-                if due and not faults._after:
-                    raise MemoryError("injected")
-                found = await faults._work(*args, **kwargs)
-                if due:
-                    raise MemoryError("injected")
-                return found
-
-            return awaited
-
-        @functools.wraps(self._work)
-        def called(*args: Any, **kwargs: Any) -> Any:
-            due = faults._is_due()
-            if due and not faults._after:
-                raise MemoryError("injected")
-            found = faults._work(*args, **kwargs)
-            if due:
-                raise MemoryError("injected")
-            return found
-
-        return called
-
-
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
-async def test_a_fault_between_fetch_and_commit_neither_loses_nor_doubles(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
-) -> None:
-    monkeypatch.setattr(consumer_module, "REREAD_SECONDS", 0.2)
-    monkeypatch.setattr("anyio.sleep", quick_sleep)
-    target = STEPS[step]
-    owner, attribute = resolve(target)
-    faults = Faults(getattr(owner, attribute), after=after)
-    monkeypatch.setattr(owner, attribute, faults.wrapped())
-    wanted = [f"r{i}" for i in range(240)]
-
-    def build(runtime: Runtime[Any]) -> None:
-        runtime.consume_batch(TOPIC, apply, apply, max_records=7)
-
-    await bench.send_many(TOPIC, [one.encode() for one in wanted[:120]])
-    for _ in range(3):  # a fault in the delivery itself halts until the service is started again
-        async with bench.running(build) as runtime:
-            if len(await applied(bench)) < 120:
-                await until(lambda: has_all_or_halted(bench, runtime, 120), what="the backlog")
-            if not state(runtime).halted:
-                break
-    await bench.send_many(TOPIC, [one.encode() for one in wanted[120:]])
-    for _ in range(5):
-        async with bench.running(build) as runtime:
-            await until(lambda: has_all_or_halted(bench, runtime, 240), what="the rest")
-            if not state(runtime).halted:
-                break
-    assert faults.failures
-    assert Counter(await applied(bench)) == Counter(wanted)
-
-
-async def quick_sleep(seconds: float) -> None:
-    """FastStream waits 5 s after an error of Kafka's."""
-    await asyncio.sleep(min(seconds, 0.05))
-
-
-async def has_all_or_halted(bench: Bench, runtime: Runtime[Any], count: int) -> bool:
-    return state(runtime).halted or len(await applied(bench)) >= count
-
-
-def resolve(target: str) -> tuple[Any, str]:
-    """The object that holds the last name of a dotted path."""
-    import importlib  # noqa: PLC0415
-
-    parts = target.split(".")
-    for length in range(len(parts) - 1, 0, -1):
-        try:
-            found: Any = importlib.import_module(".".join(parts[:length]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[length:-1]:
-            found = getattr(found, part)
-        return found, parts[-1]
-    raise LookupError(target)
-
-
 # ---- the topic itself ------------------------------------------------------------------------------------------------
 
 
@@ -336,86 +215,6 @@ async def test_a_topic_made_anew_while_it_is_read_is_noticed_at_once(bench: Benc
         await send_afresh(bench, [f"new{i}".encode() for i in range(30)])
         await until(lambda: "another topic" in (state(runtime).fault or ""), within_seconds=15)
     assert not [one for one in await applied(bench) if one.startswith("new")]
-
-
-async def test_records_that_expired_before_they_were_read_are_counted_and_no_lag(bench: Bench) -> None:
-    before = counted(metrics.RECORDS_LOST, topic=TOPIC.name, reason="expired")
-    async with bench.running(reader()):
-        await bench.send_many(TOPIC, [f"r{i}".encode() for i in range(6)])
-        await until(lambda: all_stored(bench, 6))
-    await bench.send_many(TOPIC, [b"expired"] * 99)
-    await delete_up_to_the_end(bench)
-    async with bench.running(reader()) as runtime:
-        await until(lambda: "99 records were lost" in state(runtime).note)
-        assert state(runtime).lag_records == 0
-        assert state(runtime).fault is None
-        await bench.send_many(TOPIC, [b"later"] * 3)
-        await until(lambda: has_applied(bench, 9))
-    assert "expired" not in await applied(bench)
-    assert await lost_records(bench) == [(partition, 2, 35, "expired") for partition in range(3)]
-    assert counted(metrics.RECORDS_LOST, topic=TOPIC.name, reason="expired") == before + 99
-
-
-async def test_records_that_expired_before_any_of_their_partition_was_read_are_counted_too(bench: Bench) -> None:
-    async with bench.running(reader()) as runtime:
-        await until(lambda: stored_partitions(bench, 3))
-        assert state(runtime).lag_records == 0
-    await bench.send(TOPIC, b"expired", partition=1)
-    await bench.send(TOPIC, b"expired", partition=1)
-    await delete_up_to_the_end(bench)
-    async with bench.running(reader()) as runtime:
-        await until(lambda: "2 records were lost" in state(runtime).note)
-    assert await lost_records(bench) == [(1, 0, 2, "expired")]
-
-
-async def test_a_reader_that_is_new_has_lost_nothing_of_what_expired_before(bench: Bench) -> None:
-    await bench.send(TOPIC, b"expired", partition=1)
-    await delete_up_to_the_end(bench)
-    async with bench.running(reader()) as runtime:
-        await bench.send(TOPIC, b"later", partition=1)
-        await until(lambda: has_applied(bench, 1))
-        await runtime.consumers[0].positions.restart()
-        await bench.send(TOPIC, b"last", partition=1)
-        await until(lambda: has_applied_one(bench, "last"))
-    assert await lost_records(bench) == []
-
-
-async def stored_partitions(bench: Bench, count: int) -> bool:
-    return len(await stored(bench)) == count
-
-
-async def delete_up_to_the_end(bench: Bench) -> None:
-    ends = await bench.ends(TOPIC)
-    async with administering(bench) as admin:
-        await admin.delete_records({TopicPartition(name(bench), p): RecordsToDelete(end) for p, end in ends.items()})
-
-
-async def test_records_that_expire_while_the_reader_cannot_apply_are_counted(bench: Bench) -> None:
-    """It stands still for its database; meanwhile Kafka deletes what it has not fetched."""
-    gate = asyncio.Event()
-
-    async def waits(tx: Transaction, records: Sequence[Record]) -> None:
-        await gate.wait()
-        await apply(tx, records)
-
-    async with bench.running(reader(waits, max_records=1)) as runtime:
-        await bench.send(TOPIC, b"first", partition=0)
-        await until(lambda: runtime.consumers[0]._progress.lag.measure(utc_now(), {0: 0}, {0: 1})[0].since)
-        for _ in range(3):  # more than one fetch brings
-            await bench.send(TOPIC, b"x" * 900_000, partition=0)
-        await bench.send(TOPIC, b"y" * 900_000, partition=0)
-        await delete_up_to_the_end(bench)
-        gate.set()
-        await until(lambda: has_lost(bench), what="a noted loss")
-        await bench.send(TOPIC, b"later", partition=0)
-        await until(lambda: has_applied_one(bench, "later"))
-        await until(lambda: state(runtime).lag_records == 0)
-    (loss,) = await lost_records(bench)
-    assert len(await applied(bench)) + loss[2] - loss[1] == 6
-
-
-async def has_lost(bench: Bench) -> bool:
-    return bool(await lost_records(bench))
 
 
 async def has_applied_one(bench: Bench, wanted: str) -> bool:

@@ -1,9 +1,11 @@
 """What a list is filtered by must be there: a filter that means nothing is refused by its name."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from shared.events.refusals import Refusal
 from tests.component.reporting.issuer import Issuer
 from tests.component.reporting.states import PRIMARY, STRANGER, account, created, product
 from tests.component.reporting.world import World, reporting
@@ -107,6 +109,25 @@ async def test_writes_denials_and_failed_sign_ins_are_each_ones_own(
         failed = [(await world.http.get("/v1/me", headers=bad)).status_code for _ in range(7)]
         assert failed == [401] * 5 + [429] * 2
         assert (await world.ask("GET", "/v1/me", PRIMARY)).status_code == 200, "who signs in well is not locked out"
+
+
+async def test_who_is_denied_too_often_waits_and_nobody_else(database: MakeDatabase, shared_issuer: Issuer) -> None:
+    async with reporting(await database("reporting"), shared_issuer, denied_writes_per_minute=2) as world:
+        await world.apply(account(), product(), created())
+        policy = "/v1/subscriptions/sub-1/products/scan/policy"
+        refusal = Refusal(code="forbidden", message="Only the primary contact may.")
+        for number in range(2):
+            asked = asyncio.create_task(world.ask("PUT", policy, PRIMARY, json={"overage": "hard"}))
+            sent = await world.sent(number + 1)
+            await world.decide(sent[-1].command, refusal=refusal)
+            assert (await asked).status_code == 403
+        answer = await world.ask("PUT", policy, PRIMARY, json={"overage": "hard"})
+        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
+        assert len(await world.sent()) == 2, "nothing was sent for it"
+        assert (await world.ask("GET", "/v1/me", PRIMARY)).status_code == 200
+        other = asyncio.create_task(world.ask("PUT", policy, json={"overage": "hard"}))
+        await world.decide((await world.sent(3))[-1].command)
+        assert (await other).status_code == 200
 
 
 async def test_the_vendors_role_is_the_issuers_newest_word(world: World) -> None:

@@ -7,9 +7,11 @@ import time
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from tests.component.reporting.office import Office, sold
 from tests.component.reporting.states import PRIMARY
+from tests.conftest import StartService
 from tests.processes import ServiceProcess
 
 
@@ -48,6 +50,30 @@ async def test_streams_end_and_a_waiting_write_is_202_with_its_id(office: Office
     assert log is not None
     assert "Traceback" not in log.read_text()
     assert "ASGI" not in log.read_text()
+
+
+@pytest.mark.parametrize(("setting", "is_open"), [("75", True), ("1", False)])
+async def test_an_idle_connection_stays_open_for_as_long_as_is_set(
+    office: Office, service_process: StartService, setting: str, is_open: bool
+) -> None:
+    service = service_process("reporting", office.env | {"UNITPOOL_REPORTING_HTTP_KEEP_ALIVE_SECONDS": setting})
+    await service.wait_ready()
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    try:
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert await reader.readuntil(b"\r\n") == b"HTTP/1.1 200 OK\r\n"
+        try:
+            async with asyncio.timeout(8):  # longer than uvicorn's own five seconds
+                while await reader.read(1000):
+                    pass
+        except TimeoutError:
+            assert is_open
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert await reader.readuntil(b"\r\n") == b"HTTP/1.1 200 OK\r\n"
+        else:
+            assert not is_open
+    finally:
+        writer.close()
 
 
 async def test_readiness_falls_first_and_no_request_is_refused_meanwhile(office: Office) -> None:
