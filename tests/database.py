@@ -15,9 +15,9 @@ from uuid import uuid4
 import asyncpg
 
 from deploy.local import databases
-from shared.runtime import access
-from shared.runtime.access import Access
-from shared.runtime.migrations import load_migrations, migrate
+from shared.runtime.postgres import grants
+from shared.runtime.postgres.grants import Access
+from shared.runtime.postgres.migrations import load_migrations, migrate
 
 SERVICES = Path(__file__).parent.parent / "services"
 PASSWORD = "test"
@@ -87,7 +87,7 @@ async def drop_database(admin_dsn: str, dsn: str) -> None:
 async def _template(admin: "asyncpg.Connection[asyncpg.Record]", admin_dsn: str, service: str, folder: Path) -> str:
     """The template's name tells what is in it, so that a server that is used again never has an outdated one."""
     migrations, granted, role = load_migrations(service, folder), _access(service, folder), f"test_{service}"
-    content = [*(f"{one.name}{one.checksum}" for one in migrations), repr(granted), inspect.getsource(access)]
+    content = [*(f"{one.name}{one.checksum}" for one in migrations), repr(granted), inspect.getsource(grants)]
     name = f"template_{service}_{hashlib.sha256(''.join(content).encode()).hexdigest()[:12]}"
     await admin.execute("SELECT pg_advisory_lock($1)", _LOCK)
     try:

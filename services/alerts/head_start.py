@@ -7,9 +7,10 @@ from aiokafka import AIOKafkaConsumer
 
 from services.alerts.settings import AlertsSettings
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
-from shared.runtime import kafka, offsets
-from shared.runtime.app import Runtime
-from shared.runtime.health import Check
+from shared.runtime.delivery import offsets
+from shared.runtime.kafka.client import client_arguments, partitions_of
+from shared.runtime.process.health import Check
+from shared.runtime.service.command_line import Runtime
 
 STUCK_SECONDS: Final = 60.0
 """A head start that comes no further for so long is given up: a partition that nobody reads stops no alerts."""
@@ -30,8 +31,8 @@ class HeadStart:
     async def look(self) -> None:
         """Where the topic ends."""
         settings, client = self._runtime.settings, f"{self._runtime.name}-head-start"
-        partitions = await kafka.partitions_of(settings, client, [ALLOCATION_EVENTS_TOPIC.name])
-        consumer = AIOKafkaConsumer(**kafka.client_arguments(settings, client))
+        partitions = await partitions_of(settings, client, [ALLOCATION_EVENTS_TOPIC.name])
+        consumer = AIOKafkaConsumer(**client_arguments(settings, client))
         await consumer.start()
         try:
             ends = await consumer.end_offsets(partitions)

@@ -26,10 +26,10 @@ from shared.events.topics import (
     ALLOCATION_EVENTS_TOPIC,
     CONSUMPTION_TOPIC,
 )
-from shared.runtime import postgres
-from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, run
-from shared.runtime.set_aside_work import SetAside
-from shared.runtime.set_aside_work_retries import SetAsideRetries
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.set_aside_work_retries import SetAsideRetries
+from shared.runtime.postgres.pool import connect
+from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefinition, run
 
 NAME: Final = "alerts"
 TIME_BATCH = 100
@@ -98,7 +98,7 @@ def _add_background(runtime: Runtime[AlertsSettings], time: SetAside, deliveries
         )
         await DeliveryWorker(
             runtime.transaction,
-            lambda: postgres.connect(settings, f"{NAME}-deliveries"),
+            lambda: connect(settings, f"{NAME}-deliveries"),
             sender,
             keys=settings.signing_keys,
             clock=runtime.clock,

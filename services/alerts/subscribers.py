@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from shared.runtime.records import Record
+
 from services.alerts.domain.decode import read_snapshot, reading_of
 from services.alerts.handlers.watching import Change, Told, apply_changes, apply_readings
 from services.alerts.store.catalogue import upsert_product
@@ -11,8 +13,8 @@ from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.envelope import Event, Payload, UndecodableError, by_type, decode
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import ProductState, SubscriptionState
-from shared.runtime.delivery import PermanentError, Record, Transaction, TransientError
-from shared.runtime.set_aside_work import Item, SetAside
+from shared.runtime.delivery.set_aside_work import Item, SetAside
+from shared.runtime.delivery.transaction import PermanentError, Transaction, TransientError
 
 _CARRIES: dict[str, type[Any]] = {"subscription": SubscriptionState, "product": ProductState}
 ALLOCATION_TYPES = by_type(

@@ -16,7 +16,7 @@ from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.envelope import event_of
 from shared.events.outcomes import AllocationCommandDecided, DecisionRecorded
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
-from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, run
+from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefinition, run
 
 NAME: Final = "allocation"
 SESSION: Final = {"enable_seqscan": "off"}

@@ -5,7 +5,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.allocation.domain.subscriptions import Terms
 from shared.events.state import RebalanceScope
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.process.settings import ServiceSettings
 from shared.windows import DEFAULT_WINDOW_DAYS
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from shared.runtime.records import Record
+
 from services.allocation.handlers.consumption import apply_consumption
 from shared.events.envelope import UndecodableError, by_type, decode
 from shared.events.metering import ConsumptionSnapshot
-from shared.runtime.delivery import PermanentError, Record, Transaction
+from shared.runtime.delivery.transaction import PermanentError, Transaction
 
 _TYPES = by_type([ConsumptionSnapshot])
 

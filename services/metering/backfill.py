@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from shared.runtime.records import Record
+
 from services.metering.handlers.apply_usage import Applied, UsageApplier
 from services.metering.handlers.upkeep import keep_up
-from shared.runtime.delivery import Record
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 TOPIC = "backfill"
 

@@ -5,6 +5,9 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
 
+from shared.runtime.kafka.producer import Producer
+from shared.runtime.records import Outgoing
+
 from services.metering.handlers import add_hours, correct, replay, restate, tell, upkeep
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.correct import correct_some
@@ -20,15 +23,13 @@ from services.metering.store import moving, partitions, quarantine
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
-from shared.runtime import postgres
-from shared.runtime.app import Runtime
-from shared.runtime.bulk import BulkProducer
-from shared.runtime.isolation import concerns_one
-from shared.runtime.kafka import Producer
-from shared.runtime.lag import ConsumerState
-from shared.runtime.outbox import Outgoing
-from shared.runtime.set_aside_work import SetAside
-from shared.runtime.set_aside_work_retries import SetAsideRetries
+from shared.runtime.delivery.isolation import concerns_one
+from shared.runtime.delivery.lag import ConsumerState
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.set_aside_work_retries import SetAsideRetries
+from shared.runtime.kafka.bulk_producer import BulkProducer
+from shared.runtime.postgres.pool import SENDERS, connect
+from shared.runtime.service.command_line import Runtime
 
 REPLAY_ANYWAY_SECONDS = 30
 """A batch may have been judged by an older projection than the last look at the quarantine knew: look again then."""
@@ -83,7 +84,7 @@ def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection, a
         return len(left.waiting) + len(left.due)
 
     relay = SnapshotRelay(
-        lambda: postgres.connect(settings, name, session=postgres.SENDERS),
+        lambda: connect(settings, name, session=SENDERS),
         send,
         runtime.clock,
         projection,

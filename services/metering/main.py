@@ -27,10 +27,10 @@ from services.metering.verification import COMMANDS
 from shared.events.commands.metering import CreateIngestKey, ReplayQuarantine, RevokeIngestKey, RotateIngestKey
 from shared.events.outcomes import MeteringCommandDecided
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, METERING_COMMANDS_TOPIC, METERING_EVENTS_TOPIC, USAGE
-from shared.runtime.app import Runtime, ServiceDefinition, run
-from shared.runtime.bulk import BulkProducer
-from shared.runtime.direct import include
-from shared.runtime.postgres import PLANNED_ONCE, HeldConnection
+from shared.runtime.http.fast_routes import include
+from shared.runtime.kafka.bulk_producer import BulkProducer
+from shared.runtime.postgres.pool import PLANNED_ONCE, HeldConnection
+from shared.runtime.service.command_line import Runtime, ServiceDefinition, run
 
 
 def build(runtime: Runtime[MeteringSettings]) -> None:

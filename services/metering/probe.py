@@ -20,8 +20,9 @@ from services.metering.settings import MeteringSettings
 from shared.events.envelope import by_type, decode
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE
-from shared.runtime import kafka, logging
-from shared.runtime.app import ServiceCommand
+from shared.runtime.kafka.client import client_arguments
+from shared.runtime.process import logging
+from shared.runtime.service.command_line import ServiceCommand
 
 PROBE_SECONDS = Histogram(
     "unitpool_probe_seconds",
@@ -39,7 +40,7 @@ class Probe:
         self._wanted = wanted
         self._usage = f"{settings.kafka_topic_prefix}{USAGE.name}"
         self._consumption = f"{settings.kafka_topic_prefix}{CONSUMPTION_TOPIC.name}"
-        self._arguments = kafka.client_arguments(settings, "metering-probe")
+        self._arguments = client_arguments(settings, "metering-probe")
 
     async def attempt(self) -> float:
         """Publish one event, and wait until it is counted; the seconds that it took.

@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.process.settings import ServiceSettings
 
 
 class MeteringSettings(ServiceSettings):

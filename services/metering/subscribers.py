@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient
+from shared.runtime.records import Record
 
 from services.metering import metrics
 from services.metering.domain.origin import CORRELATION_ID
@@ -13,10 +14,10 @@ from services.metering.handlers.apply_usage import Applied, UsageApplier
 from services.metering.handlers.lose import book_lost
 from services.metering.settings import MeteringSettings
 from shared.events.topics import product_of, product_usage
-from shared.runtime import logging
-from shared.runtime.app import Runtime
-from shared.runtime.delivery import Record, Transaction
-from shared.runtime.kafka import client_arguments
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.kafka.client import client_arguments
+from shared.runtime.process import logging
+from shared.runtime.service.command_line import Runtime
 
 SHOWN_IDS = 10
 _log = logging.get("metering")

@@ -6,10 +6,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.metering.settings import MeteringSettings
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
-from shared.runtime import offsets
-from shared.runtime.app import Runtime
-from shared.runtime.kafka import client_arguments, partitions_of
-from shared.runtime.postgres import Connection
+from shared.runtime.delivery import offsets
+from shared.runtime.kafka.client import client_arguments, partitions_of
+from shared.runtime.postgres.pool import Connection
+from shared.runtime.service.command_line import Runtime
 
 LOOK_SECONDS = 0.05
 

@@ -14,7 +14,7 @@ from services.reporting.queries.catalogue import CatalogueQueries
 from services.reporting.queries.issuer_words import IssuerWords
 from services.reporting.queries.records import RecordQueries
 from services.reporting.queries.subscriptions import Queries
-from shared.runtime.shares import RateLimit, Shares
+from shared.runtime.http.caller_limits import RateLimit, Shares
 
 
 @dataclass(slots=True)

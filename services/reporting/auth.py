@@ -20,8 +20,8 @@ from services.reporting import metrics
 from services.reporting.domain.caller import Caller
 from shared import people
 from shared.events.refusals import Refusal
-from shared.runtime import logging
-from shared.runtime.http import ProblemError
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.process import logging
 
 ALGORITHMS = ["RS256", "ES256"]
 MAX_TOKEN_LENGTH = 16_384

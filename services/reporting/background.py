@@ -12,10 +12,10 @@ from services.reporting.sessions import find_expired, forget_expired
 from services.reporting.store.commands import erase_secrets, find_old_secrets
 from services.reporting.store.consumption import find_old_consumption, prune_consumption
 from services.reporting.store.quarantine import prune_quarantine
-from shared.runtime.delivery import Transaction
-from shared.runtime.isolation import isolate
-from shared.runtime.postgres import Connection
-from shared.runtime.set_aside_work import PAUSE_MAX_SECONDS, SetAside
+from shared.runtime.delivery.isolation import isolate
+from shared.runtime.delivery.set_aside_work import PAUSE_MAX_SECONDS, SetAside
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
 
 KEPT: Final = timedelta(days=366)
 SECRETS_KEPT: Final = timedelta(days=1)

@@ -15,6 +15,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
+from shared.runtime.records import Outgoing
+
 from services.reporting import metrics
 from services.reporting.domain.caller import Caller
 from services.reporting.live import Live
@@ -27,13 +29,13 @@ from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.envelope import Event, Payload, event_of
 from shared.events.refusals import Refusal
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALLOCATION_COMMANDS_TOPIC, METERING_COMMANDS_TOPIC, Topic
-from shared.runtime import logging, signing
-from shared.runtime.delivery import Transaction
-from shared.runtime.http import ProblemError
-from shared.runtime.inbox import command_name
-from shared.runtime.outbox import Outgoing
-from shared.runtime.postgres import Pool
-from shared.runtime.shares import RateLimit
+from shared.runtime import signing
+from shared.runtime.commands.inbox import command_name
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.http.caller_limits import RateLimit
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.postgres.pool import Pool
+from shared.runtime.process import logging
 from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError
 
 LOOK_AGAIN_SECONDS = 1.0

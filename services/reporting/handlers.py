@@ -58,7 +58,7 @@ from shared.events.outcomes import (
     MeteringCommandDecided,
 )
 from shared.events.quarantine import BooksChanged, QuarantineReplayChanged, UsageQuarantined, UsageSettled
-from shared.runtime.delivery import EventHandler, Transaction
+from shared.runtime.delivery.transaction import EventHandler, Transaction
 
 AccountEvent = AccountCreated | AccountFlexChanged
 ProductEvent = ProductChanged | ProductRetired | RoleTemplatesChanged

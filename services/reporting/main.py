@@ -46,12 +46,12 @@ from shared.events.topics import (
     CONSUMPTION_TOPIC,
     METERING_EVENTS_TOPIC,
 )
-from shared.runtime import postgres
-from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, SettingsError, run
-from shared.runtime.clock import Clock
-from shared.runtime.set_aside_work import SetAside
-from shared.runtime.set_aside_work_retries import SetAsideRetries
-from shared.runtime.shares import RateLimit, Shares
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.set_aside_work_retries import SetAsideRetries
+from shared.runtime.http.caller_limits import RateLimit, Shares
+from shared.runtime.postgres.pool import connect
+from shared.runtime.process.clock import Clock
+from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefinition, SettingsError, run
 
 NAME: Final = "reporting"
 CONSUMPTION_RECORDS = 2000
@@ -196,7 +196,7 @@ def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:
     settings = runtime.settings
 
     async def hear() -> None:
-        await keep_listening(lambda: postgres.connect(settings, f"{NAME}-listen"), live.hear, live.look_again)
+        await keep_listening(lambda: connect(settings, f"{NAME}-listen"), live.hear, live.look_again)
 
     aside = SetAside(UPKEEP)
     upkeep = Upkeep(runtime.deciding, runtime.clock, aside, every_seconds=settings.upkeep_seconds)

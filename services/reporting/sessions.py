@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.runtime.postgres import Connection, Pool
+from shared.runtime.postgres.pool import Connection, Pool
 
 LIFETIME = timedelta(hours=10)
 IDLE = timedelta(hours=2)

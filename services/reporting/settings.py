@@ -3,8 +3,8 @@
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.runtime.addresses import check_url
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.process.addresses import check_url
+from shared.runtime.process.settings import ServiceSettings
 
 
 class ReportingSettings(ServiceSettings):

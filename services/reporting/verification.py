@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 from services.reporting.domain.audit_chain import Chain, Fault
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.audit_chains import find_head, find_next_chain, stream_links
-from shared.runtime import postgres
-from shared.runtime.app import ServiceCommand
-from shared.runtime.postgres import DATABASE_ERRORS, Connection
+from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, connect
+from shared.runtime.service.command_line import ServiceCommand
 
 WHOLE, BROKEN, NOT_RUN = 0, 1, 2
 PROGRESS_RECORDS = 10_000
@@ -26,7 +25,7 @@ async def verify(settings: ReportingSettings, parsed: Namespace) -> int:
     """
     only: str | None = parsed.account
     try:
-        connection = await postgres.connect(settings, "reporting-verify-audit")
+        connection = await connect(settings, "reporting-verify-audit")
         try:
             return await _verify(connection, only)
         finally:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from shared.events.topics import AUDIT, TOPICS, ServiceName, every_topic
-from shared.runtime.app import Runtime, ServiceDefinition
+from shared.runtime.service.command_line import Runtime, ServiceDefinition
 from tests.processes import COMMAND_KEYS
 
 SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)

@@ -10,7 +10,7 @@ from typing import Any
 
 from services.metering.store import hours
 from shared.events.topics import USAGE
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 from tests.bench import bare_loop, ceilings, topic
 from tests.bench.loading import load_metering
 from tests.bench.progress import say

@@ -26,8 +26,8 @@ from services.reporting.store.subscriptions import upsert_subscription
 from shared.events.allocation import SubscriptionCreated
 from shared.events.envelope import Event
 from shared.events.state import PersonState, SubscriptionState
-from shared.runtime.delivery import Transaction
-from shared.runtime.postgres import Connection
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
 from tests.bench.progress import say
 from tests.bench.workload import ACCOUNTS, Workload, account, contact
 from tests.database import connect

@@ -21,7 +21,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 from tests.bench.figures import Figures
 from tests.bench.loading import load_alerts, load_allocation, load_metering
 from tests.bench.progress import say

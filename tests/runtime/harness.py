@@ -15,10 +15,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from shared.events.envelope import Event, Payload
 from shared.events.outcomes import DecisionRecorded
 from shared.events.topics import Topic
-from shared.runtime import logging
-from shared.runtime.lifecycle import Lifecycle
-from shared.runtime.service import Runtime, ServiceDefinition
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.process import logging
+from shared.runtime.process.settings import ServiceSettings
+from shared.runtime.service.definition import Runtime, ServiceDefinition
+from shared.runtime.service.lifecycle import Lifecycle
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
 from tests.processes import COMMAND_KEYS
 

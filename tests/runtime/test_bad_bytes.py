@@ -9,7 +9,7 @@ from aiokafka.producer.message_accumulator import MessageBatch
 from aiokafka.record.util import calc_crc32c
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
-from shared.runtime.delivery import PermanentError
+from shared.runtime.delivery.transaction import PermanentError
 from tests.runtime.harness import Bench, until
 from tests.runtime.test_delivery import DEAD, all_stored, applied, reader
 

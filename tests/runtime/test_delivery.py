@@ -10,11 +10,12 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from shared.runtime.records import Record
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
-from shared.runtime.clock import utc_now
-from shared.runtime.delivery import PermanentError, Record, Transaction, TransientError
-from shared.runtime.service import Runtime
+from shared.runtime.delivery.transaction import PermanentError, Transaction, TransientError
+from shared.runtime.process.clock import utc_now
+from shared.runtime.service.definition import Runtime
 from tests.database import connect
 from tests.runtime.harness import Bench, reason_headers, until
 

@@ -7,24 +7,24 @@ from typing import Any
 
 import pytest
 
-from shared.runtime import consumer as consumer_module
-from shared.runtime.service import Runtime
+from shared.runtime.delivery import consumer as consumer_module
+from shared.runtime.service.definition import Runtime
 from tests.runtime.harness import Bench, until
 from tests.runtime.test_delivery import applied, apply
 from tests.runtime.test_positions import TOPIC, state
 
 STEPS = {
-    "decoding a record": "shared.runtime.received._Ours._consumer_record",
+    "decoding a record": "shared.runtime.kafka.records._Ours._consumer_record",
     "handing over what was fetched": "aiokafka.consumer.fetcher.FetchResult.getall",
-    "what FastStream asks for": "shared.runtime.stream.PatientConsumer._ask",
-    "making a message": "shared.runtime.consumer.TopicConsumer._parse",
-    "counting lag": "shared.runtime.lag.Lag.begin",
-    "a batch": "shared.runtime.batches.BatchRunner.run",
-    "the lock": "shared.runtime.offsets.lock",
-    "storing offsets": "shared.runtime.offsets.store",
-    "after the commit": "shared.runtime.delivery.Transaction.committed",
-    "counting what is applied": "shared.runtime.lag.Lag.end",
-    "telling Kafka": "shared.runtime.hints.Hints.add",
+    "what FastStream asks for": "shared.runtime.kafka.batch_source.PatientConsumer._ask",
+    "making a message": "shared.runtime.delivery.consumer.TopicConsumer._parse",
+    "counting lag": "shared.runtime.delivery.lag.Lag.begin",
+    "a batch": "shared.runtime.delivery.batch_runner.BatchRunner.run",
+    "the lock": "shared.runtime.delivery.offsets.lock",
+    "storing offsets": "shared.runtime.delivery.offsets.store",
+    "after the commit": "shared.runtime.delivery.transaction.Transaction.committed",
+    "counting what is applied": "shared.runtime.delivery.lag.Lag.end",
+    "telling Kafka": "shared.runtime.delivery.offset_commits.Hints.add",
 }
 
 

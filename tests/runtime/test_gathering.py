@@ -6,9 +6,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.runtime.batches import transaction
-from shared.runtime.clock import utc_now
-from shared.runtime.postgres import Connection
+from shared.runtime.delivery.batch_runner import transaction
+from shared.runtime.postgres.pool import Connection
+from shared.runtime.process.clock import utc_now
 from tests.conftest import MakeDatabase
 from tests.database import as_owner, connect
 

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from deploy.local.ports import free_port
-from shared.runtime import postgres
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.postgres.pool import DATABASE_ERRORS, new_pool, open_pool
+from shared.runtime.process.settings import ServiceSettings
 from tests.conftest import MakeDatabase
 
 
@@ -37,15 +37,15 @@ async def test_a_pool_that_could_not_connect_is_opened_when_the_database_is_ther
     dsn, port = await database("alerts"), free_port()
     elsewhere = urlsplit(dsn)._replace(netloc=urlsplit(dsn).netloc.replace(f":{urlsplit(dsn).port}", f":{port}"))
     settings = ServiceSettings.model_validate({"database_url": elsewhere.geturl(), "pool_min_size": 2})
-    pool = postgres.new_pool(settings, "alerts")
+    pool = new_pool(settings, "alerts")
     for _ in range(3):
         error: BaseException | None = None
         try:
-            await postgres.open_pool(pool, settings)
-        except postgres.DATABASE_ERRORS as failed:
+            await open_pool(pool, settings)
+        except DATABASE_ERRORS as failed:
             error = failed
         assert isinstance(error, ConnectionError)
     async with reachable(dsn, port):
-        await postgres.open_pool(pool, settings)
+        await open_pool(pool, settings)
         assert pool.get_size() == pool.get_idle_size() == 2
         await pool.close()

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
+from shared.runtime.records import Record
 
-from shared.runtime import metrics
-from shared.runtime.clock import utc_now
-from shared.runtime.delivery import Record, Transaction
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.process import metrics
+from shared.runtime.process.clock import utc_now
 from tests.runtime.harness import Bench, until
 from tests.runtime.test_delivery import all_stored, applied, apply, reader, stored
 from tests.runtime.test_positions import (

@@ -1,6 +1,7 @@
 """A batch is freed when it is applied, not when the garbage collector comes."""
 
-from shared.runtime.delivery import Record
+from shared.runtime.records import Record
+
 from tests.garbage import freed_at_once
 from tests.runtime.harness import Bench, until
 from tests.runtime.test_delivery import TOPIC, all_stored, reader

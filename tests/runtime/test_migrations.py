@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from shared.runtime import postgres
-from shared.runtime.access import Access
-from shared.runtime.migrations import MigrationError, find_fault, load_migrations, migrate
-from shared.runtime.postgres import DATABASE_ERRORS
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.postgres import pool
+from shared.runtime.postgres.grants import Access
+from shared.runtime.postgres.migrations import MigrationError, find_fault, load_migrations, migrate
+from shared.runtime.postgres.pool import DATABASE_ERRORS, database_trouble
+from shared.runtime.process.settings import ServiceSettings
 from tests.conftest import MakeDatabase, StartService
 from tests.database import as_owner, connect, drop_database, named
 from tests.processes import ROOT, service_env
@@ -121,8 +121,8 @@ async def test_wrong_credentials_are_told_from_a_server_that_is_away(database: M
     ):
         settings = ServiceSettings.model_validate({"database_url": dsn._replace(**changed).geturl()})
         with pytest.raises(DATABASE_ERRORS) as failure:
-            await postgres.connect(settings, "alerts")
-        said = postgres.trouble_of(failure.value, settings)
+            await pool.connect(settings, "alerts")
+        said = database_trouble(failure.value, settings)
         assert says in said
         assert "hunter2secret" not in said
 

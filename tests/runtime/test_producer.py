@@ -1,11 +1,11 @@
 """What is published, compressed as the settings say, is read as it was."""
 
 import pytest
+from shared.runtime.kafka.producer import Producer
+from shared.runtime.records import Outgoing
 
 from shared.events.topics import ALERTS_EVENTS_TOPIC
-from shared.runtime.bulk import BulkProducer
-from shared.runtime.kafka import Producer
-from shared.runtime.outbox import Outgoing
+from shared.runtime.kafka.bulk_producer import BulkProducer
 from tests.runtime.harness import Bench
 
 TOPIC = ALERTS_EVENTS_TOPIC.name

@@ -6,14 +6,15 @@ from typing import Any
 
 import httpx
 import pytest
+from shared.runtime.records import Record
 
 from shared.events.topics import ALERTS_COMMANDS_TOPIC
-from shared.runtime import rebuild as rebuilding
-from shared.runtime import wholeness
-from shared.runtime.delivery import Record, Transaction
-from shared.runtime.lifecycle import Lifecycle
-from shared.runtime.service import ReadModel, Runtime, ServiceDefinition
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.delivery import wholeness
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.process.settings import ServiceSettings
+from shared.runtime.service import rebuild as rebuilding
+from shared.runtime.service.definition import ReadModel, Runtime, ServiceDefinition
+from shared.runtime.service.lifecycle import Lifecycle
 from tests.database import as_owner, connect
 from tests.runtime.harness import Bench, until
 from tests.runtime.test_delivery import TOPIC, all_stored, apply

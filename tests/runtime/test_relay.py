@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from shared.runtime.records import Outgoing
 
 from deploy.local.topics import create_topics
 from shared.events.topics import ALERTS_EVENTS_TOPIC
-from shared.runtime import outbox, outbox_set_aside
-from shared.runtime.outbox import Outgoing
-from shared.runtime.relay import LOCK, Relay
+from shared.runtime.delivery import outbox, outbox_set_aside
+from shared.runtime.delivery.relay import LOCK, Relay
 from tests.database import connect
 from tests.runtime.harness import Bench, until
 

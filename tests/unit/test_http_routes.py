@@ -17,11 +17,11 @@ from starlette.routing import BaseRoute, Route
 from services.metering.api.access import KeyRing
 from services.metering.store.keys import IngestKey
 from shared.events.topics import ServiceName
-from shared.runtime import health
-from shared.runtime.direct import DirectRoute
-from shared.runtime.http import ProblemError
-from shared.runtime.routes import ApiRoute
-from shared.runtime.service import Runtime
+from shared.runtime.http.fast_routes import DirectRoute
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.http.routes import ApiRoute
+from shared.runtime.process import health
+from shared.runtime.service.definition import Runtime
 from tests.processes import COMMAND_KEYS
 
 SERVICES: tuple[ServiceName, ...] = ("allocation", "metering", "alerts", "reporting")

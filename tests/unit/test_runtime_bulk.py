@@ -12,8 +12,8 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.runtime.bulk import BulkProducer, _hash
-from shared.runtime.kafka import BATCH_BYTES, Producer
+from shared.runtime.kafka.bulk_producer import BulkProducer, _hash
+from shared.runtime.kafka.producer import BATCH_BYTES, Producer
 
 Records = list[tuple[bytes, bytes]]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic_settings import SettingsConfigDict
 
-from shared.runtime.app import Runtime, ServiceCommand, ServiceDefinition, run
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.process.settings import ServiceSettings
+from shared.runtime.service.command_line import Runtime, ServiceCommand, ServiceDefinition, run
 
 
 class AlertsSettings(ServiceSettings):

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from shared.runtime.database_clock import DatabaseClock
+from shared.runtime.postgres.database_clock import DatabaseClock
 
 
 class Machine:

@@ -15,10 +15,11 @@ from pydantic import TypeAdapter, ValidationError
 from services.reporting.api.fields import At
 from shared import media_types
 from shared.events.envelope import Day, Instant
-from shared.runtime import http, query_parameters
-from shared.runtime.client_address import MAX_HOPS, client_address, parse_networks
-from shared.runtime.http import EdgeOptions, ProblemError
-from shared.runtime.shares import RateLimit, Shares
+from shared.runtime.http import query_parameters
+from shared.runtime.http.caller_limits import RateLimit, Shares
+from shared.runtime.http.client_address import MAX_HOPS, client_address
+from shared.runtime.http.middleware import Edge, EdgeOptions, ProblemError
+from shared.runtime.process.addresses import parse_networks
 
 LIMIT = 10_000
 
@@ -178,7 +179,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         return {"size": len(await request.body()), "client": request.client.host if request.client else None}
 
     options = EdgeOptions(proxies=parse_networks("127.0.0.0/8"))
-    transport = httpx.ASGITransport(http.Edge(api, max_body_bytes=LIMIT, options=options))
+    transport = httpx.ASGITransport(Edge(api, max_body_bytes=LIMIT, options=options))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
 
@@ -217,6 +218,6 @@ async def test_the_edge_believes_proxies_only(client: httpx.AsyncClient) -> None
         return request.client.host if request.client else None
 
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(http.Edge(api, max_body_bytes=1)), base_url="http://test"
+        transport=httpx.ASGITransport(Edge(api, max_body_bytes=1)), base_url="http://test"
     ) as plain:
         assert (await plain.get("/who", headers={"x-forwarded-for": "203.0.113.9"})).json() == "127.0.0.1"

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from shared.runtime.records import Record
 
-from shared.runtime.batches import FailureLimit, HaltError
-from shared.runtime.delivery import Record
+from shared.runtime.delivery.batch_runner import FailureLimit, HaltError
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 

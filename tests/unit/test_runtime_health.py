@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from shared.runtime import health
-from shared.runtime.health import Check, Health
+from shared.runtime.process import health
+from shared.runtime.process.health import Check, Health
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from shared.runtime.hints import Hints
+from shared.runtime.delivery.offset_commits import Hints
 
 
 def made() -> tuple[Hints, asyncio.Event, list[dict[int, int]]]:

@@ -13,9 +13,8 @@ from structlog.testing import capture_logs
 
 from shared.events.ids import PlainName
 from shared.events.refusals import Refusal
-from shared.runtime import http
-from shared.runtime.direct import DirectRoute, include
-from shared.runtime.http import ProblemError
+from shared.runtime.http.fast_routes import DirectRoute, include
+from shared.runtime.http.middleware import ALWAYS_OPEN, Edge, ProblemError
 
 
 class Body(BaseModel):
@@ -76,7 +75,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         raise ZeroDivisionError("secret detail")
 
     include(api, direct())
-    transport = httpx.ASGITransport(http.Edge(api, max_body_bytes=1000), raise_app_exceptions=True)
+    transport = httpx.ASGITransport(Edge(api, max_body_bytes=1000), raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
 
@@ -226,7 +225,7 @@ async def test_a_client_that_goes_away_is_no_error_of_ours() -> None:
         raise AssertionError("nobody is there")
 
     scope = {"type": "http", "method": "POST", "path": "/direct", "headers": [], "query_string": b""}
-    await http.Edge(api, max_body_bytes=1000)(scope, gone, unwritten)
+    await Edge(api, max_body_bytes=1000)(scope, gone, unwritten)
     assert REGISTRY.get_sample_value("unitpool_http_requests_total", {"route": "/direct", "status": "499"}) == 1
 
 
@@ -252,5 +251,5 @@ async def test_hot_routes_and_probes_are_no_lines_by_themselves(client: httpx.As
     assert await said_of(client, "POST", "/direct") == []
     (line,) = await said_of(client, "POST", "/direct", **{"X-Correlation-Id": "mine"})
     assert (line["route"], line["status"]) == ("/direct", 200)
-    for path in http.ALWAYS_OPEN:
+    for path in ALWAYS_OPEN:
         assert await said_of(client, "GET", path, **{"X-Correlation-Id": "mine"}) == []

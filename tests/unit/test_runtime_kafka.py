@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from aiokafka.record import MemoryRecords
 
-from shared.runtime import kafka
-from shared.runtime.kafka import client_arguments
-from shared.runtime.settings import ServiceSettings
-from shared.runtime.stream import new_broker
+from shared.runtime.kafka import producer as producer_module
+from shared.runtime.kafka.batch_source import new_broker
+from shared.runtime.kafka.client import client_arguments
+from shared.runtime.kafka.producer import Producer
+from shared.runtime.process.settings import ServiceSettings
 
 
 def settings(**more: Any) -> ServiceSettings:
@@ -55,8 +56,8 @@ async def test_batches_and_single_records_are_compressed_as_the_settings_say(
 
         async def start(self) -> None: ...
 
-    monkeypatch.setattr(kafka, "AIOKafkaProducer", Client)
-    producer = kafka.Producer(settings(kafka_compression=codec), "alerts")
+    monkeypatch.setattr(producer_module, "AIOKafkaProducer", Client)
+    producer = Producer(settings(kafka_compression=codec), "alerts")
     await producer.start()
     assert given == [None if codec == "none" else codec]
     value = b'{"compressed":"well"}' * 50

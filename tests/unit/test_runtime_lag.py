@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
-from shared.runtime.delivery import Record, TransientError
-from shared.runtime.lag import Lag
-from shared.runtime.trouble import Trouble
+from shared.runtime.records import Record
+
+from shared.runtime.delivery.backoff import Trouble
+from shared.runtime.delivery.lag import Lag
+from shared.runtime.delivery.transaction import TransientError
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

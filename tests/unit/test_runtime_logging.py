@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from shared.runtime import logging
+from shared.runtime.process import logging
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from shared.runtime.postgres import is_passing, place_of
+from shared.runtime.postgres.pool import is_passing, place_of
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Request
 
-from shared.runtime import http, protocol
-from shared.runtime.protocol import MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES, BoundedProtocol
+from shared.runtime.http import connection_limits
+from shared.runtime.http.connection_limits import MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES, BoundedProtocol
+from shared.runtime.http.middleware import SECURITY_HEADERS, Edge
 
 GET = b"GET /thing HTTP/1.1\r\nhost: x\r\n"
 POST = b"POST /thing HTTP/1.1\r\nhost: x\r\n"
@@ -52,7 +53,7 @@ async def serving(api: FastAPI) -> AsyncIterator[int]:
     """The port where it answers."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    app = http.Edge(api, max_body_bytes=10_000_000)
+    app = Edge(api, max_body_bytes=10_000_000)
     server = Server(uvicorn.Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110  # uvicorn tells of it in no other way
@@ -173,8 +174,8 @@ async def test_two_ways_to_see_where_a_request_ends_are_refused(client: Client, 
     "text", [GET, b"GET /th", POST + b"content-length: 3\r\n\r\nab", b"\r\n"], ids=["head", "line", "body", "blank"]
 )
 async def test_a_request_that_comes_too_slowly_is_408(port: int, monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connection_limits, "BODY_SECONDS", 0.2)
     client = Client(*await asyncio.open_connection("127.0.0.1", port))
     await client.send(GET + b"\r\n")
     assert await client.answer() == (200, "thing")
@@ -185,7 +186,7 @@ async def test_a_request_that_comes_too_slowly_is_408(port: int, monkeypatch: py
 async def test_a_connection_on_which_nothing_is_asked_is_closed_without_a_word(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.1)
     reader, _ = await asyncio.open_connection("127.0.0.1", port)
     assert await reader.read() == b""
 
@@ -193,11 +194,11 @@ async def test_a_connection_on_which_nothing_is_asked_is_closed_without_a_word(
 async def test_waiting_for_an_answer_is_not_slowness_of_the_next_request(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.2)
     client = Client(*await asyncio.open_connection("127.0.0.1", port))
     await client.send(b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nab" + GET)
     await asyncio.sleep(0.25)
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 10.0)  # all of it begins with the answer
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 10.0)  # all of it begins with the answer
     assert await client.answer() == (200, 2)
     await asyncio.sleep(0.2)
     await client.send(b"\r\n")
@@ -207,7 +208,7 @@ async def test_waiting_for_an_answer_is_not_slowness_of_the_next_request(
 async def test_a_body_that_comes_slowly_after_its_answer_gets_no_second_one(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(connection_limits, "BODY_SECONDS", 0.3)
     client = Client(*await asyncio.open_connection("127.0.0.1", port))
     await client.send(POST + b"content-length: 20000000\r\n\r\n")
     assert await client.answer() == (413, ANY)
@@ -267,7 +268,7 @@ async def test_a_request_has_exactly_one_valid_host(client: Client, fields: byte
     await client.send(b"GET /thing HTTP/1.1\r\n" + fields + b"\r\n")
     head = await client.reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
-    for name, value in http.SECURITY_HEADERS:
+    for name, value in SECURITY_HEADERS:
         assert name + b": " + value in head
 
 

@@ -6,8 +6,8 @@ import logging as standard_logging
 
 import pytest
 
-from shared.runtime import logging, repeats
-from shared.runtime.repeats import Repeats
+from shared.runtime.process import log_repeats, logging
+from shared.runtime.process.log_repeats import Repeats
 
 
 def record(name: str, level: int, message: object) -> standard_logging.LogRecord:
@@ -53,7 +53,7 @@ def test_what_is_no_trouble_is_never_held_back() -> None:
 
 
 def test_other_lines_are_not_held_back_by_it_and_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "MAX_KEYS", 10)
+    monkeypatch.setattr(log_repeats, "MAX_KEYS", 10)
     clock = Clock()
     filtered = Repeats(lambda *_: None, clock)
     for number in range(500):

@@ -6,8 +6,8 @@ import pytest
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from shared.runtime.app import Runtime, ServiceDefinition, run
-from shared.runtime.settings import ServiceSettings, SettingsError, load
+from shared.runtime.process.settings import ServiceSettings, SettingsError, load
+from shared.runtime.service.command_line import Runtime, ServiceDefinition, run
 
 KEY = "a2V5LWtleS1rZXkta2V5LWtleS1rZXkta2V5LWtleS0="
 

@@ -14,7 +14,7 @@ from deploy.local.patience import Patience
 from services.metering.backfill import Backfill
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.settings import MeteringSettings
-from shared.runtime.postgres import Connection, connect
+from shared.runtime.postgres.pool import Connection, connect
 
 
 async def load_history(

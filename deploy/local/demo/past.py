@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import SecretStr
+from shared.runtime.records import Record
 
 from deploy.local.errors import LocalStackError
 from deploy.local.patience import Patience
@@ -21,9 +22,9 @@ from services.allocation.settings import AllocationSettings
 from shared.events.envelope import Event, Payload, event_of
 from shared.events.outcomes import AllocationCommandDecided
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC
-from shared.runtime.delivery import Record, Transaction
-from shared.runtime.inbox import Inbox
-from shared.runtime.postgres import Connection, connect
+from shared.runtime.commands.inbox import Inbox
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection, connect
 from shared.runtime.signing import SIGNATURE_HEADER, sign
 
 _NAMESPACE = uuid.UUID("0a6c2f0b-6f0e-4c27-9c1d-5d1f5f0c8a52")

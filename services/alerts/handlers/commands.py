@@ -19,10 +19,10 @@ from shared.events.ids import SubscriptionId
 from shared.events.refusals import Refusal
 from shared.events.state import Lifecycle, SubscriptionState
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALERTS_EVENTS_TOPIC
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Accepted, AuditEntry, CommandHandler, Decision, Postponed, Refused
-from shared.runtime.isolation import concerns_one
-from shared.runtime.set_aside_work import SetAside
+from shared.runtime.commands.inbox import Accepted, AuditEntry, CommandHandler, Decision, Postponed, Refused
+from shared.runtime.delivery.isolation import concerns_one
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.signing import Keys, SignatureError, seal, unseal
 
 MAX_CHANNELS = 10

@@ -35,12 +35,12 @@ from services.alerts.store.deliveries import (
 from services.alerts.webhooks.sender import Answer, WebhookSender
 from shared.events.alerts import DeliverySettled
 from shared.events.topics import ALERTS_EVENTS_TOPIC
-from shared.runtime import logging
-from shared.runtime.clock import Clock
-from shared.runtime.delivery import Transaction
-from shared.runtime.isolation import concerns_one, isolate
-from shared.runtime.postgres import Connection
-from shared.runtime.set_aside_work import SetAside
+from shared.runtime.delivery.isolation import concerns_one, isolate
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
+from shared.runtime.process import logging
+from shared.runtime.process.clock import Clock
 from shared.runtime.signing import Keys, SignatureError, unseal
 
 POLL_SECONDS = 10

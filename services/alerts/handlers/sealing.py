@@ -3,7 +3,7 @@
 from services.alerts.store.channels import lock_unsealed_channels, seal_channel
 from shared.events.alerts import ChannelChanged, shown_address
 from shared.events.topics import ALERTS_EVENTS_TOPIC
-from shared.runtime.delivery import Transaction
+from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.signing import Keys, seal
 
 

@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
+from shared.runtime.records import Record
+
 from services.alerts import metrics
 from services.alerts.domain.leeway import take_within
 from services.alerts.domain.measures import Reading, Readings
@@ -28,10 +30,10 @@ from shared.events.envelope import Event
 from shared.events.ids import SubscriptionId
 from shared.events.state import SubscriptionState
 from shared.events.topics import ALERTS_EVENTS_TOPIC
-from shared.runtime import logging
-from shared.runtime.delivery import Record, Transaction
-from shared.runtime.isolation import isolate
-from shared.runtime.set_aside_work import SetAside
+from shared.runtime.delivery.isolation import isolate
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.process import logging
 
 _log = logging.get("watching")
 _DELIVERIES = UUID("b0c7e0de-62a5-5c0f-8f2d-6a3d0d1c9a55")

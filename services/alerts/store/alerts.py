@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from shared.events.alerts import AlertState
 from shared.events.ids import SubscriptionId
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _LOAD_OPEN = """
 SELECT body FROM alerts WHERE subscription = ANY($1::text[]) AND state <> 'resolved' ORDER BY raised_at, id

@@ -2,7 +2,7 @@
 
 from shared.events.ids import ProductId
 from shared.events.state import ProductState
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _UPSERT = """
 INSERT INTO products (id, name, version) VALUES ($1, $2, $3)

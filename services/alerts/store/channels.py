@@ -6,7 +6,7 @@ from datetime import datetime
 
 from shared.events.alerts import ChannelState
 from shared.events.ids import SubscriptionId
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _INSERT = """
 INSERT INTO channels

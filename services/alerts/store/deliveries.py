@@ -8,7 +8,7 @@ from services.alerts.domain.leeway import part_now
 from services.alerts.store.watches import standing_of
 from shared.events.alerts import AlertState
 from shared.events.ids import SubscriptionId
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 CHANNEL = "deliveries"
 """Where workers listen for new rows."""

@@ -15,7 +15,7 @@ from services.alerts.domain.watch import LevelKey, Watch
 from services.alerts.store.alerts import load_open_alerts
 from shared.events.ids import ProductId, SubscriptionId
 from shared.events.state import SubscriptionState
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _INSERT_UNKNOWN = """
 INSERT INTO subscriptions (id) SELECT id FROM unnest($1::text[]) AS new (id) ORDER BY id ON CONFLICT (id) DO NOTHING

@@ -17,8 +17,8 @@ from shared.events.commands.accounts import CreateAccount, SetFlex
 from shared.events.envelope import Event
 from shared.events.ids import AccountId
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision, Refused
+from shared.runtime.commands.inbox import Decision, Refused
+from shared.runtime.delivery.transaction import Transaction
 
 
 async def create_account(tx: Transaction, command: Event[CreateAccount]) -> Decision:

@@ -22,8 +22,8 @@ from shared.events.envelope import Event
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
 from shared.events.state import ProductState
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision
+from shared.runtime.commands.inbox import Decision
+from shared.runtime.delivery.transaction import Transaction
 
 
 async def create_product(tx: Transaction, command: Event[CreateProduct]) -> Decision:

@@ -61,7 +61,7 @@ from shared.events.commands.subscriptions import (
     VoidLot,
 )
 from shared.events.envelope import Payload
-from shared.runtime.inbox import CommandHandler
+from shared.runtime.commands.inbox import CommandHandler
 
 DECIDE_FIRST: Final = frozenset({ApplyPlan})
 """The frequent one: it needs no savepoint, because it writes nothing before it is decided."""

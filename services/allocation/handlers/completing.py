@@ -14,9 +14,9 @@ from services.allocation.store.people import tell_people
 from services.allocation.store.roles import find_missing_roles
 from shared.events.allocation import PersonChanged, RoleTemplatesChanged
 from shared.events.ids import AccountId, ProductId
-from shared.runtime import logging
-from shared.runtime.delivery import Transaction
-from shared.runtime.isolation import Failed, isolate
+from shared.runtime.delivery.isolation import Failed, isolate
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.process import logging
 
 _log = logging.get("completing")
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from services.allocation.store.consumption import delete_expired, mark_affected, upsert_consumption
 from shared.events.metering import ConsumptionSnapshot
-from shared.runtime.delivery import Transaction
-from shared.runtime.postgres import Connection
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
 
 KEPT: Final = timedelta(days=400)
 """As long as the topic keeps them. Of products in use only the last windows are kept anyway."""

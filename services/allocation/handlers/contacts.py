@@ -7,7 +7,7 @@ from shared.events.allocation import PersonChanged
 from shared.events.ids import AccountId
 from shared.events.refusals import Refusal
 from shared.events.state import Person, PersonState
-from shared.runtime.delivery import Transaction, TransientError
+from shared.runtime.delivery.transaction import Transaction, TransientError
 
 
 async def know_primary_contact(tx: Transaction, account: AccountId, contact: Person) -> Person | Refusal:

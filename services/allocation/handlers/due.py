@@ -17,10 +17,10 @@ from services.allocation.handlers.holding import bring_up_to_date
 from services.allocation.store.due import find_next_due, find_oldest_due
 from services.allocation.store.subscriptions import try_lock_subscription
 from shared.events.ids import SubscriptionId
-from shared.runtime import logging
-from shared.runtime.delivery import Transaction
-from shared.runtime.postgres import is_own
-from shared.runtime.trouble import passes
+from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import is_own
+from shared.runtime.process import logging
 
 BATCH: Final = 200
 LEFT_OUT: Final = timedelta(seconds=1)

@@ -23,8 +23,8 @@ from shared.events.envelope import Event, Payload
 from shared.events.ids import SubscriptionId
 from shared.events.outcomes import AuditRecord
 from shared.events.state import SubscriptionState
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Postponed, Refused
+from shared.runtime.commands.inbox import Postponed, Refused
+from shared.runtime.delivery.transaction import Transaction
 
 P = TypeVar("P", bound=Payload)
 

@@ -7,8 +7,8 @@ from shared.events.allocation import LotPurchased, LotVoided
 from shared.events.commands.subscriptions import PurchaseLot, VoidLot
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision
+from shared.runtime.commands.inbox import Decision
+from shared.runtime.delivery.transaction import Transaction
 
 
 async def purchase_lot(tx: Transaction, command: Event[PurchaseLot]) -> Decision:

@@ -34,8 +34,8 @@ from shared.events.envelope import Event
 from shared.events.ids import AccountId, RoleId, SubscriptionId
 from shared.events.refusals import Refusal
 from shared.events.state import Person, PersonState, RoleState
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision, Refused
+from shared.runtime.commands.inbox import Decision, Refused
+from shared.runtime.delivery.transaction import Transaction
 
 
 async def add_person(tx: Transaction, command: Event[AddPerson]) -> Decision:

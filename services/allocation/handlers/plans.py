@@ -14,8 +14,8 @@ from shared.events.commands.plans import ApplyPlan
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
 from shared.events.state import SubscriptionState
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision, Postponed
+from shared.runtime.commands.inbox import Decision, Postponed
+from shared.runtime.delivery.transaction import Transaction
 
 
 async def apply_plan(tx: Transaction, command: Event[ApplyPlan], wait_seconds: float) -> Decision:

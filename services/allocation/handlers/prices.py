@@ -11,8 +11,8 @@ from shared.events.allocation import PriceListChanged
 from shared.events.commands.catalogue import SetPriceList
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision
+from shared.runtime.commands.inbox import Decision
+from shared.runtime.delivery.transaction import Transaction
 
 PRICE_LIST: Final = "price-list"
 """There is one: its id, and the subject of what is told of it."""

@@ -10,8 +10,8 @@ from shared.events.allocation import PolicyChanged, ProductEnded, ProductSubscri
 from shared.events.commands.subscriptions import SetPolicy, SubscribeProduct, UnsubscribeProduct
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision
+from shared.runtime.commands.inbox import Decision
+from shared.runtime.delivery.transaction import Transaction
 
 
 async def subscribe_product(tx: Transaction, command: Event[SubscribeProduct]) -> Decision:

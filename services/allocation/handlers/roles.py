@@ -29,8 +29,8 @@ from shared.events.envelope import Event
 from shared.events.ids import AccountId, RoleId
 from shared.events.refusals import Refusal
 from shared.events.state import ProductState, RoleState
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision, Refused
+from shared.runtime.commands.inbox import Decision, Refused
+from shared.runtime.delivery.transaction import Transaction
 
 
 async def set_role_templates(tx: Transaction, command: Event[SetRoleTemplates]) -> Decision:

@@ -31,8 +31,8 @@ from shared.events.commands.subscriptions import (
 )
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Decision
+from shared.runtime.commands.inbox import Decision
+from shared.runtime.delivery.transaction import Transaction
 
 
 async def create_subscription(tx: Transaction, command: Event[CreateSubscription], terms: Terms) -> Decision:

@@ -5,7 +5,7 @@ A reader keeps the newest version of each aggregate, so the key does not matter 
 
 from shared.events.envelope import Payload
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
-from shared.runtime.delivery import Transaction
+from shared.runtime.delivery.transaction import Transaction
 
 
 async def tell(tx: Transaction, subject: str, event: Payload) -> None:

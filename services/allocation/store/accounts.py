@@ -2,7 +2,7 @@
 
 from shared.events.ids import AccountId
 from shared.events.state import AccountState
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _INSERT = """
 INSERT INTO accounts (id, name, flex_enabled, version) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING id

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from shared.events.ids import SubscriptionId
 from shared.events.state import Span, SubscribedProduct
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 UPSERT = """
 INSERT INTO allocations (

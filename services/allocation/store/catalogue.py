@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from shared.events.ids import ProductId
 from shared.events.state import Meter, Permission, ProductState, Rate, RoleTemplate
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _INSERT_PRODUCT = """
 INSERT INTO products (id, name, sources, retired_at, version) VALUES ($1, $2, $3, $4, $5)

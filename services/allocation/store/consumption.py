@@ -9,7 +9,7 @@ from services.allocation.domain.lifecycle import GRACE
 from services.allocation.domain.overage import TOLERATED_PERCENT
 from shared.events.ids import SubscriptionId
 from shared.events.metering import ConsumptionSnapshot
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _UPSERT = """
 INSERT INTO consumption AS c (subscription, product, window_start, window_end, revision, level, burned_down)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from services.allocation.domain.subscriptions import Subscription
 from shared.events.ids import ProductId, SubscriptionId
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _INSERT = "INSERT INTO due_work (subscription, due_at) VALUES ($1, $2)"
 _FIND_NEXT = """

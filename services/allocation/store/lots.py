@@ -4,7 +4,7 @@ from typing import Any
 
 from shared.events.ids import SubscriptionId
 from shared.events.state import Lot, Price
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _UPSERT = """
 INSERT INTO lots (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from shared.events.ids import AccountId, SubscriptionId
 from shared.events.state import Grant, Person, PersonState
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _INSERT = """
 INSERT INTO people (account, email, name, enabled, removed_at, version) VALUES ($1, $2, $3, $4, $5, $6)

@@ -8,7 +8,7 @@ from uuid import UUID
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.store.subscriptions import SAVED, saved_columns
 from shared.events.allocation import PlanApplied
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _SAVE = f"""
 WITH {SAVED}, kept AS (

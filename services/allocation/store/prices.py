@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from shared.events.state import PriceList, Tier
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('price_lists'))"
 _FIND = """

@@ -2,7 +2,7 @@
 
 from shared.events.ids import AccountId, ProductId, RoleId
 from shared.events.state import RoleState
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _INSERT = """
 INSERT INTO roles (account, id, product, name, is_default, customised, based_on, version)

@@ -10,7 +10,7 @@ from services.allocation.store.lots import LOTS, lot_of, upsert_lot
 from services.allocation.store.terms import TERMS, term_of, upsert_term
 from shared.events.ids import SubscriptionId
 from shared.events.state import GrantedTo, Person, RebalanceClock, SubscriptionState
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _INSERT = """
 INSERT INTO subscriptions (

@@ -4,7 +4,7 @@ from typing import Any
 
 from shared.events.ids import SubscriptionId
 from shared.events.state import Term
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _UPSERT = """
 INSERT INTO terms (subscription, starts_at, ends_at, rates_locked_at) VALUES ($1, $2, $3, $4)

@@ -11,8 +11,8 @@ from fastapi import Request
 from services.metering.api.gathering import Gathering
 from services.metering.store.keys import IngestKey, find_keys
 from shared.events.refusals import Refusal
-from shared.runtime.http import ProblemError
-from shared.runtime.postgres import Pool
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.postgres.pool import Pool
 
 MAX_KNOWN = 10_000
 WITHIN_SECONDS = 1.4

@@ -16,10 +16,10 @@ from services.metering.domain.entitlement import EntitlementReason, decide
 from services.metering.store.entitlements import NOTHING, Asked, Standing, load_standing
 from services.metering.store.projection import Projection
 from shared.events.state import OveragePolicy
-from shared.runtime import query_parameters
-from shared.runtime.direct import DirectRoute
-from shared.runtime.http import ProblemError
-from shared.runtime.postgres import Connection, HeldConnection
+from shared.runtime.http import query_parameters
+from shared.runtime.http.fast_routes import DirectRoute
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.postgres.pool import Connection, HeldConnection
 from shared.units import MAX_UNITS
 from shared.windows import Window
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from services.metering.api.parsing import BodyError
 from services.metering.store.keys import IngestKey
 from shared.events.refusals import Refusal
-from shared.runtime.http import ProblemError
+from shared.runtime.http.middleware import ProblemError
 
 MAX_BUCKETS = 10_000
 

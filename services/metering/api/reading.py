@@ -10,9 +10,9 @@ from services.metering.api.access import KeyRing
 from services.metering.domain.reasons import Reason
 from services.metering.store import quarantine
 from shared.events.envelope import Instant
-from shared.runtime.http import ProblemError
-from shared.runtime.postgres import Pool, Row
-from shared.runtime.routes import ApiRoute
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.http.routes import ApiRoute
+from shared.runtime.postgres.pool import Pool, Row
 
 Claimed = Annotated[str | None, Query(min_length=1, max_length=200)]
 _KEPT = {"subscription", "source", "product", "event_id", "reason", "detail", "topic", "settled_as"}

@@ -14,10 +14,10 @@ from services.metering.handlers.upkeep import sightings_kept_days
 from services.metering.store import resources
 from services.metering.store.projection import Projection
 from shared.events.envelope import Instant
-from shared.runtime.asking import is_asked, is_genuine
-from shared.runtime.http import ProblemError
-from shared.runtime.postgres import Connection, Pool
-from shared.runtime.routes import ApiRoute
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.http.routes import ApiRoute
+from shared.runtime.http.service_auth import is_asked, is_genuine
+from shared.runtime.postgres.pool import Connection, Pool
 from shared.runtime.signing import Keys
 from shared.windows import Window
 

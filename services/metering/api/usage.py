@@ -22,9 +22,9 @@ from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.origin import CORRELATION_ID, TRACE_PARENT
 from services.metering.domain.reasons import Reason, RejectedError
 from services.metering.store.keys import IngestKey
-from shared.runtime import query_parameters
-from shared.runtime.direct import DirectRoute
-from shared.runtime.http import CORRELATION_HEADER, problem
+from shared.runtime.http import query_parameters
+from shared.runtime.http.fast_routes import DirectRoute
+from shared.runtime.http.middleware import CORRELATION_HEADER, problem
 
 MAX_EVENT_BYTES = 900_000
 RETRY_SECONDS = "1"

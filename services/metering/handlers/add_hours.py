@@ -6,9 +6,9 @@ from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers.alone import do_each
 from services.metering.store import hours
 from services.metering.store.hours import Due
-from shared.runtime.delivery import Transaction
-from shared.runtime.isolation import concerns_one
-from shared.runtime.set_aside_work import SetAside
+from shared.runtime.delivery.isolation import concerns_one
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.transaction import Transaction
 
 WORK = "hours"
 

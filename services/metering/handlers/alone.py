@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from shared.runtime.delivery import Transaction
-from shared.runtime.isolation import isolate
-from shared.runtime.set_aside_work import SetAside
+from shared.runtime.delivery.isolation import isolate
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.transaction import Transaction
 
 T = TypeVar("T")
 

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
+from shared.runtime.records import Record
+
 from services.metering.domain.catalogue import DAY_US, EPOCH, UNIQUE, Catalogue, microseconds
 from services.metering.domain.corrections import REVERSAL
 from services.metering.domain.decode import claim_of
@@ -29,8 +31,7 @@ from services.metering.store.books import Entries, Line, Outcome
 from services.metering.store.moving import Misplaced
 from services.metering.store.partitions import Partitioned
 from services.metering.store.projection import Projection, ensure_sources
-from shared.runtime.delivery import Record
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 from shared.windows import PROVISIONAL_FOR
 
 FIRST_DAY = date(1970, 1, 1)

@@ -24,8 +24,8 @@ from services.metering.store.corrections import Correction, Settled, Target
 from services.metering.store.projection import Projection
 from shared.events.metering import RestatementCause
 from shared.events.outcomes import AuditRecord
-from shared.runtime.delivery import Transaction
-from shared.runtime.set_aside_work import SetAside
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.transaction import Transaction
 
 WORK = "corrections"
 POISONED = timedelta(seconds=30)

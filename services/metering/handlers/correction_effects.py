@@ -10,7 +10,7 @@ from services.metering.store import hours, restatements, undoing
 from services.metering.store.corrections import Correction, Target
 from services.metering.store.undoing import Key, ResourceKey, WindowKey
 from shared.events.metering import RestatementCause
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 
 @dataclass(slots=True)

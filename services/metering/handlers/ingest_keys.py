@@ -9,8 +9,8 @@ from shared.events.envelope import Event
 from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.refusals import Refusal
 from shared.events.topics import METERING_EVENTS_TOPIC
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Accepted, AuditEntry, Decision, Refused
+from shared.runtime.commands.inbox import Accepted, AuditEntry, Decision, Refused
+from shared.runtime.delivery.transaction import Transaction
 
 
 async def create_ingest_key(tx: Transaction, command: Event[CreateIngestKey]) -> Decision:

@@ -4,8 +4,8 @@ from services.metering.domain.reasons import UNKNOWN
 from services.metering.store import books
 from services.metering.store.books import Line
 from shared.events.topics import product_of
-from shared.runtime.delivery import Transaction
-from shared.runtime.offsets import Loss
+from shared.runtime.delivery.offsets import Loss
+from shared.runtime.delivery.transaction import Transaction
 
 
 async def book_lost(tx: Transaction, topic: str, loss: Loss) -> None:

@@ -11,7 +11,7 @@ from services.metering.domain.placing import OLDEST, digest_of
 from services.metering.domain.reasons import Reason
 from services.metering.store import corrections
 from services.metering.store.corrections import Correction, Target
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 Fault = tuple[Reason, str]
 """A reason, and a sentence."""

@@ -25,7 +25,7 @@ from services.metering.store.moving import Due, Gap, Placed, TakenOut
 from services.metering.store.projection import Projection
 from services.metering.store.undoing import make_due
 from shared.events.metering import RestatementCause
-from shared.runtime.delivery import Transaction
+from shared.runtime.delivery.transaction import Transaction
 
 AGAIN = timedelta(seconds=1)
 """How soon to look again for what was applied at the same moment."""

@@ -10,7 +10,7 @@ from services.metering.store import consumption, moving, projection
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.envelope import Event, Frozen, Payload
 from shared.events.state import ProductState, Span, SubscribedProduct, SubscriptionState
-from shared.runtime.delivery import EventHandler, Transaction
+from shared.runtime.delivery.transaction import EventHandler, Transaction
 
 
 async def project_subscription(tx: Transaction, event: Event[Any]) -> None:

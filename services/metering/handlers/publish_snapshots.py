@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TypeVar
 
+from shared.runtime.records import Outgoing
+
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.consumption import Snapshot, encode, snapshot
@@ -18,9 +20,8 @@ from services.metering.store import consumption
 from services.metering.store.consumption import Histories
 from services.metering.store.projection import Projection
 from shared.events.topics import CONSUMPTION_TOPIC
-from shared.runtime.clock import Clock
-from shared.runtime.outbox import Outgoing
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
+from shared.runtime.process.clock import Clock
 
 POLL_SECONDS = 0.05
 STANDBY_SECONDS = 1.0

@@ -8,10 +8,10 @@ from services.metering.settings import MeteringSettings
 from services.metering.store import recomputing, refilling
 from services.metering.store.projection import Projection
 from services.metering.verification import EQUAL, KEPT, hours_since, with_connection, work_out
-from shared.runtime.app import ServiceCommand
-from shared.runtime.database_clock import database_now
-from shared.runtime.delivery import Transaction
-from shared.runtime.postgres import Connection
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.database_clock import database_now
+from shared.runtime.postgres.pool import Connection
+from shared.runtime.service.command_line import ServiceCommand
 
 
 async def recompute(settings: MeteringSettings, _: Namespace) -> int:

@@ -13,8 +13,8 @@ from services.metering.handlers.apply_usage import Applied, UsageApplier
 from services.metering.store import quarantine
 from services.metering.store.books import Entries, Line, Outcome, move_entries
 from services.metering.store.quarantine import Waiting
-from shared.runtime.delivery import Transaction
-from shared.runtime.set_aside_work import SetAside
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.transaction import Transaction
 
 WORK = "replays"
 

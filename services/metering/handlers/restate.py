@@ -19,9 +19,9 @@ from services.metering.store.projection import Projection
 from services.metering.store.restatements import Before
 from shared.events.metering import RestatementCause, WindowFigures, WindowRestated, event_key
 from shared.events.topics import METERING_EVENTS_TOPIC
-from shared.runtime.delivery import Transaction
-from shared.runtime.postgres import Connection
-from shared.runtime.set_aside_work import SetAside
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
 
 WORK = "restatements"
 POISONED = timedelta(seconds=30)

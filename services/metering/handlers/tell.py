@@ -8,10 +8,10 @@ from shared.events.envelope import Payload
 from shared.events.metering import event_key
 from shared.events.quarantine import BooksChanged
 from shared.events.topics import METERING_EVENTS_TOPIC
-from shared.runtime import outbox
-from shared.runtime.delivery import Transaction
-from shared.runtime.postgres import Row
-from shared.runtime.set_aside_work import SetAside
+from shared.runtime.delivery import outbox
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Row
 
 WORK = "telling"
 OUTBOX_FULL = 5_000

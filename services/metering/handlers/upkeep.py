@@ -10,9 +10,9 @@ from services.metering.handlers.alone import do_each
 from services.metering.store import consumption, corrections, partitions, quarantine, restatements
 from services.metering.store.consumption import WINDOWS_KEPT
 from services.metering.store.partitions import Known, Partition, Partitioned
-from shared.runtime.delivery import Transaction
-from shared.runtime.postgres import Connection
-from shared.runtime.set_aside_work import SetAside
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
 
 WORK = "upkeep"
 LATE_DAYS = 36

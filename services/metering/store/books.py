@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Literal, NamedTuple
 
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 
 class Line(NamedTuple):

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from services.metering.domain.corrections import PURGE
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 # Windows of which a correction has not been looked at for the last time may differ for a moment; so may those of a
 # subscription of which something is to be moved.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.metering.domain.consumption import Measured
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 WINDOWS_KEPT = timedelta(days=395)
 """Twelve months are shown, and one more is there."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.metering.domain.consumption import Measured
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 # OFFSET 0: each part is looked up by the primary key, whatever the planner guesses of the arrays' lengths.
 _LOAD = """

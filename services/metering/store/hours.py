@@ -14,7 +14,7 @@ from services.metering.domain.catalogue import EPOCH
 from services.metering.domain.corrections import NO_METER
 from services.metering.store import partitions
 from services.metering.store.partitions import HOURS
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 NOTE = f"""
 INSERT INTO hour_due (days, subscriptions, meters, hours, events, totals, peaks)

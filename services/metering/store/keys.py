@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.events.metering import IngestKeyState
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _INSERT = """
 INSERT INTO ingest_key (id, product, secret_sha256, created_at, created_by, expires_at, events_per_second,

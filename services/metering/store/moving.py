@@ -13,7 +13,7 @@ from services.metering.domain.spans import Change
 from services.metering.store.corrections import Correction, Target, correction_of
 from shared.events.topics import USAGE
 from shared.events.usage import UsageRecorded
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _NOTE = """
 INSERT INTO move_due (subscription, since, lost, terms, windows, look_at)

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import asyncpg
 
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 FIRST_MONDAY = date(1970, 1, 5)
 

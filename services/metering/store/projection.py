@@ -7,8 +7,8 @@ from datetime import datetime
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.subscribed import read_subscribed
 from shared.events.state import ProductState, SubscriptionState
-from shared.runtime.postgres import Connection, Pool
-from shared.runtime.unreadable import passing_over
+from shared.runtime.postgres.pool import Connection, Pool
+from shared.runtime.postgres.unreadable import passing_over
 
 _RAISE_VERSION = "UPDATE projection SET version = version + 1 RETURNING version"
 _LOAD_VERSION = "SELECT version FROM projection"

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from shared.runtime.records import Record
+
 from services.metering.domain.reasons import RejectedError
 from shared.events.quarantine import QuarantineWanted
-from shared.runtime.delivery import Record
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _COLUMNS = (
     "topic",

@@ -20,7 +20,7 @@ from services.metering.domain.catalogue import (
 from services.metering.domain.corrections import NO_METER, PURGE
 from services.metering.domain.judging import instant
 from services.metering.domain.spans import common
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _CREATE = (
     "CREATE TEMPORARY TABLE again_meter (meter integer PRIMARY KEY, kind integer) ON COMMIT DROP",

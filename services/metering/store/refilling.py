@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from services.metering.store import hours, partitions, undoing
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _WINDOWS = """
 WITH changed AS (

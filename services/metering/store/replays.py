@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.events.quarantine import QuarantineReplay, QuarantineWanted
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _INSERT = """
 INSERT INTO quarantine_replay (id, wanted, requested_at, requested_by, address, correlation_id, last_row)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 # An ordered read of the primary key, of one partition: a page costs the same at any place of any number of resources.
 _PAGE = """

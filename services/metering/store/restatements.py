@@ -6,7 +6,7 @@ from datetime import datetime
 
 from services.metering.domain.consumption import Measured
 from shared.events.metering import RestatementCause, WindowRestated
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 # The first note of a window keeps what it was. Others wait for whoever is writing its restatement, then begin anew.
 _NOTE = """

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from shared.events.envelope import Payload
 from shared.events.quarantine import VALUE_BYTES, BooksLine, QuarantinedRecord, UsageQuarantined, UsageSettled
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _TAKE_QUARANTINED = """
 WITH untold AS (

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from services.metering.domain.catalogue import LATEST, PEAK
 from services.metering.domain.corrections import PURGE
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _MARK = """
 UPDATE usage u SET reversed_at = $3

@@ -18,7 +18,7 @@ from services.metering.domain.catalogue import COUNT, DAY_US, EPOCH, LATEST, PEA
 from services.metering.domain.corrections import PURGE, REVERSAL
 from services.metering.domain.placing import Usage
 from services.metering.store import hours, rows
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 Placed = tuple[int, Usage, int, int, int]
 """Number in the batch, the usage, when it was first accepted (microseconds), partition, offset."""

@@ -13,10 +13,9 @@ from services.metering.store.checking import Repeated
 from services.metering.store.projection import Projection
 from services.metering.verification.comparing import find_lost
 from services.metering.verification.kafka_reading import KafkaReader, open_reader
-from shared.runtime import postgres
-from shared.runtime.app import ServiceCommand
-from shared.runtime.database_clock import database_now
-from shared.runtime.postgres import DATABASE_ERRORS, Connection
+from shared.runtime.postgres.database_clock import database_now
+from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, connect
+from shared.runtime.service.command_line import ServiceCommand
 
 EQUAL, DIFFERENT, NOT_RUN = 0, 1, 2
 KEPT = timedelta(days=partitions.USAGE.kept_days)
@@ -43,7 +42,7 @@ async def _check(connection: Connection, kafka: KafkaReader | None = None) -> in
 async def with_connection(settings: MeteringSettings, name: str, work: Callable[[Connection], Awaitable[int]]) -> int:
     """Do the work; the exit code."""
     try:
-        connection = await postgres.connect(settings, f"metering-{name}")
+        connection = await connect(settings, f"metering-{name}")
         try:
             return await work(connection)
         finally:

@@ -7,7 +7,7 @@ from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.consumption import snapshot
 from services.metering.store import consumption
 from services.metering.store.consumption import WINDOWS_KEPT
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 Window = tuple[str, str, datetime]
 """Subscription, product, window start."""

@@ -15,7 +15,7 @@ from services.metering.domain.decode import claim_of
 from services.metering.domain.placing import digest_of
 from services.metering.settings import MeteringSettings
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
-from shared.runtime.kafka import client_arguments, partitions_of
+from shared.runtime.kafka.client import client_arguments, partitions_of
 
 WITHIN_SECONDS = 15.0
 AT_ONCE = 5_000

@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse
 
-from shared.runtime.http import PROBLEM
-from shared.runtime.routes import ApiRoute
+from shared.runtime.http.middleware import PROBLEM
+from shared.runtime.http.routes import ApiRoute
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">

@@ -23,9 +23,9 @@ from services.reporting.domain.caller import Caller
 from services.reporting.store.paging import CursorError, Page
 from shared.events.commands.subscriptions import SubscriptionCommand
 from shared.events.envelope import Payload
-from shared.runtime.delivery import PermanentError
-from shared.runtime.http import ProblemError, field_errors
-from shared.runtime.routes import ApiRoute, Handler
+from shared.runtime.delivery.transaction import PermanentError
+from shared.runtime.http.middleware import ProblemError, field_errors
+from shared.runtime.http.routes import ApiRoute, Handler
 
 MAX_DIGITS = 15
 """Of a version."""

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from shared import people
 from shared.events.envelope import as_written
-from shared.runtime.http import ProblemError
+from shared.runtime.http.middleware import ProblemError
 
 FIRST_YEAR, LAST_YEAR = 1971, 2300
 

@@ -13,7 +13,7 @@ from services.reporting.api.edge import Doors, Watching, new_router
 from services.reporting.api.names import InSubscription
 from services.reporting.domain.caller import Caller
 from services.reporting.streaming import HeldStream
-from shared.runtime.http import ProblemError
+from shared.runtime.http.middleware import ProblemError
 
 AT_MOST_EVERY_SECONDS = 0.25
 LASTS_SECONDS = 15 * 60

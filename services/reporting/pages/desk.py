@@ -15,7 +15,7 @@ from services.reporting.pages.site import SignedIn, Site
 from services.reporting.pages.subscription import present
 from services.reporting.pages.view import Preview, SubscriptionView
 from shared.events.commands.alerts import AcknowledgeAlert
-from shared.runtime.http import ProblemError
+from shared.runtime.http.middleware import ProblemError
 
 _WAITING = "No answer came yet. It may still be carried out; look again in a moment, and do not send it twice."
 _CHANGED = "The plan is not the one that was previewed. Here is what it would do now."

@@ -8,9 +8,9 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from services.reporting.pages.site import Site
-from shared.runtime import logging
-from shared.runtime.http import ProblemError
-from shared.runtime.trouble import passes
+from shared.runtime.delivery.backoff import passes
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.process import logging
 
 NOT_FOUND = 404
 OnError = Callable[[Request, Exception], Awaitable[Response]]

@@ -18,7 +18,7 @@ from services.reporting.pages.sign_in import sign_in_router
 from services.reporting.pages.site import Site
 from services.reporting.sessions import Sessions
 from services.reporting.settings import ReportingSettings
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres.pool import Pool
 
 COMPRESSED_FROM_BYTES = 1024
 

@@ -11,7 +11,7 @@ from services.reporting.pages.site import SignedIn, Site
 from services.reporting.pages.stream import answer_live
 from services.reporting.pages.usage import SHOWN, present_usage
 from services.reporting.pages.view import SubscriptionView
-from shared.runtime.http import ProblemError
+from shared.runtime.http.middleware import ProblemError
 
 MOST_CHOICES = 100
 MOST_NAMED = 5

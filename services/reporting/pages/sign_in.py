@@ -10,7 +10,7 @@ from services.reporting.pages.errors import page_route
 from services.reporting.pages.provider import ProviderError
 from services.reporting.pages.site import Site
 from services.reporting.sessions import Person
-from shared.runtime import logging
+from shared.runtime.process import logging
 
 COOKIE = "unitpool_sign_in"
 WITHIN = timedelta(minutes=10)

@@ -15,7 +15,7 @@ from services.reporting.pages.assets import Assets
 from services.reporting.pages.provider import Provider
 from services.reporting.pages.secrecy import Secrecy
 from services.reporting.sessions import LIFETIME, Person, Sessions
-from shared.runtime.http import ProblemError
+from shared.runtime.http.middleware import ProblemError
 
 _MESSAGES: Mapping[int, tuple[str, str]] = {
     400: ("That did not work", "The request cannot be read."),

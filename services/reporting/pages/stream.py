@@ -11,7 +11,7 @@ from services.reporting.pages.desk import Desk
 from services.reporting.pages.leaves import Leaves, digest, render_leaves, swaps
 from services.reporting.pages.site import SignedIn, Site
 from services.reporting.streaming import HeldStream
-from shared.runtime.http import ProblemError
+from shared.runtime.http.middleware import ProblemError
 
 BREATH_SECONDS = 0.5
 """At most so often is the page written anew for one reader."""

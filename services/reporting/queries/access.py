@@ -8,8 +8,8 @@ from services.reporting.domain.caller import Caller
 from services.reporting.store import accounts
 from services.reporting.store import subscriptions as store
 from shared.events.state import AccountState, SubscriptionState
-from shared.runtime.http import ProblemError
-from shared.runtime.postgres import Connection
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.postgres.pool import Connection
 
 Body = dict[str, Any]
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")

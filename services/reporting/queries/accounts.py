@@ -9,7 +9,7 @@ from services.reporting.store import accounts, people, products, roles
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
 from shared.events.state import PersonState, RoleState
-from shared.runtime.postgres import Connection, Pool
+from shared.runtime.postgres.pool import Connection, Pool
 
 
 class AccountQueries:

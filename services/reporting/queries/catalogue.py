@@ -12,8 +12,8 @@ from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
 from shared.events.refusals import Refusal
 from shared.events.state import PriceList, ProductState
-from shared.runtime.http import ProblemError
-from shared.runtime.postgres import Connection, Pool
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.postgres.pool import Connection, Pool
 
 MOST_ROLES = 1000
 """Roles that the central view looks at, when it is asked for all accounts."""

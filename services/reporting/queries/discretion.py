@@ -7,7 +7,7 @@ from typing import Any
 from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
 from services.reporting.store import subscriptions as store
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 Body = dict[str, Any]
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from services.reporting.domain.caller import Caller
 from services.reporting.store import issuer_words
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres.pool import Pool
 
 MAX_KNOWN = 10_000
 

@@ -10,8 +10,8 @@ from services.reporting.queries.discretion import Discretion, discretion
 from services.reporting.store import audit, commands, ingest_keys
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
-from shared.runtime.http import ProblemError
-from shared.runtime.postgres import Pool
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.postgres.pool import Pool
 
 
 class RecordQueries:

@@ -9,11 +9,11 @@ import httpx
 from services.reporting.domain.caller import Caller
 from services.reporting.queries.access import find_seen
 from shared.events.refusals import Refusal
-from shared.runtime import logging
-from shared.runtime.asking import sign_question
-from shared.runtime.delivery import TransientError
-from shared.runtime.http import ProblemError
-from shared.runtime.postgres import Pool
+from shared.runtime.delivery.transaction import TransientError
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.http.service_auth import sign_question
+from shared.runtime.postgres.pool import Pool
+from shared.runtime.process import logging
 from shared.runtime.signing import Keys
 
 _PASSED_ON = {404, 422}

@@ -14,7 +14,7 @@ from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
 from shared.events.commands.plans import SeenConsumption
 from shared.events.state import SubscriptionState
-from shared.runtime.postgres import Connection, Pool
+from shared.runtime.postgres.pool import Connection, Pool
 
 NEWEST_ALERTS = 200
 LISTED_IN_ME = 200

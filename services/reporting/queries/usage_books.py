@@ -8,7 +8,7 @@ from services.reporting.store import quarantine, reconciliation
 from services.reporting.store.paging import Page
 from services.reporting.store.quarantine import Filter, Kept
 from services.reporting.store.reconciliation import Wanted
-from shared.runtime.postgres import Pool
+from shared.runtime.postgres.pool import Pool
 
 _VENDOR = "Only the vendor sees what became of usage."
 

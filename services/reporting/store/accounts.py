@@ -2,7 +2,7 @@
 
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import AccountState
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _UPSERT = """
 INSERT INTO accounts (id, version, state) VALUES ($1, $2, $3)

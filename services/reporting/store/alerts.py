@@ -6,7 +6,7 @@ from services.reporting.store.allocations import read_instant
 from services.reporting.store.notices import notify_subscription
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.alerts import AlertState, ChannelState, DeliverySettled
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _UPSERT_ALERT = """
 INSERT INTO alerts (id, subscription, version, raised_at, lifecycle, state) VALUES ($1, $2, $3, $4, $5, $6)

@@ -7,7 +7,7 @@ from typing import Any
 from services.reporting.store.paging import CursorError, Page, page, read_cursor
 from shared.events.allocation import PlanApplied, ProductEnded
 from shared.events.envelope import Event
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _INSERT = """
 INSERT INTO allocation_changes (

@@ -7,7 +7,7 @@ from datetime import datetime
 from services.reporting.store.paging import CursorError, Page, page, read_cursor
 from shared.events.envelope import Event
 from shared.events.outcomes import AuditRecord, DecisionRecorded
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _APPEND = "SELECT append_audit($1::text[], $2::text[], $3::text[])"
 _LIST = """

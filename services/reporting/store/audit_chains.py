@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from services.reporting.domain.audit_chain import Head, Link
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 PREFETCH = 100
 """Records held at once; one is below 1 MB."""

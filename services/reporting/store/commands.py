@@ -7,7 +7,7 @@ from uuid import UUID
 
 from services.reporting.store.notices import notify_outcome
 from shared.events.outcomes import CommandDecided
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _INSERT = """
 INSERT INTO commands (actor, command_id, command, subscription, digest, correlation_id, sent_at, sealed_secret)

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from services.reporting.domain.snapshots import Snapshot, meters_text
 from shared.events.metering import MeterConsumption
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _METERS = TypeAdapter(tuple[MeterConsumption, ...])
 

@@ -2,7 +2,7 @@
 
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.metering import IngestKeyState
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _UPSERT = """
 INSERT INTO ingest_keys (id, product, version, state) VALUES ($1, $2, $3, $4)

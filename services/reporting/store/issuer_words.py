@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _FIND = "SELECT vendor, said_at FROM issuer_words WHERE email = $1"
 _UPSERT = """

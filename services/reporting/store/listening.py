@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from services.reporting.store.notices import CHANNEL
-from shared.runtime import logging
-from shared.runtime.postgres import DATABASE_ERRORS
+from shared.runtime.postgres.pool import DATABASE_ERRORS
+from shared.runtime.process import logging
 
 if TYPE_CHECKING:
     import asyncpg

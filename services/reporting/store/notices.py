@@ -5,7 +5,7 @@ Consumption changes by thousands: the statement that keeps it tells of it, ``con
 
 from typing import Literal
 
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 CHANNEL = "reporting_changes"
 What = Literal["subscription", "alert", "channel"]

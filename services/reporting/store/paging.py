@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Generic, TypeVar
 
-from shared.runtime.postgres import Row
-from shared.runtime.unreadable import read_each
+from shared.runtime.postgres.pool import Row
+from shared.runtime.postgres.unreadable import read_each
 
 T = TypeVar("T")
 MAX_CURSOR_LENGTH = 6000

@@ -1,7 +1,7 @@
 """The price list: the newest."""
 
 from shared.events.state import PriceList
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _UPSERT = """
 INSERT INTO price_lists (id, version, state) VALUES ('units', $1, $2)

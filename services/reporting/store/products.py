@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import ProductState
-from shared.runtime.postgres import Connection, Row
-from shared.runtime.unreadable import read_each
+from shared.runtime.postgres.pool import Connection, Row
+from shared.runtime.postgres.unreadable import read_each
 
 _UPSERT = """
 INSERT INTO products (id, version, state) VALUES ($1, $2, $3)

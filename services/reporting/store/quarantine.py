@@ -6,7 +6,7 @@ from typing import Any
 
 from services.reporting.store.paging import CursorError, Page, page, read_cursor, read_day
 from shared.events.quarantine import QuarantinedRecord, QuarantineReplay, UsageSettled
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 _UPSERT = """
 INSERT INTO quarantine AS q (id, received_at, reason, source, product, subscription, version, state)

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.reporting.store.paging import Page, page, read_cursor, read_day
 from shared.events.quarantine import BooksLine
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 _UPSERT = """
 INSERT INTO usage_books AS b (day, source, product, accepted, applied, duplicate, quarantined, lost, revision)

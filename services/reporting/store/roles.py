@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import RoleState
-from shared.runtime.postgres import Connection, Row
-from shared.runtime.unreadable import read_each
+from shared.runtime.postgres.pool import Connection, Row
+from shared.runtime.postgres.unreadable import read_each
 
 _UPSERT = """
 INSERT INTO roles (account, role, product, version, state) VALUES ($1, $2, $3, $4, $5)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from services.reporting.store.notices import notify_subscription
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import SubscriptionState
-from shared.runtime.postgres import Connection, Row
+from shared.runtime.postgres.pool import Connection, Row
 
 PRIMARY = "primary"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from shared.runtime.records import Record
 
 from services.alerts.domain.measures import window_of
 from services.alerts.subscribers import AllocationSubscriber, ConsumptionSubscriber
@@ -18,10 +19,10 @@ from shared.events.ids import LotId, ProductId
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import SubscriptionState
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
-from shared.runtime.batches import BatchRunner, FailureLimit, HaltError
-from shared.runtime.clock import utc_now
-from shared.runtime.delivery import BatchHandler, Record, Transaction, TransientError
-from shared.runtime.set_aside_work import Item, SetAside
+from shared.runtime.delivery.batch_runner import BatchRunner, FailureLimit, HaltError
+from shared.runtime.delivery.set_aside_work import Item, SetAside
+from shared.runtime.delivery.transaction import BatchHandler, Transaction, TransientError
+from shared.runtime.process.clock import utc_now
 from tests.component.alerts.flow import acme
 from tests.conftest import MakeDatabase
 from tests.runtime.harness import event

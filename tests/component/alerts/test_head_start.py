@@ -9,8 +9,8 @@ from services.alerts.head_start import HeadStart
 from services.alerts.main import definition
 from services.alerts.settings import AlertsSettings
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
-from shared.runtime.postgres import open_pool
-from shared.runtime.service import Runtime
+from shared.runtime.postgres.pool import open_pool
+from shared.runtime.service.definition import Runtime
 from tests.conftest import MakeDatabase
 from tests.processes import COMMAND_KEYS
 from tests.runtime.conftest import bench

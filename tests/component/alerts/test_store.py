@@ -24,8 +24,8 @@ from services.alerts.store.deliveries import (
 from services.alerts.store.watches import lock_watches, save_watches
 from shared.events.alerts import ChannelState
 from shared.events.ids import SubscriptionId
-from shared.runtime import set_aside_work, set_aside_work_retries
-from shared.runtime.postgres import Connection
+from shared.runtime.delivery import set_aside_work, set_aside_work_retries
+from shared.runtime.postgres.pool import Connection
 from tests.conftest import MakeDatabase
 from tests.database import connect
 from tests.unit.alerts.world import ACME, NOW, Story, subscription

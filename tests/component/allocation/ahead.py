@@ -21,7 +21,7 @@ class Ahead(datetimes.datetime):
 if __name__ == "__main__":
     time.time = lambda: _time() + AHEAD.total_seconds()
 
-    from shared.runtime import clock
+    from shared.runtime.process import clock
 
     clock.datetime = Ahead  # type: ignore[attr-defined]
 

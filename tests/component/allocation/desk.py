@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+from shared.runtime.records import Outgoing, Record
 
 from services.allocation.domain.subscriptions import Terms
 from services.allocation.handlers.commands import DECIDE_FIRST, command_handlers
@@ -26,11 +27,9 @@ from shared.events.outcomes import AllocationCommandDecided, AuditRecord, Decisi
 from shared.events.refusals import Refusal
 from shared.events.state import Person, SubscriptionState
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, AUDIT
-from shared.runtime import postponed
-from shared.runtime.batches import transaction
-from shared.runtime.delivery import Record
-from shared.runtime.inbox import Inbox
-from shared.runtime.outbox import Outgoing
+from shared.runtime.commands import postponed
+from shared.runtime.commands.inbox import Inbox
+from shared.runtime.delivery.batch_runner import transaction
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
 from shared.windows import window_at
 from tests.processes import COMMAND_KEYS

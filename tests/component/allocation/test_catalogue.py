@@ -4,15 +4,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from shared.runtime.records import MAX_VALUE_BYTES, Record
 
 from services.allocation.domain.sizes import MAX_BYTES
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, RetireProduct, SetRate, SetRoleTemplates
 from shared.events.envelope import Event, Payload
 from shared.events.ids import PermissionId, RoleId
 from shared.events.state import Permission, RoleTemplate
-from shared.runtime.batches import transaction
-from shared.runtime.delivery import PermanentError, Record
-from shared.runtime.outbox import MAX_VALUE_BYTES
+from shared.runtime.delivery.batch_runner import transaction
+from shared.runtime.delivery.transaction import PermanentError
 from shared.runtime.signing import SIGNATURE_HEADER, sign
 from tests.component.allocation.desk import KEYS, PRIMARY, START, VENDOR, Desk, command, record
 from tests.component.allocation.test_people import fields

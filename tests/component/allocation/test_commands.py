@@ -11,7 +11,7 @@ from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SetPolicy, SubscribeProduct
 from shared.events.state import Person
-from shared.runtime.delivery import Transaction
+from shared.runtime.delivery.transaction import Transaction
 from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, command, record, told_in
 
 ACCOUNT, SUBSCRIPTION = "acme-flex-account", "acme-flex"

@@ -16,8 +16,8 @@ from services.allocation.store.subscriptions import lock_subscription
 from shared.events.commands.catalogue import RetireProduct
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, RenewSubscription, SubscribeProduct
 from shared.events.state import Person
-from shared.runtime.batches import transaction
-from shared.runtime.delivery import Transaction
+from shared.runtime.delivery.batch_runner import transaction
+from shared.runtime.delivery.transaction import Transaction
 from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, snapshot
 
 MONTH = timedelta(days=30)

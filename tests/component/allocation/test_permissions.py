@@ -45,7 +45,7 @@ from shared.events.commands.subscriptions import (
 )
 from shared.events.envelope import Payload
 from shared.events.state import Permission, RoleTemplate, Tier
-from shared.runtime.batches import transaction
+from shared.runtime.delivery.batch_runner import transaction
 from tests.component.allocation.desk import PRIMARY, START, STRANGER, VENDOR, Desk, Told, command, record, told_in
 from tests.component.allocation.test_commands import another_subscription
 from tests.component.allocation.test_people import ACCOUNT, PETRA, SUBSCRIPTION, add, grant

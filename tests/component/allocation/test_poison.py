@@ -12,7 +12,7 @@ from shared.events.envelope import Event
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import Person
 from shared.events.topics import CONSUMPTION_TOPIC
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from tests.component.allocation.desk import PRIMARY, snapshot
 from tests.component.allocation.test_service import SUBSCRIPTION, Service, plan, service
 from tests.database import as_owner, connect

@@ -19,7 +19,7 @@ from shared.events.commands.subscriptions import SubscribeProduct, UnsubscribePr
 from shared.events.envelope import by_type, decode
 from shared.events.ids import AccountId, PermissionId, RoleId
 from shared.events.state import Permission, ProductState, RoleState, RoleTemplate
-from shared.runtime.batches import transaction
+from shared.runtime.delivery.batch_runner import transaction
 from tests.component.allocation.desk import PRIMARY, STRANGER, VENDOR, Desk, Told
 from tests.component.allocation.test_people import ACCOUNT, ALAN, SUBSCRIPTION, add, fields, grant
 

@@ -21,7 +21,7 @@ from shared.events.metering import ConsumptionSnapshot
 from shared.events.outcomes import AllocationCommandDecided
 from shared.events.state import Person
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from shared.runtime.signing import SIGNATURE_HEADER, sign
 from tests.component.allocation.desk import KEYS, PRIMARY, VENDOR, command, snapshot
 from tests.conftest import MakeDatabase, StartService

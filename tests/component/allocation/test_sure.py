@@ -14,7 +14,7 @@ from shared.events.commands.subscriptions import PurchaseLot
 from shared.events.envelope import Event
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.topics import CONSUMPTION_TOPIC
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from tests.component.allocation.ahead import AHEAD
 from tests.component.allocation.desk import PRIMARY, snapshot
 from tests.component.allocation.test_service import SUBSCRIPTION, Service, plan, service

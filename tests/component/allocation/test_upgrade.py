@@ -12,9 +12,9 @@ from services.allocation.handlers.completing import complete
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.commands.subscriptions import SetGrants
 from shared.events.envelope import by_type, decode
-from shared.runtime.access import Access
-from shared.runtime.batches import transaction
-from shared.runtime.migrations import load_migrations, migrate
+from shared.runtime.delivery.batch_runner import transaction
+from shared.runtime.postgres.grants import Access
+from shared.runtime.postgres.migrations import load_migrations, migrate
 from tests.component.allocation.desk import PRIMARY, START, Desk
 from tests.database import SERVICES, as_owner, connect
 

@@ -15,7 +15,7 @@ from shared.events.allocation import ProductChanged, SubscriptionCreated
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.metering import CONSUMPTION, ConsumptionSnapshot
 from shared.events.state import ProductState, SubscriptionState
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from tests.conftest import TEST_PARTITIONS
 from tests.database import connect
 

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 
 from shared.events.envelope import Event, Payload
 from shared.events.metering import METERING_EVENTS
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
 from tests.component.metering.flow import encoded, payloads, send, until
 from tests.database import connect

@@ -9,7 +9,7 @@ import httpx
 import psutil
 import pytest
 
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from tests.component.metering.flow import until
 from tests.component.metering.running import Metering, usage_request
 from tests.component.metering.world import event

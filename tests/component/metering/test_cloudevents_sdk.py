@@ -11,7 +11,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v03.event import CloudEvent as OldCloudEvent
 from cloudevents.core.v1.event import CloudEvent
 
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from tests.component.metering.running import KEY, Metering
 from tests.component.metering.test_doors import reasons
 from tests.component.metering.world import event

@@ -19,8 +19,8 @@ from services.metering.handlers.replay import replay_after
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
 from shared.events.outcomes import DecisionRecorded
-from shared.runtime.delivery import Transaction
-from shared.runtime.postgres import Connection
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering import reference
 from tests.component.metering.flow import until
 from tests.component.metering.test_apply_usage import books, stored

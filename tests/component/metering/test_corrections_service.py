@@ -10,7 +10,7 @@ import httpx
 
 from deploy.local.environment import clean_environment
 from shared.events.metering import WindowRestated
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from tests.component.metering.flow import newest_snapshots, until
 from tests.component.metering.running import KEY, Metering
 from tests.component.metering.world import event, purge, reversal

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.local.topics import create_topics
 from shared.events.topics import product_of, product_usage
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from tests.component.metering.flow import encoded, send
 from tests.component.metering.running import KEY, Metering, usage_request
 from tests.component.metering.world import event

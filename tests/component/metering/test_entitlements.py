@@ -12,8 +12,8 @@ from services.metering.api.entitlements import Question, answers, read
 from services.metering.domain.consumption import Measured, snapshot
 from services.metering.store import entitlements, projection
 from services.metering.store.projection import Projection
-from shared.runtime.http import ProblemError
-from shared.runtime.postgres import Connection
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.postgres.pool import Connection
 from shared.units import MAX_UNITS
 from tests.component.metering.test_apply_usage import apply
 from tests.component.metering.world import NOW, event, records, subscription

@@ -8,7 +8,7 @@ import pytest
 from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers.upkeep import keep_up
 from services.metering.store import hours, partitions
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import apply
 from tests.component.metering.world import NOW, add_hours, event, records
 from tests.database import connect

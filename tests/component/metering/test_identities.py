@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from services.metering.domain.catalogue import DAY_US, microseconds
 from services.metering.domain.placing import NEAR_MIDNIGHT_US
 from services.metering.handlers.apply_usage import UsageApplier
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import _TABLES, apply, books
 from tests.component.metering.world import event, records
 from tests.database import connect

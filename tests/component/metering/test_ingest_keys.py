@@ -19,10 +19,10 @@ from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey, Ro
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.ids import ProductId
 from shared.events.metering import METERING_EVENTS, IngestKeyChanged, IngestKeyState
-from shared.runtime.delivery import Transaction
-from shared.runtime.http import ProblemError
-from shared.runtime.inbox import Decision, Refused
-from shared.runtime.postgres import Connection
+from shared.runtime.commands.inbox import Decision, Refused
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.http.middleware import ProblemError
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering.world import NOW
 
 HANDLERS: dict[type[Payload], Any] = {

@@ -13,7 +13,7 @@ from deploy.local.topics import create_topics
 from shared.events.allocation import SubscriptionCreated
 from shared.events.envelope import Event
 from shared.events.topics import product_usage
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from tests.component.metering.flow import encoded, send, until
 from tests.component.metering.running import Metering
 from tests.component.metering.world import START, event, reversal, subscription

@@ -9,8 +9,8 @@ from services.metering.handlers.replay import replay_after
 from services.metering.handlers.upkeep import forget
 from services.metering.store import partitions
 from services.metering.store.projection import Projection, save
-from shared.runtime.delivery import Transaction
-from shared.runtime.postgres import Connection
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import apply
 from tests.component.metering.world import NOW, PRODUCTS, event, product, records
 

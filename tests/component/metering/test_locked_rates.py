@@ -4,6 +4,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from shared.runtime.records import Outgoing
+
 from services.metering.handlers.project import project_subscription
 from services.metering.handlers.publish_snapshots import SnapshotRelay
 from services.metering.store.projection import Projection
@@ -11,9 +13,8 @@ from shared.events.allocation import RatesLocked
 from shared.events.envelope import Event, by_type, decode
 from shared.events.metering import CONSUMPTION, ConsumptionSnapshot
 from shared.events.state import SubscriptionState
-from shared.runtime.delivery import Transaction
-from shared.runtime.outbox import Outgoing
-from shared.runtime.postgres import Connection
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import apply
 from tests.component.metering.world import NOW, SUBSCRIPTIONS, event, records
 

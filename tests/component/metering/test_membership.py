@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from tests.component.metering.flow import encoded, until
 from tests.component.metering.running import Metering
 from tests.component.metering.world import event

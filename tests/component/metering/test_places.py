@@ -13,7 +13,7 @@ from services.metering.handlers.recompute import recompute_all
 from services.metering.store import projection
 from services.metering.verification import EQUAL, check_all
 from shared.events.state import SubscriptionState
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering.lives import (
     Reader,
     cancelled,

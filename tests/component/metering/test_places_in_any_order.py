@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.verification import EQUAL, check_all
 from shared.events.state import SubscriptionState, Term
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering import reference
 from tests.component.metering.lives import (
     Reader,

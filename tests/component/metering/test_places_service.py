@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from tests.component.metering.flow import newest_snapshots, send_world, until
 from tests.component.metering.lives import cancelled, renewed
 from tests.component.metering.running import Metering

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from shared.runtime.records import Outgoing
 
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.lose import book_lost
@@ -29,12 +30,11 @@ from shared.events.quarantine import (
     UsageQuarantined,
     UsageSettled,
 )
-from shared.runtime import outbox
-from shared.runtime.delivery import Transaction
-from shared.runtime.inbox import Accepted, Refused
-from shared.runtime.offsets import Loss
-from shared.runtime.outbox import Outgoing
-from shared.runtime.postgres import Connection
+from shared.runtime.commands.inbox import Accepted, Refused
+from shared.runtime.delivery import outbox
+from shared.runtime.delivery.offsets import Loss
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import apply, books
 from tests.component.metering.test_corrections import settle
 from tests.component.metering.world import NOW, PRODUCTS, event, product, records, reversal, subscription

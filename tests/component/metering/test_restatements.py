@@ -7,8 +7,8 @@ from services.metering.handlers.restate import restate_some
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
 from shared.events.metering import METERING_EVENTS, WindowRestated
-from shared.runtime.delivery import Transaction
-from shared.runtime.postgres import Connection
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_corrections import apply, settle
 from tests.component.metering.world import NOW, SUBSCRIPTIONS, event, purge, reversal
 

@@ -14,7 +14,7 @@ from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey
 from shared.events.ids import ProductId
 from shared.events.metering import IngestKeyChanged
 from shared.events.outcomes import MeteringCommandDecided
-from shared.runtime.clock import utc_now
+from shared.runtime.process.clock import utc_now
 from tests.component.metering.flow import (
     encoded,
     newest_snapshots,

@@ -29,8 +29,8 @@ from services.metering.store import partitions, projection, recomputing
 from services.metering.store import usage as usage_store
 from services.metering.store.projection import Projection
 from shared.events.state import ProductState, SubscriptionState
-from shared.runtime.delivery import Transaction
-from shared.runtime.postgres import Connection
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering.reference import aggregates
 from tests.component.metering.test_apply_usage import apply, books, stored
 from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, event, product, records, subscription

@@ -8,7 +8,7 @@ import pytest
 
 from services.metering.handlers.recompute import recompute_all
 from services.metering.verification import DIFFERENT, EQUAL, check_all
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_corrections import METERS, apply, assert_equals_the_reference, settle
 from tests.component.metering.world import NOW, add_hours, event, purge, reversal
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
+from shared.runtime.records import Record
+
 from services.metering.store import hours, projection
 from shared.events.ids import AccountId, LotId, MeterId, ProductId, SubscriptionId
 from shared.events.state import (
@@ -20,8 +22,7 @@ from shared.events.state import (
     SubscriptionState,
     Term,
 )
-from shared.runtime.delivery import Record
-from shared.runtime.postgres import Connection
+from shared.runtime.postgres.pool import Connection
 
 START = datetime(2026, 10, 1, 6, 30, tzinfo=UTC)
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)

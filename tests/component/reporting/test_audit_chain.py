@@ -20,8 +20,8 @@ from services.reporting.main import definition
 from services.reporting.store.audit import insert_audit
 from shared.events.envelope import Event
 from shared.events.outcomes import AuditRecord, DecisionRecorded
-from shared.runtime.access import Access
-from shared.runtime.migrations import load_migrations, migrate
+from shared.runtime.postgres.grants import Access
+from shared.runtime.postgres.migrations import load_migrations, migrate
 from tests.component.reporting.states import NOW, PRIMARY, event
 from tests.component.reporting.world import World
 from tests.conftest import MakeDatabase

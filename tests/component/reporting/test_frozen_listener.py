@@ -12,7 +12,7 @@ from services.reporting.live import Live
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.listening import ALIVE_SECONDS, ANSWER_SECONDS, keep_listening
 from services.reporting.store.notices import CHANNEL
-from shared.runtime import postgres
+from shared.runtime.postgres import pool
 from tests.conftest import MakeDatabase
 from tests.database import connect
 from tests.freezing import freezer
@@ -25,7 +25,7 @@ SLACK_SECONDS = 3
 async def listening(dsn: str, live: Live) -> AsyncIterator[None]:
     """``live`` hears what is told there."""
     settings = ReportingSettings(database_url=SecretStr(dsn))
-    task = asyncio.create_task(keep_listening(lambda: postgres.connect(settings, "test"), live.hear, live.look_again))
+    task = asyncio.create_task(keep_listening(lambda: pool.connect(settings, "test"), live.hear, live.look_again))
     try:
         yield
     finally:

@@ -26,7 +26,7 @@ from shared.events.topics import (
     METERING_EVENTS_TOPIC,
     Topic,
 )
-from shared.runtime.set_aside_work import SetAside
+from shared.runtime.delivery.set_aside_work import SetAside
 from tests.component.reporting.issuer import Issuer
 from tests.component.reporting.office import Office
 from tests.component.reporting.states import NOW, PRIMARY, START, account, alert, created, product, snapshot

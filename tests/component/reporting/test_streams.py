@@ -10,7 +10,7 @@ from services.reporting.api import stream
 from services.reporting.live import Live
 from services.reporting.sessions import IDLE, Person, Sessions
 from services.reporting.store import issuer_words
-from shared.runtime.shares import Shares
+from shared.runtime.http.caller_limits import Shares
 from tests.component.reporting.states import NOW, PRIMARY
 from tests.component.reporting.world import World
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import httpx
 from pydantic import SecretStr
+from shared.runtime.records import Outgoing, Record
 
 from services.reporting import handlers
 from services.reporting.application import Application
@@ -27,11 +28,10 @@ from shared.events.outcomes import (
     MeteringCommandDecided,
 )
 from shared.events.refusals import Refusal
-from shared.runtime import outbox, postgres
-from shared.runtime.delivery import Record
-from shared.runtime.dispatch import Dispatch
-from shared.runtime.outbox import Outgoing
-from shared.runtime.service import Runtime
+from shared.runtime.delivery import outbox
+from shared.runtime.delivery.dispatch import Dispatch
+from shared.runtime.postgres.pool import connect
+from shared.runtime.service.definition import Runtime
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, verify
 from tests.component.reporting.issuer import Issuer
 from tests.component.reporting.states import NOW, VENDOR, event
@@ -153,7 +153,7 @@ async def reporting(dsn: str, issuer: Issuer, now: datetime = NOW, **settings: A
         live.look_again()
         listens.set()
 
-    listening = asyncio.create_task(listen(lambda: postgres.connect(chosen, "test"), live.hear, begun))
+    listening = asyncio.create_task(listen(lambda: connect(chosen, "test"), live.hear, begun))
     await asyncio.wait_for(listens.wait(), DEADLINE_SECONDS)
     world = World(runtime, application, issuer)
     try:

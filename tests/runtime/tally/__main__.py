@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
+from shared.runtime.records import Outgoing, Record
 
 from shared.events.topics import ALERTS_EVENTS_TOPIC, ALLOCATION_EVENTS_TOPIC
-from shared.runtime.app import ReadModel, Runtime, ServiceDefinition, run
-from shared.runtime.delivery import PermanentError, Record, Transaction
-from shared.runtime.outbox import Outgoing
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.delivery.transaction import PermanentError, Transaction
+from shared.runtime.process.settings import ServiceSettings
+from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefinition, run
 
 
 class TallySettings(ServiceSettings):

@@ -3,7 +3,7 @@
 import pytest
 
 from services.metering.background import has_backlog
-from shared.runtime.lag import ConsumerState
+from shared.runtime.delivery.lag import ConsumerState
 
 
 @pytest.mark.parametrize(

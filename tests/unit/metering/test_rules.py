@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from shared.runtime.records import Record
 
 from services.metering.domain.catalogue import Catalogue, may_report, microseconds
 from services.metering.domain.decode import UsageEvent, decode
@@ -14,7 +15,6 @@ from services.metering.domain.subscribed import read_subscribed
 from services.metering.handlers.project import new_rates_since
 from services.metering.store.rows import numeric
 from shared.events.state import Rate
-from shared.runtime.delivery import Record
 from tests.component.metering.world import NOW, PRODUCTS, START, SUBSCRIPTIONS, event, product, records, subscription
 
 

@@ -1,0 +1,322 @@
+"""One batch of records, one transaction: the effect, what it publishes and the next offsets, together or not at all."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import NoReturn
+
+from shared.events.topics import dead_letter_name
+from shared.runtime.delivery import offsets, set_aside
+from shared.runtime.delivery.offsets import Moved
+from shared.runtime.delivery.set_aside import lane_of
+from shared.runtime.delivery.transaction import BatchHandler, PermanentError, Transaction, TransientError
+from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, Pool, is_own, is_passing
+from shared.runtime.process import logging, metrics
+from shared.runtime.process.clock import Clock
+from shared.runtime.records import Outgoing, Record
+
+HANDLER_ERROR = "handler_error"
+DEAD_LETTER_PREFIX = "unitpool-dead-letter-"
+MESSAGE_LENGTH = 500
+OTHERS_TRIED = 5
+"""Records of other keys that are tried before one that meets an error that passes is said to be the only one."""
+
+
+class HaltError(Exception):
+    """Too much has failed in too short a time: more likely we are wrong than all of it. The message says so."""
+
+
+class _UndoneError(Exception):
+    """Ends a transaction that was only to be tried."""
+
+
+def _undo() -> NoReturn:
+    raise _UndoneError
+
+
+class RewoundError(Exception):
+    """Someone has set the stored offsets back (a rebuild): read again from there."""
+
+
+@asynccontextmanager
+async def transaction(pool: Pool, clock: Clock, service: str) -> AsyncIterator[Transaction]:
+    """A transaction with an outbox, committed at the end of the block.
+
+    Raises:
+        TransientError: no connection can be had.
+    """
+    try:
+        connection = await pool.acquire()
+    except DATABASE_ERRORS as error:
+        raise TransientError(f"no connection to the database: {error!r}") from error
+    try:
+        async with connection.transaction():
+            tx = Transaction(connection, clock(), service=service)
+            yield tx
+            await tx.flush()
+    finally:
+        await pool.release(connection)
+    tx.committed()
+
+
+class FailureLimit:
+    """How much may fail within a time before it is more likely that we are wrong than all of what came.
+
+    Counted by whose records they are, so that one customer or key, whatever it sends and however often, never halts
+    what all others need: ``count`` owners that failed; or ``count`` failures, where more owners failed than went well.
+    """
+
+    def __init__(self, count: int, within_seconds: float) -> None:
+        self._count = count
+        self._within = timedelta(seconds=within_seconds)
+        self._failed: deque[tuple[datetime, bytes]] = deque()
+        self._well: dict[bytes, datetime] = {}
+
+    def check(self, now: datetime) -> None:
+        """Raises:
+        HaltError: there were as many as there may be.
+        """
+        self._forget(now)
+        owners = len({owner for _, owner in self._failed})
+        well = sum(at > now - self._within for at in self._well.values())
+        if owners >= self._count or (len(self._failed) >= self._count and owners > max(1, well)):
+            raise HaltError(
+                f"halted: {len(self._failed)} records of {owners} keys failed within "
+                f"{self._within.total_seconds():g} seconds. See the log for why, mend it, restart the service, then "
+                "replay the dead letters"
+            )
+
+    def add(self, now: datetime, record: Record) -> None:
+        """One more failed."""
+        self._failed.append((now, owner_of(record)))
+
+    def went_well(self, now: datetime, records: Iterable[Record]) -> None:
+        """These did not. Only as many owners are remembered as can make a difference."""
+        self._forget(now)
+        if self._failed:
+            for record in records:
+                if len(self._well) >= self._count:
+                    break
+                self._well[owner_of(record)] = now
+            self._well = {owner: at for owner, at in self._well.items() if at > now - self._within}
+
+    def _forget(self, now: datetime) -> None:
+        while self._failed and self._failed[0][0] <= now - self._within:
+            self._failed.popleft()
+
+
+def owner_of(record: Record) -> bytes:
+    """Whose record it is: the key as far as its first ``|``; keys that say more begin with the subscription."""
+    return lane_of(record).partition(b"|")[0]
+
+
+class BatchRunner:
+    """Applies the batches of one topic for one reader. Errors that pass are raised: the caller tries again."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        handler: BatchHandler,
+        *,
+        service: str,
+        reader: str,
+        topic: str,
+        clock: Clock,
+        limit: FailureLimit,
+        applied: dict[int, int] | None = None,
+    ) -> None:
+        self._pool = pool
+        self._handler = handler
+        self._service = service
+        self._reader = reader
+        self._topic = topic
+        self._clock = clock
+        self._limit = limit
+        self._culprit: Record | None = None
+        self._log = logging.get(service)
+        self.applied = {} if applied is None else applied
+        """The next offset per partition, as last read or written here, or by others of the same consumer."""
+
+    async def run(self, records: Sequence[Record], *, isolate: bool = False) -> None:
+        """Apply all records, each once; those that can never be applied end among the dead letters.
+
+        Those that fail for a reason that nobody has foreseen are set aside, with what follows of their key.
+        ``isolate``: likewise those that alone meet an error of their own that passes (a lock, a statement that takes
+        too long), while others of the same batch do not.
+
+        Raises:
+            HaltError, RewoundError, TransientError, or another error that passes (``is_passing``).
+        """
+        parts = [list(records)]
+        is_some_applied = False
+        while parts:
+            part = parts.pop()
+            try:
+                await self._apply(part)
+                is_some_applied = True
+            except (HaltError, RewoundError, TransientError):
+                raise
+            except Exception as error:
+                if is_passing(error) and not (isolate and is_own(error)):
+                    raise
+                if len(part) > 1:
+                    parts.extend(reversed(_split(part, self._culprit)))
+                elif isinstance(error, PermanentError):
+                    await self._bury(part[0], error)
+                elif not is_passing(error) or is_some_applied or await self._can_apply_others(part[0], parts):
+                    await self._set_aside(part[0], error)
+                else:
+                    raise
+
+    async def _apply(self, records: Sequence[Record]) -> None:
+        async with transaction(self._pool, self._clock, self._service) as tx:
+            fresh, some_are_set_aside = await self._lock(tx.connection, records)
+            ready = await self._without_waiting(tx.connection, fresh) if some_are_set_aside else fresh
+            if ready:
+                await self._handle(tx, ready)
+            self._advance(tx, fresh)
+            tx.after_commit(lambda: metrics.BATCH_RECORDS.labels(topic=self._topic).inc(len(fresh)))
+        self._limit.went_well(self._clock(), ready)
+
+    async def _can_apply_others(self, record: Record, parts: Sequence[Sequence[Record]]) -> bool:
+        """Whether a record of another key, that comes later in the batch, could be applied; nothing is changed."""
+        others = {other.key: other for part in parts for other in reversed(part) if other.key != record.key}
+        for other in list(others.values())[:OTHERS_TRIED]:
+            try:
+                async with transaction(self._pool, self._clock, self._service) as tx:
+                    await self._handle(tx, [other])
+                    _undo()  # only the attempt was wanted
+            except _UndoneError:
+                return True
+            except Exception as error:
+                self._log.debug("other_fails_too", error=repr(error))
+        return False
+
+    async def _without_waiting(self, connection: Connection, records: list[Record]) -> list[Record]:
+        """Set aside what comes after others of its key that are set aside; the rest."""
+        waiting = await set_aside.find_waiting(connection, self._reader, self._topic, records)
+        if not waiting:
+            return records
+        behind = [record for record in records if record.key in waiting]
+        await set_aside.add(connection, self._reader, self._topic, behind)
+        return [record for record in records if record.key not in waiting]
+
+    async def _handle(self, tx: Transaction, records: Sequence[Record]) -> None:
+        self._culprit = None
+        try:
+            await self._handler(tx, records)
+        except PermanentError as error:
+            self._culprit = error.record or tx.record
+            raise
+        except Exception:
+            self._culprit = tx.record
+            raise
+
+    async def _set_aside(self, record: Record, error: Exception) -> None:
+        log = self._log.bind(topic=record.topic, partition=record.partition, offset=record.offset)
+        log.error("handler_failed", exc_info=error)
+        if not is_passing(error):
+            self._limit.check(self._clock())
+        async with transaction(self._pool, self._clock, self._service) as tx:
+            fresh, _ = await self._lock(tx.connection, [record])
+            if not fresh:
+                return
+            await set_aside.add(tx.connection, self._reader, self._topic, fresh, error)
+            self._advance(tx, fresh)
+        if not is_passing(error):
+            self._limit.add(self._clock(), record)
+        log.warning("record_set_aside")
+
+    async def _bury(self, record: Record, failure: PermanentError) -> None:
+        if not failure.hostile:
+            self._limit.check(self._clock())
+        async with transaction(self._pool, self._clock, self._service) as tx:
+            fresh, _ = await self._lock(tx.connection, [record])
+            if not fresh:
+                return
+            await self.bury(tx, record, failure)
+            self._advance(tx, [record])
+        if not failure.hostile:
+            self._limit.add(self._clock(), record)
+
+    async def bury(self, tx: Transaction, record: Record, failure: PermanentError) -> None:
+        """Make it a dead letter when this transaction commits."""
+        tx.add(dead_letter(record, failure, self._service, tx.now))
+        if failure.audit:
+            await tx.audit(failure.audit)
+
+        def say() -> None:
+            metrics.DEAD_LETTERS.labels(topic=record.topic, reason=failure.reason).inc()
+            self._log.warning(
+                "dead_letter",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=failure.reason,
+                message=str(failure)[:MESSAGE_LENGTH],
+            )
+
+        tx.after_commit(say)
+
+    async def _lock(self, connection: Connection, records: Sequence[Record]) -> tuple[list[Record], bool]:
+        """The records that were not applied yet, with their partitions locked until the end of the transaction.
+
+        And whether others of the topic are set aside.
+        """
+        partitions = {record.partition for record in records}
+        stored, some_are_set_aside = await offsets.lock(connection, self._reader, self._topic, partitions)
+        for partition, next_offset in stored.items():
+            if next_offset < self.applied.get(partition, next_offset):
+                raise RewoundError(f"{self._topic}/{partition} was set back to {next_offset}")
+        self.applied.update(stored)
+        return [record for record in records if record.offset >= stored[record.partition]], some_are_set_aside
+
+    def _advance(self, tx: Transaction, records: Iterable[Record]) -> None:
+        nexts = {record.partition: record.offset + 1 for record in records}
+        if nexts:
+            tx.advance(Moved(self._reader, self._topic, nexts))
+            tx.after_commit(lambda: self.applied.update(nexts))
+
+    async def again(self, tx: Transaction, records: Sequence[Record]) -> None:
+        """Handle records that were set aside: their offsets have been passed already."""
+        await self._handle(tx, records)
+
+    async def give_up(self, tx: Transaction, record: Record, error: Exception, is_last: bool) -> bool:
+        """Make what was set aside a dead letter where it turns out to be one, or this was its last attempt."""
+        if not isinstance(error, PermanentError) and not is_last:
+            return False
+        await self.bury(tx, record, as_permanent(error))
+        return True
+
+
+def _split(part: list[Record], culprit: Record | None) -> list[list[Record]]:
+    """Smaller parts in the same order: around the culprit where it is known, otherwise halves."""
+    place = next((i for i, record in enumerate(part) if record is culprit), None)
+    cuts = [len(part) // 2] if place is None else [place, place + 1]
+    edges = [0, *cuts, len(part)]
+    return [part[start:end] for start, end in pairwise(edges) if start < end]
+
+
+def as_permanent(error: Exception) -> PermanentError:
+    """An error that does not pass, as what a dead letter says."""
+    if isinstance(error, PermanentError):
+        return error
+    return PermanentError(HANDLER_ERROR, f"{type(error).__name__}: {error}")
+
+
+def dead_letter(record: Record, failure: PermanentError, service: str, now: datetime) -> Outgoing:
+    """The record as received, and why it is here."""
+    why = {
+        "reason": failure.reason,
+        "message": str(failure)[:MESSAGE_LENGTH],
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "at": now.isoformat(),
+        "service": service,
+    }
+    received = ((name, value or b"") for name, value in record.headers)
+    headers = (*received, *((f"{DEAD_LETTER_PREFIX}{name}", text.encode()) for name, text in why.items()))
+    return Outgoing(dead_letter_name(record.topic, service), record.key, record.value, headers)

@@ -1,0 +1,375 @@
+"""A topic's consumer: FastStream's batch subscriber, set up so that nothing is lost, doubled or skipped.
+
+FastStream polls, hands over batches and counts them. Ours are: what a batch does
+(``BatchRunner``), where reading begins (``Positions``), and how errors that pass are sat out.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NoReturn
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.exceptions import NackMessage
+from faststream.kafka import KafkaBroker
+from faststream.kafka import Topic as StreamTopic
+from faststream.kafka.message import KafkaAckableMessage
+from faststream.message import AckStatus
+
+from shared.events.topics import Topic
+from shared.runtime.delivery.backoff import Trouble, passes
+from shared.runtime.delivery.batch_runner import BatchRunner, HaltError, RewoundError
+from shared.runtime.delivery.lag import ConsumerState
+from shared.runtime.delivery.offset_commits import Hints
+from shared.runtime.delivery.positioning import Positioning
+from shared.runtime.delivery.positions import Positions
+from shared.runtime.delivery.progress import Progress
+from shared.runtime.delivery.set_aside import SetAsideRetries, SetAsideState
+from shared.runtime.delivery.transaction import TransientError
+from shared.runtime.kafka.batch_source import PatientConsumer
+from shared.runtime.kafka.cluster import Cluster, TopicDescription
+from shared.runtime.process import logging, metrics
+from shared.runtime.process.background import BackgroundTask
+from shared.runtime.process.clock import Clock
+from shared.runtime.process.settings import ServiceSettings
+from shared.runtime.records import Record
+
+REBALANCE_SECONDS = 60
+"""How long a rebalance waits for the members. A running batch must end within it."""
+HEARTBEAT_SECONDS = 1.0
+"""A member hears of a rebalance by its heartbeat, and the others wait for it until then."""
+GATHER_BYTES = 256 * 1024
+"""A consumer that gathers waits for no more than this."""
+FETCHED_BYTES, GATHERED_BYTES = 1024 * 1024, 4 * 1024 * 1024
+"""So much of one partition is fetched at once, the next part when it is read: two batches for one that gathers."""
+MAX_POLL_SECONDS = 300
+"""A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
+ISOLATE_AFTER = 3
+"""Attempts at a whole batch before those of its records that alone fail are set aside."""
+REREAD_SECONDS = 30.0
+"""How often what cannot be read is tried again."""
+
+
+class TopicConsumer:
+    """One reader of one topic in this process. It applies as many batches at the same time as it has runners."""
+
+    def __init__(
+        self,
+        broker: KafkaBroker,
+        runners: Sequence[BatchRunner],
+        topic: Topic,
+        positions: Positions,
+        *,
+        retries: SetAsideRetries,
+        cluster: Cluster,
+        clock: Clock,
+        reader: str,
+        settings: ServiceSettings,
+        max_records: int,
+        instance: str | None = None,
+        gather_ms: int = 0,
+    ) -> None:
+        self.topic = topic
+        self.halted: str | None = None
+        self._idle = list(runners)
+        self._further = len(runners) - 1
+        self._applied = runners[0].applied
+        self.positions = positions
+        self._retries = BackgroundTask(f"set aside {topic.name}", retries.run)
+        self._retrying: asyncio.Task[None] | None = None
+        self._clock = clock
+        self._settings = settings
+        self._log = logging.get(reader).bind(topic=topic.name)
+        self._let_go = asyncio.Event()
+        """Set while we are stopping or partitions are being taken away: no more retries in place."""
+        self._stopping = False
+        self._hints = Hints(self._commit, self._let_go)
+        self._trouble = Trouble(settings.retry_delay_max_seconds)
+        self._progress = Progress(topic.name, runners[0].applied, positions, cluster)
+        self.positioning = Positioning(
+            topic.name,
+            positions,
+            consumer=lambda: self._consumer,
+            failed=self._note_failure,
+            done=self._positioned,
+            log=self._log,
+        )
+        self._unread_since: float | None = None
+        self._lost = ""
+        self._set_aside = SetAsideState()
+        self._subscriber = broker.subscriber(
+            StreamTopic(f"{settings.kafka_topic_prefix}{topic.name}", declare=False),
+            batch=True,
+            max_records=max_records,
+            batch_timeout_ms=1,  # FastStream sleeps for it after an empty poll; see PatientConsumer
+            group_id=f"{settings.kafka_topic_prefix}{reader}.{topic.name}",
+            group_instance_id=instance,
+            auto_offset_reset="none",  # the database says where, and what lies outside of the topic is a loss
+            isolation_level="read_committed",
+            fetch_max_wait_ms=gather_ms or settings.fetch_wait_ms,
+            fetch_min_bytes=GATHER_BYTES if gather_ms else 1,
+            max_partition_fetch_bytes=GATHERED_BYTES if gather_ms else FETCHED_BYTES,
+            session_timeout_ms=int(settings.session_timeout_seconds * 1000),
+            heartbeat_interval_ms=int(min(HEARTBEAT_SECONDS, settings.session_timeout_seconds / 3) * 1000),
+            rebalance_timeout_ms=REBALANCE_SECONDS * 1000,
+            max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            no_reply=True,
+            listener=_Listener(self),
+            parser=self._parse,
+            decoder=_decode,
+        )
+        self._subscriber(self._handle)
+
+    # ---- what FastStream calls -------------------------------------------------------------------------------------
+
+    async def _parse(self, records: tuple[Record, ...]) -> KafkaAckableMessage:
+        """A message around the records. The default parser drops a whole batch for one header that is not UTF-8."""
+        return KafkaAckableMessage(
+            raw_message=records,  # ours, see PatientConsumer
+            body=[record.value or b"" for record in records],  # for FastStream's metrics
+            message_id=f"{records[0].partition}-{records[0].offset}",
+            correlation_id="batch",
+            consumer=self._consumer,
+        )
+
+    async def _handle(self, message: KafkaAckableMessage) -> None:
+        """Apply one batch. It is acknowledged, or rewound, here and for its own partitions only.
+
+        FastStream's own acknowledgement would commit the position of every partition that is assigned.
+        """
+        records: Sequence[Record] = message.raw_message
+        self._progress.lag.begin(records)
+        metrics.RECORDS_FETCHED.labels(topic=self.topic.name).inc(len(records))
+        runner = self._idle.pop()  # there are as many as tasks that take batches
+        try:
+            with metrics.BATCH_SECONDS.labels(topic=self.topic.name).time():
+                await self._apply(runner, records)
+        except HaltError as error:
+            self.halt(str(error))
+            self._give_back(message)
+        except RewoundError as error:
+            self._log.warning("offsets_set_back", reason=str(error))
+            self.positioning.begin()
+            self._give_back(message)
+        except Exception as error:
+            if not passes(error):  # not a handler's: those end as dead letters
+                self._log.exception("delivery_failed")
+                self.halt(f"halted: an error of the delivery itself, {error!r}; see the log, then restart the service")
+            self._give_back(message)
+        finally:
+            self._idle.append(runner)
+            message.clear_cache()  # it holds itself, see _decode, and so the batch until garbage is collected
+        message.committed = AckStatus.ACKED
+        nexts = {record.partition: record.offset + 1 for record in records}
+        self._consumer.applied(map(self._partition, nexts))
+        self._progress.lag.end(records)
+        await self._hints.add(nexts)
+
+    def _give_back(self, message: KafkaAckableMessage) -> NoReturn:
+        """What is not said to be applied is read again when the next batch is asked for."""
+        message.committed = AckStatus.NACKED
+        raise NackMessage
+
+    async def on_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Must pause before it awaits anything: otherwise records of Kafka's offset slip through."""
+        self._consumer.pause(*assigned)
+        self._consumer.forget()
+        for tp in assigned:
+            self._consumer.begin_at(tp, 0)  # any position, so that the client asks Kafka for none
+        if not self._stopping:
+            self._let_go.clear()
+        self._applied.clear()
+        self._progress.forget()
+        self.positioning.begin()
+
+    async def on_revoked(self) -> None:
+        """Let the running batches end before somebody else gets their partitions."""
+        self._let_go.set()
+        self.positioning.cancel()
+        await self._subscriber.lock.wait_release(REBALANCE_SECONDS - 15)  # type: ignore[attr-defined]
+        await self._hints.told()
+
+    # ---- what the service calls ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to read; returns once its partitions are assigned.
+
+        Raises:
+            KafkaError: Kafka does not answer.
+        """
+        subscriber = self._subscriber
+        self._retrying = asyncio.create_task(self._retries.run(), name=self._retries.name)
+        await subscriber.start()
+        for _ in range(self._further):
+            subscriber.add_task(subscriber._run_consume_loop, (subscriber.consumer,))
+
+    def begin_stop(self) -> None:
+        """Finish the running batch, but do not retry it any more."""
+        self._stopping = True
+        if self._retrying:
+            self._retrying.cancel()
+        self._let_go.set()
+        self.positioning.cancel()
+
+    def halt(self, reason: str) -> None:
+        """Take no more records until the service is started anew. The partitions stay ours, and unread."""
+        self.halted = reason
+        self._log.error("consumer_halted", reason=reason)
+        if consumer := self._subscriber.consumer:
+            consumer.pause(*consumer.assignment())
+
+    def state(self, now: datetime) -> ConsumerState:
+        """How it is doing."""
+        partitions = self._progress.states(now, self._reading())
+        waiting = [(now - one.since).total_seconds() for one in partitions.values() if one.since]
+        fault, shared = self._fault()
+        return ConsumerState(
+            self.topic.name,
+            fault,
+            (self.halted or self.positioning.misfit) is not None,
+            sum(one.records for one in partitions.values()),
+            max(waiting, default=0.0),
+            partitions,
+            "; ".join(filter(None, (self._lost, str(self._set_aside)))),
+            shared,
+        )
+
+    def _fault(self) -> tuple[str | None, bool]:
+        """What is wrong, as a sentence; and whether it is so for every replica."""
+        consumer = self._reading()
+        if self.halted or self.positioning.misfit:
+            return self.halted or self.positioning.misfit, False
+        if consumer is None or not self._subscriber.running:
+            return "not running", False
+        if consumer.unreadable:
+            return f"halted in part: {'; '.join(consumer.unreadable.values())}. See docs/runbooks/unreadable.md", False
+        if self._trouble.fault:
+            return self._trouble.fault, self._trouble.is_kafka
+        if stalled := self._progress.stalled():
+            return f"nothing is read of partitions {stalled} although they have records", False
+        return None, False
+
+    def _reading(self) -> PatientConsumer | None:
+        consumer: PatientConsumer | None = self._subscriber.consumer
+        return consumer
+
+    # ---- beside the batches: what Kafka says of the topic ----------------------------------------------------------
+
+    async def observe(self, described: TopicDescription | None, ends: Mapping[int, int]) -> None:
+        """Hold what we read against the topic as Kafka has it now, if it has it. Called every few seconds.
+
+        Raises:
+            KafkaError, or an error of the database: it could not be done; it is done the next time.
+        """
+        consumer = self._reading()
+        known = self.positions.described
+        if consumer is None or known is None or self.positioning.is_running:
+            return
+        if described is None or described.id != known.id or consumer.out_of_range:
+            self.positioning.begin()
+            return
+        self._try_unreadable(consumer)
+        await self._progress.observe(self._clock(), consumer, described, ends)
+        self._lost = await self.positions.lost()
+        self._set_aside = await self.positions.set_aside()
+        metrics.SET_ASIDE_KEYS.labels(topic=self.topic.name).set(self._set_aside.keys)
+        metrics.SET_ASIDE_RECORDS.labels(topic=self.topic.name).set(self._set_aside.records)
+
+    def _try_unreadable(self, consumer: PatientConsumer) -> None:
+        """Read again now and then what could not be read: it may be stepped over by now, or a library installed."""
+        if not consumer.unreadable:
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = time.monotonic()
+            self._log.error("partition_unreadable", partitions=list(consumer.unreadable.values()))
+        elif time.monotonic() - self._unread_since > REREAD_SECONDS:
+            self._unread_since = None
+            self.positioning.begin(consumer.unreadable)
+
+    # ---- one batch -------------------------------------------------------------------------------------------------
+
+    async def _apply(self, runner: BatchRunner, records: Sequence[Record]) -> None:
+        """Run the batch; sit out errors that pass, up to a bound, so long as the partitions are ours."""
+        give_up_at = time.monotonic() + self._settings.retry_within_seconds
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                await runner.run(records, isolate=attempts > ISOLATE_AFTER)
+            except Exception as error:
+                if not passes(error):
+                    raise
+                delay = self._note_failure(error)
+                if time.monotonic() + delay > give_up_at or await self._let_go_within(delay):
+                    raise
+            else:
+                self._trouble.over()
+                return
+
+    def _note_failure(self, error: Exception) -> float:
+        """Log it; the seconds until the next attempt."""
+        delay = self._trouble.add(error)
+        metrics.BATCH_RETRIES.labels(topic=self.topic.name).inc()
+        self._log.warning(
+            "batch_failed_for_now", error=self._trouble.reason, attempt=self._trouble.failures, again_in_seconds=delay
+        )
+        return delay
+
+    async def _let_go_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._let_go.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _commit(self, nexts: Mapping[int, int]) -> None:
+        """Tell Kafka how far we are: a hint for tools and for the start of a reader without stored offsets."""
+        try:
+            ours = {self._partition(p): offset for p, offset in nexts.items() if p in self._assigned()}
+            if ours:
+                await self._consumer.commit(ours)
+        except (KafkaError, TransientError) as error:  # the consumer may be stopped by now
+            self._log.info("kafka_commit_failed", error=repr(error))
+
+    # ---- where to read ---------------------------------------------------------------------------------------------
+
+    def _positioned(self, found: dict[TopicPartition, int]) -> bool:
+        """Whether these partitions, whose next offsets are known now, may be read."""
+        self._trouble.over()
+        for tp, offset in found.items():
+            self._progress.begin_at(tp.partition, offset)
+        return not self.halted
+
+    @property
+    def _consumer(self) -> PatientConsumer:
+        consumer = self._reading()
+        if consumer is None:
+            raise TransientError("the consumer is stopped")
+        return consumer
+
+    def _assigned(self) -> set[int]:
+        return {tp.partition for tp in self._consumer.assignment()}
+
+    def _partition(self, number: int) -> TopicPartition:
+        return TopicPartition(f"{self._settings.kafka_topic_prefix}{self.topic.name}", number)
+
+
+async def _decode(message: KafkaAckableMessage) -> KafkaAckableMessage:
+    """The handler is given the message itself."""
+    return message
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, owner: TopicConsumer) -> None:
+        self._owner = owner
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002
+        await self._owner.on_revoked()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        await self._owner.on_assigned(assigned)

@@ -1,0 +1,36 @@
+"""Events to their handlers, one by one, in the one transaction of the batch."""
+
+from collections.abc import Mapping, Sequence
+
+from shared.events.envelope import Payload, UndecodableError, by_type, decode
+from shared.runtime.delivery.transaction import EventHandler, PermanentError, Transaction
+from shared.runtime.process import logging
+from shared.runtime.records import Record
+
+
+class Dispatch:
+    """A batch handler made of event handlers. Types without a handler, and tombstones, are passed over."""
+
+    def __init__(self, handlers: Mapping[type[Payload], EventHandler]) -> None:
+        self._handlers = dict(handlers)
+        self._payloads = by_type(handlers)
+
+    async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
+        """Handle each record in turn."""
+        for record in records:
+            if record.value is None:
+                continue
+            tx.record = record
+            try:
+                event = decode(record.value, self._payloads)
+            except UndecodableError as error:
+                raise PermanentError("malformed", str(error)) from error
+            if event is None:
+                continue
+            logging.bind(correlation_id=event.correlationid)
+            try:
+                tx.cause = event
+                await self._handlers[type(event.data)](tx, event)
+            finally:
+                tx.cause = None
+                logging.unbind("correlation_id")

@@ -1,0 +1,87 @@
+"""The outbox: rows written in the transaction of the state that they tell of, and sent by the relay afterwards."""
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Outgoing
+
+CHANNEL = "outbox"
+"""Where the relay listens for new rows."""
+
+
+ADDED = """
+added AS (
+    INSERT INTO outbox (topic, key, value, headers)
+    SELECT topic, key, value, headers
+    FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[])
+        WITH ORDINALITY AS new (topic, key, value, headers, place)
+    ORDER BY place
+)
+"""
+"""Part of a statement whose first parameters are ``columns``: the rows, in order."""
+WAKE = "SELECT pg_notify('outbox', '') WHERE cardinality($1::text[]) > 0"
+"""And the relay is woken when the transaction commits."""
+_INSERT = f"WITH {ADDED} {WAKE}"
+_LOAD = """
+SELECT id, topic, key, value, headers FROM outbox
+WHERE NOT EXISTS (
+    SELECT FROM outbox_set_aside AS aside
+    WHERE aside.topic = outbox.topic
+        AND (aside.key = outbox.key OR aside.row_id = outbox.id OR (aside.key IS NULL AND aside.row_id IS NULL))
+)
+ORDER BY id LIMIT $1
+"""
+_DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
+_MEASURE = """
+SELECT
+    count(*) AS pending,
+    coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_seconds
+FROM (SELECT created_at FROM outbox ORDER BY id LIMIT 100000) AS waiting
+"""
+
+
+async def insert(connection: Connection, outgoing: Sequence[Outgoing]) -> None:
+    """Add rows, in order, and wake the relay when this transaction commits."""
+    await connection.execute(_INSERT, *columns(outgoing))
+
+
+def columns(outgoing: Sequence[Outgoing]) -> tuple[list[Any], ...]:
+    """Rows as arrays: topics, keys, values, headers."""
+    return (
+        [one.topic for one in outgoing],
+        [one.key for one in outgoing],
+        [one.value for one in outgoing],
+        [headers_text(one.headers) for one in outgoing],
+    )
+
+
+async def load(connection: Connection, limit: int) -> list[tuple[int, Outgoing]]:
+    """The oldest rows that are not set aside, in order, with their ids."""
+    return [
+        (row["id"], Outgoing(row["topic"], row["key"], row["value"], headers_from(row["headers"])))
+        for row in await connection.fetch(_LOAD, limit)
+    ]
+
+
+async def delete(connection: Connection, ids: Sequence[int]) -> None:
+    """Forget rows that Kafka has acknowledged."""
+    await connection.execute(_DELETE, ids)
+
+
+async def measure(connection: Connection) -> tuple[int, float]:
+    """How many rows wait (up to 100,000), and for how many seconds the oldest has."""
+    row = await connection.fetchrow(_MEASURE)
+    return (row["pending"], max(0.0, row["oldest_seconds"])) if row else (0, 0.0)
+
+
+def headers_text(headers: Sequence[tuple[str, bytes]]) -> str:
+    """Headers as a table keeps them."""
+    return json.dumps([[name, base64.b64encode(value).decode()] for name, value in headers]) if headers else "[]"
+
+
+def headers_from(text: str) -> tuple[tuple[str, bytes], ...]:
+    """Headers as a table kept them."""
+    return tuple((name, base64.b64decode(value)) for name, value in json.loads(text))

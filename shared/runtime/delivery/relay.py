@@ -1,0 +1,209 @@
+"""The relay: sends the outbox to Kafka in order. One per service, whichever replica holds the advisory lock.
+
+What Kafka refuses for good reasons (it is too large, its topic does not exist or may not be written) is set aside, with
+all others of its key or topic, and tried again beside the others.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import asyncpg
+from aiokafka.errors import KafkaError
+
+from shared.runtime.delivery import outbox, outbox_set_aside
+from shared.runtime.delivery.outbox_set_aside import THE_TOPICS, Due, is_rows_own
+from shared.runtime.kafka.cluster import Cluster
+from shared.runtime.kafka.producer import Producer
+from shared.runtime.postgres.pool import DATABASE_ERRORS, SENDERS, connect
+from shared.runtime.process import logging, metrics
+from shared.runtime.process.settings import ServiceSettings
+from shared.runtime.records import Outgoing
+
+LOCK = 0x756E6974_6F757462
+"""Key of the advisory lock. It is held on the very connection that reads and deletes rows: no connection, no relay."""
+BATCH = 1000
+POLL_SECONDS = 1.0
+"""How often to look even though nobody called; also how often a standby tries to become the relay."""
+FINISH_SECONDS = 2.0
+"""How long a relay that is told to stop may take for the rows that it is sending."""
+SAY_AGAIN_SECONDS = 60.0
+DELAY_SECONDS = 0.1
+DELAY_MAX_SECONDS = 5.0
+
+_TAKE_LOCK = "SELECT pg_try_advisory_lock($1)"
+
+
+class Relay:
+    """Run it as a background task in every replica."""
+
+    def __init__(self, settings: ServiceSettings, service: str) -> None:
+        self._settings = settings
+        self._name = f"{service}-relay"
+        self._producer = Producer(settings, self._name)
+        self._again = Producer(settings, f"{self._name}-again")
+        self._cluster = Cluster(settings, self._name)
+        self._retrying: tuple[Due, asyncio.Task[list[BaseException | None]]] | None = None
+        self._limit = BATCH
+        self._said_at = self._look_at = float("-inf")
+        self._log = logging.get(self._name)
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._draining = False
+        self._delay = DELAY_SECONDS
+        self.holds_lock = False
+
+    async def run(self) -> None:
+        """Until cancelled. Errors of either side are logged, and everything begins again with a new connection."""
+        try:
+            while True:
+                try:
+                    await self._hold_and_send()
+                except (*DATABASE_ERRORS, KafkaError) as error:
+                    self._limit = BATCH
+                    self._log.warning("relay_interrupted", error=repr(error), again_in_seconds=self._delay)
+                    await asyncio.sleep(self._delay)
+                    self._delay = min(self._delay * 2, DELAY_MAX_SECONDS)
+        finally:
+            await self._producer.stop()
+            await self._again.stop()
+            await self._cluster.close()
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Wait until this relay has nothing left to send; at once where another replica is the relay."""
+        if not self.holds_lock:
+            return
+        self._idle.clear()
+        self._draining = True
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            self._log.info("outbox_left_for_later")
+
+    async def _hold_and_send(self) -> None:
+        connection = await connect(self._settings, self._name, session=SENDERS)
+        try:
+            await connection.add_listener(outbox.CHANNEL, lambda *_: self._wake.set())
+            while not await connection.fetchval(_TAKE_LOCK, LOCK):  # noqa: ASYNC110 - another process's lock
+                await asyncio.sleep(POLL_SECONDS)
+            self.holds_lock = True
+            self._log.info("relay_started")
+            await self._producer.start()
+            while True:
+                self._wake.clear()
+                await self._try_again(connection)
+                limit = self._limit
+                sent = await _to_its_end(self._send_some(connection))
+                if not sent:
+                    self._idle.set()
+                if not sent or (sent < limit and not self._draining):  # whoever came meanwhile has called
+                    await self._wait()
+        finally:
+            self.holds_lock = False
+            connection.terminate()
+            if self._retrying:
+                self._retrying[1].cancel()
+                self._retrying = None
+
+    async def _send_some(self, connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+        """Send the oldest rows, delete those that were acknowledged before any that was not; how many there were."""
+        rows = await outbox.load(connection, self._limit)
+        failures = await self._producer.send_all([outgoing for _, outgoing in rows])
+        acknowledged = next((place for place, failure in enumerate(failures) if failure), len(rows))
+        if acknowledged:
+            await outbox.delete(connection, [row_id for row_id, _ in rows[:acknowledged]])
+            _count([outgoing for _, outgoing in rows[:acknowledged]])
+            self._delay = DELAY_SECONDS
+        if acknowledged < len(rows):
+            failure = failures[acknowledged]
+            assert failure is not None  # noqa: S101 - it is where the acknowledged ones end
+            await self._set_aside(connection, *rows[acknowledged], failure, is_alone=len(rows) == 1)
+        else:
+            self._limit = BATCH
+        return len(rows)
+
+    async def _set_aside(
+        self,
+        connection: "asyncpg.Connection[asyncpg.Record]",
+        row_id: int,
+        refused: Outgoing,
+        error: BaseException,
+        *,
+        is_alone: bool,
+    ) -> None:
+        """Set aside what only this row, or its topic, meets. It is sent alone first: Kafka refuses batches whole.
+
+        Raises:
+            the error: it is met by all, or passes.
+        """
+        topic = isinstance(error, THE_TOPICS) or not await self._cluster.describe([refused.topic])
+        if not topic and not is_rows_own(error):
+            raise error
+        if not topic and not is_alone:
+            self._limit = 1
+            self._wake.set()
+            return
+        self._limit = BATCH
+        self._wake.set()
+        await outbox_set_aside.add(connection, row_id, refused, error, topic=topic)
+        self._log.error("outbox_set_aside", topic=refused.topic, whole_topic=topic, row=row_id, error=repr(error))
+
+    async def _try_again(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Send the first row of what waits aside, beside the others: it may take as long as Kafka's patience."""
+        if self._retrying is None:
+            now = asyncio.get_running_loop().time()
+            if now < self._look_at:  # what waits must cost the others nothing
+                return
+            self._look_at = now + POLL_SECONDS
+            due = await outbox_set_aside.find_due(connection)
+            if due is None:
+                return
+            sending = asyncio.create_task(self._again.send_all([due.outgoing] if due.outgoing else []))
+            sending.add_done_callback(lambda _: self._wake.set())
+            self._retrying = due, sending
+            return
+        due, sending = self._retrying
+        if not sending.done():
+            return
+        self._retrying = None
+        failure = next(iter(sending.result()), None)
+        if failure is None:
+            await outbox_set_aside.release(connection, due)
+            _count([due.outgoing] if due.outgoing else [])
+            self._log.info("outbox_released", row=due.row_id)
+            self._look_at = float("-inf")
+            self._wake.set()
+            return
+        await outbox_set_aside.postpone(connection, due, failure)
+        await self._say(connection)
+
+    async def _say(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._said_at > SAY_AGAIN_SECONDS:
+            self._said_at = now
+            self._log.warning("outbox_refused", detail=str(await outbox_set_aside.describe(connection)))
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+
+async def _to_its_end(step: Coroutine[Any, Any, int]) -> int:
+    """Await ``step``; when cancelled, let it end first (it is brief), so that nothing is sent without being deleted."""
+    task = asyncio.create_task(step)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=FINISH_SECONDS)
+        task.cancel()
+        raise
+
+
+def _count(sent: Sequence[Outgoing]) -> None:
+    for outgoing in sent:
+        metrics.OUTBOX_PUBLISHED.labels(topic=outgoing.topic).inc()

@@ -1,0 +1,190 @@
+"""What is set aside: work that fails for one key waits in a table and is retried until the cause is gone.
+
+A consumer sets records aside whose newest one carries all that its key is about (``SetAside.apply``); they are retried
+by ``SetAsideRetries``, in transactions of their own. A task sets rows aside (``SetAside.add``), leaves them out until
+``retry_at``, and clears them once they succeed.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from prometheus_client import Counter
+
+from shared.runtime.delivery.batch_runner import HaltError
+from shared.runtime.delivery.isolation import Failed, isolate
+from shared.runtime.delivery.outbox import headers_from, headers_text
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
+from shared.runtime.process import logging
+from shared.runtime.records import Record
+
+T = TypeVar("T")
+
+PAUSE_MAX_SECONDS = 30
+"""Longest pause between two attempts; the first is two seconds, and it doubles."""
+LOCK_SECONDS = 2
+"""How long work for many keys waits for a row that somebody has locked, before it is set aside."""
+
+LOG_EVERY_SECONDS = 60
+"""A key that always fails must not fill the log."""
+
+FAILURES = Counter("unitpool_set_aside_failures_total", "Attempts at the work for one key that failed", ["work"])
+
+_BEGIN = f"""
+SELECT
+    set_config('lock_timeout', '{LOCK_SECONDS}s', true),
+    ARRAY(SELECT DISTINCT whose FROM set_aside_work WHERE work = $1) AS whose
+"""  # noqa: S608 - put together from constants
+_COUNT = "SELECT count(DISTINCT whose) FROM set_aside_work WHERE work = $1"
+_ADD = f"""
+INSERT INTO set_aside_work AS old
+    (work, key, whose, failures, error, since, retry_at, partition, record_offset, record_key, value, headers,
+    appended_at)
+VALUES ($1, $2, $3, $4::integer, $5, $6::timestamptz, $6 + make_interval(secs => 2 * $4), $7, $8, $9, $10, $11, $12)
+ON CONFLICT (work, key) DO UPDATE SET
+    failures = old.failures + excluded.failures,
+    error = CASE WHEN excluded.failures > 0 THEN excluded.error ELSE old.error END,
+    retry_at = CASE
+        WHEN excluded.failures > 0
+            THEN $6 + make_interval(secs => least({PAUSE_MAX_SECONDS}, power(2, least(old.failures + 1, 30))))
+        ELSE old.retry_at
+    END,
+    partition = excluded.partition, record_offset = excluded.record_offset, record_key = excluded.record_key,
+    value = excluded.value, headers = excluded.headers, appended_at = excluded.appended_at
+"""  # noqa: S608 - put together from constants
+_LOAD = "SELECT key, retry_at > $2 AS waits FROM set_aside_work WHERE work = $1"
+_CLEAR = "DELETE FROM set_aside_work WHERE work = $1 AND key = ANY($2::text[])"
+_HURRY = "UPDATE set_aside_work SET retry_at = $3 WHERE work = $1 AND whose = $2 AND retry_at > $3"
+_FIND_DUE = """
+SELECT key FROM set_aside_work WHERE work = $1 AND retry_at <= $2 AND value IS NOT NULL ORDER BY retry_at LIMIT 100
+"""
+_TAKE = """
+SELECT whose, partition, record_offset, record_key, value, headers, appended_at
+FROM set_aside_work WHERE work = $1 AND key = $2 AND retry_at <= $3 FOR UPDATE SKIP LOCKED
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Generic[T]):
+    """Something to do for ``whose``. ``key``: what exactly; of one key only the newest ``record`` counts."""
+
+    key: str
+    whose: str
+    value: T
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The keys of a task that wait until their next attempt, and those whose next attempt is due."""
+
+    waiting: list[str]
+    due: frozenset[str]
+
+
+class SetAside:
+    """What of one consumer or task (``work``, for a consumer its topic) is set aside."""
+
+    def __init__(self, work: str, *, keys_max: int | None = None) -> None:
+        """``keys_max``: a consumer that would set aside more keys halts: more likely we are wrong than all of them."""
+        self.work = work
+        self._keys_max = keys_max
+        self._logged_at = -float(LOG_EVERY_SECONDS)
+        self._log = logging.get("set_aside")
+        FAILURES.labels(work=work)
+
+    async def apply(
+        self, tx: Transaction, items: Sequence[Item[T]], work: Callable[[Sequence[Item[T]]], Awaitable[None]]
+    ) -> None:
+        """Do ``work`` for all items, except for those whose it fails, now or since some time: they are set aside.
+
+        Raises:
+            HaltError: too many are.
+        """
+        row = await tx.connection.fetchrow(_BEGIN, self.work)
+        waiting = frozenset(row["whose"] if row else ())
+        for item in {item.key: item for item in items if item.whose in waiting}.values():
+            await self._insert(tx, item.key, item.whose, None, item.record)
+        fresh = [item for item in items if item.whose not in waiting]
+        for failed in await isolate(tx, fresh, lambda item: item.whose, work, failures_max=self._keys_max):
+            await self._check_limit(tx.connection, failed)
+            for item in {item.key: item for item in failed.items}.values():
+                await self.add(tx, item.key, item.whose, failed.error, item.record)
+
+    async def add(self, tx: Transaction, key: str, whose: str, error: Exception, record: Record | None = None) -> None:
+        """It failed, for the first time or again."""
+        await self._insert(tx, key, whose, error, record)
+        tx.after_commit(lambda: self.count(whose, error))
+
+    def count(self, whose: str, error: Exception) -> None:
+        """Count a failure; log it, with its stack trace, unless one was logged within a minute."""
+        FAILURES.labels(work=self.work).inc()
+        if time.monotonic() - self._logged_at >= LOG_EVERY_SECONDS:
+            self._logged_at = time.monotonic()
+            self._log.warning("work_set_aside", work=self.work, whose=whose, exc_info=error)
+
+    async def begin(self, connection: Connection) -> None:
+        """A task's transaction waits no longer for a row that somebody has locked than ``LOCK_SECONDS``."""
+        await connection.fetchrow(_BEGIN, self.work)
+
+    async def load(self, connection: Connection, now: datetime) -> "Waiting":
+        """What a task leaves out now, and what it tries alone."""
+        rows = await connection.fetch(_LOAD, self.work, now)
+        return Waiting(
+            [row["key"] for row in rows if row["waits"]], frozenset(row["key"] for row in rows if not row["waits"])
+        )
+
+    async def clear(self, connection: Connection, keys: Sequence[str]) -> None:
+        """It succeeded."""
+        await connection.execute(_CLEAR, self.work, keys)
+
+    async def find_due(self, connection: Connection, now: datetime) -> list[str]:
+        """The keys of records that are to be retried."""
+        return [row["key"] for row in await connection.fetch(_FIND_DUE, self.work, now)]
+
+    async def retry(
+        self, tx: Transaction, key: str, handler: Callable[[Transaction, Sequence[Record]], Awaitable[None]]
+    ) -> None:
+        """Handle what waits, in a transaction of its own; where that fails again, it waits longer."""
+        row = await tx.connection.fetchrow(_TAKE, self.work, key, tx.now)
+        if row is None:
+            return  # somebody else has it, or it succeeded
+        headers = headers_from(row["headers"])
+        place = self.work, row["partition"], row["record_offset"], row["record_key"], row["value"]
+        record = Record(*place, headers, row["appended_at"])
+        await tx.connection.fetchrow(_BEGIN, self.work)
+        for failed in await isolate(tx, [record], lambda _: row["whose"], lambda some: handler(tx, some)):
+            await self.add(tx, key, failed.whose, failed.error, record)
+            return
+        await self.clear(tx.connection, [key])
+        await tx.connection.execute(_HURRY, self.work, row["whose"], tx.now)
+
+    async def _insert(
+        self, tx: Transaction, key: str, whose: str, error: Exception | None, record: Record | None
+    ) -> None:
+        """Without an error nothing was tried: what else is set aside of the same key has to succeed first."""
+        kept = (
+            (None,) * 6
+            if record is None
+            else (
+                record.partition,
+                record.offset,
+                record.key,
+                record.value,
+                headers_text(tuple((name, value or b"") for name, value in record.headers)),
+                record.appended_at,
+            )
+        )
+        said = "" if error is None else type(error).__name__
+        await tx.connection.execute(_ADD, self.work, key, whose, int(error is not None), said, tx.now, *kept)
+
+    async def _check_limit(self, connection: Connection, failed: Failed[Item[T]]) -> None:
+        if self._keys_max is None or await connection.fetchval(_COUNT, self.work) < self._keys_max:
+            return
+        raise HaltError(
+            f"halted: the work for {self._keys_max} keys of {self.work} is set aside, and now fails for another with "
+            f"{type(failed.error).__name__}. See the log for why, repair it, restart the service"
+        ) from failed.error

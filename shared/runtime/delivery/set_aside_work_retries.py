@@ -1,0 +1,93 @@
+"""Retries of what consumers set aside; and what is set aside, made visible: metric and readiness."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+from prometheus_client import Gauge
+
+from shared.runtime.delivery.backoff import Trouble, passes
+from shared.runtime.delivery.isolation import concerns_one
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.transaction import BatchHandler, Transaction
+from shared.runtime.postgres.pool import Connection
+from shared.runtime.process.health import Check
+
+POLL_SECONDS = 0.5
+SHOWN_MAX = 3
+
+SET_ASIDE = Gauge("unitpool_set_aside", "Keys whose work fails and is retried, until it succeeds", ["work"])
+
+_SUMMARIZE = """
+SELECT work, count(DISTINCT whose) AS keys, min(since) AS since,
+    (array_agg(DISTINCT whose ORDER BY whose))[:3] AS shown, (array_agg(error ORDER BY retry_at DESC))[1] AS error
+FROM set_aside_work WHERE work = ANY($1::text[]) GROUP BY work ORDER BY work
+"""
+
+
+class SetAsideRetries:
+    """All that one service sets aside. ``handlers`` retry the records of consumers; ``tasks`` retry rows themselves."""
+
+    def __init__(
+        self,
+        transaction: Callable[[], AbstractAsyncContextManager[Transaction]],
+        handlers: Mapping[SetAside, BatchHandler],
+        tasks: tuple[SetAside, ...] = (),
+        *,
+        delay_max_seconds: float,
+    ) -> None:
+        self._transaction = transaction
+        self._handlers = handlers
+        self._works = [one.work for one in (*handlers, *tasks)]
+        self._trouble = Trouble(delay_max_seconds)
+        self._detail = "nothing"
+        for work in self._works:
+            SET_ASIDE.labels(work=work).set(0)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.retry_all()
+                self._trouble.over()
+            except Exception as error:
+                if not passes(error):
+                    raise
+                await asyncio.sleep(self._trouble.add(error))
+                continue
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def retry_all(self) -> None:
+        """Retry once what is due, each in a transaction of its own, and look at what is left."""
+        for aside, handler in self._handlers.items():
+            async with self._transaction() as tx:
+                due = await aside.find_due(tx.connection, tx.now)
+            for key in due:
+                await self._retry(aside, key, handler)
+        async with self._transaction() as tx:
+            await self._show(tx.connection)
+
+    async def check(self) -> Check:
+        """Always ready: one key's fault is no reason to take everyone's service away. The detail tells of it."""
+        return Check(ok=True, detail=self._detail)
+
+    async def _retry(self, aside: SetAside, key: str, handler: BatchHandler) -> None:
+        try:
+            async with self._transaction() as tx:
+                await aside.retry(tx, key, handler)
+        except Exception as error:
+            if not concerns_one(error):
+                raise
+            aside.count(key, error)
+
+    async def _show(self, connection: Connection) -> None:
+        rows = await connection.fetch(_SUMMARIZE, self._works)
+        keys = {row["work"]: row["keys"] for row in rows}
+        for work in self._works:
+            SET_ASIDE.labels(work=work).set(keys.get(work, 0))
+        lines = [
+            f"{row['work']}: {', '.join(row['shown'])}{' and others' if row['keys'] > SHOWN_MAX else ''}"
+            f" ({row['keys']} since {row['since'].isoformat(timespec='seconds')}, {row['error']})"
+            for row in rows
+        ]
+        self._detail = "; ".join(lines) or "nothing"

@@ -1,0 +1,225 @@
+"""What a handler of records is given, and what it may raise."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, NoReturn
+from uuid import uuid4
+
+from shared.events.envelope import Event, Payload, event_of
+from shared.events.outcomes import AuditRecord, DecisionRecorded
+from shared.events.topics import AUDIT, Topic
+from shared.runtime.delivery import offsets, outbox
+from shared.runtime.delivery.offsets import Moved
+from shared.runtime.postgres.pool import Connection
+from shared.runtime.process import logging
+from shared.runtime.records import MAX_VALUE_BYTES, Outgoing, Record
+
+_log = logging.get("events")
+
+
+class PermanentError(Exception):
+    """These records can never be processed: dead letter, no retry.
+
+    ``reason`` is a short code that never varies with the data (it labels a metric). ``record`` says which one of a
+    batch it was, where that is known. ``audit`` is published together with the dead letter. ``hostile`` marks what an
+    intruder could send at will: it does not count towards the limit that halts the consumer.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        record: Record | None = None,
+        audit: AuditRecord | None = None,
+        hostile: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.record = record
+        self.audit = audit
+        self.hostile = hostile
+
+
+class TransientError(Exception):
+    """It will pass: try again after ``delay_seconds`` (a back-off of ours where ``None``), never skip."""
+
+    def __init__(self, message: str, delay_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.delay_seconds = delay_seconds
+
+
+class Transaction:
+    """One open database transaction, and what is to be published when it commits."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        now: datetime,
+        *,
+        service: str,
+        cause: Event[Any] | None = None,
+        new_id: Callable[[], object] = uuid4,
+    ) -> None:
+        self.connection = connection
+        self.now = now
+        self.cause = cause
+        self.record: Record | None = None
+        """The record being handled, where records are handled one by one. When its handler fails, it is the culprit."""
+        self.prepared: dict[Any, Any] = {}
+        """What was looked up beforehand for the commands of a batch, for whoever handles them to take."""
+        self.pending: list[Outgoing] = []
+        """Not yet in the outbox: what was published so far."""
+        self._gathered: list[tuple[Write, Any]] = []
+        self._written = 0
+        """So many of them are."""
+        self._source = f"/{service}"
+        self._new_id = new_id
+        self._callbacks: list[Callable[[], None]] = []
+        self._moved: Moved | None = None
+        self._protected: list[bool] = []
+        """The parts of it that we are in, from the outermost: whether each has its savepoint."""
+        self._savepoints = 0
+        """How many there are: that of a part which went well stays until the next part."""
+
+    async def publish(self, topic: Topic, key: str | bytes | None, event: Event[Any]) -> None:
+        """Publish ``event`` when this transaction commits, and only then.
+
+        Raises:
+            PermanentError: the event is larger than Kafka takes.
+        """
+        self.add(Outgoing(topic.name, key.encode() if isinstance(key, str) else key, event.encode()))
+
+    async def emit(
+        self, topic: Topic, key: str | bytes | None, payload: Payload, *, subject: str | None = None
+    ) -> Event[Any]:
+        """Wrap ``payload`` with a new id, the time, and the cause's correlation and actor; publish it and return it."""
+        event = self._wrap(payload, subject)
+        await self.publish(topic, key, event)
+        if event.correlationid:
+            self.after_commit(
+                lambda: _log.info(
+                    "event_published",
+                    type=event.type,
+                    id=event.id,
+                    topic=topic.name,
+                    correlation_id=event.correlationid,
+                )
+            )
+        return event
+
+    async def audit(self, record: AuditRecord) -> None:
+        """Publish a record for the audit log."""
+        await self.emit(AUDIT, record.account, DecisionRecorded(record=record))
+
+    def add(self, outgoing: Outgoing) -> None:
+        """Publish bytes as they are."""
+        if outgoing.value is not None and len(outgoing.value) > MAX_VALUE_BYTES and not outgoing.is_dead_letter:
+            raise PermanentError("too_large", f"an event for {outgoing.topic} has {len(outgoing.value)} bytes")
+        self.pending.append(outgoing)
+
+    def gather(self, write: "Write", item: Any) -> None:
+        """Have ``write`` keep ``item``, together with all others that were gathered for it, before the commit.
+
+        Whoever reads what it writes calls ``write_gathered`` before.
+        """
+        self._gathered.append((write, item))
+
+    async def write_gathered(self) -> None:
+        """Write what was gathered, now."""
+        waiting, self._written = self._gathered[self._written :], len(self._gathered)
+        for write in dict.fromkeys(write for write, _ in waiting):
+            await write(self.connection, [item for writes, item in waiting if writes == write])
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call this once the transaction is committed: counters, an in-memory projection. Must not fail."""
+        self._callbacks.append(callback)
+
+    @asynccontextmanager
+    async def savepoint(self, *, lazy: bool = False) -> AsyncIterator[Callable[[], NoReturn]]:
+        """A part of the transaction that leaves no trace when it raises, or when it calls what it is given.
+
+        Calling ends the ``async with`` block at once; what follows the block goes on. A part that goes well is one way
+        to the server: its savepoint is given up together with the next, or by the commit. A ``lazy`` part is none: its
+        savepoint is made by ``protect``, before anything is written that may have to be undone. One that raises without
+        it must be followed by the end of the whole transaction.
+        """
+        depth, published, callbacks = len(self._protected), len(self.pending), len(self._callbacks)
+        gathered = len(self._gathered)
+        self._protected.append(False)
+        try:
+            if not lazy:
+                await self.protect()
+            yield _undo
+        except BaseException as error:
+            done = len(self.pending) > published or self._written > gathered
+            if isinstance(error, _UndoneError) and not self._protected[depth] and done:
+                raise RuntimeError("what cannot be undone was done before it was decided") from error
+            del self.pending[published:]
+            del self._callbacks[callbacks:]
+            del self._gathered[gathered:]
+            self._written = min(self._written, gathered)
+            if self._protected[depth]:
+                await self.connection.execute(f"ROLLBACK TO part_{depth}")
+                self._savepoints = depth + 1
+            if not isinstance(error, _UndoneError):
+                raise
+        finally:
+            self._protected.pop()
+
+    async def protect(self) -> None:
+        """From here on what the present part writes can be undone; nothing happens outside of parts."""
+        depth = len(self._protected) - 1
+        if depth < 0 or self._protected[depth]:
+            return
+        await self.write_gathered()  # it is not of this part
+        release = f"RELEASE part_{depth}; " if self._savepoints > depth else ""
+        await self.connection.execute(f"{release}SAVEPOINT part_{depth}")
+        self._protected[depth], self._savepoints = True, depth + 1
+
+    def advance(self, moved: Moved) -> None:
+        """Move stored offsets, whose rows this transaction has locked, when it commits."""
+        self._moved = moved
+
+    async def flush(self) -> None:
+        """Write what was gathered, what is to be published, and the offsets. The edge does so before it commits."""
+        await self.write_gathered()
+        if self._moved is not None:
+            await offsets.store(self.connection, self._moved, self.pending)
+        elif self.pending:
+            await outbox.insert(self.connection, self.pending)
+        self.pending, self._moved = [], None
+
+    def committed(self) -> None:
+        """The edge says that the commit succeeded."""
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def _wrap(self, payload: Payload, subject: str | None) -> Event[Any]:
+        cause = self.cause
+        return event_of(type(payload)).of(
+            payload,
+            id=str(self._new_id()),
+            source=self._source,
+            time=self.now,
+            subject=subject,
+            correlationid=(cause.correlationid or cause.id) if cause else None,
+            causationid=cause.id if cause else None,
+            traceparent=cause.traceparent if cause else None,
+            actor=cause.actor if cause else None,
+        )
+
+
+class _UndoneError(Exception):
+    pass
+
+
+def _undo() -> NoReturn:
+    raise _UndoneError
+
+
+Write = Callable[[Connection, Sequence[Any]], Awaitable[None]]
+BatchHandler = Callable[[Transaction, Sequence[Record]], Awaitable[None]]
+EventHandler = Callable[[Transaction, Event[Any]], Awaitable[None]]

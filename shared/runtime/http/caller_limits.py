@@ -1,0 +1,82 @@
+"""How much of what all share one caller may have: so many at once, and so often. Counted per process."""
+
+import math
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+
+from shared.events.refusals import Refusal
+from shared.runtime.http.problems import ProblemError
+
+MAX_KEYS = 10_000
+
+
+def too_many(message: str, seconds: int) -> ProblemError:
+    """429, and when to come again."""
+    refusal = Refusal(code="too_many_requests", message=message)
+    return ProblemError(refusal, headers={"Retry-After": str(seconds)})
+
+
+class Shares:
+    """Places, so many in all and so many for each key."""
+
+    def __init__(self, most: int, most_each: int) -> None:
+        self._most = most
+        self._most_each = most_each
+        self._taken: Counter[str] = Counter()
+        self._all = 0
+
+    def take(self, key: str, message: str) -> Callable[[], None]:
+        """A place; what gives it back, once.
+
+        Raises:
+            ProblemError: ``too_many_requests``, with ``message``.
+        """
+        if self._all >= self._most or self._taken[key] >= self._most_each:
+            raise too_many(message, 10)
+        self._all += 1
+        self._taken[key] += 1
+        is_taken = True
+
+        def give_back() -> None:
+            nonlocal is_taken
+            if is_taken:
+                is_taken = False
+                self._all -= 1
+                self._taken[key] -= 1
+                if not self._taken[key]:
+                    del self._taken[key]
+
+        return give_back
+
+
+class RateLimit:
+    """A bucket of a minute's worth for each key, filled steadily; 0: no limit.
+
+    Of more keys than are kept, the one that was used longest ago is forgotten: it has had the most time to be full.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute = per_minute
+        self._clock = clock
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def check(self, key: str, message: str) -> None:
+        """Raises:
+        ProblemError: ``too_many_requests``: the key has spent all.
+        """
+        level = self._level(key)
+        if self._per_minute and level < 1:
+            raise too_many(message, max(1, math.ceil((1 - level) * 60 / self._per_minute)))
+
+    def spend(self, key: str) -> None:
+        """Once more."""
+        if self._per_minute:
+            self._levels[key] = self._level(key) - 1, self._clock()
+            self._levels.move_to_end(key)
+            if len(self._levels) > MAX_KEYS:
+                self._levels.popitem(last=False)
+
+    def _level(self, key: str) -> float:
+        level, at = self._levels.get(key, (float(self._per_minute), self._clock()))
+        return min(float(self._per_minute), level + (self._clock() - at) * self._per_minute / 60)

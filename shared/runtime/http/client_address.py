@@ -1,0 +1,53 @@
+"""The address of a client: the connection's, or what proxies that the settings name say of it."""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from shared.runtime.process.addresses import Network
+
+FIELD = b"x-forwarded-for"
+MAX_HOPS = 10
+MAX_FIELD_BYTES = 2000
+_LONGEST = len("[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535")
+
+Address = IPv4Address | IPv6Address
+
+
+def client_address(peer: str | None, forwarded: Iterable[bytes], proxies: Sequence[Network]) -> str | None:
+    """Who asks: the last address that no trusted proxy has, read from the connection backwards.
+
+    ``forwarded`` are the ``X-Forwarded-For`` fields in their order. What a client wrote itself stands before what the
+    proxies added, so nothing beyond the first address that is not a proxy's is believed, nor is what is no address.
+    """
+    known = _read(peer or "")
+    if known is None or not _is_trusted(known, proxies):
+        return peer if known is None else str(known)
+    said = b",".join(forwarded)[-MAX_FIELD_BYTES:].decode("latin-1").split(",")
+    for text in reversed(said[-MAX_HOPS:]):
+        before = _read(text.strip())
+        if before is None:
+            break
+        known = before
+        if not _is_trusted(known, proxies):
+            break
+    return str(known)
+
+
+def _is_trusted(address: Address, proxies: Sequence[Network]) -> bool:
+    return any(address in network for network in proxies)
+
+
+def _read(text: str) -> Address | None:
+    """An address as proxies write it: alone, or with a port."""
+    if not text or len(text) > _LONGEST or "%" in text:
+        return None
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return mapped or found

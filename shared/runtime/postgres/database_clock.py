@@ -1,0 +1,114 @@
+"""The database's time: by it things happen for good, since all replicas share it.
+
+A process whose own clock is ahead or behind decides nothing differently; readiness and a metric show the difference.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, Pool
+from shared.runtime.process import logging, metrics
+from shared.runtime.process.health import Check
+
+MEASURE_SECONDS = 2.0
+ANSWER_SECONDS = 2.0
+"""An answer that takes longer says too little."""
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
+
+async def database_now(connection: Connection) -> datetime:
+    """The present instant by the database's clock, for whoever asks once."""
+    return datetime.fromtimestamp(await connection.fetchval(_NOW), UTC)
+
+
+class DatabaseClock:
+    """A clock that shows the database's time, as last measured. Until the first measurement it is this machine's.
+
+    The time runs on by the machine's monotonic clock, so that setting the machine's clock moves nothing. ``wall``,
+    ``monotonic``: seconds, for tests.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        tolerated_seconds: float,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pool = pool
+        self._tolerated = tolerated_seconds
+        self._wall = wall
+        self._monotonic = monotonic
+        self._ahead = wall() - monotonic()
+        """The database's time, less ``monotonic``."""
+        self._agrees = asyncio.Event()
+        self._agrees.set()
+        self._log = logging.get("clock")
+        self.offset_seconds = 0.0
+        """So much is this machine's clock ahead of the database's; 0 where the measurement cannot tell."""
+
+    def __call__(self) -> datetime:
+        """The present instant by the database's clock, in UTC."""
+        return datetime.fromtimestamp(self._monotonic() + self._ahead, UTC)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether this machine's clock and the database's differ by no more than is tolerated."""
+        return self._agrees.is_set()
+
+    async def wait(self) -> None:
+        """Until they do. One of the two is wrong, and nobody here can say which."""
+        await self._agrees.wait()
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        while True:
+            try:
+                await self.measure()
+            except DATABASE_ERRORS as error:
+                self._log.debug("clock_not_measured", error=repr(error))
+            await asyncio.sleep(MEASURE_SECONDS)
+
+    async def measure(self) -> None:
+        """Once.
+
+        Raises:
+            one of ``DATABASE_ERRORS``: the database does not answer in time; what was measured before stays.
+        """
+        async with asyncio.timeout(ANSWER_SECONDS), self._pool.acquire() as connection:
+            wall, asked = self._wall(), self._monotonic()
+            database: float = await connection.fetchval(_NOW)
+            took = self._monotonic() - asked
+        self.take(database, asked, wall, took)
+
+    def take(self, database: float, asked: float, wall: float, took: float) -> None:
+        """Between ``asked`` and ``took`` later the database's clock showed ``database``: know what follows from that.
+
+        What agrees with what is known already changes nothing, so that the time does not jitter with each answer.
+        """
+        self._ahead = min(max(self._ahead, database - asked - took), database - asked)
+        self.offset_seconds = max(0.0, wall - database) or min(0.0, wall + took - database)
+        metrics.CLOCK_OFFSET_SECONDS.set(self.offset_seconds)
+        agrees = abs(self.offset_seconds) <= self._tolerated
+        if agrees == self.agrees:
+            return
+        if agrees:
+            self._agrees.set()
+            self._log.info("clock_agrees", offset_seconds=round(self.offset_seconds, 3))
+        else:
+            self._agrees.clear()
+            self._log.error("clock_differs", detail=self._says())
+
+    async def check(self) -> Check:
+        """For readiness."""
+        return Check(ok=self.agrees, detail=self._says())
+
+    def _says(self) -> str:
+        if not self.offset_seconds:
+            return "as the database's"
+        direction = "ahead of" if self.offset_seconds > 0 else "behind"
+        sentence = f"{abs(self.offset_seconds):.3f} s {direction} the database's"
+        return sentence if self.agrees else f"{sentence}: nothing is decided by the time until one of them is set right"

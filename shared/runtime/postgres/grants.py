@@ -1,0 +1,59 @@
+"""What a service's role may do in its database, where another role owns the tables.
+
+A service reads and writes rows. It alters nothing, and tables of its definition's ``read_only`` it only reads: what
+changes those is a function of the owner (``SECURITY DEFINER``), which the service may call.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.runtime.postgres.pool import Connection
+
+ALWAYS_READ_ONLY = ("schema_migrations",)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whom the owner lets in, and the tables that this role may only read."""
+
+    role: str
+    read_only: tuple[str, ...] = ()
+
+
+# Partitions are reached through their parents, and get their rights as they are made, by the default privileges.
+_TABLES = """
+SELECT oid::regclass::text AS name, relname = ANY($1::text[]) AS is_read_only
+FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition
+ORDER BY relname
+"""
+_QUOTED = "SELECT quote_ident($1)"
+_SCHEMA = """
+GRANT USAGE ON SCHEMA public TO {role};
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {role};
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON TABLES TO {role};
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO {role};
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT EXECUTE ON FUNCTIONS TO {role};
+"""
+_WRITABLE = "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {tables} TO {role}"
+_READ_ONLY = "REVOKE ALL ON {tables} FROM {role}; GRANT SELECT ON {tables} TO {role}"
+
+
+async def grant(connection: Connection, access: Access) -> None:
+    """Give the role its rights on what there is now and on what is made later; take away what it must not have.
+
+    Run it as the owner, in the transaction that makes a table: then nobody ever sees the table with other rights.
+    """
+    role = await connection.fetchval(_QUOTED, access.role)
+    rows = await connection.fetch(_TABLES, [*ALWAYS_READ_ONLY, *access.read_only])
+    await connection.execute(_SCHEMA.format(role=role))
+    for statement, is_read_only in ((_WRITABLE, False), (_READ_ONLY, True)):
+        if tables := [row["name"] for row in rows if row["is_read_only"] is is_read_only]:
+            await connection.execute(statement.format(tables=", ".join(tables), role=role))
+
+
+async def unknown_tables(connection: Connection, names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that are no tables: a misspelt one would protect nothing."""
+    known = {row["name"] for row in await connection.fetch(_TABLES, [])}
+    return [name for name in names if name not in known]

@@ -1,0 +1,157 @@
+"""Logs: one JSON object per line on standard output, with the ids that tie lines together, and never a secret."""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from shared.runtime.process.log_repeats import WINDOW_SECONDS, Repeats
+
+MASK = "********"
+Log = structlog.typing.FilteringBoundLogger
+
+_SECRET_NAME = re.compile(
+    r"(secret|passw|token|authori[sz]ation|cookie|credential|private_?key|command_?keys|api_?key)", re.I
+)
+_SECRET_TEXT = (
+    (re.compile(r"(://[^/\s:@]*:)[^@\s]+(@)"), rf"\1{MASK}\2"),  # the password of a connection string
+    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"), MASK),  # a JWT, JWS or JWE
+)
+_MAY_BE_SECRET = re.compile(r"://|Bearer|Basic|eyJ")
+"""A part of whatever looks like a secret, also in JSON: few lines need the closer look."""
+_PLAIN = (str, int, float, type(None))
+_encode = json.JSONEncoder(default=str).encode
+_FIRST = ("ts", "level", "service", "event", "correlation_id", "command_id")
+_QUIET = ("aiokafka", "asyncio", "httpx", "httpcore")
+
+
+def configure(service: str, level: str = "INFO", output: TextIO | None = None) -> Log:
+    """Route structlog and every library's logging through one JSON writer. The service's logger.
+
+    Our own lines do not pass through the standard library's logging, which costs five times as much as the line itself.
+    """
+    repeats = Repeats(_say_repeated)
+    handler = logging.StreamHandler(output or sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_shared(service)],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                render,
+            ],
+        )
+    )
+    handler.addFilter(repeats)
+
+    def hold_back(logger: _Output, method: str, event: EventDict) -> EventDict:
+        if repeats.may_write(logger.name, str(event["event"]), logging.getLevelName(method.upper()), is_ours=True):
+            return event
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[hold_back, *_shared(service), structlog.processors.format_exc_info, render],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=lambda name="": _Output(name, handler),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "faststream"):
+        logging.getLogger(name).handlers[:] = []
+        logging.getLogger(name).propagate = True
+    return get(service)
+
+
+class _Output:
+    """Writes the lines of one logger of ours, between those that go through a handler of the standard library."""
+
+    def __init__(self, name: str, handler: "logging.StreamHandler[TextIO]") -> None:
+        self.name = name
+        self._handler = handler
+
+    def write(self, line: str) -> None:
+        """Write it at once. What cannot be written is lost: nobody fails because of a line."""
+        with suppress(OSError, ValueError):
+            self._handler.acquire()
+            try:
+                self._handler.stream.write(f"{line}\n")
+                self._handler.flush()
+            finally:
+                self._handler.release()
+
+    debug = info = warning = error = critical = write
+
+
+def _say_repeated(logger: str, event: str, times: int) -> None:
+    get("repeats").info("repeated", logger=logger, repeated_event=event, times=times, within_seconds=WINDOW_SECONDS)
+
+
+def get(name: str) -> Log:
+    """A logger. Words of the event first, figures and ids as keyword arguments."""
+    logger: Log = structlog.get_logger(name)
+    return logger
+
+
+def bind(**ids: Any) -> None:
+    """Add ids (``correlation_id``, ``command_id``) to every line of the present task, until ``unbind``."""
+    structlog.contextvars.bind_contextvars(**{name: value for name, value in ids.items() if value is not None})
+
+
+def unbind(*names: str) -> None:
+    """Stop adding them."""
+    structlog.contextvars.unbind_contextvars(*names)
+
+
+def _shared(service: str) -> list[Processor]:
+    def name_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        event.pop("color_message", None)  # uvicorn's, for a terminal
+        return event
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        name_service,
+    ]
+
+
+def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """A line. The second net behind ``SecretStr``: masks by name, and whatever looks like a secret."""
+    line = {name: event.pop(name) for name in _FIRST if name in event} | dict(event)
+    if not any(_is_secret(name) or not isinstance(value, _PLAIN) for name, value in line.items()):
+        text = _encode(line)
+        if not _MAY_BE_SECRET.search(text):
+            return text
+    return _encode({name: _redacted(name, value) for name, value in line.items()})
+
+
+@lru_cache(maxsize=1000)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
+def _redacted(name: str, value: object) -> object:
+    if _is_secret(name) and value is not None and not isinstance(value, (bool, int, float)):
+        return MASK
+    if isinstance(value, str):
+        for pattern, replacement in _SECRET_TEXT:
+            value = pattern.sub(replacement, value)
+        return value
+    if isinstance(value, Mapping):
+        return {key: _redacted(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_redacted(name, inner) for inner in value]
+    return value

@@ -1,0 +1,233 @@
+"""Settings: environment variables, checked once at start, frozen from then on."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.runtime.process.addresses import check_database_url, check_hosts, check_servers, check_url, parse_networks
+from shared.runtime.process.unknown_settings import find_misspelt
+from shared.runtime.signing import Keys, parse_keys
+
+MASK = "********"
+
+
+class ServiceSettings(BaseSettings):
+    """What every service is told. A service's own settings extend it and set ``env_prefix`` to ``UNITPOOL_<NAME>_``."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    kafka_bootstrap_servers: str = Field(
+        "localhost:19092",
+        validation_alias="UNITPOOL_KAFKA_BOOTSTRAP_SERVERS",
+        description="Kafka brokers to begin with, host:port separated by commas",
+    )
+    kafka_topic_prefix: str = Field(
+        "",
+        validation_alias="UNITPOOL_KAFKA_TOPIC_PREFIX",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="Put before every topic and consumer group, so that several installations share one Kafka",
+    )
+    kafka_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", validation_alias="UNITPOOL_KAFKA_PROTOCOL", description="How to talk to Kafka"
+    )
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = Field(
+        "SCRAM-SHA-512", validation_alias="UNITPOOL_KAFKA_SASL_MECHANISM", description="How to sign in to Kafka"
+    )
+    kafka_username: str | None = Field(
+        None, validation_alias="UNITPOOL_KAFKA_USERNAME", description="Who signs in to Kafka (SASL)"
+    )
+    kafka_password: SecretStr | None = Field(
+        None, validation_alias="UNITPOOL_KAFKA_PASSWORD", description="Password for Kafka (SASL)"
+    )
+    kafka_ca_file: FilePath | None = Field(
+        None, validation_alias="UNITPOOL_KAFKA_CA_FILE", description="Certificates to trust for Kafka (TLS), a PEM file"
+    )
+    kafka_compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        "lz4",
+        validation_alias="UNITPOOL_KAFKA_COMPRESSION",
+        description="How what is published to Kafka is compressed; every reader must know how to undo it",
+    )
+    command_keys: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="UNITPOOL_COMMAND_KEYS",
+        description="Keys for commands, 'id:base64,id:base64', 32 bytes or more each; the first signs, all verify",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", validation_alias="UNITPOOL_LOG_LEVEL", description="The least important log lines to write"
+    )
+
+    database_url: SecretStr = Field(description="The service's own PostgreSQL database, postgresql://...")
+    migrate_database_url: SecretStr | None = Field(
+        None,
+        description="The same for the role that owns the tables; only `migrate` uses it, and database_url without it",
+    )
+    pool_min_size: int = Field(2, ge=0, description="Database connections opened at the start")
+    pool_max_size: int = Field(10, ge=2, description="Database connections at most")
+    statement_timeout_seconds: int = Field(30, ge=1, description="A statement that takes longer is cancelled")
+    http_host: str = Field("127.0.0.1", description="Address to listen on")
+    http_port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    http_max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Larger request bodies are refused with 413")
+    http_keep_alive_seconds: int = Field(
+        75, ge=1, description="How long a connection without a request stays open, in seconds"
+    )
+    http_hosts: str = Field(
+        "", description="Hosts that requests may be for, separated by commas, without ports; others get 421; empty: any"
+    )
+    http_trusted_proxies: str = Field(
+        "",
+        description="Networks of proxies whose X-Forwarded-For is believed, separated by commas; empty: nobody's is",
+    )
+    http_database_seconds: float = Field(
+        2.5, gt=0, description="Longest time a request may use a database connection, in seconds; then it gets 503"
+    )
+    public_url: str = Field(
+        "", description="Where clients reach this service, without a path; https: they are told to stay with it (HSTS)"
+    )
+    group_instance_id: str | None = Field(
+        None, description="A name of this process that survives a restart, so that a restart needs no rebalance"
+    )
+    session_timeout_seconds: float = Field(
+        6, ge=1, description="A process that Kafka has not heard from for this long loses its partitions"
+    )
+    fetch_wait_ms: int = Field(200, ge=1, le=5000, description="How long Kafka holds a fetch that finds no records")
+    max_records: int = Field(500, ge=1, description="Records handled in one transaction, where a topic sets no other")
+    retry_within_seconds: float = Field(
+        30, gt=0, description="How long one batch is tried again in place before its records are read anew"
+    )
+    retry_delay_max_seconds: float = Field(10, gt=0, description="Longest pause between two attempts")
+    dead_letter_limit: int = Field(
+        100, ge=1, description="This many dead letters within dead_letter_window_seconds halt the consumer"
+    )
+    dead_letter_window_seconds: float = Field(60, gt=0, description="See dead_letter_limit")
+    outbox_alarm_seconds: float = Field(30, gt=0, description="Not ready while an outbox row has waited for longer")
+    clock_tolerated_seconds: float = Field(
+        5,
+        gt=0,
+        description="Nothing is decided by the time while this machine's clock and the database's differ by more",
+    )
+    stop_within_seconds: float = Field(9, gt=1, description="How long an orderly stop may take")
+    stop_announce_seconds: float = Field(
+        0.5,
+        ge=0,
+        description="How long requests are still taken after SIGTERM while readiness is red, in seconds; 0: not at all",
+    )
+
+    @field_validator("command_keys")
+    @classmethod
+    def _keys_are_readable(cls, value: SecretStr) -> SecretStr:
+        parse_keys(value.get_secret_value())
+        return value
+
+    @field_validator("database_url", "migrate_database_url")
+    @classmethod
+    def _databases_can_be_meant(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_database_url(value.get_secret_value())
+        return value
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _servers_can_be_meant(cls, value: str) -> str:
+        check_servers(value)
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_can_be_meant(cls, value: str) -> str:
+        if value:
+            check_url(value, path=False)
+        return value
+
+    @field_validator("http_hosts")
+    @classmethod
+    def _hosts_can_be_meant(cls, value: str) -> str:
+        check_hosts(value)
+        return value
+
+    @field_validator("http_trusted_proxies")
+    @classmethod
+    def _proxies_are_readable(cls, value: str) -> str:
+        parse_networks(value)
+        return value
+
+    @property
+    def signing_keys(self) -> Keys:
+        """The command keys by id; empty when none are set."""
+        return parse_keys(self.command_keys.get_secret_value())
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong. The message names the variable and never shows a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One setting for a person to read; secrets are masked."""
+
+    variable: str
+    meaning: str
+    default: str
+    current: str
+
+
+def variable_of(settings: type[ServiceSettings], name: str, field: FieldInfo) -> str:
+    """The environment variable that a field is read from."""
+    if isinstance(field.validation_alias, str):
+        return field.validation_alias
+    return f"{settings.model_config.get('env_prefix', '')}{name}".upper()
+
+
+def load(settings: type[S]) -> S:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a variable is missing or wrong.
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentences(settings, error))) from None
+
+
+def misspelt(settings: type[ServiceSettings], service: str, environment: Iterable[str]) -> list[str]:
+    """A sentence for each variable that looks like a setting of this service, or of all, and is none."""
+    known = {variable_of(settings, name, field) for name, field in settings.model_fields.items()}
+    known |= {f"{settings.model_config.get('env_prefix', '')}{name}".upper() for name in settings.model_fields}
+    return list(find_misspelt(service, known, environment))
+
+
+def _sentences(settings: type[ServiceSettings], error: ValidationError) -> Iterator[str]:
+    by_variable = {variable_of(settings, name, field): field for name, field in settings.model_fields.items()}
+    for problem in error.errors(include_input=False, include_context=False, include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        field = settings.model_fields.get(name)
+        variable = variable_of(settings, name, field) if field else name
+        meaning = (field or by_variable.get(variable) or FieldInfo(annotation=str)).description or ""
+        says = "is not set" if problem["type"] == "missing" else f"is wrong: {problem['msg']}"
+        yield f"{variable} {says} ({meaning})"
+
+
+def describe(settings: type[ServiceSettings], current: Mapping[str, Any]) -> Iterator[Described]:
+    """Every setting with its meaning, default and current value."""
+    for name, field in sorted(settings.model_fields.items()):
+        yield Described(
+            variable=variable_of(settings, name, field),
+            meaning=field.description or "",
+            default="(required)" if field.is_required() else _shown(field.default),
+            current=_shown(current[name]) if name in current else "(not set)",
+        )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return MASK if value.get_secret_value() else "(none)"
+    return "(none)" if value is None or value == "" else str(value)
