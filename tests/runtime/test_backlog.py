@@ -3,11 +3,11 @@
 from itertools import pairwise
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from shared.runtime.records import Record
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from shared.runtime.kafka.batch_source import BACKLOG_BATCHES, PatientConsumer
-from shared.runtime.kafka.records import receive_our_records
+from shared.runtime.patches import receive_our_records
+from shared.runtime.records import Record
 from tests.runtime.harness import Bench
 
 AT_ONCE = 20

@@ -14,7 +14,7 @@ from tests.runtime.test_delivery import applied, apply
 from tests.runtime.test_positions import TOPIC, state
 
 STEPS = {
-    "decoding a record": "shared.runtime.kafka.records._Ours._consumer_record",
+    "decoding a record": "shared.runtime.patches._Ours._consumer_record",
     "handing over what was fetched": "aiokafka.consumer.fetcher.FetchResult.getall",
     "what FastStream asks for": "shared.runtime.kafka.batch_source.PatientConsumer._ask",
     "making a message": "shared.runtime.delivery.consumer.TopicConsumer._parse",

@@ -11,7 +11,6 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.consumer import fetcher
-from shared.runtime.records import Record
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, Topic
 from shared.runtime.delivery import consumer as consumer_module
@@ -21,6 +20,7 @@ from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.kafka.batch_source import PatientConsumer
 from shared.runtime.process import metrics
 from shared.runtime.process.clock import utc_now
+from shared.runtime.records import Record
 from shared.runtime.service.definition import Runtime
 from tests.database import connect
 from tests.runtime.harness import Bench, until
@@ -102,12 +102,12 @@ def damaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         flipped = bytes([found[0] ^ 1]) + found[1:] if found else b""
         return whole(bytes(data).replace(found, flipped) if found else data)
 
-    from shared.runtime.kafka.records import receive_our_records  # noqa: PLC0415 - patches what is patched here
+    from shared.runtime.patches import receive_our_records  # noqa: PLC0415 - patches what is patched here
 
     receive_our_records()
     whole = fetcher.MemoryRecords
-    monkeypatch.setattr("shared.runtime.kafka.patches.forgive_header_names", lambda: None)
-    monkeypatch.setattr("shared.runtime.kafka.records.forgive_header_names", lambda: None)
+    monkeypatch.setattr("shared.runtime.patches.forgive_header_names", lambda: None)
+    monkeypatch.setattr("shared.runtime.patches.forgive_header_names", lambda: None)
     monkeypatch.setattr(fetcher, "MemoryRecords", received)
     return what
 

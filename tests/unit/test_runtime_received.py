@@ -11,9 +11,9 @@ from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
-from shared.runtime.records import Record
 
-from shared.runtime.kafka.records import OurRecords, receive_our_records
+from shared.runtime.patches import OurRecords, receive_our_records
+from shared.runtime.records import Record
 
 CRC_AT, CRC_OVER, ATTRIBUTES, LOG_APPEND_TIME = 17, 21, 21, 0x08
 """Places in a record batch (magic 2), and the bit that says that its time is the broker's."""

@@ -31,6 +31,7 @@ from shared.runtime.delivery.set_aside import SetAsideRetries, SetAsideState
 from shared.runtime.delivery.transaction import TransientError
 from shared.runtime.kafka.batch_source import PatientConsumer
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
+from shared.runtime.patches import read_also, running_batches
 from shared.runtime.process import logging, metrics
 from shared.runtime.process.background import BackgroundTask
 from shared.runtime.process.clock import Clock
@@ -190,7 +191,7 @@ class TopicConsumer:
         """Let the running batches end before somebody else gets their partitions."""
         self._let_go.set()
         self.positioning.cancel()
-        await self._subscriber.lock.wait_release(REBALANCE_SECONDS - 15)  # type: ignore[attr-defined]
+        await running_batches(self._subscriber, REBALANCE_SECONDS - 15)
         await self._hints.told()
 
     # ---- what the service calls ------------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ class TopicConsumer:
         self._retrying = asyncio.create_task(self._retries.run(), name=self._retries.name)
         await subscriber.start()
         for _ in range(self._further):
-            subscriber.add_task(subscriber._run_consume_loop, (subscriber.consumer,))
+            read_also(subscriber)
 
     def begin_stop(self) -> None:
         """Finish the running batch, but do not retry it any more."""

@@ -5,7 +5,6 @@ import contextlib
 import logging as standard_logging
 import time
 from collections.abc import Iterable, Sequence, Set
-from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -13,7 +12,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartiti
 from faststream.kafka import KafkaBroker
 
 from shared.runtime.kafka.client import broker_security
-from shared.runtime.kafka.records import OurRecords, receive_our_records
+from shared.runtime.patches import OurRecords, receive_our_records, use_consumers
 from shared.runtime.process import metrics
 from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Record
@@ -204,9 +203,7 @@ async def connect(broker: KafkaBroker, settings: ServiceSettings) -> None:
     of usage that waits for the projection would keep the projection's own consumer from being started.
     """
     await broker.connect()
-    config = broker.config.broker_config
-    theirs: dict[str, Any] = config.builder.keywords  # type: ignore[attr-defined]
-    config.builder = partial(PatientConsumer, topic_prefix=settings.kafka_topic_prefix, **theirs)
+    use_consumers(broker, PatientConsumer, topic_prefix=settings.kafka_topic_prefix)
 
 
 def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any] = ()) -> KafkaBroker:

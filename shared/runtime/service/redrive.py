@@ -13,7 +13,7 @@ from shared.runtime.delivery import offsets, set_aside
 from shared.runtime.delivery.batch_runner import DEAD_LETTER_PREFIX
 from shared.runtime.delivery.offsets import Moved
 from shared.runtime.kafka.client import client_arguments, partitions_of
-from shared.runtime.kafka.records import instant
+from shared.runtime.patches import instant
 from shared.runtime.process.settings import S
 from shared.runtime.records import Record
 from shared.runtime.service.definition import Runtime
