@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from services.allocation.handlers.commands import DECIDE_FIRST, command_handlers
+from services.allocation.handlers.commands import command_handlers
 from services.allocation.handlers.completing import complete
 from services.allocation.handlers.consumption import expire_consumption
 from services.allocation.handlers.due import DueWork
-from services.allocation.handlers.holding import prepare
 from services.allocation.settings import AllocationSettings
 from services.allocation.subscribers import on_consumption
 from shared.events.allocation import ALLOCATION_EVENTS
@@ -35,8 +34,6 @@ def build(runtime: Runtime[AllocationSettings]) -> None:
         decided=AllocationCommandDecided,
         events_topic=ALLOCATION_EVENTS_TOPIC,
         consumers=settings.command_consumers,
-        decide_first=DECIDE_FIRST,
-        prepare=prepare,
     )
     runtime.consume_batch(CONSUMPTION_TOPIC, on_consumption, max_records=settings.consumption_batch_records)
 

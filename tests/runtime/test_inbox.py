@@ -13,7 +13,7 @@ from shared.events.envelope import Event
 from shared.events.outcomes import AlertsCommandDecided
 from shared.events.refusals import Refusal
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALERTS_EVENTS_TOPIC, AUDIT
-from shared.runtime.commands.inbox import Accepted, AuditEntry, Decision, Refused
+from shared.runtime.commands.decisions import Accepted, AuditEntry, Decision, Refused
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.service.definition import Runtime
 from shared.runtime.signing import parse_keys, sign

@@ -8,7 +8,7 @@ from shared.events.envelope import Event
 from shared.events.outcomes import AlertsCommandDecided
 from shared.events.refusals import Refusal
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALERTS_EVENTS_TOPIC, AUDIT
-from shared.runtime.commands.inbox import Accepted, AuditEntry, Decision, Postponed, Refused
+from shared.runtime.commands.decisions import Accepted, AuditEntry, Decision, Postponed, Refused
 from shared.runtime.delivery.transaction import PermanentError, Transaction
 from shared.runtime.service.definition import Runtime
 from tests.database import connect

@@ -19,7 +19,7 @@ from shared.events.ids import SubscriptionId
 from shared.events.refusals import Refusal
 from shared.events.state import Lifecycle, SubscriptionState
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALERTS_EVENTS_TOPIC
-from shared.runtime.commands.inbox import Accepted, AuditEntry, CommandHandler, Decision, Postponed, Refused
+from shared.runtime.commands.decisions import Accepted, AuditEntry, CommandHandler, Decision, Postponed, Refused
 from shared.runtime.delivery.isolation import concerns_one
 from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.transaction import Transaction

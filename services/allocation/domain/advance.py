@@ -1,6 +1,6 @@
 """What happens to a subscription by itself: with the time, by what it consumes, and because a product is retired.
 
-The time is gone through instant by instant, so it does not matter how late someone looks: the same changes are told,
+The time is gone through instant by instant, so it does not context how late someone looks: the same changes are told,
 in the same order, each with the state as of its instant.
 """
 

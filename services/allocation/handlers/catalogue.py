@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from services.allocation.domain import catalogue, refusals
 from services.allocation.domain.permissions import Action, refusal_for, roles_of
-from services.allocation.handlers.deciding import Matter, actor_of
-from services.allocation.handlers.telling import tell
+from services.allocation.handlers.context import Context, actor_of
+from services.allocation.handlers.publishing import publish
 from services.allocation.store.catalogue import (
     insert_meter,
     insert_product,
@@ -22,66 +22,66 @@ from shared.events.envelope import Event
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
 from shared.events.state import ProductState
-from shared.runtime.commands.inbox import Decision
+from shared.runtime.commands.decisions import Decision
 from shared.runtime.delivery.transaction import Transaction
 
 
 async def create_product(tx: Transaction, command: Event[CreateProduct]) -> Decision:
     """Create a product."""
-    matter = Matter("create-product", f"product/{command.data.product}")
+    context = Context("create-product", f"product/{command.data.product}")
     if refusal := _denied("create-product", command):
-        return matter.refused(refusal)
+        return context.refused(refusal)
     product = catalogue.create_product(command.data)
     taken = await find_templates_elsewhere(tx.connection, [one.role for one in product.roles], product.id)
     if taken:
         role, other = next(iter(taken.items()))
-        return matter.refused(refusals.invalid(("product", f"its role {role!r} is one of the product {other!r}")))
+        return context.refused(refusals.invalid(("product", f"its role {role!r} is one of the product {other!r}")))
     if not await insert_product(tx.connection, product):
-        return matter.refused(refusals.already_exists("product", product.id))
+        return context.refused(refusals.already_exists("product", product.id))
     await replace_templates(tx.connection, product)
-    return await _changed(tx, matter, None, product, "created")
+    return await _changed(tx, context, None, product, "created")
 
 
 async def create_meter(tx: Transaction, command: Event[CreateMeter]) -> Decision:
     """Add a meter to a product, with its first rate."""
     asked = command.data
-    matter = Matter("create-meter", f"product/{asked.product}/meter/{asked.meter}")
+    context = Context("create-meter", f"product/{asked.product}/meter/{asked.meter}")
     before = await _found("create-meter", tx, command, asked.product)
     if isinstance(before, Refusal):
-        return matter.refused(before)
+        return context.refused(before)
     after = catalogue.add_meter(before, asked, tx.now)
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     await insert_meter(tx.connection, after, after.meters[-1])
-    return await _changed(tx, matter, before, after, "meter_added")
+    return await _changed(tx, context, before, after, "meter_added")
 
 
 async def set_rate(tx: Transaction, command: Event[SetRate]) -> Decision:
     """Add a rate to a meter, from its date on."""
     asked = command.data
-    matter = Matter("set-rate", f"product/{asked.product}/meter/{asked.meter}")
+    context = Context("set-rate", f"product/{asked.product}/meter/{asked.meter}")
     before = await _found("set-rate", tx, command, asked.product)
     if isinstance(before, Refusal):
-        return matter.refused(before)
+        return context.refused(before)
     after = catalogue.add_rate(before, asked, tx.now)
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     await insert_rate(tx.connection, after, next(one for one in after.meters if one.meter == asked.meter))
-    return await _changed(tx, matter, before, after, "rate_added")
+    return await _changed(tx, context, before, after, "rate_added")
 
 
 async def retire_product(tx: Transaction, command: Event[RetireProduct]) -> Decision:
     """No longer offer a product. Each subscription that uses it gets its units back by itself, very soon."""
-    matter = Matter("retire-product", f"product/{command.data.product}")
+    context = Context("retire-product", f"product/{command.data.product}")
     before = await _found("retire-product", tx, command, command.data.product)
     if isinstance(before, Refusal):
-        return matter.refused(before)
+        return context.refused(before)
     after = catalogue.retire(before, tx.now)
     if after is not before:
         await update_product(tx.connection, after)
         await mark_users_of(tx.connection, after.id, tx.now)
-        await tell(tx, after.id, ProductRetired(product=after))
-    return matter.accepted(
+        await publish(tx, after.id, ProductRetired(product=after))
+    return context.accepted(
         after.id,
         after.version,
         before=before.model_dump(mode="json", include={"retired_at"}),
@@ -102,13 +102,13 @@ async def _found(action: Action, tx: Transaction, command: Event[Any], product: 
 
 async def _changed(
     tx: Transaction,
-    matter: Matter,
+    context: Context,
     before: ProductState | None,
     after: ProductState,
     change: Literal["created", "meter_added", "rate_added"],
 ) -> Decision:
-    await tell(tx, after.id, ProductChanged(product=after, change=change))
-    return matter.accepted(
+    await publish(tx, after.id, ProductChanged(product=after, change=change))
+    return context.accepted(
         after.id,
         after.version,
         before=before.model_dump(mode="json") if before else None,

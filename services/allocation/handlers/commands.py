@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Final
 
 from services.allocation.domain.subscriptions import Terms
 from services.allocation.handlers.accounts import create_account, set_flex
 from services.allocation.handlers.catalogue import create_meter, create_product, retire_product, set_rate
 from services.allocation.handlers.lots import purchase_lot, void_lot
 from services.allocation.handlers.people import add_person, change_person, hand_over, remove_person, set_grants
-from services.allocation.handlers.plans import apply_plan
+from services.allocation.handlers.plans import PlanHandler
 from services.allocation.handlers.prices import set_price_list
 from services.allocation.handlers.products import set_policy, subscribe_product, unsubscribe_product
 from services.allocation.handlers.roles import (
@@ -61,10 +60,7 @@ from shared.events.commands.subscriptions import (
     VoidLot,
 )
 from shared.events.envelope import Payload
-from shared.runtime.commands.inbox import CommandHandler
-
-DECIDE_FIRST: Final = frozenset({ApplyPlan})
-"""The frequent one: it needs no savepoint, because it writes nothing before it is decided."""
+from shared.runtime.commands.decisions import CommandHandler
 
 
 def command_handlers(terms: Terms, *, wait_seconds: float) -> Mapping[type[Payload], CommandHandler]:
@@ -100,5 +96,5 @@ def command_handlers(terms: Terms, *, wait_seconds: float) -> Mapping[type[Paylo
         ChangeRole: change_role,
         ResetRole: reset_role,
         SetRoleMember: set_role_member,
-        ApplyPlan: partial(apply_plan, wait_seconds=wait_seconds),
+        ApplyPlan: PlanHandler(wait_seconds),
     }

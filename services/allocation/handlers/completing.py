@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from services.allocation.domain.roles import with_standard_roles
+from services.allocation.handlers.publishing import publish
 from services.allocation.handlers.roles import create_default_roles
-from services.allocation.handlers.telling import tell
 from services.allocation.store.catalogue import find_product, find_without_roles, lock_product, replace_templates
 from services.allocation.store.people import tell_people
 from services.allocation.store.roles import find_missing_roles
@@ -37,7 +37,7 @@ async def _products(tx: Transaction) -> int:
             if before is not None and before.roles_version == 0:
                 after = with_standard_roles(before).model_copy(update={"version": before.version + 1})
                 await replace_templates(tx.connection, after)
-                await tell(tx, after.id, RoleTemplatesChanged(product=after))
+                await publish(tx, after.id, RoleTemplatesChanged(product=after))
 
     found = await find_without_roles(tx.connection, ROWS)
     return len(found) - _say("product", await isolate(tx, found, str, work))
@@ -47,7 +47,7 @@ async def _people(tx: Transaction) -> int:
     """Readers hear of the people whom the migration found."""
     people = await tell_people(tx.connection, ROWS)
     for person in people:
-        await tell(tx, person.email, PersonChanged(person=person))
+        await publish(tx, person.email, PersonChanged(person=person))
     return len(people)
 
 

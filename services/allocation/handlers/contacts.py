@@ -1,7 +1,7 @@
 """Whom an account knows: kept and told in one place."""
 
 from services.allocation.domain import people
-from services.allocation.handlers.telling import tell
+from services.allocation.handlers.publishing import publish
 from services.allocation.store.people import insert_person, lock_person, update_person
 from shared.events.allocation import PersonChanged
 from shared.events.ids import AccountId
@@ -32,4 +32,4 @@ async def keep_person(tx: Transaction, before: PersonState | None, after: Person
         await update_person(tx.connection, after)
     elif not await insert_person(tx.connection, after):
         raise TransientError(f"someone has just been added to {after.account}", delay_seconds=0)
-    await tell(tx, after.email, PersonChanged(person=after))
+    await publish(tx, after.email, PersonChanged(person=after))

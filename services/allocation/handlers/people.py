@@ -10,10 +10,10 @@ from services.allocation.domain import people
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.accounts import account_for
 from services.allocation.handlers.contacts import keep_person
-from services.allocation.handlers.deciding import actor_of
-from services.allocation.handlers.holding import bring_up_to_date, lock_for
+from services.allocation.handlers.context import Context, actor_of
+from services.allocation.handlers.publishing import publish
 from services.allocation.handlers.roles import members_changed, write_role
-from services.allocation.handlers.telling import tell
+from services.allocation.handlers.subscription_lock import bring_up_to_date, on_subscription
 from services.allocation.store.people import (
     find_by_role,
     find_granting,
@@ -34,39 +34,39 @@ from shared.events.envelope import Event
 from shared.events.ids import AccountId, RoleId, SubscriptionId
 from shared.events.refusals import Refusal
 from shared.events.state import Person, PersonState, RoleState
-from shared.runtime.commands.inbox import Decision, Refused
+from shared.runtime.commands.decisions import Decision, Refused
 from shared.runtime.delivery.transaction import Transaction
 
 
 async def add_person(tx: Transaction, command: Event[AddPerson]) -> Decision:
     """Make someone known in an account."""
     asked = command.data
-    matter = await account_for("add-person", tx, command, asked.account, _object(asked.account, asked.email))
-    if isinstance(matter, Refused):
-        return matter
+    context = await account_for("add-person", tx, command, asked.account, _object(asked.account, asked.email))
+    if isinstance(context, Refused):
+        return context
     before = await lock_person(tx.connection, asked.account, asked.email)
     after = people.add(before, asked)
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     await keep_person(tx, before, after)
-    return matter.accepted(after.email, after.version, before=_told(before), after=_told(after))
+    return context.accepted(after.email, after.version, before=_told(before), after=_told(after))
 
 
 async def change_person(tx: Transaction, command: Event[ChangePerson]) -> Decision:
     """Give someone another name, or disable or enable them."""
     asked = command.data
-    matter = await account_for("change-person", tx, command, asked.account, _object(asked.account, asked.email))
-    if isinstance(matter, Refused):
-        return matter
+    context = await account_for("change-person", tx, command, asked.account, _object(asked.account, asked.email))
+    if isinstance(context, Refused):
+        return context
     await lock_subscriptions_of(tx.connection, asked.account)
     before = await lock_person(tx.connection, asked.account, asked.email)
     led = await find_led(tx.connection, asked.account, asked.email)
     reach = await _reach(tx, command, asked.account, asked.email)
     if reach and (refusal := reach.change_refusal()):
-        return matter.refused(refusal)
+        return context.refused(refusal)
     after = people.change(before, asked, is_primary=bool(led))
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     if before is not None and after is not before:
         roles = await _held(tx, asked.account, asked.email)
         await keep_person(tx, before, after)
@@ -75,24 +75,24 @@ async def change_person(tx: Transaction, command: Event[ChangePerson]) -> Decisi
         if after.enabled != before.enabled:
             await _tell_grants(tx, await find_granting(tx.connection, asked.account, asked.email), asked.email)
             await _tell_roles(tx, roles)
-    return matter.accepted(after.email, after.version, before=_told(before), after=_told(after))
+    return context.accepted(after.email, after.version, before=_told(before), after=_told(after))
 
 
 async def remove_person(tx: Transaction, command: Event[RemovePerson]) -> Decision:
     """Take everything back from someone; their history stays."""
     asked = command.data
-    matter = await account_for("remove-person", tx, command, asked.account, _object(asked.account, asked.email))
-    if isinstance(matter, Refused):
-        return matter
+    context = await account_for("remove-person", tx, command, asked.account, _object(asked.account, asked.email))
+    if isinstance(context, Refused):
+        return context
     await lock_subscriptions_of(tx.connection, asked.account)
     before = await lock_person(tx.connection, asked.account, asked.email)
     is_primary = bool(await find_led(tx.connection, asked.account, asked.email))
     reach = await _reach(tx, command, asked.account, asked.email)
     if reach and (refusal := reach.remove_refusal()):
-        return matter.refused(refusal)
+        return context.refused(refusal)
     after = people.remove(before, tx.now, is_primary=is_primary)
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     granting = await find_granting(tx.connection, asked.account, asked.email)
     roles = await _held(tx, asked.account, asked.email)
     for subscription in granting:
@@ -102,27 +102,26 @@ async def remove_person(tx: Transaction, command: Event[RemovePerson]) -> Decisi
     await keep_person(tx, before, after)
     await _tell_grants(tx, granting, asked.email)
     await _tell_roles(tx, roles)
-    return matter.accepted(after.email, after.version, before=_told(before), after=_told(after))
+    return context.accepted(after.email, after.version, before=_told(before), after=_told(after))
 
 
-async def hand_over(tx: Transaction, command: Event[SetPrimaryContact]) -> Decision:
+@on_subscription("set-primary-contact")
+async def hand_over(
+    tx: Transaction, command: Event[SetPrimaryContact], context: Context, before: Subscription
+) -> Decision:
     """Give a subscription another primary contact, in one step."""
     asked = command.data
-    found = await lock_for("set-primary-contact", tx, command, asked.subscription)
-    if not isinstance(found, tuple):
-        return found
-    matter, before = found
     person = await hold_person(tx.connection, before.state.account, asked.email)
     after = people.hand_over(before, person, tx.now)
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     contact = before.state.primary_contact
     if after is not before:
         await replace_grants(tx.connection, asked.subscription, asked.email, ())
         await set_primary_contact(tx.connection, asked.subscription, after.state.primary_contact)
         await update_subscription(tx.connection, after)
-        await tell(tx, asked.subscription, PrimaryContactChanged(subscription=after.state, before=contact))
-    return matter.accepted(
+        await publish(tx, asked.subscription, PrimaryContactChanged(subscription=after.state, before=contact))
+    return context.accepted(
         asked.subscription,
         after.state.version,
         before={"primary_contact": contact.email},
@@ -130,22 +129,19 @@ async def hand_over(tx: Transaction, command: Event[SetPrimaryContact]) -> Decis
     )
 
 
-async def set_grants(tx: Transaction, command: Event[SetGrants]) -> Decision:
+@on_subscription("set-grants")
+async def set_grants(tx: Transaction, command: Event[SetGrants], context: Context, before: Subscription) -> Decision:
     """Set exactly what someone may do with a subscription. What they have already changes nothing."""
     asked = command.data
-    found = await lock_for("set-grants", tx, command, asked.subscription)
-    if not isinstance(found, tuple):
-        return found
-    matter, before = found
     person = await hold_person(tx.connection, before.state.account, asked.email)
     if refusal := people.grant_refusal(before, person, asked.email, asked.grants, tx.now):
-        return matter.refused(refusal)
+        return context.refused(refusal)
     had = await load_grants(tx.connection, asked.subscription, asked.email)
     version = before.state.version
     if set(had) != set(asked.grants):
         await replace_grants(tx.connection, asked.subscription, asked.email, asked.grants)
         (version,) = await _tell_grants(tx, [asked.subscription], asked.email)
-    return matter.accepted(
+    return context.accepted(
         asked.subscription,
         version,
         before={"email": asked.email, "grants": list(had)},
@@ -176,7 +172,7 @@ async def _rename_primary(tx: Transaction, led: Sequence[SubscriptionId], person
             await set_primary_contact(tx.connection, subscription, contact)
             await update_subscription(tx.connection, after)
             event = PrimaryContactChanged(subscription=after.state, before=before.state.primary_contact)
-            await tell(tx, subscription, event)
+            await publish(tx, subscription, event)
 
 
 async def _tell_grants(tx: Transaction, subscriptions: Sequence[SubscriptionId], email: str) -> list[int]:
@@ -187,7 +183,7 @@ async def _tell_grants(tx: Transaction, subscriptions: Sequence[SubscriptionId],
         if loaded is not None:
             after = loaded.changed(tx.now)
             await update_subscription(tx.connection, after)
-            await tell(tx, subscription, GrantsChanged(subscription=after.state, email=email))
+            await publish(tx, subscription, GrantsChanged(subscription=after.state, email=email))
             versions.append(after.state.version)
     return versions
 

@@ -1,68 +1,116 @@
-"""Plans: the one command that changes allocations."""
+"""Plans: the one command that changes allocations, and the frequent one. Plans of a batch are decided together."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from services.allocation.domain import plans, refusals
+from services.allocation.domain import advance, plans, refusals
 from services.allocation.domain.floor import is_behind
-from services.allocation.domain.plans import Decided
+from services.allocation.domain.permissions import Action
 from services.allocation.domain.subscriptions import Subscription
-from services.allocation.handlers.deciding import Matter
-from services.allocation.handlers.holding import carry_out, lock_for
-from services.allocation.store.plans import Kept, save_plans
+from services.allocation.handlers.context import Context
+from services.allocation.handlers.publishing import publish
+from services.allocation.handlers.subscription_lock import judge, lock_for
+from services.allocation.store.due import bring_forward
+from services.allocation.store.plans import SavedPlan, save_plans
+from services.allocation.store.subscriptions import try_lock_subscriptions
 from shared.events.allocation import PlanApplied
 from shared.events.commands.plans import ApplyPlan
 from shared.events.envelope import Event
+from shared.events.ids import SubscriptionId
 from shared.events.refusals import Refusal
-from shared.events.state import SubscriptionState
-from shared.runtime.commands.inbox import Decision, Postponed
+from shared.runtime.commands.decisions import Decision, Planned, Postponed, Refused
 from shared.runtime.delivery.transaction import Transaction
 
-
-async def apply_plan(tx: Transaction, command: Event[ApplyPlan], wait_seconds: float) -> Decision:
-    """Change allocations, or say what would happen. Waits for the consumption that the asker was shown, so long."""
-    asked = command.data
-    found = await lock_for(
-        "override-plan" if asked.override_reason is not None else "apply-plan", tx, command, asked.subscription
-    )
-    if not isinstance(found, tuple):
-        return found
-    matter, subscription = found
-    if asked.preview:
-        matter = Matter("preview-plan", matter.object, matter.account, matter.subscription)
-    before = _allocations(subscription)
-    if is_behind(asked.seen, subscription.measured, subscription.state, tx.now):
-        return Postponed(matter.refused(refusals.unavailable(wait_seconds), before=before), wait_seconds)
-    consumptions = subscription.consumptions_at(tx.now)
-    decided = plans.decide(subscription, asked, consumptions, tx.now)
-    if isinstance(decided, Refusal):
-        return matter.refused(decided, before=before)
-    shown = subscription if asked.preview else await _apply(tx, command, decided)
-    return matter.accepted(
-        shown.state.id,
-        shown.state.version,
-        before=before,
-        after=_allocations(decided.after),
-        result=decided.result(consumptions, tx.now, preview=asked.preview),
-        reason=asked.override_reason,
-    )
+Locked = Mapping[SubscriptionId, Subscription]
 
 
-async def _apply(tx: Transaction, command: Event[ApplyPlan], decided: Decided) -> Subscription:
-    def applied(state: SubscriptionState) -> PlanApplied:
-        return PlanApplied(
-            subscription=state,
+@dataclass(frozen=True, slots=True)
+class PlanHandler:
+    """Changes allocations, or says what would happen.
+
+    ``wait_seconds``: how long a plan waits for the consumption that its requester was shown.
+    """
+
+    wait_seconds: float
+
+    async def __call__(self, tx: Transaction, command: Event[ApplyPlan]) -> Decision:
+        """Decide one plan alone, whatever has become due for its subscription before."""
+        found = await lock_for(_action(command), tx, command, command.data.subscription)
+        if not isinstance(found, tuple):
+            return found
+        planned = self._plan(*found, command, tx.now)
+        if planned.change is not None:
+            await self.save(tx, [planned.change])
+        for subject, event in planned.events:
+            await publish(tx, subject, event)
+        return planned.decision
+
+    def subject(self, command: Event[ApplyPlan]) -> SubscriptionId:
+        """The subscription."""
+        return command.data.subscription
+
+    async def prefetch(self, tx: Transaction, commands: Sequence[Event[ApplyPlan]]) -> Locked:
+        """Lock and load the subscriptions that no other transaction has locked."""
+        return await try_lock_subscriptions(tx.connection, sorted(command.data.subscription for command in commands))
+
+    def decide(self, command: Event[ApplyPlan], prefetched: Locked, now: datetime) -> Planned[SavedPlan] | None:
+        """Decide a plan; ``None`` where its subscription is not there, is locked, or must be brought up to date."""
+        found = prefetched.get(command.data.subscription)
+        if found is None or advance.is_behind(found, now):
+            return None
+        subscription = found.at(now)
+        judged = judge(_action(command), command, subscription)
+        return Planned(judged) if isinstance(judged, Refused) else self._plan(judged, subscription, command, now)
+
+    async def save(self, tx: Transaction, changes: Sequence[SavedPlan]) -> None:
+        """Write what the plans have changed."""
+        await save_plans(tx.connection, changes)
+        for change in changes:
+            await bring_forward(tx.connection, change.after, advance.next_due(change.after, tx.now))
+
+    def _plan(
+        self, context: Context, subscription: Subscription, command: Event[ApplyPlan], now: datetime
+    ) -> Planned[SavedPlan]:
+        """Decide on a subscription that is up to date, for someone who may ask it."""
+        asked = command.data
+        if asked.preview:
+            context = Context("preview-plan", context.object, context.account, context.subscription)
+        before = _allocations(subscription)
+        if is_behind(asked.seen, subscription.measured, subscription.state, now):
+            unavailable = context.refused(refusals.unavailable(self.wait_seconds), before=before)
+            return Planned(Postponed(unavailable, self.wait_seconds))
+        consumptions = subscription.consumptions_at(now)
+        decided = plans.decide(subscription, asked, consumptions, now)
+        if isinstance(decided, Refusal):
+            return Planned(context.refused(decided, before=before))
+        concluded = advance.conclude(decided.before, decided.after, now)
+        shown = subscription if asked.preview else concluded.subscription
+        decision = context.accepted(
+            shown.state.id,
+            shown.state.version,
+            before=before,
+            after=_allocations(decided.after),
+            result=decided.result(consumptions, now, preview=asked.preview),
+            reason=asked.override_reason,
+        )
+        if asked.preview:
+            return Planned(decision)
+        applied = PlanApplied(
+            subscription=shown.state,
             kind=decided.kind,
             changes=decided.changes,
             starts_clock=decided.starts_clock,
-            accept_overage=command.data.accept_overage,
-            override_reason=command.data.override_reason,
+            accept_overage=asked.accept_overage,
+            override_reason=asked.override_reason,
         )
+        change = SavedPlan(decided.before, shown, applied, str(command.actor), UUID(command.id), now)
+        return Planned(decision, change, [(shown.state.id, event) for event in (applied, *concluded.events)])
 
-    async def save(after: Subscription, plan: PlanApplied) -> None:
-        kept = Kept(decided.before, after, plan, str(command.actor), UUID(command.id), tx.now)
-        tx.gather(save_plans, kept)
 
-    return await carry_out(tx, decided.before, decided.after, applied, save)
+def _action(command: Event[ApplyPlan]) -> Action:
+    return "override-plan" if command.data.override_reason is not None else "apply-plan"
 
 
 def _allocations(subscription: Subscription) -> dict[str, int]:

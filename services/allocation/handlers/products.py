@@ -2,45 +2,43 @@
 
 from services.allocation.domain import products
 from services.allocation.domain.subscriptions import Subscription
-from services.allocation.handlers.deciding import Matter
-from services.allocation.handlers.holding import carry_out, lock_for
+from services.allocation.handlers.context import Context
 from services.allocation.handlers.roles import create_default_roles
+from services.allocation.handlers.subscription_lock import carry_out, on_subscription
 from services.allocation.store.catalogue import hold_product
 from shared.events.allocation import PolicyChanged, ProductEnded, ProductSubscribed
 from shared.events.commands.subscriptions import SetPolicy, SubscribeProduct, UnsubscribeProduct
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
-from shared.runtime.commands.inbox import Decision
+from shared.runtime.commands.decisions import Decision
 from shared.runtime.delivery.transaction import Transaction
 
 
-async def subscribe_product(tx: Transaction, command: Event[SubscribeProduct]) -> Decision:
+@on_subscription("subscribe-product")
+async def subscribe_product(
+    tx: Transaction, command: Event[SubscribeProduct], context: Context, before: Subscription
+) -> Decision:
     """Let a subscription use a product."""
     asked = command.data
-    found = await lock_for("subscribe-product", tx, command, asked.subscription)
-    if not isinstance(found, tuple):
-        return found
-    matter, before = found
     product = await hold_product(tx.connection, asked.product)
     after = products.subscribe(before, asked.product, product, tx.now)
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     done = await carry_out(tx, before, after, lambda it: ProductSubscribed(subscription=it, product=asked.product))
     if product is not None:
         await create_default_roles(tx, done.state.account, product)
-    return _used(matter, before, done)
+    return _used(context, before, done)
 
 
-async def unsubscribe_product(tx: Transaction, command: Event[UnsubscribeProduct]) -> Decision:
+@on_subscription("unsubscribe-product")
+async def unsubscribe_product(
+    tx: Transaction, command: Event[UnsubscribeProduct], context: Context, before: Subscription
+) -> Decision:
     """End the use of a product: its units return to the pool; its history and roles stay."""
     asked = command.data
-    found = await lock_for("unsubscribe-product", tx, command, asked.subscription)
-    if not isinstance(found, tuple):
-        return found
-    matter, before = found
     after = products.unsubscribe(before, asked.product, tx.now)
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     returned = before.state.allocated - after.state.allocated
     done = await carry_out(
         tx,
@@ -48,19 +46,16 @@ async def unsubscribe_product(tx: Transaction, command: Event[UnsubscribeProduct
         after,
         lambda it: ProductEnded(subscription=it, product=asked.product, because="unsubscribed", returned=returned),
     )
-    return _used(matter, before, done)
+    return _used(context, before, done)
 
 
-async def set_policy(tx: Transaction, command: Event[SetPolicy]) -> Decision:
+@on_subscription("set-policy")
+async def set_policy(tx: Transaction, command: Event[SetPolicy], context: Context, before: Subscription) -> Decision:
     """Choose the overage policy of a product. The one that it has already changes nothing."""
     asked = command.data
-    found = await lock_for("set-policy", tx, command, asked.subscription)
-    if not isinstance(found, tuple):
-        return found
-    matter, before = found
     after = products.set_policy(before, asked.product, asked.overage, tx.now)
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     had = next(one.policy for one in before.state.active_products if one.product == asked.product)
     if after is not before:
         after = await carry_out(
@@ -69,7 +64,7 @@ async def set_policy(tx: Transaction, command: Event[SetPolicy]) -> Decision:
             after,
             lambda it: PolicyChanged(subscription=it, product=asked.product, before=had, after=asked.overage),
         )
-    return matter.accepted(
+    return context.accepted(
         after.state.id,
         after.state.version,
         before={"product": asked.product, "overage": had},
@@ -77,9 +72,9 @@ async def set_policy(tx: Transaction, command: Event[SetPolicy]) -> Decision:
     )
 
 
-def _used(matter: Matter, before: Subscription, after: Subscription) -> Decision:
+def _used(context: Context, before: Subscription, after: Subscription) -> Decision:
     """Which products are used, and what is allocated."""
-    return matter.accepted(
+    return context.accepted(
         after.state.id,
         after.state.version,
         before={"products": {one.product: one.allocated for one in before.state.active_products}},

@@ -8,9 +8,9 @@ from services.allocation.domain.terms import lock_rates as hold_rates
 from services.allocation.domain.terms import renew
 from services.allocation.handlers.accounts import knows_account
 from services.allocation.handlers.contacts import know_primary_contact
-from services.allocation.handlers.deciding import VENDOR, Matter, actor_of
-from services.allocation.handlers.holding import carry_out, lock_for
-from services.allocation.handlers.telling import tell
+from services.allocation.handlers.context import VENDOR, Context, actor_of
+from services.allocation.handlers.publishing import publish
+from services.allocation.handlers.subscription_lock import carry_out, on_subscription
 from services.allocation.store.accounts import find_account
 from services.allocation.store.due import insert_due
 from services.allocation.store.prices import find_price_list
@@ -31,7 +31,7 @@ from shared.events.commands.subscriptions import (
 )
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
-from shared.runtime.commands.inbox import Decision
+from shared.runtime.commands.decisions import Decision
 from shared.runtime.delivery.transaction import Transaction
 
 
@@ -40,38 +40,37 @@ async def create_subscription(tx: Transaction, command: Event[CreateSubscription
     asked, actor = command.data, actor_of(command)
     account = await find_account(tx.connection, asked.account)
     owner = account.id if account else VENDOR
-    matter = Matter("create-subscription", f"subscription/{asked.subscription}", owner, asked.subscription)
+    context = Context("create-subscription", f"subscription/{asked.subscription}", owner, asked.subscription)
     known = await knows_account(tx, actor, asked.account)
     if refusal := refusal_for("create-subscription", roles_of(actor, None), known=known, what="account"):
-        return matter.refused(refusal)
+        return context.refused(refusal)
     if account is None:
-        return matter.refused(refusals.not_found("account"))
+        return context.refused(refusals.not_found("account"))
     contact = await know_primary_contact(tx, asked.account, asked.primary_contact)
     if isinstance(contact, Refusal):
-        return matter.refused(contact)
+        return context.refused(contact)
     asked = asked.model_copy(update={"primary_contact": contact})
     created = subscriptions.create(asked, account, terms, tx.now)
     if isinstance(created, Refusal):
-        return matter.refused(created)
+        return context.refused(created)
     if not await insert_subscription(tx.connection, created):
-        return matter.refused(refusals.already_exists("subscription", asked.subscription))
+        return context.refused(refusals.already_exists("subscription", asked.subscription))
     await insert_due(tx.connection, created.state.id, next_due(created, tx.now))
-    await tell(tx, created.state.id, SubscriptionCreated(subscription=created.state))
-    return matter.accepted(created.state.id, created.state.version, after=created.state.model_dump(mode="json"))
+    await publish(tx, created.state.id, SubscriptionCreated(subscription=created.state))
+    return context.accepted(created.state.id, created.state.version, after=created.state.model_dump(mode="json"))
 
 
-async def cancel_subscription(tx: Transaction, command: Event[CancelSubscription]) -> Decision:
+@on_subscription("cancel-subscription")
+async def cancel_subscription(
+    tx: Transaction, command: Event[CancelSubscription], context: Context, before: Subscription
+) -> Decision:
     """End a subscription at once."""
     asked = command.data
-    found = await lock_for("cancel-subscription", tx, command, asked.subscription)
-    if not isinstance(found, tuple):
-        return found
-    matter, before = found
     after = subscriptions.cancel(before, tx.now)
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     done = await carry_out(tx, before, after, lambda it: SubscriptionCancelled(subscription=it, reason=asked.reason))
-    return matter.accepted(
+    return context.accepted(
         done.state.id,
         done.state.version,
         before={"state": before.state.state},
@@ -80,18 +79,17 @@ async def cancel_subscription(tx: Transaction, command: Event[CancelSubscription
     )
 
 
-async def renew_subscription(tx: Transaction, command: Event[RenewSubscription]) -> Decision:
+@on_subscription("renew-subscription")
+async def renew_subscription(
+    tx: Transaction, command: Event[RenewSubscription], context: Context, before: Subscription
+) -> Decision:
     """Sell a further term, with its pool."""
-    found = await lock_for("renew-subscription", tx, command, command.data.subscription)
-    if not isinstance(found, tuple):
-        return found
-    matter, before = found
     renewed = renew(before, command.data, tx.now, await find_price_list(tx.connection))
     if isinstance(renewed, Refusal):
-        return matter.refused(renewed)
+        return context.refused(renewed)
     after, term, lot = renewed
     done = await carry_out(tx, before, after, lambda it: SubscriptionRenewed(subscription=it, term=term, lot=lot))
-    return matter.accepted(
+    return context.accepted(
         done.state.id,
         done.state.version,
         before={"term": before.state.term.model_dump(mode="json")},
@@ -99,37 +97,33 @@ async def renew_subscription(tx: Transaction, command: Event[RenewSubscription])
     )
 
 
-async def convert_subscription(tx: Transaction, command: Event[ConvertSubscription]) -> Decision:
+@on_subscription("convert-subscription")
+async def convert_subscription(
+    tx: Transaction, _command: Event[ConvertSubscription], context: Context, before: Subscription
+) -> Decision:
     """From per-product licensing to a pool. One that has a pool is left as it is."""
-    found = await lock_for("convert-subscription", tx, command, command.data.subscription)
-    if not isinstance(found, tuple):
-        return found
-    matter, before = found
     after = subscriptions.convert(before, tx.now)
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     if after is not before:
         after = await carry_out(tx, before, after, lambda it: SubscriptionConverted(subscription=it))
-    return _told(matter, before, after, "model")
+    return _told(context, before, after, "model")
 
 
-async def lock_rates(tx: Transaction, command: Event[LockRates]) -> Decision:
+@on_subscription("lock-rates")
+async def lock_rates(tx: Transaction, command: Event[LockRates], context: Context, before: Subscription) -> Decision:
     """Hold the rates of a term, or let them follow the catalogue again."""
     asked = command.data
-    found = await lock_for("lock-rates", tx, command, asked.subscription)
-    if not isinstance(found, tuple):
-        return found
-    matter, before = found
     after = hold_rates(before, locked=asked.locked, now=tx.now)
     if isinstance(after, Refusal):
-        return matter.refused(after)
+        return context.refused(after)
     if after is not before:
         after = await carry_out(tx, before, after, lambda it: RatesLocked(subscription=it, locked=asked.locked))
-    return _told(matter, before, after, "term")
+    return _told(context, before, after, "term")
 
 
-def _told(matter: Matter, before: Subscription, after: Subscription, field: str) -> Decision:
+def _told(context: Context, before: Subscription, after: Subscription, field: str) -> Decision:
     was = before.state.model_dump(mode="json", include={field})
-    return matter.accepted(
+    return context.accepted(
         after.state.id, after.state.version, before=was, after=after.state.model_dump(mode="json", include={field})
     )

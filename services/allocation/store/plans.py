@@ -26,7 +26,7 @@ SELECT * FROM unnest($25::text[], $26::bigint[], $27::text[], $28::bigint[], $29
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SavedPlan:
     """An applied plan: what it made of the subscription, and who applied it, when, by which command."""
 
     before: Subscription
@@ -37,7 +37,7 @@ class Kept:
     at: datetime
 
 
-async def save_plans(connection: Connection, kept: Sequence[Kept]) -> None:
+async def save_plans(connection: Connection, kept: Sequence[SavedPlan]) -> None:
     """Write what applied plans have changed, each on a subscription of its own, and keep them with their changes."""
     plans = [one.plan for one in kept]
     changes = [(one.after.state, change) for one in kept for change in one.plan.changes]

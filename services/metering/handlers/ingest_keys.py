@@ -9,7 +9,7 @@ from shared.events.envelope import Event
 from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.refusals import Refusal
 from shared.events.topics import METERING_EVENTS_TOPIC
-from shared.runtime.commands.inbox import Accepted, AuditEntry, Decision, Refused
+from shared.runtime.commands.decisions import Accepted, AuditEntry, Decision, Refused
 from shared.runtime.delivery.transaction import Transaction
 
 

@@ -12,7 +12,7 @@ from shared.events.outcomes import AuditRecord
 from shared.events.quarantine import QuarantineReplayChanged
 from shared.events.refusals import Refusal
 from shared.events.topics import METERING_EVENTS_TOPIC
-from shared.runtime.commands.inbox import Accepted, AuditEntry, Decision, Refused
+from shared.runtime.commands.decisions import Accepted, AuditEntry, Decision, Refused
 from shared.runtime.delivery.transaction import Transaction
 
 ACTION = "replay-quarantine"

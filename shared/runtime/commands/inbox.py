@@ -14,9 +14,8 @@ What happens to a command that is not simply carried out:
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,6 +25,16 @@ from shared.events.outcomes import AuditRecord, CommandDecided
 from shared.events.refusals import Refusal
 from shared.events.topics import Topic
 from shared.runtime.commands import postponed
+from shared.runtime.commands.decisions import (
+    Accepted,
+    AuditEntry,
+    BatchCommandHandler,
+    CommandHandler,
+    Decision,
+    Planned,
+    Postponed,
+    Refused,
+)
 from shared.runtime.commands.outcomes import Decided, Decisions, Identity
 from shared.runtime.commands.postponed import Waiting
 from shared.runtime.delivery.transaction import PermanentError, Transaction
@@ -43,53 +52,6 @@ NOT_KEPT = frozenset({"unavailable"})
 """Refusals that say nothing about the command, only about the moment."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """What a handler knows about its decision; the wrapper adds who, when, from where and the outcome."""
-
-    action: str
-    object: str
-    account: str
-    subscription: str | None = None
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """Carried out. Without ``audit`` nothing is audited (a preview)."""
-
-    resource: str | None = None
-    version: int | None = None
-    result: dict[str, Any] | None = None
-    audit: AuditEntry | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Decided against: whatever the handler wrote or published is undone."""
-
-    refusal: Refusal
-    audit: AuditEntry | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Postponed:
-    """It cannot be decided yet: what the handler wrote is undone, and it is tried again, in a transaction of its own.
-
-    When ``within_seconds`` have passed since the first attempt, it is ``refused``.
-    """
-
-    refused: Refused
-    within_seconds: float
-
-
-Decision = Accepted | Refused | Postponed
-CommandHandler = Callable[[Transaction, Event[Any]], Awaitable[Decision]]
-Prepare = Callable[[Transaction, Sequence[Event[Any]]], Awaitable[None]]
-
-
 class Inbox:
     """The commands of one topic."""
 
@@ -100,45 +62,98 @@ class Inbox:
         decided: type[CommandDecided],
         events_topic: Topic,
         keys: Keys,
-        decide_first: Collection[type[Payload]] = (),
-        prepare: Prepare | None = None,
     ) -> None:
-        """One topic's.
-
-        ``decide_first``: commands whose handlers write only what they have accepted, or ``protect`` it before.
-        ``prepare``: looks up together, into ``Transaction.prepared``, what the commands of a batch need one by one.
-        """
+        """``handlers``: some may be batch handlers."""
         self._payloads = by_type(handlers)
         self._handlers = dict(handlers)
+        self._batch_handlers: dict[type[Payload], BatchCommandHandler[Any, Any]] = {
+            kind: handler for kind, handler in handlers.items() if isinstance(handler, BatchCommandHandler)
+        }
         self._decided = decided
         self._events_topic = events_topic
         self._keys = keys
-        self._decide_first = frozenset(decide_first)
-        self._prepare = prepare
         self.put_aside = asyncio.Event()
 
     async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """Decide each command in turn, in the one transaction of the batch; but those that must wait are put aside."""
-        commands = []
+        """Decide the commands in order, in the one transaction of the batch; those that must wait are postponed."""
+        waiting: list[tuple[Record, Event[Any]]] = []
         for record in records:
             tx.record = record
-            commands.append(self._read(tx, record))
-        decisions = await Decisions.load(tx.connection, records[0].topic, map(_identity, commands))
-        if self._prepare:
-            await self._prepare(tx, commands)
-        for record, command in zip(records, commands, strict=True):
+            waiting.append((record, self._read(tx, record)))
+        decisions = await Decisions.load(tx.connection, records[0].topic, (_identity(one) for _, one in waiting))
+        while waiting:
+            run = self._run(waiting, decisions)
+            if run:
+                await self._decide_together(tx, run, decisions)
+            else:
+                await self._decide_alone(tx, *waiting[0], decisions)
+            del waiting[: max(len(run), 1)]
+        await decisions.save(tx.connection)
+
+    def _run(
+        self, waiting: Sequence[tuple[Record, Event[Any]]], decisions: Decisions
+    ) -> list[tuple[Record, Event[Any]]]:
+        """The longest beginning of what waits that one batch handler can decide together."""
+        kind = type(waiting[0][1].data)
+        handler = self._batch_handlers.get(kind)
+        run: list[tuple[Record, Event[Any]]] = []
+        seen = set[Hashable]()
+        if handler is None:
+            return run
+        for record, command in waiting:
+            if type(command.data) is not kind or record.key in decisions.waiting:
+                break
+            # Each once: what follows of a key waits for what precedes it, and a repeat gets the first one's outcome.
+            own = {("key", record.key), ("subject", handler.subject(command)), ("command", _identity(command))}
+            if own & seen or decisions.find(_identity(command)) is not None:
+                break
+            seen |= own
+            run.append((record, command))
+        return run
+
+    async def _decide_together(
+        self, tx: Transaction, run: Sequence[tuple[Record, Event[Any]]], decisions: Decisions
+    ) -> None:
+        handler = self._batch_handlers[type(run[0][1].data)]
+        tx.record = None
+        prefetched = await handler.prefetch(tx, [command for _, command in run])
+        planned: list[tuple[Record, Event[Any], Planned[Any] | None]] = []
+        for record, command in run:
             tx.record = record
-            if record.key in decisions.waiting:
-                await postponed.insert(tx.connection, record)
-                tx.after_commit(self.put_aside.set)
+            planned.append((record, command, handler.decide(command, prefetched, tx.now)))
+        tx.record = None
+        changes = [plan.change for *_, plan in planned if plan is not None and plan.change is not None]
+        if changes:
+            await handler.save(tx, changes)
+        for record, command, plan in planned:
+            tx.record = record
+            if plan is None:
+                await self._decide_alone(tx, record, command, decisions)
                 continue
             with _causing(tx, command):
-                give_up_at = await self._once(tx, record, command, decisions)
-            if give_up_at is not None:
-                decisions.waiting.add(record.key)
-                await postponed.insert(tx.connection, record, give_up_at)
-                tx.after_commit(self.put_aside.set)
-        await decisions.save(tx.connection)
+                for subject, event in plan.events:
+                    await tx.emit(self._events_topic, record.key, event, subject=subject)
+                give_up_at = await self._settle(tx, record, command, decisions, plan.decision)
+            await self._postpone(tx, record, decisions, give_up_at)
+
+    async def _decide_alone(self, tx: Transaction, record: Record, command: Event[Any], decisions: Decisions) -> None:
+        tx.record = record
+        if record.key in decisions.waiting:
+            await postponed.insert(tx.connection, record)
+            tx.after_commit(self.put_aside.set)
+            return
+        with _causing(tx, command):
+            give_up_at = await self._once(tx, record, command, decisions)
+        await self._postpone(tx, record, decisions, give_up_at)
+
+    async def _postpone(
+        self, tx: Transaction, record: Record, decisions: Decisions, give_up_at: datetime | None
+    ) -> None:
+        """Have it tried again until then, and all that follows of its key after it."""
+        if give_up_at is not None:
+            decisions.waiting.add(record.key)
+            await postponed.insert(tx.connection, record, give_up_at)
+            tx.after_commit(self.put_aside.set)
 
     async def retry(self, tx: Transaction, waiting: Waiting) -> bool:
         """Try again what was put aside; whether it was decided. It was verified when it came."""
@@ -197,24 +212,39 @@ class Inbox:
         """Decide it, unless that was done before; until when to try again, where it cannot be decided yet."""
         identity, digest = _identity(command), _digest(command)
         earlier = decisions.find(identity)
-        if earlier is not None and earlier.digest != digest:
+        if earlier is None:
+            return await self._settle(
+                tx, record, command, decisions, await self._handled(tx, command), give_up_at=give_up_at
+            )
+        if earlier.digest != digest:
             await self._refuse_reuse(tx, record, command)
             return None
-        if earlier is not None:
-            outcome, word = self._decided.model_validate_json(earlier.outcome), "repeated"
-        else:
-            decision = await self._handled(tx, command)
-            if isinstance(decision, Postponed):
-                give_up_at = give_up_at or tx.now + timedelta(seconds=decision.within_seconds)
-                if tx.now < give_up_at:
-                    return give_up_at
-                decision = decision.refused
-            outcome = await self._conclude(tx, command, decision)
-            if outcome.refusal is None or outcome.refusal.code not in NOT_KEPT:
-                decisions.keep(identity, command.type, Decided(digest, outcome.model_dump_json()), tx.now)
-            word = "accepted" if outcome.accepted else "refused"
+        await tx.emit(self._events_topic, record.key, self._decided.model_validate_json(earlier.outcome))
+        _count_later(tx, command, "repeated", record)
+        return None
+
+    async def _settle(
+        self,
+        tx: Transaction,
+        record: Record,
+        command: Event[Any],
+        decisions: Decisions,
+        decision: Decision,
+        *,
+        give_up_at: datetime | None = None,
+    ) -> datetime | None:
+        """Audit the decision, remember and publish its outcome; until when to try again, where there is none yet."""
+        if isinstance(decision, Postponed):
+            give_up_at = give_up_at or tx.now + timedelta(seconds=decision.within_seconds)
+            if tx.now < give_up_at:
+                return give_up_at
+            decision = decision.refused
+        outcome = await self._conclude(tx, command, decision)
+        if outcome.refusal is None or outcome.refusal.code not in NOT_KEPT:
+            decided = Decided(_digest(command), outcome.model_dump_json())
+            decisions.keep(_identity(command), command.type, decided, tx.now)
         await tx.emit(self._events_topic, record.key, outcome)
-        _count_later(tx, command, word, record)
+        _count_later(tx, command, "accepted" if outcome.accepted else "refused", record)
         return None
 
     async def _conclude(self, tx: Transaction, command: Event[Any], decision: Accepted | Refused) -> CommandDecided:
@@ -232,7 +262,7 @@ class Inbox:
 
     async def _handled(self, tx: Transaction, command: Event[Any]) -> Decision:
         """The handler's decision; what it wrote stays only when it accepted."""
-        async with tx.savepoint(lazy=type(command.data) in self._decide_first) as undo:
+        async with tx.savepoint() as undo:
             decision = await self._handlers[type(command.data)](tx, command)
             if not isinstance(decision, Accepted):
                 undo()

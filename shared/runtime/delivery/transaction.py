@@ -67,21 +67,12 @@ class Transaction:
         self.cause = cause
         self.record: Record | None = None
         """The record being handled, where records are handled one by one. When its handler fails, it is the culprit."""
-        self.prepared: dict[Any, Any] = {}
-        """What was looked up beforehand for the commands of a batch, for whoever handles them to take."""
         self.pending: list[Outgoing] = []
         """Not yet in the outbox: what was published so far."""
-        self._gathered: list[tuple[Write, Any]] = []
-        self._written = 0
-        """So many of them are."""
         self._source = f"/{service}"
         self._new_id = new_id
         self._callbacks: list[Callable[[], None]] = []
         self._moved: Moved | None = None
-        self._protected: list[bool] = []
-        """The parts of it that we are in, from the outermost: whether each has its savepoint."""
-        self._savepoints = 0
-        """How many there are: that of a part which went well stays until the next part."""
 
     async def publish(self, topic: Topic, key: str | bytes | None, event: Event[Any]) -> None:
         """Publish ``event`` when this transaction commits, and only then.
@@ -119,72 +110,32 @@ class Transaction:
             raise PermanentError("too_large", f"an event for {outgoing.topic} has {len(outgoing.value)} bytes")
         self.pending.append(outgoing)
 
-    def gather(self, write: "Write", item: Any) -> None:
-        """Have ``write`` keep ``item``, together with all others that were gathered for it, before the commit.
-
-        Whoever reads what it writes calls ``write_gathered`` before.
-        """
-        self._gathered.append((write, item))
-
-    async def write_gathered(self) -> None:
-        """Write what was gathered, now."""
-        waiting, self._written = self._gathered[self._written :], len(self._gathered)
-        for write in dict.fromkeys(write for write, _ in waiting):
-            await write(self.connection, [item for writes, item in waiting if writes == write])
-
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call this once the transaction is committed: counters, an in-memory projection. Must not fail."""
         self._callbacks.append(callback)
 
     @asynccontextmanager
-    async def savepoint(self, *, lazy: bool = False) -> AsyncIterator[Callable[[], NoReturn]]:
+    async def savepoint(self) -> AsyncIterator[Callable[[], NoReturn]]:
         """A part of the transaction that leaves no trace when it raises, or when it calls what it is given.
 
-        Calling ends the ``async with`` block at once; what follows the block goes on. A part that goes well is one way
-        to the server: its savepoint is given up together with the next, or by the commit. A ``lazy`` part is none: its
-        savepoint is made by ``protect``, before anything is written that may have to be undone. One that raises without
-        it must be followed by the end of the whole transaction.
+        Calling ends the ``async with`` block at once; what follows the block goes on.
         """
-        depth, published, callbacks = len(self._protected), len(self.pending), len(self._callbacks)
-        gathered = len(self._gathered)
-        self._protected.append(False)
+        published, callbacks = len(self.pending), len(self._callbacks)
         try:
-            if not lazy:
-                await self.protect()
-            yield _undo
+            async with self.connection.transaction():
+                yield _undo
         except BaseException as error:
-            done = len(self.pending) > published or self._written > gathered
-            if isinstance(error, _UndoneError) and not self._protected[depth] and done:
-                raise RuntimeError("what cannot be undone was done before it was decided") from error
             del self.pending[published:]
             del self._callbacks[callbacks:]
-            del self._gathered[gathered:]
-            self._written = min(self._written, gathered)
-            if self._protected[depth]:
-                await self.connection.execute(f"ROLLBACK TO part_{depth}")
-                self._savepoints = depth + 1
             if not isinstance(error, _UndoneError):
                 raise
-        finally:
-            self._protected.pop()
-
-    async def protect(self) -> None:
-        """From here on what the present part writes can be undone; nothing happens outside of parts."""
-        depth = len(self._protected) - 1
-        if depth < 0 or self._protected[depth]:
-            return
-        await self.write_gathered()  # it is not of this part
-        release = f"RELEASE part_{depth}; " if self._savepoints > depth else ""
-        await self.connection.execute(f"{release}SAVEPOINT part_{depth}")
-        self._protected[depth], self._savepoints = True, depth + 1
 
     def advance(self, moved: Moved) -> None:
         """Move stored offsets, whose rows this transaction has locked, when it commits."""
         self._moved = moved
 
     async def flush(self) -> None:
-        """Write what was gathered, what is to be published, and the offsets. The edge does so before it commits."""
-        await self.write_gathered()
+        """Write what is to be published, and the offsets, before the commit."""
         if self._moved is not None:
             await offsets.store(self.connection, self._moved, self.pending)
         elif self.pending:
@@ -220,6 +171,5 @@ def _undo() -> NoReturn:
     raise _UndoneError
 
 
-Write = Callable[[Connection, Sequence[Any]], Awaitable[None]]
 BatchHandler = Callable[[Transaction, Sequence[Record]], Awaitable[None]]
 EventHandler = Callable[[Transaction, Event[Any]], Awaitable[None]]

@@ -5,7 +5,7 @@ routes and background tasks on the ``Runtime``. Nothing of it runs before the da
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,8 @@ from prometheus_client import REGISTRY
 from shared.events.envelope import Payload
 from shared.events.outcomes import CommandDecided
 from shared.events.topics import ServiceName, Topic
-from shared.runtime.commands.inbox import CommandHandler, Inbox, Prepare, command_name
+from shared.runtime.commands.decisions import CommandHandler
+from shared.runtime.commands.inbox import Inbox, command_name
 from shared.runtime.commands.postponed import PostponedCommands
 from shared.runtime.delivery.batch_runner import BatchRunner, FailureLimit, transaction
 from shared.runtime.delivery.consumer import TopicConsumer
@@ -139,13 +140,10 @@ class Runtime(Generic[S]):
         decided: type[CommandDecided],
         events_topic: Topic,
         consumers: int = 1,
-        decide_first: Collection[type[Payload]] = (),
-        prepare: Prepare | None = None,
     ) -> None:
         """Decide commands: verified, each once, the outcome published on ``events_topic`` with the command's key.
 
         ``consumers``: how many share the partitions here; while one waits for the database, another decides.
-        ``decide_first``, ``prepare``: see ``Inbox``.
 
         Raises:
             SettingsError: there are no keys to verify commands with.
@@ -157,8 +155,6 @@ class Runtime(Generic[S]):
             decided=decided,
             events_topic=events_topic,
             keys=self.settings.signing_keys,
-            decide_first=decide_first,
-            prepare=prepare,
         )
         again = PostponedCommands(
             inbox,

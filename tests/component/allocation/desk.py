@@ -8,12 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-from shared.runtime.records import Outgoing, Record
 
 from services.allocation.domain.subscriptions import Terms
-from services.allocation.handlers.commands import DECIDE_FIRST, command_handlers
+from services.allocation.handlers.commands import command_handlers
 from services.allocation.handlers.due import settle_if_due
-from services.allocation.handlers.holding import prepare
 from services.allocation.store.due import find_next_due
 from services.allocation.subscribers import on_consumption
 from shared.events.allocation import ALLOCATION_EVENTS
@@ -30,6 +28,7 @@ from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TO
 from shared.runtime.commands import postponed
 from shared.runtime.commands.inbox import Inbox
 from shared.runtime.delivery.batch_runner import transaction
+from shared.runtime.records import Outgoing, Record
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
 from shared.windows import window_at
 from tests.processes import COMMAND_KEYS
@@ -112,8 +111,6 @@ class Desk:
             decided=AllocationCommandDecided,
             events_topic=ALLOCATION_EVENTS_TOPIC,
             keys=KEYS,
-            decide_first=DECIDE_FIRST,
-            prepare=prepare,
         )
 
     async def ask(self, payload: Payload, actor: str = PRIMARY, *, vendor: bool = False, id: str | None = None) -> Told:

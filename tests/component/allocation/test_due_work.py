@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.allocation.handlers.due import DueWork
-from services.allocation.handlers.holding import SYSTEM
+from services.allocation.handlers.subscription_lock import SYSTEM
 from services.allocation.store.due import find_next_due, find_oldest_due, update_due
 from services.allocation.store.subscriptions import lock_subscription
 from shared.events.commands.catalogue import RetireProduct

@@ -19,7 +19,7 @@ from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey, Ro
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.ids import ProductId
 from shared.events.metering import METERING_EVENTS, IngestKeyChanged, IngestKeyState
-from shared.runtime.commands.inbox import Decision, Refused
+from shared.runtime.commands.decisions import Decision, Refused
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Connection

@@ -7,7 +7,7 @@ from services.allocation.domain.permissions import Action, Actor
 from shared import people
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
-from shared.runtime.commands.inbox import Accepted, AuditEntry, Refused
+from shared.runtime.commands.decisions import Accepted, AuditEntry, Refused
 
 VENDOR = "vendor"
 """The account of audit records that concern no customer, or one that is not known."""
@@ -19,7 +19,7 @@ def actor_of(command: Event[Any]) -> Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Matter:
+class Context:
     """What is decided on."""
 
     action: Action | str
