@@ -1,28 +1,23 @@
 """The Kafka edge: batches of records become changes, applied in the batch's transaction."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
-
-from shared.runtime.records import Record
 
 from services.alerts.domain.decode import read_snapshot, reading_of
 from services.alerts.handlers.watching import Change, Told, apply_changes, apply_readings
 from services.alerts.store.catalogue import upsert_product
-from shared.events.allocation import ALLOCATION_EVENTS
-from shared.events.envelope import Event, Payload, UndecodableError, by_type, decode
+from shared.events.allocation import ALLOCATION_EVENTS, ProductEvent, SubscriptionEvent
+from shared.events.envelope import Event, by_type
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import ProductState, SubscriptionState
+from shared.runtime.delivery.decode import read_event
 from shared.runtime.delivery.set_aside_work import Item, SetAside
-from shared.runtime.delivery.transaction import PermanentError, Transaction, TransientError
+from shared.runtime.delivery.transaction import Transaction, TransientError
+from shared.runtime.records import Record
 
-_CARRIES: dict[str, type[Any]] = {"subscription": SubscriptionState, "product": ProductState}
-ALLOCATION_TYPES = by_type(
-    payload
-    for payload in ALLOCATION_EVENTS
-    if any((field := payload.model_fields.get(name)) and field.annotation is state for name, state in _CARRIES.items())
-)
-"""Every event that carries a subscription or a product whole, those of later versions of the contract included."""
+ALLOCATION_TYPES = by_type(one for one in ALLOCATION_EVENTS if issubclass(one, SubscriptionEvent | ProductEvent))
+"""Every event that brings a subscription or a product whole, those of later versions of the contract included."""
 CONSUMPTION_TYPES = by_type((ConsumptionSnapshot,))
 
 CaughtUp = Callable[[], Awaitable[bool]]
@@ -69,15 +64,15 @@ class ConsumptionSubscriber:
 
 def _states(records: Sequence[Record]) -> Iterator[Item[tuple[State, Event[Any]]]]:
     for record in records:
-        event = _event(record, ALLOCATION_TYPES)
+        event = read_event(record, ALLOCATION_TYPES)
         if event is None:
             continue
-        state: State | None = getattr(event.data, "subscription", None)
-        if isinstance(state, SubscriptionState):
-            yield Item(state.id, state.id, (state, event), record)
+        if isinstance(event.data, SubscriptionEvent):
+            subscription = event.data.subscription
+            yield Item(subscription.id, subscription.id, (subscription, event), record)
         else:
-            state = event.data.product
-            yield Item(f"product {state.id}", f"product {state.id}", (state, event), record)
+            name = f"product {event.data.product.id}"
+            yield Item(name, name, (event.data.product, event), record)
 
 
 async def _take_states(tx: Transaction, items: Sequence[Item[tuple[State, Event[Any]]]]) -> None:
@@ -116,24 +111,12 @@ def _told(record: Record) -> Told | None:
     read = None if record.value is None else read_snapshot(record.value)
     if read is not None:
         return Told(*read, record)
-    event = _event(record, CONSUMPTION_TYPES)
+    event = read_event(record, CONSUMPTION_TYPES)
     return None if event is None else Told(event.data.subscription, reading_of(event.data), record)
 
 
 def _cause(record: Record) -> Event[Any]:
     """The whole event of a snapshot that decided something."""
-    event = _event(record, CONSUMPTION_TYPES)
+    event = read_event(record, CONSUMPTION_TYPES)
     assert event is not None  # noqa: S101  # it was read as one before
     return event
-
-
-def _event(record: Record, payloads: Mapping[str, type[Payload]]) -> Event[Any] | None:
-    """The event, if it is one that we take.
-
-    Raises:
-        PermanentError: it is not what its type promises.
-    """
-    try:
-        return None if record.value is None else decode(record.value, payloads)
-    except UndecodableError as error:
-        raise PermanentError("malformed", str(error), record=record) from error

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from shared.runtime.records import Record
-
 from services.allocation.handlers.consumption import apply_consumption
-from shared.events.envelope import UndecodableError, by_type, decode
+from shared.events.envelope import by_type
 from shared.events.metering import ConsumptionSnapshot
-from shared.runtime.delivery.transaction import PermanentError, Transaction
+from shared.runtime.delivery.decode import read_events
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.records import Record
 
 _TYPES = by_type([ConsumptionSnapshot])
 
@@ -18,14 +18,5 @@ async def on_consumption(tx: Transaction, records: Sequence[Record]) -> None:
     Raises:
         PermanentError: a record is not what its type promises.
     """
-    snapshots = []
-    for record in records:
-        if record.value is None:
-            continue
-        try:
-            event = decode(record.value, _TYPES)
-        except UndecodableError as error:
-            raise PermanentError("malformed", str(error), record=record) from error
-        if event is not None:
-            snapshots.append(event.data)
+    snapshots = [event.data for event in read_events(records, _TYPES)]
     await apply_consumption(tx, snapshots)

@@ -23,6 +23,18 @@ from shared.events.state import (
 from shared.units import PositiveUnits, Units
 
 
+class SubscriptionEvent(Payload):
+    """An event that brings a subscription whole, whatever has changed of it."""
+
+    subscription: SubscriptionState
+
+
+class ProductEvent(Payload):
+    """An event that brings a product of the catalogue whole, whatever has changed of it."""
+
+    product: ProductState
+
+
 class AccountCreated(Payload):
     event_type = "unitpool.allocation.account.created.v1"
     account: AccountState
@@ -36,34 +48,29 @@ class AccountFlexChanged(Payload):
     reason: str
 
 
-class ProductChanged(Payload):
+class ProductChanged(ProductEvent):
     """A product, a meter or a rate was added to the catalogue."""
 
     event_type = "unitpool.allocation.product.changed.v1"
-    product: ProductState
     change: Literal["created", "meter_added", "rate_added"]
 
 
-class SubscriptionCreated(Payload):
+class SubscriptionCreated(SubscriptionEvent):
     event_type = "unitpool.allocation.subscription.created.v1"
-    subscription: SubscriptionState
 
 
-class LotPurchased(Payload):
+class LotPurchased(SubscriptionEvent):
     event_type = "unitpool.allocation.lot.purchased.v1"
-    subscription: SubscriptionState
     lot: Lot
 
 
-class ProductSubscribed(Payload):
+class ProductSubscribed(SubscriptionEvent):
     event_type = "unitpool.allocation.product.subscribed.v1"
-    subscription: SubscriptionState
     product: ProductRef
 
 
-class PolicyChanged(Payload):
+class PolicyChanged(SubscriptionEvent):
     event_type = "unitpool.allocation.policy.changed.v1"
-    subscription: SubscriptionState
     product: ProductRef
     before: OveragePolicy
     after: OveragePolicy
@@ -77,11 +84,10 @@ class AllocationChange(Frozen):
     after: Units
 
 
-class PlanApplied(Payload):
+class PlanApplied(SubscriptionEvent):
     """Allocations changed, in one step. ``kind`` is ``rebalance`` when any was lowered."""
 
     event_type = "unitpool.allocation.plan.applied.v1"
-    subscription: SubscriptionState
     kind: Literal["allocation", "rebalance"]
     changes: tuple[AllocationChange, ...] = Field(min_length=1)
     starts_clock: bool
@@ -89,120 +95,106 @@ class PlanApplied(Payload):
     override_reason: str | None = None
 
 
-class LotStarted(Payload):
+class LotStarted(SubscriptionEvent):
     """A lot that was bought before counts from now on."""
 
     event_type = "unitpool.allocation.lot.started.v1"
-    subscription: SubscriptionState
     lot: LotId
 
 
-class LotEnded(Payload):
+class LotEnded(SubscriptionEvent):
     """A lot no longer counts."""
 
     event_type = "unitpool.allocation.lot.ended.v1"
-    subscription: SubscriptionState
     lot: LotId
 
 
-class LotVoided(Payload):
+class LotVoided(SubscriptionEvent):
     """A wrong purchase was taken back."""
 
     event_type = "unitpool.allocation.lot.voided.v1"
-    subscription: SubscriptionState
     lot: LotId
     reason: str
 
 
-class PoolOverAllocated(Payload):
+class PoolOverAllocated(SubscriptionEvent):
     """The pool has shrunk below what is allocated: critical. Nothing is cut; allocations can only be lowered."""
 
     event_type = "unitpool.allocation.pool.over-allocated.v1"
-    subscription: SubscriptionState
     purchased: Units
     allocated: Units
     excess: PositiveUnits
 
 
-class LifecycleChanged(Payload):
+class LifecycleChanged(SubscriptionEvent):
     """The subscription came into another state, by the time or by what it consumes."""
 
     event_type = "unitpool.allocation.subscription.lifecycle-changed.v1"
-    subscription: SubscriptionState
     before: Lifecycle
     after: Lifecycle
 
 
-class SubscriptionCancelled(Payload):
+class SubscriptionCancelled(SubscriptionEvent):
     event_type = "unitpool.allocation.subscription.cancelled.v1"
-    subscription: SubscriptionState
     reason: str
 
 
-class SubscriptionRenewed(Payload):
+class SubscriptionRenewed(SubscriptionEvent):
     """A further term was sold. It begins by itself."""
 
     event_type = "unitpool.allocation.subscription.renewed.v1"
-    subscription: SubscriptionState
     term: Term
     lot: Lot | None = None
 
 
-class TermStarted(Payload):
+class TermStarted(SubscriptionEvent):
     """A renewed term has begun. ``carried_over``: the new pool is large enough for the allocations.
 
     Otherwise it is over-allocated until the primary contact has chosen what to lower.
     """
 
     event_type = "unitpool.allocation.term.started.v1"
-    subscription: SubscriptionState
     carried_over: bool
 
 
-class SubscriptionConverted(Payload):
+class SubscriptionConverted(SubscriptionEvent):
     """From per-product licensing to flexible units."""
 
     event_type = "unitpool.allocation.subscription.converted.v1"
-    subscription: SubscriptionState
 
 
-class RatesLocked(Payload):
+class RatesLocked(SubscriptionEvent):
     """The rates in force at that time hold until the term's end."""
 
     event_type = "unitpool.allocation.rates.locked.v1"
-    subscription: SubscriptionState
     locked: bool
 
 
-class ProductEnded(Payload):
+class ProductEnded(SubscriptionEvent):
     """The subscription no longer uses a product; ``returned`` units went back to the pool."""
 
     event_type = "unitpool.allocation.product.ended.v1"
-    subscription: SubscriptionState
     product: ProductRef
     because: Literal["unsubscribed", "retired"]
     returned: Units
 
 
-class ProductRetired(Payload):
+class ProductRetired(ProductEvent):
     """The vendor no longer offers a product."""
 
     event_type = "unitpool.allocation.product.retired.v1"
-    product: ProductState
 
 
-class RoleTemplatesChanged(Payload):
+class RoleTemplatesChanged(ProductEvent):
     """A product's permissions and default roles have changed."""
 
     event_type = "unitpool.allocation.role-templates.changed.v1"
-    product: ProductState
 
 
-class RestrictionChanged(Payload):
+class RestrictionChanged(SubscriptionEvent):
     """A product was far over its allocation for too long, and is restricted; or no longer."""
 
     event_type = "unitpool.allocation.restriction.changed.v1"
-    subscription: SubscriptionState
     product: ProductRef
     restricted: bool
 
@@ -212,19 +204,17 @@ class PriceListChanged(Payload):
     price_list: PriceList
 
 
-class PrimaryContactChanged(Payload):
+class PrimaryContactChanged(SubscriptionEvent):
     """The subscription was handed over, or its primary contact has another name; ``before`` is who it was."""
 
     event_type = "unitpool.allocation.primary-contact.changed.v1"
-    subscription: SubscriptionState
     before: Person
 
 
-class GrantsChanged(Payload):
+class GrantsChanged(SubscriptionEvent):
     """What ``email`` may do with the subscription has changed."""
 
     event_type = "unitpool.allocation.grants.changed.v1"
-    subscription: SubscriptionState
     email: Email
 
 

@@ -38,6 +38,11 @@ Day = Annotated[date, BeforeValidator(as_written)]
 """A day, as text."""
 
 
+def rfc3339(at: datetime) -> str:
+    """An instant in UTC as text, as events and answers write it (RFC 3339)."""
+    return at.isoformat().replace("+00:00", "Z")
+
+
 class Frozen(BaseModel):
     """A value that is never changed, and that a newer producer may extend without breaking an older reader."""
 

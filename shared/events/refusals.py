@@ -4,7 +4,7 @@ A refusal is an outcome, not an error: it has a code, a sentence for a person, a
 """
 
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -64,3 +64,22 @@ class Refusal(Frozen):
     code: RefusalCode
     message: str
     details: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def not_found(cls, what: str) -> Self:
+        """It does not exist, or the requester may not know that it does."""
+        return cls(code="not_found", message=f"There is no such {what}.")
+
+    @classmethod
+    def already_exists(cls, what: str, id: str) -> Self:
+        """The id is taken."""
+        return cls(code="already_exists", message=f"There is a {what} {id!r} already.", details={"id": id})
+
+    @classmethod
+    def invalid(cls, *errors: tuple[str, str], message: str | None = None) -> Self:
+        """Fields that cannot be, as ``(field, message)``; without ``message`` the sentence names each."""
+        return cls(
+            code="invalid_request",
+            message=message or " ".join(f"{field}: {fault}." for field, fault in errors),
+            details={"errors": [{"field": field, "message": fault} for field, fault in errors]},
+        )

@@ -14,18 +14,13 @@ _SENTENCES: dict[Deed, str] = {
 }
 
 
-def not_found(what: str) -> Refusal:
-    """The answer for what does not exist, and for what the asker may not know of."""
-    return Refusal(code="not_found", message=f"There is no such {what}.")
-
-
 def refusal_for(subscription: SubscriptionState, actor: str, is_vendor: bool, deed: Deed) -> Refusal | None:
     """Why ``actor`` may not do this; ``None`` when they may."""
     if is_vendor or actor == subscription.primary_contact.email:
         return None
     grants = {entry.grant for entry in subscription.grants if entry.email == actor}
     if not grants:
-        return not_found("subscription")
+        return Refusal.not_found("subscription")
     if grants & _GRANTED[deed]:
         return None
     return Refusal(code="forbidden", message=_SENTENCES[deed])

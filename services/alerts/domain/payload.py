@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.events.alerts import AlertState
+from shared.events.envelope import rfc3339
 from shared.units import percent_tenths
 from shared.windows import days_left
 
@@ -16,13 +17,13 @@ def webhook_payload(alert: AlertState, part: int | None, whole: int | None, now:
         mode="json", exclude={"window_start", "window_end", "version", "acknowledged_by", "acknowledged_at"}
     )
     window = {
-        "start": _written(alert.window_start),
-        "end": _written(alert.window_end),
+        "start": rfc3339(alert.window_start),
+        "end": rfc3339(alert.window_end),
         "days_left": days_left(alert.window_end, now),
     }
     return {
         "type": ALERT_RAISED,
-        "timestamp": _written(alert.raised_at),
+        "timestamp": rfc3339(alert.raised_at),
         "data": {**data, "value_now": _percent(part, whole), "part_now": part, "limit_now": whole, "window": window},
     }
 
@@ -30,7 +31,3 @@ def webhook_payload(alert: AlertState, part: int | None, whole: int | None, now:
 def _percent(part: int | None, whole: int | None) -> str | None:
     tenths = None if part is None or whole is None else percent_tenths(part, whole)
     return None if tenths is None else f"{tenths // 10}.{tenths % 10}"
-
-
-def _written(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")

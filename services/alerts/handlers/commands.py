@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.alerts.domain.access import Deed, not_found, refusal_for
+from services.alerts.domain.access import Deed, refusal_for
 from services.alerts.domain.addresses import fault_of_url
 from services.alerts.domain.watch import acknowledge
 from services.alerts.store.alerts import find_alert, upsert_alerts
@@ -53,9 +53,9 @@ class Commands:
         entry = _audit("acknowledge-alert", data.alert, data.subscription, subscription)
         refusal = _access(subscription, command, "acknowledge")
         if refusal is None and alert is None:
-            refusal = not_found("alert")
+            refusal = Refusal.not_found("alert")
         if refusal or alert is None:
-            return Refused(refusal or not_found("alert"), entry)
+            return Refused(refusal or Refusal.not_found("alert"), entry)
         acknowledged = acknowledge(alert, str(command.actor), tx.now)
         if acknowledged is not None:
             await upsert_alerts(tx.connection, [acknowledged])
@@ -75,11 +75,11 @@ class Commands:
         entry = _audit("add-channel", data.channel, data.subscription, subscription)
         refusal = _access(subscription, command, "channels")
         if refusal or subscription is None:
-            return Refused(refusal or not_found("subscription"), entry)
+            return Refused(refusal or Refusal.not_found("subscription"), entry)
         url = self._address(data)
         refusal = _fault_of_state(subscription) or self._fault(data, url)
         if refusal is None and await count_channels(tx.connection, data.subscription) >= MAX_CHANNELS:
-            refusal = _invalid("channel", f"A subscription can have {MAX_CHANNELS} channels; remove one first.")
+            refusal = _invalid("url", f"A subscription can have {MAX_CHANNELS} channels; remove one first.")
         if refusal or url is None:
             return Refused(refusal or _unreadable("url"), entry)
         channel = ChannelState(
@@ -110,7 +110,7 @@ class Commands:
             return Refused(refusal, entry)
         channel = await remove_channel(tx.connection, data.subscription, data.channel, tx.now)
         if channel is None:
-            return Refused(not_found("channel"), entry)
+            return Refused(Refusal.not_found("channel"), entry)
         await tx.emit(ALERTS_EVENTS_TOPIC, data.subscription, ChannelChanged(channel=channel), subject=channel.id)
         return Accepted(resource=channel.id, version=channel.version, audit=entry)
 
@@ -184,7 +184,7 @@ def _fault_of_state(subscription: SubscriptionState) -> Refusal | None:
 
 def _access(subscription: SubscriptionState | None, command: Event[Any], deed: Deed) -> Refusal | None:
     if subscription is None:
-        return not_found("subscription")
+        return Refusal.not_found("subscription")
     return refusal_for(subscription, str(command.actor), bool(command.actorvendor), deed)
 
 
@@ -196,8 +196,7 @@ def _audit(
 
 
 def _invalid(field: str, message: str) -> Refusal:
-    errors = [{"field": field, "message": message}]
-    return Refusal(code="invalid_request", message=message, details={"errors": errors})
+    return Refusal.invalid((field, message), message=message)
 
 
 def _unreadable(field: str) -> Refusal:

@@ -8,6 +8,7 @@ from services.allocation.domain.instants import errors_of
 from services.allocation.domain.roles import with_standard_roles
 from services.allocation.domain.sizes import is_too_large
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
+from shared.events.envelope import rfc3339
 from shared.events.refusals import Refusal
 from shared.events.state import Meter, ProductState, Rate
 
@@ -33,14 +34,14 @@ def add_meter(product: ProductState, command: CreateMeter, now: datetime) -> Pro
     if product.retired_at is not None:
         return refusals.product_retired(product.id)
     if any(meter.meter == command.meter for meter in product.meters):
-        return refusals.already_exists("meter", command.meter)
+        return Refusal.already_exists("meter", command.meter)
     if errors := errors_of(effective_from=command.effective_from):
-        return refusals.invalid(*errors)
+        return Refusal.invalid(*errors)
     if command.reset == "term" and command.aggregation not in ADD_UP:
         what = f"a meter of aggregation {command.aggregation} measures a level, which does not add up over a term"
-        return refusals.invalid(("reset", f"{what}: window, or aggregation {' or '.join(ADD_UP)}"))
+        return Refusal.invalid(("reset", f"{what}: window, or aggregation {' or '.join(ADD_UP)}"))
     if len(product.meters) >= MAX_METERS:
-        return refusals.invalid(("meter", f"a product has at most {MAX_METERS} meters"))
+        return Refusal.invalid(("meter", f"a product has at most {MAX_METERS} meters"))
     meter = Meter(
         meter=command.meter,
         name=command.name,
@@ -59,18 +60,18 @@ def add_rate(product: ProductState, command: SetRate, now: datetime) -> ProductS
         return refusals.product_retired(product.id)
     meter = next((one for one in product.meters if one.meter == command.meter), None)
     if meter is None:
-        return refusals.not_found("meter")
+        return Refusal.not_found("meter")
     last, effective_from = meter.rates[-1], command.effective_from or now
     errors = errors_of(effective_from=command.effective_from)
     if effective_from <= last.effective_from:
-        since = refusals.instant(last.effective_from)
+        since = rfc3339(last.effective_from)
         errors.append(("effective_from", f"must be later than that of the meter's last rate, {since}"))
     if effective_from < now - BACKDATED:
         errors.append(("effective_from", "must not be in the past: closed windows are never restated"))
     if len(meter.rates) >= MAX_RATES:
         errors.append(("meter", f"a meter has at most {MAX_RATES} rates"))
     if errors:
-        return refusals.invalid(*errors)
+        return Refusal.invalid(*errors)
     rate = Rate(version=last.version + 1, units=command.units, block=command.block, effective_from=effective_from)
     changed = meter.model_copy(update={"rates": (*meter.rates, rate)})
     meters = tuple(changed if one.meter == meter.meter else one for one in product.meters)
@@ -86,4 +87,4 @@ def retire(product: ProductState, now: datetime) -> ProductState:
 
 def _with_meters(product: ProductState, meters: tuple[Meter, ...]) -> ProductState | Refusal:
     after = product.model_copy(update={"meters": meters, "version": product.version + 1})
-    return refusals.invalid(("meter", "makes the product too large")) if is_too_large(after) else after
+    return Refusal.invalid(("meter", "makes the product too large")) if is_too_large(after) else after

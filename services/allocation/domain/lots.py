@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Final
 
-from services.allocation.domain import refusals
 from services.allocation.domain.subscriptions import Subscription
 from shared.events.commands.subscriptions import PurchaseLot, VoidLot
+from shared.events.envelope import rfc3339
 from shared.events.ids import LotId
 from shared.events.refusals import Refusal
 from shared.events.state import Lot, PriceList, SubscriptionState, Term
@@ -28,7 +28,7 @@ def purchase(
         return refusal
     state = subscription.state
     if any(lot.id == command.lot for lot in state.lots):
-        return refusals.already_exists("lot", command.lot)
+        return Refusal.already_exists("lot", command.lot)
     term = max(state.term_at(now), state.term_at(command.start or now), key=lambda one: one.start)
     lot = Lot(
         id=LotId(command.lot),
@@ -51,9 +51,9 @@ def void(subscription: Subscription, command: VoidLot, now: datetime) -> tuple[S
     lots = subscription.state.lots
     lot = next((one for one in lots if one.id == command.lot), None)
     if lot is None:
-        return refusals.not_found("lot")
+        return Refusal.not_found("lot")
     if lot.voided_at is not None:
-        return refusals.invalid(("lot", f"was voided already, at {refusals.instant(lot.voided_at)}"))
+        return Refusal.invalid(("lot", f"was voided already, at {rfc3339(lot.voided_at)}"))
     voided = lot.model_copy(update={"voided_at": now, "void_reason": command.reason})
     return subscription.changed(now, lots=tuple(voided if one is lot else one for one in lots)), voided
 
@@ -61,13 +61,13 @@ def void(subscription: Subscription, command: VoidLot, now: datetime) -> tuple[S
 def sell(state: SubscriptionState, lot: Lot, term: Term, price_list: PriceList | None) -> Lot | Refusal:
     """One more lot of ``term``, with its price: that of the tier which all units of the term reach together."""
     if errors := _errors(state, lot, term):
-        return refusals.invalid(*errors)
+        return Refusal.invalid(*errors)
     if price_list is None:
         return lot
     committed = committed_units(state.lots, term)
     price = quote(price_list, lot.units, lot.start, lot.end, committed=committed).price
     if price.total_minor > MAX_MINOR:
-        return refusals.invalid(("units", f"cost more than {MAX_MINOR:,} in the smallest unit of the currency"))
+        return Refusal.invalid(("units", f"cost more than {MAX_MINOR:,} in the smallest unit of the currency"))
     return lot.model_copy(update={"price": price})
 
 

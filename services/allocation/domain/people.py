@@ -28,11 +28,11 @@ _IS_PRIMARY: Final = ("email", "is a primary contact of this account: hand the s
 def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
     """Someone new, or someone who was removed and comes back with nothing of what they had."""
     if (known is None or known.removed_at is not None) and (fault := people.fault_of(command.email)):
-        return refusals.invalid(("email", fault))
+        return Refusal.invalid(("email", fault))
     if known is None:
         return PersonState(account=command.account, email=command.email, name=command.name, version=1)
     if known.removed_at is None:
-        return refusals.already_exists("person", command.email)
+        return Refusal.already_exists("person", command.email)
     return known.model_copy(
         update={"name": command.name, "enabled": True, "removed_at": None, "version": known.version + 1}
     )
@@ -42,19 +42,19 @@ def as_primary(known: PersonState | None, account: AccountId, person: Person) ->
     """Whoever becomes the primary contact of a new subscription is a person of the account by that."""
     if known is None or known.removed_at is not None:
         if fault := people.fault_of(person.email):
-            return refusals.invalid(("primary_contact.email", fault))
+            return Refusal.invalid(("primary_contact.email", fault))
         return add(known, AddPerson.model_construct(account=account, email=person.email, name=person.name))
     if not known.enabled:
-        return refusals.invalid(("primary_contact.email", "is disabled in this account"))
+        return Refusal.invalid(("primary_contact.email", "is disabled in this account"))
     return known
 
 
 def change(known: PersonState | None, command: ChangePerson, *, is_primary: bool) -> PersonState | Refusal:
     """Another name, or enabled or not; the same value where that changes nothing."""
     if known is None or known.removed_at is not None:
-        return refusals.not_found("person")
+        return Refusal.not_found("person")
     if command.enabled is False and is_primary:
-        return refusals.invalid(_IS_PRIMARY)
+        return Refusal.invalid(_IS_PRIMARY)
     name = known.name if command.name is None else command.name
     enabled = known.enabled if command.enabled is None else command.enabled
     if (name, enabled) == (known.name, known.enabled):
@@ -65,9 +65,9 @@ def change(known: PersonState | None, command: ChangePerson, *, is_primary: bool
 def remove(known: PersonState | None, now: datetime, *, is_primary: bool) -> PersonState | Refusal:
     """No longer a person of the account. Their history stays."""
     if known is None or known.removed_at is not None:
-        return refusals.not_found("person")
+        return Refusal.not_found("person")
     if is_primary:
-        return refusals.invalid(_IS_PRIMARY)
+        return Refusal.invalid(_IS_PRIMARY)
     return known.model_copy(update={"enabled": False, "removed_at": now, "version": known.version + 1})
 
 
@@ -89,7 +89,7 @@ class Reach:
         """
         if not self.holds or self.holds & self.managed:
             return None
-        return refusals.forbidden(_OF_OTHERS) if self.holds & self.seen else refusals.not_found("person")
+        return refusals.forbidden(_OF_OTHERS) if self.holds & self.seen else Refusal.not_found("person")
 
     def remove_refusal(self) -> Refusal | None:
         """Why the actor may not remove them, which would end for good what others gave."""
@@ -100,7 +100,7 @@ class Reach:
 
 def not_active(person: PersonState | None) -> Refusal | None:
     """Why nothing can be given to them."""
-    return None if person is not None and person.is_active else refusals.invalid(_NOT_ACTIVE)
+    return None if person is not None and person.is_active else Refusal.invalid(_NOT_ACTIVE)
 
 
 def hand_over(subscription: Subscription, person: PersonState | None, now: datetime) -> Subscription | Refusal:
@@ -111,7 +111,7 @@ def hand_over(subscription: Subscription, person: PersonState | None, now: datet
     if refusal := subscription.refusal_for("set-primary-contact", now):
         return refusal
     if person is None or not person.is_active:
-        return refusals.invalid(_NOT_ACTIVE)
+        return Refusal.invalid(_NOT_ACTIVE)
     state = subscription.state
     if state.primary_contact.email == person.email:
         return subscription
@@ -134,4 +134,4 @@ def grant_refusal(
         errors.append(("grants", "must not name a grant twice"))
     if grants and sum(one.email != email for one in state.grants) + len(grants) > MAX_GRANTS:
         errors.append(("grants", f"a subscription has at most {MAX_GRANTS} grants"))
-    return refusals.invalid(*errors) if errors else None
+    return Refusal.invalid(*errors) if errors else None

@@ -172,5 +172,5 @@ def refusal_for(action: Action, roles: Collection[Role], *, known: bool = False,
     if not MAY[action].isdisjoint(roles):
         return None
     if not roles and not known and action not in OPEN:
-        return refusals.not_found(what)
+        return Refusal.not_found(what)
     return refusals.forbidden(_SENTENCES[action])

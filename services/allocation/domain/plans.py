@@ -11,6 +11,7 @@ from services.allocation.domain.products import replaced
 from services.allocation.domain.subscriptions import Subscription
 from shared.events.allocation import AllocationChange
 from shared.events.commands.plans import ApplyPlan, PlannedChange
+from shared.events.envelope import rfc3339
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
 
@@ -41,7 +42,7 @@ class Decided:
             "after": _figures(self.after, consumptions),
             "unallocated_after": max(0, self.purchased - self.after.state.allocated),
             "starts_clock": self.starts_clock,
-            "next_allowed_at": refusals.instant(self.after.next_rebalance_at(now)),
+            "next_allowed_at": _next_allowed_at(self.after, now),
         }
 
 
@@ -51,7 +52,7 @@ def decide(
     """Decide ``command``, which the asker may give. Every refusal says when the next rebalance is allowed."""
     decided = _decide(subscription, command, consumptions, now)
     if isinstance(decided, Refusal) and "next_allowed_at" not in decided.details:
-        answer = {"next_allowed_at": refusals.instant(subscription.next_rebalance_at(now))}
+        answer = {"next_allowed_at": _next_allowed_at(subscription, now)}
         return decided.model_copy(update={"details": {**decided.details, **answer}})
     return decided
 
@@ -81,6 +82,11 @@ def _decide(
     return Decided(subscription.at(now), after, changes, starts_clock, purchased)
 
 
+def _next_allowed_at(subscription: Subscription, now: datetime) -> str | None:
+    at = subscription.next_rebalance_at(now)
+    return None if at is None else rfc3339(at)
+
+
 def _changes(subscription: Subscription, planned: Sequence[PlannedChange]) -> tuple[AllocationChange, ...] | Refusal:
     """What the plan changes; refused when it names a product twice, a foreign one, or changes nothing."""
     has = {one.product: one.allocated for one in subscription.state.active_products}
@@ -89,7 +95,7 @@ def _changes(subscription: Subscription, planned: Sequence[PlannedChange]) -> tu
     for place, change in enumerate(planned):
         product, units = change.product, change.units
         if product in named:
-            return refusals.invalid((f"changes.{place}.product", "names a product that the plan has already"))
+            return Refusal.invalid((f"changes.{place}.product", "names a product that the plan has already"))
         named.add(product)
         if product not in has:
             return refusals.product_not_subscribed(product)
@@ -97,7 +103,7 @@ def _changes(subscription: Subscription, planned: Sequence[PlannedChange]) -> tu
             return refusals.product_retired(product)
         if units != has[product]:
             changes.append(AllocationChange(product=product, before=has[product], after=units))
-    return tuple(changes) or refusals.invalid(("changes", "the plan changes nothing"))
+    return tuple(changes) or Refusal.invalid(("changes", "the plan changes nothing"))
 
 
 def _lowered(changes: Changes) -> list[ProductId]:

@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-from services.allocation.domain import refusals
 from shared.events.commands.catalogue import SetPriceList
 from shared.events.refusals import Refusal
 from shared.events.state import PriceList
@@ -23,7 +22,7 @@ def set_price_list(before: PriceList | None, command: SetPriceList) -> PriceList
         if upper.discount_basis_points < lower.discount_basis_points:
             errors.append((f"tiers.{place}.discount_basis_points", "must not be less than that of the tier before"))
     if errors:
-        return refusals.invalid(*errors)
+        return Refusal.invalid(*errors)
     after = PriceList(
         currency=command.currency,
         list_price_minor=command.list_price_minor,

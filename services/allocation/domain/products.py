@@ -33,13 +33,13 @@ def subscribe(
 
 def _subscribe_refusal(subscription: Subscription, id: ProductId, product: ProductState | None) -> Refusal | None:
     if product is None:
-        return refusals.not_found("product")
+        return Refusal.not_found("product")
     if subscription.product(id):
-        return refusals.already_exists("product", id)
+        return Refusal.already_exists("product", id)
     if product.retired_at is not None:
         return refusals.product_retired(id)
     if len(subscription.state.products) >= MAX_PRODUCTS:
-        return refusals.invalid(("product", f"a subscription has at most {MAX_PRODUCTS} products"))
+        return Refusal.invalid(("product", f"a subscription has at most {MAX_PRODUCTS} products"))
     return None
 
 

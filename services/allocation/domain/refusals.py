@@ -3,38 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from shared.events.envelope import rfc3339
 from shared.events.ids import AccountId, ProductId
 from shared.events.refusals import Refusal
 from shared.events.state import Lifecycle
 
 
-def instant(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC, as events write it."""
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
-
-
-def not_found(what: str) -> Refusal:
-    """It does not exist, or the asker may not know that it does."""
-    return Refusal(code="not_found", message=f"There is no such {what}.")
-
-
 def forbidden(sentence: str) -> Refusal:
     """The asker may know of it, but not do this."""
     return Refusal(code="forbidden", message=sentence)
-
-
-def already_exists(what: str, id: str) -> Refusal:
-    """The id is taken."""
-    return Refusal(code="already_exists", message=f"There is a {what} {id!r} already.", details={"id": id})
-
-
-def invalid(*errors: tuple[str, str]) -> Refusal:
-    """Fields of the command that cannot be, as ``(field, message)``."""
-    return Refusal(
-        code="invalid_request",
-        message=" ".join(f"{field}: {message}." for field, message in errors),
-        details={"errors": [{"field": field, "message": message} for field, message in errors]},
-    )
 
 
 def not_a_flex_subscription() -> Refusal:
@@ -129,7 +106,7 @@ def rebalance_too_soon(next_allowed_at: datetime, products: Sequence[ProductId])
         code="rebalance_too_soon",
         message=f"Allocations can be lowered again from {next_allowed_at:%d %B %Y, %H:%M} UTC. Until then, unallocated "
         "units can be allocated.",
-        details={"next_allowed_at": instant(next_allowed_at), "products": list(products)},
+        details={"next_allowed_at": rfc3339(next_allowed_at), "products": list(products)},
     )
 
 

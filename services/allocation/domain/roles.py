@@ -90,7 +90,7 @@ def set_templates(
     gone = {one.role for one in product.roles} - {one.role for one in command.roles}
     errors += [("roles", f"must keep the default role {role!r}, which accounts have") for role in sorted(gone)]
     if errors:
-        return refusals.invalid(*errors)
+        return Refusal.invalid(*errors)
     if (product.permissions, product.roles) == (command.permissions, command.roles):
         return product
     after = product.model_copy(
@@ -101,7 +101,7 @@ def set_templates(
             "version": product.version + 1,
         }
     )
-    return refusals.invalid(("roles", "make the product too large")) if is_too_large(after) else after
+    return Refusal.invalid(("roles", "make the product too large")) if is_too_large(after) else after
 
 
 def defaults(account: AccountId, product: ProductState) -> tuple[RoleState, ...]:
@@ -117,11 +117,11 @@ def create(command: CreateRole, product: ProductState, *, taken: bool, count: in
     if product.retired_at is not None:
         return refusals.product_retired(product.id)
     if taken:
-        return refusals.already_exists("role", command.role)
+        return Refusal.already_exists("role", command.role)
     if errors := _permission_errors(command.permissions, product):
-        return refusals.invalid(*errors)
+        return Refusal.invalid(*errors)
     if count >= MAX_ROLES:
-        return refusals.invalid(("role", f"an account has at most {MAX_ROLES} roles"))
+        return Refusal.invalid(("role", f"an account has at most {MAX_ROLES} roles"))
     return RoleState(
         account=command.account,
         role=command.role,
@@ -145,7 +145,7 @@ def change(role: RoleState, command: ChangeRole, product: ProductState) -> RoleS
         changes["name"] = command.name
     if command.permissions is not None and command.permissions != role.customised:
         if errors := _permission_errors(command.permissions, product):
-            return refusals.invalid(*errors)
+            return Refusal.invalid(*errors)
         changes["customised"] = command.permissions
         changes["based_on"] = product.roles_version if role.is_default else None
     return role.model_copy(update={**changes, "version": role.version + 1}) if changes else role
@@ -157,7 +157,7 @@ def reset(role: RoleState, product: ProductState) -> RoleState | Refusal:
         return refusals.product_retired(product.id)
     template = next((one for one in product.roles if one.role == role.role), None)
     if not role.is_default or template is None:
-        return refusals.invalid(("role", "has no default: it is a role of the account's own"))
+        return Refusal.invalid(("role", "has no default: it is a role of the account's own"))
     if role.customised is None and role.name == template.name:
         return role
     return role.model_copy(

@@ -103,7 +103,7 @@ def create(command: CreateSubscription, account: AccountState, terms: Terms, now
     if command.start >= command.end:
         errors.append(("end", "must be later than the start"))
     if errors:
-        return refusals.invalid(*errors)
+        return Refusal.invalid(*errors)
     term = Term(start=command.start, end=command.end, rates_locked_at=now if command.lock_rates else None)
     state = SubscriptionState(
         id=command.subscription,

@@ -9,6 +9,7 @@ from services.allocation.domain.instants import errors_of
 from services.allocation.domain.lots import sell
 from services.allocation.domain.subscriptions import Subscription
 from shared.events.commands.subscriptions import RenewSubscription
+from shared.events.envelope import rfc3339
 from shared.events.ids import LotId
 from shared.events.refusals import Refusal
 from shared.events.state import Lot, PriceList, Term
@@ -33,7 +34,7 @@ def renew(
         rates_locked_at=now if command.lock_rates else None,
     )
     if errors := _errors(subscription, term, now) + _field_errors(command, is_flex=state.model == "flex"):
-        return refusals.invalid(*errors)
+        return Refusal.invalid(*errors)
     lot = _lot(command, term, now)
     sold = sell(state, lot, term, price_list) if lot else None
     if isinstance(sold, Refusal):
@@ -51,9 +52,9 @@ def _renew_refusal(subscription: Subscription, command: RenewSubscription, now: 
         return refusals.feature_not_enabled(state.account)
     last = state.all_terms[-1]
     if last is not state.term_at(now):
-        return refusals.already_exists("renewal", refusals.instant(last.start) or "")
+        return Refusal.already_exists("renewal", rfc3339(last.start))
     if any(lot.id == command.lot for lot in state.lots):
-        return refusals.already_exists("lot", str(command.lot))
+        return Refusal.already_exists("lot", str(command.lot))
     return None
 
 
@@ -81,7 +82,7 @@ def lock_rates(subscription: Subscription, *, locked: bool, now: datetime) -> Su
     if locked == (term.rates_locked_at is not None):
         return subscription
     if not locked:
-        return refusals.invalid(("locked", f"the rates are locked until the term's end, {refusals.instant(term.end)}"))
+        return Refusal.invalid(("locked", f"the rates are locked until the term's end, {rfc3339(term.end)}"))
     changed = term.model_copy(update={"rates_locked_at": now})
     terms = tuple(changed if one is term else one for one in subscription.state.all_terms)
     return subscription.changed(now, terms=terms)
@@ -91,11 +92,11 @@ def _errors(subscription: Subscription, term: Term, now: datetime) -> list[tuple
     errors = errors_of(start=term.start, end=term.end)
     last = subscription.state.all_terms[-1]
     if term.start < last.end:
-        errors.append(("start", f"must not be before the end of the last term, {refusals.instant(last.end)}"))
+        errors.append(("start", f"must not be before the end of the last term, {rfc3339(last.end)}"))
     if term.end <= now:
         errors.append(("end", "must not be in the past"))
     elif term.end <= term.start:
-        errors.append(("end", f"must be later than the new term's start, {refusals.instant(term.start)}"))
+        errors.append(("end", f"must be later than the new term's start, {rfc3339(term.start)}"))
     if len(subscription.state.all_terms) >= MAX_TERMS:
         errors.append(("end", f"a subscription has at most {MAX_TERMS} terms"))
     return errors

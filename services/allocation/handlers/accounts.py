@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.allocation.domain import accounts, refusals
+from services.allocation.domain import accounts
 from services.allocation.domain.permissions import Action, Actor, account_roles_of, refusal_for, roles_of
 from services.allocation.handlers.context import VENDOR, Context, actor_of
 from services.allocation.store.accounts import (
@@ -16,6 +16,7 @@ from shared.events.allocation import AccountCreated, AccountFlexChanged
 from shared.events.commands.accounts import CreateAccount, SetFlex
 from shared.events.envelope import Event
 from shared.events.ids import AccountId
+from shared.events.refusals import Refusal
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from shared.runtime.commands.decisions import Decision, Refused
 from shared.runtime.delivery.transaction import Transaction
@@ -30,7 +31,7 @@ async def create_account(tx: Transaction, command: Event[CreateAccount]) -> Deci
     context = Context(context.action, context.object, asked.account)
     account = accounts.create(asked)
     if not await insert_account(tx.connection, account):
-        return context.refused(refusals.already_exists("account", account.id))
+        return context.refused(Refusal.already_exists("account", account.id))
     await tx.emit(ALLOCATION_EVENTS_TOPIC, account.id, AccountCreated(account=account), subject=account.id)
     return context.accepted(account.id, account.version, after=account.model_dump(mode="json"))
 
@@ -48,7 +49,7 @@ async def set_flex(tx: Transaction, command: Event[SetFlex]) -> Decision:
     ):
         return context.refused(refusal)
     if account is None:
-        return context.refused(refusals.not_found("account"))
+        return context.refused(Refusal.not_found("account"))
     after = accounts.set_flex(account, asked.enabled)
     if after is not account:
         await update_account(tx.connection, after)
@@ -68,7 +69,7 @@ async def account_for(
 ) -> Context | Refused:
     """The context of ``object``, which belongs to the account, for someone who may do ``action`` there."""
     if await find_account(tx.connection, account) is None:
-        return Context(action, object).refused(refusals.not_found("account"))
+        return Context(action, object).refused(Refusal.not_found("account"))
     context, actor = Context(action, object, account), actor_of(command)
     given = await load_account_roles(tx.connection, account, actor.email)
     refusal = refusal_for(action, account_roles_of(actor, given), known=bool(given), what="account")

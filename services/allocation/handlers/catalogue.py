@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from services.allocation.domain import catalogue, refusals
+from services.allocation.domain import catalogue
 from services.allocation.domain.permissions import Action, refusal_for, roles_of
 from services.allocation.handlers.context import Context, actor_of
 from services.allocation.handlers.publishing import publish
@@ -35,9 +35,9 @@ async def create_product(tx: Transaction, command: Event[CreateProduct]) -> Deci
     taken = await find_templates_elsewhere(tx.connection, [one.role for one in product.roles], product.id)
     if taken:
         role, other = next(iter(taken.items()))
-        return context.refused(refusals.invalid(("product", f"its role {role!r} is one of the product {other!r}")))
+        return context.refused(Refusal.invalid(("product", f"its role {role!r} is one of the product {other!r}")))
     if not await insert_product(tx.connection, product):
-        return context.refused(refusals.already_exists("product", product.id))
+        return context.refused(Refusal.already_exists("product", product.id))
     await replace_templates(tx.connection, product)
     return await _changed(tx, context, None, product, "created")
 
@@ -97,7 +97,7 @@ async def _found(action: Action, tx: Transaction, command: Event[Any], product: 
     """The product, locked, for someone who may."""
     if refusal := _denied(action, command):
         return refusal
-    return await lock_product(tx.connection, product) or refusals.not_found("product")
+    return await lock_product(tx.connection, product) or Refusal.not_found("product")
 
 
 async def _changed(

@@ -44,7 +44,7 @@ async def set_role_templates(tx: Transaction, command: Event[SetRoleTemplates]) 
         return context.refused(refusal)
     before = await lock_product(tx.connection, asked.product)
     if before is None:
-        return context.refused(refusals.not_found("product"))
+        return context.refused(Refusal.not_found("product"))
     ids = [one.role for one in asked.roles]
     elsewhere = await find_templates_elsewhere(tx.connection, ids, asked.product)
     after = roles.set_templates(before, asked, elsewhere, await find_own(tx.connection, ids))
@@ -74,7 +74,7 @@ async def create_role(tx: Transaction, command: Event[CreateRole]) -> Decision:
         return context
     product = await find_product(tx.connection, asked.product)
     if product is None:
-        return context.refused(refusals.invalid(("product", "there is no such product")))
+        return context.refused(Refusal.invalid(("product", "there is no such product")))
     if not await uses_product(tx.connection, asked.account, asked.product):
         return context.refused(refusals.product_not_subscribed(asked.product))
     taken = await is_template(tx.connection, asked.role)
@@ -82,7 +82,7 @@ async def create_role(tx: Transaction, command: Event[CreateRole]) -> Decision:
     if isinstance(role, Refusal):
         return context.refused(role)
     if not await insert_role(tx.connection, role):
-        return context.refused(refusals.already_exists("role", asked.role))
+        return context.refused(Refusal.already_exists("role", asked.role))
     await publish(tx, role.role, RoleChanged(role=role))
     return context.accepted(role.role, role.version, after=role.model_dump(mode="json"))
 
@@ -116,11 +116,11 @@ async def set_role_member(tx: Transaction, command: Event[SetRoleMember]) -> Dec
     person = await hold_person(tx.connection, asked.account, asked.email)
     role = await lock_role(tx.connection, asked.account, asked.role)
     if role is None:
-        return context.refused(refusals.not_found("role"))
+        return context.refused(Refusal.not_found("role"))
     if asked.member and (refusal := people.not_active(person)):
         return context.refused(refusal)
     if asked.member and await count_members(tx.connection, role) >= roles.MAX_MEMBERS:
-        return context.refused(refusals.invalid(("email", f"a role has at most {roles.MAX_MEMBERS} members")))
+        return context.refused(Refusal.invalid(("email", f"a role has at most {roles.MAX_MEMBERS} members")))
     if person is not None:
         await set_member(tx.connection, role, asked.email, asked.member)
     return await _changed(tx, context, role, await members_changed(tx, role))
@@ -144,7 +144,7 @@ async def _role_for(
     role = await lock_role(tx.connection, account, id)
     product = await find_product(tx.connection, role.product) if role else None
     if role is None or product is None:
-        return context.refused(refusals.not_found("role"))
+        return context.refused(Refusal.not_found("role"))
     return context, role, product
 
 

@@ -21,6 +21,7 @@ from shared.events.commands.subscriptions import SubscriptionCommand
 from shared.events.envelope import Event, Payload
 from shared.events.ids import SubscriptionId
 from shared.events.outcomes import AuditRecord
+from shared.events.refusals import Refusal
 from shared.events.state import SubscriptionState
 from shared.runtime.commands.decisions import CommandHandler, Decision, Postponed, Refused
 from shared.runtime.delivery.transaction import Transaction
@@ -63,7 +64,7 @@ async def lock_for(
     if found is None and await is_subscription(tx.connection, subscription):
         return Postponed(context.refused(refusals.busy()), BUSY_SECONDS)
     if found is None:
-        return context.refused(refusals.not_found("subscription"))
+        return context.refused(Refusal.not_found("subscription"))
     if isinstance(refused := _authorise(action, command, found), Refused):
         return refused
     found = await bring_up_to_date(tx, found)

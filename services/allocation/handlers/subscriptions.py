@@ -1,6 +1,6 @@
 """Commands on subscriptions as contracts: how they begin, go on and end."""
 
-from services.allocation.domain import refusals, subscriptions
+from services.allocation.domain import subscriptions
 from services.allocation.domain.advance import next_due
 from services.allocation.domain.permissions import refusal_for, roles_of
 from services.allocation.domain.subscriptions import Subscription, Terms
@@ -45,7 +45,7 @@ async def create_subscription(tx: Transaction, command: Event[CreateSubscription
     if refusal := refusal_for("create-subscription", roles_of(actor, None), known=known, what="account"):
         return context.refused(refusal)
     if account is None:
-        return context.refused(refusals.not_found("account"))
+        return context.refused(Refusal.not_found("account"))
     contact = await know_primary_contact(tx, asked.account, asked.primary_contact)
     if isinstance(contact, Refusal):
         return context.refused(contact)
@@ -54,7 +54,7 @@ async def create_subscription(tx: Transaction, command: Event[CreateSubscription
     if isinstance(created, Refusal):
         return context.refused(created)
     if not await insert_subscription(tx.connection, created):
-        return context.refused(refusals.already_exists("subscription", asked.subscription))
+        return context.refused(Refusal.already_exists("subscription", asked.subscription))
     await insert_due(tx.connection, created.state.id, next_due(created, tx.now))
     await publish(tx, created.state.id, SubscriptionCreated(subscription=created.state))
     return context.accepted(created.state.id, created.state.version, after=created.state.model_dump(mode="json"))

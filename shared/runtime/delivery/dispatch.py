@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from shared.events.envelope import Payload, UndecodableError, by_type, decode
-from shared.runtime.delivery.transaction import EventHandler, PermanentError, Transaction
+from shared.events.envelope import Payload, by_type
+from shared.runtime.delivery.decode import read_event
+from shared.runtime.delivery.transaction import EventHandler, Transaction
 from shared.runtime.process import logging
 from shared.runtime.records import Record
 
@@ -18,13 +19,8 @@ class Dispatch:
     async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
         """Handle each record in turn."""
         for record in records:
-            if record.value is None:
-                continue
             tx.record = record
-            try:
-                event = decode(record.value, self._payloads)
-            except UndecodableError as error:
-                raise PermanentError("malformed", str(error)) from error
+            event = read_event(record, self._payloads)
             if event is None:
                 continue
             logging.bind(correlation_id=event.correlationid)
