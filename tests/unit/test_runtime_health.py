@@ -1,11 +1,16 @@
 """Readiness: each part asked once, none waited for longer than the bound."""
 
 import asyncio
+import gc
 import time
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
+from structlog.testing import capture_logs
 
+from shared.runtime.delivery.backoff import passes
 from shared.runtime.process import health
+from shared.runtime.process.background import BackgroundTask
 from shared.runtime.process.health import Check, Health
 
 
@@ -63,3 +68,43 @@ async def test_many_may_ask_at_the_same_time() -> None:
     gate.set()
     assert all(one.ok for report in await asyncio.gather(*reports) for one in report.values())
     assert (await checks.report())["slow"].ok
+
+
+async def test_a_check_that_fails_too_late_is_no_stack_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate = asyncio.Event()
+
+    async def late() -> Check:
+        await gate.wait()
+        raise ConnectionError("the database is away")
+
+    checks = Health()
+    checks.add("late", late)
+    assert "no answer within" in (await checks.report())["late"].detail
+    gate.set()
+    await asyncio.sleep(0)
+    del checks
+    gc.collect()
+    await asyncio.sleep(0)
+    assert "never retrieved" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "shared"), [(KafkaConnectionError("away"), True), (ConnectionRefusedError("away"), False)]
+)
+async def test_a_task_that_meets_a_transient_error_has_no_stack_trace(error: Exception, shared: bool) -> None:
+    async def work() -> None:
+        raise error
+
+    task = BackgroundTask(
+        "look", work, is_transient=passes, is_shared=lambda error: isinstance(error, KafkaConnectionError)
+    )
+    with capture_logs() as lines:
+        running = asyncio.create_task(task.run())
+        while not lines:  # noqa: ASYNC110 - the log says it in no other way
+            await asyncio.sleep(0)
+        running.cancel()
+    assert (lines[0]["log_level"], "exc_info" in lines[0]) == ("warning", False)
+    check = await task.check()
+    assert (check.ok, check.shared) == (False, shared)

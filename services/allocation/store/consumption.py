@@ -35,9 +35,15 @@ WITH touched AS (
         ORDER BY c.window_start DESC LIMIT 1
     ) AS n
 )
-DELETE FROM consumption AS c USING kept
-WHERE c.subscription = kept.subscription AND c.product = kept.product AND c.window_start < kept.since
+DELETE FROM consumption AS c USING (
+    SELECT old.subscription, old.product, old.window_start
+    FROM kept JOIN consumption AS old ON old.subscription = kept.subscription AND old.product = kept.product
+    WHERE old.window_start < kept.since
+    FOR UPDATE OF old SKIP LOCKED
+) AS passed
+WHERE (c.subscription, c.product, c.window_start) = (passed.subscription, passed.product, passed.window_start)
 """
+"""What another transaction has locked is left for the next time: two replicas would wait for each other."""
 # Which of these subscriptions have, by their newest consumption, another state than the one on record: the same figures
 # as domain/floor.py and domain/overage.py, which decide. At the seams of terms a look may be asked for that changes
 # nothing.

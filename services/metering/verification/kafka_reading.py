@@ -73,9 +73,9 @@ class KafkaReader:
                 left = {tp for tp in left if await self._consumer.position(tp) < self._ends[tp]}
             yield [
                 Published(data.subscription, data.product, data.window_start, data.revision)
-                for records in taken.values()
+                for tp, records in taken.items()
                 for record in records
-                if record.value
+                if record.value and record.offset < self._ends[tp]  # what came later is newer than the database's side
                 for data in [_read(record.value).data]
             ]
 

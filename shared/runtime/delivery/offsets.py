@@ -61,8 +61,8 @@ _LOSE = """
 INSERT INTO lost_records (reader, topic, partition, first_offset, next_offset, reason) VALUES ($1, $2, $3, $4, $5, $6)
 """
 _LOST = """
-SELECT coalesce(sum(next_offset - first_offset), 0)::bigint AS records, max(noticed_at) AS last
-FROM lost_records WHERE reader = $1 AND topic = $2
+SELECT reason, sum(next_offset - first_offset)::bigint AS records, max(noticed_at) AS last
+FROM lost_records WHERE reader = $1 AND topic = $2 GROUP BY reason
 """
 _LOCK = """
 SELECT partition, next_offset,
@@ -126,11 +126,9 @@ async def restart(connection: Connection, reader: str, topic: str) -> None:
     await connection.execute(_RESTART, reader, topic)
 
 
-async def lost(pool: Pool, reader: str, topic: str) -> tuple[int, datetime | None]:
-    """How many records of a topic were lost so far, at most, and when the last were noticed."""
-    row = await pool.fetchrow(_LOST, reader, topic)
-    assert row is not None  # noqa: S101 - an aggregate
-    return row["records"], row["last"]
+async def lost(pool: Pool, reader: str, topic: str) -> dict[str, tuple[int, datetime]]:
+    """How many records of a topic were lost so far, at most, and when the last were noticed; by reason."""
+    return {row["reason"]: (row["records"], row["last"]) for row in await pool.fetch(_LOST, reader, topic)}
 
 
 class Locked(NamedTuple):

@@ -1,5 +1,6 @@
 """Where reading goes on: the stored offsets, held against the topic that Kafka has now."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
@@ -36,7 +37,10 @@ class Positions:
         reader: str,
         topic: str,
         on_lost: OnLost | None = None,
+        counted: Counter[str] | None = None,
     ) -> None:
+        """``counted``: how many lost records the metric has counted, by reason, for all readers of a process."""
+        self._counted: Counter[str] = Counter() if counted is None else counted
         self._pool = pool
         self._transaction = transaction
         self._cluster = cluster
@@ -127,7 +131,6 @@ class Positions:
                 return
             if self._on_lost:
                 await self._on_lost(tx, self._topic, loss)
-        metrics.RECORDS_LOST.labels(topic=self._topic, reason=loss.reason).inc(loss.records)
         self._log.error("records_lost", **loss._asdict(), records=loss.records)
 
     async def pass_over(self, reached: Mapping[int, tuple[int, int]]) -> dict[int, int]:
@@ -147,9 +150,15 @@ class Positions:
         return await set_aside.measure(self._pool, self._reader, self._topic)
 
     async def lost(self) -> str:
-        """What was lost, for a person; empty where nothing was."""
-        records, last = await offsets.lost(self._pool, self._reader, self._topic)
-        return f"{records} records were lost, the last noticed at {last:%Y-%m-%d %H:%M}Z" if last else ""
+        """What was lost, for a person; empty where nothing was. The metric follows, whichever process has noted it."""
+        lost = await offsets.lost(self._pool, self._reader, self._topic)
+        for reason, (records, _) in lost.items():
+            metrics.RECORDS_LOST.labels(topic=self._topic, reason=reason).inc(records - self._counted[reason])
+            self._counted[reason] = records
+        if not lost:
+            return ""
+        total, last = sum(records for records, _ in lost.values()), max(at for _, at in lost.values())
+        return f"{total} records were lost, the last noticed at {last:%Y-%m-%d %H:%M}Z"
 
 
 def _was_to_be_read(stored: Stored) -> bool:

@@ -10,13 +10,30 @@ DELAY_SECONDS = 0.5
 DELAY_MAX_SECONDS = 30.0
 
 
-class BackgroundTask:
-    """Runs ``work`` for ever: when it fails or returns it is logged and begun again after a back-off."""
+def _never(_error: Exception) -> bool:
+    return False
 
-    def __init__(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+
+class BackgroundTask:
+    """Runs ``work`` until the service stops: when it fails or returns it is logged and begun again after a back-off.
+
+    ``is_transient``: errors that need no stack trace. ``is_shared``: those that every replica meets.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[None]],
+        *,
+        is_transient: Callable[[Exception], bool] = _never,
+        is_shared: Callable[[Exception], bool] = _never,
+    ) -> None:
         self.name = name
         self._work = work
+        self._is_transient = is_transient
+        self._is_shared = is_shared
         self._fault: str | None = None
+        self._fault_is_shared = False
         self._log = logging.get("background").bind(task=name)
 
     async def run(self) -> None:
@@ -28,10 +45,13 @@ class BackgroundTask:
             started = loop.time()
             try:
                 await self._work()
-                self._fault = "it ended"
+                self._fault, self._fault_is_shared = "it ended", False
             except Exception as error:
-                self._fault = repr(error)
-                self._log.exception("background_task_failed", again_in_seconds=delay)
+                self._fault, self._fault_is_shared = repr(error), self._is_shared(error)
+                if self._is_transient(error):
+                    self._log.warning("background_task_failed", error=repr(error), again_in_seconds=delay)
+                else:
+                    self._log.exception("background_task_failed", again_in_seconds=delay)
             finally:
                 well.cancel()
             if loop.time() - started > DELAY_MAX_SECONDS:
@@ -44,4 +64,4 @@ class BackgroundTask:
 
     async def check(self) -> Check:
         """Red after a failure, until it has run again for a moment."""
-        return Check(ok=self._fault is None, detail=self._fault or "running")
+        return Check(ok=self._fault is None, detail=self._fault or "running", shared=self._fault_is_shared)

@@ -52,7 +52,14 @@ class Health:
         asked = self._asked.get(name)
         if asked is None or asked.done():
             asked = self._asked[name] = asyncio.ensure_future(probe())
+            asked.add_done_callback(_retrieve)
         return asked
+
+
+def _retrieve(asked: "asyncio.Future[Check]") -> None:
+    """A check may fail when nobody waits for it any more."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 def _answer(asked: "asyncio.Future[Check]") -> Check:

@@ -28,7 +28,7 @@ FETCH_ERRORS = Counter(
 )
 RECORDS_LOST = Counter(
     "unitpool_records_lost_total",
-    "Records that were never read, at most: expired in Kafka, or skipped by an operator",
+    "Records that were never read, at most, as the database has them: expired in Kafka, or skipped by an operator",
     ["topic", "reason"],
 )
 SET_ASIDE_KEYS = Gauge(

@@ -212,7 +212,11 @@ def _sentences(settings: type[ServiceSettings], error: ValidationError) -> Itera
         field = settings.model_fields.get(name)
         variable = variable_of(settings, name, field) if field else name
         meaning = (field or by_variable.get(variable) or FieldInfo(annotation=str)).description or ""
-        says = "is not set" if problem["type"] == "missing" else f"is wrong: {problem['msg']}"
+        says = (
+            "is not set"
+            if problem["type"] == "missing"
+            else f"is wrong: {problem['msg'].removeprefix('Value error, ')}"
+        )
         yield f"{variable} {says} ({meaning})"
 
 

@@ -5,12 +5,14 @@ routes and background tasks on the ``Runtime``. Nothing of it runs before the da
 """
 
 from argparse import ArgumentParser, Namespace
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
 
+from aiokafka.errors import KafkaError
 from fastapi import FastAPI
 from faststream.kafka.prometheus import KafkaPrometheusMiddleware
 from prometheus_client import REGISTRY
@@ -21,6 +23,7 @@ from shared.events.topics import ServiceName, Topic
 from shared.runtime.commands.decisions import CommandHandler
 from shared.runtime.commands.inbox import Inbox, command_name
 from shared.runtime.commands.postponed import PostponedCommands
+from shared.runtime.delivery.backoff import passes
 from shared.runtime.delivery.batch_runner import BatchRunner, FailureLimit, transaction
 from shared.runtime.delivery.consumer import TopicConsumer
 from shared.runtime.delivery.dispatch import Dispatch
@@ -121,6 +124,8 @@ class Runtime(Generic[S]):
         )
         self.migrations = load_migrations(self.name, definition.migrations)
         self.consumers: list[TopicConsumer] = []
+        self._lost: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """Of each reader and topic, how many lost records the metric has counted, by reason."""
         self.tasks: list[BackgroundTask] = []
         self.starters: list[Callable[[], Awaitable[None]]] = []
         self.closers: list[Callable[[], Awaitable[None]]] = []
@@ -223,7 +228,15 @@ class Runtime(Generic[S]):
             self.broker,
             runners,
             topic,
-            Positions(self.pool, self.transaction, self.cluster, reader=reader, topic=topic.name, on_lost=on_lost),
+            Positions(
+                self.pool,
+                self.transaction,
+                self.cluster,
+                reader=reader,
+                topic=topic.name,
+                on_lost=on_lost,
+                counted=self._lost[f"{reader} {topic.name}"],
+            ),
             retries=SetAsideRetries(
                 self.pool,
                 self.transaction,
@@ -287,7 +300,9 @@ class Runtime(Generic[S]):
 
     def background(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
         """Run ``task`` until the service stops; when it fails it is begun again, and readiness says so meanwhile."""
-        self.tasks.append(BackgroundTask(name, task))
+        self.tasks.append(
+            BackgroundTask(name, task, is_transient=passes, is_shared=lambda error: isinstance(error, KafkaError))
+        )
 
     def on_start(self, starter: Callable[[], Awaitable[None]]) -> None:
         """Await this once the database is there and migrated, before the first record is read."""

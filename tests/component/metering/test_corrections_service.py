@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 
 from deploy.local.environment import clean_environment
+from services.metering.settings import MeteringSettings
+from services.metering.verification.kafka_reading import open_reader
 from shared.events.metering import WindowRestated
 from shared.runtime.process.clock import utc_now
 from tests.component.metering.flow import newest_snapshots, until
@@ -111,3 +113,29 @@ def check(metering: Metering, **more: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+async def test_what_is_published_while_check_runs_is_no_difference(metering: Metering) -> None:
+    """The database was read before it: only what Kafka had when the check began is held against it."""
+    now = utc_now()
+    await metering.publish([event("before", at=now, resource="a")])
+    await metering.accepted(1)
+    await metering.drained()
+    settings = MeteringSettings.model_validate(
+        {
+            "database_url": metering.dsn,
+            "kafka_bootstrap_servers": metering.servers,
+            "kafka_topic_prefix": metering.prefix,
+        }
+    )
+    async with open_reader(settings) as kafka:
+        (before,) = [one async for some in kafka.published() for one in some]
+    async with open_reader(settings) as kafka:
+        for number in range(50):
+            await metering.publish([event(f"later-{number}", at=now, resource=f"r-{number}")])
+        await metering.accepted(51)
+        await metering.drained()
+        (found,) = [one async for some in kafka.published() for one in some]
+    assert found == before
+    async with open_reader(settings) as kafka:
+        assert max([one.revision async for some in kafka.published() for one in some]) > before.revision
