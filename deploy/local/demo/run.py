@@ -1,6 +1,7 @@
 """What the demo does once the stack is up: load what is not loaded yet, tell where things are, keep usage flowing."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -23,6 +24,7 @@ from deploy.local.layout import Layout
 from deploy.local.patience import Patience
 from deploy.local.people import OTHER_ACCOUNT
 from shared.events.topics import ServiceName
+from shared.runtime.process.log_repeats import WINDOW_SECONDS, Repeats
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -36,6 +38,10 @@ async def run_demo(layout: Layout, databases: Mapping[ServiceName, str], say: Sa
     Raises:
         LocalStackError: the main account cannot be loaded.
     """
+    if logging.lastResort:  # a broker that is away is one fact, not thousands of lines of the client's
+        logging.lastResort.addFilter(
+            Repeats(lambda _logger, event, times: say(f"{event!r}: {times} times more within {WINDOW_SECONDS:g} s"))
+        )
     api, doors = Api(layout), Doors(layout)
     try:
         state = LoadState(layout.loaded, datetime.now(UTC))
