@@ -1,6 +1,6 @@
 """Placed usage as rows of PostgreSQL's binary COPY format.
 
-One ``struct`` call per row instead of one encoder call per field: see docs/performance.md.
+One ``struct`` call per row instead of one encoder call per field: see docs/performance-log/ingest.md.
 Format: https://www.postgresql.org/docs/18/sql-copy.html#SQL-COPY-FILE-FORMATS; numeric: ``numeric_recv`` of its source.
 """
 

@@ -197,7 +197,7 @@ SELECT EXISTS (SELECT FROM correction WHERE kind = {REVERSAL} AND settled_at IS 
        (SELECT version FROM projection) AS version
 """  # noqa: S608
 # OFFSET 0: one look into an index for each row. Nothing is known of the batch's table when this is planned, and joined
-# the other way round it costs twenty times all the rest (see docs/performance.md).
+# the other way round it costs twenty times all the rest (see docs/performance-log/ingest.md).
 _WAKE = f"""
 INSERT INTO correction_woken (correction)
 SELECT c.id FROM usage_batch b CROSS JOIN LATERAL (
