@@ -16,7 +16,8 @@ from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, Pool, Row
 from shared.runtime.process import logging
 from shared.runtime.records import Record
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS, IDLE_SECONDS = 0.5, 2.0
+"""Between two polls: while something is set aside, and while nothing is."""
 DELAY_SECONDS, DELAY_MAX_SECONDS = 0.5, 60.0
 """Between two attempts at one key: the first, doubled each time, and the longest."""
 TOGETHER = 500
@@ -34,7 +35,7 @@ ON CONFLICT DO NOTHING
 """
 _COLUMNS = ("reader", "topic", "lane", "partition", "record_offset", "key", "value", "headers", "appended_at")
 _DUE = """
-SELECT key FROM set_aside_keys WHERE reader = $1 AND topic = $2 AND next_attempt_at <= now()
+SELECT key, next_attempt_at <= now() AS is_due FROM set_aside_keys WHERE reader = $1 AND topic = $2
 ORDER BY next_attempt_at LIMIT $3
 """
 _TAKE_KEY = """
@@ -176,13 +177,15 @@ class SetAsideRetries:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            waiting: list[Row] = []
             try:
-                due = [row["key"] for row in await self._pool.fetch(_DUE, *self._place, KEYS_AT_ONCE)]
-                for key in due:  # one after the other: all of them have failed before
-                    await self._retry(key)
+                waiting = await self._pool.fetch(_DUE, *self._place, KEYS_AT_ONCE)
+                for row in waiting:  # one after the other: all of them have failed before
+                    if row["is_due"]:
+                        await self._retry(row["key"])
             except (TransientError, *DATABASE_ERRORS) as error:
                 self._log.debug("set_aside_not_retried", error=repr(error))
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS if waiting else IDLE_SECONDS)
 
     async def _retry(self, key: bytes) -> None:
         """All records of one key in turn, until one fails."""
