@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from shared.runtime.records import Record
-
 from services.metering.handlers.apply_usage import Applied, UsageApplier
 from services.metering.handlers.upkeep import keep_up
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Record
 
 TOPIC = "backfill"
 

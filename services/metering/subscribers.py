@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient
-from shared.runtime.records import Record
 
 from services.metering import metrics
 from services.metering.domain.origin import CORRELATION_ID
@@ -17,6 +16,7 @@ from shared.events.topics import product_of, product_usage
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.kafka.client import client_arguments
 from shared.runtime.process import logging
+from shared.runtime.records import Record
 from shared.runtime.service.command_line import Runtime
 
 SHOWN_IDS = 10

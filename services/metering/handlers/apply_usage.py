@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from shared.runtime.records import Record
-
 from services.metering.domain.catalogue import DAY_US, EPOCH, UNIQUE, Catalogue, microseconds
 from services.metering.domain.corrections import REVERSAL
 from services.metering.domain.decode import claim_of
@@ -19,6 +17,7 @@ from services.metering.domain.judging import (
     instant,
     judge,
     judge_some,
+    nothing_judged,
     split_repeats,
 )
 from services.metering.domain.placing import Usage
@@ -32,6 +31,7 @@ from services.metering.store.moving import Misplaced
 from services.metering.store.partitions import Partitioned
 from services.metering.store.projection import Projection, ensure_sources
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Record
 from shared.windows import PROVISIONAL_FOR
 
 FIRST_DAY = date(1970, 1, 1)
@@ -54,7 +54,7 @@ class Applied:
     outcomes: list[Outcome]
     rejected: dict[int, RejectedError]
     judged_by: int
-    """The catalogue's version. It may be newer by now: other work of this process refreshes it at any await."""
+    """The version of the catalogue that they were judged by. The process may know a newer one by now."""
 
 
 @dataclass(slots=True)
@@ -83,34 +83,32 @@ class UsageApplier:
 
     async def apply_again(self, connection: Connection, records: Sequence[Record], now: datetime) -> Applied:
         """Apply records that were accepted (and booked) before."""
-        await self.projection.refresh(connection)
-        judged = judge(records, self.projection.catalogue)
+        judged = judge(records, await self.projection.refresh(connection))
         _leave_forgotten(judged, records, now)
         await self._leave_wrong(connection, judged, records)
         return await self._add(connection, judged, records, now)
 
     async def _leave_wrong(self, connection: Connection, judged: Judged, records: Sequence[Record]) -> None:
         """Reversals that may not have what they name stay in quarantine: recorded, they would come back as new ones."""
-        faults = await find_faults(connection, judged.placed, self.projection.catalogue)
+        faults = await find_faults(connection, judged.placed, judged.catalogue)
         for n, (reason, detail) in faults.items():
             judged.rejected[n] = RejectedError(reason, detail, claim_of(records[n].value))
         judged.placed = [item for item in judged.placed if item.n not in faults]
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
-        await self.projection.refresh(connection)
-        version = self.projection.catalogue.version
-        judged = Judged([], {}, version, version)
+        """By the catalogue that the batch began with, but for what that does not know: it is judged by the next one."""
+        judged = nothing_judged(await self.projection.refresh(connection))
         for first in range(0, len(records), JUDGED_AT_ONCE):
             if first:
                 await asyncio.sleep(0)
             numbers = range(first, min(first + JUDGED_AT_ONCE, len(records)))
-            judge_some(records, numbers, self.projection.catalogue, judged)
+            judge_some(records, numbers, judged)
         if waiting := judged.waiting():
             await self.catch_up(connection)
-            await self.projection.refresh(connection)
-            if self.projection.catalogue.version != judged.version:
-                judged.version = self.projection.catalogue.version
-                judge_some(records, waiting + judged.after_end(), self.projection.catalogue, judged)
+            newer = await self.projection.refresh(connection)
+            if newer.version != judged.catalogue.version:
+                judged.catalogue = newer
+                judge_some(records, waiting + judged.after_end(), judged)
                 judged.placed.sort(key=lambda placed: placed.n)
         return judged
 
@@ -142,28 +140,28 @@ class UsageApplier:
                         rejected[one.n] = _conflict(one.usage, records[one.n])
             if len(there) < len(first):
                 fresh = [placed for placed in first if placed.n not in there] if there else first
-                await self._count(connection, fresh, records, now, judged.oldest)
+                await self._count(connection, fresh, records, now, judged)
         for n in rejected:
             outcomes[n] = "quarantined"
-        return Applied(outcomes, rejected, judged.version)
+        return Applied(outcomes, rejected, judged.catalogue.version)
 
     async def _count(
-        self, connection: Connection, fresh: Sequence[Placed], records: Sequence[Record], now: datetime, judged_by: int
+        self, connection: Connection, fresh: Sequence[Placed], records: Sequence[Record], now: datetime, judged: Judged
     ) -> None:
         """Add up what is new: windows that were final are kept as they were, corrections are recorded and met.
 
         What was placed by older knowledge than is committed by now is counted so, and moved afterwards.
         """
-        catalogue = self.projection.catalogue
+        catalogue = judged.catalogue
         if corrected := [placed for placed in fresh if placed.usage.correction]:
             numbers: dict[tuple[str, str], int] = {
                 (meter.product, meter.state.meter): meter.number for meter in catalogue.meters.values()
             }
             recorded = [(placed.usage, records[placed.n]) for placed in corrected]
             await corrections.insert_corrections(connection, recorded, numbers, now)
-        if await store.meet_corrections(connection) != judged_by:
-            await self.projection.refresh(connection)
-            await moving.note_some(connection, misplaced(fresh, self.projection.catalogue), now)
+        if await store.meet_corrections(connection) != judged.first_version:
+            newest = await self.projection.refresh(connection)
+            await moving.note_some(connection, misplaced(fresh, newest), now)
         await restatements.note_final(connection, _final_windows(fresh, catalogue, now), "late_usage", now)
         await store.add_up(connection)
 
@@ -192,7 +190,7 @@ class UsageApplier:
 
         def relied_on() -> None:
             self.known_partitions.update(made)
-            self.projection.catalogue.sources.update(sources)
+            self.projection.learn_sources(sources)
 
         return relied_on
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shared.runtime.records import Record
 
 from services.metering.handlers.apply_usage import Applied, UsageApplier
 from services.metering.store.books import reconcile
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Record
 from tests.component.metering.reference import NOTHING, Key, aggregates
 from tests.component.metering.world import NOW, event, records
 

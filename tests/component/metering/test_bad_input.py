@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shared.runtime.records import Record
 
 from services.metering.handlers.apply_usage import UsageApplier
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Record
 from tests.component.metering.test_apply_usage import _TABLES, apply, books
 from tests.component.metering.world import NOW, event, records
 from tests.garbage import freed_at_once

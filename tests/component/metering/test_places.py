@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.recompute import recompute_all
 from services.metering.store import projection
@@ -284,11 +285,11 @@ class BehindOnce(projection.Projection):
         super().__init__()
         self.is_behind = False
 
-    async def refresh(self, connection: Connection) -> None:
+    async def refresh(self, connection: Connection) -> Catalogue:
         if self.is_behind:
             self.is_behind = False
-        else:
-            await super().refresh(connection)
+            return self.catalogue
+        return await super().refresh(connection)
 
 
 @pytest.mark.parametrize("change", ["cancelled", "sooner"])

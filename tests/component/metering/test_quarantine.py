@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from shared.runtime.records import Outgoing
 
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.lose import book_lost
@@ -35,6 +34,7 @@ from shared.runtime.delivery import outbox
 from shared.runtime.delivery.offsets import Loss
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Outgoing
 from tests.component.metering.test_apply_usage import apply, books
 from tests.component.metering.test_corrections import settle
 from tests.component.metering.world import NOW, PRODUCTS, event, product, records, reversal, subscription

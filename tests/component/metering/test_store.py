@@ -343,7 +343,8 @@ async def test_windows_of_others_are_forgotten_where_one_calendar_cannot_be_read
     await connection.execute(insert, numbers, NOW - timedelta(days=1000))
     known = Projection()
     await known.refresh(connection)
-    known.catalogue.by_number[numbers[0]] = Mock(state=Mock(id="poisoned", term_at=Mock(side_effect=ValueError)))
+    poisoned = Mock(number=numbers[0], state=Mock(id="poisoned", term_at=Mock(side_effect=ValueError)))
+    known.catalogue = known.catalogue.with_changes(known.catalogue.version, [poisoned])
     async with connect(metering_dsn) as other, other.transaction():
         assert await partitions.may_delete(other)
         assert await forget_windows(partial(transaction, connection), known.catalogue, numbers) == numbers
