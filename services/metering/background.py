@@ -247,7 +247,7 @@ def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usag
                     forgot_on, owed = now.date(), sorted(catalogue.by_number)
         owed = await forget_windows(runtime.transaction, catalogue, owed)
         for subscriber in usage:
-            subscriber.applier.known_partitions |= known
+            subscriber.applier.known_partitions.update(known)
 
     async def upkeep() -> None:
         while True:

@@ -32,8 +32,7 @@ class UsageSubscriber:
     async def on_usage(self, tx: Transaction, records: Sequence[Record]) -> None:
         """One batch."""
         started = time.perf_counter()
-        applied = await self.applier.apply(tx.connection, records, tx.now)
-        tx.after_commit(self.applier.committed)
+        applied = await self.applier.apply(tx, records)
         tx.after_commit(lambda: _count(applied, time.perf_counter() - started))
         if applied.rejected:
             tx.after_commit(lambda: _say_quarantined(records, applied))

@@ -30,6 +30,8 @@ from services.metering.store.books import Entries, Line, Outcome
 from services.metering.store.moving import Misplaced
 from services.metering.store.partitions import Partitioned
 from services.metering.store.projection import Projection, ensure_sources
+from services.metering.store.usage_batch import UsageBatch
+from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Record
 from shared.windows import PROVISIONAL_FOR
@@ -57,43 +59,38 @@ class Applied:
     """The version of the catalogue that they were judged by. The process may know a newer one by now."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class UsageApplier:
-    """Applies batches. Keeps the catalogue and which partitions exist: both are only caches of what is committed."""
+    """Applies batches, each in a transaction of the caller's.
+
+    What it remembers is what is committed: the catalogue, and which partitions exist. A batch adds to that after its
+    commit, so that one that is rolled back leaves nothing.
+    """
 
     projection: Projection = field(default_factory=Projection)
     catch_up: CatchUp = _no_wait
     known_partitions: partitions.Known = field(default_factory=set)
-    _made: list[tuple[str, date]] = field(default_factory=list)
-    _new_sources: dict[str, int] = field(default_factory=dict)
 
-    async def apply(self, connection: Connection, records: Sequence[Record], now: datetime) -> Applied:
+    async def apply(self, tx: Transaction, records: Sequence[Record]) -> Applied:
         """Apply records that arrive for the first time: effects, quarantine, books, positions."""
-        judged = await self._judge(connection, records)
-        applied = await self._add(connection, judged, records, now)
+        judged = await self._judge(tx.connection, records)
+        applied = await self._add(tx, judged, records)
         if applied.rejected:
             await quarantine.insert_rejected(
-                connection,
+                tx.connection,
                 [(records[n], error) for n, error in sorted(applied.rejected.items())],
-                now,
+                tx.now,
                 applied.judged_by,
             )
-        await books.book(connection, _entries(records, judged, applied), records[0].topic, _positions(records))
+        await books.book(tx.connection, _entries(records, judged, applied), records[0].topic, _positions(records))
         return applied
 
-    async def apply_again(self, connection: Connection, records: Sequence[Record], now: datetime) -> Applied:
+    async def apply_again(self, tx: Transaction, records: Sequence[Record]) -> Applied:
         """Apply records that were accepted (and booked) before."""
-        judged = judge(records, await self.projection.refresh(connection))
-        _leave_forgotten(judged, records, now)
-        await self._leave_wrong(connection, judged, records)
-        return await self._add(connection, judged, records, now)
-
-    async def _leave_wrong(self, connection: Connection, judged: Judged, records: Sequence[Record]) -> None:
-        """Reversals that may not have what they name stay in quarantine: recorded, they would come back as new ones."""
-        faults = await find_faults(connection, judged.placed, judged.catalogue)
-        for n, (reason, detail) in faults.items():
-            judged.rejected[n] = RejectedError(reason, detail, claim_of(records[n].value))
-        judged.placed = [item for item in judged.placed if item.n not in faults]
+        judged = judge(records, await self.projection.refresh(tx.connection))
+        _leave_forgotten(judged, records, tx.now)
+        await _leave_wrong(tx.connection, judged, records)
+        return await self._add(tx, judged, records)
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
         """By the catalogue that the batch began with, but for what that does not know: it is judged by the next one."""
@@ -112,7 +109,7 @@ class UsageApplier:
                 judged.placed.sort(key=lambda placed: placed.n)
         return judged
 
-    async def _add(self, connection: Connection, judged: Judged, records: Sequence[Record], now: datetime) -> Applied:
+    async def _add(self, tx: Transaction, judged: Judged, records: Sequence[Record]) -> Applied:
         """De-duplicate and add up what is placed, as if one record came after the other.
 
         What an earlier record of the batch may stand in the way of waits until it is known whether that one was
@@ -121,15 +118,15 @@ class UsageApplier:
         outcomes: list[Outcome] = ["applied"] * len(records)
         rejected = dict(judged.rejected)
         if judged.placed:
-            await self._prepare(connection, judged.placed)
+            await self._prepare(tx, judged.placed)
         left: Sequence[Placed] = judged.placed
         while left:
             first, later = split_repeats(left)
-            there = await store.insert_usage(connection, first)
-            left = []
+            batch = await UsageBatch.insert(tx.connection, first)
+            there, left = batch.repeated, []
             if there or later:
                 known = [placed for placed in first if placed.n in there]
-                stored = await _find_stored(connection, known + later)
+                stored = await _find_stored(tx.connection, known + later)
                 taken = _taken(first, there, stored) if later else {}
                 left = [one for one in later if not taken[one.usage.digest].holds(one.usage)]
                 repeats = known + [one for one in later if taken[one.usage.digest].holds(one.usage)]
@@ -140,13 +137,13 @@ class UsageApplier:
                         rejected[one.n] = _conflict(one.usage, records[one.n])
             if len(there) < len(first):
                 fresh = [placed for placed in first if placed.n not in there] if there else first
-                await self._count(connection, fresh, records, now, judged)
+                await self._count(tx, batch, fresh, records, judged)
         for n in rejected:
             outcomes[n] = "quarantined"
         return Applied(outcomes, rejected, judged.catalogue.version)
 
     async def _count(
-        self, connection: Connection, fresh: Sequence[Placed], records: Sequence[Record], now: datetime, judged: Judged
+        self, tx: Transaction, batch: UsageBatch, fresh: Sequence[Placed], records: Sequence[Record], judged: Judged
     ) -> None:
         """Add up what is new: windows that were final are kept as they were, corrections are recorded and met.
 
@@ -158,41 +155,32 @@ class UsageApplier:
                 (meter.product, meter.state.meter): meter.number for meter in catalogue.meters.values()
             }
             recorded = [(placed.usage, records[placed.n]) for placed in corrected]
-            await corrections.insert_corrections(connection, recorded, numbers, now)
-        if await store.meet_corrections(connection) != judged.first_version:
-            newest = await self.projection.refresh(connection)
-            await moving.note_some(connection, misplaced(fresh, newest), now)
-        await restatements.note_final(connection, _final_windows(fresh, catalogue, now), "late_usage", now)
-        await store.add_up(connection)
+            await corrections.insert_corrections(tx.connection, recorded, numbers, tx.now)
+        if await batch.meet_corrections() != judged.first_version:
+            newest = await self.projection.refresh(tx.connection)
+            await moving.note_some(tx.connection, misplaced(fresh, newest), tx.now)
+        await restatements.note_final(tx.connection, _final_windows(fresh, catalogue, tx.now), "late_usage", tx.now)
+        await batch.add_up()
 
-    async def _prepare(self, connection: Connection, placed: Sequence[Placed]) -> None:
+    async def _prepare(self, tx: Transaction, placed: Sequence[Placed]) -> None:
         """Numbers for new sources, and the partitions that the batch needs."""
-        self._made, self._new_sources = [], {}
-        new = {item.usage.source for item in placed if not item.usage.source_number}
-        if new:
-            numbers = await ensure_sources(connection, sorted(new))
-            self._new_sources = numbers
+        if new := {item.usage.source for item in placed if not item.usage.source_number}:
+            numbers = await ensure_sources(tx.connection, sorted(new))
             for item in placed:
                 if not item.usage.source_number:
                     item.usage.source_number = numbers[item.usage.source]
-        missing = partitions.missing(_wanted(placed), self.known_partitions)
-        await partitions.make_partitions(connection, missing)
-        self._made = [(kind.table, first) for kind, first in missing]
+            tx.after_commit(lambda: self.projection.learn_sources(numbers))
+        if missing := partitions.missing(_wanted(placed), self.known_partitions):
+            await partitions.make_partitions(tx.connection, missing)
+            tx.after_commit(lambda: self.known_partitions.update((kind.table, first) for kind, first in missing))
 
-    def committed(self) -> None:
-        """The edge says that the last batch is committed: what it made may be relied on."""
-        self.committing()()
 
-    def committing(self) -> Callable[[], None]:
-        """What to call when the last batch is committed, whatever other batches come before that."""
-        made, sources = self._made, self._new_sources
-        self._made, self._new_sources = [], {}
-
-        def relied_on() -> None:
-            self.known_partitions.update(made)
-            self.projection.learn_sources(sources)
-
-        return relied_on
+async def _leave_wrong(connection: Connection, judged: Judged, records: Sequence[Record]) -> None:
+    """Reversals that may not have what they name stay in quarantine: recorded, they would come back as new ones."""
+    faults = await find_faults(connection, judged.placed, judged.catalogue)
+    for n, (reason, detail) in faults.items():
+        judged.rejected[n] = RejectedError(reason, detail, claim_of(records[n].value))
+    judged.placed = [item for item in judged.placed if item.n not in faults]
 
 
 def misplaced(placed: Sequence[Placed], catalogue: Catalogue) -> list[Misplaced]:
