@@ -242,9 +242,11 @@ def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usag
             known = await keep_up(connection, catalogue, now)
         if forgot_on != now.date():
             async with runtime.transaction() as tx:
-                if await partitions.may_delete(tx.connection):
-                    await forget(tx.connection, catalogue, now)
-                    forgot_on, owed = now.date(), sorted(catalogue.by_number)
+                is_mine = await partitions.may_delete(tx.connection)
+                if is_mine:
+                    await forget(tx, catalogue)
+            if is_mine:
+                forgot_on, owed = now.date(), sorted(catalogue.by_number)
         owed = await forget_windows(runtime.transaction, catalogue, owed)
         for subscriber in usage:
             subscriber.applier.known_partitions.update(known)

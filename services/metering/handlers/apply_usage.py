@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+
+import msgspec
 
 from services.metering.domain.catalogue import DAY_US, EPOCH, UNIQUE, Catalogue, microseconds
 from services.metering.domain.corrections import REVERSAL
@@ -117,13 +119,11 @@ class UsageApplier:
         """
         outcomes: list[Outcome] = ["applied"] * len(records)
         rejected = dict(judged.rejected)
-        if judged.placed:
-            await self._prepare(tx, judged.placed)
-        left: Sequence[Placed] = judged.placed
+        left: Sequence[Placed] = await self._prepare(tx, judged.placed) if judged.placed else ()
         while left:
             first, later = split_repeats(left)
             batch = await UsageBatch.insert(tx.connection, first)
-            there, left = batch.repeated, []
+            there, left = batch.repeated, ()
             if there or later:
                 known = [placed for placed in first if placed.n in there]
                 stored = await _find_stored(tx.connection, known + later)
@@ -162,17 +162,23 @@ class UsageApplier:
         await restatements.note_final(tx.connection, _final_windows(fresh, catalogue, tx.now), "late_usage", tx.now)
         await batch.add_up()
 
-    async def _prepare(self, tx: Transaction, placed: Sequence[Placed]) -> None:
-        """Numbers for new sources, and the partitions that the batch needs."""
+    async def _prepare(self, tx: Transaction, placed: Sequence[Placed]) -> Sequence[Placed]:
+        """Make the partitions that the batch needs; return what is placed with numbers for its new sources."""
         if new := {item.usage.source for item in placed if not item.usage.source_number}:
             numbers = await ensure_sources(tx.connection, sorted(new))
-            for item in placed:
-                if not item.usage.source_number:
-                    item.usage.source_number = numbers[item.usage.source]
             tx.after_commit(lambda: self.projection.learn_sources(numbers))
+            placed = [_numbered(item, numbers) for item in placed]
         if missing := partitions.missing(_wanted(placed), self.known_partitions):
             await partitions.make_partitions(tx.connection, missing)
             tx.after_commit(lambda: self.known_partitions.update((kind.table, first) for kind, first in missing))
+        return placed
+
+
+def _numbered(item: Placed, numbers: Mapping[str, int]) -> Placed:
+    usage = item.usage
+    if usage.source_number:
+        return item
+    return item._replace(usage=msgspec.structs.replace(usage, source_number=numbers[usage.source]))
 
 
 async def _leave_wrong(connection: Connection, judged: Judged, records: Sequence[Record]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.metering.domain import judging
-from services.metering.domain.judging import Judged, instant, judge
+from services.metering.domain.judging import instant, judge
 from services.metering.handlers import apply_usage
 from services.metering.handlers.apply_usage import JUDGED_AT_ONCE, Applied, UsageApplier
 from services.metering.store import partitions, projection
@@ -140,9 +140,8 @@ def _ended(at: datetime) -> Any:
 
 
 async def test_the_steps_of_a_batch_are_taken_in_their_order_and_once(connection: Connection) -> None:
-    judged: Judged = judge(records([event("u", resource="a")]), await Projection().refresh(connection))
-    for item in judged.placed:
-        item.usage.source_number = 1
+    known = (await Projection().refresh(connection)).with_sources({"/platforms/scan": 1})
+    judged = judge(records([event("u", resource="a")]), known)
     window = instant(judged.placed[0].usage.window_us)
     wanted = [(partitions.USAGE, NOW.date()), (partitions.SIGHTINGS, window.date())]
     async with connection.transaction():
