@@ -1,7 +1,7 @@
 """What metering knows of the catalogue and the subscriptions: a value, made from stored state.
 
-A ``Catalogue`` never changes: a newer one takes its place and shares with it what is the same in both. Whoever decides
-by one holds it until the decision is made, whatever others load meanwhile.
+A ``Catalogue`` never changes: a newer one takes its place and shares with it what is the same in both. A caller holds
+the one that it began with until its decision is made, whatever is loaded meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
@@ -134,7 +134,7 @@ class Catalogue:
     reporters: dict[tuple[str, str, str], Reporter] = field(default_factory=dict, compare=False, repr=False)
 
     def find_reporter(self, name: str, meter: str, source: str) -> Reporter | None:
-        """Look for what ``reporters`` does not have; ``None`` where the source may not report for such a meter."""
+        """Find what ``reporters`` does not have yet; ``None`` where the source may not report for such a meter."""
         product = self.products.get(name)
         view = product.meters.get(meter) if product else None
         if product is None or view is None or not product.allows(source):

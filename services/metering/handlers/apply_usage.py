@@ -44,7 +44,7 @@ JUDGED_AT_ONCE = 250
 PROVISIONAL_US = microseconds(EPOCH + PROVISIONAL_FOR)
 
 CatchUp = Callable[[Connection], Awaitable[None]]
-"""Waits, not for ever, until the projection holds what allocation.events holds now."""
+"""Waits, up to a limit, until the projection holds what allocation.events holds now."""
 
 
 async def _no_wait(_: Connection) -> None:
@@ -63,7 +63,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class UsageApplier:
-    """Applies batches, each in a transaction of the caller's.
+    """Applies batches of usage, each in a transaction of the caller.
 
     What it remembers is what is committed: the catalogue, and which partitions exist. A batch adds to that after its
     commit, so that one that is rolled back leaves nothing.
@@ -95,7 +95,7 @@ class UsageApplier:
         return await self._add(tx, judged, records)
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
-        """By the catalogue that the batch began with, but for what that does not know: it is judged by the next one."""
+        """Judge all by the catalogue that the batch began with, then what that did not know by a newer one."""
         judged = nothing_judged(await self.projection.refresh(connection))
         for first in range(0, len(records), JUDGED_AT_ONCE):
             if first:

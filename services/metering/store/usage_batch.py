@@ -14,7 +14,7 @@ from shared.runtime.postgres.pool import Connection
 
 PASSED_OVER = 7
 
-# All statements of a batch look into indexes, also those of a partition that was empty when they were planned.
+# The statements of a batch read indexes, also those of a partition that was empty when they were planned.
 _EMPTY_BATCH = """
 CREATE TEMPORARY TABLE IF NOT EXISTS usage_batch (
     n integer NOT NULL, at timestamptz NOT NULL, received_at timestamptz NOT NULL, kafka_offset bigint NOT NULL,
@@ -27,8 +27,8 @@ SET LOCAL enable_seqscan = off;
 SAVEPOINT usage_batch
 """
 
-# What is stored already is taken out of the batch and returned: one walk through the index of the day that most usage
-# is of ($1), one look into that of its own day for all other.
+# What is stored already is taken out of the batch and returned: one scan of the index of the day that most usage is of
+# ($1); for each other row, one lookup in the index of its own day.
 _TAKE_OUT_KNOWN = """
 WITH known AS (
     SELECT digest, $1::timestamptz AS day FROM usage
@@ -179,21 +179,21 @@ INSERT INTO snapshot_due (subscriptions, meters, windows)
 SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
 """  # noqa: S608
 
-# Corrections that usage can meet: one look for each batch, so that nearly all batches need no more than that.
-_LOOK = f"""
+# Corrections that usage can meet: one read for each batch, so that nearly all batches need no more than that.
+_FIND_CORRECTIONS = f"""
 SELECT EXISTS (SELECT FROM correction WHERE kind = {REVERSAL} AND settled_at IS NULL) AS waiting,
        EXISTS (SELECT FROM correction WHERE kind = {PURGE} AND reversed_at IS NULL) AS purged,
        (SELECT version FROM projection) AS version
 """  # noqa: S608
-# OFFSET 0: one look into an index for each row. Nothing is known of the batch's table when this is planned, and joined
-# the other way round it costs twenty times all the rest (see docs/performance.md).
+# OFFSET 0: one index lookup for each row. The planner knows nothing of the batch's table, and joined the other way
+# round this costs twenty times all the rest (see docs/performance.md).
 _WAKE = f"""
 INSERT INTO correction_woken (correction)
 SELECT c.id FROM usage_batch b CROSS JOIN LATERAL (
     SELECT id FROM correction WHERE target = b.digest AND kind = {REVERSAL} AND settled_at IS NULL OFFSET 0
 ) c
 """  # noqa: S608
-# Sightings that are not later than the last purge in their window are usage like any, but count no resource.
+# Sightings that are not later than the last purge in their window are stored as usage, but count no resource.
 _PASS_OVER = f"""
 UPDATE usage_batch b SET kind = {PASSED_OVER}
 WHERE b.kind = {UNIQUE} AND EXISTS (
@@ -212,7 +212,7 @@ class UsageBatch:
     ``insert`` makes one inside the transaction of a batch; then comes ``meet_corrections``, then ``add_up``, each once.
     A connection has one at a time: the next takes the table over.
 
-    So every process locks in one order, and none waits crosswise for another: usage by (digest, time), midnights, then
+    Every process locks in one order, so that no two wait for each other: usage by (digest, time), midnights, then
     (by the caller, before ``add_up``) final windows that are restated, meter windows by kind and key (those of counted
     resources after their sightings), the books last. Hours are changed by one process at a time (``store.hours``).
     """
@@ -234,8 +234,8 @@ class UsageBatch:
         if len(repeated) == len(placed):
             return cls(connection, repeated)
         try:
-            await connection.execute(_INSERT)  # half of the work of one that minds conflicts
-        except asyncpg.UniqueViolationError:  # somebody has applied some of it meanwhile
+            await connection.execute(_INSERT)  # half the work of ON CONFLICT DO NOTHING
+        except asyncpg.UniqueViolationError:  # another process has applied some of it meanwhile
             await connection.execute("ROLLBACK TO usage_batch")
             await _copy(connection, data)
             repeated = {row["n"] for row in await connection.fetch(_INSERT_WHAT_IS_NEW)}
@@ -246,10 +246,10 @@ class UsageBatch:
     async def meet_corrections(self) -> int:
         """Apply what is known of corrections to what was inserted; return the projection's stored version.
 
-        Whoever changes the projection and commits after this read finds this transaction under way.
+        A process that changes the projection and commits after this read finds this transaction in progress.
         """
         self._step("meet_corrections", then="add_up")
-        (known,) = await self._connection.fetch(_LOOK)
+        (known,) = await self._connection.fetch(_FIND_CORRECTIONS)
         if known["waiting"]:
             await self._connection.execute(_WAKE)
         if known["purged"]:

@@ -1,4 +1,4 @@
-"""A catalogue is replaced whole: the one that somebody holds says the same for ever, and shares what did not change."""
+"""A catalogue is replaced whole: one that is held says the same forever, and shares what did not change."""
 
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, fields
