@@ -249,10 +249,9 @@ Found = dict[bytes, list[store.Stored]]
 
 
 async def _find_stored(connection: Connection, repeats: Sequence[Placed]) -> Found:
-    """What stands on the days of repeats, by digest."""
-    return await store.find_stored(
-        connection, [(placed.usage.digest, day_of(placed.usage.at_us)) for placed in repeats]
-    )
+    """What stands on the days of repeats, by digest. Each is read once, however often it is repeated."""
+    wanted = dict.fromkeys((placed.usage.digest, day_of(placed.usage.at_us)) for placed in repeats)
+    return await store.find_stored(connection, list(wanted))
 
 
 def _taken(first: Sequence[Placed], there: set[int], stored: Found) -> dict[bytes, Places]:
