@@ -15,7 +15,7 @@ TIED := $(BIN)/python -I -S deploy/local/tether.py SIGTERM -- $(BIN)/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo servers stop reset test check bench format token ingest-key env lock
+.PHONY: help demo servers stop reset test check bench format schema token ingest-key env lock
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ bench: env ## The benchmarks: a table, and bench-results.json
 format: env ## Formats the code and mends what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schema: env ## Writes what the migrations make of each database into docs/schema
+	@$(BIN)/python -m deploy.local.schema
 
 token: env ## A bearer token: make token AS=vendor|primary|viewer|allocator|auditor|useradmin|stranger
 	@$(BIN)/python -m deploy.local token "$(AS)"

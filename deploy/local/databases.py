@@ -88,21 +88,26 @@ def _password(secrets_folder: Path, name: str) -> str:
     return secret.kept(secrets_folder / f"{name}.password")
 
 
-def _run(dsn: str, script: str, variables: dict[str, str]) -> None:
-    """Everything goes by standard input and environment: a command line is everybody's to read."""
+def environment(dsn: str) -> dict[str, str]:
+    """What PostgreSQL's programs connect by: a command line is everybody's to read."""
     address = urlsplit(dsn)
+    return {
+        "LC_ALL": "C",
+        "PGHOST": str(address.hostname),
+        "PGPORT": str(address.port),
+        "PGUSER": str(address.username),
+        "PGPASSWORD": unquote(address.password or ""),
+        "PGDATABASE": address.path.removeprefix("/"),
+    }
+
+
+def _run(dsn: str, script: str, variables: dict[str, str]) -> None:
+    """Everything goes by standard input and environment."""
     given = "".join(f"\\set {name} '{value}'\n" for name, value in variables.items())
     done = subprocess.run(
         [str(programs() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1"],
         input=given + script,
-        env={
-            "LC_ALL": "C",
-            "PGHOST": str(address.hostname),
-            "PGPORT": str(address.port),
-            "PGUSER": str(address.username),
-            "PGPASSWORD": unquote(address.password or ""),
-            "PGDATABASE": address.path.removeprefix("/"),
-        },
+        env=environment(dsn),
         capture_output=True,
         text=True,
         check=False,

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from shared.runtime.records import Record
-
 from services.metering.handlers.apply_usage import Applied, UsageApplier
 from services.metering.handlers.upkeep import keep_up
+from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Record
 
 TOPIC = "backfill"
 
@@ -35,13 +35,15 @@ class Backfill:
         if accepted_at.date() != self._day:
             self._day = accepted_at.date()
             await keep_up(self.connection, self.applier.projection.catalogue, accepted_at, ahead_days=1)
-        self.applier.known_partitions = set()  # a running service may drop what is old for it
+        self.applier.known_partitions.clear()  # a running service may drop what is old for it
         records = [
             Record(TOPIC, 0, self._offset + number, key.encode(), value, (), accepted_at)
             for number, (key, value) in enumerate(events)
         ]
         async with self.connection.transaction():
-            applied = await self.applier.apply(self.connection, records, accepted_at)
-        self.applier.committed()
+            tx = Transaction(self.connection, accepted_at, service="metering")
+            applied = await self.applier.apply(tx, records)
+            await tx.flush()
+        tx.committed()
         self._offset += len(records)
         return applied

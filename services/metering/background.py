@@ -5,9 +5,6 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
 
-from shared.runtime.kafka.producer import Producer
-from shared.runtime.records import Outgoing
-
 from services.metering.handlers import add_hours, correct, replay, restate, tell, upkeep
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.correct import correct_some
@@ -28,7 +25,9 @@ from shared.runtime.delivery.lag import ConsumerState
 from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.set_aside_work_retries import SetAsideRetries
 from shared.runtime.kafka.bulk_producer import BulkProducer
+from shared.runtime.kafka.producer import Producer
 from shared.runtime.postgres.pool import SENDERS, connect
+from shared.runtime.records import Outgoing
 from shared.runtime.service.command_line import Runtime
 
 REPLAY_ANYWAY_SECONDS = 30
@@ -237,18 +236,20 @@ def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usag
         nonlocal forgot_on, owed
         now = runtime.clock()
         async with runtime.pool.acquire() as connection:
-            await projection.refresh(connection)
+            catalogue = await projection.refresh(connection)
         await _add_hours_due(runtime, projection)  # before old hours become days
         async with runtime.pool.acquire() as connection:
-            known = await keep_up(connection, projection.catalogue, now)
+            known = await keep_up(connection, catalogue, now)
         if forgot_on != now.date():
             async with runtime.transaction() as tx:
-                if await partitions.may_delete(tx.connection):
-                    await forget(tx.connection, projection.catalogue, now)
-                    forgot_on, owed = now.date(), sorted(projection.catalogue.by_number)
-        owed = await forget_windows(runtime.transaction, projection.catalogue, owed)
+                is_mine = await partitions.may_delete(tx.connection)
+                if is_mine:
+                    await forget(tx, catalogue)
+            if is_mine:
+                forgot_on, owed = now.date(), sorted(catalogue.by_number)
+        owed = await forget_windows(runtime.transaction, catalogue, owed)
         for subscriber in usage:
-            subscriber.applier.known_partitions |= known
+            subscriber.applier.known_partitions.update(known)
 
     async def upkeep() -> None:
         while True:

@@ -86,8 +86,7 @@ def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> N
 
     async def catalogue() -> Catalogue:
         async with runtime.pool.acquire() as connection:
-            await projection.refresh(connection)
-        return projection.catalogue
+            return await projection.refresh(connection)
 
     include(runtime.api, usage_router(keys, limits, publisher, catalogue))
     line = HeldConnection(settings, "metering-entitlements", PLANNED_ONCE)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient
-from shared.runtime.records import Record
 
 from services.metering import metrics
 from services.metering.domain.origin import CORRELATION_ID
@@ -17,6 +16,7 @@ from shared.events.topics import product_of, product_usage
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.kafka.client import client_arguments
 from shared.runtime.process import logging
+from shared.runtime.records import Record
 from shared.runtime.service.command_line import Runtime
 
 SHOWN_IDS = 10
@@ -32,8 +32,7 @@ class UsageSubscriber:
     async def on_usage(self, tx: Transaction, records: Sequence[Record]) -> None:
         """One batch."""
         started = time.perf_counter()
-        applied = await self.applier.apply(tx.connection, records, tx.now)
-        tx.after_commit(self.applier.committed)
+        applied = await self.applier.apply(tx, records)
         tx.after_commit(lambda: _count(applied, time.perf_counter() - started))
         if applied.rejected:
             tx.after_commit(lambda: _say_quarantined(records, applied))

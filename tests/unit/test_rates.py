@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.allocation.domain import catalogue
-from services.metering.domain.catalogue import Catalogue
+from services.metering.domain.catalogue import product_view_of
 from services.metering.domain.consumption import Measured, Snapshot, snapshot
 from services.metering.domain.subscribed import read_subscribed
 from services.reporting.domain.overview import overview
@@ -53,11 +53,10 @@ def with_rate(before: ProductState, units: int, at: datetime, now: datetime) -> 
 
 def measured(of: ProductState, window: int, subscription: SubscriptionState = SUBSCRIPTION) -> Snapshot:
     """Metering's figures of a window, each window having had a usage of 10."""
-    view = Catalogue()
-    view.put_product(of, {"host": 0})
+    view = product_view_of(of, {"host": 0})
     starts = [START + number * WINDOW for number in range(window + 1)]
     history = {0: [Measured(start, Decimal(10), start, 1, start) for start in starts]}
-    made = snapshot(read_subscribed(subscription.model_dump_json()), view.products["scan"], starts[-1], history)
+    made = snapshot(read_subscribed(subscription.model_dump_json()), view, starts[-1], history)
     assert made is not None
     return made
 

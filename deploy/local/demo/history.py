@@ -56,8 +56,7 @@ async def _wait_for(applier: UsageApplier, connection: Connection, wanted: Mappi
     """Until metering's projection holds the subscriptions with their products."""
     patience = Patience("metering to know the demo's subscriptions")
     while True:
-        await applier.projection.refresh(connection)
-        known = applier.projection.catalogue.subscriptions
+        known = (await applier.projection.refresh(connection)).subscriptions
         missing = [
             subscription
             for subscription, products in wanted.items()

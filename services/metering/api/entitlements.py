@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from services.metering.api.access import KeyRing
 from services.metering.api.gathering import Gathering
-from services.metering.domain.catalogue import ProductView, SubscriptionView
+from services.metering.domain.catalogue import Catalogue, ProductView, SubscriptionView
 from services.metering.domain.consumption import History, consumed
 from services.metering.domain.entitlement import EntitlementReason, decide
 from services.metering.store.entitlements import NOTHING, Asked, Standing, load_standing
@@ -107,14 +107,15 @@ async def answers(
 
     Catalogue and consumption are of one moment, unless the projection is changing right now.
     """
-    matters = _find(projection, asked, now)
+    catalogue = projection.catalogue
+    matters = _find(catalogue, asked, now)
     if None in matters:
-        await projection.refresh(connection)
-        matters = _find(projection, asked, now)
+        catalogue = await projection.refresh(connection)
+        matters = _find(catalogue, asked, now)
     standing = await _load(connection, matters)
-    if standing.version != projection.catalogue.version:
-        await projection.refresh(connection)
-        matters = _find(projection, asked, now)
+    if standing.version != catalogue.version:
+        catalogue = await projection.refresh(connection)
+        matters = _find(catalogue, asked, now)
         standing = await _load(connection, matters)
     return [
         _answer(question, matter, history, standing.as_of) if matter else None
@@ -122,8 +123,7 @@ async def answers(
     ]
 
 
-def _find(projection: Projection, asked: Sequence[Question], now: datetime) -> list[_Matter | None]:
-    catalogue = projection.catalogue
+def _find(catalogue: Catalogue, asked: Sequence[Question], now: datetime) -> list[_Matter | None]:
     found: list[_Matter | None] = []
     for one in asked:
         subscription, product = catalogue.subscriptions.get(one.subscription), catalogue.products.get(one.product)

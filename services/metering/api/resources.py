@@ -80,8 +80,7 @@ def resources_router(
 async def _find(
     connection: Connection, projection: Projection, subscription: str, product: str, meter: str
 ) -> tuple[SubscriptionView, MeterView]:
-    await projection.refresh(connection)
-    catalogue = projection.catalogue
+    catalogue = await projection.refresh(connection)
     known, view = catalogue.subscriptions.get(subscription), catalogue.products.get(product)
     if known is None or view is None or product not in known.spans.uses or meter not in view.meters:
         raise ProblemError.of("not_found", "No such subscription, product or meter is known.")

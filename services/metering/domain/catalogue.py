@@ -1,11 +1,13 @@
-"""What metering knows of the catalogue and the subscriptions: an immutable-by-convention view, made from stored state.
+"""What metering knows of the catalogue and the subscriptions: a value, made from stored state.
 
-Readers hold one ``Catalogue`` for as long as one decision takes. Loading replaces whole entries, never edits them.
+A ``Catalogue`` never changes: a newer one takes its place and shares with it what is the same in both. A caller holds
+the one that it began with until its decision is made, whatever is loaded meanwhile.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import islice
 
 from services.metering.domain.spans import EPOCH, MICROSECOND, NEVER_US, Span, Spans, common, microseconds, spans_of
 from services.metering.domain.subscribed import Subscribed
@@ -14,7 +16,9 @@ from shared.events.state import Aggregation, Meter, ProductState
 __all__ = ["EPOCH", "MICROSECOND", "NEVER_US", "microseconds"]
 DAY_US = 86_400_000_000
 MANY = 10_000
-"""Sources remembered at most: a bound against invented ones."""
+"""Answers about sources remembered at most: a bound against invented ones."""
+SOURCES_KNOWN = 100_000
+"""Numbers of sources held at most; those beyond it are looked up in the database for each batch."""
 SUM, COUNT, PEAK, LATEST, UNIQUE = range(5)
 KINDS: dict[Aggregation, int] = {"sum": SUM, "count": COUNT, "peak": PEAK, "latest": LATEST, "unique": UNIQUE}
 
@@ -34,14 +38,17 @@ class MeterView:
         return self.state.reset == "term"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ProductView:
-    """One product, its meters, and which sources may report for it (remembered per source)."""
+    """One product, its meters, and which sources may report for it.
+
+    ``_allowed`` remembers answers: they follow from ``state``, so that remembering changes none.
+    """
 
     state: ProductState
-    meters: dict[str, MeterView]
+    meters: Mapping[str, MeterView]
     retired_us: int | None
-    _allowed: dict[str, bool] = field(default_factory=dict)
+    _allowed: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def adds_up(self) -> bool:
@@ -101,21 +108,33 @@ def view_of(number: int, state: Subscribed) -> SubscriptionView:
     return SubscriptionView(number, state, spans, anchor_us, state.window_days * DAY_US, newest)
 
 
-@dataclass(slots=True)
+def product_view_of(state: ProductState, numbers: Mapping[str, int]) -> ProductView:
+    """What placing needs of a product; ``numbers`` are its meters' by id."""
+    meters: dict[str, MeterView] = {
+        meter.meter: MeterView(numbers[meter.meter], state.id, KINDS[meter.aggregation], meter)
+        for meter in state.meters
+    }
+    return ProductView(state, meters, microseconds(state.retired_at) if state.retired_at else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Everything known, as of ``version`` of the projection."""
+    """Everything known, as of ``version`` of the projection.
+
+    ``reporters`` remembers what was found, by product, meter and source: it follows from ``products`` and ``sources``,
+    so that remembering changes no answer.
+    """
 
     version: int = 0
-    subscriptions: dict[str, SubscriptionView] = field(default_factory=dict)
-    products: dict[str, ProductView] = field(default_factory=dict)
-    sources: dict[str, int] = field(default_factory=dict)
-    by_number: dict[int, SubscriptionView] = field(default_factory=dict)
-    meters: dict[int, MeterView] = field(default_factory=dict)
-    reporters: dict[tuple[str, str, str], Reporter] = field(default_factory=dict)
-    """By product, meter and source: those that were found, until a product changes."""
+    subscriptions: Mapping[str, SubscriptionView] = field(default_factory=dict)
+    products: Mapping[str, ProductView] = field(default_factory=dict)
+    sources: Mapping[str, int] = field(default_factory=dict)
+    by_number: Mapping[int, SubscriptionView] = field(default_factory=dict)
+    meters: Mapping[int, MeterView] = field(default_factory=dict)
+    reporters: dict[tuple[str, str, str], Reporter] = field(default_factory=dict, compare=False, repr=False)
 
     def find_reporter(self, name: str, meter: str, source: str) -> Reporter | None:
-        """Look for what ``reporters`` does not have; ``None`` where the source may not report for such a meter."""
+        """Find what ``reporters`` does not have yet; ``None`` where the source may not report for such a meter."""
         product = self.products.get(name)
         view = product.meters.get(meter) if product else None
         if product is None or view is None or not product.allows(source):
@@ -132,21 +151,38 @@ class Catalogue:
         view = self.by_number.get(number)
         return view.state.id if view else f"number {number}"
 
-    def put_subscription(self, number: int, state: Subscribed) -> None:
-        """Take in a newer state of a subscription."""
-        view = view_of(number, state)
-        self.subscriptions[state.id] = self.by_number[number] = view
+    def with_changes(
+        self, version: int, subscriptions: Sequence[SubscriptionView] = (), products: Sequence[ProductView] = ()
+    ) -> "Catalogue":
+        """Return the catalogue of ``version``: this one with newer views in the places of those of the same id.
 
-    def put_product(self, state: ProductState, numbers: dict[str, int]) -> None:
-        """Take in a newer state of a product; ``numbers`` are its meters' by id."""
-        meters: dict[str, MeterView] = {
-            meter.meter: MeterView(numbers[meter.meter], state.id, KINDS[meter.aggregation], meter)
-            for meter in state.meters
-        }
-        retired = microseconds(state.retired_at) if state.retired_at else None
-        self.products[state.id] = ProductView(state, meters, retired)
-        self.meters.update({meter.number: meter for meter in meters.values()})
-        self.reporters.clear()
+        One changed subscription costs a copy of two dictionaries (0.1 ms at 10,000 subscriptions), not of any view.
+        """
+        changed = replace(self, version=version)
+        if subscriptions:
+            by_id, by_number = dict(self.subscriptions), dict(self.by_number)
+            for view in subscriptions:
+                by_id[view.state.id] = by_number[view.number] = view
+            changed = replace(changed, subscriptions=by_id, by_number=by_number)
+        if products:
+            numbered = {meter.number: meter for product in products for meter in product.meters.values()}
+            changed = replace(
+                changed,
+                products={**self.products, **{product.state.id: product for product in products}},
+                meters={**self.meters, **numbered},
+                reporters={},
+            )
+        return changed
+
+    def with_sources(self, numbers: Mapping[str, int]) -> "Catalogue":
+        """Return this catalogue with the numbers of more sources, as far as ``SOURCES_KNOWN`` allows."""
+        room = max(SOURCES_KNOWN - len(self.sources), 0)
+        added = dict(
+            islice(((source, number) for source, number in numbers.items() if source not in self.sources), room)
+        )
+        if not added:
+            return self
+        return replace(self, sources={**self.sources, **added}, reporters=dict(self.reporters))
 
 
 def may_report(source: str, product: str, prefixes: tuple[str, ...] = ()) -> bool:

@@ -54,13 +54,16 @@ _new_placed: Callable[[tuple[int, Usage, int, int, int]], Placed] = partial(tupl
 
 @dataclass(slots=True)
 class Judged:
-    """A batch: each record is in exactly one of the two. ``version`` is the catalogue's that they were judged by;
-    what was placed at once may have been by an older one, ``oldest``."""
+    """A batch: each record is in exactly one of the two.
+
+    All were judged by the first ``catalogue``. Only what that did not know was judged again by a newer one, which is
+    ``catalogue`` from then on: ``first_version`` is the version of the first.
+    """
 
     placed: list[Placed]
     rejected: dict[int, RejectedError]
-    version: int
-    oldest: int
+    catalogue: Catalogue
+    first_version: int
 
     def waiting(self) -> list[int]:
         """Records that are rejected only because of what is not known yet."""
@@ -73,13 +76,19 @@ class Judged:
 
 def judge(records: Sequence[Received], catalogue: Catalogue) -> Judged:
     """Judge every record."""
-    judged = Judged([], {}, catalogue.version, catalogue.version)
-    judge_some(records, range(len(records)), catalogue, judged)
+    judged = nothing_judged(catalogue)
+    judge_some(records, range(len(records)), judged)
     return judged
 
 
-def judge_some(records: Sequence[Received], numbers: Sequence[int], catalogue: Catalogue, judged: Judged) -> None:
-    """Judge (again) the records with these numbers."""
+def nothing_judged(catalogue: Catalogue) -> Judged:
+    """A batch of which nothing is judged yet."""
+    return Judged([], {}, catalogue, catalogue.version)
+
+
+def judge_some(records: Sequence[Received], numbers: Sequence[int], judged: Judged) -> None:
+    """Judge (again) the records with these numbers, by the batch's catalogue."""
+    catalogue = judged.catalogue
     add, rejected = judged.placed.append, judged.rejected
     appended_at, received_us = EPOCH, 0
     topic, owner = "", None

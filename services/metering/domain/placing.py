@@ -23,7 +23,7 @@ _new_digest = blake2b(digest_size=16).copy
 """A copy costs two thirds of a new one."""
 
 
-class Usage(msgspec.Struct, gc=False):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """One accepted event, placed. Times are microseconds since 1970."""
 
     digest: bytes

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from shared.runtime.records import Record
+import msgspec
 
 from services.metering.domain.catalogue import DAY_US, EPOCH, UNIQUE, Catalogue, microseconds
 from services.metering.domain.corrections import REVERSAL
@@ -19,6 +19,7 @@ from services.metering.domain.judging import (
     instant,
     judge,
     judge_some,
+    nothing_judged,
     split_repeats,
 )
 from services.metering.domain.placing import Usage
@@ -31,7 +32,10 @@ from services.metering.store.books import Entries, Line, Outcome
 from services.metering.store.moving import Misplaced
 from services.metering.store.partitions import Partitioned
 from services.metering.store.projection import Projection, ensure_sources
+from services.metering.store.usage_batch import UsageBatch
+from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Record
 from shared.windows import PROVISIONAL_FOR
 
 FIRST_DAY = date(1970, 1, 1)
@@ -40,7 +44,7 @@ JUDGED_AT_ONCE = 250
 PROVISIONAL_US = microseconds(EPOCH + PROVISIONAL_FOR)
 
 CatchUp = Callable[[Connection], Awaitable[None]]
-"""Waits, not for ever, until the projection holds what allocation.events holds now."""
+"""Waits, up to a limit, until the projection holds what allocation.events holds now."""
 
 
 async def _no_wait(_: Connection) -> None:
@@ -54,67 +58,60 @@ class Applied:
     outcomes: list[Outcome]
     rejected: dict[int, RejectedError]
     judged_by: int
-    """The catalogue's version. It may be newer by now: other work of this process refreshes it at any await."""
+    """The version of the catalogue that they were judged by. The process may know a newer one by now."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class UsageApplier:
-    """Applies batches. Keeps the catalogue and which partitions exist: both are only caches of what is committed."""
+    """Applies batches of usage, each in a transaction of the caller.
+
+    What it remembers is what is committed: the catalogue, and which partitions exist. A batch adds to that after its
+    commit, so that one that is rolled back leaves nothing.
+    """
 
     projection: Projection = field(default_factory=Projection)
     catch_up: CatchUp = _no_wait
     known_partitions: partitions.Known = field(default_factory=set)
-    _made: list[tuple[str, date]] = field(default_factory=list)
-    _new_sources: dict[str, int] = field(default_factory=dict)
 
-    async def apply(self, connection: Connection, records: Sequence[Record], now: datetime) -> Applied:
+    async def apply(self, tx: Transaction, records: Sequence[Record]) -> Applied:
         """Apply records that arrive for the first time: effects, quarantine, books, positions."""
-        judged = await self._judge(connection, records)
-        applied = await self._add(connection, judged, records, now)
+        judged = await self._judge(tx.connection, records)
+        applied = await self._add(tx, judged, records)
         if applied.rejected:
             await quarantine.insert_rejected(
-                connection,
+                tx.connection,
                 [(records[n], error) for n, error in sorted(applied.rejected.items())],
-                now,
+                tx.now,
                 applied.judged_by,
             )
-        await books.book(connection, _entries(records, judged, applied), records[0].topic, _positions(records))
+        await books.book(tx.connection, _entries(records, judged, applied), records[0].topic, _positions(records))
         return applied
 
-    async def apply_again(self, connection: Connection, records: Sequence[Record], now: datetime) -> Applied:
+    async def apply_again(self, tx: Transaction, records: Sequence[Record]) -> Applied:
         """Apply records that were accepted (and booked) before."""
-        await self.projection.refresh(connection)
-        judged = judge(records, self.projection.catalogue)
-        _leave_forgotten(judged, records, now)
-        await self._leave_wrong(connection, judged, records)
-        return await self._add(connection, judged, records, now)
-
-    async def _leave_wrong(self, connection: Connection, judged: Judged, records: Sequence[Record]) -> None:
-        """Reversals that may not have what they name stay in quarantine: recorded, they would come back as new ones."""
-        faults = await find_faults(connection, judged.placed, self.projection.catalogue)
-        for n, (reason, detail) in faults.items():
-            judged.rejected[n] = RejectedError(reason, detail, claim_of(records[n].value))
-        judged.placed = [item for item in judged.placed if item.n not in faults]
+        judged = judge(records, await self.projection.refresh(tx.connection))
+        _leave_forgotten(judged, records, tx.now)
+        await _leave_wrong(tx.connection, judged, records)
+        return await self._add(tx, judged, records)
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
-        await self.projection.refresh(connection)
-        version = self.projection.catalogue.version
-        judged = Judged([], {}, version, version)
+        """Judge all by the catalogue that the batch began with, then what that did not know by a newer one."""
+        judged = nothing_judged(await self.projection.refresh(connection))
         for first in range(0, len(records), JUDGED_AT_ONCE):
             if first:
                 await asyncio.sleep(0)
             numbers = range(first, min(first + JUDGED_AT_ONCE, len(records)))
-            judge_some(records, numbers, self.projection.catalogue, judged)
+            judge_some(records, numbers, judged)
         if waiting := judged.waiting():
             await self.catch_up(connection)
-            await self.projection.refresh(connection)
-            if self.projection.catalogue.version != judged.version:
-                judged.version = self.projection.catalogue.version
-                judge_some(records, waiting + judged.after_end(), self.projection.catalogue, judged)
+            newer = await self.projection.refresh(connection)
+            if newer.version != judged.catalogue.version:
+                judged.catalogue = newer
+                judge_some(records, waiting + judged.after_end(), judged)
                 judged.placed.sort(key=lambda placed: placed.n)
         return judged
 
-    async def _add(self, connection: Connection, judged: Judged, records: Sequence[Record], now: datetime) -> Applied:
+    async def _add(self, tx: Transaction, judged: Judged, records: Sequence[Record]) -> Applied:
         """De-duplicate and add up what is placed, as if one record came after the other.
 
         What an earlier record of the batch may stand in the way of waits until it is known whether that one was
@@ -122,16 +119,14 @@ class UsageApplier:
         """
         outcomes: list[Outcome] = ["applied"] * len(records)
         rejected = dict(judged.rejected)
-        if judged.placed:
-            await self._prepare(connection, judged.placed)
-        left: Sequence[Placed] = judged.placed
+        left: Sequence[Placed] = await self._prepare(tx, judged.placed) if judged.placed else ()
         while left:
             first, later = split_repeats(left)
-            there = await store.insert_usage(connection, first)
-            left = []
+            batch = await UsageBatch.insert(tx.connection, first)
+            there, left = batch.repeated, ()
             if there or later:
                 known = [placed for placed in first if placed.n in there]
-                stored = await _find_stored(connection, known + later)
+                stored = await _find_stored(tx.connection, known + later)
                 taken = _taken(first, there, stored) if later else {}
                 left = [one for one in later if not taken[one.usage.digest].holds(one.usage)]
                 repeats = known + [one for one in later if taken[one.usage.digest].holds(one.usage)]
@@ -142,59 +137,56 @@ class UsageApplier:
                         rejected[one.n] = _conflict(one.usage, records[one.n])
             if len(there) < len(first):
                 fresh = [placed for placed in first if placed.n not in there] if there else first
-                await self._count(connection, fresh, records, now, judged.oldest)
+                await self._count(tx, batch, fresh, records, judged)
         for n in rejected:
             outcomes[n] = "quarantined"
-        return Applied(outcomes, rejected, judged.version)
+        return Applied(outcomes, rejected, judged.catalogue.version)
 
     async def _count(
-        self, connection: Connection, fresh: Sequence[Placed], records: Sequence[Record], now: datetime, judged_by: int
+        self, tx: Transaction, batch: UsageBatch, fresh: Sequence[Placed], records: Sequence[Record], judged: Judged
     ) -> None:
         """Add up what is new: windows that were final are kept as they were, corrections are recorded and met.
 
         What was placed by older knowledge than is committed by now is counted so, and moved afterwards.
         """
-        catalogue = self.projection.catalogue
+        catalogue = judged.catalogue
         if corrected := [placed for placed in fresh if placed.usage.correction]:
             numbers: dict[tuple[str, str], int] = {
                 (meter.product, meter.state.meter): meter.number for meter in catalogue.meters.values()
             }
             recorded = [(placed.usage, records[placed.n]) for placed in corrected]
-            await corrections.insert_corrections(connection, recorded, numbers, now)
-        if await store.meet_corrections(connection) != judged_by:
-            await self.projection.refresh(connection)
-            await moving.note_some(connection, misplaced(fresh, self.projection.catalogue), now)
-        await restatements.note_final(connection, _final_windows(fresh, catalogue, now), "late_usage", now)
-        await store.add_up(connection)
+            await corrections.insert_corrections(tx.connection, recorded, numbers, tx.now)
+        if await batch.meet_corrections() != judged.first_version:
+            newest = await self.projection.refresh(tx.connection)
+            await moving.note_some(tx.connection, misplaced(fresh, newest), tx.now)
+        await restatements.note_final(tx.connection, _final_windows(fresh, catalogue, tx.now), "late_usage", tx.now)
+        await batch.add_up()
 
-    async def _prepare(self, connection: Connection, placed: Sequence[Placed]) -> None:
-        """Numbers for new sources, and the partitions that the batch needs."""
-        self._made, self._new_sources = [], {}
-        new = {item.usage.source for item in placed if not item.usage.source_number}
-        if new:
-            numbers = await ensure_sources(connection, sorted(new))
-            self._new_sources = numbers
-            for item in placed:
-                if not item.usage.source_number:
-                    item.usage.source_number = numbers[item.usage.source]
-        missing = partitions.missing(_wanted(placed), self.known_partitions)
-        await partitions.make_partitions(connection, missing)
-        self._made = [(kind.table, first) for kind, first in missing]
+    async def _prepare(self, tx: Transaction, placed: Sequence[Placed]) -> Sequence[Placed]:
+        """Make the partitions that the batch needs; return what is placed with numbers for its new sources."""
+        if new := {item.usage.source for item in placed if not item.usage.source_number}:
+            numbers = await ensure_sources(tx.connection, sorted(new))
+            tx.after_commit(lambda: self.projection.learn_sources(numbers))
+            placed = [_numbered(item, numbers) for item in placed]
+        if missing := partitions.missing(_wanted(placed), self.known_partitions):
+            await partitions.make_partitions(tx.connection, missing)
+            tx.after_commit(lambda: self.known_partitions.update((kind.table, first) for kind, first in missing))
+        return placed
 
-    def committed(self) -> None:
-        """The edge says that the last batch is committed: what it made may be relied on."""
-        self.committing()()
 
-    def committing(self) -> Callable[[], None]:
-        """What to call when the last batch is committed, whatever other batches come before that."""
-        made, sources = self._made, self._new_sources
-        self._made, self._new_sources = [], {}
+def _numbered(item: Placed, numbers: Mapping[str, int]) -> Placed:
+    usage = item.usage
+    if usage.source_number:
+        return item
+    return item._replace(usage=msgspec.structs.replace(usage, source_number=numbers[usage.source]))
 
-        def relied_on() -> None:
-            self.known_partitions.update(made)
-            self.projection.catalogue.sources.update(sources)
 
-        return relied_on
+async def _leave_wrong(connection: Connection, judged: Judged, records: Sequence[Record]) -> None:
+    """Reversals that may not have what they name stay in quarantine: recorded, they would come back as new ones."""
+    faults = await find_faults(connection, judged.placed, judged.catalogue)
+    for n, (reason, detail) in faults.items():
+        judged.rejected[n] = RejectedError(reason, detail, claim_of(records[n].value))
+    judged.placed = [item for item in judged.placed if item.n not in faults]
 
 
 def misplaced(placed: Sequence[Placed], catalogue: Catalogue) -> list[Misplaced]:
@@ -257,10 +249,9 @@ Found = dict[bytes, list[store.Stored]]
 
 
 async def _find_stored(connection: Connection, repeats: Sequence[Placed]) -> Found:
-    """What stands on the days of repeats, by digest."""
-    return await store.find_stored(
-        connection, [(placed.usage.digest, day_of(placed.usage.at_us)) for placed in repeats]
-    )
+    """What stands on the days of repeats, by digest. Each is read once, however often it is repeated."""
+    wanted = dict.fromkeys((placed.usage.digest, day_of(placed.usage.at_us)) for placed in repeats)
+    return await store.find_stored(connection, list(wanted))
 
 
 def _taken(first: Sequence[Placed], there: set[int], stored: Found) -> dict[bytes, Places]:

@@ -60,14 +60,14 @@ async def correct_some(tx: Transaction, projection: Projection, limit: int, asid
     if not due:
         await corrections.forget_woken(tx.connection)
         return 0
-    await projection.refresh(tx.connection)
+    catalogue = await projection.refresh(tx.connection)
     left = await do_each(
         tx,
         aside or SetAside(WORK),
         due,
-        lambda some: _correct(tx, projection.catalogue, some),
+        lambda some: _correct(tx, catalogue, some),
         key=lambda one: str(one.id),
-        whose=lambda one: projection.catalogue.name_of(one.subscription),
+        whose=lambda one: catalogue.name_of(one.subscription),
     )
     await corrections.wait(tx.connection, [(one.id, tx.now + POISONED) for one in left])
     return len(due)

@@ -81,7 +81,7 @@ class Effects:
 
 
 async def carry_out(connection: Connection, effects: Effects) -> None:
-    """Change what changes, in the order of locks of ``store.usage``."""
+    """Change what changes, in the order of locks of ``store.usage_batch``."""
     for cause, keys in sorted(effects.final.items()):
         await restatements.note_final(connection, keys, cause, effects.now)
     amounts = [

@@ -37,8 +37,7 @@ CAUSE: RestatementCause = "several"
 
 async def move_some(tx: Transaction, projection: Projection, due: Due) -> None:
     """A pass over one subscription; it is due no longer when nobody is left who could place otherwise."""
-    await projection.refresh(tx.connection)
-    catalogue = projection.catalogue
+    catalogue = await projection.refresh(tx.connection)
     view = catalogue.by_number[due.subscription]
     effects = Effects(catalogue, tx.now)
     taken_out = await _take_out(tx, catalogue, view, effects, due.since) if due.lost else 0

@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TypeVar
 
-from shared.runtime.records import Outgoing
-
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.consumption import Snapshot, encode, snapshot
@@ -22,6 +20,7 @@ from services.metering.store.projection import Projection
 from shared.events.topics import CONSUMPTION_TOPIC
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.process.clock import Clock
+from shared.runtime.records import Outgoing
 
 POLL_SECONDS = 0.05
 STANDBY_SECONDS = 1.0
@@ -111,8 +110,7 @@ class SnapshotRelay:
         metrics.SNAPSHOTS_DUE.set(len(due.ids))
         if not due.ids:
             return 0
-        await self._projection.refresh(connection)
-        catalogue, failed = self._projection.catalogue, Failed()
+        catalogue, failed = await self._projection.refresh(connection), Failed()
         level, term = _by_kind(catalogue, due.windows)
         published = 0
         for keys in _chunks(sorted(level)):

@@ -26,10 +26,9 @@ async def _recompute(connection: Connection) -> int:
 async def recompute_all(connection: Connection, now: datetime) -> int:
     """All in one transaction: fails, and changes nothing, where somebody writes usage at the same time."""
     async with connection.transaction(isolation="repeatable_read"):
-        projection = Projection()
-        await projection.refresh(connection)
+        catalogue = await Projection().refresh(connection)
         tx = Transaction(connection, now, service="metering")
-        await move_all(tx, projection.catalogue, recomputing.instant_of((now - KEPT).date()))
+        await move_all(tx, catalogue, recomputing.instant_of((now - KEPT).date()))
         since = await work_out(connection, now)
         changed = await refilling.refill(connection, since, await hours_since(connection, since))
     print(f"{changed} windows have other figures than before")

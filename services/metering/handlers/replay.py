@@ -58,13 +58,12 @@ async def judge_waiting(tx: Transaction, applier: UsageApplier, waiting: list[Wa
 
 
 async def _judge(tx: Transaction, applier: UsageApplier, waiting: Sequence[Waiting]) -> list[Outcome]:
-    applied = await applier.apply_again(tx.connection, [one.record for one in waiting], tx.now)
+    applied = await applier.apply_again(tx, [one.record for one in waiting])
     left = [(waiting[n], outcome) for n, outcome in enumerate(applied.outcomes) if outcome != "quarantined"]
     await quarantine.settle(tx.connection, [(one.id, outcome) for one, outcome in left], tx.now)
     judged = [(waiting[n].id, error) for n, error in applied.rejected.items()]
     await quarantine.judge_again(tx.connection, judged, applied.judged_by)
     await move_entries(tx.connection, _moves(waiting, applied))
-    tx.after_commit(applier.committing())
     tx.after_commit(lambda: _count(applied))
     return applied.outcomes
 

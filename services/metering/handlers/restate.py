@@ -37,8 +37,7 @@ async def restate_some(
     which that fails wait alone."""
     noted = await restatements.lock_noted(tx.connection, until, limit)
     if noted:
-        await projection.refresh(tx.connection)
-        catalogue = projection.catalogue
+        catalogue = await projection.refresh(tx.connection)
         left = await do_each(
             tx,
             aside or SetAside(WORK),

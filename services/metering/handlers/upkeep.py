@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
@@ -105,16 +106,23 @@ async def _delete_windows(
     oldest = tx.now - WINDOWS_KEPT
     needed = [(number, min(oldest, catalogue.by_number[number].state.term_at(oldest).start)) for number in numbers]
     deleted = await consumption.delete_windows(tx.connection, needed, term_meters, oldest)
-    metrics.FORGOTTEN.labels(table="meter_window").inc(deleted)
+    _count_deleted(tx, meter_window=deleted)
 
 
-async def forget(connection: Connection, catalogue: Catalogue, now: datetime) -> None:
+async def forget(tx: Transaction, catalogue: Catalogue) -> None:
     """Delete what is too old to be shown or needed: restatements, corrections, what left the quarantine."""
-    deleted = await restatements.delete_old(connection, now - WINDOWS_KEPT)
-    metrics.FORGOTTEN.labels(table="restatement").inc(deleted)
     longest = max((view.state.window_days for view in catalogue.by_number.values()), default=0)
     kept_days = max(partitions.USAGE.kept_days, LATE_DAYS + longest + SLACK_DAYS)
-    deleted = await corrections.delete_old(connection, now - timedelta(days=kept_days))
-    metrics.FORGOTTEN.labels(table="correction").inc(deleted)
-    deleted = await quarantine.forget_settled(connection, now - timedelta(days=kept_days))
-    metrics.FORGOTTEN.labels(table="quarantine").inc(deleted)
+    before = tx.now - timedelta(days=kept_days)
+    _count_deleted(
+        tx,
+        restatement=await restatements.delete_old(tx.connection, tx.now - WINDOWS_KEPT),
+        correction=await corrections.delete_old(tx.connection, before),
+        quarantine=await quarantine.forget_settled(tx.connection, before),
+    )
+
+
+def _count_deleted(tx: Transaction, **deleted: int) -> None:
+    """Count rows by table, once they are gone."""
+    for table, rows in deleted.items():
+        tx.after_commit(partial(metrics.FORGOTTEN.labels(table=table).inc, rows))

@@ -23,14 +23,20 @@ class Line(NamedTuple):
 Outcome = Literal["applied", "duplicate", "quarantined"]
 Entries = Counter[tuple[Line, Outcome]]
 
-_ADD = """
-INSERT INTO book AS b (day, kafka_partition, source, product, accepted, applied, duplicate, quarantined)
-SELECT * FROM unnest($1::date[], $2::integer[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-                     $8::bigint[])
-ON CONFLICT (day, kafka_partition, source, product) DO UPDATE SET
-    accepted = b.accepted + EXCLUDED.accepted, applied = b.applied + EXCLUDED.applied,
-    duplicate = b.duplicate + EXCLUDED.duplicate, quarantined = b.quarantined + EXCLUDED.quarantined,
-    revision = b.revision + 1, untold = true
+# Entries, and up to which append time each partition of the topic is applied: none where entries only move.
+_BOOK = """
+WITH booked AS (
+    INSERT INTO book AS b (day, kafka_partition, source, product, accepted, applied, duplicate, quarantined)
+    SELECT * FROM unnest($1::date[], $2::integer[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+                         $8::bigint[])
+    ON CONFLICT (day, kafka_partition, source, product) DO UPDATE SET
+        accepted = b.accepted + EXCLUDED.accepted, applied = b.applied + EXCLUDED.applied,
+        duplicate = b.duplicate + EXCLUDED.duplicate, quarantined = b.quarantined + EXCLUDED.quarantined,
+        revision = b.revision + 1, untold = true
+)
+INSERT INTO usage_position AS p (topic, kafka_partition, appended_at)
+SELECT $9, unnest($10::integer[]), unnest($11::timestamptz[])
+ON CONFLICT (topic, kafka_partition) DO UPDATE SET appended_at = greatest(p.appended_at, EXCLUDED.appended_at)
 """
 _LOSE = """
 INSERT INTO book AS b (day, kafka_partition, source, product, lost) VALUES ($1, $2, $3, $4, $5)
@@ -41,12 +47,6 @@ _RECONCILE = """
 SELECT day, source, product, sum(accepted)::bigint AS accepted, sum(applied)::bigint AS applied,
        sum(duplicate)::bigint AS duplicate, sum(quarantined)::bigint AS quarantined, sum(lost)::bigint AS lost
 FROM book WHERE day BETWEEN $1 AND $2 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-"""
-_BOOK = f"""
-WITH booked AS ({_ADD})
-INSERT INTO usage_position AS p (topic, kafka_partition, appended_at)
-SELECT $9, unnest($10::integer[]), unnest($11::timestamptz[])
-ON CONFLICT (topic, kafka_partition) DO UPDATE SET appended_at = greatest(p.appended_at, EXCLUDED.appended_at)
 """
 
 
@@ -72,7 +72,7 @@ async def book(connection: Connection, entries: Entries, topic: str, positions: 
 async def move_entries(connection: Connection, entries: Entries) -> None:
     """Book that outcomes have changed (their sum must be zero); nothing new was accepted."""
     if entries:
-        await connection.execute(_ADD, *_columns(entries, accepted=False))
+        await connection.execute(_BOOK, *_columns(entries, accepted=False), "", [], [])
 
 
 async def book_lost(connection: Connection, line: Line, records: int) -> None:

@@ -7,12 +7,11 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from shared.runtime.records import Record
-
 from services.metering.domain.corrections import NO_METER, Reversed
 from services.metering.domain.judging import instant
 from services.metering.domain.placing import Usage, digest_of
 from shared.runtime.postgres.pool import Connection, Row
+from shared.runtime.records import Record
 
 _COLUMNS = (
     *("at", "received_at", "kafka_offset", "look_at", "window_start", "digest", "target", "subscription", "meter"),

@@ -16,18 +16,6 @@ from services.metering.store import partitions
 from services.metering.store.partitions import HOURS
 from shared.runtime.postgres.pool import Connection
 
-NOTE = f"""
-INSERT INTO hour_due (days, subscriptions, meters, hours, events, totals, peaks)
-SELECT array_agg(DISTINCT (hour AT TIME ZONE 'UTC')::date), array_agg(subscription), array_agg(meter), array_agg(hour),
-       array_agg(events), array_agg(total), array_agg(peak)
-FROM (
-    SELECT subscription, meter, date_bin('1 hour', at, '2000-01-01Z') AS hour, count(*) AS events,
-           sum(quantity) AS total, max(quantity) AS peak
-    FROM usage_batch WHERE meter <> {NO_METER} GROUP BY 1, 2, 3
-) AS added
-HAVING count(*) > 0
-"""  # noqa: S608
-"""Part of the statement that adds up a batch of usage."""
 _NOTE_CHANGED = """
 INSERT INTO hour_due (days, subscriptions, meters, hours, events, totals, peaks)
 VALUES ($1, $2, $3, $4, $5, $6, array_fill(NULL::numeric, ARRAY[cardinality($2::integer[])]))

@@ -1,14 +1,21 @@
 """The projection of allocation.events: stored by whoever reads the topic, loaded by every process as it needs it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from services.metering.domain.catalogue import Catalogue
+from services.metering.domain.catalogue import (
+    SOURCES_KNOWN,
+    Catalogue,
+    ProductView,
+    SubscriptionView,
+    product_view_of,
+    view_of,
+)
 from services.metering.domain.subscribed import read_subscribed
 from shared.events.state import ProductState, SubscriptionState
-from shared.runtime.postgres.pool import Connection, Pool
-from shared.runtime.postgres.unreadable import passing_over
+from shared.runtime.postgres.pool import Connection, Pool, Row
+from shared.runtime.postgres.unreadable import read_each
 
 _RAISE_VERSION = "UPDATE projection SET version = version + 1 RETURNING version"
 _LOAD_VERSION = "SELECT version FROM projection"
@@ -27,10 +34,10 @@ WHERE p.version < EXCLUDED.version
 _INSERT_METERS = "INSERT INTO meter (product, id) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING"
 _FIND_SUBSCRIPTION = "SELECT state FROM subscription WHERE id = $1"
 _FIND_PRODUCT = "SELECT state FROM product WHERE id = $1"
-_LOAD_SUBSCRIPTIONS = "SELECT number, id, state FROM subscription WHERE projection_version > $1"
+_LOAD_SUBSCRIPTIONS = "SELECT id, number, state FROM subscription WHERE projection_version > $1"
 _LOAD_PRODUCTS = "SELECT id, state FROM product WHERE projection_version > $1"
 _LOAD_METERS = "SELECT number, product, id FROM meter WHERE product = ANY ($1)"
-_LOAD_SOURCES = "SELECT number, id FROM source ORDER BY number LIMIT 100000"
+_LOAD_SOURCES = "SELECT number, id FROM source ORDER BY number LIMIT $1"
 _INSERT_SOURCES = "INSERT INTO source (id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
 _FIND_SOURCES = "SELECT number, id FROM source WHERE id = ANY ($1)"
 
@@ -73,36 +80,50 @@ async def find_product(connection: Connection, product: str) -> ProductState | N
 
 
 class Projection:
-    """This process's view of the projection: a cache that follows what is committed, in one step per version."""
+    """This process's newest catalogue: a cache that follows what is committed, in one step per version."""
 
     def __init__(self) -> None:
         self.catalogue = Catalogue()
         self._loading = asyncio.Lock()
 
-    async def refresh(self, connection: Connection) -> None:
-        """Bring the catalogue up to what is stored. A cheap look when nothing changed."""
+    async def refresh(self, connection: Connection) -> Catalogue:
+        """Load what was stored since; return the newest catalogue. One cheap read where nothing changed."""
         if await connection.fetchval(_LOAD_VERSION) != self.catalogue.version:
             async with self._loading:
                 await self._load(connection)
+        return self.catalogue
+
+    def learn_sources(self, numbers: Mapping[str, int]) -> None:
+        """Take in the numbers of sources that are committed."""
+        self.catalogue = self.catalogue.with_sources(numbers)
 
     async def _load(self, connection: Connection) -> None:
-        catalogue = self.catalogue
+        known = self.catalogue
         version = await connection.fetchval(_LOAD_VERSION)
-        products = await connection.fetch(_LOAD_PRODUCTS, catalogue.version)
+        products = await connection.fetch(_LOAD_PRODUCTS, known.version)
         meters = await connection.fetch(_LOAD_METERS, [row["id"] for row in products])
-        subscriptions = await connection.fetch(_LOAD_SUBSCRIPTIONS, catalogue.version)
-        sources = [] if catalogue.sources else await connection.fetch(_LOAD_SOURCES)
-        numbers: dict[str, dict[str, int]] = {}
-        for row in meters:
-            numbers.setdefault(row["product"], {})[row["id"]] = row["number"]
-        for row in products:
-            with passing_over("product", row["id"]):  # what was known of it before still holds
-                catalogue.put_product(ProductState.model_validate_json(row["state"]), numbers.get(row["id"], {}))
-        for row in subscriptions:
-            with passing_over("subscription", row["id"]):
-                catalogue.put_subscription(row["number"], read_subscribed(row["state"]))
-        catalogue.sources.update({row["id"]: row["number"] for row in sources})
-        catalogue.version = version
+        subscriptions = await connection.fetch(_LOAD_SUBSCRIPTIONS, known.version)
+        sources = [] if known.sources else await connection.fetch(_LOAD_SOURCES, SOURCES_KNOWN)
+        # From the newest, not from ``known``: sources may have been learned since.
+        changed = self.catalogue.with_changes(version, _subscriptions(subscriptions), _products(products, meters))
+        self.catalogue = changed.with_sources({row["id"]: row["number"] for row in sources})
+
+
+def _products(rows: Sequence[Row], meters: Sequence[Row]) -> list[ProductView]:
+    """The products that can be read: of the others, what was known before still holds."""
+    numbers: dict[str, dict[str, int]] = {}
+    for row in meters:
+        numbers.setdefault(row["product"], {})[row["id"]] = row["number"]
+    return read_each(
+        rows,
+        lambda row: product_view_of(ProductState.model_validate_json(row["state"]), numbers.get(row["id"], {})),
+        "product",
+    )
+
+
+def _subscriptions(rows: Sequence[Row]) -> list[SubscriptionView]:
+    """The subscriptions that can be read."""
+    return read_each(rows, lambda row: view_of(row["number"], read_subscribed(row["state"])), "subscription")
 
 
 async def ensure_sources(connection: Connection, sources: Sequence[str]) -> dict[str, int]:

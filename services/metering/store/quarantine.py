@@ -5,11 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.runtime.records import Record
-
 from services.metering.domain.reasons import RejectedError
 from shared.events.quarantine import QuarantineWanted
 from shared.runtime.postgres.pool import Connection, Row
+from shared.runtime.records import Record
 
 _COLUMNS = (
     "topic",

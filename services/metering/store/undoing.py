@@ -2,7 +2,7 @@
 
 Sums and counts are subtracted from. A peak, a latest level, and whether a resource counts are found anew in the raw
 usage: each statement brings its windows to what unreversed usage says, whatever they were before, so that it can run
-again. Locks are taken in the order of ``usage``.
+again. Locks are taken in the order of ``usage_batch``.
 """
 
 from collections.abc import Collection, Sequence

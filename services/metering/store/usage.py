@@ -1,217 +1,23 @@
-"""Applying usage, set by set, inside the transaction of its batch.
-
-Order of locks, the same in every process: usage by (digest, time), midnights, final windows that are restated, meter
-windows by kind and key (those of counted resources after their sightings), the books last. So there are no deadlocks
-between processes. Hours are changed by one process at a time (``store.hours``).
-"""
+"""Raw usage as it is stored."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-import asyncpg
 from asyncpg.pgproto import pgproto
 
-from services.metering.domain.catalogue import COUNT, DAY_US, EPOCH, LATEST, PEAK, SUM, UNIQUE
-from services.metering.domain.corrections import PURGE, REVERSAL
-from services.metering.domain.placing import Usage
-from services.metering.store import hours, rows
 from shared.runtime.postgres.pool import Connection
-
-Placed = tuple[int, Usage, int, int, int]
-"""Number in the batch, the usage, when it was first accepted (microseconds), partition, offset."""
-
-PASSED_OVER = 7
 
 _identity: Callable[[bytes], UUID] = pgproto.UUID
 """The driver's own UUIDs take half as long to make as Python's, and far less to send."""
-
-# All statements of a batch look into indexes, also those of a partition that was empty when they were planned.
-_EMPTY_BATCH = """
-CREATE TEMPORARY TABLE IF NOT EXISTS usage_batch (
-    n integer NOT NULL, at timestamptz NOT NULL, received_at timestamptz NOT NULL, kafka_offset bigint NOT NULL,
-    digest uuid NOT NULL, subscription integer NOT NULL, meter integer NOT NULL, source integer NOT NULL,
-    kafka_partition integer NOT NULL, window_start timestamptz NOT NULL, kind smallint NOT NULL,
-    midnight timestamptz, quantity numeric NOT NULL, resource text COLLATE "C", extra text
-) ON COMMIT DELETE ROWS;
-DELETE FROM usage_batch;
-SET LOCAL enable_seqscan = off;
-SAVEPOINT usage_batch
-"""
-
-# What is stored already is taken out of the batch and returned: one walk through the index of the day that most usage
-# is of ($1), one look into that of its own day for all other.
-_TAKE_OUT_KNOWN = """
-WITH known AS (
-    SELECT digest, $1::timestamptz AS day FROM usage
-    WHERE digest = ANY (ARRAY(SELECT digest FROM usage_batch WHERE at >= $1 AND at < $1 + interval '24 hours'))
-      AND at >= $1 AND at < $1 + interval '24 hours'
-    UNION ALL
-    SELECT b.digest, b.day
-    FROM (
-        SELECT digest, date_bin('1 day', at, '2000-01-01Z') AS day FROM usage_batch
-        WHERE at < $1 OR at >= $1 + interval '24 hours'
-    ) b CROSS JOIN LATERAL (
-        SELECT FROM usage u
-        WHERE u.digest = b.digest AND u.at >= b.day AND u.at < b.day + interval '24 hours' OFFSET 0
-    ) u
-)
-DELETE FROM usage_batch b USING known k
-WHERE b.digest = k.digest AND date_bin('1 day', b.at, '2000-01-01Z') = k.day RETURNING b.n
-"""
-
-_INSERT = """
-INSERT INTO usage (at, received_at, kafka_offset, digest, subscription, meter, source, kafka_partition, quantity,
-                   resource, extra)
-SELECT at, received_at, kafka_offset, digest, subscription, meter, source, kafka_partition, quantity, resource, extra
-FROM usage_batch ORDER BY digest, at
-"""
-# The same while others apply some of it: what is in the day's unique index is taken out of the batch and returned.
-_INSERT_WHAT_IS_NEW = f"""
-WITH fresh AS ({_INSERT} ON CONFLICT DO NOTHING RETURNING digest, at)
-DELETE FROM usage_batch b WHERE NOT EXISTS (SELECT FROM fresh f WHERE f.digest = b.digest AND f.at = b.at) RETURNING b.n
-"""  # noqa: S608
-
-# Identities that another day has within an hour of the same midnight are taken out again.
-_GUARD_MIDNIGHTS = """
-WITH guarded AS (
-    INSERT INTO usage_midnight (midnight, digest)
-    SELECT midnight, digest FROM usage_batch WHERE midnight IS NOT NULL ORDER BY midnight, digest
-    ON CONFLICT DO NOTHING
-    RETURNING midnight, digest
-), seen AS (
-    DELETE FROM usage_batch b
-    WHERE b.midnight IS NOT NULL
-      AND NOT EXISTS (SELECT FROM guarded g WHERE g.midnight = b.midnight AND g.digest = b.digest)
-    RETURNING n, digest, at
-), undone AS (
-    DELETE FROM usage u USING seen WHERE u.digest = seen.digest AND u.at = seen.at
-)
-SELECT n FROM seen
-"""
 
 _FIND_STORED = """
 SELECT u.digest, u.at, u.subscription, u.meter, u.quantity, u.resource, u.extra
 FROM unnest($1::uuid[], $2::timestamptz[]) AS wanted (digest, day)
 JOIN usage u ON u.digest = wanted.digest AND u.at >= wanted.day AND u.at < wanted.day + interval '24 hours'
 """
-
-# Windows by kind: the order of the locks, as PostgreSQL carries out the parts in the order of reading them. It does not
-# promise that: should two processes ever meet crosswise, one of their batches is tried again. A level that does not
-# change what is known is only written when the window's as_of is a minute old. Of the latest levels at the same time
-# the largest counts, so that order of arrival does not matter.
-# One statement, as each costs a way to the server and a turn in this process.
-_ADD_UP = f"""
-WITH totals AS (
-    INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, revision, as_of)
-    SELECT subscription, meter, window_start, sum(CASE kind WHEN {COUNT} THEN 1 ELSE quantity END), 1, max(received_at)
-    FROM usage_batch WHERE kind IN ({SUM}, {COUNT})
-    GROUP BY subscription, meter, window_start ORDER BY subscription, meter, window_start
-    ON CONFLICT (subscription, meter, window_start) DO UPDATE SET
-        aggregate = w.aggregate + EXCLUDED.aggregate,
-        revision = w.revision + 1,
-        as_of = greatest(w.as_of, EXCLUDED.as_of)
-    RETURNING subscription, meter, window_start
-), best AS (
-    SELECT DISTINCT ON (subscription, meter, window_start) subscription, meter, window_start, quantity, at,
-        max(received_at) OVER (PARTITION BY subscription, meter, window_start) AS as_of
-    FROM usage_batch WHERE kind = {PEAK}
-    ORDER BY subscription, meter, window_start, quantity DESC, at
-), peaks AS (
-    INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, reached_at, revision, as_of)
-    SELECT subscription, meter, window_start, best.quantity, best.at, 1, best.as_of
-    FROM best LEFT JOIN meter_window known USING (subscription, meter, window_start)
-    WHERE known.reached_at IS NULL OR best.quantity > known.aggregate
-       OR (best.quantity = known.aggregate AND best.at < known.reached_at)
-       OR best.as_of > known.as_of + interval '1 minute'
-    ORDER BY subscription, meter, window_start
-    ON CONFLICT (subscription, meter, window_start) DO UPDATE SET
-        aggregate = greatest(w.aggregate, EXCLUDED.aggregate),
-        reached_at = CASE WHEN EXCLUDED.aggregate > w.aggregate THEN EXCLUDED.reached_at
-                          WHEN EXCLUDED.aggregate = w.aggregate THEN least(w.reached_at, EXCLUDED.reached_at)
-                          ELSE w.reached_at END,
-        revision = w.revision + 1,
-        as_of = greatest(w.as_of, EXCLUDED.as_of)
-    RETURNING subscription, meter, window_start
-), last AS (
-    SELECT DISTINCT ON (subscription, meter, window_start) subscription, meter, window_start, quantity, at,
-        max(received_at) OVER (PARTITION BY subscription, meter, window_start) AS as_of
-    FROM usage_batch WHERE kind = {LATEST}
-    ORDER BY subscription, meter, window_start, at DESC, quantity DESC
-), latest AS (
-    INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, reached_at, revision, as_of)
-    SELECT subscription, meter, window_start, quantity, at, 1, as_of FROM last
-    ORDER BY subscription, meter, window_start
-    ON CONFLICT (subscription, meter, window_start) DO UPDATE SET
-        aggregate = CASE WHEN w.reached_at IS NULL
-                           OR (EXCLUDED.reached_at, EXCLUDED.aggregate) > (w.reached_at, w.aggregate)
-                         THEN EXCLUDED.aggregate ELSE w.aggregate END,
-        reached_at = greatest(w.reached_at, EXCLUDED.reached_at),
-        revision = w.revision + 1,
-        as_of = greatest(w.as_of, EXCLUDED.as_of)
-    RETURNING subscription, meter, window_start
-), fresh AS (
-    INSERT INTO sighting (subscription, meter, window_start, resource, received_at)
-    SELECT subscription, meter, window_start, resource, min(received_at)
-    FROM usage_batch WHERE kind = {UNIQUE}
-    GROUP BY subscription, meter, window_start, resource ORDER BY subscription, meter, window_start, resource
-    ON CONFLICT DO NOTHING
-    RETURNING subscription, meter, window_start
-), counted AS (
-    SELECT subscription, meter, window_start, count(*) AS resources FROM fresh GROUP BY 1, 2, 3
-), touched AS (
-    SELECT subscription, meter, window_start, max(received_at) AS as_of
-    FROM usage_batch WHERE kind = {UNIQUE} GROUP BY 1, 2, 3
-), resources AS (
-    INSERT INTO meter_window AS w (subscription, meter, window_start, aggregate, revision, as_of)
-    SELECT subscription, meter, window_start, coalesce(counted.resources, 0), 1, touched.as_of
-    FROM touched
-    LEFT JOIN counted USING (subscription, meter, window_start)
-    LEFT JOIN LATERAL (
-        SELECT as_of FROM meter_window k
-        WHERE counted.resources IS NULL AND k.subscription = touched.subscription AND k.meter = touched.meter
-          AND k.window_start = touched.window_start OFFSET 0
-    ) known ON true
-    WHERE counted.resources IS NOT NULL OR touched.as_of > known.as_of + interval '1 minute'
-    ORDER BY subscription, meter, window_start
-    ON CONFLICT (subscription, meter, window_start) DO UPDATE SET
-        aggregate = w.aggregate + EXCLUDED.aggregate,
-        revision = w.revision + 1,
-        as_of = greatest(w.as_of, EXCLUDED.as_of)
-    RETURNING subscription, meter, window_start
-), changed AS (
-    SELECT * FROM totals UNION ALL SELECT * FROM peaks UNION ALL SELECT * FROM latest UNION ALL SELECT * FROM resources
-), hours AS (
-    {hours.NOTE}
-)
-INSERT INTO snapshot_due (subscriptions, meters, windows)
-SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
-"""  # noqa: S608
-
-# Corrections that usage can meet: one look for each batch, so that nearly all batches need no more than that.
-_LOOK = f"""
-SELECT EXISTS (SELECT FROM correction WHERE kind = {REVERSAL} AND settled_at IS NULL) AS waiting,
-       EXISTS (SELECT FROM correction WHERE kind = {PURGE} AND reversed_at IS NULL) AS purged,
-       (SELECT version FROM projection) AS version
-"""  # noqa: S608
-# OFFSET 0: one look into an index for each row. Nothing is known of the batch's table when this is planned, and joined
-# the other way round it costs twenty times all the rest (see docs/performance-log/ingest.md).
-_WAKE = f"""
-INSERT INTO correction_woken (correction)
-SELECT c.id FROM usage_batch b CROSS JOIN LATERAL (
-    SELECT id FROM correction WHERE target = b.digest AND kind = {REVERSAL} AND settled_at IS NULL OFFSET 0
-) c
-"""  # noqa: S608
-# Sightings that are not later than the last purge in their window are usage like any, but count no resource.
-_PASS_OVER = f"""
-UPDATE usage_batch b SET kind = {PASSED_OVER}
-WHERE b.kind = {UNIQUE} AND EXISTS (
-    SELECT FROM correction p
-    WHERE p.kind = {PURGE} AND p.reversed_at IS NULL AND p.subscription = b.subscription AND p.meter = b.meter
-      AND p.resource = b.resource AND p.window_start = b.window_start AND p.at >= b.at OFFSET 0)
-"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,49 +30,6 @@ class Stored:
     quantity: Decimal
     resource: str | None
     extra: str | None
-
-
-async def insert_usage(connection: Connection, placed: Sequence[Placed]) -> set[int]:
-    """Apply usage whose digests differ; the numbers of those that were there before, whose content is not looked at."""
-    data, near_midnight = rows.encode(placed)
-    await connection.execute(_EMPTY_BATCH)
-    await _copy(connection, data)
-    _, usage, _, _, _ = placed[len(placed) // 2]
-    main_day = EPOCH + timedelta(days=usage.at_us // DAY_US)
-    repeated = {row["n"] for row in await connection.fetch(_TAKE_OUT_KNOWN, main_day)}
-    if len(repeated) == len(placed):
-        return repeated
-    try:
-        await connection.execute(_INSERT)  # half of the work of one that minds conflicts
-    except asyncpg.UniqueViolationError:  # somebody has applied some of it meanwhile
-        await connection.execute("ROLLBACK TO usage_batch")
-        await _copy(connection, data)
-        repeated = {row["n"] for row in await connection.fetch(_INSERT_WHAT_IS_NEW)}
-    if near_midnight:
-        repeated.update(row["n"] for row in await connection.fetch(_GUARD_MIDNIGHTS))
-    return repeated
-
-
-async def _copy(connection: Connection, data: bytes) -> None:
-    await connection.copy_to_table("usage_batch", source=rows.stream(data), columns=rows.COLUMNS, format="binary")
-
-
-async def meet_corrections(connection: Connection) -> int:
-    """What corrections that are known mean for what ``insert_usage`` left in the batch; the projection's version.
-
-    Whoever changes the projection and commits after this look finds this transaction under way.
-    """
-    (known,) = await connection.fetch(_LOOK)
-    if known["waiting"]:
-        await connection.execute(_WAKE)
-    if known["purged"]:
-        await connection.execute(_PASS_OVER)
-    return int(known["version"])
-
-
-async def add_up(connection: Connection) -> None:
-    """Add what ``insert_usage`` left in the batch to windows, sightings and hours, and note which snapshots are due."""
-    await connection.execute(_ADD_UP)
 
 
 async def find_stored(connection: Connection, wanted: Sequence[tuple[bytes, datetime]]) -> dict[bytes, list[Stored]]:

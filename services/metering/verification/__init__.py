@@ -93,11 +93,10 @@ async def _named(one: Repeated, kafka: KafkaReader | None) -> str:
 
 async def _compare_published(connection: Connection, kafka: KafkaReader, now: datetime) -> int:
     """Name the first windows of which a newer revision was published than is stored; how many there are."""
-    projection = Projection()
-    await projection.refresh(connection)
+    catalogue = await Projection().refresh(connection)
     windows: set[str] = set()
     async for some in kafka.published():
-        for line in await find_lost(connection, projection.catalogue, some, now):
+        for line in await find_lost(connection, catalogue, some, now):
             place = line.partition(": ")[0]
             if place not in windows and len(windows) < SHOWN_LOST:
                 print(line, flush=True)
@@ -119,9 +118,8 @@ async def differences(connection: Connection, since: datetime) -> AsyncIterator[
 
 async def work_out(connection: Connection, now: datetime) -> datetime:
     """Since when nothing of the raw usage is gone."""
-    projection = Projection()
-    await projection.refresh(connection)
-    days = await recomputing.prepare(connection, projection.catalogue)
+    catalogue = await Projection().refresh(connection)
+    days = await recomputing.prepare(connection, catalogue)
     for number, day in enumerate(days, 1):
         await recomputing.add_day(connection, day)
         _say(f"{day:%Y-%m-%d}: {number} of {len(days)} days worked out")

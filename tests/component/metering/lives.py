@@ -6,8 +6,6 @@ from itertools import count, islice
 from typing import Any
 from uuid import uuid4
 
-from shared.runtime.records import Outgoing
-
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.correct import correct_some
 from services.metering.handlers.move import move_some
@@ -23,6 +21,7 @@ from shared.events.metering import CONSUMPTION, ConsumptionSnapshot
 from shared.events.state import Span, SubscribedProduct, SubscriptionState, Term
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Outgoing
 from tests.component.metering.flow import until
 from tests.component.metering.world import NOW
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shared.runtime.records import Record
 
 from services.metering.handlers.apply_usage import Applied, UsageApplier
 from services.metering.store.books import reconcile
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Record
 from tests.component.metering.reference import NOTHING, Key, aggregates
+from tests.component.metering.transactions import transaction
 from tests.component.metering.world import NOW, event, records
 
 _AGGREGATES = """
@@ -30,10 +31,8 @@ _TABLES = (
 
 async def apply(connection: Connection, batch: list[Record], applier: UsageApplier | None = None) -> Applied:
     applier = applier or UsageApplier()
-    async with connection.transaction():
-        applied = await applier.apply(connection, batch, NOW)
-    applier.committed()
-    return applied
+    async with transaction(connection) as tx:
+        return await applier.apply(tx, batch)
 
 
 async def stored(connection: Connection) -> dict[Key, tuple[Decimal, datetime | None]]:

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shared.runtime.records import Record
 
 from services.metering.handlers.apply_usage import UsageApplier
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Record
 from tests.component.metering.test_apply_usage import _TABLES, apply, books
+from tests.component.metering.transactions import transaction
 from tests.component.metering.world import NOW, event, records
 from tests.garbage import freed_at_once
 
@@ -96,8 +97,8 @@ async def test_a_tenth_is_added_up_exactly(connection: Connection) -> None:
     for first in range(0, EXACT, AT_ONCE):
         count = min(AT_ONCE, EXACT - first)
         items = [event(f"t-{first + n}", "calls", "call", quantity="0.1") for n in range(count)]
-        async with connection.transaction():
-            await applier.apply(connection, records(items, first=first), NOW)
+        async with transaction(connection) as tx:
+            await applier.apply(tx, records(items, first=first))
     aggregate = await connection.fetchval("SELECT aggregate FROM meter_window")
     assert aggregate == Decimal(EXACT) / 10
     assert await connection.fetchval("SELECT sum(total) FROM hourly_usage") == Decimal(EXACT) / 10

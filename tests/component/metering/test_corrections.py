@@ -24,6 +24,7 @@ from shared.runtime.postgres.pool import Connection
 from tests.component.metering import reference
 from tests.component.metering.flow import until
 from tests.component.metering.test_apply_usage import books, stored
+from tests.component.metering.transactions import transaction
 from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, add_hours, event, purge, records, reversal
 from tests.database import connect
 
@@ -44,8 +45,8 @@ FROM sighting g JOIN subscription s ON s.number = g.subscription JOIN meter m ON
 
 async def apply(connection: Connection, items: Sequence[Any], first: int = 0, at: datetime = NOW) -> None:
     applier = UsageApplier()
-    async with connection.transaction():
-        await applier.apply(connection, records(items, first=first, at=at), at)
+    async with transaction(connection, at) as tx:
+        await applier.apply(tx, records(items, first=first, at=at))
 
 
 async def correct(connection: Connection, now: datetime, *, projection: Projection | None = None) -> int:
@@ -191,9 +192,8 @@ async def test_processes_that_apply_and_correct_at_once_equal_the_reference(mete
         async with connect(metering_dsn) as own:
             for start in range(0, len(shuffled), 40):
                 batch = records(shuffled[start : start + 40], first=start, partition=partition)
-                async with own.transaction():
-                    await applier.apply(own, batch, NOW)
-                applier.committed()
+                async with transaction(own) as tx:
+                    await applier.apply(tx, batch)
 
     async def keep_correcting(stop: asyncio.Event) -> None:
         minutes = 0
@@ -222,10 +222,10 @@ async def test_usage_that_did_not_see_a_reversal_is_found_when_it_has_committed(
     lower = event("lower", "all", meter, subject="sub-3", quantity=3, resource="a", at=NOW - timedelta(minutes=1))
     async with connect(metering_dsn) as one, connect(metering_dsn) as other:
         await apply(one, [first])
-        async with one.transaction():
-            await UsageApplier().apply(one, records([lower], first=1), NOW)
-            async with other.transaction():  # commits before the one that does not see it
-                await UsageApplier().apply(other, records([reversal("r", first)], first=2, partition=1), NOW)
+        async with transaction(one) as tx:
+            await UsageApplier().apply(tx, records([lower], first=1))
+            async with transaction(other) as sooner:  # commits before the one that does not see it
+                await UsageApplier().apply(sooner, records([reversal("r", first)], first=2, partition=1))
             await asyncio.wait_for(correct(other, NOW + timedelta(seconds=1)), 30)
         await settle(other)
         await assert_equals_the_reference(other, [first, lower, reversal("r", first)])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from services.metering.domain.catalogue import DAY_US, microseconds
 from services.metering.domain.placing import NEAR_MIDNIGHT_US
 from services.metering.handlers.apply_usage import UsageApplier
+from services.metering.store import usage as store
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import _TABLES, apply, books
 from tests.component.metering.world import event, records
@@ -107,6 +108,24 @@ async def test_a_repeat_many_times_over_takes_no_more_rounds(connection: Connect
     async with asyncio.timeout(20):
         applied = await apply(connection, records(many, first=1))
     assert applied.outcomes == ["quarantined", "duplicate"] * 3000
+
+
+async def test_an_identity_that_is_repeated_is_read_once(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a batch of one event, sent 10,000 times, costs the square of that."""
+    read = list[int]()
+    find_stored = store.find_stored
+
+    async def counted(own: Connection, wanted: Sequence[tuple[bytes, datetime]]) -> dict[bytes, list[store.Stored]]:
+        read.append(len(wanted))
+        return await find_stored(own, wanted)
+
+    monkeypatch.setattr(store, "find_stored", counted)
+    await apply(connection, records([usage("e", EVENING)]))
+    applied = await apply(connection, records([usage("e", NIGHT, 2), usage("e", EVENING)] * 10, first=1))
+    assert applied.outcomes == ["quarantined", "duplicate"] * 10
+    assert read == [2], "its two days"
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))

@@ -3,15 +3,16 @@
 from datetime import datetime, timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.replay import replay_after
 from services.metering.handlers.upkeep import forget
 from services.metering.store import partitions
 from services.metering.store.projection import Projection, save
-from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import apply
+from tests.component.metering.transactions import begun, transaction
 from tests.component.metering.world import NOW, PRODUCTS, event, product, records
 
 DAY = timedelta(days=1)
@@ -19,17 +20,14 @@ DAY = timedelta(days=1)
 
 async def replay(connection: Connection, now: datetime) -> int:
     """Judge everything that is in quarantine again; how much left it."""
-    async with connection.transaction():
-        tx = Transaction(connection, now, service="metering")
+    async with transaction(connection, now) as tx:
         left, _ = await replay_after(tx, UsageApplier(), 0, 2**60, 100)
-        await tx.flush()
     return left
 
 
 async def upkeep(connection: Connection, now: datetime) -> None:
-    projection = Projection()
-    await projection.refresh(connection)
-    await forget(connection, projection.catalogue, now)
+    async with transaction(connection, now) as tx:
+        await forget(tx, await Projection().refresh(connection))
 
 
 async def kept(connection: Connection) -> list[str]:
@@ -63,6 +61,26 @@ async def test_what_was_not_told_yet_is_not_forgotten(connection: Connection) ->
     await replay(connection, NOW)
     await upkeep(connection, NOW + 2000 * DAY)
     assert await kept(connection) == ["a", "b"]
+
+
+async def test_what_is_forgotten_is_counted_after_its_commit_only(connection: Connection) -> None:
+    await waiting_for_late(connection)
+    assert await replay(connection, NOW) == 1
+    await connection.execute("UPDATE quarantine SET untold = false")
+    catalogue, later = await Projection().refresh(connection), NOW + 2000 * DAY
+    before = forgotten()
+    undone = connection.transaction()
+    await undone.start()
+    await forget(begun(connection, later), catalogue)
+    await undone.rollback()
+    assert forgotten() == before
+    await upkeep(connection, later)
+    assert forgotten() == before + 1
+
+
+def forgotten() -> float:
+    """Rows of the quarantine, as counted so far."""
+    return REGISTRY.get_sample_value("unitpool_upkeep_forgotten_rows_total", {"table": "quarantine"}) or 0.0
 
 
 @pytest.mark.parametrize(("days", "applied"), [(60, 1), (61, 0)])

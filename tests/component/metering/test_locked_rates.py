@@ -4,8 +4,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from shared.runtime.records import Outgoing
-
 from services.metering.handlers.project import project_subscription
 from services.metering.handlers.publish_snapshots import SnapshotRelay
 from services.metering.store.projection import Projection
@@ -15,6 +13,7 @@ from shared.events.metering import CONSUMPTION, ConsumptionSnapshot
 from shared.events.state import SubscriptionState
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Outgoing
 from tests.component.metering.test_apply_usage import apply
 from tests.component.metering.world import NOW, SUBSCRIPTIONS, event, records
 

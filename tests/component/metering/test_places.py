@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.recompute import recompute_all
 from services.metering.store import projection
@@ -27,6 +28,7 @@ from tests.component.metering.lives import (
     took_again,
 )
 from tests.component.metering.test_apply_usage import books
+from tests.component.metering.transactions import begun, transaction
 from tests.component.metering.world import NOW, event, purge, records, reversal, subscription
 from tests.database import connect
 
@@ -50,8 +52,8 @@ def used(id: str, at: datetime, product: str = "calls", meter: str = "request", 
 
 
 async def apply(connection: Connection, items: Sequence[Any], *, first: int = 0, at: datetime = NOW) -> None:
-    async with connection.transaction():
-        await UsageApplier().apply(connection, records(items, first=first, at=at), at)
+    async with transaction(connection, at) as tx:
+        await UsageApplier().apply(tx, records(items, first=first, at=at))
 
 
 async def counted(connection: Connection, meter: str = "request") -> dict[datetime, Decimal]:
@@ -264,7 +266,7 @@ async def test_a_batch_that_began_before_the_cancellation_was_known_is_moved(
         batch = other.transaction()
         await batch.start()
         items = [used("u1", NOW - TINY), used("u2", NOW), used("h", NOW, "scan", "host", resource="h")]
-        await UsageApplier().apply(other, records(items), NOW)
+        await UsageApplier().apply(begun(other), records(items))
         await know(connection, cancelled(STATE, NOW))
         for seconds in range(3):
             await move(connection, NOW + timedelta(seconds=2 * seconds))
@@ -284,11 +286,11 @@ class BehindOnce(projection.Projection):
         super().__init__()
         self.is_behind = False
 
-    async def refresh(self, connection: Connection) -> None:
+    async def refresh(self, connection: Connection) -> Catalogue:
         if self.is_behind:
             self.is_behind = False
-        else:
-            await super().refresh(connection)
+            return self.catalogue
+        return await super().refresh(connection)
 
 
 @pytest.mark.parametrize("change", ["cancelled", "sooner"])
@@ -305,8 +307,8 @@ async def test_a_batch_that_was_judged_before_and_writes_afterwards_has_itself_m
         await know(connection, sooner(STATE, middle))
     await settle(connection)
     behind.is_behind = True
-    async with connection.transaction():
-        await UsageApplier(behind).apply(connection, records([used("u1", middle - TINY), used("u2", middle)]), NOW)
+    async with transaction(connection) as tx:
+        await UsageApplier(behind).apply(tx, records([used("u1", middle - TINY), used("u2", middle)]))
     await settle(connection)
     values = list((await counted(connection)).values())
     assert values == ([1] if change == "cancelled" else [1, 1])

@@ -34,6 +34,7 @@ from tests.component.metering.lives import (
     took_again,
 )
 from tests.component.metering.test_corrections import TABLES, figures, hours, resources
+from tests.component.metering.transactions import transaction
 from tests.component.metering.world import NOW, event, purge, records, reversal, subscription
 
 Life = list[SubscriptionState]
@@ -127,8 +128,8 @@ async def test_what_counts_in_the_end_is_what_the_newest_state_says(
         if number in places:
             await know(connection, next(order))
         else:
-            async with connection.transaction():
-                await UsageApplier().apply(connection, records([next(batches)], first=number), NOW)
+            async with transaction(connection) as tx:
+                await UsageApplier().apply(tx, records([next(batches)], first=number))
         await step(connection, rng, NOW + timedelta(seconds=number))
         if rng.randrange(2):
             await reader.read()

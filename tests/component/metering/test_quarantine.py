@@ -37,6 +37,7 @@ from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Outgoing
 from tests.component.metering.test_apply_usage import apply, books
 from tests.component.metering.test_corrections import settle
+from tests.component.metering.transactions import transaction
 from tests.component.metering.world import NOW, PRODUCTS, event, product, records, reversal, subscription
 from tests.database import connect
 
@@ -92,12 +93,8 @@ async def ask(connection: Connection, *, vendor: bool = True, replay: str = "r",
 
 
 async def work(connection: Connection, applier: UsageApplier, limit: int) -> bool:
-    async with connection.transaction():
-        tx = Transaction(connection, NOW, service="metering")
-        found = await work_off(tx, applier, limit)
-        await tx.flush()
-    applier.committed()
-    return found
+    async with transaction(connection) as tx:
+        return await work_off(tx, applier, limit)
 
 
 async def replayed(connection: Connection, limit: int = 3) -> list[QuarantineReplayChanged]:

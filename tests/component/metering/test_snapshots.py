@@ -8,7 +8,6 @@ from typing import cast
 
 import asyncpg
 import pytest
-from shared.runtime.records import Outgoing
 
 from services.metering.handlers.publish_snapshots import SHARE, SnapshotRelay
 from services.metering.store import consumption
@@ -16,6 +15,7 @@ from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
 from shared.events.metering import CONSUMPTION
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Outgoing
 from tests.component.metering.flow import until
 from tests.component.metering.test_apply_usage import apply
 from tests.component.metering.world import NOW, event, records

@@ -25,14 +25,13 @@ from services.metering.handlers import apply_usage
 from services.metering.handlers.apply_usage import JUDGED_AT_ONCE, UsageApplier
 from services.metering.handlers.replay import replay_some
 from services.metering.handlers.upkeep import forget_windows, keep_up
-from services.metering.store import partitions, projection, recomputing
-from services.metering.store import usage as usage_store
+from services.metering.store import partitions, projection, recomputing, usage_batch
 from services.metering.store.projection import Projection
 from shared.events.state import ProductState, SubscriptionState
-from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.reference import aggregates
 from tests.component.metering.test_apply_usage import apply, books, stored
+from tests.component.metering.transactions import begun, transaction
 from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, event, product, records, subscription
 from tests.conftest import MakeDatabase
 from tests.database import as_owner, connect
@@ -54,7 +53,7 @@ async def test_every_statement_fits_the_schema(connection: Connection) -> None:
     found = statements()
     assert len(found) > 80
     async with connection.transaction():
-        await connection.execute(usage_store._EMPTY_BATCH)
+        await connection.execute(usage_batch._EMPTY_BATCH)
         await recomputing.prepare(connection, Catalogue())
         await recomputing.add_up(connection)
         for name, text in found:
@@ -179,7 +178,7 @@ async def test_usage_that_another_process_applies_at_the_same_moment_is_a_repeat
     async with connect(metering_dsn) as theirs, connect(metering_dsn) as ours:
         transaction = theirs.transaction()
         await transaction.start()
-        await UsageApplier().apply(theirs, records([one, same]), NOW)
+        await UsageApplier().apply(begun(theirs), records([one, same]))
         waiting = asyncio.create_task(apply(ours, records([mine, conflicting, same], partition=1)))
         await until_waiting(theirs)
         await transaction.commit()
@@ -193,7 +192,7 @@ async def test_usage_whose_other_process_fails_is_applied(metering_dsn: str) -> 
     async with connect(metering_dsn) as theirs, connect(metering_dsn) as ours:
         transaction = theirs.transaction()
         await transaction.start()
-        await UsageApplier().apply(theirs, records([event("e-1", "calls", "call")]), NOW)
+        await UsageApplier().apply(begun(theirs), records([event("e-1", "calls", "call")]))
         waiting = asyncio.create_task(apply(ours, records([event("e-1", "calls", "call")], partition=1)))
         await until_waiting(theirs)
         await transaction.rollback()
@@ -224,8 +223,8 @@ async def test_a_replay_is_not_late_and_moves_the_books(connection: Connection) 
     applier = UsageApplier()
     looked_at = []
     for _ in range(3):
-        async with connection.transaction():
-            looked_at.append(await replay_some(Transaction(connection, NOW, service="metering"), applier, 10))
+        async with transaction(connection) as tx:
+            looked_at.append(await replay_some(tx, applier, 10))
     assert looked_at == [3, 0, 0]
     assert await books(connection) == {"accepted": 3, "applied": 1, "duplicate": 1, "quarantined": 1}
     rows = await connection.fetch("SELECT reason, settled_as FROM quarantine ORDER BY id")
@@ -305,15 +304,6 @@ async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: s
         assert len(await partitions.load_partitions(own)) < 200
 
 
-@asynccontextmanager
-async def transaction(connection: Connection) -> AsyncIterator[Transaction]:
-    """One of the service, at ``NOW``."""
-    async with connection.transaction():
-        tx = Transaction(connection, NOW, service="metering")
-        yield tx
-        await tx.flush()
-
-
 async def test_windows_are_forgotten_after_a_year_unless_a_term_still_counts_them(connection: Connection) -> None:
     start = NOW - timedelta(days=800)
     long_term = subscription("sub-1", ("calls",), version=9, start=start)
@@ -343,7 +333,8 @@ async def test_windows_of_others_are_forgotten_where_one_calendar_cannot_be_read
     await connection.execute(insert, numbers, NOW - timedelta(days=1000))
     known = Projection()
     await known.refresh(connection)
-    known.catalogue.by_number[numbers[0]] = Mock(state=Mock(id="poisoned", term_at=Mock(side_effect=ValueError)))
+    poisoned = Mock(number=numbers[0], state=Mock(id="poisoned", term_at=Mock(side_effect=ValueError)))
+    known.catalogue = known.catalogue.with_changes(known.catalogue.version, [poisoned])
     async with connect(metering_dsn) as other, other.transaction():
         assert await partitions.may_delete(other)
         assert await forget_windows(partial(transaction, connection), known.catalogue, numbers) == numbers

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
-from shared.runtime.records import Record
-
 from services.metering.store import hours, projection
 from shared.events.ids import AccountId, LotId, MeterId, ProductId, SubscriptionId
 from shared.events.state import (
@@ -23,6 +21,7 @@ from shared.events.state import (
     Term,
 )
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.records import Record
 
 START = datetime(2026, 10, 1, 6, 30, tzinfo=UTC)
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)

@@ -8,7 +8,7 @@ from math import ceil
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.metering.domain.catalogue import Catalogue, ProductView
+from services.metering.domain.catalogue import ProductView, product_view_of
 from services.metering.domain.consumption import Measured, encode, snapshot
 from services.metering.domain.subscribed import read_subscribed
 from shared.events.envelope import by_type, decode
@@ -42,9 +42,7 @@ def view(*meters: tuple[Aggregation, Reset, list[tuple[int, int, datetime]]]) ->
         ),
         version=3,
     )
-    catalogue = Catalogue()
-    catalogue.put_product(state, {f"m{number}": number for number in range(len(meters))})
-    return catalogue.products["p"]
+    return product_view_of(state, {f"m{number}": number for number in range(len(meters))})
 
 
 def measured(window: int, aggregate: Decimal | int, revision: int = 1) -> Measured:

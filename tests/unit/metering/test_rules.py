@@ -4,9 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from shared.runtime.records import Record
 
-from services.metering.domain.catalogue import Catalogue, may_report, microseconds
+from services.metering.domain.catalogue import Catalogue, may_report, microseconds, product_view_of, view_of
 from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.entitlement import decide
 from services.metering.domain.placing import place
@@ -15,6 +14,7 @@ from services.metering.domain.subscribed import read_subscribed
 from services.metering.handlers.project import new_rates_since
 from services.metering.store.rows import numeric
 from shared.events.state import Rate
+from shared.runtime.records import Record
 from tests.component.metering.world import NOW, PRODUCTS, START, SUBSCRIPTIONS, event, product, records, subscription
 
 
@@ -86,12 +86,14 @@ def test_a_prefix_ends_at_a_separator(prefix: str, source: str, may: bool) -> No
 
 
 def known() -> Catalogue:
-    catalogue = Catalogue()
-    for number, one in enumerate(PRODUCTS):
-        catalogue.put_product(one, {meter.meter: 10 * number + n for n, meter in enumerate(one.meters)})
-    for number, state in enumerate(SUBSCRIPTIONS):
-        catalogue.put_subscription(number, read_subscribed(state.model_dump_json()))
-    return catalogue
+    products = [
+        product_view_of(one, {meter.meter: 10 * number + n for n, meter in enumerate(one.meters)})
+        for number, one in enumerate(PRODUCTS)
+    ]
+    subscriptions = [
+        view_of(number, read_subscribed(state.model_dump_json())) for number, state in enumerate(SUBSCRIPTIONS)
+    ]
+    return Catalogue().with_changes(1, subscriptions, products)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +119,8 @@ def test_lateness_is_measured_from_the_first_acceptance(back: timedelta, reason:
 
 
 def test_usage_after_a_product_was_retired_is_not_applied() -> None:
-    catalogue = known()
-    catalogue.put_product(product("scan", *PRODUCTS[0].meters, version=2, retired_at=NOW), {"host": 0})
+    retired = product("scan", *PRODUCTS[0].meters, version=2, retired_at=NOW)
+    catalogue = known().with_changes(2, products=[product_view_of(retired, {"host": 0})])
     before, after = (
         usage_in(r)
         for r in records([event("a", at=NOW - timedelta(seconds=1), resource="r"), event("b", resource="r")])

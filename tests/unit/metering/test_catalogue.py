@@ -1,0 +1,94 @@
+"""A catalogue is replaced whole: one that is held says the same forever, and shares what did not change."""
+
+from collections.abc import Sequence
+from dataclasses import FrozenInstanceError, fields
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.metering.domain import catalogue as domain
+from services.metering.domain.catalogue import Catalogue, SubscriptionView, product_view_of, view_of
+from services.metering.domain.subscribed import read_subscribed
+from shared.events.state import SubscriptionState
+from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, product, subscription
+
+SOURCE = "/platforms/scan"
+
+
+def views(states: Sequence[SubscriptionState], first: int = 0) -> list[SubscriptionView]:
+    return [view_of(number, read_subscribed(one.model_dump_json())) for number, one in enumerate(states, first)]
+
+
+def known() -> Catalogue:
+    products = [
+        product_view_of(one, {meter.meter: 10 * number + n for n, meter in enumerate(one.meters)})
+        for number, one in enumerate(PRODUCTS)
+    ]
+    return Catalogue().with_changes(1, views(SUBSCRIPTIONS), products).with_sources({SOURCE: 7})
+
+
+def said(catalogue: Catalogue) -> dict[str, Any]:
+    """All that it says, copied."""
+    values = {one.name: getattr(catalogue, one.name) for one in fields(catalogue) if one.name != "reporters"}
+    found = catalogue.find_reporter("scan", "host", SOURCE)
+    copied = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    return {**copied, "found": found, "unknown source": catalogue.find_reporter("scan", "host", f"{SOURCE}/new")}
+
+
+def test_a_held_catalogue_says_the_same_after_every_kind_of_change() -> None:
+    held = known()
+    before = said(held)
+    newer = held.with_changes(
+        2,
+        views([subscription("sub-1", ("scan",), version=9, allocated=1), subscription("sub-9", ("scan",))]),
+        [product_view_of(product("scan", *PRODUCTS[0].meters, version=2, retired_at=NOW), {"host": 99})],
+    )
+    newer = newer.with_sources({f"{SOURCE}/new": 8})
+    assert said(held) == before
+    assert newer.version == 2
+    assert newer.subscriptions["sub-1"].state.products[0].allocated == 1
+    assert set(newer.subscriptions) == {"sub-1", "sub-2", "sub-3", "sub-9"}
+    found = newer.find_reporter("scan", "host", f"{SOURCE}/new")
+    assert found is not None
+    assert (found.meter, found.source_number) == (99, 8)
+    assert found.retired_us < domain.microseconds(NOW + timedelta(seconds=1))
+
+
+def test_nothing_of_a_catalogue_can_be_assigned() -> None:
+    catalogue = known()
+    for value in (catalogue, catalogue.products["scan"], catalogue.subscriptions["sub-1"], catalogue.meters[0]):
+        for one in fields(value):
+            with pytest.raises(FrozenInstanceError):
+                setattr(value, one.name, None)
+
+
+def test_what_did_not_change_is_shared() -> None:
+    held = known()
+    newer = held.with_changes(2, views([subscription("sub-1", ("scan",), version=9)]))
+    for name in ("products", "meters", "sources", "reporters"):
+        assert getattr(newer, name) is getattr(held, name), name
+    for name in ("sub-2", "sub-3"):
+        assert newer.subscriptions[name] is held.subscriptions[name]
+    assert newer.by_number[0] is newer.subscriptions["sub-1"] is not held.subscriptions["sub-1"]
+    assert held.with_changes(3).subscriptions is held.subscriptions
+    assert held.with_sources({SOURCE: 7}) is held
+
+
+def test_a_found_reporter_is_forgotten_with_the_product_that_it_was_found_for() -> None:
+    held = known()
+    first = held.find_reporter("scan", "host", SOURCE)
+    assert held.reporters == {("scan", "host", SOURCE): first}
+    moved = held.with_changes(2, products=[product_view_of(PRODUCTS[0], {"host": 55})])
+    assert moved.reporters == {}
+    found = moved.find_reporter("scan", "host", SOURCE)
+    assert found is not None
+    assert found.meter == 55
+    assert held.find_reporter("scan", "host", SOURCE) == first
+
+
+def test_sources_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain, "SOURCES_KNOWN", 3)
+    catalogue = Catalogue().with_sources({"a": 1, "b": 2}).with_sources({"a": 1, "c": 3, "d": 4})
+    assert catalogue.sources == {"a": 1, "b": 2, "c": 3}
+    assert catalogue.with_sources({"e": 5}) is catalogue

@@ -1,0 +1,61 @@
+"""SQL is text of one module: no statement has parts of two, and the table of a batch has one owner."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.metering import store
+
+STORE = Path(store.__file__).parent
+SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE)\b")
+OWNED = re.compile(r"\b(FROM|INTO|UPDATE|JOIN|USING|TABLE|EXISTS)\s+usage_batch\b")
+
+
+def foreign_parts(text: str) -> Iterator[str]:
+    """What SQL in f-strings takes from other modules: by attribute, or by an imported name that is no constant.
+
+    ``SUM`` and the like are numbers of the domain, which SQL has no name for.
+    """
+    tree = ast.parse(text)
+    own = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    from_domain = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and ".domain." in (node.module or "")
+        for alias in node.names
+    }
+    for outer in ast.walk(tree):
+        arguments = {one.arg for one in outer.args.args} if isinstance(outer, ast.FunctionDef) else set()
+        for node in ast.walk(outer) if isinstance(outer, ast.FunctionDef | ast.Assign) else ():
+            if isinstance(node, ast.JoinedStr) and SQL.search(ast.unparse(node)):
+                for part in node.values:
+                    if isinstance(part, ast.FormattedValue):
+                        name = part.value.id if isinstance(part.value, ast.Name) else ""
+                        if name not in own | from_domain | arguments:
+                            yield ast.unparse(part.value)
+
+
+@pytest.mark.parametrize("module", sorted(STORE.glob("*.py")), ids=lambda path: path.stem)
+def test_no_statement_has_parts_of_two_modules(module: Path) -> None:
+    text = module.read_text()
+    assert not list(foreign_parts(text)), "write the statement out whole, in one module"
+    if module.stem != "usage_batch":
+        assert not OWNED.search(text), "usage_batch is read by methods of UsageBatch only"
+
+
+def test_a_part_of_another_module_is_seen() -> None:
+    head = "from services.metering.store import hours\nfrom services.metering.store.hours import NOTE\n"
+    domain = "from services.metering.domain.catalogue import SUM\n_OWN = 'SELECT 1'\n"
+    assert list(foreign_parts(head + '_A = f"WITH a AS ({hours.NOTE}) SELECT 1"')) == ["hours.NOTE"]
+    assert list(foreign_parts(head + 'def a():\n    return f"WITH a AS ({NOTE}) SELECT 1"')) == ["NOTE"]
+    assert list(foreign_parts(domain + '_A = f"WITH a AS ({_OWN}) SELECT {SUM}"')) == []
+    assert OWNED.search("SELECT 1 FROM usage_batch WHERE true")
