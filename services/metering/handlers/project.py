@@ -7,8 +7,8 @@ from services.metering.domain.judging import instant
 from services.metering.domain.spans import change
 from services.metering.domain.subscribed import Subscribed, read_subscribed
 from services.metering.store import consumption, moving, projection
-from shared.events.allocation import ALLOCATION_EVENTS
-from shared.events.envelope import Event, Frozen, Payload
+from shared.events.allocation import ALLOCATION_EVENTS, ProductEvent, SubscriptionEvent
+from shared.events.envelope import Event, Payload
 from shared.events.state import ProductState, Span, SubscribedProduct, SubscriptionState
 from shared.runtime.delivery.transaction import EventHandler, Transaction
 
@@ -79,14 +79,8 @@ def new_rates_since(before: ProductState, after: ProductState) -> datetime | Non
     return min(new, default=None)
 
 
-def _that_carry(field: str, state: type[Frozen]) -> list[type[Payload]]:
-    """Whatever the change was, the event brings the whole state."""
-    return [
-        one for one in ALLOCATION_EVENTS if field in one.model_fields and one.model_fields[field].annotation is state
-    ]
-
-
 HANDLERS: dict[type[Payload], EventHandler] = {
-    **dict.fromkeys(_that_carry("subscription", SubscriptionState), project_subscription),
-    **dict.fromkeys(_that_carry("product", ProductState), project_product),
+    **{one: project_subscription for one in ALLOCATION_EVENTS if issubclass(one, SubscriptionEvent)},
+    **{one: project_product for one in ALLOCATION_EVENTS if issubclass(one, ProductEvent)},
 }
+"""Whatever the change was, the event brings the whole state."""
