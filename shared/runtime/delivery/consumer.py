@@ -12,10 +12,8 @@ from typing import NoReturn
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
-from faststream import AckPolicy
 from faststream.exceptions import NackMessage
 from faststream.kafka import KafkaBroker
-from faststream.kafka import Topic as StreamTopic
 from faststream.kafka.message import KafkaAckableMessage
 from faststream.message import AckStatus
 
@@ -28,6 +26,7 @@ from shared.runtime.delivery.positioning import Positioning
 from shared.runtime.delivery.positions import Positions
 from shared.runtime.delivery.progress import Progress
 from shared.runtime.delivery.set_aside import SetAsideRetries, SetAsideState
+from shared.runtime.delivery.subscription import REBALANCE_SECONDS, subscribe
 from shared.runtime.delivery.transaction import TransientError
 from shared.runtime.kafka.batch_source import PatientConsumer
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
@@ -38,16 +37,6 @@ from shared.runtime.process.clock import Clock
 from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Record
 
-REBALANCE_SECONDS = 60
-"""How long a rebalance waits for the members. A running batch must end within it."""
-HEARTBEAT_SECONDS = 1.0
-"""A member hears of a rebalance by its heartbeat, and the others wait for it until then."""
-GATHER_BYTES = 256 * 1024
-"""A consumer that gathers waits for no more than this."""
-FETCHED_BYTES, GATHERED_BYTES = 1024 * 1024, 4 * 1024 * 1024
-"""So much of one partition is fetched at once, the next part when it is read: two batches for one that gathers."""
-MAX_POLL_SECONDS = 300
-"""A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
 ISOLATE_AFTER = 3
 """Attempts at a whole batch before those of its records that alone fail are set aside."""
 REREAD_SECONDS = 30.0
@@ -101,27 +90,16 @@ class TopicConsumer:
         self._unread_since: float | None = None
         self._lost = ""
         self._set_aside = SetAsideState()
-        self._subscriber = broker.subscriber(
-            StreamTopic(f"{settings.kafka_topic_prefix}{topic.name}", declare=False),
-            batch=True,
+        self._subscriber = subscribe(
+            broker,
+            topic,
+            settings,
+            reader=reader,
+            instance=instance,
             max_records=max_records,
-            batch_timeout_ms=1,  # FastStream sleeps for it after an empty poll; see PatientConsumer
-            group_id=f"{settings.kafka_topic_prefix}{reader}.{topic.name}",
-            group_instance_id=instance,
-            auto_offset_reset="none",  # the database says where, and what lies outside of the topic is a loss
-            isolation_level="read_committed",
-            fetch_max_wait_ms=gather_ms or settings.fetch_wait_ms,
-            fetch_min_bytes=GATHER_BYTES if gather_ms else 1,
-            max_partition_fetch_bytes=GATHERED_BYTES if gather_ms else FETCHED_BYTES,
-            session_timeout_ms=int(settings.session_timeout_seconds * 1000),
-            heartbeat_interval_ms=int(min(HEARTBEAT_SECONDS, settings.session_timeout_seconds / 3) * 1000),
-            rebalance_timeout_ms=REBALANCE_SECONDS * 1000,
-            max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
-            ack_policy=AckPolicy.NACK_ON_ERROR,
-            no_reply=True,
+            gather_ms=gather_ms,
             listener=_Listener(self),
             parser=self._parse,
-            decoder=_decode,
         )
         self._subscriber(self._handle)
 
@@ -358,11 +336,6 @@ class TopicConsumer:
 
     def _partition(self, number: int) -> TopicPartition:
         return TopicPartition(f"{self._settings.kafka_topic_prefix}{self.topic.name}", number)
-
-
-async def _decode(message: KafkaAckableMessage) -> KafkaAckableMessage:
-    """The handler is given the message itself."""
-    return message
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -1,0 +1,49 @@
+"""The projection of allocation.events in metering: rebuilt, and with a state that cannot be read."""
+
+import random
+
+from services.metering.domain.subscribed import Subscribed, read_subscribed
+from services.metering.store import projection
+from services.metering.store.projection import Projection
+from shared.events.state import ProductState, SubscriptionState
+from shared.runtime.postgres.pool import Connection
+from tests.component.metering.world import PRODUCTS, SUBSCRIPTIONS, subscription
+from tests.conftest import MakeDatabase
+from tests.database import connect
+
+
+async def test_a_state_that_cannot_be_read_costs_only_itself(connection: Connection) -> None:
+    known = Projection()
+    await known.refresh(connection)
+    newer = [subscription(name, ("scan",), version=9, allocated=300) for name in ("sub-1", "sub-2")]
+    async with connection.transaction():
+        await projection.save(connection, newer, [])
+        await connection.execute("UPDATE subscription SET state = '{}' WHERE id = 'sub-1'")
+    await known.refresh(connection)
+    allocated = {name: view.state.products[0].allocated for name, view in known.catalogue.subscriptions.items()}
+    assert allocated == {"sub-1": 100, "sub-2": 300, "sub-3": 100}, "what was known of it before still holds"
+
+
+async def test_the_projection_rebuilt_from_its_topic_equals_the_live_one(database: MakeDatabase) -> None:
+    newer = subscription("sub-1", ("scan", "web"), version=3)
+    told = [*SUBSCRIPTIONS, newer, subscription("sub-1", ("scan",), version=2)]
+    states: list[tuple[dict[str, Subscribed], dict[str, ProductState], dict[str, str]]] = []
+    for several in (told, random.Random(3).sample(told, len(told))):
+        async with connect(await database("metering")) as own:
+            for one in several:
+                async with own.transaction():
+                    await projection.save(own, [one], PRODUCTS)
+            known = Projection()
+            await known.refresh(own)
+            views = known.catalogue.subscriptions
+            products = known.catalogue.products
+            states.append(
+                (
+                    {name: view.state for name, view in views.items()},
+                    {name: one.state for name, one in products.items()},
+                    {row["id"]: row["state"] for row in await own.fetch("SELECT id, state FROM subscription")},
+                )
+            )
+    assert states[0] == states[1]
+    assert states[0][0]["sub-1"] == read_subscribed(newer.model_dump_json())
+    assert SubscriptionState.model_validate_json(states[0][2]["sub-1"]) == newer
