@@ -12,6 +12,7 @@ from services.reporting.live import Live
 from services.reporting.queries.accounts import AccountQueries
 from services.reporting.queries.catalogue import CatalogueQueries
 from services.reporting.queries.issuer_words import IssuerWords
+from services.reporting.queries.page_context import PageContexts
 from services.reporting.queries.records import RecordQueries
 from services.reporting.queries.subscriptions import Queries
 from shared.runtime.http.caller_limits import RateLimit, Shares
@@ -25,6 +26,7 @@ class Application:
     """
 
     queries: Queries
+    page_contexts: PageContexts
     accounts: AccountQueries
     catalogue: CatalogueQueries
     records: RecordQueries

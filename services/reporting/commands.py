@@ -15,8 +15,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-from shared.runtime.records import Outgoing
-
 from services.reporting import metrics
 from services.reporting.domain.caller import Caller
 from services.reporting.live import Live
@@ -36,6 +34,7 @@ from shared.runtime.http.caller_limits import RateLimit
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Pool
 from shared.runtime.process import logging
+from shared.runtime.records import Outgoing
 from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError
 
 LOOK_AGAIN_SECONDS = 1.0

@@ -31,6 +31,7 @@ from services.reporting.pages.install import install
 from services.reporting.queries.accounts import AccountQueries
 from services.reporting.queries.catalogue import CatalogueQueries
 from services.reporting.queries.issuer_words import IssuerWords
+from services.reporting.queries.page_context import PageContexts
 from services.reporting.queries.records import RecordQueries
 from services.reporting.queries.resources import ResourceQueries
 from services.reporting.queries.subscriptions import Queries
@@ -121,6 +122,7 @@ def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Applicat
     )
     return Application(
         queries,
+        PageContexts(runtime.pool, runtime.clock),
         AccountQueries(runtime.pool),
         CatalogueQueries(runtime.pool, runtime.clock),
         RecordQueries(runtime.pool),

@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from shared.runtime.records import Record
-
 from services.reporting.domain.snapshots import Snapshot, read_snapshot, snapshot_of
 from services.reporting.handlers import keep_consumption, record_decisions
 from shared.events.envelope import Event, Payload, UndecodableError, by_type, decode
 from shared.events.metering import CONSUMPTION
 from shared.events.outcomes import DecisionRecorded
 from shared.runtime.delivery.transaction import PermanentError, Transaction
+from shared.runtime.records import Record
 
 _CONSUMPTION = by_type(CONSUMPTION)
 _AUDIT = by_type([DecisionRecorded])

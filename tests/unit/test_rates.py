@@ -14,7 +14,7 @@ from services.allocation.domain import catalogue
 from services.metering.domain.catalogue import product_view_of
 from services.metering.domain.consumption import Measured, Snapshot, snapshot
 from services.metering.domain.subscribed import read_subscribed
-from services.reporting.domain.overview import overview
+from services.reporting.domain.subscription_overview import overview_of
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.state import ProductState, SubscriptionState
 from tests.component.metering.world import START, subscription
@@ -63,9 +63,8 @@ def measured(of: ProductState, window: int, subscription: SubscriptionState = SU
 
 def shown(of: ProductState, now: datetime, subscription: SubscriptionState = SUBSCRIPTION) -> int:
     """The version of the rate that reporting shows at ``now``, nothing measured yet."""
-    (one,) = overview(subscription, {"scan": of}, {}, now)["products"]
-    version: int = one["meters"][0]["rate_version"]
-    return version
+    (one,) = overview_of(subscription, {"scan": of}, {}, now).products
+    return one.meters[0].rate_version
 
 
 @pytest.mark.parametrize("into", [timedelta(0), timedelta(days=7), WINDOW - timedelta(microseconds=1)])

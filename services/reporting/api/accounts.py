@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import accounts as answers
-from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, listed, new_router, write_answers
+from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, new_router, write_answers
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import InAccount
 from services.reporting.api.requests.accounts import FlexSetting, NewAccount
@@ -27,12 +27,14 @@ def accounts_router(doors: Doors) -> APIRouter:
         """A new customer. The vendor's."""
         account = asked.id or id_from(asked.name) or chosen_id(caller, command)
         payload = CreateAccount(account=AccountId(account), name=asked.name)
-        return await doors.write(payload, caller, command, lambda: accounts.account(caller, account))
+        return await doors.write(
+            payload, caller, command, lambda: answers.Account.of(accounts.account(caller, account))
+        )
 
     @router.get("", response_model=answers.Accounts)
     async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """All for the vendor, else one's own."""
-        return listed(await accounts.accounts(caller, limit, cursor))
+        return await accounts.accounts(caller, limit, cursor)
 
     @router.get("/{account}", response_model=answers.Account)
     async def one(caller: Asking, account: InAccount) -> Any:
@@ -43,7 +45,9 @@ def accounts_router(doors: Doors) -> APIRouter:
     async def set_flex(caller: Asking, account: InAccount, asked: FlexSetting, command: CommandId) -> Response:
         """Enable or disable flexible subscriptions for an account. The vendor's."""
         payload = SetFlex(account=account, enabled=asked.enabled, reason=asked.reason)
-        return await doors.write(payload, caller, command, lambda: accounts.account(caller, account))
+        return await doors.write(
+            payload, caller, command, lambda: answers.Account.of(accounts.account(caller, account))
+        )
 
     return router
 

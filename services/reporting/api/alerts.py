@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import alerts as answers
-from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, listed, new_router, write_answers
+from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, new_router, write_answers
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import InSubscription, existing
 from services.reporting.api.requests.alerts import NewChannel
@@ -32,14 +32,16 @@ def _add_alerts(router: APIRouter, doors: Doors) -> None:
         caller: Asking, subscription: InSubscription, limit: Limit = 50, cursor: Cursor = None, active: bool = False
     ) -> Any:
         """Newest first; ``active``: only those that are not over."""
-        return listed(await queries.alerts_page(caller, subscription, limit, cursor, active_only=active))
+        return await queries.alerts(caller, subscription, limit, cursor, active_only=active)
 
     @router.post("/alerts/{alert}/acknowledge", **write_answers(answers.Alert))
     async def acknowledge(caller: Asking, subscription: InSubscription, alert: str, command: CommandId) -> Response:
         """Say that it was seen."""
         seen = await queries.version(caller, subscription)
         payload = AcknowledgeAlert(subscription=subscription, alert=existing(alert, "alert"), seen=seen)
-        return await doors.write(payload, caller, command, lambda: queries.alert(caller, subscription, alert))
+        return await doors.write(
+            payload, caller, command, lambda: answers.Alert.of(queries.alert(caller, subscription, alert))
+        )
 
 
 def _add_channels(router: APIRouter, doors: Doors) -> None:
@@ -48,7 +50,7 @@ def _add_channels(router: APIRouter, doors: Doors) -> None:
     @router.get("/alert-channels", response_model=answers.Channels)
     async def several(caller: Asking, subscription: InSubscription, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """Where alerts go; never with a secret: of an address its host and last four characters."""
-        return listed(await queries.channels(caller, subscription, limit, cursor))
+        return await queries.channels(caller, subscription, limit, cursor)
 
     @router.post("/alert-channels", **write_answers(answers.Channel))
     async def add(caller: Asking, subscription: InSubscription, asked: NewChannel, command: CommandId) -> Response:
@@ -66,7 +68,11 @@ def _add_channels(router: APIRouter, doors: Doors) -> None:
             seen=await queries.version(caller, subscription),
         )
         return await doors.write(
-            payload, caller, command, lambda: queries.channel(caller, subscription, channel), secret=secret
+            payload,
+            caller,
+            command,
+            lambda: answers.Channel.of(queries.channel(caller, subscription, channel)),
+            secret=secret,
         )
 
     @router.delete("/alert-channels/{channel}", **write_answers(answers.Channel))
@@ -74,7 +80,9 @@ def _add_channels(router: APIRouter, doors: Doors) -> None:
         """Nothing more goes there."""
         seen = await queries.version(caller, subscription)
         payload = RemoveChannel(subscription=subscription, channel=existing(channel, "channel"), seen=seen)
-        return await doors.write(payload, caller, command, lambda: queries.channel(caller, subscription, channel))
+        return await doors.write(
+            payload, caller, command, lambda: answers.Channel.of(queries.channel(caller, subscription, channel))
+        )
 
 
 def new_signing_secret() -> str:

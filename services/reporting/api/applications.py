@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from services.reporting.api.answers import applications as answers
-from services.reporting.api.edge import Asking, Doors, listed, new_router
+from services.reporting.api.edge import Asking, Doors, new_router
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import AccountWanted, OfProduct
 
@@ -18,7 +18,7 @@ def applications_router(doors: Doors) -> APIRouter:
     @router.get("", response_model=answers.Applications)
     async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:  # noqa: ARG001
         """Each application with the number of its default roles, and each role in one line."""
-        return listed(await catalogue.applications(limit, cursor))
+        return await catalogue.applications(limit, cursor)
 
     @router.get("/{product}", response_model=answers.Application)
     async def one(caller: Asking, product: OfProduct, account: AccountWanted) -> Any:

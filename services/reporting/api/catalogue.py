@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import catalogue as answers
-from services.reporting.api.edge import Asking, CommandId, Doors, listed, new_router, write_answers
+from services.reporting.api.edge import Asking, CommandId, Doors, new_router, write_answers
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import OfProduct
 from services.reporting.api.requests.catalogue import NewMeter, NewProduct, NewRate, RolesSetting
@@ -28,7 +28,7 @@ def _add_reads(router: APIRouter, doors: Doors) -> None:
     @router.get("", response_model=answers.Products)
     async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:  # noqa: ARG001
         """The catalogue."""
-        return listed(await catalogue.products(limit, cursor))
+        return await catalogue.products(limit, cursor)
 
     @router.get("/{product}", response_model=answers.Product)
     async def one(caller: Asking, product: OfProduct) -> Any:  # noqa: ARG001
@@ -38,13 +38,13 @@ def _add_reads(router: APIRouter, doors: Doors) -> None:
     @router.get("/{product}/meters", response_model=answers.Meters)
     async def meters(caller: Asking, product: OfProduct) -> Any:  # noqa: ARG001
         """What a product measures."""
-        return {"items": (await catalogue.product(product))["meters"]}
+        return {"items": (await catalogue.product(product)).meters}
 
     @router.get("/{product}/rates", response_model=answers.Rates)
     async def rates(caller: Asking, product: OfProduct) -> Any:  # noqa: ARG001
         """The rates of its meters, by meter and in order of time."""
-        found = (await catalogue.product(product))["meters"]
-        return {"items": [{"meter": meter["meter"], **rate} for meter in found for rate in meter["rates"]]}
+        found = (await catalogue.product(product)).meters
+        return {"items": [{"meter": meter.meter, **dict(rate)} for meter in found for rate in meter.rates]}
 
 
 def _add_writes(router: APIRouter, doors: Doors) -> None:
@@ -54,19 +54,19 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
     async def create(caller: Asking, asked: NewProduct, command: CommandId) -> Response:
         """A new product, with the standard set of permissions and default roles."""
         payload = CreateProduct(product=asked.id, name=asked.name, sources=tuple(asked.sources))
-        return await doors.write(payload, caller, command, lambda: catalogue.product(asked.id))
+        return await doors.write(payload, caller, command, lambda: answers.Product.of(catalogue.product(asked.id)))
 
     @router.post("/{product}/meters", **write_answers(answers.Product))
     async def add_meter(caller: Asking, product: OfProduct, asked: NewMeter, command: CommandId) -> Response:
         """A new meter with its first rate."""
         payload = CreateMeter(product=product, meter=asked.id, **asked.model_dump(exclude={"id"}))
-        return await doors.write(payload, caller, command, lambda: catalogue.product(product))
+        return await doors.write(payload, caller, command, lambda: answers.Product.of(catalogue.product(product)))
 
     @router.post("/{product}/rates", **write_answers(answers.Product))
     async def add_rate(caller: Asking, product: OfProduct, asked: NewRate, command: CommandId) -> Response:
         """A new rate of a meter, from a date on."""
         payload = SetRate(product=product, **asked.model_dump())
-        return await doors.write(payload, caller, command, lambda: catalogue.product(product))
+        return await doors.write(payload, caller, command, lambda: answers.Product.of(catalogue.product(product)))
 
 
 def _add_later_writes(router: APIRouter, doors: Doors) -> None:
@@ -75,7 +75,9 @@ def _add_later_writes(router: APIRouter, doors: Doors) -> None:
     @router.post("/{product}/retire", **write_answers(answers.Product))
     async def retire(caller: Asking, product: OfProduct, command: CommandId) -> Response:
         """No longer offered: metering stops, its units return to every pool; history and roles stay readable."""
-        return await doors.write(RetireProduct(product=product), caller, command, lambda: catalogue.product(product))
+        return await doors.write(
+            RetireProduct(product=product), caller, command, lambda: answers.Product.of(catalogue.product(product))
+        )
 
     @router.put("/{product}/roles", **write_answers(answers.Product))
     async def set_roles(caller: Asking, product: OfProduct, asked: RolesSetting, command: CommandId) -> Response:
@@ -85,4 +87,4 @@ def _add_later_writes(router: APIRouter, doors: Doors) -> None:
             permissions=tuple(Permission(**one.model_dump()) for one in asked.permissions),
             roles=tuple(RoleTemplate(**one.model_dump()) for one in asked.roles),
         )
-        return await doors.write(payload, caller, command, lambda: catalogue.product(product))
+        return await doors.write(payload, caller, command, lambda: answers.Product.of(catalogue.product(product)))

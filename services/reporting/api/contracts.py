@@ -2,9 +2,10 @@
 
 from fastapi import APIRouter, Response
 
-from services.reporting.api.answers.subscriptions import Overview
+from services.reporting.api.answers.overview import Overview
 from services.reporting.api.edge import Asking, CommandId, Doors, ExpectedVersions, chosen_id, new_router, write_answers
 from services.reporting.api.names import InSubscription, OfProduct, existing
+from services.reporting.api.overview import read_overview
 from services.reporting.api.requests.subscriptions import (
     Cancellation,
     Conversion,
@@ -44,7 +45,7 @@ def _add_terms(router: APIRouter, doors: Doors) -> None:
         """It ends now, for good; its history stays readable. The vendor's."""
         payload = CancelSubscription(subscription=subscription, reason=asked.reason)
         return await doors.write(
-            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+            payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
     @router.post("/renew", **write_answers(Overview))
@@ -58,7 +59,7 @@ def _add_terms(router: APIRouter, doors: Doors) -> None:
         lot = chosen_id(caller, command) if asked.units is not None else None
         payload = RenewSubscription(subscription=subscription, lot=lot, **asked.model_dump())
         return await doors.write(
-            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+            payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
     @router.post("/convert", **write_answers(Overview))
@@ -68,7 +69,7 @@ def _add_terms(router: APIRouter, doors: Doors) -> None:
         """From per-product licensing to flexible units. The vendor's."""
         payload = ConvertSubscription(subscription=subscription, model=asked.model)
         return await doors.write(
-            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+            payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
     @router.put("/rate-lock", **write_answers(Overview))
@@ -82,7 +83,7 @@ def _add_terms(router: APIRouter, doors: Doors) -> None:
         """Hold the rates in force now until the term's end. The vendor's."""
         payload = LockRates(subscription=subscription, locked=asked.locked)
         return await doors.write(
-            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+            payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
 
@@ -102,7 +103,7 @@ def _add_takings_back(router: APIRouter, doors: Doors) -> None:
         """A purchase was wrong: its units no longer count; it stays in the list with the reason. The vendor's."""
         payload = VoidLot(subscription=subscription, lot=existing(lot, "purchase"), reason=asked.reason)
         return await doors.write(
-            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+            payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
     @router.delete("/products/{product}", **write_answers(Overview))
@@ -112,5 +113,5 @@ def _add_takings_back(router: APIRouter, doors: Doors) -> None:
         """Its units return to the pool; its history and roles stay readable. The vendor's."""
         payload = UnsubscribeProduct(subscription=subscription, product=product)
         return await doors.write(
-            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+            payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )

@@ -1,26 +1,24 @@
 """What all routes share: who calls, how writes are answered, and how failures look."""
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any
 from uuid import UUID, uuid4, uuid5
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
-from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from services.reporting.api.answers.shapes import Done, Pending, Problem
-from services.reporting.api.fields import invalid
+from services.reporting.api.fields import Shown, invalid
 from services.reporting.application import Application
 from services.reporting.auth import Tokens, unauthenticated
 from services.reporting.commands import Answer
 from services.reporting.domain.caller import Caller
-from services.reporting.store.paging import CursorError, Page
+from services.reporting.store.paging import CursorError
 from shared.events.commands.subscriptions import SubscriptionCommand
 from shared.events.envelope import Payload
 from shared.runtime.delivery.transaction import PermanentError
@@ -52,7 +50,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 _PENDING: dict[int | str, dict[str, Any]] = {202: {"model": Pending, "description": "No outcome yet: ask `Location`"}}
-Read = Callable[[], Awaitable[Mapping[str, Any]]]
+Read = Callable[[], Awaitable[Shown]]
 """What the resource's GET gives now."""
 
 
@@ -227,8 +225,8 @@ async def expected(versions: Collection[int] | None, read: Read) -> int | None:
         return None
     if len(versions) < 2:  # noqa: PLR2004
         return next(iter(versions), NO_VERSION)
-    present = (await read()).get("version")
-    return present if isinstance(present, int) and present in versions else NO_VERSION
+    present = version_of(await read())
+    return present if present in versions else NO_VERSION
 
 
 async def answer_write(answer: Answer, read: Read, *, is_versioned: bool = True, **shown_once: str | None) -> Response:
@@ -239,34 +237,32 @@ async def answer_write(answer: Answer, read: Read, *, is_versioned: bool = True,
     if not answer.decided:
         headers["Location"] = f"/v1/commands/{answer.command_id}"
         return JSONResponse({"command_id": str(answer.command_id), "status": "pending"}, 202, headers)
-    body = {**await _effect(answer, read), **{name: value for name, value in shown_once.items() if value is not None}}
-    content = jsonable_encoder({**body, "command_id": str(answer.command_id)}, custom_encoder={datetime: _written})
-    return JSONResponse(content, 200, headers | (etag(body) if is_versioned else {}))
+    effect = await _effect(answer, read)
+    content = effect.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    content |= {name: value for name, value in shown_once.items() if value is not None}
+    content["command_id"] = str(answer.command_id)
+    return JSONResponse(content, 200, headers | (etag(version_of(effect)) if is_versioned else {}))
 
 
-def _written(at: datetime) -> str:
-    """A time as reads write it."""
-    return at.isoformat().replace("+00:00", "Z")
-
-
-async def _effect(answer: Answer, read: Read) -> Mapping[str, Any]:
+async def _effect(answer: Answer, read: Read) -> Shown:
     """What was changed, as the caller sees it; who may change a thing without seeing it gets its id."""
     try:
         return await read()
     except ProblemError as hidden:
         if hidden.refusal.code not in {"not_found", "forbidden"}:
             raise
-        return {"id": answer.resource}
+        return Done(id=answer.resource)
 
 
-def etag(body: Mapping[str, Any]) -> dict[str, str]:
+def version_of(shown: BaseModel) -> int | None:
+    """The version of what has one."""
+    version: int | None = getattr(shown, "version", None)
+    return version
+
+
+def etag(version: int | None) -> dict[str, str]:
     """The ETag of what has a version."""
-    return {"ETag": f'"{body["version"]}"'} if "version" in body else {}
-
-
-def listed(page: Page[dict[str, Any]]) -> dict[str, Any]:
-    """A page's body."""
-    return {"items": page.items, "next_cursor": page.next_cursor}
+    return {} if version is None else {"ETag": f'"{version}"'}
 
 
 def chosen_id(caller: Caller, command_id: UUID) -> str:

@@ -1,7 +1,8 @@
 """The parts of request bodies. Nothing is guessed: unknown fields and wrong types are refused, each by its name."""
 
+from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -27,6 +28,11 @@ class Shown(BaseModel):
     """A body of an answer."""
 
     model_config = ConfigDict(populate_by_name=True)
+
+    @classmethod
+    async def of(cls, read: Awaitable[object]) -> Self:
+        """What a read gives, as this answer: its attributes of the same names."""
+        return cls.model_validate(await read, from_attributes=True)
 
 
 def _sensible(at: datetime) -> datetime:

@@ -5,9 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import people as answers
-from services.reporting.api.answers.subscriptions import Overview
+from services.reporting.api.answers.overview import Overview
 from services.reporting.api.edge import Asking, CommandId, Doors, ExpectedVersions, new_router, write_answers
 from services.reporting.api.names import InSubscription, OfPerson
+from services.reporting.api.overview import read_overview
 from services.reporting.api.requests.subscriptions import GrantsSetting, PrimaryContactSetting
 from shared.events.commands.subscriptions import SetGrants, SetPrimaryContact
 
@@ -28,7 +29,7 @@ def grants_router(doors: Doors) -> APIRouter:
         """Hand it over, in one step, to somebody known in the account. The primary contact's and the vendor's."""
         payload = SetPrimaryContact(subscription=subscription, email=asked.email)
         return await doors.write(
-            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+            payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
     @router.get("/grants", response_model=answers.Grants)
@@ -54,7 +55,11 @@ def grants_router(doors: Doors) -> APIRouter:
         """Exactly these grants, to somebody known in the account. The primary contact's."""
         payload = SetGrants(subscription=subscription, email=email, grants=tuple(asked.grants))
         return await doors.write(
-            payload, caller, command, lambda: queries.grant(caller, subscription, email), versions=versions
+            payload,
+            caller,
+            command,
+            lambda: answers.Granted.of(queries.grant(caller, subscription, email)),
+            versions=versions,
         )
 
     @router.delete("/grants/{email}", **write_answers(answers.Granted))
@@ -64,7 +69,11 @@ def grants_router(doors: Doors) -> APIRouter:
         """Take everything back. The primary contact's."""
         payload = SetGrants(subscription=subscription, email=email, grants=())
         return await doors.write(
-            payload, caller, command, lambda: queries.grant(caller, subscription, email), versions=versions
+            payload,
+            caller,
+            command,
+            lambda: answers.Granted.of(queries.grant(caller, subscription, email)),
+            versions=versions,
         )
 
     return router

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import ingest_keys as answers
-from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, listed, new_router, write_answers
+from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, new_router, write_answers
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import ProductWanted, existing
 from services.reporting.api.requests.ingest_keys import NewIngestKey, NewRotation
@@ -31,7 +31,7 @@ def _add_reads(router: APIRouter, doors: Doors) -> None:
     @router.get("", response_model=answers.IngestKeys)
     async def several(caller: Asking, product: ProductWanted, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """All keys, never the keys themselves."""
-        return listed(await records.ingest_keys(caller, limit, cursor, product))
+        return await records.ingest_keys(caller, limit, cursor, product)
 
     @router.get("/{key}", response_model=answers.IngestKey)
     async def one(caller: Asking, key: str) -> Any:
@@ -56,7 +56,12 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
             max_body_bytes=asked.max_body_bytes,
         )
         return await doors.write(
-            payload, caller, command, lambda: records.ingest_key(caller, key), secret=secret, shown_as="key"
+            payload,
+            caller,
+            command,
+            lambda: answers.IngestKey.of(records.ingest_key(caller, key)),
+            secret=secret,
+            shown_as="key",
         )
 
     @router.delete("/{key}", **write_answers(answers.IngestKey))
@@ -64,9 +69,13 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
         """The key is no longer accepted."""
         payload = RevokeIngestKey(key=existing(key, "ingest key"))
         # State and outcome share the product's key. Who is not the vendor is refused, and audited, by the owner.
-        known = await records.ingest_key(caller, key) if caller.vendor else {}
+        known = await records.ingest_key(caller, key) if caller.vendor else None
         return await doors.write(
-            payload, caller, command, lambda: records.ingest_key(caller, key), key=known.get("product", key)
+            payload,
+            caller,
+            command,
+            lambda: answers.IngestKey.of(records.ingest_key(caller, key)),
+            key=known.product if known else key,
         )
 
 
@@ -88,13 +97,13 @@ def _add_rotation(router: APIRouter, doors: Doors, overlap_seconds: int) -> None
             overlap_seconds=overlap_seconds if asked.overlap_seconds is None else asked.overlap_seconds,
             expires_at=asked.expires_at,
         )
-        known = await records.ingest_key(caller, key) if caller.vendor else {}
+        known = await records.ingest_key(caller, key) if caller.vendor else None
         return await doors.write(
             payload,
             caller,
             command,
-            lambda: records.ingest_key(caller, new),
-            key=known.get("product", key),
+            lambda: answers.IngestKey.of(records.ingest_key(caller, new)),
+            key=known.product if known else key,
             secret=secret,
             shown_as="key",
         )

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from services.reporting.api.accounts import id_from
 from services.reporting.api.answers import people as answers
-from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, listed, new_router, write_answers
+from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, new_router, write_answers
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import InAccount, OfPerson, OfRole, ProductWanted
 from services.reporting.api.requests.people import NewMember, NewPerson, NewRole, PersonChange, RoleChange
@@ -39,13 +39,15 @@ def _add_people(router: APIRouter, doors: Doors) -> None:
     @router.get("/people", response_model=answers.People)
     async def several(caller: Asking, account: InAccount, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """The account's people, each with what they may do in its subscriptions."""
-        return listed(await accounts.people(caller, account, limit, cursor))
+        return await accounts.people(caller, account, limit, cursor)
 
     @router.post("/people", **write_answers(answers.AccountPerson))
     async def add(caller: Asking, account: InAccount, asked: NewPerson, command: CommandId) -> Response:
         """Somebody new, who may do nothing yet."""
         payload = AddPerson(account=account, email=asked.email, name=asked.name)
-        return await doors.write(payload, caller, command, lambda: accounts.person(caller, account, asked.email))
+        return await doors.write(
+            payload, caller, command, lambda: answers.AccountPerson.of(accounts.person(caller, account, asked.email))
+        )
 
     @router.get("/people/{email}", response_model=answers.AccountPerson)
     async def one(caller: Asking, account: InAccount, email: OfPerson) -> Any:
@@ -58,13 +60,17 @@ def _add_people(router: APIRouter, doors: Doors) -> None:
     ) -> Response:
         """Another name; or disabled, or enabled again."""
         payload = ChangePerson(account=account, email=email, name=asked.name, enabled=asked.enabled)
-        return await doors.write(payload, caller, command, lambda: accounts.person(caller, account, email))
+        return await doors.write(
+            payload, caller, command, lambda: answers.AccountPerson.of(accounts.person(caller, account, email))
+        )
 
     @router.delete("/people/{email}", **write_answers(answers.AccountPerson))
     async def remove(caller: Asking, account: InAccount, email: OfPerson, command: CommandId) -> Response:
         """They lose what they were given; what they did stays in the records."""
         payload = RemovePerson(account=account, email=email)
-        return await doors.write(payload, caller, command, lambda: accounts.person(caller, account, email))
+        return await doors.write(
+            payload, caller, command, lambda: answers.AccountPerson.of(accounts.person(caller, account, email))
+        )
 
 
 def _add_roles(router: APIRouter, doors: Doors) -> None:
@@ -75,7 +81,7 @@ def _add_roles(router: APIRouter, doors: Doors) -> None:
         caller: Asking, account: InAccount, product: ProductWanted, limit: Limit = 50, cursor: Cursor = None
     ) -> Any:
         """The account's roles, each with its difference from the default."""
-        return listed(await accounts.roles(caller, account, limit, cursor, product))
+        return await accounts.roles(caller, account, limit, cursor, product)
 
     @router.post("/roles", **write_answers(answers.Role))
     async def create(caller: Asking, account: InAccount, asked: NewRole, command: CommandId) -> Response:
@@ -85,7 +91,9 @@ def _add_roles(router: APIRouter, doors: Doors) -> None:
         payload = CreateRole(
             account=account, role=role, product=asked.product, name=asked.name, permissions=tuple(asked.permissions)
         )
-        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))
+        return await doors.write(
+            payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
+        )
 
     @router.get("/roles/{role}", response_model=answers.Role)
     async def one(caller: Asking, account: InAccount, role: OfRole) -> Any:
@@ -99,13 +107,17 @@ def _add_roles(router: APIRouter, doors: Doors) -> None:
         """Another name, or other permissions: from then on its own, whatever becomes of the default."""
         permissions = None if asked.permissions is None else tuple(asked.permissions)
         payload = ChangeRole(account=account, role=role, name=asked.name, permissions=permissions)
-        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))
+        return await doors.write(
+            payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
+        )
 
     @router.post("/roles/{role}/reset", **write_answers(answers.Role))
     async def reset(caller: Asking, account: InAccount, role: OfRole, command: CommandId) -> Response:
         """A default role becomes again what its template says."""
         payload = ResetRole(account=account, role=role)
-        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))
+        return await doors.write(
+            payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
+        )
 
 
 def _add_members(router: APIRouter, doors: Doors) -> None:
@@ -120,16 +132,22 @@ def _add_members(router: APIRouter, doors: Doors) -> None:
     async def add(caller: Asking, account: InAccount, role: OfRole, asked: NewMember, command: CommandId) -> Response:
         """Give the role to somebody known in the account."""
         payload = SetRoleMember(account=account, role=role, email=asked.email, member=True)
-        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))
+        return await doors.write(
+            payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
+        )
 
     @router.put("/roles/{role}/members/{email}", **write_answers(answers.Role))
     async def give(caller: Asking, account: InAccount, role: OfRole, email: OfPerson, command: CommandId) -> Response:
         """The same, by address."""
         payload = SetRoleMember(account=account, role=role, email=email, member=True)
-        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))
+        return await doors.write(
+            payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
+        )
 
     @router.delete("/roles/{role}/members/{email}", **write_answers(answers.Role))
     async def take(caller: Asking, account: InAccount, role: OfRole, email: OfPerson, command: CommandId) -> Response:
         """Take the role back."""
         payload = SetRoleMember(account=account, role=role, email=email, member=False)
-        return await doors.write(payload, caller, command, lambda: accounts.role(caller, account, role))
+        return await doors.write(
+            payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
+        )

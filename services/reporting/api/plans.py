@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import plans as answers
-from services.reporting.api.answers.subscriptions import Overview
+from services.reporting.api.answers.overview import Overview
 from services.reporting.api.edge import (
     Asking,
     CommandId,
@@ -13,12 +13,12 @@ from services.reporting.api.edge import (
     ExpectedVersions,
     answer_write,
     expected,
-    listed,
     new_router,
     write_answers,
 )
 from services.reporting.api.fields import Cursor, Limit
 from services.reporting.api.names import InSubscription, OfProduct, ProductWanted
+from services.reporting.api.overview import read_overview
 from services.reporting.api.requests.plans import NewAllocation, NewRebalance, PolicySetting
 from shared.events.commands.subscriptions import SetPolicy
 
@@ -44,8 +44,8 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
     ) -> Response:
         """Set one product's allocation. The primary contact's and the allocators'."""
 
-        async def overview() -> dict[str, Any]:
-            return await queries.overview(caller, subscription)
+        async def overview() -> Overview:
+            return await read_overview(queries, caller, subscription)
 
         answer = await commands.plan(
             caller,
@@ -67,8 +67,8 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
     ) -> Response:
         """Change several allocations in one step, or see what that would do."""
 
-        async def overview() -> dict[str, Any]:
-            return await queries.overview(caller, subscription)
+        async def overview() -> Overview:
+            return await read_overview(queries, caller, subscription)
 
         answer = await commands.plan(
             caller,
@@ -81,8 +81,8 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
             expected_version=await expected(versions, overview),
         )
 
-        async def previewed() -> dict[str, Any]:
-            return {"preview": True, "allowed": True, **(answer.result or {})}
+        async def previewed() -> answers.PreviewResult:
+            return answers.PreviewResult.model_validate({"preview": True, "allowed": True, **(answer.result or {})})
 
         return await answer_write(answer, previewed if asked.preview else overview)
 
@@ -103,7 +103,7 @@ def _add_policy_and_history(router: APIRouter, doors: Doors) -> None:
         """What happens when a product uses more than it was given."""
         payload = SetPolicy(subscription=subscription, product=product, overage=asked.overage)
         return await doors.write(
-            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+            payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
     @router.get("/allocations", response_model=answers.AllocationChanges)
@@ -115,4 +115,4 @@ def _add_policy_and_history(router: APIRouter, doors: Doors) -> None:
         cursor: Cursor = None,
     ) -> Any:
         """Before, after, who, when, why; newest first."""
-        return listed(await queries.allocations(caller, subscription, limit, cursor, product))
+        return await queries.allocations(caller, subscription, limit, cursor, product)

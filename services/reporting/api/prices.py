@@ -32,7 +32,9 @@ def prices_router(doors: Doors) -> APIRouter:
             list_price_minor=asked.list_price_minor,
             tiers=tuple(Tier(**one.model_dump()) for one in asked.tiers),
         )
-        return await doors.write(payload, caller, command, catalogue.price_list, key=KEY)
+        return await doors.write(
+            payload, caller, command, lambda: answers.PriceList.of(catalogue.price_list()), key=KEY
+        )
 
     @router.post("/quotes", response_model=answers.Quote)
     async def quote(caller: Asking, asked: NewQuote) -> Any:

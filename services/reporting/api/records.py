@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from services.reporting.api.answers import records as answers
-from services.reporting.api.edge import Asking, Doors, listed, new_router
+from services.reporting.api.edge import Asking, Doors, new_router
 from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
 from services.reporting.api.names import SubscriptionWanted
 from services.reporting.domain.actions import ACTIONS
@@ -41,13 +41,14 @@ def records_router(doors: Doors) -> APIRouter:
         except ValueError:
             raise not_found("command") from None
         shown = await records.command(caller, id)
-        if request.scope.get("is_head") or shown["status"] != "accepted":  # HEAD would throw it away
-            return shown
+        answered = answers.Command.model_validate(shown, from_attributes=True)
+        if request.scope.get("is_head") or shown.status != "accepted":  # HEAD would throw it away
+            return answered
         secret = await doors.application.commands.take_secret(caller, id)
         if secret is None:
-            return shown
+            return answered
         response.headers["Cache-Control"] = "no-store"
-        return {**shown, _SECRETS.get(shown["command"], "secret"): secret}
+        return answered.model_copy(update={_SECRETS.get(shown.command, "secret"): secret})
 
     @router.get("/audit", response_model=answers.AuditEntries)
     async def audit(
@@ -71,6 +72,6 @@ def records_router(doors: Doors) -> APIRouter:
         check_order(start, end)
         only = [subscription] if subscription else None
         wanted = Filter(only, start, end, action, people.fold(actor) if actor else None, outcome)
-        return listed(await records.audit(caller, limit, cursor, wanted))
+        return await records.audit(caller, limit, cursor, wanted)
 
     return router

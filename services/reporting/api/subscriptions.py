@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from services.reporting.api.answers import subscriptions as answers
+from services.reporting.api.answers.overview import Overview
 from services.reporting.api.edge import (
     Asking,
     CommandId,
@@ -13,12 +14,12 @@ from services.reporting.api.edge import (
     ExpectedVersions,
     chosen_id,
     etag,
-    listed,
     new_router,
     write_answers,
 )
 from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
 from services.reporting.api.names import AccountWanted, InSubscription, ProductWanted
+from services.reporting.api.overview import read_overview
 from services.reporting.api.requests.subscriptions import NewPurchase, NewSubscribedProduct, NewSubscription
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SubscribeProduct
 from shared.events.ids import SubscriptionId
@@ -45,14 +46,14 @@ def _add_reads(router: APIRouter, doors: Doors) -> None:
     @router.get("", response_model=answers.Subscriptions)
     async def several(caller: Asking, account: AccountWanted, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """All for the vendor, else those that concern the caller."""
-        return listed(await queries.subscriptions(caller, limit, cursor, account))
+        return await queries.subscriptions(caller, limit, cursor, account)
 
-    @router.get("/{subscription}", response_model=answers.Overview, responses={200: _VERSIONED})
+    @router.get("/{subscription}", response_model=Overview, responses={200: _VERSIONED})
     async def overview(caller: Asking, subscription: InSubscription, response: Response) -> Any:
         """Everything about a subscription in one answer; its ETag is for ``If-Match``."""
-        body = await queries.overview(caller, subscription)
-        response.headers.update(etag(body))
-        return body
+        shown = await read_overview(queries, caller, subscription)
+        response.headers.update(etag(shown.version))
+        return shown
 
     @router.get("/{subscription}/purchases", response_model=answers.Lots)
     async def purchases(caller: Asking, subscription: InSubscription) -> Any:
@@ -88,13 +89,13 @@ def _add_usage(router: APIRouter, doors: Doors) -> None:
         start = start or max(end - timedelta(days=SHOWN_DAYS), kept_from)
         check_order(start, end)
         shown = await queries.usage(caller, subscription, start, end, product, measured_only=asked_from is None)
-        return {"items": shown}
+        return answers.Usage(items=[answers.usage_item(one) for one in shown])
 
 
 def _add_writes(router: APIRouter, doors: Doors) -> None:
     queries = doors.application.queries
 
-    @router.post("", **write_answers(answers.Overview))
+    @router.post("", **write_answers(Overview))
     async def create(caller: Asking, asked: NewSubscription, command: CommandId) -> Response:
         """A new subscription. The vendor's."""
         subscription = chosen_id(caller, command)
@@ -103,19 +104,19 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
             primary_contact=Person(email=asked.primary_contact.email, name=asked.primary_contact.name),
             **asked.model_dump(exclude={"primary_contact"}),
         )
-        return await doors.write(payload, caller, command, lambda: queries.overview(caller, subscription))
+        return await doors.write(payload, caller, command, lambda: read_overview(queries, caller, subscription))
 
-    @router.post("/{subscription}/purchases", **write_answers(answers.Overview))
+    @router.post("/{subscription}/purchases", **write_answers(Overview))
     async def purchase(
         caller: Asking, subscription: InSubscription, asked: NewPurchase, command: CommandId, versions: ExpectedVersions
     ) -> Response:
         """Units bought in one order. The vendor's."""
         payload = PurchaseLot(subscription=subscription, lot=chosen_id(caller, command), **asked.model_dump())
         return await doors.write(
-            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+            payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
-    @router.post("/{subscription}/products", **write_answers(answers.Overview))
+    @router.post("/{subscription}/products", **write_answers(Overview))
     async def subscribe(
         caller: Asking,
         subscription: InSubscription,
@@ -126,5 +127,5 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
         """Subscribe to a product; its default roles are made, once. The primary contact's and the vendor's."""
         payload = SubscribeProduct(subscription=subscription, product=asked.product)
         return await doors.write(
-            payload, caller, command, lambda: queries.overview(caller, subscription), versions=versions
+            payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from services.reporting.api.answers import usage_books as answers
-from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, listed, new_router, write_answers
+from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, new_router, write_answers
 from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
 from services.reporting.api.requests.usage_books import NewReplay
 from services.reporting.queries.usage_books import UsageBookQueries
@@ -58,7 +58,7 @@ def _add_quarantine(router: APIRouter, books: UsageBookQueries) -> None:
     @router.get("/quarantine", response_model=answers.Quarantine)
     async def several(caller: Asking, wanted: QuarantineFilter, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """Usage that was not applied, with its reason, the newest first; with ``settled=false`` what still waits."""
-        return listed(await books.quarantine(caller, limit, cursor, wanted))
+        return await books.quarantine(caller, limit, cursor, wanted)
 
     @router.get("/quarantine/{record}", response_model=answers.Quarantined)
     async def one(caller: Asking, record: str) -> Any:
@@ -70,14 +70,14 @@ def _add_counts(router: APIRouter, books: UsageBookQueries) -> None:
     @router.get("/quarantine/counts", response_model=answers.QuarantineCounts)
     async def counts(caller: Asking, wanted: QuarantineFilter, limit: Limit = 200, cursor: Cursor = None) -> Any:
         """How many records there are per day of arrival, product, source and reason, the latest day first."""
-        return listed(await books.counts(caller, limit, cursor, wanted))
+        return await books.counts(caller, limit, cursor, wanted)
 
 
 def _add_replays(router: APIRouter, doors: Doors, books: UsageBookQueries) -> None:
     @router.get("/quarantine/replays", response_model=answers.Replays)
     async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """Replays, and how far each is, the newest first."""
-        return listed(await books.replays(caller, limit, cursor))
+        return await books.replays(caller, limit, cursor)
 
     @router.get("/quarantine/replays/{replay}", response_model=answers.Replay)
     async def one(caller: Asking, replay: str) -> Any:
@@ -92,7 +92,9 @@ def _add_replays(router: APIRouter, doors: Doors, books: UsageBookQueries) -> No
         """
         chosen = chosen_id(caller, command)
         payload = ReplayQuarantine(replay=chosen, wanted=asked.wanted())
-        return await doors.write(payload, caller, command, lambda: books.replay(caller, chosen), key=chosen)
+        return await doors.write(
+            payload, caller, command, lambda: answers.Replay.of(books.replay(caller, chosen)), key=chosen
+        )
 
 
 def _add_reconciliation(router: APIRouter, books: UsageBookQueries) -> None:

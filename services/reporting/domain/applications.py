@@ -2,55 +2,114 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
 from services.reporting.domain.roles import permitted
 from shared.events.state import PersonState, ProductState, RoleState
 
-Body = dict[str, Any]
 People = Mapping[tuple[str, str], PersonState]
 
 
-def in_short(product: ProductState) -> Body:
+@dataclass(frozen=True, slots=True)
+class RoleLine:
+    """A default role in one line."""
+
+    role: str
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationSummary:
     """An application in a list: the number of its default roles, and each in one line."""
-    return {
-        "product": product.id,
-        "name": product.name,
-        "retired_at": product.retired_at,
-        "roles_version": product.roles_version,
-        "default_roles": len(product.roles),
-        "roles": [{"role": one.role, "name": one.name, "summary": one.summary} for one in product.roles],
-    }
+
+    product: str
+    name: str
+    retired_at: datetime | None
+    roles_version: int
+    default_roles: int
+    roles: tuple[RoleLine, ...]
 
 
-def whole(product: ProductState, held: Iterable[RoleState], people: People, *, complete: bool) -> Body:
-    """The same with a row per permission. ``held`` are roles with their members; whoever is not active holds nothing.
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Somebody active who has a permission by a role."""
 
-    ``complete``: no holder is missing for want of room.
-    """
+    account: str
+    email: str
+    name: str | None
+    role: str
+    role_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionRow:
+    """A permission, the default roles that include it, and who holds it."""
+
+    permission: str
+    category: str
+    description: str
+    default_roles: tuple[str, ...]
+    held_by: tuple[Holder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationView(ApplicationSummary):
+    """The same with a row per permission. ``complete``: no holder is missing for want of room."""
+
+    permissions: tuple[PermissionRow, ...]
+    complete: bool
+
+
+def in_short(product: ProductState) -> ApplicationSummary:
+    """An application in a list."""
+    return ApplicationSummary(
+        product=product.id,
+        name=product.name,
+        retired_at=product.retired_at,
+        roles_version=product.roles_version,
+        default_roles=len(product.roles),
+        roles=_lines(product),
+    )
+
+
+def whole(product: ProductState, held: Iterable[RoleState], people: People, *, complete: bool) -> ApplicationView:
+    """An application with who holds what. ``held``: roles with their members; who is not active holds nothing."""
     holders = _holders(product, held, people)
-    rows = [
-        {
-            "permission": one.id,
-            "category": one.category,
-            "description": one.description,
-            "default_roles": [role.name for role in product.roles if one.id in role.permissions],
-            "held_by": holders.get(one.id, []),
-        }
-        for one in product.permissions
-    ]
-    return {**in_short(product), "permissions": rows, "complete": complete}
+    return ApplicationView(
+        product=product.id,
+        name=product.name,
+        retired_at=product.retired_at,
+        roles_version=product.roles_version,
+        default_roles=len(product.roles),
+        roles=_lines(product),
+        permissions=tuple(
+            PermissionRow(
+                permission=one.id,
+                category=one.category,
+                description=one.description,
+                default_roles=tuple(role.name for role in product.roles if one.id in role.permissions),
+                held_by=tuple(holders.get(one.id, ())),
+            )
+            for one in product.permissions
+        ),
+        complete=complete,
+    )
 
 
-def _holders(product: ProductState, held: Iterable[RoleState], people: People) -> dict[str, list[Body]]:
-    holders: defaultdict[str, list[Body]] = defaultdict(list)
+def _lines(product: ProductState) -> tuple[RoleLine, ...]:
+    return tuple(RoleLine(one.role, one.name, one.summary) for one in product.roles)
+
+
+def _holders(product: ProductState, held: Iterable[RoleState], people: People) -> dict[str, list[Holder]]:
+    holders: defaultdict[str, list[Holder]] = defaultdict(list)
     for role in held:
         for email in sorted(role.members):
             person = people.get((role.account, email))
             if person is not None and not person.is_active:
                 continue
-            name = person.name if person else None
-            holder = {"account": role.account, "email": email, "name": name, "role": role.role, "role_name": role.name}
+            holder = Holder(role.account, email, person.name if person else None, role.role, role.name)
             for permission in permitted(role, product):
                 holders[permission].append(holder)
     return holders

@@ -1,163 +1,245 @@
-"""Rows as the API shows them."""
+"""Rows as the API and the page show them."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.money import arithmetic
-from shared.events.alerts import AlertState, ChannelState, shown_address
+from services.reporting.domain.overview import Overview, Period
+from shared.events.alerts import AlertLifecycle, AlertScope, AlertState, ChannelState, Severity, shown_address
 from shared.events.outcomes import CommandDecided
-from shared.events.state import PersonState, Price, SubscriptionState
+from shared.events.state import (
+    Grant,
+    Lifecycle,
+    Lot,
+    Person,
+    PersonState,
+    Price,
+    SubscriptionModel,
+    SubscriptionState,
+)
 from shared.units import percent_tenths
 from shared.windows import days_left
 
-Body = dict[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class PermittedSubscription:
+    """A subscription, the caller's strongest role in it, and what all their roles in it permit."""
+
+    id: str
+    account: str
+    name: str
+    role: str
+    permissions: tuple[str, ...]
 
 
-def me(caller: Caller, subscriptions: Iterable[SubscriptionState]) -> Body:
-    """The body of ``GET /v1/me``."""
+@dataclass(frozen=True, slots=True)
+class Me:
+    """Who the caller is, what they may do, where."""
+
+    email: str
+    name: str
+    vendor: bool
+    subscriptions: tuple[PermittedSubscription, ...]
+
+
+def me(caller: Caller, subscriptions: Iterable[SubscriptionState]) -> Me:
+    """The caller, and what they may do in these subscriptions."""
     mine = []
     for one in subscriptions:
         roles = permissions.roles_of(caller, one)
-        allowed = list(permissions.permissions_of(roles))
-        mine.append({"id": one.id, "account": one.account, "name": one.name, "role": roles[0], "permissions": allowed})
-    return {"email": caller.email, "name": caller.name, "vendor": caller.vendor, "subscriptions": mine}
+        mine.append(PermittedSubscription(one.id, one.account, one.name, roles[0], permissions.permissions_of(roles)))
+    return Me(caller.email, caller.name, caller.vendor, tuple(mine))
 
 
-def summary(state: SubscriptionState, now: datetime) -> Body:
+@dataclass(frozen=True, slots=True)
+class SubscriptionSummary:
+    """A subscription in a list."""
+
+    id: str
+    account: str
+    name: str
+    model: SubscriptionModel
+    state: Lifecycle
+    unit_label: str
+    version: int
+    term: Period
+    primary_contact: Person
+    purchased: int
+    allocated: int
+    unallocated: int
+    over_allocated: int
+
+
+def summary(state: SubscriptionState, now: datetime) -> SubscriptionSummary:
     """A subscription in a list."""
     term, purchased = state.term_at(now), state.purchased(now)
-    return {
-        "id": state.id,
-        "account": state.account,
-        "name": state.name,
-        "model": state.model,
-        "state": state.state,
-        "unit_label": state.unit_label,
-        "version": state.version,
-        "term": {"start": term.start, "end": term.end, "days_left": days_left(term.end, now)},
-        "primary_contact": state.primary_contact.model_dump(),
-        "purchased": purchased,
-        "allocated": state.allocated,
-        "unallocated": max(0, purchased - state.allocated),
-        "over_allocated": max(0, state.allocated - purchased),
-    }
+    return SubscriptionSummary(
+        id=state.id,
+        account=state.account,
+        name=state.name,
+        model=state.model,
+        state=state.state,
+        unit_label=state.unit_label,
+        version=state.version,
+        term=Period(term.start, term.end, days_left(term.end, now)),
+        primary_contact=state.primary_contact,
+        purchased=purchased,
+        allocated=state.allocated,
+        unallocated=max(0, purchased - state.allocated),
+        over_allocated=max(0, state.allocated - purchased),
+    )
 
 
-def lots(state: SubscriptionState, now: datetime) -> list[Body]:
-    """The purchase lots, newest first; ``valid`` where one counts now."""
+class PaidPrice(Price):
+    """A price with its arithmetic in one line."""
+
+    arithmetic: str
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseLot:
+    """A lot. ``valid``: it counts now. ``price`` is ``None`` where there was no price list."""
+
+    id: str
+    units: int
+    start: datetime
+    end: datetime
+    order_reference: str
+    purchased_at: datetime
+    voided_at: datetime | None
+    void_reason: str | None
+    valid: bool
+    price: PaidPrice | None
+
+
+def lots(state: SubscriptionState, now: datetime) -> list[PurchaseLot]:
+    """The purchase lots, newest first."""
     valid = {one.id for one in state.lots_at(now)}
-    return [
-        {**one.model_dump(exclude={"price"}), "valid": one.id in valid, "price": price(one.units, one.price)}
-        for one in sorted(state.lots, key=lambda one: (one.purchased_at, one.id), reverse=True)
-    ]
+    ordered = sorted(state.lots, key=lambda one: (one.purchased_at, one.id), reverse=True)
+    return [_lot(one, valid=one.id in valid) for one in ordered]
 
 
-def price(units: int, paid: Price | None) -> Body | None:
-    """A price with its arithmetic in one line; ``None`` where there was no price list."""
-    if paid is None:
-        return None
-    return {**paid.model_dump(), "arithmetic": arithmetic(units, paid)}
+def _lot(one: Lot, *, valid: bool) -> PurchaseLot:
+    return PurchaseLot(
+        id=one.id,
+        units=one.units,
+        start=one.start,
+        end=one.end,
+        order_reference=one.order_reference,
+        purchased_at=one.purchased_at,
+        voided_at=one.voided_at,
+        void_reason=one.void_reason,
+        valid=valid,
+        price=None if one.price is None else PaidPrice(**dict(one.price), arithmetic=arithmetic(one.units, one.price)),
+    )
 
 
-def person(state: PersonState, grants: Iterable[tuple[str, str]]) -> Body:
-    """Someone of an account, and what they were given: subscription and role."""
-    given = [{"subscription": subscription, "role": role} for subscription, role in grants]
-    return {**state.model_dump(), "subscriptions": given}
+@dataclass(frozen=True, slots=True)
+class GivenRole:
+    """In which subscription somebody has which role."""
+
+    subscription: str
+    role: str
 
 
-def granted(state: SubscriptionState, email: str, person: PersonState | None) -> Body:
-    """What a delegate was given."""
-    return {
-        "subscription": state.id,
-        "email": email,
-        "name": person.name if person else None,
-        "grants": [one.grant for one in state.grants if one.email == email],
-    }
+class AccountPerson(PersonState):
+    """Someone of an account, and what they were given."""
+
+    subscriptions: tuple[GivenRole, ...]
 
 
-class ChangeRow(Protocol):
-    """A row of the history of allocations."""
-
-    @property
-    def product(self) -> str: ...
-    @property
-    def at(self) -> datetime: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def before(self) -> int: ...
-    @property
-    def after(self) -> int: ...
-    @property
-    def actor(self) -> str | None: ...
-    @property
-    def reason(self) -> str | None: ...
-    @property
-    def starts_clock(self) -> bool: ...
-    @property
-    def version(self) -> int: ...
+def person(state: PersonState, grants: Iterable[tuple[str, str]]) -> AccountPerson:
+    """Someone of an account; ``grants`` are subscriptions and roles."""
+    return AccountPerson(**dict(state), subscriptions=tuple(GivenRole(*one) for one in grants))
 
 
-def change(row: ChangeRow) -> Body:
-    """One product's allocation before and after."""
-    return {
-        "product": row.product,
-        "before": row.before,
-        "after": row.after,
-        "at": row.at,
-        "actor": row.actor,
-        "kind": row.kind,
-        "reason": row.reason,
-        "starts_clock": row.starts_clock,
-        "version": row.version,
-    }
+@dataclass(frozen=True, slots=True)
+class DelegateGrants:
+    """What a delegate was given in a subscription."""
+
+    subscription: str
+    email: str
+    name: str | None
+    grants: tuple[Grant, ...]
 
 
-def alert(state: AlertState, overview: Mapping[str, Any]) -> Body:
-    """An alert with the value that raised it, and the value now."""
-    return {
-        "id": state.id,
-        "rule": state.rule,
-        "scope": state.scope,
-        "product": state.product,
-        "severity": state.severity,
-        "threshold": state.threshold,
-        "value_at": float(state.value_at),
-        "value_now": value_now(state, overview),
-        "raised_at": state.raised_at,
-        "state": state.state,
-        "acknowledged_by": state.acknowledged_by,
-        "acknowledged_at": state.acknowledged_at,
-        "message": state.message,
-        "actions": list(state.actions),
-    }
+def granted(state: SubscriptionState, email: str, person: PersonState | None) -> DelegateGrants:
+    """What a delegate was given: perhaps nothing."""
+    grants = tuple(one.grant for one in state.grants if one.email == email)
+    return DelegateGrants(state.id, email, person.name if person else None, grants)
 
 
-def value_now(state: AlertState, overview: Mapping[str, Any]) -> float | None:
+@dataclass(frozen=True, slots=True)
+class AlertNow:
+    """An alert with the percentage that raised it, and the same percentage now."""
+
+    id: str
+    rule: str
+    scope: AlertScope
+    product: str | None
+    severity: Severity
+    threshold: int
+    value_at: float
+    value_now: float | None
+    raised_at: datetime
+    state: AlertLifecycle
+    acknowledged_by: str | None
+    acknowledged_at: datetime | None
+    message: str
+    actions: tuple[str, ...]
+
+
+def alert(state: AlertState, overview: Overview) -> AlertNow:
+    """An alert, as its subscription is now."""
+    return AlertNow(
+        id=state.id,
+        rule=state.rule,
+        scope=state.scope,
+        product=state.product,
+        severity=state.severity,
+        threshold=state.threshold,
+        value_at=float(state.value_at),
+        value_now=value_now(state, overview),
+        raised_at=state.raised_at,
+        state=state.state,
+        acknowledged_by=state.acknowledged_by,
+        acknowledged_at=state.acknowledged_at,
+        message=state.message,
+        actions=state.actions,
+    )
+
+
+def value_now(state: AlertState, overview: Overview) -> float | None:
     """The share that the alert's rule watches, as a percentage, as it is now."""
     if state.rule in {"pool_allocation", "pool_over_allocated"}:
-        tenths = percent_tenths(overview["allocated"], overview["purchased"])
+        tenths = percent_tenths(overview.allocated, overview.purchased)
     elif state.scope == "pool":
-        tenths = percent_tenths(overview["consumed"], overview["purchased"])
+        tenths = percent_tenths(overview.consumed, overview.purchased)
     else:
-        product = next((one for one in overview["products"] if one["product"] == state.product), None)
-        tenths = percent_tenths(product["consumed"], product["allocated"]) if product else None
+        product = overview.product(state.product)
+        tenths = percent_tenths(product.consumed, product.allocated) if product else None
     return None if tenths is None else tenths / 10
 
 
-def channel(state: ChannelState) -> Body:
-    """Where alerts go; of the address, which is a secret, its host and end. Old states hold the whole of it."""
-    return {
-        "id": state.id,
-        "kind": state.kind,
-        "url": shown_address(state.url),
-        "created_by": state.created_by,
-        "created_at": state.created_at,
-    }
+@dataclass(frozen=True, slots=True)
+class ShownChannel:
+    """Where alerts go; of the address, which is a secret, its host and end."""
+
+    id: str
+    kind: Literal["webhook"]
+    url: str
+    created_by: str
+    created_at: datetime
+
+
+def channel(state: ChannelState) -> ShownChannel:
+    """A channel without its secrets: old states hold the whole address."""
+    return ShownChannel(state.id, state.kind, shown_address(state.url), state.created_by, state.created_at)
 
 
 class SentRow(Protocol):
@@ -175,19 +257,36 @@ class SentRow(Protocol):
     def outcome(self) -> CommandDecided | None: ...
 
 
-def command(sent: SentRow) -> Body:
+@dataclass(frozen=True, slots=True)
+class CommandStatus:
+    """A command and what became of it. ``result`` and ``refusal`` are JSON, as the command's owner wrote them."""
+
+    command_id: str
+    command: str
+    subscription: str | None
+    sent_at: datetime
+    status: Literal["pending", "accepted", "refused"]
+    decided_at: datetime | None = None
+    resource: str | None = None
+    version: int | None = None
+    result: Mapping[str, Any] | None = None
+    refusal: Mapping[str, Any] | None = None
+
+
+def command(sent: SentRow) -> CommandStatus:
     """A command and what became of it."""
-    outcome = sent.outcome
-    status = "pending" if outcome is None else "accepted" if outcome.accepted else "refused"
-    return {
-        "command_id": str(sent.command_id),
-        "command": sent.command,
-        "subscription": sent.subscription,
-        "sent_at": sent.sent_at,
-        "status": status,
-        "decided_at": outcome.decided_at if outcome else None,
-        "resource": outcome.resource if outcome else None,
-        "version": outcome.version if outcome else None,
-        "result": outcome.result if outcome else None,
-        "refusal": outcome.refusal.model_dump() if outcome and outcome.refusal else None,
-    }
+    outcome, id = sent.outcome, str(sent.command_id)  # noqa: A001
+    if outcome is None:
+        return CommandStatus(id, sent.command, sent.subscription, sent.sent_at, "pending")
+    return CommandStatus(
+        command_id=id,
+        command=sent.command,
+        subscription=sent.subscription,
+        sent_at=sent.sent_at,
+        status="accepted" if outcome.accepted else "refused",
+        decided_at=outcome.decided_at,
+        resource=outcome.resource,
+        version=outcome.version,
+        result=outcome.result,
+        refusal=outcome.refusal.model_dump() if outcome.refusal else None,
+    )

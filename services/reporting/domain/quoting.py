@@ -1,19 +1,26 @@
 """Quotes: what units would cost, before anything is bought."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from services.reporting.domain.money import arithmetic
 from shared import pricing
 from shared.events.refusals import Refusal
 from shared.events.state import PriceList, SubscriptionState
 
-Body = dict[str, Any]
 Kind = Literal["top_up", "renewal", "contract"]
 _ENDED = frozenset({"expired", "cancelled"})
 
 
-def quoted(price_list: PriceList, units: int, state: SubscriptionState | None, now: datetime) -> Body | Refusal:
+class QuotedUnits(pricing.Quote):
+    """A quote as what it was made (``kind``), for which subscription, with its arithmetic in one line."""
+
+    kind: Kind
+    arithmetic: str
+    subscription: str | None
+
+
+def quoted(price_list: PriceList, units: int, state: SubscriptionState | None, now: datetime) -> QuotedUnits | Refusal:
     """What could be bought now, and as what (``kind``).
 
     ``top_up``: for the rest of the subscription's term. ``renewal``: where that is over, a year from where it ended.
@@ -28,7 +35,12 @@ def quoted(price_list: PriceList, units: int, state: SubscriptionState | None, n
     if quote.list_total_minor > pricing.MAX_MINOR:
         error = {"field": "units", "message": "so many that their price cannot be written exactly"}
         return Refusal(code="invalid_request", message="The request is not valid.", details={"errors": [error]})
-    return {**quote.model_dump(), "kind": kind, "arithmetic": arithmetic(units, quote.price)}
+    return QuotedUnits(
+        **dict(quote),
+        kind=kind,
+        arithmetic=arithmetic(units, quote.price),
+        subscription=state.id if state else None,
+    )
 
 
 def _quoted(

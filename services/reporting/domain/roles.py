@@ -1,11 +1,9 @@
 """Roles in products' applications: what they permit, and how that differs from their default."""
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
 
 from shared.events.state import PersonState, ProductState, RoleState, RoleTemplate
-
-Body = dict[str, Any]
 
 
 def template_of(role: RoleState, product: ProductState | None) -> RoleTemplate | None:
@@ -23,51 +21,90 @@ def permitted(role: RoleState, product: ProductState | None) -> tuple[str, ...]:
     return template.permissions if template else ()
 
 
-def present(role: RoleState, product: ProductState | None, members: Iterable[str]) -> Body:
-    """A role as the API shows it, with those of its ``members`` that the asker may know.
+@dataclass(frozen=True, slots=True)
+class DescribedPermission:
+    """A permission with what its product says of it; nothing where the product does not know it any more."""
 
-    ``difference`` is ``None`` where there is no default to compare with.
-    """
+    permission: str
+    category: str | None
+    description: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What was added to a default and what was taken from it."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleView:
+    """A role as the API shows it. ``difference`` is ``None`` where there is no default to compare with."""
+
+    account: str
+    role: str
+    product: str
+    product_name: str
+    name: str
+    summary: str | None
+    is_default: bool
+    customised: bool
+    based_on: int | None
+    template_version: int | None
+    permissions: tuple[DescribedPermission, ...]
+    difference: Difference | None
+    members: tuple[str, ...]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoleMember:
+    """Someone who has a role; it counts as long as they are ``active``."""
+
+    email: str
+    name: str | None
+    active: bool
+
+
+def present(role: RoleState, product: ProductState | None, members: Iterable[str]) -> RoleView:
+    """A role with those of its ``members`` that the caller may know."""
     template = template_of(role, product)
     allowed = permitted(role, product)
-    return {
-        "account": role.account,
-        "role": role.role,
-        "product": role.product,
-        "product_name": product.name if product else role.product,
-        "name": role.name,
-        "summary": template.summary if template else None,
-        "is_default": role.is_default,
-        "customised": role.customised is not None,
-        "based_on": role.based_on,
-        "template_version": product.roles_version if product and template else None,
-        "permissions": described(allowed, product),
-        "difference": difference(allowed, template.permissions) if template else None,
-        "members": sorted(members),
-        "version": role.version,
-    }
+    return RoleView(
+        account=role.account,
+        role=role.role,
+        product=role.product,
+        product_name=product.name if product else role.product,
+        name=role.name,
+        summary=template.summary if template else None,
+        is_default=role.is_default,
+        customised=role.customised is not None,
+        based_on=role.based_on,
+        template_version=product.roles_version if product and template else None,
+        permissions=tuple(described(allowed, product)),
+        difference=difference(allowed, template.permissions) if template else None,
+        members=tuple(sorted(members)),
+        version=role.version,
+    )
 
 
-def difference(has: Iterable[str], default: Iterable[str]) -> Body:
-    """What was added to a default and what was taken from it."""
+def difference(has: Iterable[str], default: Iterable[str]) -> Difference:
+    """What was added to a default and what was taken from it, each in order."""
     ours, theirs = set(has), set(default)
-    return {"added": sorted(ours - theirs), "removed": sorted(theirs - ours)}
+    return Difference(tuple(sorted(ours - theirs)), tuple(sorted(theirs - ours)))
 
 
-def described(permissions: Iterable[str], product: ProductState | None) -> list[Body]:
+def described(permissions: Iterable[str], product: ProductState | None) -> list[DescribedPermission]:
     """Permissions with their category and description, in the product's order; unknown ones last."""
     wanted = set(permissions)
     known = [one for one in (product.permissions if product else ()) if one.id in wanted]
     unknown = sorted(wanted - {one.id for one in known})
-    return [{"permission": one.id, "category": one.category, "description": one.description} for one in known] + [
-        {"permission": one, "category": None, "description": None} for one in unknown
+    return [DescribedPermission(one.id, one.category, one.description) for one in known] + [
+        DescribedPermission(one, None, None) for one in unknown
     ]
 
 
-def member(email: str, person: PersonState | None) -> Body:
-    """Someone who has a role; it counts as long as they are active."""
-    return {
-        "email": email,
-        "name": person.name if person else None,
-        "active": person is None or person.is_active,
-    }
+def member(email: str, person: PersonState | None) -> RoleMember:
+    """Someone who has a role."""
+    return RoleMember(email, person.name if person else None, person is None or person.is_active)

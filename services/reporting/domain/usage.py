@@ -10,14 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 
-from services.reporting.domain.overview import quantity
 from shared.events.metering import MeterConsumption
 from shared.events.state import Meter, ProductState, SubscribedProduct, SubscriptionState
 from shared.windows import Window
-
-Body = dict[str, Any]
 
 
 class MeasuredWindow(Protocol):
@@ -59,32 +56,47 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Total:
-    """The term to date."""
+class MeterTotal:
+    """What a meter measured, and the units that this makes."""
 
     aggregate: Decimal = Decimal(0)
     consumed: int = 0
 
 
-def usage(asked: Asked, catalogue: Mapping[str, ProductState], rows: Iterable[MeasuredWindow]) -> list[Body]:
+@dataclass(frozen=True, slots=True)
+class UsageItem:
+    """What one window added to one meter. ``revision`` 0: nothing was measured. ``term_to_date``: of a burn-down."""
+
+    product: str
+    meter: str
+    start: datetime
+    end: datetime
+    aggregate: Decimal
+    consumed: int
+    provisional: bool
+    revision: int
+    term_to_date: MeterTotal | None
+
+
+def usage(asked: Asked, catalogue: Mapping[str, ProductState], rows: Iterable[MeasuredWindow]) -> list[UsageItem]:
     """The items in order of time, product and meter. ``rows`` begin at ``asked.rows_from``."""
     by_product: dict[str, list[MeasuredWindow]] = {}
     for row in rows:
         by_product.setdefault(row.product, []).append(row)
     used = {str(one.product): one for one in asked.subscription.products if asked.product in {None, one.product}}
-    items: list[Body] = []
+    items: list[UsageItem] = []
     for product in by_product.keys() | used.keys():
         known = catalogue.get(product)
         windows = _windows(asked, used.get(product), by_product.get(product, ()))
         found = list(_of_product(asked, product, known.meters if known else (), windows))
         items += _measured(found) if asked.measured_only else found
-    return sorted(items, key=lambda item: (item["start"], item["product"]))
+    return sorted(items, key=lambda item: (item.start, item.product))
 
 
-def _measured(items: Sequence[Body]) -> list[Body]:
+def _measured(items: Sequence[UsageItem]) -> list[UsageItem]:
     """From the first that was measured to the last, and what lies between."""
-    starts = [item["start"] for item in items if item["revision"]]
-    return [item for item in items if starts and min(starts) <= item["start"] <= max(starts)]
+    starts = [item.start for item in items if item.revision]
+    return [item for item in items if starts and min(starts) <= item.start <= max(starts)]
 
 
 def _windows(
@@ -115,8 +127,8 @@ def _spans(asked: Asked, used: SubscribedProduct) -> Iterator[tuple[datetime, da
 
 def _of_product(
     asked: Asked, product: str, known: Sequence[Meter], windows: Mapping[Window, MeasuredWindow | None]
-) -> Iterator[Body]:
-    totals: dict[str, _Total] = {}
+) -> Iterator[UsageItem]:
+    totals: dict[str, MeterTotal] = {}
     term: datetime | None = None
     resets: dict[str, str] = {one.meter: one.reset for one in known}
     for window, row in windows.items():
@@ -125,32 +137,31 @@ def _of_product(
         measured = {str(one.meter): one for one in (row.meters if row else ())}
         resets |= {one.meter: one.reset for one in measured.values()}
         for meter, reset in resets.items():
-            added, total = _added(measured.get(meter), totals.get(meter, _Total()))
+            added, total = _added(measured.get(meter), totals.get(meter, MeterTotal()))
             totals[meter] = total
             if asked.overlaps(window):
-                yield {
-                    "product": product,
-                    "meter": meter,
-                    "start": window.start,
-                    "end": window.end,
-                    **_figures(added),
-                    "provisional": window.is_provisional(asked.now),
-                    "revision": row.revision if row else 0,
-                    "term_to_date": _figures(total) if reset == "term" else None,
-                }
+                yield UsageItem(
+                    product=product,
+                    meter=meter,
+                    start=window.start,
+                    end=window.end,
+                    aggregate=added.aggregate,
+                    consumed=added.consumed,
+                    provisional=window.is_provisional(asked.now),
+                    revision=row.revision if row else 0,
+                    term_to_date=total if reset == "term" else None,
+                )
 
 
-def _added(one: MeterConsumption | None, before: _Total) -> tuple[_Total, _Total]:
+def _added(one: MeterConsumption | None, before: MeterTotal) -> tuple[MeterTotal, MeterTotal]:
     """What a window added, and the total with it."""
     if one is None:
-        return _Total(), before
-    total = _Total(one.aggregate, one.consumed)
+        return MeterTotal(), before
+    total = MeterTotal(one.aggregate, one.consumed)
     if one.reset == "window":
         return total, before
     if one.window_aggregate is not None and one.window_consumed is not None:
-        return _Total(one.window_aggregate, one.window_consumed), total
-    return _Total(max(total.aggregate - before.aggregate, Decimal(0)), max(total.consumed - before.consumed, 0)), total
-
-
-def _figures(total: _Total) -> Body:
-    return {"aggregate": quantity(total.aggregate), "consumed": total.consumed}
+        return MeterTotal(one.window_aggregate, one.window_consumed), total
+    return MeterTotal(
+        max(total.aggregate - before.aggregate, Decimal(0)), max(total.consumed - before.consumed, 0)
+    ), total

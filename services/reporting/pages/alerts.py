@@ -2,39 +2,37 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
+from services.reporting.domain.presenting import AlertNow
 from services.reporting.pages import wording
 from services.reporting.pages.view import AlertCard
 
 _SEVERITIES = {"info": "Info", "warning": "Warning", "high": "High", "critical": "Critical", "breach": "Breach"}
 
 
-def present_alerts(
-    alerts: Iterable[Mapping[str, Any]], names: Mapping[str, str], now: datetime
-) -> tuple[AlertCard, ...]:
+def present_alerts(alerts: Iterable[AlertNow], names: Mapping[str, str], now: datetime) -> tuple[AlertCard, ...]:
     """Those that are not over. ``names`` are the products' by id."""
-    active = [alert for alert in alerts if alert["state"] != "resolved"]
-    active.sort(key=lambda alert: (alert["state"] == "acknowledged", -wording.instant(alert["raised_at"]).timestamp()))
+    active = [alert for alert in alerts if alert.state != "resolved"]
+    active.sort(key=lambda alert: (alert.state == "acknowledged", -alert.raised_at.timestamp()))
     return tuple(_card(alert, names, now) for alert in active)
 
 
-def _card(alert: Mapping[str, Any], names: Mapping[str, str], now: datetime) -> AlertCard:
-    product = alert.get("product")
-    raised = wording.instant(alert["raised_at"])
-    then, current = alert["value_at"], alert.get("value_now")
+def _card(alert: AlertNow, names: Mapping[str, str], now: datetime) -> AlertCard:
+    product = alert.product
+    raised = alert.raised_at
+    then, current = alert.value_at, alert.value_now
     value = f"{wording.percent(then)} when raised"
-    if current is not None and str(current) != str(then):
+    if current is not None and current != then:
         value += f", {wording.percent(current)} now"
     return AlertCard(
-        id=alert["id"],
-        severity=alert["severity"],
-        severity_word=_SEVERITIES.get(alert["severity"], alert["severity"]),
-        title=f"{names.get(product, product) if product else 'The pool'} reached {alert['threshold']}\u202f%",
-        message=alert["message"],
+        id=alert.id,
+        severity=alert.severity,
+        severity_word=_SEVERITIES.get(alert.severity, alert.severity),
+        title=f"{names.get(product, product) if product else 'The pool'} reached {alert.threshold}\u202f%",
+        message=alert.message,
         value=value,
         raised=wording.minute(raised, now),
         raised_iso=raised.isoformat(),
-        actions=tuple(alert.get("actions") or ()),
-        acknowledged=alert.get("acknowledged_by") if alert["state"] == "acknowledged" else None,
+        actions=alert.actions,
+        acknowledged=alert.acknowledged_by if alert.state == "acknowledged" else None,
     )

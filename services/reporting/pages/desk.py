@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import ValidationError
 
 from services.reporting.commands import Answer
-from services.reporting.domain.permissions import VIEW
+from services.reporting.domain.overview import Overview
+from services.reporting.domain.presenting import Me
+from services.reporting.domain.previews import read_preview
 from services.reporting.pages import plan
 from services.reporting.pages.plan import Draft
 from services.reporting.pages.site import SignedIn, Site
 from services.reporting.pages.subscription import present
-from services.reporting.pages.view import Preview, SubscriptionView
+from services.reporting.pages.view import SubscriptionView
+from services.reporting.queries.page_context import PageContext
 from shared.events.commands.alerts import AcknowledgeAlert
 from shared.runtime.http.middleware import ProblemError
 
@@ -32,7 +34,7 @@ class PlanForm:
     applies: bool
 
     @classmethod
-    def read(cls, form: Mapping[str, Any]) -> "PlanForm":
+    def read(cls, form: Mapping[str, object]) -> "PlanForm":
         """Whatever was sent; what cannot be read is left out, and so counts as not sent."""
         values = {name.removeprefix("units."): str(value) for name, value in form.items() if name.startswith("units.")}
         draft = Draft(values=values, accept_overage=form.get("accept_overage") == "yes")
@@ -55,35 +57,21 @@ class Desk:
         self._who = who
         self._subscription = subscription
 
-    async def overview(self) -> Mapping[str, Any]:
-        """The subscription's figures.
+    async def context(self, me: Me | None = None) -> PageContext:
+        """Read all that the page shows, once. ``me``: what was read for this request already.
 
         Raises:
             ProblemError: ``not_found``, ``forbidden``.
         """
-        return await self._site.application.queries.overview(self._who.caller, self._subscription)
+        return await self._site.application.page_contexts.page(self._who.caller, self._subscription, me)
 
-    async def view(self, draft: Draft | None = None) -> SubscriptionView:
+    async def view(self) -> SubscriptionView:
         """The page as it is now."""
-        return await self._present(await self.overview(), draft)
-
-    async def _present(self, overview: Mapping[str, Any], draft: Draft | None) -> SubscriptionView:
-        queries = self._site.application.queries
-        caller = self._who.caller
-        alerts = await queries.alerts(caller, self._subscription, active_only=True)
-        others = () if caller.vendor else (await queries.me(caller))["subscriptions"]
-        return present(
-            overview,
-            alerts,
-            may=await queries.permitted(caller, self._subscription),
-            now=self._site.clock(),
-            others=[one for one in others if VIEW in one["permissions"]],
-            draft=draft,
-        )
+        return present(await self.context())
 
     async def acknowledge(self, alert: str) -> str | None:
         """Say that an alert was seen; a sentence when that did not work."""
-        await self.overview()
+        await self._site.application.queries.subscription(self._who.caller, self._subscription)
         try:
             payload = AcknowledgeAlert.model_validate({"subscription": self._subscription, "alert": alert})
         except ValidationError as error:
@@ -95,34 +83,35 @@ class Desk:
 
     async def take(self, form: PlanForm) -> SubscriptionView:
         """Preview or apply what was sent, and show the editor with the answer."""
-        overview = await self.overview()
-        changed, unreadable = plan.changes(overview, form.draft)
+        context = await self.context()
+        changed, unreadable = plan.changes(context.overview, form.draft)
         if unreadable:
-            return await self._present(overview, replace(form.draft, errors=unreadable))
+            return present(context, replace(form.draft, errors=unreadable))
         if not changed:
-            return await self._present(overview, replace(form.draft, error="Nothing differs from what is allocated."))
+            return present(context, replace(form.draft, error="Nothing differs from what is allocated."))
         as_previewed = form.previewed == plan.previewed(changed)
         if form.applies and as_previewed:
             return await self._apply(form, changed)
         note = _CHANGED if form.applies else None
-        return await self._preview(form, changed, overview, note)
+        return await self._preview(form, changed, context, note)
 
     async def _preview(
-        self, form: PlanForm, changed: dict[str, int], overview: Mapping[str, Any], note: str | None
+        self, form: PlanForm, changed: dict[str, int], context: PageContext, note: str | None
     ) -> SubscriptionView:
         answer = await self._submit(form, changed, preview=True)
         if answer is None or answer.refusal or answer.result is None:
-            return await self._present(overview, _refused(form.draft, answer, overview))
-        view = await self._present(overview, replace(form.draft, error=note))
-        shown: Preview = plan.present_preview(overview, answer.result, changed, str(uuid4()))
+            return present(context, _refused(form.draft, answer, context.overview))
+        view = present(context, replace(form.draft, error=note))
+        shown = plan.present_preview(context.overview, read_preview(answer.result), changed, str(uuid4()))
         return replace(view, plan=replace(view.plan, preview=shown))
 
     async def _apply(self, form: PlanForm, changed: dict[str, int]) -> SubscriptionView:
+        """The page after the plan: what is shown was read once the plan was decided."""
         answer = await self._submit(form, changed, preview=False)
+        context = await self.context()
         if answer is None or not answer.accepted:
-            now = await self.overview()
-            return await self._present(now, _refused(form.draft, answer, now))
-        view = await self.view()
+            return present(context, _refused(form.draft, answer, context.overview))
+        view = present(context)
         return replace(view, plan=replace(view.plan, applied="The plan is applied; these are the new allocations."))
 
     async def _submit(self, form: PlanForm, changed: dict[str, int], *, preview: bool) -> Answer | None:
@@ -143,9 +132,9 @@ class Desk:
             return None
 
 
-def _refused(draft: Draft, answer: Answer | None, overview: Mapping[str, Any]) -> Draft:
+def _refused(draft: Draft, answer: Answer | None, overview: Overview) -> Draft:
     if answer is not None and answer.refusal:
-        current = {product["product"]: product["allocated"] for product in overview["products"]}
+        current = {product.product: product.allocated for product in overview.products}
         return draft.refused(answer.refusal, current)
     return replace(draft, error=_WAITING if answer is not None else _CHANGED)
 

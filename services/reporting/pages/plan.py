@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
+from services.reporting.domain.overview import Overview, ProductOverview
+from services.reporting.domain.previews import PlannedProduct, PlanPreview
 from services.reporting.pages import wording
-from services.reporting.pages.pool import Overview
 from services.reporting.pages.products import mark
 from services.reporting.pages.view import Change, Plan, PlanField, Preview
 from shared.events.refusals import Refusal
@@ -74,15 +74,15 @@ def parse(text: str) -> int | None:
 def changes(overview: Overview, draft: Draft) -> tuple[dict[str, int], dict[str, str]]:
     """What the draft changes, and what cannot be read, each by product."""
     changed, unreadable = {}, {}
-    for product in overview["products"]:
-        text = draft.values.get(product["product"], "")
+    for product in overview.products:
+        text = draft.values.get(product.product, "")
         wanted = parse(text)
         if not text.strip():
             continue
         if wanted is None:
-            unreadable[product["product"]] = "Type a whole number of units, zero or more, like 1500 or 1,500."
-        elif wanted != product["allocated"]:
-            changed[product["product"]] = wanted
+            unreadable[product.product] = "Type a whole number of units, zero or more, like 1500 or 1,500."
+        elif wanted != product.allocated:
+            changed[product.product] = wanted
     return changed, unreadable
 
 
@@ -94,20 +94,20 @@ def previewed(changed: Mapping[str, int]) -> str:
 def present_plan(overview: Overview, now: datetime, *, may_allocate: bool, draft: Draft | None = None) -> Plan:
     """The editor as it stands, with a draft or with the allocations of today."""
     draft = draft or Draft()
-    fields = tuple(_field(product, overview, draft) for product in sorted(overview["products"], key=_by_name))
+    fields = tuple(_field(product, overview, draft) for product in sorted(overview.products, key=lambda one: one.name))
     total = sum(parse(one.value) if parse(one.value) is not None else one.current for one in fields)  # type: ignore[misc]
     status, rule = _status(overview, now, may_allocate)
     return Plan(
         status=status,
         rule=rule,
-        open=overview["rebalance"]["allowed"],
-        editable=may_allocate and overview["state"] in OPEN_STATES and bool(fields),
+        open=overview.rebalance.allowed,
+        editable=may_allocate and overview.state in OPEN_STATES and bool(fields),
         fields=fields,
-        purchased=overview["purchased"],
+        purchased=overview.purchased,
         total=total,
-        free=overview["purchased"] - total,
-        version=overview["version"],
-        unit_label=overview["unit_label"],
+        free=overview.purchased - total,
+        version=overview.version,
+        unit_label=overview.unit_label,
         grammar=GRAMMAR,
         most=MAX_UNITS,
         error=draft.error,
@@ -117,25 +117,21 @@ def present_plan(overview: Overview, now: datetime, *, may_allocate: bool, draft
     )
 
 
-def _by_name(product: Mapping[str, Any]) -> str:
-    return str(product["name"])
-
-
-def _field(product: Mapping[str, Any], overview: Overview, draft: Draft) -> PlanField:
-    key, current, floor = product["product"], product["allocated"], product["floor"]
-    may_lower = overview["rebalance"]["allowed"] or overview["over_allocated"] > 0
+def _field(product: ProductOverview, overview: Overview, draft: Draft) -> PlanField:
+    key, current, floor = product.product, product.allocated, product.floor
+    may_lower = overview.rebalance.allowed or overview.over_allocated > 0
     lowest = min(floor, current) if may_lower else current
-    freed = sum(max(one["allocated"] - one["floor"], 0) for one in overview["products"] if one["product"] != key)
-    spare = max(overview["unallocated"], 0) + (freed if overview["rebalance"]["allowed"] else 0)
+    freed = sum(max(one.allocated - one.floor, 0) for one in overview.products if one.product != key)
+    spare = max(overview.unallocated, 0) + (freed if overview.rebalance.allowed else 0)
     hint = f"Now {wording.count(current)}, floor {wording.count(floor)}"
     return PlanField(
         product=key,
-        name=product["name"],
+        name=product.name,
         mark=mark(key),
         current=current,
         value=_typed(draft.values.get(key), current),
         lowest=lowest,
-        highest=current if overview["over_allocated"] else current + spare,
+        highest=current if overview.over_allocated else current + spare,
         hint=hint,
         error=draft.errors.get(key),
     )
@@ -149,52 +145,52 @@ def _typed(text: str | None, current: int) -> str:
 
 def _status(overview: Overview, now: datetime, mine: bool) -> tuple[str, str]:
     """Whether and when allocations may be lowered, and the rule behind it; ``mine``: the reader may do it."""
-    rebalance, label = overview["rebalance"], overview["unit_label"]
-    free = overview["unallocated"]
-    every = rebalance["every_days"]
-    if over := overview["over_allocated"]:
+    rebalance, label = overview.rebalance, overview.unit_label
+    free = overview.unallocated
+    every = rebalance.every_days
+    if over := overview.over_allocated:
         return (
             "Only lowering is possible now.",
             f"{wording.units(over, label)} more are allocated than purchased. Lowering them is always allowed, "
             f"and does not start the {wording.days(every)}.",
         )
     unallocated = f"the {wording.units(free, label)} that {'is' if free == 1 else 'are'} still unallocated"
-    if rebalance["allowed"]:
+    if rebalance.allowed:
         return (
             "You can rebalance today." if mine else "A rebalance is allowed today.",
             f"Lowering any allocation starts {wording.days(every)} in which nothing else can be lowered. "
             "Giving out unallocated units is always free.",
         )
-    if rebalance["next_allowed_at"] is None:
+    if rebalance.next_allowed_at is None:
         return "Allocations cannot be changed now.", "They can be while the subscription is active or in grace."
-    at = wording.instant(rebalance["next_allowed_at"])
+    at = rebalance.next_allowed_at
     may = "you can give products" if mine else "products can be given"
     until = f"Until then {may} {unallocated}." if free else "Until then no unit is free to give."
     return (f"The next rebalance is allowed on {wording.day(at)}, {wording.days_until(at, now)}.", until)
 
 
-def present_preview(overview: Overview, answer: Mapping[str, Any], changed: Mapping[str, int], command: str) -> Preview:
+def present_preview(overview: Overview, answer: PlanPreview, changed: Mapping[str, int], command: str) -> Preview:
     """Before and after, and whether it starts the clock."""
-    names = {product["product"]: product["name"] for product in overview["products"]}
-    before = {one["product"]: one["allocated"] for one in answer["before"]}
+    names = {product.product: product.name for product in overview.products}
+    before = {one.product: one.allocated for one in answer.before}
     rows = [
-        _change(names.get(one["product"], one["product"]), before.get(one["product"], 0), one)
-        for one in answer["after"]
-        if before.get(one["product"], 0) != one["allocated"]
+        _change(names.get(one.product, one.product), before.get(one.product, 0), one)
+        for one in answer.after
+        if before.get(one.product, 0) != one.allocated
     ]
     return Preview(
         changes=tuple(rows),
-        unallocated_before=wording.count(overview["unallocated"]),
-        unallocated_after=wording.count(answer["unallocated_after"]),
+        unallocated_before=wording.count(overview.unallocated),
+        unallocated_after=wording.count(answer.unallocated_after),
         consequence=_consequence(answer),
         previewed=previewed(changed),
         command_id=command,
     )
 
 
-def _change(name: str, before: int, one: Mapping[str, Any]) -> Change:
-    after = one["allocated"]
-    tenths = percent_tenths(one["consumed"], after)
+def _change(name: str, before: int, one: PlannedProduct) -> Change:
+    after = one.allocated
+    tenths = percent_tenths(one.consumed, after)
     return Change(
         name=name,
         before=wording.count(before),
@@ -205,9 +201,9 @@ def _change(name: str, before: int, one: Mapping[str, Any]) -> Change:
     )
 
 
-def _consequence(answer: Mapping[str, Any]) -> str:
-    if not answer["starts_clock"]:
+def _consequence(answer: PlanPreview) -> str:
+    if not answer.starts_clock:
         return "This does not start the rebalance clock."
-    at = answer.get("next_allowed_at")
-    then = f" The next one will be allowed on {wording.day(wording.instant(at))}." if at else ""
+    at = answer.next_allowed_at
+    then = f" The next one will be allowed on {wording.day(at)}." if at else ""
     return f"This is a rebalance.{then}"

@@ -1,9 +1,8 @@
 """Head and pool: the sentence, the five figures, the bar."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
+from services.reporting.domain.overview import Overview, ProductOverview
 from services.reporting.pages import wording
 from services.reporting.pages.bars import pool_bar
 from services.reporting.pages.view import Bar, Figure, Head
@@ -27,56 +26,50 @@ _LEADS = {
 }
 _ATTENTION = frozenset({"over", "near"})
 
-Overview = Mapping[str, Any]
 
-
-def needs_attention(product: Mapping[str, Any]) -> bool:
+def needs_attention(product: ProductOverview) -> bool:
     """Whether a product is above or close to what it was given, or restricted."""
-    return product["class"] in _ATTENTION or bool(product.get("restricted"))
+    return product.utilisation_class in _ATTENTION or product.restricted
 
 
 def present_head(overview: Overview, now: datetime) -> Head:
     """Name, state, term, and the sentence."""
-    word, kind = _STATES.get(overview["state"], (overview["state"], "quiet"))
-    end = wording.instant(overview["term"]["end"])
-    left = overview["term"]["days_left"]
-    window = overview.get("window")
-    as_of = overview.get("as_of")
-    at = wording.instant(as_of) if as_of else now
+    word, kind = _STATES.get(overview.state, (overview.state, "quiet"))
+    at = overview.as_of or now
     return Head(
-        name=overview["name"],
-        account=overview["account"],
+        name=overview.name,
+        account=overview.account,
         state=word,
         state_kind=kind,
-        term=_term(overview, end, left),
-        window=f"{wording.days(window['days_left'])} left in this window" if window else "",
+        term=_term(overview),
+        window=f"{wording.days(overview.window.days_left)} left in this window",
         sentence=sentence(overview),
         as_of=wording.minute(at, now),
         as_of_iso=at.isoformat(),
     )
 
 
-def _term(overview: Overview, end: datetime, left: int) -> str:
+def _term(overview: Overview) -> str:
     """When it ends, or that it goes on."""
-    if renewal := overview.get("renewal"):
-        until = wording.day(wording.instant(renewal["end"]))
-        return f"Renewed from {wording.day(wording.instant(renewal['start']))} to {until}"
-    return f"Ends {wording.day(end)}, {wording.days(left)} left" if left else f"Ended {wording.day(end)}"
+    if renewal := overview.renewal:
+        return f"Renewed from {wording.day(renewal.start)} to {wording.day(renewal.end)}"
+    end, left = wording.day(overview.term.end), overview.term.days_left
+    return f"Ends {end}, {wording.days(left)} left" if left else f"Ended {end}"
 
 
 def sentence(overview: Overview) -> str:
     """What a person would say who has looked at all of it."""
-    label, listed = overview["unit_label"], overview["products"]
-    lead = _LEADS.get(overview["state"])
+    label, listed = overview.unit_label, overview.products
+    lead = _LEADS.get(overview.state)
     if lead:
         return f"{lead}."
-    if not overview["purchased"]:
+    if not overview.purchased:
         return f"No {wording.units(0, label).removeprefix('0 ')} have been purchased yet."
-    if over := overview["over_allocated"]:
+    if over := overview.over_allocated:
         return f"{wording.units(over, label)} more are allocated than purchased; lower some allocations."
     if not listed:
-        return f"No product yet: {wording.units(overview['unallocated'], label)} are waiting to be allocated."
-    free = overview["unallocated"]
+        return f"No product yet: {wording.units(overview.unallocated, label)} are waiting to be allocated."
+    free = overview.unallocated
     rest = (
         f"{wording.units(free, label)} {'is' if free == 1 else 'are'} still free to allocate"
         if free
@@ -92,8 +85,8 @@ def sentence(overview: Overview) -> str:
 
 def present_pool(overview: Overview) -> tuple[Bar, tuple[Figure, ...]]:
     """One bar, five figures."""
-    purchased, allocated, consumed = overview["purchased"], overview["allocated"], overview["consumed"]
-    unallocated, unused, over = overview["unallocated"], overview["unused"], overview["over_allocated"]
+    purchased, allocated, consumed = overview.purchased, overview.allocated, overview.consumed
+    unallocated, unused, over = overview.unallocated, overview.unused, overview.over_allocated
     figures = (
         Figure("Purchased", wording.count(purchased), "Bought, and valid today", "purchased"),
         Figure("Allocated", wording.count(allocated), "Given to products", "allocated", over > 0),

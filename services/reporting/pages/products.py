@@ -1,13 +1,12 @@
 """A row per product."""
 
 import hashlib
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
+from services.reporting.domain.overview import MeterArithmetic, Overview, ProductOverview
 from services.reporting.pages import wording
 from services.reporting.pages.bars import product_bar
-from services.reporting.pages.pool import Overview, needs_attention
+from services.reporting.pages.pool import needs_attention
 from services.reporting.pages.view import MeterLine, ProductRow
 
 MARKS = 36
@@ -39,72 +38,70 @@ def mark(product: str) -> str:
 def present_products(overview: Overview, now: datetime) -> tuple[ProductRow, ...]:
     """Those that need attention first, then by size."""
     ordered = sorted(
-        overview["products"],
+        overview.products,
         key=lambda product: (
             not needs_attention(product),
-            -(product["utilisation"] or 0) if needs_attention(product) else 0,
-            -product["allocated"],
-            product["name"],
+            -(product.utilisation or 0) if needs_attention(product) else 0,
+            -product.allocated,
+            product.name,
         ),
     )
     return tuple(_row(product, overview, now) for product in ordered)
 
 
-def _row(product: Mapping[str, Any], overview: Overview, now: datetime) -> ProductRow:
-    allocated, consumed = product["allocated"], product["consumed"]
-    word = _CLASSES.get(product["class"] or "", "No usage yet" if allocated else "Nothing allocated")
-    policy, meaning = _POLICIES.get(product["policy"], (product["policy"], ""))
+def _row(product: ProductOverview, overview: Overview, now: datetime) -> ProductRow:
+    allocated, consumed = product.allocated, product.consumed
+    word = _CLASSES.get(product.utilisation_class or "", "No usage yet" if allocated else "Nothing allocated")
+    policy, meaning = _POLICIES.get(product.policy, (product.policy, ""))
     spoken = f"{wording.count(consumed)} consumed of {wording.count(allocated)} allocated"
     return ProductRow(
-        id=product["product"],
-        name=product["name"],
-        mark=mark(product["product"]),
-        klass=product["class"] or "none",
+        id=product.product,
+        name=product.name,
+        mark=mark(product.product),
+        klass=product.utilisation_class or "none",
         klass_word=word,
         needs_attention=needs_attention(product),
-        restricted=bool(product.get("restricted")),
+        restricted=product.restricted,
         bar=product_bar(allocated, consumed, spoken),
         consumed=wording.count(consumed),
         allocated=wording.count(allocated),
-        utilisation=wording.percent(product["utilisation"]),
+        utilisation=wording.percent(product.utilisation),
         policy=policy,
         policy_meaning=meaning,
         facts=_facts(product, overview),
-        meters=tuple(_meter(meter, now) for meter in product["meters"]),
+        meters=tuple(_meter(meter, now) for meter in product.meters),
     )
 
 
-def _facts(product: Mapping[str, Any], overview: Overview) -> tuple[tuple[str, str, str], ...]:
-    unused = product["unused"]
-    window = overview.get("window")
+def _facts(product: ProductOverview, overview: Overview) -> tuple[tuple[str, str, str], ...]:
+    unused = product.unused
     facts = [
         ("Unused", wording.count(unused), "Allocated, not consumed")
         if unused >= 0
         else ("Over by", wording.count(-unused), "Consumed beyond its allocation"),
-        ("Floor", wording.count(product["floor"]), "The allocation cannot go below this"),
+        ("Floor", wording.count(product.floor), "The allocation cannot go below this"),
     ]
-    if drawn := product.get("drawn"):
-        facts.insert(1, ("Drawn", wording.count(drawn), "Of it, taken from unallocated units"))
-    if window:
-        meaning = wording.span(wording.instant(window["start"]), wording.instant(window["end"]))
-        facts.append(("Window", f"{wording.days(window['days_left'])} left", meaning))
+    if product.drawn:
+        facts.insert(1, ("Drawn", wording.count(product.drawn), "Of it, taken from unallocated units"))
+    window = overview.window
+    facts.append(("Window", f"{wording.days(window.days_left)} left", wording.span(window.start, window.end)))
     return tuple(facts)
 
 
-def _meter(meter: Mapping[str, Any], now: datetime) -> MeterLine:
-    things = wording.things(meter["meter"])
-    aggregate = wording.quantity(meter["aggregate"])
-    rate = f"{wording.units(meter['units'], 'units')} per {wording.count(meter['block'])}"
-    notes = [f"Rate version {meter['rate_version']}"]
-    if meter.get("peak_at"):
-        notes.append(f"peak at {wording.minute(wording.instant(meter['peak_at']), now)}")
-    if meter["reset"] == "term":
+def _meter(meter: MeterArithmetic, now: datetime) -> MeterLine:
+    things = wording.things(meter.meter)
+    aggregate = wording.quantity(meter.aggregate)
+    rate = f"{wording.units(meter.units, 'units')} per {wording.count(meter.block)}"
+    notes = [f"Rate version {meter.rate_version}"]
+    if meter.peak_at:
+        notes.append(f"peak at {wording.minute(meter.peak_at, now)}")
+    if meter.reset == "term":
         notes.append("counts over the whole term")
-    if meter.get("provisional"):
+    if meter.provisional:
         notes.append("provisional, late usage may still arrive")
     return MeterLine(
         name=things[:1].upper() + things[1:],
-        arithmetic=f"{aggregate} {things} \u00d7 {rate} = {wording.count(meter['consumed'])}",
-        how=wording.aggregation(meter["aggregation"]),
+        arithmetic=f"{aggregate} {things} \u00d7 {rate} = {wording.count(meter.consumed)}",
+        how=wording.aggregation(meter.aggregation),
         notes=tuple(notes),
     )

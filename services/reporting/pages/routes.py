@@ -1,14 +1,18 @@
 """The page's own routes: the subscription, its plan, its alerts, its live stream, and the files it is served with."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
+from services.reporting.domain.permissions import VIEW
+from services.reporting.domain.presenting import Me
 from services.reporting.pages.desk import Desk, PlanForm
 from services.reporting.pages.errors import page_route
-from services.reporting.pages.leaves import digest, render_leaves
+from services.reporting.pages.fragments import digest, render_fragments, render_plan_fragments, with_token
 from services.reporting.pages.site import SignedIn, Site
 from services.reporting.pages.stream import answer_live
+from services.reporting.pages.subscription import present
 from services.reporting.pages.usage import SHOWN, present_usage
 from services.reporting.pages.view import SubscriptionView
 from shared.runtime.http.middleware import ProblemError
@@ -40,12 +44,12 @@ def _add_reads(router: APIRouter, site: Site) -> None:
         if who is None:
             return site.sign_in_page(request)
         mine = await site.application.queries.me(who.caller)
-        seen = [one for one in mine["subscriptions"] if "view" in one["permissions"]]
+        seen = [one for one in mine.subscriptions if VIEW in one.permissions]
         if not seen:
-            return _nothing_yet(site, who, [one["name"] for one in mine["subscriptions"]])
+            return _nothing_yet(site, who, [one.name for one in mine.subscriptions])
         if len(seen) == 1:
-            return await _show(site, who, seen[0]["id"])
-        choices = [{**one, "role": _ROLES.get(one["role"], one["role"])} for one in seen[:MOST_CHOICES]]
+            return await _show(site, who, seen[0].id, mine)
+        choices = [replace(one, role=_ROLES.get(one.role, one.role)) for one in seen[:MOST_CHOICES]]
         return site.page("choose.html", who, choices=choices)
 
     @router.get("/subscriptions/{subscription}")
@@ -65,13 +69,12 @@ def _add_reads(router: APIRouter, site: Site) -> None:
         who = await site.signed_in(request)
         if who is None:
             return site.sign_in_page(request)
-        overview = await Desk(site, who, subscription).overview()
         now = site.clock()
-        items = await site.application.queries.usage(who.caller, subscription, now - SHOWN, now, measured_only=True)
-        shown = present_usage(overview, items)
+        context = await site.application.page_contexts.usage(who.caller, subscription, now - SHOWN, now)
+        shown = present_usage(context.overview, context.items)
         if _is_partial(request):
             return site.page("usage.html", who, usage=shown, partial=True)
-        name = overview["name"]
+        name = context.overview.name
         return site.page("usage_page.html", who, usage=shown, partial=False, name=name, id=subscription)
 
     @router.get("/static/{name:path}")
@@ -88,7 +91,7 @@ def _add_writes(router: APIRouter, site: Site) -> None:
         sent = PlanForm.read(form)
         view = await Desk(site, who, subscription).take(sent)
         if _is_partial(request):
-            return site.page("plan.html", who, view=view)
+            return site.page("plan.html", who, view=view, fragments=render_plan_fragments(site.templates, view.plan))
         if view.plan.applied:
             return site.redirect(f"/subscriptions/{subscription}#plan")
         return _whole(site, who, view)
@@ -108,7 +111,7 @@ def _add_writes(router: APIRouter, site: Site) -> None:
         return _whole(site, who, view, error)
 
 
-async def _sent(site: Site, request: Request) -> tuple[SignedIn | None, dict[str, Any]]:
+async def _sent(site: Site, request: Request) -> tuple[SignedIn | None, Mapping[str, object]]:
     """Who sent which form.
 
     Raises:
@@ -125,17 +128,18 @@ def _is_partial(request: Request) -> bool:
     return "hx-request" in request.headers
 
 
-async def _show(site: Site, who: SignedIn, subscription: str) -> Response:
-    desk = Desk(site, who, subscription)
-    overview = await desk.overview()
-    if overview["model"] != "flex":
-        return _does_not_apply(site, who, overview["name"])
-    return _whole(site, who, await desk.view())
+async def _show(site: Site, who: SignedIn, subscription: str, me: Me | None = None) -> Response:
+    context = await Desk(site, who, subscription).context(me)
+    if context.overview.model != "flex":
+        return _does_not_apply(site, who, context.overview.name)
+    return _whole(site, who, present(context))
 
 
 def _whole(site: Site, who: SignedIn, view: SubscriptionView, alert_error: str | None = None) -> Response:
-    since = digest(render_leaves(site.templates, view, ""))
-    return site.page("subscription.html", who, view=view, since=since, alert_error=alert_error)
+    fragments = render_fragments(site.templates, view)
+    since, token = digest(fragments), site.secrecy.form_token(who.session)
+    written = {element: with_token(html, token) for element, html in fragments.items()}
+    return site.page("subscription.html", who, view=view, since=since, fragments=written, alert_error=alert_error)
 
 
 def _does_not_apply(site: Site, who: SignedIn, name: str) -> Response:

@@ -8,7 +8,7 @@ from fastapi import Response
 from sse_starlette import ServerSentEvent
 
 from services.reporting.pages.desk import Desk
-from services.reporting.pages.leaves import Leaves, digest, render_leaves, swaps
+from services.reporting.pages.fragments import Fragments, digest, render_fragments, swaps, with_token
 from services.reporting.pages.site import SignedIn, Site
 from services.reporting.streaming import HeldStream
 from shared.runtime.http.middleware import ProblemError
@@ -27,16 +27,15 @@ async def answer_live(site: Site, who: SignedIn, subscription: str, since: str) 
     """
     give_back = site.application.streams.take(who.person.email, "You have too many pages open at once, or all have.")
     try:
-        first = await Desk(site, who, subscription).view()
+        await site.application.queries.subscription(who.caller, subscription)
     except BaseException:
         give_back()
         raise
-    seen = render_leaves(site.templates, first, "")
-    known: Leaves = seen if digest(seen) == since else {}
-    return HeldStream(_events(site, who, subscription, known), give_back, ping_seconds=3600)
+    return HeldStream(_events(site, who, subscription, since), give_back, ping_seconds=3600)
 
 
-async def _events(site: Site, who: SignedIn, subscription: str, known: Leaves) -> AsyncIterator[ServerSentEvent]:
+async def _events(site: Site, who: SignedIn, subscription: str, since: str) -> AsyncIterator[ServerSentEvent]:
+    known: Fragments | None = None
     changed = asyncio.Event()
     listening = asyncio.create_task(_listen(site, subscription, changed))
     try:
@@ -56,21 +55,17 @@ async def _events(site: Site, who: SignedIn, subscription: str, known: Leaves) -
                     yield ServerSentEvent("", event="alive")
                     continue
                 changed.clear()
-                now = render_leaves(site.templates, await Desk(site, who, subscription).view(), "")
+                now = render_fragments(site.templates, await Desk(site, who, subscription).view())
             except ProblemError:
                 return
-            if told := _told(site, who, known, now):
-                yield ServerSentEvent(told, event="leaves")
+            if known is None:  # the watch has begun: nothing was missed between the page and this reading
+                known = now if digest(now) == since else {}
+            if news := with_token(swaps(known, now), site.secrecy.form_token(who.session)):
+                yield ServerSentEvent(news, event="leaves")
             known = now
             await asyncio.sleep(BREATH_SECONDS)
     finally:
         listening.cancel()
-
-
-def _told(site: Site, who: SignedIn, known: Leaves, now: Leaves) -> str:
-    """What to swap; forms get their token only here, since it differs each time."""
-    token = site.secrecy.form_token(who.session)
-    return swaps(known, now).replace('name="csrf" value=""', f'name="csrf" value="{token}"')
 
 
 async def _listen(site: Site, subscription: str, changed: asyncio.Event) -> None:

@@ -1,13 +1,13 @@
 """Consumption by window over the last twelve months: a table, of which the chart is a picture."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
+from services.reporting.domain.overview import Overview
+from services.reporting.domain.usage import UsageItem
 from services.reporting.pages import wording
-from services.reporting.pages.pool import Overview
 from services.reporting.pages.products import mark
 
 SHOWN = timedelta(days=366)
@@ -44,15 +44,15 @@ class UsageView:
     unit_label: str
 
 
-def present_usage(overview: Overview, items: Iterable[Mapping[str, Any]]) -> UsageView:
-    """``items`` are those of the API's usage by window."""
-    names = {product["product"]: product["name"] for product in overview["products"]}
+def present_usage(overview: Overview, items: Iterable[UsageItem]) -> UsageView:
+    """``items``: what each window added to each meter."""
+    names = {product.product: product.name for product in overview.products}
     by_window: dict[tuple[datetime, datetime], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     provisional: set[tuple[datetime, datetime]] = set()
     for item in items:
-        window = wording.instant(item["start"]), wording.instant(item["end"])
-        by_window[window][item["product"]] += item["consumed"]
-        if item["provisional"]:
+        window = item.start, item.end
+        by_window[window][item.product] += item.consumed
+        if item.provisional:
             provisional.add(window)
     used = {product for cells in by_window.values() for product, consumed in cells.items() if consumed}
     shown = sorted(used, key=lambda product: names.get(product, product))
@@ -62,9 +62,9 @@ def present_usage(overview: Overview, items: Iterable[Mapping[str, Any]]) -> Usa
             _row(window, [by_window[window].get(product, 0) for product in shown], window in provisional)
             for window in sorted(by_window)
         ),
-        purchased=overview["purchased"],
-        allocated=overview["allocated"],
-        unit_label=overview["unit_label"],
+        purchased=overview.purchased,
+        allocated=overview.allocated,
+        unit_label=overview.unit_label,
     )
 
 

@@ -87,8 +87,3 @@ def things(meter: str) -> str:
 def aggregation(kind: str) -> str:
     """How a meter adds up, in two words."""
     return _AGGREGATIONS.get(kind, kind)
-
-
-def instant(value: str | datetime) -> datetime:
-    """A time of the API: RFC 3339 text, or already a time."""
-    return value if isinstance(value, datetime) else datetime.fromisoformat(value)

@@ -1,7 +1,6 @@
 """Who may read what: the same answer for what does not exist and for what the caller may not know of."""
 
 import re
-from typing import Any
 
 from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
@@ -11,7 +10,6 @@ from shared.events.state import AccountState, SubscriptionState
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Connection
 
-Body = dict[str, Any]
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _ROLE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 

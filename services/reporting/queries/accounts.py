@@ -3,12 +3,14 @@
 from services.reporting.domain import permissions, presenting
 from services.reporting.domain import roles as domain
 from services.reporting.domain.caller import Caller
-from services.reporting.queries.access import Body, find_account_seen, is_role_id, not_found
+from services.reporting.domain.presenting import AccountPerson
+from services.reporting.domain.roles import RoleMember, RoleView
+from services.reporting.queries.access import find_account_seen, is_role_id, not_found
 from services.reporting.queries.discretion import Discretion, discretion
 from services.reporting.store import accounts, people, products, roles
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
-from shared.events.state import PersonState, RoleState
+from shared.events.state import AccountState, PersonState, RoleState
 from shared.runtime.postgres.pool import Connection, Pool
 
 
@@ -18,19 +20,18 @@ class AccountQueries:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def account(self, caller: Caller, account: str) -> Body:
+    async def account(self, caller: Caller, account: str) -> AccountState:
         """One account; the vendor's and its people's."""
         async with self._pool.acquire() as connection:
-            return (await find_account_seen(connection, caller, account)).model_dump()
+            return await find_account_seen(connection, caller, account)
 
-    async def accounts(self, caller: Caller, limit: int, cursor: str | None) -> Page[Body]:
+    async def accounts(self, caller: Caller, limit: int, cursor: str | None) -> Page[AccountState]:
         """All for the vendor, else those of one's subscriptions."""
         person = None if caller.vendor else caller.email
         async with self._pool.acquire() as connection:
-            page = await accounts.list_accounts(connection, limit, cursor, person)
-        return Page([state.model_dump() for state in page.items], page.next_cursor)
+            return await accounts.list_accounts(connection, limit, cursor, person)
 
-    async def people(self, caller: Caller, account: str, limit: int, cursor: str | None) -> Page[Body]:
+    async def people(self, caller: Caller, account: str, limit: int, cursor: str | None) -> Page[AccountPerson]:
         """An account's people, each with what they were given in its subscriptions."""
         async with self._pool.acquire() as connection:
             await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
@@ -38,7 +39,7 @@ class AccountQueries:
             page = await people.list_people(connection, account, limit, cursor, kept.hidden_of(account))
             return Page(await self._with_grants(connection, page.items, kept), page.next_cursor)
 
-    async def person(self, caller: Caller, account: str, email: str) -> Body:
+    async def person(self, caller: Caller, account: str, email: str) -> AccountPerson:
         """One of them, also one who was removed."""
         async with self._pool.acquire() as connection:
             await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
@@ -48,7 +49,9 @@ class AccountQueries:
                 raise not_found("person")
             return (await self._with_grants(connection, [found], kept))[0]
 
-    async def _with_grants(self, connection: Connection, states: list[PersonState], kept: Discretion) -> list[Body]:
+    async def _with_grants(
+        self, connection: Connection, states: list[PersonState], kept: Discretion
+    ) -> list[AccountPerson]:
         if not states:
             return []
         grants = await store.load_grants(connection, states[0].account, [one.email for one in states])
@@ -56,7 +59,7 @@ class AccountQueries:
 
     async def roles(
         self, caller: Caller, account: str, limit: int, cursor: str | None, product: str | None = None
-    ) -> Page[Body]:
+    ) -> Page[RoleView]:
         """An account's roles, each with its difference from the default."""
         async with self._pool.acquire() as connection:
             await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
@@ -68,7 +71,7 @@ class AccountQueries:
             page.next_cursor,
         )
 
-    async def role(self, caller: Caller, account: str, role: str) -> Body:
+    async def role(self, caller: Caller, account: str, role: str) -> RoleView:
         """One role."""
         async with self._pool.acquire() as connection:
             state = await self._role(connection, caller, account, role)
@@ -76,7 +79,7 @@ class AccountQueries:
             kept = await discretion(connection, caller, [account])
         return domain.present(state, catalogue.get(state.product), kept.shown(account, state.members))
 
-    async def members(self, caller: Caller, account: str, role: str) -> list[Body]:
+    async def members(self, caller: Caller, account: str, role: str) -> list[RoleMember]:
         """Who has a role, by e-mail."""
         async with self._pool.acquire() as connection:
             state = await self._role(connection, caller, account, role)

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from services.reporting.domain import applications, permissions, quoting
+from services.reporting.domain.applications import ApplicationSummary, ApplicationView
 from services.reporting.domain.caller import Caller
-from services.reporting.queries.access import Body, find_account_seen, find_seen, is_id, not_found
+from services.reporting.domain.quoting import QuotedUnits
+from services.reporting.queries.access import find_account_seen, find_seen, is_id, not_found
 from services.reporting.queries.discretion import discretion
 from services.reporting.store import people, price_lists, products, roles
 from services.reporting.store import subscriptions as store
@@ -26,32 +28,31 @@ class CatalogueQueries:
         self._pool = pool
         self._clock = clock
 
-    async def product(self, product: str) -> Body:
+    async def product(self, product: str) -> ProductState:
         """One product of the catalogue."""
         async with self._pool.acquire() as connection:
-            return (await _find_product(connection, product)).model_dump()
+            return await _find_product(connection, product)
 
     async def is_product(self, product: str) -> bool:
         """Whether it is, or was, in the catalogue."""
         async with self._pool.acquire() as connection:
             return is_id(product) and product in await products.find_products(connection, [product])
 
-    async def products(self, limit: int, cursor: str | None) -> Page[Body]:
+    async def products(self, limit: int, cursor: str | None) -> Page[ProductState]:
         """The catalogue."""
         async with self._pool.acquire() as connection:
-            page = await products.list_products(connection, limit, cursor)
-        return Page([state.model_dump() for state in page.items], page.next_cursor)
+            return await products.list_products(connection, limit, cursor)
 
-    async def price_list(self) -> Body:
+    async def price_list(self) -> PriceList:
         """What units cost now.
 
         Raises:
             ProblemError: ``not_found``, as long as the vendor has not said.
         """
         async with self._pool.acquire() as connection:
-            return (await _find_price_list(connection)).model_dump()
+            return await _find_price_list(connection)
 
-    async def quote(self, caller: Caller, units: int, subscription: str | None) -> Body:
+    async def quote(self, caller: Caller, units: int, subscription: str | None) -> QuotedUnits:
         """What ``units`` would cost: for the rest of a subscription's term, for its renewal, or for a year.
 
         Raises:
@@ -64,15 +65,15 @@ class CatalogueQueries:
         quoted = quoting.quoted(price_list, units, state, self._clock())
         if isinstance(quoted, Refusal):
             raise ProblemError(quoted)
-        return {**quoted, "subscription": subscription}
+        return quoted
 
-    async def applications(self, limit: int, cursor: str | None) -> Page[Body]:
+    async def applications(self, limit: int, cursor: str | None) -> Page[ApplicationSummary]:
         """Every product's default roles, in short."""
         async with self._pool.acquire() as connection:
             page = await products.list_products(connection, limit, cursor)
         return Page([applications.in_short(state) for state in page.items], page.next_cursor)
 
-    async def application(self, caller: Caller, product: str, account: str | None = None) -> Body:
+    async def application(self, caller: Caller, product: str, account: str | None = None) -> ApplicationView:
         """The central view of one product: its default roles, and who holds which permission by which role.
 
         Holders are those of ``account``, else of every account whose people the caller may see.

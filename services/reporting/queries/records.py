@@ -5,13 +5,22 @@ from uuid import UUID
 
 from services.reporting.domain import permissions, presenting
 from services.reporting.domain.caller import Caller
-from services.reporting.queries.access import Body, is_id, not_found, vendor_only
+from services.reporting.domain.presenting import CommandStatus
+from services.reporting.queries.access import is_id, not_found, vendor_only
 from services.reporting.queries.discretion import Discretion, discretion
 from services.reporting.store import audit, commands, ingest_keys
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
+from shared.events.metering import IngestKeyState
+from shared.events.outcomes import AuditRecord
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Pool
+
+
+class AuditEntry(AuditRecord):
+    """A record of the audit log, as far as the caller may see it. ``sequence``: its place in the log."""
+
+    sequence: int
 
 
 class RecordQueries:
@@ -22,23 +31,22 @@ class RecordQueries:
 
     async def ingest_keys(
         self, caller: Caller, limit: int, cursor: str | None, product: str | None = None
-    ) -> Page[Body]:
+    ) -> Page[IngestKeyState]:
         """Ingest keys, never the keys themselves."""
         vendor_only(caller, "Only the vendor sees ingest keys.")
         async with self._pool.acquire() as connection:
-            page = await ingest_keys.list_ingest_keys(connection, limit, cursor, product)
-        return Page([state.model_dump() for state in page.items], page.next_cursor)
+            return await ingest_keys.list_ingest_keys(connection, limit, cursor, product)
 
-    async def ingest_key(self, caller: Caller, key: str) -> Body:
+    async def ingest_key(self, caller: Caller, key: str) -> IngestKeyState:
         """One ingest key."""
         vendor_only(caller, "Only the vendor sees ingest keys.")
         async with self._pool.acquire() as connection:
             state = await ingest_keys.find_ingest_key(connection, key) if is_id(key) else None
         if state is None:
             raise not_found("ingest key")
-        return state.model_dump()
+        return state
 
-    async def audit(self, caller: Caller, limit: int, cursor: str | None, wanted: audit.Filter) -> Page[Body]:
+    async def audit(self, caller: Caller, limit: int, cursor: str | None, wanted: audit.Filter) -> Page[AuditEntry]:
         """The audit log, the latest first: the vendor's, and what concerns subscriptions that one may audit, or the
         people and roles of their accounts, as far as they may know these people.
 
@@ -62,7 +70,7 @@ class RecordQueries:
             page = await audit.list_audit(connection, limit, cursor, wanted)
         return Page([_shown(one, kept) for one in page.items], page.next_cursor)
 
-    async def command(self, caller: Caller, command_id: UUID) -> Body:
+    async def command(self, caller: Caller, command_id: UUID) -> CommandStatus:
         """A command that the caller sent, and what became of it."""
         async with self._pool.acquire() as connection:
             found = await commands.find_command(connection, caller.email, command_id)
@@ -71,7 +79,7 @@ class RecordQueries:
         return presenting.command(found)
 
 
-def _shown(one: audit.Logged, kept: Discretion) -> Body:
-    record = one.record.model_dump()
-    states = {name: kept.without_hidden(one.record.account, record[name]) for name in ("before", "after")}
-    return {"sequence": one.sequence, **record, **states}
+def _shown(one: audit.Logged, kept: Discretion) -> AuditEntry:
+    record = one.record
+    states = {name: kept.without_hidden(record.account, getattr(record, name)) for name in ("before", "after")}
+    return AuditEntry(**{**dict(record), **states}, sequence=one.sequence)

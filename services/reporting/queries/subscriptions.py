@@ -1,16 +1,28 @@
 """Subscriptions: what was bought, allocated and consumed, and their alerts."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from services.reporting.domain import permissions, presenting
 from services.reporting.domain.caller import Caller
-from services.reporting.domain.overview import WindowFigures, current_window, overview, snapshots_from
-from services.reporting.domain.usage import Asked, usage
-from services.reporting.queries.access import Body, find_seen, is_id, not_found
-from services.reporting.store import alerts, allocations, consumption, people, products
+from services.reporting.domain.current_term import current_window
+from services.reporting.domain.overview import Overview
+from services.reporting.domain.presenting import (
+    AlertNow,
+    DelegateGrants,
+    Me,
+    PurchaseLot,
+    ShownChannel,
+    SubscriptionSummary,
+)
+from services.reporting.domain.usage import Asked, UsageItem
+from services.reporting.queries.access import find_seen, is_id, not_found
+from services.reporting.queries.overviews import load_overview_source
+from services.reporting.queries.usage import load_usage_source
+from services.reporting.store import alerts, allocations, consumption, people
 from services.reporting.store import subscriptions as store
+from services.reporting.store.allocations import AllocationRow
+from services.reporting.store.consistent_read import consistent_read
 from services.reporting.store.paging import Page
 from shared.events.commands.plans import SeenConsumption
 from shared.events.state import SubscriptionState
@@ -29,14 +41,10 @@ class Queries:
 
     # ---- the caller ------------------------------------------------------------------------------------------------
 
-    async def me(self, caller: Caller) -> Body:
-        """``{"email", "name", "vendor", "subscriptions": [{"id", "account", "name", "role", "permissions"}]}``.
-
-        At most 200 subscriptions, those that concern the caller first; a vendor operator finds the rest in the list.
-        """
+    async def me(self, caller: Caller) -> Me:
+        """At most 200 subscriptions, the caller's own first; a vendor operator finds the rest in the list."""
         async with self._pool.acquire() as connection:
-            page = await store.list_subscriptions(connection, LISTED_IN_ME, None, person=caller.email)
-            mine = list(page.items)
+            mine = await list_mine(connection, caller)
             if caller.vendor and len(mine) < LISTED_IN_ME:
                 known = {one.id for one in mine}
                 every = await store.list_subscriptions(connection, LISTED_IN_ME, None)
@@ -47,7 +55,7 @@ class Queries:
 
     async def subscriptions(
         self, caller: Caller, limit: int, cursor: str | None, account: str | None = None
-    ) -> Page[Body]:
+    ) -> Page[SubscriptionSummary]:
         """All for the vendor, else one's own, in short."""
         person = None if caller.vendor else caller.email
         async with self._pool.acquire() as connection:
@@ -55,31 +63,27 @@ class Queries:
         now = self._clock()
         return Page([presenting.summary(state, now) for state in page.items], page.next_cursor)
 
-    async def subscription(self, caller: Caller, subscription: str, permission: str = permissions.VIEW) -> Body:
+    async def subscription(
+        self, caller: Caller, subscription: str, permission: str = permissions.VIEW
+    ) -> SubscriptionState:
         """The whole state, as events carry it, for whoever has the permission.
 
         Raises:
             ProblemError: ``not_found``; ``forbidden``.
         """
         async with self._pool.acquire() as connection:
-            return (await find_seen(connection, caller, subscription, permission)).model_dump()
+            return await find_seen(connection, caller, subscription, permission)
 
-    async def overview(self, caller: Caller, subscription: str) -> Body:
-        """The subscription's overview. ``["version"]`` is its ETag.
+    async def overview(self, caller: Caller, subscription: str) -> Overview:
+        """The subscription's overview, of one instant. Its ``version`` is its ETag.
 
         Raises:
             ProblemError: ``not_found``; ``forbidden`` for who manages its people only.
         """
-        async with self._pool.acquire() as connection:
+        async with consistent_read(self._pool) as connection:
             state = await find_seen(connection, caller, subscription)
-            return await self._overview(connection, state)
-
-    async def permitted(self, caller: Caller, subscription: str) -> frozenset[str]:
-        """What the caller may do with a subscription; nothing, where it is none of their concern."""
-        async with self._pool.acquire() as connection:
-            state = await store.find_subscription(connection, subscription) if is_id(subscription) else None
-        roles = permissions.roles_of(caller, state) if state else ()
-        return frozenset(permissions.permissions_of(roles))
+            source = await load_overview_source(connection, state, self._clock())
+        return source.overview()
 
     async def version(self, caller: Caller, subscription: str) -> int | None:
         """Of a subscription that is the caller's concern; ``None`` for all others, whether they exist or not."""
@@ -87,13 +91,13 @@ class Queries:
             state = await store.find_subscription(connection, subscription) if is_id(subscription) else None
         return state.version if state and permissions.roles_of(caller, state) else None
 
-    async def purchases(self, caller: Caller, subscription: str) -> list[Body]:
+    async def purchases(self, caller: Caller, subscription: str) -> list[PurchaseLot]:
         """The lots, newest first."""
         async with self._pool.acquire() as connection:
             state = await find_seen(connection, caller, subscription)
         return presenting.lots(state, self._clock())
 
-    async def grants(self, caller: Caller, subscription: str) -> list[Body]:
+    async def grants(self, caller: Caller, subscription: str) -> list[DelegateGrants]:
         """What delegates were given, by e-mail."""
         async with self._pool.acquire() as connection:
             state = await find_seen(connection, caller, subscription, permissions.VIEW_PEOPLE)
@@ -101,7 +105,7 @@ class Queries:
             known = await people.find_people(connection, [(state.account, email) for email in emails])
         return [presenting.granted(state, email, known.get((state.account, email))) for email in emails]
 
-    async def grant(self, caller: Caller, subscription: str, email: str) -> Body:
+    async def grant(self, caller: Caller, subscription: str, email: str) -> DelegateGrants:
         """What somebody known was given: perhaps nothing.
 
         Raises:
@@ -116,12 +120,11 @@ class Queries:
 
     async def allocations(
         self, caller: Caller, subscription: str, limit: int, cursor: str | None, product: str | None = None
-    ) -> Page[Body]:
+    ) -> Page[AllocationRow]:
         """History, newest first: before, after, who, when, why."""
         async with self._pool.acquire() as connection:
             await find_seen(connection, caller, subscription)
-            page = await allocations.list_changes(connection, subscription, limit, cursor, product)
-        return Page([presenting.change(row) for row in page.items], page.next_cursor)
+            return await allocations.list_changes(connection, subscription, limit, cursor, product)
 
     async def usage(
         self,
@@ -132,18 +135,16 @@ class Queries:
         product: str | None = None,
         *,
         measured_only: bool = False,
-    ) -> list[Body]:
+    ) -> list[UsageItem]:
         """By window, product and meter: what each window that overlaps ``start`` to ``end`` added.
 
         With ``measured_only``, of each product from the first window that was measured to the last.
         """
-        async with self._pool.acquire() as connection:
+        async with consistent_read(self._pool) as connection:
             state = await find_seen(connection, caller, subscription)
             asked = Asked(state, start, end, self._clock(), product, measured_only)
-            rows = await consumption.load_usage(connection, subscription, asked.rows_from, end, product)
-            names = {one.product for one in state.products} | {row.product for row in rows}
-            catalogue = await products.find_products(connection, names)
-        return usage(asked, catalogue, rows)
+            source = await load_usage_source(connection, asked)
+        return source.items()
 
     async def seen(self, subscription: str, wanted: Sequence[str]) -> tuple[SeenConsumption, ...]:
         """The newest consumption of products, in the current and the last closed window, that reads show now."""
@@ -163,38 +164,37 @@ class Queries:
 
     # ---- alerts ----------------------------------------------------------------------------------------------------
 
-    async def alerts(self, caller: Caller, subscription: str, *, active_only: bool = False) -> list[Body]:
-        """The subscription's newest alerts (at most 200), newest first, each with ``value_now``."""
-        page = await self.alerts_page(caller, subscription, NEWEST_ALERTS, None, active_only=active_only)
-        return page.items
-
-    async def alerts_page(
+    async def alerts(
         self, caller: Caller, subscription: str, limit: int, cursor: str | None, *, active_only: bool = False
-    ) -> Page[Body]:
-        """The same, page by page."""
-        async with self._pool.acquire() as connection:
+    ) -> Page[AlertNow]:
+        """The subscription's alerts, newest first, each as it was raised and as it is now."""
+        async with consistent_read(self._pool) as connection:
             state = await find_seen(connection, caller, subscription)
             page = await alerts.list_alerts(connection, subscription, limit, cursor, active_only=active_only)
-            now = await self._overview(connection, state) if page.items else {}
-        return Page([presenting.alert(one, now) for one in page.items], page.next_cursor)
+            if not page.items:
+                return Page([], page.next_cursor)
+            source = await load_overview_source(connection, state, self._clock())
+        overview = source.overview()
+        return Page([presenting.alert(one, overview) for one in page.items], page.next_cursor)
 
-    async def alert(self, caller: Caller, subscription: str, alert: str) -> Body:
+    async def alert(self, caller: Caller, subscription: str, alert: str) -> AlertNow:
         """One alert."""
-        async with self._pool.acquire() as connection:
+        async with consistent_read(self._pool) as connection:
             state = await find_seen(connection, caller, subscription)
             found = await alerts.find_alert(connection, subscription, alert)
             if found is None:
                 raise not_found("alert")
-            return presenting.alert(found, await self._overview(connection, state))
+            source = await load_overview_source(connection, state, self._clock())
+        return presenting.alert(found, source.overview())
 
-    async def channels(self, caller: Caller, subscription: str, limit: int, cursor: str | None) -> Page[Body]:
+    async def channels(self, caller: Caller, subscription: str, limit: int, cursor: str | None) -> Page[ShownChannel]:
         """Where its alerts go."""
         async with self._pool.acquire() as connection:
             await find_seen(connection, caller, subscription)
             page = await alerts.list_channels(connection, subscription, limit, cursor)
         return Page([presenting.channel(one) for one in page.items], page.next_cursor)
 
-    async def channel(self, caller: Caller, subscription: str, channel: str) -> Body:
+    async def channel(self, caller: Caller, subscription: str, channel: str) -> ShownChannel:
         """One channel, also one that was removed."""
         async with self._pool.acquire() as connection:
             await find_seen(connection, caller, subscription)
@@ -203,16 +203,8 @@ class Queries:
             raise not_found("channel")
         return presenting.channel(found)
 
-    # ---- inside ----------------------------------------------------------------------------------------------------
 
-    async def _overview(self, connection: Connection, state: SubscriptionState) -> Body:
-        now = self._clock()
-        window = current_window(state, now)
-        catalogue = await products.find_products(connection, [one.product for one in state.products])
-        rows = await consumption.load_term(connection, state.id, snapshots_from(state, window), window.start)
-        figures: defaultdict[str, list[WindowFigures]] = defaultdict(list)
-        for row in rows:
-            figures[row.product].append(
-                WindowFigures(row.window_start, row.revision, row.level, row.burned_down, row.as_of, row.meters)
-            )
-        return overview(state, catalogue, figures, now)
+async def list_mine(connection: Connection, caller: Caller) -> list[SubscriptionState]:
+    """The subscriptions that concern the caller, at most 200."""
+    page = await store.list_subscriptions(connection, LISTED_IN_ME, None, person=caller.email)
+    return list(page.items)

@@ -1,16 +1,40 @@
 """What became of usage: the quarantine, replays of it, and the books. The vendor's."""
 
-from dataclasses import asdict
+from dataclasses import dataclass
+from datetime import datetime
 
 from services.reporting.domain.caller import Caller
-from services.reporting.queries.access import Body, is_id, not_found, vendor_only
+from services.reporting.queries.access import is_id, not_found, vendor_only
 from services.reporting.store import quarantine, reconciliation
 from services.reporting.store.paging import Page
-from services.reporting.store.quarantine import Filter, Kept
-from services.reporting.store.reconciliation import Wanted
+from services.reporting.store.quarantine import Count, Filter, Kept
+from services.reporting.store.reconciliation import Totals, Wanted
+from shared.events.quarantine import BooksLine, QuarantinedRecord, QuarantineReplay
 from shared.runtime.postgres.pool import Pool
 
 _VENDOR = "Only the vendor sees what became of usage."
+
+
+class Quarantined(QuarantinedRecord):
+    """A quarantined record, and what became of it."""
+
+    settled_at: datetime | None
+    settled_as: str | None
+
+
+class BalancedLine(BooksLine):
+    """A line of the books. ``balanced``: accepted = applied + duplicate + quarantined."""
+
+    balanced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Lines of the books, and the sums over all that are wanted."""
+
+    items: list[BalancedLine]
+    next_cursor: str | None
+    totals: Totals
 
 
 class UsageBookQueries:
@@ -19,14 +43,14 @@ class UsageBookQueries:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def quarantine(self, caller: Caller, limit: int, cursor: str | None, wanted: Filter) -> Page[Body]:
+    async def quarantine(self, caller: Caller, limit: int, cursor: str | None, wanted: Filter) -> Page[Quarantined]:
         """Quarantined records, the newest first."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             page = await quarantine.list_records(connection, limit, cursor, wanted)
         return Page([_shown(one) for one in page.items], page.next_cursor)
 
-    async def quarantined(self, caller: Caller, record: str) -> Body:
+    async def quarantined(self, caller: Caller, record: str) -> Quarantined:
         """One quarantined record."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
@@ -35,46 +59,40 @@ class UsageBookQueries:
             raise not_found("record in quarantine")
         return _shown(found)
 
-    async def counts(self, caller: Caller, limit: int, cursor: str | None, wanted: Filter) -> Page[Body]:
+    async def counts(self, caller: Caller, limit: int, cursor: str | None, wanted: Filter) -> Page[Count]:
         """How many records per day, product, source and reason."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
-            page = await quarantine.count_records(connection, limit, cursor, wanted)
-        return Page([asdict(one) for one in page.items], page.next_cursor)
+            return await quarantine.count_records(connection, limit, cursor, wanted)
 
-    async def replays(self, caller: Caller, limit: int, cursor: str | None) -> Page[Body]:
+    async def replays(self, caller: Caller, limit: int, cursor: str | None) -> Page[QuarantineReplay]:
         """Replays, the newest first."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
-            page = await quarantine.list_replays(connection, limit, cursor)
-        return Page([one.model_dump() for one in page.items], page.next_cursor)
+            return await quarantine.list_replays(connection, limit, cursor)
 
-    async def replay(self, caller: Caller, replay: str) -> Body:
+    async def replay(self, caller: Caller, replay: str) -> QuarantineReplay:
         """A replay, and how far it is."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             found = await quarantine.find_replay(connection, replay) if is_id(replay) else None
         if found is None:
             raise not_found("replay")
-        return found.model_dump()
+        return found
 
-    async def reconciliation(self, caller: Caller, limit: int, cursor: str | None, wanted: Wanted) -> Body:
+    async def reconciliation(self, caller: Caller, limit: int, cursor: str | None, wanted: Wanted) -> Reconciliation:
         """The books' lines with their check, and the sums over all that are wanted."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             page = await reconciliation.list_lines(connection, limit, cursor, wanted)
             totals = await reconciliation.total(connection, wanted)
-        return {
-            "items": [_balanced(line.model_dump()) for line in page.items],
-            "next_cursor": page.next_cursor,
-            "totals": _balanced(totals),
-        }
+        return Reconciliation([_balanced(line) for line in page.items], page.next_cursor, totals)
 
 
-def _shown(one: Kept) -> Body:
-    return {**one.record.model_dump(), "settled_at": one.settled_at, "settled_as": one.settled_as}
+def _shown(one: Kept) -> Quarantined:
+    return Quarantined(**dict(one.record), settled_at=one.settled_at, settled_as=one.settled_as)
 
 
-def _balanced(figures: Body) -> Body:
-    parts = figures["applied"] + figures["duplicate"] + figures["quarantined"]
-    return {**figures, "balanced": figures["accepted"] == parts}
+def _balanced(line: BooksLine) -> BalancedLine:
+    parts = line.applied + line.duplicate + line.quarantined
+    return BalancedLine(**dict(line), balanced=line.accepted == parts)

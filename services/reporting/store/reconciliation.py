@@ -43,6 +43,22 @@ class Wanted:
     source: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums of lines of the books."""
+
+    accepted: int
+    applied: int
+    duplicate: int
+    quarantined: int
+    lost: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether accepted = applied + duplicate + quarantined."""
+        return self.accepted == self.applied + self.duplicate + self.quarantined
+
+
 async def upsert_line(connection: Connection, line: BooksLine) -> None:
     """Keep it if it is newer."""
     await connection.execute(
@@ -74,8 +90,8 @@ async def list_lines(connection: Connection, limit: int, cursor: str | None, wan
     )
 
 
-async def total(connection: Connection, wanted: Wanted) -> dict[str, int]:
+async def total(connection: Connection, wanted: Wanted) -> Totals:
     """The sums over all lines that are wanted, whatever the page."""
     row = await connection.fetchrow(_TOTAL, wanted.first, wanted.last, wanted.product, wanted.source)
     assert row is not None  # noqa: S101  # sums without groups are one row
-    return dict(row)
+    return Totals(**dict(row))

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,8 @@ from services.reporting.pages import stream
 from services.reporting.pages.install import install
 from services.reporting.pages.site import Site
 from services.reporting.sessions import IDLE, LIFETIME, Person, Sessions
-from services.reporting.store import issuer_words
-from tests.component.reporting.states import NOW, PRIMARY, STRANGER, VENDOR
+from services.reporting.store import consumption, issuer_words
+from tests.component.reporting.states import NOW, PRIMARY, STRANGER, VENDOR, alert
 from tests.component.reporting.world import World
 
 PAGE = "/subscriptions/sub-1"
@@ -100,6 +101,36 @@ async def test_who_asks_renews_the_session_and_a_page_by_itself_does_not(world: 
     assert await seen_at(world) > seen
     world.application.live.stop()
     await asyncio.wait_for(following, DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize("is_current", [True, False])
+async def test_a_stream_reads_once_when_it_opens_and_sends_what_the_page_does_not_say(
+    world: World, site: Site, monkeypatch: pytest.MonkeyPatch, is_current: bool
+) -> None:
+    session = await signed_in(world, site, began=NOW)
+    await world.apply(alert())
+    page = (await world.http.get(PAGE)).text
+    since = page.partition("/live?since=")[2].partition('"')[0] if is_current else "0" * 16
+    reads, load_term = 0, consumption.load_term
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await load_term(*arguments)
+
+    monkeypatch.setattr(consumption, "load_term", counted)
+    following = asyncio.create_task(world.http.get(f"{LIVE}?since={since}"))
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not reads:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    world.application.live.stop()
+    sent = (await asyncio.wait_for(following, DEADLINE_SECONDS)).text
+    assert reads == 1
+    assert sent.count("event: leaves") == (0 if is_current else 1)
+    if not is_current:
+        assert 'hx-swap-oob="innerHTML:#row-scan"' in sent
+        token = sent.partition('name="csrf" value="')[2].partition('"')[0]
+        assert site.secrecy.is_form_token(token, session)
 
 
 async def test_a_plan_whose_numbers_cannot_be_read_changes_nothing(world: World, site: Site) -> None:

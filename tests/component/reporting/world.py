@@ -10,7 +10,6 @@ from uuid import UUID
 
 import httpx
 from pydantic import SecretStr
-from shared.runtime.records import Outgoing, Record
 
 from services.reporting import handlers
 from services.reporting.application import Application
@@ -31,6 +30,7 @@ from shared.events.refusals import Refusal
 from shared.runtime.delivery import outbox
 from shared.runtime.delivery.dispatch import Dispatch
 from shared.runtime.postgres.pool import connect
+from shared.runtime.records import Outgoing, Record
 from shared.runtime.service.definition import Runtime
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, verify
 from tests.component.reporting.issuer import Issuer

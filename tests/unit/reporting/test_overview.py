@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reporting.domain.overview import Body, WindowFigures, current_window, overview, quantity
+from services.reporting.domain.current_term import WindowFigures, current_window
+from services.reporting.domain.overview import Overview, Renewal
+from services.reporting.domain.quantity import quantity
+from services.reporting.domain.subscription_overview import overview_of
 from shared.events.metering import MeterConsumption
 from shared.events.state import ProductState, RebalanceClock, SubscribedProduct, Term
 from tests.component.reporting.states import CALENDAR, NOW, START, WINDOW, lot, product, subscription
@@ -36,31 +39,31 @@ def figures(level: int = 0, burned_down: int = 0, windows_ago: int = 0) -> Windo
     return WindowFigures(window.start, 1, level, burned_down, NOW - timedelta(days=windows_ago), (meter,))
 
 
-def seen(windows: Sequence[WindowFigures], allocated: int = 400, reset: str = "window") -> Body:
+def seen(windows: Sequence[WindowFigures], allocated: int = 400, reset: str = "window") -> Overview:
     """The overview of a subscription with one product."""
     known: dict[str, ProductState] = {"scan": product(reset=reset).product}
-    return overview(subscription(allocated={"scan": allocated}), known, {"scan": windows}, NOW)
+    return overview_of(subscription(allocated={"scan": allocated}), known, {"scan": windows}, NOW)
 
 
 def test_product_without_a_snapshot_in_this_window_consumes_nothing() -> None:
-    (shown,) = seen([figures(level=90, windows_ago=1)])["products"]
-    assert (shown["consumed"], shown["floor"], shown["utilisation"]) == (0, 90, 0.0)
-    assert (shown["meters"][0]["aggregate"], shown["meters"][0]["consumed"]) == (0, 0)
+    (shown,) = seen([figures(level=90, windows_ago=1)]).products
+    assert (shown.consumed, shown.floor, shown.utilisation) == (0, 90, 0.0)
+    assert (shown.meters[0].aggregate, shown.meters[0].consumed) == (Decimal(0), 0)
 
 
 def test_term_to_date_goes_on_from_the_newest_window() -> None:
-    (shown,) = seen([figures(burned_down=70, windows_ago=3)], reset="term")["products"]
-    assert (shown["consumed"], shown["floor"], shown["meters"][0]["consumed"]) == (70, 70, 70)
+    (shown,) = seen([figures(burned_down=70, windows_ago=3)], reset="term").products
+    assert (shown.consumed, shown.floor, shown.meters[0].consumed) == (70, 70, 70)
 
 
 def test_utilisation_is_unknown_without_an_allocation() -> None:
-    (shown,) = seen([figures(level=5)], allocated=0)["products"]
-    assert (shown["utilisation"], shown["class"], shown["unused"]) == (None, "over", -5)
+    (shown,) = seen([figures(level=5)], allocated=0).products
+    assert (shown.utilisation, shown.utilisation_class, shown.unused) == (None, "over", -5)
 
 
 def test_as_of_is_the_newest_and_null_without_usage() -> None:
-    assert seen([figures(level=1, windows_ago=1), figures(level=2)])["as_of"] == NOW
-    assert seen([])["as_of"] is None
+    assert seen([figures(level=1, windows_ago=1), figures(level=2)]).as_of == NOW
+    assert seen([]).as_of is None
 
 
 @given(
@@ -72,20 +75,20 @@ def test_figures_add_up(allocated: list[int], consumed: list[int], purchased: in
     names = [f"p{n}" for n in range(len(allocated))]
     state = subscription(allocated=dict(zip(names, allocated, strict=True)), lots=[lot(purchased)])
     by_product = {name: [figures(level=n)] for name, n in zip(names, consumed, strict=False)}
-    body = overview(state, {}, by_product, NOW)
-    assert body["purchased"] == purchased == body["allocated"] + body["unallocated"] - body["over_allocated"]
-    assert min(body["unallocated"], body["over_allocated"]) == 0
-    assert body["consumed"] == sum(one["consumed"] for one in body["products"])
-    assert body["unused"] == body["allocated"] - body["consumed"] == sum(one["unused"] for one in body["products"])
+    body = overview_of(state, {}, by_product, NOW)
+    assert body.purchased == purchased == body.allocated + body.unallocated - body.over_allocated
+    assert min(body.unallocated, body.over_allocated) == 0
+    assert body.consumed == sum(one.consumed for one in body.products)
+    assert body.unused == body.allocated - body.consumed == sum(one.unused for one in body.products)
 
 
 @pytest.mark.parametrize(("days", "allowed"), [(-1, True), (0, True), (1, False)])
 def test_rebalance_is_allowed_from_its_date_on(days: int, allowed: bool) -> None:
     at = NOW + timedelta(days=days)
     state = subscription(rebalance=RebalanceClock(every_days=90, last_at=START, next_allowed_at=at))
-    shown = overview(state, {}, {}, NOW)["rebalance"]
-    assert shown["allowed"] is allowed
-    assert shown["next_allowed_at"] == (None if allowed else at)
+    shown = overview_of(state, {}, {}, NOW).rebalance
+    assert shown.allowed is allowed
+    assert shown.next_allowed_at == (None if allowed else at)
 
 
 def _product(name: str, allocated: int, **more: Any) -> SubscribedProduct:
@@ -107,29 +110,29 @@ def test_reserve_draws_on_unallocated_units_in_the_order_of_products_and_never_m
     ]
     state = subscription(products=products, lots=[lot(purchased)])
     by_product = {f"p{n}": [figures(level=used)] for n, (_, used, _) in enumerate(given_and_used)}
-    body = overview(state, {}, by_product, NOW)
+    body = overview_of(state, {}, by_product, NOW)
     over = [max(0, used - allocated) if reserves else 0 for allocated, used, reserves in given_and_used]
-    assert body["drawn"] == sum(one["drawn"] for one in body["products"]) == min(sum(over), body["unallocated"])
-    left = body["unallocated"]
-    for shown, wanted in zip(body["products"], over, strict=True):
-        assert shown["drawn"] == min(wanted, left)
-        left -= shown["drawn"]
+    assert body.drawn == sum(one.drawn for one in body.products) == min(sum(over), body.unallocated)
+    left = body.unallocated
+    for shown, wanted in zip(body.products, over, strict=True):
+        assert shown.drawn == min(wanted, left)
+        left -= shown.drawn
 
 
 def test_ended_product_is_left_out_and_gives_no_cost() -> None:
     state = subscription(products=[_product("scan", 5), _product("hub", 0, ended_at=NOW)])
-    body = overview(state, {}, {"hub": [figures(level=7)]}, NOW)
-    assert ([one["product"] for one in body["products"]], body["consumed"]) == (["scan"], 0)
-    assert body["products"][0]["cost"] is None
+    body = overview_of(state, {}, {"hub": [figures(level=7)]}, NOW)
+    assert ([one.product for one in body.products], body.consumed) == (["scan"], 0)
+    assert body.products[0].cost is None
 
 
 def test_renewal_that_waits_says_whether_it_carries_the_allocations_over() -> None:
     end = START + timedelta(days=365)
     terms = (Term(start=START, end=end), Term(start=end, end=end + timedelta(days=365)))
     following = lot(300).model_copy(update={"id": "next", "start": end, "end": terms[1].end})
-    body = overview(subscription(terms=terms, lots=[lot(1000), following]), {}, {}, NOW)
-    assert body["renewal"] == {"start": end, "end": terms[1].end, "units": 300, "carries_over": False}
-    assert overview(subscription(), {}, {}, NOW)["renewal"] is None
+    body = overview_of(subscription(terms=terms, lots=[lot(1000), following]), {}, {}, NOW)
+    assert body.renewal == Renewal(end, terms[1].end, 300, carries_over=False)
+    assert overview_of(subscription(), {}, {}, NOW).renewal is None
 
 
 def test_window_of_a_subscription_that_has_not_begun_is_its_first() -> None:

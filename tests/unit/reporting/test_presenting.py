@@ -1,18 +1,14 @@
 """What an alert shows of the present."""
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from services.reporting.domain.presenting import value_now
 from tests.component.reporting.states import alert
+from tests.unit.reporting_pages.bodies import overview, product
 
-OVERVIEW: dict[str, Any] = {
-    "purchased": 1400,
-    "allocated": 1500,
-    "consumed": 700,
-    "products": [{"product": "scan", "consumed": 350, "allocated": 400}],
-}
+OVERVIEW = replace(overview(product("Scan", allocated=400, consumed=350)), purchased=1400, allocated=1500, consumed=700)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
-from services.reporting.domain.usage import Asked, Body, usage
+from services.reporting.domain.usage import Asked, UsageItem, usage
 from shared.events.metering import MeterConsumption
 from shared.events.state import ProductState, Span, SubscribedProduct, SubscriptionState, Term
 from tests.component.reporting.states import CALENDAR, NOW, START, product, subscription
@@ -34,33 +35,32 @@ def row(place: int, total: int, added: int | None = None, *, aggregate: str | No
     return Row(WINDOWS[place].start, WINDOWS[place].end, (MeterConsumption.model_validate(values),))
 
 
-def shown(rows: Sequence[Row], state: SubscriptionState | None = None, reset: str = "term", **more: Any) -> list[Body]:
+def shown(
+    rows: Sequence[Row], state: SubscriptionState | None = None, reset: str = "term", **more: Any
+) -> list[UsageItem]:
     """The items."""
     known: dict[str, ProductState] = {"scan": product(reset=reset, aggregation="sum").product}
     times = {"start": START, "end": NOW, "now": NOW, **more}
     return usage(Asked(state or subscription(), **times), known, rows)
 
 
-def added(items: list[Body]) -> list[tuple[int, int, int | None]]:
+def added(items: list[UsageItem]) -> list[tuple[int, int, int | None]]:
     """Which window added how much, to which total."""
     places = {window.start: place for place, window in enumerate(WINDOWS)}
-    return [
-        (places[one["start"]], one["consumed"], one["term_to_date"] and one["term_to_date"]["consumed"])
-        for one in items
-    ]
+    return [(places[one.start], one.consumed, one.term_to_date.consumed if one.term_to_date else None) for one in items]
 
 
 def test_a_window_of_a_burn_down_shows_what_it_added_and_an_empty_one_0() -> None:
     items = shown([row(0, 10, 10), row(2, 25, 15)])
     assert added(items) == [(0, 10, 10), (1, 0, 10), (2, 15, 25), (3, 0, 25)]
-    assert sum(one["consumed"] for one in items) == items[-1]["term_to_date"]["consumed"]
-    assert [(one["revision"], one["provisional"]) for one in items] == [(3, False), (0, False), (3, False), (0, True)]
-    assert items[1]["aggregate"] == 0
+    assert sum(one.consumed for one in items) == (total.consumed if (total := items[-1].term_to_date) else None)
+    assert [(one.revision, one.provisional) for one in items] == [(3, False), (0, False), (3, False), (0, True)]
+    assert items[1].aggregate == 0
 
 
 def test_an_old_snapshot_added_the_difference_of_the_totals() -> None:
     assert added(shown([row(0, 10), row(2, 25), row(3, 26, 1)])) == [(0, 10, 10), (1, 0, 10), (2, 15, 25), (3, 1, 26)]
-    assert shown([row(0, 1, aggregate="0.5"), row(1, 1, aggregate="0.75")])[1]["aggregate"] == "0.25"
+    assert shown([row(0, 1, aggregate="0.5"), row(1, 1, aggregate="0.75")])[1].aggregate == Decimal("0.25")
 
 
 def test_totals_before_the_asked_time_count_and_are_not_shown() -> None:
@@ -113,4 +113,4 @@ def test_without_an_asked_time_it_is_from_the_first_measured_window_to_the_last(
 
 def test_a_product_that_is_not_known_any_more_shows_what_was_measured() -> None:
     gone = Row(WINDOWS[1].start, WINDOWS[1].end, row(1, 5, 5).meters, product="gone")
-    assert [(one["product"], one["consumed"]) for one in shown([gone]) if one["product"] == "gone"] == [("gone", 5)]
+    assert [(one.product, one.consumed) for one in shown([gone]) if one.product == "gone"] == [("gone", 5)]

@@ -1,50 +1,57 @@
-"""Bodies as the API's reads give them, with only what a test cares about spelled out."""
+"""Overviews and alerts as the page gets them, with only what a test cares about spelled out."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
+
+from services.reporting.domain.overview import MeterArithmetic, Overview, Period, ProductOverview, RebalanceClock
+from services.reporting.domain.presenting import AlertNow
 
 NOW = datetime(2026, 11, 24, 10, 15, tzinfo=UTC)
 
 
-def product(name: str = "Exposure Scan", allocated: int = 1000, consumed: int = 500, **more: Any) -> dict[str, Any]:
+def product(name: str = "Exposure Scan", allocated: int = 1000, consumed: int = 500, **more: Any) -> ProductOverview:
     """One product of an overview."""
-    return {
+    values: dict[str, Any] = {
         "product": name.lower().replace(" ", "-"),
         "name": name,
         "allocated": allocated,
         "consumed": consumed,
         "unused": allocated - consumed,
         "utilisation": round(consumed * 100 / allocated, 1) if allocated else None,
+        "utilisation_class": "healthy",
         "policy": "soft",
         "restricted": False,
         "floor": consumed,
-        "meters": [],
-        **{"class": more.pop("klass", "healthy"), **more},
+        "meters": (),
+        "drawn": 0,
+        "cost": None,
     }
+    return ProductOverview(**{**values, **more})
 
 
-def meter(**more: Any) -> dict[str, Any]:
+def meter(**more: Any) -> MeterArithmetic:
     """One meter of a product."""
-    return {
+    values: dict[str, Any] = {
         "meter": "host",
         "aggregation": "unique",
         "reset": "window",
-        "aggregate": 2140,
+        "aggregate": Decimal(2140),
         "units": 1,
         "block": 1,
         "rate_version": 1,
         "consumed": 2140,
         "peak_at": None,
         "provisional": True,
-        **more,
     }
+    return MeterArithmetic(**{**values, **more})
 
 
-def overview(*products: dict[str, Any], purchased: int = 10_000, **more: Any) -> dict[str, Any]:
+def overview(*products: ProductOverview, purchased: int = 10_000, **more: Any) -> Overview:
     """A subscription's overview; the pool's figures follow from the products."""
-    allocated = sum(one["allocated"] for one in products)
-    consumed = sum(one["consumed"] for one in products)
-    return {
+    allocated = sum(one.allocated for one in products)
+    consumed = sum(one.consumed for one in products)
+    values: dict[str, Any] = {
         "id": "acme-flex",
         "account": "acme",
         "name": "Acme Flex",
@@ -52,8 +59,8 @@ def overview(*products: dict[str, Any], purchased: int = 10_000, **more: Any) ->
         "state": "active",
         "unit_label": "Units",
         "version": 7,
-        "term": {"start": NOW - timedelta(days=200), "end": NOW + timedelta(days=128), "days_left": 128},
-        "window": {"start": NOW - timedelta(days=5), "end": NOW + timedelta(days=10), "days_left": 10},
+        "term": Period(NOW - timedelta(days=200), NOW + timedelta(days=128), 128),
+        "window": Period(NOW - timedelta(days=5), NOW + timedelta(days=10), 10),
         "purchased": purchased,
         "allocated": allocated,
         "consumed": consumed,
@@ -61,32 +68,37 @@ def overview(*products: dict[str, Any], purchased: int = 10_000, **more: Any) ->
         "unused": allocated - consumed,
         "over_allocated": max(0, allocated - purchased),
         "as_of": NOW,
-        "rebalance": {"allowed": True, "next_allowed_at": None, "every_days": 90, "last_at": None},
-        "products": list(products),
-        **more,
+        "rebalance": RebalanceClock(allowed=True, next_allowed_at=None, every_days=90, last_at=None),
+        "products": products,
+        "drawn": 0,
+        "rates_locked_at": None,
+        "renewal": None,
     }
+    return Overview(**{**values, **more})
 
 
-def waiting(until: datetime) -> dict[str, Any]:
-    """A rebalance clock that runs until then."""
-    return {"allowed": False, "next_allowed_at": until, "every_days": 90, "last_at": until - timedelta(days=90)}
+def waiting(until: datetime | None) -> RebalanceClock:
+    """A rebalance clock that runs until then; ``None``: nothing may be changed any more."""
+    last = (until or NOW) - timedelta(days=90)
+    return RebalanceClock(allowed=False, next_allowed_at=until, every_days=90, last_at=last)
 
 
-def alert(**more: Any) -> dict[str, Any]:
+def alert(**more: Any) -> AlertNow:
     """One active alert."""
-    return {
+    values: dict[str, Any] = {
         "id": "a1",
         "rule": "product-consumption",
         "scope": "product",
         "product": "exposure-scan",
         "severity": "high",
         "threshold": 90,
-        "value_at": "90.1",
+        "value_at": 90.1,
         "value_now": 97.3,
         "raised_at": NOW - timedelta(hours=1),
         "state": "active",
         "acknowledged_by": None,
+        "acknowledged_at": None,
         "message": "Exposure Scan uses 97.3 % of its units.",
-        "actions": ["Give it more."],
-        **more,
+        "actions": ("Give it more.",),
     }
+    return AlertNow(**{**values, **more})

@@ -2,6 +2,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.reporting.domain.previews import read_preview
 from services.reporting.pages.plan import Draft, changes, parse, present_plan, present_preview, previewed
 from shared.events.refusals import Refusal
 from tests.unit.reporting_pages.bodies import NOW, overview, product, waiting
@@ -19,7 +20,7 @@ def test_plan_may_lower_to_the_floor_when_a_rebalance_is_allowed() -> None:
 
 
 def test_plan_may_only_raise_while_the_clock_runs_and_says_until_when() -> None:
-    body = overview(*BODY["products"], purchased=2000, rebalance=waiting(NOW + timedelta(days=49)))
+    body = overview(*BODY.products, purchased=2000, rebalance=waiting(NOW + timedelta(days=49)))
     plan = present_plan(body, NOW, may_allocate=True)
     assert (plan.fields[0].lowest, plan.fields[0].highest) == (500, 800)
     assert plan.status == "The next rebalance is allowed on 12 January 2027, in 49 days."
@@ -27,7 +28,7 @@ def test_plan_may_only_raise_while_the_clock_runs_and_says_until_when() -> None:
 
 
 def test_plan_may_only_lower_while_the_pool_is_over_allocated() -> None:
-    body = overview(*BODY["products"], purchased=1000, rebalance=waiting(NOW + timedelta(days=49)))
+    body = overview(*BODY.products, purchased=1000, rebalance=waiting(NOW + timedelta(days=49)))
     plan = present_plan(body, NOW, may_allocate=True)
     assert (plan.fields[1].lowest, plan.fields[1].highest) == (800, 1200)
     assert plan.status == "Only lowering is possible now."
@@ -49,7 +50,7 @@ def test_editor_is_shown_to_who_may_use_it_while_it_can_be_used(state: str, may:
 
 
 def test_plan_of_a_subscription_that_has_ended_says_so_without_a_date() -> None:
-    body = overview(product(), state="expired", rebalance={**waiting(NOW), "next_allowed_at": None})
+    body = overview(product(), state="expired", rebalance=waiting(None))
     assert present_plan(body, NOW, may_allocate=True).status == "Allocations cannot be changed now."
 
 
@@ -136,7 +137,7 @@ def test_refusal_stands_beside_the_field_that_caused_it() -> None:
 
 
 def test_preview_shows_only_what_changes_and_whether_the_clock_starts() -> None:
-    answer = {
+    told = {
         "before": [
             {"product": "api-guard", "allocated": 500, "consumed": 120},
             {"product": "risk-hub", "allocated": 1200, "consumed": 800},
@@ -149,7 +150,7 @@ def test_preview_shows_only_what_changes_and_whether_the_clock_starts() -> None:
         "starts_clock": True,
         "next_allowed_at": "2027-02-22T10:15:00Z",
     }
-    shown = present_preview(BODY, answer, {"api-guard": 400}, "c1")
+    shown = present_preview(BODY, read_preview(told), {"api-guard": 400}, "c1")
     assert [(one.name, one.before, one.after, one.difference, one.utilisation) for one in shown.changes] == [
         ("Api Guard", "500", "400", "\u2212100", "30.0\u202f%")
     ]

@@ -2,6 +2,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.reporting.domain.overview import Period
 from services.reporting.pages.bars import pool_bar, product_bar
 from services.reporting.pages.pool import present_head, present_pool, sentence
 from tests.unit.reporting_pages.bodies import NOW, overview, product
@@ -10,8 +11,8 @@ from tests.unit.reporting_pages.bodies import NOW, overview, product
 def test_sentence_counts_who_needs_attention_and_what_is_free() -> None:
     body = overview(
         product(),
-        product("Risk Hub", 100, 97, klass="near"),
-        product("Patch Flow", 100, 120, klass="over"),
+        product("Risk Hub", 100, 97, utilisation_class="near"),
+        product("Patch Flow", 100, 120, utilisation_class="over"),
     )
     assert sentence(body) == "2 of 3 products need attention; 8,800 units are still free to allocate."
 
@@ -43,7 +44,7 @@ def test_sentence_uses_the_vendors_word_for_units() -> None:
 def test_head_says_how_long_the_term_lasts() -> None:
     head = present_head(overview(product()), NOW)
     assert head.term == "Ends 1 April 2027, 128 days left"
-    ended = overview(product(), term={"start": NOW, "end": NOW - timedelta(days=3), "days_left": 0}, state="grace")
+    ended = overview(product(), term=Period(NOW, NOW - timedelta(days=3), 0), state="grace")
     assert present_head(ended, NOW).term == "Ended 21 November 2026"
 
 

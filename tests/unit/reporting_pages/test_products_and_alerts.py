@@ -1,4 +1,5 @@
 from datetime import timedelta
+from decimal import Decimal
 
 from services.reporting.pages.alerts import present_alerts
 from services.reporting.pages.products import mark, present_products
@@ -9,8 +10,8 @@ def test_products_that_need_attention_come_first_then_the_largest() -> None:
     body = overview(
         product("Small", 10, 5),
         product("Large", 5000, 3000),
-        product("Near", 100, 95, klass="near"),
-        product("Over", 100, 130, klass="over"),
+        product("Near", 100, 95, utilisation_class="near"),
+        product("Over", 100, 130, utilisation_class="over"),
     )
     assert [row.name for row in present_products(body, NOW)] == ["Over", "Near", "Large", "Small"]
 
@@ -18,11 +19,11 @@ def test_products_that_need_attention_come_first_then_the_largest() -> None:
 def test_row_shows_the_arithmetic_of_each_meter() -> None:
     body = overview(
         product(
-            meters=[
+            meters=(
                 meter(),
                 meter(
                     meter="agentless-vm",
-                    aggregate="1250.5",
+                    aggregate=Decimal("1250.5"),
                     units=2,
                     block=3,
                     consumed=834,
@@ -30,8 +31,15 @@ def test_row_shows_the_arithmetic_of_each_meter() -> None:
                     peak_at=NOW - timedelta(days=1),
                     provisional=False,
                 ),
-                meter(meter="call", aggregation="sum", reset="term", aggregate=1_199_020, block=10_000, consumed=120),
-            ]
+                meter(
+                    meter="call",
+                    aggregation="sum",
+                    reset="term",
+                    aggregate=Decimal(1_199_020),
+                    block=10_000,
+                    consumed=120,
+                ),
+            )
         )
     )
     lines = present_products(body, NOW)[0].meters
@@ -46,7 +54,11 @@ def test_row_shows_the_arithmetic_of_each_meter() -> None:
 
 def test_row_says_its_class_in_words_and_its_use_with_one_decimal() -> None:
     rows = present_products(
-        overview(product(consumed=964, klass="near"), product("New", allocated=0, consumed=0, klass=None)), NOW
+        overview(
+            product(consumed=964, utilisation_class="near"),
+            product("New", allocated=0, consumed=0, utilisation_class=None),
+        ),
+        NOW,
     )
     assert (rows[0].klass_word, rows[0].utilisation) == ("Near limit", "96.4\u202f%")
     assert (rows[1].klass_word, rows[1].utilisation) == ("Nothing allocated", "\u2013")

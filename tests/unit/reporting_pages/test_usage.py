@@ -1,22 +1,24 @@
 from datetime import timedelta
-from typing import Any
+from decimal import Decimal
 
+from services.reporting.domain.usage import UsageItem
 from services.reporting.pages.usage import present_usage
 from tests.unit.reporting_pages.bodies import NOW, overview, product
 
 
-def item(product_id: str, meter: str, consumed: int, windows_ago: int = 0) -> dict[str, Any]:
+def item(product_id: str, meter: str, consumed: int, windows_ago: int = 0) -> UsageItem:
     start = NOW.replace(hour=0, minute=0) - timedelta(days=15 * windows_ago)
-    return {
-        "product": product_id,
-        "meter": meter,
-        "start": start,
-        "end": start + timedelta(days=15),
-        "aggregate": consumed,
-        "consumed": consumed,
-        "provisional": windows_ago == 0,
-        "revision": 1,
-    }
+    return UsageItem(
+        product=product_id,
+        meter=meter,
+        start=start,
+        end=start + timedelta(days=15),
+        aggregate=Decimal(consumed),
+        consumed=consumed,
+        provisional=windows_ago == 0,
+        revision=1,
+        term_to_date=None,
+    )
 
 
 def test_meters_of_a_product_are_one_cell_and_windows_are_in_order_of_time() -> None:

@@ -26,6 +26,12 @@ class Preview(Commanded):
     next_allowed_at: datetime | None
 
 
+class PreviewResult(Shown):
+    """The members of ``Preview`` as the plan's owner worked them out: passed on as they came."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class AllocationChange(Shown):
     product: str
     before: int

@@ -2,98 +2,12 @@
 
 from datetime import datetime
 
-from pydantic import ConfigDict, Field
-
 from services.reporting.api.answers.prices import PriceShown
-from services.reporting.api.answers.shapes import Commanded, PersonShown, Span
-from services.reporting.api.examples import OVERVIEW
+from services.reporting.api.answers.shapes import PersonShown, Span
 from services.reporting.api.fields import Shown
-from services.reporting.domain.classes import UtilisationClass
-from shared.events.state import Aggregation, Lifecycle, OveragePolicy, Reset, SubscriptionModel
-
-
-class RebalanceClock(Shown):
-    """``next_allowed_at`` null: now, as far as the clock is concerned."""
-
-    allowed: bool
-    next_allowed_at: datetime | None
-    every_days: int
-    last_at: datetime | None
-
-
-class Meter(Shown):
-    meter: str
-    aggregation: Aggregation
-    reset: Reset
-    aggregate: int | str
-    units: int
-    block: int
-    rate_version: int
-    consumed: int
-    peak_at: datetime | None
-    provisional: bool
-
-
-class Cost(Shown):
-    """Its share of what was paid for the units that count now, in integer minor units of ``currency``."""
-
-    currency: str
-    allocated_minor: int
-    consumed_minor: int
-
-
-class ProductUse(Shown):
-    """``drawn``: unallocated units that it uses (policy ``reserve``). ``cost`` is null where there is no price."""
-
-    product: str
-    name: str
-    allocated: int
-    consumed: int
-    unused: int
-    utilisation: float | None
-    klass: UtilisationClass | None = Field(alias="class")
-    policy: OveragePolicy
-    restricted: bool
-    floor: int
-    meters: list[Meter]
-    drawn: int
-    cost: Cost | None
-
-
-class Renewal(Shown):
-    """A term that was sold and has not begun. ``carries_over``: its units are enough for today's allocations."""
-
-    start: datetime
-    end: datetime
-    units: int
-    carries_over: bool
-
-
-class Overview(Commanded):
-    """A subscription. Its ``version`` is the ETag, for ``If-Match`` on plans."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [OVERVIEW]})
-    id: str
-    account: str
-    name: str
-    model: SubscriptionModel
-    state: Lifecycle
-    unit_label: str
-    version: int
-    term: Span
-    window: Span
-    purchased: int
-    allocated: int
-    consumed: int
-    unallocated: int
-    unused: int
-    over_allocated: int
-    as_of: datetime | None
-    rebalance: RebalanceClock
-    products: list[ProductUse]
-    drawn: int
-    rates_locked_at: datetime | None
-    renewal: Renewal | None
+from services.reporting.domain import usage as domain
+from services.reporting.domain.quantity import quantity
+from shared.events.state import Lifecycle, SubscriptionModel
 
 
 class SubscriptionInList(Shown):
@@ -159,3 +73,19 @@ class UsageItem(Shown):
 class Usage(Shown):
     items: list[UsageItem]
     next_cursor: str | None = None
+
+
+def usage_item(item: domain.UsageItem) -> UsageItem:
+    """An item as the API answers it."""
+    total = item.term_to_date
+    return UsageItem(
+        product=item.product,
+        meter=item.meter,
+        start=item.start,
+        end=item.end,
+        aggregate=quantity(item.aggregate),
+        consumed=item.consumed,
+        provisional=item.provisional,
+        revision=item.revision,
+        term_to_date=total and TermToDate(aggregate=quantity(total.aggregate), consumed=total.consumed),
+    )

@@ -1,0 +1,14 @@
+"""A subscription's overview, which its GET and all writes on it answer with."""
+
+from services.reporting.api.answers.overview import Overview, overview_answer
+from services.reporting.domain.caller import Caller
+from services.reporting.queries.subscriptions import Queries
+
+
+async def read_overview(queries: Queries, caller: Caller, subscription: str) -> Overview:
+    """Read the overview, as the API answers it.
+
+    Raises:
+        ProblemError: ``not_found``; ``forbidden``.
+    """
+    return overview_answer(await queries.overview(caller, subscription))

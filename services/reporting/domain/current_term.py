@@ -1,0 +1,81 @@
+"""A subscription at an instant: its term and window then, and what was measured in its windows."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from services.reporting.domain.classes import CLOSED_WINDOWS
+from shared.events.metering import MeterConsumption
+from shared.events.state import SubscriptionState, Term
+from shared.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFigures:
+    """What one product consumed in one window. ``meters`` are needed of the newest only."""
+
+    window_start: datetime
+    revision: int
+    level: int
+    burned_down: int
+    as_of: datetime
+    meters: tuple[MeterConsumption, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedWindow:
+    """A window, and the start of the term that it belongs to."""
+
+    start: datetime
+    end: datetime
+    term_start: datetime
+
+    @classmethod
+    def of(cls, subscription: SubscriptionState, window: Window) -> Self:
+        """A window of the subscription's calendar."""
+        return cls(window.start, window.end, subscription.term_at(window.start).start)
+
+    def burned_before(self, windows: Iterable[WindowFigures]) -> int:
+        """The term to date just before this window."""
+        since, start = self.term_start, self.start
+        return max([one.burned_down for one in windows if since <= one.window_start < start], default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentTerm:
+    """A subscription at an instant: its term and window then, and the last closed windows, the latest first.
+
+    They are the same for all products, so they are computed once.
+    """
+
+    subscription: SubscriptionState
+    term: Term
+    window: PlacedWindow
+    closed: tuple[PlacedWindow, ...]
+
+    @classmethod
+    def of(cls, subscription: SubscriptionState, now: datetime) -> Self:
+        """The term and window that hold ``now``."""
+        window = current_window(subscription, now)
+        closed = [PlacedWindow.of(subscription, one) for one in _before(subscription, window)]
+        return cls(subscription, subscription.term_at(now), PlacedWindow.of(subscription, window), tuple(closed))
+
+
+def current_window(subscription: SubscriptionState, now: datetime) -> Window:
+    """The window that holds ``now``; before the term begins, its first."""
+    return subscription.calendar.window_at(max(now, subscription.all_terms[0].start))
+
+
+def snapshots_from(subscription: SubscriptionState, window: Window) -> datetime:
+    """From when on snapshots matter to the overview: the term's start, and the closed windows that it looks back on."""
+    *_, first = _before(subscription, window)
+    return min(subscription.term_at(window.start).start, first.start)
+
+
+def _before(subscription: SubscriptionState, window: Window) -> Iterator[Window]:
+    """The closed windows that matter, the latest first."""
+    calendar = subscription.calendar
+    for _ in range(CLOSED_WINDOWS):
+        window = calendar.before(window)
+        yield window

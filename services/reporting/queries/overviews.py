@@ -1,0 +1,40 @@
+"""What an overview is computed from, read from the database."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.reporting.domain.current_term import WindowFigures, current_window, snapshots_from
+from services.reporting.domain.overview import Overview
+from services.reporting.domain.subscription_overview import overview_of
+from services.reporting.store import consumption, products
+from shared.events.state import ProductState, SubscriptionState
+from shared.runtime.postgres.pool import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewSource:
+    """The rows of an overview. They are computed with once the connection is given back."""
+
+    subscription: SubscriptionState
+    catalogue: Mapping[str, ProductState]
+    consumption: Mapping[str, Sequence[WindowFigures]]
+    now: datetime
+
+    def overview(self) -> Overview:
+        """The overview at ``now``."""
+        return overview_of(self.subscription, self.catalogue, self.consumption, self.now)
+
+
+async def load_overview_source(connection: Connection, state: SubscriptionState, now: datetime) -> OverviewSource:
+    """What the overview of ``state`` needs beside it. ``connection``: a consistent read, which has read ``state``."""
+    window = current_window(state, now)
+    catalogue = await products.find_products(connection, [one.product for one in state.products])
+    rows = await consumption.load_term(connection, state.id, snapshots_from(state, window), window.start)
+    figures: defaultdict[str, list[WindowFigures]] = defaultdict(list)
+    for row in rows:
+        figures[row.product].append(
+            WindowFigures(row.window_start, row.revision, row.level, row.burned_down, row.as_of, row.meters)
+        )
+    return OverviewSource(state, catalogue, figures, now)

@@ -1,0 +1,81 @@
+"""All that the Subscription page shows, read once for a request: one connection, one instant."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.reporting.domain import permissions, presenting
+from services.reporting.domain.caller import Caller
+from services.reporting.domain.overview import Overview
+from services.reporting.domain.presenting import AlertNow, Me
+from services.reporting.domain.usage import Asked, UsageItem
+from services.reporting.queries.access import find_seen
+from services.reporting.queries.overviews import load_overview_source
+from services.reporting.queries.subscriptions import NEWEST_ALERTS, list_mine
+from services.reporting.queries.usage import load_usage_source
+from services.reporting.store import alerts
+from services.reporting.store.consistent_read import consistent_read
+from shared.runtime.postgres.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class PageContext:
+    """A subscription as somebody sees it. ``permissions``: theirs in it. ``me.subscriptions`` are all that they have;
+    a vendor operator, who may see every one, is shown none beside this.
+    """
+
+    overview: Overview
+    alerts: tuple[AlertNow, ...]
+    permissions: frozenset[str]
+    me: Me
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UsageContext:
+    """A subscription, and what each of its windows added."""
+
+    overview: Overview
+    items: list[UsageItem]
+
+
+class PageContexts:
+    """Reads for the page."""
+
+    def __init__(self, pool: Pool, clock: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._clock = clock
+
+    async def page(self, caller: Caller, subscription: str, me: Me | None = None) -> PageContext:
+        """The page's context. ``me``: what was read for this request already.
+
+        Raises:
+            ProblemError: ``not_found``; ``forbidden`` for who manages its people only.
+        """
+        now = self._clock()
+        async with consistent_read(self._pool) as connection:
+            state = await find_seen(connection, caller, subscription)
+            source = await load_overview_source(connection, state, now)
+            active = await alerts.list_alerts(connection, subscription, NEWEST_ALERTS, None, active_only=True)
+            mine = [] if caller.vendor or me else await list_mine(connection, caller)
+        overview = source.overview()
+        return PageContext(
+            overview,
+            tuple(presenting.alert(one, overview) for one in active.items),
+            frozenset(permissions.permissions_of(permissions.roles_of(caller, state))),
+            me or presenting.me(caller, mine),
+            now,
+        )
+
+    async def usage(self, caller: Caller, subscription: str, start: datetime, end: datetime) -> UsageContext:
+        """The overview, and of each product the windows from the first that was measured to the last.
+
+        Raises:
+            ProblemError: ``not_found``; ``forbidden``.
+        """
+        now = self._clock()
+        async with consistent_read(self._pool) as connection:
+            state = await find_seen(connection, caller, subscription)
+            source = await load_overview_source(connection, state, now)
+            measured = await load_usage_source(connection, Asked(state, start, end, now, measured_only=True))
+        return UsageContext(source.overview(), measured.items())
