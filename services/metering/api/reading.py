@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from services.metering.api.access import KeyRing
 from services.metering.domain.reasons import Reason
 from services.metering.store import quarantine
-from shared.events.envelope import Instant
+from shared.events.envelope import Instant, rfc3339
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.http.routes import ApiRoute
 from shared.runtime.postgres.pool import Pool, Row
@@ -65,7 +65,7 @@ def _item(row: Row) -> dict[str, Any]:
 
 
 def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
+    return None if at is None else rfc3339(at)
 
 
 def _storable(name: str, claimed: str | None) -> str | None:

@@ -13,7 +13,7 @@ from services.metering.domain.catalogue import UNIQUE, MeterView, SubscriptionVi
 from services.metering.handlers.upkeep import sightings_kept_days
 from services.metering.store import resources
 from services.metering.store.projection import Projection
-from shared.events.envelope import Instant
+from shared.events.envelope import Instant, rfc3339
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.http.routes import ApiRoute
 from shared.runtime.http.service_auth import is_asked, is_genuine
@@ -66,10 +66,10 @@ def resources_router(
             "subscription": subscription,
             "product": product,
             "meter": meter,
-            "window": {"start": _time(place.start), "end": _time(place.end)},
+            "window": {"start": rfc3339(place.start), "end": rfc3339(place.end)},
             "counted": counted,
             "items": [
-                {"resource": row["resource"], "first_received_at": _time(row["received_at"])} for row in rows[:limit]
+                {"resource": row["resource"], "first_received_at": rfc3339(row["received_at"])} for row in rows[:limit]
             ],
             "next_cursor": _written(rows[limit - 1]["resource"]) if more else None,
         }
@@ -116,7 +116,3 @@ def _read(cursor: str | None) -> str:
 def _invalid(field: str, message: str) -> ProblemError:
     errors = [{"field": field, "message": message}]
     return ProblemError.of("invalid_request", "The request is not valid.", errors=errors)
-
-
-def _time(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")

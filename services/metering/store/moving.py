@@ -11,6 +11,7 @@ from services.metering.domain.corrections import NO_METER, PURGE
 from services.metering.domain.reasons import Reason
 from services.metering.domain.spans import Change
 from services.metering.store.corrections import Correction, Target, correction_of
+from shared.events.envelope import rfc3339
 from shared.events.topics import USAGE
 from shared.events.usage import UsageRecorded
 from shared.runtime.postgres.pool import Connection
@@ -224,7 +225,7 @@ def _value(one: TakenOut) -> bytes:
         "source": one.placed.source,
         "type": UsageRecorded.event_type,
         "subject": one.subscription,
-        "time": target.at.isoformat().replace("+00:00", "Z"),
+        "time": rfc3339(target.at),
         **{name: value for name, value in extra.items() if name != "data"},
         "data": {**data, **extra.get("data", {})},
     }
