@@ -13,21 +13,27 @@ class AlertsSettings(ServiceSettings):
 
     http_port: int = Field(8003, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     allow_private_webhooks: bool = Field(
-        False, description="Let webhooks go to addresses that are not public (a local demo; never in production)"
+        False,
+        description="Whether webhooks may go to addresses that are not public (a local demo; never in production)",
     )
-    webhook_timeout_seconds: float = Field(15, gt=0, le=300, description="How long one webhook may take, in all")
+    webhook_timeout_seconds: float = Field(
+        15, gt=0, le=300, description="Longest time for one webhook, in seconds, in all"
+    )
     webhook_concurrency: int = Field(
-        256, ge=1, le=1000, description="Webhooks that one process sends at a time; a quarter of them for one customer"
+        256,
+        ge=1,
+        le=1000,
+        description="Most webhooks that one process sends at a time; a quarter of them for one customer",
     )
     webhook_concurrency_per_channel: int = Field(
-        4, ge=1, le=100, description="Webhooks that all processes together send at a time to one channel"
+        4, ge=1, le=100, description="Most webhooks that all processes together send to one channel at a time"
     )
     delivery_lease_seconds: float = Field(
         30,
         gt=1,
-        description="When a process dies, another sends its webhooks after this; above webhook_timeout_seconds",
+        description="Time until another process sends the webhooks of one that died, in seconds; above the timeout",
     )
     retry_first_seconds: float = Field(
-        5, gt=0, description="Pause after a webhook's first failure; it doubles each time, up to four hours"
+        5, gt=0, description="Pause after a webhook's first failure, in seconds; it doubles each time, up to four hours"
     )
-    consumption_batch_records: int = Field(2_000, ge=1, description="Consumption snapshots at most in one transaction")
+    consumption_batch_records: int = Field(2_000, ge=1, description="Most consumption snapshots in one transaction")

@@ -16,30 +16,44 @@ class AllocationSettings(ServiceSettings):
 
     http_port: int = Field(8001, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     rebalance_every_days: int = Field(
-        90, ge=0, le=3650, description="Days between two rebalances of a new subscription"
+        90,
+        ge=0,
+        le=3650,
+        description="Shortest time between two rebalances of a new subscription, in days; 0: no such limit",
     )
     rebalance_scope: RebalanceScope = Field(
-        "subscription", description="What has its own rebalance clock in a new subscription: subscription or product"
+        "subscription", description="Scope of the rebalance clock of a new subscription: subscription or product"
     )
     window_days: int = Field(
-        DEFAULT_WINDOW_DAYS, ge=1, le=366, description="Length of a new subscription's measurement windows"
+        DEFAULT_WINDOW_DAYS,
+        ge=1,
+        le=366,
+        description="Length of the measurement windows of a new subscription, in days",
     )
     command_consumers: int = Field(
         1,
         ge=1,
         le=8,
-        description="Consumers of commands in this process; more carry out more commands a second, each a little later",
+        description="Consumers of commands in this process; more decide more commands a second, each a little later",
     )
     consumption_wait_seconds: float = Field(
-        2, ge=0, le=20, description="How long a plan waits for the consumption that its asker was shown"
+        2,
+        ge=0,
+        le=20,
+        description="Longest wait of a plan for the consumption that its requester was shown, in seconds; 0: none",
     )
     consumption_batch_records: int = Field(
-        2000, ge=1, le=100_000, description="Consumption snapshots at most in one transaction"
+        2000, ge=1, le=100_000, description="Most consumption snapshots in one transaction"
     )
     due_poll_seconds: float = Field(
-        0.5, gt=0, le=60, description="How often to look for subscriptions to which something happens by itself"
+        0.5,
+        gt=0,
+        le=60,
+        description="Time between two polls for subscriptions whose state changes with time, in seconds",
     )
-    upkeep_seconds: float = Field(3600, gt=0, description="How often consumption of long ago is forgotten")
+    upkeep_seconds: float = Field(
+        3600, gt=0, description="Time between two deletions of consumption that is no longer needed, in seconds"
+    )
 
     @property
     def terms(self) -> Terms:

@@ -113,7 +113,7 @@ def _add_replay(runtime: Runtime[MeteringSettings], projection: Projection) -> N
             if version != judged_by or time.monotonic() - since > REPLAY_ANYWAY_SECONDS:
                 judged_by, since = version, time.monotonic()
                 await _replay_waiting(runtime, replayer)
-            await asyncio.sleep(runtime.settings.replay_look_seconds)
+            await asyncio.sleep(runtime.settings.replay_poll_seconds)
 
     runtime.background("replay", replay)
 
@@ -126,7 +126,7 @@ def _add_asked_replays(runtime: Runtime[MeteringSettings], projection: Projectio
             async with runtime.transaction() as tx:
                 found = await work_off(tx, replayer, runtime.settings.replay_records)
             if not found:
-                await asyncio.sleep(runtime.settings.replay_look_seconds)
+                await asyncio.sleep(runtime.settings.replay_poll_seconds)
 
     runtime.background("asked replays", replay)
 
@@ -152,7 +152,7 @@ def _add_corrections(runtime: Runtime[MeteringSettings], projection: Projection)
             async with runtime.transaction() as tx:
                 looked_at = await correct_some(tx, projection, runtime.settings.correction_records)
             if not looked_at:
-                await asyncio.sleep(runtime.settings.correction_look_seconds)
+                await asyncio.sleep(runtime.settings.correction_poll_seconds)
 
     runtime.background("corrections", correct)
 
@@ -175,7 +175,7 @@ def _add_moves(runtime: Runtime[MeteringSettings], projection: Projection, aside
                     await aside.add(tx, str(due.id), projection.catalogue.name_of(due.subscription), error)
                     await moving.postpone(tx.connection, due.id, tx.now + POISONED)
             if due is None:
-                await asyncio.sleep(runtime.settings.correction_look_seconds)
+                await asyncio.sleep(runtime.settings.correction_poll_seconds)
 
     runtime.background("moves", move)
 

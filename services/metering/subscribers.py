@@ -70,7 +70,7 @@ class ProductTopics:
                 topic,
                 self._new_subscriber().on_usage,
                 max_records=settings.usage_batch_records,
-                gather_ms=settings.usage_gather_ms,
+                gather_ms=settings.usage_fill_wait_ms,
                 on_lost=book_lost,
                 again=self._new_subscriber().on_usage,
             )

@@ -6,7 +6,11 @@ import pytest
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from shared.runtime.process.settings import ServiceSettings, SettingsError, load
+from services.alerts.settings import AlertsSettings
+from services.allocation.settings import AllocationSettings
+from services.metering.settings import MeteringSettings as RealMeteringSettings
+from services.reporting.settings import ReportingSettings
+from shared.runtime.process.settings import ServiceSettings, SettingsError, load, misspelt, renamed
 from shared.runtime.service.command_line import Runtime, ServiceDefinition, run
 
 KEY = "a2V5LWtleS1rZXkta2V5LWtleS1rZXkta2V5LWtleS0="
@@ -201,3 +205,22 @@ def test_settings_cannot_be_changed() -> None:
     settings = load(MeteringSettings)
     with pytest.raises(ValueError, match="frozen"):
         settings.http_port = 1  # type: ignore[misc]
+
+
+def test_a_former_name_is_still_read_with_a_warning_and_the_present_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    former, present = "UNITPOOL_METERING_USAGE_GATHER_MS", "UNITPOOL_METERING_USAGE_FILL_WAIT_MS"
+    monkeypatch.setenv("UNITPOOL_METERING_DATABASE_URL", "postgresql://user:secret@host/db")
+    monkeypatch.setenv(former, "70")
+    assert load(RealMeteringSettings).usage_fill_wait_ms == 70
+    (sentence,) = renamed(RealMeteringSettings, [former, "OTHER"])
+    assert sentence.startswith(f"{former} is now called {present}")
+    assert misspelt(RealMeteringSettings, "metering", [former]) == []
+    monkeypatch.setenv(present, "90")
+    assert load(RealMeteringSettings).usage_fill_wait_ms == 90
+    monkeypatch.delenv(present)
+    monkeypatch.setenv(former, "soon")
+    with pytest.raises(SettingsError, match="USAGE_FILL_WAIT_MS is wrong"):
+        load(RealMeteringSettings)
+    for settings in (AllocationSettings, RealMeteringSettings, AlertsSettings, ReportingSettings):
+        assert set(settings.renamed.values()) <= set(settings.model_fields)
+        assert not set(settings.renamed) & set(settings.model_fields)

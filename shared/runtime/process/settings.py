@@ -1,8 +1,9 @@
 """Settings: environment variables, checked once at start, frozen from then on."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -22,6 +23,9 @@ class ServiceSettings(BaseSettings):
         frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True, env_ignore_empty=True
     )
 
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former names of settings, and their present ones. The variables of the former are still read, with a warning."""
+
     kafka_bootstrap_servers: str = Field(
         "localhost:19092",
         validation_alias="UNITPOOL_KAFKA_BOOTSTRAP_SERVERS",
@@ -34,13 +38,13 @@ class ServiceSettings(BaseSettings):
         description="Put before every topic and consumer group, so that several installations share one Kafka",
     )
     kafka_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", validation_alias="UNITPOOL_KAFKA_PROTOCOL", description="How to talk to Kafka"
+        "PLAINTEXT", validation_alias="UNITPOOL_KAFKA_PROTOCOL", description="Protocol for Kafka"
     )
     kafka_sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = Field(
-        "SCRAM-SHA-512", validation_alias="UNITPOOL_KAFKA_SASL_MECHANISM", description="How to sign in to Kafka"
+        "SCRAM-SHA-512", validation_alias="UNITPOOL_KAFKA_SASL_MECHANISM", description="SASL mechanism for Kafka"
     )
     kafka_username: str | None = Field(
-        None, validation_alias="UNITPOOL_KAFKA_USERNAME", description="Who signs in to Kafka (SASL)"
+        None, validation_alias="UNITPOOL_KAFKA_USERNAME", description="User name for Kafka (SASL)"
     )
     kafka_password: SecretStr | None = Field(
         None, validation_alias="UNITPOOL_KAFKA_PASSWORD", description="Password for Kafka (SASL)"
@@ -51,7 +55,7 @@ class ServiceSettings(BaseSettings):
     kafka_compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
         "lz4",
         validation_alias="UNITPOOL_KAFKA_COMPRESSION",
-        description="How what is published to Kafka is compressed; every reader must know how to undo it",
+        description="Compression of what is published to Kafka; every reader must be able to decompress it",
     )
     command_keys: SecretStr = Field(
         SecretStr(""),
@@ -68,50 +72,67 @@ class ServiceSettings(BaseSettings):
         description="The same for the role that owns the tables; only `migrate` uses it, and database_url without it",
     )
     pool_min_size: int = Field(2, ge=0, description="Database connections opened at the start")
-    pool_max_size: int = Field(10, ge=2, description="Database connections at most")
-    statement_timeout_seconds: int = Field(30, ge=1, description="A statement that takes longer is cancelled")
+    pool_max_size: int = Field(10, ge=2, description="Most database connections")
+    statement_timeout_seconds: int = Field(
+        30, ge=1, description="Longest time for a statement, in seconds; then the database cancels it"
+    )
     http_host: str = Field("127.0.0.1", description="Address to listen on")
     http_port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
-    http_max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Larger request bodies are refused with 413")
+    http_max_body_bytes: int = Field(
+        1024 * 1024, ge=1024, description="Largest request body, in bytes; larger ones are refused with 413"
+    )
     http_keep_alive_seconds: int = Field(
-        75, ge=1, description="How long a connection without a request stays open, in seconds"
+        75, ge=1, description="Time for which a connection without a request stays open, in seconds"
     )
     http_hosts: str = Field(
         "", description="Hosts that requests may be for, separated by commas, without ports; others get 421; empty: any"
     )
     http_trusted_proxies: str = Field(
         "",
-        description="Networks of proxies whose X-Forwarded-For is believed, separated by commas; empty: nobody's is",
+        description="Networks of proxies whose X-Forwarded-For is trusted, separated by commas; empty: none",
     )
     http_database_seconds: float = Field(
-        2.5, gt=0, description="Longest time a request may use a database connection, in seconds; then it gets 503"
+        2.5,
+        gt=0,
+        description="Longest use of a database connection by a request, in seconds; then it gets 503",
     )
     public_url: str = Field(
-        "", description="Where clients reach this service, without a path; https: they are told to stay with it (HSTS)"
+        "",
+        description="URL at which clients reach this service, without a path; https: they are told to keep it (HSTS)",
     )
     group_instance_id: str | None = Field(
-        None, description="A name of this process that survives a restart, so that a restart needs no rebalance"
+        None, description="Name of this process that is the same after a restart, so that a restart needs no rebalance"
     )
     session_timeout_seconds: float = Field(
-        6, ge=1, description="A process that Kafka has not heard from for this long loses its partitions"
+        6, ge=1, description="Time without a heartbeat after which Kafka takes a process its partitions, in seconds"
     )
-    fetch_wait_ms: int = Field(200, ge=1, le=5000, description="How long Kafka holds a fetch that finds no records")
-    max_records: int = Field(500, ge=1, description="Records handled in one transaction, where a topic sets no other")
+    fetch_wait_ms: int = Field(
+        200, ge=1, le=5000, description="Longest time for which Kafka holds a fetch without records, in ms"
+    )
+    max_records: int = Field(
+        500, ge=1, description="Most records in one transaction, where a topic sets no other limit"
+    )
     retry_within_seconds: float = Field(
-        30, gt=0, description="How long one batch is tried again in place before its records are read anew"
+        30,
+        gt=0,
+        description="Longest time of retries in place before the records of a batch are read again, in seconds",
     )
-    retry_delay_max_seconds: float = Field(10, gt=0, description="Longest pause between two attempts")
+    retry_delay_max_seconds: float = Field(10, gt=0, description="Longest pause between two attempts, in seconds")
     dead_letter_limit: int = Field(
-        100, ge=1, description="This many dead letters within dead_letter_window_seconds halt the consumer"
+        100, ge=1, description="Dead letters within dead_letter_window_seconds that halt the consumer"
     )
-    dead_letter_window_seconds: float = Field(60, gt=0, description="See dead_letter_limit")
-    outbox_alarm_seconds: float = Field(30, gt=0, description="Not ready while an outbox row has waited for longer")
+    dead_letter_window_seconds: float = Field(
+        60, gt=0, description="Time over which dead_letter_limit counts, in seconds"
+    )
+    outbox_alarm_seconds: float = Field(
+        30, gt=0, description="Age of the oldest outbox row, in seconds, beyond which the service is not ready"
+    )
     clock_tolerated_seconds: float = Field(
         5,
         gt=0,
-        description="Nothing is decided by the time while this machine's clock and the database's differ by more",
+        description="Largest difference between this clock and the database's, in seconds, at which it decides",
     )
-    stop_within_seconds: float = Field(9, gt=1, description="How long an orderly stop may take")
+    stop_within_seconds: float = Field(9, gt=1, description="Longest time for an orderly stop, in seconds")
     stop_announce_seconds: float = Field(
         0.5,
         ge=0,
@@ -192,16 +213,38 @@ def load(settings: type[S]) -> S:
     Raises:
         SettingsError: a variable is missing or wrong.
     """
+    former = {new: os.environ[old] for old, new in _renamed_variables(settings).items() if old in os.environ}
+    given: dict[str, Any] = {
+        name: value for name, value in former.items() if _variable(settings, name) not in os.environ
+    }
     try:
-        return settings()
+        return settings(**given)
     except ValidationError as error:
         raise SettingsError("\n".join(_sentences(settings, error))) from None
+
+
+def renamed(settings: type[ServiceSettings], environment: Iterable[str]) -> list[str]:
+    """A sentence for each variable that still has its former name."""
+    found = _renamed_variables(settings)
+    return [
+        f"{old} is now called {_variable(settings, found[old])}; the former name is still read"
+        for old in sorted(set(environment) & set(found))
+    ]
+
+
+def _renamed_variables(settings: type[ServiceSettings]) -> dict[str, str]:
+    """The former variables, each with the present name of its setting."""
+    return {_variable(settings, old): new for old, new in settings.renamed.items()}
+
+
+def _variable(settings: type[ServiceSettings], name: str) -> str:
+    return f"{settings.model_config.get('env_prefix', '')}{name}".upper()
 
 
 def misspelt(settings: type[ServiceSettings], service: str, environment: Iterable[str]) -> list[str]:
     """A sentence for each variable that looks like a setting of this service, or of all, and is none."""
     known = {variable_of(settings, name, field) for name, field in settings.model_fields.items()}
-    known |= {f"{settings.model_config.get('env_prefix', '')}{name}".upper() for name in settings.model_fields}
+    known |= {_variable(settings, name) for name in settings.model_fields} | set(_renamed_variables(settings))
     return list(find_misspelt(service, known, environment))
 
 

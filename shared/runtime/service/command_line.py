@@ -19,7 +19,7 @@ from shared.runtime.postgres.grants import Access
 from shared.runtime.postgres.migrations import MigrationError
 from shared.runtime.postgres.pool import connect, open_pool
 from shared.runtime.process import logging
-from shared.runtime.process.settings import S, SettingsError, describe, load, misspelt
+from shared.runtime.process.settings import S, SettingsError, describe, load, misspelt, renamed
 from shared.runtime.service import rebuild, redrive
 from shared.runtime.service.definition import ReadModel, Runtime, ServiceCommand, ServiceDefinition
 from shared.runtime.service.server import serve
@@ -47,6 +47,8 @@ def run(definition: ServiceDefinition[S], argv: Sequence[str] | None = None) -> 
         logging.configure(definition.name, settings.log_level)
         for sentence in misspelt(definition.settings_type, definition.name, os.environ):
             logging.get(definition.name).warning("setting_not_known", detail=sentence)
+        for sentence in renamed(definition.settings_type, os.environ):
+            logging.get(definition.name).warning("setting_renamed", detail=sentence)
         return uvloop.run(_perform(command, definition, settings, parsed))
     except SettingsError as error:
         print(error, file=sys.stderr)
@@ -216,7 +218,10 @@ def _show_settings(definition: ServiceDefinition[S]) -> int:
         current, fault = {}, error
     for setting in describe(definition.settings_type, current):
         print(f"{setting.variable}\n    {setting.meaning}\n    default {setting.default}, now {setting.current}")
-    for sentence in misspelt(definition.settings_type, definition.name, os.environ):
+    for sentence in (
+        *misspelt(definition.settings_type, definition.name, os.environ),
+        *renamed(definition.settings_type, os.environ),
+    ):
         print(f"\n{sentence}", file=sys.stderr)
     if fault:
         print(f"\n{fault}", file=sys.stderr)
