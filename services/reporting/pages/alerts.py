@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from services.reporting.domain.presenting import AlertNow
+from services.reporting.domain.alerts import AlertNow
 from services.reporting.pages import wording
 from services.reporting.pages.view import AlertCard
 

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 from pydantic import ValidationError
 
 from services.reporting.commands import Answer
+from services.reporting.domain.me import Me
 from services.reporting.domain.overview import Overview
-from services.reporting.domain.presenting import Me
 from services.reporting.domain.previews import read_preview
 from services.reporting.pages import plan
 from services.reporting.pages.plan import Draft

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
+from services.reporting.domain.me import Me
 from services.reporting.domain.permissions import VIEW
-from services.reporting.domain.presenting import Me
 from services.reporting.pages.desk import Desk, PlanForm
 from services.reporting.pages.errors import page_route
 from services.reporting.pages.fragments import digest, render_fragments, render_plan_fragments, with_token

@@ -1,9 +1,9 @@
 """Accounts: customers, their people, and their roles."""
 
-from services.reporting.domain import permissions, presenting
+from services.reporting.domain import permissions
 from services.reporting.domain import roles as domain
 from services.reporting.domain.caller import Caller
-from services.reporting.domain.presenting import AccountPerson
+from services.reporting.domain.people import AccountPerson, account_person
 from services.reporting.domain.roles import RoleMember, RoleView
 from services.reporting.queries.access import find_account_seen, is_role_id, not_found
 from services.reporting.queries.discretion import Discretion, discretion
@@ -55,7 +55,7 @@ class AccountQueries:
         if not states:
             return []
         grants = await store.load_grants(connection, states[0].account, [one.email for one in states])
-        return [presenting.person(one, kept.given(grants.get(one.email, ()))) for one in states]
+        return [account_person(one, kept.given(grants.get(one.email, ()))) for one in states]
 
     async def roles(
         self, caller: Caller, account: str, limit: int, cursor: str | None, product: str | None = None

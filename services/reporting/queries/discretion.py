@@ -9,8 +9,6 @@ from services.reporting.domain.caller import Caller
 from services.reporting.store import subscriptions as store
 from shared.runtime.postgres.pool import Connection
 
-Body = dict[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Discretion:
@@ -37,7 +35,7 @@ class Discretion:
         """Subscriptions and roles, without the subscriptions that the caller may not know."""
         return [one for one in grants if self.seen is None or one[0] in self.seen]
 
-    def without_hidden(self, account: str, state: Mapping[str, Any] | None) -> Body | None:
+    def without_hidden(self, account: str, state: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """A state of the audit log, which may name the members of a role."""
         if state is None or not isinstance(members := state.get("members"), list):
             return None if state is None else dict(state)

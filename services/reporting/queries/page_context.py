@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.reporting.domain import permissions, presenting
+from services.reporting.domain import permissions
+from services.reporting.domain.alerts import AlertNow, alert_now
 from services.reporting.domain.caller import Caller
+from services.reporting.domain.me import Me, me_of
 from services.reporting.domain.overview import Overview
-from services.reporting.domain.presenting import AlertNow, Me
 from services.reporting.domain.usage import Asked, UsageItem
 from services.reporting.queries.access import find_seen
 from services.reporting.queries.overviews import load_overview_source
@@ -61,9 +62,9 @@ class PageContexts:
         overview = source.overview()
         return PageContext(
             overview,
-            tuple(presenting.alert(one, overview) for one in active.items),
+            tuple(alert_now(one, overview) for one in active.items),
             frozenset(permissions.permissions_of(permissions.roles_of(caller, state))),
-            me or presenting.me(caller, mine),
+            me or me_of(caller, mine),
             now,
         )
 

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from uuid import UUID
 
-from services.reporting.domain import permissions, presenting
+from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
-from services.reporting.domain.presenting import CommandStatus
+from services.reporting.domain.command_status import CommandStatus, command_status
 from services.reporting.queries.access import is_id, not_found, vendor_only
 from services.reporting.queries.discretion import Discretion, discretion
 from services.reporting.store import audit, commands, ingest_keys
@@ -76,7 +76,7 @@ class RecordQueries:
             found = await commands.find_command(connection, caller.email, command_id)
         if found is None:
             raise not_found("command")
-        return presenting.command(found)
+        return command_status(found)
 
 
 def _shown(one: audit.Logged, kept: Discretion) -> AuditEntry:

@@ -3,18 +3,15 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from services.reporting.domain import permissions, presenting
+from services.reporting.domain import permissions
+from services.reporting.domain.alerts import AlertNow, ShownChannel, alert_now, shown_channel
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.current_term import current_window
+from services.reporting.domain.me import Me, me_of
 from services.reporting.domain.overview import Overview
-from services.reporting.domain.presenting import (
-    AlertNow,
-    DelegateGrants,
-    Me,
-    PurchaseLot,
-    ShownChannel,
-    SubscriptionSummary,
-)
+from services.reporting.domain.people import DelegateGrants, delegate_grants
+from services.reporting.domain.purchases import PurchaseLot, lots_of
+from services.reporting.domain.summaries import SubscriptionSummary, summary_of
 from services.reporting.domain.usage import Asked, UsageItem
 from services.reporting.queries.access import find_seen, is_id, not_found
 from services.reporting.queries.overviews import load_overview_source
@@ -49,7 +46,7 @@ class Queries:
                 known = {one.id for one in mine}
                 every = await store.list_subscriptions(connection, LISTED_IN_ME, None)
                 mine += [one for one in every.items if one.id not in known][: LISTED_IN_ME - len(mine)]
-        return presenting.me(caller, mine)
+        return me_of(caller, mine)
 
     # ---- subscriptions ---------------------------------------------------------------------------------------------
 
@@ -61,7 +58,7 @@ class Queries:
         async with self._pool.acquire() as connection:
             page = await store.list_subscriptions(connection, limit, cursor, person=person, account=account)
         now = self._clock()
-        return Page([presenting.summary(state, now) for state in page.items], page.next_cursor)
+        return Page([summary_of(state, now) for state in page.items], page.next_cursor)
 
     async def subscription(
         self, caller: Caller, subscription: str, permission: str = permissions.VIEW
@@ -95,7 +92,7 @@ class Queries:
         """The lots, newest first."""
         async with self._pool.acquire() as connection:
             state = await find_seen(connection, caller, subscription)
-        return presenting.lots(state, self._clock())
+        return lots_of(state, self._clock())
 
     async def grants(self, caller: Caller, subscription: str) -> list[DelegateGrants]:
         """What delegates were given, by e-mail."""
@@ -103,7 +100,7 @@ class Queries:
             state = await find_seen(connection, caller, subscription, permissions.VIEW_PEOPLE)
             emails = sorted({one.email for one in state.grants})
             known = await people.find_people(connection, [(state.account, email) for email in emails])
-        return [presenting.granted(state, email, known.get((state.account, email))) for email in emails]
+        return [delegate_grants(state, email, known.get((state.account, email))) for email in emails]
 
     async def grant(self, caller: Caller, subscription: str, email: str) -> DelegateGrants:
         """What somebody known was given: perhaps nothing.
@@ -116,7 +113,7 @@ class Queries:
             person = await people.find_person(connection, state.account, email)
         if person is None and all(one.email != email for one in state.grants):
             raise not_found("person")
-        return presenting.granted(state, email, person)
+        return delegate_grants(state, email, person)
 
     async def allocations(
         self, caller: Caller, subscription: str, limit: int, cursor: str | None, product: str | None = None
@@ -175,7 +172,7 @@ class Queries:
                 return Page([], page.next_cursor)
             source = await load_overview_source(connection, state, self._clock())
         overview = source.overview()
-        return Page([presenting.alert(one, overview) for one in page.items], page.next_cursor)
+        return Page([alert_now(one, overview) for one in page.items], page.next_cursor)
 
     async def alert(self, caller: Caller, subscription: str, alert: str) -> AlertNow:
         """One alert."""
@@ -185,14 +182,14 @@ class Queries:
             if found is None:
                 raise not_found("alert")
             source = await load_overview_source(connection, state, self._clock())
-        return presenting.alert(found, source.overview())
+        return alert_now(found, source.overview())
 
     async def channels(self, caller: Caller, subscription: str, limit: int, cursor: str | None) -> Page[ShownChannel]:
         """Where its alerts go."""
         async with self._pool.acquire() as connection:
             await find_seen(connection, caller, subscription)
             page = await alerts.list_channels(connection, subscription, limit, cursor)
-        return Page([presenting.channel(one) for one in page.items], page.next_cursor)
+        return Page([shown_channel(one) for one in page.items], page.next_cursor)
 
     async def channel(self, caller: Caller, subscription: str, channel: str) -> ShownChannel:
         """One channel, also one that was removed."""
@@ -201,7 +198,7 @@ class Queries:
             found = await alerts.find_channel(connection, subscription, channel)
         if found is None:
             raise not_found("channel")
-        return presenting.channel(found)
+        return shown_channel(found)
 
 
 async def list_mine(connection: Connection, caller: Caller) -> list[SubscriptionState]:

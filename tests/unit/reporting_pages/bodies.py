@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from services.reporting.domain.alerts import AlertNow
 from services.reporting.domain.overview import MeterArithmetic, Overview, Period, ProductOverview, RebalanceClock
-from services.reporting.domain.presenting import AlertNow
 
 NOW = datetime(2026, 11, 24, 10, 15, tzinfo=UTC)
 

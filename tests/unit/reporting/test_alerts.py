@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.reporting.domain.presenting import value_now
+from services.reporting.domain.alerts import value_now
 from tests.component.reporting.states import alert
 from tests.unit.reporting_pages.bodies import overview, product
 

@@ -1,0 +1,77 @@
+"""Alerts with what they watch as it is now, and the channels that they go to."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from services.reporting.domain.overview import Overview
+from shared.events.alerts import AlertLifecycle, AlertScope, AlertState, ChannelState, Severity, shown_address
+from shared.units import percent_tenths
+
+
+@dataclass(frozen=True, slots=True)
+class AlertNow:
+    """An alert with the percentage that raised it, and the same percentage now."""
+
+    id: str
+    rule: str
+    scope: AlertScope
+    product: str | None
+    severity: Severity
+    threshold: int
+    value_at: float
+    value_now: float | None
+    raised_at: datetime
+    state: AlertLifecycle
+    acknowledged_by: str | None
+    acknowledged_at: datetime | None
+    message: str
+    actions: tuple[str, ...]
+
+
+def alert_now(state: AlertState, overview: Overview) -> AlertNow:
+    """An alert, as its subscription is now."""
+    return AlertNow(
+        id=state.id,
+        rule=state.rule,
+        scope=state.scope,
+        product=state.product,
+        severity=state.severity,
+        threshold=state.threshold,
+        value_at=float(state.value_at),
+        value_now=value_now(state, overview),
+        raised_at=state.raised_at,
+        state=state.state,
+        acknowledged_by=state.acknowledged_by,
+        acknowledged_at=state.acknowledged_at,
+        message=state.message,
+        actions=state.actions,
+    )
+
+
+def value_now(state: AlertState, overview: Overview) -> float | None:
+    """The share that the alert's rule watches, as a percentage, as it is now."""
+    if state.rule in {"pool_allocation", "pool_over_allocated"}:
+        tenths = percent_tenths(overview.allocated, overview.purchased)
+    elif state.scope == "pool":
+        tenths = percent_tenths(overview.consumed, overview.purchased)
+    else:
+        product = overview.product(state.product)
+        tenths = percent_tenths(product.consumed, product.allocated) if product else None
+    return None if tenths is None else tenths / 10
+
+
+@dataclass(frozen=True, slots=True)
+class ShownChannel:
+    """Where alerts go; of the address, which is a secret, its host and end."""
+
+    id: str
+    kind: Literal["webhook"]
+    url: str
+    created_by: str
+    created_at: datetime
+
+
+def shown_channel(state: ChannelState) -> ShownChannel:
+    """A channel without its secrets: old states hold the whole address."""
+    return ShownChannel(state.id, state.kind, shown_address(state.url), state.created_by, state.created_at)
