@@ -14,7 +14,7 @@ from services.metering.store import partitions, projection
 from services.metering.store.projection import Projection
 from services.metering.store.usage_batch import UsageBatch
 from shared.runtime.postgres.pool import Connection
-from tests.component.metering.test_places import BehindOnce
+from tests.component.metering.test_moved_places import BehindOnce
 from tests.component.metering.transactions import begun, transaction
 from tests.component.metering.world import NOW, event, product, records, subscription
 
