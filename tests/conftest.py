@@ -17,10 +17,10 @@ from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
 from deploy.local.topics import create_topics
 from shared.events.topics import every_topic
-from tests.database import create_database, drop_database
-from tests.nursery import nurseries
-from tests.processes import ServiceProcess, start_service
-from tests.servers import running_kafka, running_postgres
+from tests.support.drivers.fork_server import fork_servers
+from tests.support.drivers.processes import ServiceProcess, start_service
+from tests.support.servers.databases import create_database, drop_database
+from tests.support.servers.local import running_kafka, running_postgres
 
 # Services are started often: without kept bytecode each would compile all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -123,9 +123,9 @@ async def topic_prefix(kafka_server: KafkaServer | RunningKafka) -> AsyncIterato
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nurseries() -> Iterator[None]:
+def _fork_servers() -> Iterator[None]:
     """Services start quickly."""
-    with nurseries():
+    with fork_servers():
         yield
 
 

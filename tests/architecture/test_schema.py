@@ -9,7 +9,7 @@ from deploy.local import schema
 from deploy.local.databases import SERVICES
 from shared.events.topics import ServiceName
 from tests.conftest import MakeDatabase
-from tests.database import as_owner, connect
+from tests.support.servers.databases import as_owner, connect
 
 PLANTED = """
 CREATE TABLE zebra (id bigint PRIMARY KEY, title text DEFAULT 'SET default_x = 1;' NOT NULL);

@@ -8,7 +8,7 @@ import pytest
 
 from shared.events.topics import AUDIT, TOPICS, ServiceName, every_topic
 from shared.runtime.service.command_line import Runtime, ServiceDefinition
-from tests.processes import COMMAND_KEYS
+from tests.support.drivers.processes import COMMAND_KEYS
 
 SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
 

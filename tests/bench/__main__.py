@@ -22,8 +22,8 @@ from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
 from tests.bench import commands, entitlements, growth, http_ingest, ingest, latency, overview, snapshots, soak, table
 from tests.bench.progress import say
-from tests.bench.stage import Servers
-from tests.database import connect
+from tests.bench.section import Servers
+from tests.support.servers.databases import connect
 
 RESULTS = Path("bench-results.json")
 SECTIONS: dict[str, Callable[[Servers, argparse.Namespace], Awaitable[dict[str, Any]]]] = {

@@ -24,9 +24,9 @@ from tests.bench.figures import Figures, spread
 from tests.bench.loading import load_allocation
 from tests.bench.pace import WARM_BROKER_SECONDS, Pace
 from tests.bench.progress import say
-from tests.bench.stage import Servers, Stage, settle, stage
+from tests.bench.section import Section, Servers, section, settle
 from tests.bench.workload import ALLOCATED, Workload
-from tests.processes import COMMAND_KEYS
+from tests.support.drivers.processes import COMMAND_KEYS
 
 RATE = 200
 SUBSCRIPTIONS = 2_000
@@ -51,7 +51,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     """``command_*``."""
     workload = Workload(0, SUBSCRIPTIONS, datetime.now(UTC))
     pace = Pace(options.command_rate, options.seconds, WARM_BROKER_SECONDS)
-    async with stage(servers) as made:
+    async with section(servers) as made:
         asked = plans(workload, pace.count)
         say("commands: their ceiling, an empty handler")
         source, target = made.topic(ALERTS_COMMANDS_TOPIC), made.topic(ALERTS_EVENTS_TOPIC)
@@ -133,7 +133,7 @@ def accepted(value: bytes) -> str | None:
 
 
 async def round_trips(
-    made: Stage, asked: Sequence[Asked], pace: Pace, topics: tuple[str, str], named: Named
+    made: Section, asked: Sequence[Asked], pace: Pace, topics: tuple[str, str], named: Named
 ) -> list[float]:
     """Seconds from when each command was due until its answer was here, of those after the warm-up."""
     source, target = topics

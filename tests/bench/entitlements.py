@@ -5,16 +5,16 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from tests.bench.doors import door, open_loop, request
 from tests.bench.figures import Figures, spread
+from tests.bench.http_client import door, open_loop, request
 from tests.bench.loading import load_metering
 from tests.bench.pace import WARM_BROKER_SECONDS, Pace
 from tests.bench.platforms import add_keys, ask_entitlement
 from tests.bench.progress import say
-from tests.bench.stage import Servers, settle, stage
+from tests.bench.section import Servers, section, settle
 from tests.bench.workload import Workload
-from tests.database import as_owner, connect
-from tests.processes import ServiceProcess
+from tests.support.drivers.processes import ServiceProcess
+from tests.support.servers.databases import as_owner, connect
 
 AGE_DAYS = 360
 CONNECTIONS = 32
@@ -40,7 +40,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     pace = Pace(options.entitlement_rate, options.seconds, WARM_BROKER_SECONDS)
     rng = random.Random(workload.seed)
     wanted = [ask_entitlement(rng, options.subscriptions) for _ in range(pace.count)]
-    async with stage(servers) as made:
+    async with section(servers) as made:
         dsn = await made.database("metering")
         await load_metering(dsn, workload)
         await add_keys(dsn)

@@ -11,9 +11,9 @@ from tests.bench import ingest, topic
 from tests.bench.figures import Figures
 from tests.bench.loading import load_metering
 from tests.bench.progress import say
-from tests.bench.stage import Servers, Stage, settle, stage
+from tests.bench.section import Section, Servers, section, settle
 from tests.bench.workload import ACTIVE, PRODUCTS, RESOURCES, Workload
-from tests.database import as_owner, connect
+from tests.support.servers.databases import as_owner, connect
 
 STORED_DAYS = 35
 ROWS_AT_ONCE = 200_000
@@ -69,7 +69,7 @@ FROM usage GROUP BY 1, 3, 4
 async def measure(servers: Servers, options: Namespace) -> Figures:
     """``growth_*``."""
     workload = Workload(options.growth_events, options.subscriptions, datetime.now(UTC))
-    async with stage(servers) as made:
+    async with section(servers) as made:
         filled = topic.Filled(servers.kafka, made.topic(USAGE_TOPIC), workload.events)
         await topic.fill(filled, workload)
         stored = {count: await _filled(made, workload, count) for count in (options.growth_small, options.growth_large)}
@@ -88,7 +88,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     }
 
 
-async def _filled(made: Stage, workload: Workload, stored: int) -> str:
+async def _filled(made: Section, workload: Workload, stored: int) -> str:
     """A database with so many events."""
     dsn = await made.database("metering")
     await load_metering(dsn, workload)
@@ -97,7 +97,7 @@ async def _filled(made: Stage, workload: Workload, stored: int) -> str:
     return dsn
 
 
-async def _run(made: Stage, workload: Workload, dsn: str, stored: int) -> float:
+async def _run(made: Section, workload: Workload, dsn: str, stored: int) -> float:
     """Events a second into a copy of the database."""
     say(f"growth: a copy with {stored:,} events stored")
     async with made.copy(dsn) as copied:

@@ -11,15 +11,15 @@ from aiokafka import AIOKafkaProducer
 
 from shared.events.topics import METERING_EVENTS_TOPIC
 from tests.bench import platforms
-from tests.bench.doors import closed_loop, door
 from tests.bench.figures import Figures, percentile_ms
+from tests.bench.http_client import closed_loop, door
 from tests.bench.ingest import reach
 from tests.bench.loading import load_metering
 from tests.bench.progress import say
-from tests.bench.stage import Servers, Stage, settle, stage
+from tests.bench.section import Section, Servers, section, settle
 from tests.bench.workload import Workload
-from tests.database import connect
-from tests.processes import ServiceProcess
+from tests.support.drivers.processes import ServiceProcess
+from tests.support.servers.databases import connect
 
 ACCEPTED = 202
 WARM_EVENTS = 500
@@ -55,7 +55,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     """``http_ingest_*``."""
     workload = Workload(0, options.subscriptions, datetime.now(UTC))
     figures: Figures = {}
-    async with stage(servers) as made:
+    async with section(servers) as made:
         dsn = await made.database("metering")
         await load_metering(dsn, workload)
         await platforms.add_keys(dsn)
@@ -113,7 +113,7 @@ async def _ingest(metering: ServiceProcess, dsn: str, name: str, wanted: Prepare
     }
 
 
-async def _ceilings(made: Stage, bare: ServiceProcess, name: str, wanted: Prepared) -> Figures:
+async def _ceilings(made: Section, bare: ServiceProcess, name: str, wanted: Prepared) -> Figures:
     """The same requests to the service that does nothing; the same events straight to the broker."""
     async with door(bare.port, wanted.load.connections, expected=ACCEPTED) as through:
         started = time.perf_counter()
@@ -128,7 +128,7 @@ async def _ceilings(made: Stage, bare: ServiceProcess, name: str, wanted: Prepar
     }
 
 
-async def _acknowledged(made: Stage, wanted: Prepared) -> Sequence[float]:
+async def _acknowledged(made: Section, wanted: Prepared) -> Sequence[float]:
     """Seconds of each batch, one after the other: sent, and acknowledged by the broker."""
     topic = made.topic(METERING_EVENTS_TOPIC)
     producer = AIOKafkaProducer(bootstrap_servers=made.servers.kafka, acks="all", enable_idempotence=True)

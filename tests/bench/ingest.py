@@ -14,9 +14,9 @@ from shared.runtime.postgres.pool import Connection
 from tests.bench import bare_loop, ceilings, topic
 from tests.bench.loading import load_metering
 from tests.bench.progress import say
-from tests.bench.stage import Servers, Stage, settle, stage
+from tests.bench.section import Section, Servers, section, settle
 from tests.bench.workload import Workload
-from tests.database import as_owner, connect
+from tests.support.servers.databases import as_owner, connect
 
 LOOK_SECONDS = 0.05
 SAY_SECONDS = 5
@@ -45,7 +45,7 @@ class Ingested:
 async def measure(servers: Servers, options: Namespace) -> dict[str, Any]:
     """``ingest_*``."""
     workload = Workload(options.events, options.subscriptions, datetime.now(UTC))
-    async with stage(servers) as made:
+    async with section(servers) as made:
         usage = topic.Filled(servers.kafka, made.topic(USAGE), options.events)
         await topic.fill(usage, workload)
         figures = await _ceilings(made, usage, options)
@@ -71,7 +71,7 @@ async def measure(servers: Servers, options: Namespace) -> dict[str, Any]:
     }
 
 
-async def _ceilings(made: Stage, usage: topic.Filled, options: Namespace) -> dict[str, int]:
+async def _ceilings(made: Section, usage: topic.Filled, options: Namespace) -> dict[str, int]:
     say("consume only")
     consumed = await ceilings.consume_only(usage, options.batch)
     say("decode only")
@@ -91,7 +91,7 @@ async def _ceilings(made: Stage, usage: topic.Filled, options: Namespace) -> dic
     }
 
 
-async def run(made: Stage, dsn: str, events: int, *, until_published: bool = True, **settings: int) -> Ingested:
+async def run(made: Section, dsn: str, events: int, *, until_published: bool = True, **settings: int) -> Ingested:
     """Start the process with these settings, and measure from its first committed batch to its last."""
     process = await made.start("metering", dsn, wait=False, **settings)
     async with connect(dsn) as connection:

@@ -23,10 +23,10 @@ from tests.bench.figures import Figures, percentile_ms, spread
 from tests.bench.loading import load_alerts, load_metering
 from tests.bench.pace import WARM_BROKER_SECONDS, Pace
 from tests.bench.progress import say
+from tests.bench.section import Section, Servers, section, settle
 from tests.bench.sending import portion_producer
-from tests.bench.stage import Servers, Stage, settle, stage
 from tests.bench.workload import BLOCK, KINDS, Workload, product
-from tests.database import connect
+from tests.support.servers.databases import connect
 
 SUMMED = frozenset(product(number) for number in range(25) if KINDS[number % len(KINDS)] == "sum")
 QUIET_SECONDS = 3
@@ -57,7 +57,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     """``latency_*``."""
     pace = Pace(options.latency_rate, options.latency_seconds, WARM_BROKER_SECONDS)
     workload = Workload(pace.count, options.subscriptions, datetime.now(UTC))
-    async with stage(servers) as made:
+    async with section(servers) as made:
         metering, alerts = await made.database("metering"), await made.database("alerts")
         await load_metering(metering, workload)
         await load_alerts(alerts, workload)
@@ -80,7 +80,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     }
 
 
-async def publish(made: Stage, workload: Workload, pace: Pace) -> dict[Key, Track]:
+async def publish(made: Section, workload: Workload, pace: Pace) -> dict[Key, Track]:
     """Publish at the pace; what was published of summed meters, by window."""
     say(f"latency: making {pace.count:,} events")
     records = list(workload.records())
@@ -126,7 +126,7 @@ async def _drained(dsn: str, events: int) -> None:
     await asyncio.sleep(QUIET_SECONDS)
 
 
-async def _read(made: Stage, topic: str) -> list[tuple[dict[str, Any], float]]:
+async def _read(made: Section, topic: str) -> list[tuple[dict[str, Any], float]]:
     """All events of a topic, each with the broker's time in seconds."""
     consumer = AIOKafkaConsumer(
         f"{made.prefix}{topic}", bootstrap_servers=made.servers.kafka, auto_offset_reset="earliest"

@@ -30,7 +30,7 @@ from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 from tests.bench.progress import say
 from tests.bench.workload import ACCOUNTS, Workload, account, contact
-from tests.database import connect
+from tests.support.servers.databases import connect
 
 SUBSCRIPTIONS_AT_ONCE = 25
 WATCHES_AT_ONCE = 500

@@ -4,14 +4,14 @@ import random
 from argparse import Namespace
 from datetime import UTC, datetime
 
-from tests.bench.doors import door, open_loop, request
 from tests.bench.figures import Figures, spread
+from tests.bench.http_client import door, open_loop, request
 from tests.bench.loading import load_reporting
 from tests.bench.pace import Pace
 from tests.bench.progress import say
-from tests.bench.stage import Servers, settle, stage
+from tests.bench.section import Servers, section, settle
 from tests.bench.workload import ACCOUNTS, Workload, contact, subscription
-from tests.component.reporting.issuer import Issuer, issuing
+from tests.support.servers.token_issuer import Issuer, issuing
 
 AGE_DAYS = 360
 WINDOWS = 25
@@ -22,7 +22,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     """``overview_*``."""
     workload = Workload(0, options.subscriptions, datetime.now(UTC), age_days=AGE_DAYS)
     pace = Pace(options.overview_rate, options.seconds)
-    async with stage(servers) as made:
+    async with section(servers) as made:
         dsn = await made.database("reporting")
         snapshots = await load_reporting(dsn, workload, WINDOWS)
         await settle(servers, dsn)

@@ -2,9 +2,9 @@
 
 import random
 
-from tests.bench.doors import request
+from tests.bench.http_client import request
 from tests.bench.workload import PRODUCTS, Workload, active, product, subscription
-from tests.component.metering.flow import add_key
+from tests.support.drivers.metering_clients import add_key
 
 _BATCH = "application/cloudevents-batch+json"
 _ONE = "application/cloudevents+json"

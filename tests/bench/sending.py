@@ -7,9 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from shared.runtime.kafka.producer import Producer
-
 from shared.runtime.kafka.bulk_producer import BulkProducer
+from shared.runtime.kafka.producer import Producer
 from shared.runtime.process.settings import ServiceSettings
 
 

@@ -22,9 +22,9 @@ from shared.windows import Calendar
 from tests.bench.figures import Figures
 from tests.bench.loading import load_alerts, load_reporting
 from tests.bench.progress import say
-from tests.bench.stage import Servers, Stage, settle, stage
+from tests.bench.section import Section, Servers, section, settle
 from tests.bench.workload import BLOCK, METER, Workload
-from tests.database import connect
+from tests.support.servers.databases import connect
 
 ROUND_EVENTS = 1_250
 """Events between two snapshots of a key: those of a quarter of a second."""
@@ -38,7 +38,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     """``snapshot_*``."""
     workload = Workload(options.snapshot_events, options.subscriptions, datetime.now(UTC))
     figures: Figures = {}
-    async with stage(servers) as made:
+    async with section(servers) as made:
         count = await fill(made, workload)
         for service, load in (("alerts", load_alerts), ("reporting", _load_reporting)):
             dsn = await made.database(service)
@@ -81,7 +81,7 @@ def _snapshot(key: tuple[str, str, datetime], end: datetime, revision: int, tota
     return Snapshot(*key, end, revision, consumed, (part,), as_of)
 
 
-async def fill(made: Stage, workload: Workload) -> int:
+async def fill(made: Section, workload: Workload) -> int:
     """Publish them all; how many there are."""
     producer = AIOKafkaProducer(bootstrap_servers=made.servers.kafka, acks="all", linger_ms=20)
     await producer.start()
@@ -96,7 +96,7 @@ async def fill(made: Stage, workload: Workload) -> int:
     return count
 
 
-async def drain(made: Stage, service: str, dsn: str, count: int) -> Figures:
+async def drain(made: Section, service: str, dsn: str, count: int) -> Figures:
     """Processor time per snapshot, in microseconds, of the service and of PostgreSQL, until all are applied."""
     process = await made.start(service, dsn, wait=False)
     ours, theirs = await _clocks(made, process.pid)
@@ -114,7 +114,7 @@ async def drain(made: Stage, service: str, dsn: str, count: int) -> Figures:
     return {f"snapshot_{service}_python_us": python, f"snapshot_{service}_postgres_us": postgres}
 
 
-async def _clocks(made: Stage, pid: int) -> tuple[Callable[[], float], Callable[[], float]]:
+async def _clocks(made: Section, pid: int) -> tuple[Callable[[], float], Callable[[], float]]:
     """Seconds of processor time that the process, and that PostgreSQL with all its backends, have used so far."""
     async with connect(made.servers.admin_dsn) as connection:
         folder = Path(await connection.fetchval(_FOLDER))

@@ -25,12 +25,12 @@ from shared.runtime.postgres.pool import Connection
 from tests.bench.figures import Figures
 from tests.bench.loading import load_alerts, load_allocation, load_metering
 from tests.bench.progress import say
+from tests.bench.section import Section, Servers, section, settle
 from tests.bench.sending import portion_producer
-from tests.bench.stage import Servers, Stage, settle, stage
 from tests.bench.workload import Workload, subscription
-from tests.database import connect
-from tests.poison import poisoned
-from tests.processes import ServiceProcess
+from tests.support.drivers.processes import ServiceProcess
+from tests.support.fakes.poisoned_subscription import poisoned
+from tests.support.servers.databases import connect
 
 LOADS = {"allocation": load_allocation, "metering": load_metering, "alerts": load_alerts}
 STEP_SECONDS = 0.02
@@ -65,7 +65,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     seconds, rate = options.soak_minutes * 60, options.soak_rate
     backlog = options.soak_backlog
     workload = Workload(backlog + int(seconds * rate), options.subscriptions, datetime.now(UTC))
-    async with stage(servers) as made:
+    async with section(servers) as made:
         dsns = {service: await made.database(service) for service in LOADS}
         for service, load in LOADS.items():
             await load(dsns[service], workload)
@@ -129,7 +129,7 @@ class _Poison:
         return waiting
 
 
-async def _publish(made: Stage, workload: Workload, rate: float, backlog: int) -> None:
+async def _publish(made: Section, workload: Workload, rate: float, backlog: int) -> None:
     """A backlog at once, then records in small portions, each as soon as it is due."""
     say(f"soak: {backlog:,} events, then {rate:g} a second, {workload.events:,} in all")
     async with portion_producer(made.servers.kafka, made.prefix, USAGE.name) as producer:

@@ -12,8 +12,8 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from deploy.local import assets
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
-from tests.browser.stack import Stack, fill_catalogue, running, sell
 from tests.conftest import RunningKafka, RunningPostgres
+from tests.support.drivers.product_for_browsers import Stack, fill_catalogue, running, sell
 
 CHROMIUM = os.environ.get("UNITPOOL_TEST_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

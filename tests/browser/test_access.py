@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tests.browser.conftest import SignIn
-from tests.browser.stack import Stack
+from tests.support.drivers.product_for_browsers import Stack
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 

@@ -7,7 +7,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import AXE, SignIn
-from tests.browser.stack import Stack, sell
+from tests.support.drivers.product_for_browsers import Stack, sell
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 

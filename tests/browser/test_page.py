@@ -5,7 +5,7 @@ from playwright.async_api import expect
 
 from services.reporting.pages.plan import parse
 from tests.browser.conftest import SignIn
-from tests.browser.stack import Stack, sell
+from tests.support.drivers.product_for_browsers import Stack, sell
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 

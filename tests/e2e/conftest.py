@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.kafka import KafkaServer
-from tests.e2e.product import SERVICES, Product
+from tests.support.drivers.product import SERVICES, Product
 
 
 @pytest.fixture

@@ -22,11 +22,11 @@ from deploy.local.people import DemoPerson
 from deploy.local.postgres import PostgresServer
 from deploy.local.topics import create_topics
 from shared.events.topics import every_topic
-from tests.database import connect, create_database
-from tests.e2e.catalogue import make_catalogue, make_customer
-from tests.e2e.killing import Killer
-from tests.e2e.product import PRIMARY, SERVICES, STRANGER, Customer, Product, until
-from tests.e2e.workload import Expected, Workload, expected
+from tests.support.drivers.catalogue import make_catalogue, make_customer
+from tests.support.drivers.killers import Killer
+from tests.support.drivers.product import PRIMARY, SERVICES, STRANGER, Customer, Product, until
+from tests.support.references.crash_workload import Expected, Workload, expected
+from tests.support.servers.databases import connect, create_database
 
 EVENTS = int(os.environ.get("UNITPOOL_CRASH_EVENTS", "200000"))
 KILLS = int(os.environ.get("UNITPOOL_CRASH_KILLS", "24"))

@@ -12,8 +12,8 @@ from deploy.local.demo.history import load_history
 from deploy.local.demo.past import open_past
 from deploy.local.demo.selling_then import sell_then
 from deploy.local.demo.usage import usage_of
-from tests.e2e.product import Product, until
-from tests.processes import COMMAND_KEYS
+from tests.support.drivers.processes import COMMAND_KEYS
+from tests.support.drivers.product import Product, until
 
 pytestmark = pytest.mark.timeout(300)
 

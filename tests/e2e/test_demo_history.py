@@ -13,12 +13,12 @@ from deploy.local.kafka import KafkaServer
 from services.metering.store import projection
 from shared.events.ids import MeterId, ProductId
 from shared.events.state import Meter, ProductState, Rate, SubscriptionState
-from tests.component.metering.flow import producer, send, send_world, until
 from tests.component.metering.test_apply_usage import stored
-from tests.component.metering.world import subscription
 from tests.conftest import MakeDatabase, StartService
-from tests.database import connect
-from tests.processes import service_env
+from tests.support.builders.metering import subscription
+from tests.support.drivers.metering_clients import producer, send, send_world, until
+from tests.support.drivers.processes import service_env
+from tests.support.servers.databases import connect
 
 NOW = datetime.now(UTC)
 START = (NOW - RECENT).replace(minute=0, second=0, microsecond=0) + timedelta(hours=2)

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.catalogue import ALLOCATED, make_catalogue, make_customer
-from tests.e2e.product import PRIMARY, Customer, Product, until
-from tests.e2e.receiver import Receiver
+from tests.support.drivers.catalogue import ALLOCATED, make_catalogue, make_customer
+from tests.support.drivers.product import PRIMARY, Customer, Product, until
+from tests.support.servers.webhook_recorder import Receiver
 
 pytestmark = pytest.mark.timeout(240)
 

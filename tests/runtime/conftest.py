@@ -7,9 +7,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests.conftest import MakeDatabase, StartService
-from tests.database import as_owner, connect
-from tests.runtime.harness import Bench
-from tests.runtime.tallies import MIGRATIONS, Tallies
+from tests.support.drivers.runtime import Bench
+from tests.support.drivers.tallies import MIGRATIONS, Tallies
+from tests.support.servers.databases import as_owner, connect
 
 _TABLE = "CREATE TABLE applied (id text NOT NULL, partition int NOT NULL, record_offset bigint NOT NULL)"
 

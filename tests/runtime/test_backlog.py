@@ -8,7 +8,7 @@ from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from shared.runtime.kafka.batch_source import BACKLOG_BATCHES, PatientConsumer
 from shared.runtime.patches import receive_our_records
 from shared.runtime.records import Record
-from tests.runtime.harness import Bench
+from tests.support.drivers.runtime import Bench
 
 AT_ONCE = 20
 LENGTHS = {0: 400, 1: 800, 2: 300}

@@ -10,8 +10,8 @@ from aiokafka.record.util import calc_crc32c
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from shared.runtime.delivery.transaction import PermanentError
-from tests.runtime.harness import Bench, until
 from tests.runtime.test_delivery import DEAD, all_stored, applied, reader
+from tests.support.drivers.runtime import Bench, until
 
 CRC_AT, CRC_OVER = 17, 21
 """Where a record batch (magic 2) has its checksum, and from where on it is taken."""

@@ -23,8 +23,8 @@ from shared.runtime.process.clock import utc_now
 from shared.runtime.records import Record
 from shared.runtime.signing import SIGNATURE_HEADER, sign
 from tests.conftest import MakeDatabase
-from tests.database import as_owner, connect
-from tests.runtime.harness import KEYS, event
+from tests.support.drivers.runtime import KEYS, event
+from tests.support.servers.databases import as_owner, connect
 
 TOPIC = ALERTS_COMMANDS_TOPIC.name
 REFUSED = Refused(Refusal(code="already_exists", message="Too late."))

@@ -10,14 +10,14 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
-from shared.runtime.records import Record
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from shared.runtime.delivery.transaction import PermanentError, Transaction, TransientError
 from shared.runtime.process.clock import utc_now
+from shared.runtime.records import Record
 from shared.runtime.service.definition import Runtime
-from tests.database import connect
-from tests.runtime.harness import Bench, reason_headers, until
+from tests.support.drivers.runtime import Bench, reason_headers, until
+from tests.support.servers.databases import connect
 
 TOPIC = ALLOCATION_EVENTS_TOPIC
 DEAD = "allocation.events.alerts.dlq"

@@ -9,9 +9,9 @@ import pytest
 
 from shared.runtime.delivery import consumer as consumer_module
 from shared.runtime.service.definition import Runtime
-from tests.runtime.harness import Bench, until
 from tests.runtime.test_delivery import applied, apply
 from tests.runtime.test_positions import TOPIC, state
+from tests.support.drivers.runtime import Bench, until
 
 STEPS = {
     "decoding a record": "shared.runtime.patches._Ours._consumer_record",

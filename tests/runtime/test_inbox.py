@@ -17,8 +17,8 @@ from shared.runtime.commands.decisions import Accepted, AuditEntry, Decision, Re
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.service.definition import Runtime
 from shared.runtime.signing import parse_keys, sign
-from tests.database import connect
-from tests.runtime.harness import KEYS, Bench, audited, event, reason_headers, until
+from tests.support.drivers.runtime import KEYS, Bench, audited, event, reason_headers, until
+from tests.support.servers.databases import connect
 
 DEAD = "alerts.commands.alerts.dlq"
 OTHER_KEYS = parse_keys("other:b3RoZXIta2V5LW90aGVyLWtleS1vdGhlci1rZXktb3RoZXI=")

@@ -7,16 +7,16 @@ from typing import Any
 
 import asyncpg
 import pytest
-from shared.runtime.records import Record
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
 from shared.runtime.delivery import set_aside
 from shared.runtime.delivery.transaction import PermanentError, Transaction
 from shared.runtime.process.clock import utc_now
+from shared.runtime.records import Record
 from shared.runtime.service.definition import Runtime
-from tests.database import connect
-from tests.runtime.harness import Bench, reason_headers, until
 from tests.runtime.test_delivery import DEAD, all_stored, note, reader, stored
+from tests.support.drivers.runtime import Bench, reason_headers, until
+from tests.support.servers.databases import connect
 
 TOPIC = ALLOCATION_EVENTS_TOPIC
 

@@ -8,10 +8,10 @@ import httpx
 
 from deploy.local.postgres import PostgresServer
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
-from tests.processes import ServiceProcess
-from tests.runtime.harness import until
-from tests.runtime.tallies import Tallies
-from tests.servers import durable_postgres  # noqa: F401 - the fixture postgres_server
+from tests.support.drivers.processes import ServiceProcess
+from tests.support.drivers.runtime import until
+from tests.support.drivers.tallies import Tallies
+from tests.support.servers.local import durable_postgres  # noqa: F401 - the fixture postgres_server
 
 TOPIC = ALLOCATION_EVENTS_TOPIC
 

@@ -11,8 +11,8 @@ from deploy.local.demo.usage import Reported
 from deploy.local.layout import Layout, Ports
 from deploy.local.topics import create_topics
 from shared.events.topics import USAGE
-from tests.runtime.harness import until
-from tests.servers import running_kafka
+from tests.support.drivers.runtime import until
+from tests.support.servers.local import running_kafka
 
 
 def some(first: int) -> list[Reported]:

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
-from shared.runtime.records import Record
 
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.process import metrics
-from tests.runtime.harness import Bench, until
+from shared.runtime.records import Record
 from tests.runtime.test_delivery import all_stored, applied, apply, reader, stored
 from tests.runtime.test_positions import (
     TOPIC,
@@ -21,6 +20,7 @@ from tests.runtime.test_positions import (
     name,
     state,
 )
+from tests.support.drivers.runtime import Bench, until
 
 
 async def test_records_that_expired_before_they_were_read_are_counted_and_no_lag(bench: Bench) -> None:

@@ -1,10 +1,9 @@
 """A batch is freed when it is applied, not when the garbage collector comes."""
 
 from shared.runtime.records import Record
-
-from tests.garbage import freed_at_once
-from tests.runtime.harness import Bench, until
 from tests.runtime.test_delivery import TOPIC, all_stored, reader
+from tests.support.drivers.runtime import Bench, until
+from tests.support.garbage_cycles import freed_at_once
 
 
 async def test_records_are_freed_with_their_batch_also_where_some_are_poison(bench: Bench) -> None:

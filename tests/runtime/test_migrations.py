@@ -16,9 +16,9 @@ from shared.runtime.postgres.migrations import MigrationError, find_fault, load_
 from shared.runtime.postgres.pool import DATABASE_ERRORS, database_trouble
 from shared.runtime.process.settings import ServiceSettings
 from tests.conftest import MakeDatabase, StartService
-from tests.database import as_owner, connect, drop_database, named
-from tests.processes import ROOT, service_env
-from tests.runtime.harness import until
+from tests.support.drivers.processes import ROOT, service_env
+from tests.support.drivers.runtime import until
+from tests.support.servers.databases import as_owner, connect, drop_database, named
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from shared.runtime.process import metrics
 from shared.runtime.process.clock import utc_now
 from shared.runtime.records import Record
 from shared.runtime.service.definition import Runtime
-from tests.database import connect
-from tests.runtime.harness import Bench, until
 from tests.runtime.test_delivery import all_stored, applied, apply, reader, stored
+from tests.support.drivers.runtime import Bench, until
+from tests.support.servers.databases import connect
 
 TOPIC = ALLOCATION_EVENTS_TOPIC
 

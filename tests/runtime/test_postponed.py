@@ -11,8 +11,8 @@ from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALERTS_EVENTS_TOPIC, AUD
 from shared.runtime.commands.decisions import Accepted, AuditEntry, Decision, Postponed, Refused
 from shared.runtime.delivery.transaction import PermanentError, Transaction
 from shared.runtime.service.definition import Runtime
-from tests.database import connect
-from tests.runtime.harness import Bench, audited, event, reason_headers, until
+from tests.support.drivers.runtime import Bench, audited, event, reason_headers, until
+from tests.support.servers.databases import connect
 
 WAIT_SECONDS = 60.0
 

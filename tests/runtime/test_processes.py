@@ -10,10 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from tests.conftest import MakeDatabase, StartService
-from tests.database import connect
-from tests.processes import ServiceProcess
-from tests.runtime.harness import Bench, until
-from tests.runtime.tallies import Tallies
+from tests.support.drivers.processes import ServiceProcess
+from tests.support.drivers.runtime import Bench, until
+from tests.support.drivers.tallies import Tallies
+from tests.support.servers.databases import connect
 
 TOPIC = ALLOCATION_EVENTS_TOPIC
 

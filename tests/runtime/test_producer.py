@@ -1,12 +1,12 @@
 """What is published, compressed as the settings say, is read as it was."""
 
 import pytest
-from shared.runtime.kafka.producer import Producer
-from shared.runtime.records import Outgoing
 
 from shared.events.topics import ALERTS_EVENTS_TOPIC
 from shared.runtime.kafka.bulk_producer import BulkProducer
-from tests.runtime.harness import Bench
+from shared.runtime.kafka.producer import Producer
+from shared.runtime.records import Outgoing
+from tests.support.drivers.runtime import Bench
 
 TOPIC = ALERTS_EVENTS_TOPIC.name
 VALUE = b'{"compressed":"well"}' * 50

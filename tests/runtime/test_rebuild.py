@@ -6,20 +6,20 @@ from typing import Any
 
 import httpx
 import pytest
-from shared.runtime.records import Record
 
 from shared.events.topics import ALERTS_COMMANDS_TOPIC
 from shared.runtime.delivery import wholeness
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.process.settings import ServiceSettings
+from shared.runtime.records import Record
 from shared.runtime.service import rebuild as rebuilding
 from shared.runtime.service.definition import ReadModel, Runtime, ServiceDefinition
 from shared.runtime.service.lifecycle import Lifecycle
-from tests.database import as_owner, connect
-from tests.runtime.harness import Bench, until
 from tests.runtime.test_delivery import TOPIC, all_stored, apply
 from tests.runtime.test_inbox import build as build_inbox
 from tests.runtime.test_inbox import command, outcomes
+from tests.support.drivers.runtime import Bench, until
+from tests.support.servers.databases import as_owner, connect
 
 
 @pytest.fixture(autouse=True)

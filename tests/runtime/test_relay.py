@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from shared.runtime.records import Outgoing
 
 from deploy.local.topics import create_topics
 from shared.events.topics import ALERTS_EVENTS_TOPIC
 from shared.runtime.delivery import outbox, outbox_set_aside
 from shared.runtime.delivery.relay import LOCK, Relay
-from tests.database import connect
-from tests.runtime.harness import Bench, until
+from shared.runtime.records import Outgoing
+from tests.support.drivers.runtime import Bench, until
+from tests.support.servers.databases import connect
 
 TOPIC = ALERTS_EVENTS_TOPIC
 

@@ -12,7 +12,7 @@ from shared.runtime.delivery.batch_runner import transaction
 from shared.runtime.process.clock import utc_now
 from shared.runtime.records import Outgoing
 from tests.conftest import MakeDatabase
-from tests.database import as_owner, connect
+from tests.support.servers.databases import as_owner, connect
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pytest
 
 from deploy.local.ports import free_port
 from tests.conftest import StartService
-from tests.database import connect
-from tests.freezing import freezer
-from tests.processes import ServiceProcess
-from tests.runtime.harness import until
-from tests.runtime.tallies import MODULE, Tallies
+from tests.support.drivers.processes import ServiceProcess
+from tests.support.drivers.runtime import until
+from tests.support.drivers.tallies import MODULE, Tallies
+from tests.support.servers.databases import connect
+from tests.support.servers.frozen import freezer
 
 ANSWER_SECONDS = 4.0
 """The bound is 3 s; the rest is for a loaded machine."""

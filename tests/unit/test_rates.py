@@ -17,7 +17,7 @@ from services.metering.domain.subscribed import read_subscribed
 from services.reporting.domain.subscription_overview import overview_of
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.state import ProductState, SubscriptionState
-from tests.component.metering.world import START, subscription
+from tests.support.builders.metering import START, subscription
 
 WINDOW = timedelta(days=15)
 SUBSCRIPTION = subscription("sub-1", ("scan",))

@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import SecretStr
-from shared.runtime.records import Record
 
 from deploy.local.errors import LocalStackError
 from deploy.local.patience import Patience
@@ -25,6 +24,7 @@ from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TO
 from shared.runtime.commands.inbox import Inbox
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection, connect
+from shared.runtime.records import Record
 from shared.runtime.signing import SIGNATURE_HEADER, sign
 
 _NAMESPACE = uuid.UUID("0a6c2f0b-6f0e-4c27-9c1d-5d1f5f0c8a52")

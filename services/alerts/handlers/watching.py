@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-from shared.runtime.records import Record
-
 from services.alerts import metrics
 from services.alerts.domain.leeway import take_within
 from services.alerts.domain.measures import Reading, Readings
@@ -34,6 +32,7 @@ from shared.runtime.delivery.isolation import isolate
 from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.process import logging
+from shared.runtime.records import Record
 
 _log = logging.get("watching")
 _DELIVERIES = UUID("b0c7e0de-62a5-5c0f-8f2d-6a3d0d1c9a55")

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from tests.component.alerts.flow import Flow
-from tests.component.alerts.receiver import Receiver, receiving
 from tests.conftest import MakeDatabase, StartService
-from tests.processes import service_env
-from tests.runtime.harness import Bench
+from tests.support.drivers.alerts import AlertsDriver
+from tests.support.drivers.processes import service_env
+from tests.support.drivers.runtime import Bench
+from tests.support.servers.webhook_receiver import Receiver, receiving
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def flow(
+async def driver(
     database: MakeDatabase, kafka_server: Any, topic_prefix: str, service_process: StartService
-) -> AsyncIterator[Flow]:
+) -> AsyncIterator[AlertsDriver]:
     """The service as a process of its own, between real topics."""
     dsn = await database("alerts")
     env = service_env(
@@ -42,6 +42,6 @@ async def flow(
         bench = Bench(dsn, kafka_server.bootstrap_servers, topic_prefix, producer)
         service = service_process("alerts", env)
         await service.wait_ready()
-        yield Flow(bench, service, env)
+        yield AlertsDriver(bench, service, env)
     finally:
         await producer.stop()

@@ -11,12 +11,12 @@ from shared.events.commands.alerts import AcknowledgeAlert, AddChannel, RemoveCh
 from shared.events.envelope import Payload
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALERTS_EVENTS_TOPIC, AUDIT
 from shared.runtime.signing import seal, unseal
-from tests.component.alerts.flow import Flow, acme
-from tests.component.alerts.receiver import SECRET, Receiver
 from tests.conftest import StartService
-from tests.database import as_owner, connect
-from tests.runtime.harness import KEYS, until
-from tests.unit.alerts.world import ACME
+from tests.support.builders.alerts import ACME
+from tests.support.drivers.alerts import AlertsDriver, acme
+from tests.support.drivers.runtime import KEYS, until
+from tests.support.servers.databases import as_owner, connect
+from tests.support.servers.webhook_receiver import SECRET, Receiver
 
 PUBLIC = "https://8.8.8.8/x"
 
@@ -36,13 +36,13 @@ def _channel(subscription: str, url: str, seen: int | None = 1) -> AddChannel:
 
 
 async def test_channels_that_hang_delay_neither_another_customer_nor_the_healthy_channel_beside_them(
-    flow: Flow, receiver: Receiver, service_process: StartService
+    driver: AlertsDriver, receiver: Receiver, service_process: StartService
 ) -> None:
     """They hang for longer than the test may take."""
-    await flow.service.terminate()
+    await driver.service.terminate()
     patient = {"UNITPOOL_ALERTS_WEBHOOK_TIMEOUT_SECONDS": "120", "UNITPOOL_ALERTS_DELIVERY_LEASE_SECONDS": "200"}
-    flow.service = service_process("alerts", flow.env | patient)
-    await flow.service.wait_ready()
+    driver.service = service_process("alerts", driver.env | patient)
+    await driver.service.wait_ready()
     connections = 0
 
     async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -53,21 +53,21 @@ async def test_channels_that_hang_delay_neither_another_customer_nor_the_healthy
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     hanging = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     mine, others = acme(), acme(id="beta-flex", account="beta")
-    await flow.knows(mine)
-    await flow.knows(others)
+    await driver.knows(mine)
+    await driver.knows(others)
     for _ in range(9):
-        assert (await flow.asks(_channel(mine.id, hanging))).accepted
+        assert (await driver.asks(_channel(mine.id, hanging))).accepted
     for healthy in (mine, others):
-        assert (await flow.asks(_channel(healthy.id, receiver.url))).accepted
-    await flow.consumes(mine, 850, 950, 1000, 1100, 700, 850)  # five alerts
+        assert (await driver.asks(_channel(healthy.id, receiver.url))).accepted
+    await driver.consumes(mine, 850, 950, 1000, 1100, 700, 850)  # five alerts
     await until(lambda: len(receiver.accepted) == 5, within_seconds=15, what="the healthy channel being told")
     await until(lambda: connections == 36, within_seconds=15, what="four deliveries of each channel that hangs")
     began = datetime.now(UTC)
-    await flow.consumes(others, 850)
+    await driver.consumes(others, 850)
     await until(lambda: len(receiver.accepted) == 6, within_seconds=15, what="the other customer being told")
     assert (datetime.now(UTC) - began).total_seconds() < 3
     assert connections == 36
-    flow.service.kill()
+    driver.service.kill()
     server.close()
 
 
@@ -80,77 +80,83 @@ async def test_channels_that_hang_delay_neither_another_customer_nor_the_healthy
     ],
     ids=["add", "remove", "acknowledge"],
 )
-async def test_what_nobody_knows_is_refused_at_once_and_as_what_is_somebody_elses(flow: Flow, command: Payload) -> None:
-    await flow.knows(acme())
-    assert (await flow.adds_channel(PUBLIC)).accepted
+async def test_what_nobody_knows_is_refused_at_once_and_as_what_is_somebody_elses(
+    driver: AlertsDriver, command: Payload
+) -> None:
+    await driver.knows(acme())
+    assert (await driver.adds_channel(PUBLIC)).accepted
     began = datetime.now(UTC)
-    unknown = await flow.asks(command, "sam@globex.example")
+    unknown = await driver.asks(command, "sam@globex.example")
     assert (datetime.now(UTC) - began).total_seconds() < 3
-    foreign = await flow.asks(command.model_copy(update={"subscription": ACME}), "sam@globex.example")
+    foreign = await driver.asks(command.model_copy(update={"subscription": ACME}), "sam@globex.example")
     assert unknown.refusal is not None
     assert unknown.refusal.code == "not_found"
     assert unknown.refusal == foreign.refusal
-    async with connect(flow.bench.dsn) as connection:
+    async with connect(driver.bench.dsn) as connection:
         assert await connection.fetchval("SELECT count(*) FROM subscriptions WHERE id = 'nobody-knows'") == 0
 
 
-async def test_a_command_waits_for_the_state_that_its_sender_knew_and_no_other_waits_with_it(flow: Flow) -> None:
-    await flow.knows(acme())
-    unknown = asyncio.create_task(flow.asks(_channel("late-flex", PUBLIC)))
-    newer = asyncio.create_task(flow.asks(_channel("old-flex", PUBLIC, 2), "nora@acme.example"))
-    await flow.knows(acme(1, id="old-flex"))
-    assert (await flow.adds_channel(PUBLIC)).accepted
+async def test_a_command_waits_for_the_state_that_its_sender_knew_and_no_other_waits_with_it(
+    driver: AlertsDriver,
+) -> None:
+    await driver.knows(acme())
+    unknown = asyncio.create_task(driver.asks(_channel("late-flex", PUBLIC)))
+    newer = asyncio.create_task(driver.asks(_channel("old-flex", PUBLIC, 2), "nora@acme.example"))
+    await driver.knows(acme(1, id="old-flex"))
+    assert (await driver.adds_channel(PUBLIC)).accepted
     assert not unknown.done()
     assert not newer.done()
-    await flow.knows(acme(id="late-flex"))
-    await flow.knows(acme(2, id="old-flex", primary_contact={"email": "nora@acme.example", "name": "Nora"}))
+    await driver.knows(acme(id="late-flex"))
+    await driver.knows(acme(2, id="old-flex", primary_contact={"email": "nora@acme.example", "name": "Nora"}))
     assert (await unknown).accepted
     assert (await newer).accepted
 
 
-async def test_a_command_that_waited_in_vain_is_refused_as_unavailable(flow: Flow) -> None:
-    outcome = await flow.asks(_channel("never-flex", PUBLIC))
+async def test_a_command_that_waited_in_vain_is_refused_as_unavailable(driver: AlertsDriver) -> None:
+    outcome = await driver.asks(_channel("never-flex", PUBLIC))
     assert outcome.refusal is not None
     assert outcome.refusal.code == "unavailable"
 
 
 @pytest.mark.parametrize("state", ["cancelled", "expired"])
-async def test_a_subscription_that_is_over_takes_no_channel_and_gives_up_those_it_has(flow: Flow, state: str) -> None:
-    await flow.knows(acme())
-    added = await flow.adds_channel(PUBLIC)
-    await flow.knows(acme(2, state=state))
-    outcome = await flow.asks(_channel(ACME, PUBLIC, 2))
+async def test_a_subscription_that_is_over_takes_no_channel_and_gives_up_those_it_has(
+    driver: AlertsDriver, state: str
+) -> None:
+    await driver.knows(acme())
+    added = await driver.adds_channel(PUBLIC)
+    await driver.knows(acme(2, state=state))
+    outcome = await driver.asks(_channel(ACME, PUBLIC, 2))
     assert outcome.refusal is not None
     assert (outcome.refusal.code, outcome.refusal.details) == ("subscription_not_active", {"state": state})
-    assert (await flow.asks(RemoveChannel(subscription=ACME, channel=str(added.resource), seen=2))).accepted
+    assert (await driver.asks(RemoveChannel(subscription=ACME, channel=str(added.resource), seen=2))).accepted
 
 
 async def test_the_address_of_a_channel_is_in_no_event_no_audit_record_no_log_and_no_table(
-    flow: Flow, receiver: Receiver
+    driver: AlertsDriver, receiver: Receiver
 ) -> None:
     url = f"{receiver.url.partition('/hook')[0]}/services/T0/B0/SECRETPATH?k=1"
-    await flow.knows(acme())
-    assert (await flow.asks(_channel(ACME, url))).accepted
-    assert (await flow.asks(_channel(ACME, f"ftp{url}"))).refusal
+    await driver.knows(acme())
+    assert (await driver.asks(_channel(ACME, url))).accepted
+    assert (await driver.asks(_channel(ACME, f"ftp{url}"))).refusal
     receiver.moods.extend([404, "silent", 410])
-    await flow.consumes(acme(), 850)
+    await driver.consumes(acme(), 850)
 
     async def settled() -> list[DeliverySettled]:
-        return await flow.told(DeliverySettled)
+        return await driver.told(DeliverySettled)
 
     (one,) = await until(settled, what="the delivery's end")
     assert (one.outcome, one.last_error) == ("dead", "HTTP 410")
     texts = [
         (record.value or b"").decode()
         for topic in (ALERTS_EVENTS_TOPIC, AUDIT, ALERTS_COMMANDS_TOPIC)
-        for record in await flow.bench.records(topic)
+        for record in await driver.bench.records(topic)
     ]
     assert len(texts) > 5
-    async with connect(flow.bench.dsn) as connection:
+    async with connect(driver.bench.dsn) as connection:
         for table in ("channels", "deliveries"):
             texts += [str(dict(row)) for row in await connection.fetch(f"SELECT * FROM {table}")]  # noqa: S608
-    assert flow.service.log is not None
-    log = flow.service.log.read_text()
+    assert driver.service.log is not None
+    log = driver.service.log.read_text()
     assert "delivery_failed" in log
     for text in (*texts, log):
         assert "SECRETPATH" not in text
@@ -158,26 +164,26 @@ async def test_the_address_of_a_channel_is_in_no_event_no_audit_record_no_log_an
 
 
 async def test_addresses_that_were_stored_in_the_clear_are_sealed_when_the_service_starts(
-    flow: Flow, receiver: Receiver
+    driver: AlertsDriver, receiver: Receiver
 ) -> None:
-    await flow.knows(acme())
-    added = await flow.adds_channel(receiver.url)
-    await flow.service.terminate()
-    async with connect(as_owner(flow.bench.dsn)) as connection:
+    await driver.knows(acme())
+    added = await driver.adds_channel(receiver.url)
+    await driver.service.terminate()
+    async with connect(as_owner(driver.bench.dsn)) as connection:
         await connection.execute("UPDATE channels SET url = $1, sealed_url = NULL", receiver.url)
-        flow.service.start()
-        await flow.service.wait_ready()
+        driver.service.start()
+        await driver.service.wait_ready()
         row = await connection.fetchrow("SELECT url, sealed_url FROM channels")
     assert row is not None
     assert unseal(row["sealed_url"], KEYS) == receiver.url
     assert row["url"].endswith("/****acme")
 
     async def changes() -> list[ChannelChanged]:
-        found = await flow.told(ChannelChanged)
+        found = await driver.told(ChannelChanged)
         return found if len(found) > 1 else []
 
     first, second = await until(changes, what="the channel being published again")
     assert (first.channel.version, second.channel.version) == (1, 2)
     assert (second.channel.id, second.channel.url) == (added.resource, row["url"])
-    await flow.consumes(acme(), 850)
+    await driver.consumes(acme(), 850)
     await until(lambda: receiver.accepted, what="the delivery")

@@ -9,7 +9,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from shared.runtime.records import Record
 
 from services.alerts.domain.measures import window_of
 from services.alerts.subscribers import AllocationSubscriber, ConsumptionSubscriber
@@ -23,10 +22,11 @@ from shared.runtime.delivery.batch_runner import BatchRunner, FailureLimit, Halt
 from shared.runtime.delivery.set_aside_work import Item, SetAside
 from shared.runtime.delivery.transaction import BatchHandler, Transaction, TransientError
 from shared.runtime.process.clock import utc_now
-from tests.component.alerts.flow import acme
+from shared.runtime.records import Record
 from tests.conftest import MakeDatabase
-from tests.runtime.harness import event
-from tests.unit.alerts.world import ACME, GUARD, SCAN
+from tests.support.builders.alerts import ACME, GUARD, SCAN
+from tests.support.drivers.alerts import acme
+from tests.support.drivers.runtime import event
 
 
 async def _caught_up() -> bool:

@@ -12,9 +12,9 @@ from shared.events.topics import ALLOCATION_EVENTS_TOPIC
 from shared.runtime.postgres.pool import open_pool
 from shared.runtime.service.definition import Runtime
 from tests.conftest import MakeDatabase
-from tests.processes import COMMAND_KEYS
 from tests.runtime.conftest import bench
-from tests.runtime.harness import Bench, until
+from tests.support.drivers.processes import COMMAND_KEYS
+from tests.support.drivers.runtime import Bench, until
 
 __all__ = ["bench"]
 

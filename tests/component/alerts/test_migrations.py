@@ -8,8 +8,8 @@ from services.alerts.domain.measures import Reading
 from services.alerts.store.watches import lock_watches
 from shared.events.ids import SubscriptionId
 from tests.conftest import MakeDatabase
-from tests.database import as_owner, connect
-from tests.unit.alerts.world import ACME, GUARD, SCAN, START, WINDOW, subscription
+from tests.support.builders.alerts import ACME, GUARD, SCAN, START, WINDOW, subscription
+from tests.support.servers.databases import as_owner, connect
 
 UNKNOWN = SubscriptionId("unknown")
 MIGRATIONS = Path(main.__file__).with_name("migrations")

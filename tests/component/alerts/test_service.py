@@ -21,27 +21,27 @@ from shared.events.topics import (
     CONSUMPTION_TOPIC,
 )
 from shared.runtime.signing import seal
-from tests.component.alerts.flow import PAULA, Flow, acme
-from tests.component.alerts.receiver import SECRET, Receiver
-from tests.database import connect
-from tests.runtime.harness import KEYS, audited, until
-from tests.unit.alerts.world import ACME
+from tests.support.builders.alerts import ACME
+from tests.support.drivers.alerts import PAULA, AlertsDriver, acme
+from tests.support.drivers.runtime import KEYS, audited, until
+from tests.support.servers.databases import connect
+from tests.support.servers.webhook_receiver import SECRET, Receiver
 
 
-async def _settled(flow: Flow, count: int) -> Sequence[DeliverySettled]:
+async def _settled(driver: AlertsDriver, count: int) -> Sequence[DeliverySettled]:
     async def enough() -> Sequence[DeliverySettled]:
-        found = await flow.told(DeliverySettled)
+        found = await driver.told(DeliverySettled)
         return found if len(found) >= count else []
 
     settled: Sequence[DeliverySettled] = await until(enough, within_seconds=30, what=f"{count} settled deliveries")
     return settled
 
 
-async def _caught_up(flow: Flow) -> None:
+async def _caught_up(driver: AlertsDriver) -> None:
     """Until everything that was sent is applied."""
     topics = [topic.name for topic in (ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC, ALERTS_COMMANDS_TOPIC)]
-    ends = {(topic, partition): end for topic in topics for partition, end in (await flow.bench.ends(topic)).items()}
-    async with connect(flow.bench.dsn) as connection:
+    ends = {(topic, partition): end for topic in topics for partition, end in (await driver.bench.ends(topic)).items()}
+    async with connect(driver.bench.dsn) as connection:
 
         async def is_so() -> bool:
             rows = await connection.fetch("SELECT topic, partition, next_offset FROM consumer_offsets")
@@ -52,173 +52,177 @@ async def _caught_up(flow: Flow) -> None:
 
 
 async def test_an_alert_arrives_signed_in_the_end_and_once_when_everything_is_delivered_twice(
-    flow: Flow, receiver: Receiver
+    driver: AlertsDriver, receiver: Receiver
 ) -> None:
     state = acme()
-    await flow.knows(state)
-    assert (await flow.adds_channel(receiver.url)).accepted
+    await driver.knows(state)
+    assert (await driver.adds_channel(receiver.url)).accepted
     receiver.moods.extend([500, "silent", 302, 503])
-    await flow.consumes(state, 100, 700, 850)
-    (settled,) = await _settled(flow, 1)
+    await driver.consumes(state, 100, 700, 850)
+    (settled,) = await _settled(driver, 1)
     assert (settled.outcome, settled.attempts, settled.last_error) == ("delivered", 5, None)
     assert len({delivery for delivery, _ in receiver.received}) == 1
     assert receiver.accepted == [settled.delivery]
     data = receiver.received[-1][1]["data"]
     assert (data["id"], data["value_at"], data["rule"]) == (settled.alert, "85.0", "product_consumption")
-    await flow.knows(state)
-    await flow.consumes(state, 100, 700, 850)
-    await flow.consumes(state, 860, 870, first_revision=4)
-    await flow.service.terminate()
-    flow.service.start()
-    await flow.service.wait_ready()
-    await flow.consumes(state, 100, 700, 850, 860, 870, 880)
-    await _caught_up(flow)
-    assert [one.alert.threshold for one in await flow.told(AlertRaised)] == [80]
-    assert len(await flow.told(DeliverySettled)) == 1
+    await driver.knows(state)
+    await driver.consumes(state, 100, 700, 850)
+    await driver.consumes(state, 860, 870, first_revision=4)
+    await driver.service.terminate()
+    driver.service.start()
+    await driver.service.wait_ready()
+    await driver.consumes(state, 100, 700, 850, 860, 870, 880)
+    await _caught_up(driver)
+    assert [one.alert.threshold for one in await driver.told(AlertRaised)] == [80]
+    assert len(await driver.told(DeliverySettled)) == 1
     assert len(receiver.accepted) == 1
 
 
-async def test_each_crossing_within_one_batch_is_told(flow: Flow, receiver: Receiver) -> None:
+async def test_each_crossing_within_one_batch_is_told(driver: AlertsDriver, receiver: Receiver) -> None:
     state = acme()
-    await flow.knows(state)
-    await flow.adds_channel(receiver.url)
-    await flow.consumes(state, 850, 700, 950, 840, 1200)
-    raised = await flow.told_of(AlertRaised, 3)
+    await driver.knows(state)
+    await driver.adds_channel(receiver.url)
+    await driver.consumes(state, 850, 700, 950, 840, 1200)
+    raised = await driver.told_of(AlertRaised, 3)
     assert [alert.threshold for alert in raised] == [80, 90, 110]
-    assert [alert.threshold for alert in await flow.told_of(AlertResolved, 2)] == [80, 90]
-    await _settled(flow, 3)
+    assert [alert.threshold for alert in await driver.told_of(AlertResolved, 2)] == [80, 90]
+    await _settled(driver, 3)
     assert Counter(receiver.accepted).most_common(1)[0][1] == 1
     assert {payload["data"]["id"] for _, payload in receiver.received} == {alert.id for alert in raised}
 
 
-async def test_nothing_is_told_twice_when_it_is_killed_again_and_again(flow: Flow, receiver: Receiver) -> None:
+async def test_nothing_is_told_twice_when_it_is_killed_again_and_again(
+    driver: AlertsDriver, receiver: Receiver
+) -> None:
     state = acme()
-    await flow.knows(state)
-    await flow.adds_channel(receiver.url)
+    await driver.knows(state)
+    await driver.adds_channel(receiver.url)
     values = [850, 700] * 10
     for round_ in range(5):
-        await flow.consumes(state, *values[round_ * 4 : round_ * 4 + 4], first_revision=1 + round_ * 4)
-        flow.service.kill()
-        flow.service.start()
-    await flow.service.wait_ready()
-    raised = await flow.told_of(AlertRaised, 10)
-    settled = await _settled(flow, 10)
-    await _caught_up(flow)
+        await driver.consumes(state, *values[round_ * 4 : round_ * 4 + 4], first_revision=1 + round_ * 4)
+        driver.service.kill()
+        driver.service.start()
+    await driver.service.wait_ready()
+    raised = await driver.told_of(AlertRaised, 10)
+    settled = await _settled(driver, 10)
+    await _caught_up(driver)
     assert len({alert.id for alert in raised}) == 10
-    assert len(await flow.told(AlertResolved)) == 10
+    assert len(await driver.told(AlertResolved)) == 10
     assert {one.alert for one in settled} == {alert.id for alert in raised}
     assert set(receiver.accepted) == {one.delivery for one in settled}
 
 
-async def test_a_bad_record_hurts_no_neighbour(flow: Flow) -> None:
+async def test_a_bad_record_hurts_no_neighbour(driver: AlertsDriver) -> None:
     state = acme()
-    await flow.knows(state)
-    await flow.consumes(state, 700)
-    await flow.bench.send(CONSUMPTION_TOPIC, b"\x00 not json", key=b"x")
-    await flow.bench.send(CONSUMPTION_TOPIC, None, key=b"tombstone")
-    await flow.consumes(state, 850, first_revision=2)
-    assert [alert.threshold for alert in await flow.told_of(AlertRaised, 1)] == [80]
+    await driver.knows(state)
+    await driver.consumes(state, 700)
+    await driver.bench.send(CONSUMPTION_TOPIC, b"\x00 not json", key=b"x")
+    await driver.bench.send(CONSUMPTION_TOPIC, None, key=b"tombstone")
+    await driver.consumes(state, 850, first_revision=2)
+    assert [alert.threshold for alert in await driver.told_of(AlertRaised, 1)] == [80]
 
     async def dead() -> list[Any]:
-        return await flow.bench.records("metering.consumption.alerts.dlq")
+        return await driver.bench.records("metering.consumption.alerts.dlq")
 
     assert len(await until(dead, what="a dead letter")) == 1
 
 
-async def test_commands_are_for_those_whom_it_concerns(flow: Flow, receiver: Receiver) -> None:
+async def test_commands_are_for_those_whom_it_concerns(driver: AlertsDriver, receiver: Receiver) -> None:
     state = acme()
-    await flow.knows(state)
-    await flow.consumes(state, 850)
-    (alert,) = await flow.told_of(AlertRaised, 1)
+    await driver.knows(state)
+    await driver.consumes(state, 850)
+    (alert,) = await driver.told_of(AlertRaised, 1)
     acknowledge = AcknowledgeAlert(subscription=ACME, alert=alert.id)
-    viewer = await flow.asks(acknowledge, "victor@acme.example")
-    stranger = await flow.asks(acknowledge, "sam@globex.example")
-    missing = await flow.asks(AcknowledgeAlert(subscription=ACME, alert="none"))
+    viewer = await driver.asks(acknowledge, "victor@acme.example")
+    stranger = await driver.asks(acknowledge, "sam@globex.example")
+    missing = await driver.asks(AcknowledgeAlert(subscription=ACME, alert="none"))
     codes = [outcome.refusal.code for outcome in (viewer, stranger, missing) if outcome.refusal]
     assert codes == ["forbidden", "not_found", "not_found"]
-    accepted = await flow.asks(acknowledge, "alan@acme.example")
+    accepted = await driver.asks(acknowledge, "alan@acme.example")
     assert (accepted.accepted, accepted.resource, accepted.version) == (True, alert.id, 2)
-    again = await flow.asks(acknowledge)
+    again = await driver.asks(acknowledge)
     assert (again.accepted, again.version) == (True, 2)
-    (event,) = await flow.told(AlertAcknowledged)
+    (event,) = await driver.told(AlertAcknowledged)
     assert event.alert.acknowledged_by == "alan@acme.example"
-    added = await flow.adds_channel(receiver.url)
-    bad = await flow.adds_channel("ftp://example.com")
+    added = await driver.adds_channel(receiver.url)
+    bad = await driver.adds_channel("ftp://example.com")
     assert bad.refusal is not None
     assert bad.refusal.details["errors"][0]["field"] == "url"
     secret = seal("whsec_c2hvcnQ=", KEYS)
-    short = await flow.asks(
+    short = await driver.asks(
         AddChannel(subscription=ACME, channel="c-9", kind="webhook", url=receiver.url, sealed_secret=secret)
     )
     assert short.refusal is not None
     assert short.refusal.details["errors"][0]["field"] == "secret"
     remove = RemoveChannel(subscription=ACME, channel=str(added.resource))
-    refused = await flow.asks(remove, "alan@acme.example")
+    refused = await driver.asks(remove, "alan@acme.example")
     assert refused.refusal is not None
-    assert (await flow.asks(remove, "vera@unitpool.example", actorvendor=True)).accepted
-    gone = await flow.asks(remove)
+    assert (await driver.asks(remove, "vera@unitpool.example", actorvendor=True)).accepted
+    gone = await driver.asks(remove)
     assert gone.refusal is not None
-    assert [one.channel.removed_at is None for one in await flow.told(ChannelChanged)] == [True, False]
-    records = audited(await flow.bench.records(AUDIT))
+    assert [one.channel.removed_at is None for one in await driver.told(ChannelChanged)] == [True, False]
+    records = audited(await driver.bench.records(AUDIT))
     assert Counter(record.outcome for record in records) == {"allowed": 4, "denied": 7}
-    raw = b"".join(record.value for record in await flow.bench.records(AUDIT))
-    raw += b"".join(record.value for record in await flow.bench.records(ALERTS_EVENTS_TOPIC))
+    raw = b"".join(record.value for record in await driver.bench.records(AUDIT))
+    raw += b"".join(record.value for record in await driver.bench.records(ALERTS_EVENTS_TOPIC))
     assert SECRET.encode() not in raw
     assert b"sealed" not in raw
 
 
-async def test_a_removed_channel_is_told_no_more(flow: Flow, receiver: Receiver) -> None:
+async def test_a_removed_channel_is_told_no_more(driver: AlertsDriver, receiver: Receiver) -> None:
     state = acme()
-    await flow.knows(state)
-    added = await flow.adds_channel(receiver.url)
+    await driver.knows(state)
+    added = await driver.adds_channel(receiver.url)
     receiver.moods.extend([500] * 1000)
-    await flow.consumes(state, 850)
+    await driver.consumes(state, 850)
     await until(lambda: receiver.received, what="an attempt")
-    await flow.asks(RemoveChannel(subscription=ACME, channel=str(added.resource)), PAULA)
-    (settled,) = await _settled(flow, 1)
+    await driver.asks(RemoveChannel(subscription=ACME, channel=str(added.resource)), PAULA)
+    (settled,) = await _settled(driver, 1)
     assert (settled.outcome, settled.last_error) == ("dead", "the channel was removed")
 
 
-async def test_a_gone_receiver_is_given_up_and_what_it_says_is_not_kept(flow: Flow, receiver: Receiver) -> None:
+async def test_a_gone_receiver_is_given_up_and_what_it_says_is_not_kept(
+    driver: AlertsDriver, receiver: Receiver
+) -> None:
     state = acme()
-    await flow.knows(state)
-    await flow.adds_channel(receiver.url)
+    await driver.knows(state)
+    await driver.adds_channel(receiver.url)
     receiver.moods.append(410)
-    await flow.consumes(state, 850)
-    (settled,) = await _settled(flow, 1)
+    await driver.consumes(state, 850)
+    (settled,) = await _settled(driver, 1)
     assert (settled.outcome, settled.attempts) == ("dead", 1)
     assert settled.last_error == "HTTP 410"
 
 
-async def test_a_rebuild_raises_nothing_anew(flow: Flow, receiver: Receiver) -> None:
-    await flow.knows(acme(1))
-    await flow.knows(acme(2, scan=500))
+async def test_a_rebuild_raises_nothing_anew(driver: AlertsDriver, receiver: Receiver) -> None:
+    await driver.knows(acme(1))
+    await driver.knows(acme(2, scan=500))
     state = acme(3, scan=1000)
-    await flow.knows(state)
-    await flow.adds_channel(receiver.url)
-    await flow.consumes(state, 700, 850)
-    await _settled(flow, 1)
+    await driver.knows(state)
+    await driver.adds_channel(receiver.url)
+    await driver.consumes(state, 700, 850)
+    await _settled(driver, 1)
     rebuild = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.alerts", "rebuild", env={**os.environ, **flow.env}, stdout=subprocess.DEVNULL
+        sys.executable, "-m", "services.alerts", "rebuild", env={**os.environ, **driver.env}, stdout=subprocess.DEVNULL
     )
     assert await asyncio.wait_for(rebuild.wait(), 60) == 0
-    await flow.consumes(state, 860, first_revision=3)
-    await _caught_up(flow)
-    async with connect(flow.bench.dsn) as connection:
+    await driver.consumes(state, 860, first_revision=3)
+    await _caught_up(driver)
+    async with connect(driver.bench.dsn) as connection:
         assert await connection.fetchval("SELECT count(*) FROM products") == 1
         kept = await connection.fetchval("SELECT readings FROM subscriptions")
         assert [revision for _, _, revision, *_ in json.loads(kept)] == [3]
-    assert len(await flow.told(AlertRaised)) == 1
-    assert await flow.told(AlertResolved) == []
+    assert len(await driver.told(AlertRaised)) == 1
+    assert await driver.told(AlertResolved) == []
 
 
-async def test_metrics_say_what_was_raised_and_delivered(flow: Flow, receiver: Receiver) -> None:
+async def test_metrics_say_what_was_raised_and_delivered(driver: AlertsDriver, receiver: Receiver) -> None:
     state = acme()
-    await flow.knows(state)
-    await flow.adds_channel(receiver.url)
-    await flow.consumes(state, 850)
-    await _settled(flow, 1)
-    metrics = (await httpx.AsyncClient().get(f"{flow.service.url}/metrics")).text
+    await driver.knows(state)
+    await driver.adds_channel(receiver.url)
+    await driver.consumes(state, 850)
+    await _settled(driver, 1)
+    metrics = (await httpx.AsyncClient().get(f"{driver.service.url}/metrics")).text
     assert 'unitpool_alerts_total{rule="product_consumption",severity="warning"} 1.0' in metrics
     assert 'unitpool_deliveries_total{channel="webhook",outcome="delivered"} 1.0' in metrics
     assert "unitpool_delivery_seconds_count 1.0" in metrics

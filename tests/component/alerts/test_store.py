@@ -27,8 +27,8 @@ from shared.events.ids import SubscriptionId
 from shared.runtime.delivery import set_aside_work, set_aside_work_retries
 from shared.runtime.postgres.pool import Connection
 from tests.conftest import MakeDatabase
-from tests.database import connect
-from tests.unit.alerts.world import ACME, NOW, Story, subscription
+from tests.support.builders.alerts import ACME, NOW, Story, subscription
+from tests.support.servers.databases import connect
 
 MODULES = (alerts, catalogue, channels, deliveries, watches, set_aside_work, set_aside_work_retries)
 

@@ -13,8 +13,8 @@ import pytest
 from services.alerts.domain.addresses import Address
 from services.alerts.webhooks.resolver import Resolver
 from services.alerts.webhooks.sender import Answer, WebhookSender
-from tests.component.alerts.receiver import SECRET, Receiver
-from tests.runtime.harness import until
+from tests.support.drivers.runtime import until
+from tests.support.servers.webhook_receiver import SECRET, Receiver
 
 
 async def _send(sender: WebhookSender, url: str) -> Answer:

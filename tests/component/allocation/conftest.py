@@ -1,12 +1,12 @@
-"""A desk in front of a fresh database of allocation."""
+"""A driver in front of a fresh database of allocation."""
 
 from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
-from tests.component.allocation.desk import Desk
 from tests.conftest import MakeDatabase
+from tests.support.drivers.allocation import AllocationDriver
 
 
 @pytest.fixture
@@ -20,6 +20,6 @@ async def pool(database: MakeDatabase) -> AsyncIterator["asyncpg.Pool[asyncpg.Re
 
 
 @pytest.fixture
-def desk(pool: "asyncpg.Pool[asyncpg.Record]") -> Desk:
+def driver(pool: "asyncpg.Pool[asyncpg.Record]") -> AllocationDriver:
     """Hand in commands here."""
-    return Desk(pool)
+    return AllocationDriver(pool)

@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from shared.runtime.records import MAX_VALUE_BYTES, Record
 
 from services.allocation.domain.sizes import MAX_BYTES
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, RetireProduct, SetRate, SetRoleTemplates
@@ -13,9 +12,10 @@ from shared.events.ids import PermissionId, RoleId
 from shared.events.state import Permission, RoleTemplate
 from shared.runtime.delivery.batch_runner import transaction
 from shared.runtime.delivery.transaction import PermanentError
+from shared.runtime.records import MAX_VALUE_BYTES, Record
 from shared.runtime.signing import SIGNATURE_HEADER, sign
-from tests.component.allocation.desk import KEYS, PRIMARY, START, VENDOR, Desk, command, record
 from tests.component.allocation.test_people import fields
+from tests.support.drivers.allocation import KEYS, PRIMARY, START, VENDOR, AllocationDriver, command, record
 
 LATER = START + timedelta(days=30)
 
@@ -31,23 +31,23 @@ def rate(days: float = 30, *, of: str = "host", product: str = "scan") -> SetRat
     return SetRate(product=product, meter=of, units=2, block=1, effective_from=at)
 
 
-async def versions(desk: Desk) -> int:
+async def versions(driver: AllocationDriver) -> int:
     """How often the product has changed."""
-    return int(await desk.pool.fetchval("SELECT version FROM products WHERE id = 'scan'"))
+    return int(await driver.pool.fetchval("SELECT version FROM products WHERE id = 'scan'"))
 
 
-async def test_dates_that_overlap_or_lie_in_the_past_are_refused_with_their_field(desk: Desk) -> None:
-    await desk.open()
-    await desk.sell(rate(30))
-    before = await versions(desk)
+async def test_dates_that_overlap_or_lie_in_the_past_are_refused_with_their_field(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.sell(rate(30))
+    before = await versions(driver)
     for overlapping in (rate(30), rate(29), rate(30 - 1e-9), rate(-1)):
-        told = await desk.ask(overlapping, VENDOR, vendor=True)
+        told = await driver.ask(overlapping, VENDOR, vendor=True)
         assert fields(told) == {"effective_from"}
         assert (told.events, told.audit[0].outcome, told.audit[0].reason) == ([], "denied", "invalid_request")
-    desk.now = LATER + timedelta(days=10)
-    assert fields(await desk.ask(rate(39), VENDOR, vendor=True)) == {"effective_from"}
-    assert await versions(desk) == before
-    accepted = await desk.sell(rate(41))
+    driver.now = LATER + timedelta(days=10)
+    assert fields(await driver.ask(rate(39), VENDOR, vendor=True)) == {"effective_from"}
+    assert await versions(driver) == before
+    accepted = await driver.sell(rate(41))
     assert [one.version for one in accepted.events[0].product.meters[0].rates] == [1, 2, 3]
 
 
@@ -65,48 +65,50 @@ async def test_dates_that_overlap_or_lie_in_the_past_are_refused_with_their_fiel
         {"meter": "Not A Slug"},
     ],
 )
-async def test_what_is_no_command_is_put_aside_and_changes_nothing(desk: Desk, wrong: dict[str, Any]) -> None:
+async def test_what_is_no_command_is_put_aside_and_changes_nothing(
+    driver: AllocationDriver, wrong: dict[str, Any]
+) -> None:
     """The API refuses these with their field; signed and sent past it, they are no commands."""
-    await desk.open()
-    before = await versions(desk)
+    await driver.open()
+    before = await versions(driver)
     bad: Event[Payload] = command(meter(), VENDOR, vendor=True)
     bad = bad.model_copy(update={"data": bad.data.model_copy(update=wrong)})
     with pytest.raises(PermanentError, match=next(iter(wrong))) as error:
-        await hand_in_bytes(desk, bad)
+        await hand_in_bytes(driver, bad)
     assert error.value.reason == "malformed"
-    assert await versions(desk) == before
+    assert await versions(driver) == before
 
 
-async def hand_in_bytes(desk: Desk, asked: Event[Any]) -> None:
+async def hand_in_bytes(driver: AllocationDriver, asked: Event[Any]) -> None:
     """A command as it is, also where the contract does not allow it."""
     value = asked.model_dump_json(exclude_none=True, warnings=False).encode()
     whole: Record = record(command(meter(), VENDOR, vendor=True))
     whole = whole._replace(value=value, headers=((SIGNATURE_HEADER, sign(value, KEYS, whole.topic)),))
-    async with transaction(desk.pool, lambda: desk.now, "allocation") as tx:
-        await desk.inbox()(tx, [whole])
+    async with transaction(driver.pool, lambda: driver.now, "allocation") as tx:
+        await driver.inbox()(tx, [whole])
 
 
-async def test_a_retired_product_takes_no_changes(desk: Desk) -> None:
-    await desk.open()
-    await desk.sell(RetireProduct(product="scan"))
+async def test_a_retired_product_takes_no_changes(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.sell(RetireProduct(product="scan"))
     for late in (meter(), rate(40)):
-        told = await desk.ask(late, VENDOR, vendor=True)
+        told = await driver.ask(late, VENDOR, vendor=True)
         assert (told.code, told.refusal.details, told.events) == ("product_retired", {"product": "scan"}, [])
-    again = await desk.sell(RetireProduct(product="scan"))
+    again = await driver.sell(RetireProduct(product="scan"))
     assert again.events == []
 
 
-async def test_what_does_not_exist_is_not_found(desk: Desk) -> None:
-    await desk.open()
+async def test_what_does_not_exist_is_not_found(driver: AllocationDriver) -> None:
+    await driver.open()
     for missing in (rate(40, of="none"), rate(40, product="none"), RetireProduct(product="none")):
-        assert (await desk.ask(missing, VENDOR, vendor=True)).code == "not_found"
-    assert (await desk.ask(CreateProduct(product="scan", name="S"), VENDOR, vendor=True)).code == "already_exists"
-    assert (await desk.ask(meter("host"), VENDOR, vendor=True)).code == "already_exists"
-    assert (await desk.ask(CreateProduct(product="x", name="X"), PRIMARY)).code == "forbidden"
+        assert (await driver.ask(missing, VENDOR, vendor=True)).code == "not_found"
+    assert (await driver.ask(CreateProduct(product="scan", name="S"), VENDOR, vendor=True)).code == "already_exists"
+    assert (await driver.ask(meter("host"), VENDOR, vendor=True)).code == "already_exists"
+    assert (await driver.ask(CreateProduct(product="x", name="X"), PRIMARY)).code == "forbidden"
 
 
-async def test_a_product_that_could_not_be_told_is_refused(desk: Desk) -> None:
-    await desk.open()
+async def test_a_product_that_could_not_be_told_is_refused(driver: AllocationDriver) -> None:
+    await driver.open()
     names = [PermissionId(f"p{n:03}." + "x" * 90) for n in range(200)]
     permissions = tuple(Permission(id=one, category="C", description="D") for one in names)
     roles = tuple(
@@ -114,5 +116,5 @@ async def test_a_product_that_could_not_be_told_is_refused(desk: Desk) -> None:
         for kind in ("manager", "operator", "reader", "auditor", *range(40))
     )
     asked = SetRoleTemplates(product="scan", permissions=permissions, roles=roles)
-    assert fields(await desk.ask(asked, VENDOR, vendor=True)) == {"roles"}
+    assert fields(await driver.ask(asked, VENDOR, vendor=True)) == {"roles"}
     assert 2 * MAX_BYTES < MAX_VALUE_BYTES

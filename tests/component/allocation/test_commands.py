@@ -12,7 +12,7 @@ from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SetPolicy, SubscribeProduct
 from shared.events.state import Person
 from shared.runtime.delivery.transaction import Transaction
-from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, command, record, told_in
+from tests.support.drivers.allocation import PRIMARY, START, VENDOR, AllocationDriver, command, record, told_in
 
 ACCOUNT, SUBSCRIPTION = "acme-flex-account", "acme-flex"
 
@@ -30,136 +30,136 @@ def another_subscription(n: int = 1) -> CreateSubscription:
     )
 
 
-async def test_a_repeated_command_has_one_effect_and_one_answer(desk: Desk) -> None:
-    await desk.open()
+async def test_a_repeated_command_has_one_effect_and_one_answer(driver: AllocationDriver) -> None:
+    await driver.open()
     plan = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=10),))
     asked = command(plan, PRIMARY)
-    first = await desk.hand_in(asked)
-    desk.now += timedelta(days=1)
-    again = await desk.hand_in(asked)
+    first = await driver.hand_in(asked)
+    driver.now += timedelta(days=1)
+    again = await driver.hand_in(asked)
     assert (first.code, len(first.events), len(first.audit)) == ("accepted", 1, 1)
     assert again.outcome == first.outcome
     assert (again.events, again.audit) == ([], [])
-    refused = await desk.ask(plan, PRIMARY, id=(same := str(uuid4())))
-    await desk.sell(PurchaseLot(subscription=SUBSCRIPTION, lot="more", units=1, order_reference="PO"))
-    repeated = await desk.ask(plan, PRIMARY, id=same)
+    refused = await driver.ask(plan, PRIMARY, id=(same := str(uuid4())))
+    await driver.sell(PurchaseLot(subscription=SUBSCRIPTION, lot="more", units=1, order_reference="PO"))
+    repeated = await driver.ask(plan, PRIMARY, id=same)
     assert refused.code == "invalid_request"
     assert repeated.outcome == refused.outcome
 
 
-async def test_an_account_gets_the_feature_once(desk: Desk) -> None:
-    created = await desk.sell(CreateAccount(account="acme", name="Acme"))
+async def test_an_account_gets_the_feature_once(driver: AllocationDriver) -> None:
+    created = await driver.sell(CreateAccount(account="acme", name="Acme"))
     assert created.events[0].account.flex_enabled is False
-    assert (await desk.ask(CreateAccount(account="acme", name="B"), VENDOR, vendor=True)).code == "already_exists"
+    assert (await driver.ask(CreateAccount(account="acme", name="B"), VENDOR, vendor=True)).code == "already_exists"
     enable = SetFlex(account="acme", enabled=True, reason="on request")
-    enabled = await desk.sell(enable)
+    enabled = await driver.sell(enable)
     assert (enabled.events[0].account.flex_enabled, enabled.events[0].reason) == (True, "on request")
     assert (enabled.outcome.version, enabled.audit[0].reason) == (2, "on request")
-    again = await desk.sell(enable)
+    again = await driver.sell(enable)
     assert (again.events, again.outcome.version) == ([], 2)
-    missing = await desk.ask(SetFlex(account="other", enabled=True, reason="x"), VENDOR, vendor=True)
+    missing = await driver.ask(SetFlex(account="other", enabled=True, reason="x"), VENDOR, vendor=True)
     assert missing.code == "not_found"
 
 
-async def test_the_catalogue_survives_its_tables(desk: Desk) -> None:
-    await desk.sell(CreateProduct(product="cloud", name="Cloud", sources=("/a", "/b")))
+async def test_the_catalogue_survives_its_tables(driver: AllocationDriver) -> None:
+    await driver.sell(CreateProduct(product="cloud", name="Cloud", sources=("/a", "/b")))
     for meter, block in (("vm", 1), ("function", 100)):
         add = CreateMeter(product="cloud", meter=meter, name=meter, aggregation="peak", units=8, block=block)
-        await desk.sell(add)
+        await driver.sell(add)
     later = START + timedelta(days=40)
-    changed = await desk.sell(SetRate(product="cloud", meter="function", units=9, block=100, effective_from=later))
+    changed = await driver.sell(SetRate(product="cloud", meter="function", units=9, block=100, effective_from=later))
     state = changed.events[0].product
     assert (state.sources, state.version, changed.events[0].change) == (("/a", "/b"), 4, "rate_added")
     assert [meter.meter for meter in state.meters] == ["vm", "function"]
     assert [(one.version, one.units, one.block) for one in state.meters[1].rates] == [(1, 8, 100), (2, 9, 100)]
     assert state.meters[1].rate_at(later).version == 2
-    overlapping = await desk.ask(
+    overlapping = await driver.ask(
         SetRate(product="cloud", meter="function", units=1, block=1, effective_from=later), VENDOR, vendor=True
     )
     assert overlapping.refusal.details["errors"][0]["field"] == "effective_from"
     again = CreateMeter(product="cloud", meter="vm", name="x", aggregation="sum", units=1, block=1)
-    assert (await desk.ask(again, VENDOR, vendor=True)).code == "already_exists"
+    assert (await driver.ask(again, VENDOR, vendor=True)).code == "already_exists"
     nothing = SetRate(product="none", meter="vm", units=1, block=1)
-    assert (await desk.ask(nothing, VENDOR, vendor=True)).code == "not_found"
+    assert (await driver.ask(nothing, VENDOR, vendor=True)).code == "not_found"
     twice = CreateProduct(product="cloud", name="x")
-    assert (await desk.ask(twice, VENDOR, vendor=True)).code == "already_exists"
+    assert (await driver.ask(twice, VENDOR, vendor=True)).code == "already_exists"
 
 
-async def test_a_subscription_comes_back_from_its_tables_as_it_was_told(desk: Desk) -> None:
-    await desk.open()
-    told = await desk.plan(scan=600)
+async def test_a_subscription_comes_back_from_its_tables_as_it_was_told(driver: AllocationDriver) -> None:
+    await driver.open()
+    told = await driver.plan(scan=600)
     state = told.subscription
-    assert (state.state, state.purchased(desk.now), state.allocated) == ("active", 1000, 600)
+    assert (state.state, state.purchased(driver.now), state.allocated) == ("active", 1000, 600)
     assert [one.policy for one in state.products] == ["soft", "soft"]
-    changed = await desk.ask(SetPolicy(subscription=SUBSCRIPTION, product="hub", overage="hard"))
+    changed = await driver.ask(SetPolicy(subscription=SUBSCRIPTION, product="hub", overage="hard"))
     assert (changed.events[0].before, changed.events[0].after) == ("soft", "hard")
     after = changed.subscription
     products = (state.products[0], state.products[1].model_copy(update={"policy": "hard"}))
     assert after == state.model_copy(update={"version": state.version + 1, "products": products})
-    same = await desk.ask(SetPolicy(subscription=SUBSCRIPTION, product="hub", overage="hard"))
+    same = await driver.ask(SetPolicy(subscription=SUBSCRIPTION, product="hub", overage="hard"))
     assert (same.code, same.events, same.outcome.version) == ("accepted", [], after.version)
 
 
-async def test_a_lot_is_sold_with_its_defaults(desk: Desk) -> None:
-    await desk.open(units=0)
-    desk.now = START + timedelta(days=10)
-    sold = await desk.sell(PurchaseLot(subscription=SUBSCRIPTION, lot="l-1", units=5, order_reference="PO-7"))
+async def test_a_lot_is_sold_with_its_defaults(driver: AllocationDriver) -> None:
+    await driver.open(units=0)
+    driver.now = START + timedelta(days=10)
+    sold = await driver.sell(PurchaseLot(subscription=SUBSCRIPTION, lot="l-1", units=5, order_reference="PO-7"))
     lot = sold.events[0].lot
-    assert (lot.start, lot.end, lot.units) == (desk.now, START + timedelta(days=365), 5)
+    assert (lot.start, lot.end, lot.units) == (driver.now, START + timedelta(days=365), 5)
     assert sold.subscription.lots == (lot,)
     assert (sold.outcome.resource, sold.outcome.version) == (SUBSCRIPTION, sold.subscription.version)
     twice = PurchaseLot(subscription=SUBSCRIPTION, lot="l-1", units=5, order_reference="PO-7")
-    assert (await desk.ask(twice, VENDOR, vendor=True)).code == "already_exists"
+    assert (await driver.ask(twice, VENDOR, vendor=True)).code == "already_exists"
 
 
-async def test_a_subscription_needs_its_account_and_its_feature(desk: Desk) -> None:
-    await desk.open()
+async def test_a_subscription_needs_its_account_and_its_feature(driver: AllocationDriver) -> None:
+    await driver.open()
     asked = another_subscription()
     missing = asked.model_copy(update={"account": "nobody"})
-    assert (await desk.ask(missing, VENDOR, vendor=True)).code == "not_found"
-    assert (await desk.ask(asked, VENDOR, vendor=True)).code == "accepted"
-    assert (await desk.ask(asked, VENDOR, vendor=True)).code == "already_exists"
-    await desk.sell(CreateAccount(account="plain", name="Plain"))
+    assert (await driver.ask(missing, VENDOR, vendor=True)).code == "not_found"
+    assert (await driver.ask(asked, VENDOR, vendor=True)).code == "accepted"
+    assert (await driver.ask(asked, VENDOR, vendor=True)).code == "already_exists"
+    await driver.sell(CreateAccount(account="plain", name="Plain"))
     plain = asked.model_copy(update={"account": "plain", "subscription": "s-9"})
-    assert (await desk.ask(plain, VENDOR, vendor=True)).code == "feature_not_enabled"
+    assert (await driver.ask(plain, VENDOR, vendor=True)).code == "feature_not_enabled"
 
 
 @pytest.mark.parametrize("at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
-async def test_instants_beyond_what_can_be_kept_are_refused(desk: Desk, at: datetime) -> None:
-    await desk.open()
+async def test_instants_beyond_what_can_be_kept_are_refused(driver: AllocationDriver, at: datetime) -> None:
+    await driver.open()
     meter = CreateMeter(product="scan", meter="m", name="M", aggregation="sum", units=1, block=1, effective_from=at)
     rate = SetRate(product="scan", meter="host", units=1, block=1, effective_from=at)
     term = another_subscription().model_copy(update={"end": at, "start": at})
     lot = PurchaseLot(subscription=SUBSCRIPTION, lot="l-9", units=1, order_reference="PO", start=at, end=at)
     for payload, field in ((meter, "effective_from"), (rate, "effective_from"), (term, "start"), (lot, "end")):
-        told = await desk.ask(payload, VENDOR, vendor=True)
+        told = await driver.ask(payload, VENDOR, vendor=True)
         assert told.code == "invalid_request"
         assert field in {one["field"] for one in told.refusal.details["errors"]}
-    assert (await desk.plan(scan=5)).code == "accepted"
+    assert (await driver.plan(scan=5)).code == "accepted"
 
 
-async def test_a_term_may_last_for_centuries(desk: Desk) -> None:
-    await desk.open()
+async def test_a_term_may_last_for_centuries(driver: AllocationDriver) -> None:
+    await driver.open()
     ages = {"start": EARLIEST, "end": LATEST - timedelta(microseconds=1)}
-    told = await desk.ask(another_subscription().model_copy(update=ages), VENDOR, vendor=True)
+    told = await driver.ask(another_subscription().model_copy(update=ages), VENDOR, vendor=True)
     assert told.code == "accepted"
-    bought = await desk.sell(PurchaseLot(subscription="s-1", lot="l-1", units=5, order_reference="PO"))
+    bought = await driver.sell(PurchaseLot(subscription="s-1", lot="l-1", units=5, order_reference="PO"))
     assert bought.subscription.term == told.subscription.term
-    await desk.sell(SubscribeProduct(subscription="s-1", product="scan"))
-    assert (await desk.plan("s-1", scan=5)).code == "accepted"
+    await driver.sell(SubscribeProduct(subscription="s-1", product="scan"))
+    assert (await driver.plan("s-1", scan=5)).code == "accepted"
 
 
-async def test_a_refused_plan_leaves_what_happened_by_itself_for_the_next_look(desk: Desk) -> None:
-    await desk.open(days=10)
-    desk.now += timedelta(days=11)
+async def test_a_refused_plan_leaves_what_happened_by_itself_for_the_next_look(driver: AllocationDriver) -> None:
+    await driver.open(days=10)
+    driver.now += timedelta(days=11)
     versions = "SELECT version, settled_at FROM subscriptions"
-    before = await desk.pool.fetchrow(versions)
-    refused = await desk.plan(scan=5000)
+    before = await driver.pool.fetchrow(versions)
+    refused = await driver.plan(scan=5000)
     assert (refused.code, refused.events) == ("insufficient_units", [])
     assert [one.action for one in refused.audit] == ["apply-plan"]
-    assert await desk.pool.fetchrow(versions) == before
-    assert await desk.pool.fetchval("SELECT count(*) FROM inbox WHERE outcome LIKE '%insufficient_units%'") == 1
-    assert [one.after for one in await desk.look()] == ["grace"]
+    assert await driver.pool.fetchrow(versions) == before
+    assert await driver.pool.fetchval("SELECT count(*) FROM inbox WHERE outcome LIKE '%insufficient_units%'") == 1
+    assert [one.after for one in await driver.look()] == ["grace"]
 
 
 @pytest.mark.parametrize(
@@ -172,17 +172,17 @@ async def test_a_refused_plan_leaves_what_happened_by_itself_for_the_next_look(d
     ],
 )
 async def test_a_plan_that_is_refused_was_decided_before_anything_was_written(
-    desk: Desk, plan: dict[str, int], code: str
+    driver: AllocationDriver, plan: dict[str, int], code: str
 ) -> None:
-    await desk.open()
+    await driver.open()
     version = plan.pop("expected_version", None)
     changes = tuple(PlannedChange(product=product, units=units) for product, units in plan.items())
     asked = ApplyPlan(subscription=SUBSCRIPTION, changes=changes, expected_version=version)
     ran: list[str] = []
-    async with desk.pool.acquire() as connection, connection.transaction():
+    async with driver.pool.acquire() as connection, connection.transaction():
         connection.add_query_logger(lambda one: ran.append(one.query))
-        tx = Transaction(connection, desk.now, service="allocation")
-        await desk.inbox()(tx, [record(command(asked, PRIMARY))])
+        tx = Transaction(connection, driver.now, service="allocation")
+        await driver.inbox()(tx, [record(command(asked, PRIMARY))])
     assert told_in(tx.pending).code == code
     assert [query.split()[:3] for query in ran if not query.lstrip().startswith(("SELECT", "COMMIT"))] == [
         ["INSERT", "INTO", "inbox"]

@@ -19,7 +19,7 @@ from shared.events.commands.subscriptions import (
 )
 from shared.events.envelope import Event, Payload
 from shared.events.ids import SubscriptionId
-from tests.component.allocation.desk import PRIMARY, VENDOR, Desk, Told, command
+from tests.support.drivers.allocation import PRIMARY, VENDOR, AllocationDriver, Told, command
 
 PRODUCTS = ("scan", "hub", "web")
 SUBSCRIPTION = "acme-flex"
@@ -31,10 +31,10 @@ def changes(rng: random.Random) -> ApplyPlan:
     return ApplyPlan(subscription=SUBSCRIPTION, changes=planned)
 
 
-async def test_concurrent_plans_on_one_subscription_never_break_the_pool(desk: Desk) -> None:
-    await desk.open(units=100, products=PRODUCTS)
+async def test_concurrent_plans_on_one_subscription_never_break_the_pool(driver: AllocationDriver) -> None:
+    await driver.open(units=100, products=PRODUCTS)
     rng = random.Random(7)
-    told = await desk.all_at_once([command(changes(rng), PRIMARY) for _ in range(200)])
+    told = await driver.all_at_once([command(changes(rng), PRIMARY) for _ in range(200)])
     assert len(told) == 200
     assert {one.code for one in told} <= {"accepted", "insufficient_units", "rebalance_too_soon", "invalid_request"}
     accepted = sorted((one for one in told if one.code == "accepted"), key=lambda one: one.subscription.version)
@@ -46,13 +46,13 @@ async def test_concurrent_plans_on_one_subscription_never_break_the_pool(desk: D
         assert all(units[change.product] == change.before for change in event.changes)
         units.update({change.product: change.after for change in event.changes})
         assert sum(units.values()) <= 100
-    assert await desk.allocated() == units
+    assert await driver.allocated() == units
     assert sum(one.events[0].starts_clock for one in accepted) <= 1
 
 
-async def test_concurrent_commands_of_all_kinds_keep_the_subscription_whole(desk: Desk) -> None:
-    await desk.open(units=100, products=PRODUCTS)
-    await desk.plan(scan=30, hub=30, web=30)
+async def test_concurrent_commands_of_all_kinds_keep_the_subscription_whole(driver: AllocationDriver) -> None:
+    await driver.open(units=100, products=PRODUCTS)
+    await driver.plan(scan=30, hub=30, web=30)
     rng = random.Random(11)
     asked = []
     for n in range(200):
@@ -67,39 +67,39 @@ async def test_concurrent_commands_of_all_kinds_keep_the_subscription_whole(desk
         ]
         payload, actor = rng.choice(kinds)
         asked.append(command(payload, actor, vendor=actor == VENDOR))
-    told = await desk.all_at_once(asked)
+    told = await driver.all_at_once(asked)
     assert len(told) == 200
     states = [event.subscription for one in told for event in one.events if hasattr(event, "subscription")]
     versions = sorted({state.version for state in states})
     assert versions == list(range(versions[0], versions[0] + len(versions)))
     newest = max(states, key=lambda state: state.version)
-    assert await desk.allocated() == {one.product: one.allocated for one in newest.products}
-    sold = await desk.pool.fetchval("SELECT sum(units) FROM lots WHERE voided_at IS NULL")
-    assert newest.purchased(desk.now) == sold
-    assert newest.allocated <= newest.purchased(desk.now)
+    assert await driver.allocated() == {one.product: one.allocated for one in newest.products}
+    sold = await driver.pool.fetchval("SELECT sum(units) FROM lots WHERE voided_at IS NULL")
+    assert newest.purchased(driver.now) == sold
+    assert newest.allocated <= newest.purchased(driver.now)
 
 
-async def test_commands_on_other_subscriptions_do_not_wait(desk: Desk) -> None:
-    await desk.open()
-    await desk.open(subscription="globex-flex")
+async def test_commands_on_other_subscriptions_do_not_wait(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.open(subscription="globex-flex")
     asked = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=5),))
-    async with desk.pool.acquire() as held, held.transaction():
+    async with driver.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 'acme-flex' FOR UPDATE")
         async with asyncio.timeout(20):
-            await desk.put_aside(command(asked, PRIMARY), key="acme-flex")
-            assert (await desk.plan("globex-flex", scan=5)).code == "accepted"
-            assert await desk.again() == []
-    assert [one.code for one in await desk.again()] == ["accepted"]
+            await driver.put_aside(command(asked, PRIMARY), key="acme-flex")
+            assert (await driver.plan("globex-flex", scan=5)).code == "accepted"
+            assert await driver.again() == []
+    assert [one.code for one in await driver.again()] == ["accepted"]
 
 
-async def test_a_command_does_not_wait_for_ever_for_a_subscription(desk: Desk) -> None:
-    await desk.open()
+async def test_a_command_does_not_wait_for_ever_for_a_subscription(driver: AllocationDriver) -> None:
+    await driver.open()
     asked = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=5),))
-    async with desk.pool.acquire() as held, held.transaction():
+    async with driver.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 'acme-flex' FOR UPDATE")
-        await desk.put_aside(command(asked, PRIMARY))
-        desk.now += timedelta(seconds=10)
-        assert [one.code for one in await desk.again()] == ["unavailable"]
+        await driver.put_aside(command(asked, PRIMARY))
+        driver.now += timedelta(seconds=10)
+        assert [one.code for one in await driver.again()] == ["unavailable"]
 
 
 def raised(subscription: str, units: int, actor: str = PRIMARY) -> Event[ApplyPlan]:
@@ -107,34 +107,34 @@ def raised(subscription: str, units: int, actor: str = PRIMARY) -> Event[ApplyPl
     return command(ApplyPlan(subscription=subscription, changes=changes), actor)
 
 
-async def ways_of(desk: Desk, asked: Sequence[Event[Any]]) -> tuple[list[Told], int, int]:
+async def ways_of(driver: AllocationDriver, asked: Sequence[Event[Any]]) -> tuple[list[Told], int, int]:
     """What became of a batch, and by how many statements subscriptions were locked, and plans kept."""
     taken: list[str] = []
-    async with desk.pool.acquire() as one:  # the only free connection, so that it is the one that is listened to
-        others = [await desk.pool.acquire() for _ in range(desk.pool.get_max_size() - 1)]
+    async with driver.pool.acquire() as one:  # the only free connection, so that it is the one that is listened to
+        others = [await driver.pool.acquire() for _ in range(driver.pool.get_max_size() - 1)]
         one.add_query_logger(lambda query: taken.append(query.query))
     try:
-        told = await desk.batch(asked)
+        told = await driver.batch(asked)
     finally:
         for other in others:
-            await desk.pool.release(other)
+            await driver.pool.release(other)
     locks, saves = ("FOR NO KEY UPDATE OF s" in query for query in taken), ("INTO plans" in query for query in taken)
     return told, sum(locks), sum(saves)
 
 
-async def test_a_batch_of_plans_is_loaded_and_kept_together(desk: Desk) -> None:
+async def test_a_batch_of_plans_is_loaded_and_kept_together(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex", "initech-flex"):
-        await desk.open(subscription=name)
+        await driver.open(subscription=name)
     asked = [raised(name, 5) for name in ("globex-flex", "acme-flex", "initech-flex")]
-    told, locks, saves = await ways_of(desk, asked)
+    told, locks, saves = await ways_of(driver, asked)
     assert [(one.code, one.subscription.id) for one in told] == [("accepted", one.data.subscription) for one in asked]
     assert (locks, saves) == (1, 1)
-    assert await kept(desk) == {(one.data.subscription, PRIMARY, one.id, 0, 5, 5) for one in asked}
+    assert await kept(driver) == {(one.data.subscription, PRIMARY, one.id, 0, 5, 5) for one in asked}
 
 
-async def kept(desk: Desk) -> set[tuple[Any, ...]]:
+async def kept(driver: AllocationDriver) -> set[tuple[Any, ...]]:
     """Every plan on record, with its change, and the units of the product now."""
-    rows = await desk.pool.fetch(
+    rows = await driver.pool.fetch(
         "SELECT p.subscription, p.actor, p.command_id::text, c.units_before, c.units_after, a.units FROM plans AS p "
         "JOIN plan_changes AS c USING (subscription, version) JOIN subscriptions AS s ON s.id = p.subscription "
         "JOIN allocations AS a ON a.subscription = p.subscription AND a.product = c.product"
@@ -142,9 +142,9 @@ async def kept(desk: Desk) -> set[tuple[Any, ...]]:
     return {tuple(row.values()) for row in rows}
 
 
-async def test_a_batch_sees_what_it_did_itself_and_leaves_out_what_others_have(desk: Desk) -> None:
+async def test_a_batch_sees_what_it_did_itself_and_leaves_out_what_others_have(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex", "initech-flex"):
-        await desk.open(subscription=name)
+        await driver.open(subscription=name)
     asked = [
         raised("acme-flex", 5),
         raised("initech-flex", 5),
@@ -153,20 +153,20 @@ async def test_a_batch_sees_what_it_did_itself_and_leaves_out_what_others_have(d
         raised("globex-flex", 5, "stranger@example.com"),
         raised("globex-flex", 6),
     ]
-    async with desk.pool.acquire() as held, held.transaction():
+    async with driver.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 'initech-flex' FOR UPDATE")
-        told = await desk.batch(asked)
+        told = await driver.batch(asked)
     codes = [one.code for one in told]
     assert codes == ["accepted", "accepted", "not_found", "not_found", "accepted"]
     assert told[1].events[0].changes[0].before == 5
     assert told[1].subscription.version == told[0].subscription.version + 1
-    assert [one.code for one in await desk.again()] == ["accepted"]
+    assert [one.code for one in await driver.again()] == ["accepted"]
 
 
-async def test_plans_are_decided_by_what_other_commands_of_their_batch_have_done(desk: Desk) -> None:
+async def test_plans_are_decided_by_what_other_commands_of_their_batch_have_done(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex"):
-        await desk.open(subscription=name, account=None if name == "acme-flex" else "acme-flex-account")
-    await desk.sell(AddPerson(account="acme-flex-account", email="new@example.com", name="New"))
+        await driver.open(subscription=name, account=None if name == "acme-flex" else "acme-flex-account")
+    await driver.sell(AddPerson(account="acme-flex-account", email="new@example.com", name="New"))
     hand_over = SetPrimaryContact(subscription="globex-flex", email="new@example.com")
     asked = [
         raised("acme-flex", 5),
@@ -174,45 +174,45 @@ async def test_plans_are_decided_by_what_other_commands_of_their_batch_have_done
         raised("globex-flex", 5),
         raised("globex-flex", 6, "new@example.com"),
     ]
-    told, locks, _ = await ways_of(desk, asked)
+    told, locks, _ = await ways_of(driver, asked)
     assert [one.code for one in told] == ["accepted", "accepted", "not_found", "accepted"]
     assert locks == 4
 
 
-async def test_a_refused_command_undoes_no_plan_before_it(desk: Desk) -> None:
+async def test_a_refused_command_undoes_no_plan_before_it(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex"):
-        await desk.open(subscription=name)
+        await driver.open(subscription=name)
     asked = [
         raised("acme-flex", 5),
         command(SetPrimaryContact(subscription="globex-flex", email="nobody@example.com"), VENDOR, vendor=True),
         raised("acme-flex", 7),
         raised("globex-flex", 6),
     ]
-    told = await desk.batch(asked)
+    told = await driver.batch(asked)
     assert [one.code for one in told] == ["accepted", "invalid_request", "accepted", "accepted"]
-    assert {(after, units) for *_, after, units in await kept(desk)} == {(5, 7), (7, 7), (6, 6)}
+    assert {(after, units) for *_, after, units in await kept(driver)} == {(5, 7), (7, 7), (6, 6)}
 
 
-async def test_the_same_command_at_the_same_time_has_one_effect(desk: Desk) -> None:
-    await desk.open()
+async def test_the_same_command_at_the_same_time_has_one_effect(driver: AllocationDriver) -> None:
+    await driver.open()
     plan = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=10),))
     asked = command(plan, PRIMARY)
-    await asyncio.gather(*(desk.submit(asked) for _ in range(4)), return_exceptions=True)
-    await desk.drain()
-    assert await desk.pool.fetchval("SELECT count(*) FROM plans") == 1
-    assert (await desk.hand_in(asked)).code == "accepted"
+    await asyncio.gather(*(driver.submit(asked) for _ in range(4)), return_exceptions=True)
+    await driver.drain()
+    assert await driver.pool.fetchval("SELECT count(*) FROM plans") == 1
+    assert (await driver.hand_in(asked)).code == "accepted"
 
 
-async def test_who_waited_for_a_subscription_sees_what_was_changed_meanwhile(desk: Desk) -> None:
-    await desk.open()
-    async with desk.pool.acquire() as first, first.transaction():
+async def test_who_waited_for_a_subscription_sees_what_was_changed_meanwhile(driver: AllocationDriver) -> None:
+    await driver.open()
+    async with driver.pool.acquire() as first, first.transaction():
         held = await lock_subscription(first, SubscriptionId(SUBSCRIPTION))
         assert held is not None
-        async with desk.pool.acquire() as second, second.transaction():
+        async with driver.pool.acquire() as second, second.transaction():
             waiting = asyncio.create_task(lock_subscription(second, SubscriptionId(SUBSCRIPTION)))
-            await until_somebody_waits(desk)
+            await until_somebody_waits(driver)
             changed = [one.model_copy(update={"allocated": 7}) for one in held.state.products]
-            await save_subscription(first, held, held.changed(desk.now, products=tuple(changed)))
+            await save_subscription(first, held, held.changed(driver.now, products=tuple(changed)))
             await first.execute("COMMIT; BEGIN")
             found = await waiting
     assert found is not None
@@ -220,11 +220,11 @@ async def test_who_waited_for_a_subscription_sees_what_was_changed_meanwhile(des
     assert found.state.version == held.state.version + 1
 
 
-async def until_somebody_waits(desk: Desk) -> None:
+async def until_somebody_waits(driver: AllocationDriver) -> None:
     """For a lock."""
     waits = """
     SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')
     """
     async with asyncio.timeout(20):
-        while not await desk.pool.fetchval(waits):  # noqa: ASYNC110 - another connection
+        while not await driver.pool.fetchval(waits):  # noqa: ASYNC110 - another connection
             await asyncio.sleep(0.01)

@@ -18,18 +18,18 @@ from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot
 from shared.events.state import Person
 from shared.runtime.delivery.batch_runner import transaction
 from shared.runtime.delivery.transaction import Transaction
-from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, snapshot
+from tests.support.drivers.allocation import PRIMARY, START, VENDOR, AllocationDriver, snapshot
 
 MONTH = timedelta(days=30)
 MANY = 12
 
 
-def worker(desk: Desk, *, dies: bool = False) -> DueWork:
+def worker(driver: AllocationDriver, *, dies: bool = False) -> DueWork:
     """One replica; it may die just before it commits anything."""
 
     @asynccontextmanager
     async def transactions() -> AsyncIterator[Transaction]:
-        async with transaction(desk.pool, lambda: desk.now, "allocation") as tx:
+        async with transaction(driver.pool, lambda: driver.now, "allocation") as tx:
             yield tx
             if dies and tx.pending:
                 raise ConnectionError("died")
@@ -37,12 +37,12 @@ def worker(desk: Desk, *, dies: bool = False) -> DueWork:
     return DueWork(transactions, poll_seconds=0.01)
 
 
-async def many(desk: Desk) -> list[str]:
+async def many(driver: AllocationDriver) -> list[str]:
     """Subscriptions whose term begins in a month."""
-    await desk.open(products=())
+    await driver.open(products=())
     names = [f"s-{n}" for n in range(MANY)]
     for name in names:
-        await desk.sell(
+        await driver.sell(
             CreateSubscription(
                 subscription=name,
                 account="acme-flex-account",
@@ -53,27 +53,27 @@ async def many(desk: Desk) -> list[str]:
                 primary_contact=Person(email=PRIMARY, name="Paula"),
             )
         )
-        await desk.sell(PurchaseLot(subscription=name, lot="l-1", units=5, order_reference="PO"))
+        await driver.sell(PurchaseLot(subscription=name, lot="l-1", units=5, order_reference="PO"))
     return names
 
 
-async def told(desk: Desk) -> Counter[tuple[str, str]]:
+async def told(driver: AllocationDriver) -> Counter[tuple[str, str]]:
     """What was published of what happened by itself: how often each, by subscription."""
     kinds = ("lot.started", "lot.ended", "lifecycle-changed", "over-allocated", "term.started", "product.ended")
-    rows = await desk.pool.fetch(
+    rows = await driver.pool.fetch(
         "SELECT convert_from(value, 'UTF8')::jsonb ->> 'type' AS type, convert_from(key, 'UTF8') AS key FROM outbox"
         " WHERE topic = 'allocation.events'"
     )
     return Counter((row["key"], row["type"]) for row in rows if any(kind in row["type"] for kind in kinds))
 
 
-async def test_a_change_happens_at_its_instant_and_is_audited(desk: Desk) -> None:
-    await many(desk)
-    desk.now = START + MONTH - timedelta(microseconds=1)
-    assert await worker(desk).look() == 0
-    desk.now = START + MONTH
-    assert await worker(desk).look() == MANY
-    row = await desk.pool.fetchrow(
+async def test_a_change_happens_at_its_instant_and_is_audited(driver: AllocationDriver) -> None:
+    await many(driver)
+    driver.now = START + MONTH - timedelta(microseconds=1)
+    assert await worker(driver).look() == 0
+    driver.now = START + MONTH
+    assert await worker(driver).look() == MANY
+    row = await driver.pool.fetchrow(
         "SELECT convert_from(value, 'UTF8')::jsonb -> 'data' -> 'record' AS record FROM outbox"
         " WHERE topic = 'audit.events' AND convert_from(value, 'UTF8') LIKE '%lifecycle-changed%' LIMIT 1"
     )
@@ -82,110 +82,110 @@ async def test_a_change_happens_at_its_instant_and_is_audited(desk: Desk) -> Non
         assert part in row["record"]
 
 
-async def test_replicas_share_the_work_and_do_everything_once(desk: Desk) -> None:
-    names = await many(desk)
-    desk.now = START + MONTH
-    replicas = [worker(desk) for _ in range(4)]
+async def test_replicas_share_the_work_and_do_everything_once(driver: AllocationDriver) -> None:
+    names = await many(driver)
+    driver.now = START + MONTH
+    replicas = [worker(driver) for _ in range(4)]
     async with asyncio.timeout(60):
-        while await desk.pool.fetchval("SELECT count(*) FROM due_work WHERE due_at <= $1", desk.now):
+        while await driver.pool.fetchval("SELECT count(*) FROM due_work WHERE due_at <= $1", driver.now):
             await asyncio.gather(*(one.look() for one in replicas))
-    counted = await told(desk)
+    counted = await told(driver)
     assert {key for key, _ in counted} == set(names)
     assert set(counted.values()) == {1}
     assert len(counted) == 2 * MANY
 
 
-async def test_who_dies_before_the_commit_has_done_nothing(desk: Desk) -> None:
-    await many(desk)
-    desk.now = START + 2 * MONTH
+async def test_who_dies_before_the_commit_has_done_nothing(driver: AllocationDriver) -> None:
+    await many(driver)
+    driver.now = START + 2 * MONTH
     for _ in range(3):
         with pytest.raises(ConnectionError):
-            await worker(desk, dies=True).look()
-    assert await told(desk) == Counter()
-    await worker(desk).look()
-    counted = await told(desk)
+            await worker(driver, dies=True).look()
+    assert await told(driver) == Counter()
+    await worker(driver).look()
+    counted = await told(driver)
     assert counted["s-3", "unitpool.allocation.lot.started.v1"] == 1
     assert counted["s-3", "unitpool.allocation.subscription.lifecycle-changed.v1"] == 2
 
 
-async def test_a_replica_passes_over_what_another_has_in_hand(desk: Desk) -> None:
-    await many(desk)
-    desk.now = START + MONTH
-    async with desk.pool.acquire() as held, held.transaction():
+async def test_a_replica_passes_over_what_another_has_in_hand(driver: AllocationDriver) -> None:
+    await many(driver)
+    driver.now = START + MONTH
+    async with driver.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 's-0' FOR UPDATE")
         async with asyncio.timeout(20):
-            assert await worker(desk).look() == MANY - 1
-    assert await worker(desk).look() == 1
+            assert await worker(driver).look() == MANY - 1
+    assert await worker(driver).look() == 1
 
 
-async def test_one_that_cannot_be_looked_at_does_not_hold_up_the_others(desk: Desk) -> None:
-    await many(desk)
-    await desk.pool.execute("UPDATE subscriptions SET unit_label = ' ' WHERE id = 's-0'")
-    desk.now = START + MONTH
-    looks = worker(desk)
+async def test_one_that_cannot_be_looked_at_does_not_hold_up_the_others(driver: AllocationDriver) -> None:
+    await many(driver)
+    await driver.pool.execute("UPDATE subscriptions SET unit_label = ' ' WHERE id = 's-0'")
+    driver.now = START + MONTH
+    looks = worker(driver)
     assert await looks.look() == MANY
-    assert {key for key, _ in await told(desk)} == {f"s-{n}" for n in range(1, MANY)}
+    assert {key for key, _ in await told(driver)} == {f"s-{n}" for n in range(1, MANY)}
     assert await looks.look() == 0
-    desk.now += timedelta(seconds=1)
+    driver.now += timedelta(seconds=1)
     assert await looks.look() == 1, "tried again, and in vain"
-    desk.now += timedelta(seconds=1)
+    driver.now += timedelta(seconds=1)
     assert await looks.look() == 0, "it waits longer each time"
-    await desk.pool.execute("UPDATE subscriptions SET unit_label = 'Units' WHERE id = 's-0'")
-    desk.now += timedelta(seconds=1)
+    await driver.pool.execute("UPDATE subscriptions SET unit_label = 'Units' WHERE id = 's-0'")
+    driver.now += timedelta(seconds=1)
     assert await looks.look() == 1
-    assert {key for key, _ in await told(desk)} == {f"s-{n}" for n in range(MANY)}
+    assert {key for key, _ in await told(driver)} == {f"s-{n}" for n in range(MANY)}
 
 
-async def test_one_whose_rows_somebody_holds_does_not_hold_up_the_others(desk: Desk) -> None:
-    await many(desk)
-    desk.now = START + MONTH
-    looks = worker(desk)
-    async with desk.pool.acquire() as holds, holds.transaction():
+async def test_one_whose_rows_somebody_holds_does_not_hold_up_the_others(driver: AllocationDriver) -> None:
+    await many(driver)
+    driver.now = START + MONTH
+    looks = worker(driver)
+    async with driver.pool.acquire() as holds, holds.transaction():
         await holds.execute("SELECT FROM due_work WHERE subscription = 's-0' FOR UPDATE")
         assert await looks.look() == MANY
-        assert {key for key, _ in await told(desk)} == {f"s-{n}" for n in range(1, MANY)}
-    desk.now += timedelta(seconds=1)
+        assert {key for key, _ in await told(driver)} == {f"s-{n}" for n in range(1, MANY)}
+    driver.now += timedelta(seconds=1)
     assert await looks.look() == 1
-    assert ("s-0", "unitpool.allocation.lot.started.v1") in await told(desk)
+    assert ("s-0", "unitpool.allocation.lot.started.v1") in await told(driver)
 
 
-async def test_a_command_first_does_what_is_due(desk: Desk) -> None:
-    await desk.open(units=500)
+async def test_a_command_first_does_what_is_due(driver: AllocationDriver) -> None:
+    await driver.open(units=500)
     end = START + MONTH
-    await desk.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
-    await desk.plan(scan=600)
-    desk.now = end + timedelta(hours=1)
-    refused = await desk.plan(scan=700)
+    await driver.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
+    await driver.plan(scan=600)
+    driver.now = end + timedelta(hours=1)
+    refused = await driver.plan(scan=700)
     assert (refused.code, refused.events, len(refused.audit)) == ("over_allocated", [], 1)
-    cured = await desk.plan(scan=500)
+    cured = await driver.plan(scan=500)
     assert [type(one).__name__ for one in cured.events] == ["LotEnded", "PoolOverAllocated", "PlanApplied"]
     assert [one.actor for one in cured.audit] == [SYSTEM, SYSTEM, PRIMARY]
     versions = [one.subscription.version for one in cured.events]
     assert versions == [versions[0], versions[0], versions[0] + 1]
-    assert await desk.look() == []
+    assert await driver.look() == []
 
 
-async def test_what_a_command_brings_forward_after_what_was_due_is_done_in_time(desk: Desk) -> None:
-    await desk.open(units=500)
+async def test_what_a_command_brings_forward_after_what_was_due_is_done_in_time(driver: AllocationDriver) -> None:
+    await driver.open(units=500)
     end = START + MONTH
-    await desk.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
-    desk.now = end
+    await driver.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
+    driver.now = end
     soon = end + timedelta(hours=1)
-    bought = await desk.sell(
+    bought = await driver.sell(
         PurchaseLot(subscription="acme-flex", lot="soon", units=5, order_reference="PO-3", start=soon)
     )
     assert [type(one).__name__ for one in bought.events] == ["LotEnded", "LotPurchased"]
-    desk.now = soon
-    assert [one.lot for one in await desk.look()] == ["soon"]
+    driver.now = soon
+    assert [one.lot for one in await driver.look()] == ["soon"]
 
 
-async def test_what_a_person_does_is_told_as_theirs_and_what_time_does_is_not(desk: Desk) -> None:
-    await desk.open(units=500)
+async def test_what_a_person_does_is_told_as_theirs_and_what_time_does_is_not(driver: AllocationDriver) -> None:
+    await driver.open(units=500)
     end = START + MONTH
-    await desk.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
-    desk.now = end
-    await desk.plan(scan=5)
-    rows = await desk.pool.fetch(
+    await driver.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
+    driver.now = end
+    await driver.plan(scan=5)
+    rows = await driver.pool.fetch(
         "SELECT convert_from(value, 'UTF8')::jsonb AS event FROM outbox WHERE topic = 'allocation.events' ORDER BY id"
     )
     ended, applied = (row["event"] for row in rows[-3:-1])
@@ -193,56 +193,58 @@ async def test_what_a_person_does_is_told_as_theirs_and_what_time_does_is_not(de
     assert f'"actor": "{PRIMARY}"' in applied
 
 
-async def test_consumption_asks_for_a_look_only_where_it_changes_something(desk: Desk) -> None:
-    await desk.open()
-    await desk.plan(scan=600, hub=400)
+async def test_consumption_asks_for_a_look_only_where_it_changes_something(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.plan(scan=600, hub=400)
 
     async def due() -> Any:
-        async with desk.pool.acquire() as connection:
-            return await find_next_due(connection, desk.now, 10)
+        async with driver.pool.acquire() as connection:
+            return await find_next_due(connection, driver.now, 10)
 
-    await desk.measure(snapshot("scan", 600), snapshot("hub", 399))
+    await driver.measure(snapshot("scan", 600), snapshot("hub", 399))
     assert await due() == []
-    await desk.measure(snapshot("hub", 400, revision=2))
+    await driver.measure(snapshot("hub", 400, revision=2))
     assert await due() == ["acme-flex"]
-    (exhausted,) = await desk.look()
+    (exhausted,) = await driver.look()
     assert (exhausted.before, exhausted.after) == ("active", "exhausted")
-    await desk.measure(snapshot("hub", 430, revision=3))
+    await driver.measure(snapshot("hub", 430, revision=3))
     assert await due() == []
-    await desk.measure(snapshot("scan", 661, revision=2))
+    await driver.measure(snapshot("scan", 661, revision=2))
     assert await due() == ["acme-flex"]
-    assert await desk.look() == []
-    assert await desk.pool.fetchval("SELECT over_since FROM allocations WHERE product = 'scan'") == desk.now
-    await desk.measure(snapshot("scan", 700, revision=3))
+    assert await driver.look() == []
+    assert await driver.pool.fetchval("SELECT over_since FROM allocations WHERE product = 'scan'") == driver.now
+    await driver.measure(snapshot("scan", 700, revision=3))
     assert await due() == []
-    await desk.measure(snapshot("scan", 10, revision=4), snapshot("other", 5), snapshot("scan", 5, subscription="none"))
-    (again,) = await desk.look()
+    await driver.measure(
+        snapshot("scan", 10, revision=4), snapshot("other", 5), snapshot("scan", 5, subscription="none")
+    )
+    (again,) = await driver.look()
     assert (again.before, again.after) == ("exhausted", "active")
 
 
-async def test_a_look_that_is_asked_for_during_a_look_is_not_lost(desk: Desk) -> None:
-    await desk.open()
-    await desk.plan(scan=1000)
-    await desk.measure(snapshot("scan", 1000))
-    async with desk.pool.acquire() as connection:
+async def test_a_look_that_is_asked_for_during_a_look_is_not_lost(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.plan(scan=1000)
+    await driver.measure(snapshot("scan", 1000))
+    async with driver.pool.acquire() as connection:
         looked_at = await lock_subscription(connection, "acme-flex")  # type: ignore[arg-type]
         assert looked_at
-        await desk.measure(snapshot("scan", 1200, revision=2))
+        await driver.measure(snapshot("scan", 1200, revision=2))
         await update_due(connection, looked_at, START + MONTH)
-        assert await find_oldest_due(connection) == desk.now
-        (exhausted,) = await desk.look()
+        assert await find_oldest_due(connection) == driver.now
+        (exhausted,) = await driver.look()
         assert exhausted.after == "exhausted"
 
 
-async def test_a_retired_product_gives_its_units_back_everywhere(desk: Desk) -> None:
+async def test_a_retired_product_gives_its_units_back_everywhere(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex", "initech-flex"):
-        await desk.open(subscription=name)
+        await driver.open(subscription=name)
     for name in ("acme-flex", "globex-flex"):
-        await desk.plan(name, scan=400, hub=300)
-        await desk.plan(name, scan=300)
-    retired = await desk.sell(RetireProduct(product="scan"))
+        await driver.plan(name, scan=400, hub=300)
+        await driver.plan(name, scan=300)
+    retired = await driver.sell(RetireProduct(product="scan"))
     assert [type(one).__name__ for one in retired.events] == ["ProductRetired"]
-    ended = await desk.look()
+    ended = await driver.look()
     assert {(one.subscription.id, one.because, one.returned) for one in ended} == {
         ("acme-flex", "retired", 300),
         ("globex-flex", "retired", 300),
@@ -254,53 +256,53 @@ async def test_a_retired_product_gives_its_units_back_everywhere(desk: Desk) -> 
             ("hub", 300 if one.returned else 0)
         ]
         assert state.rebalance.last_at == (START if one.returned else None)
-    assert (await desk.plan(hub=1000)).code == "accepted"
-    assert (await desk.plan(scan=1)).code == "product_not_subscribed"
+    assert (await driver.plan(hub=1000)).code == "accepted"
+    assert (await driver.plan(scan=1)).code == "product_not_subscribed"
     again = SubscribeProduct(subscription="acme-flex", product="scan")
-    assert (await desk.ask(again, VENDOR, vendor=True)).code == "product_retired"
-    assert (await desk.sell(RetireProduct(product="scan"))).events == []
-    assert await desk.look() == []
+    assert (await driver.ask(again, VENDOR, vendor=True)).code == "product_retired"
+    assert (await driver.sell(RetireProduct(product="scan"))).events == []
+    assert await driver.look() == []
 
 
-async def test_a_renewal_begins_by_itself(desk: Desk) -> None:
-    await desk.open(days=30)
-    await desk.plan(scan=800)
+async def test_a_renewal_begins_by_itself(driver: AllocationDriver) -> None:
+    await driver.open(days=30)
+    await driver.plan(scan=800)
     end = START + MONTH
-    await desk.sell(
+    await driver.sell(
         RenewSubscription(
             subscription="acme-flex", end=end + MONTH, units=700, order_reference="PO-9", lot="l-9", lock_rates=True
         )
     )
-    desk.now = end
-    events = await desk.look()
+    driver.now = end
+    events = await driver.look()
     assert [type(one).__name__ for one in events] == ["TermStarted", "LotEnded", "LotStarted", "PoolOverAllocated"]
     state = events[0].subscription
     assert (state.term.start, state.term.end, state.term.rates_locked_at) == (end, end + MONTH, START)
-    assert (await desk.plan(scan=700)).events[0].starts_clock is False
+    assert (await driver.plan(scan=700)).events[0].starts_clock is False
 
 
-async def test_a_command_does_what_time_has_done_whether_anyone_was_to_look_or_not(desk: Desk) -> None:
+async def test_a_command_does_what_time_has_done_whether_anyone_was_to_look_or_not(driver: AllocationDriver) -> None:
     """Whoever gives commands of the past keeps the running service from looking in between."""
-    await desk.open(units=500)
+    await driver.open(units=500)
     end = START + MONTH
-    await desk.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
-    await desk.plan(scan=600)
-    await desk.pool.execute("UPDATE due_work SET due_at = NULL")
-    desk.now = end
-    assert await desk.look() == []
-    cured = await desk.plan(scan=500)
+    await driver.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
+    await driver.plan(scan=600)
+    await driver.pool.execute("UPDATE due_work SET due_at = NULL")
+    driver.now = end
+    assert await driver.look() == []
+    cured = await driver.plan(scan=500)
     assert [type(one).__name__ for one in cured.events] == ["LotEnded", "PoolOverAllocated", "PlanApplied"]
 
 
-async def test_a_renewal_sold_in_grace_has_begun_where_the_old_term_ended(desk: Desk) -> None:
-    await desk.open(days=30)
-    await desk.plan(scan=400)
+async def test_a_renewal_sold_in_grace_has_begun_where_the_old_term_ended(driver: AllocationDriver) -> None:
+    await driver.open(days=30)
+    await driver.plan(scan=400)
     end = START + MONTH
-    desk.now = end + timedelta(days=10, minutes=7)
+    driver.now = end + timedelta(days=10, minutes=7)
     renewal = RenewSubscription(
         subscription="acme-flex", end=end + 12 * MONTH, units=600, order_reference="PO-2", lot="second"
     )
-    sold = await desk.sell(renewal)
+    sold = await driver.sell(renewal)
     assert [type(one).__name__ for one in sold.events] == [
         "LifecycleChanged",
         "SubscriptionRenewed",
@@ -310,6 +312,6 @@ async def test_a_renewal_sold_in_grace_has_begun_where_the_old_term_ended(desk: 
         "LifecycleChanged",
     ]
     state = sold.events[-1].subscription
-    assert (state.state, state.term.start, state.purchased(desk.now), state.allocated) == ("active", end, 600, 400)
-    assert (await desk.plan(scan=500)).outcome.accepted
-    assert await desk.look() == []
+    assert (state.state, state.term.start, state.purchased(driver.now), state.allocated) == ("active", end, 600, 400)
+    assert (await driver.plan(scan=500)).outcome.accepted
+    assert await driver.look() == []

@@ -29,7 +29,7 @@ from shared.events.envelope import Payload
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import Person
 from shared.windows import window_at
-from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, snapshot
+from tests.support.drivers.allocation import PRIMARY, START, VENDOR, AllocationDriver, snapshot
 
 APPROVED = Path(__file__).with_name("approved") / "life.json"
 SUBSCRIPTION = "acme-flex"
@@ -40,16 +40,16 @@ Step = Callable[[], Awaitable[object]]
 
 
 class Life:
-    """A desk, and what it told so far."""
+    """A driver, and what it told so far."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, driver: AllocationDriver) -> None:
+        self.driver = driver
         self.told: list[dict[str, Any]] = []
         self.revision = 0
 
     async def ask(self, payload: Payload, actor: str = VENDOR, **more: Any) -> None:
         """A command; its events, and its refusal."""
-        told = await self.desk.ask(payload, actor, vendor=actor == VENDOR)
+        told = await self.driver.ask(payload, actor, vendor=actor == VENDOR)
         for event in told.events:
             self.note(event)
         if told.outcome.refusal:
@@ -58,7 +58,7 @@ class Life:
     async def plan(self, **plan: Any) -> None:
         """A plan of the primary contact, or of the vendor with a reason."""
         vendor = "override_reason" in plan
-        told = await self.desk.plan(SUBSCRIPTION, by=VENDOR if vendor else PRIMARY, vendor=vendor, **plan)
+        told = await self.driver.plan(SUBSCRIPTION, by=VENDOR if vendor else PRIMARY, vendor=vendor, **plan)
         for event in told.events:
             self.note(event)
         if told.outcome.refusal:
@@ -67,34 +67,34 @@ class Life:
     async def measure(self, **levels: int) -> None:
         """Consumption arrives, and what it asks for is looked at."""
         self.revision += 1
-        await self.desk.measure(*(self.snapshot(product, level) for product, level in levels.items()))
+        await self.driver.measure(*(self.snapshot(product, level) for product, level in levels.items()))
         await self.look()
 
     async def look(self) -> None:
         """Do what is due."""
-        for event in await self.desk.look():
+        for event in await self.driver.look():
             self.note(event)
 
     async def until(self, at: datetime) -> None:
         """Let the time pass, from what is due to what is due next."""
         while True:
-            async with self.desk.pool.acquire() as connection:
+            async with self.driver.pool.acquire() as connection:
                 due = await find_oldest_due(connection)
             if due is None or due > at:
                 break
-            self.desk.now = max(self.desk.now, due)
+            self.driver.now = max(self.driver.now, due)
             await self.look()
-        self.desk.now = at
+        self.driver.now = at
 
     @property
     def at(self) -> str:
         """Now, as it is written down."""
-        return f"{self.desk.now:%Y-%m-%d %H:%M}"
+        return f"{self.driver.now:%Y-%m-%d %H:%M}"
 
     def snapshot(self, product: str, level: int) -> ConsumptionSnapshot:
         """What metering says of the window that runs, whose calendar begins anew with the term."""
-        anchor = END if self.desk.now >= END else START
-        window = window_at(anchor, self.desk.now)
+        anchor = END if self.driver.now >= END else START
+        window = window_at(anchor, self.driver.now)
         said = snapshot(product, level, revision=self.revision)
         return said.model_copy(update={"window_start": window.start, "window_end": window.end})
 
@@ -109,7 +109,7 @@ class Life:
             said |= {
                 "version": state.version,
                 "state": state.state,
-                "purchased": state.purchased(self.desk.now),
+                "purchased": state.purchased(self.driver.now),
                 "allocated": {one.product: one.allocated for one in state.active_products},
                 "restricted": [one.product for one in state.products if one.restricted],
                 "next_rebalance": str(state.rebalance.next_allowed_at or "now"),
@@ -117,8 +117,8 @@ class Life:
         self.told.append(said)
 
 
-async def test_a_subscription_lives_as_approved(desk: Desk) -> None:
-    life = Life(desk)
+async def test_a_subscription_lives_as_approved(driver: AllocationDriver) -> None:
+    life = Life(driver)
     for day, step in script(life):
         await life.until(START + timedelta(days=day))
         await step()
@@ -129,17 +129,17 @@ async def test_a_subscription_lives_as_approved(desk: Desk) -> None:
     assert json.loads(text) == json.loads(APPROVED.read_text(encoding="utf-8"))
 
 
-async def test_it_comes_to_the_same_when_nobody_looked_for_a_month(desk: Desk) -> None:
+async def test_it_comes_to_the_same_when_nobody_looked_for_a_month(driver: AllocationDriver) -> None:
     """The service was down: what the time alone does is told later, but in the same order and with the same figures."""
-    await desk.open(days=30)
+    await driver.open(days=30)
     short = PurchaseLot(
         subscription=SUBSCRIPTION, lot="l-2", units=100, order_reference="PO", end=START + timedelta(days=9)
     )
-    await desk.sell(short)
-    await desk.plan(scan=1050)
-    version = (await desk.plan(scan=1051)).subscription.version
-    desk.now = START + timedelta(days=61)
-    events = await desk.look()
+    await driver.sell(short)
+    await driver.plan(scan=1050)
+    version = (await driver.plan(scan=1051)).subscription.version
+    driver.now = START + timedelta(days=61)
+    events = await driver.look()
     assert [(type(one).__name__, one.subscription.version - version) for one in events] == [
         ("LotEnded", 1),
         ("PoolOverAllocated", 1),
@@ -192,7 +192,7 @@ async def _founding(life: Life) -> None:
     await life.ask(CreateAccount(account="acme", name="Acme"))
     await life.ask(SetFlex(account="acme", enabled=True, reason="on request"))
     contact = Person(email=PRIMARY, name="Paula")
-    await life.desk.sell(
+    await life.driver.sell(
         CreateSubscription(
             subscription=SUBSCRIPTION,
             account="acme",
@@ -205,10 +205,10 @@ async def _founding(life: Life) -> None:
     )
     await life.ask(_lot("first-year", 7000, start=START))
     for product in ("scan", "hub", "web"):
-        await life.desk.sell(CreateProduct(product=product, name=product.title()))
+        await life.driver.sell(CreateProduct(product=product, name=product.title()))
         meter = CreateMeter(product=product, meter="host", name="Hosts", aggregation="unique", units=1, block=1)
-        await life.desk.sell(meter)
-        await life.desk.sell(SubscribeProduct(subscription=SUBSCRIPTION, product=product))
+        await life.driver.sell(meter)
+        await life.driver.sell(SubscribeProduct(subscription=SUBSCRIPTION, product=product))
 
 
 def _lot(name: str, units: int, **span: datetime) -> PurchaseLot:

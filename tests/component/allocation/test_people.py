@@ -9,22 +9,24 @@ from shared.events.commands.accounts import AddPerson, ChangePerson, CreateAccou
 from shared.events.commands.subscriptions import CreateSubscription, SetGrants, SetPrimaryContact
 from shared.events.envelope import Payload
 from shared.events.state import Person
-from tests.component.allocation.desk import PRIMARY, START, STRANGER, VENDOR, Desk, Told, command
+from tests.support.drivers.allocation import PRIMARY, START, STRANGER, VENDOR, AllocationDriver, Told, command
 
 ACCOUNT, SUBSCRIPTION = "acme-flex-account", "acme-flex"
 ALAN, UMA, PETRA = "alan@acme.example", "uma@acme.example", "petra@acme.example"
 
 
-async def add(desk: Desk, *emails: str, account: str = ACCOUNT) -> None:
+async def add(driver: AllocationDriver, *emails: str, account: str = ACCOUNT) -> None:
     """People of the account."""
     for email in emails:
         name = email.partition("@")[0].title()
-        await desk.sell(AddPerson(account=account, email=email, name=name))
+        await driver.sell(AddPerson(account=account, email=email, name=name))
 
 
-async def grant(desk: Desk, email: str, *grants: Any, subscription: str = SUBSCRIPTION, by: str = PRIMARY) -> Told:
+async def grant(
+    driver: AllocationDriver, email: str, *grants: Any, subscription: str = SUBSCRIPTION, by: str = PRIMARY
+) -> Told:
     """Set someone's grants."""
-    return await desk.ask(SetGrants(subscription=subscription, email=email, grants=grants), by)
+    return await driver.ask(SetGrants(subscription=subscription, email=email, grants=grants), by)
 
 
 def fields(told: Told) -> set[str]:
@@ -33,9 +35,9 @@ def fields(told: Told) -> set[str]:
     return {one["field"] for one in told.refusal.details["errors"]}
 
 
-async def test_the_primary_contact_of_a_new_subscription_is_a_person_of_the_account(desk: Desk) -> None:
-    await desk.open()
-    known = await desk.pool.fetch("SELECT email, name, enabled, version FROM people WHERE account = $1", ACCOUNT)
+async def test_the_primary_contact_of_a_new_subscription_is_a_person_of_the_account(driver: AllocationDriver) -> None:
+    await driver.open()
+    known = await driver.pool.fetch("SELECT email, name, enabled, version FROM people WHERE account = $1", ACCOUNT)
     assert [dict(one) for one in known] == [{"email": PRIMARY, "name": "Paula", "enabled": True, "version": 1}]
     second = CreateSubscription(
         subscription="s-2",
@@ -43,38 +45,38 @@ async def test_the_primary_contact_of_a_new_subscription_is_a_person_of_the_acco
         name="Second",
         model="flex",
         start=START,
-        end=desk.now.replace(year=2027),
+        end=driver.now.replace(year=2027),
         primary_contact=Person(email=PRIMARY, name="Somebody else"),
     )
-    told = await desk.sell(second)
+    told = await driver.sell(second)
     assert [type(one).__name__ for one in told.events] == ["SubscriptionCreated"]
     assert told.subscription.primary_contact.name == "Paula"
 
 
-async def test_a_disabled_person_becomes_no_primary_contact(desk: Desk) -> None:
-    await desk.open()
-    await add(desk, ALAN)
-    await desk.sell(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False))
+async def test_a_disabled_person_becomes_no_primary_contact(driver: AllocationDriver) -> None:
+    await driver.open()
+    await add(driver, ALAN)
+    await driver.sell(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False))
     asked = CreateSubscription(
         subscription="s-2",
         account=ACCOUNT,
         name="Second",
         model="flex",
         start=START,
-        end=desk.now.replace(year=2027),
+        end=driver.now.replace(year=2027),
         primary_contact=Person(email=ALAN, name="Alan"),
     )
-    assert fields(await desk.ask(asked, VENDOR, vendor=True)) == {"primary_contact.email"}
-    assert fields(await desk.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=ALAN))) == {"email"}
-    await desk.sell(RemovePerson(account=ACCOUNT, email=ALAN))
-    back = await desk.sell(asked)
+    assert fields(await driver.ask(asked, VENDOR, vendor=True)) == {"primary_contact.email"}
+    assert fields(await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=ALAN))) == {"email"}
+    await driver.sell(RemovePerson(account=ACCOUNT, email=ALAN))
+    back = await driver.sell(asked)
     assert [type(one).__name__ for one in back.events] == ["PersonChanged", "SubscriptionCreated"]
     assert back.events[0].person.is_active
 
 
-async def test_someone_is_added_changed_and_removed(desk: Desk) -> None:
-    await desk.open()
-    told = await desk.ask(AddPerson(account=ACCOUNT, email="Alan@Acme.example", name="Alan"))
+async def test_someone_is_added_changed_and_removed(driver: AllocationDriver) -> None:
+    await driver.open()
+    told = await driver.ask(AddPerson(account=ACCOUNT, email="Alan@Acme.example", name="Alan"))
     assert (told.outcome.resource, told.outcome.version) == (ALAN, 1)
     (event,) = told.events
     assert isinstance(event, PersonChanged)
@@ -86,38 +88,38 @@ async def test_someone_is_added_changed_and_removed(desk: Desk) -> None:
         "removed_at": None,
         "version": 1,
     }
-    assert (await desk.ask(AddPerson(account=ACCOUNT, email=ALAN, name="A"))).code == "already_exists"
-    renamed = await desk.ask(ChangePerson(account=ACCOUNT, email=ALAN, name="Alan A."))
+    assert (await driver.ask(AddPerson(account=ACCOUNT, email=ALAN, name="A"))).code == "already_exists"
+    renamed = await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, name="Alan A."))
     assert (renamed.events[0].person.name, renamed.outcome.version) == ("Alan A.", 2)
-    same = await desk.ask(ChangePerson(account=ACCOUNT, email=ALAN, name="Alan A.", enabled=True))
+    same = await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, name="Alan A.", enabled=True))
     assert (same.code, same.events, same.outcome.version) == ("accepted", [], 2)
-    removed = await desk.ask(RemovePerson(account=ACCOUNT, email=ALAN))
-    assert (removed.events[0].person.removed_at, removed.events[0].person.enabled) == (desk.now, False)
+    removed = await driver.ask(RemovePerson(account=ACCOUNT, email=ALAN))
+    assert (removed.events[0].person.removed_at, removed.events[0].person.enabled) == (driver.now, False)
     for gone in (ChangePerson(account=ACCOUNT, email=ALAN, name="B"), RemovePerson(account=ACCOUNT, email=ALAN)):
-        assert (await desk.ask(gone)).code == "not_found"
-    back = await desk.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"))
+        assert (await driver.ask(gone)).code == "not_found"
+    back = await driver.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"))
     assert (back.code, back.outcome.version, back.events[0].person.is_active) == ("accepted", 4, True)
 
 
-async def test_grants_are_set_exactly(desk: Desk) -> None:
-    await desk.open()
-    await add(desk, ALAN)
-    given = await grant(desk, ALAN, "viewer", "allocator")
+async def test_grants_are_set_exactly(driver: AllocationDriver) -> None:
+    await driver.open()
+    await add(driver, ALAN)
+    given = await grant(driver, ALAN, "viewer", "allocator")
     assert [(one.email, one.grant) for one in given.subscription.grants] == [(ALAN, "allocator"), (ALAN, "viewer")]
     assert (given.audit[0].before, given.audit[0].after) == (
         {"email": ALAN, "grants": []},
         {"email": ALAN, "grants": ["allocator", "viewer"]},
     )
-    assert (await desk.plan(scan=1, by=ALAN)).code == "accepted"
-    same = await grant(desk, ALAN, "allocator", "viewer")
+    assert (await driver.plan(scan=1, by=ALAN)).code == "accepted"
+    same = await grant(driver, ALAN, "allocator", "viewer")
     assert (same.code, same.events) == ("accepted", [])
-    less = await grant(desk, ALAN, "viewer")
+    less = await grant(driver, ALAN, "viewer")
     assert [one.grant for one in less.subscription.grants] == ["viewer"]
-    assert (await desk.plan(scan=2, by=ALAN)).code == "forbidden"
-    none = await grant(desk, ALAN)
+    assert (await driver.plan(scan=2, by=ALAN)).code == "forbidden"
+    none = await grant(driver, ALAN)
     assert none.subscription.grants == ()
-    assert (await desk.plan(scan=2, by=ALAN)).code == "not_found"
-    assert (await grant(desk, ALAN)).events == []
+    assert (await driver.plan(scan=2, by=ALAN)).code == "not_found"
+    assert (await grant(driver, ALAN)).events == []
 
 
 @pytest.mark.parametrize(
@@ -130,119 +132,119 @@ async def test_grants_are_set_exactly(desk: Desk) -> None:
     ],
 )
 async def test_grants_that_cannot_be_are_refused_with_their_field(
-    desk: Desk, email: str, grants: tuple[str, ...], field: str
+    driver: AllocationDriver, email: str, grants: tuple[str, ...], field: str
 ) -> None:
-    await desk.open()
-    await add(desk, ALAN, UMA)
-    await desk.sell(ChangePerson(account=ACCOUNT, email=UMA, enabled=False))
-    told = await grant(desk, email, *grants)
+    await driver.open()
+    await add(driver, ALAN, UMA)
+    await driver.sell(ChangePerson(account=ACCOUNT, email=UMA, enabled=False))
+    told = await grant(driver, email, *grants)
     assert fields(told) == {field}
     assert (told.events, told.audit[0].outcome) == ([], "denied")
-    assert (await grant(desk, email)).code == "accepted"
+    assert (await grant(driver, email)).code == "accepted"
 
 
-async def test_a_subscription_is_handed_over_in_one_step(desk: Desk) -> None:
-    await desk.open()
-    await add(desk, PETRA)
-    await grant(desk, PETRA, "useradmin")
-    told = await desk.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA))
+async def test_a_subscription_is_handed_over_in_one_step(driver: AllocationDriver) -> None:
+    await driver.open()
+    await add(driver, PETRA)
+    await grant(driver, PETRA, "useradmin")
+    told = await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA))
     (event,) = told.events
     assert isinstance(event, PrimaryContactChanged)
     assert (event.before.email, told.subscription.primary_contact.email) == (PRIMARY, PETRA)
     assert told.subscription.grants == ()
     assert told.audit[0].before == {"primary_contact": PRIMARY}
     assert told.audit[0].after == {"primary_contact": PETRA}
-    assert (await desk.plan(scan=1, by=PRIMARY)).code == "not_found"
-    assert (await desk.plan(scan=1, by=PETRA)).code == "accepted"
-    assert (await desk.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY), PRIMARY)).code == "not_found"
-    back = await desk.sell(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY))
+    assert (await driver.plan(scan=1, by=PRIMARY)).code == "not_found"
+    assert (await driver.plan(scan=1, by=PETRA)).code == "accepted"
+    assert (await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY), PRIMARY)).code == "not_found"
+    back = await driver.sell(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY))
     assert back.subscription.primary_contact.email == PRIMARY
-    same = await desk.sell(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY))
+    same = await driver.sell(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY))
     assert (same.events, same.outcome.version) == ([], back.outcome.version)
 
 
 @pytest.mark.parametrize("email", [STRANGER, UMA])
-async def test_a_hand_over_goes_only_to_active_known_people(desk: Desk, email: str) -> None:
-    await desk.open()
-    await add(desk, UMA)
-    await desk.sell(RemovePerson(account=ACCOUNT, email=UMA))
-    told = await desk.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=email))
+async def test_a_hand_over_goes_only_to_active_known_people(driver: AllocationDriver, email: str) -> None:
+    await driver.open()
+    await add(driver, UMA)
+    await driver.sell(RemovePerson(account=ACCOUNT, email=UMA))
+    told = await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=email))
     assert fields(told) == {"email"}
-    assert (await desk.plan(scan=1)).code == "accepted"
+    assert (await driver.plan(scan=1)).code == "accepted"
 
 
-async def test_a_primary_contact_is_neither_removed_nor_disabled(desk: Desk) -> None:
-    await desk.open()
+async def test_a_primary_contact_is_neither_removed_nor_disabled(driver: AllocationDriver) -> None:
+    await driver.open()
     for asked in (
         RemovePerson(account=ACCOUNT, email=PRIMARY),
         ChangePerson(account=ACCOUNT, email=PRIMARY, enabled=False),
     ):
-        assert fields(await desk.ask(asked, VENDOR, vendor=True)) == {"email"}
-    renamed = await desk.ask(ChangePerson(account=ACCOUNT, email=PRIMARY, name="Paula P."))
+        assert fields(await driver.ask(asked, VENDOR, vendor=True)) == {"email"}
+    renamed = await driver.ask(ChangePerson(account=ACCOUNT, email=PRIMARY, name="Paula P."))
     assert [type(one) for one in renamed.events] == [PersonChanged, PrimaryContactChanged]
     assert renamed.subscription.primary_contact == Person(email=PRIMARY, name="Paula P.")
-    await add(desk, PETRA)
-    await desk.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA))
-    assert (await desk.ask(RemovePerson(account=ACCOUNT, email=PRIMARY), PETRA)).code == "accepted"
+    await add(driver, PETRA)
+    await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA))
+    assert (await driver.ask(RemovePerson(account=ACCOUNT, email=PRIMARY), PETRA)).code == "accepted"
 
 
-async def test_who_is_disabled_may_do_nothing_until_enabled_again(desk: Desk) -> None:
-    await desk.open()
-    await desk.open(subscription="acme-second", account=ACCOUNT)
-    await add(desk, ALAN, UMA)
-    await grant(desk, UMA, "useradmin")
+async def test_who_is_disabled_may_do_nothing_until_enabled_again(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.open(subscription="acme-second", account=ACCOUNT)
+    await add(driver, ALAN, UMA)
+    await grant(driver, UMA, "useradmin")
     for subscription in ("acme-second", SUBSCRIPTION):
-        await grant(desk, ALAN, "allocator", subscription=subscription)
-    await desk.ask(SetRoleMember(account=ACCOUNT, role="scan-reader", email=ALAN, member=True))
-    disabled = await desk.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False), UMA)
+        await grant(driver, ALAN, "allocator", subscription=subscription)
+    await driver.ask(SetRoleMember(account=ACCOUNT, role="scan-reader", email=ALAN, member=True))
+    disabled = await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False), UMA)
     assert [type(one) for one in disabled.events] == [PersonChanged, GrantsChanged, GrantsChanged, RoleChanged]
     changed = disabled.events[1:3]
     assert [one.subscription.id for one in changed] == [SUBSCRIPTION, "acme-second"]
     assert all(ALAN not in {given.email for given in one.subscription.grants} for one in changed)
     assert disabled.events[3].role.members == ()
-    assert (await desk.plan(scan=1, by=ALAN)).code == "not_found"
-    enabled = await desk.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=True), UMA)
+    assert (await driver.plan(scan=1, by=ALAN)).code == "not_found"
+    enabled = await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=True), UMA)
     assert [type(one) for one in enabled.events] == [PersonChanged, GrantsChanged, GrantsChanged, RoleChanged]
     assert {given.email for given in enabled.events[1].subscription.grants} == {ALAN, UMA}
     assert enabled.events[3].role.members == (ALAN,)
-    assert (await desk.plan(scan=1, by=ALAN)).code == "accepted"
+    assert (await driver.plan(scan=1, by=ALAN)).code == "accepted"
 
 
-async def test_who_is_removed_comes_back_with_nothing(desk: Desk) -> None:
-    await desk.open()
-    await add(desk, ALAN)
-    await grant(desk, ALAN, "allocator")
-    await desk.ask(SetRoleMember(account=ACCOUNT, role="scan-reader", email=ALAN, member=True))
-    removed = await desk.ask(RemovePerson(account=ACCOUNT, email=ALAN))
+async def test_who_is_removed_comes_back_with_nothing(driver: AllocationDriver) -> None:
+    await driver.open()
+    await add(driver, ALAN)
+    await grant(driver, ALAN, "allocator")
+    await driver.ask(SetRoleMember(account=ACCOUNT, role="scan-reader", email=ALAN, member=True))
+    removed = await driver.ask(RemovePerson(account=ACCOUNT, email=ALAN))
     assert [type(one) for one in removed.events] == [PersonChanged, GrantsChanged, RoleChanged]
-    assert (await desk.plan(scan=1, by=ALAN)).code == "not_found"
-    back = await desk.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"))
+    assert (await driver.plan(scan=1, by=ALAN)).code == "not_found"
+    back = await driver.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"))
     assert [type(one) for one in back.events] == [PersonChanged]
-    assert (await desk.plan(scan=1, by=ALAN)).code == "not_found"
-    assert await desk.pool.fetchval("SELECT count(*) FROM role_members") == 0
+    assert (await driver.plan(scan=1, by=ALAN)).code == "not_found"
+    assert await driver.pool.fetchval("SELECT count(*) FROM role_members") == 0
 
 
-async def test_a_disabled_user_administrator_administers_nobody(desk: Desk) -> None:
-    await desk.open()
-    await add(desk, UMA)
-    await grant(desk, UMA, "useradmin")
+async def test_a_disabled_user_administrator_administers_nobody(driver: AllocationDriver) -> None:
+    await driver.open()
+    await add(driver, UMA)
+    await grant(driver, UMA, "useradmin")
     someone = AddPerson(account=ACCOUNT, email=ALAN, name="Alan")
-    await desk.ask(ChangePerson(account=ACCOUNT, email=UMA, enabled=False))
-    assert (await desk.ask(someone, UMA)).code == "not_found"
-    await desk.ask(ChangePerson(account=ACCOUNT, email=UMA, enabled=True))
-    assert (await desk.ask(someone, UMA)).code == "accepted"
+    await driver.ask(ChangePerson(account=ACCOUNT, email=UMA, enabled=False))
+    assert (await driver.ask(someone, UMA)).code == "not_found"
+    await driver.ask(ChangePerson(account=ACCOUNT, email=UMA, enabled=True))
+    assert (await driver.ask(someone, UMA)).code == "accepted"
 
 
-async def test_people_of_one_account_mean_nothing_in_another(desk: Desk) -> None:
-    await desk.open()
-    await desk.open(subscription="globex", contact=STRANGER)
-    told = await desk.ask(AddPerson(account="globex-account", email=ALAN, name="Alan"))
+async def test_people_of_one_account_mean_nothing_in_another(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.open(subscription="globex", contact=STRANGER)
+    told = await driver.ask(AddPerson(account="globex-account", email=ALAN, name="Alan"))
     assert told.code == "not_found"
-    assert (await desk.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"), STRANGER)).code == "not_found"
-    await add(desk, ALAN)
-    assert fields(await grant(desk, ALAN, "viewer", subscription="globex", by=STRANGER)) == {"email"}
+    assert (await driver.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"), STRANGER)).code == "not_found"
+    await add(driver, ALAN)
+    assert fields(await grant(driver, ALAN, "viewer", subscription="globex", by=STRANGER)) == {"email"}
     nobody = AddPerson(account="nobody", email=ALAN, name="Alan")
-    assert (await desk.ask(nobody, VENDOR, vendor=True)).code == "not_found"
+    assert (await driver.ask(nobody, VENDOR, vendor=True)).code == "not_found"
 
 
 @pytest.mark.parametrize("name", ["<b>Alan</b>", "Alan & Co", " ", "a\nb", "x" * 201])
@@ -251,20 +253,20 @@ def test_names_with_markup_make_no_command(name: str) -> None:
         AddPerson(account=ACCOUNT, email=ALAN, name=name)
 
 
-async def test_removing_and_granting_at_once_never_leaves_a_grant_of_nobody(desk: Desk) -> None:
-    await desk.open()
-    await desk.open(subscription="acme-second", account=ACCOUNT)
+async def test_removing_and_granting_at_once_never_leaves_a_grant_of_nobody(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.open(subscription="acme-second", account=ACCOUNT)
     people = [f"p{n}@acme.example" for n in range(6)]
-    await add(desk, *people)
+    await add(driver, *people)
     asked: list[Payload] = []
     for email in people:
         asked += [SetGrants(subscription=one, email=email, grants=("viewer",)) for one in ("acme-second", SUBSCRIPTION)]
         asked.append(RemovePerson(account=ACCOUNT, email=email))
         asked.append(SetRoleMember(account=ACCOUNT, role="scan-reader", email=email, member=True))
-    told = await desk.all_at_once([command(one, PRIMARY) for one in asked])
+    told = await driver.all_at_once([command(one, PRIMARY) for one in asked])
     assert {one.code for one in told} <= {"accepted", "invalid_request"}
-    assert await desk.pool.fetchval("SELECT count(*) FROM grants") == 0
-    assert await desk.pool.fetchval("SELECT count(*) FROM role_members") == 0
+    assert await driver.pool.fetchval("SELECT count(*) FROM grants") == 0
+    assert await driver.pool.fetchval("SELECT count(*) FROM role_members") == 0
 
 
 @pytest.mark.parametrize(
@@ -276,39 +278,39 @@ async def test_removing_and_granting_at_once_never_leaves_a_grant_of_nobody(desk
         SetGrants(subscription="none", email=ALAN, grants=()),
     ],
 )
-async def test_what_does_not_exist_has_no_audit_log_of_its_own(desk: Desk, asked: Payload) -> None:
-    told = await desk.ask(asked, STRANGER)
+async def test_what_does_not_exist_has_no_audit_log_of_its_own(driver: AllocationDriver, asked: Payload) -> None:
+    told = await driver.ask(asked, STRANGER)
     assert [(one.account, one.outcome) for one in told.audit] == [("vendor", "denied")]
 
 
 async def test_a_person_of_several_subscriptions_is_disabled_by_one_and_removed_by_all(
-    desk: Desk,
+    driver: AllocationDriver,
 ) -> None:
-    await desk.open()
-    await add(desk, ALAN, UMA, PETRA)
+    await driver.open()
+    await add(driver, ALAN, UMA, PETRA)
     second = CreateSubscription(
         subscription="s-2",
         account=ACCOUNT,
         name="Second",
         model="flex",
         start=START,
-        end=desk.now.replace(year=2027),
+        end=driver.now.replace(year=2027),
         primary_contact=Person(email=PETRA, name="Petra"),
     )
-    await desk.sell(second)
-    await grant(desk, UMA, "useradmin", "auditor")
-    await grant(desk, UMA, "auditor", subscription="s-2", by=PETRA)
+    await driver.sell(second)
+    await grant(driver, UMA, "useradmin", "auditor")
+    await grant(driver, UMA, "auditor", subscription="s-2", by=PETRA)
     for subscription, by in ((SUBSCRIPTION, PRIMARY), ("s-2", PETRA)):
-        await grant(desk, ALAN, "viewer", subscription=subscription, by=by)
+        await grant(driver, ALAN, "viewer", subscription=subscription, by=by)
     remove = RemovePerson(account=ACCOUNT, email=ALAN)
     for who in (UMA, PRIMARY, PETRA):
-        assert (await desk.ask(remove, who)).code == "forbidden"
+        assert (await driver.ask(remove, who)).code == "forbidden"
     for enabled, who in ((False, UMA), (True, PETRA), (False, PRIMARY)):
-        assert (await desk.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=enabled), who)).code == "accepted"
-    await grant(desk, ALAN, subscription=SUBSCRIPTION)
+        assert (await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=enabled), who)).code == "accepted"
+    await grant(driver, ALAN, subscription=SUBSCRIPTION)
     for asked in (remove, ChangePerson(account=ACCOUNT, email=ALAN, enabled=True)):
-        assert (await desk.ask(asked, PRIMARY)).code == "not_found", "of subscriptions that they may not see"
-        assert (await desk.ask(asked, UMA)).code == "forbidden", "they see the person and do not manage them"
-    assert (await desk.ask(remove, PETRA)).code == "accepted"
-    await add(desk, ALAN)
-    assert (await desk.ask(remove, UMA)).code == "accepted", "who was given nothing is anybody's"
+        assert (await driver.ask(asked, PRIMARY)).code == "not_found", "of subscriptions that they may not see"
+        assert (await driver.ask(asked, UMA)).code == "forbidden", "they see the person and do not manage them"
+    assert (await driver.ask(remove, PETRA)).code == "accepted"
+    await add(driver, ALAN)
+    assert (await driver.ask(remove, UMA)).code == "accepted", "who was given nothing is anybody's"

@@ -11,8 +11,8 @@ from shared.events.commands.accounts import AddPerson, ChangePerson, RemovePerso
 from shared.events.commands.subscriptions import SetGrants, SetPrimaryContact
 from shared.events.envelope import Payload
 from shared.events.ids import AccountId, RoleId, SubscriptionId
-from tests.component.allocation.desk import PRIMARY, Desk
 from tests.component.allocation.test_people import ACCOUNT, SUBSCRIPTION
+from tests.support.drivers.allocation import PRIMARY, AllocationDriver
 
 ROLES = ("scan-manager", "scan-reader")
 PEOPLE = [PRIMARY, *(f"{name}@acme.example" for name in ("alan", "petra", "uma"))]
@@ -37,10 +37,10 @@ def anything(rng: random.Random, n: int) -> Payload:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_is_asked_what_was_told_is_what_holds(desk: Desk, seed: int) -> None:
+async def test_whatever_is_asked_what_was_told_is_what_holds(driver: AllocationDriver, seed: int) -> None:
     """The newest states that were told, against each other and against the tables."""
-    await desk.open()
-    await desk.open(subscription="acme-second", account=ACCOUNT)
+    await driver.open()
+    await driver.open(subscription="acme-second", account=ACCOUNT)
     rng, contacts = random.Random(seed), {SUBSCRIPTION: PRIMARY, "acme-second": PRIMARY}
     people: dict[str, bool] = {PRIMARY: True}
     given: dict[str, set[tuple[str, str]]] = {SUBSCRIPTION: set(), "acme-second": set()}
@@ -50,7 +50,7 @@ async def test_whatever_is_asked_what_was_told_is_what_holds(desk: Desk, seed: i
     for n in range(150):
         asked = anything(rng, n)
         by = contacts[getattr(asked, "subscription", SUBSCRIPTION)]
-        told = await desk.ask(asked, by)
+        told = await driver.ask(asked, by)
         accepted += told.code == "accepted"
         codes = {"accepted", "invalid_request", "not_found", "already_exists"}
         if isinstance(asked, RemovePerson | ChangePerson) and any(
@@ -74,7 +74,7 @@ async def test_whatever_is_asked_what_was_told_is_what_holds(desk: Desk, seed: i
         assert {email for some in members.values() for email in some} <= active
         assert all(contacts[one] not in {email for email, _ in given[one]} for one in contacts)
     assert accepted > 40
-    async with desk.pool.acquire() as connection:
+    async with driver.pool.acquire() as connection:
         for subscription, expected in given.items():
             found = await lock_subscription(connection, SubscriptionId(subscription))
             assert found is not None

@@ -46,9 +46,19 @@ from shared.events.commands.subscriptions import (
 from shared.events.envelope import Payload
 from shared.events.state import Permission, RoleTemplate, Tier
 from shared.runtime.delivery.batch_runner import transaction
-from tests.component.allocation.desk import PRIMARY, START, STRANGER, VENDOR, Desk, Told, command, record, told_in
 from tests.component.allocation.test_commands import another_subscription
 from tests.component.allocation.test_people import ACCOUNT, PETRA, SUBSCRIPTION, add, grant
+from tests.support.drivers.allocation import (
+    PRIMARY,
+    START,
+    STRANGER,
+    VENDOR,
+    AllocationDriver,
+    Told,
+    command,
+    record,
+    told_in,
+)
 from tests.unit.allocation.test_permissions import cells
 
 WHO = {
@@ -98,31 +108,31 @@ COMMANDS: dict[str, Payload] = {
 
 
 @pytest.fixture
-async def world(desk: Desk) -> Desk:
+async def world(driver: AllocationDriver) -> AllocationDriver:
     """One person of each role, and what the commands are about."""
-    await desk.open()
+    await driver.open()
     for product in ("extra", "bare"):
-        await desk.sell(CreateProduct(product=product, name=product.title()))
-    await desk.pool.execute("DELETE FROM role_templates WHERE product = 'bare'")
+        await driver.sell(CreateProduct(product=product, name=product.title()))
+    await driver.pool.execute("DELETE FROM role_templates WHERE product = 'bare'")
     delegates = ("allocator", "viewer", "auditor", "useradmin")
-    await add(desk, PETRA, *(WHO[role] for role in delegates))
+    await add(driver, PETRA, *(WHO[role] for role in delegates))
     for role in delegates:
-        assert (await grant(desk, WHO[role], role)).code == "accepted"
-    await desk.open(subscription="globex", contact=STRANGER, products=())
-    return desk
+        assert (await grant(driver, WHO[role], role)).code == "accepted"
+    await driver.open(subscription="globex", contact=STRANGER, products=())
+    return driver
 
 
-async def answer(desk: Desk, asked: Payload, actor: str, *, vendor: bool) -> Told:
+async def answer(driver: AllocationDriver, asked: Payload, actor: str, *, vendor: bool) -> Told:
     """What would be decided; nothing of it stays, so that every cell finds the same world."""
     told: list[Told] = []
-    async with transaction(desk.pool, lambda: desk.now, "allocation") as tx, tx.savepoint() as undo:
-        await desk.inbox()(tx, [record(command(asked, actor, vendor=vendor))])
+    async with transaction(driver.pool, lambda: driver.now, "allocation") as tx, tx.savepoint() as undo:
+        await driver.inbox()(tx, [record(command(asked, actor, vendor=vendor))])
         told.append(told_in(tx.pending))
         undo()
     return told[0]
 
 
-async def test_every_role_gets_the_answer_that_the_table_gives(world: Desk) -> None:
+async def test_every_role_gets_the_answer_that_the_table_gives(world: AllocationDriver) -> None:
     table: dict[tuple[str, str], bool] = {(action, role): may for action, role, may in cells()}
     given: dict[tuple[str, str], Any] = {}
     expected: dict[tuple[str, str], Any] = {}
@@ -144,11 +154,11 @@ def test_the_matrix_has_every_command() -> None:
 
 
 @pytest.mark.parametrize("email", ["Paula@ACME.example", "PAULA@acme.EXAMPLE"])
-async def test_a_person_is_the_same_however_the_address_is_written(desk: Desk, email: str) -> None:
-    await desk.open()
-    assert (await desk.ask(PLAN, email)).code == "accepted"
+async def test_a_person_is_the_same_however_the_address_is_written(driver: AllocationDriver, email: str) -> None:
+    await driver.open()
+    assert (await driver.ask(PLAN, email)).code == "accepted"
 
 
-async def test_a_vendors_address_without_the_vendors_mark_is_a_stranger(desk: Desk) -> None:
-    await desk.open()
-    assert (await desk.ask(COMMANDS["purchase-lot"], VENDOR)).code == "not_found"
+async def test_a_vendors_address_without_the_vendors_mark_is_a_stranger(driver: AllocationDriver) -> None:
+    await driver.open()
+    assert (await driver.ask(COMMANDS["purchase-lot"], VENDOR)).code == "not_found"

@@ -6,16 +6,16 @@ from uuid import UUID
 from shared.events.commands.plans import ApplyPlan, PlannedChange, SeenConsumption
 from shared.events.commands.subscriptions import PurchaseLot
 from shared.windows import window_at
-from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, command, snapshot
+from tests.support.drivers.allocation import PRIMARY, START, VENDOR, AllocationDriver, command, snapshot
 
 NINETY_DAYS = timedelta(days=90)
 
 
-async def test_an_allocation_is_written_told_and_audited(desk: Desk) -> None:
-    await desk.open()
-    told = await desk.plan(scan=600, hub=300)
+async def test_an_allocation_is_written_told_and_audited(driver: AllocationDriver) -> None:
+    await driver.open()
+    told = await driver.plan(scan=600, hub=300)
     assert told.code == "accepted"
-    assert await desk.allocated() == {"scan": 600, "hub": 300}
+    assert await driver.allocated() == {"scan": 600, "hub": 300}
     assert [type(one).__name__ for one in told.events] == ["PlanApplied"]
     event = told.events[0]
     assert (event.kind, event.starts_clock) == ("allocation", False)
@@ -40,40 +40,40 @@ async def test_an_allocation_is_written_told_and_audited(desk: Desk) -> None:
     assert audit.before == {"scan": 0, "hub": 0}
     assert audit.after == {"scan": 600, "hub": 300}
     assert audit.address == "192.0.2.1"
-    assert await desk.pool.fetchval("SELECT count(*) FROM plan_changes") == 2
+    assert await driver.pool.fetchval("SELECT count(*) FROM plan_changes") == 2
 
 
-async def test_a_rebalance_is_allowed_again_after_exactly_ninety_days(desk: Desk) -> None:
-    await desk.open()
-    await desk.plan(scan=600, hub=300)
-    desk.now = START + timedelta(days=1)
-    lowered = await desk.plan(scan=500, hub=400)
-    again = desk.now + NINETY_DAYS
+async def test_a_rebalance_is_allowed_again_after_exactly_ninety_days(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.plan(scan=600, hub=300)
+    driver.now = START + timedelta(days=1)
+    lowered = await driver.plan(scan=500, hub=400)
+    again = driver.now + NINETY_DAYS
     assert lowered.outcome.result
     assert lowered.outcome.result["starts_clock"] is True
     assert lowered.outcome.result["next_allowed_at"] == "2026-04-02T00:00:00Z"
     assert lowered.subscription.rebalance.next_allowed_at == again
-    desk.now = again - timedelta(microseconds=1)
-    refused = await desk.plan(scan=400)
+    driver.now = again - timedelta(microseconds=1)
+    refused = await driver.plan(scan=400)
     assert refused.code == "rebalance_too_soon"
     assert refused.refusal.details["next_allowed_at"] == "2026-04-02T00:00:00Z"
     assert refused.audit[0].outcome == "denied"
     assert refused.audit[0].before == {"scan": 500, "hub": 400}
-    free = await desk.plan(scan=550)
+    free = await driver.plan(scan=550)
     assert free.code == "accepted"
     assert free.outcome.result
     assert free.outcome.result["next_allowed_at"] == "2026-04-02T00:00:00Z"
-    desk.now = again
-    assert (await desk.plan(scan=400)).code == "accepted"
+    driver.now = again
+    assert (await driver.plan(scan=400)).code == "accepted"
 
 
-async def test_a_preview_changes_nothing_and_is_audited(desk: Desk) -> None:
-    await desk.open()
-    await desk.plan(scan=600, hub=300)
-    await desk.measure(snapshot("scan", 450))
+async def test_a_preview_changes_nothing_and_is_audited(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.plan(scan=600, hub=300)
+    await driver.measure(snapshot("scan", 450))
     tables = ("subscriptions", "allocations", "plans", "plan_changes")
-    before = [await desk.pool.fetch(f"SELECT * FROM {table}") for table in tables]  # noqa: S608
-    told = await desk.plan(scan=500, hub=400, preview=True)
+    before = [await driver.pool.fetch(f"SELECT * FROM {table}") for table in tables]  # noqa: S608
+    told = await driver.plan(scan=500, hub=400, preview=True)
     assert told.code == "accepted"
     assert told.events == []
     assert told.outcome.result == {
@@ -92,76 +92,76 @@ async def test_a_preview_changes_nothing_and_is_audited(desk: Desk) -> None:
         "next_allowed_at": "2026-04-01T00:00:00Z",
     }
     assert [(one.action, one.outcome) for one in told.audit] == [("preview-plan", "allowed")]
-    assert [await desk.pool.fetch(f"SELECT * FROM {table}") for table in tables] == before  # noqa: S608
-    refused = await desk.plan(scan=449, preview=True)
+    assert [await driver.pool.fetch(f"SELECT * FROM {table}") for table in tables] == before  # noqa: S608
+    refused = await driver.plan(scan=449, preview=True)
     assert refused.code == "below_consumption"
-    assert (await desk.plan(scan=449)).refusal == refused.refusal
+    assert (await driver.plan(scan=449)).refusal == refused.refusal
 
 
-async def test_the_floor_is_the_larger_window_and_the_term_to_date(desk: Desk) -> None:
-    await desk.open()
-    await desk.plan(scan=600)
-    desk.now = START + timedelta(days=16)
-    await desk.measure(
-        snapshot("scan", 300, at=START, burned_down=20), snapshot("scan", 200, at=desk.now, burned_down=50)
+async def test_the_floor_is_the_larger_window_and_the_term_to_date(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.plan(scan=600)
+    driver.now = START + timedelta(days=16)
+    await driver.measure(
+        snapshot("scan", 300, at=START, burned_down=20), snapshot("scan", 200, at=driver.now, burned_down=50)
     )
-    refused = await desk.plan(scan=349)
+    refused = await driver.plan(scan=349)
     assert refused.code == "below_consumption"
     assert {name: refused.refusal.details[name] for name in ("product", "requested", "consumed")} == {
         "product": "scan",
         "requested": 349,
         "consumed": 350,
     }
-    assert (await desk.plan(scan=350, preview=True)).code == "accepted"
-    assert (await desk.plan(scan=349, accept_overage=True, preview=True)).code == "accepted"
-    desk.now = START + timedelta(days=31)
-    assert (await desk.plan(scan=250, preview=True)).code == "accepted"
-    assert (await desk.plan(scan=249)).refusal.details["consumed"] == 250
+    assert (await driver.plan(scan=350, preview=True)).code == "accepted"
+    assert (await driver.plan(scan=349, accept_overage=True, preview=True)).code == "accepted"
+    driver.now = START + timedelta(days=31)
+    assert (await driver.plan(scan=250, preview=True)).code == "accepted"
+    assert (await driver.plan(scan=249)).refusal.details["consumed"] == 250
 
 
-async def test_a_plan_waits_for_the_consumption_that_was_seen(desk: Desk) -> None:
-    await desk.open()
-    await desk.plan(scan=600)
-    await desk.measure(snapshot("scan", 100, revision=4))
+async def test_a_plan_waits_for_the_consumption_that_was_seen(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.plan(scan=600)
+    await driver.measure(snapshot("scan", 100, revision=4))
     seen = (SeenConsumption(product="scan", window_start=window_at(START, START).start, revision=5),)
     asked = command(lowered(300, seen), PRIMARY)
-    await desk.put_aside(asked)
-    assert await desk.again() == []
-    await desk.measure(snapshot("scan", 400, revision=5), snapshot("scan", 100, revision=3))
-    (decided,) = await desk.again()
+    await driver.put_aside(asked)
+    assert await driver.again() == []
+    await driver.measure(snapshot("scan", 400, revision=5), snapshot("scan", 100, revision=3))
+    (decided,) = await driver.again()
     assert (decided.outcome.command_id, decided.code) == (UUID(asked.id), "below_consumption")
     assert decided.refusal.details["consumed"] == 400
-    assert await desk.again() == []
+    assert await driver.again() == []
 
 
-async def test_what_comes_after_a_plan_that_waits_is_decided_after_it(desk: Desk) -> None:
-    await desk.open()
-    await desk.open(subscription="globex-flex")
-    await desk.plan(scan=600)
+async def test_what_comes_after_a_plan_that_waits_is_decided_after_it(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.open(subscription="globex-flex")
+    await driver.plan(scan=600)
     seen = (SeenConsumption(product="scan", window_start=START, revision=1),)
-    await desk.put_aside(command(lowered(300, seen), PRIMARY), key="acme-flex")
-    await desk.put_aside(command(lowered(700), PRIMARY), key="acme-flex")
+    await driver.put_aside(command(lowered(300, seen), PRIMARY), key="acme-flex")
+    await driver.put_aside(command(lowered(700), PRIMARY), key="acme-flex")
     other = lowered(5).model_copy(update={"subscription": "globex-flex"})
-    assert (await desk.hand_in(command(other, PRIMARY), key="globex-flex")).code == "accepted"
-    assert await desk.again() == []
-    await desk.measure(snapshot("scan", 100))
-    first, second = await desk.again() + await desk.again()
+    assert (await driver.hand_in(command(other, PRIMARY), key="globex-flex")).code == "accepted"
+    assert await driver.again() == []
+    await driver.measure(snapshot("scan", 100))
+    first, second = await driver.again() + await driver.again()
     assert [first.events[0].changes[0].after, second.events[0].changes[0].after] == [300, 700]
 
 
-async def test_a_plan_that_waited_in_vain_may_be_asked_for_again(desk: Desk) -> None:
-    await desk.open()
-    await desk.plan(scan=600)
+async def test_a_plan_that_waited_in_vain_may_be_asked_for_again(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.plan(scan=600)
     seen = (SeenConsumption(product="scan", window_start=START, revision=1),)
     asked = command(lowered(300, seen), PRIMARY)
-    await desk.put_aside(asked)
-    desk.now += timedelta(seconds=desk.wait_seconds)
-    (late,) = await desk.again()
+    await driver.put_aside(asked)
+    driver.now += timedelta(seconds=driver.wait_seconds)
+    (late,) = await driver.again()
     assert (late.code, late.refusal.details["retry_after_seconds"]) == ("unavailable", 1)
     assert [(one.outcome, one.reason) for one in late.audit] == [("denied", "unavailable")]
-    await desk.measure(snapshot("scan", 100))
-    assert (await desk.hand_in(asked)).code == "accepted"
-    assert (await desk.hand_in(asked)).events == []
+    await driver.measure(snapshot("scan", 100))
+    assert (await driver.hand_in(asked)).code == "accepted"
+    assert (await driver.hand_in(asked)).events == []
 
 
 def lowered(units: int, seen: tuple[SeenConsumption, ...] = ()) -> ApplyPlan:
@@ -169,33 +169,33 @@ def lowered(units: int, seen: tuple[SeenConsumption, ...] = ()) -> ApplyPlan:
     return ApplyPlan(subscription="acme-flex", changes=(change,), seen=seen)
 
 
-async def test_only_the_vendor_overrides_and_says_why(desk: Desk) -> None:
-    await desk.open()
-    await desk.plan(scan=600)
-    await desk.plan(scan=500)
-    assert (await desk.plan(scan=400, override_reason="please")).code == "forbidden"
-    assert (await desk.plan(scan=400, by=VENDOR, vendor=True)).code == "forbidden"
-    told = await desk.plan(scan=400, by=VENDOR, vendor=True, override_reason="a merger")
+async def test_only_the_vendor_overrides_and_says_why(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.plan(scan=600)
+    await driver.plan(scan=500)
+    assert (await driver.plan(scan=400, override_reason="please")).code == "forbidden"
+    assert (await driver.plan(scan=400, by=VENDOR, vendor=True)).code == "forbidden"
+    told = await driver.plan(scan=400, by=VENDOR, vendor=True, override_reason="a merger")
     assert told.code == "accepted"
     assert told.events[0].override_reason == "a merger"
     assert (told.audit[0].action, told.audit[0].reason) == ("override-plan", "a merger")
 
 
-async def test_a_pool_that_shrank_can_only_be_cured(desk: Desk) -> None:
-    await desk.open(units=500)
+async def test_a_pool_that_shrank_can_only_be_cured(driver: AllocationDriver) -> None:
+    await driver.open(units=500)
     end = START + timedelta(days=30)
-    await desk.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
-    await desk.plan(scan=600, hub=300)
-    await desk.plan(scan=550)
-    desk.now = end
-    ended, over = await desk.look()
+    await driver.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
+    await driver.plan(scan=600, hub=300)
+    await driver.plan(scan=550)
+    driver.now = end
+    ended, over = await driver.look()
     assert (ended.lot, over.purchased, over.allocated, over.excess) == ("short", 500, 850, 350)
-    refused = await desk.plan(scan=200, hub=310)
+    refused = await driver.plan(scan=200, hub=310)
     assert refused.code == "over_allocated"
     assert refused.refusal.details["excess"] == 350
-    too_much = await desk.plan(scan=199)
+    too_much = await driver.plan(scan=199)
     assert too_much.code == "rebalance_too_soon"
-    cured = await desk.plan(scan=200)
+    cured = await driver.plan(scan=200)
     assert cured.code == "accepted"
     assert cured.events[0].starts_clock is False
     assert cured.subscription.rebalance.last_at == START

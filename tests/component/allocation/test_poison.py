@@ -13,10 +13,10 @@ from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import Person
 from shared.events.topics import CONSUMPTION_TOPIC
 from shared.runtime.process.clock import utc_now
-from tests.component.allocation.desk import PRIMARY, snapshot
 from tests.component.allocation.test_service import SUBSCRIPTION, Service, plan, service
-from tests.database import as_owner, connect
-from tests.runtime.harness import until
+from tests.support.drivers.allocation import PRIMARY, snapshot
+from tests.support.drivers.runtime import until
+from tests.support.servers.databases import as_owner, connect
 
 __all__ = ["service"]
 

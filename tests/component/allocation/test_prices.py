@@ -10,8 +10,8 @@ from shared.events.commands.subscriptions import PurchaseLot, RenewSubscription,
 from shared.events.state import Tier
 from shared.pricing import quote_for
 from shared.units import MAX_UNITS
-from tests.component.allocation.desk import PRIMARY, START, STRANGER, VENDOR, Desk, Told
 from tests.component.allocation.test_people import fields
+from tests.support.drivers.allocation import PRIMARY, START, STRANGER, VENDOR, AllocationDriver, Told
 from tests.unit.shared.test_pricing import price_list
 
 SUBSCRIPTION = "acme-flex"
@@ -23,24 +23,24 @@ def asked(*tiers: tuple[int, int], list_price: int = 1000, currency: str = "EUR"
     return SetPriceList(currency=currency, list_price_minor=list_price, tiers=steps or price_list().tiers)
 
 
-async def buy(desk: Desk, units: int, lot: str) -> Told:
+async def buy(driver: AllocationDriver, units: int, lot: str) -> Told:
     """Sell units for the whole term."""
-    return await desk.sell(
+    return await driver.sell(
         PurchaseLot(subscription=SUBSCRIPTION, lot=lot, units=units, order_reference="PO", start=START)
     )
 
 
-async def test_a_price_list_is_replaced_version_by_version(desk: Desk) -> None:
-    first = await desk.sell(asked())
+async def test_a_price_list_is_replaced_version_by_version(driver: AllocationDriver) -> None:
+    first = await driver.sell(asked())
     (event,) = first.events
     assert event.price_list == price_list(version=1)
     assert (first.outcome.resource, first.outcome.version, first.audit[0].before) == ("price-list", 1, None)
-    same = await desk.sell(asked())
+    same = await driver.sell(asked())
     assert (same.events, same.outcome.version) == ([], 1)
-    second = await desk.sell(asked((0, 0), (100, 500), list_price=900, currency="USD"))
+    second = await driver.sell(asked((0, 0), (100, 500), list_price=900, currency="USD"))
     assert (second.outcome.version, second.events[0].price_list.currency) == (2, "USD")
     assert second.audit[0].before == price_list(version=1).model_dump(mode="json")
-    assert await desk.pool.fetchval("SELECT count(*) FROM price_lists") == 2
+    assert await driver.pool.fetchval("SELECT count(*) FROM price_lists") == 2
 
 
 @pytest.mark.parametrize(
@@ -53,52 +53,52 @@ async def test_a_price_list_is_replaced_version_by_version(desk: Desk) -> None:
     ],
 )
 async def test_tiers_that_cannot_be_are_refused_with_their_field(
-    desk: Desk, tiers: tuple[tuple[int, int], ...], field: str
+    driver: AllocationDriver, tiers: tuple[tuple[int, int], ...], field: str
 ) -> None:
-    told = await desk.ask(asked(*tiers), VENDOR, vendor=True)
+    told = await driver.ask(asked(*tiers), VENDOR, vendor=True)
     assert fields(told) == {field}
     assert (told.events, told.audit[0].outcome) == ([], "denied")
-    assert await desk.pool.fetchval("SELECT count(*) FROM price_lists") == 0
+    assert await driver.pool.fetchval("SELECT count(*) FROM price_lists") == 0
 
 
 @pytest.mark.parametrize("email", [PRIMARY, STRANGER])
-async def test_only_the_vendor_sets_prices(desk: Desk, email: str) -> None:
-    told = await desk.ask(asked(), email)
+async def test_only_the_vendor_sets_prices(driver: AllocationDriver, email: str) -> None:
+    told = await driver.ask(asked(), email)
     assert (told.code, told.audit[0].outcome) == ("forbidden", "denied")
 
 
-async def test_a_lot_keeps_the_price_of_the_tier_that_the_term_had_reached(desk: Desk) -> None:
-    await desk.open(units=0)
-    await desk.sell(asked())
-    first = await buy(desk, 9_999, "l-1")
+async def test_a_lot_keeps_the_price_of_the_tier_that_the_term_had_reached(driver: AllocationDriver) -> None:
+    await driver.open(units=0)
+    await driver.sell(asked())
+    first = await buy(driver, 9_999, "l-1")
     price = first.events[0].lot.price
     assert (price.unit_price_minor, price.total_minor, price.years, price.tier_from_units) == (1000, 9_999_000, "1", 0)
-    top_up = await buy(desk, 1, "l-2")
+    top_up = await buy(driver, 1, "l-2")
     assert top_up.events[0].lot.price.total_minor == 920
-    await desk.sell(asked((0, 0), list_price=5000))
-    state = (await buy(desk, 1, "l-3")).subscription
+    await driver.sell(asked((0, 0), list_price=5000))
+    state = (await buy(driver, 1, "l-3")).subscription
     assert [lot.price.total_minor for lot in state.lots if lot.price] == [9_999_000, 920, 5000]
     assert [lot.price.price_list_version for lot in state.lots if lot.price] == [1, 1, 2]
 
 
-async def test_the_quote_is_the_price_that_the_purchase_gets(desk: Desk) -> None:
-    await desk.open(units=0)
-    await desk.sell(asked())
-    before = (await buy(desk, 9_000, "l-1")).subscription
+async def test_the_quote_is_the_price_that_the_purchase_gets(driver: AllocationDriver) -> None:
+    await driver.open(units=0)
+    await driver.sell(asked())
+    before = (await buy(driver, 9_000, "l-1")).subscription
     quoted = quote_for(price_list(version=1), before, 1_500, START, before.term.end)
-    assert (await buy(desk, 1_500, "l-2")).events[0].lot.price == quoted.price
-    desk.now = START + timedelta(days=200, hours=3)
-    rest = quote_for(price_list(version=1), before, 7, desk.now, before.term.end)
-    sold = await desk.sell(PurchaseLot(subscription=SUBSCRIPTION, lot="l-3", units=7, order_reference="PO"))
+    assert (await buy(driver, 1_500, "l-2")).events[0].lot.price == quoted.price
+    driver.now = START + timedelta(days=200, hours=3)
+    rest = quote_for(price_list(version=1), before, 7, driver.now, before.term.end)
+    sold = await driver.sell(PurchaseLot(subscription=SUBSCRIPTION, lot="l-3", units=7, order_reference="PO"))
     assert sold.events[0].lot.price.years == rest.years == "165/365"
 
 
-async def test_a_voided_lot_and_another_term_count_for_no_tier(desk: Desk) -> None:
-    await desk.open(units=0)
-    await desk.sell(asked())
-    await buy(desk, 10_000, "l-1")
-    await desk.sell(VoidLot(subscription=SUBSCRIPTION, lot="l-1", reason="ordered twice"))
-    assert (await buy(desk, 1, "l-2")).events[0].lot.price.unit_price_minor == 1000
+async def test_a_voided_lot_and_another_term_count_for_no_tier(driver: AllocationDriver) -> None:
+    await driver.open(units=0)
+    await driver.sell(asked())
+    await buy(driver, 10_000, "l-1")
+    await driver.sell(VoidLot(subscription=SUBSCRIPTION, lot="l-1", reason="ordered twice"))
+    assert (await buy(driver, 1, "l-2")).events[0].lot.price.unit_price_minor == 1000
     renewal = RenewSubscription(
         subscription=SUBSCRIPTION,
         end=START + timedelta(days=730),
@@ -106,26 +106,26 @@ async def test_a_voided_lot_and_another_term_count_for_no_tier(desk: Desk) -> No
         order_reference="PO-2",
         lot="l-3",
     )
-    renewed = await desk.sell(renewal)
+    renewed = await driver.sell(renewal)
     assert renewed.events[0].lot.price.unit_price_minor == 1000
     assert renewed.subscription.lots[-1].price == renewed.events[0].lot.price
 
 
-async def test_without_a_price_list_a_lot_has_no_price(desk: Desk) -> None:
-    await desk.open(units=0)
-    assert (await buy(desk, 5, "l-1")).events[0].lot.price is None
-    await desk.sell(asked())
-    assert [lot.price is None for lot in (await buy(desk, 5, "l-2")).subscription.lots] == [True, False]
+async def test_without_a_price_list_a_lot_has_no_price(driver: AllocationDriver) -> None:
+    await driver.open(units=0)
+    assert (await buy(driver, 5, "l-1")).events[0].lot.price is None
+    await driver.sell(asked())
+    assert [lot.price is None for lot in (await buy(driver, 5, "l-2")).subscription.lots] == [True, False]
 
 
-async def test_a_price_beyond_what_can_be_counted_is_refused(desk: Desk) -> None:
-    await desk.open(units=0)
-    await desk.sell(asked((0, 0), list_price=10**12))
+async def test_a_price_beyond_what_can_be_counted_is_refused(driver: AllocationDriver) -> None:
+    await driver.open(units=0)
+    await driver.sell(asked((0, 0), list_price=10**12))
     much = PurchaseLot(subscription=SUBSCRIPTION, lot="l-1", units=MAX_UNITS, order_reference="PO")
-    assert fields(await desk.ask(much, VENDOR, vendor=True)) == {"units"}
+    assert fields(await driver.ask(much, VENDOR, vendor=True)) == {"units"}
 
 
-async def test_price_lists_set_at_once_follow_each_other(desk: Desk) -> None:
+async def test_price_lists_set_at_once_follow_each_other(driver: AllocationDriver) -> None:
     lists = [asked((0, 0), list_price=n) for n in range(8)]
-    told = await asyncio.gather(*(desk.sell(one) for one in lists))
+    told = await asyncio.gather(*(driver.sell(one) for one in lists))
     assert sorted(one.outcome.version or 0 for one in told) == list(range(1, 9))

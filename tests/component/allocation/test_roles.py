@@ -20,8 +20,8 @@ from shared.events.envelope import by_type, decode
 from shared.events.ids import AccountId, PermissionId, RoleId
 from shared.events.state import Permission, ProductState, RoleState, RoleTemplate
 from shared.runtime.delivery.batch_runner import transaction
-from tests.component.allocation.desk import PRIMARY, STRANGER, VENDOR, Desk, Told
 from tests.component.allocation.test_people import ACCOUNT, ALAN, SUBSCRIPTION, add, fields, grant
+from tests.support.drivers.allocation import PRIMARY, STRANGER, VENDOR, AllocationDriver, Told
 
 EVENTS = by_type(ALLOCATION_EVENTS)
 READER = "scan-reader"
@@ -40,15 +40,15 @@ def template(role: str, *permissions: str, name: str = "Night shift", summary: s
     return RoleTemplate(role=RoleId(role), name=name, summary=summary, permissions=granted)
 
 
-async def product_of(desk: Desk, id: str = "fresh") -> ProductState:
+async def product_of(driver: AllocationDriver, id: str = "fresh") -> ProductState:
     """A new product, as it is told."""
-    state: ProductState = (await desk.sell(CreateProduct(product=id, name=id.title()))).events[0].product
+    state: ProductState = (await driver.sell(CreateProduct(product=id, name=id.title()))).events[0].product
     return state
 
 
-async def roles_of(desk: Desk, account: str = ACCOUNT) -> list[str]:
+async def roles_of(driver: AllocationDriver, account: str = ACCOUNT) -> list[str]:
     """What the tables say."""
-    rows = await desk.pool.fetch("SELECT id FROM roles WHERE account = $1 ORDER BY id", account)
+    rows = await driver.pool.fetch("SELECT id FROM roles WHERE account = $1 ORDER BY id", account)
     return [row["id"] for row in rows]
 
 
@@ -57,8 +57,8 @@ def change(role: str = READER, **changes: Any) -> ChangeRole:
     return ChangeRole(account=ACCOUNT, role=role, **changes)
 
 
-async def test_a_new_product_has_the_standard_default_roles(desk: Desk) -> None:
-    product = await product_of(desk)
+async def test_a_new_product_has_the_standard_default_roles(driver: AllocationDriver) -> None:
+    product = await product_of(driver)
     assert [one.id for one in product.permissions] == [one[0] for one in STANDARD_PERMISSIONS]
     assert {"page.use", "api.use"} <= {one.id for one in product.permissions}
     kinds = ("Manager", "Operator", "Reader", "Auditor")
@@ -67,110 +67,110 @@ async def test_a_new_product_has_the_standard_default_roles(desk: Desk) -> None:
     assert (product.roles_version, product.version) == (1, 1)
 
 
-async def test_subscribing_to_a_product_creates_its_default_roles_once_per_account(desk: Desk) -> None:
-    await desk.open(products=())
-    await desk.sell(CreateProduct(product="scan", name="Scan"))
-    first = await desk.ask(SubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
+async def test_subscribing_to_a_product_creates_its_default_roles_once_per_account(driver: AllocationDriver) -> None:
+    await driver.open(products=())
+    await driver.sell(CreateProduct(product="scan", name="Scan"))
+    first = await driver.ask(SubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
     assert [type(one) for one in first.events] == [ProductSubscribed, *[RoleChanged] * 4]
     made = [one.role for one in first.events[1:]]
     assert [one.role for one in made] == DEFAULTS
     assert all(one.is_default and one.customised is None and one.account == ACCOUNT for one in made)
-    await desk.ask(change(permissions=("page.use",)))
-    await desk.open(subscription="acme-second", account=ACCOUNT, products=())
-    second = await desk.ask(SubscribeProduct(subscription="acme-second", product="scan"))
+    await driver.ask(change(permissions=("page.use",)))
+    await driver.open(subscription="acme-second", account=ACCOUNT, products=())
+    second = await driver.ask(SubscribeProduct(subscription="acme-second", product="scan"))
     assert [type(one) for one in second.events] == [ProductSubscribed]
-    await desk.sell(UnsubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
-    again = await desk.ask(SubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
+    await driver.sell(UnsubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
+    again = await driver.ask(SubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
     assert [type(one) for one in again.events] == [ProductSubscribed]
-    assert await roles_of(desk) == sorted(DEFAULTS)
+    assert await roles_of(driver) == sorted(DEFAULTS)
 
 
-async def test_a_role_is_customised_and_reset(desk: Desk) -> None:
-    await desk.open()
-    changed = await desk.ask(change(name="Looks on", permissions=("page.use", "api.use")))
+async def test_a_role_is_customised_and_reset(driver: AllocationDriver) -> None:
+    await driver.open()
+    changed = await driver.ask(change(name="Looks on", permissions=("page.use", "api.use")))
     role: RoleState = changed.events[0].role
     assert (role.name, role.customised, role.based_on, role.version) == ("Looks on", ("page.use", "api.use"), 1, 2)
     assert (changed.outcome.resource, changed.outcome.version) == (READER, 2)
     assert changed.audit[0].before is not None
     assert changed.audit[0].before["customised"] is None
-    same = await desk.ask(change(name="Looks on", permissions=("page.use", "api.use")))
+    same = await driver.ask(change(name="Looks on", permissions=("page.use", "api.use")))
     assert (same.code, same.events) == ("accepted", [])
-    reset = await desk.ask(ResetRole(account=ACCOUNT, role=READER))
+    reset = await driver.ask(ResetRole(account=ACCOUNT, role=READER))
     assert (reset.events[0].role.name, reset.events[0].role.customised) == ("Scan Reader", None)
-    again = await desk.ask(ResetRole(account=ACCOUNT, role=READER))
+    again = await driver.ask(ResetRole(account=ACCOUNT, role=READER))
     assert (again.code, again.events) == ("accepted", [])
-    nothing = await desk.ask(change(permissions=()))
+    nothing = await driver.ask(change(permissions=()))
     assert nothing.events[0].role.customised == ()
 
 
-async def test_new_templates_never_overwrite_a_customised_role(desk: Desk) -> None:
-    await desk.open(products=())
-    product = await product_of(desk, "scan")
-    await desk.ask(SubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
-    await desk.ask(change(permissions=("page.use", "api.use")))
+async def test_new_templates_never_overwrite_a_customised_role(driver: AllocationDriver) -> None:
+    await driver.open(products=())
+    product = await product_of(driver, "scan")
+    await driver.ask(SubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
+    await driver.ask(change(permissions=("page.use", "api.use")))
     fewer = tuple(one.model_copy(update={"permissions": ("page.use",)}) for one in product.roles)
-    told = await desk.sell(templates(product, roles=fewer))
+    told = await driver.sell(templates(product, roles=fewer))
     (event,) = told.events
     assert isinstance(event, RoleTemplatesChanged)
     assert (event.product.roles_version, event.product.version, event.product.roles) == (2, 2, fewer)
-    row = await desk.pool.fetchrow("SELECT customised, based_on, version FROM roles WHERE id = $1", READER)
+    row = await driver.pool.fetchrow("SELECT customised, based_on, version FROM roles WHERE id = $1", READER)
     assert dict(row or {}) == {"customised": ["page.use", "api.use"], "based_on": 1, "version": 2}
-    reset = await desk.ask(ResetRole(account=ACCOUNT, role=READER))
+    reset = await driver.ask(ResetRole(account=ACCOUNT, role=READER))
     assert reset.events[0].role.customised is None
-    later = await desk.ask(change("scan-manager", permissions=()))
+    later = await driver.ask(change("scan-manager", permissions=()))
     assert later.events[0].role.based_on == 2
-    same = await desk.sell(templates(product, roles=fewer))
+    same = await driver.sell(templates(product, roles=fewer))
     assert (same.events, same.outcome.version) == ([], 2)
 
 
-async def test_a_new_default_role_comes_to_every_account_that_uses_the_product(desk: Desk) -> None:
-    await desk.open(products=())
-    await desk.open(subscription="globex", contact=STRANGER, products=())
-    product = await product_of(desk, "scan")
+async def test_a_new_default_role_comes_to_every_account_that_uses_the_product(driver: AllocationDriver) -> None:
+    await driver.open(products=())
+    await driver.open(subscription="globex", contact=STRANGER, products=())
+    product = await product_of(driver, "scan")
     for subscription, by in ((SUBSCRIPTION, PRIMARY), ("globex", STRANGER)):
-        await desk.ask(SubscribeProduct(subscription=subscription, product="scan"), by)
-    told = await desk.sell(templates(product, template("scan-night", "page.use")))
+        await driver.ask(SubscribeProduct(subscription=subscription, product="scan"), by)
+    told = await driver.sell(templates(product, template("scan-night", "page.use")))
     assert [type(one).__name__ for one in told.events] == ["RoleTemplatesChanged", "RoleChanged", "RoleChanged"]
     assert [one.role.account for one in told.events[1:]] == [ACCOUNT, "globex-account"]
-    assert "scan-night" in await roles_of(desk, "globex-account")
+    assert "scan-night" in await roles_of(driver, "globex-account")
 
 
-async def refused_templates(desk: Desk, asked: SetRoleTemplates) -> set[str]:
+async def refused_templates(driver: AllocationDriver, asked: SetRoleTemplates) -> set[str]:
     """The fields that the templates were refused for."""
-    told = await desk.ask(asked, VENDOR, vendor=True)
+    told = await driver.ask(asked, VENDOR, vendor=True)
     assert told.events == []
     return fields(told)
 
 
-async def test_templates_that_cannot_be_are_refused_with_their_field(desk: Desk) -> None:
-    await desk.open()
-    await desk.ask(own("night"))
-    product = await product_of(desk)
+async def test_templates_that_cannot_be_are_refused_with_their_field(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.ask(own("night"))
+    product = await product_of(driver)
     twice = (*product.permissions, product.permissions[0])
     marked = (Permission(id=PermissionId("x"), category="<b>", description="a & b"), *product.permissions)
-    assert await refused_templates(desk, templates(product, template("fresh-a", "none"))) == {"roles.4.permissions"}
+    assert await refused_templates(driver, templates(product, template("fresh-a", "none"))) == {"roles.4.permissions"}
     doubled = template("fresh-a", "page.use", "page.use")
-    assert await refused_templates(desk, templates(product, doubled)) == {"roles.4.permissions"}
-    assert await refused_templates(desk, templates(product, product.roles[0])) == {"roles.4.role"}
-    assert await refused_templates(desk, templates(product, template("scan-reader"))) == {"roles.4.role"}
-    assert await refused_templates(desk, templates(product, template("night"))) == {"roles.4.role"}
+    assert await refused_templates(driver, templates(product, doubled)) == {"roles.4.permissions"}
+    assert await refused_templates(driver, templates(product, product.roles[0])) == {"roles.4.role"}
+    assert await refused_templates(driver, templates(product, template("scan-reader"))) == {"roles.4.role"}
+    assert await refused_templates(driver, templates(product, template("night"))) == {"roles.4.role"}
     marked_role = template("fresh-a", name="<i>A</i>", summary="B & C")
-    assert await refused_templates(desk, templates(product, marked_role)) == {"roles.4.name", "roles.4.summary"}
-    assert await refused_templates(desk, templates(product, roles=product.roles[1:])) == {"roles"}
-    assert await refused_templates(desk, templates(product, permissions=twice)) == {"permissions.9.id"}
-    bad = await refused_templates(desk, templates(product, permissions=marked))
+    assert await refused_templates(driver, templates(product, marked_role)) == {"roles.4.name", "roles.4.summary"}
+    assert await refused_templates(driver, templates(product, roles=product.roles[1:])) == {"roles"}
+    assert await refused_templates(driver, templates(product, permissions=twice)) == {"permissions.9.id"}
+    bad = await refused_templates(driver, templates(product, permissions=marked))
     assert bad == {"permissions.0.category", "permissions.0.description"}
-    missing = await desk.ask(templates(product).model_copy(update={"product": "none"}), VENDOR, vendor=True)
+    missing = await driver.ask(templates(product).model_copy(update={"product": "none"}), VENDOR, vendor=True)
     assert missing.code == "not_found"
-    await desk.sell(RetireProduct(product="fresh"))
-    retired = await desk.ask(templates(product, template("fresh-a")), VENDOR, vendor=True)
+    await driver.sell(RetireProduct(product="fresh"))
+    retired = await driver.ask(templates(product, template("fresh-a")), VENDOR, vendor=True)
     assert retired.code == "product_retired"
 
 
-async def test_a_product_whose_roles_are_taken_is_refused(desk: Desk) -> None:
-    product = await product_of(desk, "scan")
-    await desk.sell(templates(product, template("scan-two-reader")))
-    told = await desk.ask(CreateProduct(product="scan-two", name="Scan Two"), VENDOR, vendor=True)
+async def test_a_product_whose_roles_are_taken_is_refused(driver: AllocationDriver) -> None:
+    product = await product_of(driver, "scan")
+    await driver.sell(templates(product, template("scan-two-reader")))
+    told = await driver.ask(CreateProduct(product="scan-two", name="Scan Two"), VENDOR, vendor=True)
     assert fields(told) == {"product"}
 
 
@@ -179,34 +179,34 @@ def own(role: str = "night", *permissions: str, product: str = "scan", name: str
     return CreateRole(account=ACCOUNT, role=role, product=product, name=name, permissions=permissions)
 
 
-async def test_an_account_makes_roles_of_its_own(desk: Desk) -> None:
-    await desk.open()
-    made = await desk.ask(own("night", "page.use", "tasks.run"))
+async def test_an_account_makes_roles_of_its_own(driver: AllocationDriver) -> None:
+    await driver.open()
+    made = await driver.ask(own("night", "page.use", "tasks.run"))
     role: RoleState = made.events[0].role
     assert (role.is_default, role.customised, role.based_on) == (False, ("page.use", "tasks.run"), None)
-    changed = await desk.ask(change("night", permissions=("page.use",)))
+    changed = await driver.ask(change("night", permissions=("page.use",)))
     assert (changed.events[0].role.customised, changed.events[0].role.based_on) == (("page.use",), None)
-    assert (await desk.ask(own("night"))).code == "already_exists"
-    assert (await desk.ask(own("scan-reader"))).code == "already_exists"
-    assert fields(await desk.ask(ResetRole(account=ACCOUNT, role="night"))) == {"role"}
+    assert (await driver.ask(own("night"))).code == "already_exists"
+    assert (await driver.ask(own("scan-reader"))).code == "already_exists"
+    assert fields(await driver.ask(ResetRole(account=ACCOUNT, role="night"))) == {"role"}
 
 
-async def test_roles_that_cannot_be_are_refused(desk: Desk) -> None:
-    await desk.open()
-    await product_of(desk)
-    assert fields(await desk.ask(own("a", "fly"))) == {"permissions"}
-    assert fields(await desk.ask(own("a", "page.use", "page.use"))) == {"permissions"}
-    assert fields(await desk.ask(own("a", product="none"))) == {"product"}
-    assert (await desk.ask(own("a", product="fresh"))).code == "product_not_subscribed"
-    assert (await desk.ask(own("fresh-reader"))).code == "already_exists"
-    assert fields(await desk.ask(change(permissions=("fly", "swim")))) == {"permissions"}
+async def test_roles_that_cannot_be_are_refused(driver: AllocationDriver) -> None:
+    await driver.open()
+    await product_of(driver)
+    assert fields(await driver.ask(own("a", "fly"))) == {"permissions"}
+    assert fields(await driver.ask(own("a", "page.use", "page.use"))) == {"permissions"}
+    assert fields(await driver.ask(own("a", product="none"))) == {"product"}
+    assert (await driver.ask(own("a", product="fresh"))).code == "product_not_subscribed"
+    assert (await driver.ask(own("fresh-reader"))).code == "already_exists"
+    assert fields(await driver.ask(change(permissions=("fly", "swim")))) == {"permissions"}
     for missing in (change("none", name="A"), ResetRole(account=ACCOUNT, role="none"), give("none", PRIMARY)):
-        assert (await desk.ask(missing)).code == "not_found"
-    await desk.sell(RetireProduct(product="scan"))
+        assert (await driver.ask(missing)).code == "not_found"
+    await driver.sell(RetireProduct(product="scan"))
     for late in (own("b"), change(name="A"), ResetRole(account=ACCOUNT, role=READER)):
-        told = await desk.ask(late)
+        told = await driver.ask(late)
         assert (told.code, told.events) == ("product_retired", [])
-    assert (await desk.ask(give(READER, PRIMARY))).code == "accepted"
+    assert (await driver.ask(give(READER, PRIMARY))).code == "accepted"
 
 
 @pytest.mark.parametrize("name", ["<script>", "a > b", "R&D", "", "x" * 201])
@@ -221,30 +221,30 @@ def give(role: str, email: str, *, member: bool = True) -> SetRoleMember:
     return SetRoleMember(account=ACCOUNT, role=role, email=email, member=member)
 
 
-async def test_a_role_is_given_and_taken_back(desk: Desk) -> None:
-    await desk.open()
-    await add(desk, ALAN)
-    given = await desk.ask(give(READER, ALAN))
+async def test_a_role_is_given_and_taken_back(driver: AllocationDriver) -> None:
+    await driver.open()
+    await add(driver, ALAN)
+    given = await driver.ask(give(READER, ALAN))
     assert (given.events[0].role.members, given.outcome.version) == ((ALAN,), 2)
-    assert (await desk.ask(give(READER, ALAN))).events == []
-    kept = await desk.ask(change(permissions=("page.use",)))
+    assert (await driver.ask(give(READER, ALAN))).events == []
+    kept = await driver.ask(change(permissions=("page.use",)))
     assert kept.events[0].role.members == (ALAN,)
-    taken = await desk.ask(give(READER, ALAN, member=False))
+    taken = await driver.ask(give(READER, ALAN, member=False))
     assert (taken.events[0].role.members, taken.outcome.version) == ((), 4)
-    assert (await desk.ask(give(READER, STRANGER, member=False))).events == []
+    assert (await driver.ask(give(READER, STRANGER, member=False))).events == []
 
 
-async def test_a_role_goes_only_to_active_known_people(desk: Desk) -> None:
-    await desk.open()
-    await add(desk, ALAN)
-    await desk.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False))
+async def test_a_role_goes_only_to_active_known_people(driver: AllocationDriver) -> None:
+    await driver.open()
+    await add(driver, ALAN)
+    await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False))
     for email in (ALAN, STRANGER):
-        told = await desk.ask(give(READER, email))
+        told = await driver.ask(give(READER, email))
         assert (fields(told), told.events) == ({"email"}, [])
 
 
-async def test_what_was_there_before_people_and_roles_is_completed_once(desk: Desk) -> None:
-    await desk.open()
+async def test_what_was_there_before_people_and_roles_is_completed_once(driver: AllocationDriver) -> None:
+    await driver.open()
     for statement in (
         "DELETE FROM role_templates",
         "DELETE FROM permissions",
@@ -252,32 +252,32 @@ async def test_what_was_there_before_people_and_roles_is_completed_once(desk: De
         "UPDATE products SET roles_version = 0",
         "UPDATE people SET version = 0",
     ):
-        await desk.pool.execute(statement)
-    assert (await completed(desk)) == [RoleTemplatesChanged] * 2 + [PersonChanged] + [RoleChanged] * 8
-    assert (await completed(desk)) == []
-    assert len(await roles_of(desk)) == 8
-    assert await desk.pool.fetchval("SELECT version FROM people WHERE email = $1", PRIMARY) == 1
-    assert (await desk.ask(change(permissions=("page.use",)))).code == "accepted"
+        await driver.pool.execute(statement)
+    assert (await completed(driver)) == [RoleTemplatesChanged] * 2 + [PersonChanged] + [RoleChanged] * 8
+    assert (await completed(driver)) == []
+    assert len(await roles_of(driver)) == 8
+    assert await driver.pool.fetchval("SELECT version FROM people WHERE email = $1", PRIMARY) == 1
+    assert (await driver.ask(change(permissions=("page.use",)))).code == "accepted"
 
 
-async def completed(desk: Desk) -> list[type[Any]]:
+async def completed(driver: AllocationDriver) -> list[type[Any]]:
     """What completing tells, until nothing is missing."""
     told: list[type[Any]] = []
     left = 1
     while left:
-        async with transaction(desk.pool, lambda: desk.now, "allocation") as tx:
+        async with transaction(driver.pool, lambda: driver.now, "allocation") as tx:
             left = await complete(tx)
             told += [type(event.data) for one in tx.pending if (event := decode(one.value or b"", EVENTS))]
     return told
 
 
-async def test_a_user_administrator_manages_roles_and_no_units(desk: Desk) -> None:
-    await desk.open()
-    await add(desk, ALAN)
-    await grant(desk, ALAN, "useradmin")
+async def test_a_user_administrator_manages_roles_and_no_units(driver: AllocationDriver) -> None:
+    await driver.open()
+    await add(driver, ALAN)
+    await grant(driver, ALAN, "useradmin")
     someone = AddPerson(account=ACCOUNT, email="x@acme.example", name="X")
     allowed: list[Any] = [own("a"), change("a", name="B"), give("a", ALAN), someone]
     for asked in allowed:
-        told: Told = await desk.ask(asked, ALAN)
+        told: Told = await driver.ask(asked, ALAN)
         assert (told.code, told.audit[0].actor, told.audit[0].account) == ("accepted", ALAN, AccountId(ACCOUNT))
-    assert (await desk.plan(scan=1, by=ALAN)).code == "forbidden"
+    assert (await driver.plan(scan=1, by=ALAN)).code == "forbidden"

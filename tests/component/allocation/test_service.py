@@ -23,10 +23,10 @@ from shared.events.state import Person
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
 from shared.runtime.process.clock import utc_now
 from shared.runtime.signing import SIGNATURE_HEADER, sign
-from tests.component.allocation.desk import KEYS, PRIMARY, VENDOR, command, snapshot
 from tests.conftest import MakeDatabase, StartService
-from tests.database import connect
-from tests.processes import ServiceProcess, service_env
+from tests.support.drivers.allocation import KEYS, PRIMARY, VENDOR, command, snapshot
+from tests.support.drivers.processes import ServiceProcess, service_env
+from tests.support.servers.databases import connect
 
 PAYLOADS = by_type(ALLOCATION_EVENTS)
 SUBSCRIPTION = "acme-flex"

@@ -10,7 +10,7 @@ import asyncpg
 from services.allocation import store
 from services.allocation.domain.floor import Measured
 from services.allocation.store.consumption import CONSUMPTION, measured_of
-from tests.component.allocation.desk import START, Desk, snapshot
+from tests.support.drivers.allocation import START, AllocationDriver, snapshot
 
 MODULES = [importlib.import_module(f"{store.__name__}.{one.name}") for one in pkgutil.iter_modules(store.__path__)]
 STATEMENTS = {
@@ -63,21 +63,21 @@ async def known(connection: Any) -> list[Measured]:
     return [measured_of(row) for row in await connection.fetchval(asked)]
 
 
-async def test_only_the_windows_that_count_are_kept(desk: Desk) -> None:
+async def test_only_the_windows_that_count_are_kept(driver: AllocationDriver) -> None:
     starts = [START + timedelta(days=15 * n) for n in range(5)]
-    await desk.measure(*(snapshot("scan", n, at=at) for n, at in enumerate(starts)))
-    async with desk.pool.acquire() as connection:
+    await driver.measure(*(snapshot("scan", n, at=at) for n, at in enumerate(starts)))
+    async with driver.pool.acquire() as connection:
         kept = await known(connection)
     assert sorted(one.level for one in kept) == [2, 3, 4]
-    await desk.measure(snapshot("scan", 99, at=starts[0], revision=9), snapshot("hub", 1, at=starts[0]))
-    async with desk.pool.acquire() as connection:
+    await driver.measure(snapshot("scan", 99, at=starts[0], revision=9), snapshot("hub", 1, at=starts[0]))
+    async with driver.pool.acquire() as connection:
         again = await known(connection)
     assert sorted((one.product, one.level) for one in again) == [("hub", 1), ("scan", 2), ("scan", 3), ("scan", 4)]
 
 
-async def test_an_older_snapshot_changes_nothing(desk: Desk) -> None:
-    await desk.measure(snapshot("scan", 5, revision=2), snapshot("scan", 4, revision=1))
-    await desk.measure(snapshot("scan", 3, revision=2))
-    async with desk.pool.acquire() as connection:
+async def test_an_older_snapshot_changes_nothing(driver: AllocationDriver) -> None:
+    await driver.measure(snapshot("scan", 5, revision=2), snapshot("scan", 4, revision=1))
+    await driver.measure(snapshot("scan", 3, revision=2))
+    async with driver.pool.acquire() as connection:
         (row,) = await known(connection)
     assert (row.level, row.revision) == (5, 2)

@@ -15,13 +15,13 @@ from shared.events.envelope import Event
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.topics import CONSUMPTION_TOPIC
 from shared.runtime.process.clock import utc_now
-from tests.component.allocation.ahead import AHEAD
-from tests.component.allocation.desk import PRIMARY, snapshot
 from tests.component.allocation.test_service import SUBSCRIPTION, Service, plan, service
 from tests.conftest import StartService
-from tests.database import as_owner, connect
-from tests.processes import ROOT, service_env
-from tests.runtime.harness import until
+from tests.support.drivers.allocation import PRIMARY, snapshot
+from tests.support.drivers.allocation_ahead import AHEAD
+from tests.support.drivers.processes import ROOT, service_env
+from tests.support.drivers.runtime import until
+from tests.support.servers.databases import as_owner, connect
 
 __all__ = ["service"]
 
@@ -108,7 +108,7 @@ async def test_a_process_whose_clock_is_wrong_decides_by_the_databases_and_says_
     assert (await service.ask(later)).accepted
     service.process.kill()
     env = environment(service, kafka_server)
-    ahead = service_process("allocation", env, module="tests.component.allocation.ahead")
+    ahead = service_process("allocation", env, module="tests.support.drivers.allocation_ahead")
     async with httpx.AsyncClient() as client:
 
         async def reports() -> dict[str, object]:

@@ -15,8 +15,8 @@ from shared.events.envelope import by_type, decode
 from shared.runtime.delivery.batch_runner import transaction
 from shared.runtime.postgres.grants import Access
 from shared.runtime.postgres.migrations import load_migrations, migrate
-from tests.component.allocation.desk import PRIMARY, START, Desk
-from tests.database import SERVICES, as_owner, connect
+from tests.support.drivers.allocation import PRIMARY, START, AllocationDriver
+from tests.support.servers.databases import SERVICES, as_owner, connect
 
 MIGRATIONS = SERVICES / "allocation" / "migrations"
 EVENTS = by_type(ALLOCATION_EVENTS)
@@ -52,8 +52,8 @@ async def test_an_old_database_gets_its_people_roles_and_templates(
         applied = await migrate(owner, load_migrations("allocation", MIGRATIONS), Access("test_allocation"))
     assert "allocation/0005_people_roles_prices" in applied
     async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
-        desk = Desk(pool, now=START.replace(month=3), terms=Terms())
-        told = await completed(desk)
+        driver = AllocationDriver(pool, now=START.replace(month=3), terms=Terms())
+        told = await completed(driver)
         assert [type(one).__name__ for one in told] == [
             "RoleTemplatesChanged",
             *["PersonChanged"] * 3,
@@ -66,20 +66,20 @@ async def test_an_old_database_gets_its_people_roles_and_templates(
             ("globex", "sam@globex.example", "Sam", 1),
         ]
         assert {one.role.account for one in told[4:]} == {"acme"}
-        assert await completed(desk) == []
-        plan = await desk.plan("a-1", scan=20, by="alan@acme.example")
+        assert await completed(driver) == []
+        plan = await driver.plan("a-1", scan=20, by="alan@acme.example")
         assert (plan.code, plan.subscription.allocated) == ("accepted", 20)
         assert [lot.price for lot in plan.subscription.lots] == [None]
-        given = await desk.ask(SetGrants(subscription="a-1", email="alan@acme.example", grants=("viewer",)), PRIMARY)
+        given = await driver.ask(SetGrants(subscription="a-1", email="alan@acme.example", grants=("viewer",)), PRIMARY)
         assert [one.grant for one in given.subscription.grants] == ["viewer"]
 
 
-async def completed(desk: Desk) -> list[Any]:
+async def completed(driver: AllocationDriver) -> list[Any]:
     """What completing tells, until nothing is missing."""
     told: list[Any] = []
     left = 1
     while left:
-        async with transaction(desk.pool, lambda: desk.now, "allocation") as tx:
+        async with transaction(driver.pool, lambda: driver.now, "allocation") as tx:
             left = await complete(tx)
             told += [event.data for one in tx.pending if (event := decode(one.value or b"", EVENTS))]
     return told

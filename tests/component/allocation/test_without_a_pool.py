@@ -10,10 +10,10 @@ from services.allocation.domain.permissions import MAY, Action
 from shared.events.commands.accounts import SetFlex
 from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.commands.subscriptions import CreateSubscription, RenewSubscription
-from tests.component.allocation.desk import PRIMARY, START, VENDOR, Desk, Told
 from tests.component.allocation.test_commands import another_subscription
 from tests.component.allocation.test_people import ACCOUNT, PETRA, SUBSCRIPTION, add, fields
 from tests.component.allocation.test_permissions import COMMANDS
+from tests.support.drivers.allocation import PRIMARY, START, VENDOR, AllocationDriver, Told
 
 Off = Literal["per_product", "feature", "both", "missing"]
 CODES: dict[Off, str] = {
@@ -24,59 +24,59 @@ CODES: dict[Off, str] = {
 }
 
 
-async def without(desk: Desk, off: Off) -> None:
+async def without(driver: AllocationDriver, off: Off) -> None:
     """A subscription that has no pool for this reason, or none at all."""
     model: Any = "per_product" if off in {"per_product", "both"} else "flex"
-    await desk.open(model=model, subscription="other" if off == "missing" else SUBSCRIPTION)
+    await driver.open(model=model, subscription="other" if off == "missing" else SUBSCRIPTION)
     if off in {"feature", "both"}:
-        await desk.sell(SetFlex(account=ACCOUNT, enabled=False, reason="ended"))
+        await driver.sell(SetFlex(account=ACCOUNT, enabled=False, reason="ended"))
 
 
-async def ask(desk: Desk, action: Action, **changes: Any) -> Told:
+async def ask(driver: AllocationDriver, action: Action, **changes: Any) -> Told:
     """The command, of someone who may."""
     vendor = "primary" not in MAY[action]
-    return await desk.ask(COMMANDS[action].model_copy(update=changes), VENDOR if vendor else PRIMARY, vendor=vendor)
+    return await driver.ask(COMMANDS[action].model_copy(update=changes), VENDOR if vendor else PRIMARY, vendor=vendor)
 
 
 @pytest.mark.parametrize("off", CODES)
-async def test_every_flex_command_answers_with_its_code(desk: Desk, off: Off) -> None:
-    await without(desk, off)
+async def test_every_flex_command_answers_with_its_code(driver: AllocationDriver, off: Off) -> None:
+    await without(driver, off)
     for action in sorted(FLEX):
-        told = await ask(desk, action)
+        told = await ask(driver, action)
         assert (action, told.code, told.events) == (action, CODES[off], [])
         assert [(one.outcome, one.reason, one.action) for one in told.audit] == [("denied", CODES[off], action)]
-    preview = await ask(desk, "apply-plan", preview=True)
+    preview = await ask(driver, "apply-plan", preview=True)
     assert isinstance(COMMANDS["apply-plan"], ApplyPlan)
     assert (preview.code, preview.events) == (CODES[off], [])
 
 
-async def test_what_needs_the_feature_is_refused_without_it(desk: Desk) -> None:
-    await without(desk, "both")
-    told = await ask(desk, "convert-subscription")
+async def test_what_needs_the_feature_is_refused_without_it(driver: AllocationDriver) -> None:
+    await without(driver, "both")
+    told = await ask(driver, "convert-subscription")
     assert (told.code, told.refusal.details) == ("feature_not_enabled", {"account": ACCOUNT})
-    assert (await ask(desk, "create-subscription")).code == "feature_not_enabled"
+    assert (await ask(driver, "create-subscription")).code == "feature_not_enabled"
     classic: CreateSubscription = another_subscription().model_copy(update={"model": "per_product"})
-    assert (await desk.sell(classic)).subscription.model == "per_product"
+    assert (await driver.sell(classic)).subscription.model == "per_product"
 
 
-async def test_a_per_product_subscription_has_people_and_an_end(desk: Desk) -> None:
-    await without(desk, "both")
-    await add(desk, PETRA)
+async def test_a_per_product_subscription_has_people_and_an_end(driver: AllocationDriver) -> None:
+    await without(driver, "both")
+    await add(driver, PETRA)
     renewal = RenewSubscription(subscription=SUBSCRIPTION, end=START + timedelta(days=900))
     pool = renewal.model_copy(update={"units": 5, "lot": "l-1", "order_reference": "PO"})
-    assert fields(await desk.ask(pool, VENDOR, vendor=True)) == {"units", "lot", "order_reference"}
-    assert len((await desk.sell(renewal)).subscription.all_terms) == 2
+    assert fields(await driver.ask(pool, VENDOR, vendor=True)) == {"units", "lot", "order_reference"}
+    assert len((await driver.sell(renewal)).subscription.all_terms) == 2
     for action in ("set-grants", "set-primary-contact", "cancel-subscription"):
-        assert (await ask(desk, action)).code == "accepted"
+        assert (await ask(driver, action)).code == "accepted"
 
 
-async def test_a_conversion_makes_every_flex_command_possible(desk: Desk) -> None:
-    await without(desk, "per_product")
-    told = await ask(desk, "convert-subscription")
-    assert (told.subscription.model, told.subscription.purchased(desk.now)) == ("flex", 0)
+async def test_a_conversion_makes_every_flex_command_possible(driver: AllocationDriver) -> None:
+    await without(driver, "per_product")
+    told = await ask(driver, "convert-subscription")
+    assert (told.subscription.model, told.subscription.purchased(driver.now)) == ("flex", 0)
     for action in ("purchase-lot", "subscribe-product", "set-policy", "apply-plan", "lock-rates"):
         changes: dict[str, Any] = {"product": "scan"} if action == "subscribe-product" else {}
         if action == "apply-plan":
             changes = {"changes": (PlannedChange(product="scan", units=5),)}
-        told = await ask(desk, action, **changes)
+        told = await ask(driver, action, **changes)
         assert (action, told.code) == (action, "accepted")

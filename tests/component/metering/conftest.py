@@ -6,11 +6,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.component.metering.flow import add_key, knows_world, producer, send_world
-from tests.component.metering.running import KEY, Metering
-from tests.component.metering.world import PRODUCTS, SUBSCRIPTIONS, save_world
 from tests.conftest import MakeDatabase, StartService
-from tests.database import connect
+from tests.support.builders.metering import PRODUCTS, SUBSCRIPTIONS, save_world
+from tests.support.drivers.metering import KEY, Metering
+from tests.support.drivers.metering_clients import add_key, knows_world, producer, send_world
+from tests.support.servers.databases import connect
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from services.metering.handlers.apply_usage import Applied, UsageApplier
 from services.metering.store.books import reconcile
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Record
-from tests.component.metering.reference import NOTHING, Key, aggregates
-from tests.component.metering.transactions import transaction
-from tests.component.metering.world import NOW, event, records
+from tests.support.builders.metering import NOW, event, records
+from tests.support.drivers.transactions import transaction
+from tests.support.references.usage import NOTHING, Key, aggregates
 
 _AGGREGATES = """
 SELECT s.id AS subscription, m.product, m.id AS meter, w.window_start, w.aggregate, w.reached_at

@@ -10,12 +10,12 @@ import psutil
 import pytest
 
 from shared.runtime.process.clock import utc_now
-from tests.component.metering.flow import until
-from tests.component.metering.running import Metering, usage_request
-from tests.component.metering.world import event
 from tests.conftest import StartService
-from tests.database import connect
-from tests.processes import ServiceProcess
+from tests.support.builders.metering import event
+from tests.support.drivers.metering import Metering, usage_request
+from tests.support.drivers.metering_clients import until
+from tests.support.drivers.processes import ServiceProcess
+from tests.support.servers.databases import connect
 
 IN_FLIGHT_BYTES = 256 * 1024
 BATCH = 100

@@ -17,9 +17,9 @@ from services.metering.handlers.apply_usage import UsageApplier
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Record
 from tests.component.metering.test_apply_usage import _TABLES, apply, books
-from tests.component.metering.transactions import transaction
-from tests.component.metering.world import NOW, event, records
-from tests.garbage import freed_at_once
+from tests.support.builders.metering import NOW, event, records
+from tests.support.drivers.transactions import transaction
+from tests.support.garbage_cycles import freed_at_once
 
 EXACT = int(os.environ.get("UNITPOOL_EXACT_SUM_EVENTS", "50000"))
 AT_ONCE = 5_000

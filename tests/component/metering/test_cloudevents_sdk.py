@@ -12,10 +12,10 @@ from cloudevents.core.v03.event import CloudEvent as OldCloudEvent
 from cloudevents.core.v1.event import CloudEvent
 
 from shared.runtime.process.clock import utc_now
-from tests.component.metering.running import KEY, Metering
 from tests.component.metering.test_doors import reasons
-from tests.component.metering.world import event
-from tests.database import connect
+from tests.support.builders.metering import event
+from tests.support.drivers.metering import KEY, Metering
+from tests.support.servers.databases import connect
 
 AUTH = {"authorization": f"Bearer {KEY}"}
 TAKEN = {"accepted": 1, "duplicates": 0, "refused": []}

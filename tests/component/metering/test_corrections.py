@@ -21,12 +21,12 @@ from shared.events.envelope import by_type, decode
 from shared.events.outcomes import DecisionRecorded
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
-from tests.component.metering import reference
-from tests.component.metering.flow import until
 from tests.component.metering.test_apply_usage import books, stored
-from tests.component.metering.transactions import transaction
-from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, add_hours, event, purge, records, reversal
-from tests.database import connect
+from tests.support.builders.metering import NOW, PRODUCTS, SUBSCRIPTIONS, add_hours, event, purge, records, reversal
+from tests.support.drivers.metering_clients import until
+from tests.support.drivers.transactions import transaction
+from tests.support.references import usage as reference
+from tests.support.servers.databases import connect
 
 TABLES = (
     "usage, usage_midnight, sighting, usage_hour, hour_due, meter_window, snapshot_due, book, quarantine,"

@@ -13,10 +13,10 @@ from services.metering.settings import MeteringSettings
 from services.metering.verification.kafka_reading import open_reader
 from shared.events.metering import WindowRestated
 from shared.runtime.process.clock import utc_now
-from tests.component.metering.flow import newest_snapshots, until
-from tests.component.metering.running import KEY, Metering
-from tests.component.metering.world import event, purge, reversal
-from tests.database import connect
+from tests.support.builders.metering import event, purge, reversal
+from tests.support.drivers.metering import KEY, Metering
+from tests.support.drivers.metering_clients import newest_snapshots, until
+from tests.support.servers.databases import connect
 
 
 async def consumed(running: Metering) -> dict[tuple[str, str], list[int]]:

@@ -9,10 +9,10 @@ from aiokafka import AIOKafkaProducer
 from deploy.local.topics import create_topics
 from shared.events.topics import product_of, product_usage
 from shared.runtime.process.clock import utc_now
-from tests.component.metering.flow import encoded, send
-from tests.component.metering.running import KEY, Metering, usage_request
-from tests.component.metering.world import event
-from tests.database import connect
+from tests.support.builders.metering import event
+from tests.support.drivers.metering import KEY, Metering, usage_request
+from tests.support.drivers.metering_clients import encoded, send
+from tests.support.servers.databases import connect
 
 _CUT = """
 SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity

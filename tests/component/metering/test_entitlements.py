@@ -16,7 +16,7 @@ from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Connection
 from shared.units import MAX_UNITS
 from tests.component.metering.test_apply_usage import apply
-from tests.component.metering.world import NOW, event, records, subscription
+from tests.support.builders.metering import NOW, event, records, subscription
 
 EARLIER = NOW - timedelta(days=30)
 

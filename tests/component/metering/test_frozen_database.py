@@ -5,10 +5,10 @@ import time
 
 import httpx
 
-from tests.component.metering.running import KEY, Metering, usage_request
-from tests.component.metering.world import event
 from tests.conftest import StartService
-from tests.freezing import freezer
+from tests.support.builders.metering import event
+from tests.support.drivers.metering import KEY, Metering, usage_request
+from tests.support.servers.frozen import freezer
 
 BOUND_SECONDS = 3.0
 PARAMS = {"subscription": "sub-1", "product": "scan"}

@@ -10,8 +10,8 @@ from services.metering.handlers.upkeep import keep_up
 from services.metering.store import hours, partitions
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import apply
-from tests.component.metering.world import NOW, add_hours, event, records
-from tests.database import connect
+from tests.support.builders.metering import NOW, add_hours, event, records
+from tests.support.servers.databases import connect
 
 
 async def test_hours_that_are_old_become_days(connection: Connection) -> None:

@@ -18,8 +18,8 @@ from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.store import usage as store
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import _TABLES, apply, books
-from tests.component.metering.world import event, records
-from tests.database import connect
+from tests.support.builders.metering import event, records
+from tests.support.servers.databases import connect
 
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)
 EVENING, NIGHT, NOON = (MIDNIGHT + timedelta(minutes=minutes) for minutes in (-30, 10, 12 * 60))

@@ -23,7 +23,7 @@ from shared.runtime.commands.decisions import Decision, Refused
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Connection
-from tests.component.metering.world import NOW
+from tests.support.builders.metering import NOW
 
 HANDLERS: dict[type[Payload], Any] = {
     CreateIngestKey: create_ingest_key,

@@ -14,11 +14,11 @@ from shared.events.allocation import SubscriptionCreated
 from shared.events.envelope import Event
 from shared.events.topics import product_usage
 from shared.runtime.process.clock import utc_now
-from tests.component.metering.flow import encoded, send, until
-from tests.component.metering.running import Metering
-from tests.component.metering.world import START, event, reversal, subscription
 from tests.conftest import StartService
-from tests.database import as_owner, connect
+from tests.support.builders.metering import START, event, reversal, subscription
+from tests.support.drivers.metering import Metering
+from tests.support.drivers.metering_clients import encoded, send, until
+from tests.support.servers.databases import as_owner, connect
 
 POISONED, HEALTHY = "sub-2", "sub-1"
 _RESTATING = """

@@ -12,8 +12,8 @@ from services.metering.store import partitions
 from services.metering.store.projection import Projection, save
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import apply
-from tests.component.metering.transactions import begun, transaction
-from tests.component.metering.world import NOW, PRODUCTS, event, product, records
+from tests.support.builders.metering import NOW, PRODUCTS, event, product, records
+from tests.support.drivers.transactions import begun, transaction
 
 DAY = timedelta(days=1)
 

@@ -15,7 +15,7 @@ from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Outgoing
 from tests.component.metering.test_apply_usage import apply
-from tests.component.metering.world import NOW, SUBSCRIPTIONS, event, records
+from tests.support.builders.metering import NOW, SUBSCRIPTIONS, event, records
 
 BEFORE = SUBSCRIPTIONS[2]
 """Its second term began 17 days and 5 hours ago, so its newest window 2 days and 5 hours ago; the rates of ``all`` have

@@ -7,11 +7,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from shared.runtime.process.clock import utc_now
-from tests.component.metering.flow import until
-from tests.component.metering.running import Metering
-from tests.component.metering.world import event
 from tests.conftest import TEST_PARTITIONS
-from tests.database import connect
+from tests.support.builders.metering import event
+from tests.support.drivers.metering import Metering
+from tests.support.drivers.metering_clients import until
+from tests.support.servers.databases import connect
 
 
 async def delete_everything(metering: Metering, topic: str) -> None:

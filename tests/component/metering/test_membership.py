@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 
 from shared.runtime.process.clock import utc_now
-from tests.component.metering.flow import encoded, until
-from tests.component.metering.running import Metering
-from tests.component.metering.world import event
 from tests.conftest import TEST_PARTITIONS, StartService
-from tests.processes import ServiceProcess
+from tests.support.builders.metering import event
+from tests.support.drivers.metering import Metering
+from tests.support.drivers.metering_clients import encoded, until
+from tests.support.drivers.processes import ServiceProcess
 
 SESSION_SECONDS = 100
 """Longer than anything here is waited for: who waits for a session to end fails."""

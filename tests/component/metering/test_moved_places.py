@@ -11,7 +11,9 @@ from services.metering.store import projection
 from services.metering.verification import EQUAL, check_all
 from shared.events.state import SubscriptionState
 from shared.runtime.postgres.pool import Connection
-from tests.component.metering.lives import (
+from tests.component.metering.test_apply_usage import books
+from tests.component.metering.test_places import SECOND, STATE, TINY, apply, counted, quarantined, used
+from tests.support.builders.lifecycles import (
     cancelled,
     changed,
     know,
@@ -19,11 +21,9 @@ from tests.component.metering.lives import (
     renewed,
     settle,
 )
-from tests.component.metering.test_apply_usage import books
-from tests.component.metering.test_places import SECOND, STATE, TINY, apply, counted, quarantined, used
-from tests.component.metering.transactions import begun, transaction
-from tests.component.metering.world import NOW, purge, records
-from tests.database import connect
+from tests.support.builders.metering import NOW, purge, records
+from tests.support.drivers.transactions import begun, transaction
+from tests.support.servers.databases import connect
 
 
 async def test_a_batch_that_began_before_the_cancellation_was_known_is_moved(

@@ -12,7 +12,8 @@ from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.verification import EQUAL, check_all
 from shared.events.state import SubscriptionState
 from shared.runtime.postgres.pool import Connection
-from tests.component.metering.lives import (
+from tests.component.metering.test_apply_usage import books
+from tests.support.builders.lifecycles import (
     Reader,
     cancelled,
     changed,
@@ -23,9 +24,8 @@ from tests.component.metering.lives import (
     subscribed,
     took_again,
 )
-from tests.component.metering.test_apply_usage import books
-from tests.component.metering.transactions import transaction
-from tests.component.metering.world import NOW, event, purge, records, reversal, subscription
+from tests.support.builders.metering import NOW, event, purge, records, reversal, subscription
+from tests.support.drivers.transactions import transaction
 
 TINY = timedelta(microseconds=1)
 SECOND = timedelta(seconds=1)

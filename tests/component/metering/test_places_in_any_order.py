@@ -18,8 +18,8 @@ from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.verification import EQUAL, check_all
 from shared.events.state import SubscriptionState, Term
 from shared.runtime.postgres.pool import Connection
-from tests.component.metering import reference
-from tests.component.metering.lives import (
+from tests.component.metering.test_corrections import TABLES, figures, hours, resources
+from tests.support.builders.lifecycles import (
     Reader,
     cancelled,
     changed,
@@ -33,9 +33,9 @@ from tests.component.metering.lives import (
     subscribed,
     took_again,
 )
-from tests.component.metering.test_corrections import TABLES, figures, hours, resources
-from tests.component.metering.transactions import transaction
-from tests.component.metering.world import NOW, event, purge, records, reversal, subscription
+from tests.support.builders.metering import NOW, event, purge, records, reversal, subscription
+from tests.support.drivers.transactions import transaction
+from tests.support.references import usage as reference
 
 Life = list[SubscriptionState]
 """What is told of a subscription, in order."""

@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 from shared.runtime.process.clock import utc_now
-from tests.component.metering.flow import newest_snapshots, send_world, until
-from tests.component.metering.lives import cancelled, renewed
-from tests.component.metering.running import Metering
 from tests.component.metering.test_places import ending
-from tests.component.metering.world import SUBSCRIPTIONS, event
-from tests.database import connect
+from tests.support.builders.lifecycles import cancelled, renewed
+from tests.support.builders.metering import SUBSCRIPTIONS, event
+from tests.support.drivers.metering import Metering
+from tests.support.drivers.metering_clients import newest_snapshots, send_world, until
+from tests.support.servers.databases import connect
 
 
 async def test_what_is_known_late_moves_what_is_told(metering: Metering) -> None:

@@ -4,8 +4,8 @@ import asyncio
 import subprocess
 import sys
 
-from tests.component.metering.running import Metering
-from tests.processes import ROOT
+from tests.support.drivers.metering import Metering
+from tests.support.drivers.processes import ROOT
 
 
 async def run_probe(metering: Metering, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -7,9 +7,9 @@ from services.metering.store import projection
 from services.metering.store.projection import Projection
 from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.postgres.pool import Connection
-from tests.component.metering.world import PRODUCTS, SUBSCRIPTIONS, subscription
 from tests.conftest import MakeDatabase
-from tests.database import connect
+from tests.support.builders.metering import PRODUCTS, SUBSCRIPTIONS, subscription
+from tests.support.servers.databases import connect
 
 
 async def test_a_state_that_cannot_be_read_costs_only_itself(connection: Connection) -> None:

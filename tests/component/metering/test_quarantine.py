@@ -37,9 +37,9 @@ from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Outgoing
 from tests.component.metering.test_apply_usage import apply, books
 from tests.component.metering.test_corrections import settle
-from tests.component.metering.transactions import transaction
-from tests.component.metering.world import NOW, PRODUCTS, event, product, records, reversal, subscription
-from tests.database import connect
+from tests.support.builders.metering import NOW, PRODUCTS, event, product, records, reversal, subscription
+from tests.support.drivers.transactions import transaction
+from tests.support.servers.databases import connect
 
 _KNOWN = by_type(METERING_EVENTS)
 

@@ -15,8 +15,8 @@ from services.metering.store.projection import Projection
 from services.metering.store.usage_batch import UsageBatch
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_moved_places import BehindOnce
-from tests.component.metering.transactions import begun, transaction
-from tests.component.metering.world import NOW, event, product, records, subscription
+from tests.support.builders.metering import NOW, event, product, records, subscription
+from tests.support.drivers.transactions import begun, transaction
 
 LONG_AGO = NOW - timedelta(days=20)
 NEW = [{**event("new", at=LONG_AGO, resource="a"), "source": "/platforms/scan/new"}]

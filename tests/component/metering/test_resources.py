@@ -23,11 +23,11 @@ from shared.runtime.http.middleware import Edge
 from shared.runtime.http.service_auth import sign_question
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.signing import parse_keys
-from tests.component.metering.flow import add_key
 from tests.component.metering.test_apply_usage import apply
-from tests.component.metering.world import NOW, START, event, records
-from tests.database import connect
-from tests.processes import COMMAND_KEYS
+from tests.support.builders.metering import NOW, START, event, records
+from tests.support.drivers.metering_clients import add_key
+from tests.support.drivers.processes import COMMAND_KEYS
+from tests.support.servers.databases import connect
 
 RESOURCES = int(os.environ.get("UNITPOOL_RESOURCES", "20000"))
 KEYS = parse_keys(COMMAND_KEYS)

@@ -10,7 +10,7 @@ from shared.events.metering import METERING_EVENTS, WindowRestated
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_corrections import apply, settle
-from tests.component.metering.world import NOW, SUBSCRIPTIONS, event, purge, reversal
+from tests.support.builders.metering import NOW, SUBSCRIPTIONS, event, purge, reversal
 
 LONG_AGO = NOW - timedelta(days=30)
 LATER = NOW + timedelta(hours=9)

@@ -15,17 +15,17 @@ from shared.events.ids import ProductId
 from shared.events.metering import IngestKeyChanged
 from shared.events.outcomes import MeteringCommandDecided
 from shared.runtime.process.clock import utc_now
-from tests.component.metering.flow import (
+from tests.conftest import StartService
+from tests.support.builders.metering import PRODUCTS, START, event, product, subscription
+from tests.support.drivers.metering import KEY, Metering, usage_request
+from tests.support.drivers.metering_clients import (
     encoded,
     newest_snapshots,
     send_world,
     until,
 )
-from tests.component.metering.reference import aggregates
-from tests.component.metering.running import KEY, Metering, usage_request
-from tests.component.metering.world import PRODUCTS, START, event, product, subscription
-from tests.conftest import StartService
-from tests.database import connect
+from tests.support.references.usage import aggregates
+from tests.support.servers.databases import connect
 
 
 def some_usage(count: int, seed: int) -> list[dict[str, Any]]:

@@ -16,10 +16,10 @@ from shared.events.envelope import by_type, decode
 from shared.events.metering import CONSUMPTION
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Outgoing
-from tests.component.metering.flow import until
 from tests.component.metering.test_apply_usage import apply
-from tests.component.metering.world import NOW, event, records
-from tests.database import connect
+from tests.support.builders.metering import NOW, event, records
+from tests.support.drivers.metering_clients import until
+from tests.support.servers.databases import connect
 
 WORK_SECONDS = 0.5
 

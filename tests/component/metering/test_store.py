@@ -27,11 +27,11 @@ from services.metering.handlers.upkeep import forget_windows, keep_up
 from services.metering.store import partitions, projection, recomputing, usage_batch
 from services.metering.store.projection import Projection
 from shared.runtime.postgres.pool import Connection
-from tests.component.metering.reference import aggregates
 from tests.component.metering.test_apply_usage import apply, books, stored
-from tests.component.metering.transactions import begun, transaction
-from tests.component.metering.world import NOW, PRODUCTS, event, product, records, subscription
-from tests.database import as_owner, connect
+from tests.support.builders.metering import NOW, PRODUCTS, event, product, records, subscription
+from tests.support.drivers.transactions import begun, transaction
+from tests.support.references.usage import aggregates
+from tests.support.servers.databases import as_owner, connect
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 

@@ -10,7 +10,7 @@ from services.metering.handlers.recompute import recompute_all
 from services.metering.verification import DIFFERENT, EQUAL, check_all
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_corrections import METERS, apply, assert_equals_the_reference, settle
-from tests.component.metering.world import NOW, add_hours, event, purge, reversal
+from tests.support.builders.metering import NOW, add_hours, event, purge, reversal
 
 KEPT = "SELECT subscription, meter, window_start, aggregate, reached_at FROM meter_window ORDER BY 1, 2, 3"
 RESOURCES = "SELECT subscription, meter, window_start, resource, received_at FROM sighting ORDER BY 1, 2, 3, 4"

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from tests.component.reporting.issuer import Issuer, issuing
-from tests.component.reporting.office import Office
-from tests.component.reporting.states import account, created, product
-from tests.component.reporting.world import World, reporting
 from tests.conftest import MakeDatabase, StartService
-from tests.processes import ServiceProcess, service_env
+from tests.support.builders.published import account, created, product
+from tests.support.drivers.processes import ServiceProcess, service_env
+from tests.support.drivers.reporting import ReportingDriver, reporting
+from tests.support.drivers.reporting_processes import ReportingProcesses
+from tests.support.servers.token_issuer import Issuer, issuing
 
 
 @pytest.fixture(scope="session")
@@ -21,33 +21,33 @@ def shared_issuer() -> Iterator[Issuer]:
 
 
 @pytest.fixture
-async def empty(database: MakeDatabase, shared_issuer: Issuer) -> AsyncIterator[World]:
+async def empty(database: MakeDatabase, shared_issuer: Issuer) -> AsyncIterator[ReportingDriver]:
     """Nothing is known yet."""
-    async with reporting(await database("reporting"), shared_issuer) as world:
-        yield world
+    async with reporting(await database("reporting"), shared_issuer) as driver:
+        yield driver
 
 
 @pytest.fixture
-async def world(empty: World) -> World:
+async def driver(empty: ReportingDriver) -> ReportingDriver:
     """Acme, the product, and Acme's subscription."""
     await empty.apply(account(), product(), created())
     return empty
 
 
 @pytest.fixture
-async def allocation(office: Office) -> ServiceProcess:
-    """The one behind the office."""
-    return office.allocation
+async def allocation(processes: ReportingProcesses) -> ServiceProcess:
+    """The one behind the processes."""
+    return processes.allocation
 
 
 @pytest.fixture
-async def office(
+async def processes(
     database: MakeDatabase,
     kafka_server: Any,
     topic_prefix: str,
     service_process: StartService,
     shared_issuer: Issuer,
-) -> AsyncIterator[Office]:
+) -> AsyncIterator[ReportingProcesses]:
     """Both services."""
     env = {}
     for name in ("allocation", "reporting"):
@@ -59,6 +59,6 @@ async def office(
     services = [service_process(name, env[name]) for name in env]
     for service in services:
         await service.wait_ready()
-    office = Office(shared_issuer, services[1], env["reporting"], services[0])
-    yield office
-    await office.close()
+    processes = ReportingProcesses(shared_issuer, services[1], env["reporting"], services[0])
+    yield processes
+    await processes.close()

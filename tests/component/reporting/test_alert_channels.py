@@ -15,8 +15,8 @@ from shared.events.commands.alerts import AcknowledgeAlert, AddChannel, RemoveCh
 from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.refusals import Refusal
 from shared.runtime.signing import parse_keys, unseal
-from tests.component.reporting.issuer import Issuer
-from tests.component.reporting.states import (
+from tests.conftest import MakeDatabase
+from tests.support.builders.published import (
     NOW,
     PRIMARY,
     STRANGER,
@@ -27,9 +27,9 @@ from tests.component.reporting.states import (
     created,
     product,
 )
-from tests.component.reporting.world import Sent, World, reporting
-from tests.conftest import MakeDatabase
-from tests.processes import COMMAND_KEYS
+from tests.support.drivers.processes import COMMAND_KEYS
+from tests.support.drivers.reporting import ReportingDriver, Sent, reporting
+from tests.support.servers.token_issuer import Issuer
 
 CHANNELS = "/v1/subscriptions/sub-1/alert-channels"
 URL = "https://hooks.example/services/T0/B0/SECRET?k=12345"
@@ -38,11 +38,11 @@ HIDDEN = "services/T0/B0/SECRET"
 
 
 @pytest.fixture
-async def hurried(database: MakeDatabase, shared_issuer: Issuer) -> AsyncIterator[World]:
+async def hurried(database: MakeDatabase, shared_issuer: Issuer) -> AsyncIterator[ReportingDriver]:
     """A replica that waits for no outcome: every write ends in 202."""
-    async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0.05) as world:
-        await world.apply(account(), product(), created())
-        yield world
+    async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0.05) as driver:
+        await driver.apply(account(), product(), created())
+        yield driver
 
 
 def _channel(sent: Sent, **changes: Any) -> ChannelChanged:
@@ -60,44 +60,46 @@ def _channel(sent: Sent, **changes: Any) -> ChannelChanged:
     return ChannelChanged(channel=ChannelState.model_validate(state))
 
 
-async def _added(world: World, **arguments: Any) -> tuple[Sent, httpx.Response]:
-    asking = asyncio.create_task(world.ask("POST", CHANNELS, PRIMARY, json={"url": URL}, **arguments))
-    (sent,) = await world.sent()
-    await world.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
+async def _added(driver: ReportingDriver, **arguments: Any) -> tuple[Sent, httpx.Response]:
+    asking = asyncio.create_task(driver.ask("POST", CHANNELS, PRIMARY, json={"url": URL}, **arguments))
+    (sent,) = await driver.sent()
+    await driver.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
     return sent, await asking
 
 
-async def test_the_address_of_a_channel_travels_sealed_and_is_shown_as_host_and_end(world: World) -> None:
-    sent, answer = await _added(world)
+async def test_the_address_of_a_channel_travels_sealed_and_is_shown_as_host_and_end(driver: ReportingDriver) -> None:
+    sent, answer = await _added(driver)
     asked: AddChannel = sent.command.data
     assert asked.sealed_url is not None
     assert unseal(asked.sealed_url, parse_keys(COMMAND_KEYS)) == URL
     assert HIDDEN not in (sent.outgoing.value or b"").decode()
     assert answer.json()["url"] == SHOWN
     for who in (PRIMARY, VENDOR, VIEWER):
-        (shown,) = (await world.get(CHANNELS, who))["items"]
+        (shown,) = (await driver.get(CHANNELS, who))["items"]
         assert shown["url"] == SHOWN
 
 
-async def test_an_address_that_was_published_whole_is_not_shown_whole(world: World) -> None:
-    sent, _ = await _added(world)
-    await world.apply(_channel(sent, url=URL, version=2))
-    (shown,) = (await world.get(CHANNELS, PRIMARY))["items"]
+async def test_an_address_that_was_published_whole_is_not_shown_whole(driver: ReportingDriver) -> None:
+    sent, _ = await _added(driver)
+    await driver.apply(_channel(sent, url=URL, version=2))
+    (shown,) = (await driver.get(CHANNELS, PRIMARY))["items"]
     assert shown["url"] == SHOWN
 
 
-async def test_another_address_under_the_same_key_is_another_request(world: World) -> None:
+async def test_another_address_under_the_same_key_is_another_request(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
-    _, answer = await _added(world, headers=key)
-    again = await world.ask("POST", CHANNELS, PRIMARY, json={"url": URL}, headers=key)
+    _, answer = await _added(driver, headers=key)
+    again = await driver.ask("POST", CHANNELS, PRIMARY, json={"url": URL}, headers=key)
     assert again.json() == answer.json()
     other = {"url": URL.replace("SECRET", "OTHERS")}
-    assert (await world.ask("POST", CHANNELS, PRIMARY, json=other, headers=key)).status_code == 409
-    assert len(await world.sent()) == 1
+    assert (await driver.ask("POST", CHANNELS, PRIMARY, json=other, headers=key)).status_code == 409
+    assert len(await driver.sent()) == 1
 
 
-async def test_a_command_says_which_version_its_actor_knew_and_nothing_of_what_they_do_not_see(world: World) -> None:
-    await world.apply(alert())
+async def test_a_command_says_which_version_its_actor_knew_and_nothing_of_what_they_do_not_see(
+    driver: ReportingDriver,
+) -> None:
+    await driver.apply(alert())
     paths = {
         AddChannel: ("POST", "alert-channels"),
         RemoveChannel: ("DELETE", "alert-channels/c-1"),
@@ -105,19 +107,19 @@ async def test_a_command_says_which_version_its_actor_knew_and_nothing_of_what_t
     }
     who = [(PRIMARY, "sub-1", 1), (VENDOR, "sub-1", 1), (STRANGER, "sub-1", None), (PRIMARY, str(uuid4()), None)]
     asked = [
-        asyncio.create_task(world.ask(method, f"/v1/subscriptions/{name}/{path}", email, **body))
+        asyncio.create_task(driver.ask(method, f"/v1/subscriptions/{name}/{path}", email, **body))
         for kind, (method, path) in paths.items()
         for body in [{"json": {"url": URL}} if kind is AddChannel else {}]
         for email, name, _ in who
     ]
-    commands = [one.command for one in await world.sent(len(asked))]
+    commands = [one.command for one in await driver.sent(len(asked))]
     seen = {(type(one.data), one.actor, one.data.subscription): one.data.seen for one in commands}
     assert seen == {(kind, email, name): version for kind in paths for email, name, version in who}
     for task in asked:
         task.cancel()
 
 
-async def test_after_a_202_the_secret_is_shown_once_to_who_asked_and_to_nobody_else(hurried: World) -> None:
+async def test_after_a_202_the_secret_is_shown_once_to_who_asked_and_to_nobody_else(hurried: ReportingDriver) -> None:
     answer = await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})
     assert answer.status_code == 202
     where = answer.headers["location"]
@@ -135,7 +137,7 @@ async def test_after_a_202_the_secret_is_shown_once_to_who_asked_and_to_nobody_e
         assert await connection.fetchval("SELECT count(*) FROM commands WHERE sealed_secret IS NOT NULL") == 0
 
 
-async def test_of_many_who_ask_at_once_one_is_shown_the_secret(hurried: World) -> None:
+async def test_of_many_who_ask_at_once_one_is_shown_the_secret(hurried: ReportingDriver) -> None:
     where = (await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
     (sent,) = await hurried.sent()
     await hurried.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
@@ -143,13 +145,13 @@ async def test_of_many_who_ask_at_once_one_is_shown_the_secret(hurried: World) -
     assert sum("secret" in body for body in bodies) == 1
 
 
-async def test_what_the_answer_has_shown_is_not_shown_with_the_command(world: World) -> None:
-    sent, answer = await _added(world)
+async def test_what_the_answer_has_shown_is_not_shown_with_the_command(driver: ReportingDriver) -> None:
+    sent, answer = await _added(driver)
     assert "secret" in answer.json()
-    assert "secret" not in await world.get(f"/v1/commands/{sent.command.id}", PRIMARY)
+    assert "secret" not in await driver.get(f"/v1/commands/{sent.command.id}", PRIMARY)
 
 
-async def test_a_refused_command_shows_no_secret(hurried: World) -> None:
+async def test_a_refused_command_shows_no_secret(hurried: ReportingDriver) -> None:
     where = (await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
     (sent,) = await hurried.sent()
     await hurried.decide(sent.command, refusal=Refusal(code="subscription_not_active", message="It is over."))
@@ -157,7 +159,7 @@ async def test_a_refused_command_shows_no_secret(hurried: World) -> None:
     assert (body["status"], "secret" in body) == ("refused", False)
 
 
-async def test_a_secret_is_erased_after_its_time(hurried: World) -> None:
+async def test_a_secret_is_erased_after_its_time(hurried: ReportingDriver) -> None:
     where = (await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
     (sent,) = await hurried.sent()
     await hurried.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
@@ -168,7 +170,7 @@ async def test_a_secret_is_erased_after_its_time(hurried: World) -> None:
     assert "secret" not in await hurried.get(where, PRIMARY)
 
 
-async def test_an_ingest_key_is_shown_once_after_a_202_under_its_name(hurried: World) -> None:
+async def test_an_ingest_key_is_shown_once_after_a_202_under_its_name(hurried: ReportingDriver) -> None:
     where = (await hurried.ask("POST", "/v1/ingest-keys", json={"product": "scan"})).headers["location"]
     (sent,) = await hurried.sent()
     asked = sent.command.data

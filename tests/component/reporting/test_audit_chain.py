@@ -22,11 +22,11 @@ from shared.events.envelope import Event
 from shared.events.outcomes import AuditRecord, DecisionRecorded
 from shared.runtime.postgres.grants import Access
 from shared.runtime.postgres.migrations import load_migrations, migrate
-from tests.component.reporting.states import NOW, PRIMARY, event
-from tests.component.reporting.world import World
 from tests.conftest import MakeDatabase
-from tests.database import as_owner, connect
-from tests.processes import ROOT, service_env
+from tests.support.builders.published import NOW, PRIMARY, event
+from tests.support.drivers.processes import ROOT, service_env
+from tests.support.drivers.reporting import ReportingDriver
+from tests.support.servers.databases import as_owner, connect
 
 MIGRATIONS = ROOT / "services" / "reporting" / "migrations"
 
@@ -40,21 +40,21 @@ def decision(account: str, number: int = 0) -> Event[DecisionRecorded]:
     return wrapped
 
 
-def dsn_of(world: World) -> str:
-    return world.runtime.settings.database_url.get_secret_value()
+def dsn_of(driver: ReportingDriver) -> str:
+    return driver.runtime.settings.database_url.get_secret_value()
 
 
-async def verify(world: World, account: str | None = None) -> int:
-    return await verification.verify(world.runtime.settings, Namespace(account=account))
+async def verify(driver: ReportingDriver, account: str | None = None) -> int:
+    return await verification.verify(driver.runtime.settings, Namespace(account=account))
 
 
-async def append(world: World, events: Sequence[Event[DecisionRecorded]]) -> None:
-    async with world.runtime.pool.acquire() as connection, connection.transaction():
+async def append(driver: ReportingDriver, events: Sequence[Event[DecisionRecorded]]) -> None:
+    async with driver.runtime.pool.acquire() as connection, connection.transaction():
         await insert_audit(connection, *events)
 
 
 async def test_chains_stay_whole_when_many_append_to_the_same_and_to_different_accounts(
-    empty: World, capsys: pytest.CaptureFixture[str]
+    empty: ReportingDriver, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each event comes twice, in batches of mixed accounts in any order."""
     accounts = [f"account-{number}" for number in range(5)]
@@ -72,7 +72,7 @@ async def test_chains_stay_whole_when_many_append_to_the_same_and_to_different_a
     assert [line.rsplit(" ", 1)[1] for line in said[:-1]] == [head["hash"].hex() for head in heads]
 
 
-async def test_accounts_do_not_wait_for_each_other_and_one_chain_takes_one_at_a_time(empty: World) -> None:
+async def test_accounts_do_not_wait_for_each_other_and_one_chain_takes_one_at_a_time(empty: ReportingDriver) -> None:
     await append(empty, [decision("acme"), decision("globex")])
     async with connect(dsn_of(empty)) as first, connect(dsn_of(empty)) as second:
         await second.execute("SET lock_timeout = '300ms'")
@@ -86,7 +86,7 @@ async def test_accounts_do_not_wait_for_each_other_and_one_chain_takes_one_at_a_
     assert await verify(empty) == 0
 
 
-async def test_an_event_of_two_accounts_is_kept_once_and_leaves_no_gap(empty: World) -> None:
+async def test_an_event_of_two_accounts_is_kept_once_and_leaves_no_gap(empty: ReportingDriver) -> None:
     one, other = decision("acme"), decision("globex")
     await append(empty, [one, other.model_copy(update={"id": one.id}), decision("globex")])
     assert await verify(empty) == 0
@@ -144,7 +144,9 @@ TAMPERINGS = {
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
-async def test_what_an_owner_changed_is_named(empty: World, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_what_an_owner_changed_is_named(
+    empty: ReportingDriver, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     statements, number, words = TAMPERINGS[name]
     await append(empty, [decision("acme", number) for number in range(6)])
     await append(empty, [decision("globex", number) for number in range(2)])
@@ -156,7 +158,9 @@ async def test_what_an_owner_changed_is_named(empty: World, name: str, capsys: p
     assert "acme: BROKEN" in capsys.readouterr().out
 
 
-async def test_other_chains_are_verified_beside_a_broken_one(empty: World, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_other_chains_are_verified_beside_a_broken_one(
+    empty: ReportingDriver, capsys: pytest.CaptureFixture[str]
+) -> None:
     await append(empty, [decision(account) for account in ("acme", "globex", "new\nline") for _ in range(2)])
     async with connect(as_owner(dsn_of(empty))) as owner:
         await owner.execute("DELETE FROM audit_log WHERE account = 'globex' AND chain_sequence = 1")
@@ -171,7 +175,7 @@ async def test_other_chains_are_verified_beside_a_broken_one(empty: World, capsy
 
 
 async def test_progress_of_a_long_chain_is_told(
-    empty: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    empty: ReportingDriver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await append(empty, [decision("acme") for _ in range(250)])
     monkeypatch.setattr(verification, "PROGRESS_RECORDS", 100)
@@ -208,7 +212,7 @@ FORBIDDEN = [
 ]
 
 
-async def test_the_service_s_role_cannot_change_the_log(empty: World) -> None:
+async def test_the_service_s_role_cannot_change_the_log(empty: ReportingDriver) -> None:
     await append(empty, [decision("acme")])
     async with empty.runtime.pool.acquire() as connection:
         for statement in FORBIDDEN:
@@ -224,7 +228,7 @@ async def test_the_service_s_role_cannot_change_the_log(empty: World) -> None:
     assert await verify(empty) == 0
 
 
-async def test_nothing_of_the_session_reaches_into_the_append(empty: World) -> None:
+async def test_nothing_of_the_session_reaches_into_the_append(empty: ReportingDriver) -> None:
     """Temporary objects and a search path of its own: what the function reads and calls is the owner's."""
     async with empty.runtime.pool.acquire() as connection:
         await connection.execute(
@@ -244,7 +248,7 @@ async def test_nothing_of_the_session_reaches_into_the_append(empty: World) -> N
 
 
 async def test_what_was_logged_before_there_were_chains_is_chained_in_its_order(
-    database: MakeDatabase, tmp_path: Path, empty: World
+    database: MakeDatabase, tmp_path: Path, empty: ReportingDriver
 ) -> None:
     for number in (1, 2, 3):
         [file] = MIGRATIONS.glob(f"{number:04}_*.sql")
@@ -280,7 +284,7 @@ async def test_what_was_logged_before_there_were_chains_is_chained_in_its_order(
     assert await verification.verify(settings, Namespace(account=None)) == 0
 
 
-async def test_the_command_ends_with_its_exit_code(empty: World) -> None:
+async def test_the_command_ends_with_its_exit_code(empty: ReportingDriver) -> None:
     await append(empty, [decision("acme", number) for number in range(3)])
 
     async def run(*arguments: str, dsn: str = dsn_of(empty)) -> tuple[int, str]:
@@ -319,7 +323,7 @@ async def test_migrate_says_when_one_role_owns_and_serves(database: MakeDatabase
     assert "its role owns its tables, so nothing keeps it from changing audit_log, audit_chains" in one
 
 
-async def test_the_text_that_was_hashed_is_what_is_shown(empty: World) -> None:
+async def test_the_text_that_was_hashed_is_what_is_shown(empty: ReportingDriver) -> None:
     one = decision("acme", 7)
     await empty.apply(one, one)
     [shown] = (await empty.get("/v1/audit"))["items"]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.component.reporting.issuer import Issuer
-from tests.component.reporting.states import PRIMARY, VENDOR
-from tests.component.reporting.world import World, reporting
 from tests.conftest import MakeDatabase
+from tests.support.builders.published import PRIMARY, VENDOR
+from tests.support.drivers.reporting import ReportingDriver, reporting
+from tests.support.servers.token_issuer import Issuer
 
 PLANS = "/v1/subscriptions/sub-1/rebalances"
 PURCHASES = "/v1/subscriptions/sub-1/purchases"
@@ -86,23 +86,23 @@ UNREADABLE: list[tuple[bytes, str, int, str]] = [
 ]
 
 
-async def test_body_is_refused_by_the_name_of_its_field(world: World) -> None:
+async def test_body_is_refused_by_the_name_of_its_field(driver: ReportingDriver) -> None:
     for path, body, field in BODIES:
-        answer = await world.ask("POST", path, json=body)
+        answer = await driver.ask("POST", path, json=body)
         assert answer.status_code == 422, (body, answer.text)
         problem = answer.json()
         assert problem["code"] == "invalid_request"
         assert field in [error["field"] for error in problem["errors"]], body
 
 
-async def test_body_that_cannot_be_read_is_refused(world: World) -> None:
+async def test_body_that_cannot_be_read_is_refused(driver: ReportingDriver) -> None:
     for content, content_type, status, code in UNREADABLE:
-        answer = await world.ask("POST", PURCHASES, content=content, headers={"content-type": content_type})
+        answer = await driver.ask("POST", PURCHASES, content=content, headers={"content-type": content_type})
         assert (answer.status_code, answer.json()["code"]) == (status, code), content[:100]
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_odd_id_in_a_path_is_only_not_found(world: World) -> None:
+async def test_odd_id_in_a_path_is_only_not_found(driver: ReportingDriver) -> None:
     for odd in ODD_IDS:
         for path in (
             f"/v1/subscriptions/{odd}",
@@ -113,10 +113,10 @@ async def test_odd_id_in_a_path_is_only_not_found(world: World) -> None:
             f"/v1/ingest-keys/{odd}",
             f"/v1/commands/{odd}",
         ):
-            answer = await world.ask("GET", path)
+            answer = await driver.ask("GET", path)
             assert answer.status_code in {200, 307, 404}, (path, answer.text)
         for path in (f"/v1/subscriptions/{odd}/purchases", f"/v1/subscriptions/sub-1/alerts/{odd}/acknowledge"):
-            answer = await world.ask("POST", path, json={"units": 1, "order_reference": "x"})
+            answer = await driver.ask("POST", path, json={"units": 1, "order_reference": "x"})
             assert answer.status_code in {404, 405}, (path, answer.text)
 
 
@@ -128,18 +128,18 @@ USAGE_QUERIES = [
 ]
 
 
-async def test_query_is_refused_by_its_name(world: World) -> None:
+async def test_query_is_refused_by_its_name(driver: ReportingDriver) -> None:
     for resource, queries in (("allocations", ALLOCATION_QUERIES), ("usage", USAGE_QUERIES)):
         for query in queries:
-            answer = await world.ask("GET", f"/v1/subscriptions/sub-1/{resource}?{query}")
+            answer = await driver.ask("GET", f"/v1/subscriptions/sub-1/{resource}?{query}")
             assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), query
             assert answer.json()["errors"][0]["field"] == query.split("=")[0]
 
 
-async def test_header_is_refused_by_its_name(world: World) -> None:
+async def test_header_is_refused_by_its_name(driver: ReportingDriver) -> None:
     body = {"product": "scan", "units": 1}
     for name, value in (("Idempotency-Key", "x"), ("If-Match", "x"), ("If-Match", '"' + "9" * 50 + '"')):
-        answer = await world.ask(
+        answer = await driver.ask(
             "POST", "/v1/subscriptions/sub-1/allocations", PRIMARY, json=body, headers={name: value}
         )
         assert answer.status_code == 422
@@ -163,8 +163,8 @@ async def test_no_request_that_the_description_allows_or_not_is_a_500(
     database: MakeDatabase, shared_issuer: Issuer
 ) -> None:
     """Every operation of the OpenAPI document, with bodies near to and far from what it describes."""
-    async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0) as world:
-        document = (await world.http.get("/v1/openapi.json")).json()
+    async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0) as driver:
+        document = (await driver.http.get("/v1/openapi.json")).json()
         token = shared_issuer.token(VENDOR, vendor=True)
         operations = [
             (method.upper(), path, operation)
@@ -187,7 +187,7 @@ async def test_no_request_that_the_description_allows_or_not_is_a_500(
             texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
             params = data.draw(st.dictionaries(st.sampled_from(queries), texts)) if queries else {}
             body = data.draw(near(document, operation) | JSON)
-            request = world.http.request(
+            request = driver.http.request(
                 method,
                 path,
                 params=params,

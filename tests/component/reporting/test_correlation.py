@@ -5,10 +5,10 @@ import json
 from collections import Counter
 from typing import Any
 
-from tests.component.reporting.office import Office, sold
-from tests.component.reporting.states import PRIMARY
 from tests.conftest import MakeDatabase, StartService
-from tests.processes import ServiceProcess, service_env
+from tests.support.builders.published import PRIMARY
+from tests.support.drivers.processes import ServiceProcess, service_env
+from tests.support.drivers.reporting_processes import ReportingProcesses, sold
 
 ID = "order-4711"
 DEADLINE_SECONDS = 30
@@ -27,9 +27,13 @@ def events(service: ServiceProcess) -> Counter[str]:
 
 
 async def test_a_write_is_followed_by_its_id_through_all_services(  # fixtures
-    office: Office, database: MakeDatabase, kafka_server: Any, topic_prefix: str, service_process: StartService
+    processes: ReportingProcesses,
+    database: MakeDatabase,
+    kafka_server: Any,
+    topic_prefix: str,
+    service_process: StartService,
 ) -> None:
-    subscription = await sold(office)
+    subscription = await sold(processes)
     env = service_env(
         "alerts", dsn=await database("alerts"), kafka=kafka_server.bootstrap_servers, topic_prefix=topic_prefix
     )
@@ -37,21 +41,21 @@ async def test_a_write_is_followed_by_its_id_through_all_services(  # fixtures
     await alerts.wait_ready()
     path = f"/v1/subscriptions/{subscription}"
     body, headers = {"product": "scan", "units": 1000}, {"X-Correlation-Id": ID}
-    answer = await office.ask("POST", f"{path}/allocations", PRIMARY, json=body, headers=headers)
+    answer = await processes.ask("POST", f"{path}/allocations", PRIMARY, json=body, headers=headers)
     assert (answer.status_code, answer.headers["x-correlation-id"]) == (200, ID)
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not events(alerts)["alert_raised"]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
-    assert events(office.service) == {"request": 1, "command_sent": 1}
-    request = next(line for line in lines(office.service) if line["event"] == "request")
+    assert events(processes.service) == {"request": 1, "command_sent": 1}
+    request = next(line for line in lines(processes.service) if line["event"] == "request")
     assert (request["method"], request["route"], request["status"]) == (
         "POST",
         "/v1/subscriptions/{subscription}/allocations",
         200,
     )
-    decided = [line for line in lines(office.allocation) if line["event"] == "command_decided"]
+    decided = [line for line in lines(processes.allocation) if line["event"] == "command_decided"]
     assert [(line["command"], line["outcome"]) for line in decided] == [("allocation.apply-plan", "accepted")]
-    published = Counter(line["type"] for line in lines(office.allocation) if line["event"] == "event_published")
+    published = Counter(line["type"] for line in lines(processes.allocation) if line["event"] == "event_published")
     assert published["unitpool.allocation.plan.applied.v1"] == 1
     assert {line["subscription"] for line in lines(alerts) if line["event"] == "alert_raised"} == {subscription}

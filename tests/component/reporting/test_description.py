@@ -25,11 +25,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.component.reporting.issuer import Issuer
-from tests.component.reporting.office import Office, sold
-from tests.component.reporting.states import PRIMARY, VENDOR, VIEWER
 from tests.conftest import MakeDatabase, StartService
-from tests.processes import service_env
+from tests.support.builders.published import PRIMARY, VENDOR, VIEWER
+from tests.support.drivers.processes import service_env
+from tests.support.drivers.reporting_processes import ReportingProcesses, sold
+from tests.support.servers.token_issuer import Issuer
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -50,7 +50,7 @@ async def whole_office(
     topic_prefix: str,
     service_process: StartService,
     shared_issuer: Issuer,
-) -> AsyncIterator[Office]:
+) -> AsyncIterator[ReportingProcesses]:
     """All four services."""
     env = {}
     for name in ("allocation", "metering", "alerts", "reporting"):
@@ -63,25 +63,25 @@ async def whole_office(
     services["reporting"] = service_process("reporting", env["reporting"])
     for service in services.values():
         await service.wait_ready()
-    office = Office(shared_issuer, services["reporting"], env["reporting"])
-    yield office
-    await office.close()
+    processes = ReportingProcesses(shared_issuer, services["reporting"], env["reporting"])
+    yield processes
+    await processes.close()
 
 
-async def furnished(office: Office) -> dict[str, str]:
+async def furnished(processes: ReportingProcesses) -> dict[str, str]:
     """Something of everything; the ids by the names that paths have for them."""
-    subscription = await sold(office)
+    subscription = await sold(processes)
     path = f"/v1/subscriptions/{subscription}"
     prices = {"currency": "EUR", "list_price_minor": 1000, "tiers": [{"from_units": 0, "discount_basis_points": 0}]}
-    await office.done("/v1/price-list", prices, method="PUT")
-    await office.done("/v1/accounts/acme/people", {"email": VIEWER, "name": "Victor"}, PRIMARY)
-    await office.done("/v1/accounts/acme/roles/scan-reader/members", {"email": VIEWER}, PRIMARY)
-    await office.done(f"{path}/grants/{VIEWER}", {"grants": ["viewer"]}, PRIMARY, method="PUT")
-    await office.done(f"{path}/allocations", {"product": "scan", "units": 100}, PRIMARY)
-    key = await office.done("/v1/ingest-keys", {"product": "scan"})
-    channel = await office.done(f"{path}/alert-channels", {"url": "https://hooks.acme.example/"}, PRIMARY)
-    purchase = await office.done(f"{path}/purchases", {"units": 1, "order_reference": "PO-9"})
-    lots = (await office.ask("GET", f"{path}/purchases")).json()["items"]
+    await processes.done("/v1/price-list", prices, method="PUT")
+    await processes.done("/v1/accounts/acme/people", {"email": VIEWER, "name": "Victor"}, PRIMARY)
+    await processes.done("/v1/accounts/acme/roles/scan-reader/members", {"email": VIEWER}, PRIMARY)
+    await processes.done(f"{path}/grants/{VIEWER}", {"grants": ["viewer"]}, PRIMARY, method="PUT")
+    await processes.done(f"{path}/allocations", {"product": "scan", "units": 100}, PRIMARY)
+    key = await processes.done("/v1/ingest-keys", {"product": "scan"})
+    channel = await processes.done(f"{path}/alert-channels", {"url": "https://hooks.acme.example/"}, PRIMARY)
+    purchase = await processes.done(f"{path}/purchases", {"units": 1, "order_reference": "PO-9"})
+    lots = (await processes.ask("GET", f"{path}/purchases")).json()["items"]
     return {
         "subscription": subscription,
         "account": "acme",
@@ -95,7 +95,7 @@ async def furnished(office: Office) -> dict[str, str]:
     }
 
 
-async def test_every_answer_fits_the_description(whole_office: Office, shared_issuer: Issuer) -> None:
+async def test_every_answer_fits_the_description(whole_office: ReportingProcesses, shared_issuer: Issuer) -> None:
     ids = await furnished(whole_office)
     document = (await whole_office.ask("GET", "/v1/openapi.json")).json()
     schema = schemathesis.openapi.from_dict(strict(document))

@@ -7,7 +7,7 @@ import pytest
 from shared.events.allocation import PersonChanged, RoleChanged
 from shared.events.outcomes import AuditRecord, DecisionRecorded
 from shared.events.state import GrantedTo, Person, PersonState, RoleState
-from tests.component.reporting.states import (
+from tests.support.builders.published import (
     AUDITOR,
     NOW,
     PRIMARY,
@@ -19,7 +19,7 @@ from tests.component.reporting.states import (
     product,
     subscription,
 )
-from tests.component.reporting.world import World
+from tests.support.drivers.reporting import ReportingDriver
 
 SECOND, THERE, NEW = "paul@acme.example", "tom@acme.example", "new@acme.example"
 PEOPLE, ROLE = "/v1/accounts/acme/people", "/v1/accounts/acme/roles/scan-reader"
@@ -33,7 +33,7 @@ def decided(object: str, actor: str, **states: Any) -> DecisionRecorded:
 
 
 @pytest.fixture
-async def two(empty: World) -> World:
+async def two(empty: ReportingDriver) -> ReportingDriver:
     """Paula's subscription and Paul's: Victor belongs to both, Tom to Paul's only, Nora to none."""
     second = subscription(
         "sub-2",
@@ -58,12 +58,12 @@ async def two(empty: World) -> World:
     return empty
 
 
-async def listed(world: World, who: str) -> dict[str, list[str]]:
+async def listed(driver: ReportingDriver, who: str) -> dict[str, list[str]]:
     """Who is listed, with the subscriptions that are named."""
     found: dict[str, list[str]] = {}
     path: str | None = f"{PEOPLE}?limit=2"
     while path:
-        page = await world.get(path, who)
+        page = await driver.get(path, who)
         for one in page["items"]:
             found[one["email"]] = [given["subscription"] for given in one["subscriptions"]]
         path = page["next_cursor"] and f"{PEOPLE}?limit=2&cursor={page['next_cursor']}"
@@ -71,7 +71,7 @@ async def listed(world: World, who: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("who", [PRIMARY, AUDITOR, USERADMIN])
-async def test_people_are_those_of_what_one_may_see(two: World, who: str) -> None:
+async def test_people_are_those_of_what_one_may_see(two: ReportingDriver, who: str) -> None:
     seen = await listed(two, who)
     assert set(seen) == HERE
     assert (seen[VIEWER], seen[NEW]) == (["sub-1"], [])
@@ -80,14 +80,14 @@ async def test_people_are_those_of_what_one_may_see(two: World, who: str) -> Non
     assert "sub-2" not in (await two.ask("GET", f"{PEOPLE}/{VIEWER}", who)).text
 
 
-async def test_the_other_side_and_the_vendor_see_theirs(two: World) -> None:
+async def test_the_other_side_and_the_vendor_see_theirs(two: ReportingDriver) -> None:
     assert set(await listed(two, THERE)) == {SECOND, VIEWER, THERE, NEW}
     everybody = await listed(two, VENDOR)
     assert set(everybody) == HERE | {SECOND, THERE}
     assert everybody[VIEWER] == ["sub-1", "sub-2"]
 
 
-async def test_members_of_roles_are_hidden_in_every_view(two: World) -> None:
+async def test_members_of_roles_are_hidden_in_every_view(two: ReportingDriver) -> None:
     views = [ROLE, f"{ROLE}/members", "/v1/accounts/acme/roles", "/v1/applications/scan?account=acme"]
     for path in [*views, "/v1/applications/scan"]:
         answer = await two.ask("GET", path, AUDITOR)
@@ -97,7 +97,7 @@ async def test_members_of_roles_are_hidden_in_every_view(two: World) -> None:
     assert [one["email"] for one in await items(two, f"{ROLE}/members", AUDITOR)] == [NEW, VIEWER]
 
 
-async def test_the_audit_log_names_no_hidden_person(two: World) -> None:
+async def test_the_audit_log_names_no_hidden_person(two: ReportingDriver) -> None:
     mine = await items(two, "/v1/audit", AUDITOR)
     assert {one["object"] for one in mine} == {f"account/acme/person/{NEW}", "account/acme/role/scan-reader"}
     (role,) = (one for one in mine if "role" in one["object"])
@@ -105,7 +105,7 @@ async def test_the_audit_log_names_no_hidden_person(two: World) -> None:
     assert len(await items(two, "/v1/audit", VENDOR)) == 3
 
 
-async def items(world: World, path: str, who: str) -> list[dict[str, Any]]:
+async def items(driver: ReportingDriver, path: str, who: str) -> list[dict[str, Any]]:
     """A list."""
-    found: list[dict[str, Any]] = (await world.get(path, who))["items"]
+    found: list[dict[str, Any]] = (await driver.get(path, who))["items"]
     return found

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from shared.events.refusals import Refusal
-from tests.component.reporting.issuer import Issuer
-from tests.component.reporting.states import PRIMARY, STRANGER, account, created, product
-from tests.component.reporting.world import World, reporting
 from tests.conftest import MakeDatabase
+from tests.support.builders.published import PRIMARY, STRANGER, account, created, product
+from tests.support.drivers.reporting import ReportingDriver, reporting
+from tests.support.servers.token_issuer import Issuer
 
 USAGE = "/v1/subscriptions/sub-1/usage"
 LATER, EARLIER = "2026-11-20T00:00:00Z", "2026-11-10T00:00:00Z"
@@ -41,8 +41,8 @@ LATER, EARLIER = "2026-11-20T00:00:00Z", "2026-11-10T00:00:00Z"
         ("/v1/accounts/acme/roles?product=nonsense", "product"),
     ],
 )
-async def test_a_filter_that_means_nothing_is_refused(world: World, path: str, field: str) -> None:
-    answer = await world.ask("GET", path)
+async def test_a_filter_that_means_nothing_is_refused(driver: ReportingDriver, path: str, field: str) -> None:
+    answer = await driver.ask("GET", path)
     assert (answer.status_code, next(one["field"].split(".")[0] for one in answer.json()["errors"])) == (422, field)
     if "+" in path:
         assert "%2B" in answer.text
@@ -62,14 +62,14 @@ async def test_a_filter_that_means_nothing_is_refused(world: World, path: str, f
         "/v1/audit?from=2026-11-10T00:00:00%2B01:00",
     ],
 )
-async def test_a_filter_that_means_something_is_kept(world: World, path: str) -> None:
-    await world.get(path)
+async def test_a_filter_that_means_something_is_kept(driver: ReportingDriver, path: str) -> None:
+    await driver.get(path)
 
 
-async def test_the_audit_of_a_subscription_is_for_who_may_audit_it(world: World) -> None:
-    assert (await world.ask("GET", "/v1/audit?subscription=sub-1", PRIMARY)).status_code == 200
-    assert (await world.ask("GET", "/v1/audit?subscription=sub-2", PRIMARY)).status_code == 404
-    assert (await world.ask("GET", "/v1/audit?subscription=sub-1", STRANGER)).status_code == 403
+async def test_the_audit_of_a_subscription_is_for_who_may_audit_it(driver: ReportingDriver) -> None:
+    assert (await driver.ask("GET", "/v1/audit?subscription=sub-1", PRIMARY)).status_code == 200
+    assert (await driver.ask("GET", "/v1/audit?subscription=sub-2", PRIMARY)).status_code == 404
+    assert (await driver.ask("GET", "/v1/audit?subscription=sub-1", STRANGER)).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -77,18 +77,18 @@ async def test_the_audit_of_a_subscription_is_for_who_may_audit_it(world: World)
     [{"filter": {}}, {"filter": {"reason": None}}, {"filter": {"reason": "nonsense"}}, {},
      {"filter": {"from": LATER, "to": EARLIER}}, {"filter": {"from": 1764000000}}],
 )  # fmt: skip
-async def test_a_replay_of_nothing_in_particular_is_refused(world: World, body: object) -> None:
-    assert (await world.ask("POST", "/v1/usage/quarantine/replay", json=body)).status_code == 422
+async def test_a_replay_of_nothing_in_particular_is_refused(driver: ReportingDriver, body: object) -> None:
+    assert (await driver.ask("POST", "/v1/usage/quarantine/replay", json=body)).status_code == 422
 
 
-async def test_numbers_are_no_times_in_any_body(world: World) -> None:
+async def test_numbers_are_no_times_in_any_body(driver: ReportingDriver) -> None:
     contact = {"email": PRIMARY, "name": "P"}
     body = {"account": "acme", "name": "A", "model": "flex", "primary_contact": contact, "end": "2027-01-01T00:00:00Z"}
     for start in (1764000000000, 1764000000, "1764000000", 1.5):
-        answer = await world.ask("POST", "/v1/subscriptions", json={**body, "start": start})
+        answer = await driver.ask("POST", "/v1/subscriptions", json={**body, "start": start})
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "start")
     rate = {"meter": "host", "units": 1, "block": 1, "effective_from": 1764000000}
-    answer = await world.ask("POST", "/v1/catalogue/products/scan/rates", json=rate)
+    answer = await driver.ask("POST", "/v1/catalogue/products/scan/rates", json=rate)
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "effective_from")
 
 
@@ -96,48 +96,48 @@ async def test_writes_denials_and_failed_sign_ins_are_each_ones_own(
     database: MakeDatabase, shared_issuer: Issuer
 ) -> None:
     limits: dict[str, Any] = {"writes_per_minute": 3, "failed_sign_ins_per_minute": 5, "command_wait_seconds": 0}
-    async with reporting(await database("reporting"), shared_issuer, **limits) as world:
-        await world.apply(account(), product(), created())
+    async with reporting(await database("reporting"), shared_issuer, **limits) as driver:
+        await driver.apply(account(), product(), created())
         policy = "/v1/subscriptions/sub-1/products/scan/policy"
-        statuses = [(await world.ask("PUT", policy, PRIMARY, json={"overage": "hard"})).status_code for _ in range(5)]
+        statuses = [(await driver.ask("PUT", policy, PRIMARY, json={"overage": "hard"})).status_code for _ in range(5)]
         assert statuses == [202, 202, 202, 429, 429]
-        refused = await world.ask("PUT", policy, PRIMARY, json={"overage": "hard"})
+        refused = await driver.ask("PUT", policy, PRIMARY, json={"overage": "hard"})
         assert (refused.json()["code"], refused.headers["retry-after"].isdigit()) == ("too_many_requests", True)
-        assert (await world.ask("PUT", policy, json={"overage": "hard"})).status_code == 202, "of somebody else"
+        assert (await driver.ask("PUT", policy, json={"overage": "hard"})).status_code == 202, "of somebody else"
 
         bad = {"authorization": "Bearer x.y.z"}
-        failed = [(await world.http.get("/v1/me", headers=bad)).status_code for _ in range(7)]
+        failed = [(await driver.http.get("/v1/me", headers=bad)).status_code for _ in range(7)]
         assert failed == [401] * 5 + [429] * 2
-        assert (await world.ask("GET", "/v1/me", PRIMARY)).status_code == 200, "who signs in well is not locked out"
+        assert (await driver.ask("GET", "/v1/me", PRIMARY)).status_code == 200, "who signs in well is not locked out"
 
 
 async def test_who_is_denied_too_often_waits_and_nobody_else(database: MakeDatabase, shared_issuer: Issuer) -> None:
-    async with reporting(await database("reporting"), shared_issuer, denied_writes_per_minute=2) as world:
-        await world.apply(account(), product(), created())
+    async with reporting(await database("reporting"), shared_issuer, denied_writes_per_minute=2) as driver:
+        await driver.apply(account(), product(), created())
         policy = "/v1/subscriptions/sub-1/products/scan/policy"
         refusal = Refusal(code="forbidden", message="Only the primary contact may.")
         for number in range(2):
-            asked = asyncio.create_task(world.ask("PUT", policy, PRIMARY, json={"overage": "hard"}))
-            sent = await world.sent(number + 1)
-            await world.decide(sent[-1].command, refusal=refusal)
+            asked = asyncio.create_task(driver.ask("PUT", policy, PRIMARY, json={"overage": "hard"}))
+            sent = await driver.sent(number + 1)
+            await driver.decide(sent[-1].command, refusal=refusal)
             assert (await asked).status_code == 403
-        answer = await world.ask("PUT", policy, PRIMARY, json={"overage": "hard"})
+        answer = await driver.ask("PUT", policy, PRIMARY, json={"overage": "hard"})
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
-        assert len(await world.sent()) == 2, "nothing was sent for it"
-        assert (await world.ask("GET", "/v1/me", PRIMARY)).status_code == 200
-        other = asyncio.create_task(world.ask("PUT", policy, json={"overage": "hard"}))
-        await world.decide((await world.sent(3))[-1].command)
+        assert len(await driver.sent()) == 2, "nothing was sent for it"
+        assert (await driver.ask("GET", "/v1/me", PRIMARY)).status_code == 200
+        other = asyncio.create_task(driver.ask("PUT", policy, json={"overage": "hard"}))
+        await driver.decide((await driver.sent(3))[-1].command)
         assert (await other).status_code == 200
 
 
-async def test_the_vendors_role_is_the_issuers_newest_word(world: World) -> None:
+async def test_the_vendors_role_is_the_issuers_newest_word(driver: ReportingDriver) -> None:
     old, no, new = (
-        world.issuer.token("vera@unitpool.example", vendor=vendor, iat=at)
+        driver.issuer.token("vera@unitpool.example", vendor=vendor, iat=at)
         for vendor, at in ((True, 1_000_000), (False, 1_000_100), (True, 1_000_200))
     )
 
     async def is_vendor(token: str) -> bool:
-        answer = await world.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
+        answer = await driver.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
         return bool(answer.json()["vendor"])
 
     assert await is_vendor(old)

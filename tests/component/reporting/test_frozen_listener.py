@@ -14,8 +14,8 @@ from services.reporting.store.listening import ALIVE_SECONDS, ANSWER_SECONDS, ke
 from services.reporting.store.notices import CHANNEL
 from shared.runtime.postgres import pool
 from tests.conftest import MakeDatabase
-from tests.database import connect
-from tests.freezing import freezer
+from tests.support.servers.databases import connect
+from tests.support.servers.frozen import freezer
 
 TOLD_SECONDS = 15
 SLACK_SECONDS = 3

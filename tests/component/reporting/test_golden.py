@@ -11,14 +11,14 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.component.reporting.everything import fill
-from tests.component.reporting.states import (
+from tests.support.builders.full_subscription import fill
+from tests.support.builders.published import (
     ALLOCATOR,
     PRIMARY,
     VENDOR,
     VIEWER,
 )
-from tests.component.reporting.world import World
+from tests.support.drivers.reporting import ReportingDriver
 
 GOLDEN = Path(__file__).with_name("golden")
 COMMAND = UUID("0b8a7c5e-93a1-4a55-8a50-6f0b1c2d3e4f")
@@ -81,18 +81,18 @@ WRITES: dict[str, tuple[str, str, str, Any]] = {
 
 
 @pytest.fixture
-async def filled(empty: World) -> World:
+async def filled(empty: ReportingDriver) -> ReportingDriver:
     """One of everything that is answered."""
     await fill(empty)
     return empty
 
 
-async def test_reads_answer_the_same_bytes(filled: World) -> None:
+async def test_reads_answer_the_same_bytes(filled: ReportingDriver) -> None:
     answers = {name: await filled.ask("GET", path, who) for name, (path, who) in READS.items()}
     assert _different(answers) == []
 
 
-async def test_writes_answer_the_same_bytes(filled: World) -> None:
+async def test_writes_answer_the_same_bytes(filled: ReportingDriver) -> None:
     answers: dict[str, httpx.Response] = {}
     for number, (name, (method, path, who, body)) in enumerate(WRITES.items()):
         headers = {"Idempotency-Key": str(UUID(int=COMMAND.int + number))}

@@ -27,15 +27,15 @@ from shared.events.topics import (
     Topic,
 )
 from shared.runtime.delivery.set_aside_work import SetAside
-from tests.component.reporting.issuer import Issuer
-from tests.component.reporting.office import Office
-from tests.component.reporting.states import NOW, PRIMARY, START, account, alert, created, product, snapshot
-from tests.component.reporting.states import subscription as state_of
-from tests.component.reporting.world import World
 from tests.conftest import MakeDatabase, StartService
-from tests.database import as_owner, connect
-from tests.processes import ServiceProcess, service_env
-from tests.runtime.harness import Bench, event, until
+from tests.support.builders.published import NOW, PRIMARY, START, account, alert, created, product, snapshot
+from tests.support.builders.published import subscription as state_of
+from tests.support.drivers.processes import ServiceProcess, service_env
+from tests.support.drivers.reporting import ReportingDriver
+from tests.support.drivers.reporting_processes import ReportingProcesses
+from tests.support.drivers.runtime import Bench, event, until
+from tests.support.servers.databases import as_owner, connect
+from tests.support.servers.token_issuer import Issuer
 
 POISONED, HEALTHY = "poisoned", "healthy"
 REPEATS = 30
@@ -217,10 +217,10 @@ async def test_every_consumer_goes_on_and_heals(service: Reporting) -> None:
     await service.assert_well()
 
 
-async def test_upkeep_goes_on_beside_a_subscription_and_a_person_that_always_fail(world: World) -> None:
-    runtime, dsn = world.runtime, world.runtime.settings.database_url.get_secret_value()
+async def test_upkeep_goes_on_beside_a_subscription_and_a_person_that_always_fail(driver: ReportingDriver) -> None:
+    runtime, dsn = driver.runtime, driver.runtime.settings.database_url.get_secret_value()
     for of in (HEALTHY, POISONED):
-        await world.measure(snapshot(1, sub=of), snapshot(2, sub=of, windows_ago=3))
+        await driver.measure(snapshot(1, sub=of), snapshot(2, sub=of, windows_ago=3))
     sessions = Sessions(runtime.pool)
     for email in (f"{HEALTHY}@acme.example", f"{POISONED}@acme.example"):
         await sessions.begin(Person(email, "Somebody", vendor=False), START)
@@ -254,9 +254,9 @@ async def test_upkeep_goes_on_beside_a_subscription_and_a_person_that_always_fai
         assert await connection.fetchval("SELECT count(*) FROM set_aside_work") == 0
 
 
-async def test_a_sign_in_waits_for_no_session_of_another(world: World) -> None:
-    dsn = world.runtime.settings.database_url.get_secret_value()
-    sessions = Sessions(world.runtime.pool)
+async def test_a_sign_in_waits_for_no_session_of_another(driver: ReportingDriver) -> None:
+    dsn = driver.runtime.settings.database_url.get_secret_value()
+    sessions = Sessions(driver.runtime.pool)
     await sessions.begin(Person("old@acme.example", "Old", vendor=False), START - timedelta(days=1))
     async with connect(dsn) as connection, connection.transaction():
         await connection.execute("SELECT FROM sessions FOR UPDATE")
@@ -271,12 +271,12 @@ async def test_one_live_stream_that_always_fails_ends_alone(service: Reporting, 
     for of in (HEALTHY, POISONED):
         await service.tell(allocation, of, [1])
         await service.until_applied(allocation, of, 1)
-    office = Office(shared_issuer, service.service, service.env)
+    processes = ReportingProcesses(shared_issuer, service.service, service.env)
     try:
         path = "/v1/subscriptions/{}/stream"
         async with (
-            office.watch(path.format(HEALTHY), PRIMARY) as healthy,
-            office.watch(path.format(POISONED), PRIMARY) as poisoned,
+            processes.watch(path.format(HEALTHY), PRIMARY) as healthy,
+            processes.watch(path.format(POISONED), PRIMARY) as poisoned,
         ):
             for told in (healthy, poisoned):
                 assert (await asyncio.wait_for(anext(told), 10))["what"] == "missed"
@@ -289,7 +289,7 @@ async def test_one_live_stream_that_always_fails_ends_alone(service: Reporting, 
                     await asyncio.wait_for(anext(poisoned), 15)
                 await connection.execute(f"NOTIFY reporting_changes, 'subscription {HEALTHY} alert'")
                 assert (await asyncio.wait_for(anext(healthy), 10))["what"] == "alert"
-        assert (await office.ask("GET", f"/v1/subscriptions/{HEALTHY}", PRIMARY)).status_code == 200
-        assert (await office.ask("GET", f"/v1/subscriptions/{POISONED}", PRIMARY)).status_code == 500
+        assert (await processes.ask("GET", f"/v1/subscriptions/{HEALTHY}", PRIMARY)).status_code == 200
+        assert (await processes.ask("GET", f"/v1/subscriptions/{POISONED}", PRIMARY)).status_code == 500
     finally:
-        await office.close()
+        await processes.close()

@@ -4,10 +4,10 @@ import asyncio
 from contextlib import aclosing
 
 from services.reporting.live import Change
-from tests.component.reporting.issuer import Issuer
-from tests.component.reporting.states import account, alert, created, product, snapshot
-from tests.component.reporting.world import World, reporting
 from tests.conftest import MakeDatabase
+from tests.support.builders.published import account, alert, created, product, snapshot
+from tests.support.drivers.reporting import ReportingDriver, reporting
+from tests.support.servers.token_issuer import Issuer
 
 SECONDS = 5
 
@@ -28,8 +28,8 @@ async def test_change_is_told_in_every_replica(database: MakeDatabase, shared_is
             assert await asyncio.wait_for(anext(changes), SECONDS) == Change("sub-1", "alert"), "no news is not told"
 
 
-async def test_stream_ends_when_its_watcher_is_closed(world: World) -> None:
-    live = world.application.live
+async def test_stream_ends_when_its_watcher_is_closed(driver: ReportingDriver) -> None:
+    live = driver.application.live
     changes = live.changes("sub-1")
     await anext(changes)
     await changes.aclose()
@@ -38,8 +38,8 @@ async def test_stream_ends_when_its_watcher_is_closed(world: World) -> None:
     live.hear("outcome 1")
 
 
-async def test_one_notice_of_many_subscriptions_is_told_to_each_of_their_watchers(world: World) -> None:
-    live = world.application.live
+async def test_one_notice_of_many_subscriptions_is_told_to_each_of_their_watchers(driver: ReportingDriver) -> None:
+    live = driver.application.live
     async with aclosing(live.changes("sub-1")) as one, aclosing(live.changes("sub-2")) as other:
         await anext(one), await anext(other)
         live.hear("consumption sub-0 sub-1 sub-2 sub-3")
@@ -47,7 +47,7 @@ async def test_one_notice_of_many_subscriptions_is_told_to_each_of_their_watcher
         assert await anext(other) == Change("sub-2", "consumption")
 
 
-async def test_consumption_of_more_subscriptions_than_a_notice_holds_is_told(empty: World) -> None:
+async def test_consumption_of_more_subscriptions_than_a_notice_holds_is_told(empty: ReportingDriver) -> None:
     names = [f"{'x' * 60}-{n}" for n in range(250)]
     watches = [empty.application.live.changes(name) for name in (names[0], names[-1])]
     for watch in watches:

@@ -16,8 +16,8 @@ from services.reporting.pages.site import Site
 from services.reporting.sessions import Person, Sessions
 from services.reporting.store import alerts, consumption, products, subscriptions
 from shared.runtime.postgres.pool import connect, is_passing, within_request
-from tests.component.reporting.states import NOW, PRIMARY, VIEWER, alert, plan, snapshot, subscription
-from tests.component.reporting.world import World
+from tests.support.builders.published import NOW, PRIMARY, VIEWER, alert, plan, snapshot, subscription
+from tests.support.drivers.reporting import ReportingDriver
 
 SUB = "/v1/subscriptions/sub-1"
 DEADLINE_SECONDS = 10
@@ -25,20 +25,20 @@ PAULA = Caller(PRIMARY, "Paula")
 
 
 @pytest.fixture
-async def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+async def overtaken(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> ReportingDriver:
     """Between the first statement of a read and the next, everything changes, and is committed."""
-    await world.measure(snapshot(100))
-    await world.apply(alert("alert-1"))
+    await driver.measure(snapshot(100))
+    await driver.apply(alert("alert-1"))
     changes = [1]
 
     async def change() -> None:
         while changes:
             changes.pop()
             state = subscription(version=2, allocated={"scan": 900})
-            await world.apply(
+            await driver.apply(
                 plan(state, 400, 900), alert("alert-2", rule="pool_consumption", scope="pool", product=None)
             )
-            await world.measure(snapshot(850, revision=2))
+            await driver.measure(snapshot(850, revision=2))
 
     find = subscriptions.find_subscription
 
@@ -48,42 +48,44 @@ async def overtaken(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
         return state
 
     monkeypatch.setattr(subscriptions, "find_subscription", found)
-    return world
+    return driver
 
 
-async def test_an_overview_is_of_one_instant_when_a_write_commits_between_its_statements(overtaken: World) -> None:
+async def test_an_overview_is_of_one_instant_when_a_write_commits_between_its_statements(
+    overtaken: ReportingDriver,
+) -> None:
     first, second = await overtaken.get(SUB, VIEWER), await overtaken.get(SUB, VIEWER)
     assert (first["version"], first["allocated"], first["consumed"]) == (1, 400, 100)
     assert (second["version"], second["allocated"], second["consumed"]) == (2, 900, 850)
 
 
-async def test_alerts_are_of_one_instant_with_what_they_are_compared_with(overtaken: World) -> None:
+async def test_alerts_are_of_one_instant_with_what_they_are_compared_with(overtaken: ReportingDriver) -> None:
     (first,) = (await overtaken.get(f"{SUB}/alerts", VIEWER))["items"]
     assert (first["id"], first["value_now"]) == ("alert-1", 25.0)
     assert len((await overtaken.get(f"{SUB}/alerts", VIEWER))["items"]) == 2
 
 
-async def test_usage_is_of_one_instant(overtaken: World) -> None:
+async def test_usage_is_of_one_instant(overtaken: ReportingDriver) -> None:
     (first,) = (await overtaken.get(f"{SUB}/usage", VIEWER))["items"]
     assert (first["consumed"], first["revision"]) == (100, 1)
 
 
 @pytest.fixture
-async def site(world: World) -> Site:
+async def site(driver: ReportingDriver) -> Site:
     """The page, with Paula signed in."""
-    runtime = world.runtime
+    runtime = driver.runtime
     claims = new_claims(runtime.settings)
     tokens = new_tokens(runtime.settings, claims, runtime.clock)
     site = install(
-        runtime.api, world.application, pool=runtime.pool, settings=runtime.settings, tokens=tokens, claims=claims
+        runtime.api, driver.application, pool=runtime.pool, settings=runtime.settings, tokens=tokens, claims=claims
     )
     session = await Sessions(runtime.pool).begin(Person(PRIMARY, "Paula", vendor=False), NOW)
-    world.http.cookies.set(site.session_cookie, session)
+    driver.http.cookies.set(site.session_cookie, session)
     return site
 
 
 @pytest.mark.usefixtures("site")
-async def test_the_page_is_of_one_instant(overtaken: World) -> None:
+async def test_the_page_is_of_one_instant(overtaken: ReportingDriver) -> None:
     page = (await overtaken.http.get("/subscriptions/sub-1")).text
     assert "100 consumed, 400 allocated" in page
     assert 'id="alert-alert-1"' in page
@@ -92,7 +94,7 @@ async def test_the_page_is_of_one_instant(overtaken: World) -> None:
 
 
 @pytest.fixture
-def counted(world: World, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def counted(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often what was read, and from how many connections."""
     counts: Counter[str] = Counter()
 
@@ -106,7 +108,7 @@ def counted(world: World, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         monkeypatch.setattr(of, name, counting)
 
     for of, name in (
-        (world.runtime.pool, "acquire"),
+        (driver.runtime.pool, "acquire"),
         (consumption, "load_term"),
         (products, "find_products"),
         (alerts, "list_alerts"),
@@ -128,10 +130,10 @@ ONCE = {
 
 @pytest.mark.parametrize("path", ["/subscriptions/sub-1", "/"])
 @pytest.mark.usefixtures("site")
-async def test_the_page_reads_everything_once(world: World, counted: Counter[str], path: str) -> None:
-    await world.apply(alert())
+async def test_the_page_reads_everything_once(driver: ReportingDriver, counted: Counter[str], path: str) -> None:
+    await driver.apply(alert())
     counted.clear()
-    answer = await world.http.get(path)
+    answer = await driver.http.get(path)
     assert answer.status_code == 200
     tokens = answer.text.count('name="csrf" value="')
     assert (tokens, answer.text.count('name="csrf" value=""')) == (3, 0)  # to sign out, of the alert, of the plan
@@ -140,9 +142,11 @@ async def test_the_page_reads_everything_once(world: World, counted: Counter[str
 
 
 @pytest.mark.usefixtures("site")
-async def test_usage_over_twelve_months_is_read_from_one_connection(world: World, counted: Counter[str]) -> None:
+async def test_usage_over_twelve_months_is_read_from_one_connection(
+    driver: ReportingDriver, counted: Counter[str]
+) -> None:
     counted.clear()
-    assert (await world.http.get("/subscriptions/sub-1/usage")).status_code == 200
+    assert (await driver.http.get("/subscriptions/sub-1/usage")).status_code == 200
     assert (counted["acquire"], counted["find_subscription"], counted["load_term"]) == (2, 1, 1)
 
 
@@ -155,14 +159,14 @@ def test_the_whole_page_is_put_together_from_fragments_and_renders_none_again(si
     assert found == {"subscription.html": {"layout.html", "plan.html"}, "plan.html": {"fragments.html"}}  # its icons
 
 
-async def test_a_read_that_hangs_is_cut_off_and_its_connection_is_not_used_again(world: World) -> None:
-    other = await connect(world.runtime.settings, "test")
+async def test_a_read_that_hangs_is_cut_off_and_its_connection_is_not_used_again(driver: ReportingDriver) -> None:
+    other = await connect(driver.runtime.settings, "test")
     async with other.transaction():
         await other.execute("LOCK TABLE consumption IN ACCESS EXCLUSIVE MODE")
         within_request.set(0.3)
         with pytest.raises(Exception) as caught:  # noqa: PT011  # any that passes
-            await asyncio.wait_for(world.application.queries.overview(PAULA, "sub-1"), DEADLINE_SECONDS)
+            await asyncio.wait_for(driver.application.queries.overview(PAULA, "sub-1"), DEADLINE_SECONDS)
         assert is_passing(caught.value)
     await other.close()
     within_request.set(DEADLINE_SECONDS)
-    assert (await world.application.queries.overview(PAULA, "sub-1")).version == 1
+    assert (await driver.application.queries.overview(PAULA, "sub-1")).version == 1

@@ -13,8 +13,8 @@ from services.reporting.pages.install import install
 from services.reporting.pages.site import Site
 from services.reporting.sessions import IDLE, LIFETIME, Person, Sessions
 from services.reporting.store import consumption, issuer_words
-from tests.component.reporting.states import NOW, PRIMARY, STRANGER, VENDOR, alert
-from tests.component.reporting.world import World
+from tests.support.builders.published import NOW, PRIMARY, STRANGER, VENDOR, alert
+from tests.support.drivers.reporting import ReportingDriver
 
 PAGE = "/subscriptions/sub-1"
 LIVE, API = f"{PAGE}/live", f"/v1{PAGE}/stream"
@@ -23,31 +23,33 @@ DEADLINE_SECONDS = 15
 
 
 @pytest.fixture
-def site(world: World, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> Site:
     """The page; its streams look often."""
     monkeypatch.setattr(stream, "ALIVE_SECONDS", 0.3)
     monkeypatch.setattr(api_stream, "JUDGED_EVERY_SECONDS", 0.3)
-    runtime = world.runtime
+    runtime = driver.runtime
     claims = new_claims(runtime.settings)
     tokens = new_tokens(runtime.settings, claims, runtime.clock)
     return install(
-        runtime.api, world.application, pool=runtime.pool, settings=runtime.settings, tokens=tokens, claims=claims
+        runtime.api, driver.application, pool=runtime.pool, settings=runtime.settings, tokens=tokens, claims=claims
     )
 
 
-async def signed_in(world: World, site: Site, *, began: datetime, seen: datetime | None = None, **who: bool) -> str:
+async def signed_in(
+    driver: ReportingDriver, site: Site, *, began: datetime, seen: datetime | None = None, **who: bool
+) -> str:
     """A session that began then and was last used then; the browser has it from now on."""
     email = VENDOR if who.get("vendor") else PRIMARY
-    session = await Sessions(world.runtime.pool).begin(Person(email, "P", vendor=bool(who.get("vendor"))), began)
-    async with world.runtime.pool.acquire() as connection:
+    session = await Sessions(driver.runtime.pool).begin(Person(email, "P", vendor=bool(who.get("vendor"))), began)
+    async with driver.runtime.pool.acquire() as connection:
         await connection.execute("UPDATE sessions SET seen_at = $1", seen or began)
-    world.http.cookies.set(site.session_cookie, session)
+    driver.http.cookies.set(site.session_cookie, session)
     return session
 
 
-async def seen_at(world: World) -> datetime:
+async def seen_at(driver: ReportingDriver) -> datetime:
     """When the session was used last."""
-    async with world.runtime.pool.acquire() as connection:
+    async with driver.runtime.pool.acquire() as connection:
         found: datetime = await connection.fetchval("SELECT seen_at FROM sessions")
     return found
 
@@ -59,57 +61,57 @@ async def seen_at(world: World) -> datetime:
     ids=["its end", "idle"],
 )
 async def test_a_stream_ends_with_its_session(
-    world: World, site: Site, path: str, began: datetime, seen: datetime
+    driver: ReportingDriver, site: Site, path: str, began: datetime, seen: datetime
 ) -> None:
-    await signed_in(world, site, began=began, seen=seen)
-    following = asyncio.create_task(world.http.get(path))
-    await until_watched(world)
-    world.application.clock = lambda: NOW + SOON
+    await signed_in(driver, site, began=began, seen=seen)
+    following = asyncio.create_task(driver.http.get(path))
+    await until_watched(driver)
+    driver.application.clock = lambda: NOW + SOON
     answer = await asyncio.wait_for(following, DEADLINE_SECONDS)
     assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/event-stream")
-    assert await seen_at(world) == seen, "a stream is no sign of anybody"
-    again = await world.http.get(path)
+    assert await seen_at(driver) == seen, "a stream is no sign of anybody"
+    again = await driver.http.get(path)
     assert again.status_code == (204 if path == LIVE else 401)
 
 
-async def test_the_pages_stream_ends_when_somebody_signs_out(world: World, site: Site) -> None:
-    session = await signed_in(world, site, began=NOW)
-    following = asyncio.create_task(world.http.get(LIVE))
-    await until_watched(world)
-    await Sessions(world.runtime.pool).end(session)
+async def test_the_pages_stream_ends_when_somebody_signs_out(driver: ReportingDriver, site: Site) -> None:
+    session = await signed_in(driver, site, began=NOW)
+    following = asyncio.create_task(driver.http.get(LIVE))
+    await until_watched(driver)
+    await Sessions(driver.runtime.pool).end(session)
     assert (await asyncio.wait_for(following, DEADLINE_SECONDS)).status_code == 200
 
 
-async def test_the_pages_stream_ends_when_the_issuer_takes_the_role_back(world: World, site: Site) -> None:
-    await signed_in(world, site, began=NOW, vendor=True)
-    following = asyncio.create_task(world.http.get(LIVE))
-    await until_watched(world)
-    async with world.runtime.pool.acquire() as connection:
+async def test_the_pages_stream_ends_when_the_issuer_takes_the_role_back(driver: ReportingDriver, site: Site) -> None:
+    await signed_in(driver, site, began=NOW, vendor=True)
+    following = asyncio.create_task(driver.http.get(LIVE))
+    await until_watched(driver)
+    async with driver.runtime.pool.acquire() as connection:
         await issuer_words.is_vendor(connection, VENDOR, NOW)
         await issuer_words.take_back(connection, VENDOR, NOW + timedelta(seconds=1))
     assert (await asyncio.wait_for(following, DEADLINE_SECONDS)).status_code == 200
-    assert (await world.http.get(PAGE)).status_code == 404
+    assert (await driver.http.get(PAGE)).status_code == 404
 
 
-async def test_who_asks_renews_the_session_and_a_page_by_itself_does_not(world: World, site: Site) -> None:
+async def test_who_asks_renews_the_session_and_a_page_by_itself_does_not(driver: ReportingDriver, site: Site) -> None:
     seen = NOW - timedelta(minutes=30)
-    await signed_in(world, site, began=NOW - timedelta(hours=1), seen=seen)
-    following = asyncio.create_task(world.http.get(LIVE))
-    await until_watched(world)
-    assert await seen_at(world) == seen
-    assert (await world.http.get(PAGE)).status_code == 200
-    assert await seen_at(world) > seen
-    world.application.live.stop()
+    await signed_in(driver, site, began=NOW - timedelta(hours=1), seen=seen)
+    following = asyncio.create_task(driver.http.get(LIVE))
+    await until_watched(driver)
+    assert await seen_at(driver) == seen
+    assert (await driver.http.get(PAGE)).status_code == 200
+    assert await seen_at(driver) > seen
+    driver.application.live.stop()
     await asyncio.wait_for(following, DEADLINE_SECONDS)
 
 
 @pytest.mark.parametrize("is_current", [True, False])
 async def test_a_stream_reads_once_when_it_opens_and_sends_what_the_page_does_not_say(
-    world: World, site: Site, monkeypatch: pytest.MonkeyPatch, is_current: bool
+    driver: ReportingDriver, site: Site, monkeypatch: pytest.MonkeyPatch, is_current: bool
 ) -> None:
-    session = await signed_in(world, site, began=NOW)
-    await world.apply(alert())
-    page = (await world.http.get(PAGE)).text
+    session = await signed_in(driver, site, began=NOW)
+    await driver.apply(alert())
+    page = (await driver.http.get(PAGE)).text
     since = page.partition("/live?since=")[2].partition('"')[0] if is_current else "0" * 16
     reads, load_term = 0, consumption.load_term
 
@@ -119,11 +121,11 @@ async def test_a_stream_reads_once_when_it_opens_and_sends_what_the_page_does_no
         return await load_term(*arguments)
 
     monkeypatch.setattr(consumption, "load_term", counted)
-    following = asyncio.create_task(world.http.get(f"{LIVE}?since={since}"))
+    following = asyncio.create_task(driver.http.get(f"{LIVE}?since={since}"))
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not reads:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-    world.application.live.stop()
+    driver.application.live.stop()
     sent = (await asyncio.wait_for(following, DEADLINE_SECONDS)).text
     assert reads == 1
     assert sent.count("event: leaves") == (0 if is_current else 1)
@@ -133,26 +135,26 @@ async def test_a_stream_reads_once_when_it_opens_and_sends_what_the_page_does_no
         assert site.secrecy.is_form_token(token, session)
 
 
-async def test_a_plan_whose_numbers_cannot_be_read_changes_nothing(world: World, site: Site) -> None:
-    session = await signed_in(world, site, began=NOW)
+async def test_a_plan_whose_numbers_cannot_be_read_changes_nothing(driver: ReportingDriver, site: Site) -> None:
+    session = await signed_in(driver, site, began=NOW)
     form = {"csrf": site.secrecy.form_token(session), "version": "1", "units.scan": "150,5", "intent": "preview"}
-    answer = await world.http.post(f"{PAGE}/plan", data=form)
+    answer = await driver.http.post(f"{PAGE}/plan", data=form)
     assert answer.status_code == 200
     assert "Type a whole number of units" in answer.text
     assert 'value="150,5"' in answer.text
-    async with world.runtime.pool.acquire() as connection:
+    async with driver.runtime.pool.acquire() as connection:
         assert await connection.fetchval("SELECT count(*) FROM commands") == 0
 
 
-async def test_the_page_of_another_customer_is_not_there(world: World, site: Site) -> None:
-    session = await Sessions(world.runtime.pool).begin(Person(STRANGER, "S", vendor=False), NOW)
-    world.http.cookies.set(site.session_cookie, session)
+async def test_the_page_of_another_customer_is_not_there(driver: ReportingDriver, site: Site) -> None:
+    session = await Sessions(driver.runtime.pool).begin(Person(STRANGER, "S", vendor=False), NOW)
+    driver.http.cookies.set(site.session_cookie, session)
     for path in (PAGE, LIVE, f"{PAGE}/usage"):
-        assert (await world.http.get(path)).status_code == 404
+        assert (await driver.http.get(path)).status_code == 404
 
 
-async def until_watched(world: World) -> None:
+async def until_watched(driver: ReportingDriver) -> None:
     """Until somebody follows."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not world.application.live._watches:  # noqa: ASYNC110
+        while not driver.application.live._watches:  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -16,7 +16,7 @@ from services.reporting.store.commands import find_command
 from tests.bench.loading import load_reporting
 from tests.bench.workload import Workload, account, contact, subscription
 from tests.conftest import MakeDatabase
-from tests.database import as_owner, connect
+from tests.support.servers.databases import as_owner, connect
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 SUBSCRIPTIONS = 1_000

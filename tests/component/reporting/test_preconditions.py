@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from tests.component.reporting.office import Office, sold
-from tests.component.reporting.states import PRIMARY, VENDOR, VIEWER
+from tests.support.builders.published import PRIMARY, VENDOR, VIEWER
+from tests.support.drivers.reporting_processes import ReportingProcesses, sold
 
 STALE = ('"1"', 'W/"{now}"', '"abc"', '"1", "2"', '"{now}0"')
 """Another version, a weak tag of this one, a tag that is none of ours, a list without it."""
 
 
-async def test_a_write_on_a_version_that_is_gone_is_refused_on_every_write(office: Office) -> None:
-    subscription = await sold(office)
+async def test_a_write_on_a_version_that_is_gone_is_refused_on_every_write(processes: ReportingProcesses) -> None:
+    subscription = await sold(processes)
     path = f"/v1/subscriptions/{subscription}"
-    now = (await office.ask("GET", path)).headers["etag"].strip('"')
+    now = (await processes.ask("GET", path)).headers["etag"].strip('"')
     writes: list[tuple[str, str, Any, str]] = [
         ("PUT", "/products/scan/policy", {"overage": "hard"}, PRIMARY),
         ("POST", "/purchases", {"units": 1, "order_reference": "PO-9"}, VENDOR),
@@ -32,28 +32,28 @@ async def test_a_write_on_a_version_that_is_gone_is_refused_on_every_write(offic
     for method, where, body, who in writes:
         for tag in STALE if where.endswith("/policy") else STALE[:1]:
             headers = {"If-Match": tag.format(now=now)}
-            answer = await office.ask(method, path + where, who, json=body, headers=headers)
+            answer = await processes.ask(method, path + where, who, json=body, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (409, "stale_version"), (where, tag, answer.text)
-    assert (await office.ask("GET", path)).headers["etag"] == f'"{now}"'
+    assert (await processes.ask("GET", path)).headers["etag"] == f'"{now}"'
 
     for tag in ('"{now}"', 'W/"1" , "1","{now}"', "*"):
         headers = {"If-Match": tag.format(now=now)}
-        answer = await office.ask(
+        answer = await processes.ask(
             "PUT", f"{path}/products/scan/policy", PRIMARY, json={"overage": "hard"}, headers=headers
         )
         assert answer.status_code == 200, answer.text
         now = answer.headers["etag"].strip('"')
 
 
-async def test_what_is_no_tag_or_is_not_judged_is_refused_by_its_name(office: Office) -> None:
-    subscription = await sold(office)
+async def test_what_is_no_tag_or_is_not_judged_is_refused_by_its_name(processes: ReportingProcesses) -> None:
+    subscription = await sold(processes)
     policy = f"/v1/subscriptions/{subscription}/products/scan/policy"
     for tag in ("17", '"1', '"1" "2"', "W/17", "*, *", '"a b"', "", '"1",,x'):
-        answer = await office.ask("PUT", policy, PRIMARY, json={"overage": "hard"}, headers={"If-Match": tag})
+        answer = await processes.ask("PUT", policy, PRIMARY, json={"overage": "hard"}, headers={"If-Match": tag})
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "If-Match"), tag
     flex = {"enabled": True, "reason": "x"}
     for name in ("If-Match", "If-None-Match", "If-Unmodified-Since"):
-        answer = await office.ask("PUT", "/v1/accounts/acme/flex", json=flex, headers={name: '"1"'})
+        answer = await processes.ask("PUT", "/v1/accounts/acme/flex", json=flex, headers={name: '"1"'})
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, name), answer.text
         assert "etag" not in answer.headers
-    assert "etag" not in (await office.ask("PUT", "/v1/accounts/acme/flex", json=flex)).headers
+    assert "etag" not in (await processes.ask("PUT", "/v1/accounts/acme/flex", json=flex)).headers

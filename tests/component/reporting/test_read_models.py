@@ -23,7 +23,7 @@ from shared.events.ids import AccountId
 from shared.events.outcomes import AuditRecord, DecisionRecorded
 from shared.events.schemas.examples import example_of
 from shared.events.state import GrantedTo, PersonState, PriceList, RoleState, Tier
-from tests.component.reporting.states import (
+from tests.support.builders.published import (
     NOW,
     PRIMARY,
     STRANGER,
@@ -35,19 +35,19 @@ from tests.component.reporting.states import (
     snapshot,
     subscription,
 )
-from tests.component.reporting.world import World, record
+from tests.support.drivers.reporting import ReportingDriver, record
 
 
-async def test_newest_version_wins_in_every_order(world: World) -> None:
+async def test_newest_version_wins_in_every_order(driver: ReportingDriver) -> None:
     plans = [
         event(plan(subscription(version=v, allocated={"scan": after}), before, after))
         for v, before, after in ((2, 400, 450), (3, 450, 500), (4, 500, 300))
     ]
     for order in permutations(plans):
-        await world.apply(*order, *order)
-        body = await world.get("/v1/subscriptions/sub-1")
+        await driver.apply(*order, *order)
+        body = await driver.get("/v1/subscriptions/sub-1")
         assert (body["version"], body["allocated"]) == (4, 300)
-    assert len((await world.get("/v1/subscriptions/sub-1/allocations"))["items"]) == 3
+    assert len((await driver.get("/v1/subscriptions/sub-1/allocations"))["items"]) == 3
 
 
 def test_no_event_of_allocation_is_passed_over() -> None:
@@ -58,7 +58,7 @@ def _of_a_subscription() -> list[type[Payload]]:
     return [one for one in ALLOCATION_EVENTS if "subscription" in one.model_fields]
 
 
-async def test_every_event_that_carries_a_subscription_brings_its_state(empty: World) -> None:
+async def test_every_event_that_carries_a_subscription_brings_its_state(empty: ReportingDriver) -> None:
     for version, kind in enumerate(_of_a_subscription(), start=1):
         example = kind.model_validate(example_of(kind)["data"])
         state = subscription(version=version, name=kind.__name__)
@@ -66,7 +66,7 @@ async def test_every_event_that_carries_a_subscription_brings_its_state(empty: W
         assert (await empty.get("/v1/subscriptions/sub-1"))["name"] == kind.__name__
 
 
-async def test_every_event_that_carries_a_product_brings_its_state(empty: World) -> None:
+async def test_every_event_that_carries_a_product_brings_its_state(empty: ReportingDriver) -> None:
     kinds: tuple[type[Any], ...] = (ProductChanged, RoleTemplatesChanged, ProductRetired)
     for version, kind in enumerate(kinds, start=1):
         example = kind.model_validate(example_of(kind)["data"])
@@ -75,7 +75,7 @@ async def test_every_event_that_carries_a_product_brings_its_state(empty: World)
         assert (await empty.get(f"/v1/catalogue/products/{state.id}"))["name"] == kind.__name__
 
 
-async def test_newest_person_role_and_price_list_win_in_every_order(world: World) -> None:
+async def test_newest_person_role_and_price_list_win_in_every_order(driver: ReportingDriver) -> None:
     person = PersonState(account=AccountId("acme"), email=VIEWER, name="Old", version=1)
     role = RoleState.model_validate(
         {"account": "acme", "role": "scan-own", "product": "scan", "name": "Old", "is_default": False, "version": 1}
@@ -89,65 +89,65 @@ async def test_newest_person_role_and_price_list_win_in_every_order(world: World
         RoleChanged(role=role.model_copy(update=new)),
         PriceListChanged(price_list=prices.model_copy(update={"version": 2, "list_price_minor": 2})),
     )
-    await world.apply(*new_ones, *old_ones, *new_ones)
-    assert (await world.get(f"/v1/accounts/acme/people/{VIEWER}"))["name"] == "New"
-    assert (await world.get("/v1/accounts/acme/roles/scan-own"))["name"] == "New"
-    assert (await world.get("/v1/price-list"))["list_price_minor"] == 2
+    await driver.apply(*new_ones, *old_ones, *new_ones)
+    assert (await driver.get(f"/v1/accounts/acme/people/{VIEWER}"))["name"] == "New"
+    assert (await driver.get("/v1/accounts/acme/roles/scan-own"))["name"] == "New"
+    assert (await driver.get("/v1/price-list"))["list_price_minor"] == 2
 
 
-async def test_late_old_state_does_not_bring_back_a_grant(world: World) -> None:
-    await world.apply(created(subscription(version=3, grants=[])))
-    await world.apply(created(subscription(version=2, grants=[GrantedTo(email=VIEWER, grant="viewer")])))
-    assert (await world.ask("GET", "/v1/subscriptions/sub-1", VIEWER)).status_code == 404
-    assert (await world.get("/v1/me", VIEWER))["subscriptions"] == []
+async def test_late_old_state_does_not_bring_back_a_grant(driver: ReportingDriver) -> None:
+    await driver.apply(created(subscription(version=3, grants=[])))
+    await driver.apply(created(subscription(version=2, grants=[GrantedTo(email=VIEWER, grant="viewer")])))
+    assert (await driver.ask("GET", "/v1/subscriptions/sub-1", VIEWER)).status_code == 404
+    assert (await driver.get("/v1/me", VIEWER))["subscriptions"] == []
 
 
-async def test_handed_over_subscription_is_seen_by_its_new_contact_only(world: World) -> None:
+async def test_handed_over_subscription_is_seen_by_its_new_contact_only(driver: ReportingDriver) -> None:
     contact = {"email": STRANGER, "name": "Sam"}
-    await world.apply(created(subscription(version=2, grants=[], primary_contact=contact)))
-    assert (await world.ask("GET", "/v1/subscriptions/sub-1", STRANGER)).status_code == 200
-    assert (await world.ask("GET", "/v1/subscriptions/sub-1", PRIMARY)).status_code == 404
+    await driver.apply(created(subscription(version=2, grants=[], primary_contact=contact)))
+    assert (await driver.ask("GET", "/v1/subscriptions/sub-1", STRANGER)).status_code == 200
+    assert (await driver.ask("GET", "/v1/subscriptions/sub-1", PRIMARY)).status_code == 404
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-async def test_newest_revision_wins_however_batches_fall(world: World, data: st.DataObject) -> None:
+async def test_newest_revision_wins_however_batches_fall(driver: ReportingDriver, data: st.DataObject) -> None:
     """Revisions only grow from example to example, as the database stays."""
-    base = data.draw(st.just(await _revision(world)))
+    base = data.draw(st.just(await _revision(driver)))
     order = data.draw(st.permutations(range(1, 7)))
     cuts = data.draw(st.integers(1, 5))
     snapshots = [snapshot(n * 10, revision=base + n) for n in order]
     for batch in (snapshots[:cuts], snapshots[cuts:], snapshots[:2]):
-        await world.measure(*batch)
-    assert (await world.get("/v1/subscriptions/sub-1"))["consumed"] == 60
-    assert await _revision(world) == base + 6
+        await driver.measure(*batch)
+    assert (await driver.get("/v1/subscriptions/sub-1"))["consumed"] == 60
+    assert await _revision(driver) == base + 6
 
 
-async def _revision(world: World) -> int:
-    items = (await world.get("/v1/subscriptions/sub-1/usage"))["items"]
+async def _revision(driver: ReportingDriver) -> int:
+    items = (await driver.get("/v1/subscriptions/sub-1/usage"))["items"]
     return int(items[-1]["revision"]) if items else 0
 
 
-async def test_a_snapshot_that_only_the_contract_reads_is_kept_too(world: World) -> None:
+async def test_a_snapshot_that_only_the_contract_reads_is_kept_too(driver: ReportingDriver) -> None:
     odd = record(snapshot(70, revision=9))
     value = (odd.value or b"").replace(b'"revision":9', b'"revision":"9"')
-    async with world.runtime.transaction() as tx:
+    async with driver.runtime.transaction() as tx:
         await on_consumption(tx, [record(snapshot(60, revision=8)), odd._replace(value=value)])
-    assert (await world.get("/v1/subscriptions/sub-1"))["consumed"] == 70
+    assert (await driver.get("/v1/subscriptions/sub-1"))["consumed"] == 70
 
 
-async def test_audit_event_is_recorded_once(world: World) -> None:
+async def test_audit_event_is_recorded_once(driver: ReportingDriver) -> None:
     record = AuditRecord(at=NOW, account="acme", actor=PRIMARY, action="a", object="o", outcome="denied")
     one = event(DecisionRecorded(record=record))
-    await world.apply(one, one)
-    await world.apply(one)
-    assert len((await world.get("/v1/audit"))["items"]) == 1
+    await driver.apply(one, one)
+    await driver.apply(one)
+    assert len((await driver.get("/v1/audit"))["items"]) == 1
 
 
-async def test_old_windows_are_forgotten_but_never_the_newest_of_a_product(world: World) -> None:
+async def test_old_windows_are_forgotten_but_never_the_newest_of_a_product(driver: ReportingDriver) -> None:
     old = snapshot(9, windows_ago=3, product="old")
-    await world.measure(snapshot(1, windows_ago=3), snapshot(2, windows_ago=2), old)
-    async with world.runtime.pool.acquire() as connection:
+    await driver.measure(snapshot(1, windows_ago=3), snapshot(2, windows_ago=2), old)
+    async with driver.runtime.pool.acquire() as connection:
         await prune_consumption(connection, WINDOW.start)
-    items = (await world.get("/v1/subscriptions/sub-1/usage"))["items"]
+    items = (await driver.get("/v1/subscriptions/sub-1/usage"))["items"]
     assert {(one["product"], one["consumed"]) for one in items} == {("scan", 2), ("old", 9)}

@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.events.alerts import AlertAcknowledged, ChannelChanged, ChannelState
 from shared.events.outcomes import AuditRecord, DecisionRecorded
-from tests.component.reporting.states import (
+from tests.support.builders.published import (
     ALLOCATOR,
     AUDITOR,
     NOW,
@@ -23,12 +23,12 @@ from tests.component.reporting.states import (
     snapshot,
     subscription,
 )
-from tests.component.reporting.world import World
+from tests.support.drivers.reporting import ReportingDriver
 
 
-async def test_overview_has_exactly_the_promised_members(world: World) -> None:
-    await world.measure(snapshot(322))
-    body = await world.get("/v1/subscriptions/sub-1", PRIMARY)
+async def test_overview_has_exactly_the_promised_members(driver: ReportingDriver) -> None:
+    await driver.measure(snapshot(322))
+    body = await driver.get("/v1/subscriptions/sub-1", PRIMARY)
     assert list(body) == [
         *("id", "account", "name", "model", "state", "unit_label", "version", "term", "window"),
         *("purchased", "allocated", "consumed", "unallocated", "unused", "over_allocated", "as_of"),
@@ -69,18 +69,18 @@ async def test_overview_has_exactly_the_promised_members(world: World) -> None:
     }
 
 
-async def test_overview_carries_its_version_as_etag(world: World) -> None:
-    answer = await world.ask("GET", "/v1/subscriptions/sub-1")
+async def test_overview_carries_its_version_as_etag(driver: ReportingDriver) -> None:
+    answer = await driver.ask("GET", "/v1/subscriptions/sub-1")
     assert answer.headers["etag"] == '"1"'
 
 
-async def test_floor_is_the_larger_of_this_and_the_last_closed_window(world: World) -> None:
-    await world.measure(snapshot(10), snapshot(55, windows_ago=1), snapshot(99, windows_ago=2))
-    (shown,) = (await world.get("/v1/subscriptions/sub-1"))["products"]
+async def test_floor_is_the_larger_of_this_and_the_last_closed_window(driver: ReportingDriver) -> None:
+    await driver.measure(snapshot(10), snapshot(55, windows_ago=1), snapshot(99, windows_ago=2))
+    (shown,) = (await driver.get("/v1/subscriptions/sub-1"))["products"]
     assert (shown["consumed"], shown["floor"], shown["class"]) == (10, 55, "under")
 
 
-async def test_term_meter_burns_down_from_its_newest_window(empty: World) -> None:
+async def test_term_meter_burns_down_from_its_newest_window(empty: ReportingDriver) -> None:
     state = subscription(allocated={"calls": 100})
     await empty.apply(account(), product("calls", aggregation="sum", reset="term"), created(state))
     await empty.measure(*(snapshot(n, windows_ago=ago, product="calls", reset="term") for n, ago in ((30, 3), (45, 2))))
@@ -88,33 +88,33 @@ async def test_term_meter_burns_down_from_its_newest_window(empty: World) -> Non
     assert (shown["consumed"], shown["floor"], shown["meters"][0]["aggregate"]) == (45, 45, 45)
 
 
-async def test_subscription_is_seen_by_those_it_concerns(world: World) -> None:
+async def test_subscription_is_seen_by_those_it_concerns(driver: ReportingDriver) -> None:
     for who in (VENDOR, PRIMARY, VIEWER, ALLOCATOR, AUDITOR):
-        assert (await world.ask("GET", "/v1/subscriptions/sub-1", who)).status_code == 200, who
+        assert (await driver.ask("GET", "/v1/subscriptions/sub-1", who)).status_code == 200, who
 
 
-async def test_subscription_does_not_exist_for_a_stranger(world: World) -> None:
+async def test_subscription_does_not_exist_for_a_stranger(driver: ReportingDriver) -> None:
     for path in ("", "/purchases", "/allocations", "/usage", "/alerts", "/alert-channels", "/stream"):
-        answer = await world.ask("GET", f"/v1/subscriptions/sub-1{path}", STRANGER)
-        unknown = await world.ask("GET", f"/v1/subscriptions/no-such{path}", STRANGER)
+        answer = await driver.ask("GET", f"/v1/subscriptions/sub-1{path}", STRANGER)
+        unknown = await driver.ask("GET", f"/v1/subscriptions/no-such{path}", STRANGER)
         assert answer.status_code == unknown.status_code == 404, path
         assert answer.json() == unknown.json()
 
 
-async def test_user_administrator_does_not_see_units(world: World) -> None:
-    assert (await world.ask("GET", "/v1/subscriptions/sub-1", USERADMIN)).status_code == 403
+async def test_user_administrator_does_not_see_units(driver: ReportingDriver) -> None:
+    assert (await driver.ask("GET", "/v1/subscriptions/sub-1", USERADMIN)).status_code == 403
 
 
-async def test_lists_hold_only_ones_own(world: World) -> None:
-    assert (await world.get("/v1/subscriptions", STRANGER))["items"] == []
-    assert (await world.get("/v1/accounts", STRANGER))["items"] == []
-    assert [one["id"] for one in (await world.get("/v1/subscriptions", VIEWER))["items"]] == ["sub-1"]
-    assert [one["id"] for one in (await world.get("/v1/accounts", VIEWER))["items"]] == ["acme"]
-    assert (await world.ask("GET", "/v1/accounts/acme", STRANGER)).status_code == 404
+async def test_lists_hold_only_ones_own(driver: ReportingDriver) -> None:
+    assert (await driver.get("/v1/subscriptions", STRANGER))["items"] == []
+    assert (await driver.get("/v1/accounts", STRANGER))["items"] == []
+    assert [one["id"] for one in (await driver.get("/v1/subscriptions", VIEWER))["items"]] == ["sub-1"]
+    assert [one["id"] for one in (await driver.get("/v1/accounts", VIEWER))["items"]] == ["acme"]
+    assert (await driver.ask("GET", "/v1/accounts/acme", STRANGER)).status_code == 404
 
 
-async def test_me_says_what_i_may_do(world: World) -> None:
-    mine = await world.get("/v1/me", ALLOCATOR)
+async def test_me_says_what_i_may_do(driver: ReportingDriver) -> None:
+    mine = await driver.get("/v1/me", ALLOCATOR)
     assert mine["email"] == ALLOCATOR
     assert mine["vendor"] is False
     (one,) = mine["subscriptions"]
@@ -123,7 +123,7 @@ async def test_me_says_what_i_may_do(world: World) -> None:
     assert "set_policy" not in one["permissions"]
 
 
-async def test_pages_follow_each_other_without_gap_or_repeat(empty: World) -> None:
+async def test_pages_follow_each_other_without_gap_or_repeat(empty: ReportingDriver) -> None:
     await empty.apply(*(created(subscription(f"sub-{n:02}")) for n in range(7)))
     found: list[str] = []
     cursor: str | None = ""
@@ -134,30 +134,30 @@ async def test_pages_follow_each_other_without_gap_or_repeat(empty: World) -> No
     assert found == [f"sub-{n:02}" for n in range(7)]
 
 
-async def test_history_of_allocations_is_newest_first_and_paged(world: World) -> None:
+async def test_history_of_allocations_is_newest_first_and_paged(driver: ReportingDriver) -> None:
     for version, (before, after) in enumerate([(400, 500), (500, 300), (300, 350)], start=2):
         state = subscription(version=version, allocated={"scan": after})
-        await world.apply(plan(state, before, after))
-    first = await world.get("/v1/subscriptions/sub-1/allocations?limit=2", VIEWER)
-    rest = await world.get(f"/v1/subscriptions/sub-1/allocations?cursor={first['next_cursor']}", VIEWER)
+        await driver.apply(plan(state, before, after))
+    first = await driver.get("/v1/subscriptions/sub-1/allocations?limit=2", VIEWER)
+    rest = await driver.get(f"/v1/subscriptions/sub-1/allocations?cursor={first['next_cursor']}", VIEWER)
     seen = sorted((one["version"], one["before"], one["after"]) for one in first["items"] + rest["items"])
     assert seen == [(2, 400, 500), (3, 500, 300), (4, 300, 350)]
     assert rest["next_cursor"] is None
 
 
-async def test_usage_by_window_has_its_items(world: World) -> None:
-    await world.measure(snapshot(10), snapshot(7, windows_ago=1, revision=4))
-    body = await world.get("/v1/subscriptions/sub-1/usage", VIEWER)
+async def test_usage_by_window_has_its_items(driver: ReportingDriver) -> None:
+    await driver.measure(snapshot(10), snapshot(7, windows_ago=1, revision=4))
+    body = await driver.get("/v1/subscriptions/sub-1/usage", VIEWER)
     assert [(one["consumed"], one["provisional"], one["revision"]) for one in body["items"]] == [
         (7, False, 4),
         (10, True, 1),
     ]
-    answer = await world.ask("GET", "/v1/subscriptions/sub-1/usage?interval=day")
+    answer = await driver.ask("GET", "/v1/subscriptions/sub-1/usage?interval=day")
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert answer.json()["errors"][0]["field"] == "interval"
 
 
-async def test_usage_of_a_burn_down_adds_up_and_names_the_term_to_date(empty: World) -> None:
+async def test_usage_of_a_burn_down_adds_up_and_names_the_term_to_date(empty: ReportingDriver) -> None:
     await empty.apply(account(), product(reset="term", aggregation="sum"), created())
     await empty.measure(snapshot(9, reset="term", windows_ago=2), snapshot(25, reset="term"))
     path = "/v1/subscriptions/sub-1/usage"
@@ -167,18 +167,18 @@ async def test_usage_of_a_burn_down_adds_up_and_names_the_term_to_date(empty: Wo
     assert [one["consumed"] for one in (await empty.get(path, VIEWER))["items"]] == [9, 0, 16]
 
 
-async def test_alert_shows_its_value_then_and_now(world: World) -> None:
-    await world.measure(snapshot(350))
-    await world.apply(alert())
-    (shown,) = (await world.get("/v1/subscriptions/sub-1/alerts", VIEWER))["items"]
+async def test_alert_shows_its_value_then_and_now(driver: ReportingDriver) -> None:
+    await driver.measure(snapshot(350))
+    await driver.apply(alert())
+    (shown,) = (await driver.get("/v1/subscriptions/sub-1/alerts", VIEWER))["items"]
     assert (shown["value_at"], shown["value_now"], shown["state"]) == (80.5, 87.5, "active")
     state = alert(version=2, state="acknowledged", acknowledged_by=PRIMARY, acknowledged_at=NOW).alert
-    await world.apply(AlertAcknowledged(alert=state), alert())
-    (shown,) = (await world.get("/v1/subscriptions/sub-1/alerts", VIEWER))["items"]
+    await driver.apply(AlertAcknowledged(alert=state), alert())
+    (shown,) = (await driver.get("/v1/subscriptions/sub-1/alerts", VIEWER))["items"]
     assert (shown["state"], shown["acknowledged_by"]) == ("acknowledged", PRIMARY)
 
 
-async def test_removed_channel_is_not_listed(world: World) -> None:
+async def test_removed_channel_is_not_listed(driver: ReportingDriver) -> None:
     state: dict[str, Any] = {
         "id": "c1",
         "subscription": "sub-1",
@@ -188,14 +188,14 @@ async def test_removed_channel_is_not_listed(world: World) -> None:
         "created_at": NOW,
         "version": 1,
     }
-    await world.apply(ChannelChanged(channel=ChannelState(**state)))
-    (shown,) = (await world.get("/v1/subscriptions/sub-1/alert-channels"))["items"]
+    await driver.apply(ChannelChanged(channel=ChannelState(**state)))
+    (shown,) = (await driver.get("/v1/subscriptions/sub-1/alert-channels"))["items"]
     assert "secret" not in shown
-    await world.apply(ChannelChanged(channel=ChannelState(**{**state, "version": 2, "removed_at": NOW})))
-    assert (await world.get("/v1/subscriptions/sub-1/alert-channels"))["items"] == []
+    await driver.apply(ChannelChanged(channel=ChannelState(**{**state, "version": 2, "removed_at": NOW})))
+    assert (await driver.get("/v1/subscriptions/sub-1/alert-channels"))["items"] == []
 
 
-async def test_audit_log_is_shown_to_those_who_may_audit(world: World) -> None:
+async def test_audit_log_is_shown_to_those_who_may_audit(driver: ReportingDriver) -> None:
     def decided(subscription: str | None, actor: str, account: str = "acme") -> DecisionRecorded:
         return DecisionRecorded(
             record=AuditRecord(
@@ -209,28 +209,28 @@ async def test_audit_log_is_shown_to_those_who_may_audit(world: World) -> None:
             )
         )
 
-    await world.apply(decided("sub-1", PRIMARY), decided("sub-2", STRANGER))
-    await world.apply(decided(None, USERADMIN), decided(None, VENDOR, "globex"))
-    assert len((await world.get("/v1/audit"))["items"]) == 4
-    assert [one["actor"] for one in (await world.get("/v1/audit", AUDITOR))["items"]] == [USERADMIN, PRIMARY]
-    assert (await world.get(f"/v1/audit?actor={STRANGER}"))["items"][0]["subscription"] == "sub-2"
-    assert (await world.ask("GET", "/v1/audit", VIEWER)).status_code == 403
-    assert (await world.ask("GET", "/v1/audit", STRANGER)).status_code == 403
+    await driver.apply(decided("sub-1", PRIMARY), decided("sub-2", STRANGER))
+    await driver.apply(decided(None, USERADMIN), decided(None, VENDOR, "globex"))
+    assert len((await driver.get("/v1/audit"))["items"]) == 4
+    assert [one["actor"] for one in (await driver.get("/v1/audit", AUDITOR))["items"]] == [USERADMIN, PRIMARY]
+    assert (await driver.get(f"/v1/audit?actor={STRANGER}"))["items"][0]["subscription"] == "sub-2"
+    assert (await driver.ask("GET", "/v1/audit", VIEWER)).status_code == 403
+    assert (await driver.ask("GET", "/v1/audit", STRANGER)).status_code == 403
 
 
-async def test_over_allocated_pool_shows_the_excess(empty: World) -> None:
+async def test_over_allocated_pool_shows_the_excess(empty: ReportingDriver) -> None:
     await empty.apply(account(), product(), created(subscription(allocated={"scan": 1300})))
     body = await empty.get("/v1/subscriptions/sub-1")
     assert (body["unallocated"], body["over_allocated"]) == (0, 300)
 
 
-async def test_openapi_describes_every_route_and_docs_need_no_network(world: World) -> None:
-    document = (await world.http.get("/v1/openapi.json")).json()
+async def test_openapi_describes_every_route_and_docs_need_no_network(driver: ReportingDriver) -> None:
+    document = (await driver.http.get("/v1/openapi.json")).json()
     assert {"/v1/me", "/v1/subscriptions/{subscription}/rebalances", "/v1/ingest-keys/{key}"} <= set(document["paths"])
     refused = document["paths"]["/v1/me"]["get"]["responses"]["401"]["content"]
     assert list(refused) == ["application/problem+json"]
     assert "Problem" in json.dumps(refused)
-    page = await world.http.get("/v1/docs")
+    page = await driver.http.get("/v1/docs")
     assert page.status_code == 200
     assert "POST /v1/subscriptions/{subscription}/rebalances" in page.text
     assert "http://" not in page.text

@@ -8,12 +8,12 @@ from uuid import uuid4
 import httpx
 
 from deploy.local.ports import free_port
-from tests.component.reporting.issuer import Issuer
-from tests.component.reporting.office import Office, sold
-from tests.component.reporting.states import PRIMARY
 from tests.conftest import StartService
-from tests.freezing import Freezer
-from tests.processes import ServiceProcess, service_env
+from tests.support.builders.published import PRIMARY
+from tests.support.drivers.processes import ServiceProcess, service_env
+from tests.support.drivers.reporting_processes import ReportingProcesses, sold
+from tests.support.servers.frozen import Freezer
+from tests.support.servers.token_issuer import Issuer
 
 DEADLINE_SECONDS = 60
 
@@ -41,19 +41,23 @@ async def until_answers(service: ServiceProcess) -> None:
 
 
 async def test_reads_are_served_and_writes_wait_until_kafka_is_there(  # fixtures
-    office: Office, kafka_server: Any, topic_prefix: str, service_process: StartService, shared_issuer: Issuer
+    processes: ReportingProcesses,
+    kafka_server: Any,
+    topic_prefix: str,
+    service_process: StartService,
+    shared_issuer: Issuer,
 ) -> None:
-    subscription = await sold(office)
+    subscription = await sold(processes)
     path = f"/v1/subscriptions/{subscription}"
-    assert await office.service.terminate() == 0
+    assert await processes.service.terminate() == 0
 
     port = free_port()
-    dsn = office.env["UNITPOOL_REPORTING_DATABASE_URL"]
+    dsn = processes.env["UNITPOOL_REPORTING_DATABASE_URL"]
     env = service_env("reporting", dsn=dsn, kafka=f"127.0.0.1:{port}", topic_prefix=topic_prefix)
     env |= {"UNITPOOL_REPORTING_OIDC_ISSUER": shared_issuer.url, "UNITPOOL_REPORTING_COMMAND_WAIT_SECONDS": "1"}
     service = service_process("reporting", env)
     await until_answers(service)
-    early = Office(shared_issuer, service, env)
+    early = ReportingProcesses(shared_issuer, service, env)
     try:
         for one in ("/v1/me", path, f"{path}/usage", f"{path}/allocations", "/v1/accounts", "/v1/audit"):
             assert (await early.ask("GET", one)).status_code == 200, one

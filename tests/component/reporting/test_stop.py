@@ -9,25 +9,27 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.component.reporting.office import Office, sold
-from tests.component.reporting.states import PRIMARY
 from tests.conftest import StartService
-from tests.processes import ServiceProcess
+from tests.support.builders.published import PRIMARY
+from tests.support.drivers.processes import ServiceProcess
+from tests.support.drivers.reporting_processes import ReportingProcesses, sold
 
 
-async def test_streams_end_and_a_waiting_write_is_202_with_its_id(office: Office, allocation: ServiceProcess) -> None:
-    subscription = await sold(office)
+async def test_streams_end_and_a_waiting_write_is_202_with_its_id(
+    processes: ReportingProcesses, allocation: ServiceProcess
+) -> None:
+    subscription = await sold(processes)
     path, key = f"/v1/subscriptions/{subscription}", str(uuid4())
 
     async def streamed() -> list[str]:
-        async with office.watch(f"{path}/stream", PRIMARY) as told:
+        async with processes.watch(f"{path}/stream", PRIMARY) as told:
             return [one["what"] async for one in told]
 
     os.kill(allocation.pid, signal.SIGSTOP)
     try:
         streams = [asyncio.create_task(streamed()) for _ in range(10)]
         write = asyncio.create_task(
-            office.ask(
+            processes.ask(
                 "PUT",
                 f"{path}/products/scan/policy",
                 PRIMARY,
@@ -35,9 +37,9 @@ async def test_streams_end_and_a_waiting_write_is_202_with_its_id(office: Office
                 headers={"Idempotency-Key": key},
             )
         )
-        await office.until_streams(10)
+        await processes.until_streams(10)
         began = time.monotonic()
-        assert await office.service.terminate(10) == 0
+        assert await processes.service.terminate(10) == 0
         assert time.monotonic() - began < 6, "it did not wait for the outcome"
         answer = await write
         assert (answer.status_code, answer.headers["idempotency-key"]) == (202, key)
@@ -46,7 +48,7 @@ async def test_streams_end_and_a_waiting_write_is_202_with_its_id(office: Office
             assert told[0] == "missed"
     finally:
         os.kill(allocation.pid, signal.SIGCONT)
-    log = office.service.log
+    log = processes.service.log
     assert log is not None
     assert "Traceback" not in log.read_text()
     assert "ASGI" not in log.read_text()
@@ -54,9 +56,9 @@ async def test_streams_end_and_a_waiting_write_is_202_with_its_id(office: Office
 
 @pytest.mark.parametrize(("setting", "is_open"), [("75", True), ("1", False)])
 async def test_an_idle_connection_stays_open_for_as_long_as_is_set(
-    office: Office, service_process: StartService, setting: str, is_open: bool
+    processes: ReportingProcesses, service_process: StartService, setting: str, is_open: bool
 ) -> None:
-    service = service_process("reporting", office.env | {"UNITPOOL_REPORTING_HTTP_KEEP_ALIVE_SECONDS": setting})
+    service = service_process("reporting", processes.env | {"UNITPOOL_REPORTING_HTTP_KEEP_ALIVE_SECONDS": setting})
     await service.wait_ready()
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     try:
@@ -76,26 +78,26 @@ async def test_an_idle_connection_stays_open_for_as_long_as_is_set(
         writer.close()
 
 
-async def test_readiness_falls_first_and_no_request_is_refused_meanwhile(office: Office) -> None:
+async def test_readiness_falls_first_and_no_request_is_refused_meanwhile(processes: ReportingProcesses) -> None:
     statuses: list[int] = []
     closing = asyncio.Event()
 
     async def client() -> None:
-        async with httpx.AsyncClient(base_url=office.service.url) as http:
+        async with httpx.AsyncClient(base_url=processes.service.url) as http:
             while not closing.is_set():
                 answer = await http.get("/v1/me")
                 statuses.append(answer.status_code)
                 if answer.headers.get("connection") == "close":
                     closing.set()
 
-    async with httpx.AsyncClient(base_url=office.service.url) as probe, asyncio.TaskGroup() as tasks:
+    async with httpx.AsyncClient(base_url=processes.service.url) as probe, asyncio.TaskGroup() as tasks:
         for _ in range(8):
             tasks.create_task(client())
         while len(statuses) < 50:  # noqa: ASYNC110  # they are on their way
             await asyncio.sleep(0.01)
-        os.kill(office.service.pid, signal.SIGTERM)
+        os.kill(processes.service.pid, signal.SIGTERM)
         await asyncio.wait_for(closing.wait(), 5)
         ready = await probe.get("/readyz")
         assert (ready.status_code, ready.json()["checks"]["stopping"]["ok"]) == (503, False)
     assert set(statuses) == {401}
-    assert await office.service.wait_ended() == 0
+    assert await processes.service.wait_ended() == 0

@@ -8,8 +8,8 @@ from typing import Any
 
 from services.reporting import store
 from services.reporting.store import consumption, subscriptions
-from tests.component.reporting.states import START, WINDOW, created, snapshot, subscription
-from tests.component.reporting.world import World
+from tests.support.builders.published import START, WINDOW, created, snapshot, subscription
+from tests.support.drivers.reporting import ReportingDriver
 
 READS_OF_THE_OVERVIEW: dict[str, tuple[ModuleType, list[object]]] = {
     "_FIND": (subscriptions, ["sub-1"]),
@@ -28,7 +28,7 @@ def statements() -> list[tuple[str, str]]:
     return found
 
 
-async def test_every_statement_can_be_prepared(empty: World) -> None:
+async def test_every_statement_can_be_prepared(empty: ReportingDriver) -> None:
     known = statements()
     assert len(known) > 30
     async with empty.runtime.pool.acquire() as connection:
@@ -36,7 +36,7 @@ async def test_every_statement_can_be_prepared(empty: World) -> None:
             assert await connection.prepare(sql), name
 
 
-async def test_overview_reads_by_index_and_each_table_once(empty: World) -> None:
+async def test_overview_reads_by_index_and_each_table_once(empty: ReportingDriver) -> None:
     await empty.apply(*(created(subscription(f"sub-{n}")) for n in range(200)))
     await empty.measure(*(snapshot(n + 1, windows_ago=ago, sub=f"sub-{n}") for n in range(200) for ago in range(4)))
     async with empty.runtime.pool.acquire() as connection:

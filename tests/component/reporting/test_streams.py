@@ -11,44 +11,46 @@ from services.reporting.live import Live
 from services.reporting.sessions import IDLE, Person, Sessions
 from services.reporting.store import issuer_words
 from shared.runtime.http.caller_limits import Shares
-from tests.component.reporting.states import NOW, PRIMARY
-from tests.component.reporting.world import World
+from tests.support.builders.published import NOW, PRIMARY
+from tests.support.drivers.reporting import ReportingDriver
 
 PATH = "/v1/subscriptions/sub-1/stream"
 
 
-async def test_a_quiet_stream_ends_with_its_token(world: World) -> None:
-    token = world.issuer.token(PRIMARY, exp=int(time.time()) + 3)
+async def test_a_quiet_stream_ends_with_its_token(driver: ReportingDriver) -> None:
+    token = driver.issuer.token(PRIMARY, exp=int(time.time()) + 3)
     async with asyncio.timeout(10):
-        answer = await world.http.get(PATH, headers={"authorization": f"Bearer {token}"})
+        answer = await driver.http.get(PATH, headers={"authorization": f"Bearer {token}"})
     assert answer.status_code == 200
     assert "missed" in answer.text
 
 
-async def test_a_stream_ends_when_the_process_takes_no_more_requests(world: World) -> None:
-    told = asyncio.create_task(world.ask("GET", PATH, PRIMARY))
+async def test_a_stream_ends_when_the_process_takes_no_more_requests(driver: ReportingDriver) -> None:
+    told = asyncio.create_task(driver.ask("GET", PATH, PRIMARY))
     async with asyncio.timeout(10):
-        while not world.application.live._watches:  # noqa: ASYNC110
+        while not driver.application.live._watches:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        world.application.live.stop()
+        driver.application.live.stop()
         assert (await told).status_code == 200
 
 
-async def test_a_place_is_given_back_however_a_stream_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_place_is_given_back_however_a_stream_ends(
+    driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stream, "LASTS_SECONDS", 0.1)
-    world.application.streams = Shares(2, 1)
+    driver.application.streams = Shares(2, 1)
     for _ in range(3):
-        assert (await world.ask("GET", PATH, PRIMARY)).status_code == 200
-        assert (await world.ask("HEAD", PATH, PRIMARY)).status_code == 200
-    give_back = world.application.streams.take(PRIMARY, "no")
-    refused = await world.ask("GET", PATH, PRIMARY)
+        assert (await driver.ask("GET", PATH, PRIMARY)).status_code == 200
+        assert (await driver.ask("HEAD", PATH, PRIMARY)).status_code == 200
+    give_back = driver.application.streams.take(PRIMARY, "no")
+    refused = await driver.ask("GET", PATH, PRIMARY)
     assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
-    assert (await world.ask("GET", PATH)).status_code == 200, "of somebody else"
+    assert (await driver.ask("GET", PATH)).status_code == 200, "of somebody else"
     give_back()
 
 
-async def test_what_a_page_asks_for_by_itself_renews_no_session(world: World) -> None:
-    sessions = Sessions(world.runtime.pool)
+async def test_what_a_page_asks_for_by_itself_renews_no_session(driver: ReportingDriver) -> None:
+    sessions = Sessions(driver.runtime.pool)
     session = await sessions.begin(Person(PRIMARY, "P", vendor=False), NOW)
     almost = NOW + IDLE - timedelta(minutes=1)
     assert await sessions.find(session, almost, renew=False)
@@ -59,10 +61,10 @@ async def test_what_a_page_asks_for_by_itself_renews_no_session(world: World) ->
     assert found.ends_in_seconds < timedelta(hours=8).total_seconds()
 
 
-async def test_a_session_has_the_role_that_the_issuer_gave_last(world: World) -> None:
-    sessions = Sessions(world.runtime.pool)
+async def test_a_session_has_the_role_that_the_issuer_gave_last(driver: ReportingDriver) -> None:
+    sessions = Sessions(driver.runtime.pool)
     session = await sessions.begin(Person("vera@unitpool.example", "V", vendor=True), NOW)
-    async with world.runtime.pool.acquire() as connection:
+    async with driver.runtime.pool.acquire() as connection:
         assert await issuer_words.is_vendor(connection, "vera@unitpool.example", NOW - timedelta(hours=1))
         await issuer_words.take_back(connection, "vera@unitpool.example", NOW + timedelta(minutes=1))
         await issuer_words.take_back(connection, "nobody@unitpool.example", NOW + timedelta(minutes=1))

@@ -9,22 +9,22 @@ from typing import Any
 
 from joserfc.jwk import ECKey
 
-from tests.component.reporting.issuer import Issuer, issuing, new_rsa
-from tests.component.reporting.states import PRIMARY
-from tests.component.reporting.world import World, reporting
 from tests.conftest import MakeDatabase
+from tests.support.builders.published import PRIMARY
+from tests.support.drivers.reporting import ReportingDriver, reporting
+from tests.support.servers.token_issuer import Issuer, issuing, new_rsa
 
 
-async def status(world: World, token: str) -> int:
+async def status(driver: ReportingDriver, token: str) -> int:
     """Of /v1/me with this token; a refusal must say what would be accepted."""
-    answer = await world.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
+    answer = await driver.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
     if answer.status_code == 401:
         assert answer.json()["code"] == "unauthenticated"
         assert answer.headers["www-authenticate"].startswith("Bearer ")
     return answer.status_code
 
 
-async def test_token_is_judged_by_every_claim(empty: World, shared_issuer: Issuer) -> None:
+async def test_token_is_judged_by_every_claim(empty: ReportingDriver, shared_issuer: Issuer) -> None:
     now = int(time.time())
     good = shared_issuer.token
     assert await status(empty, good(PRIMARY)) == 200
@@ -57,7 +57,7 @@ async def test_token_is_judged_by_every_claim(empty: World, shared_issuer: Issue
     assert {name: await status(empty, token) for name, token in refused.items()} == dict.fromkeys(refused, 401)
 
 
-async def test_token_may_not_choose_its_algorithm(empty: World, shared_issuer: Issuer) -> None:
+async def test_token_may_not_choose_its_algorithm(empty: ReportingDriver, shared_issuer: Issuer) -> None:
     assert await status(empty, confused(shared_issuer)) == 401
     head, body, _ = shared_issuer.token(PRIMARY).split(".")
     assert await status(empty, f"eyJhbGciOiJub25lIn0.{body}.") == 401
@@ -76,7 +76,7 @@ def confused(issuer: Issuer) -> str:
     return f"{signed}.{urlsafe_b64encode(mark).decode().rstrip('=')}"
 
 
-async def test_request_without_a_token_is_told_what_is_needed(empty: World) -> None:
+async def test_request_without_a_token_is_told_what_is_needed(empty: ReportingDriver) -> None:
     for header in ("", "Bearer", "Basic dXNlcjpwYXNz", "Bearer \u00e9"):
         headers = {b"authorization": header.encode()} if header else {}
         answer = await empty.http.get("/v1/me", headers=headers)
@@ -85,48 +85,48 @@ async def test_request_without_a_token_is_told_what_is_needed(empty: World) -> N
 
 async def test_elliptic_keys_and_new_keys_are_taken(database: MakeDatabase) -> None:
     with issuing() as issuer:
-        async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=0) as world:
-            assert await status(world, issuer.token(PRIMARY)) == 200
+        async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=0) as driver:
+            assert await status(driver, issuer.token(PRIMARY)) == 200
             curve = ECKey.generate_key("P-256", parameters={"kid": "curve"}, private=True)
             issuer.published.append(curve)
-            assert await status(world, issuer.token(PRIMARY, key=curve, alg="ES256")) == 200
+            assert await status(driver, issuer.token(PRIMARY, key=curve, alg="ES256")) == 200
             assert issuer.fetches == 2
-            assert await status(world, issuer.token(PRIMARY)) == 200
+            assert await status(driver, issuer.token(PRIMARY)) == 200
             assert issuer.fetches == 2, "kept keys are used"
 
 
 async def test_unknown_key_ids_do_not_hammer_the_issuer(database: MakeDatabase) -> None:
     with issuing() as issuer:
-        async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=60) as world:
+        async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=60) as driver:
             stranger = new_rsa("stranger")
             for _ in range(5):
-                assert await status(world, issuer.token(PRIMARY, key=stranger)) == 401
+                assert await status(driver, issuer.token(PRIMARY, key=stranger)) == 401
             assert issuer.fetches == 1
 
 
 async def test_answer_is_503_while_the_issuer_cannot_be_asked(database: MakeDatabase) -> None:
     with issuing() as issuer:
         issuer.down = True
-        async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=0) as world:
-            answer = await world.ask("GET", "/v1/me", PRIMARY)
+        async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=0) as driver:
+            answer = await driver.ask("GET", "/v1/me", PRIMARY)
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
             assert answer.headers["retry-after"]
             issuer.down = False
-            assert await status(world, issuer.token(PRIMARY)) == 200
+            assert await status(driver, issuer.token(PRIMARY)) == 200
             issuer.down = True
-            assert await status(world, issuer.token(PRIMARY)) == 200, "kept keys outlive the issuer"
+            assert await status(driver, issuer.token(PRIMARY)) == 200, "kept keys outlive the issuer"
 
 
 async def test_claims_are_found_where_settings_say(database: MakeDatabase, shared_issuer: Issuer) -> None:
     dsn = await database("reporting")
     named: dict[str, Any] = {"email_claim": "who.upn", "roles_claim": "realm_access.roles"}
-    async with reporting(dsn, shared_issuer, email_verified_may_be_absent=True, **named) as world:
+    async with reporting(dsn, shared_issuer, email_verified_may_be_absent=True, **named) as driver:
         said: dict[str, Any] = {"who": {"upn": PRIMARY}, "email_verified": ...}
-        assert await status(world, shared_issuer.token("x@y.example", **said)) == 200
+        assert await status(driver, shared_issuer.token("x@y.example", **said)) == 200
         for beside in ({"email_verified": "true"}, {"who": {"upn": PRIMARY, "email_verified": False}}):
-            assert await status(world, shared_issuer.token("x@y.example", **{**said, **beside})) == 401, beside
+            assert await status(driver, shared_issuer.token("x@y.example", **{**said, **beside})) == 401, beside
         token = shared_issuer.token(
             "x@y.example", who={"upn": "Vera@Unitpool.Example"}, realm_access={"roles": ["a", "vendor"]}
         )
-        answer = await world.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
+        answer = await driver.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
         assert (answer.json()["email"], answer.json()["vendor"]) == ("vera@unitpool.example", True)

@@ -3,9 +3,9 @@
 import pytest
 from prometheus_client import REGISTRY
 
-from tests.component.reporting.states import account, created, product, subscription
-from tests.component.reporting.world import World
-from tests.database import as_owner, connect
+from tests.support.builders.published import account, created, product, subscription
+from tests.support.drivers.reporting import ReportingDriver
+from tests.support.servers.databases import as_owner, connect
 
 
 def passed_over(table: str) -> float:
@@ -23,7 +23,7 @@ def passed_over(table: str) -> float:
     ],
 )
 async def test_a_list_goes_on_without_a_row_that_cannot_be_read(
-    empty: World, table: str, path: str, spoilt: str, limit: int
+    empty: ReportingDriver, table: str, path: str, spoilt: str, limit: int
 ) -> None:
     for name in "abc":
         await empty.apply(account(name), product(name), created(subscription(name, account=name)))

@@ -15,37 +15,39 @@ from shared.events.commands.plans import ApplyPlan, SeenConsumption
 from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.refusals import Refusal
 from shared.runtime.signing import parse_keys, unseal
-from tests.component.reporting.issuer import Issuer
-from tests.component.reporting.states import CALENDAR, NOW, PRIMARY, VENDOR, WINDOW, alert, plan, snapshot, subscription
-from tests.component.reporting.world import World, reporting
 from tests.conftest import MakeDatabase
-from tests.processes import COMMAND_KEYS
+from tests.support.builders.published import CALENDAR, NOW, PRIMARY, VENDOR, WINDOW, alert, plan, snapshot, subscription
+from tests.support.drivers.processes import COMMAND_KEYS
+from tests.support.drivers.reporting import ReportingDriver, reporting
+from tests.support.servers.token_issuer import Issuer
 
 ALLOCATION = {"product": "scan", "units": 500}
 
 
-async def test_write_answers_when_its_effect_is_visible(world: World) -> None:
-    asking = asyncio.create_task(world.ask("POST", "/v1/subscriptions/sub-1/allocations", PRIMARY, json=ALLOCATION))
-    (sent,) = await world.sent()
+async def test_write_answers_when_its_effect_is_visible(driver: ReportingDriver) -> None:
+    asking = asyncio.create_task(driver.ask("POST", "/v1/subscriptions/sub-1/allocations", PRIMARY, json=ALLOCATION))
+    (sent,) = await driver.sent()
     state = subscription(version=2, allocated={"scan": 500})
-    await world.decide(sent.command, plan(state, 400, 500), resource="sub-1", version=2)
+    await driver.decide(sent.command, plan(state, 400, 500), resource="sub-1", version=2)
     answer = await asking
     assert answer.status_code == 200
     body = answer.json()
     assert (body["allocated"], body["version"], body["command_id"]) == (500, 2, sent.command.id)
     assert answer.headers["idempotency-key"] == sent.command.id
     assert answer.headers["etag"] == '"2"'
-    assert body == {**await world.get("/v1/subscriptions/sub-1", PRIMARY), "command_id": sent.command.id}
+    assert body == {**await driver.get("/v1/subscriptions/sub-1", PRIMARY), "command_id": sent.command.id}
 
 
-async def test_command_carries_who_asked_and_what_they_saw(world: World) -> None:
-    await world.measure(snapshot(300, revision=7), snapshot(200, revision=4, windows_ago=1), snapshot(1, windows_ago=3))
+async def test_command_carries_who_asked_and_what_they_saw(driver: ReportingDriver) -> None:
+    await driver.measure(
+        snapshot(300, revision=7), snapshot(200, revision=4, windows_ago=1), snapshot(1, windows_ago=3)
+    )
     headers = {"If-Match": '"1"', "X-Correlation-Id": "corr-1"}
     body = {"changes": [ALLOCATION], "accept_overage": True}
     asking = asyncio.create_task(
-        world.ask("POST", "/v1/subscriptions/sub-1/rebalances", PRIMARY, json=body, headers=headers)
+        driver.ask("POST", "/v1/subscriptions/sub-1/rebalances", PRIMARY, json=body, headers=headers)
     )
-    (sent,) = await world.sent()
+    (sent,) = await driver.sent()
     asking.cancel()
     assert sent.outgoing.topic == "allocation.commands"
     assert sent.outgoing.key == b"sub-1"
@@ -61,69 +63,69 @@ async def test_command_carries_who_asked_and_what_they_saw(world: World) -> None
     assert all(isinstance(seen, SeenConsumption) for seen in asked.seen)
 
 
-async def test_refusal_is_a_problem_with_its_numbers_and_a_repeat_gets_the_same(world: World) -> None:
+async def test_refusal_is_a_problem_with_its_numbers_and_a_repeat_gets_the_same(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     path = "/v1/subscriptions/sub-1/allocations"
-    asking = asyncio.create_task(world.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key))
-    (sent,) = await world.sent()
+    asking = asyncio.create_task(driver.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key))
+    (sent,) = await driver.sent()
     refusal = Refusal(code="insufficient_units", message="Only 100 are free.", details={"available": 100})
-    await world.decide(sent.command, refusal=refusal)
+    await driver.decide(sent.command, refusal=refusal)
     first = await asking
-    again = await world.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key)
+    again = await driver.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key)
     assert first.status_code == again.status_code == 409
     assert first.headers["content-type"] == "application/problem+json"
     assert first.json() == again.json()
     assert (first.json()["code"], first.json()["available"]) == ("insufficient_units", 100)
     assert first.json()["detail"] == "Only 100 are free."
-    assert len(await world.sent()) == 1
+    assert len(await driver.sent()) == 1
 
 
-async def test_key_used_for_something_else_is_refused_and_nothing_is_sent(world: World) -> None:
+async def test_key_used_for_something_else_is_refused_and_nothing_is_sent(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     path = "/v1/subscriptions/sub-1/allocations"
-    asking = asyncio.create_task(world.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key))
-    await world.sent()
-    other = await world.ask("POST", path, PRIMARY, json={**ALLOCATION, "units": 501}, headers=key)
+    asking = asyncio.create_task(driver.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key))
+    await driver.sent()
+    other = await driver.ask("POST", path, PRIMARY, json={**ALLOCATION, "units": 501}, headers=key)
     asking.cancel()
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
-    assert len(await world.sent()) == 1
+    assert len(await driver.sent()) == 1
 
 
-async def test_same_key_of_another_person_is_another_command(world: World) -> None:
+async def test_same_key_of_another_person_is_another_command(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     path = "/v1/subscriptions/sub-1/allocations"
     both = (PRIMARY, VENDOR)
-    asking = [asyncio.create_task(world.ask("POST", path, who, json=ALLOCATION, headers=key)) for who in both]
-    assert {sent.command.actor for sent in await world.sent(2)} == {PRIMARY, VENDOR}
+    asking = [asyncio.create_task(driver.ask("POST", path, who, json=ALLOCATION, headers=key)) for who in both]
+    assert {sent.command.actor for sent in await driver.sent(2)} == {PRIMARY, VENDOR}
     for task in asking:
         task.cancel()
 
 
-async def test_repeat_is_the_same_request_although_consumption_went_on(world: World) -> None:
+async def test_repeat_is_the_same_request_although_consumption_went_on(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     path = "/v1/subscriptions/sub-1/allocations"
-    asking = asyncio.create_task(world.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key))
-    (sent,) = await world.sent()
-    await world.measure(snapshot(300, revision=9))
-    again = asyncio.create_task(world.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key))
-    await world.decide(sent.command, resource="sub-1", version=1)
+    asking = asyncio.create_task(driver.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key))
+    (sent,) = await driver.sent()
+    await driver.measure(snapshot(300, revision=9))
+    again = asyncio.create_task(driver.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key))
+    await driver.decide(sent.command, resource="sub-1", version=1)
     assert {(await task).status_code for task in (asking, again)} == {200}
 
 
 async def test_answer_is_202_when_no_outcome_comes_and_the_command_can_be_asked_for(
     database: MakeDatabase, shared_issuer: Issuer
 ) -> None:
-    async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0.05) as world:
-        answer = await world.ask("POST", "/v1/accounts", json={"name": "Ümläut & Söhne"})
+    async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0.05) as driver:
+        answer = await driver.ask("POST", "/v1/accounts", json={"name": "Ümläut & Söhne"})
         assert answer.status_code == 202
         assert answer.json() == {"command_id": answer.headers["idempotency-key"], "status": "pending"}
         location = answer.headers["location"]
-        assert (await world.get(location))["status"] == "pending"
-        (sent,) = await world.sent()
+        assert (await driver.get(location))["status"] == "pending"
+        (sent,) = await driver.sent()
         assert sent.command.data.account == "umlaut-sohne"
-        await world.decide(sent.command, resource="umlaut-sohne", version=1)
-        assert (await world.get(location))["status"] == "accepted"
-        assert (await world.ask("GET", location, PRIMARY)).status_code == 404
+        await driver.decide(sent.command, resource="umlaut-sohne", version=1)
+        assert (await driver.get(location))["status"] == "accepted"
+        assert (await driver.ask("GET", location, PRIMARY)).status_code == 404
 
 
 async def test_outcome_wakes_a_waiter_in_another_replica(
@@ -138,13 +140,13 @@ async def test_outcome_wakes_a_waiter_in_another_replica(
         assert (await asking).status_code == 403, "it was not woken"
 
 
-async def test_preview_answers_what_the_owner_worked_out(world: World) -> None:
+async def test_preview_answers_what_the_owner_worked_out(driver: ReportingDriver) -> None:
     body = {"changes": [ALLOCATION], "preview": True}
-    asking = asyncio.create_task(world.ask("POST", "/v1/subscriptions/sub-1/rebalances", PRIMARY, json=body))
-    (sent,) = await world.sent()
+    asking = asyncio.create_task(driver.ask("POST", "/v1/subscriptions/sub-1/rebalances", PRIMARY, json=body))
+    (sent,) = await driver.sent()
     assert sent.command.data.preview is True
     result: dict[str, Any] = {"before": [], "after": [], "unallocated_after": 500, "starts_clock": False}
-    await world.decide(sent.command, result={**result, "next_allowed_at": None})
+    await driver.decide(sent.command, result={**result, "next_allowed_at": None})
     shown = (await asking).json()
     assert shown == {
         "preview": True,
@@ -155,27 +157,27 @@ async def test_preview_answers_what_the_owner_worked_out(world: World) -> None:
     }
 
 
-async def test_ingest_key_is_shown_to_its_maker_and_only_its_hash_travels(world: World) -> None:
+async def test_ingest_key_is_shown_to_its_maker_and_only_its_hash_travels(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
-    asking = asyncio.create_task(world.ask("POST", "/v1/ingest-keys", json={"product": "scan"}, headers=key))
-    (sent,) = await world.sent()
+    asking = asyncio.create_task(driver.ask("POST", "/v1/ingest-keys", json={"product": "scan"}, headers=key))
+    (sent,) = await driver.sent()
     asked: CreateIngestKey = sent.command.data
     assert (sent.outgoing.topic, sent.outgoing.key) == ("metering.commands", b"scan")
     state = IngestKeyState(id=asked.key, product=asked.product, created_at=NOW, created_by=VENDOR, version=1)
-    await world.decide(sent.command, IngestKeyChanged(ingest_key=state), resource=asked.key, version=1)
+    await driver.decide(sent.command, IngestKeyChanged(ingest_key=state), resource=asked.key, version=1)
     made = (await asking).json()
     assert hashlib.sha256(made["key"].encode()).hexdigest() == asked.secret_sha256
     assert made["key"] not in (sent.outgoing.value or b"").decode()
-    again = await world.ask("POST", "/v1/ingest-keys", json={"product": "scan"}, headers=key)
+    again = await driver.ask("POST", "/v1/ingest-keys", json={"product": "scan"}, headers=key)
     assert again.json() == made
-    assert "key" not in await world.get(f"/v1/ingest-keys/{asked.key}")
-    assert (await world.ask("GET", "/v1/ingest-keys", PRIMARY)).status_code == 403
+    assert "key" not in await driver.get(f"/v1/ingest-keys/{asked.key}")
+    assert (await driver.ask("GET", "/v1/ingest-keys", PRIMARY)).status_code == 403
 
 
-async def test_webhook_secret_is_shown_once_and_sealed_in_the_command(world: World) -> None:
+async def test_webhook_secret_is_shown_once_and_sealed_in_the_command(driver: ReportingDriver) -> None:
     body = {"url": "https://hooks.acme.example/unitpool"}
-    asking = asyncio.create_task(world.ask("POST", "/v1/subscriptions/sub-1/alert-channels", PRIMARY, json=body))
-    (sent,) = await world.sent()
+    asking = asyncio.create_task(driver.ask("POST", "/v1/subscriptions/sub-1/alert-channels", PRIMARY, json=body))
+    (sent,) = await driver.sent()
     asked: AddChannel = sent.command.data
     state = ChannelState(
         id=asked.channel,
@@ -186,30 +188,30 @@ async def test_webhook_secret_is_shown_once_and_sealed_in_the_command(world: Wor
         created_at=NOW,
         version=1,
     )
-    await world.decide(sent.command, ChannelChanged(channel=state), resource=asked.channel, version=1)
+    await driver.decide(sent.command, ChannelChanged(channel=state), resource=asked.channel, version=1)
     made = (await asking).json()
     assert made["secret"].startswith("whsec_")
     assert unseal(asked.sealed_secret, parse_keys(COMMAND_KEYS)) == made["secret"]
     assert made["secret"] not in (sent.outgoing.value or b"").decode()
 
 
-async def test_alert_is_acknowledged_through_its_owner(world: World) -> None:
-    await world.apply(alert())
-    asking = asyncio.create_task(world.ask("POST", "/v1/subscriptions/sub-1/alerts/alert-1/acknowledge", PRIMARY))
-    (sent,) = await world.sent()
+async def test_alert_is_acknowledged_through_its_owner(driver: ReportingDriver) -> None:
+    await driver.apply(alert())
+    asking = asyncio.create_task(driver.ask("POST", "/v1/subscriptions/sub-1/alerts/alert-1/acknowledge", PRIMARY))
+    (sent,) = await driver.sent()
     assert sent.outgoing.topic == "alerts.commands"
     state = alert(version=2, state="acknowledged", acknowledged_by=PRIMARY, acknowledged_at=NOW).alert
-    await world.decide(sent.command, AlertAcknowledged(alert=state), resource="alert-1", version=2)
+    await driver.decide(sent.command, AlertAcknowledged(alert=state), resource="alert-1", version=2)
     assert (await asking).json()["acknowledged_by"] == PRIMARY
 
 
 @pytest.mark.parametrize("count", [20])
-async def test_many_repeats_at_once_are_one_command(world: World, count: int) -> None:
+async def test_many_repeats_at_once_are_one_command(driver: ReportingDriver, count: int) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     path = "/v1/subscriptions/sub-1/purchases"
     body = {"units": 5, "order_reference": "PO-9"}
-    asking = [asyncio.create_task(world.ask("POST", path, json=body, headers=key)) for _ in range(count)]
-    (sent,) = await world.sent()
-    await world.decide(sent.command, resource="sub-1", version=1)
+    asking = [asyncio.create_task(driver.ask("POST", path, json=body, headers=key)) for _ in range(count)]
+    (sent,) = await driver.sent()
+    await driver.decide(sent.command, resource="sub-1", version=1)
     assert {(await task).status_code for task in asking} == {200}
-    assert len(await world.sent()) == 1
+    assert len(await driver.sent()) == 1

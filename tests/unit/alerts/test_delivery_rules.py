@@ -12,7 +12,7 @@ from services.alerts.domain.addresses import fault_of_url, is_public
 from services.alerts.domain.payload import webhook_payload
 from services.alerts.domain.schedule import GIVE_UP_AFTER, Backoff
 from shared.events.alerts import shown_address
-from tests.unit.alerts.world import NOW, Story, subscription
+from tests.support.builders.alerts import NOW, Story, subscription
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))

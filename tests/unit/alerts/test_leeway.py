@@ -15,7 +15,7 @@ from services.alerts.domain.measures import Reading
 from services.alerts.domain.rules import DEFAULT_RULES
 from services.alerts.domain.watch import Assessment, Watch, assess, follow, take_reading
 from shared.events.ids import ProductId
-from tests.unit.alerts.world import ACME, GUARD, NAMES, NOW, SCAN, START, WINDOW, Story, said, subscription
+from tests.support.builders.alerts import ACME, GUARD, NAMES, NOW, SCAN, START, WINDOW, Story, said, subscription
 
 RULES = st.sampled_from(list(DEFAULT_RULES.values()))
 STRANGER = ProductId("risk-hub")

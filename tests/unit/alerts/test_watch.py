@@ -12,7 +12,7 @@ from services.alerts.domain.measures import Reading
 from services.alerts.domain.watch import acknowledge, take_reading
 from shared.events.state import SubscriptionState
 from shared.units import MAX_UNITS
-from tests.unit.alerts.world import ACME, GUARD, NOW, SCAN, START, WINDOW, Story, over, said, subscription
+from tests.support.builders.alerts import ACME, GUARD, NOW, SCAN, START, WINDOW, Story, over, said, subscription
 
 NEXT_WINDOW = NOW + WINDOW
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.allocation.domain.advance import advance, next_due
 from services.allocation.domain.subscriptions import Subscription
 from shared.events.state import Lot, Term
-from tests.unit.allocation.building import END, NOW, START, TICK, accepted, lot, plan, refused, subscription
+from tests.support.builders.subscriptions import END, NOW, START, TICK, accepted, lot, plan, refused, subscription
 
 DAY = timedelta(days=1)
 NEXT_END = END + timedelta(days=365)

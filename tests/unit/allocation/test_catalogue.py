@@ -9,7 +9,7 @@ from services.allocation.domain import catalogue
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.refusals import Refusal
 from shared.events.state import ProductState
-from tests.unit.allocation.building import NOW, TICK, refused
+from tests.support.builders.subscriptions import NOW, TICK, refused
 
 
 def product(**changes: Any) -> ProductState:

@@ -8,7 +8,7 @@ from services.allocation.domain.floor import Consumption, Measured, consumption_
 from shared.events.commands.plans import SeenConsumption
 from shared.events.ids import ProductId
 from shared.events.state import Term
-from tests.unit.allocation.building import END, START, TICK, subscription
+from tests.support.builders.subscriptions import END, START, TICK, subscription
 
 STATE = subscription().state
 WINDOW = timedelta(days=15)

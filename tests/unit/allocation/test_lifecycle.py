@@ -10,7 +10,7 @@ from services.allocation.domain.lifecycle import FLEX, PERMITS, state_at
 from services.allocation.domain.permissions import ACTIONS, Action
 from services.allocation.domain.subscriptions import Subscription
 from shared.events.state import Lifecycle, Term
-from tests.unit.allocation.building import END, START, TICK, refused, subscription
+from tests.support.builders.subscriptions import END, START, TICK, refused, subscription
 
 TERM = Term(start=START, end=END)
 GRACE_ENDS = END + timedelta(days=30)

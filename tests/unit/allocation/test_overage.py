@@ -14,7 +14,7 @@ from services.allocation.domain.subscriptions import Subscription
 from shared.events.commands.subscriptions import PurchaseLot
 from shared.events.ids import ProductId
 from shared.events.state import SubscribedProduct
-from tests.unit.allocation.building import END, NOW, START, TICK, accepted, plan, subscription
+from tests.support.builders.subscriptions import END, NOW, START, TICK, accepted, plan, subscription
 
 WINDOW = timedelta(days=15)
 FIRST = START + 6 * WINDOW

@@ -10,7 +10,7 @@ from shared.events.commands.accounts import AddPerson, ChangeRole, CreateRole
 from shared.events.commands.catalogue import CreateProduct
 from shared.events.ids import AccountId
 from shared.events.state import GrantedTo, Person, PersonState, RoleState
-from tests.unit.allocation.building import NOW, START, refused, subscription
+from tests.support.builders.subscriptions import NOW, START, refused, subscription
 
 PRODUCT = create_product(CreateProduct(product="scan", name="Scan"))
 

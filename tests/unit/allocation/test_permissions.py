@@ -7,7 +7,7 @@ import pytest
 from services.allocation.domain.permission_table import page
 from services.allocation.domain.permissions import ACTIONS, ROLES, Action, Actor, Role, refusal_for, roles_of
 from shared.events.commands import ALLOCATION_COMMANDS
-from tests.unit.allocation.building import subscription
+from tests.support.builders.subscriptions import subscription
 
 MATRIX = """
                      vendor  primary  allocator  viewer  auditor  useradmin

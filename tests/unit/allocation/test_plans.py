@@ -8,7 +8,7 @@ import pytest
 from services.allocation.domain.plans import Decided
 from shared.events.commands.plans import ApplyPlan
 from shared.events.refusals import Refusal
-from tests.unit.allocation.building import END, NINETY_DAYS, NOW, TICK, accepted, lot, plan, refused, subscription
+from tests.support.builders.subscriptions import END, NINETY_DAYS, NOW, TICK, accepted, lot, plan, refused, subscription
 
 
 def allocations(decided: Decided) -> dict[str, int]:

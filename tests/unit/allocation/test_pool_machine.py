@@ -22,8 +22,8 @@ from shared.events.commands.subscriptions import PurchaseLot, RenewSubscription,
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
 from shared.events.state import OveragePolicy
-from tests.unit.allocation.building import NINETY_DAYS, START, TICK, subscription
-from tests.unit.allocation.ledger import PRODUCTS, Ledger, Sold, Wanted
+from tests.support.builders.subscriptions import NINETY_DAYS, START, TICK, subscription
+from tests.support.references.pool import PRODUCTS, ReferencePool, Sold, Wanted
 
 UNITS = st.integers(0, 120)
 WANTED = st.dictionaries(st.sampled_from(PRODUCTS), UNITS, min_size=1)
@@ -33,11 +33,11 @@ FLEX = ("pending", "active", "grace")
 
 
 class Pool(RuleBasedStateMachine):
-    """The domain, the ledger, and what a reader has been told."""
+    """The domain, the reference, and what a reader has been told."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = Ledger()
+        self.ledger = ReferencePool()
         self.measured: dict[tuple[ProductId, datetime], Measured] = {}
         self.told_lots: set[str] = set()
         self.told_over = False
@@ -112,16 +112,16 @@ class Pool(RuleBasedStateMachine):
 
     @rule(units=st.integers(1, 200), first=st.sampled_from([0, 0, 0, 3, 30]), days=st.integers(1, 200))
     def buy(self, units: int, first: int, days: int) -> None:
-        ledger, name = self.ledger, f"lot-{len(self.ledger.sold)}"
-        begin, end = ledger.term
-        start = max(ledger.now, begin) + first * DAY
+        reference, name = self.ledger, f"lot-{len(self.ledger.sold)}"
+        begin, end = reference.term
+        start = max(reference.now, begin) + first * DAY
         until = min(start + days * DAY, end)
         expected = self.possible("pending", "active") or (None if start < until else "invalid_request")
         asked = PurchaseLot(subscription="s-1", lot=name, units=units, order_reference="PO", start=start, end=until)
-        bought = lots.purchase(self.of, asked, ledger.now)
+        bought = lots.purchase(self.of, asked, reference.now)
         if self.do(bought if isinstance(bought, Refusal) else bought[0], expected=expected):
-            ledger.sold.append(Sold(name, units, start, until))
-            self.told_lots |= {one.name for one in ledger.counting()} & {name}
+            reference.sold.append(Sold(name, units, start, until))
+            self.told_lots |= {one.name for one in reference.counting()} & {name}
             self.note_pool()
 
     @precondition(lambda self: self.ledger.sold)
@@ -137,18 +137,18 @@ class Pool(RuleBasedStateMachine):
     @precondition(lambda self: self.done > 5)
     @rule(days=st.integers(1, 300), units=st.integers(1, 200))
     def renew(self, days: int, units: int) -> None:
-        ledger, name = self.ledger, f"lot-{len(self.ledger.sold)}"
-        start = ledger.term[1]
-        end = max(start, ledger.now) + days * DAY
+        reference, name = self.ledger, f"lot-{len(self.ledger.sold)}"
+        start = reference.term[1]
+        end = max(start, reference.now) + days * DAY
         asked = RenewSubscription(subscription="s-1", end=end, units=units, order_reference="PO", lot=name)
         expected = self.possible("pending", "active", "grace", "read_only")
-        expected = expected or (None if ledger.term == ledger.terms[-1] else "already_exists")
-        renewed = terms.renew(self.of, asked, ledger.now)
+        expected = expected or (None if reference.term == reference.terms[-1] else "already_exists")
+        renewed = terms.renew(self.of, asked, reference.now)
         if isinstance(renewed, Refusal):
             self.do(renewed, expected=expected)
             return
-        ledger.terms.append((start, end))  # it may have begun: what is told of it is held against its pool
-        ledger.sold.append(Sold(name, units, start, end))
+        reference.terms.append((start, end))  # it may have begun: what is told of it is held against its pool
+        reference.sold.append(Sold(name, units, start, end))
         self.do(renewed[0], expected=expected)
 
     @rule(product=PRODUCT)

@@ -13,7 +13,7 @@ from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot
 from shared.events.ids import ProductId
 from shared.events.state import AccountState, Person
 from shared.units import MAX_UNITS
-from tests.unit.allocation.building import END, NINETY_DAYS, NOW, START, TICK, lot, plan, refused, subscription
+from tests.support.builders.subscriptions import END, NINETY_DAYS, NOW, START, TICK, lot, plan, refused, subscription
 
 SCAN = ProductId("scan")
 

@@ -15,7 +15,7 @@ from shared.events.commands.subscriptions import PurchaseLot, RenewSubscription,
 from shared.events.ids import MeterId
 from shared.events.state import Meter, Rate
 from shared.units import MAX_UNITS
-from tests.unit.allocation.building import END, NOW, START, TICK, lot, refused, subscription
+from tests.support.builders.subscriptions import END, NOW, START, TICK, lot, refused, subscription
 
 NEXT_END = END + timedelta(days=365)
 GRACE = END + timedelta(days=10, hours=3, minutes=7)

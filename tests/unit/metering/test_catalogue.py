@@ -11,7 +11,7 @@ from services.metering.domain import catalogue as domain
 from services.metering.domain.catalogue import Catalogue, SubscriptionView, product_view_of, view_of
 from services.metering.domain.subscribed import read_subscribed
 from shared.events.state import SubscriptionState
-from tests.component.metering.world import NOW, PRODUCTS, SUBSCRIPTIONS, product, subscription
+from tests.support.builders.metering import NOW, PRODUCTS, SUBSCRIPTIONS, product, subscription
 
 SOURCE = "/platforms/scan"
 

@@ -16,7 +16,7 @@ from shared.events.ids import MeterId, ProductId
 from shared.events.metering import CONSUMPTION
 from shared.events.state import Aggregation, Meter, ProductState, Rate, Reset
 from shared.units import MAX_UNITS
-from tests.component.metering.world import START, subscription
+from tests.support.builders.metering import START, subscription
 
 SUBSCRIPTION = read_subscribed(subscription("sub-1", ("p",)).model_dump_json())
 WINDOW = timedelta(days=15)

@@ -21,7 +21,7 @@ from services.metering.api.usage import (
     sort_events,
 )
 from services.metering.domain.catalogue import Catalogue
-from tests.component.metering.world import event, purge, reversal
+from tests.support.builders.metering import event, purge, reversal
 
 BATCH = "application/cloudevents-batch+json"
 

@@ -10,7 +10,7 @@ from services.metering.domain.subscribed import Subscribed, read_subscribed
 from services.metering.handlers.project import HANDLERS
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.state import SubscriptionState
-from tests.component.metering.world import START, subscription
+from tests.support.builders.metering import START, subscription
 
 
 def subscribed(state: str = "active", **changes: Any) -> Subscribed:

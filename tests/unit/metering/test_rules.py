@@ -15,7 +15,7 @@ from services.metering.handlers.project import new_rates_since
 from services.metering.store.rows import numeric
 from shared.events.state import Rate
 from shared.runtime.records import Record
-from tests.component.metering.world import NOW, PRODUCTS, START, SUBSCRIPTIONS, event, product, records, subscription
+from tests.support.builders.metering import NOW, PRODUCTS, START, SUBSCRIPTIONS, event, product, records, subscription
 
 
 def usage_in(record: Record) -> UsageEvent:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from services.metering.domain.spans import NEVER_US, change, microseconds, spans_of
 from services.metering.domain.subscribed import Subscribed, read_subscribed
 from shared.events.state import SubscriptionState
-from tests.component.metering import reference
-from tests.component.metering.lives import cancelled, changed, gave_up, renewed, subscribed, took_again
-from tests.component.metering.world import START, subscription
+from tests.support.builders.lifecycles import cancelled, changed, gave_up, renewed, subscribed, took_again
+from tests.support.builders.metering import START, subscription
+from tests.support.references import usage as reference
 
 STATE = subscription("spans", ("scan", "calls"))
 END, TINY = STATE.term.end, timedelta(microseconds=1)

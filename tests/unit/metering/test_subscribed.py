@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.metering.domain.subscribed import read_subscribed
 from shared.events.state import Meter, Rate, SubscriptionState, Term
-from tests.component.metering.world import START, SUBSCRIPTIONS, subscription
+from tests.support.builders.metering import START, SUBSCRIPTIONS, subscription
 
 INSTANTS = st.integers(-2_000, 12_000).map(lambda hours: START + timedelta(hours=hours))
 METER = Meter(

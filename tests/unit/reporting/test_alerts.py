@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from services.reporting.domain.alerts import value_now
-from tests.component.reporting.states import alert
-from tests.unit.reporting_pages.bodies import overview, product
+from tests.support.builders.overviews import overview, product
+from tests.support.builders.published import alert
 
 OVERVIEW = replace(overview(product("Scan", allocated=400, consumed=350)), purchased=1400, allocated=1500, consumed=700)
 

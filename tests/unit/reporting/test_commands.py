@@ -10,7 +10,7 @@ from services.reporting.store.paging import CursorError, read_cursor, write_curs
 from shared.events.commands.accounts import SetFlex
 from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey
 from shared.events.commands.plans import ApplyPlan
-from tests.component.reporting.states import ALLOCATOR, PRIMARY, START, STRANGER, subscription
+from tests.support.builders.published import ALLOCATOR, PRIMARY, START, STRANGER, subscription
 
 
 def plan(units: int = 5, revision: int = 1) -> ApplyPlan:

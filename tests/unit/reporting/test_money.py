@@ -9,7 +9,7 @@ from services.reporting.domain.money import amount
 from services.reporting.domain.quoting import quoted
 from shared.events.refusals import Refusal
 from shared.events.state import PriceList, Term, Tier
-from tests.component.reporting.states import NOW, subscription
+from tests.support.builders.published import NOW, subscription
 
 PRICES = PriceList(
     currency="EUR",

@@ -15,7 +15,7 @@ from services.reporting.domain.quantity import quantity
 from services.reporting.domain.subscription_overview import overview_of
 from shared.events.metering import MeterConsumption
 from shared.events.state import ProductState, RebalanceClock, SubscribedProduct, Term
-from tests.component.reporting.states import CALENDAR, NOW, START, WINDOW, lot, product, subscription
+from tests.support.builders.published import CALENDAR, NOW, START, WINDOW, lot, product, subscription
 
 
 def figures(level: int = 0, burned_down: int = 0, windows_ago: int = 0) -> WindowFigures:

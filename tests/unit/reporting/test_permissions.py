@@ -5,7 +5,7 @@ import pytest
 from services.allocation.domain.permissions import MAY, Action
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.permissions import PERMISSIONS, permissions_of, roles_of
-from tests.component.reporting.states import PRIMARY, USERADMIN, VENDOR, VIEWER, subscription
+from tests.support.builders.published import PRIMARY, USERADMIN, VENDOR, VIEWER, subscription
 
 SHOWN_FOR: dict[Action, str] = {
     "purchase-lot": "purchase",

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from services.reporting.domain.snapshots import meters_text, read_snapshot, snapshot_of
 from shared.events.envelope import Event
 from shared.events.metering import ConsumptionSnapshot, MeterConsumption
-from tests.runtime.harness import event
+from tests.support.drivers.runtime import event
 
 METERS = TypeAdapter(tuple[MeterConsumption, ...])
 AT = datetime(2026, 11, 10, 12, 30, 0, 250_000, tzinfo=UTC)

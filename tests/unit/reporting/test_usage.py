@@ -9,7 +9,7 @@ from typing import Any
 from services.reporting.domain.usage import Asked, UsageItem, usage
 from shared.events.metering import MeterConsumption
 from shared.events.state import ProductState, Span, SubscribedProduct, SubscriptionState, Term
-from tests.component.reporting.states import CALENDAR, NOW, START, product, subscription
+from tests.support.builders.published import CALENDAR, NOW, START, product, subscription
 
 WINDOWS = [CALENDAR.window_at(START + timedelta(days=15 * place)) for place in range(5)]
 END = START + timedelta(days=365)

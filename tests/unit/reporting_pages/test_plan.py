@@ -5,7 +5,7 @@ import pytest
 from services.reporting.domain.previews import read_preview
 from services.reporting.pages.plan import Draft, changes, parse, present_plan, present_preview, previewed
 from shared.events.refusals import Refusal
-from tests.unit.reporting_pages.bodies import NOW, overview, product, waiting
+from tests.support.builders.overviews import NOW, overview, product, waiting
 
 BODY = overview(product("Api Guard", 500, 120), product("Risk Hub", 1200, 800), purchased=2000)
 

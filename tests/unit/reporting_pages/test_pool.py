@@ -5,7 +5,7 @@ import pytest
 from services.reporting.domain.overview import Period
 from services.reporting.pages.bars import pool_bar, product_bar
 from services.reporting.pages.pool import present_head, present_pool, sentence
-from tests.unit.reporting_pages.bodies import NOW, overview, product
+from tests.support.builders.overviews import NOW, overview, product
 
 
 def test_sentence_counts_who_needs_attention_and_what_is_free() -> None:

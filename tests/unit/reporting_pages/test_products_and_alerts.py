@@ -3,7 +3,7 @@ from decimal import Decimal
 
 from services.reporting.pages.alerts import present_alerts
 from services.reporting.pages.products import mark, present_products
-from tests.unit.reporting_pages.bodies import NOW, alert, meter, overview, product
+from tests.support.builders.overviews import NOW, alert, meter, overview, product
 
 
 def test_products_that_need_attention_come_first_then_the_largest() -> None:

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 from services.reporting.domain.usage import UsageItem
 from services.reporting.pages.usage import present_usage
-from tests.unit.reporting_pages.bodies import NOW, overview, product
+from tests.support.builders.overviews import NOW, overview, product
 
 
 def item(product_id: str, meter: str, consumed: int, windows_ago: int = 0) -> UsageItem:

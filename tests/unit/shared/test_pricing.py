@@ -21,7 +21,7 @@ from shared.pricing import (
     quote,
     quote_for,
 )
-from tests.unit.allocation.building import END, NOW, START, subscription
+from tests.support.builders.subscriptions import END, NOW, START, subscription
 
 DOMAIN_TIERS = {0: 0, 10_000: 800, 50_000: 1500, 250_000: 2200, 1_000_000: 2800}
 YEAR = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))

@@ -1,0 +1,106 @@
+"""Where a section of the benchmarks plays: the servers, and topics, databases and processes of its own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from deploy.local.topics import create_topics
+from shared.events.topics import Topic, every_topic
+from tests.bench.progress import say
+from tests.support.drivers.processes import ServiceProcess, service_env, start_service
+from tests.support.servers.databases import as_owner, connect, copy_database, create_database, drop_database
+
+READY_SECONDS = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """PostgreSQL as its administrator, Kafka's address, and a folder for what processes log."""
+
+    admin_dsn: str
+    kafka: str
+    logs: Path
+
+
+class Section:
+    """One section's own corner of the servers."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.servers = servers
+        self.prefix = f"bench-{uuid4().hex[:8]}."
+        self.databases: list[str] = []
+        self.processes: list[ServiceProcess] = []
+
+    def topic(self, topic: Topic) -> str:
+        """A topic's name here."""
+        return f"{self.prefix}{topic.name}"
+
+    async def database(self, service: str) -> str:
+        """A new database of a service; the connection string of its role."""
+        self.databases.append(await create_database(self.servers.admin_dsn, service))
+        return self.databases[-1]
+
+    @asynccontextmanager
+    async def copy(self, dsn: str) -> AsyncIterator[str]:
+        """A copy of a database with all that is in it, for as long as this lasts."""
+        self.databases.append(await copy_database(self.servers.admin_dsn, dsn))
+        yield self.databases[-1]
+        await drop_database(self.servers.admin_dsn, self.databases.pop())
+
+    async def start(self, service: str, dsn: str, *, wait: bool = True, **settings: str | int) -> ServiceProcess:
+        """A process of a service with its default settings, but for these; ready unless ``wait`` is false."""
+        own = {name: str(value) for name, value in settings.items()}
+        env = service_env(service, dsn=dsn, kafka=self.servers.kafka, topic_prefix=self.prefix, **own)
+        del env[f"UNITPOOL_{service.upper()}_SESSION_TIMEOUT_SECONDS"]  # short for tests that kill; here as deployed
+        return await self._started(service, env, None, wait=wait)
+
+    async def start_bare(self, **settings: str) -> ServiceProcess:
+        """The service that does nothing."""
+        own = {f"UNITPOOL_BARE_{name.upper()}": value for name, value in settings.items()}
+        env = {"UNITPOOL_BARE_KAFKA": self.servers.kafka, **own}
+        return await self._started("bare", env, "tests.bench.bare_service", wait=True)
+
+    async def _started(self, name: str, env: dict[str, str], module: str | None, *, wait: bool) -> ServiceProcess:
+        log = self.servers.logs / f"{self.prefix}{name}.log"
+        process = start_service(name, env, module=module, log=log)
+        self.processes.append(process)
+        if wait:
+            await process.wait_ready(READY_SECONDS)
+        return process
+
+
+@asynccontextmanager
+async def section(servers: Servers) -> AsyncIterator[Section]:
+    """Topics are there; everything is gone afterwards."""
+    made = Section(servers)
+    topics = await create_topics(servers.kafka, made.prefix, every_topic())
+    try:
+        yield made
+    finally:
+        for process in made.processes:
+            process.kill()
+        for dsn in made.databases:
+            await drop_database(servers.admin_dsn, dsn)
+        await _delete(servers.kafka, topics)
+
+
+async def _delete(kafka: str, topics: list[str]) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_topics(topics)
+    finally:
+        await admin.close()
+
+
+async def settle(servers: Servers, dsn: str) -> None:
+    """After loading: statistics for the planner, and nothing left to be written while others are measured."""
+    say("vacuum, analyse and checkpoint")
+    async with connect(as_owner(dsn)) as connection:
+        await connection.execute("VACUUM ANALYZE")
+    async with connect(servers.admin_dsn) as connection:
+        await connection.execute("CHECKPOINT")

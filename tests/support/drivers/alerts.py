@@ -1,0 +1,129 @@
+"""What others would send to alerts, and what it tells them."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from services.alerts.domain.measures import window_of
+from shared.events.alerts import ALERTS_EVENTS, AlertState, shown_address
+from shared.events.allocation import ProductChanged, SubscriptionCreated
+from shared.events.commands.alerts import AddChannel
+from shared.events.envelope import Event, Payload, by_type, decode
+from shared.events.metering import ConsumptionSnapshot, MeterConsumption
+from shared.events.outcomes import AlertsCommandDecided
+from shared.events.state import ProductState, SubscriptionState
+from shared.events.topics import (
+    ALERTS_COMMANDS_TOPIC,
+    ALERTS_EVENTS_TOPIC,
+    ALLOCATION_EVENTS_TOPIC,
+    CONSUMPTION_TOPIC,
+)
+from shared.runtime.signing import seal
+from tests.support.builders.alerts import ACME, SCAN, subscription
+from tests.support.drivers.processes import ServiceProcess
+from tests.support.drivers.runtime import KEYS, Bench, event, until
+from tests.support.servers.webhook_receiver import SECRET
+
+P = TypeVar("P", bound=Payload)
+PAULA = "paula@acme.example"
+
+
+def acme(version: int = 1, **changes: Any) -> SubscriptionState:
+    """The subscription of the unit tests, with a term that began five days ago."""
+    start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=5)
+    term = {"start": start, "end": start + timedelta(days=365)}
+    lots = [{"id": "lot-1", "units": 10_000, **term, "order_reference": "PO-1", "purchased_at": start}]
+    return subscription(version, term=term, **{"lots": lots, **changes})
+
+
+@dataclass
+class AlertsDriver:
+    """The topics around one running service."""
+
+    bench: Bench
+    service: ServiceProcess
+    env: dict[str, str]
+
+    async def knows(self, state: SubscriptionState) -> None:
+        """Allocation tells of a product and a subscription."""
+        rate = {"version": 1, "units": 1, "block": 1, "effective_from": state.term.start}
+        meter = {"meter": "host", "name": "Hosts", "aggregation": "unique", "reset": "window", "rates": [rate]}
+        product = ProductState.model_validate(
+            {"id": SCAN, "name": "Exposure Scan", "sources": [], "meters": [meter], "version": 1}
+        )
+        await self._tell(ProductChanged(product=product, change="created"))
+        await self._tell(SubscriptionCreated(subscription=state), state.id)
+
+    async def consumes(self, state: SubscriptionState, *consumed: int, first_revision: int = 1) -> None:
+        """Metering tells of Exposure Scan's consumption, revision by revision."""
+        window = window_of(state, datetime.now(UTC))
+        for revision, units in enumerate(consumed, start=first_revision):
+            meter = MeterConsumption(
+                meter="host",
+                aggregation="unique",
+                reset="window",
+                aggregate=units,
+                units=1,
+                block=1,
+                rate_version=1,
+                consumed=units,
+            )
+            snapshot = ConsumptionSnapshot(
+                subscription=state.id,
+                product=SCAN,
+                window_start=window.start,
+                window_end=window.end,
+                revision=revision,
+                consumed=units,
+                meters=(meter,),
+                as_of=datetime.now(UTC),
+            )
+            await self.bench.send(CONSUMPTION_TOPIC, event(snapshot).encode(), key=snapshot.key.encode())
+
+    async def asks(self, command: Payload, actor: str = PAULA, **attributes: Any) -> AlertsCommandDecided:
+        """Someone sends a command; its outcome."""
+        asked = event(command, id=str(uuid4()), actor=actor, **attributes)
+        await self.bench.send_command(ALERTS_COMMANDS_TOPIC, asked, key=asked.data.subscription)
+
+        async def outcome() -> AlertsCommandDecided | None:
+            decided = await self.told(AlertsCommandDecided)
+            return next((one for one in decided if str(one.command_id) == asked.id), None)
+
+        found: AlertsCommandDecided = await until(outcome, what="the outcome")
+        return found
+
+    async def adds_channel(self, url: str) -> AlertsCommandDecided:
+        """Paula wants to be told there."""
+        return await self.asks(
+            AddChannel(
+                subscription=ACME,
+                channel=str(uuid4()),
+                kind="webhook",
+                url=shown_address(url) if url.startswith("http") else url,
+                sealed_secret=seal(SECRET, KEYS),
+                sealed_url=seal(url, KEYS),
+                seen=1,
+            )
+        )
+
+    async def told(self, kind: type[P]) -> list[P]:
+        """Everything of one kind that alerts published so far."""
+        payloads = by_type(ALERTS_EVENTS)
+        events: list[Event[Any] | None] = [
+            decode(record.value, payloads) for record in await self.bench.records(ALERTS_EVENTS_TOPIC)
+        ]
+        return [one.data for one in events if one is not None and isinstance(one.data, kind)]
+
+    async def told_of(self, kind: type[Any], count: int) -> list[AlertState]:
+        """The alerts of ``count`` events of one kind, once there are that many."""
+
+        async def enough() -> list[AlertState]:
+            found = await self.told(kind)
+            return [one.alert for one in found] if len(found) >= count else []
+
+        alerts: list[AlertState] = await until(enough, what=f"{count} x {kind.__name__}")
+        return alerts
+
+    async def _tell(self, payload: Payload, key: str = ACME) -> None:
+        await self.bench.send(ALLOCATION_EVENTS_TOPIC, event(payload).encode(), key=key.encode())

@@ -1,0 +1,297 @@
+"""Allocation without Kafka: signed commands through the real inbox and handlers, on a real database, at any time."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+
+from services.allocation.domain.subscriptions import Terms
+from services.allocation.handlers.commands import command_handlers
+from services.allocation.handlers.due import settle_if_due
+from services.allocation.store.due import find_next_due
+from services.allocation.subscribers import on_consumption
+from shared.events.allocation import ALLOCATION_EVENTS
+from shared.events.commands.accounts import CreateAccount, SetFlex
+from shared.events.commands.catalogue import CreateMeter, CreateProduct
+from shared.events.commands.plans import ApplyPlan, PlannedChange
+from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SubscribeProduct
+from shared.events.envelope import Event, Payload, by_type, decode
+from shared.events.metering import ConsumptionSnapshot, MeterConsumption
+from shared.events.outcomes import AllocationCommandDecided, AuditRecord, DecisionRecorded
+from shared.events.refusals import Refusal
+from shared.events.state import Person, SubscriptionState
+from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, AUDIT
+from shared.runtime.commands import postponed
+from shared.runtime.commands.inbox import Inbox
+from shared.runtime.delivery.batch_runner import transaction
+from shared.runtime.records import Outgoing, Record
+from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
+from shared.windows import window_at
+from tests.support.drivers.processes import COMMAND_KEYS
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+KEYS = parse_keys(COMMAND_KEYS)
+VENDOR, PRIMARY, STRANGER = "vera@vendor.example", "paula@acme.example", "sam@globex.example"
+_PAYLOADS = by_type([*ALLOCATION_EVENTS, DecisionRecorded])
+
+
+def command(payload: Payload, actor: str, *, vendor: bool = False, id: str | None = None) -> Event[Any]:
+    """A command as reporting sends it."""
+    wrapped: Event[Any] = Event[type(payload)].of(  # type: ignore[misc]
+        payload,
+        id=id or str(uuid4()),
+        source="/reporting",
+        time=START,
+        actor=actor,
+        actorvendor=vendor,
+        actoraddress="192.0.2.1",
+    )
+    return wrapped
+
+
+def record(asked: Event[Any], key: str = "k") -> Record:
+    """A signed record of it."""
+    value = asked.encode()
+    headers = ((SIGNATURE_HEADER, sign(value, KEYS, ALLOCATION_COMMANDS_TOPIC.name)),)
+    return Record(ALLOCATION_COMMANDS_TOPIC.name, 0, 0, key.encode(), value, headers, START)
+
+
+@dataclass
+class Told:
+    """What one command led to: its outcome, the events before it, and the audit records."""
+
+    outcome: AllocationCommandDecided
+    events: list[Any]
+    audit: list[AuditRecord]
+
+    @property
+    def refusal(self) -> Refusal:
+        """Why it was refused."""
+        assert self.outcome.refusal is not None, self.outcome
+        return self.outcome.refusal
+
+    @property
+    def code(self) -> str:
+        """The refusal's code, or ``accepted``."""
+        return self.outcome.refusal.code if self.outcome.refusal else "accepted"
+
+    @property
+    def subscription(self) -> SubscriptionState:
+        """The state that the last event carries."""
+        state: SubscriptionState = self.events[-1].subscription
+        return state
+
+
+def told_in(sent: Sequence[Outgoing]) -> Told:
+    """What was published, read."""
+    decoded = [(one.topic, decode(one.value or b"", _PAYLOADS)) for one in sent]
+    events = [event.data for topic, event in decoded if event and topic == ALLOCATION_EVENTS_TOPIC.name]
+    audit = [event.data.record for topic, event in decoded if event and topic == AUDIT.name]
+    return Told(events[-1], events[:-1], audit)
+
+
+@dataclass
+class AllocationDriver:
+    """Where commands are handed in. ``now`` is moved by hand."""
+
+    pool: "asyncpg.Pool[asyncpg.Record]"
+    now: datetime = START
+    terms: Terms = field(default_factory=Terms)
+    wait_seconds: float = 0.2
+
+    def inbox(self) -> Inbox:
+        """The real one."""
+        handlers = command_handlers(self.terms, wait_seconds=self.wait_seconds)
+        return Inbox(
+            handlers,
+            decided=AllocationCommandDecided,
+            events_topic=ALLOCATION_EVENTS_TOPIC,
+            keys=KEYS,
+        )
+
+    async def ask(self, payload: Payload, actor: str = PRIMARY, *, vendor: bool = False, id: str | None = None) -> Told:
+        """Hand in one command."""
+        return await self.hand_in(command(payload, actor, vendor=vendor, id=id))
+
+    async def hand_in(self, asked: Event[Any], key: str = "k") -> Told:
+        """Hand in one command as it is. It must be decided at once."""
+        told = await self.submit(asked, key)
+        assert told is not None, "it was put aside"
+        return told
+
+    async def put_aside(self, asked: Event[Any], key: str = "k") -> None:
+        """Hand in one command that cannot be decided yet."""
+        assert await self.submit(asked, key) is None
+
+    async def submit(self, asked: Event[Any], key: str = "k") -> Told | None:
+        """Hand in one command; ``None`` where it is put aside."""
+        async with transaction(self.pool, lambda: self.now, "allocation") as tx:
+            await self.inbox()(tx, [record(asked, key)])
+            sent = list(tx.pending)
+        return told_in(sent) if sent else None
+
+    async def batch(self, asked: Sequence[Event[Any]]) -> list[Told]:
+        """Hand in commands on several subscriptions in one transaction; those that are decided at once."""
+        async with transaction(self.pool, lambda: self.now, "allocation") as tx:
+            await self.inbox()(tx, [record(one, one.data.subscription) for one in asked])
+            sent = list(tx.pending)
+        told, first = [], 0
+        for last, one in enumerate(sent):
+            if b'"command_id"' in (one.value or b""):
+                told.append(told_in(sent[first : last + 1]))
+                first = last + 1
+        return told
+
+    async def again(self) -> list[Told]:
+        """Try once more what was put aside; what was decided."""
+        async with self.pool.acquire() as connection:
+            waiting = await postponed.find_first(connection, ALLOCATION_COMMANDS_TOPIC.name)
+        told = []
+        for one in waiting:
+            async with transaction(self.pool, lambda: self.now, "allocation") as tx:
+                taken = await postponed.take(tx.connection, one)
+                if taken and await self.inbox().retry(tx, taken):
+                    await postponed.delete(tx.connection, taken)
+                    told.append(told_in(list(tx.pending)))
+        return told
+
+    async def drain(self) -> list[Told]:
+        """Try again until nothing waits any more."""
+        told: list[Told] = []
+        while await self.pool.fetchval("SELECT count(*) FROM postponed_commands"):
+            told += await self.again()
+        return told
+
+    async def all_at_once(self, asked: Sequence[Event[Any]]) -> list[Told]:
+        """Hand in commands at the same time, and have those decided that had to wait."""
+        async with asyncio.timeout(120):
+            told = await asyncio.gather(*(self.submit(one) for one in asked))
+            return [one for one in told if one] + await self.drain()
+
+    async def look(self) -> list[Any]:
+        """Have done what is due; the events that it led to."""
+        events: list[Any] = []
+        async with self.pool.acquire() as connection:
+            due = await find_next_due(connection, self.now, 1000)
+        for subscription in due:
+            async with transaction(self.pool, lambda: self.now, "allocation") as tx:
+                await settle_if_due(tx, subscription)
+                sent = list(tx.pending)
+            decoded = [decode(one.value or b"", _PAYLOADS) for one in sent if one.topic == ALLOCATION_EVENTS_TOPIC.name]
+            events += [event.data for event in decoded if event]
+        return events
+
+    async def sell(self, payload: Payload) -> Told:
+        """A command of the vendor that is accepted."""
+        told = await self.ask(payload, VENDOR, vendor=True)
+        assert told.code == "accepted", told.outcome
+        return told
+
+    async def measure(self, *snapshots: ConsumptionSnapshot) -> None:
+        """Snapshots arrive from metering."""
+        values = [
+            Event[ConsumptionSnapshot].of(one, id=str(uuid4()), source="/metering", time=self.now).encode()
+            for one in snapshots
+        ]
+        records = [Record("metering.consumption", 0, n, None, value, (), self.now) for n, value in enumerate(values)]
+        async with transaction(self.pool, lambda: self.now, "allocation") as tx:
+            await on_consumption(tx, records)
+
+    async def open(
+        self,
+        *,
+        subscription: str = "acme-flex",
+        units: int = 1000,
+        products: Sequence[str] = ("scan", "hub"),
+        days: int = 365,
+        model: Any = "flex",
+        account: str | None = None,
+        contact: str = PRIMARY,
+    ) -> str:
+        """An account with a subscription, a lot and products; whatever exists already is left."""
+        if account is None:
+            account = f"{subscription}-account"
+            await self.sell(CreateAccount(account=account, name="Acme"))
+        await self.sell(SetFlex(account=account, enabled=True, reason="asked for it"))
+        await self.sell(
+            CreateSubscription(
+                subscription=subscription,
+                account=account,
+                name="Acme Flex",
+                model=model,
+                start=START,
+                end=START + timedelta(days=days),
+                primary_contact=Person(email=contact, name=contact.partition("@")[0].title()),
+            )
+        )
+        for product in products:
+            await self.ask(CreateProduct(product=product, name=product.title()), VENDOR, vendor=True)
+            meter = CreateMeter(product=product, meter="host", name="Hosts", aggregation="unique", units=1, block=1)
+            await self.ask(meter, VENDOR, vendor=True)
+        if model == "flex":
+            if units:
+                await self.sell(
+                    PurchaseLot(subscription=subscription, lot="lot-1", units=units, order_reference="PO-1")
+                )
+            for product in products:
+                await self.sell(SubscribeProduct(subscription=subscription, product=product))
+        return subscription
+
+    async def plan(
+        self, subscription: str = "acme-flex", /, *, by: str = PRIMARY, vendor: bool = False, **plan: Any
+    ) -> Told:
+        """Ask for a plan: products with their units as keywords, and the plan's options."""
+        options = {name: plan.pop(name) for name in list(plan) if name in ApplyPlan.model_fields}
+        changes = tuple(PlannedChange(product=name.replace("_", "-"), units=units) for name, units in plan.items())
+        asked = ApplyPlan(subscription=subscription, changes=options.pop("changes", changes), **options)
+        return await self.ask(asked, by, vendor=vendor)
+
+    async def allocated(self, subscription: str = "acme-flex") -> dict[str, int]:
+        """What the tables say."""
+        rows = await self.pool.fetch(
+            "SELECT product, units FROM allocations WHERE subscription = $1 ORDER BY place", subscription
+        )
+        return {row["product"]: row["units"] for row in rows}
+
+
+def snapshot(
+    product: str,
+    level: int,
+    *,
+    revision: int = 1,
+    at: datetime = START,
+    burned_down: int = 0,
+    subscription: str = "acme-flex",
+) -> ConsumptionSnapshot:
+    """What metering says of the window that holds ``at``."""
+    window = window_at(START, at)
+    meters = [
+        MeterConsumption(
+            meter=meter,
+            aggregation=aggregation,
+            reset=reset,
+            aggregate=units,
+            units=1,
+            block=1,
+            rate_version=1,
+            consumed=units,
+        )
+        for meter, aggregation, reset, units in (
+            ("host", "unique", "window", level),
+            ("call", "sum", "term", burned_down),
+        )
+    ]
+    return ConsumptionSnapshot(
+        subscription=subscription,
+        product=product,
+        window_start=window.start,
+        window_end=window.end,
+        revision=revision,
+        consumed=level + burned_down,
+        meters=tuple(meters),
+        as_of=at,
+    )

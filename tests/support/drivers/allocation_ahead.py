@@ -1,0 +1,30 @@
+"""Allocation on a machine whose clock is 45 days ahead: ``python -m tests.support.drivers.allocation_ahead``."""
+
+import datetime as datetimes
+import sys
+import time
+from datetime import timedelta, tzinfo
+
+AHEAD = timedelta(days=45)
+_time = time.time
+
+
+class Ahead(datetimes.datetime):
+    """Says that it is later than it is."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Ahead":
+        """The wrong time."""
+        return super().now(tz) + AHEAD
+
+
+if __name__ == "__main__":
+    time.time = lambda: _time() + AHEAD.total_seconds()
+
+    from shared.runtime.process import clock
+
+    clock.datetime = Ahead  # type: ignore[attr-defined]
+
+    from services.allocation.main import main
+
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Starts services quickly: a process that has imported a service is forked for each of its starts.
+
+A start is otherwise a second and a half of imports, and a test run has hundreds. What is forked is a process like any
+other, with an environment and a log of its own, and runs the service's ``__main__`` as ``python -m`` does.
+``tests/runtime``, the demo and the benchmarks start theirs without this.
+"""
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deploy.local import tether
+
+ROOT = Path(__file__).parents[3]
+
+
+class Forked:
+    """One start: what ``subprocess.Popen`` has, as far as it is needed."""
+
+    def __init__(self, fork_server: "ForkServer", pid: int) -> None:
+        self.pid = pid
+        self._server = fork_server
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """How it ended; negative: by which signal."""
+        if self._code is None:
+            self._code = self._server.ask(poll=self.pid)
+        return self._code
+
+    def wait(self) -> int:
+        """The same, once it has ended."""
+        if self._code is None:
+            self._code = self._server.ask(wait=self.pid)
+        assert self._code is not None
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        """Its id is not another's before ``poll`` has told of its end."""
+        if self._code is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkServer:
+    """Starts one service, as often as it is asked to. What it started ends with it."""
+
+    def __init__(self, module: str) -> None:
+        python = (sys.executable, "-m", __name__, module)
+        self._process = subprocess.Popen(
+            (sys.executable, "-I", "-S", tether.__file__, "SIGKILL", "--", *python),
+            cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if not name.startswith("UNITPOOL_")},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def start(self, env: Mapping[str, str], log: Path | None) -> Forked:
+        """A new process; it writes to ``log``."""
+        return Forked(self, self.ask(start=dict(env), log=str(log) if log else None))
+
+    def ask(self, **request: Any) -> Any:
+        """One question, one answer."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "the service could not be imported: see standard error"
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """No more starts."""
+        self._process.kill()
+        self._process.communicate()
+
+
+_fork_servers: dict[str, ForkServer] | None = None
+
+
+@contextmanager
+def fork_servers() -> Iterator[None]:
+    """Within this, services are forked from a process that has imported them; each is made at the first start of its service."""
+    global _fork_servers  # noqa: PLW0603 - one per process, as the processes are
+    made: dict[str, ForkServer] = {}
+    _fork_servers = made
+    try:
+        yield
+    finally:
+        _fork_servers = None
+        for fork_server in made.values():
+            fork_server.close()
+
+
+def fork_server_of(module: str) -> ForkServer | None:
+    """Where to start it from; nothing for modules of tests, and where forking is not safe."""
+    if _fork_servers is None or sys.platform != "linux" or not module.startswith("services."):
+        return None
+    if module not in _fork_servers:
+        _fork_servers[module] = ForkServer(module)
+    return _fork_servers[module]
+
+
+def _serve() -> None:
+    """Answer until the end. Returns in what was forked only."""
+    for line in sys.stdin.buffer:
+        request, answer = json.loads(line), None
+        if "start" in request:
+            parent, answer = os.getpid(), os.fork()
+            if answer == 0:
+                _become(request["start"], request["log"], parent)
+                return
+        elif "wait" in request:
+            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+        else:
+            ended, status = os.waitpid(request["poll"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if ended else None
+        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
+        sys.stdout.buffer.flush()
+    os._exit(0)
+
+
+def _become(env: Mapping[str, str], log: str | None, fork_server: int) -> None:
+    """The output, the environment and the parent of a process of its own."""
+    tether.die_with_parent(signal.SIGKILL, fork_server)
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) if log else os.dup(2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ.clear()
+    os.environ.update(env)
+
+
+def _main(module: str) -> None:
+    importlib.import_module(f"{module}.main")
+    gc.freeze()  # collecting what was imported would only copy it
+    _serve()
+    sys.argv[1:] = []
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

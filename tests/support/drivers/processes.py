@@ -1,0 +1,146 @@
+"""Real processes of services, for tests that start, kill and stop them."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deploy.local import tether
+from deploy.local.ports import free_port
+from tests.support.drivers.fork_server import Forked, fork_server_of
+
+ROOT = Path(__file__).parents[3]
+COMMAND_KEYS = "test:dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXk="
+"""What tests sign commands with."""
+
+
+class ServiceProcess:
+    """One process of a service. It ends with the test run, however that ends."""
+
+    def __init__(
+        self, name: str, env: Mapping[str, str], *, module: str | None = None, log: Path | None = None
+    ) -> None:
+        self.name = name
+        self.port = int(env.get(f"UNITPOOL_{name.upper()}_HTTP_PORT") or free_port())
+        self._module = module or f"services.{name}"
+        self._env = {
+            **{variable: value for variable, value in os.environ.items() if not variable.startswith("UNITPOOL_")},
+            "UNITPOOL_COMMAND_KEYS": COMMAND_KEYS,
+            **env,
+            f"UNITPOOL_{name.upper()}_HTTP_PORT": str(self.port),
+        }
+        self.log = log
+        self._process: subprocess.Popen[bytes] | Forked | None = None
+        self.start()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, if it has."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def start(self) -> None:
+        """Start, or start again after it ended."""
+        if fork_server := fork_server_of(self._module):
+            self._process = fork_server.start(self._env, self.log)
+            return
+        tied = (sys.executable, "-I", "-S", tether.__file__, "SIGKILL", "--", sys.executable, "-m", self._module)
+        output = self.log.open("ab") if self.log else None
+        try:
+            self._process = subprocess.Popen(
+                tied, cwd=ROOT, env=self._env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        finally:
+            if output:
+                output.close()
+
+    async def wait_ready(self, timeout_seconds: float = 60) -> None:
+        """Wait until it says that it is ready; fails with what it said last."""
+        deadline = time.monotonic() + timeout_seconds
+        said: object = "nothing"
+        async with httpx.AsyncClient() as client:
+            while time.monotonic() < deadline:
+                if self.exit_code is not None:
+                    raise AssertionError(f"{self.name} ended with {self.exit_code}{self._tail()}")
+                try:
+                    answer = await client.get(f"{self.url}/readyz", timeout=5)
+                except httpx.HTTPError as error:
+                    said = repr(error)
+                else:
+                    if answer.is_success and answer.json().get("status", "ready") == "ready":
+                        return
+                    said = answer.text
+                await asyncio.sleep(0.05)
+        raise AssertionError(f"{self.name} was not ready within {timeout_seconds} s: {said}{self._tail()}")
+
+    async def readiness(self) -> dict[str, Any]:
+        """What ``/readyz`` says."""
+        async with httpx.AsyncClient() as client:
+            body: dict[str, Any] = (await client.get(f"{self.url}/readyz", timeout=10)).json()
+            return body
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    async def terminate(self, timeout_seconds: float = 15) -> int:
+        """SIGTERM; the exit code. Fails when it takes longer."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        return await self.wait_ended(timeout_seconds)
+
+    async def wait_ended(self, timeout_seconds: float = 15) -> int:
+        """Wait until it has ended by itself; the exit code."""
+        deadline = time.monotonic() + timeout_seconds
+        while (code := self.exit_code) is None:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self.name} did not end within {timeout_seconds} s{self._tail()}")
+            await asyncio.sleep(0.02)
+        return code
+
+    def _tail(self) -> str:
+        if self.log is None or not self.log.exists():
+            return ""
+        lines = self.log.read_text(errors="replace").splitlines()[-20:]
+        return "\n" + "\n".join(lines)
+
+
+def start_service(
+    name: str, env: Mapping[str, str], *, module: str | None = None, log: Path | None = None
+) -> ServiceProcess:
+    """Start ``python -m services.<name>`` (or ``module``) with ``env`` on a free port; output goes to ``log``."""
+    return ServiceProcess(name, env, module=module, log=log)
+
+
+def service_env(name: str, *, dsn: str, kafka: str, topic_prefix: str = "", **more: str) -> dict[str, str]:
+    """The variables of a service in a test. ``more`` are its own settings: ``http_port="8001"``."""
+    own = {f"UNITPOOL_{name.upper()}_{setting.upper()}": value for setting, value in more.items()}
+    return {
+        "UNITPOOL_KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "UNITPOOL_KAFKA_TOPIC_PREFIX": topic_prefix,
+        "UNITPOOL_COMMAND_KEYS": COMMAND_KEYS,
+        f"UNITPOOL_{name.upper()}_DATABASE_URL": dsn,
+        f"UNITPOOL_{name.upper()}_SESSION_TIMEOUT_SECONDS": "2",
+        **own,
+    }

@@ -1,0 +1,100 @@
+"""People in front of reporting, with allocation behind it: real processes, real Kafka between them."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from tests.support.builders.published import PRIMARY, VENDOR
+from tests.support.drivers.processes import ROOT, ServiceProcess
+from tests.support.servers.token_issuer import Issuer
+
+
+class ReportingProcesses:
+    """People in front of the API."""
+
+    def __init__(
+        self, issuer: Issuer, service: ServiceProcess, env: dict[str, str], allocation: ServiceProcess | None = None
+    ) -> None:
+        self.service = service
+        self._allocation = allocation
+        self.env = env
+        self._issuer = issuer
+        self._http = httpx.AsyncClient(timeout=20)
+
+    async def ask(self, method: str, path: str, who: str = VENDOR, **arguments: Any) -> httpx.Response:
+        """A request of somebody."""
+        token = self._issuer.token(who, vendor=who == VENDOR)
+        headers = {"authorization": f"Bearer {token}", **arguments.pop("headers", {})}
+        return await self._http.request(method, f"{self.service.url}{path}", headers=headers, **arguments)
+
+    async def done(self, path: str, body: Any, who: str = VENDOR, method: str = "POST") -> Any:
+        """A write that is carried out."""
+        answer = await self.ask(method, path, who, json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def refused(self, path: str, body: Any, who: str = VENDOR, **headers: str) -> Any:
+        """A write that is refused."""
+        answer = await self.ask("POST", path, who, json=body, headers=headers)
+        assert 400 <= answer.status_code < 500, answer.text
+        return answer.json()
+
+    @asynccontextmanager
+    async def watch(self, path: str, who: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """What a live stream tells."""
+        headers = {"authorization": f"Bearer {self._issuer.token(who)}"}
+        async with self._http.stream("GET", f"{self.service.url}{path}", headers=headers) as answer:
+            assert answer.status_code == 200
+            yield (json.loads(line[5:]) async for line in answer.aiter_lines() if line.startswith("data:"))
+
+    @property
+    def allocation(self) -> ServiceProcess:
+        """The service that decides."""
+        assert self._allocation is not None
+        return self._allocation
+
+    async def until_streams(self, count: int) -> None:
+        """Wait until so many live streams are open."""
+        async with asyncio.timeout(20):
+            while f"unitpool_reporting_live_streams {float(count)}" not in (await self.ask("GET", "/metrics")).text:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def run(self, command: str) -> str:
+        """A command of the service, beside it; what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.reporting", command),
+            cwd=ROOT,
+            env={**os.environ, **self.env},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode == 0, printed
+        return printed.decode()
+
+    async def close(self) -> None:
+        """Enough."""
+        await self._http.aclose()
+
+
+async def sold(processes: ReportingProcesses) -> str:
+    """A customer with 1,000 units and two products; the subscription's id."""
+    await processes.done("/v1/accounts", {"id": "acme", "name": "Acme"})
+    await processes.done("/v1/accounts/acme/flex", {"enabled": True, "reason": "ordered"}, method="PUT")
+    for product in ("scan", "hub"):
+        await processes.done("/v1/catalogue/products", {"id": product, "name": product.title()})
+        meter = {"id": "host", "name": "Hosts", "aggregation": "unique", "units": 1, "block": 1}
+        await processes.done(f"/v1/catalogue/products/{product}/meters", meter)
+    contact = {"email": PRIMARY, "name": "Paula"}
+    body = {"account": "acme", "name": "Acme Flex", "model": "flex", "primary_contact": contact}
+    times = {"start": "2026-01-01T00:00:00Z", "end": "2028-01-01T00:00:00Z"}
+    subscription = (await processes.done("/v1/subscriptions", {**body, **times}))["id"]
+    await processes.done(f"/v1/subscriptions/{subscription}/purchases", {"units": 1000, "order_reference": "PO-1"})
+    for product in ("scan", "hub"):
+        await processes.done(f"/v1/subscriptions/{subscription}/products", {"product": product}, PRIMARY)
+    return str(subscription)

@@ -1,0 +1,24 @@
+"""Transactions as the runtime opens them, on a connection of the test."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.pool import Connection
+from tests.support.builders.metering import NOW
+
+
+def begun(connection: Connection, now: datetime = NOW) -> Transaction:
+    """What a handler is given inside a transaction that the test has begun, and ends itself."""
+    return Transaction(connection, now, service="metering")
+
+
+@asynccontextmanager
+async def transaction(connection: Connection, now: datetime = NOW) -> AsyncIterator[Transaction]:
+    """One that is committed at the end of the block, and what was to happen after that happens."""
+    async with connection.transaction():
+        tx = begun(connection, now)
+        yield tx
+        await tx.flush()
+    tx.committed()

@@ -1,0 +1,73 @@
+"""Lag: counted in records, and in the seconds that the oldest of them has waited."""
+
+from datetime import UTC, datetime, timedelta
+
+from shared.runtime.delivery.backoff import Trouble
+from shared.runtime.delivery.lag import Lag
+from shared.runtime.delivery.transaction import TransientError
+from shared.runtime.records import Record
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def record(partition: int, offset: int, seconds_before_noon: int) -> Record:
+    return Record("t", partition, offset, None, b"", (), NOON - timedelta(seconds=seconds_before_noon))
+
+
+def behind(lag: Lag, now: datetime, nexts: dict[int, int], ends: dict[int, int]) -> tuple[int, float]:
+    """Records not applied, and for how many seconds the oldest has waited."""
+    states = lag.measure(now, nexts, ends).values()
+    return sum(one.records for one in states), max(
+        ((now - one.since).total_seconds() for one in states if one.since), default=0
+    )
+
+
+def test_nothing_waits_when_all_is_applied() -> None:
+    assert behind(Lag(), NOON, {0: 5, 1: 0}, {0: 5, 1: 0}) == (0, 0)
+
+
+def test_the_oldest_record_of_a_running_batch_counts() -> None:
+    lag = Lag()
+    lag.begin([record(0, 5, 40), record(0, 6, 10), record(1, 0, 20)])
+    assert behind(lag, NOON, {0: 5, 1: 0}, {0: 7, 1: 1}) == (3, 40)
+    assert lag.unknown() == []
+
+
+def test_what_was_applied_says_nothing_about_the_age_of_what_follows() -> None:
+    lag = Lag()
+    lag.begin([record(0, 5, 400), record(0, 6, 311)])
+    lag.end([record(0, 5, 400), record(0, 6, 311)])
+    assert behind(lag, NOON, {0: 7}, {0: 8}) == (1, 0)
+    assert lag.unknown() == [0]
+    lag.know(0, NOON - timedelta(seconds=2))
+    assert behind(lag, NOON, {0: 7}, {0: 8}) == (1, 2)
+    assert lag.unknown() == []
+    assert behind(lag, NOON, {0: 8}, {0: 8}) == (0, 0)
+
+
+def test_what_was_never_seen_waits_at_least_since_it_was_noticed() -> None:
+    lag = Lag()
+    lag.end([record(0, 5, 3600)])
+    assert behind(lag, NOON, {0: 6}, {0: 6}) == (0, 0)
+    assert behind(lag, NOON, {0: 6}, {0: 7}) == (1, 0)
+    assert behind(lag, NOON + timedelta(seconds=3), {0: 6}, {0: 7}) == (1, 3)
+
+
+def test_a_partition_without_a_known_end_is_not_behind() -> None:
+    assert behind(Lag(), NOON, {0: 6}, {}) == (0, 0)
+
+
+def test_pauses_grow_to_a_bound_and_begin_small_again() -> None:
+    trouble = Trouble(delay_max_seconds=2)
+    pauses = [trouble.add(ConnectionError("gone")) for _ in range(40)]
+    assert 0.05 <= pauses[0] <= 0.1
+    assert max(pauses) <= 2
+    assert pauses[-1] >= 1
+    trouble.over()
+    assert trouble.add(ConnectionError("gone")) <= 0.1
+
+
+def test_a_pause_that_an_error_asks_for_is_kept_within_the_bound() -> None:
+    trouble = Trouble(delay_max_seconds=2)
+    assert trouble.add(TransientError("wait", delay_seconds=1.5)) == 1.5
+    assert trouble.add(TransientError("wait", delay_seconds=600)) == 2
