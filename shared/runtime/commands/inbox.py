@@ -281,7 +281,7 @@ class Inbox:
 def _causing(tx: Transaction, command: Event[Any]) -> Iterator[None]:
     """What is published and logged within is caused by ``command``."""
     logging.bind(correlation_id=command.correlationid, command_id=command.id)
-    tx.cause = command
+    tx.cause, tx.caused = command, []
     try:
         yield
     finally:
@@ -326,6 +326,7 @@ def command_name(type: str) -> str:
 
 def _count_later(tx: Transaction, command: Event[Any], outcome: str, record: Record) -> None:
     name = command_name(command.type)
+    published = [f"{event.type} {event.id}" for event in tx.caused]
 
     def count() -> None:
         _log.info(
@@ -334,6 +335,7 @@ def _count_later(tx: Transaction, command: Event[Any], outcome: str, record: Rec
             outcome=outcome,
             command_id=command.id,
             correlation_id=command.correlationid or command.id,
+            published=published,
         )
         metrics.COMMANDS.labels(command=name, outcome=outcome).inc()
         metrics.COMMAND_SECONDS.observe(max(0.0, (utc_now() - record.appended_at).total_seconds()))

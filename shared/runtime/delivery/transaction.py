@@ -12,10 +12,7 @@ from shared.events.topics import AUDIT, Topic
 from shared.runtime.delivery import offsets, outbox
 from shared.runtime.delivery.offsets import Moved
 from shared.runtime.postgres.pool import Connection
-from shared.runtime.process import logging
 from shared.runtime.records import MAX_VALUE_BYTES, Outgoing, Record
-
-_log = logging.get("events")
 
 
 class PermanentError(Exception):
@@ -67,6 +64,8 @@ class Transaction:
         self.cause = cause
         self.record: Record | None = None
         """The record being handled, where records are handled one by one. When its handler fails, it is the culprit."""
+        self.caused: list[Event[Any]] = []
+        """Events that were emitted for the command in hand."""
         self.pending: list[Outgoing] = []
         """Not yet in the outbox: what was published so far."""
         self._source = f"/{service}"
@@ -88,16 +87,8 @@ class Transaction:
         """Wrap ``payload`` with a new id, the time, and the cause's correlation and actor; publish it and return it."""
         event = self._wrap(payload, subject)
         await self.publish(topic, key, event)
-        if event.correlationid:
-            self.after_commit(
-                lambda: _log.info(
-                    "event_published",
-                    type=event.type,
-                    id=event.id,
-                    topic=topic.name,
-                    correlation_id=event.correlationid,
-                )
-            )
+        if self.cause:
+            self.caused.append(event)
         return event
 
     async def audit(self, record: AuditRecord) -> None:
@@ -120,12 +111,13 @@ class Transaction:
 
         Calling ends the ``async with`` block at once; what follows the block goes on.
         """
-        published, callbacks = len(self.pending), len(self._callbacks)
+        published, caused, callbacks = len(self.pending), len(self.caused), len(self._callbacks)
         try:
             async with self.connection.transaction():
                 yield _undo
         except BaseException as error:
             del self.pending[published:]
+            del self.caused[caused:]
             del self._callbacks[callbacks:]
             if not isinstance(error, _UndoneError):
                 raise

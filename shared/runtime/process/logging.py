@@ -131,11 +131,16 @@ def _shared(service: str) -> list[Processor]:
 def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """A line. The second net behind ``SecretStr``: masks by name, and whatever looks like a secret."""
     line = {name: event.pop(name) for name in _FIRST if name in event} | dict(event)
-    if not any(_is_secret(name) or not isinstance(value, _PLAIN) for name, value in line.items()):
+    if not any(_is_secret(name) or not _is_plain(value) for name, value in line.items()):
         text = _encode(line)
         if not _MAY_BE_SECRET.search(text):
             return text
     return _encode({name: _redacted(name, value) for name, value in line.items()})
+
+
+def _is_plain(value: object) -> bool:
+    """Whether nothing within has a name of its own."""
+    return isinstance(value, _PLAIN) or (type(value) is list and all(type(inner) is str for inner in value))
 
 
 @lru_cache(maxsize=1000)

@@ -56,6 +56,6 @@ async def test_a_write_is_followed_by_its_id_through_all_services(  # fixtures
     )
     decided = [line for line in lines(processes.allocation) if line["event"] == "command_decided"]
     assert [(line["command"], line["outcome"]) for line in decided] == [("allocation.apply-plan", "accepted")]
-    published = Counter(line["type"] for line in lines(processes.allocation) if line["event"] == "event_published")
+    published = Counter(event.split()[0] for line in decided for event in line["published"])
     assert published["unitpool.allocation.plan.applied.v1"] == 1
     assert {line["subscription"] for line in lines(alerts) if line["event"] == "alert_raised"} == {subscription}

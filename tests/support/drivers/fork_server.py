@@ -92,7 +92,7 @@ _fork_servers: dict[str, ForkServer] | None = None
 
 @contextmanager
 def fork_servers() -> Iterator[None]:
-    """Within this, services are forked from a process that has imported them; each is made at the first start of its service."""
+    """Start services, within this, by a fork of a process that has imported them; each is made at the first start."""
     global _fork_servers  # noqa: PLW0603 - one per process, as the processes are
     made: dict[str, ForkServer] = {}
     _fork_servers = made
