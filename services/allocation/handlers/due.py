@@ -5,7 +5,6 @@ lock, so each change happens once, whoever looks, and whoever dies. A subscripti
 for a while: the others do not wait with it.
 """
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from shared.runtime.delivery.backoff import passes
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import is_own
 from shared.runtime.process import logging
+from shared.runtime.process.background import repeat
 
 BATCH: Final = 200
 LEFT_OUT: Final = timedelta(seconds=1)
@@ -49,9 +49,10 @@ class DueWork:
 
     async def run(self) -> None:
         """Until cancelled, or until an error that passes; then it is begun again."""
-        while True:
-            if not await self.look():
-                await asyncio.sleep(self._poll_seconds)
+        await repeat(self._poll)
+
+    async def _poll(self) -> float:
+        return 0 if await self.look() else self._poll_seconds
 
     async def look(self) -> int:
         """Do what is due, up to a number; how much was done."""

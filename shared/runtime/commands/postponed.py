@@ -20,6 +20,7 @@ from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.delivery.wholeness import Wholeness
 from shared.runtime.postgres.pool import Connection, is_own
 from shared.runtime.process import logging, metrics
+from shared.runtime.process.background import repeat
 from shared.runtime.records import Record
 
 AGAIN_SECONDS = 0.03
@@ -123,21 +124,16 @@ class PostponedCommands:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            await self._wholeness.wait()
-            self._retries.put_aside.clear()
-            try:
-                left = await self.retry_all()
-                self._trouble.over()
-            except Exception as error:
-                if not passes(error):
-                    raise
-                await asyncio.sleep(self._trouble.add(error))
-                continue
-            if left:
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                await self._until_called()
+        await repeat(self._retry_once_whole, woken=self._retries.put_aside, on_error=self._trouble.pause)
+
+    async def _retry_once_whole(self) -> float:
+        await self._wholeness.wait()
+        found = await self.retry_all()
+        self._trouble.over()
+        if not found:
+            return LOOK_SECONDS
+        await asyncio.sleep(AGAIN_SECONDS)  # not in `repeat`: more postponed commands must not shorten it
+        return 0
 
     async def retry_all(self) -> int:
         """Try the first of each key once; how many commands of how many keys were found waiting."""
@@ -174,10 +170,3 @@ class PostponedCommands:
             await delete(tx.connection, waiting)
         metrics.DEAD_LETTERS.labels(topic=self._topic, reason=failure.reason).inc()
         self._log.error("dead_letter", reason=failure.reason, exc_info=error)
-
-    async def _until_called(self) -> None:
-        try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                await self._retries.put_aside.wait()
-        except TimeoutError:
-            pass

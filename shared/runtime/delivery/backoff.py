@@ -39,6 +39,12 @@ class Trouble:
         backoff = DELAY_SECONDS * 2 ** min(self.failures - 1, 16) * random.uniform(0.5, 1.0)  # noqa: S311
         return min(backoff if asked is None else asked, self._delay_max)
 
+    def pause(self, error: Exception) -> float:
+        """``add`` for a transient error; any other is raised."""
+        if not passes(error):
+            raise error
+        return self.add(error)
+
     def over(self) -> None:
         """It went well."""
         self.failures, self._since = 0, None

@@ -5,10 +5,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from shared.runtime.postgres.listen import wake_channel
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Outgoing
 
-CHANNEL = "outbox"
+CHANNEL = wake_channel("outbox")
 """Where the relay listens for new rows."""
 
 

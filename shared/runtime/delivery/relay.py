@@ -15,8 +15,10 @@ from shared.runtime.delivery import outbox, outbox_set_aside
 from shared.runtime.delivery.outbox_set_aside import THE_TOPICS, Due, is_rows_own
 from shared.runtime.kafka.cluster import Cluster
 from shared.runtime.kafka.producer import Producer
+from shared.runtime.postgres.listen import add_listener
 from shared.runtime.postgres.pool import DATABASE_ERRORS, SENDERS, connect
 from shared.runtime.process import logging, metrics
+from shared.runtime.process.background import repeat
 from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Outgoing
 
@@ -56,18 +58,20 @@ class Relay:
     async def run(self) -> None:
         """Until cancelled. Errors of either side are logged, and everything begins again with a new connection."""
         try:
-            while True:
-                try:
-                    await self._hold_and_send()
-                except (*DATABASE_ERRORS, KafkaError) as error:
-                    self._limit = BATCH
-                    self._log.warning("relay_interrupted", error=repr(error), again_in_seconds=self._delay)
-                    await asyncio.sleep(self._delay)
-                    self._delay = min(self._delay * 2, DELAY_MAX_SECONDS)
+            await repeat(self._hold_and_send, on_error=self._interrupted)
         finally:
             await self._producer.stop()
             await self._again.stop()
             await self._cluster.close()
+
+    def _interrupted(self, error: Exception) -> float:
+        """The pause in seconds before a new connection; an error of neither side is raised."""
+        if not isinstance(error, (*DATABASE_ERRORS, KafkaError)):
+            raise error
+        self._limit = BATCH
+        delay, self._delay = self._delay, min(self._delay * 2, DELAY_MAX_SECONDS)
+        self._log.warning("relay_interrupted", error=repr(error), again_in_seconds=delay)
+        return delay
 
     async def drain(self, timeout_seconds: float) -> None:
         """Wait until this relay has nothing left to send; at once where another replica is the relay."""
@@ -82,30 +86,34 @@ class Relay:
         except TimeoutError:
             self._log.info("outbox_left_for_later")
 
-    async def _hold_and_send(self) -> None:
+    async def _hold_and_send(self) -> float:
+        """Take the advisory lock and send until an error; nothing else ends it."""
         connection = await connect(self._settings, self._name, session=SENDERS)
         try:
-            await connection.add_listener(outbox.CHANNEL, lambda *_: self._wake.set())
+            await add_listener(connection, outbox.CHANNEL, lambda _: self._wake.set())
             while not await connection.fetchval(_TAKE_LOCK, LOCK):  # noqa: ASYNC110 - another process's lock
                 await asyncio.sleep(POLL_SECONDS)
             self.holds_lock = True
             self._log.info("relay_started")
             await self._producer.start()
-            while True:
-                self._wake.clear()
-                await self._try_again(connection)
-                limit = self._limit
-                sent = await _to_its_end(self._send_some(connection))
-                if not sent:
-                    self._idle.set()
-                if not sent or (sent < limit and not self._draining):  # whoever came meanwhile has called
-                    await self._wait()
+            await repeat(lambda: self._send_next(connection), woken=self._wake)
+            return 0
         finally:
             self.holds_lock = False
             connection.terminate()
             if self._retrying:
                 self._retrying[1].cancel()
                 self._retrying = None
+
+    async def _send_next(self, connection: "asyncpg.Connection[asyncpg.Record]") -> float:
+        """Send one batch; the seconds to wait for NOTIFY before the next."""
+        await self._try_again(connection)
+        limit = self._limit
+        sent = await _to_its_end(self._send_some(connection))
+        if not sent:
+            self._idle.set()
+        # Rows committed since the batch was read have notified: after a short batch the next one may wait for that.
+        return POLL_SECONDS if not sent or (sent < limit and not self._draining) else 0
 
     async def _send_some(self, connection: "asyncpg.Connection[asyncpg.Record]") -> int:
         """Send the oldest rows, delete those that were acknowledged before any that was not; how many there were."""
@@ -184,13 +192,6 @@ class Relay:
         if now - self._said_at > SAY_AGAIN_SECONDS:
             self._said_at = now
             self._log.warning("outbox_refused", detail=str(await outbox_set_aside.describe(connection)))
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(POLL_SECONDS):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
 
 
 async def _to_its_end(step: Coroutine[Any, Any, int]) -> int:

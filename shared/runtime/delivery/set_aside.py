@@ -14,6 +14,7 @@ from shared.runtime.delivery.outbox import headers_from, headers_text
 from shared.runtime.delivery.transaction import Transaction, TransientError
 from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, Pool, Row
 from shared.runtime.process import logging
+from shared.runtime.process.background import repeat
 from shared.runtime.records import Record
 
 LOOK_SECONDS, IDLE_SECONDS = 0.5, 2.0
@@ -176,16 +177,18 @@ class SetAsideRetries:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            waiting: list[Row] = []
-            try:
-                waiting = await self._pool.fetch(_DUE, *self._place, KEYS_AT_ONCE)
-                for row in waiting:  # one after the other: all of them have failed before
-                    if row["is_due"]:
-                        await self._retry(row["key"])
-            except (TransientError, *DATABASE_ERRORS) as error:
-                self._log.debug("set_aside_not_retried", error=repr(error))
-            await asyncio.sleep(LOOK_SECONDS if waiting else IDLE_SECONDS)
+        await repeat(self._retry_due)
+
+    async def _retry_due(self) -> float:
+        waiting: list[Row] = []
+        try:
+            waiting = await self._pool.fetch(_DUE, *self._place, KEYS_AT_ONCE)
+            for row in waiting:  # one after the other: all of them have failed before
+                if row["is_due"]:
+                    await self._retry(row["key"])
+        except (TransientError, *DATABASE_ERRORS) as error:
+            self._log.debug("set_aside_not_retried", error=repr(error))
+        return LOOK_SECONDS if waiting else IDLE_SECONDS
 
     async def _retry(self, key: bytes) -> None:
         """All records of one key in turn, until one fails."""

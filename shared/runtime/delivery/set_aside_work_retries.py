@@ -1,16 +1,16 @@
 """Retries of what consumers set aside; and what is set aside, made visible: metric and readiness."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from prometheus_client import Gauge
 
-from shared.runtime.delivery.backoff import Trouble, passes
+from shared.runtime.delivery.backoff import Trouble
 from shared.runtime.delivery.isolation import concerns_one
 from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.transaction import BatchHandler, Transaction
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.process.background import repeat
 from shared.runtime.process.health import Check
 
 POLL_SECONDS = 0.5
@@ -46,16 +46,12 @@ class SetAsideRetries:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            try:
-                await self.retry_all()
-                self._trouble.over()
-            except Exception as error:
-                if not passes(error):
-                    raise
-                await asyncio.sleep(self._trouble.add(error))
-                continue
-            await asyncio.sleep(POLL_SECONDS)
+        await repeat(self._poll, on_error=self._trouble.pause)
+
+    async def _poll(self) -> float:
+        await self.retry_all()
+        self._trouble.over()
+        return POLL_SECONDS
 
     async def retry_all(self) -> None:
         """Retry once what is due, each in a transaction of its own, and look at what is left."""

@@ -1,6 +1,5 @@
 """Watches the topics that a service reads: their ends, their ids, and whether they are set up as they must be."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +12,7 @@ from shared.runtime.delivery.transaction import TransientError
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
 from shared.runtime.postgres.pool import DATABASE_ERRORS
 from shared.runtime.process import logging
+from shared.runtime.process.background import repeat
 from shared.runtime.process.health import Check
 
 WATCH_SECONDS = 2.0
@@ -33,12 +33,15 @@ class TopicWatch:
 
     async def run(self) -> None:
         """Until cancelled. While Kafka or the database is away it only waits: others say so."""
-        while True:
+
+        async def watch_once() -> float:
             try:
                 await self.look()
             except (KafkaError, TransientError, *DATABASE_ERRORS) as error:
                 self._log.debug("topics_not_watched", error=repr(error))
-            await asyncio.sleep(WATCH_SECONDS)
+            return WATCH_SECONDS
+
+        await repeat(watch_once)
 
     async def look(self) -> None:
         """Once."""

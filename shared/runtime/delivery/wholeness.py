@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, Pool
 from shared.runtime.process import logging
+from shared.runtime.process.background import repeat
 from shared.runtime.process.health import Check
 
 LOOK_SECONDS = 0.5
@@ -66,12 +67,15 @@ class Wholeness:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        while True:
+
+        async def check_once() -> float:
             try:
                 await self.look()
             except DATABASE_ERRORS as error:
                 self._log.debug("rebuild_not_looked_for", error=repr(error))
-            await asyncio.sleep(LOOK_SECONDS)
+            return LOOK_SECONDS
+
+        await repeat(check_once)
 
     async def look(self) -> None:
         """Once; where all is applied, the rebuild is over."""

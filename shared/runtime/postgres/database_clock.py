@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, Pool
 from shared.runtime.process import logging, metrics
+from shared.runtime.process.background import repeat
 from shared.runtime.process.health import Check
 
 MEASURE_SECONDS = 2.0
@@ -65,12 +66,15 @@ class DatabaseClock:
 
     async def run(self) -> None:
         """Measure until cancelled."""
-        while True:
+
+        async def measure_once() -> float:
             try:
                 await self.measure()
             except DATABASE_ERRORS as error:
                 self._log.debug("clock_not_measured", error=repr(error))
-            await asyncio.sleep(MEASURE_SECONDS)
+            return MEASURE_SECONDS
+
+        await repeat(measure_once)
 
     async def measure(self) -> None:
         """Once.
