@@ -22,24 +22,29 @@ from services.metering.probe import PROBE
 from services.metering.settings import MeteringSettings
 from services.metering.store.projection import Projection
 from services.metering.subscribers import ProductTopics, UsageSubscriber
-from services.metering.tail import TopicTail
 from services.metering.verification import COMMANDS
 from shared.events.commands.metering import CreateIngestKey, ReplayQuarantine, RevokeIngestKey, RotateIngestKey
 from shared.events.outcomes import MeteringCommandDecided
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, METERING_COMMANDS_TOPIC, METERING_EVENTS_TOPIC, USAGE
+from shared.runtime.delivery.topic_end import TopicEnd
 from shared.runtime.http.fast_routes import include
 from shared.runtime.kafka.bulk_producer import BulkProducer
-from shared.runtime.postgres.pool import PLANNED_ONCE, HeldConnection
+from shared.runtime.postgres.pool import PLANNED_ONCE, Connection, HeldConnection
 from shared.runtime.service.command_line import Runtime, ServiceDefinition, run
 
 
 def build(runtime: Runtime[MeteringSettings]) -> None:
     """Wire one process."""
-    settings, projection, tail = runtime.settings, Projection(), TopicTail(runtime)
+    settings, projection = runtime.settings, Projection()
+    end = TopicEnd(settings, runtime.pool, reader=runtime.name, topic=ALLOCATION_EVENTS_TOPIC.name)
     metrics.begin()
 
+    async def catch_up(_: Connection) -> None:
+        if not await end.wait_until_applied(settings.catch_up_seconds):
+            runtime.log.warning("projection_lags", topic=ALLOCATION_EVENTS_TOPIC.name)
+
     def new_subscriber() -> UsageSubscriber:
-        usage.append(UsageSubscriber(UsageApplier(projection, tail.catch_up)))
+        usage.append(UsageSubscriber(UsageApplier(projection, catch_up)))
         return usage[-1]
 
     usage: list[UsageSubscriber] = []
@@ -65,7 +70,7 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
     )
     if settings.product_topics_seconds:
         runtime.background("product-topics", ProductTopics(runtime, new_subscriber).run)
-    runtime.background("projection-tail", tail.run)
+    runtime.background("projection-tail", end.run)
     add_background(runtime, projection, usage)
     _add_routes(runtime, projection)
 

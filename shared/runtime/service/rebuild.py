@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from aiokafka import AIOKafkaConsumer
-
 from shared.runtime.delivery import offsets, set_aside, wholeness
-from shared.runtime.kafka.client import client_arguments, partitions_of
+from shared.runtime.delivery.topic_end import load_applied, load_ends
 from shared.runtime.postgres import migrations
 from shared.runtime.postgres.pool import Connection, open_pool
 from shared.runtime.process.settings import S, SettingsError
@@ -32,7 +30,7 @@ async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
     await open_pool(runtime.pool, runtime.settings)
     async with runtime.pool.acquire() as connection:
         await migrations.require_fit(connection, runtime.migrations)
-    ends = await _ends(runtime, model)
+    ends = await load_ends(runtime.settings, f"{runtime.name}-rebuild", [topic.name for topic in model.topics])
     async with runtime.pool.acquire() as connection:
         await wholeness.announce(connection, ends)
         await asyncio.sleep(wholeness.NOTICED_SECONDS)
@@ -41,10 +39,7 @@ async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
     try:
         total = sum(ends.values())
         while True:
-            done = 0
-            for (topic, partition), end in ends.items():
-                stored = await offsets.load(runtime.pool, runtime.name, topic)
-                done += min(end, stored.get(partition, 0))
+            done = sum((await load_applied(runtime.pool, runtime.name, ends)).values())
             yield done, total
             if done >= total:
                 return
@@ -62,17 +57,3 @@ async def _empty(connection: Connection, model: ReadModel) -> None:
             await connection.execute(f'TRUNCATE TABLE "{table}" CASCADE')
         for topic in model.topics:
             await set_aside.forget(connection, topic.name)  # it will be read again
-
-
-async def _ends(runtime: Runtime[S], model: ReadModel) -> dict[tuple[str, int], int]:
-    """The next offset of each partition that holds records, topics named without the prefix."""
-    client, prefix = f"{runtime.name}-rebuild", runtime.settings.kafka_topic_prefix
-    partitions = await partitions_of(runtime.settings, client, [topic.name for topic in model.topics])
-    consumer = AIOKafkaConsumer(**client_arguments(runtime.settings, client), isolation_level="read_committed")
-    await consumer.start()
-    try:
-        begins = await consumer.beginning_offsets(partitions)
-        ends = await consumer.end_offsets(partitions)
-    finally:
-        await consumer.stop()
-    return {(tp.topic.removeprefix(prefix), tp.partition): ends[tp] for tp in partitions if ends[tp] > begins[tp]}
