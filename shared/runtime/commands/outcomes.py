@@ -5,23 +5,22 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.runtime.commands import postponed
 from shared.runtime.delivery.transaction import TransientError
 from shared.runtime.postgres.pool import Connection
 
-# OFFSET 0: one look into the index for each command, however few rows there were when this was planned.
-_LOAD = f"""
+# OFFSET 0 keeps one index lookup per command, even if the plan was made while the tables were small.
+_LOAD = """
 SELECT
-    ARRAY({postponed.KEYS}) AS waiting,
+    ARRAY(SELECT DISTINCT key FROM postponed_commands WHERE topic = $1) AS waiting,
     ARRAY(
-        SELECT ROW(asked.actor, asked.command_id, kept.digest, kept.outcome)
-        FROM unnest($2::text[], $3::uuid[]) AS asked (actor, command_id)
+        SELECT ROW(command.actor, command.command_id, earlier.digest, earlier.outcome)
+        FROM unnest($2::text[], $3::uuid[]) AS command (actor, command_id)
         CROSS JOIN LATERAL (
             SELECT i.digest, i.outcome FROM inbox AS i
-            WHERE i.actor = asked.actor AND i.command_id = asked.command_id OFFSET 0
-        ) AS kept
+            WHERE i.actor = command.actor AND i.command_id = command.command_id OFFSET 0
+        ) AS earlier
     ) AS decided
-"""  # noqa: S608 - put together from constants
+"""
 _INSERT = """
 INSERT INTO inbox (actor, command_id, command, digest, outcome, decided_at)
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[])

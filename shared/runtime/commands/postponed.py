@@ -32,8 +32,6 @@ _INSERT = """
 INSERT INTO postponed_commands (topic, partition, record_offset, key, value, headers, appended_at, give_up_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
-KEYS = "SELECT DISTINCT key FROM postponed_commands WHERE topic = $1"
-"""The keys of which commands of a topic wait."""
 _FIND_FIRST = "SELECT DISTINCT ON (key) id FROM postponed_commands WHERE topic = $1 ORDER BY key, id"
 _TAKE = """
 SELECT id, topic, partition, record_offset, key, value, headers, appended_at, give_up_at

@@ -13,19 +13,17 @@ CHANNEL = wake_channel("outbox")
 """Where the relay listens for new rows."""
 
 
-ADDED = """
-added AS (
+# offsets._STORE inserts in the same way.
+_INSERT = """
+WITH added AS (
     INSERT INTO outbox (topic, key, value, headers)
     SELECT topic, key, value, headers
     FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[])
         WITH ORDINALITY AS new (topic, key, value, headers, place)
     ORDER BY place
 )
+SELECT pg_notify('outbox', '') WHERE cardinality($1::text[]) > 0
 """
-"""Part of a statement whose first parameters are ``columns``: the rows, in order."""
-WAKE = "SELECT pg_notify('outbox', '') WHERE cardinality($1::text[]) > 0"
-"""And the relay is woken when the transaction commits."""
-_INSERT = f"WITH {ADDED} {WAKE}"
 _LOAD = """
 SELECT id, topic, key, value, headers FROM outbox
 WHERE NOT EXISTS (
