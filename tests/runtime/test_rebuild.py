@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from shared.events.topics import ALERTS_COMMANDS_TOPIC
-from shared.runtime.delivery import wholeness
+from shared.runtime.delivery import read_model_state
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Record
@@ -24,8 +24,8 @@ from tests.support.servers.databases import as_owner, connect
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wholeness, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(wholeness, "NOTICED_SECONDS", 0.3)
+    monkeypatch.setattr(read_model_state, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(read_model_state, "NOTICE_SECONDS", 0.3)
 
 
 async def test_a_service_answers_503_and_decides_nothing_until_its_read_model_is_whole(bench: Bench) -> None:

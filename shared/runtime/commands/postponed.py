@@ -15,9 +15,9 @@ from shared.events.topics import Topic
 from shared.runtime.delivery.backoff import Trouble, passes
 from shared.runtime.delivery.batch_runner import as_permanent, dead_letter
 from shared.runtime.delivery.outbox import headers_text
+from shared.runtime.delivery.read_model_state import ReadModelState
 from shared.runtime.delivery.set_aside import record_of
 from shared.runtime.delivery.transaction import Transaction
-from shared.runtime.delivery.wholeness import Wholeness
 from shared.runtime.postgres.pool import Connection, is_own
 from shared.runtime.process import logging, metrics
 from shared.runtime.process.background import repeat
@@ -110,22 +110,22 @@ class PostponedCommands:
         *,
         service: str,
         delay_max_seconds: float,
-        wholeness: Wholeness,
+        read_model_state: ReadModelState,
     ) -> None:
         self._retries = retries
         self._topic = topic.name
         self._transaction = transaction
         self._service = service
-        self._wholeness = wholeness
+        self._read_model_state = read_model_state
         self._trouble = Trouble(delay_max_seconds)
         self._log = logging.get(service).bind(topic=topic.name)
 
     async def run(self) -> None:
         """Until cancelled."""
-        await repeat(self._retry_once_whole, woken=self._retries.put_aside, on_error=self._trouble.pause)
+        await repeat(self._retry_when_complete, woken=self._retries.put_aside, on_error=self._trouble.pause)
 
-    async def _retry_once_whole(self) -> float:
-        await self._wholeness.wait()
+    async def _retry_when_complete(self) -> float:
+        await self._read_model_state.wait_until_complete()
         found = await self.retry_all()
         self._trouble.over()
         if not found:

@@ -28,10 +28,10 @@ from shared.runtime.delivery.batch_runner import BatchRunner, FailureLimit, tran
 from shared.runtime.delivery.consumer import TopicConsumer
 from shared.runtime.delivery.dispatch import Dispatch
 from shared.runtime.delivery.positions import OnLost, Positions
+from shared.runtime.delivery.read_model_state import ReadModelState
 from shared.runtime.delivery.relay import Relay
 from shared.runtime.delivery.set_aside import SetAsideRetries
 from shared.runtime.delivery.transaction import BatchHandler, EventHandler, Transaction, TransientError
-from shared.runtime.delivery.wholeness import Wholeness
 from shared.runtime.http.middleware import Edge, EdgeOptions
 from shared.runtime.http.routes import ApiRoute
 from shared.runtime.kafka.batch_source import new_broker
@@ -118,7 +118,7 @@ class Runtime(Generic[S]):
         self.producer = Producer(settings, self.name)
         self.relay = Relay(settings, self.name)
         self.cluster = Cluster(settings, self.name)
-        self.wholeness = Wholeness(self.pool, self.name)
+        self.read_model_state = ReadModelState(self.pool, self.name)
         self.broker = new_broker(
             settings, self.name, [KafkaPrometheusMiddleware(registry=REGISTRY, app_name=self.name)]
         )
@@ -167,14 +167,14 @@ class Runtime(Generic[S]):
             self.transaction,
             service=self.name,
             delay_max_seconds=self.settings.retry_delay_max_seconds,
-            wholeness=self.wholeness,
+            read_model_state=self.read_model_state,
         )
         self.background(f"postponed {topic.name}", again.run)
         metrics.begin_commands(topic.name, (command_name(payload.event_type) for payload in handlers))
         for _ in range(consumers):
             self.consume_batch(
                 topic,
-                self._once_whole(inbox),
+                self._when_complete(inbox),
                 max_records=self.settings.max_records,
                 give_up_seconds=COMMAND_GIVE_UP_SECONDS,
             )
@@ -288,11 +288,11 @@ class Runtime(Generic[S]):
         self.health.add(f"consumer:{topic.name}", check)
         return consumer
 
-    def _once_whole(self, handler: BatchHandler) -> BatchHandler:
+    def _when_complete(self, handler: BatchHandler) -> BatchHandler:
         """Commands wait while that which they would be decided on is rebuilt; no offset moves meanwhile."""
 
         async def handle(tx: Transaction, records: Sequence[Record]) -> None:
-            if not self.wholeness.is_whole:
+            if not self.read_model_state.is_complete:
                 raise TransientError("the read model is being rebuilt", delay_seconds=REBUILD_LOOK_SECONDS)
             await handler(tx, records)
 
@@ -325,8 +325,8 @@ class Runtime(Generic[S]):
 
         That is: no read model is being rebuilt, and this machine's clock does not differ from the database's.
         """
-        while not (self.wholeness.is_whole and self.database_clock.agrees):
-            await self.wholeness.wait()
+        while not (self.read_model_state.is_complete and self.database_clock.agrees):
+            await self.read_model_state.wait_until_complete()
             await self.database_clock.wait()
 
     @asynccontextmanager

@@ -56,7 +56,7 @@ class Lifecycle(Generic[S]):
 
         Not while a read model is rebuilt: half of it would be answered as if it were all.
         """
-        return self._has_database and self.runtime.wholeness.is_whole
+        return self._has_database and self.runtime.read_model_state.is_complete
 
     async def start(self, *, with_tasks: bool = True) -> None:
         """Wait for the database, its migrations, Kafka and the topics, saying what for; then start everything."""
@@ -64,7 +64,7 @@ class Lifecycle(Generic[S]):
         await self._until(self._database_answers)
         await self._until(self._migrations_fit)
         self._has_database = True
-        watching = ("rebuilds", runtime.wholeness.run), ("clock", runtime.database_clock.run)
+        watching = ("rebuilds", runtime.read_model_state.run), ("clock", runtime.database_clock.run)
         self._tasks += [asyncio.create_task(BackgroundTask(name, watch).run()) for name, watch in watching]
         await self._until(self._topics_exist)
         for starter in runtime.starters:
@@ -194,7 +194,7 @@ class Lifecycle(Generic[S]):
         health.add("outbox", self._outbox)
         health.add("topics", self._watch.check)
         if self.runtime.definition.read_model:
-            health.add("read_model", self.runtime.wholeness.check)
+            health.add("read_model", self.runtime.read_model_state.check)
         for topic in self._states():
             health.add(f"consumer:{topic}", self._consumer_check(topic))
 

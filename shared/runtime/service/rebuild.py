@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from shared.runtime.delivery import offsets, set_aside, wholeness
+from shared.runtime.delivery import offsets, read_model_state, set_aside
 from shared.runtime.delivery.topic_end import load_applied, load_ends
 from shared.runtime.postgres import migrations
 from shared.runtime.postgres.pool import Connection, open_pool
@@ -32,8 +32,8 @@ async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
         await migrations.require_fit(connection, runtime.migrations)
     ends = await load_ends(runtime.settings, f"{runtime.name}-rebuild", [topic.name for topic in model.topics])
     async with runtime.pool.acquire() as connection:
-        await wholeness.announce(connection, ends)
-        await asyncio.sleep(wholeness.NOTICED_SECONDS)
+        await read_model_state.announce(connection, ends)
+        await asyncio.sleep(read_model_state.NOTICE_SECONDS)
         await _empty(connection, model)
     await lifecycle.start(with_tasks=False)
     try:
@@ -51,7 +51,7 @@ async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
 async def _empty(connection: Connection, model: ReadModel) -> None:
     """Tables and offsets in one transaction: no record can be applied in between."""
     async with connection.transaction():
-        await wholeness.note_emptied(connection)
+        await read_model_state.record_emptied(connection)
         await offsets.set_back(connection, [topic.name for topic in model.topics])
         for table in model.tables:
             await connection.execute(f'TRUNCATE TABLE "{table}" CASCADE')
