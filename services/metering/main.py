@@ -64,9 +64,9 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
         USAGE,
         *(new_subscriber().on_usage for _ in range(settings.usage_batches_at_once)),
         max_records=settings.usage_batch_records,
-        gather_ms=settings.usage_fill_wait_ms,
+        fill_wait_ms=settings.usage_fill_wait_ms,
         on_lost=book_lost,
-        again=new_subscriber().on_usage,
+        retry_handler=new_subscriber().on_usage,
     )
     if settings.product_topics_seconds:
         runtime.background("product-topics", ProductTopics(runtime, new_subscriber).run)

@@ -16,7 +16,7 @@ from tests.support.drivers.runtime import Bench, until
 STEPS = {
     "decoding a record": "shared.runtime.patches._Ours._consumer_record",
     "handing over what was fetched": "aiokafka.consumer.fetcher.FetchResult.getall",
-    "what FastStream asks for": "shared.runtime.kafka.batch_source.PatientConsumer._ask",
+    "what FastStream asks for": "shared.runtime.kafka.batch_source.BatchConsumer._ask",
     "making a message": "shared.runtime.delivery.consumer.TopicConsumer._parse",
     "counting lag": "shared.runtime.delivery.lag.Lag.begin",
     "a batch": "shared.runtime.delivery.batch_runner.BatchRunner.run",

@@ -13,7 +13,7 @@ import pytest
 from shared.runtime.postgres import pool
 from shared.runtime.postgres.grants import Access
 from shared.runtime.postgres.migrations import MigrationError, find_fault, load_migrations, migrate
-from shared.runtime.postgres.pool import DATABASE_ERRORS, database_trouble
+from shared.runtime.postgres.pool import DATABASE_ERRORS, describe_database_error
 from shared.runtime.process.settings import ServiceSettings
 from tests.conftest import MakeDatabase, StartService
 from tests.support.drivers.processes import ROOT, service_env
@@ -122,7 +122,7 @@ async def test_wrong_credentials_are_told_from_a_server_that_is_away(database: M
         settings = ServiceSettings.model_validate({"database_url": dsn._replace(**changed).geturl()})
         with pytest.raises(DATABASE_ERRORS) as failure:
             await pool.connect(settings, "alerts")
-        said = database_trouble(failure.value, settings)
+        said = describe_database_error(failure.value, settings)
         assert says in said
         assert "hunter2secret" not in said
 

@@ -17,7 +17,7 @@ from shared.runtime.delivery import consumer as consumer_module
 from shared.runtime.delivery import progress
 from shared.runtime.delivery.lag import ConsumerState
 from shared.runtime.delivery.transaction import Transaction
-from shared.runtime.kafka.batch_source import PatientConsumer
+from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.process import metrics
 from shared.runtime.process.clock import utc_now
 from shared.runtime.records import Record
@@ -102,9 +102,9 @@ def damaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         flipped = bytes([found[0] ^ 1]) + found[1:] if found else b""
         return whole(bytes(data).replace(found, flipped) if found else data)
 
-    from shared.runtime.patches import receive_our_records  # noqa: PLC0415 - patches what is patched here
+    from shared.runtime.patches import install_record_deserializer  # noqa: PLC0415 - patches what is patched here
 
-    receive_our_records()
+    install_record_deserializer()
     whole = fetcher.MemoryRecords
     monkeypatch.setattr("shared.runtime.patches.forgive_header_names", lambda: None)
     monkeypatch.setattr("shared.runtime.patches.forgive_header_names", lambda: None)
@@ -293,19 +293,19 @@ async def test_a_client_that_yields_nothing_is_told_and_a_batch_that_takes_long_
 ) -> None:
     monkeypatch.setattr(progress, "STALL_SECONDS", 1.0)
     gate, stuck = asyncio.Event(), asyncio.Event()
-    ask = PatientConsumer._ask
+    ask = BatchConsumer._ask
 
     async def waits(tx: Transaction, records: Sequence[Record]) -> None:
         await gate.wait()
         await apply(tx, records)
 
-    async def yields(self: PatientConsumer, patience_ms: int, max_records: int | None) -> Any:
+    async def yields(self: BatchConsumer, patience_ms: int, max_records: int | None) -> Any:
         if stuck.is_set():
             await asyncio.sleep(0.1)
             return {}
         return await ask(self, patience_ms, max_records)
 
-    monkeypatch.setattr(PatientConsumer, "_ask", yields)
+    monkeypatch.setattr(BatchConsumer, "_ask", yields)
     async with bench.running(reader(waits, max_records=1)) as runtime:
         await bench.send(TOPIC, b"in hand", partition=0)
         await until(runtime.consumers[0]._consumer.in_hand)

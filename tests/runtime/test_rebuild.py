@@ -72,7 +72,7 @@ async def test_a_service_answers_503_and_decides_nothing_until_its_read_model_is
             assert {one for one in seen if one[0] == 200} <= {(200, 12)}, "a part of it was answered as if it were all"
             assert not (await serving.health.report())["read_model"].ok
             await bench.send_command(ALERTS_COMMANDS_TOPIC, command("while rebuilt"))
-            await until(lambda: serving.consumers[1]._trouble.failures, what="a command that waits")
+            await until(lambda: serving.consumers[1]._backoff.failures, what="a command that waits")
             assert not await bench.records("alerts.events")
             gate.set()
             await rebuilt

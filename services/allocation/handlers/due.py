@@ -16,9 +16,9 @@ from services.allocation.handlers.subscription_lock import bring_up_to_date
 from services.allocation.store.due import find_next_due, find_oldest_due
 from services.allocation.store.subscriptions import try_lock_subscription
 from shared.events.ids import SubscriptionId
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.delivery.transaction import Transaction
-from shared.runtime.postgres.pool import is_own
+from shared.runtime.postgres.pool import is_lock_or_timeout
 from shared.runtime.process import logging
 from shared.runtime.process.background import repeat
 
@@ -70,7 +70,7 @@ class DueWork:
             async with self._transaction() as tx:
                 settled = await settle_if_due(tx, subscription)
         except Exception as error:
-            if passes(error) and not is_own(error):
+            if is_transient(error) and not is_lock_or_timeout(error):
                 raise
             self._leave_out(subscription, now)
             self._log.exception("due_work_failed", subscription=subscription)

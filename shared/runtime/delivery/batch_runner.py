@@ -12,7 +12,13 @@ from shared.runtime.delivery import offsets, set_aside
 from shared.runtime.delivery.offsets import Moved
 from shared.runtime.delivery.set_aside import lane_of
 from shared.runtime.delivery.transaction import BatchHandler, PermanentError, Transaction, TransientError
-from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, Pool, is_own, is_passing
+from shared.runtime.postgres.pool import (
+    DATABASE_ERRORS,
+    Connection,
+    Pool,
+    is_lock_or_timeout,
+    is_transient_database_error,
+)
 from shared.runtime.process import logging, metrics
 from shared.runtime.process.clock import Clock
 from shared.runtime.records import Outgoing, Record
@@ -147,7 +153,7 @@ class BatchRunner:
         too long), while others of the same batch do not.
 
         Raises:
-            HaltError, RewoundError, TransientError, or another error that passes (``is_passing``).
+            HaltError, RewoundError, TransientError, or another error that passes (``is_transient_database_error``).
         """
         parts = [list(records)]
         is_some_applied = False
@@ -159,13 +165,18 @@ class BatchRunner:
             except (HaltError, RewoundError, TransientError):
                 raise
             except Exception as error:
-                if is_passing(error) and not (isolate and is_own(error)):
+                transient = is_transient_database_error(error)
+                if transient and not (isolate and is_lock_or_timeout(error)):
                     raise
                 if len(part) > 1:
                     parts.extend(reversed(_split(part, self._culprit)))
                 elif isinstance(error, PermanentError):
-                    await self._bury(part[0], error)
-                elif not is_passing(error) or is_some_applied or await self._can_apply_others(part[0], parts):
+                    await self._dead_letter(part[0], error)
+                elif (
+                    not is_transient_database_error(error)
+                    or is_some_applied
+                    or await self._can_apply_others(part[0], parts)
+                ):
                     await self._set_aside(part[0], error)
                 else:
                     raise
@@ -217,7 +228,7 @@ class BatchRunner:
     async def _set_aside(self, record: Record, error: Exception) -> None:
         log = self._log.bind(topic=record.topic, partition=record.partition, offset=record.offset)
         log.error("handler_failed", exc_info=error)
-        if not is_passing(error):
+        if not is_transient_database_error(error):
             self._limit.check(self._clock())
         async with transaction(self._pool, self._clock, self._service) as tx:
             fresh, _ = await self._lock(tx.connection, [record])
@@ -225,25 +236,25 @@ class BatchRunner:
                 return
             await set_aside.add(tx.connection, self._reader, self._topic, fresh, error)
             self._advance(tx, fresh)
-        if not is_passing(error):
+        if not is_transient_database_error(error):
             self._limit.add(self._clock(), record)
         log.warning("record_set_aside")
 
-    async def _bury(self, record: Record, failure: PermanentError) -> None:
+    async def _dead_letter(self, record: Record, failure: PermanentError) -> None:
         if not failure.hostile:
             self._limit.check(self._clock())
         async with transaction(self._pool, self._clock, self._service) as tx:
             fresh, _ = await self._lock(tx.connection, [record])
             if not fresh:
                 return
-            await self.bury(tx, record, failure)
+            await self.add_dead_letter(tx, record, failure)
             self._advance(tx, [record])
         if not failure.hostile:
             self._limit.add(self._clock(), record)
 
-    async def bury(self, tx: Transaction, record: Record, failure: PermanentError) -> None:
+    async def add_dead_letter(self, tx: Transaction, record: Record, failure: PermanentError) -> None:
         """Make it a dead letter when this transaction commits."""
-        tx.add(dead_letter(record, failure, self._service, tx.now))
+        tx.add(make_dead_letter(record, failure, self._service, tx.now))
         if failure.audit:
             await tx.audit(failure.audit)
 
@@ -279,7 +290,7 @@ class BatchRunner:
             tx.advance(Moved(self._reader, self._topic, nexts))
             tx.after_commit(lambda: self.applied.update(nexts))
 
-    async def again(self, tx: Transaction, records: Sequence[Record]) -> None:
+    async def retry(self, tx: Transaction, records: Sequence[Record]) -> None:
         """Handle records that were set aside: their offsets have been passed already."""
         await self._handle(tx, records)
 
@@ -287,7 +298,7 @@ class BatchRunner:
         """Make what was set aside a dead letter where it turns out to be one, or this was its last attempt."""
         if not isinstance(error, PermanentError) and not is_last:
             return False
-        await self.bury(tx, record, as_permanent(error))
+        await self.add_dead_letter(tx, record, as_permanent(error))
         return True
 
 
@@ -306,7 +317,7 @@ def as_permanent(error: Exception) -> PermanentError:
     return PermanentError(HANDLER_ERROR, f"{type(error).__name__}: {error}")
 
 
-def dead_letter(record: Record, failure: PermanentError, service: str, now: datetime) -> Outgoing:
+def make_dead_letter(record: Record, failure: PermanentError, service: str, now: datetime) -> Outgoing:
     """The record as received, and why it is here."""
     why = {
         "reason": failure.reason,

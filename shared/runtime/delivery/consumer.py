@@ -18,17 +18,17 @@ from faststream.kafka.message import KafkaAckableMessage
 from faststream.message import AckStatus
 
 from shared.events.topics import Topic
-from shared.runtime.delivery.backoff import Trouble, passes
+from shared.runtime.delivery.backoff import Backoff, is_transient
 from shared.runtime.delivery.batch_runner import BatchRunner, HaltError, RewoundError
 from shared.runtime.delivery.lag import ConsumerState
-from shared.runtime.delivery.offset_commits import Hints
+from shared.runtime.delivery.offset_commits import OffsetCommits
 from shared.runtime.delivery.positioning import Positioning
 from shared.runtime.delivery.positions import Positions
 from shared.runtime.delivery.progress import Progress
 from shared.runtime.delivery.set_aside import SetAsideRetries, SetAsideState
 from shared.runtime.delivery.subscription import REBALANCE_SECONDS, subscribe
 from shared.runtime.delivery.transaction import TransientError
-from shared.runtime.kafka.batch_source import PatientConsumer
+from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
 from shared.runtime.patches import read_also, running_batches
 from shared.runtime.process import logging, metrics
@@ -60,7 +60,7 @@ class TopicConsumer:
         settings: ServiceSettings,
         max_records: int,
         instance: str | None = None,
-        gather_ms: int = 0,
+        fill_wait_ms: int = 0,
     ) -> None:
         self.topic = topic
         self.halted: str | None = None
@@ -73,11 +73,11 @@ class TopicConsumer:
         self._clock = clock
         self._settings = settings
         self._log = logging.get(reader).bind(topic=topic.name)
-        self._let_go = asyncio.Event()
+        self._revoking = asyncio.Event()
         """Set while we are stopping or partitions are being taken away: no more retries in place."""
         self._stopping = False
-        self._hints = Hints(self._commit, self._let_go)
-        self._trouble = Trouble(settings.retry_delay_max_seconds)
+        self._offset_commits = OffsetCommits(self._commit, self._revoking)
+        self._backoff = Backoff(settings.retry_delay_max_seconds)
         self._progress = Progress(topic.name, runners[0].applied, positions, cluster)
         self.positioning = Positioning(
             topic.name,
@@ -97,7 +97,7 @@ class TopicConsumer:
             reader=reader,
             instance=instance,
             max_records=max_records,
-            gather_ms=gather_ms,
+            fill_wait_ms=fill_wait_ms,
             listener=_Listener(self),
             parser=self._parse,
         )
@@ -108,7 +108,7 @@ class TopicConsumer:
     async def _parse(self, records: tuple[Record, ...]) -> KafkaAckableMessage:
         """A message around the records. The default parser drops a whole batch for one header that is not UTF-8."""
         return KafkaAckableMessage(
-            raw_message=records,  # ours, see PatientConsumer
+            raw_message=records,  # ours, see BatchConsumer
             body=[record.value or b"" for record in records],  # for FastStream's metrics
             message_id=f"{records[0].partition}-{records[0].offset}",
             correlation_id="batch",
@@ -129,16 +129,16 @@ class TopicConsumer:
                 await self._apply(runner, records)
         except HaltError as error:
             self.halt(str(error))
-            self._give_back(message)
+            self._rewind(message)
         except RewoundError as error:
             self._log.warning("offsets_set_back", reason=str(error))
             self.positioning.begin()
-            self._give_back(message)
+            self._rewind(message)
         except Exception as error:
-            if not passes(error):  # not a handler's: those end as dead letters
+            if not is_transient(error):  # not a handler's: those end as dead letters
                 self._log.exception("delivery_failed")
                 self.halt(f"halted: an error of the delivery itself, {error!r}; see the log, then restart the service")
-            self._give_back(message)
+            self._rewind(message)
         finally:
             self._idle.append(runner)
             message.clear_cache()  # it holds itself, see _decode, and so the batch until garbage is collected
@@ -146,9 +146,9 @@ class TopicConsumer:
         nexts = {record.partition: record.offset + 1 for record in records}
         self._consumer.applied(map(self._partition, nexts))
         self._progress.lag.end(records)
-        await self._hints.add(nexts)
+        await self._offset_commits.add(nexts)
 
-    def _give_back(self, message: KafkaAckableMessage) -> NoReturn:
+    def _rewind(self, message: KafkaAckableMessage) -> NoReturn:
         """What is not said to be applied is read again when the next batch is asked for."""
         message.committed = AckStatus.NACKED
         raise NackMessage
@@ -160,17 +160,17 @@ class TopicConsumer:
         for tp in assigned:
             self._consumer.begin_at(tp, 0)  # any position, so that the client asks Kafka for none
         if not self._stopping:
-            self._let_go.clear()
+            self._revoking.clear()
         self._applied.clear()
         self._progress.forget()
         self.positioning.begin()
 
     async def on_revoked(self) -> None:
         """Let the running batches end before somebody else gets their partitions."""
-        self._let_go.set()
+        self._revoking.set()
         self.positioning.cancel()
         await running_batches(self._subscriber, REBALANCE_SECONDS - 15)
-        await self._hints.told()
+        await self._offset_commits.flush()
 
     # ---- what the service calls ------------------------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ class TopicConsumer:
         self._stopping = True
         if self._retrying:
             self._retrying.cancel()
-        self._let_go.set()
+        self._revoking.set()
         self.positioning.cancel()
 
     def halt(self, reason: str) -> None:
@@ -226,14 +226,14 @@ class TopicConsumer:
             return "not running", False
         if consumer.unreadable:
             return f"halted in part: {'; '.join(consumer.unreadable.values())}. See docs/runbooks/unreadable.md", False
-        if self._trouble.fault:
-            return self._trouble.fault, self._trouble.is_kafka
+        if self._backoff.fault:
+            return self._backoff.fault, self._backoff.is_kafka
         if stalled := self._progress.stalled():
             return f"nothing is read of partitions {stalled} although they have records", False
         return None, False
 
-    def _reading(self) -> PatientConsumer | None:
-        consumer: PatientConsumer | None = self._subscriber.consumer
+    def _reading(self) -> BatchConsumer | None:
+        consumer: BatchConsumer | None = self._subscriber.consumer
         return consumer
 
     # ---- beside the batches: what Kafka says of the topic ----------------------------------------------------------
@@ -258,7 +258,7 @@ class TopicConsumer:
         metrics.SET_ASIDE_KEYS.labels(topic=self.topic.name).set(self._set_aside.keys)
         metrics.SET_ASIDE_RECORDS.labels(topic=self.topic.name).set(self._set_aside.records)
 
-    def _try_unreadable(self, consumer: PatientConsumer) -> None:
+    def _try_unreadable(self, consumer: BatchConsumer) -> None:
         """Read again now and then what could not be read: it may be stepped over by now, or a library installed."""
         if not consumer.unreadable:
             self._unread_since = None
@@ -280,28 +280,28 @@ class TopicConsumer:
             try:
                 await runner.run(records, isolate=attempts > ISOLATE_AFTER)
             except Exception as error:
-                if not passes(error):
+                if not is_transient(error):
                     raise
                 delay = self._note_failure(error)
-                if time.monotonic() + delay > give_up_at or await self._let_go_within(delay):
+                if time.monotonic() + delay > give_up_at or await self._revoked_within(delay):
                     raise
             else:
-                self._trouble.over()
+                self._backoff.reset()
                 return
 
     def _note_failure(self, error: Exception) -> float:
         """Log it; the seconds until the next attempt."""
-        delay = self._trouble.add(error)
+        delay = self._backoff.add(error)
         metrics.BATCH_RETRIES.labels(topic=self.topic.name).inc()
         self._log.warning(
-            "batch_failed_for_now", error=self._trouble.reason, attempt=self._trouble.failures, again_in_seconds=delay
+            "batch_failed_for_now", error=self._backoff.reason, attempt=self._backoff.failures, again_in_seconds=delay
         )
         return delay
 
-    async def _let_go_within(self, seconds: float) -> bool:
+    async def _revoked_within(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                await self._let_go.wait()
+                await self._revoking.wait()
         except TimeoutError:
             return False
         return True
@@ -319,13 +319,13 @@ class TopicConsumer:
 
     def _positioned(self, found: dict[TopicPartition, int]) -> bool:
         """Whether these partitions, whose next offsets are known now, may be read."""
-        self._trouble.over()
+        self._backoff.reset()
         for tp, offset in found.items():
             self._progress.begin_at(tp.partition, offset)
         return not self.halted
 
     @property
-    def _consumer(self) -> PatientConsumer:
+    def _consumer(self) -> BatchConsumer:
         consumer = self._reading()
         if consumer is None:
             raise TransientError("the consumer is stopped")

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import asyncpg
 
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.delivery.batch_runner import HaltError, RewoundError
 from shared.runtime.delivery.transaction import PermanentError, Transaction
 
@@ -29,7 +29,7 @@ def concerns_one(error: Exception) -> bool:
     """
     if isinstance(error, asyncpg.LockNotAvailableError):
         return True
-    return not (isinstance(error, (PermanentError, HaltError, RewoundError)) or passes(error))
+    return not (isinstance(error, (PermanentError, HaltError, RewoundError)) or is_transient(error))
 
 
 async def isolate(

@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaError
 
 from shared.runtime.delivery.positions import MisfitError, Positions
 from shared.runtime.delivery.transaction import TransientError
-from shared.runtime.kafka.batch_source import PatientConsumer
+from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.postgres.pool import DATABASE_ERRORS
 from shared.runtime.process import logging
 
@@ -28,7 +28,7 @@ class Positioning:
         topic: str,
         positions: Positions,
         *,
-        consumer: Callable[[], PatientConsumer],
+        consumer: Callable[[], BatchConsumer],
         failed: Callable[[Exception], float],
         done: Callable[[dict[TopicPartition, int]], bool],
         log: logging.Log,

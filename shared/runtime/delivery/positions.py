@@ -11,7 +11,7 @@ from shared.runtime.delivery import offsets, set_aside
 from shared.runtime.delivery.offsets import Loss, Stored
 from shared.runtime.delivery.set_aside import SetAsideState
 from shared.runtime.delivery.transaction import Transaction
-from shared.runtime.kafka.batch_source import PatientConsumer
+from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
 from shared.runtime.postgres.pool import Pool
 from shared.runtime.process import logging, metrics
@@ -51,7 +51,7 @@ class Positions:
         self.described: TopicDescription | None = None
         """The topic as it was when reading went on."""
 
-    async def find(self, consumer: PatientConsumer, assigned: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    async def find(self, consumer: BatchConsumer, assigned: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset to read of each of these partitions; records that expired before they were read are noted.
 
         Raises:

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 
 from shared.runtime.delivery.lag import Lag, PartitionState
 from shared.runtime.delivery.positions import Positions
-from shared.runtime.kafka.batch_source import PatientConsumer
+from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
 
 STALL_SECONDS = 15.0
@@ -46,7 +46,7 @@ class Progress:
         self._applied[partition] = offset
         self._passed.pop(partition, None)
 
-    def states(self, now: datetime, consumer: PatientConsumer | None) -> dict[int, PartitionState]:
+    def states(self, now: datetime, consumer: BatchConsumer | None) -> dict[int, PartitionState]:
         """Each partition's."""
         return self.lag.measure(now, self._nexts(), self._known_ends(consumer))
 
@@ -57,7 +57,7 @@ class Progress:
         return sorted(partition for partition, (_, since) in self._stands.items() if now - since > bound)
 
     async def observe(
-        self, now: datetime, consumer: PatientConsumer, described: TopicDescription, ends: Mapping[int, int]
+        self, now: datetime, consumer: BatchConsumer, described: TopicDescription, ends: Mapping[int, int]
     ) -> None:
         """Take in where each partition ends now.
 
@@ -75,7 +75,7 @@ class Progress:
         self.states(now, consumer)
         await self._find_when_appended(described)
 
-    async def _pass_over(self, consumer: PatientConsumer, ours: Iterable[TopicPartition]) -> None:
+    async def _pass_over(self, consumer: BatchConsumer, ours: Iterable[TopicPartition]) -> None:
         """Store that there is nothing to apply up to where the client has read (markers of transactions, say)."""
         passed: dict[int, tuple[int, int]] = {}
         for tp in ours:
@@ -87,7 +87,7 @@ class Progress:
         if passed:
             self._applied.update(await self._positions.pass_over(passed))
 
-    def _look_for_stalls(self, consumer: PatientConsumer) -> None:
+    def _look_for_stalls(self, consumer: BatchConsumer) -> None:
         """What is in hand is under way, however long it takes."""
         now, nexts, in_hand = time.monotonic(), self._nexts(), consumer.in_hand()
         if in_hand:
@@ -119,7 +119,7 @@ class Progress:
         known: Collection[int] = self._positions.described.leaders if self._positions.described else self._ends
         return nexts | dict.fromkeys((partition for partition in self._ends if partition not in known), 0)
 
-    def _known_ends(self, consumer: PatientConsumer | None) -> dict[int, int]:
+    def _known_ends(self, consumer: BatchConsumer | None) -> dict[int, int]:
         """The end of each partition, as Kafka said when last asked, or as the last fetch said."""
         if consumer is None:
             return self._ends

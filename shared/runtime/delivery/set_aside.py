@@ -148,7 +148,7 @@ def described(error: Exception) -> str:
 
 
 Handle = Callable[[Transaction, Sequence[Record]], Awaitable[None]]
-Bury = Callable[[Transaction, Record, Exception, bool], Awaitable[bool]]
+DeadLetter = Callable[[Transaction, Record, Exception, bool], Awaitable[bool]]
 """Makes a record a dead letter, where the error says that it is one or it is to be given up; whether it did."""
 
 
@@ -160,7 +160,7 @@ class SetAsideRetries:
         pool: Pool,
         transaction: Callable[[], AbstractAsyncContextManager[Transaction]],
         handle: Handle,
-        bury: Bury,
+        dead_letter: DeadLetter,
         *,
         reader: str,
         topic: str,
@@ -169,7 +169,7 @@ class SetAsideRetries:
         self._pool = pool
         self._transaction = transaction
         self._handle = handle
-        self._bury = bury
+        self._dead_letter = dead_letter
         self._place = reader, topic
         self._give_up = None if give_up_seconds is None else timedelta(seconds=give_up_seconds)
         self._log = logging.get(reader).bind(topic=topic)
@@ -228,7 +228,7 @@ class SetAsideRetries:
             if at is None or not rows:
                 return False
             is_given_up = self._give_up is not None and at["age"] > self._give_up
-            if await self._bury(tx, record_of(rows[0]), error, is_given_up):
+            if await self._dead_letter(tx, record_of(rows[0]), error, is_given_up):
                 await tx.connection.execute(_DELETE, [rows[0]["id"]])
                 return True
             delay = min(DELAY_SECONDS * 2.0 ** min(at["attempts"], 16), DELAY_MAX_SECONDS)

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 from prometheus_client import Gauge
 
-from shared.runtime.delivery.backoff import Trouble
+from shared.runtime.delivery.backoff import Backoff
 from shared.runtime.delivery.isolation import concerns_one
 from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.transaction import BatchHandler, Transaction
@@ -39,18 +39,18 @@ class SetAsideRetries:
         self._transaction = transaction
         self._handlers = handlers
         self._works = [one.work for one in (*handlers, *tasks)]
-        self._trouble = Trouble(delay_max_seconds)
+        self._backoff = Backoff(delay_max_seconds)
         self._detail = "nothing"
         for work in self._works:
             SET_ASIDE.labels(work=work).set(0)
 
     async def run(self) -> None:
         """Until cancelled."""
-        await repeat(self._poll, on_error=self._trouble.pause)
+        await repeat(self._poll, on_error=self._backoff.pause_if_transient)
 
     async def _poll(self) -> float:
         await self.retry_all()
-        self._trouble.over()
+        self._backoff.reset()
         return POLL_SECONDS
 
     async def retry_all(self) -> None:

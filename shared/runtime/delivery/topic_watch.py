@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from aiokafka.errors import KafkaError
 
 from shared.events.topics import Topic
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.delivery.consumer import TopicConsumer
 from shared.runtime.delivery.transaction import TransientError
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
@@ -59,7 +59,7 @@ class TopicWatch:
         try:
             await consumer.observe(described, ends)
         except Exception as error:
-            say = self._log.debug if passes(error) else self._log.error
+            say = self._log.debug if is_transient(error) else self._log.error
             say("consumer_not_watched", topic=consumer.topic.name, error=repr(error))
 
     async def _compare(self, topics: Mapping[str, Topic], described: Mapping[str, TopicDescription]) -> None:

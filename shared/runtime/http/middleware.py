@@ -13,7 +13,7 @@ from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.http import client_address, content_codings, fast_routes, problems
 from shared.runtime.http.fast_routes import DirectRoute
 from shared.runtime.http.problems import PROBLEM, RETRY_AFTER_SECONDS, ProblemError, field_errors, problem
@@ -153,7 +153,7 @@ class Edge:
             self._log.warning("request_cut", route=_template(scope))
             await answer.instead(_unavailable("The service stops. Send the same again."), scope, receive)
         except Exception as error:
-            if passes(error):
+            if is_transient(error):
                 self._log.warning("request_failed_for_now", route=_template(scope), error=repr(error))
             else:
                 self._log.exception("request_failed", route=_template(scope))

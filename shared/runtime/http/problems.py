@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from shared.events.refusals import HTTP_STATUS, Refusal, RefusalCode
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 
 PROBLEM = "application/problem+json"
 RETRY_AFTER_SECONDS = "2"
@@ -107,7 +107,7 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
 
 
 async def on_failure(_request: Request, error: Exception) -> Response:
-    if passes(error):
+    if is_transient(error):
         message = "A part of the service is not answering. Try again shortly."
         return problem(503, "unavailable", message, headers={"Retry-After": RETRY_AFTER_SECONDS})
     return problem(500, "internal", "Something went wrong here. It was logged with the correlation id.")

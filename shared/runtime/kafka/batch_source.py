@@ -12,7 +12,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartiti
 from faststream.kafka import KafkaBroker
 
 from shared.runtime.kafka.client import broker_security
-from shared.runtime.patches import OurRecords, receive_our_records, use_consumers
+from shared.runtime.patches import RecordDeserializer, install_record_deserializer, use_consumers
 from shared.runtime.process import metrics
 from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Record
@@ -27,7 +27,7 @@ BACKLOG_BATCHES = 4
 """A partition that is so many full batches behind has a long backlog."""
 
 
-class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """Waits for records instead of looking for them: FastStream's own pause would be latency, and work while idle.
 
     Several tasks may take batches from it, each batch to be applied before its task asks for the next one. A partition
@@ -39,7 +39,7 @@ class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """
 
     def __init__(self, *args: Any, topic_prefix: str, **kwargs: Any) -> None:
-        self._records = OurRecords(topic_prefix, self._note_unreadable)
+        self._records = RecordDeserializer(topic_prefix, self._note_unreadable)
         super().__init__(*args, **{**kwargs, "key_deserializer": self._records})
         self._holders: dict[asyncio.Task[Any] | None, set[TopicPartition]] = {}
         self._taken: dict[TopicPartition, tuple[asyncio.Task[Any] | None, int]] = {}
@@ -203,12 +203,12 @@ async def connect(broker: KafkaBroker, settings: ServiceSettings) -> None:
     of usage that waits for the projection would keep the projection's own consumer from being started.
     """
     await broker.connect()
-    use_consumers(broker, PatientConsumer, topic_prefix=settings.kafka_topic_prefix)
+    use_consumers(broker, BatchConsumer, topic_prefix=settings.kafka_topic_prefix)
 
 
 def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any] = ()) -> KafkaBroker:
     """FastStream's broker for consumers only: we publish with a producer of our own, by the outbox."""
-    receive_our_records()
+    install_record_deserializer()
     log = standard_logging.getLogger("faststream")
     log.addFilter(_worth_saying)
     return KafkaBroker(

@@ -51,7 +51,7 @@ DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, async
 """What connecting, or using a connection, can end with."""
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient_database_error(error: BaseException) -> bool:
     """Whether trying the same again later can succeed, without anyone changing the data or the code."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
@@ -64,7 +64,7 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, (ConnectionError, TimeoutError, socket.gaierror))
 
 
-def is_own(error: BaseException) -> bool:
+def is_lock_or_timeout(error: BaseException) -> bool:
     """Whether an error that passes may be one statement's own: it waited too long for a lock, or ran too long."""
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "") in _OWN_STATES
 
@@ -245,7 +245,7 @@ def place_of(dsn: str) -> str:
     return f"{parts.hostname or 'socket'}:{port}{parts.path}"
 
 
-def database_trouble(error: BaseException, settings: ServiceSettings) -> str:
+def describe_database_error(error: BaseException, settings: ServiceSettings) -> str:
     """Why the database cannot be used, as a sentence that holds no secret: away, or there and we are not let in."""
     place = place_of(settings.database_url.get_secret_value())
     if isinstance(error, (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)):

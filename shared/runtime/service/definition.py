@@ -23,7 +23,7 @@ from shared.events.topics import ServiceName, Topic
 from shared.runtime.commands.decisions import CommandHandler
 from shared.runtime.commands.inbox import Inbox, command_name
 from shared.runtime.commands.postponed import PostponedCommands
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.delivery.batch_runner import BatchRunner, FailureLimit, transaction
 from shared.runtime.delivery.consumer import TopicConsumer
 from shared.runtime.delivery.dispatch import Dispatch
@@ -185,9 +185,9 @@ class Runtime(Generic[S]):
         *handlers: BatchHandler,
         max_records: int,
         name: str | None = None,
-        gather_ms: int = 0,
+        fill_wait_ms: int = 0,
         on_lost: OnLost | None = None,
-        again: BatchHandler | None = None,
+        retry_handler: BatchHandler | None = None,
         give_up_seconds: float | None = None,
     ) -> TopicConsumer:
         """Hand over raw records, a batch per transaction. ``name`` tells apart several readers of one topic.
@@ -195,15 +195,15 @@ class Runtime(Generic[S]):
         With several handlers so many batches are applied at the same time, of different partitions: while one waits
         for the database, another is read. The records of a partition stay in order.
 
-        ``gather_ms``: how long Kafka may hold back the first record of a small batch, so that others join it; where
+        ``fill_wait_ms``: how long Kafka may hold back the first record of a small batch, so that others join it; where
         records come one after the other all the time, most of a small batch's cost is the transaction's.
 
         ``on_lost``: told of records that Kafka deleted before they were read, in the transaction that notes it.
 
         A handler that raises has its batch split until the culprit is alone. That record is set aside with all that
         follow of its key, and tried again by itself; after ``give_up_seconds`` (``None``: never) it is a dead letter.
-        ``again`` handles what was set aside, beside the batches, where a handler has a state of its own. A handler must
-        not keep anything in memory except by ``Transaction.after_commit``.
+        ``retry_handler`` handles what was set aside, beside the batches, if a handler has state of its own. A handler
+        may change state in memory only by ``Transaction.after_commit``.
         """
         reader = name or self.name
         limit = FailureLimit(self.settings.dead_letter_limit, self.settings.dead_letter_window_seconds)
@@ -219,7 +219,7 @@ class Runtime(Generic[S]):
                 limit=limit,
                 applied=applied,
             )
-            for handler in (*handlers, again or handlers[0])
+            for handler in (*handlers, retry_handler or handlers[0])
         ]
         metrics.begin_topic(topic.name)
         instance = self.settings.group_instance_id
@@ -240,7 +240,7 @@ class Runtime(Generic[S]):
             retries=SetAsideRetries(
                 self.pool,
                 self.transaction,
-                retrier.again,
+                retrier.retry,
                 retrier.give_up,
                 reader=reader,
                 topic=topic.name,
@@ -252,7 +252,7 @@ class Runtime(Generic[S]):
             settings=self.settings,
             max_records=max_records,
             instance=f"{instance}-{readers}" if instance else None,
-            gather_ms=gather_ms,
+            fill_wait_ms=fill_wait_ms,
         )
         self.consumers.append(consumer)
         return consumer
@@ -263,9 +263,9 @@ class Runtime(Generic[S]):
         handler: BatchHandler,
         *,
         max_records: int,
-        gather_ms: int = 0,
+        fill_wait_ms: int = 0,
         on_lost: OnLost | None = None,
-        again: BatchHandler | None = None,
+        retry_handler: BatchHandler | None = None,
     ) -> TopicConsumer:
         """``consume_batch`` of a topic that was found while the service runs; readiness tells of it too.
 
@@ -273,7 +273,12 @@ class Runtime(Generic[S]):
             KafkaError: Kafka does not answer; nothing was added.
         """
         consumer = self.consume_batch(
-            topic, handler, max_records=max_records, gather_ms=gather_ms, on_lost=on_lost, again=again
+            topic,
+            handler,
+            max_records=max_records,
+            fill_wait_ms=fill_wait_ms,
+            on_lost=on_lost,
+            retry_handler=retry_handler,
         )
         try:
             await consumer.start()
@@ -301,7 +306,7 @@ class Runtime(Generic[S]):
     def background(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
         """Run ``task`` until the service stops; when it fails it is begun again, and readiness says so meanwhile."""
         self.tasks.append(
-            BackgroundTask(name, task, is_transient=passes, is_shared=lambda error: isinstance(error, KafkaError))
+            BackgroundTask(name, task, is_transient=is_transient, is_shared=lambda error: isinstance(error, KafkaError))
         )
 
     def on_start(self, starter: Callable[[], Awaitable[None]]) -> None:

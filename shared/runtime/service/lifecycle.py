@@ -12,10 +12,10 @@ from shared.runtime.delivery import outbox, outbox_set_aside
 from shared.runtime.delivery.lag import ConsumerState
 from shared.runtime.delivery.topic_watch import TopicWatch
 from shared.runtime.kafka.batch_source import connect
-from shared.runtime.kafka.client import kafka_trouble
+from shared.runtime.kafka.client import describe_kafka_error
 from shared.runtime.postgres import migrations
 from shared.runtime.postgres.migrations import MigrationError
-from shared.runtime.postgres.pool import DATABASE_ERRORS, ask, database_trouble, open_pool
+from shared.runtime.postgres.pool import DATABASE_ERRORS, ask, describe_database_error, open_pool
 from shared.runtime.process import metrics
 from shared.runtime.process.background import BackgroundTask
 from shared.runtime.process.health import CHECK_SECONDS, Check
@@ -152,7 +152,7 @@ class Lifecycle(Generic[S]):
                 await connection.fetchval("SELECT true")
             await self.runtime.database_clock.measure()
         except DATABASE_ERRORS as error:
-            return f"waiting for {database_trouble(error, self.runtime.settings)}"
+            return f"waiting for {describe_database_error(error, self.runtime.settings)}"
         return None
 
     async def _migrations_fit(self) -> str | None:
@@ -165,7 +165,7 @@ class Lifecycle(Generic[S]):
             async with self.runtime.pool.acquire() as connection:
                 fault = await migrations.find_fault(connection, self.runtime.migrations)
         except DATABASE_ERRORS as error:
-            return f"waiting for {database_trouble(error, self.runtime.settings)}"
+            return f"waiting for {describe_database_error(error, self.runtime.settings)}"
         if fault and fault.is_final:
             raise MigrationError(str(fault))
         return str(fault) if fault else None
@@ -177,7 +177,7 @@ class Lifecycle(Generic[S]):
             present = await self.runtime.cluster.describe(wanted)
         except (KafkaError, OSError) as error:
             self._kafka_is_away = True
-            return await kafka_trouble(error, self.runtime.settings)
+            return await describe_kafka_error(error, self.runtime.settings)
         self._kafka_is_away = False
         missing = sorted(f"{self.runtime.settings.kafka_topic_prefix}{name}" for name in wanted - set(present))
         return f"waiting for topics that do not exist: {', '.join(missing)}" if missing else None
@@ -209,7 +209,7 @@ class Lifecycle(Generic[S]):
         try:
             await ask(self.runtime.pool)
         except DATABASE_ERRORS as error:
-            return Check(ok=False, detail=database_trouble(error, self.runtime.settings))
+            return Check(ok=False, detail=describe_database_error(error, self.runtime.settings))
         return Check(ok=True, detail="answers")
 
     async def _migrations(self) -> Check:

@@ -8,7 +8,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.process import health
 from shared.runtime.process.background import BackgroundTask
 from shared.runtime.process.health import Check, Health
@@ -98,7 +98,7 @@ async def test_a_task_that_meets_a_transient_error_has_no_stack_trace(error: Exc
         raise error
 
     task = BackgroundTask(
-        "look", work, is_transient=passes, is_shared=lambda error: isinstance(error, KafkaConnectionError)
+        "look", work, is_transient=is_transient, is_shared=lambda error: isinstance(error, KafkaConnectionError)
     )
     with capture_logs() as lines:
         running = asyncio.create_task(task.run())

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from shared.runtime.delivery.backoff import Trouble
+from shared.runtime.delivery.backoff import Backoff
 from shared.runtime.delivery.lag import Lag
 from shared.runtime.delivery.transaction import TransientError
 from shared.runtime.records import Record
@@ -58,16 +58,16 @@ def test_a_partition_without_a_known_end_is_not_behind() -> None:
 
 
 def test_pauses_grow_to_a_bound_and_begin_small_again() -> None:
-    trouble = Trouble(delay_max_seconds=2)
+    trouble = Backoff(delay_max_seconds=2)
     pauses = [trouble.add(ConnectionError("gone")) for _ in range(40)]
     assert 0.05 <= pauses[0] <= 0.1
     assert max(pauses) <= 2
     assert pauses[-1] >= 1
-    trouble.over()
+    trouble.reset()
     assert trouble.add(ConnectionError("gone")) <= 0.1
 
 
 def test_a_pause_that_an_error_asks_for_is_kept_within_the_bound() -> None:
-    trouble = Trouble(delay_max_seconds=2)
+    trouble = Backoff(delay_max_seconds=2)
     assert trouble.add(TransientError("wait", delay_seconds=1.5)) == 1.5
     assert trouble.add(TransientError("wait", delay_seconds=600)) == 2

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from shared.runtime.postgres.pool import is_passing, place_of
+from shared.runtime.postgres.pool import is_transient_database_error, place_of
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from shared.runtime.postgres.pool import is_passing, place_of
     ids=lambda error: type(error).__name__,
 )
 def test_it_passes(error: Exception) -> None:
-    assert is_passing(error)
+    assert is_transient_database_error(error)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_it_passes(error: Exception) -> None:
     ids=lambda error: f"{type(error).__name__}",
 )
 def test_it_does_not_pass(error: Exception) -> None:
-    assert not is_passing(error)
+    assert not is_transient_database_error(error)
 
 
 def test_a_place_shows_neither_user_nor_password() -> None:
