@@ -1,7 +1,7 @@
-"""A topic's consumer: FastStream's batch subscriber, set up so that nothing is lost, doubled or skipped.
+"""The consumer of one topic: a batch subscriber of FastStream that applies each record exactly once.
 
-FastStream polls, hands over batches and counts them. Ours are: what a batch does
-(``BatchRunner``), where reading begins (``Positions``), and how errors that pass are sat out.
+FastStream polls, hands over batches and counts them. Ours are: applying a batch (``BatchRunner``), finding the offsets
+to begin at (``Positions``), and retrying after transient errors.
 """
 
 import asyncio
@@ -32,19 +32,19 @@ from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
 from shared.runtime.patches import read_also, running_batches
 from shared.runtime.process import logging, metrics
-from shared.runtime.process.background import BackgroundTask
+from shared.runtime.process.background import BackgroundTask, wait_until_set
 from shared.runtime.process.clock import Clock
 from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Record
 
 ISOLATE_AFTER = 3
-"""Attempts at a whole batch before those of its records that alone fail are set aside."""
+"""Attempts at a whole batch before records that alone meet a transient error are set aside."""
 REREAD_SECONDS = 30.0
-"""How often what cannot be read is tried again."""
+"""Pause before a partition with an unreadable record is read again."""
 
 
 class TopicConsumer:
-    """One reader of one topic in this process. It applies as many batches at the same time as it has runners."""
+    """One reader of one topic in this process, which applies as many batches at a time as it has runners."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class TopicConsumer:
         self._settings = settings
         self._log = logging.get(reader).bind(topic=topic.name)
         self._revoking = asyncio.Event()
-        """Set while we are stopping or partitions are being taken away: no more retries in place."""
+        """Set while the service stops or partitions are revoked: a batch is no longer retried in place."""
         self._stopping = False
         self._offset_commits = OffsetCommits(self._commit, self._revoking)
         self._backoff = Backoff(settings.retry_delay_max_seconds)
@@ -108,7 +108,7 @@ class TopicConsumer:
     async def _parse(self, records: tuple[Record, ...]) -> KafkaAckableMessage:
         """A message around the records. The default parser drops a whole batch for one header that is not UTF-8."""
         return KafkaAckableMessage(
-            raw_message=records,  # ours, see BatchConsumer
+            raw_message=records,  # made by RecordDeserializer
             body=[record.value or b"" for record in records],  # for FastStream's metrics
             message_id=f"{records[0].partition}-{records[0].offset}",
             correlation_id="batch",
@@ -149,12 +149,15 @@ class TopicConsumer:
         await self._offset_commits.add(nexts)
 
     def _rewind(self, message: KafkaAckableMessage) -> NoReturn:
-        """What is not said to be applied is read again when the next batch is asked for."""
+        """Have the batch read again: the next poll seeks back to whatever was not marked as applied."""
         message.committed = AckStatus.NACKED
         raise NackMessage
 
     async def on_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Must pause before it awaits anything: otherwise records of Kafka's offset slip through."""
+        """Pause the new partitions and look up their stored offsets.
+
+        It must pause before it awaits anything, or records from the offset committed to Kafka are delivered.
+        """
         self._consumer.pause(*assigned)
         self._consumer.forget()
         for tp in assigned:
@@ -166,7 +169,7 @@ class TopicConsumer:
         self.positioning.begin()
 
     async def on_revoked(self) -> None:
-        """Let the running batches end before somebody else gets their partitions."""
+        """Wait for the running batches before another process gets their partitions; commit their offsets."""
         self._revoking.set()
         self.positioning.cancel()
         await running_batches(self._subscriber, REBALANCE_SECONDS - 15)
@@ -175,7 +178,7 @@ class TopicConsumer:
     # ---- what the service calls ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin to read; returns once its partitions are assigned.
+        """Begin to read; return once partitions are assigned.
 
         Raises:
             KafkaError: Kafka does not answer.
@@ -187,7 +190,7 @@ class TopicConsumer:
             read_also(subscriber)
 
     def begin_stop(self) -> None:
-        """Finish the running batch, but do not retry it any more."""
+        """Stop after the running batches, without retrying them."""
         self._stopping = True
         if self._retrying:
             self._retrying.cancel()
@@ -195,14 +198,14 @@ class TopicConsumer:
         self.positioning.cancel()
 
     def halt(self, reason: str) -> None:
-        """Take no more records until the service is started anew. The partitions stay ours, and unread."""
+        """Take no more records until the service is restarted; the partitions stay assigned to it, unread."""
         self.halted = reason
         self._log.error("consumer_halted", reason=reason)
         if consumer := self._subscriber.consumer:
             consumer.pause(*consumer.assignment())
 
     def state(self, now: datetime) -> ConsumerState:
-        """How it is doing."""
+        """Its lag and faults, for readiness and metrics."""
         partitions = self._progress.states(now, self._reading())
         waiting = [(now - one.since).total_seconds() for one in partitions.values() if one.since]
         fault, shared = self._fault()
@@ -218,7 +221,7 @@ class TopicConsumer:
         )
 
     def _fault(self) -> tuple[str | None, bool]:
-        """What is wrong, as a sentence; and whether it is so for every replica."""
+        """What is wrong, as a sentence, and whether every replica has the same fault."""
         consumer = self._reading()
         if self.halted or self.positioning.misfit:
             return self.halted or self.positioning.misfit, False
@@ -236,13 +239,13 @@ class TopicConsumer:
         consumer: BatchConsumer | None = self._subscriber.consumer
         return consumer
 
-    # ---- beside the batches: what Kafka says of the topic ----------------------------------------------------------
+    # ---- checks against Kafka, beside the batches -------------------------------------------------------------------
 
     async def observe(self, described: TopicDescription | None, ends: Mapping[int, int]) -> None:
-        """Hold what we read against the topic as Kafka has it now, if it has it. Called every few seconds.
+        """Compare with the topic in Kafka: reposition if it was replaced, measure the lag. Called every few seconds.
 
         Raises:
-            KafkaError, or an error of the database: it could not be done; it is done the next time.
+            KafkaError, or one of ``DATABASE_ERRORS``: nothing was compared; the next call does it.
         """
         consumer = self._reading()
         known = self.positions.described
@@ -259,7 +262,7 @@ class TopicConsumer:
         metrics.SET_ASIDE_RECORDS.labels(topic=self.topic.name).set(self._set_aside.records)
 
     def _try_unreadable(self, consumer: BatchConsumer) -> None:
-        """Read again now and then what could not be read: it may be stepped over by now, or a library installed."""
+        """Retry an unreadable partition now and then: it may have been skipped, or a codec installed, since."""
         if not consumer.unreadable:
             self._unread_since = None
         elif self._unread_since is None:
@@ -272,7 +275,7 @@ class TopicConsumer:
     # ---- one batch -------------------------------------------------------------------------------------------------
 
     async def _apply(self, runner: BatchRunner, records: Sequence[Record]) -> None:
-        """Run the batch; sit out errors that pass, up to a bound, so long as the partitions are ours."""
+        """Apply a batch; retry transient errors, for a bounded time and only while the partitions are assigned."""
         give_up_at = time.monotonic() + self._settings.retry_within_seconds
         attempts = 0
         while True:
@@ -290,24 +293,19 @@ class TopicConsumer:
                 return
 
     def _note_failure(self, error: Exception) -> float:
-        """Log it; the seconds until the next attempt."""
+        """Count and log a transient error; the seconds until the next attempt."""
         delay = self._backoff.add(error)
         metrics.BATCH_RETRIES.labels(topic=self.topic.name).inc()
         self._log.warning(
-            "batch_failed_for_now", error=self._backoff.reason, attempt=self._backoff.failures, again_in_seconds=delay
+            "batch_retried", error=self._backoff.reason, attempt=self._backoff.failures, again_in_seconds=delay
         )
         return delay
 
     async def _revoked_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._revoking.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await wait_until_set(self._revoking, seconds)
 
     async def _commit(self, nexts: Mapping[int, int]) -> None:
-        """Tell Kafka how far we are: a hint for tools and for the start of a reader without stored offsets."""
+        """Commit offsets to Kafka: for tools, and for the start of a reader without stored offsets."""
         try:
             ours = {self._partition(p): offset for p, offset in nexts.items() if p in self._assigned()}
             if ours:
@@ -318,7 +316,7 @@ class TopicConsumer:
     # ---- where to read ---------------------------------------------------------------------------------------------
 
     def _positioned(self, found: dict[TopicPartition, int]) -> bool:
-        """Whether these partitions, whose next offsets are known now, may be read."""
+        """Note the offsets at which these partitions begin; whether they may be read."""
         self._backoff.reset()
         for tp, offset in found.items():
             self._progress.begin_at(tp.partition, offset)

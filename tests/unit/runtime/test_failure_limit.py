@@ -27,7 +27,7 @@ def test_one_customer_never_halts_whatever_its_keys() -> None:
 
 def test_as_many_customers_as_the_limit_halt_and_one_fewer_do_not() -> None:
     limit = FailureLimit(3, 60)
-    limit.went_well(NOON, [record(b"well")])
+    limit.add_success(NOON, [record(b"well")])
     failing(limit, b"a", b"b")
     limit.check(NOON)
     failing(limit, b"c")
@@ -42,7 +42,7 @@ def test_few_customers_halt_where_more_of_them_fail_than_go_well() -> None:
     failing(limit, *[b"a", b"b"] * 5)
     with pytest.raises(HaltError):
         limit.check(NOON)
-    limit.went_well(NOON, [record(b"c"), record(b"d")])
+    limit.add_success(NOON, [record(b"c"), record(b"d")])
     limit.check(NOON)
     failing(limit, b"e")
     with pytest.raises(HaltError):

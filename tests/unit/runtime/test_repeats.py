@@ -68,6 +68,6 @@ def test_a_service_writes_our_own_events_so_too() -> None:
     output = io.StringIO()
     log = logging.configure("metering", output=output)
     for number in range(100):
-        log.warning("batch_failed_for_now", attempt=number)
+        log.warning("batch_retried", attempt=number)
     lines = [json.loads(line) for line in output.getvalue().splitlines()]
     assert [line["attempt"] for line in lines] == list(range(20))
