@@ -293,19 +293,19 @@ async def test_a_client_that_yields_nothing_is_told_and_a_batch_that_takes_long_
 ) -> None:
     monkeypatch.setattr(progress, "STALL_SECONDS", 1.0)
     gate, stuck = asyncio.Event(), asyncio.Event()
-    ask = BatchConsumer._ask
+    poll = BatchConsumer._poll
 
     async def waits(tx: Transaction, records: Sequence[Record]) -> None:
         await gate.wait()
         await apply(tx, records)
 
-    async def yields(self: BatchConsumer, patience_ms: int, max_records: int | None) -> Any:
+    async def yields(self: BatchConsumer, timeout_ms: int, max_records: int | None) -> Any:
         if stuck.is_set():
             await asyncio.sleep(0.1)
             return {}
-        return await ask(self, patience_ms, max_records)
+        return await poll(self, timeout_ms, max_records)
 
-    monkeypatch.setattr(BatchConsumer, "_ask", yields)
+    monkeypatch.setattr(BatchConsumer, "_poll", yields)
     async with bench.running(reader(waits, max_records=1)) as runtime:
         await bench.send(TOPIC, b"in hand", partition=0)
         await until(runtime.consumers[0]._consumer.in_hand)

@@ -159,13 +159,13 @@ class TopicConsumer:
         It must pause before it awaits anything, or records from the offset committed to Kafka are delivered.
         """
         self._consumer.pause(*assigned)
-        self._consumer.forget()
+        self._consumer.clear()
         for tp in assigned:
             self._consumer.begin_at(tp, 0)  # any position, so that the client asks Kafka for none
         if not self._stopping:
             self._revoking.clear()
         self._applied.clear()
-        self._progress.forget()
+        self._progress.clear()
         self.positioning.begin()
 
     async def on_revoked(self) -> None:

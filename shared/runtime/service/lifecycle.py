@@ -123,7 +123,7 @@ class Lifecycle(Generic[S]):
         states: dict[str, ConsumerState] = {}
         for consumer in self.runtime.consumers:
             state = consumer.state(self.runtime.clock())
-            states[state.topic] = state.beside(states[state.topic]) if state.topic in states else state
+            states[state.topic] = state.merged_with(states[state.topic]) if state.topic in states else state
         return states
 
     async def _quietly(self, what: str, step: Callable[[], Awaitable[None]]) -> None:

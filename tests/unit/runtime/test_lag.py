@@ -39,7 +39,7 @@ def test_what_was_applied_says_nothing_about_the_age_of_what_follows() -> None:
     lag.end([record(0, 5, 400), record(0, 6, 311)])
     assert behind(lag, NOON, {0: 7}, {0: 8}) == (1, 0)
     assert lag.unknown() == [0]
-    lag.know(0, NOON - timedelta(seconds=2))
+    lag.set_appended(0, NOON - timedelta(seconds=2))
     assert behind(lag, NOON, {0: 7}, {0: 8}) == (1, 2)
     assert lag.unknown() == []
     assert behind(lag, NOON, {0: 8}, {0: 8}) == (0, 0)
