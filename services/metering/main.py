@@ -29,7 +29,7 @@ from shared.events.topics import ALLOCATION_EVENTS_TOPIC, METERING_COMMANDS_TOPI
 from shared.runtime.delivery.topic_end import TopicEnd
 from shared.runtime.http.fast_routes import include
 from shared.runtime.kafka.bulk_producer import BulkProducer
-from shared.runtime.postgres.pool import PLANNED_ONCE, Connection, HeldConnection
+from shared.runtime.postgres.pool import GENERIC_PLANS, Connection, HeldConnection
 from shared.runtime.service.command_line import Runtime, ServiceDefinition, run
 
 
@@ -94,7 +94,7 @@ def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> N
             return await projection.refresh(connection)
 
     include(runtime.api, usage_router(keys, limits, publisher, catalogue))
-    line = HeldConnection(settings, "metering-entitlements", PLANNED_ONCE)
+    line = HeldConnection(settings, "metering-entitlements", GENERIC_PLANS)
     runtime.on_stop(line.close)
     include(runtime.api, entitlement_router(keys, line, projection, runtime.clock))
     runtime.api.include_router(reading_router(keys, runtime.pool))

@@ -66,7 +66,7 @@ class ProductTopics:
                 continue
             topic = product_usage(product)
             settings = self._runtime.settings
-            await self._runtime.consume_also(
+            await self._runtime.consume_found_topic(
                 topic,
                 self._new_subscriber().on_usage,
                 max_records=settings.usage_batch_records,

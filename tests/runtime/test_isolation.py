@@ -54,7 +54,7 @@ def detail(runtime: Runtime[Any]) -> str:
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(set_aside, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(set_aside, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(set_aside, "DELAY_MAX_SECONDS", 0.5)
 
 

@@ -206,7 +206,7 @@ class BatchRunner:
 
     async def _set_aside_behind(self, connection: Connection, records: list[Record]) -> list[Record]:
         """Set aside records whose key has others set aside; return the rest."""
-        waiting = await set_aside.find_waiting(connection, self._reader, self._topic, records)
+        waiting = await set_aside.find_keys(connection, self._reader, self._topic, records)
         if not waiting:
             return records
         behind = [record for record in records if record.key in waiting]

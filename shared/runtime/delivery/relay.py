@@ -16,7 +16,7 @@ from shared.runtime.delivery.outbox_set_aside import TOPIC_ERRORS, Due, concerns
 from shared.runtime.kafka.cluster import Cluster
 from shared.runtime.kafka.producer import Producer
 from shared.runtime.postgres.listen import add_listener
-from shared.runtime.postgres.pool import DATABASE_ERRORS, SENDERS, connect
+from shared.runtime.postgres.pool import DATABASE_ERRORS, RELAY_SESSION, connect
 from shared.runtime.process import logging, metrics
 from shared.runtime.process.background import repeat
 from shared.runtime.process.settings import ServiceSettings
@@ -89,7 +89,7 @@ class Relay:
 
     async def _lock_and_send(self) -> float:
         """Take the advisory lock and send until an error; nothing else ends it."""
-        connection = await connect(self._settings, self._name, session=SENDERS)
+        connection = await connect(self._settings, self._name, session=RELAY_SESSION)
         try:
             await add_listener(connection, outbox.CHANNEL, lambda _: self._wake.set())
             while not await connection.fetchval(_TAKE_LOCK, LOCK):  # noqa: ASYNC110 - another process's lock

@@ -1,4 +1,4 @@
-"""A read model thrown away and filled again from its topics."""
+"""Rebuild: a read model is emptied and filled again from its topics."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,14 +11,13 @@ from shared.runtime.process.settings import S, SettingsError
 from shared.runtime.service.definition import ReadModel, Runtime
 from shared.runtime.service.lifecycle import Lifecycle
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
-    """Empty the read model and apply its topics again, as far as they reach now. Yields records applied, and how many.
+    """Empty the read model and apply its topics again up to their present end. Yields records applied, and in all.
 
-    May run beside the service: its processes notice, answer and decide nothing from what is not whole, and share the
-    work.
+    May run beside the service, whose processes share the work and neither answer nor decide meanwhile.
 
     Raises:
         SettingsError: the service has no read model.
@@ -43,17 +42,17 @@ async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
             yield done, total
             if done >= total:
                 return
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
     finally:
         await lifecycle.stop()
 
 
 async def _empty(connection: Connection, model: ReadModel) -> None:
-    """Tables and offsets in one transaction: no record can be applied in between."""
+    """Empty tables and reset offsets in one transaction, so that no record is applied in between."""
     async with connection.transaction():
         await read_model_state.record_emptied(connection)
         await offsets.set_back(connection, [topic.name for topic in model.topics])
         for table in model.tables:
             await connection.execute(f'TRUNCATE TABLE "{table}" CASCADE')
         for topic in model.topics:
-            await set_aside.forget(connection, topic.name)  # it will be read again
+            await set_aside.delete_topic(connection, topic.name)  # it will be read again

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from shared.runtime.postgres.pool import is_transient_database_error, place_of
+from shared.runtime.postgres.pool import is_transient_database_error, location_of
 
 
 @pytest.mark.parametrize(
@@ -50,5 +50,5 @@ def test_it_does_not_pass(error: Exception) -> None:
 
 
 def test_a_place_shows_neither_user_nor_password() -> None:
-    assert place_of("postgresql://user:secret@db.example:6000/metering") == "db.example:6000/metering"
-    assert place_of("postgresql://[bad") == "the database"
+    assert location_of("postgresql://user:secret@db.example:6000/metering") == "db.example:6000/metering"
+    assert location_of("postgresql://[bad") == "the database"
