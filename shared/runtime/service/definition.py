@@ -32,7 +32,7 @@ from shared.runtime.delivery.read_model_state import ReadModelState
 from shared.runtime.delivery.relay import Relay
 from shared.runtime.delivery.set_aside import SetAsideRetries
 from shared.runtime.delivery.transaction import BatchHandler, EventHandler, Transaction, TransientError
-from shared.runtime.http.middleware import Edge, EdgeOptions
+from shared.runtime.http.middleware import Middleware, MiddlewareOptions
 from shared.runtime.http.routes import ApiRoute
 from shared.runtime.kafka.batch_source import new_broker
 from shared.runtime.kafka.cluster import Cluster
@@ -115,7 +115,9 @@ class Runtime(Generic[S]):
         self.health = Health()
         self.api = FastAPI(**{"title": f"Unitpool {self.name}", "openapi_url": None, **definition.api_options})
         self.api.router.route_class = ApiRoute
-        self.app = Edge(self.api, max_body_bytes=settings.http_max_body_bytes, options=EdgeOptions.of(settings))
+        self.app = Middleware(
+            self.api, max_body_bytes=settings.http_max_body_bytes, options=MiddlewareOptions.of(settings)
+        )
         self.producer = Producer(settings, self.name)
         self.relay = Relay(settings, self.name)
         self.cluster = Cluster(settings, self.name)

@@ -18,7 +18,7 @@ from shared.events.envelope import Day, Instant
 from shared.runtime.http import query_parameters
 from shared.runtime.http.caller_limits import RateLimit, Shares
 from shared.runtime.http.client_address import MAX_HOPS, client_address
-from shared.runtime.http.middleware import Edge, EdgeOptions, ProblemError
+from shared.runtime.http.middleware import Middleware, MiddlewareOptions, ProblemError
 from shared.runtime.process.addresses import parse_networks
 
 LIMIT = 10_000
@@ -178,8 +178,8 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async def echo(request: Request) -> dict[str, Any]:
         return {"size": len(await request.body()), "client": request.client.host if request.client else None}
 
-    options = EdgeOptions(proxies=parse_networks("127.0.0.0/8"))
-    transport = httpx.ASGITransport(Edge(api, max_body_bytes=LIMIT, options=options))
+    options = MiddlewareOptions(proxies=parse_networks("127.0.0.0/8"))
+    transport = httpx.ASGITransport(Middleware(api, max_body_bytes=LIMIT, options=options))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
 
@@ -218,6 +218,6 @@ async def test_the_edge_believes_proxies_only(client: httpx.AsyncClient) -> None
         return request.client.host if request.client else None
 
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(Edge(api, max_body_bytes=1)), base_url="http://test"
+        transport=httpx.ASGITransport(Middleware(api, max_body_bytes=1)), base_url="http://test"
     ) as plain:
         assert (await plain.get("/who", headers={"x-forwarded-for": "203.0.113.9"})).json() == "127.0.0.1"

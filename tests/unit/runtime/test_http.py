@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from shared.events.ids import PlainName
 from shared.events.refusals import Refusal
 from shared.runtime.http.fast_routes import DirectRoute, include
-from shared.runtime.http.middleware import ALWAYS_OPEN, Edge, ProblemError
+from shared.runtime.http.middleware import ALWAYS_OPEN, Middleware, ProblemError
 
 
 class Body(BaseModel):
@@ -75,7 +75,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         raise ZeroDivisionError("secret detail")
 
     include(api, direct())
-    transport = httpx.ASGITransport(Edge(api, max_body_bytes=1000), raise_app_exceptions=True)
+    transport = httpx.ASGITransport(Middleware(api, max_body_bytes=1000), raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
 
@@ -225,7 +225,7 @@ async def test_a_client_that_goes_away_is_no_error_of_ours() -> None:
         raise AssertionError("nobody is there")
 
     scope = {"type": "http", "method": "POST", "path": "/direct", "headers": [], "query_string": b""}
-    await Edge(api, max_body_bytes=1000)(scope, gone, unwritten)
+    await Middleware(api, max_body_bytes=1000)(scope, gone, unwritten)
     assert REGISTRY.get_sample_value("unitpool_http_requests_total", {"route": "/direct", "status": "499"}) == 1
 
 
