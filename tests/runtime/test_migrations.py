@@ -70,7 +70,7 @@ async def test_a_file_that_fails_leaves_nothing_and_is_named(empty: str, folder:
         assert "behind by alerts/0003_third" in str(fault)
 
 
-async def test_a_database_that_is_ahead_or_new_is_told_apart(empty: str, folder: Path) -> None:
+async def test_the_fault_names_whether_the_database_is_ahead_or_was_never_migrated(empty: str, folder: Path) -> None:
     async with connect(empty) as connection:
         assert "never migrated" in str(await find_fault(connection, load_migrations("alerts", folder)))
         await migrate(connection, load_migrations("alerts", folder))

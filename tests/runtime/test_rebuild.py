@@ -28,7 +28,7 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_model_state, "NOTICE_SECONDS", 0.3)
 
 
-async def test_a_service_answers_503_and_decides_nothing_until_its_read_model_is_whole(bench: Bench) -> None:
+async def test_a_service_answers_503_and_decides_nothing_while_its_read_model_is_rebuilt(bench: Bench) -> None:
     gate = asyncio.Event()
     gate.set()
 

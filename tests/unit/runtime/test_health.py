@@ -27,7 +27,7 @@ async def fails() -> Check:
     raise ZeroDivisionError("a bug")
 
 
-async def test_one_part_that_fails_or_hangs_hides_no_other() -> None:
+async def test_other_checks_are_reported_when_one_fails_or_hangs() -> None:
     asked, release = 0, asyncio.Event()
 
     async def hangs() -> Check:
@@ -53,7 +53,7 @@ async def test_one_part_that_fails_or_hangs_hides_no_other() -> None:
     release.set()
 
 
-async def test_many_may_ask_at_the_same_time() -> None:
+async def test_a_check_runs_once_when_many_ask_at_the_same_time() -> None:
     gate = asyncio.Event()
 
     async def slow() -> Check:

@@ -22,7 +22,7 @@ def behind(lag: Lag, now: datetime, nexts: dict[int, int], ends: dict[int, int])
     )
 
 
-def test_nothing_waits_when_all_is_applied() -> None:
+def test_lag_is_0_when_all_is_applied() -> None:
     assert behind(Lag(), NOON, {0: 5, 1: 0}, {0: 5, 1: 0}) == (0, 0)
 
 
@@ -33,7 +33,7 @@ def test_the_oldest_record_of_a_running_batch_counts() -> None:
     assert lag.unknown() == []
 
 
-def test_what_was_applied_says_nothing_about_the_age_of_what_follows() -> None:
+def test_the_age_of_the_next_record_is_unknown_when_a_batch_is_applied() -> None:
     lag = Lag()
     lag.begin([record(0, 5, 400), record(0, 6, 311)])
     lag.end([record(0, 5, 400), record(0, 6, 311)])
@@ -45,7 +45,7 @@ def test_what_was_applied_says_nothing_about_the_age_of_what_follows() -> None:
     assert behind(lag, NOON, {0: 8}, {0: 8}) == (0, 0)
 
 
-def test_what_was_never_seen_waits_at_least_since_it_was_noticed() -> None:
+def test_an_unseen_record_counts_from_when_it_was_noticed() -> None:
     lag = Lag()
     lag.end([record(0, 5, 3600)])
     assert behind(lag, NOON, {0: 6}, {0: 6}) == (0, 0)
@@ -57,7 +57,7 @@ def test_a_partition_without_a_known_end_is_not_behind() -> None:
     assert behind(Lag(), NOON, {0: 6}, {}) == (0, 0)
 
 
-def test_pauses_grow_to_a_bound_and_begin_small_again() -> None:
+def test_pauses_double_up_to_the_maximum_and_start_small_after_a_success() -> None:
     trouble = Backoff(delay_max_seconds=2)
     pauses = [trouble.add(ConnectionError("gone")) for _ in range(40)]
     assert 0.05 <= pauses[0] <= 0.1

@@ -47,7 +47,7 @@ def test_after_a_quiet_time_it_is_written_again() -> None:
     assert filtered.filter(line)
 
 
-def test_what_is_no_trouble_is_never_held_back() -> None:
+def test_lines_below_warning_are_never_held_back() -> None:
     filtered = Repeats(lambda *_: None)
     assert all(filtered.filter(record("http", standard_logging.INFO, "request")) for _ in range(100))
 

@@ -64,7 +64,7 @@ def read(asked: Any, wire: bytes, first: int = 0) -> Iterator[Any]:
     return iter(fetcher.PartitionRecords(tp, memory, None, first, asked, None, True, READ_COMMITTED))
 
 
-def test_they_say_what_was_sent_without_the_prefix_and_from_the_offset_asked_for() -> None:
+def test_records_have_what_was_sent_without_the_prefix_and_begin_at_the_offset() -> None:
     found = list(fetched(RecordDeserializer("here.", nobody), first=1))
     assert all(type(one) is Record for one in found)
     at = datetime(2026, 9, 21, 14, 13, 20, 123_000, tzinfo=UTC)
@@ -82,7 +82,7 @@ def test_a_producers_own_time_is_not_believed() -> None:
         assert abs((datetime.now(UTC) - one.appended_at).total_seconds()) < 60
 
 
-def test_what_cannot_be_read_ends_the_records_before_it_and_is_told_once() -> None:
+def test_records_end_before_an_unreadable_one_which_is_reported_once() -> None:
     told: list[tuple[TopicPartition, int, Exception]] = []
     good, bad = appended(*SENT[:2]), appended(*SENT[2:], first=2)
     bad[-1] ^= 1
@@ -96,7 +96,7 @@ def test_headers_are_kept_in_order() -> None:
     assert next(fetched(RecordDeserializer("", nobody))).headers == (("h", b"1"), ("h", b"2"))
 
 
-def test_whoever_does_not_ask_gets_theirs() -> None:
+def test_other_consumers_get_aiokafkas_records() -> None:
     found = list(fetched(None))
     assert all(type(one) is ConsumerRecord for one in found)
     assert {one.topic for one in found} == {"here.usage.events"}
