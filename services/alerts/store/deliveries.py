@@ -8,9 +8,10 @@ from services.alerts.domain.leeway import part_now
 from services.alerts.store.watches import standing_of
 from shared.events.alerts import AlertState
 from shared.events.ids import SubscriptionId
+from shared.runtime.postgres.listen import wake_channel
 from shared.runtime.postgres.pool import Connection, Row
 
-CHANNEL = "deliveries"
+CHANNEL = wake_channel("deliveries")
 """Where workers listen for new rows."""
 
 _INSERT = """
