@@ -7,7 +7,7 @@ from services.allocation.handlers.context import Context
 from services.allocation.handlers.preconditions import on_account, on_product, on_role
 from services.allocation.handlers.publishing import publish
 from services.allocation.store.catalogue import find_product, replace_templates
-from services.allocation.store.people import hold_person
+from services.allocation.store.people import share_lock_person
 from services.allocation.store.roles import (
     count_members,
     count_roles,
@@ -60,7 +60,7 @@ async def set_role_templates(
 
 
 async def create_default_roles(tx: Transaction, account: AccountId, product: ProductState) -> None:
-    """What subscribing to a product brings: its default roles, each once per account."""
+    """Add a product's default roles to an account that does not have them yet."""
     for role in roles.defaults(account, product):
         if await insert_role(tx.connection, role):
             await publish(tx, role.role, RoleChanged(role=role))
@@ -105,7 +105,7 @@ async def reset_role(
 async def set_role_member(tx: Transaction, command: Event[SetRoleMember], context: Context) -> Decision:
     """Add a person to a role, or remove them. People are locked before roles."""
     asked = command.data
-    person = await hold_person(tx.connection, asked.account, asked.email)
+    person = await share_lock_person(tx.connection, asked.account, asked.email)
     role = await lock_role(tx.connection, asked.account, asked.role)
     if role is None:
         return context.refused(Refusal.not_found("role"))
@@ -119,7 +119,7 @@ async def set_role_member(tx: Transaction, command: Event[SetRoleMember], contex
 
 
 async def members_changed(tx: Transaction, before: RoleState) -> RoleState:
-    """The role's next version where the members who count are others than ``before``, which is locked."""
+    """The role's next version where its active members differ from ``before``, which is locked."""
     after = await lock_role(tx.connection, before.account, before.role)
     if after is None or after.members == before.members:
         return before
@@ -136,7 +136,7 @@ async def _changed(tx: Transaction, context: Context, before: RoleState, after: 
 
 
 async def write_role(tx: Transaction, before: RoleState, after: RoleState) -> None:
-    """Keep and tell what has become of a role, if anything."""
+    """Save and publish a role, unless nothing has changed."""
     if after is not before:
         await update_role(tx.connection, after)
         await publish(tx, after.role, RoleChanged(role=after))

@@ -45,8 +45,8 @@ WHERE (c.subscription, c.product, c.window_start) = (passed.subscription, passed
 """
 """What another transaction has locked is left for the next time: two replicas would wait for each other."""
 # Which of these subscriptions have, by their newest consumption, another state than the one on record: the same figures
-# as domain/floor.py and domain/overage.py, which decide. At the seams of terms a look may be asked for that changes
-# nothing.
+# as domain/floor.py and domain/overage.py, which decide. Where terms meet, one may be marked that
+# does not change.
 _MARK_AFFECTED = """
 WITH touched AS (
     SELECT DISTINCT id FROM unnest($1::text[]) AS new (id)
@@ -127,7 +127,7 @@ async def upsert_consumption(connection: Connection, snapshots: Sequence[Consump
 
 
 async def mark_affected(connection: Connection, subscriptions: Collection[SubscriptionId], now: datetime) -> None:
-    """Have a look taken at those of these subscriptions that consumption brings into another state."""
+    """Mark those of these subscriptions as due whose state their consumption changes."""
     await connection.execute(_MARK_AFFECTED, list(subscriptions), now, GRACE, TOLERATED_PERCENT)
 
 

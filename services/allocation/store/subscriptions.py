@@ -1,4 +1,4 @@
-"""Subscriptions: one row each, locked by whoever changes it; with their lots, allocations and grants."""
+"""Subscriptions with their lots, allocations and grants. Every change locks the subscription's row first."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -57,20 +57,20 @@ async def insert_subscription(connection: Connection, subscription: Subscription
 
 
 async def lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
-    """The subscription, whole, for this transaction alone to change; its state as it was last told."""
+    """Lock a subscription for update and load it with its parts, as last published; ``None``: there is none."""
     row = await connection.fetchrow(LOCK, [subscription])
     return await _load(connection, row) if row else None
 
 
 async def try_lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
-    """The same, but ``None`` also where somebody else has it."""
+    """Like ``lock_subscription``, but ``None`` also where another transaction has locked it."""
     return (await try_lock_subscriptions(connection, [subscription])).get(subscription)
 
 
 async def try_lock_subscriptions(
     connection: Connection, subscriptions: Sequence[SubscriptionId]
 ) -> dict[SubscriptionId, Subscription]:
-    """The same of several, by id: those that nobody else has."""
+    """Lock and load those of these subscriptions that no other transaction has locked, by id."""
     rows = await connection.fetch(TRY_LOCK, subscriptions)
     return {row["id"]: await _load(connection, row) for row in rows}
 
