@@ -10,7 +10,7 @@ STATE = ".local"
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of INTERFACES; the controller's is Kafka's own affair."""
+    """The ports of docs/interfaces.md; the controller's is Kafka's own affair."""
 
     reporting: int = 8000
     allocation: int = 8001

@@ -1,4 +1,4 @@
-"""The rules: which share is watched, and at which percentages somebody is told. The defaults of DOMAIN section 3."""
+"""The rules: which share is watched, and at which percentages somebody is told. Defaults: docs/domain.md."""
 
 import zlib
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The utilisation class of a product: over, near, healthy, under, idle, or none yet.
 
-DOMAIN gives ``over`` > 100 %, ``near`` > 90 %, ``healthy`` 50-90 %, ``under`` < 50 % in each of the last 3 closed
+docs/domain.md gives ``over`` > 100 %, ``near`` > 90 %, ``healthy`` 50-90 %, ``under`` < 50 % in each of the last 3 closed
 windows, ``idle`` no usage in them. Where that is silent:
 
 - units are compared, not rounded percentages: 1,001 of 1,000 is over;

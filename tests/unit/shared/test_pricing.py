@@ -28,7 +28,7 @@ YEAR = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
 
 
 def price_list(list_price: int = 1000, tiers: dict[int, int] | None = None, **changes: Any) -> PriceList:
-    """The one of DOMAIN section 7: 10.00 per unit and year."""
+    """The price list of the demo: 10.00 per unit and year."""
     table = DOMAIN_TIERS if tiers is None else tiers
     steps = tuple(Tier(from_units=units, discount_basis_points=discount) for units, discount in table.items())
     values = {"currency": "EUR", "list_price_minor": list_price, "tiers": steps, "version": 3, **changes}
