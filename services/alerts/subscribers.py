@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from services.alerts.domain.decode import read_snapshot, reading_of
+from services.alerts.domain.measures import Reading
 from services.alerts.handlers.watching import Change, Told, apply_changes, apply_readings
 from services.alerts.store.catalogue import upsert_product
 from shared.events.allocation import ALLOCATION_EVENTS, ProductEvent, SubscriptionEvent
 from shared.events.envelope import Event, by_type
+from shared.events.ids import SubscriptionId
 from shared.events.metering import ConsumptionSnapshot
+from shared.events.snapshots import read_snapshot, snapshot_of
 from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.delivery.decode import read_event
 from shared.runtime.delivery.set_aside_work import Item, SetAside
@@ -110,9 +112,9 @@ def _told(record: Record) -> Told | None:
     """
     read = None if record.value is None else read_snapshot(record.value)
     if read is not None:
-        return Told(*read, record)
+        return Told(SubscriptionId(read.subscription), Reading.of(read), record)
     event = read_event(record, CONSUMPTION_TYPES)
-    return None if event is None else Told(event.data.subscription, reading_of(event.data), record)
+    return None if event is None else Told(event.data.subscription, Reading.of(snapshot_of(event.data)), record)
 
 
 def _cause(record: Record) -> Event[Any]:

@@ -6,6 +6,7 @@ path, which finds the reason, or keeps the additional attributes.
 """
 
 import json
+import re
 from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -70,7 +71,8 @@ _UNSET = msgspec.UNSET
 _JSON = "application/json"
 _BACKSLASH = ord("\\")
 _MARK = ord('"')
-_NUL = b"\\u0000"
+_escaped_ascii = re.compile(rb"\\u00[0-7]").search
+"""Hides a NUL, which PostgreSQL has no place for, or a digit of the time."""
 _KNOWN = {"specversion", "id", "source", "type", "subject", "time", "data", "datacontenttype"}
 _KNOWN_DATA = {"product", "meter", "quantity", "resource"}
 
@@ -101,8 +103,8 @@ def decode(raw: bytes | None) -> UsageEvent | CorrectionEvent:
         marks += 4
     if event.datacontenttype is not _UNSET:
         marks += 4 if event.datacontenttype == _JSON or is_json(event.datacontenttype) else 0
-    # A byte is found far sooner than a text of one byte or six, and an event has no backslash as a rule.
-    if is_plain and raw.count(_MARK) == marks and (_BACKSLASH not in raw or _NUL not in raw):
+    # A byte is found far sooner than a text, and an event has no backslash as a rule.
+    if is_plain and raw.count(_MARK) == marks and (_BACKSLASH not in raw or not _escaped_ascii(raw)):
         return _decode_slowly(raw) if may_be_rounded(raw) else event
     return _decode_slowly(raw)
 

@@ -7,21 +7,25 @@ import re
 from typing import Any
 
 _KEY = b'"time":'
-_DOT = ord(".")
+_FRACTION_AT = len(_KEY) + len('"2026-11-29T12:00:00')
+_SPACE, _DOT = b" ."
+_OFFSET = b"Zz+-"
 _FINER = re.compile(r"(?<=\.[0-9]{6})[0-9]+")
 
 
 def may_be_rounded(raw: bytes) -> bool:
     """Whether the bulk decoder may have rounded the ``time`` of an event that it has read: it cannot be ruled out.
 
-    A time has its fraction in the first digits after a dot that follow the key; a key that is written in another way
-    is not found, and rules out nothing.
+    The text of a time that was read has its fraction, or its offset, in a fixed place behind the key. A key that is
+    written in another way is not found, and rules out nothing. No character may be written as an escape.
     """
     place = raw.find(_KEY)
     if place < 0:
         return True
-    dot = raw.find(_DOT, place)
-    return raw[dot + 1 : dot + 8].isdigit()
+    place += _FRACTION_AT + (raw[place + len(_KEY)] == _SPACE)
+    if raw[place] in _OFFSET:
+        return False
+    return raw[place] != _DOT or raw[place + 7 : place + 8].isdigit()
 
 
 def cut_time(document: dict[str, Any]) -> dict[str, Any]:
