@@ -1,12 +1,12 @@
-"""Allocation's composition root: everything is built here, and given what it needs."""
+"""Allocation's composition root: builds every part and passes each its dependencies."""
 
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from services.allocation.handlers.backfill import backfill
 from services.allocation.handlers.commands import command_handlers
-from services.allocation.handlers.completing import complete
 from services.allocation.handlers.consumption import expire_consumption
 from services.allocation.handlers.due import DueWork
 from services.allocation.settings import AllocationSettings
@@ -19,15 +19,15 @@ from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefin
 
 NAME: Final = "allocation"
 SESSION: Final = {"enable_seqscan": "off"}
-"""Whatever is asked often has an index. Plans are made while tables are still empty, where reading the whole is
-cheapest, and are kept while they grow."""
+"""Every frequent statement has an index. PostgreSQL plans them while the tables are still empty, where a sequential
+scan is cheapest, and keeps those plans while the tables grow."""
 
 
 def build(runtime: Runtime[AllocationSettings]) -> None:
     """Wire one process."""
     settings = runtime.settings
     for event in (*ALLOCATION_EVENTS, DecisionRecorded):
-        event_of(event)  # made now, and not while the first command waits
+        event_of(event)  # builds its model now, and not while the first command waits
     runtime.consume_commands(
         ALLOCATION_COMMANDS_TOPIC,
         command_handlers(settings.terms, wait_seconds=settings.consumption_wait_seconds),
@@ -37,18 +37,18 @@ def build(runtime: Runtime[AllocationSettings]) -> None:
     )
     runtime.consume_batch(CONSUMPTION_TOPIC, on_consumption, max_records=settings.consumption_batch_records)
 
-    async def complete_all() -> None:
+    async def backfill_all() -> None:
         left = 1
         while left:
             async with runtime.transaction() as tx:
-                left = await complete(tx)
+                left = await backfill(tx)
 
-    runtime.on_start(complete_all)
+    runtime.on_start(backfill_all)
 
     async def upkeep() -> None:
         while True:
             await asyncio.sleep(settings.upkeep_seconds)
-            await complete_all()
+            await backfill_all()
             await runtime.can_decide()
             async with runtime.pool.acquire() as connection:
                 await expire_consumption(connection, runtime.clock())

@@ -1,17 +1,18 @@
-"""What Prometheus is told by allocation. No label holds a customer, a subscription or a person."""
+"""Allocation's Prometheus metrics. No label holds a customer, a subscription or a person."""
 
 from prometheus_client import Counter, Gauge
 
 DUE_WORK = Counter(
     "unitpool_due_work_total",
-    "Looks at a subscription that were due: settled, or failed (tried again within a minute)",
+    "Subscriptions whose due changes were processed, by outcome: settled, or failed (retried within a minute)",
     ["outcome"],
 )
 DUE_WORK_OVERDUE_SECONDS = Gauge(
-    "unitpool_due_work_overdue_seconds", "For how long the look that has waited longest has been due"
+    "unitpool_due_work_overdue_seconds",
+    "Seconds since the oldest due change became due; 0 while none is",
 )
 DUE_WORK_LEFT_OUT = Gauge(
-    "unitpool_due_work_left_out", "Subscriptions that this process could not look at, and tries again by itself"
+    "unitpool_due_work_left_out", "Subscriptions whose due changes failed in this process and wait for a retry"
 )
 
 for _outcome in ("settled", "failed"):  # Prometheus does not see the rise of a series that begins at 1

@@ -10,7 +10,7 @@ from shared.windows import DEFAULT_WINDOW_DAYS
 
 
 class AllocationSettings(ServiceSettings):
-    """What allocation is told."""
+    """Settings of the allocation service."""
 
     model_config = SettingsConfigDict(env_prefix="UNITPOOL_ALLOCATION_")
 
@@ -57,5 +57,5 @@ class AllocationSettings(ServiceSettings):
 
     @property
     def terms(self) -> Terms:
-        """What a new subscription is granted."""
+        """Terms of new subscriptions."""
         return Terms(self.window_days, self.rebalance_every_days, self.rebalance_scope)

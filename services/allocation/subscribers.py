@@ -1,4 +1,4 @@
-"""Kafka's edge: a batch of consumption snapshots is one statement, not one for each."""
+"""Consumers of Kafka topics. A batch of consumption snapshots is written by one statement."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ _TYPES = by_type([ConsumptionSnapshot])
 
 
 async def on_consumption(tx: Transaction, records: Sequence[Record]) -> None:
-    """Keep what is newer. Tombstones and other types are passed over.
+    """Save the snapshots that are newer than those stored. Tombstones and other types are skipped.
 
     Raises:
         PermanentError: a record is not what its type promises.

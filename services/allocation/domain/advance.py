@@ -1,7 +1,7 @@
-"""What happens to a subscription by itself: with the time, by what it consumes, and because a product is retired.
+"""Changes of a subscription without a command: by time, by consumption, and because a product is retired.
 
-The time is gone through instant by instant, so it does not context how late someone looks: the same changes are told,
-in the same order, each with the state as of its instant.
+Time is advanced instant by instant, so a late run publishes the same changes as a punctual one: in the same order, each
+with the state as of its instant.
 """
 
 from collections.abc import Sequence
@@ -27,31 +27,34 @@ from shared.events.envelope import Payload
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """A subscription as it is now, and what happened on the way, in order."""
+    """A subscription that was brought up to date, and the events of that, in order."""
 
     subscription: Subscription
     events: tuple[Payload, ...]
 
 
 def advance(subscription: Subscription, now: datetime) -> Advanced:
-    """Bring a subscription up to ``now``. Several steps come to the same as one, but for what consumption does."""
+    """Apply every change up to ``now``.
+
+    Several calls give the same result as one, except for changes by consumption, of which only the newest is known.
+    """
     events: list[Payload] = []
     while (at := _next_instant(subscription, subscription.settled_at)) is not None and at <= now:
         step = _pass(subscription, at)
         subscription = step.subscription
         events += step.events
-    look = _look(subscription, max(now, subscription.settled_at))
-    return Advanced(look.subscription, (*events, *look.events))
+    assessed = _assess(subscription, max(now, subscription.settled_at))
+    return Advanced(assessed.subscription, (*events, *assessed.events))
 
 
 def is_behind(subscription: Subscription, now: datetime) -> bool:
-    """Whether something has changed by itself that was not told yet, or someone has asked for a look."""
+    """Whether a change has become due that is not published yet, or another transaction has marked the subscription."""
     at = _next_instant(subscription, subscription.settled_at)
     return subscription.is_due(now) or (at is not None and at <= now)
 
 
 def conclude(before: Subscription, after: Subscription, now: datetime) -> Advanced:
-    """What a command's change from ``before`` to ``after`` leads to at once, in the same version."""
+    """Add to a command's change from ``before`` to ``after`` what follows from it at once, in the same version."""
     settled = replace(observe(after, now), settled_at=max(now, after.settled_at))
     events: list[Payload] = []
     if after.state.term_at(now).start != before.state.term_at(now).start:  # a term that has begun already was sold
@@ -60,9 +63,9 @@ def conclude(before: Subscription, after: Subscription, now: datetime) -> Advanc
 
 
 def next_due(subscription: Subscription, now: datetime) -> datetime | None:
-    """When to look next; ``None``: nothing changes by itself any more.
+    """When the next change without a command may be due; ``None``: never.
 
-    At the start of a window the figures of consumption change, also when nothing is measured.
+    The start of a window is such an instant, because consumption restarts there even without usage.
     """
     instants = restricted_from(subscription, now)
     if (instant := _next_instant(subscription, now)) is not None:
@@ -74,7 +77,7 @@ def next_due(subscription: Subscription, now: datetime) -> datetime | None:
 
 
 def _next_instant(subscription: Subscription, after: datetime) -> datetime | None:
-    """The next instant at which the time alone may change something."""
+    """The next instant at which time alone may change something."""
     if subscription.cancelled_at is not None:
         return None
     instants = [at for lot in subscription.state.lots if lot.voided_at is None for at in (lot.start, lot.end)]
@@ -84,7 +87,7 @@ def _next_instant(subscription: Subscription, after: datetime) -> datetime | Non
 
 
 def _pass(before: Subscription, at: datetime) -> Advanced:
-    """Past one instant."""
+    """Advance past one instant."""
     begins = before.state.term_at(at) is not before.state.term_at(before.settled_at)
     passed = replace(before, settled_at=at, exhausted=before.exhausted and not begins)
     after = passed.changed(at)
@@ -98,23 +101,23 @@ def _term_started(after: Subscription, at: datetime) -> Payload:
     return TermStarted(subscription=after.state, carried_over=after.state.allocated <= after.state.purchased(at))
 
 
-def _look(before: Subscription, now: datetime) -> Advanced:
-    """At what does not follow from the time alone."""
+def _assess(before: Subscription, now: datetime) -> Advanced:
+    """Apply what does not follow from time alone: retired products and consumption."""
     gone = [one for one in before.state.active_products if one.product in before.retired]
     products = ended(before, {one.product for one in gone}, now)
     state = before.state.model_copy(update={"products": products})
-    looked = observe(replace(before, state=state, settled_at=now), now)
-    after = looked.changed(now)
+    observed = observe(replace(before, state=state, settled_at=now), now)
+    after = observed.changed(now)
     events: list[Payload] = [
         ProductEnded(subscription=after.state, product=one.product, because="retired", returned=one.allocated)
         for one in gone
     ]
     events += _consequences(before, after, now, now)
-    return Advanced(after, tuple(events)) if events else Advanced(looked, ())
+    return Advanced(after, tuple(events)) if events else Advanced(observed, ())
 
 
 def _lots(before: Subscription, after: Subscription, at: datetime) -> Sequence[Payload]:
-    """Which lots no longer count, and which do from now on."""
+    """Events of the lots that end or start at ``at``."""
     had = {lot.id for lot in before.state.lots_at(before.settled_at)}
     has = {lot.id for lot in after.state.lots_at(at)}
     lots = [lot.id for lot in after.state.lots]
@@ -125,7 +128,7 @@ def _lots(before: Subscription, after: Subscription, at: datetime) -> Sequence[P
 
 
 def _consequences(before: Subscription, after: Subscription, then: datetime, now: datetime) -> list[Payload]:
-    """What a reader must be told besides the change itself."""
+    """Events that follow from a change: of the lifecycle, restrictions, and over-allocation."""
     events: list[Payload] = []
     was, state = before.state, after.state
     if was.state != state.state != "cancelled":

@@ -14,7 +14,7 @@ from shared.events.state import Meter, ProductState, Rate
 
 MAX_METERS: Final = 100
 MAX_RATES: Final = 200
-"""A product travels whole in an event: these keep it far below what Kafka takes."""
+"""Limits of a product. Events carry it whole, and Kafka limits the size of a record."""
 
 ADD_UP: Final = ("sum", "count")
 """Aggregations of which windows may be added. Meters of others that reset with the term were taken once; they stay."""
@@ -79,7 +79,7 @@ def add_rate(product: ProductState, command: SetRate, now: datetime) -> ProductS
 
 
 def retire(product: ProductState, now: datetime) -> ProductState:
-    """The product, no longer offered; the same value where it is so already."""
+    """Retire the product; the same value where it is retired already."""
     if product.retired_at is not None:
         return product
     return product.model_copy(update={"retired_at": now, "version": product.version + 1})

@@ -96,7 +96,7 @@ class _Present:
 def is_behind(
     seen: Sequence[SeenConsumption], measured: Iterable[Measured], subscription: SubscriptionState, now: datetime
 ) -> bool:
-    """Whether the asker was shown a newer consumption than has arrived here. Only windows that count are looked at."""
+    """Whether the requester was shown newer consumption than has arrived. Only windows that count are compared."""
     calendar = subscription.calendar
     oldest = calendar.before(calendar.window_at(now)).start
     have = {(one.product, one.window_start): one.revision for one in measured}

@@ -1,4 +1,4 @@
-"""Which instants a command may name: those that every reader and the database can hold and count with."""
+"""The range of instants that a command may name: what every reader and the database can store and compute with."""
 
 from datetime import UTC, datetime
 from typing import Final

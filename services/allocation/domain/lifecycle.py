@@ -9,9 +9,9 @@ from services.allocation.domain.permissions import Action
 from shared.events.state import Lifecycle, Term
 
 GRACE: Final = timedelta(days=30)
-"""After the term: everything still works."""
+"""Length of the grace period after the term, in which everything still works."""
 READ_ONLY: Final = timedelta(days=90)
-"""After the grace: everything can be seen, nothing changed."""
+"""Length of the read-only period after the grace: everything can be read, nothing changed."""
 
 FLEX: Final[frozenset[Action]] = frozenset(
     {
@@ -25,7 +25,7 @@ FLEX: Final[frozenset[Action]] = frozenset(
         "override-plan",
     }
 )
-"""What is done with a pool of units: a subscription on per-product licensing, or without the feature, has none."""
+"""Actions on a pool of units, which a subscription with per-product licensing does not have."""
 
 _SELL: Final[frozenset[Action]] = frozenset({"purchase-lot"})
 _PREPARE: Final[frozenset[Action]] = frozenset(
@@ -34,7 +34,7 @@ _PREPARE: Final[frozenset[Action]] = frozenset(
 _ALLOCATE: Final[frozenset[Action]] = frozenset({"apply-plan", "override-plan"})
 _CONTRACT: Final[frozenset[Action]] = frozenset({"renew-subscription", "cancel-subscription", "convert-subscription"})
 _PEOPLE: Final[frozenset[Action]] = frozenset({"set-primary-contact", "set-grants"})
-"""Its history stays readable for ever, so who may read it can always be changed."""
+"""Permitted in every state: the history stays readable forever, so who may read it can always be changed."""
 
 PERMITS: Final[Mapping[Lifecycle, frozenset[Action]]] = MappingProxyType(
     {
@@ -50,9 +50,9 @@ PERMITS: Final[Mapping[Lifecycle, frozenset[Action]]] = MappingProxyType(
 
 
 def state_at(term: Term, now: datetime, *, cancelled_at: datetime | None = None, exhausted: bool = False) -> Lifecycle:
-    """The state at ``now``. Each span includes its first instant and not its last.
+    """Return the lifecycle state at ``now``. Each span includes its first instant and not its last.
 
-    ``exhausted``: the pool is consumed; that shows while the term lasts.
+    ``exhausted``: whether the pool is consumed; it shows only during the term.
     """
     if cancelled_at is not None and cancelled_at <= now:
         return "cancelled"

@@ -13,13 +13,13 @@ from shared.pricing import MAX_MINOR, committed_units, quote
 from shared.units import MAX_UNITS
 
 MAX_LOTS: Final = 1000
-"""A subscription travels whole in an event: this keeps it far below what Kafka takes."""
+"""Most lots of a subscription. Events carry it whole, and Kafka limits the size of a record."""
 
 
 def purchase(
     subscription: Subscription, command: PurchaseLot, now: datetime, price_list: PriceList | None = None
 ) -> tuple[Subscription, Lot] | Refusal:
-    """The subscription with a lot more: unallocated, and without effect on the rebalance clock.
+    """Add a lot to the pool: unallocated, and without effect on the rebalance clock.
 
     It lies within one term, by its start: the present one, or a renewal that was sold already. ``price_list`` is the
     one that holds, where there is one.
@@ -45,7 +45,7 @@ def purchase(
 
 
 def void(subscription: Subscription, command: VoidLot, now: datetime) -> tuple[Subscription, Lot] | Refusal:
-    """The subscription without the units of a wrong purchase. The lot stays on record, with the reason."""
+    """Void a wrong purchase: its units no longer count. The lot stays on record, with the reason."""
     if refusal := subscription.refusal_for("void-lot", now):
         return refusal
     lots = subscription.state.lots

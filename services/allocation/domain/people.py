@@ -1,4 +1,4 @@
-"""The people of an account: they are told apart by their address, and only those who are active are given anything."""
+"""The people of an account, identified by their e-mail address. Only active people can be given grants or roles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _IS_PRIMARY: Final = ("email", "is a primary contact of this account: hand the s
 
 
 def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
-    """Someone new, or someone who was removed and comes back with nothing of what they had."""
+    """Add a person, or a removed one again, who then has nothing of what they had before."""
     if (known is None or known.removed_at is not None) and (fault := people.fault_of(command.email)):
         return Refusal.invalid(("email", fault))
     if known is None:
@@ -39,7 +39,7 @@ def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
 
 
 def as_primary(known: PersonState | None, account: AccountId, person: Person) -> PersonState | Refusal:
-    """Whoever becomes the primary contact of a new subscription is a person of the account by that."""
+    """The primary contact of a new subscription as a person of the account, added where they are new."""
     if known is None or known.removed_at is not None:
         if fault := people.fault_of(person.email):
             return Refusal.invalid(("primary_contact.email", fault))
@@ -50,7 +50,7 @@ def as_primary(known: PersonState | None, account: AccountId, person: Person) ->
 
 
 def change(known: PersonState | None, command: ChangePerson, *, is_primary: bool) -> PersonState | Refusal:
-    """Another name, or enabled or not; the same value where that changes nothing."""
+    """Change a person's name, or whether they are enabled; the same value where that changes nothing."""
     if known is None or known.removed_at is not None:
         return Refusal.not_found("person")
     if command.enabled is False and is_primary:
@@ -63,7 +63,7 @@ def change(known: PersonState | None, command: ChangePerson, *, is_primary: bool
 
 
 def remove(known: PersonState | None, now: datetime, *, is_primary: bool) -> PersonState | Refusal:
-    """No longer a person of the account. Their history stays."""
+    """Remove a person from the account. Their history stays."""
     if known is None or known.removed_at is not None:
         return Refusal.not_found("person")
     if is_primary:
@@ -73,7 +73,7 @@ def remove(known: PersonState | None, now: datetime, *, is_primary: bool) -> Per
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How a person and whoever wants to change them meet: by subscriptions of the account.
+    """Which of a person's subscriptions the actor who wants to change them administers.
 
     ``holds``: where the person was given anything, whether it counts now or not. ``managed`` and ``seen``: whose people
     the actor manages, and sees.
@@ -85,7 +85,7 @@ class Reach:
 
     def change_refusal(self) -> Refusal | None:
         """Why the actor may not rename, disable or enable them: an act that can be taken back, and that is urgent when
-        somebody leaves, so one subscription where both meet is enough.
+        a person leaves, so one subscription where both meet is enough.
         """
         if not self.holds or self.holds & self.managed:
             return None
@@ -99,12 +99,12 @@ class Reach:
 
 
 def not_active(person: PersonState | None) -> Refusal | None:
-    """Why nothing can be given to them."""
+    """Why a person cannot be given grants or roles; ``None`` where they can."""
     return None if person is not None and person.is_active else Refusal.invalid(_NOT_ACTIVE)
 
 
 def hand_over(subscription: Subscription, person: PersonState | None, now: datetime) -> Subscription | Refusal:
-    """The subscription with another primary contact, whose grants are void by that: they may do everything.
+    """Hand a subscription over. The new primary contact's own grants are removed: they may do everything.
 
     The one before keeps nothing but what they are granted afterwards.
     """
@@ -122,7 +122,7 @@ def hand_over(subscription: Subscription, person: PersonState | None, now: datet
 def grant_refusal(
     subscription: Subscription, person: PersonState | None, email: str, grants: Sequence[Grant], now: datetime
 ) -> Refusal | None:
-    """Why someone cannot have exactly these grants. Grants can be taken back from anyone."""
+    """Why a person cannot have these grants; ``None`` where they can. Grants can be removed from anyone."""
     if refusal := subscription.refusal_for("set-grants", now):
         return refusal
     errors, state = [], subscription.state

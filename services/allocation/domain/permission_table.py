@@ -28,8 +28,8 @@ carries; the API's own check only answers sooner.
 - **Primary contact**: exactly one person per subscription.
 - **Allocator, viewer, auditor, user administrator**: grants that the primary contact gives to people of the account.
 - On an account (people, roles), a role on any of its subscriptions counts.
-- Someone with no role is told that it does not exist (`not_found`); where it is no secret (*), that it is `forbidden`.
-- Someone with another role is told `forbidden`. Each answer, allowed or denied, is audited.
+- Someone without a role gets `not_found`, or `forbidden` where the object is no secret (*).
+- Someone with another role gets `forbidden`. Each answer, allowed or denied, is audited.
 - Who is disabled or removed has no role. A vendor plans only with an override reason.
 
 """
@@ -41,7 +41,7 @@ def page() -> str:
 
 
 def _permissions() -> str:
-    rows = [["Command", *(_TITLES[role] for role in ROLES), "Who may not is told"]]
+    rows = [["Command", *(_TITLES[role] for role in ROLES), "Others get"]]
     rows += [
         [_name(action), *("yes" if role in MAY[action] else "" for role in ROLES), sentence_of(action)]
         for action in ACTIONS

@@ -43,7 +43,7 @@ Action = Literal[
     "reset-role",
     "set-role-member",
 ]
-"""What is decided on: the commands by their verbs; ``override-plan`` is a plan with an override reason."""
+"""Commands by their verbs; ``override-plan`` is a plan with an override reason."""
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
@@ -97,7 +97,7 @@ OPEN: Final[frozenset[Action]] = frozenset(
         "set-price-list",
     }
 )
-"""Actions whose object is no secret: a stranger is told ``forbidden``, not ``not_found``."""
+"""Actions whose object is no secret: a stranger gets ``forbidden``, not ``not_found``."""
 
 _SENTENCES: Final[Mapping[Action, str]] = MappingProxyType(
     {
@@ -136,7 +136,7 @@ _SENTENCES: Final[Mapping[Action, str]] = MappingProxyType(
 
 
 def sentence_of(action: Action) -> str:
-    """What someone is told who may not."""
+    """The sentence for an actor without the right."""
     return _SENTENCES[action]
 
 
@@ -165,7 +165,7 @@ def account_roles_of(actor: Actor, given: Iterable[str]) -> frozenset[Role]:
 
 
 def refusal_for(action: Action, roles: Collection[Role], *, known: bool = False, what: str) -> Refusal | None:
-    """Why someone with these roles may not; ``None`` when they may.
+    """Why these roles do not permit ``action``; ``None`` where they do.
 
     ``known``: they may know of ``what`` for another reason than a role on it.
     """

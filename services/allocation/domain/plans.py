@@ -20,7 +20,7 @@ Changes = Sequence[AllocationChange]
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A plan that passes every rule. ``changes`` are those that change something, in the order asked."""
+    """A plan that passes every rule. ``changes`` are those that change something, in the order requested."""
 
     before: Subscription
     after: Subscription
@@ -30,11 +30,11 @@ class Decided:
 
     @property
     def kind(self) -> Literal["allocation", "rebalance"]:
-        """A rebalance lowers something."""
+        """``rebalance`` where an allocation is lowered."""
         return "rebalance" if _lowered(self.changes) else "allocation"
 
     def result(self, consumptions: Consumptions, now: datetime, *, preview: bool) -> dict[str, Any]:
-        """What the asker is told, in the same shape before and after applying."""
+        """The result for the requester: the same fields for a preview and an applied plan."""
         return {
             "preview": preview,
             "allowed": True,
@@ -49,7 +49,7 @@ class Decided:
 def decide(
     subscription: Subscription, command: ApplyPlan, consumptions: Consumptions, now: datetime
 ) -> Decided | Refusal:
-    """Decide ``command``, which the asker may give. Every refusal says when the next rebalance is allowed."""
+    """Decide an authorised plan. Every refusal says when the next rebalance is allowed."""
     decided = _decide(subscription, command, consumptions, now)
     if isinstance(decided, Refusal) and "next_allowed_at" not in decided.details:
         answer = {"next_allowed_at": _next_allowed_at(subscription, now)}
@@ -135,7 +135,7 @@ def _pool_refusal(subscription: Subscription, changes: Changes, purchased: int) 
 def _floor_refusal(
     subscription: Subscription, changes: Changes, consumptions: Consumptions, *, accept_overage: bool
 ) -> Refusal | None:
-    """What is lowered stays at or above its floor, unless the policy permits overage and the asker accepts it."""
+    """What is lowered stays at or above its floor, unless the policy permits overage and the requester accepts it."""
     policies = {one.product: one.policy for one in subscription.state.products}
     for change in changes:
         floor = consumptions.get(change.product, NOTHING).floor

@@ -44,7 +44,7 @@ def _subscribe_refusal(subscription: Subscription, id: ProductId, product: Produ
 
 
 def unsubscribe(subscription: Subscription, product: ProductId, now: datetime) -> Subscription | Refusal:
-    """Without a product: its units return to the pool. That is no rebalance and starts no clock."""
+    """End the use of a product. Its units return to the pool, which is no rebalance and starts no clock."""
     if refusal := subscription.refusal_for("unsubscribe-product", now):
         return refusal
     if subscription.product(product) is None:
@@ -68,7 +68,7 @@ def set_policy(
 
 
 def ended(subscription: Subscription, products: Collection[ProductId], now: datetime) -> tuple[SubscribedProduct, ...]:
-    """All products, these of them no longer used: what they had is unallocated again."""
+    """All products, with the use of these ended and their units unallocated."""
     end: dict[str, Any] = {"ended_at": now, "allocated": 0, "over_since": None, "restricted": False}
     over = {one.product: one.model_copy(update=end) for one in subscription.state.products if one.product in products}
     return replaced(subscription, over)
@@ -77,5 +77,5 @@ def ended(subscription: Subscription, products: Collection[ProductId], now: date
 def replaced(
     subscription: Subscription, products: Mapping[ProductId, SubscribedProduct]
 ) -> tuple[SubscribedProduct, ...]:
-    """All products, in their order, with these in place of what they were."""
+    """All products in their order, with these replaced."""
     return tuple(products.get(one.product, one) for one in subscription.state.products)

@@ -1,4 +1,4 @@
-"""The rebalance clock: how long after a rebalance the next may be."""
+"""The rebalance clock: when the next rebalance is allowed."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -7,7 +7,7 @@ from shared.events.state import RebalanceClock, SubscribedProduct
 
 
 def waits_until(clock: RebalanceClock, lowering: Collection[SubscribedProduct], now: datetime) -> datetime | None:
-    """When these products may be lowered; ``None`` when they may be now. The instant itself is late enough."""
+    """The first instant at which these products may be lowered; ``None``: now."""
     lowered = [clock.last_at] if clock.scope == "subscription" else [one.last_lowered_at for one in lowering]
     last = max((at for at in lowered if at is not None), default=None)
     if last is None:

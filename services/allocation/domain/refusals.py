@@ -10,7 +10,7 @@ from shared.events.state import Lifecycle
 
 
 def forbidden(sentence: str) -> Refusal:
-    """The asker may know of it, but not do this."""
+    """The actor may see the object, but not do this."""
     return Refusal(code="forbidden", message=sentence)
 
 
@@ -32,7 +32,7 @@ def feature_not_enabled(account: AccountId) -> Refusal:
 
 
 def subscription_not_active(state: Lifecycle) -> Refusal:
-    """What was asked is not done in this state of a subscription."""
+    """The action is not possible in this state of the subscription."""
     return Refusal(
         code="subscription_not_active",
         message=f"The subscription is {state.replace('_', '-')}: this is not possible now.",
@@ -55,7 +55,7 @@ def product_retired(product: ProductId) -> Refusal:
 
 
 def stale_version(expected: int, current: int) -> Refusal:
-    """The asker saw another version."""
+    """The requester expects another version."""
     return Refusal(
         code="stale_version",
         message=f"The subscription has changed since: it is at version {current}, not {expected}.",
@@ -101,7 +101,7 @@ def below_consumption(product: ProductId, requested: int, consumed: int, *, can_
 
 
 def rebalance_too_soon(next_allowed_at: datetime, products: Sequence[ProductId]) -> Refusal:
-    """The last rebalance was too short a time ago. ``products`` are those that would be lowered."""
+    """The last rebalance is too recent. ``products`` are those that would be lowered."""
     return Refusal(
         code="rebalance_too_soon",
         message=f"Allocations can be lowered again from {next_allowed_at:%d %B %Y, %H:%M} UTC. Until then, unallocated "
@@ -111,7 +111,7 @@ def rebalance_too_soon(next_allowed_at: datetime, products: Sequence[ProductId])
 
 
 def unavailable(seconds: float) -> Refusal:
-    """The consumption that the asker was shown has not arrived here in time."""
+    """The consumption that the requester was shown has not arrived in time."""
     return Refusal(
         code="unavailable",
         message="The newest consumption has not arrived yet. Please try again in a moment.",
@@ -120,7 +120,7 @@ def unavailable(seconds: float) -> Refusal:
 
 
 def busy() -> Refusal:
-    """Somebody else has the subscription for too long."""
+    """Another transaction has locked the subscription for too long."""
     return Refusal(
         code="unavailable",
         message="The subscription is being changed by someone else. Please try again in a moment.",

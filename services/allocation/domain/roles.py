@@ -1,4 +1,4 @@
-"""Roles in the products' applications: the default ones that come with a product, and what an account makes of them."""
+"""Roles in the products' applications: a product's default roles, and an account's own and customised ones."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
@@ -13,7 +13,7 @@ from shared.events.state import Permission, ProductState, RoleState, RoleTemplat
 
 MAX_ROLES: Final = 1000
 MAX_MEMBERS: Final = 1000
-"""A role travels whole in an event: this keeps it far below what Kafka takes."""
+"""Most members of a role. Events carry it whole, and Kafka limits the size of a record."""
 
 STANDARD_VERSION: Final = 1
 """Of the standard set below. A product keeps the set that it was created with until its own is set."""
@@ -105,7 +105,7 @@ def set_templates(
 
 
 def defaults(account: AccountId, product: ProductState) -> tuple[RoleState, ...]:
-    """The default roles of a product as an account gets them: as the templates say, whatever these become."""
+    """A product's default roles for an account, copied from the templates as they are now."""
     return tuple(
         RoleState(account=account, role=one.role, product=product.id, name=one.name, is_default=True, version=1)
         for one in product.roles

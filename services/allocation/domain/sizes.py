@@ -8,5 +8,5 @@ MAX_BYTES: Final = 400_000
 
 
 def is_too_large(state: Frozen) -> bool:
-    """Whether this state cannot be told."""
+    """Whether this state is too large for an event."""
     return len(state.model_dump_json().encode()) > MAX_BYTES

@@ -1,4 +1,4 @@
-"""A subscription as allocation holds it: how it begins and ends, and what holds for all its commands."""
+"""The subscription aggregate: its creation and end, and the checks that all of its commands share."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,7 +24,7 @@ from shared.events.state import (
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the vendor grants every new subscription; kept with it, so that later terms do not change it."""
+    """Terms of a new subscription. They are stored with it, so later settings do not change it."""
 
     window_days: int = 15
     rebalance_every_days: int = 90
@@ -33,39 +33,39 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """The aggregate: its state as last told, and what only allocation needs to know."""
+    """The aggregate: its state as last published, and what only allocation needs."""
 
     state: SubscriptionState
     flex_enabled: bool
-    """Whether its account has the feature."""
+    """Whether flexible units are enabled for its account."""
     settled_at: datetime
-    """What changes with the time alone has been told up to then."""
+    """Changes by time are published up to this instant."""
     retired: frozenset[ProductId] = frozenset()
-    """Those of its products that the vendor no longer offers."""
+    """Those of its products that the vendor has retired."""
     cancelled_at: datetime | None = None
     exhausted: bool = False
-    """The pool is consumed, as of the last look."""
+    """Whether the pool was consumed when the subscription was last brought up to date."""
     measured: tuple[Measured, ...] = ()
-    """What its products consume, as far as it is known here."""
+    """Newest consumption snapshots of its products that have arrived."""
     due_at: datetime | None = None
-    """When to look at it next, because something changes by itself then."""
+    """When its next change without a command may be due."""
     marks: int = 0
-    """How often someone else has asked for a look."""
+    """How often another transaction has marked it as due."""
 
     def at(self, now: datetime) -> "Subscription":
-        """With what follows from the time: the term in force, the lifecycle, when the next rebalance is allowed."""
+        """Copy with the term, lifecycle and next rebalance as of ``now``."""
         state = self.state
         clock = state.rebalance.model_copy(update={"next_allowed_at": self.next_rebalance_at(now)})
         term, lifecycle = state.term_at(now), self.lifecycle_at(now)
         return replace(self, state=state.model_copy(update={"state": lifecycle, "term": term, "rebalance": clock}))
 
     def lifecycle_at(self, now: datetime) -> Lifecycle:
-        """Its state at ``now``."""
+        """Lifecycle state at ``now``."""
         term = self.state.term_at(now)
         return state_at(term, now, cancelled_at=self.cancelled_at, exhausted=self.exhausted)
 
     def is_due(self, now: datetime) -> bool:
-        """Whether something has changed by itself, or may have."""
+        """Whether a change without a command may be due."""
         return self.due_at is not None and self.due_at <= now
 
     def next_rebalance_at(self, now: datetime) -> datetime | None:
@@ -73,15 +73,15 @@ class Subscription:
         return rebalance.next_allowed_at(self.state.rebalance, self.state.active_products, now)
 
     def consumptions_at(self, now: datetime) -> Consumptions:
-        """What each product consumes."""
+        """Consumption by product at ``now``."""
         return consumptions_at(self.measured, self.state, now)
 
     def product(self, product: ProductId) -> SubscribedProduct | None:
-        """What it has of ``product``, which it uses now."""
+        """The product as it is used now; ``None`` where it is not."""
         return next((one for one in self.state.active_products if one.product == product), None)
 
     def refusal_for(self, action: Action, now: datetime) -> Refusal | None:
-        """Why ``action`` is not possible on this subscription at ``now``, whoever asks."""
+        """Why ``action`` is not possible on this subscription at ``now``, for any actor; ``None`` where it is."""
         if action in FLEX and self.state.model != "flex":
             return refusals.not_a_flex_subscription()
         if action in FLEX and not self.flex_enabled:
@@ -90,13 +90,13 @@ class Subscription:
         return None if action in PERMITS[lifecycle] else refusals.subscription_not_active(lifecycle)
 
     def changed(self, now: datetime, **changes: object) -> "Subscription":
-        """The next version, with these fields of the state."""
+        """Copy as the next version, with these fields of the state changed."""
         state = self.state.model_copy(update={**changes, "version": self.state.version + 1})
         return replace(self, state=state).at(now)
 
 
 def create(command: CreateSubscription, account: AccountState, terms: Terms, now: datetime) -> Subscription | Refusal:
-    """A new subscription, without units or products."""
+    """Create a subscription without units or products."""
     if command.model == "flex" and not account.flex_enabled:
         return refusals.feature_not_enabled(account.id)
     errors = errors_of(start=command.start, end=command.end)
@@ -123,14 +123,14 @@ def create(command: CreateSubscription, account: AccountState, terms: Terms, now
 
 
 def cancel(subscription: Subscription, now: datetime) -> Subscription | Refusal:
-    """Over at once, whatever was bought. What was allocated stays on record."""
+    """End a subscription at once. Its lots and allocations stay on record."""
     if refusal := subscription.refusal_for("cancel-subscription", now):
         return refusal
     return replace(subscription, cancelled_at=now).changed(now, cancelled_at=now)
 
 
 def convert(subscription: Subscription, now: datetime) -> Subscription | Refusal:
-    """From per-product licensing to a pool, empty yet; the same value where it has one."""
+    """Convert per-product licensing to an empty pool; the same value where it has a pool."""
     if not subscription.flex_enabled:
         return refusals.feature_not_enabled(subscription.state.account)
     if refusal := subscription.refusal_for("convert-subscription", now):

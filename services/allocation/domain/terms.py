@@ -20,7 +20,7 @@ MAX_TERMS: Final = 100
 def renew(
     subscription: Subscription, command: RenewSubscription, now: datetime, price_list: PriceList | None = None
 ) -> tuple[Subscription, Term, Lot | None] | Refusal:
-    """The subscription with a further term, and with its lot where it has a pool.
+    """Add a term to the subscription, with its lot where it has a pool.
 
     It begins where the last one ended, or at a later start that is given: perhaps in the past, and then at once.
     """
@@ -72,7 +72,7 @@ def _lot(command: RenewSubscription, term: Term, now: datetime) -> Lot | None:
 
 
 def lock_rates(subscription: Subscription, *, locked: bool, now: datetime) -> Subscription | Refusal:
-    """Hold the rates in force now until the term's end; the same value where that changes nothing.
+    """Lock the rates in force now until the term's end; the same value where that changes nothing.
 
     A lock is for the whole term: to give it up would restate windows that are closed.
     """

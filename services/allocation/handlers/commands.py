@@ -64,9 +64,9 @@ from shared.runtime.commands.decisions import CommandHandler
 
 
 def command_handlers(terms: Terms, *, wait_seconds: float) -> Mapping[type[Payload], CommandHandler]:
-    """The handlers by what they handle, for the service and for whoever runs them under another clock.
+    """Handlers by the payload type of their command.
 
-    ``wait_seconds``: how long a plan waits for the consumption that its asker was shown.
+    ``terms``: of new subscriptions. ``wait_seconds``: longest wait of a plan for consumption.
     """
     return {
         CreateAccount: create_account,

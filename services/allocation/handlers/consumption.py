@@ -9,13 +9,13 @@ from shared.events.metering import ConsumptionSnapshot
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 
-KEPT: Final = timedelta(days=400)
-"""As long as the topic keeps them. Of products in use only the last windows are kept anyway."""
+RETENTION: Final = timedelta(days=400)
+"""Retention of snapshots, as long as the topic's. Of products in use only the last windows are stored anyway."""
 ROWS: Final = 1000
 
 
 async def apply_consumption(tx: Transaction, snapshots: Iterable[ConsumptionSnapshot]) -> None:
-    """Keep the newest snapshot of each product and window, and have looked at whatever that brings about."""
+    """Save the newest snapshot of each product and window, and mark the subscriptions whose state that changes."""
     newest: dict[str, ConsumptionSnapshot] = {}
     for one in snapshots:
         if one.key not in newest or newest[one.key].revision < one.revision:
@@ -26,9 +26,9 @@ async def apply_consumption(tx: Transaction, snapshots: Iterable[ConsumptionSnap
 
 
 async def expire_consumption(connection: Connection, now: datetime) -> int:
-    """Forget snapshots that even the topic has forgotten; how many."""
-    total = deleted = await delete_expired(connection, now - KEPT, ROWS)
+    """Delete snapshots older than the topic's retention; the number deleted."""
+    total = deleted = await delete_expired(connection, now - RETENTION, ROWS)
     while deleted == ROWS:
-        deleted = await delete_expired(connection, now - KEPT, ROWS)
+        deleted = await delete_expired(connection, now - RETENTION, ROWS)
         total += deleted
     return total

@@ -1,4 +1,4 @@
-"""Whom an account knows: kept and told in one place."""
+"""Saves and publishes the people of an account."""
 
 from services.allocation.domain import people
 from services.allocation.handlers.publishing import publish
@@ -10,21 +10,21 @@ from shared.events.state import Person, PersonState
 from shared.runtime.delivery.transaction import Transaction, TransientError
 
 
-async def know_primary_contact(tx: Transaction, account: AccountId, contact: Person) -> Person | Refusal:
-    """Whoever becomes a subscription's primary contact is a person of the account, under the name known there."""
+async def add_primary_contact(tx: Transaction, account: AccountId, contact: Person) -> Person | Refusal:
+    """Make a subscription's primary contact a person of the account, under the name stored there, if any."""
     before = await lock_person(tx.connection, account, contact.email)
     after = people.as_primary(before, account, contact)
     if isinstance(after, Refusal):
         return after
-    await keep_person(tx, before, after)
+    await save_person(tx, before, after)
     return Person(email=after.email, name=after.name)
 
 
-async def keep_person(tx: Transaction, before: PersonState | None, after: PersonState) -> None:
-    """Keep and tell what has become of someone, if anything.
+async def save_person(tx: Transaction, before: PersonState | None, after: PersonState) -> None:
+    """Save and publish a person, unless nothing has changed.
 
     Raises:
-        TransientError: someone else has added them in the meantime; then everything is decided again.
+        TransientError: another transaction has added the same person meanwhile; the batch is decided again.
     """
     if after is before:
         return

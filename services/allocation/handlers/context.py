@@ -1,4 +1,4 @@
-"""What all commands have in common: who asks, and what the audit log is told of the decision."""
+"""Context of a command: its actor, and what the audit log records of the decision."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +10,17 @@ from shared.events.refusals import Refusal
 from shared.runtime.commands.decisions import Accepted, AuditEntry, Refused
 
 VENDOR = "vendor"
-"""The account of audit records that concern no customer, or one that is not known."""
+"""Account of audit records that concern no customer, or an unknown one."""
 
 
 def actor_of(command: Event[Any]) -> Actor:
-    """Whose act it is. The runtime has verified that there is one."""
+    """The command's actor. The runtime has verified that there is one."""
     return Actor(people.fold(str(command.actor)), bool(command.actorvendor))
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What is decided on."""
+    """What a command is about: its action, the audited object, and whose it is."""
 
     action: Action | str
     object: str
@@ -28,7 +28,7 @@ class Context:
     subscription: str | None = None
 
     def refused(self, refusal: Refusal, *, before: dict[str, Any] | None = None) -> Refused:
-        """Decided against."""
+        """Build a refusal with its audit entry."""
         return Refused(refusal, self._entry(before=before))
 
     def accepted(
@@ -41,7 +41,7 @@ class Context:
         result: dict[str, Any] | None = None,
         reason: str | None = None,
     ) -> Accepted:
-        """Carried out."""
+        """Build an acceptance with its audit entry."""
         return Accepted(resource, version, result, self._entry(before=before, after=after, reason=reason))
 
     def _entry(

@@ -1,8 +1,8 @@
-"""What happens to subscriptions by themselves, when it is due.
+"""Applies changes of subscriptions without a command when they are due.
 
-Every replica does this. A change, what it tells and when to look next are one transaction under the subscription's
-lock, so each change happens once, whoever looks, and whoever dies. A subscription that cannot be looked at is left out
-for a while: the others do not wait with it.
+Every replica runs this. A change, its events and the next due time are one transaction under the subscription's lock,
+so each change happens once, whichever replica applies it and wherever one is killed. A subscription that fails is left
+out for a while, and the others do not wait for it.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,9 @@ from shared.runtime.process.background import repeat
 BATCH: Final = 200
 LEFT_OUT: Final = timedelta(seconds=1)
 LEFT_OUT_MAX: Final = timedelta(minutes=1)
-"""How long a subscription waits that could not be looked at: twice as long each time, up to this."""
+"""Longest delay of a subscription that failed; the delay doubles with each failure."""
 LOCK_WAIT: Final = "SET LOCAL lock_timeout = '2s'"
-"""Somebody may hold a row of a subscription for long."""
+"""Another transaction may hold a lock on a subscription's rows for long."""
 
 Transactions = Callable[[], AbstractAsyncContextManager[Transaction]]
 
@@ -39,7 +39,7 @@ class _LeftOut:
 
 
 class DueWork:
-    """Looks at subscriptions as it becomes due."""
+    """Polls for subscriptions that are due, and brings them up to date."""
 
     def __init__(self, transaction: Transactions, *, poll_seconds: float) -> None:
         self._transaction = transaction
@@ -48,14 +48,14 @@ class DueWork:
         self._log = logging.get("due-work")
 
     async def run(self) -> None:
-        """Until cancelled, or until an error that passes; then it is begun again."""
+        """Run until cancelled, or until a transient error, after which the caller restarts it."""
         await repeat(self._poll)
 
     async def _poll(self) -> float:
-        return 0 if await self.look() else self._poll_seconds
+        return 0 if await self.settle_due() else self._poll_seconds
 
-    async def look(self) -> int:
-        """Do what is due, up to a number; how much was done."""
+    async def settle_due(self) -> int:
+        """Process up to ``BATCH`` due subscriptions; the number processed."""
         async with self._transaction() as tx:
             left_out = [id for id, one in self._left_out.items() if one.until > tx.now]  # noqa: A001
             due = await find_next_due(tx.connection, tx.now, BATCH, left_out)
@@ -90,7 +90,7 @@ class DueWork:
 
 
 async def settle_if_due(tx: Transaction, subscription: SubscriptionId) -> bool:
-    """Bring a subscription up to date, if that is due and nobody else is at it; whether it was done."""
+    """Bring a subscription up to date if it is due and not locked by another transaction; whether it was."""
     await tx.connection.execute(LOCK_WAIT)
     found = await try_lock_subscription(tx.connection, subscription)
     if found is None or not found.is_due(tx.now):

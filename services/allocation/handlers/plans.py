@@ -28,7 +28,7 @@ Locked = Mapping[SubscriptionId, Subscription]
 
 @dataclass(frozen=True, slots=True)
 class PlanHandler:
-    """Changes allocations, or says what would happen.
+    """Applies plans, or previews them.
 
     ``wait_seconds``: how long a plan waits for the consumption that its requester was shown.
     """
@@ -36,7 +36,7 @@ class PlanHandler:
     wait_seconds: float
 
     async def __call__(self, tx: Transaction, command: Event[ApplyPlan]) -> Decision:
-        """Decide one plan alone, whatever has become due for its subscription before."""
+        """Decide one plan alone, after what has become due for its subscription."""
         found = await lock_for(_action(command), tx, command, command.data.subscription)
         if not isinstance(found, tuple):
             return found
@@ -73,7 +73,7 @@ class PlanHandler:
     def _plan(
         self, context: Context, subscription: Subscription, command: Event[ApplyPlan], now: datetime
     ) -> Planned[SavedPlan]:
-        """Decide on a subscription that is up to date, for someone who may ask it."""
+        """Decide on a subscription that is up to date, for an authorised actor."""
         asked = command.data
         if asked.preview:
             context = Context("preview-plan", context.object, context.account, context.subscription)

@@ -5,7 +5,7 @@ from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.context import Context
 from services.allocation.handlers.roles import create_default_roles
 from services.allocation.handlers.subscription_lock import carry_out, on_subscription
-from services.allocation.store.catalogue import hold_product
+from services.allocation.store.catalogue import share_lock_product
 from shared.events.allocation import PolicyChanged, ProductEnded, ProductSubscribed
 from shared.events.commands.subscriptions import SetPolicy, SubscribeProduct, UnsubscribeProduct
 from shared.events.envelope import Event
@@ -20,7 +20,7 @@ async def subscribe_product(
 ) -> Decision:
     """Let a subscription use a product."""
     asked = command.data
-    product = await hold_product(tx.connection, asked.product)
+    product = await share_lock_product(tx.connection, asked.product)
     after = products.subscribe(before, asked.product, product, tx.now)
     if isinstance(after, Refusal):
         return context.refused(after)

@@ -1,6 +1,6 @@
-"""What happened is told under the Kafka key of the command that caused it, so that its outcome follows.
+"""Publishes events under the Kafka key of the command that caused them, so that its outcome follows them.
 
-A reader keeps the newest version of each aggregate, so the key does not context to it.
+Readers keep the newest version of each aggregate, so the key does not matter to them.
 """
 
 from shared.events.envelope import Payload
@@ -9,6 +9,6 @@ from shared.runtime.delivery.transaction import Transaction
 
 
 async def publish(tx: Transaction, subject: str, event: Payload) -> None:
-    """Publish what happened to ``subject``, which is also the key where no command caused it."""
+    """Publish an event about ``subject``, which is also its key where no command caused it."""
     key = tx.record.key if tx.record is not None and tx.cause is not None else subject
     await tx.emit(ALLOCATION_EVENTS_TOPIC, key, event, subject=subject)

@@ -1,4 +1,4 @@
-"""What every command on a subscription has in common: lock it, bring it up to date, save and publish its change."""
+"""The frame of every command on a subscription: lock it, bring it up to date, save and publish its change."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -30,15 +30,15 @@ C = TypeVar("C", bound=SubscriptionCommand)
 SubscriptionHandler = Callable[[Transaction, Event[C], Context, Subscription], Awaitable[Decision]]
 
 SYSTEM = "system"
-"""The actor of what happens by itself."""
+"""Actor of changes without a command."""
 BUSY_SECONDS = 10.0
-"""How long a command waits for a subscription that another transaction has locked, which takes milliseconds."""
+"""Longest wait of a command for a subscription that another transaction has locked; a lock lasts milliseconds."""
 
 
 def on_subscription(action: Action) -> "Callable[[SubscriptionHandler[C]], CommandHandler]":
-    """Give a handler the subscription that its command is about: locked, up to date, and for someone who may do it.
+    """Run a handler with the subscription that its command names: locked, up to date, and its actor authorised.
 
-    Where that cannot be, the command is refused, or postponed, without the handler.
+    Otherwise the command is refused or postponed without the handler.
     """
 
     def decorate(handle: "SubscriptionHandler[C]") -> CommandHandler:
@@ -55,7 +55,7 @@ def on_subscription(action: Action) -> "Callable[[SubscriptionHandler[C]], Comma
 async def lock_for(
     action: Action, tx: Transaction, command: Event[Any], subscription: SubscriptionId
 ) -> tuple[Context, Subscription] | Refused | Postponed:
-    """Lock the subscription and bring it up to date, for someone who may do ``action`` on it.
+    """Lock the subscription, check that the command's actor may do ``action`` on it, and bring it up to date.
 
     Where another transaction has locked it, the command is postponed: commands on other subscriptions must not wait.
     """
@@ -73,7 +73,7 @@ async def lock_for(
 
 
 def judge(action: Action, command: Event[Any], found: Subscription) -> Context | Refused:
-    """The command's context, where its actor may do ``action`` and has seen the subscription's present version."""
+    """The command's context, or a refusal: its actor may not do ``action``, or expects another version."""
     context = _authorise(action, command, found)
     expected = command.data.expected_version if isinstance(command.data, SubscriptionCommand) else None
     if isinstance(context, Context) and expected is not None and expected != found.state.version:
@@ -89,9 +89,9 @@ def _authorise(action: Action, command: Event[Any], found: Subscription) -> Cont
 
 
 async def bring_up_to_date(tx: Transaction, found: Subscription) -> Subscription:
-    """A locked subscription as it is now. What has become due since it was saved is saved, published and audited.
+    """Save, publish and audit what has become due on a locked subscription since it was saved; the subscription now.
 
-    Where the command for which this is done is refused, it is undone, and done when the due work comes to it.
+    Where the command that needs this is refused, it is rolled back, and the due work does it later.
     """
     if not is_behind(found, tx.now):
         return found.at(tx.now)
@@ -99,7 +99,7 @@ async def bring_up_to_date(tx: Transaction, found: Subscription) -> Subscription
     await save_subscription(tx.connection, found, advanced.subscription)
     due_at = next_due(advanced.subscription, tx.now)
     await update_due(tx.connection, found, due_at)
-    cause, tx.cause = tx.cause, None  # nobody's command has done this
+    cause, tx.cause = tx.cause, None  # the command did not cause these events
     try:
         await _publish_all(tx, advanced)
         for event in advanced.events:
@@ -112,7 +112,7 @@ async def bring_up_to_date(tx: Transaction, found: Subscription) -> Subscription
 async def carry_out(
     tx: Transaction, before: Subscription, after: Subscription, event: Callable[[SubscriptionState], Payload]
 ) -> Subscription:
-    """Save and publish a command's change, and what follows from it at once; the subscription as it is then."""
+    """Save and publish a command's change and what follows from it at once; the subscription afterwards."""
     concluded = conclude(before, after, tx.now)
     done = concluded.subscription
     await save_subscription(tx.connection, before, done)

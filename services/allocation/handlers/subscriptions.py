@@ -1,4 +1,4 @@
-"""Commands on subscriptions as contracts: how they begin, go on and end."""
+"""Commands on subscriptions as contracts: create, renew, convert, cancel."""
 
 from services.allocation.domain import subscriptions
 from services.allocation.domain.advance import next_due
@@ -6,9 +6,9 @@ from services.allocation.domain.permissions import refusal_for, roles_of
 from services.allocation.domain.subscriptions import Subscription, Terms
 from services.allocation.domain.terms import lock_rates as hold_rates
 from services.allocation.domain.terms import renew
-from services.allocation.handlers.accounts import knows_account
-from services.allocation.handlers.contacts import know_primary_contact
+from services.allocation.handlers.contacts import add_primary_contact
 from services.allocation.handlers.context import VENDOR, Context, actor_of
+from services.allocation.handlers.preconditions import knows_account
 from services.allocation.handlers.publishing import publish
 from services.allocation.handlers.subscription_lock import carry_out, on_subscription
 from services.allocation.store.accounts import find_account
@@ -46,7 +46,7 @@ async def create_subscription(tx: Transaction, command: Event[CreateSubscription
         return context.refused(refusal)
     if account is None:
         return context.refused(Refusal.not_found("account"))
-    contact = await know_primary_contact(tx, asked.account, asked.primary_contact)
+    contact = await add_primary_contact(tx, asked.account, asked.primary_contact)
     if isinstance(contact, Refusal):
         return context.refused(contact)
     asked = asked.model_copy(update={"primary_contact": contact})
@@ -101,28 +101,28 @@ async def renew_subscription(
 async def convert_subscription(
     tx: Transaction, _command: Event[ConvertSubscription], context: Context, before: Subscription
 ) -> Decision:
-    """From per-product licensing to a pool. One that has a pool is left as it is."""
+    """Convert per-product licensing to a pool. A subscription that has a pool stays as it is."""
     after = subscriptions.convert(before, tx.now)
     if isinstance(after, Refusal):
         return context.refused(after)
     if after is not before:
         after = await carry_out(tx, before, after, lambda it: SubscriptionConverted(subscription=it))
-    return _told(context, before, after, "model")
+    return _accepted(context, before, after, "model")
 
 
 @on_subscription("lock-rates")
 async def lock_rates(tx: Transaction, command: Event[LockRates], context: Context, before: Subscription) -> Decision:
-    """Hold the rates of a term, or let them follow the catalogue again."""
+    """Lock the rates of the present term, or unlock them so that they follow the catalogue."""
     asked = command.data
     after = hold_rates(before, locked=asked.locked, now=tx.now)
     if isinstance(after, Refusal):
         return context.refused(after)
     if after is not before:
         after = await carry_out(tx, before, after, lambda it: RatesLocked(subscription=it, locked=asked.locked))
-    return _told(context, before, after, "term")
+    return _accepted(context, before, after, "term")
 
 
-def _told(context: Context, before: Subscription, after: Subscription, field: str) -> Decision:
+def _accepted(context: Context, before: Subscription, after: Subscription, field: str) -> Decision:
     was = before.state.model_dump(mode="json", include={field})
     return context.accepted(
         after.state.id, after.state.version, before=was, after=after.state.model_dump(mode="json", include={field})

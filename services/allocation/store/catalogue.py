@@ -44,7 +44,7 @@ INSERT INTO rates (product, meter, version, units, block, effective_from) VALUES
 
 
 async def insert_product(connection: Connection, product: ProductState) -> bool:
-    """Keep a new product, without meters; false where there is one with this id."""
+    """Insert a product without meters; false where there is one with this id."""
     inserted = await connection.fetchval(
         _INSERT_PRODUCT, product.id, product.name, list(product.sources), product.retired_at, product.version
     )
@@ -52,22 +52,22 @@ async def insert_product(connection: Connection, product: ProductState) -> bool:
 
 
 async def find_product(connection: Connection, product: ProductId) -> ProductState | None:
-    """The product, whole."""
+    """Load a product with its meters and rates."""
     return await _load(connection, _FIND_PRODUCT, product)
 
 
 async def lock_product(connection: Connection, product: ProductId) -> ProductState | None:
-    """The product, whole, for this transaction alone to change."""
+    """Lock a product for update, with its meters and rates."""
     return await _load(connection, _LOCK_PRODUCT, product)
 
 
-async def hold_product(connection: Connection, product: ProductId) -> ProductState | None:
-    """The product, whole, which stays as it is until this transaction ends."""
+async def share_lock_product(connection: Connection, product: ProductId) -> ProductState | None:
+    """Lock a product against changes by others, without changing it."""
     return await _load(connection, _HOLD_PRODUCT, product)
 
 
 async def update_product(connection: Connection, product: ProductState) -> None:
-    """Write the version of ``product``, and whether it is retired."""
+    """Update a product's version, and whether it is retired."""
     await connection.execute(_UPDATE_PRODUCT, product.id, product.retired_at, product.version)
 
 

@@ -45,8 +45,8 @@ WHERE (c.subscription, c.product, c.window_start) = (passed.subscription, passed
 """
 """What another transaction has locked is left for the next time: two replicas would wait for each other."""
 # Which of these subscriptions have, by their newest consumption, another state than the one on record: the same figures
-# as domain/floor.py and domain/overage.py, which decide. At the seams of terms a look may be asked for that changes
-# nothing.
+# as domain/floor.py and domain/overage.py, which decide. Where terms meet, one may be marked that
+# does not change.
 _MARK_AFFECTED = """
 WITH touched AS (
     SELECT DISTINCT id FROM unnest($1::text[]) AS new (id)
@@ -104,10 +104,6 @@ DELETE FROM consumption WHERE (subscription, product, window_start) IN (
     SELECT subscription, product, window_start FROM consumption WHERE window_end < $1 ORDER BY window_end LIMIT $2
 )
 """
-CONSUMPTION = """
-SELECT ROW(product, window_start, window_end, revision, level, burned_down) FROM consumption WHERE subscription = s.id
-"""
-"""What is known of all products of the subscription ``s``: see ``measured_of``."""
 
 
 async def upsert_consumption(connection: Connection, snapshots: Sequence[ConsumptionSnapshot]) -> None:
@@ -131,12 +127,12 @@ async def upsert_consumption(connection: Connection, snapshots: Sequence[Consump
 
 
 async def mark_affected(connection: Connection, subscriptions: Collection[SubscriptionId], now: datetime) -> None:
-    """Have a look taken at those of these subscriptions that consumption brings into another state."""
+    """Mark those of these subscriptions as due whose state their consumption changes."""
     await connection.execute(_MARK_AFFECTED, list(subscriptions), now, GRACE, TOLERATED_PERCENT)
 
 
 def measured_of(row: tuple[Any, ...]) -> Measured:
-    """A row of ``CONSUMPTION``."""
+    """Decode consumption, as ``subscription_sql`` selects it."""
     return Measured(*row)
 
 

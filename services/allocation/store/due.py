@@ -1,4 +1,4 @@
-"""When to look at each subscription next."""
+"""When the next change of each subscription may be due."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -33,35 +33,35 @@ _OLDEST = "SELECT due_at FROM due_work WHERE due_at IS NOT NULL ORDER BY due_at 
 
 
 async def insert_due(connection: Connection, subscription: SubscriptionId, due_at: datetime | None) -> None:
-    """Keep when to look at a new subscription."""
+    """Insert the due time of a new subscription."""
     await connection.execute(_INSERT, subscription, due_at)
 
 
 async def find_next_due(
     connection: Connection, now: datetime, limit: int, left_out: Sequence[SubscriptionId] = ()
 ) -> list[SubscriptionId]:
-    """Subscriptions to look at now, the longest due first."""
+    """Subscriptions that are due, the longest due first."""
     return [row["subscription"] for row in await connection.fetch(_FIND_NEXT, now, limit, left_out)]
 
 
 async def update_due(connection: Connection, looked_at: Subscription, due_at: datetime | None) -> None:
-    """Write when to look next. Where someone has asked for a look since it was loaded, it stays due."""
+    """Update the due time. A subscription that was marked since it was loaded stays due."""
     if looked_at.due_at != due_at:
         await connection.execute(_UPDATE, looked_at.state.id, due_at, looked_at.marks)
 
 
 async def bring_forward(connection: Connection, loaded: Subscription, due_at: datetime | None) -> None:
-    """Look at it then at the latest."""
+    """Make a subscription due at this instant at the latest."""
     if due_at is not None and (loaded.due_at is None or due_at < loaded.due_at):
         await connection.execute(_BRING_FORWARD, loaded.state.id, due_at)
 
 
 async def mark_users_of(connection: Connection, product: ProductId, now: datetime) -> None:
-    """Have a look taken at every subscription that uses a product."""
+    """Mark every subscription that uses a product as due."""
     await connection.execute(_MARK_PRODUCT, product, now)
 
 
 async def find_oldest_due(connection: Connection) -> datetime | None:
-    """When the first look is due."""
+    """The oldest due time."""
     at: datetime | None = await connection.fetchval(_OLDEST)
     return at

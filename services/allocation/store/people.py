@@ -49,7 +49,7 @@ _LOAD_GRANTS = "SELECT role FROM grants WHERE subscription = $1 AND email = $2 O
 _DELETE_GRANTS = "DELETE FROM grants WHERE subscription = $1 AND email = $2"
 _INSERT_GRANTS = "INSERT INTO grants (subscription, email, role) SELECT $1, $2, unnest($3::text[])"
 _SET_PRIMARY = "UPDATE subscriptions SET primary_email = $2, primary_name = $3 WHERE id = $1"
-_FIND_UNTOLD = """
+_FIND_UNPUBLISHED = """
 SELECT account, email FROM people WHERE version = 0 ORDER BY account, email LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 """
 _TELL = """
@@ -59,7 +59,7 @@ RETURNING account, email, name, enabled, removed_at, version
 
 
 async def insert_person(connection: Connection, person: PersonState) -> bool:
-    """Keep someone new; false where the account knows this address."""
+    """Insert a person; false where the account has this address already."""
     inserted = await connection.fetchval(
         _INSERT, person.account, person.email, person.name, person.enabled, person.removed_at, person.version
     )
@@ -67,79 +67,79 @@ async def insert_person(connection: Connection, person: PersonState) -> bool:
 
 
 async def lock_person(connection: Connection, account: AccountId, email: str) -> PersonState | None:
-    """Someone, for this transaction alone to change."""
+    """Lock a person for update."""
     return _person(await connection.fetchrow(_LOCK, account, email))
 
 
-async def hold_person(connection: Connection, account: AccountId, email: str) -> PersonState | None:
-    """Someone who stays as they are until this transaction ends."""
+async def share_lock_person(connection: Connection, account: AccountId, email: str) -> PersonState | None:
+    """Lock a person against changes by others, without changing them."""
     return _person(await connection.fetchrow(_HOLD, account, email))
 
 
 async def update_person(connection: Connection, person: PersonState) -> None:
-    """Write what may change of someone."""
+    """Update a person's columns that may change."""
     await connection.execute(
         _UPDATE, person.account, person.email, person.name, person.enabled, person.removed_at, person.version
     )
 
 
 async def load_account_roles(connection: Connection, account: AccountId, email: str) -> frozenset[str]:
-    """What they are on any of the account's subscriptions: ``primary``, and the grants that count."""
+    """A person's roles on any of the account's subscriptions: ``primary``, and effective grants."""
     return frozenset(row["role"] for row in await connection.fetch(_LOAD_ROLES, account, email))
 
 
 async def lock_subscriptions_of(connection: Connection, account: AccountId) -> None:
-    """All subscriptions of the account, in the order of their ids, before any of its people."""
+    """Lock all subscriptions of the account in the order of their ids. People are locked afterwards."""
     await connection.execute(_LOCK_SUBSCRIPTIONS, account)
 
 
-async def find_led(connection: Connection, account: AccountId, email: str) -> list[SubscriptionId]:
-    """The subscriptions whose primary contact they are."""
+async def find_led_by(connection: Connection, account: AccountId, email: str) -> list[SubscriptionId]:
+    """Subscriptions whose primary contact the person is."""
     return [row["id"] for row in await connection.fetch(_FIND_LED, account, email)]
 
 
 async def find_granting(connection: Connection, account: AccountId, email: str) -> list[SubscriptionId]:
-    """The subscriptions on which they have grants, whether these count now or not."""
+    """Subscriptions on which the person has grants, effective or not."""
     return [row["subscription"] for row in await connection.fetch(_FIND_GRANTING, account, email)]
 
 
 async def find_by_role(
     connection: Connection, account: AccountId, email: str, grants: Sequence[Grant]
 ) -> frozenset[SubscriptionId]:
-    """The subscriptions whose primary contact they are, or where one of these grants counts."""
+    """Subscriptions whose primary contact the person is, or on which one of these grants is effective."""
     rows = await connection.fetch(_FIND_BY_ROLE, account, email, list(grants))
     return frozenset(row["id"] for row in rows)
 
 
 async def load_grants(connection: Connection, subscription: SubscriptionId, email: str) -> tuple[Grant, ...]:
-    """What they were granted, whether it counts now or not."""
+    """A person's grants on a subscription, effective or not."""
     return tuple(row["role"] for row in await connection.fetch(_LOAD_GRANTS, subscription, email))
 
 
 async def replace_grants(
     connection: Connection, subscription: SubscriptionId, email: str, grants: Sequence[Grant]
 ) -> None:
-    """Exactly these, on a subscription that this transaction has locked."""
+    """Replace a person's grants on a subscription that this transaction has locked."""
     await connection.execute(_DELETE_GRANTS, subscription, email)
     await connection.execute(_INSERT_GRANTS, subscription, email, list(grants))
 
 
 async def set_primary_contact(connection: Connection, subscription: SubscriptionId, person: Person) -> None:
-    """Write who it is, on a subscription that this transaction has locked."""
+    """Update the primary contact of a subscription that this transaction has locked."""
     await connection.execute(_SET_PRIMARY, subscription, person.email, person.name)
 
 
-async def tell_people(connection: Connection, limit: int) -> list[PersonState]:
-    """Some of those whom a migration filled in: they get their first version."""
-    told = []
-    for row in await connection.fetch(_FIND_UNTOLD, limit):
+async def version_people(connection: Connection, limit: int) -> list[PersonState]:
+    """Give up to ``limit`` people that a migration inserted their first version; they are not published yet."""
+    versioned = []
+    for row in await connection.fetch(_FIND_UNPUBLISHED, limit):
         person = _person(await connection.fetchrow(_TELL, row["account"], row["email"]))
-        told += [person] if person else []
-    return told
+        versioned += [person] if person else []
+    return versioned
 
 
 def _person(row: Row | None) -> PersonState | None:
     if row is None:
         return None
-    # A person of version 0 has not been told of yet: whoever changes them tells of version 1.
+    # A person of version 0 is not published yet; their first change publishes version 1.
     return PersonState.model_construct(**dict(row))

@@ -60,7 +60,7 @@ ORDER BY s.account
 
 
 async def insert_role(connection: Connection, role: RoleState) -> bool:
-    """Keep a new role, without members; false where the account has one with this id."""
+    """Insert a role without members; false where the account has one with this id."""
     inserted = await connection.fetchval(
         _INSERT,
         role.account,
@@ -76,34 +76,34 @@ async def insert_role(connection: Connection, role: RoleState) -> bool:
 
 
 async def lock_role(connection: Connection, account: AccountId, role: RoleId) -> RoleState | None:
-    """The role, for this transaction alone to change, with the members who count."""
+    """Lock a role for update, with its active members."""
     row = await connection.fetchrow(_LOCK, account, role)
     return _role(row, await connection.fetch(_LOAD_MEMBERS, account, role)) if row else None
 
 
 async def update_role(connection: Connection, role: RoleState) -> None:
-    """Write what may change of a role, but for its members."""
+    """Update a role's columns that may change, not its members."""
     customised = None if role.customised is None else list(role.customised)
     await connection.execute(_UPDATE, role.account, role.role, role.name, customised, role.based_on, role.version)
 
 
 async def set_member(connection: Connection, role: RoleState, email: str, member: bool) -> None:
-    """Give a role that this transaction has locked, or take it back."""
+    """Add a person to a role that this transaction has locked, or remove them."""
     await connection.execute(_INSERT_MEMBER if member else _DELETE_MEMBER, role.account, role.role, email)
 
 
 async def count_members(connection: Connection, role: RoleState) -> int:
-    """How many have a role, whether it counts now or not."""
+    """Number of members of a role, active or not."""
     return int(await connection.fetchval(_COUNT_MEMBERS, role.account, role.role))
 
 
 async def count_roles(connection: Connection, account: AccountId) -> int:
-    """How many roles an account has."""
+    """Number of roles of an account."""
     return int(await connection.fetchval(_COUNT_ROLES, account))
 
 
 async def find_held(connection: Connection, account: AccountId, email: str) -> list[RoleId]:
-    """The roles that someone has, whether they count now or not, in the order in which they are locked."""
+    """A person's roles, effective or not, in the order in which roles are locked."""
     return [row["role"] for row in await connection.fetch(_FIND_HELD, account, email)]
 
 
@@ -116,7 +116,7 @@ async def find_templates_elsewhere(
 
 
 async def find_own(connection: Connection, roles: list[RoleId]) -> set[RoleId]:
-    """Which of these ids some account has given to a role of its own."""
+    """Which of these ids an account uses for a role of its own."""
     return {row["id"] for row in await connection.fetch(_FIND_OWN, roles)}
 
 
@@ -131,7 +131,7 @@ async def uses_product(connection: Connection, account: AccountId, product: Prod
 
 
 async def find_missing_roles(connection: Connection, limit: int) -> list[tuple[AccountId, ProductId]]:
-    """Accounts that use a product and have not all of its default roles."""
+    """Accounts that use a product and lack some of its default roles."""
     return [(row["account"], row["product"]) for row in await connection.fetch(_FIND_MISSING, limit)]
 
 

@@ -70,9 +70,9 @@ async def told(driver: AllocationDriver) -> Counter[tuple[str, str]]:
 async def test_a_change_happens_at_its_instant_and_is_audited(driver: AllocationDriver) -> None:
     await many(driver)
     driver.now = START + MONTH - timedelta(microseconds=1)
-    assert await worker(driver).look() == 0
+    assert await worker(driver).settle_due() == 0
     driver.now = START + MONTH
-    assert await worker(driver).look() == MANY
+    assert await worker(driver).settle_due() == MANY
     row = await driver.pool.fetchrow(
         "SELECT convert_from(value, 'UTF8')::jsonb -> 'data' -> 'record' AS record FROM outbox"
         " WHERE topic = 'audit.events' AND convert_from(value, 'UTF8') LIKE '%lifecycle-changed%' LIMIT 1"
@@ -88,7 +88,7 @@ async def test_replicas_share_the_work_and_do_everything_once(driver: Allocation
     replicas = [worker(driver) for _ in range(4)]
     async with asyncio.timeout(60):
         while await driver.pool.fetchval("SELECT count(*) FROM due_work WHERE due_at <= $1", driver.now):
-            await asyncio.gather(*(one.look() for one in replicas))
+            await asyncio.gather(*(one.settle_due() for one in replicas))
     counted = await told(driver)
     assert {key for key, _ in counted} == set(names)
     assert set(counted.values()) == {1}
@@ -100,9 +100,9 @@ async def test_who_dies_before_the_commit_has_done_nothing(driver: AllocationDri
     driver.now = START + 2 * MONTH
     for _ in range(3):
         with pytest.raises(ConnectionError):
-            await worker(driver, dies=True).look()
+            await worker(driver, dies=True).settle_due()
     assert await told(driver) == Counter()
-    await worker(driver).look()
+    await worker(driver).settle_due()
     counted = await told(driver)
     assert counted["s-3", "unitpool.allocation.lot.started.v1"] == 1
     assert counted["s-3", "unitpool.allocation.subscription.lifecycle-changed.v1"] == 2
@@ -114,38 +114,38 @@ async def test_a_replica_passes_over_what_another_has_in_hand(driver: Allocation
     async with driver.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 's-0' FOR UPDATE")
         async with asyncio.timeout(20):
-            assert await worker(driver).look() == MANY - 1
-    assert await worker(driver).look() == 1
+            assert await worker(driver).settle_due() == MANY - 1
+    assert await worker(driver).settle_due() == 1
 
 
 async def test_one_that_cannot_be_looked_at_does_not_hold_up_the_others(driver: AllocationDriver) -> None:
     await many(driver)
     await driver.pool.execute("UPDATE subscriptions SET unit_label = ' ' WHERE id = 's-0'")
     driver.now = START + MONTH
-    looks = worker(driver)
-    assert await looks.look() == MANY
+    replica = worker(driver)
+    assert await replica.settle_due() == MANY
     assert {key for key, _ in await told(driver)} == {f"s-{n}" for n in range(1, MANY)}
-    assert await looks.look() == 0
+    assert await replica.settle_due() == 0
     driver.now += timedelta(seconds=1)
-    assert await looks.look() == 1, "tried again, and in vain"
+    assert await replica.settle_due() == 1, "tried again, and in vain"
     driver.now += timedelta(seconds=1)
-    assert await looks.look() == 0, "it waits longer each time"
+    assert await replica.settle_due() == 0, "it waits longer each time"
     await driver.pool.execute("UPDATE subscriptions SET unit_label = 'Units' WHERE id = 's-0'")
     driver.now += timedelta(seconds=1)
-    assert await looks.look() == 1
+    assert await replica.settle_due() == 1
     assert {key for key, _ in await told(driver)} == {f"s-{n}" for n in range(MANY)}
 
 
 async def test_one_whose_rows_somebody_holds_does_not_hold_up_the_others(driver: AllocationDriver) -> None:
     await many(driver)
     driver.now = START + MONTH
-    looks = worker(driver)
+    replica = worker(driver)
     async with driver.pool.acquire() as holds, holds.transaction():
         await holds.execute("SELECT FROM due_work WHERE subscription = 's-0' FOR UPDATE")
-        assert await looks.look() == MANY
+        assert await replica.settle_due() == MANY
         assert {key for key, _ in await told(driver)} == {f"s-{n}" for n in range(1, MANY)}
     driver.now += timedelta(seconds=1)
-    assert await looks.look() == 1
+    assert await replica.settle_due() == 1
     assert ("s-0", "unitpool.allocation.lot.started.v1") in await told(driver)
 
 

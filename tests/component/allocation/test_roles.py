@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.allocation.domain.roles import STANDARD_PERMISSIONS
-from services.allocation.handlers.completing import complete
+from services.allocation.handlers.backfill import backfill
 from shared.events.allocation import (
     ALLOCATION_EVENTS,
     PersonChanged,
@@ -261,12 +261,12 @@ async def test_what_was_there_before_people_and_roles_is_completed_once(driver: 
 
 
 async def completed(driver: AllocationDriver) -> list[type[Any]]:
-    """What completing tells, until nothing is missing."""
+    """Everything that the backfill publishes."""
     told: list[type[Any]] = []
     left = 1
     while left:
         async with transaction(driver.pool, lambda: driver.now, "allocation") as tx:
-            left = await complete(tx)
+            left = await backfill(tx)
             told += [type(event.data) for one in tx.pending if (event := decode(one.value or b"", EVENTS))]
     return told
 

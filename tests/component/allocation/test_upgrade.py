@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from services.allocation.domain.subscriptions import Terms
-from services.allocation.handlers.completing import complete
+from services.allocation.handlers.backfill import backfill
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.commands.subscriptions import SetGrants
 from shared.events.envelope import by_type, decode
@@ -75,11 +75,11 @@ async def test_an_old_database_gets_its_people_roles_and_templates(
 
 
 async def completed(driver: AllocationDriver) -> list[Any]:
-    """What completing tells, until nothing is missing."""
+    """Everything that the backfill publishes."""
     told: list[Any] = []
     left = 1
     while left:
         async with transaction(driver.pool, lambda: driver.now, "allocation") as tx:
-            left = await complete(tx)
+            left = await backfill(tx)
             told += [event.data for one in tx.pending if (event := decode(one.value or b"", EVENTS))]
     return told

@@ -1,6 +1,6 @@
-"""What was there before products had roles and accounts had people: completed once, when the service starts.
+"""Backfills roles and people for rows of releases before there were any; runs when the service starts.
 
-Every part finds what is missing and does only that, so it may be run again, by several processes, and be interrupted.
+Each part finds what is missing and adds only that, so it may be repeated, interrupted, and run by several processes.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from services.allocation.domain.roles import with_standard_roles
 from services.allocation.handlers.publishing import publish
 from services.allocation.handlers.roles import create_default_roles
 from services.allocation.store.catalogue import find_product, find_without_roles, lock_product, replace_templates
-from services.allocation.store.people import tell_people
+from services.allocation.store.people import version_people
 from services.allocation.store.roles import find_missing_roles
 from shared.events.allocation import PersonChanged, RoleTemplatesChanged
 from shared.events.ids import AccountId, ProductId
@@ -18,18 +18,18 @@ from shared.runtime.delivery.isolation import Failed, isolate
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.process import logging
 
-_log = logging.get("completing")
+_log = logging.get("backfill")
 
 ROWS: Final = 200
 
 
-async def complete(tx: Transaction) -> int:
-    """Complete some of what is missing, and say how much; 0 when nothing is, or nothing of it can be completed."""
+async def backfill(tx: Transaction) -> int:
+    """Add up to ``ROWS`` missing parts. The number added; 0 when nothing is missing or nothing more can be added."""
     return await _products(tx) or await _people(tx) or await _roles(tx)
 
 
 async def _products(tx: Transaction) -> int:
-    """Products get the standard default roles."""
+    """Give products the standard default roles."""
 
     async def work(some: Sequence[ProductId]) -> None:
         for one in some:
@@ -44,15 +44,15 @@ async def _products(tx: Transaction) -> int:
 
 
 async def _people(tx: Transaction) -> int:
-    """Readers hear of the people whom the migration found."""
-    people = await tell_people(tx.connection, ROWS)
+    """Publish the people that a migration inserted."""
+    people = await version_people(tx.connection, ROWS)
     for person in people:
         await publish(tx, person.email, PersonChanged(person=person))
     return len(people)
 
 
 async def _roles(tx: Transaction) -> int:
-    """Accounts get the default roles of the products that they use."""
+    """Give accounts the default roles of the products that they use."""
 
     async def work(some: Sequence[tuple[AccountId, ProductId]]) -> None:
         for account, one in some:
@@ -65,7 +65,7 @@ async def _roles(tx: Transaction) -> int:
 
 
 def _say(what: str, failed: Sequence[Failed[Any]]) -> int:
-    """How many could not be completed. They are tried again with the next upkeep."""
+    """Log the failures; their number. The next upkeep retries them."""
     for one in failed:
-        _log.error("not_completed", what=what, whose=one.whose, exc_info=one.error)
+        _log.error("backfill_failed", what=what, whose=one.whose, exc_info=one.error)
     return sum(len(one.items) for one in failed)
