@@ -2,12 +2,12 @@
 
 - The letters A to Z are folded, and no others: two addresses that differ in anything else are two people. Whole-Unicode
   folding would make the Kelvin sign a ``k``, and so one person of two.
-- An address by which nobody can be told apart by eye is refused wherever somebody is added or signs in
+- An address that cannot be distinguished from another by eye is refused wherever a person is added or signs in
   (``read_address``): characters that are not seen (control and format characters, zero width, marks of direction, BOM,
   fillers, variation selectors), spaces, unassigned and private ones, spellings that Unicode holds for compatibility
   (Kelvin sign, full width, decomposed accents: whatever is not its own NFKC form), and words that mix Latin letters
   with those of a script that looks like them.
-- What was kept before these rules is read as it is (``fold``), so that it can be shown, taken back and removed.
+- An address stored before these rules is read as it is (``fold``), so that it can be shown, revoked and removed.
 """
 
 import re

@@ -69,7 +69,7 @@ _SHOWN_FROM_LENGTH = 12
 def shown_address(url: str) -> str:
     """A channel's address without its secret: the host, and the last four characters of path and query.
 
-    These are a secret: whoever knows them can write to the channel. What is shown already stays as it is.
+    Path and query are a secret: with them anyone can write to the channel. A shortened address is unchanged.
     """
     parts = urlsplit(url)
     hidden = f"{parts.path}?{parts.query}" if parts.query else parts.path

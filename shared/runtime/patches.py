@@ -1,7 +1,7 @@
-"""The private parts of other libraries that we rely on: touched here and nowhere else, and guarded.
+"""Every use of private parts of other libraries, each checked at import.
 
-Each is checked when this module is imported. Where one is not as it was when it was tried, the process ends with a
-sentence that says what is missing and what it is for, not with an error in the middle of a batch.
+If one is not as it was in the tried version, the process exits with a sentence that says what is missing and what it is
+for, instead of failing in the middle of a batch.
 """
 
 import inspect
@@ -24,7 +24,7 @@ from shared.runtime.records import Record
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something private that must be there. ``parameters``: what it is called with; ``None``: it is no function."""
+    """A private part that is required. ``parameters``: a function's first parameters; ``None``: it is no function."""
 
     library: str
     name: str
@@ -32,7 +32,7 @@ class Need:
     parameters: tuple[str, ...] | None = None
 
     def fault(self) -> str | None:
-        """What is missing, as a sentence."""
+        """A sentence, if the part is missing or has other parameters."""
         found = locate(self.name)
         if found is not None and self.parameters is not None:
             given = tuple(inspect.signature(found).parameters) if callable(found) else ()
@@ -96,7 +96,7 @@ NEEDS = (
 
 
 def find_fault(needs: Iterable[Need] = NEEDS) -> str | None:
-    """The first thing that is missing, as a sentence."""
+    """A sentence on the first missing part; ``None``: all are there."""
     return next((fault for need in needs if (fault := need.fault())), None)
 
 
@@ -114,11 +114,11 @@ _LOG_APPEND_TIME = 1
 
 
 class RecordDeserializer:
-    """Asks for our records, of topics whose names begin with ``prefix``; keys stay as they are.
+    """Makes a consumer return ``Record`` values; give it as ``key_deserializer``. Keys are unchanged.
 
-    ``decoded`` counts the records made so far. ``on_unreadable`` is called with the partition, the offset and the error
-    where what Kafka sent cannot be read: nothing is raised, because what the same poll has taken from other partitions
-    would be lost with the exception.
+    ``prefix``: removed from topic names. ``decoded``: how many records were made. ``on_unreadable``: called with
+    partition, offset and error of a record that cannot be read; raising would lose what the same poll has taken from
+    other partitions.
     """
 
     __slots__ = ("decoded", "on_unreadable", "prefix")
@@ -129,27 +129,27 @@ class RecordDeserializer:
         self.decoded = 0
 
     def __call__(self, key: bytes | None) -> bytes | None:
-        """The key."""
+        """Return the key unchanged."""
         return key
 
 
 def install_record_deserializer() -> None:
-    """Have consumers of this process that ask for our records get them. Harmless to repeat.
+    """Make the consumers of this process honour a ``RecordDeserializer``. Idempotent.
 
     aiokafka would make a record of its own of each first, with sizes and checksums that nobody reads: two fifths of
     what fetching usage cost. It ends when the client lets one give the type of its records.
     """
-    forgive_header_names()
+    escape_header_names()
     fetcher.PartitionRecords = _partition_records
 
 
 def _partition_records(tp: TopicPartition, records: Any, aborted: Any, offset: int, asked: Any, *rest: Any) -> Any:
-    kind = _Ours if isinstance(asked, RecordDeserializer) else _PartitionRecords
+    kind = _OurPartitionRecords if isinstance(asked, RecordDeserializer) else _PartitionRecords
     return kind(tp, records, aborted, offset, asked, *rest)
 
 
-class _Ours(_PartitionRecords):  # type: ignore[misc]
-    """What a fetch brought for one partition."""
+class _OurPartitionRecords(_PartitionRecords):  # type: ignore[misc]
+    """The fetched records of one partition, as ``Record`` values."""
 
     def __init__(
         self, tp: TopicPartition, records: Any, aborted: Any, offset: int, asked: RecordDeserializer, *rest: Any
@@ -160,7 +160,7 @@ class _Ours(_PartitionRecords):  # type: ignore[misc]
         self._milliseconds, self._appended_at = 0, instant(0)
 
     def _unpack_records(self) -> Iterator[Record]:
-        """Ends where something cannot be read: the position then stays there."""
+        """Yield records up to an unreadable one, at which the position stays."""
         try:
             yield from super()._unpack_records()
         except Exception as error:
@@ -179,11 +179,11 @@ class _Ours(_PartitionRecords):  # type: ignore[misc]
 
 
 _record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
-"""Faster than calling the class."""
+"""Makes a ``Record`` of a tuple, faster than calling the class."""
 
 
 def instant(milliseconds: int) -> datetime:
-    """A Kafka timestamp. The broker's own are sane; in a damaged batch they may be anything."""
+    """The time of a Kafka timestamp; now, if it is out of range, as in a damaged batch."""
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC)
     except (OverflowError, ValueError, OSError):
@@ -195,8 +195,8 @@ def instant(milliseconds: int) -> datetime:
 _MAGIC_AT, _MAGIC_WITH_HEADERS = 16, 2
 
 
-def forgive_header_names() -> None:
-    """Have no consumer of this process stop at a header name that is not UTF-8. Harmless to repeat.
+def escape_header_names() -> None:
+    """Make the consumers of this process accept header names that are not UTF-8. Idempotent.
 
     Kafka takes such a record from any client, and aiokafka then fails to decode the whole fetch, again and again. Here
     that one batch is read a second time with the name's bytes escaped; everything else takes the fast path. It ends
@@ -206,7 +206,7 @@ def forgive_header_names() -> None:
 
 
 class _Records(_MemoryRecordsPy):  # type: ignore[misc]
-    """What a fetch brought for one partition, batch by batch."""
+    """The fetched batches of one partition."""
 
     def next_batch(self) -> Any:
         piece = self._next_slice
@@ -217,7 +217,7 @@ class _Records(_MemoryRecordsPy):  # type: ignore[misc]
 
 
 class _Batch:
-    """The fast batch, and where it fails the slow one."""
+    """Reads the fast batch, and from the record at which it fails the slow one."""
 
     def __init__(self, fast: Any, piece: memoryview) -> None:
         self._fast = fast
@@ -245,7 +245,7 @@ class _Batch:
 
 
 class _Escaping(bytearray):
-    """Bytes whose slices become text whatever they hold: the slow reader decodes nothing but header names."""
+    """Bytes whose slices decode with escapes: the slow reader decodes only header names."""
 
     def __getitem__(self, place: Any) -> Any:
         found = super().__getitem__(place)
@@ -259,20 +259,20 @@ class _Escaping(bytearray):
 
 
 def use_consumers(broker: KafkaBroker, kind: Callable[..., Any], **arguments: Any) -> None:
-    """Have a connected broker make consumers of this class. It ends when a broker can be given the class."""
+    """Make a connected broker create consumers of this class. Ends when a broker can be given the class."""
     config: Any = broker.config.broker_config
     theirs: dict[str, Any] = config.builder.keywords
     config.builder = partial(kind, **arguments, **theirs)
 
 
-def read_also(subscriber: Any) -> None:
-    """Have one more task take batches from a subscriber's consumer.
+def add_reader(subscriber: Any) -> None:
+    """Add a task that takes batches from a subscriber's consumer.
 
     FastStream's own way of several (``max_workers``) acknowledges them in no order.
     """
     subscriber.add_task(subscriber._run_consume_loop, (subscriber.consumer,))
 
 
-async def running_batches(subscriber: Any, seconds: float) -> None:
-    """Wait until no batch of the subscriber is being handled, for so long at most."""
+async def wait_for_batches(subscriber: Any, seconds: float) -> None:
+    """Wait at most ``seconds`` until no batch of the subscriber is being handled."""
     await subscriber.lock.wait_release(seconds)

@@ -1,17 +1,17 @@
-"""Records of Kafka: as they are received, and as they are to be published."""
+"""Kafka records: received ones, and ones to publish."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 MAX_VALUE_BYTES = 900_000
-"""The largest event; with key and headers it stays below Kafka's usual limit of 1 MiB."""
+"""Largest value of an event; with key and headers it is below Kafka's default limit of 1 MiB."""
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class Record(NamedTuple):
-    """One Kafka record, as received.
+    """A received Kafka record.
 
     ``topic`` is without the installation's prefix; ``appended_at`` is the broker's time. A named tuple because a batch
     has thousands of them.
@@ -32,7 +32,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One record to publish. ``topic`` is without the installation's prefix."""
+    """A record to publish. ``topic`` is without the installation's prefix."""
 
     topic: str
     key: bytes | None
@@ -41,5 +41,5 @@ class Outgoing:
 
     @property
     def is_dead_letter(self) -> bool:
-        """Whether it goes to a topic that takes whatever was received."""
+        """Whether its topic is a dead-letter topic, which has a larger limit."""
         return self.topic.endswith(".dlq")

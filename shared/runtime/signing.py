@@ -1,7 +1,7 @@
-"""Commands are signed as a whole, and secrets inside them sealed, with keys that only the services hold.
+"""Signatures of commands, and sealing of secrets in them, with keys that only the services have.
 
 The Kafka header ``unitpool-signature`` holds a JWS (RFC 7515, compact, HS256, key by id) over the SHA-256 of the
-topic's name (without the installation's prefix) and the value: what is signed for one topic is worthless on another.
+topic's name (without the installation's prefix) and the value: a signature for one topic is not valid on another.
 A sealed secret is a JWE (RFC 7516, ``dir`` with ``A256GCM``) under a key derived from the same one.
 """
 
@@ -25,7 +25,7 @@ Keys = Mapping[str, bytes]
 
 
 class SignatureError(Exception):
-    """The bytes do not bear the mark of a key that we know. The message is a reason code, then what is wrong."""
+    """The signature or seal is not valid. ``reason`` is a stable code."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ def parse_keys(setting: str) -> Keys:
 
 
 def sign(value: bytes, keys: Keys, topic: str) -> bytes:
-    """The header's bytes for a message with this value on this topic, signed with the first key."""
+    """Sign ``value`` for ``topic`` with the first key; returns the header's value."""
     key_id, key = _first(keys)
     digest = _digest(value, topic)
     return jws.serialize_compact({"alg": "HS256", "kid": key_id}, digest, _signing_key(key)).encode()
@@ -69,7 +69,7 @@ def verify(value: bytes, header: bytes | None, keys: Keys, topic: str) -> None:
         SignatureError: ``unsigned``, ``unknown_key`` or ``forged``.
     """
     if header is None:
-        raise SignatureError("unsigned", "the command bears no signature")
+        raise SignatureError("unsigned", "the command has no signature")
 
     def find(candidate: Any) -> OctKey:
         key = keys.get(str(candidate.headers().get("kid")))
@@ -86,14 +86,14 @@ def verify(value: bytes, header: bytes | None, keys: Keys, topic: str) -> None:
 
 
 def seal(text: str, keys: Keys) -> str:
-    """Encrypt a secret for whoever holds the first key."""
+    """Encrypt a secret with the first key."""
     key_id, key = _first(keys)
     header = {"alg": "dir", "enc": "A256GCM", "kid": key_id}
     return jwe.encrypt_compact(header, text.encode(), _sealing_key(key))
 
 
 def unseal(sealed: str, keys: Keys) -> str:
-    """What was sealed.
+    """Decrypt a sealed secret.
 
     Raises:
         SignatureError: ``unknown_key`` or ``forged``.

@@ -14,7 +14,7 @@ from tests.runtime.test_positions import TOPIC, state
 from tests.support.drivers.runtime import Bench, until
 
 STEPS = {
-    "decoding a record": "shared.runtime.patches._Ours._consumer_record",
+    "decoding a record": "shared.runtime.patches._OurPartitionRecords._consumer_record",
     "handing over what was fetched": "aiokafka.consumer.fetcher.FetchResult.getall",
     "what FastStream asks for": "shared.runtime.kafka.batch_source.BatchConsumer._poll",
     "making a message": "shared.runtime.delivery.consumer.TopicConsumer._parse",

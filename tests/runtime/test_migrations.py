@@ -184,5 +184,5 @@ async def test_a_service_gets_the_rights_on_rows_and_no_more(database: MakeDatab
 
 async def test_a_misspelt_table_to_protect_is_named(database: MakeDatabase, folder: Path) -> None:
     async with connect(as_owner(await database("runtime"))) as owner:
-        with pytest.raises(MigrationError, match="none of that name: secnod"):
+        with pytest.raises(MigrationError, match="do not exist: secnod"):
             await migrate(owner, load_migrations("alerts", folder), Access("test_runtime", ("first", "secnod")))

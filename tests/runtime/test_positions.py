@@ -106,8 +106,8 @@ def damaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
     install_record_deserializer()
     whole = fetcher.MemoryRecords
-    monkeypatch.setattr("shared.runtime.patches.forgive_header_names", lambda: None)
-    monkeypatch.setattr("shared.runtime.patches.forgive_header_names", lambda: None)
+    monkeypatch.setattr("shared.runtime.patches.escape_header_names", lambda: None)
+    monkeypatch.setattr("shared.runtime.patches.escape_header_names", lambda: None)
     monkeypatch.setattr(fetcher, "MemoryRecords", received)
     return what
 

@@ -30,7 +30,7 @@ from shared.runtime.delivery.subscription import REBALANCE_SECONDS, subscribe
 from shared.runtime.delivery.transaction import TransientError
 from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
-from shared.runtime.patches import read_also, running_batches
+from shared.runtime.patches import add_reader, wait_for_batches
 from shared.runtime.process import logging, metrics
 from shared.runtime.process.background import BackgroundTask, wait_until_set
 from shared.runtime.process.clock import Clock
@@ -172,7 +172,7 @@ class TopicConsumer:
         """Wait for the running batches before another process gets their partitions; commit their offsets."""
         self._revoking.set()
         self.positioning.cancel()
-        await running_batches(self._subscriber, REBALANCE_SECONDS - 15)
+        await wait_for_batches(self._subscriber, REBALANCE_SECONDS - 15)
         await self._offset_commits.flush()
 
     # ---- what the service calls ------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class TopicConsumer:
         self._retrying = asyncio.create_task(self._retries.run(), name=self._retries.name)
         await subscriber.start()
         for _ in range(self._further):
-            read_also(subscriber)
+            add_reader(subscriber)
 
     def begin_stop(self) -> None:
         """Stop after the running batches, without retrying them."""

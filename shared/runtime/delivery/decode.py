@@ -1,4 +1,4 @@
-"""Records read as events: one that is not what its type promises is a dead letter."""
+"""Decoding of records into events; a record that is invalid for its type is a permanent error."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from shared.runtime.records import Record
 
 
 def read_event(record: Record, payloads: Mapping[str, type[Payload]]) -> Event[Any] | None:
-    """The event of a record; ``None`` for a tombstone, and for a type that is not among ``payloads`` (by type).
+    """Decode a record; ``None`` for a tombstone, and for a type that is not among ``payloads`` (by type).
 
     Raises:
         PermanentError: ``malformed``.
@@ -23,7 +23,7 @@ def read_event(record: Record, payloads: Mapping[str, type[Payload]]) -> Event[A
 
 
 def read_events(records: Iterable[Record], payloads: Mapping[str, type[Payload]]) -> Iterator[Event[Any]]:
-    """The events of a batch, without tombstones and other types.
+    """Decode the records of a batch, without tombstones and other types.
 
     Raises:
         PermanentError: ``malformed``, with the record.

@@ -1,4 +1,4 @@
-"""Events to their handlers, one by one, in the one transaction of the batch."""
+"""Dispatch: passes each event of a batch to the handler of its type."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,14 +10,14 @@ from shared.runtime.records import Record
 
 
 class Dispatch:
-    """A batch handler made of event handlers. Types without a handler, and tombstones, are passed over."""
+    """A batch handler made of event handlers by payload type. Other types and tombstones are ignored."""
 
     def __init__(self, handlers: Mapping[type[Payload], EventHandler]) -> None:
         self._handlers = dict(handlers)
         self._payloads = by_type(handlers)
 
     async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """Handle each record in turn."""
+        """Handle the records in order."""
         for record in records:
             tx.record = record
             event = read_event(record, self._payloads)

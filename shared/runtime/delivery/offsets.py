@@ -1,4 +1,4 @@
-"""The next offset of each partition, kept beside the effect: the only truth about what was applied."""
+"""Stored offsets: the next offset of each partition, in the database, which alone says what was applied."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from shared.runtime.records import Outgoing
 
 
 class Moved(NamedTuple):
-    """The next offset of each partition of ``topic`` that ``reader`` has applied up to there."""
+    """New next offsets of ``reader`` in ``topic``, by partition."""
 
     reader: str
     topic: str
@@ -19,17 +19,17 @@ class Moved(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Where a reader is in one partition, and the id of the topic that this is an offset of."""
+    """A reader's next offset in one partition, and the id of the topic that it belongs to."""
 
     next_offset: int
     topic_id: UUID | None
 
 
 class Loss(NamedTuple):
-    """Offsets that a reader will never read: those before ``next_offset``, from ``first_offset`` on.
+    """Offsets that a reader will never read: from ``first_offset`` up to, not including, ``next_offset``.
 
-    ``reason``: ``expired`` (Kafka deleted them first) or ``skipped`` (an operator stepped over them). Some of them may
-    be markers of transactions, so this is how many records were lost at most.
+    ``reason``: ``expired`` (Kafka deleted them first) or ``skipped`` (by an operator). Some may be markers of
+    transactions, so fewer records may be lost.
     """
 
     partition: int
@@ -39,7 +39,7 @@ class Loss(NamedTuple):
 
     @property
     def records(self) -> int:
-        """At most."""
+        """How many records are lost at most."""
         return self.next_offset - self.first_offset
 
 
@@ -101,29 +101,29 @@ UPDATE consumer_offsets SET next_offset = 0, topic_id = NULL, updated_at = now()
 
 
 async def load(pool: Pool, reader: str, topic: str) -> dict[int, int]:
-    """The next offset of each partition."""
+    """Load the next offset of each partition."""
     return {partition: stored.next_offset for partition, stored in (await load_stored(pool, reader, topic)).items()}
 
 
 async def load_stored(pool: Pool, reader: str, topic: str) -> dict[int, Stored]:
-    """What is stored, by partition."""
+    """Load offsets and topic ids, by partition."""
     rows = await pool.fetch(_LOAD, reader, topic)
     return {row["partition"]: Stored(row["next_offset"], row["topic_id"]) for row in rows}
 
 
 async def place(connection: Connection, reader: str, topic: str, topic_id: UUID, begins: Mapping[int, int]) -> None:
-    """Have a row for each partition, with the topic's id; one that is new, or set back, begins where it begins now."""
+    """Insert missing rows and topic ids; a partition that is new, or was set back, gets its offset in ``begins``."""
     await connection.execute(_PLACE, reader, topic, topic_id, list(begins), list(begins.values()))
 
 
 async def skip(connection: Connection, reader: str, topic: str, partition: int, *, stored: int, to: int) -> bool:
-    """Move on without having applied anything; whether the offset was still the one that is ``stored``."""
+    """Move an offset from ``stored`` to ``to`` without applying records; whether it was still ``stored``."""
     done: str = await connection.execute(_SKIP, reader, topic, partition, stored, to)
     return done == "UPDATE 1"
 
 
 async def lose(connection: Connection, reader: str, topic: str, loss: Loss) -> bool:
-    """Move on past what is lost, and note it; whether it was still to be read."""
+    """Move an offset past a loss and record it; whether the offset was still at its beginning."""
     moved = await skip(connection, reader, topic, loss.partition, stored=loss.first_offset, to=loss.next_offset)
     if moved:
         await connection.execute(_LOSE, reader, topic, *loss)
@@ -131,12 +131,12 @@ async def lose(connection: Connection, reader: str, topic: str, loss: Loss) -> b
 
 
 async def restart(connection: Connection, reader: str, topic: str) -> None:
-    """Have this reader begin at the topic's beginning, whichever topic bears the name now."""
+    """Set a reader back to the beginning of the topic that has this name now."""
     await connection.execute(_RESTART, reader, topic)
 
 
 async def lost(pool: Pool, reader: str, topic: str) -> dict[str, tuple[int, datetime]]:
-    """How many records of a topic were lost so far, at most, and when the last were noticed; by reason."""
+    """By reason: how many records of a topic were lost at most, and when the last loss was noticed."""
     return {row["reason"]: (row["records"], row["last"]) for row in await pool.fetch(_LOST, reader, topic)}
 
 
@@ -148,7 +148,7 @@ class Locked(NamedTuple):
 
 
 async def lock(connection: Connection, reader: str, topic: str, partitions: Collection[int]) -> Locked:
-    """Lock the rows of these partitions, in order, until the transaction ends; what they hold (0 where new)."""
+    """Lock the rows of these partitions, in order, until the transaction ends; a new partition begins at 0."""
     rows = await connection.fetch(_LOCK, reader, topic, list(partitions))
     if len(rows) < len(partitions):
         await connection.execute(_INSERT, reader, topic, list(partitions))
@@ -158,12 +158,12 @@ async def lock(connection: Connection, reader: str, topic: str, partitions: Coll
 
 
 async def store(connection: Connection, moved: Moved, outgoing: Sequence[Outgoing]) -> None:
-    """Move on, and add what was published on the way to the outbox: one statement. The rows must be locked."""
+    """Store offsets, whose rows must be locked, and insert published records in the outbox, in one statement."""
     await connection.execute(
         _STORE, *outbox.columns(outgoing), list(moved.nexts), list(moved.nexts.values()), moved.reader, moved.topic
     )
 
 
 async def set_back(connection: Connection, topics: Collection[str]) -> None:
-    """Have every reader of these topics begin again; running readers notice and do so at once."""
+    """Set every reader of these topics back to the beginning; running readers notice and seek at once."""
     await connection.execute(_SET_BACK, list(topics))

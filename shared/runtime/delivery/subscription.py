@@ -1,4 +1,4 @@
-"""FastStream's subscriber of one topic, with all that Kafka and FastStream are told of it."""
+"""FastStream's subscriber of one topic, with its options for Kafka and FastStream."""
 
 from typing import Any
 

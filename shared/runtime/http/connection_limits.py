@@ -107,8 +107,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start answering, if the request has a valid ``Host`` field (RFC 9112, 3.2)."""
-        is_told = len(self._hosts) == 1 and _HOST.fullmatch(self._hosts[0])
-        if not is_told and (self._hosts or self.parser.get_http_version() != "1.0"):
+        is_host_valid = len(self._hosts) == 1 and _HOST.fullmatch(self._hosts[0])
+        if not is_host_valid and (self._hosts or self.parser.get_http_version() != "1.0"):
             self._stop(400)
         self._arriving, self._open_bytes = "body", 0
         super().on_headers_complete()

@@ -1,4 +1,4 @@
-"""Many records to one topic: batches are filled here, so that a record costs no future and no task of its own."""
+"""Sends many records to one topic in batches that it fills itself, to save a future for each record."""
 
 import asyncio
 from collections import deque
@@ -18,8 +18,8 @@ _SEED = 0x9747B28C
 class BulkProducer:
     """Sends to one topic, through a producer that may have other uses.
 
-    Each partition has one batch under way; what comes meanwhile is gathered into the next. Nothing waits when nothing
-    is under way. How much may wait in all is for the caller to bound.
+    Each partition has one batch in flight; records that arrive meanwhile fill the next one. Nothing waits when none is
+    in flight. The caller limits how much waits in total.
     """
 
     def __init__(self, producer: Producer, topic: str) -> None:
@@ -31,7 +31,7 @@ class BulkProducer:
         """Send each (value, key), all with the same headers, and return once the broker has acknowledged all.
 
         Raises:
-            KafkaError: some are not acknowledged; which ones, nobody knows.
+            KafkaError: some were not acknowledged; it is unknown which.
         """
         partitions = await self._producer.partitions(self._topic)
         outcomes: set[Outcome] = set()
@@ -50,12 +50,12 @@ class BulkProducer:
 
 
 def _hash(key: bytes) -> int:
-    """As Kafka's own client does; aiokafka's, in pure Python, takes as long as all else that a record needs."""
+    """The partitioner's hash of Kafka's own client; aiokafka's is pure Python and would double a record's cost."""
     return int(murmurhash2(key, _SEED)) & 0x7FFFFFFF
 
 
 class _Lane:
-    """One partition: batches in order, the last one still open."""
+    """The batches of one partition, in order; the last is still open."""
 
     def __init__(self, producer: Producer, topic: str, partition: int) -> None:
         self._producer = producer
@@ -80,7 +80,7 @@ class _Lane:
                 builder, outcome = self._waiting.popleft()
                 error = await self._send(builder)
                 outcome.set_result(error)
-                while error and self._waiting:  # the same would become of them, one after the other
+                while error and self._waiting:  # they would fail in the same way, one after the other
                     self._waiting.popleft()[1].set_result(error)
         finally:
             self._sending = None

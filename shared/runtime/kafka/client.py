@@ -1,4 +1,4 @@
-"""How to connect to Kafka, and what keeps from it."""
+"""Connecting to Kafka: client options, and messages when it fails."""
 
 import asyncio
 import ssl
@@ -11,7 +11,8 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 
 from shared.runtime.process.settings import ServiceSettings
 
-TAKES_SECONDS = 1.0
+CONNECT_SECONDS = 1.0
+"""Longest wait for a TCP connection, to tell an absent Kafka from one that refuses."""
 
 _SASL: dict[str, type[SASLPlaintext | SASLScram256 | SASLScram512]] = {
     "PLAIN": SASLPlaintext,
@@ -21,7 +22,7 @@ _SASL: dict[str, type[SASLPlaintext | SASLScram256 | SASLScram512]] = {
 
 
 def client_arguments(settings: ServiceSettings, client: str) -> dict[str, Any]:
-    """What every aiokafka client is given."""
+    """Options of every aiokafka client: servers, name, security."""
     arguments: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
         "client_id": client,
@@ -36,7 +37,7 @@ def client_arguments(settings: ServiceSettings, client: str) -> dict[str, Any]:
 
 
 def broker_security(settings: ServiceSettings) -> BaseSecurity | None:
-    """The same for FastStream."""
+    """FastStream's security options; ``None``: plaintext."""
     context = _ssl_context(settings)
     if settings.kafka_protocol.startswith("SASL"):
         scheme = _SASL[settings.kafka_sasl_mechanism]
@@ -45,11 +46,11 @@ def broker_security(settings: ServiceSettings) -> BaseSecurity | None:
 
 
 async def describe_kafka_error(error: BaseException, settings: ServiceSettings) -> str:
-    """Why Kafka cannot be used, as a sentence: it is away, or it is there and does not let us in."""
+    """Say in a sentence whether Kafka is away, or answers and refuses this service."""
     servers = settings.kafka_bootstrap_servers
     host, _, port = servers.split(",")[0].strip().rpartition(":")
     try:
-        async with asyncio.timeout(TAKES_SECONDS):
+        async with asyncio.timeout(CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
         writer.close()
     except (OSError, ValueError):
@@ -61,7 +62,7 @@ async def describe_kafka_error(error: BaseException, settings: ServiceSettings) 
 
 
 async def partitions_of(settings: ServiceSettings, client: str, topics: Sequence[str]) -> list[TopicPartition]:
-    """Every partition of these topics (without the installation's prefix) that exist."""
+    """Load the partitions of those of the topics (named without the installation's prefix) that exist."""
     admin = AIOKafkaAdminClient(**client_arguments(settings, client))
     await admin.start()
     try:

@@ -1,4 +1,4 @@
-"""The one producer that everything is published with."""
+"""The Kafka producer of a process."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Outgoing
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
-"""More than any record that a topic takes, so that the broker's limit is the one that counts."""
+"""Larger than any topic's limit, so that the broker's limit applies."""
 BATCH_BYTES = 128 * 1024
 STOP_SECONDS = 3
 
@@ -29,7 +29,7 @@ _CODECS = {
 
 
 class Producer:
-    """An idempotent producer (``acks=all``), replaced by a new one when an error has broken its sequence.
+    """An idempotent producer (``acks=all``) that is replaced when an error has broken its sequence.
 
     ``send`` may be called from several tasks. Topics are named without the installation's prefix.
     """
@@ -62,10 +62,10 @@ class Producer:
         """Buffer one record; the future is done when the broker has acknowledged it, or failed with a KafkaError.
 
         Raises:
-            KafkaError: it could not even be buffered.
+            KafkaError: it could not be buffered.
         """
         producer = await self._working()
-        if value is None and key is None:  # others may send such records, aiokafka does not
+        if value is None and key is None:  # a record without key and value, which aiokafka refuses to send
             key = b""
         try:
             future: asyncio.Future[Any] = await producer.send(
@@ -80,7 +80,7 @@ class Producer:
         return future
 
     async def send_all(self, records: Sequence[Outgoing]) -> list[BaseException | None]:
-        """Send records in order and wait; for each the error, or ``None`` when the broker has acknowledged it."""
+        """Send records in order and wait; for each its error, or ``None`` if the broker acknowledged it."""
         futures: list[asyncio.Future[Any]] = []
         refused: BaseException | None = None
         for record in records:
@@ -107,7 +107,7 @@ class Producer:
         return BatchBuilder(BATCH_BYTES, _CODECS[self._compression])
 
     async def send_batch(self, topic: str, partition: int, batch: BatchBuilder) -> "asyncio.Future[Any]":
-        """Like ``send``, of a batch that the caller has filled."""
+        """Do as ``send`` for a batch that the caller has filled."""
         producer = await self._working()
         batch.close()
         try:

@@ -1,7 +1,7 @@
-"""What a service's role may do in its database, where another role owns the tables.
+"""The rights of a service's role in a database whose tables another role owns.
 
-A service reads and writes rows. It alters nothing, and tables of its definition's ``read_only`` it only reads: what
-changes those is a function of the owner (``SECURITY DEFINER``), which the service may call.
+A service reads and writes rows and alters nothing. It only reads the ``read_only`` tables of its definition: functions
+of the owner (``SECURITY DEFINER``), which the service may call, change them.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ ALWAYS_READ_ONLY = ("schema_migrations",)
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Whom the owner lets in, and the tables that this role may only read."""
+    """The role that gets rights, and the tables that it may only read."""
 
     role: str
     read_only: tuple[str, ...] = ()
@@ -41,9 +41,9 @@ _READ_ONLY = "REVOKE ALL ON {tables} FROM {role}; GRANT SELECT ON {tables} TO {r
 
 
 async def grant(connection: Connection, access: Access) -> None:
-    """Give the role its rights on what there is now and on what is made later; take away what it must not have.
+    """Grant the role its rights on present and future objects, and revoke all others.
 
-    Run it as the owner, in the transaction that makes a table: then nobody ever sees the table with other rights.
+    Run it as the owner, in the transaction that creates a table, so that the table never has other rights.
     """
     role = await connection.fetchval(_QUOTED, access.role)
     rows = await connection.fetch(_TABLES, [*ALWAYS_READ_ONLY, *access.read_only])
@@ -54,6 +54,6 @@ async def grant(connection: Connection, access: Access) -> None:
 
 
 async def unknown_tables(connection: Connection, names: Sequence[str]) -> list[str]:
-    """Those of ``names`` that are no tables: a misspelt one would protect nothing."""
+    """Those of ``names`` that are no tables, since a misspelt one would protect nothing."""
     known = {row["name"] for row in await connection.fetch(_TABLES, [])}
     return [name for name in names if name not in known]

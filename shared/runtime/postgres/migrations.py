@@ -1,6 +1,6 @@
 """Migrations: numbered SQL files, each applied once, in order, by one runner at a time.
 
-The runtime's own come first, then the service's. An applied file must not change any more.
+The runtime's come first, then the service's. A file must not change once it is applied.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _INSERT_APPLIED = "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2
 
 
 class MigrationError(Exception):
-    """The migrations at hand do not fit the database, or one failed. The message names the file."""
+    """The migrations do not fit the database, or one failed. The message names the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Migration:
 
 
 def load_migrations(service: str, folder: Path | None) -> tuple[Migration, ...]:
-    """The runtime's migrations, then those in ``folder``, each in order of their number.
+    """Load the runtime's migrations, then those in ``folder``, in order of their numbers.
 
     Raises:
         MigrationError: a file that is not named NNNN_what.sql, or a number twice.
@@ -74,9 +74,9 @@ def _load(owner: str, folder: Path) -> list[Migration]:
 
 
 async def migrate(connection: Connection, migrations: Sequence[Migration], access: Access | None = None) -> list[str]:
-    """Apply what is missing and say which; a second runner waits for the first and then finds nothing to do.
+    """Apply missing migrations and return their names; a second runner waits for the first.
 
-    ``access`` is for a service whose role is another than ours: it gets its rights, whatever was applied.
+    ``access``: the service's role, if it is another than ours; its rights are granted in any case.
 
     Raises:
         MigrationError: a file that was applied has changed since, the database was migrated by a newer program, or a
@@ -94,7 +94,7 @@ async def migrate(connection: Connection, migrations: Sequence[Migration], acces
         for migration in missing:
             await _apply(connection, migration, access)
         if access:
-            await _let_in(connection, access)
+            await _grant_all(connection, access)
         return [migration.name for migration in missing]
     finally:
         if not connection.is_closed():
@@ -112,9 +112,11 @@ async def _apply(connection: Connection, migration: Migration, access: Access | 
         raise MigrationError(f"{migration.file} failed: {error}") from error
 
 
-async def _let_in(connection: Connection, access: Access) -> None:
+async def _grant_all(connection: Connection, access: Access) -> None:
     if unknown := await unknown_tables(connection, access.read_only):
-        raise MigrationError(f"these tables are to be protected, and there are none of that name: {', '.join(unknown)}")
+        raise MigrationError(
+            f"read_only names tables that do not exist: {', '.join(unknown)}. Correct the service's definition"
+        )
     async with connection.transaction():
         await grant(connection, access)
 
@@ -133,7 +135,7 @@ def _refuse_changed(migrations: Sequence[Migration], applied: dict[str, str]) ->
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why this code cannot run on this database. ``is_final``: no migration that this code has will change that."""
+    """Why this program cannot run on this database. ``is_final``: none of its migrations can change that."""
 
     sentence: str
     is_final: bool = False
@@ -143,7 +145,7 @@ class Fault:
 
 
 async def find_fault(connection: Connection, migrations: Sequence[Migration]) -> Fault | None:
-    """What keeps this code from running on this database; ``None`` when they fit."""
+    """Why this program cannot run on this database; ``None``: it can."""
     try:
         applied = await _load_applied(connection)
     except asyncpg.UndefinedTableError:
@@ -160,10 +162,10 @@ async def find_fault(connection: Connection, migrations: Sequence[Migration]) ->
 
 
 async def require_fit(connection: Connection, migrations: Sequence[Migration]) -> None:
-    """For commands that change what is stored, before they do.
+    """Check the migrations before a command changes data.
 
     Raises:
-        MigrationError: this code cannot run on this database.
+        MigrationError: this program cannot run on this database.
     """
     if fault := await find_fault(connection, migrations):
         raise MigrationError(fault.sentence)

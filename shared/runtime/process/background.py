@@ -52,9 +52,9 @@ def _never(_error: Exception) -> bool:
 
 
 class BackgroundTask:
-    """Runs ``work`` until the service stops: when it fails or returns it is logged and begun again after a back-off.
+    """Runs ``work`` until the service stops, and restarts it with backoff when it fails or returns.
 
-    ``is_transient``: errors that need no stack trace. ``is_shared``: those that every replica meets.
+    ``is_transient``: errors logged without a stack trace. ``is_shared``: errors that concern every replica.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class BackgroundTask:
         self._log = logging.get("background").bind(task=name)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         loop = asyncio.get_running_loop()
         delay = DELAY_SECONDS
         while True:
-            well = loop.call_later(DELAY_SECONDS, self._is_well)
+            recovery = loop.call_later(DELAY_SECONDS, self._clear_fault)
             started = loop.time()
             try:
                 await self._work()
@@ -90,15 +90,15 @@ class BackgroundTask:
                 else:
                     self._log.exception("background_task_failed", again_in_seconds=delay)
             finally:
-                well.cancel()
+                recovery.cancel()
             if loop.time() - started > DELAY_MAX_SECONDS:
                 delay = DELAY_SECONDS
             await asyncio.sleep(delay)
             delay = min(delay * 2, DELAY_MAX_SECONDS)
 
-    def _is_well(self) -> None:
+    def _clear_fault(self) -> None:
         self._fault = None
 
     async def check(self) -> Check:
-        """Red after a failure, until it has run again for a moment."""
+        """Not ok after a failure, until the restarted work has run for ``DELAY_SECONDS``."""
         return Check(ok=self._fault is None, detail=self._fault or "running", shared=self._fault_is_shared)

@@ -1,4 +1,4 @@
-"""The one place that asks for the time. Everything else is given ``now`` or a clock."""
+"""This machine's clock. Everything else is given ``now`` or a clock."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -7,5 +7,5 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The present instant, in UTC, by this machine's clock."""
+    """The present time in UTC."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Health: is it alive, is it ready, and if not, which part keeps it from being so."""
+"""Health: liveness, readiness with its checks, metrics and version of a process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,15 +11,14 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 CHECK_SECONDS = 2.5
-"""How long readiness and metrics wait for any part. They answer within 3 s."""
+"""Longest wait of readiness and metrics for one check, so that they answer within 3 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One part's state, with a sentence or a figure for a person.
+    """The result of one check, with a sentence or a figure for a person.
 
-    ``shared``: where it is not ok, it is so for every replica alike, so that turning traffic away from this one would
-    help nobody.
+    ``shared``: a failure concerns every replica alike, so that this one need not lose its traffic.
     """
 
     ok: bool
@@ -31,33 +30,33 @@ Probe = Callable[[], Awaitable[Check]]
 
 
 class Health:
-    """The checks by name. Services may add their own."""
+    """The readiness checks by name. Services may add their own."""
 
     def __init__(self) -> None:
         self._probes: dict[str, Probe] = {}
-        self._asked: dict[str, asyncio.Future[Check]] = {}
+        self._running: dict[str, asyncio.Future[Check]] = {}
 
     def add(self, name: str, probe: Probe) -> None:
-        """Ask ``probe`` whenever readiness is asked for."""
+        """Run ``probe`` at each readiness request."""
         self._probes[name] = probe
 
     async def report(self) -> dict[str, Check]:
-        """All checks, made side by side. None is waited for longer than a few seconds, nor asked again meanwhile."""
+        """Run all checks concurrently, each for at most ``CHECK_SECONDS`` and never twice at a time."""
         asked = {name: self._ask(name, probe) for name, probe in self._probes.items()}
         await asyncio.wait(asked.values(), timeout=CHECK_SECONDS)
         return {name: _answer(one) for name, one in asked.items()}
 
     def _ask(self, name: str, probe: Probe) -> "asyncio.Future[Check]":
-        """What hangs is left to hang, once: to cancel it may take as long as to wait for it."""
-        asked = self._asked.get(name)
+        """Start a check, or reuse the one that still runs: cancelling a hanging one may take as long as waiting."""
+        asked = self._running.get(name)
         if asked is None or asked.done():
-            asked = self._asked[name] = asyncio.ensure_future(probe())
+            asked = self._running[name] = asyncio.ensure_future(probe())
             asked.add_done_callback(_retrieve)
         return asked
 
 
 def _retrieve(asked: "asyncio.Future[Check]") -> None:
-    """A check may fail when nobody waits for it any more."""
+    """Retrieve the error of a check that failed after its timeout, so that asyncio does not log it."""
     if not asked.cancelled():
         asked.exception()
 
@@ -74,7 +73,7 @@ def _answer(asked: "asyncio.Future[Check]") -> Check:
 def add_routes(
     api: FastAPI, health: Health, *, service: str, version: str, refresh: Callable[[], Awaitable[None]]
 ) -> None:
-    """``/healthz``, ``/readyz``, ``/metrics``, ``/version``. ``refresh`` brings gauges up to date before a scrape."""
+    """Add ``/healthz``, ``/readyz``, ``/metrics`` and ``/version``. ``refresh`` updates gauges before a scrape."""
 
     @api.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:

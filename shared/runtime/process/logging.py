@@ -1,4 +1,4 @@
-"""Logs: one JSON object per line on standard output, with the ids that tie lines together, and never a secret."""
+"""Logs: one JSON object per line on standard output, with correlation ids and without secrets."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ _SECRET_TEXT = (
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"), MASK),  # a JWT, JWS or JWE
 )
 _MAY_BE_SECRET = re.compile(r"://|Bearer|Basic|eyJ")
-"""A part of whatever looks like a secret, also in JSON: few lines need the closer look."""
+"""Matches every line that may hold a secret, also in JSON: only these are searched for secrets."""
 _PLAIN = (str, int, float, type(None))
 _encode = json.JSONEncoder(default=str).encode
 _FIRST = ("ts", "level", "service", "event", "correlation_id", "command_id")
@@ -34,11 +34,11 @@ _QUIET = ("aiokafka", "asyncio", "httpx", "httpcore")
 
 
 def configure(service: str, level: str = "INFO", output: TextIO | None = None) -> Log:
-    """Route structlog and every library's logging through one JSON writer. The service's logger.
+    """Route structlog and every library's logging to one JSON writer; returns the service's logger.
 
-    Our own lines do not pass through the standard library's logging, which costs five times as much as the line itself.
+    Our own lines bypass the standard library's logging, which costs five times as much as the line itself.
     """
-    repeats = Repeats(_say_repeated)
+    repeats = Repeats(_log_repeated)
     handler = logging.StreamHandler(output or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -75,14 +75,14 @@ def configure(service: str, level: str = "INFO", output: TextIO | None = None) -
 
 
 class _Output:
-    """Writes the lines of one logger of ours, between those that go through a handler of the standard library."""
+    """Writes the lines of one of our loggers to the stream that the standard library's handler uses too."""
 
     def __init__(self, name: str, handler: "logging.StreamHandler[TextIO]") -> None:
         self.name = name
         self._handler = handler
 
     def write(self, line: str) -> None:
-        """Write it at once. What cannot be written is lost: nobody fails because of a line."""
+        """Write a line at once. One that cannot be written is dropped, so that no work fails because of it."""
         with suppress(OSError, ValueError):
             self._handler.acquire()
             try:
@@ -94,23 +94,23 @@ class _Output:
     debug = info = warning = error = critical = write
 
 
-def _say_repeated(logger: str, event: str, times: int) -> None:
+def _log_repeated(logger: str, event: str, times: int) -> None:
     get("repeats").info("repeated", logger=logger, repeated_event=event, times=times, within_seconds=WINDOW_SECONDS)
 
 
 def get(name: str) -> Log:
-    """A logger. Words of the event first, figures and ids as keyword arguments."""
+    """A logger: the event's name first, values as keyword arguments."""
     logger: Log = structlog.get_logger(name)
     return logger
 
 
 def bind(**ids: Any) -> None:
-    """Add ids (``correlation_id``, ``command_id``) to every line of the present task, until ``unbind``."""
+    """Add ids (``correlation_id``, ``command_id``) to every line of the current task, until ``unbind``."""
     structlog.contextvars.bind_contextvars(**{name: value for name, value in ids.items() if value is not None})
 
 
 def unbind(*names: str) -> None:
-    """Stop adding them."""
+    """Stop adding these ids."""
     structlog.contextvars.unbind_contextvars(*names)
 
 
@@ -129,7 +129,7 @@ def _shared(service: str) -> list[Processor]:
 
 
 def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """A line. The second net behind ``SecretStr``: masks by name, and whatever looks like a secret."""
+    """Render a line as JSON. Masks secrets by field name and by pattern, in addition to ``SecretStr``."""
     line = {name: event.pop(name) for name in _FIRST if name in event} | dict(event)
     if not any(_is_secret(name) or not _is_plain(value) for name, value in line.items()):
         text = _encode(line)
@@ -139,7 +139,7 @@ def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether nothing within has a name of its own."""
+    """Whether a value holds no named parts that would have to be masked."""
     return isinstance(value, _PLAIN) or (type(value) is list and all(type(inner) is str for inner in value))
 
 

@@ -17,7 +17,7 @@ MASK = "********"
 
 
 class ServiceSettings(BaseSettings):
-    """What every service is told. A service's own settings extend it and set ``env_prefix`` to ``UNITPOOL_<NAME>_``."""
+    """Settings of every service. A service extends them and sets ``env_prefix`` to ``UNITPOOL_<NAME>_``."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True, env_ignore_empty=True
@@ -98,7 +98,7 @@ class ServiceSettings(BaseSettings):
     )
     public_url: str = Field(
         "",
-        description="URL at which clients reach this service, without a path; https: they are told to keep it (HSTS)",
+        description="URL at which clients reach this service, without a path; with https, browsers must use it (HSTS)",
     )
     group_instance_id: str | None = Field(
         None, description="Name of this process that is the same after a restart, so that a restart needs no rebalance"

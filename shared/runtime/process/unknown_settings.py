@@ -1,4 +1,4 @@
-"""Variables of the environment that look like settings and are none: ignored, they would seem to work."""
+"""Finds environment variables that look like settings and are none, such as misspelt ones."""
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator
@@ -8,14 +8,14 @@ from shared.events.topics import ServiceName
 
 PREFIX: Final = "UNITPOOL_"
 _TOOLS: Final = ("LOCAL", "TEST", "OIDC", "DEMO", "BENCH", "BARE", "CRASH", "APPROVE", "RESOURCES", "EXACT")
-"""First words of what the local stack, the tests and the benchmarks are told."""
+"""First words of the variables of the local stack, the tests and the benchmarks."""
 _SERVICES: Final = tuple(name.upper() for name in get_args(ServiceName))
 
 
 def find_misspelt(service: str, known: Collection[str], environment: Iterable[str]) -> Iterator[str]:
-    """A sentence for each variable that can only be meant for this service, or for all, and that nothing reads.
+    """A sentence for each variable of this service, or of all, that is no setting.
 
-    One environment may be shared by all services: what begins with another's name is its own to judge.
+    All services may share an environment: variables with another service's name are left to that service.
     """
     own = service.upper()
     for given in sorted(environment):
@@ -30,7 +30,7 @@ def find_misspelt(service: str, known: Collection[str], environment: Iterable[st
 
 
 def _nearest(name: str, known: Collection[str], prefix: str) -> str | None:
-    """The real name that is most like it, without what all have in common."""
+    """The most similar setting, compared without the common prefix; ``None``: none is similar."""
     if name.startswith(prefix):
         own = [one.removeprefix(prefix) for one in known if one.startswith(prefix)]
         found = difflib.get_close_matches(name.removeprefix(prefix), own, n=1, cutoff=0.7)

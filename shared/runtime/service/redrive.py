@@ -85,13 +85,13 @@ def _original(record: ConsumerRecord, original_topic: str) -> Record:
         for name, value in record.headers
         if name.startswith(DEAD_LETTER_PREFIX)
     }
-    kept = tuple((name, value) for name, value in record.headers if not name.startswith(DEAD_LETTER_PREFIX))
+    headers = tuple((name, value) for name, value in record.headers if not name.startswith(DEAD_LETTER_PREFIX))
     return Record(
         said.get("topic", original_topic),
         int(said.get("partition", 0)),
         int(said.get("offset", 0)),
         record.key,
         record.value,
-        kept,
+        headers,
         instant(record.timestamp),
     )

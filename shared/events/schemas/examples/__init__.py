@@ -16,7 +16,7 @@ def example_of(payload: type[Payload]) -> dict[str, Any]:
     """A whole event of this type, as it is written into its golden file the first time.
 
     Raises:
-        NoExampleError: nobody has thought of one.
+        NoExampleError: there is no example of this type.
     """
     name = payload.event_type
     data = {**EVENTS, **COMMANDS}.get(name)
