@@ -1,6 +1,5 @@
 """Corrections as they are recorded, which of them are due, and what became of them."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from uuid import UUID
 from services.metering.domain.corrections import NO_METER, Reversed
 from services.metering.domain.judging import instant
 from services.metering.domain.placing import Usage, digest_of
+from shared.runtime.delivery.headers import headers_from_json, headers_to_json
 from shared.runtime.postgres.pool import Connection, Row
 from shared.runtime.records import Record
 
@@ -154,7 +154,7 @@ def _row(usage: Usage, record: Record, meters: Mapping[tuple[str, str], int], no
         target_name = f"{data.source}/{data.id}"
     else:
         meter, resource = meters[data.product, data.meter], data.resource
-    headers = json.dumps([[name, value.hex() if value else ""] for name, value in record.headers])
+    headers = headers_to_json(record.headers, "hex")
     return (
         *(instant(usage.at_us), record.appended_at, record.offset, now),
         None if target else instant(usage.window_us),
@@ -178,7 +178,7 @@ async def forget_woken(connection: Connection) -> None:
 
 def correction_of(row: Row) -> Correction:
     """A row of the table."""
-    headers = tuple((name, bytes.fromhex(value)) for name, value in json.loads(row["headers"]))
+    headers = headers_from_json(row["headers"], "hex")
     record = Record(
         *(row["topic"], row["kafka_partition"], row["kafka_offset"], row["key"], row["value"]),
         headers,

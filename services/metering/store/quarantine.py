@@ -1,12 +1,12 @@
 """Usage that is not applied, whole, with its reason."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from services.metering.domain.reasons import RejectedError
 from shared.events.quarantine import QuarantineWanted
+from shared.runtime.delivery.headers import headers_from_json, headers_to_json
 from shared.runtime.postgres.pool import Connection, Row
 from shared.runtime.records import Record
 
@@ -152,7 +152,7 @@ async def insert_rejected(
             error.claim.event_id,
             record.key,
             record.value,
-            json.dumps([[name, value.hex() if value else ""] for name, value in record.headers]),
+            headers_to_json(record.headers, "hex"),
             version,
             error.at,
         )
@@ -197,7 +197,7 @@ def _waiting(rows: Iterable[Row]) -> list[Waiting]:
             row["subscription"],
             Record(
                 *(row["topic"], row["kafka_partition"], row["kafka_offset"], row["key"], row["value"]),
-                tuple((name, bytes.fromhex(value)) for name, value in json.loads(row["headers"])),
+                headers_from_json(row["headers"], "hex"),
                 row["received_at"],
             ),
         )
