@@ -17,8 +17,8 @@ from typing import Literal
 from uuid import uuid4
 
 from services.alerts import metrics
-from services.alerts.domain.payload import webhook_payload
 from services.alerts.domain.schedule import Backoff
+from services.alerts.domain.webhook_body import webhook_body
 from services.alerts.store.deliveries import (
     CHANNEL,
     Delivery,
@@ -186,8 +186,8 @@ class DeliveryWorker:
         except SignatureError as error:
             return Answer(str(error))
         now = self._clock()
-        payload = webhook_payload(delivery.alert, delivery.part, delivery.whole, now)
-        return await self._sender.send(url, secret, customer=delivery.account, id=delivery.id, payload=payload, now=now)
+        body = webhook_body(delivery.alert, delivery.part, delivery.whole, now)
+        return await self._sender.send(url, secret, customer=delivery.account, id=delivery.id, body=body, now=now)
 
     async def _write(self, tx: Transaction, delivery: Delivery, answer: Answer) -> None:
         if answer.error is None:

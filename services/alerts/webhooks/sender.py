@@ -8,12 +8,10 @@ Nothing is shared between two attempts, so nothing that a receiver says can reac
 """
 
 import asyncio
-import json
 import socket
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
 
 import httpx
 from standardwebhooks import Webhook
@@ -50,11 +48,6 @@ class RefusedAddressError(Exception):
     """We do not send there. The message says why."""
 
 
-def encode(payload: dict[str, Any]) -> str:
-    """The body: what is signed is exactly what is sent."""
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-
-
 class WebhookSender:
     """Sends webhooks."""
 
@@ -64,11 +57,11 @@ class WebhookSender:
         self._resolver = resolver or Resolver()
         self._tls = httpx.create_ssl_context(trust_env=False)
 
-    async def send(
-        self, url: str, secret: str, *, customer: str, id: str, payload: dict[str, Any], now: datetime
-    ) -> Answer:
-        """One attempt. ``id`` stays the same over all attempts of a delivery, so that a receiver can tell repeats."""
-        body = encode(payload)
+    async def send(self, url: str, secret: str, *, customer: str, id: str, body: str, now: datetime) -> Answer:
+        """Make one attempt to deliver ``body``, signed with ``secret``.
+
+        ``id`` is the same in all attempts of a delivery, so that a receiver can recognise repeats.
+        """
         headers = {
             "webhook-id": id,
             "webhook-timestamp": str(int(now.timestamp())),

@@ -18,9 +18,8 @@ from tests.support.servers.webhook_receiver import SECRET, Receiver
 
 
 async def _send(sender: WebhookSender, url: str) -> Answer:
-    return await sender.send(
-        url, SECRET, customer="acme", id="d-1", payload={"type": "alert.raised"}, now=datetime.now(UTC)
-    )
+    body = '{"type":"alert.raised"}'
+    return await sender.send(url, SECRET, customer="acme", id="d-1", body=body, now=datetime.now(UTC))
 
 
 def _sender(address: str, *, allow_private: bool, asked: list[str] | None = None) -> WebhookSender:
@@ -149,7 +148,7 @@ async def test_names_that_are_never_answered_delay_nobody_else(receiver: Receive
 
     async def sends(customer: str, host: str) -> Answer:
         return await sender.send(
-            f"http://{host}:{port}/", SECRET, customer=customer, id="d-1", payload={}, now=datetime.now(UTC)
+            f"http://{host}:{port}/", SECRET, customer=customer, id="d-1", body="{}", now=datetime.now(UTC)
         )
 
     hanging = [asyncio.create_task(sends("acme", f"hangs-{n % 10}.example")) for n in range(40)]

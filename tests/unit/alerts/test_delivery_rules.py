@@ -1,5 +1,6 @@
 """When a webhook is tried again, where it may go, and who may say so."""
 
+import json
 from datetime import timedelta
 from ipaddress import ip_address
 
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 
 from services.alerts.domain.access import Deed, refusal_for
 from services.alerts.domain.addresses import fault_of_url, is_public
-from services.alerts.domain.payload import webhook_payload
 from services.alerts.domain.schedule import GIVE_UP_AFTER, Backoff
+from services.alerts.domain.webhook_body import webhook_body
 from shared.events.alerts import shown_address
 from tests.support.builders.alerts import NOW, Story, subscription
 
@@ -189,11 +190,11 @@ def test_only_whom_it_concerns_may_act(actor: str, is_vendor: bool, deed: Deed, 
 
 def test_a_webhook_tells_then_and_now() -> None:
     alert = Story(subscription()).consumes(850).raised[0]
-    payload = webhook_payload(alert, 910, 1000, NOW + timedelta(days=2))
+    payload = json.loads(webhook_body(alert, 910, 1000, NOW + timedelta(days=2)))
     assert (payload["type"], payload["timestamp"]) == ("alert.raised", "2026-11-10T12:00:00Z")
     data = payload["data"]
     assert (data["value_at"], data["value_now"], data["window"]["days_left"]) == ("85.0", "91.0", 4)
-    assert webhook_payload(alert, None, None, NOW)["data"]["value_now"] is None
+    assert json.loads(webhook_body(alert, None, None, NOW))["data"]["value_now"] is None
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""What a webhook carries: ``type``, ``timestamp`` and ``data``, as Standard Webhooks advises."""
+"""The JSON body of a webhook: ``type``, ``timestamp`` and ``data``, as Standard Webhooks advises."""
 
+import json
 from datetime import datetime
-from typing import Any
 
 from shared.events.alerts import AlertState
 from shared.events.envelope import rfc3339
@@ -11,8 +11,11 @@ from shared.windows import days_left
 ALERT_RAISED = "alert.raised"
 
 
-def webhook_payload(alert: AlertState, part: int | None, whole: int | None, now: datetime) -> dict[str, Any]:
-    """The alert as it was raised, and where its share stands ``now``: ``part`` of ``whole`` (``None``: unknown)."""
+def webhook_body(alert: AlertState, part: int | None, whole: int | None, now: datetime) -> str:
+    """Encode the alert as it was raised, and its share ``now``: ``part`` of ``whole`` units (``None``: unknown).
+
+    The sender signs this text and sends it unchanged.
+    """
     data = alert.model_dump(
         mode="json", exclude={"window_start", "window_end", "version", "acknowledged_by", "acknowledged_at"}
     )
@@ -21,11 +24,12 @@ def webhook_payload(alert: AlertState, part: int | None, whole: int | None, now:
         "end": rfc3339(alert.window_end),
         "days_left": days_left(alert.window_end, now),
     }
-    return {
+    body = {
         "type": ALERT_RAISED,
         "timestamp": rfc3339(alert.raised_at),
         "data": {**data, "value_now": _percent(part, whole), "part_now": part, "limit_now": whole, "window": window},
     }
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
 def _percent(part: int | None, whole: int | None) -> str | None:
