@@ -9,14 +9,15 @@ from fastapi import APIRouter, Query, Request
 from services.metering.api.access import KeyRing
 from services.metering.domain.reasons import Reason
 from services.metering.store import quarantine
+from services.metering.store.quarantine import QuarantinedRecord
 from shared.events.envelope import Instant, rfc3339
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.http.routes import ApiRoute
-from shared.runtime.postgres.pool import Pool, Row
+from shared.runtime.postgres.pool import Pool
 
 Claimed = Annotated[str | None, Query(min_length=1, max_length=200)]
-_KEPT = {"subscription", "source", "product", "event_id", "reason", "detail", "topic", "settled_as"}
-_TIMES = {"received_at", "quarantined_at", "settled_at"}
+_SHOWN = ("detail", "event_id", "product", "reason", "settled_as", "source", "subscription", "topic")
+_TIMES = ("quarantined_at", "received_at", "settled_at")
 
 
 def reading_router(keys: KeyRing, pool: Pool) -> APIRouter:
@@ -42,25 +43,24 @@ def reading_router(keys: KeyRing, pool: Pool) -> APIRouter:
         wanted = quarantine.Filter(reason, _storable("source", source), _storable("subscription", subscription))
         wanted = replace(wanted, start=start, end=end, settled=settled)
         async with pool.acquire() as connection:
-            rows = await quarantine.page(connection, key.product, wanted, cursor, limit + 1)
+            rows = await quarantine.load_page(connection, key.product, wanted, cursor, limit + 1)
         more = len(rows) > limit
         return {
             "items": [_item(row) for row in rows[:limit]],
-            "next_cursor": str(rows[limit - 1]["id"]) if more else None,
+            "next_cursor": str(rows[limit - 1].id) if more else None,
         }
 
     return router
 
 
-def _item(row: Row) -> dict[str, Any]:
-    value: bytes | None = row["value"]
+def _item(record: QuarantinedRecord) -> dict[str, Any]:
     return {
-        "id": str(row["id"]),
-        **{name: row[name] for name in sorted(_KEPT)},
-        **{name: _time(row[name]) for name in sorted(_TIMES)},
-        "partition": row["kafka_partition"],
-        "offset": row["kafka_offset"],
-        "event": None if value is None else value.decode("utf-8", "replace"),
+        "id": str(record.id),
+        **{name: getattr(record, name) for name in _SHOWN},
+        **{name: _time(getattr(record, name)) for name in _TIMES},
+        "partition": record.partition,
+        "offset": record.offset,
+        "event": None if record.value is None else record.value.decode("utf-8", "replace"),
     }
 
 

@@ -69,9 +69,9 @@ def resources_router(
             "window": {"start": rfc3339(place.start), "end": rfc3339(place.end)},
             "counted": counted,
             "items": [
-                {"resource": row["resource"], "first_received_at": rfc3339(row["received_at"])} for row in rows[:limit]
+                {"resource": row.resource, "first_received_at": rfc3339(row.first_received_at)} for row in rows[:limit]
             ],
-            "next_cursor": _written(rows[limit - 1]["resource"]) if more else None,
+            "next_cursor": _written(rows[limit - 1].resource) if more else None,
         }
 
     return router

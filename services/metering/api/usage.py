@@ -5,7 +5,6 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from aiokafka.errors import KafkaError
@@ -40,8 +39,23 @@ Send = Callable[[Sequence[tuple[bytes, bytes]], Headers], Awaitable[None]]
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """https://www.w3.org/TR/trace-context/#traceparent-header"""
 _encode = msgspec.json.Encoder().encode
-Refusal = tuple[int, str | None, Reason, str]
-"""Index in the request, the event's id where it can be read, code, message."""
+
+
+class RefusedEvent(msgspec.Struct, frozen=True):
+    """One event that is refused. ``index`` is its place; ``id`` is ``None`` where it cannot be read."""
+
+    index: int
+    id: str | None
+    code: Reason
+    message: str
+
+
+class UsageAnswer(msgspec.Struct, frozen=True):
+    """The body of the answer 202."""
+
+    accepted: int
+    duplicates: int
+    refused: list[RefusedEvent]
 
 
 class UnacknowledgedError(Exception):
@@ -58,7 +72,7 @@ class Sorted:
 
     accepted: list[tuple[bytes, bytes]] = field(default_factory=list)
     duplicates: int = 0
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[RefusedEvent] = field(default_factory=list)
 
 
 def sort_events(texts: Sequence[bytes], product: str, catalogue: Catalogue) -> Sorted:
@@ -70,7 +84,7 @@ def sort_events(texts: Sequence[bytes], product: str, catalogue: Catalogue) -> S
             event = decode(text)
             _check(text, event, product, catalogue)
         except RejectedError as error:
-            result.refused.append((index, error.claim.event_id, error.reason, error.detail))
+            result.refused.append(RefusedEvent(index, error.claim.event_id, error.reason, error.detail))
             continue
         if seen.setdefault((event.source, event.id), event) is not event and seen[event.source, event.id] == event:
             result.duplicates += 1
@@ -184,8 +198,8 @@ def usage_router(
             result, is_batch = await judged(request, key)
             _count(result)
             if result.refused and not is_batch:
-                _, _, code, message = result.refused[0]
-                return problem(422, code, message, {"id": result.refused[0][1]})
+                refused = result.refused[0]
+                return problem(422, refused.code, refused.message, {"id": refused.id})
             await publisher.publish(result.accepted, _origin(request))
         except BodyError as error:
             return problem(error.status, error.code, str(error))
@@ -195,7 +209,8 @@ def usage_router(
         except UnacknowledgedError:
             message = "The broker has not acknowledged in time. Send the same again: nothing is counted twice."
             return problem(503, "unavailable", message, headers={"Retry-After": RETRY_SECONDS})
-        return Response(_encode(_answer(result)), 202, media_type="application/json")
+        answer = UsageAnswer(len(result.accepted), result.duplicates, result.refused)
+        return Response(_encode(answer), 202, media_type="application/json")
 
     return router
 
@@ -218,15 +233,6 @@ def _length(request: Request) -> int:
     return int(length) if length.isascii() and length.isdigit() else UNKNOWN_BYTES
 
 
-def _answer(result: Sorted) -> dict[str, Any]:
-    names = ("index", "id", "code", "message")
-    return {
-        "accepted": len(result.accepted),
-        "duplicates": result.duplicates,
-        "refused": [dict(zip(names, refusal, strict=True)) for refusal in result.refused],
-    }
-
-
 def _count(result: Sorted) -> None:
-    for _, _, code, _ in result.refused:
-        metrics.INGEST_REFUSED.labels(code=code).inc()
+    for refused in result.refused:
+        metrics.INGEST_REFUSED.labels(code=refused.code).inc()

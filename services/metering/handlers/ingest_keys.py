@@ -1,7 +1,6 @@
 """Ingest keys: made, rotated and revoked by the vendor. Only the hash of a key ever comes here."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from services.metering.store import keys
 from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey, RotateIngestKey
@@ -64,8 +63,8 @@ async def rotate_ingest_key(tx: Transaction, command: Event[RotateIngestKey]) ->
         return Refused(_known_already(), audit)
     replaced = await keys.replace_key(tx.connection, old.id, new.id, until)
     await _tell(tx, replaced)
-    shown: dict[str, Any] = {"product": old.product, "new_key": new.id, "old_expires_at": until.isoformat()}
-    return await _changed(tx, new, AuditEntry(audit.action, audit.object, audit.account, after=shown))
+    after = {"product": old.product, "new_key": new.id, "old_expires_at": until.isoformat()}
+    return await _changed(tx, new, AuditEntry(audit.action, audit.object, audit.account, after=after))
 
 
 async def revoke_ingest_key(tx: Transaction, command: Event[RevokeIngestKey]) -> Decision:

@@ -236,22 +236,37 @@ class Filter:
     settled: bool | None = None
 
 
-async def page(connection: Connection, product: str, wanted: Filter, before: int | None, limit: int) -> list[Row]:
-    """A product's quarantined records, newest first."""
-    return list(
-        await connection.fetch(
-            _PAGE,
-            product,
-            before,
-            limit,
-            wanted.reason,
-            wanted.source,
-            wanted.subscription,
-            wanted.start,
-            wanted.end,
-            wanted.settled,
-        )
+@dataclass(frozen=True, slots=True)
+class QuarantinedRecord:
+    """A row as it is shown to the product's owner. ``value`` is the event as it was received."""
+
+    id: int
+    topic: str
+    partition: int
+    offset: int
+    received_at: datetime
+    quarantined_at: datetime
+    reason: str
+    detail: str
+    source: str
+    product: str
+    subscription: str | None
+    event_id: str | None
+    value: bytes | None
+    settled_at: datetime | None
+    settled_as: str | None
+
+
+async def load_page(
+    connection: Connection, product: str, wanted: Filter, before: int | None, limit: int
+) -> list[QuarantinedRecord]:
+    """Load at most ``limit`` records of a product, newest first; ``before`` is the id after which the page begins."""
+    rows = await connection.fetch(
+        _PAGE,
+        *(product, before, limit),
+        *(wanted.reason, wanted.source, wanted.subscription, wanted.start, wanted.end, wanted.settled),
     )
+    return [QuarantinedRecord(*row) for row in rows]
 
 
 async def last_row(connection: Connection) -> int:

@@ -190,7 +190,7 @@ def test_a_repeat_within_a_request_is_sent_once_and_a_conflict_is_left_to_the_bo
 
 def test_an_event_larger_than_kafka_takes_is_refused() -> None:
     big = {**event("a", resource="r"), "note": "x" * MAX_EVENT_BYTES}
-    assert [refusal[2] for refusal in sort_events(texts(big), "scan", Catalogue()).refused] == ["malformed"]
+    assert [refused.code for refused in sort_events(texts(big), "scan", Catalogue()).refused] == ["malformed"]
 
 
 class Broker:
@@ -249,7 +249,7 @@ def test_corrections_are_judged_by_the_key_like_usage() -> None:
         Catalogue(),
     )
     assert (len(result.accepted), result.duplicates) == (2, 1)
-    assert [(index, code) for index, _, code, _ in result.refused] == [
+    assert [(refused.index, refused.code) for refused in result.refused] == [
         (3, "source_not_allowed"),
         (4, "source_not_allowed"),
         (5, "malformed"),
@@ -270,18 +270,18 @@ def test_a_reversal_of_itself_and_a_negative_quantity_are_refused_with_what_to_d
         "scan",
         Catalogue(),
     )
-    assert [(index, code) for index, _, code, _ in result.refused] == [
+    assert [(refused.index, refused.code) for refused in result.refused] == [
         (0, "malformed"),
         (1, "invalid_quantity"),
         (2, "invalid_quantity"),
     ]
     assert len(result.accepted) == 1, "another source's event of that id is another event"
-    assert "id of its own" in result.refused[0][3]
-    assert all("unitpool.platform.usage.reversed.v1" in refusal[3] for refusal in result.refused[1:3])
+    assert "id of its own" in result.refused[0].message
+    assert all("unitpool.platform.usage.reversed.v1" in refused.message for refused in result.refused[1:3])
 
 
 def test_a_key_reports_for_no_product_whose_name_goes_on() -> None:
     item = {**event("x1", "api", "call"), "source": "/platforms/api-guard"}
     result = sort_events(texts(item, {**item, "source": "/platforms/api/eu"}), "api", Catalogue())
-    assert [code for _, _, code, _ in result.refused] == ["source_not_allowed"]
+    assert [refused.code for refused in result.refused] == ["source_not_allowed"]
     assert len(result.accepted) == 1
