@@ -9,10 +9,10 @@ from typing import Final
 from services.alerts import metrics
 from services.alerts.domain.rules import DEFAULT_RULES
 from services.alerts.domain.schedule import Backoff
+from services.alerts.handlers.assess_changes import apply_time
 from services.alerts.handlers.commands import Commands, isolated
-from services.alerts.handlers.delivering import DeliveryWorker, WorkerOptions
-from services.alerts.handlers.sealing import seal_addresses
-from services.alerts.handlers.watching import apply_time
+from services.alerts.handlers.delivery_worker import DeliveryWorker, WorkerOptions
+from services.alerts.handlers.seal_addresses import seal_addresses
 from services.alerts.head_start import HeadStart
 from services.alerts.settings import AlertsSettings
 from services.alerts.store.watches import find_next_check

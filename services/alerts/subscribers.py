@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from services.alerts.domain.decode import read_snapshot, reading_of
-from services.alerts.handlers.watching import Change, Told, apply_changes, apply_readings
+from services.alerts.handlers.assess_changes import Change, Told, apply_changes, apply_readings
 from services.alerts.store.catalogue import upsert_product
 from shared.events.allocation import ALLOCATION_EVENTS, ProductEvent, SubscriptionEvent
 from shared.events.envelope import Event, by_type

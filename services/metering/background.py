@@ -5,18 +5,18 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
 
-from services.metering.handlers import add_hours, correct, replay, restate, tell, upkeep
+from services.metering.handlers import add_hours, apply_corrections, publish_changes, restate, retry_quarantine, upkeep
+from services.metering.handlers.apply_corrections import correct_some
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.correct import correct_some
-from services.metering.handlers.move import move_some
+from services.metering.handlers.move_usage import move_some
+from services.metering.handlers.publish_changes import tell_books, tell_quarantine
 from services.metering.handlers.publish_snapshots import Failed, SnapshotRelay
-from services.metering.handlers.replay import replay_after, replay_some
 from services.metering.handlers.replay_quarantine import work_off
 from services.metering.handlers.restate import restate_some
-from services.metering.handlers.tell import tell_books, tell_quarantine
+from services.metering.handlers.retry_quarantine import replay_after, replay_some
 from services.metering.handlers.upkeep import forget, forget_windows, keep_up
 from services.metering.settings import MeteringSettings
-from services.metering.store import moving, partitions, quarantine
+from services.metering.store import moves, partitions, quarantine
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
@@ -37,7 +37,7 @@ TELL_SECONDS = 1.0
 TOLD_AT_ONCE = 1_000
 """However much is quarantined, no more of it is told than this, each time."""
 RESTATED_AT_ONCE = 200
-WORKS = (add_hours.WORK, correct.WORK, replay.WORK, restate.WORK, tell.WORK, upkeep.WORK)
+WORKS = (add_hours.WORK, apply_corrections.WORK, retry_quarantine.WORK, restate.WORK, publish_changes.WORK, upkeep.WORK)
 POISONED = timedelta(minutes=1)
 """How long what cannot be handled waits, alone, before it is tried again."""
 BACKLOG_BATCHES = 2
@@ -165,7 +165,7 @@ def _add_moves(runtime: Runtime[MeteringSettings], projection: Projection, aside
             due = None
             try:
                 async with runtime.transaction() as tx:
-                    if due := await moving.lock_next(tx.connection, tx.now):
+                    if due := await moves.lock_next(tx.connection, tx.now):
                         await move_some(tx, projection, due)
                         await aside.clear(tx.connection, [str(due.id)])
             except Exception as error:
@@ -173,7 +173,7 @@ def _add_moves(runtime: Runtime[MeteringSettings], projection: Projection, aside
                     raise
                 async with runtime.transaction() as tx:
                     await aside.add(tx, str(due.id), projection.catalogue.name_of(due.subscription), error)
-                    await moving.postpone(tx.connection, due.id, tx.now + POISONED)
+                    await moves.postpone(tx.connection, due.id, tx.now + POISONED)
             if due is None:
                 await asyncio.sleep(runtime.settings.correction_poll_seconds)
 

@@ -7,15 +7,15 @@ from services.metering import metrics
 from services.metering.api.access import KeyRing
 from services.metering.api.entitlements import entitlement_router
 from services.metering.api.limits import KeyLimits
-from services.metering.api.reading import reading_router
+from services.metering.api.quarantine import reading_router
 from services.metering.api.resources import resources_router
 from services.metering.api.usage import Publisher, usage_router
 from services.metering.background import add_background, replay_all
 from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers import project
 from services.metering.handlers.apply_usage import UsageApplier
+from services.metering.handlers.book_losses import book_lost
 from services.metering.handlers.ingest_keys import create_ingest_key, revoke_ingest_key, rotate_ingest_key
-from services.metering.handlers.lose import book_lost
 from services.metering.handlers.recompute import RECOMPUTE
 from services.metering.handlers.replay_quarantine import replay_quarantine
 from services.metering.probe import PROBE

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from aiokafka.admin import AIOKafkaAdminClient
 
 from services.metering import metrics
-from services.metering.domain.origin import CORRELATION_ID
+from services.metering.domain.trace_headers import CORRELATION_ID
 from services.metering.handlers.apply_usage import Applied, UsageApplier
-from services.metering.handlers.lose import book_lost
+from services.metering.handlers.book_losses import book_lost
 from services.metering.settings import MeteringSettings
 from shared.events.topics import product_of, product_usage
 from shared.runtime.delivery.transaction import Transaction

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TypeVar
 from uuid import uuid4
 
-from services.alerts.handlers.watching import Change, apply_changes
+from services.alerts.handlers.assess_changes import Change, apply_changes
 from services.allocation.domain.advance import next_due
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.store.accounts import insert_account

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.allocation.domain import catalogue
 from services.metering.domain.catalogue import product_view_of
 from services.metering.domain.consumption import Measured, Snapshot, snapshot
-from services.metering.domain.subscribed import read_subscribed
+from services.metering.domain.subscription import read_subscribed
 from services.reporting.domain.subscription_overview import overview_of
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.state import ProductState, SubscriptionState

@@ -8,7 +8,7 @@ from typing import cast
 from uuid import UUID, uuid5
 
 from services.alerts.domain.crossing import Level, Step, step
-from services.alerts.domain.leeway import Leeway, leeway_of, take_within
+from services.alerts.domain.headroom import Leeway, leeway_of, take_within
 from services.alerts.domain.measures import (
     Measure,
     Moment,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.alerts.domain.leeway import part_now
+from services.alerts.domain.headroom import part_now
 from services.alerts.store.watches import standing_of
 from shared.events.alerts import AlertState
 from shared.events.ids import SubscriptionId

@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from services.alerts.domain.crossing import Level
-from services.alerts.domain.leeway import Leeway
+from services.alerts.domain.headroom import Leeway
 from services.alerts.domain.measures import Reading, Readings
 from services.alerts.domain.rules import RuleName
 from services.alerts.domain.watch import LevelKey, Watch

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from fastapi import Request
 
-from services.metering.api.gathering import Gathering
+from services.metering.api.coalesced_lookup import Gathering
 from services.metering.store.keys import IngestKey, find_keys
 from shared.events.refusals import Refusal
 from shared.runtime.http.middleware import ProblemError

@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from services.metering.api.access import KeyRing
-from services.metering.api.gathering import Gathering
+from services.metering.api.coalesced_lookup import Gathering
 from services.metering.domain.catalogue import Catalogue, ProductView, SubscriptionView
 from services.metering.domain.consumption import History, consumed
 from services.metering.domain.entitlement import EntitlementReason, decide

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.metering.api.parsing import BodyError
+from services.metering.api.request_body import BodyError
 from services.metering.store.keys import IngestKey
 from shared.events.refusals import Refusal
 from shared.runtime.http.middleware import ProblemError

@@ -12,14 +12,14 @@ from fastapi import APIRouter, Request, Response
 
 from services.metering import metrics
 from services.metering.api.access import KeyRing
-from services.metering.api.gathering import Gathering
+from services.metering.api.coalesced_lookup import Gathering
 from services.metering.api.limits import KeyLimits
-from services.metering.api.parsing import BodyError, split
+from services.metering.api.request_body import BodyError, split
 from services.metering.domain.catalogue import UNIQUE, Catalogue, may_report
 from services.metering.domain.corrections import CorrectionEvent, Purged
 from services.metering.domain.decode import UsageEvent, decode
-from services.metering.domain.origin import CORRELATION_ID, TRACE_PARENT
 from services.metering.domain.reasons import Reason, RejectedError
+from services.metering.domain.trace_headers import CORRELATION_ID, TRACE_PARENT
 from services.metering.store.keys import IngestKey
 from shared.runtime.http import query_parameters
 from shared.runtime.http.fast_routes import DirectRoute

@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import islice
 
 from services.metering.domain.spans import EPOCH, MICROSECOND, NEVER_US, Span, Spans, common, microseconds, spans_of
-from services.metering.domain.subscribed import Subscribed
+from services.metering.domain.subscription import Subscribed
 from shared.events.state import Aggregation, Meter, ProductState
 
 __all__ = ["EPOCH", "MICROSECOND", "NEVER_US", "microseconds"]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from services.metering.domain.catalogue import MeterView, ProductView
-from services.metering.domain.subscribed import Subscribed
+from services.metering.domain.subscription import Subscribed
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import Rate
 from shared.units import MAX_UNITS

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from services.metering.domain.subscribed import Subscribed
+from services.metering.domain.subscription import Subscribed
 from shared.events.state import OveragePolicy
 
 EntitlementReason = Literal[

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from services.metering.domain.reasons import Reason
-from services.metering.domain.subscribed import Subscribed, Use
+from services.metering.domain.subscription import Subscribed, Use
 
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
 MICROSECOND = timedelta(microseconds=1)

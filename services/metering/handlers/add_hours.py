@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.metering.domain.catalogue import Catalogue
-from services.metering.handlers.alone import do_each
+from services.metering.handlers.isolated_work import do_each
 from services.metering.store import hours
 from services.metering.store.hours import Due
 from shared.runtime.delivery.isolation import concerns_one

@@ -11,7 +11,7 @@ import msgspec
 from services.metering.domain.catalogue import DAY_US, EPOCH, UNIQUE, Catalogue, microseconds
 from services.metering.domain.corrections import REVERSAL
 from services.metering.domain.decode import claim_of
-from services.metering.domain.judging import (
+from services.metering.domain.judgement import (
     Judged,
     Placed,
     Places,
@@ -22,14 +22,14 @@ from services.metering.domain.judging import (
     nothing_judged,
     split_repeats,
 )
-from services.metering.domain.placing import Usage
+from services.metering.domain.placement import Usage
 from services.metering.domain.quantity import exact
 from services.metering.domain.reasons import RejectedError
-from services.metering.handlers.matching import find_faults
-from services.metering.store import books, corrections, moving, partitions, quarantine, restatements
+from services.metering.handlers.reversal_targets import find_faults
+from services.metering.store import books, corrections, moves, partitions, quarantine, restatements
 from services.metering.store import usage as store
 from services.metering.store.books import Entries, Line, Outcome
-from services.metering.store.moving import Misplaced
+from services.metering.store.moves import Misplaced
 from services.metering.store.partitions import Partitioned
 from services.metering.store.projection import Projection, ensure_sources
 from services.metering.store.usage_batch import UsageBatch
@@ -158,7 +158,7 @@ class UsageApplier:
             await corrections.insert_corrections(tx.connection, recorded, numbers, tx.now)
         if await batch.meet_corrections() != judged.first_version:
             newest = await self.projection.refresh(tx.connection)
-            await moving.note_some(tx.connection, misplaced(fresh, newest), tx.now)
+            await moves.note_some(tx.connection, misplaced(fresh, newest), tx.now)
         await restatements.note_final(tx.connection, _final_windows(fresh, catalogue, tx.now), "late_usage", tx.now)
         await batch.add_up()
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE, Catalogue
-from services.metering.store import hours, restatements, undoing
+from services.metering.store import hours, restatements, window_changes
 from services.metering.store.corrections import Correction, Target
-from services.metering.store.undoing import Key, ResourceKey, WindowKey
+from services.metering.store.window_changes import Key, ResourceKey, WindowKey
 from shared.events.metering import RestatementCause
 from shared.runtime.postgres.pool import Connection
 
@@ -88,10 +88,10 @@ async def carry_out(connection: Connection, effects: Effects) -> None:
         (key, sum((amount for amount, _ in parts), Decimal(0)), max(at for _, at in parts))
         for key, parts in sorted(effects.totals.items())
     ]
-    await undoing.make_windows(connection, effects.back, effects.as_of or effects.now)
-    changed = await undoing.subtract(connection, amounts)
-    changed += await undoing.find_levels(connection, PEAK, effects.levels[PEAK])
-    changed += await undoing.find_levels(connection, LATEST, effects.levels[LATEST])
-    changed += await undoing.count_again(connection, effects.resources, effects.as_of or effects.now)
+    await window_changes.make_windows(connection, effects.back, effects.as_of or effects.now)
+    changed = await window_changes.subtract(connection, amounts)
+    changed += await window_changes.find_levels(connection, PEAK, effects.levels[PEAK])
+    changed += await window_changes.find_levels(connection, LATEST, effects.levels[LATEST])
+    changed += await window_changes.count_again(connection, effects.resources, effects.as_of or effects.now)
     await hours.note_changed(connection, effects.hours)
-    await undoing.make_due(connection, changed)
+    await window_changes.make_due(connection, changed)

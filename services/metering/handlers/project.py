@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from services.metering.domain.judging import instant
+from services.metering.domain.judgement import instant
 from services.metering.domain.spans import change
-from services.metering.domain.subscribed import Subscribed, read_subscribed
-from services.metering.store import consumption, moving, projection
+from services.metering.domain.subscription import Subscribed, read_subscribed
+from services.metering.store import consumption, moves, projection
 from shared.events.allocation import ALLOCATION_EVENTS, ProductEvent, SubscriptionEvent
 from shared.events.envelope import Event, Payload
 from shared.events.state import ProductState, Span, SubscribedProduct, SubscriptionState
@@ -25,7 +25,7 @@ async def project_subscription(tx: Transaction, event: Event[Any]) -> None:
     if new := _locks(after) - _locks(before):
         await consumption.make_locked_due(tx.connection, after.id, min(new))
     if changed := change(_read(before), _read(after)):
-        await moving.note(tx.connection, after.id, instant(changed.since_us), changed, tx.now)
+        await moves.note(tx.connection, after.id, instant(changed.since_us), changed, tx.now)
 
 
 def completed(state: SubscriptionState, before: SubscriptionState | None, at: datetime) -> SubscriptionState:

@@ -3,9 +3,9 @@
 from argparse import Namespace
 from datetime import datetime
 
-from services.metering.handlers.move import move_all
+from services.metering.handlers.move_usage import move_all
 from services.metering.settings import MeteringSettings
-from services.metering.store import recomputing, refilling
+from services.metering.store import recomputation, recomputed_windows
 from services.metering.store.projection import Projection
 from services.metering.verification import EQUAL, KEPT, hours_since, with_connection, work_out
 from shared.runtime.delivery.transaction import Transaction
@@ -28,9 +28,9 @@ async def recompute_all(connection: Connection, now: datetime) -> int:
     async with connection.transaction(isolation="repeatable_read"):
         catalogue = await Projection().refresh(connection)
         tx = Transaction(connection, now, service="metering")
-        await move_all(tx, catalogue, recomputing.instant_of((now - KEPT).date()))
+        await move_all(tx, catalogue, recomputation.instant_of((now - KEPT).date()))
         since = await work_out(connection, now)
-        changed = await refilling.refill(connection, since, await hours_since(connection, since))
+        changed = await recomputed_windows.refill(connection, since, await hours_since(connection, since))
     print(f"{changed} windows have other figures than before")
     return EQUAL
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.replay import judge_waiting
+from services.metering.handlers.retry_quarantine import judge_waiting
 from services.metering.store import quarantine, replays
 from services.metering.store.replays import Replay
 from shared.events.commands.metering import ReplayQuarantine

@@ -12,8 +12,8 @@ import msgspec
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.consumption import History, Measured, Snapshot, snapshot
-from services.metering.domain.subscribed import Subscribed
-from services.metering.handlers.alone import do_each
+from services.metering.domain.subscription import Subscribed
+from services.metering.handlers.isolated_work import do_each
 from services.metering.store import consumption, restatements
 from services.metering.store.projection import Projection
 from services.metering.store.restatements import Before

@@ -7,7 +7,7 @@ from functools import partial
 
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
-from services.metering.handlers.alone import do_each
+from services.metering.handlers.isolated_work import do_each
 from services.metering.store import consumption, corrections, partitions, quarantine, restatements
 from services.metering.store.consumption import WINDOWS_KEPT
 from services.metering.store.partitions import Known, Partition, Partitioned

@@ -7,8 +7,8 @@ from decimal import Decimal
 from uuid import UUID
 
 from services.metering.domain.corrections import NO_METER, Reversed
-from services.metering.domain.judging import instant
-from services.metering.domain.placing import Usage, digest_of
+from services.metering.domain.judgement import instant
+from services.metering.domain.placement import Usage, digest_of
 from shared.runtime.delivery.headers import headers_from_json, headers_to_json
 from shared.runtime.postgres.pool import Connection, Row
 from shared.runtime.records import Record

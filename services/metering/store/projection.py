@@ -12,7 +12,7 @@ from services.metering.domain.catalogue import (
     product_view_of,
     view_of,
 )
-from services.metering.domain.subscribed import read_subscribed
+from services.metering.domain.subscription import read_subscribed
 from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.postgres.pool import Connection, Pool, Row
 from shared.runtime.postgres.unreadable import read_each

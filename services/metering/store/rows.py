@@ -11,7 +11,7 @@ from functools import lru_cache
 from msgspec.structs import astuple as _fields
 
 from services.metering.domain.catalogue import DAY_US
-from services.metering.domain.placing import NEAR_MIDNIGHT_US, Usage
+from services.metering.domain.placement import NEAR_MIDNIGHT_US, Usage
 
 COLUMNS = (
     "n",

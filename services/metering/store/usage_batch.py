@@ -8,7 +8,7 @@ import asyncpg
 
 from services.metering.domain.catalogue import COUNT, DAY_US, EPOCH, LATEST, PEAK, SUM, UNIQUE
 from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL
-from services.metering.domain.judging import Placed
+from services.metering.domain.judgement import Placed
 from services.metering.store import rows
 from shared.runtime.postgres.pool import Connection
 

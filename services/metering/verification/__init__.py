@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from aiokafka.errors import KafkaError
 
 from services.metering.settings import MeteringSettings
-from services.metering.store import checking, partitions, recomputing
-from services.metering.store.checking import Repeated
+from services.metering.store import differences, partitions, recomputation
+from services.metering.store.differences import Repeated
 from services.metering.store.projection import Projection
-from services.metering.verification.comparing import find_lost
-from services.metering.verification.kafka_reading import KafkaReader, open_reader
+from services.metering.verification.kafka_reader import KafkaReader, open_reader
+from services.metering.verification.published_revisions import find_lost
 from shared.runtime.postgres.database_clock import database_now
 from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, connect
 from shared.runtime.service.command_line import ServiceCommand
@@ -57,17 +57,17 @@ async def check_all(connection: Connection, now: datetime, kafka: KafkaReader | 
     async with connection.transaction(isolation="repeatable_read"):
         since = await work_out(connection, now)
         found = 0
-        async for difference in differences(connection, since):
+        async for difference in find_differences(connection, since):
             found += 1
             print(difference, flush=True)
         repeated = 0
-        for part in range(checking.SLICES):
-            async for one in checking.identities_of_several_days(connection, part):
+        for part in range(differences.SLICES):
+            async for one in differences.identities_of_several_days(connection, part):
                 repeated += 1
                 print(await _named(one, kafka), flush=True)
             if (part + 1) % SLICES_BETWEEN_NEWS == 0:
-                _say(f"identities: {part + 1} of {checking.SLICES} parts compared")
-        unsure = await checking.count_unsure(connection)
+                _say(f"identities: {part + 1} of {differences.SLICES} parts compared")
+        unsure = await differences.count_unsure(connection)
         lost = await _compare_published(connection, kafka, now) if kafka else 0
     print(
         f"{found or 'no'} differences to raw usage since {since:%Y-%m-%d}; {repeated} identities on several days; "
@@ -104,27 +104,27 @@ async def _compare_published(connection: Connection, kafka: KafkaReader, now: da
     return len(windows)
 
 
-async def differences(connection: Connection, since: datetime) -> AsyncIterator[str]:
+async def find_differences(connection: Connection, since: datetime) -> AsyncIterator[str]:
     """Each as a line, after the days were worked out."""
-    async for line in checking.differing_windows(connection, since):
+    async for line in differences.differing_windows(connection, since):
         yield line
-    async for line in checking.differing_sightings(connection, since):
+    async for line in differences.differing_sightings(connection, since):
         yield line
-    async for line in checking.differing_hours(connection, await hours_since(connection, since)):
+    async for line in differences.differing_hours(connection, await hours_since(connection, since)):
         yield line
-    async for line in checking.differing_books(connection, (since + LATE).date()):
+    async for line in differences.differing_books(connection, (since + LATE).date()):
         yield line
 
 
 async def work_out(connection: Connection, now: datetime) -> datetime:
     """Since when nothing of the raw usage is gone."""
     catalogue = await Projection().refresh(connection)
-    days = await recomputing.prepare(connection, catalogue)
+    days = await recomputation.prepare(connection, catalogue)
     for number, day in enumerate(days, 1):
-        await recomputing.add_day(connection, day)
+        await recomputation.add_day(connection, day)
         _say(f"{day:%Y-%m-%d}: {number} of {len(days)} days worked out")
-    await recomputing.add_up(connection)
-    return min([recomputing.instant_of((now - KEPT).date()), *days[:1]])
+    await recomputation.add_up(connection)
+    return min([recomputation.instant_of((now - KEPT).date()), *days[:1]])
 
 
 async def hours_since(connection: Connection, since: datetime) -> datetime:
@@ -136,7 +136,7 @@ async def hours_since(connection: Connection, since: datetime) -> datetime:
 def _starts(there: list[partitions.Partition]) -> Iterator[datetime]:
     for one in there:
         if one.kind is partitions.HOURS and one.is_attached:
-            yield recomputing.instant_of(one.first)
+            yield recomputation.instant_of(one.first)
 
 
 def _say(news: str) -> None:

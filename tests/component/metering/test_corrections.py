@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.metering.handlers.apply_corrections import correct_some
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.correct import correct_some
 from services.metering.handlers.publish_snapshots import load_terms
-from services.metering.handlers.replay import replay_after
+from services.metering.handlers.retry_quarantine import replay_after
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
 from shared.events.outcomes import DecisionRecorded

@@ -10,7 +10,7 @@ import httpx
 
 from deploy.local.environment import clean_environment
 from services.metering.settings import MeteringSettings
-from services.metering.verification.kafka_reading import open_reader
+from services.metering.verification.kafka_reader import open_reader
 from shared.events.metering import WindowRestated
 from shared.runtime.process.clock import utc_now
 from tests.support.builders.metering import event, purge, reversal

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.metering.domain.catalogue import DAY_US, microseconds
-from services.metering.domain.placing import NEAR_MIDNIGHT_US
+from services.metering.domain.placement import NEAR_MIDNIGHT_US
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.store import usage as store
 from shared.runtime.postgres.pool import Connection

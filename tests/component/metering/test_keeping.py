@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.replay import replay_after
+from services.metering.handlers.retry_quarantine import replay_after
 from services.metering.handlers.upkeep import forget
 from services.metering.store import partitions
 from services.metering.store.projection import Projection, save

@@ -2,7 +2,7 @@
 
 import random
 
-from services.metering.domain.subscribed import Subscribed, read_subscribed
+from services.metering.domain.subscription import Subscribed, read_subscribed
 from services.metering.store import projection
 from services.metering.store.projection import Projection
 from shared.events.state import ProductState, SubscriptionState

@@ -11,11 +11,11 @@ from uuid import uuid4
 import pytest
 
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.lose import book_lost
+from services.metering.handlers.book_losses import book_lost
+from services.metering.handlers.publish_changes import OUTBOX_FULL, tell_books, tell_quarantine
 from services.metering.handlers.replay_quarantine import replay_quarantine, work_off
-from services.metering.handlers.tell import OUTBOX_FULL, tell_books, tell_quarantine
 from services.metering.store import projection
-from services.metering.store.telling import beginning
+from services.metering.store.unpublished_changes import beginning
 from shared.events.commands.metering import ReplayQuarantine
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.metering import METERING_EVENTS

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.metering.domain import judging
-from services.metering.domain.judging import instant, judge
+from services.metering.domain import judgement
+from services.metering.domain.judgement import instant, judge
 from services.metering.handlers import apply_usage
 from services.metering.handlers.apply_usage import JUDGED_AT_ONCE, Applied, UsageApplier
 from services.metering.store import partitions, projection
@@ -121,7 +121,7 @@ async def test_a_batch_is_judged_by_the_catalogue_that_it_began_with(
 
     def judge_and_load(*arguments: Any) -> None:
         nonlocal turns
-        judging.judge_some(*arguments)
+        judgement.judge_some(*arguments)
         shared.catalogue, turns = newer, turns + 1  # what a refresh by other work does, in one step
 
     monkeypatch.setattr(apply_usage, "judge_some", judge_and_load)

@@ -18,13 +18,13 @@ import pytest
 
 from services.metering import store
 from services.metering.backfill import Backfill
-from services.metering.domain import judging
+from services.metering.domain import judgement
 from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers import apply_usage
 from services.metering.handlers.apply_usage import JUDGED_AT_ONCE, UsageApplier
-from services.metering.handlers.replay import replay_some
+from services.metering.handlers.retry_quarantine import replay_some
 from services.metering.handlers.upkeep import forget_windows, keep_up
-from services.metering.store import partitions, projection, recomputing, usage_batch
+from services.metering.store import partitions, projection, recomputation, usage_batch
 from services.metering.store.projection import Projection
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import apply, books, stored
@@ -51,8 +51,8 @@ async def test_every_statement_fits_the_schema(connection: Connection) -> None:
     assert len(found) > 80
     async with connection.transaction():
         await connection.execute(usage_batch._EMPTY_BATCH)
-        await recomputing.prepare(connection, Catalogue())
-        await recomputing.add_up(connection)
+        await recomputation.prepare(connection, Catalogue())
+        await recomputation.add_up(connection)
         for name, text in found:
             try:
                 await connection.prepare(text)
@@ -260,7 +260,7 @@ async def test_others_have_their_turn_while_a_batch_is_judged(
 
     def judged(*arguments: Any) -> None:
         turns.append("judged")
-        judging.judge_some(*arguments)
+        judgement.judge_some(*arguments)
 
     async def others() -> None:
         while True:

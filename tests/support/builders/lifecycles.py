@@ -6,13 +6,13 @@ from itertools import count, islice
 from typing import Any
 from uuid import uuid4
 
+from services.metering.handlers.apply_corrections import correct_some
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.correct import correct_some
-from services.metering.handlers.move import move_some
+from services.metering.handlers.move_usage import move_some
 from services.metering.handlers.project import project_subscription
 from services.metering.handlers.publish_snapshots import SnapshotRelay
-from services.metering.handlers.replay import replay_some
-from services.metering.store import moving
+from services.metering.handlers.retry_quarantine import replay_some
+from services.metering.store import moves
 from services.metering.store.projection import Projection
 from shared.events.allocation import SubscriptionCreated
 from shared.events.envelope import Event, by_type, decode
@@ -83,7 +83,7 @@ async def know(connection: Connection, state: SubscriptionState, at: datetime = 
 async def move(connection: Connection, now: datetime) -> bool:
     """One pass, where one is due."""
     async with connection.transaction():
-        due = await moving.lock_next(connection, now)
+        due = await moves.lock_next(connection, now)
         if due:
             await move_some(Transaction(connection, now, service="metering"), Projection(), due)
     return due is not None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.alerts.domain.crossing import Level, step, unmoved
-from services.alerts.domain.leeway import Leeway, part_now, take_within
+from services.alerts.domain.headroom import Leeway, part_now, take_within
 from services.alerts.domain.measures import Reading
 from services.alerts.domain.rules import DEFAULT_RULES
 from services.alerts.domain.watch import Assessment, Watch, assess, follow, take_reading

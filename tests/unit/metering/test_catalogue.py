@@ -9,7 +9,7 @@ import pytest
 
 from services.metering.domain import catalogue as domain
 from services.metering.domain.catalogue import Catalogue, SubscriptionView, product_view_of, view_of
-from services.metering.domain.subscribed import read_subscribed
+from services.metering.domain.subscription import read_subscribed
 from shared.events.state import SubscriptionState
 from tests.support.builders.metering import NOW, PRODUCTS, SUBSCRIPTIONS, product, subscription
 

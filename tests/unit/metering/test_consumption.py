@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.metering.domain.catalogue import ProductView, product_view_of
 from services.metering.domain.consumption import Measured, encode, snapshot
-from services.metering.domain.subscribed import read_subscribed
+from services.metering.domain.subscription import read_subscribed
 from shared.events.envelope import by_type, decode
 from shared.events.ids import MeterId, ProductId
 from shared.events.metering import CONSUMPTION

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.metering.api.parsing import MAX_EVENTS, BodyError, split
+from services.metering.api.request_body import MAX_EVENTS, BodyError, split
 from services.metering.api.usage import (
     MAX_EVENT_BYTES,
     Headers,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.metering.domain.entitlement import decide
-from services.metering.domain.subscribed import Subscribed, read_subscribed
+from services.metering.domain.subscription import Subscribed, read_subscribed
 from services.metering.handlers.project import HANDLERS
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.state import SubscriptionState

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.metering.api.gathering import AT_ONCE, Gathering
+from services.metering.api.coalesced_lookup import AT_ONCE, Gathering
 
 
 class Source:

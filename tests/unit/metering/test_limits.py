@@ -3,7 +3,7 @@
 import pytest
 
 from services.metering.api.limits import KeyLimits
-from services.metering.api.parsing import BodyError
+from services.metering.api.request_body import BodyError
 from services.metering.store.keys import IngestKey
 from shared.runtime.http.middleware import ProblemError
 

@@ -8,9 +8,9 @@ import pytest
 from services.metering.domain.catalogue import Catalogue, may_report, microseconds, product_view_of, view_of
 from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.entitlement import decide
-from services.metering.domain.placing import place
+from services.metering.domain.placement import place
 from services.metering.domain.reasons import RejectedError
-from services.metering.domain.subscribed import read_subscribed
+from services.metering.domain.subscription import read_subscribed
 from services.metering.handlers.project import new_rates_since
 from services.metering.store.rows import numeric
 from shared.events.state import Rate

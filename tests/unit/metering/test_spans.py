@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.metering.domain.spans import NEVER_US, change, microseconds, spans_of
-from services.metering.domain.subscribed import Subscribed, read_subscribed
+from services.metering.domain.subscription import Subscribed, read_subscribed
 from shared.events.state import SubscriptionState
 from tests.support.builders.lifecycles import cancelled, changed, gave_up, renewed, subscribed, took_again
 from tests.support.builders.metering import START, subscription

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.metering.domain.subscribed import read_subscribed
+from services.metering.domain.subscription import read_subscribed
 from shared.events.state import Meter, Rate, SubscriptionState, Term
 from tests.support.builders.metering import START, SUBSCRIPTIONS, subscription
 

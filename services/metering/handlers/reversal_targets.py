@@ -6,8 +6,8 @@ from uuid import UUID
 
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.corrections import NO_METER, REVERSAL, Reversed
-from services.metering.domain.judging import Placed, instant
-from services.metering.domain.placing import OLDEST, digest_of
+from services.metering.domain.judgement import Placed, instant
+from services.metering.domain.placement import OLDEST, digest_of
 from services.metering.domain.reasons import Reason
 from services.metering.store import corrections
 from services.metering.store.corrections import Correction, Target

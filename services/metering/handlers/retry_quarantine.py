@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from services.metering import metrics
-from services.metering.handlers.alone import do_each
 from services.metering.handlers.apply_usage import Applied, UsageApplier
+from services.metering.handlers.isolated_work import do_each
 from services.metering.store import quarantine
 from services.metering.store.books import Entries, Line, Outcome, move_entries
 from services.metering.store.quarantine import Waiting

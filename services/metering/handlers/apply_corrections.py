@@ -13,12 +13,12 @@ from uuid import UUID
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL
-from services.metering.domain.placing import OLDEST
+from services.metering.domain.placement import OLDEST
 from services.metering.domain.reasons import Claim, Reason, RejectedError
-from services.metering.handlers.alone import do_each
 from services.metering.handlers.correction_effects import Effects, carry_out
-from services.metering.handlers.matching import find_fault, find_named
-from services.metering.store import books, corrections, quarantine, undoing
+from services.metering.handlers.isolated_work import do_each
+from services.metering.handlers.reversal_targets import find_fault, find_named
+from services.metering.store import books, corrections, quarantine, window_changes
 from services.metering.store.books import Entries, Line
 from services.metering.store.corrections import Correction, Settled, Target
 from services.metering.store.projection import Projection
@@ -121,7 +121,7 @@ def _wait(settling: _Settling, one: Correction) -> None:
 async def _reverse(tx: Transaction, settling: _Settling) -> None:
     """Mark what is reversed. Who finds it marked by another at the same moment is a duplicate."""
     found = [(target.digest, target.at) for _, target in settling.reversals]
-    marked = await undoing.mark_reversed(tx.connection, found, settling.now)
+    marked = await window_changes.mark_reversed(tx.connection, found, settling.now)
     for one, target in settling.reversals:
         counted = marked.get(target.digest)
         if counted is None:

@@ -1,4 +1,4 @@
-"""What was worked out anew (``recomputing``) held against what is stored. Differences come one by one, by a cursor."""
+"""Stored consumption compared with what ``recomputation`` made. Differences come one by one, by a cursor."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

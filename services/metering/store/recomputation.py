@@ -18,7 +18,7 @@ from services.metering.domain.catalogue import (
     microseconds,
 )
 from services.metering.domain.corrections import NO_METER, PURGE
-from services.metering.domain.judging import instant
+from services.metering.domain.judgement import instant
 from services.metering.domain.spans import common
 from shared.runtime.postgres.pool import Connection
 

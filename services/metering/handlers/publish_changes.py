@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from services.metering.handlers.alone import do_each
-from services.metering.store import telling
+from services.metering.handlers.isolated_work import do_each
+from services.metering.store import unpublished_changes
 from shared.events.envelope import Payload
 from shared.events.metering import event_key
 from shared.events.quarantine import BooksChanged
@@ -22,13 +22,13 @@ async def tell_quarantine(tx: Transaction, limit: int) -> int:
     """Tell some changes of the quarantine; how many."""
     if await _is_full(tx):
         return 0
-    rows = await telling.take_quarantined(tx.connection, WORK, tx.now, limit)
+    rows = await unpublished_changes.take_quarantined(tx.connection, WORK, tx.now, limit)
     told: list[Payload] = []
 
     async def tell(some: Sequence[Row]) -> None:
         for row in some:
             key = event_key(row["product"], row["subscription"])
-            for payload in telling.payloads_of(row):
+            for payload in unpublished_changes.payloads_of(row):
                 await tx.emit(METERING_EVENTS_TOPIC, key, payload, subject=row["product"])
                 told.append(payload)
 
@@ -40,7 +40,7 @@ async def tell_quarantine(tx: Transaction, limit: int) -> int:
         key=lambda row: str(row["id"]),
         whose=lambda row: row["subscription"] or f"record {row['id']}",
     )
-    await telling.leave_untold(tx.connection, [row["id"] for row in left])
+    await unpublished_changes.leave_untold(tx.connection, [row["id"] for row in left])
     return len(told)
 
 
@@ -48,7 +48,7 @@ async def tell_books(tx: Transaction, limit: int) -> int:
     """Tell some lines of the books that changed; how many."""
     if await _is_full(tx):
         return 0
-    lines = await telling.take_lines(tx.connection, limit)
+    lines = await unpublished_changes.take_lines(tx.connection, limit)
     for line in lines:
         await tx.emit(METERING_EVENTS_TOPIC, line.product, BooksChanged(line=line), subject=line.product)
     return len(lines)

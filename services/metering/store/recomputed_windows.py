@@ -1,8 +1,9 @@
-"""What was worked out anew (``recomputing``) takes the place of what is stored, as far as raw usage reaches."""
+"""What was worked out anew (``recomputation``) takes the place of what is stored, as far as raw usage reaches."""
 
 from datetime import datetime
 
-from services.metering.store import hours, partitions, undoing
+from services.metering.store import hours, partitions, window_changes
+from services.metering.store.window_changes import Key
 from shared.runtime.postgres.pool import Connection
 
 _WINDOWS = """
@@ -42,17 +43,17 @@ SELECT subscription, meter, hour, events, total, peak FROM again_hour WHERE hour
 async def refill(connection: Connection, since: datetime, hours_since: datetime) -> int:
     """Replace windows and sightings that begin at ``since`` or later, and hours; how many windows are others now."""
     changed = await refill_windows(connection, since)
-    await undoing.make_due(connection, changed)
+    await window_changes.make_due(connection, changed)
     await hours.add_all(connection)
     await connection.execute(_EMPTY_HOURS, hours_since)
     await connection.execute(_FILL_HOURS, hours_since)
     return len(changed)
 
 
-async def refill_windows(connection: Connection, since: datetime, subscription: int | None = None) -> list[undoing.Key]:
+async def refill_windows(connection: Connection, since: datetime, subscription: int | None = None) -> list[Key]:
     """Replace windows and sightings that begin at ``since`` or later, of one subscription or of all; which windows are
     others now."""
-    changed: list[undoing.Key] = [tuple(row) for row in await connection.fetch(_WINDOWS, since, subscription)]
+    changed: list[Key] = [tuple(row) for row in await connection.fetch(_WINDOWS, since, subscription)]
     await connection.execute(_GONE, since, subscription)
     firsts = [row["window_start"] for row in await connection.fetch(_FIRSTS, since)]
     await partitions.make_partitions(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from services.alerts import metrics
-from services.alerts.domain.leeway import take_within
+from services.alerts.domain.headroom import take_within
 from services.alerts.domain.measures import Reading, Readings
 from services.alerts.domain.watch import Assessment, Watch, assess, follow
 from services.alerts.store.alerts import upsert_alerts

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from services.metering.domain.decode import claim_of
-from services.metering.domain.placing import digest_of
+from services.metering.domain.placement import digest_of
 from services.metering.settings import MeteringSettings
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
 from shared.runtime.kafka.client import client_arguments, partitions_of

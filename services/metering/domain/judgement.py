@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from services.metering.domain.catalogue import DAY_US, EPOCH, Catalogue, microseconds
 from services.metering.domain.corrections import CorrectionEvent
 from services.metering.domain.decode import UsageEvent, claim_of, decode
-from services.metering.domain.placing import Usage, place, place_correction
+from services.metering.domain.placement import Usage, place, place_correction
 from services.metering.domain.reasons import PASSING, RejectedError
 from shared.events.topics import product_of
 

@@ -12,18 +12,18 @@ from datetime import datetime, timedelta
 
 from services.metering.domain.catalogue import Catalogue, SubscriptionView, microseconds
 from services.metering.domain.corrections import NO_METER
-from services.metering.domain.judging import instant
-from services.metering.domain.placing import OUTSIDE
+from services.metering.domain.judgement import instant
+from services.metering.domain.placement import OUTSIDE
 from services.metering.domain.reasons import Reason
 from services.metering.domain.spans import NEVER_US
-from services.metering.handlers.correct import quarantine_corrections
+from services.metering.handlers.apply_corrections import quarantine_corrections
 from services.metering.handlers.correction_effects import Effects, carry_out
-from services.metering.store import books, corrections, moving, quarantine, recomputing, refilling
+from services.metering.store import books, corrections, moves, quarantine, recomputation, recomputed_windows
 from services.metering.store.books import Entries, Line, Outcome
 from services.metering.store.corrections import Correction
-from services.metering.store.moving import Due, Gap, Placed, TakenOut
+from services.metering.store.moves import Due, Gap, Placed, TakenOut
 from services.metering.store.projection import Projection
-from services.metering.store.undoing import make_due
+from services.metering.store.window_changes import make_due
 from shared.events.metering import RestatementCause
 from shared.runtime.delivery.transaction import Transaction
 
@@ -49,13 +49,13 @@ async def move_some(tx: Transaction, projection: Projection, due: Due) -> None:
     if due.windows:
         await _find_windows(tx, catalogue, view, due)
     if taken_out == AT_ONCE:
-        await moving.postpone(tx.connection, due.id, tx.now)
+        await moves.postpone(tx.connection, due.id, tx.now)
     elif due.looks_from is None:
-        await moving.look_from_here(tx.connection, due.id, tx.now + AGAIN)
+        await moves.look_from_here(tx.connection, due.id, tx.now + AGAIN)
     elif due.looks_from < await corrections.horizon(tx.connection):
-        await moving.done(tx.connection, due.id)
+        await moves.done(tx.connection, due.id)
     else:
-        await moving.postpone(tx.connection, due.id, tx.now + AGAIN)
+        await moves.postpone(tx.connection, due.id, tx.now + AGAIN)
 
 
 async def move_all(tx: Transaction, catalogue: Catalogue, since: datetime) -> None:
@@ -66,20 +66,20 @@ async def move_all(tx: Transaction, catalogue: Catalogue, since: datetime) -> No
             pass
         await _put_back(tx, catalogue, view, effects)
         await _move_purges(tx, catalogue, view, effects, due)
-    await moving.all_done(tx.connection)
+    await moves.all_done(tx.connection)
 
 
 async def _take_out(
     tx: Transaction, catalogue: Catalogue, view: SubscriptionView, effects: Effects, since: datetime
 ) -> int:
     """What counts where nothing counts goes into quarantine; how much that was."""
-    found = await moving.lock_outside(tx.connection, view.number, list(_gaps(catalogue, view, since)), since, AT_ONCE)
+    found = await moves.lock_outside(tx.connection, view.number, list(_gaps(catalogue, view, since)), since, AT_ONCE)
     taken = [_taken_out(catalogue, view, one) for one in found]
     for one in found:
         if one.target.reversed_at is None:
             effects.take_out(one.target, one.received_at, CAUSE)
-    await moving.mark(tx.connection, [one.target for one in found], tx.now)
-    await moving.quarantine(tx.connection, taken, tx.now, catalogue.version)
+    await moves.mark(tx.connection, [one.target for one in found], tx.now)
+    await moves.quarantine(tx.connection, taken, tx.now, catalogue.version)
     await books.move_entries(tx.connection, _moves(catalogue, found, "applied", "quarantined"))
     return len(found)
 
@@ -109,13 +109,13 @@ async def _put_back(tx: Transaction, catalogue: Catalogue, view: SubscriptionVie
     """What was taken out and lies in a span that is known since counts after all."""
     found = [
         one
-        for one in await moving.lock_taken_out(tx.connection, view.state.id)
+        for one in await moves.lock_taken_out(tx.connection, view.state.id)
         if _reason(view, catalogue.meters[one.target.meter].product, one.target.at) is None
     ]
     for one in found:
         if one.target.reversed_at is None:
             effects.put_back(one.target, one.received_at, CAUSE)
-    await moving.mark(tx.connection, [one.target for one in found], None)
+    await moves.mark(tx.connection, [one.target for one in found], None)
     settled = [(one.row, "applied") for one in found if one.row is not None]
     if settled:
         await quarantine.settle(tx.connection, settled, tx.now)
@@ -137,33 +137,33 @@ async def _move_purges(
     """Purges are placed by their own time, as usage is; they are kept whole, so that a replay judges them."""
     rejected: list[tuple[Correction, Reason, str]] = []
     placed: list[tuple[int, datetime]] = []
-    for one in await moving.lock_purges(tx.connection, view.number, due.since):
+    for one in await moves.lock_purges(tx.connection, view.number, due.since):
         if reason := _reason(view, one.product, one.at):
             rejected.append((one, reason, f"{OUTSIDE[reason]}; it was applied before that was known"))
             effects.find_anew(one, one.meter or NO_METER, one.window_start or one.at, one.resource, CAUSE)
         elif due.windows:
             placed.append((one.id, view.state.calendar.window_at(one.at).start))
     await quarantine_corrections(tx, catalogue, rejected)
-    await moving.place_purges(tx.connection, placed)
+    await moves.place_purges(tx.connection, placed)
 
 
 async def _tell_again(tx: Transaction, view: SubscriptionView, due: Due) -> None:
     """The window in which a term begins ends there now; figures that a window had in another term are outdone."""
     first = _first_window(view, due)
     if due.windows:
-        await moving.raise_revisions(tx.connection, view.number, first)
-    await moving.tell_again(tx.connection, view.number, first)
+        await moves.raise_revisions(tx.connection, view.number, first)
+    await moves.tell_again(tx.connection, view.number, first)
 
 
 async def _find_windows(tx: Transaction, catalogue: Catalogue, view: SubscriptionView, due: Due) -> None:
     """What counted may be in another window: all of them since then are found in raw usage."""
     first = _first_window(view, due)
-    await moving.lock_windows(tx.connection, view.number, first)
-    days = await recomputing.prepare(tx.connection, catalogue, {view.number}, first)
+    await moves.lock_windows(tx.connection, view.number, first)
+    days = await recomputation.prepare(tx.connection, catalogue, {view.number}, first)
     for day in days:
-        await recomputing.add_windows_of(tx.connection, day)
-    await recomputing.add_up(tx.connection)
-    changed = await refilling.refill_windows(tx.connection, first, view.number)
+        await recomputation.add_windows_of(tx.connection, day)
+    await recomputation.add_up(tx.connection)
+    changed = await recomputed_windows.refill_windows(tx.connection, first, view.number)
     await make_due(tx.connection, changed)
 
 
