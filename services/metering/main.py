@@ -1,4 +1,4 @@
-"""Metering's composition root: everything is built here, and given what it needs."""
+"""Metering's composition root: builds the parts of a process and passes each its dependencies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from services.metering import metrics
 from services.metering.api.access import KeyRing
 from services.metering.api.entitlements import entitlement_router
 from services.metering.api.limits import KeyLimits
-from services.metering.api.quarantine import reading_router
+from services.metering.api.quarantine import quarantine_router
 from services.metering.api.resources import resources_router
 from services.metering.api.usage import Publisher, usage_router
 from services.metering.background import add_background, replay_all
@@ -36,7 +36,7 @@ from shared.runtime.service.command_line import Runtime, ServiceDefinition, run
 def build(runtime: Runtime[MeteringSettings]) -> None:
     """Wire one process."""
     settings, projection, tail = runtime.settings, Projection(), TopicTail(runtime)
-    metrics.begin()
+    metrics.initialise()
 
     def new_subscriber() -> UsageSubscriber:
         usage.append(UsageSubscriber(UsageApplier(projection, tail.catch_up)))
@@ -92,12 +92,12 @@ def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> N
     line = HeldConnection(settings, "metering-entitlements", PLANNED_ONCE)
     runtime.on_stop(line.close)
     include(runtime.api, entitlement_router(keys, line, projection, runtime.clock))
-    runtime.api.include_router(reading_router(keys, runtime.pool))
+    runtime.api.include_router(quarantine_router(keys, runtime.pool))
     runtime.api.include_router(resources_router(keys, settings.signing_keys, runtime.pool, projection, runtime.clock))
 
 
 def definition() -> ServiceDefinition[MeteringSettings]:
-    """The service."""
+    """Return the definition of the service."""
     return ServiceDefinition(
         name="metering",
         settings_type=MeteringSettings,

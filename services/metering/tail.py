@@ -1,4 +1,4 @@
-"""Where allocation.events ends, and waiting until the projection has come as far."""
+"""Wait until the projection has reached the end of allocation.events."""
 
 import asyncio
 
@@ -11,11 +11,11 @@ from shared.runtime.kafka.client import client_arguments, partitions_of
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.service.command_line import Runtime
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 class TopicTail:
-    """Looks at the topic with a consumer of its own that reads nothing."""
+    """The end offsets of allocation.events, by a consumer that reads no records."""
 
     def __init__(self, runtime: Runtime[MeteringSettings]) -> None:
         self._runtime = runtime
@@ -23,7 +23,7 @@ class TopicTail:
         self._partitions: list[TopicPartition] = []
 
     async def run(self) -> None:
-        """Stay connected until cancelled."""
+        """Stay connected to Kafka until cancelled."""
         settings, client = self._runtime.settings, f"{self._runtime.name}-tail"
         self._partitions = await partitions_of(settings, client, [ALLOCATION_EVENTS_TOPIC.name])
         consumer = AIOKafkaConsumer(**client_arguments(settings, client))
@@ -36,18 +36,18 @@ class TopicTail:
             await consumer.stop()
 
     async def catch_up(self, _: Connection) -> None:
-        """Wait until everything that is in the topic now is in the projection; at most for the set time."""
+        """Wait until the projection contains what the topic has now; at most ``catch_up_seconds``, then log."""
         try:
             async with asyncio.timeout(self._runtime.settings.catch_up_seconds):
                 ends = await self._ends()
-                while not await self._has_reached(ends):  # noqa: ASYNC110  # another consumer, maybe of another process
-                    await asyncio.sleep(LOOK_SECONDS)
+                while not await self._has_reached(ends):  # noqa: ASYNC110  # the consumer may be in another process, which sends no notification
+                    await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             self._runtime.log.warning("projection_lags", topic=ALLOCATION_EVENTS_TOPIC.name)
 
     async def _ends(self) -> dict[int, int]:
-        while self._consumer is None:  # noqa: ASYNC110  # it is being started, or Kafka is away
-            await asyncio.sleep(LOOK_SECONDS)
+        while self._consumer is None:  # noqa: ASYNC110  # the consumer is starting, or Kafka is unavailable
+            await asyncio.sleep(POLL_SECONDS)
         ends = await self._consumer.end_offsets(self._partitions)
         return {tp.partition: end for tp, end in ends.items()}
 

@@ -1,4 +1,4 @@
-"""Look-ups of many requests, made together."""
+"""Lookups of many requests, answered by one read."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,43 +9,43 @@ V = TypeVar("V")
 AT_ONCE = 500
 
 
-class Gathering(Generic[K, V]):
-    """While one look is under way, those who ask meanwhile wait for the next, which answers all of them.
+class CoalescedLookup(Generic[K, V]):
+    """Coalesce requests: those that arrive during one lookup wait for the next, which answers all of them.
 
-    A look begins after everything that it answers was asked, so no answer is older than its question. One at a time:
-    the more there is to ask, the more each answers. ``look`` gives a value for each key, in their order; what it
-    raises, all of its askers get.
+    A lookup begins after every request that it answers has arrived, so no answer is older than its request. One lookup
+    runs at a time: the higher the load, the more requests each answers. ``lookup`` returns a value for each key, in
+    their order; an exception that it raises goes to every request of that lookup.
     """
 
-    def __init__(self, look: Callable[[Sequence[K]], Awaitable[Sequence[V]]]) -> None:
-        self._look = look
-        self._asked: list[tuple[K, asyncio.Future[V]]] = []
-        self._looking: asyncio.Task[None] | None = None
+    def __init__(self, lookup: Callable[[Sequence[K]], Awaitable[Sequence[V]]]) -> None:
+        self._lookup = lookup
+        self._waiting: list[tuple[K, asyncio.Future[V]]] = []
+        self._task: asyncio.Task[None] | None = None
 
-    async def ask(self, key: K) -> V:
-        """The value of ``key``, as of now or later."""
+    async def get(self, key: K) -> V:
+        """Return the value of ``key``, as of this call or later."""
         answer: asyncio.Future[V] = asyncio.get_running_loop().create_future()
-        self._asked.append((key, answer))
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look_until_all_are_answered())
+        self._waiting.append((key, answer))
+        if self._task is None:
+            self._task = asyncio.create_task(self._answer_all())
         return await answer
 
-    async def _look_until_all_are_answered(self) -> None:
+    async def _answer_all(self) -> None:
         try:
-            while self._asked:
-                asked, self._asked = self._asked[:AT_ONCE], self._asked[AT_ONCE:]
-                await self._answer([one for one in asked if not one[1].done()])
+            while self._waiting:
+                waiting, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+                await self._answer([one for one in waiting if not one[1].done()])
         finally:
-            self._looking = None
+            self._task = None
 
-    async def _answer(self, asked: Sequence[tuple[K, "asyncio.Future[V]"]]) -> None:
+    async def _answer(self, waiting: Sequence[tuple[K, "asyncio.Future[V]"]]) -> None:
         try:
-            values = await self._look([key for key, _ in asked])
+            values = await self._lookup([key for key, _ in waiting])
         except Exception as error:
-            for _, answer in asked:
+            for _, answer in waiting:
                 if not answer.done():
                     answer.set_exception(error)
             return
-        for (_, answer), value in zip(asked, values, strict=True):
+        for (_, answer), value in zip(waiting, values, strict=True):
             if not answer.done():  # its client may have gone away
                 answer.set_result(value)

@@ -20,8 +20,8 @@ _SHOWN = ("detail", "event_id", "product", "reason", "settled_as", "source", "su
 _TIMES = ("quarantined_at", "received_at", "settled_at")
 
 
-def reading_router(keys: KeyRing, pool: Pool) -> APIRouter:
-    """The route."""
+def quarantine_router(keys: KeyRing, pool: Pool) -> APIRouter:
+    """Make the route."""
     router = APIRouter(route_class=ApiRoute)
 
     @router.get("/v1/quarantine")

@@ -1,4 +1,4 @@
-"""The three HTTP forms of CloudEvents (HTTP protocol binding 1.0): structured, batched, binary; each event as text."""
+"""Read the three HTTP modes of CloudEvents (HTTP protocol binding 1.0): structured, batched and binary."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class BodyError(Exception):
-    """The body as a whole cannot be taken. ``status`` and ``code`` are the answer's."""
+    """The body as a whole is refused. ``status`` and ``code`` are those of the answer."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -29,10 +29,10 @@ Headers = Sequence[tuple[str, str]]
 
 
 def split(headers: Headers, body: bytes) -> tuple[list[bytes], bool]:
-    """The events of a request, each as structured JSON, and whether they came as a batch.
+    """Return the events of a request, each as structured JSON, and whether they came as a batch.
 
     Raises:
-        BodyError: not one content type that is taken, no JSON, too many events, header fields that are no attributes.
+        BodyError: unsupported content type, invalid JSON, too many events, or invalid attribute header fields.
     """
     content_types = [value for name, value in headers if name == "content-type"]
     content_type = content_types[0] if len(content_types) == 1 else ""

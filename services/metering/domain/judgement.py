@@ -1,4 +1,4 @@
-"""Judging a batch: what is placed, what is rejected, and what repeats within it. Each record on its own."""
+"""Judgement of a batch: each record is placed or rejected by itself; repeats within the batch are split off."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,36 +10,36 @@ from services.metering.domain.catalogue import DAY_US, EPOCH, Catalogue, microse
 from services.metering.domain.corrections import CorrectionEvent
 from services.metering.domain.decode import UsageEvent, claim_of, decode
 from services.metering.domain.placement import Usage, place, place_correction
-from services.metering.domain.reasons import PASSING, RejectedError
+from services.metering.domain.reasons import TRANSIENT, RejectedError
 from shared.events.topics import product_of
 
 
-class Received(Protocol):
-    """What judging needs to know of a record."""
+class UsageRecord(Protocol):
+    """The parts of a record that judgement reads."""
 
     @property
     def topic(self) -> str:
-        """Where it came from: a product's own topic carries no other product's usage."""
+        """The topic; a product's own topic may carry no other product's usage."""
 
     @property
     def value(self) -> bytes | None:
-        """The event as text."""
+        """The event as JSON."""
 
     @property
     def appended_at(self) -> datetime:
-        """When it was first accepted."""
+        """The broker's append time of its first acceptance."""
 
     @property
     def partition(self) -> int:
-        """Where it was."""
+        """The Kafka partition."""
 
     @property
     def offset(self) -> int:
-        """Where it was."""
+        """The Kafka offset."""
 
 
 class Placed(NamedTuple):
-    """Placed usage; ``n`` is the record's number in the batch."""
+    """Placed usage; ``n`` is the record's index in the batch."""
 
     n: int
     usage: Usage
@@ -53,11 +53,11 @@ _new_placed: Callable[[tuple[int, Usage, int, int, int]], Placed] = partial(tupl
 
 
 @dataclass(slots=True)
-class Judged:
-    """A batch: each record is in exactly one of the two.
+class Judgement:
+    """The judgement of a batch: each record is in exactly one of ``placed`` and ``rejected`` (by index).
 
-    All were judged by the first ``catalogue``. Only what that did not know was judged again by a newer one, which is
-    ``catalogue`` from then on: ``first_version`` is the version of the first.
+    All records are judged by a first catalogue, of version ``first_version``. Those that it rejects with a transient
+    reason may be judged again by a newer one; ``catalogue`` is the last one used.
     """
 
     placed: list[Placed]
@@ -65,29 +65,29 @@ class Judged:
     catalogue: Catalogue
     first_version: int
 
-    def waiting(self) -> list[int]:
-        """Records that are rejected only because of what is not known yet."""
-        return [n for n, error in self.rejected.items() if error.reason in PASSING]
+    def transient(self) -> list[int]:
+        """Indexes of records rejected with a transient reason."""
+        return [n for n, error in self.rejected.items() if error.reason in TRANSIENT]
 
     def after_end(self) -> list[int]:
-        """Records that came after the end, and may not have by what is known since."""
+        """Indexes of records rejected as ``after_end``: a newer catalogue may know a renewal."""
         return [n for n, error in self.rejected.items() if error.reason == "after_end"]
 
 
-def judge(records: Sequence[Received], catalogue: Catalogue) -> Judged:
-    """Judge every record."""
-    judged = nothing_judged(catalogue)
-    judge_some(records, range(len(records)), judged)
+def judge(records: Sequence[UsageRecord], catalogue: Catalogue) -> Judgement:
+    """Judge every record by one catalogue."""
+    judged = empty_judgement(catalogue)
+    judge_records(records, range(len(records)), judged)
     return judged
 
 
-def nothing_judged(catalogue: Catalogue) -> Judged:
-    """A batch of which nothing is judged yet."""
-    return Judged([], {}, catalogue, catalogue.version)
+def empty_judgement(catalogue: Catalogue) -> Judgement:
+    """Make the judgement of a batch before any record is judged."""
+    return Judgement([], {}, catalogue, catalogue.version)
 
 
-def judge_some(records: Sequence[Received], numbers: Sequence[int], judged: Judged) -> None:
-    """Judge (again) the records with these numbers, by the batch's catalogue."""
+def judge_records(records: Sequence[UsageRecord], numbers: Sequence[int], judged: Judgement) -> None:
+    """Judge the records with these indexes by ``judged.catalogue``; earlier results of them are replaced."""
     catalogue = judged.catalogue
     add, rejected = judged.placed.append, judged.rejected
     appended_at, received_us = EPOCH, 0
@@ -111,8 +111,8 @@ def judge_some(records: Sequence[Received], numbers: Sequence[int], judged: Judg
             if rejected:
                 rejected.pop(n, None)
         except RejectedError as error:
-            rejected[n] = error.kept()
-        except Exception as error:  # whatever a record holds, its neighbours are not lost
+            rejected[n] = error.without_traceback()
+        except Exception as error:  # a record that cannot be read must not fail its batch
             rejected[n] = RejectedError("malformed", f"cannot be read: {type(error).__name__}", claim_of(record.value))
 
 
@@ -121,8 +121,8 @@ def _check_owner(event: UsageEvent | CorrectionEvent, owner: str) -> None:
         raise RejectedError("source_not_allowed", f"only {owner} is reported on its own topic", event.claim())
 
 
-class Places:
-    """Where an identity is taken: the UTC days, and the midnights within an hour of it, that take no other event."""
+class IdentityTimes:
+    """The UTC days, and the midnights near its events, at which an identity is already used."""
 
     __slots__ = ("days", "midnights")
 
@@ -130,60 +130,60 @@ class Places:
         self.days: set[int] = set()
         self.midnights: set[int] = set()
 
-    def take(self, usage: Usage) -> None:
-        """An event stands there."""
+    def add(self, usage: Usage) -> None:
+        """Add the day and the midnight of an event."""
         self.days.add(usage.at_us // DAY_US)
-        self.take_midnight(usage)
+        self.add_midnight(usage)
 
-    def take_midnight(self, usage: Usage) -> None:
-        """The midnight near the event is taken by another, of the day beside it."""
+    def add_midnight(self, usage: Usage) -> None:
+        """Add only the midnight within an hour of the event, where there is one."""
         if usage.midnight_us is not None:
             self.midnights.add(usage.midnight_us)
 
-    def holds(self, usage: Usage) -> bool:
-        """Whether the identity is taken for this event."""
+    def contains(self, usage: Usage) -> bool:
+        """Whether the identity is used on the event's day or at its midnight."""
         return usage.at_us // DAY_US in self.days or usage.midnight_us in self.midnights
 
 
 class Split(NamedTuple):
-    """Placed usage: what no earlier record of the batch can stand in the way of, and what one may."""
+    """Placed usage: records of ``later`` may repeat a record of ``first``; those of ``first`` repeat none."""
 
     first: list[Placed]
     later: list[Placed]
 
 
 def split_repeats(placed: Sequence[Placed]) -> Split:
-    """Part off what has the identity of an earlier record, of its UTC day or within an hour of the same midnight.
+    """Split off records with the identity of an earlier one on the same UTC day or within an hour of one midnight.
 
-    Whether it is a repeat depends on what becomes of that record: it may be no usage itself, as another stands there.
+    Whether such a record is a repeat depends on whether the earlier one is applied.
     """
     split = Split([], [])
     add = split.first.append
     seen: dict[bytes, Usage] = {}
-    taken: dict[bytes, Places] = {}
+    taken: dict[bytes, IdentityTimes] = {}
     for item in placed:
         usage = item.usage
         known = seen.setdefault(usage.digest, usage)
         if known is usage:
             add(item)
             continue
-        places = taken.get(usage.digest)
-        if places is None:
-            places = taken[usage.digest] = Places()
-            places.take(known)
-        if places.holds(usage):
+        times = taken.get(usage.digest)
+        if times is None:
+            times = taken[usage.digest] = IdentityTimes()
+            times.add(known)
+        if times.contains(usage):
             split.later.append(item)
         else:
             add(item)
-        places.take(usage)
+        times.add(usage)
     return split
 
 
 def day_of(at_us: int) -> datetime:
-    """The start of the UTC day."""
+    """Return the start of the UTC day that contains ``at_us``."""
     return instant(at_us - at_us % DAY_US)
 
 
 def instant(at_us: int) -> datetime:
-    """Microseconds since 1970 as a time."""
+    """Convert microseconds since 1970 to a time."""
     return EPOCH + timedelta(microseconds=at_us)

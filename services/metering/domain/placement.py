@@ -1,7 +1,7 @@
-"""Judging usage and placing it: which subscription, meter, source and window an event belongs to, or why it is refused.
+"""Placement of usage: the subscription, meter, source and window of an event, or the reason for its rejection.
 
-Order matters: what the event alone shows, then lateness (judged once, when the event is first accepted, so that a
-replay is not late), then what depends on the catalogue.
+The first reason found counts: first what the event alone shows, then lateness (against the time of first acceptance,
+so that a replay is never late), then what depends on the catalogue.
 """
 
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ FARTHEST_US = 5 * 60 * 1_000_000
 NEAR_MIDNIGHT_US = 3_600_000_000
 _UNSET = msgspec.UNSET
 _new_digest = blake2b(digest_size=16).copy
-"""A copy costs two thirds of a new one."""
+"""Copying costs two thirds of creating."""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -39,11 +39,11 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     resource: str | None
     extra: str | None
     correction: CorrectionEvent | None = None
-    """The event, where it is a correction (and no usage at all)."""
+    """The correction, where the event is one and not usage."""
 
     @property
     def midnight_us(self) -> int | None:
-        """The midnight that lies within an hour of the event, where one does."""
+        """The midnight within an hour of the event, in microseconds since 1970; ``None`` where there is none."""
         into_day = self.at_us % DAY_US
         if into_day < NEAR_MIDNIGHT_US:
             return self.at_us - into_day
@@ -56,7 +56,7 @@ def place(event: UsageEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
     """Place ``event``, which was first accepted at ``accepted_us``.
 
     Raises:
-        RejectedError: with the reason.
+        RejectedError: with the quarantine reason.
     """
     at_us = microseconds(event.time)
     if not accepted_us - OLDEST_US <= at_us <= accepted_us + FARTHEST_US:
@@ -94,13 +94,13 @@ def place(event: UsageEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
 
 
 def place_correction(event: CorrectionEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
-    """Place a correction that was first accepted at ``accepted_us``, as far as it can be judged by itself.
+    """Place a correction that was first accepted at ``accepted_us``, as far as it can be checked by itself.
 
-    What a reversal names is looked for when it is applied. The past of a product that was given up, or retired, can
-    still be corrected; a purge is placed by its own time, as usage is.
+    The target of a reversal is looked up when it is applied. Usage of a product that has ended or was retired can still
+    be reversed; a purge is placed by its own time, like usage.
 
     Raises:
-        RejectedError: with the reason.
+        RejectedError: with the quarantine reason.
     """
     at_us = microseconds(event.time)
     check_time(at_us, accepted_us, event.said_by)
@@ -140,17 +140,17 @@ def place_correction(event: CorrectionEvent, accepted_us: int, catalogue: Catalo
 
 
 def digest_of(source: str, id: str) -> bytes:
-    """What stands for an identity: 16 bytes."""
+    """Return the 16-byte hash of an identity (source, id)."""
     digest = _new_digest()
     digest.update(f"{source}\0{id}".encode())
     return digest.digest()
 
 
 def check_time(at_us: int, accepted_us: int, claim: Claim) -> None:
-    """Refuse what is too late or ahead.
+    """Refuse an event that is too old or too far in the future.
 
     Raises:
-        RejectedError: with the reason.
+        RejectedError: with the quarantine reason.
     """
     if at_us < accepted_us - OLDEST_US:
         raise RejectedError("too_old", "more than 35 days before it was accepted", claim)
@@ -163,18 +163,18 @@ OUTSIDE: dict[Reason, str] = {
     "after_end": "the subscription's term was over then, or it was cancelled",
     "product_not_subscribed": "the product was not used then: it was given up, or retired, before",
 }
-"""Why nothing counts at some times."""
+"""Sentence for each reason of usage outside the spans in which it counts."""
 
 
 def outside(reason: Reason, claim: Claim, at: datetime) -> RejectedError:
-    """The refusal of what happened ``at`` a time at which nothing counts."""
+    """Make the rejection of an event at a time at which usage does not count."""
     return RejectedError(reason, OUTSIDE[reason], claim, at if reason == "after_end" else None)
 
 
 def _refused(
     event: UsageEvent, at_us: int, subscription: SubscriptionView | None, catalogue: Catalogue
 ) -> RejectedError:
-    """The first of the catalogue's reasons that holds."""
+    """Return the first of the reasons that depend on the catalogue."""
     claim, data = event.claim(), event.data
     if subscription is None:
         return RejectedError("unknown_subscription", "no such subscription is known", claim)

@@ -1,4 +1,4 @@
-"""What metering keeps in memory of a subscription's state: read from the same text, in a tenth of the memory."""
+"""A subscription's state as metering holds it: read from the same JSON, in a tenth of the memory."""
 
 import sys
 from bisect import bisect_right
@@ -21,7 +21,7 @@ class Term(msgspec.Struct, frozen=True, gc=False):
 
 
 class Span(msgspec.Struct, frozen=True, gc=False):
-    """A span of use that is over, as in ``shared.events.state.Span``."""
+    """An ended span of use, as in ``shared.events.state.Span``."""
 
     start: datetime
     end: datetime
@@ -54,7 +54,7 @@ _read = msgspec.json.Decoder(_State).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Subscribed:
+class Subscription:
     """A part of ``shared.events.state.SubscriptionState``, with the same meaning. ``terms``: all of them, in order."""
 
     id: SubscriptionId
@@ -68,28 +68,28 @@ class Subscribed:
 
     @property
     def window_days(self) -> int:
-        """How many days a measurement window has."""
+        """Length of a measurement window, in days."""
         return self.calendar.days
 
     @property
     def active_products(self) -> tuple[Use, ...]:
-        """The products that have not ended."""
+        """Products whose use has not ended."""
         return tuple(one for one in self.products if one.ended_at is None)
 
     def term_at(self, now: datetime) -> Term:
-        """The term in force: the last one that has begun; before all of them the first."""
+        """Return the term in force: the last that has begun, or the first if none has."""
         return self.terms[max(bisect_right(self.calendar.starts, now) - 1, 0)]
 
     def rate_of(self, meter: Meter, window_start: datetime) -> Rate:
-        """The rate of ``meter`` in the window that begins then: the one in force, or the one that the term locked."""
+        """Return the rate of ``meter`` for the window that begins then: the one in force, or as locked by the term."""
         locked_at = self.term_at(window_start).rates_locked_at
         return meter.rate_at(window_start if locked_at is None else min(window_start, locked_at))
 
 
-def read_subscribed(text: str) -> Subscribed:
-    """Read a ``SubscriptionState`` that was written as JSON."""
+def read_subscription(text: str) -> Subscription:
+    """Decode the JSON of a ``SubscriptionState``."""
     state = _read(text)
     terms = state.terms or (state.term,)
     products = tuple(msgspec.structs.replace(one, product=sys.intern(one.product)) for one in state.products)
     calendar = Calendar(tuple(term.start for term in terms), state.window_days)
-    return Subscribed(state.id, state.account, state.state, state.term, terms, calendar, products, state.cancelled_at)
+    return Subscription(state.id, state.account, state.state, state.term, terms, calendar, products, state.cancelled_at)

@@ -1,4 +1,4 @@
-"""What ties a record of usage to the HTTP request that brought it: headers of the record, beside the event."""
+"""Kafka headers of a usage record that name the HTTP request that sent it. They are not part of the event."""
 
 CORRELATION_ID = "unitpool-correlation-id"
 TRACE_PARENT = "traceparent"

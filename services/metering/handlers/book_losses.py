@@ -1,4 +1,4 @@
-"""Usage records that will never be read are told in the books: they expired unread, or somebody stepped over them."""
+"""Book usage records that will never be read: they expired unread, or an operator skipped them."""
 
 from services.metering.domain.reasons import UNKNOWN
 from services.metering.store import books
@@ -9,6 +9,6 @@ from shared.runtime.delivery.transaction import Transaction
 
 
 async def book_lost(tx: Transaction, topic: str, loss: Loss) -> None:
-    """Book a loss on the day on which it is noticed; of a product's own topic, its product is known."""
+    """Book a loss on the day on which it is noticed; the product is known only for a product's own topic."""
     line = Line(tx.now.date(), loss.partition, UNKNOWN, product_of(topic) or UNKNOWN)
     await books.book_lost(tx.connection, line, loss.records)

@@ -1,4 +1,4 @@
-"""Work of a task for many subscriptions: what fails for one waits alone, visible, and is retried until it succeeds."""
+"""Work of a task for many subscriptions: what fails for one is set aside and retried until it succeeds."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -10,7 +10,7 @@ from shared.runtime.delivery.transaction import Transaction
 T = TypeVar("T")
 
 
-async def do_each(
+async def run_isolated(
     tx: Transaction,
     aside: SetAside,
     items: Sequence[T],
@@ -19,9 +19,9 @@ async def do_each(
     key: Callable[[T], str],
     whose: Callable[[T], str],
 ) -> list[T]:
-    """Do ``work`` for all items but those that wait for their next attempt; which were not done.
+    """Run ``work`` for all items except those set aside until later. Return the items that were not done.
 
-    ``key`` names an item, ``whose`` the one that it concerns: what fails for one of these is set aside together.
+    ``key`` names an item, ``whose`` its subscription: items that fail are set aside together per subscription.
     """
     known = await aside.load(tx.connection, tx.now)
     waiting = frozenset(known.waiting)

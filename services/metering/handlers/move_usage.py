@@ -1,9 +1,9 @@
-"""What was placed by older knowledge is moved: out of the windows where it does not count, back where it does.
+"""Move usage that was placed by an older state of its subscription: out of windows, into quarantine, and back.
 
-A subscription that is renewed, cancelled, or uses a product no longer may have usage since then that was applied before
-that was known. A pass takes it out, event by event, into quarantine, exactly as a reversal would; the identity stays
-taken. Whoever applied usage at the same moment by the older knowledge is waited for: another pass follows once every
-transaction that began before has ended.
+A subscription that is renewed, cancelled, or stops using a product may have later usage that was applied before that
+was known. A pass takes such events out of their windows as a reversal would, and quarantines them; their identities
+stay used. Another pass follows once every transaction begun before has ended, since those may still have applied usage
+by the older state.
 """
 
 from collections import Counter
@@ -17,69 +17,71 @@ from services.metering.domain.placement import OUTSIDE
 from services.metering.domain.reasons import Reason
 from services.metering.domain.spans import NEVER_US
 from services.metering.handlers.apply_corrections import quarantine_corrections
-from services.metering.handlers.correction_effects import Effects, carry_out
+from services.metering.handlers.correction_effects import Effects, apply_effects
 from services.metering.store import books, corrections, moves, quarantine, recomputation, recomputed_windows
 from services.metering.store.books import Entries, Line, Outcome
 from services.metering.store.corrections import Correction
-from services.metering.store.moves import Due, Gap, Placed, TakenOut
+from services.metering.store.moves import AppliedUsage, DueMove, Gap, RemovedUsage
 from services.metering.store.projection import Projection
-from services.metering.store.window_changes import make_due
+from services.metering.store.window_changes import insert_due
 from shared.events.metering import RestatementCause
 from shared.runtime.delivery.transaction import Transaction
 
-AGAIN = timedelta(seconds=1)
-"""How soon to look again for what was applied at the same moment."""
+RECHECK_DELAY = timedelta(seconds=1)
+"""Delay until the next pass, which finds usage applied concurrently."""
 AT_ONCE = 5_000
-"""Events moved in one pass."""
+"""Most events taken out in one pass."""
 FAR = datetime.fromisoformat("9999-01-01T00:00:00Z")
 CAUSE: RestatementCause = "several"
 
 
-async def move_some(tx: Transaction, projection: Projection, due: Due) -> None:
-    """A pass over one subscription; it is due no longer when nobody is left who could place otherwise."""
+async def move_due_usage(tx: Transaction, projection: Projection, due: DueMove) -> None:
+    """Make one pass over a subscription; delete the due move after the last pass."""
     catalogue = await projection.refresh(tx.connection)
     view = catalogue.by_number[due.subscription]
     effects = Effects(catalogue, tx.now)
     taken_out = await _take_out(tx, catalogue, view, effects, due.since) if due.lost else 0
     await _put_back(tx, catalogue, view, effects)
     await _move_purges(tx, catalogue, view, effects, due)
-    await carry_out(tx.connection, effects)
+    await apply_effects(tx.connection, effects)
     if due.terms:
-        await _tell_again(tx, view, due)
+        await _republish(tx, view, due)
     if due.windows:
         await _find_windows(tx, catalogue, view, due)
     if taken_out == AT_ONCE:
         await moves.postpone(tx.connection, due.id, tx.now)
     elif due.looks_from is None:
-        await moves.look_from_here(tx.connection, due.id, tx.now + AGAIN)
-    elif due.looks_from < await corrections.horizon(tx.connection):
-        await moves.done(tx.connection, due.id)
+        await moves.begin_recheck(tx.connection, due.id, tx.now + RECHECK_DELAY)
+    elif due.looks_from < await corrections.load_oldest_running(tx.connection):
+        await moves.delete_due(tx.connection, due.id)
     else:
-        await moves.postpone(tx.connection, due.id, tx.now + AGAIN)
+        await moves.postpone(tx.connection, due.id, tx.now + RECHECK_DELAY)
 
 
-async def move_all(tx: Transaction, catalogue: Catalogue, since: datetime) -> None:
-    """Quarantine, or take back, what was applied since then; windows are not touched. Metering must not run."""
+async def move_all_usage(tx: Transaction, catalogue: Catalogue, since: datetime) -> None:
+    """Quarantine, or put back, all usage since then without changing windows. Metering must not run."""
     for number, view in sorted(catalogue.by_number.items()):
-        effects, due = Effects(catalogue, tx.now), Due(0, number, since, True, False, True, None)
+        effects, due = Effects(catalogue, tx.now), DueMove(0, number, since, True, False, True, None)
         while await _take_out(tx, catalogue, view, effects, since) == AT_ONCE:
             pass
         await _put_back(tx, catalogue, view, effects)
         await _move_purges(tx, catalogue, view, effects, due)
-    await moves.all_done(tx.connection)
+    await moves.delete_all_due(tx.connection)
 
 
 async def _take_out(
     tx: Transaction, catalogue: Catalogue, view: SubscriptionView, effects: Effects, since: datetime
 ) -> int:
-    """What counts where nothing counts goes into quarantine; how much that was."""
-    found = await moves.lock_outside(tx.connection, view.number, list(_gaps(catalogue, view, since)), since, AT_ONCE)
-    taken = [_taken_out(catalogue, view, one) for one in found]
+    """Quarantine usage that lies outside the spans in which it counts. Return the number of events."""
+    found = await moves.lock_outside_spans(
+        tx.connection, view.number, list(_gaps(catalogue, view, since)), since, AT_ONCE
+    )
+    taken = [_removed(catalogue, view, one) for one in found]
     for one in found:
         if one.target.reversed_at is None:
             effects.take_out(one.target, one.received_at, CAUSE)
-    await moves.mark(tx.connection, [one.target for one in found], tx.now)
-    await moves.quarantine(tx.connection, taken, tx.now, catalogue.version)
+    await moves.mark_quarantined(tx.connection, [one.target for one in found], tx.now)
+    await moves.insert_quarantined(tx.connection, taken, tx.now, catalogue.version)
     await books.move_entries(tx.connection, _moves(catalogue, found, "applied", "quarantined"))
     return len(found)
 
@@ -94,11 +96,11 @@ def _gaps(catalogue: Catalogue, view: SubscriptionView, since: datetime) -> Iter
                 yield meter.number, instant(start), FAR if end == NEVER_US else instant(end)
 
 
-def _taken_out(catalogue: Catalogue, view: SubscriptionView, one: Placed) -> TakenOut:
+def _removed(catalogue: Catalogue, view: SubscriptionView, one: AppliedUsage) -> RemovedUsage:
     meter = catalogue.meters[one.target.meter]
     reason = _reason(view, meter.product, one.target.at) or "product_not_subscribed"
     detail = f"{OUTSIDE[reason]}; it was applied before that was known"
-    return TakenOut(one, view.state.id, meter.product, meter.state.meter, reason, detail)
+    return RemovedUsage(one, view.state.id, meter.product, meter.state.meter, reason, detail)
 
 
 def _reason(view: SubscriptionView, product: str, at: datetime) -> Reason | None:
@@ -106,23 +108,23 @@ def _reason(view: SubscriptionView, product: str, at: datetime) -> Reason | None
 
 
 async def _put_back(tx: Transaction, catalogue: Catalogue, view: SubscriptionView, effects: Effects) -> None:
-    """What was taken out and lies in a span that is known since counts after all."""
+    """Count usage again that was taken out and lies in a span known since."""
     found = [
         one
-        for one in await moves.lock_taken_out(tx.connection, view.state.id)
+        for one in await moves.lock_removed(tx.connection, view.state.id)
         if _reason(view, catalogue.meters[one.target.meter].product, one.target.at) is None
     ]
     for one in found:
         if one.target.reversed_at is None:
             effects.put_back(one.target, one.received_at, CAUSE)
-    await moves.mark(tx.connection, [one.target for one in found], None)
+    await moves.mark_quarantined(tx.connection, [one.target for one in found], None)
     settled = [(one.row, "applied") for one in found if one.row is not None]
     if settled:
         await quarantine.settle(tx.connection, settled, tx.now)
     await books.move_entries(tx.connection, _moves(catalogue, found, "quarantined", "applied"))
 
 
-def _moves(catalogue: Catalogue, found: Sequence[Placed], was: Outcome, becomes: Outcome) -> Entries:
+def _moves(catalogue: Catalogue, found: Sequence[AppliedUsage], was: Outcome, becomes: Outcome) -> Entries:
     entries: Entries = Counter()
     for one in found:
         line = Line(one.received_at.date(), one.partition, one.source, catalogue.meters[one.target.meter].product)
@@ -132,40 +134,40 @@ def _moves(catalogue: Catalogue, found: Sequence[Placed], was: Outcome, becomes:
 
 
 async def _move_purges(
-    tx: Transaction, catalogue: Catalogue, view: SubscriptionView, effects: Effects, due: Due
+    tx: Transaction, catalogue: Catalogue, view: SubscriptionView, effects: Effects, due: DueMove
 ) -> None:
-    """Purges are placed by their own time, as usage is; they are kept whole, so that a replay judges them."""
+    """Place purges by their own time, as usage is; quarantine those that lie outside the spans."""
     rejected: list[tuple[Correction, Reason, str]] = []
     placed: list[tuple[int, datetime]] = []
     for one in await moves.lock_purges(tx.connection, view.number, due.since):
         if reason := _reason(view, one.product, one.at):
             rejected.append((one, reason, f"{OUTSIDE[reason]}; it was applied before that was known"))
-            effects.find_anew(one, one.meter or NO_METER, one.window_start or one.at, one.resource, CAUSE)
+            effects.recompute(one, one.meter or NO_METER, one.window_start or one.at, one.resource, CAUSE)
         elif due.windows:
             placed.append((one.id, view.state.calendar.window_at(one.at).start))
     await quarantine_corrections(tx, catalogue, rejected)
     await moves.place_purges(tx.connection, placed)
 
 
-async def _tell_again(tx: Transaction, view: SubscriptionView, due: Due) -> None:
-    """The window in which a term begins ends there now; figures that a window had in another term are outdone."""
+async def _republish(tx: Transaction, view: SubscriptionView, due: DueMove) -> None:
+    """Publish windows again whose term changed, with revisions above those published for the other term."""
     first = _first_window(view, due)
     if due.windows:
         await moves.raise_revisions(tx.connection, view.number, first)
-    await moves.tell_again(tx.connection, view.number, first)
+    await moves.republish_windows(tx.connection, view.number, first)
 
 
-async def _find_windows(tx: Transaction, catalogue: Catalogue, view: SubscriptionView, due: Due) -> None:
-    """What counted may be in another window: all of them since then are found in raw usage."""
+async def _find_windows(tx: Transaction, catalogue: Catalogue, view: SubscriptionView, due: DueMove) -> None:
+    """Recompute all windows since the change from raw usage: events may belong to another window."""
     first = _first_window(view, due)
     await moves.lock_windows(tx.connection, view.number, first)
     days = await recomputation.prepare(tx.connection, catalogue, {view.number}, first)
     for day in days:
         await recomputation.add_windows_of(tx.connection, day)
     await recomputation.add_up(tx.connection)
-    changed = await recomputed_windows.refill_windows(tx.connection, first, view.number)
-    await make_due(tx.connection, changed)
+    changed = await recomputed_windows.replace_windows(tx.connection, first, view.number)
+    await insert_due(tx.connection, changed)
 
 
-def _first_window(view: SubscriptionView, due: Due) -> datetime:
+def _first_window(view: SubscriptionView, due: DueMove) -> datetime:
     return view.state.calendar.window_at(due.since - timedelta(microseconds=1)).start

@@ -1,8 +1,8 @@
-"""Changes of the quarantine and of the books are told a moment later, in pieces: never by the batch that made them."""
+"""Publish changes of the quarantine and the books, in portions, after the batch that made them."""
 
 from collections.abc import Sequence
 
-from services.metering.handlers.isolated_work import do_each
+from services.metering.handlers.isolated_work import run_isolated
 from services.metering.store import unpublished_changes
 from shared.events.envelope import Payload
 from shared.events.metering import event_key
@@ -13,42 +13,42 @@ from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Row
 
-WORK = "telling"
+WORK = "telling"  # the name in ``set_aside_work`` and in metrics, which must not change
 OUTBOX_FULL = 5_000
-"""While so much waits for Kafka nothing is added: what is untold stays so."""
+"""Rows in the outbox from which on nothing is added; changes stay unpublished until there are fewer."""
 
 
-async def tell_quarantine(tx: Transaction, limit: int) -> int:
-    """Tell some changes of the quarantine; how many."""
+async def publish_quarantine_changes(tx: Transaction, limit: int) -> int:
+    """Publish at most ``limit`` changed rows of the quarantine. Return the number of events."""
     if await _is_full(tx):
         return 0
-    rows = await unpublished_changes.take_quarantined(tx.connection, WORK, tx.now, limit)
-    told: list[Payload] = []
+    rows = await unpublished_changes.take_quarantine_changes(tx.connection, WORK, tx.now, limit)
+    published: list[Payload] = []
 
-    async def tell(some: Sequence[Row]) -> None:
+    async def publish(some: Sequence[Row]) -> None:
         for row in some:
             key = event_key(row["product"], row["subscription"])
-            for payload in unpublished_changes.payloads_of(row):
+            for payload in unpublished_changes.events_of(row):
                 await tx.emit(METERING_EVENTS_TOPIC, key, payload, subject=row["product"])
-                told.append(payload)
+                published.append(payload)
 
-    left = await do_each(
+    left = await run_isolated(
         tx,
         SetAside(WORK),
         rows,
-        tell,
+        publish,
         key=lambda row: str(row["id"]),
         whose=lambda row: row["subscription"] or f"record {row['id']}",
     )
-    await unpublished_changes.leave_untold(tx.connection, [row["id"] for row in left])
-    return len(told)
+    await unpublished_changes.mark_unpublished(tx.connection, [row["id"] for row in left])
+    return len(published)
 
 
-async def tell_books(tx: Transaction, limit: int) -> int:
-    """Tell some lines of the books that changed; how many."""
+async def publish_book_changes(tx: Transaction, limit: int) -> int:
+    """Publish at most ``limit`` changed lines of the books. Return the number of events."""
     if await _is_full(tx):
         return 0
-    lines = await unpublished_changes.take_lines(tx.connection, limit)
+    lines = await unpublished_changes.take_book_changes(tx.connection, limit)
     for line in lines:
         await tx.emit(METERING_EVENTS_TOPIC, line.product, BooksChanged(line=line), subject=line.product)
     return len(lines)

@@ -1,74 +1,78 @@
-"""Quarantined usage is applied by itself when what was missing has become known.
+"""Retry quarantined usage automatically once the state that was missing is known.
 
-Judged again with its first acceptance as "now", so that it is not late; the books move from quarantined to what it
-became, on the day of its arrival.
+Records are judged again by the time of their first acceptance, so that they are not late. The books move them from
+quarantined to their new outcome, on the day of their arrival.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 
 from services.metering import metrics
-from services.metering.handlers.apply_usage import Applied, UsageApplier
-from services.metering.handlers.isolated_work import do_each
+from services.metering.handlers.apply_usage import BatchOutcome, UsageApplier
+from services.metering.handlers.isolated_work import run_isolated
 from services.metering.store import quarantine
 from services.metering.store.books import Entries, Line, Outcome, move_entries
-from services.metering.store.quarantine import Waiting
+from services.metering.store.quarantine import QuarantinedUsage
 from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.transaction import Transaction
 
 WORK = "replays"
 
 
-async def replay_some(tx: Transaction, applier: UsageApplier, limit: int) -> int:
-    """Judge some records again; how many. Those that still cannot be applied wait for the next change; those of a
-    subscription for which judging fails wait alone."""
+async def retry_quarantined(tx: Transaction, applier: UsageApplier, limit: int) -> int:
+    """Judge at most ``limit`` records again. Return how many.
+
+    Records that still cannot be applied wait for the next change of the projection; those that fail are set aside.
+    """
     waiting = await quarantine.lock_set_aside(tx.connection, WORK, tx.now, limit)
-    waiting = waiting or await quarantine.lock_waiting(tx.connection, WORK, tx.now, limit)
+    waiting = waiting or await quarantine.lock_retryable(tx.connection, WORK, tx.now, limit)
     if waiting:
-        await _replay(tx, applier, waiting)
+        await _retry(tx, applier, waiting)
     return len(waiting)
 
 
-async def replay_after(
+async def replay_range(
     tx: Transaction, applier: UsageApplier, after: int, last: int, limit: int
 ) -> tuple[int, int | None]:
-    """Judge records up to the ``last`` again, whatever their reason; how many left the quarantine, and the last id
-    (``None``: no more)."""
+    """Judge records with ids above ``after`` up to ``last`` again, whatever their reason.
+
+    Return how many left the quarantine, and the last id judged (``None``: there were no more).
+    """
     waiting = await quarantine.lock_unsettled(tx.connection, after, last, limit)
-    return (await _replay(tx, applier, waiting), waiting[-1].id) if waiting else (0, None)
+    return (await _retry(tx, applier, waiting), waiting[-1].id) if waiting else (0, None)
 
 
-async def _replay(tx: Transaction, applier: UsageApplier, waiting: list[Waiting]) -> int:
-    outcomes = await judge_waiting(tx, applier, waiting)
+async def _retry(tx: Transaction, applier: UsageApplier, waiting: list[QuarantinedUsage]) -> int:
+    outcomes = await reapply_quarantined(tx, applier, waiting)
     return sum(outcome != "quarantined" for outcome in outcomes)
 
 
-async def judge_waiting(tx: Transaction, applier: UsageApplier, waiting: list[Waiting]) -> list[Outcome]:
-    """Judge records again; what became of each. Those that cannot be judged stay, and are tried again."""
+async def reapply_quarantined(tx: Transaction, applier: UsageApplier, waiting: list[QuarantinedUsage]) -> list[Outcome]:
+    """Judge locked records again. Return their outcomes; records that fail stay in quarantine and are set aside."""
     outcomes: dict[int, Outcome] = {}
 
-    async def judge(some: Sequence[Waiting]) -> None:
+    async def judge(some: Sequence[QuarantinedUsage]) -> None:
         outcomes.update(zip((one.id for one in some), await _judge(tx, applier, some), strict=True))
 
-    def whose(one: Waiting) -> str:
+    def whose(one: QuarantinedUsage) -> str:
         return one.subscription or f"record {one.id}"
 
-    await do_each(tx, SetAside(WORK), waiting, judge, key=lambda one: str(one.id), whose=whose)
+    await run_isolated(tx, SetAside(WORK), waiting, judge, key=lambda one: str(one.id), whose=whose)
     return [outcomes.get(one.id, "quarantined") for one in waiting]
 
 
-async def _judge(tx: Transaction, applier: UsageApplier, waiting: Sequence[Waiting]) -> list[Outcome]:
-    applied = await applier.apply_again(tx, [one.record for one in waiting])
+async def _judge(tx: Transaction, applier: UsageApplier, waiting: Sequence[QuarantinedUsage]) -> list[Outcome]:
+    applied = await applier.reapply(tx, [one.record for one in waiting])
     left = [(waiting[n], outcome) for n, outcome in enumerate(applied.outcomes) if outcome != "quarantined"]
     await quarantine.settle(tx.connection, [(one.id, outcome) for one, outcome in left], tx.now)
     judged = [(waiting[n].id, error) for n, error in applied.rejected.items()]
-    await quarantine.judge_again(tx.connection, judged, applied.judged_by)
+    await quarantine.update_reasons(tx.connection, judged, applied.catalogue_version)
     await move_entries(tx.connection, _moves(waiting, applied))
     tx.after_commit(lambda: _count(applied))
     return applied.outcomes
 
 
-def _moves(waiting: Sequence[Waiting], applied: Applied) -> Entries:
+def _moves(waiting: Sequence[QuarantinedUsage], applied: BatchOutcome) -> Entries:
     entries: Entries = Counter()
     for one, outcome in zip(waiting, applied.outcomes, strict=True):
         if outcome != "quarantined":
@@ -79,7 +83,7 @@ def _moves(waiting: Sequence[Waiting], applied: Applied) -> Entries:
     return entries
 
 
-def _count(applied: Applied) -> None:
+def _count(applied: BatchOutcome) -> None:
     for outcome, number in Counter(applied.outcomes).items():
         if outcome != "quarantined":
             metrics.USAGE_REPLAYED.labels(outcome=outcome).inc(number)

@@ -1,4 +1,4 @@
-"""Whether a reversal may have what it names: the one place that says so, when it is applied and when it is replayed."""
+"""Rules for what a reversal may reverse, used when it is applied and when it is replayed."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,13 +14,13 @@ from services.metering.store.corrections import Correction, Target
 from shared.runtime.postgres.pool import Connection
 
 Fault = tuple[Reason, str]
-"""A reason, and a sentence."""
+"""Quarantine reason and a sentence."""
 
 
-async def find_named(
+async def find_targets_of(
     connection: Connection, names: Sequence[UUID]
 ) -> tuple[dict[UUID, Target], dict[UUID, Correction]]:
-    """The events with these identities, and what those of them that are corrections say, by identity."""
+    """Find the stored events with these identities, and the corrections among them, both by identity."""
     targets = await corrections.find_targets(connection, names)
     identities = [(target.digest, target.at) for target in targets.values() if target.meter == NO_METER]
     return targets, await corrections.find_corrections(connection, identities) if identities else {}
@@ -31,22 +31,28 @@ def find_fault(  # noqa: PLR0917  # what is compared
     subscription: int,
     product: str,
     received_at: datetime,
-    named: Target,
-    said: Correction | None,
+    target: Target,
+    corrections_by_id: Correction | None,
 ) -> Fault | None:
-    """Why a reversal of this subscription and product, accepted then, may not have what it names."""
-    if said and said.kind == REVERSAL:
+    """Return why a reversal may not reverse ``target``; ``None`` if it may."""
+    if corrections_by_id and corrections_by_id.kind == REVERSAL:
         return "unsupported_type", "a reversal cannot be reversed"
-    of = said.product if said else catalogue.meters[named.meter].product if named.meter else ""
-    if (named.subscription, of) != (subscription, product):
+    of = (
+        corrections_by_id.product
+        if corrections_by_id
+        else catalogue.meters[target.meter].product
+        if target.meter
+        else ""
+    )
+    if (target.subscription, of) != (subscription, product):
         return "identity_conflict", "the event that it names is of another subscription or product"
-    if named.at < received_at - OLDEST:
+    if target.at < received_at - OLDEST:
         return "too_old", "what it reverses was more than 35 days old"
     return None
 
 
 async def find_faults(connection: Connection, placed: Sequence[Placed], catalogue: Catalogue) -> dict[int, Fault]:
-    """The faults of reversals whose targets are known, by their numbers in the batch."""
+    """Find faults of reversals whose targets are stored, by index in the batch."""
     names = {
         item.n: UUID(bytes=digest_of(data.source, data.id))
         for item in placed
@@ -54,12 +60,12 @@ async def find_faults(connection: Connection, placed: Sequence[Placed], catalogu
     }
     if not names:
         return {}
-    targets, said = await find_named(connection, list(names.values()))
+    targets, corrections_by_id = await find_targets_of(connection, list(names.values()))
     faults: dict[int, Fault] = {}
     for n, usage, received_us, _, _ in placed:
-        named = targets.get(names[n]) if n in names else None
-        if named is not None:
+        target = targets.get(names[n]) if n in names else None
+        if target is not None:
             place = usage.subscription, usage.product, instant(received_us)
-            if fault := find_fault(catalogue, *place, named, said.get(named.digest)):
+            if fault := find_fault(catalogue, *place, target, corrections_by_id.get(target.digest)):
                 faults[n] = fault
     return faults

@@ -8,8 +8,8 @@ from uuid import UUID
 from services.metering.domain.corrections import PURGE
 from shared.runtime.postgres.pool import Connection
 
-# Windows of which a correction has not been looked at for the last time may differ for a moment; so may those of a
-# subscription of which something is to be moved.
+# Excluded: windows of corrections that will be rechecked, and of subscriptions with a due move. They may differ
+# temporarily.
 _WINDOWS = f"""
 WITH unsure AS (
     SELECT DISTINCT subscription, meter, window_start FROM correction
@@ -19,7 +19,7 @@ SELECT coalesce(s.id, '?') AS subscription, coalesce(m.product, '?') AS product,
        window_start, coalesce(w.aggregate, 0) AS stored, coalesce(a.aggregate, 0) AS found,
        w.reached_at AS stored_at, a.reached_at AS found_at
 FROM (SELECT * FROM meter_window WHERE window_start >= $1) w
-FULL JOIN (SELECT * FROM again_window WHERE window_start >= $1) a USING (subscription, meter, window_start)
+FULL JOIN (SELECT * FROM recomputed_window WHERE window_start >= $1) a USING (subscription, meter, window_start)
 LEFT JOIN subscription s ON s.number = subscription LEFT JOIN meter m ON m.number = meter
 WHERE (coalesce(w.aggregate, 0), w.reached_at) IS DISTINCT FROM (coalesce(a.aggregate, 0), a.reached_at)
   AND NOT EXISTS (
@@ -35,7 +35,7 @@ WITH unsure AS (
     SELECT subscription, meter, window_start, count(*) FILTER (WHERE a.resource IS NULL) AS too_many,
            count(*) FILTER (WHERE g.resource IS NULL) AS missing
     FROM (SELECT * FROM sighting WHERE window_start >= $1) g
-    FULL JOIN (SELECT * FROM again_sighting WHERE window_start >= $1) a
+    FULL JOIN (SELECT * FROM recomputed_sighting WHERE window_start >= $1) a
         USING (subscription, meter, window_start, resource)
     WHERE a.resource IS NULL OR g.resource IS NULL GROUP BY 1, 2, 3
 )
@@ -48,7 +48,7 @@ WHERE NOT EXISTS (
   AND NOT EXISTS (SELECT FROM move_due d WHERE d.subscription = differing.subscription)
 ORDER BY 1, 2, 3, 4
 """  # noqa: S608
-# Peaks of hours that lost something are found when that is added.
+# Excluded: peaks of hours with a due reversal, which are recomputed when it is added.
 _HOURS = """
 WITH unsure AS (
     SELECT u.subscription, u.meter, u.hour
@@ -61,7 +61,7 @@ SELECT coalesce(s.id, '?') AS subscription, coalesce(m.product, '?') AS product,
        coalesce(h.total, 0)::text AS stored_total, coalesce(a.total, 0)::text AS found_total,
        h.peak::text AS stored_peak, a.peak::text AS found_peak
 FROM (SELECT * FROM hourly_usage WHERE hour >= $1) h
-FULL JOIN (SELECT * FROM again_hour WHERE hour >= $1) a USING (subscription, meter, hour)
+FULL JOIN (SELECT * FROM recomputed_hour WHERE hour >= $1) a USING (subscription, meter, hour)
 LEFT JOIN subscription s ON s.number = subscription LEFT JOIN meter m ON m.number = meter
 WHERE (h.events, h.total) IS DISTINCT FROM (a.events, a.total)
    OR (h.peak IS DISTINCT FROM a.peak
@@ -71,7 +71,7 @@ ORDER BY 1, 2, 3, 4
 _BOOKS = """
 SELECT day, source, product, coalesce(b.applied, 0) AS stored, coalesce(a.applied, 0) AS found
 FROM (SELECT day, source, product, sum(applied) AS applied FROM book WHERE day >= $1 GROUP BY 1, 2, 3) b
-FULL JOIN (SELECT day, source, product, sum(applied) AS applied FROM again_book WHERE day >= $1 GROUP BY 1, 2, 3) a
+FULL JOIN (SELECT day, source, product, sum(applied) AS applied FROM recomputed_book WHERE day >= $1 GROUP BY 1, 2, 3) a
     USING (day, source, product)
 WHERE coalesce(b.applied, 0) <> coalesce(a.applied, 0) ORDER BY 1, 2, 3
 """
@@ -96,11 +96,11 @@ _COUNT_UNSURE = f"""
 SELECT count(*) FROM correction WHERE look_at IS NOT NULL AND (settled_at IS NOT NULL OR kind = {PURGE})
 """  # noqa: S608
 SLICES = 256
-"""Identities are compared in this many parts, by the index on them."""
+"""Identities are read in this many ranges of the index on their hash."""
 
 
 async def differing_windows(connection: Connection, since: datetime) -> AsyncIterator[str]:
-    """Windows whose aggregate, or the time of it, is another."""
+    """Yield windows whose aggregate, or its time, differs."""
     async for row in connection.cursor(_WINDOWS, since):
         what = f"stored {row['stored']:f}, by raw usage {row['found']:f}"
         if row["stored"] == row["found"]:
@@ -110,7 +110,7 @@ async def differing_windows(connection: Connection, since: datetime) -> AsyncIte
 
 
 async def differing_sightings(connection: Connection, since: datetime) -> AsyncIterator[str]:
-    """Windows in which other resources are counted."""
+    """Yield windows in which other resources are counted."""
     async for row in connection.cursor(_SIGHTINGS, since):
         yield (
             f"resources {row['subscription']} {row['product']}/{row['meter']} {row['window_start']:%Y-%m-%dT%H:%MZ}: "
@@ -119,7 +119,7 @@ async def differing_sightings(connection: Connection, since: datetime) -> AsyncI
 
 
 async def differing_hours(connection: Connection, since: datetime) -> AsyncIterator[str]:
-    """Hours with other figures."""
+    """Yield hours whose figures differ."""
     async for row in connection.cursor(_HOURS, since):
         yield (
             f"hour {row['subscription']} {row['product']}/{row['meter']} {row['hour']:%Y-%m-%dT%HZ}: stored "
@@ -129,7 +129,7 @@ async def differing_hours(connection: Connection, since: datetime) -> AsyncItera
 
 
 async def differing_books(connection: Connection, since: date) -> AsyncIterator[str]:
-    """Days of arrival on which the books and what is stored do not agree."""
+    """Yield days of arrival on which the books differ from raw usage or from the quarantine."""
     async for row in connection.cursor(_BOOKS, since):
         place = f"{row['day']} {row['source']} {row['product']}"
         yield f"book {place}: applied {row['stored']}, raw usage has {row['found']}"
@@ -140,7 +140,7 @@ async def differing_books(connection: Connection, since: date) -> AsyncIterator[
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """An identity of several days. ``event_id``: where it is kept; ``places``: partition and offset of each event."""
+    """An identity used on several days. ``event_id`` is known for corrections; ``places``: partition and offset."""
 
     digest: UUID
     source: str
@@ -150,7 +150,7 @@ class Repeated:
 
 
 async def identities_of_several_days(connection: Connection, part: int) -> AsyncIterator[Repeated]:
-    """Identities that were applied on more than one day, in one of ``SLICES`` parts."""
+    """Yield identities that were applied on more than one day, of one of the ``SLICES`` ranges."""
     first, after = f"{part:02x}{'0' * 30}", f"{part + 1:02x}{'0' * 30}"
     is_last = part == SLICES - 1
     statement = _REPEATED_LAST if is_last else _REPEATED
@@ -160,5 +160,5 @@ async def identities_of_several_days(connection: Connection, part: int) -> Async
 
 
 async def count_unsure(connection: Connection) -> int:
-    """Corrections that are being applied: their windows are not held against raw usage."""
+    """Count corrections that will be rechecked; their windows are not compared."""
     return int(await connection.fetchval(_COUNT_UNSURE))

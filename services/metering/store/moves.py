@@ -1,4 +1,4 @@
-"""Usage that was placed before it was known where it counts: which is due to be moved, and its marks."""
+"""Due moves: subscriptions with usage that was placed by an older state, and the statements that move it."""
 
 import json
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from shared.events.topics import USAGE
 from shared.events.usage import UsageRecorded
 from shared.runtime.postgres.pool import Connection
 
-_NOTE = """
+_INSERT_DUE = """
 INSERT INTO move_due (subscription, since, lost, terms, windows, look_at)
 SELECT number, $2, $3, $4, $5, $6 FROM subscription WHERE id = $1
 """
-_NOTE_SOME = """
+_INSERT_MISPLACED = """
 INSERT INTO move_due (subscription, since, lost, terms, windows, look_at)
 SELECT k.subscription, k.since, true, k.windows, k.windows, $4
 FROM unnest($1::integer[], $2::timestamptz[], $3::boolean[]) AS k (subscription, since, windows)
@@ -30,12 +30,12 @@ SELECT id, subscription, since, lost, terms, windows, looks_from FROM move_due
 WHERE look_at <= $1 ORDER BY look_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 _POSTPONE = "UPDATE move_due SET look_at = $2 WHERE id = $1"
-_LOOK_FROM_HERE = (
+_BEGIN_RECHECK = (
     "UPDATE move_due SET looks_from = pg_current_xact_id()::text::bigint, look_at = $2, terms = false WHERE id = $1"
 )
-_ALL_DONE = "DELETE FROM move_due"
-_DONE = "DELETE FROM move_due WHERE id = $1"
-# What counts, and lies where nothing counts. OFFSET 0: each gap is a range of the days' partitions.
+_DELETE_ALL_DUE = "DELETE FROM move_due"
+_DELETE_DUE = "DELETE FROM move_due WHERE id = $1"
+# Counted usage within the gaps in which it does not count.
 _LOCK_OUTSIDE = f"""
 SELECT u.digest, u.at, u.subscription, u.meter, u.quantity, u.resource, u.reversed_at, u.received_at, u.kafka_partition,
        u.kafka_offset, u.extra, source.id AS source
@@ -45,8 +45,8 @@ JOIN source ON source.number = u.source
 WHERE u.at >= $5 AND u.meter <> {NO_METER} AND u.quarantined_at IS NULL
 ORDER BY u.digest, u.at LIMIT $6 FOR UPDATE OF u
 """  # noqa: S608
-# What was taken out before, with its row in quarantine.
-_LOCK_TAKEN_OUT = """
+# Usage that was taken out before, with its row in quarantine.
+_LOCK_REMOVED = """
 SELECT u.digest, u.at, u.subscription, u.meter, u.quantity, u.resource, u.reversed_at, u.received_at, u.kafka_partition,
        u.kafka_offset, u.extra, q.source, q.id AS row
 FROM quarantine q JOIN usage u ON u.digest = q.digest AND u.at = q.at
@@ -66,16 +66,16 @@ _PLACE_PURGES = """
 UPDATE correction c SET window_start = k.window_start
 FROM unnest($1::bigint[], $2::timestamptz[]) AS k (id, window_start) WHERE c.id = k.id
 """
-_TELL_AGAIN = """
-WITH told AS (
+_REPUBLISH = """
+WITH changed AS (
     UPDATE meter_window SET revision = revision + 1 WHERE subscription = $1 AND window_start >= $2
     RETURNING subscription, meter, window_start
 )
 INSERT INTO snapshot_due (subscriptions, meters, windows)
-SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM told HAVING count(*) > 0
+SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
 """
-# A window may count fewer others than before, whose revisions were in its own.
-_RAISE = """
+# A snapshot's revision is a sum over the windows that it counts, which may be fewer now: so each is raised above all.
+_RAISE_REVISIONS = """
 UPDATE meter_window w SET revision = w.revision + 2 + (
     SELECT sum(one.revision)::bigint FROM meter_window one
     WHERE (one.subscription, one.meter) = (w.subscription, w.meter))
@@ -91,8 +91,8 @@ _QUARANTINE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A subscription of which something is to be moved; see the table."""
+class DueMove:
+    """A row of ``move_due``: a subscription with usage to move. For the fields see ``spans.Change``."""
 
     id: int
     subscription: int
@@ -104,8 +104,8 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """An applied event, and how it came. ``row``: its row in quarantine, where it was taken out before."""
+class AppliedUsage:
+    """An applied event with its origin. ``row``: the id of its row in quarantine, if it was taken out before."""
 
     target: Target
     received_at: datetime
@@ -117,10 +117,10 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class TakenOut:
-    """An applied event that does not count, and why; ``subscription``, ``product`` and ``meter`` are ids."""
+class RemovedUsage:
+    """An applied event that does not count, and why. ``subscription``, ``product`` and ``meter`` are ids."""
 
-    placed: Placed
+    placed: AppliedUsage
     subscription: str
     product: str
     meter: str
@@ -129,80 +129,84 @@ class TakenOut:
 
 
 class Misplaced(NamedTuple):
-    """A subscription (its number) of which something is placed wrongly since then; ``windows``: in another window."""
+    """A subscription number with usage placed wrongly since ``since``; ``windows``: some of it in another window."""
 
     subscription: int
     since: datetime
     windows: bool
 
 
-async def note(connection: Connection, subscription: str, since: datetime, changed: Change, now: datetime) -> None:
-    """Have what was placed of a subscription since then looked at."""
-    await connection.execute(_NOTE, subscription, since, changed.lost, changed.terms, changed.windows, now)
+async def insert_due(
+    connection: Connection, subscription: str, since: datetime, changed: Change, now: datetime
+) -> None:
+    """Insert a due move for usage of a subscription since ``since``."""
+    await connection.execute(_INSERT_DUE, subscription, since, changed.lost, changed.terms, changed.windows, now)
 
 
-async def note_some(connection: Connection, misplaced: Sequence[Misplaced], now: datetime) -> None:
-    """Have what was placed by older knowledge looked at."""
+async def insert_misplaced(connection: Connection, misplaced: Sequence[Misplaced], now: datetime) -> None:
+    """Insert due moves for subscriptions whose usage was placed by an older projection."""
     if misplaced:
         columns = [[one[place] for one in misplaced] for place in range(3)]
-        await connection.execute(_NOTE_SOME, *columns, now)
+        await connection.execute(_INSERT_MISPLACED, *columns, now)
 
 
-async def lock_next(connection: Connection, now: datetime) -> Due | None:
-    """One that is due; nobody else takes it meanwhile."""
+async def lock_next(connection: Connection, now: datetime) -> DueMove | None:
+    """Lock the next due move, skipping those locked by others; ``None`` if there is none."""
     row = await connection.fetchrow(_LOCK_NEXT, now)
-    return Due(*row) if row else None
+    return DueMove(*row) if row else None
 
 
 async def postpone(connection: Connection, due: int, until: datetime) -> None:
-    """Look at it again then."""
+    """Have a move due at ``until``."""
     await connection.execute(_POSTPONE, due, until)
 
 
-async def look_from_here(connection: Connection, due: int, look_at: datetime) -> None:
-    """What begins after this transaction places by what is known now."""
-    await connection.execute(_LOOK_FROM_HERE, due, look_at)
+async def begin_recheck(connection: Connection, due: int, look_at: datetime) -> None:
+    """Save this transaction's number: transactions that begin after its end place usage by the new state."""
+    await connection.execute(_BEGIN_RECHECK, due, look_at)
 
 
-async def done(connection: Connection, due: int) -> None:
-    """Nobody is left who could place otherwise."""
-    await connection.execute(_DONE, due)
+async def delete_due(connection: Connection, due: int) -> None:
+    """Delete a due move after its last pass."""
+    await connection.execute(_DELETE_DUE, due)
 
 
-async def all_done(connection: Connection) -> None:
-    """Everything is where it belongs."""
-    await connection.execute(_ALL_DONE)
+async def delete_all_due(connection: Connection) -> None:
+    """Delete all due moves."""
+    await connection.execute(_DELETE_ALL_DUE)
 
 
 Gap = tuple[int, datetime, datetime]
-"""A meter's number; since when, and until when, its usage does not count."""
+"""Meter number, start and end of a span in which its usage does not count."""
 
 
-async def lock_outside(
+async def lock_outside_spans(
     connection: Connection, subscription: int, gaps: Sequence[Gap], since: datetime, limit: int
-) -> list[Placed]:
-    """Usage that counts and should not."""
+) -> list[AppliedUsage]:
+    """Lock at most ``limit`` counted events that lie in gaps."""
     columns = [[gap[place] for gap in gaps] for place in range(3)]
     rows = await connection.fetch(_LOCK_OUTSIDE, subscription, *columns, since, limit)
-    return [Placed(Target(*tuple(row)[:7]), *tuple(row)[7:]) for row in rows]
+    return [AppliedUsage(Target(*tuple(row)[:7]), *tuple(row)[7:]) for row in rows]
 
 
-async def lock_taken_out(connection: Connection, subscription: str) -> list[Placed]:
-    """Usage that was taken out, and may count by now."""
-    rows = await connection.fetch(_LOCK_TAKEN_OUT, subscription)
-    return [Placed(Target(*tuple(row)[:7]), *tuple(row)[7:]) for row in rows]
+async def lock_removed(connection: Connection, subscription: str) -> list[AppliedUsage]:
+    """Lock events of a subscription that were taken out."""
+    rows = await connection.fetch(_LOCK_REMOVED, subscription)
+    return [AppliedUsage(Target(*tuple(row)[:7]), *tuple(row)[7:]) for row in rows]
 
 
-async def mark(connection: Connection, targets: Sequence[Target], quarantined_at: datetime | None) -> None:
-    """Usage does not count since then; ``None``: it does."""
+async def mark_quarantined(connection: Connection, targets: Sequence[Target], quarantined_at: datetime | None) -> None:
+    """Save that usage does not count since ``quarantined_at``; ``None``: it counts."""
     times = [one.at for one in targets]
     if times:
         digests = [one.digest for one in targets]
         await connection.execute(_MARK, digests, times, quarantined_at, min(times), max(times))
 
 
-async def quarantine(connection: Connection, taken: Sequence[TakenOut], now: datetime, version: int) -> None:
-    """Have what was taken out in quarantine. Its id is not kept beside its digest, so the value lacks that."""
+async def insert_quarantined(
+    connection: Connection, taken: Sequence[RemovedUsage], now: datetime, version: int
+) -> None:
+    """Insert removed events into quarantine. Raw usage stores only the digest of the id, so the value has no id."""
     rows = [
         (
             *(USAGE.name, one.placed.partition, one.placed.offset, one.placed.received_at, now, one.reason, one.detail),
@@ -215,7 +219,7 @@ async def quarantine(connection: Connection, taken: Sequence[TakenOut], now: dat
         await connection.copy_records_to_table("quarantine", records=rows, columns=_QUARANTINE)
 
 
-def _value(one: TakenOut) -> bytes:
+def _value(one: RemovedUsage) -> bytes:
     target = one.placed.target
     extra = json.loads(one.placed.extra) if one.placed.extra else {}
     resource = {} if target.resource is None else {"resource": target.resource}
@@ -237,27 +241,27 @@ def _quantity(of: Decimal) -> int | str:
 
 
 async def lock_purges(connection: Connection, subscription: int, since: datetime) -> list[Correction]:
-    """Purges that hold, of that time and later."""
+    """Lock purges of that time and later that are not reversed."""
     return [correction_of(row) for row in await connection.fetch(_LOCK_PURGES, subscription, since)]
 
 
 async def place_purges(connection: Connection, placed: Sequence[tuple[int, datetime]]) -> None:
-    """Purges act in these windows."""
+    """Save the window start of purges, given as (id, window start)."""
     await connection.execute(_PLACE_PURGES, [i for i, _ in placed], [start for _, start in placed])
 
 
 async def lock_windows(connection: Connection, subscription: int, since: datetime) -> None:
-    """Nobody else changes windows that begin then or later."""
+    """Lock the windows of a subscription that begin at ``since`` or later."""
     await connection.execute(_LOCK_WINDOWS, subscription, since)
 
 
-async def tell_again(connection: Connection, subscription: int, since: datetime) -> None:
-    """Have windows that begin then or later told again: they may end elsewhere."""
+async def republish_windows(connection: Connection, subscription: int, since: datetime) -> None:
+    """Raise the revisions of windows that begin at ``since`` or later, and make their snapshots due."""
     await lock_windows(connection, subscription, since)
-    await connection.execute(_TELL_AGAIN, subscription, since)
+    await connection.execute(_REPUBLISH, subscription, since)
 
 
 async def raise_revisions(connection: Connection, subscription: int, since: datetime) -> None:
-    """Have the revisions of windows grow, whatever they count from now on."""
+    """Raise the revisions of windows above every revision published for them before."""
     await lock_windows(connection, subscription, since)
-    await connection.execute(_RAISE, subscription, since)
+    await connection.execute(_RAISE_REVISIONS, subscription, since)

@@ -1,6 +1,6 @@
-"""What of the quarantine and the books is not told yet.
+"""Changes of the quarantine and the books that are not published yet.
 
-Locked rows are passed over until the next time: the teller waits for nobody.
+Rows locked by others are skipped until the next time, so that publishing never waits.
 """
 
 from codecs import getincrementaldecoder
@@ -11,27 +11,27 @@ from shared.events.envelope import Payload
 from shared.events.quarantine import VALUE_BYTES, BooksLine, QuarantinedRecord, UsageQuarantined, UsageSettled
 from shared.runtime.postgres.pool import Connection, Row
 
-_TAKE_QUARANTINED = """
-WITH untold AS (
+_TAKE_QUARANTINE_CHANGES = """
+WITH unpublished AS (
     SELECT id FROM quarantine q
     WHERE untold
       AND NOT EXISTS (SELECT FROM set_aside_work a WHERE a.work = $3 AND a.key = q.id::text AND a.retry_at > $4)
     ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE quarantine q SET untold = false
-FROM untold WHERE q.id = untold.id
+FROM unpublished WHERE q.id = unpublished.id
 RETURNING q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.quarantined_at, q.reason, q.detail,
     q.source, q.product, q.subscription, q.event_id, substring(q.value FROM 1 FOR $2) AS value,
     octet_length(q.value) AS value_bytes, q.settled_at, q.settled_as, q.version
 """
-_LEAVE_UNTOLD = "UPDATE quarantine SET untold = true WHERE id = ANY ($1)"
-_TAKE_LINES = """
-WITH untold AS (
+_MARK_UNPUBLISHED = "UPDATE quarantine SET untold = true WHERE id = ANY ($1)"
+_TAKE_BOOK_CHANGES = """
+WITH unpublished AS (
     SELECT day, kafka_partition, source, product FROM book WHERE untold ORDER BY day LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE book b SET untold = false
-FROM untold WHERE (b.day, b.kafka_partition, b.source, b.product)
-    = (untold.day, untold.kafka_partition, untold.source, untold.product)
+FROM unpublished WHERE (b.day, b.kafka_partition, b.source, b.product)
+    = (unpublished.day, unpublished.kafka_partition, unpublished.source, unpublished.product)
 RETURNING b.day, b.source, b.product
 """
 _LOAD_LINES = """
@@ -44,21 +44,23 @@ GROUP BY b.day, b.source, b.product
 """
 
 
-async def take_quarantined(connection: Connection, work: str, now: datetime, limit: int) -> list[Row]:
-    """The rows of the oldest untold changes of the quarantine, but those that ``work`` has set aside; they count as
-    told now."""
-    rows = await connection.fetch(_TAKE_QUARANTINED, limit, VALUE_BYTES, work, now)
+async def take_quarantine_changes(connection: Connection, work: str, now: datetime, limit: int) -> list[Row]:
+    """Take the oldest unpublished changes of the quarantine, except those that ``work`` has set aside.
+
+    They are marked as published, which takes effect with the transaction's commit.
+    """
+    rows = await connection.fetch(_TAKE_QUARANTINE_CHANGES, limit, VALUE_BYTES, work, now)
     return sorted(rows, key=lambda row: int(row["id"]))
 
 
-async def leave_untold(connection: Connection, ids: Sequence[int]) -> None:
-    """They are to be told after all."""
+async def mark_unpublished(connection: Connection, ids: Sequence[int]) -> None:
+    """Mark rows of the quarantine as unpublished again."""
     if ids:
-        await connection.execute(_LEAVE_UNTOLD, ids)
+        await connection.execute(_MARK_UNPUBLISHED, ids)
 
 
-def payloads_of(row: Row) -> list[Payload]:
-    """What is told of a row."""
+def events_of(row: Row) -> list[Payload]:
+    """Make the events of a row: quarantined, and settled if it is."""
     value: bytes | None = row["value"]
     settled_at: datetime | None = row["settled_at"]
     version: int = row["version"]
@@ -75,26 +77,26 @@ def payloads_of(row: Row) -> list[Payload]:
         product=row["product"],
         subscription=row["subscription"],
         event_id=row["event_id"],
-        value=None if value is None else beginning(value, row["value_bytes"]),
+        value=None if value is None else decode_beginning(value, row["value_bytes"]),
         value_bytes=row["value_bytes"],
         version=max(1, version - (settled_at is not None)),
     )
-    told: list[Payload] = [UsageQuarantined(record=record)]
+    events: list[Payload] = [UsageQuarantined(record=record)]
     if settled_at is not None:
-        told.append(
+        events.append(
             UsageSettled(record=record.id, settled_at=settled_at, settled_as=row["settled_as"], version=version)
         )
-    return told
+    return events
 
 
-def beginning(value: bytes, whole_bytes: int) -> str:
-    """The beginning of a value as text: a character that the cut goes through is left out."""
+def decode_beginning(value: bytes, whole_bytes: int) -> str:
+    """Decode the beginning of a value; a character cut at its end is left out."""
     return getincrementaldecoder("utf-8")("replace").decode(value, final=len(value) >= whole_bytes)
 
 
-async def take_lines(connection: Connection, limit: int) -> list[BooksLine]:
-    """Lines of the books that changed, as they are now, over all partitions; they count as told now."""
-    taken = await connection.fetch(_TAKE_LINES, limit)
+async def take_book_changes(connection: Connection, limit: int) -> list[BooksLine]:
+    """Take changed lines of the books, summed over partitions, and mark them as published."""
+    taken = await connection.fetch(_TAKE_BOOK_CHANGES, limit)
     if not taken:
         return []
     columns = [[row[name] for row in taken] for name in ("day", "source", "product")]

@@ -1,8 +1,8 @@
-"""What reversals and purges change in windows and sightings, set by set, in the transaction that settles them.
+"""Changes of windows and sightings by reversals, purges and moves, set by set.
 
-Sums and counts are subtracted from. A peak, a latest level, and whether a resource counts are found anew in the raw
-usage: each statement brings its windows to what unreversed usage says, whatever they were before, so that it can run
-again. Locks are taken in the order of ``usage_batch``.
+Sums and counts are subtracted from. Peaks, latest levels and counted resources are recomputed from unreversed raw
+usage, whatever the windows had before, so those statements can be repeated. Locks are taken in the order of
+``usage_batch``.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ from services.metering.domain.catalogue import LATEST, PEAK
 from services.metering.domain.corrections import PURGE
 from shared.runtime.postgres.pool import Connection
 
-_MARK = """
+_MARK_REVERSED = """
 UPDATE usage u SET reversed_at = $3
 FROM unnest($1::uuid[], $2::timestamptz[]) AS gone (digest, at)
 WHERE u.digest = gone.digest AND u.at = gone.at AND u.at >= $4 AND u.at <= $5 AND u.reversed_at IS NULL
@@ -57,9 +57,9 @@ RETURNING w.subscription, w.meter, w.window_start
 """  # noqa: S608
 
 
-_FIND_PEAKS = _levels("u.quantity DESC, u.at")
-_FIND_LATEST = _levels("u.at DESC, u.quantity DESC")
-_LAST_PURGES = f"""
+_RECOMPUTE_PEAKS = _levels("u.quantity DESC, u.at")
+_RECOMPUTE_LATEST = _levels("u.at DESC, u.quantity DESC")
+_FIND_LAST_PURGES = f"""
 SELECT k.n, max(p.at) AS at
 FROM unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::text[]) WITH ORDINALITY
     AS k (subscription, meter, window_start, resource, n)
@@ -67,7 +67,7 @@ JOIN correction p USING (subscription, meter, window_start, resource)
 WHERE p.kind = {PURGE} AND p.reversed_at IS NULL GROUP BY k.n
 """  # noqa: S608
 # A resource counts while it has unreversed usage in the window, later than its last purge.
-_COUNT_AGAIN = """
+_RECOUNT_RESOURCES = """
 WITH k AS (
     SELECT * FROM unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::text[], $5::timestamptz[],
                          $6::timestamptz[])
@@ -96,15 +96,15 @@ SELECT subscription, meter, window_start, sum(-change)::numeric AS amount
 FROM (SELECT * FROM gone UNION ALL SELECT * FROM back) AS changes
 GROUP BY 1, 2, 3 HAVING sum(change) <> 0 ORDER BY 1, 2, 3
 """
-# Where all that a window had was passed over, because a purge held, it has no row yet.
-_MAKE_WINDOWS = """
+# A window has no row yet if all of its sightings were excluded by a purge.
+_INSERT_WINDOWS = """
 INSERT INTO meter_window (subscription, meter, window_start, aggregate, revision, as_of)
 SELECT k.*, 0, 0, $4 FROM unnest($1::integer[], $2::integer[], $3::timestamptz[])
     AS k (subscription, meter, window_start)
 ORDER BY k.subscription, k.meter, k.window_start
 ON CONFLICT DO NOTHING
 """
-_MAKE_DUE = """
+_INSERT_DUE = """
 INSERT INTO snapshot_due (subscriptions, meters, windows)
 SELECT * FROM (VALUES ($1::integer[], $2::integer[], $3::timestamptz[])) AS due WHERE cardinality($1) > 0
 """
@@ -124,7 +124,7 @@ class WindowKey:
 
     @property
     def key(self) -> Key:
-        """Without its end."""
+        """The key of the window's row."""
         return self.subscription, self.meter, self.start
 
 
@@ -137,26 +137,26 @@ class ResourceKey:
 
 
 Amount = tuple[Key, Decimal, datetime]
-"""What to subtract from a window, and the acceptance of the last correction that asks for it."""
+"""Window, amount to subtract, and append time of the last correction that causes it."""
 
 
 async def mark_reversed(
     connection: Connection, targets: Sequence[tuple[UUID, datetime]], now: datetime
 ) -> dict[UUID, bool]:
-    """Mark raw usage as reversed; those that were not yet, each with whether it counted."""
+    """Mark raw usage as reversed. Return those not reversed before, by digest, with whether they counted."""
     digests, times = [digest for digest, _ in targets], [at for _, at in targets]
     if not targets:
         return {}
-    rows = await connection.fetch(_MARK, digests, times, now, min(times), max(times))
+    rows = await connection.fetch(_MARK_REVERSED, digests, times, now, min(times), max(times))
     return {row["digest"]: row["counted"] for row in rows}
 
 
 async def subtract(connection: Connection, amounts: Sequence[Amount]) -> list[Key]:
-    """Subtract from the aggregates of windows; which have changed."""
+    """Subtract amounts from the aggregates of windows. Return the windows that changed."""
     if not amounts:
         return []
     if added := [(key, as_of) for key, amount, as_of in amounts if amount < 0]:
-        await make_windows(connection, [key for key, _ in added], max(as_of for _, as_of in added))
+        await insert_windows(connection, [key for key, _ in added], max(as_of for _, as_of in added))
     await connection.execute(_LOCK_WINDOWS, *_columns([key for key, *_ in amounts]))
     rows = await connection.fetch(
         _SUBTRACT, *_columns([key for key, *_ in amounts]), [a for _, a, _ in amounts], [at for *_, at in amounts]
@@ -164,44 +164,44 @@ async def subtract(connection: Connection, amounts: Sequence[Amount]) -> list[Ke
     return [tuple(row) for row in rows]
 
 
-async def find_levels(connection: Connection, kind: int, windows: Collection[WindowKey]) -> list[Key]:
-    """Bring peaks (or latest levels) to what unreversed usage says; which windows have changed."""
+async def recompute_levels(connection: Connection, kind: int, windows: Collection[WindowKey]) -> list[Key]:
+    """Recompute peaks (or latest levels) from unreversed usage. Return the windows that changed."""
     if not windows:
         return []
-    # Locked first: what is committed before is seen by the statement, what comes later is added to its result.
+    # Locked first: the statement then sees usage committed before, and usage committed later is added to its result.
     ordered = sorted(windows)
     columns = _columns([one.key for one in ordered])
     await connection.execute(_LOCK_WINDOWS, *columns)
     ends = [one.end for one in ordered]
-    statement = {PEAK: _FIND_PEAKS, LATEST: _FIND_LATEST}[kind]
+    statement = {PEAK: _RECOMPUTE_PEAKS, LATEST: _RECOMPUTE_LATEST}[kind]
     rows = await connection.fetch(statement, *columns, ends, min(columns[2]), max(ends))
     return [tuple(row) for row in rows]
 
 
-async def count_again(connection: Connection, resources: Collection[ResourceKey], as_of: datetime) -> list[Key]:
-    """Have resources count, or not, as unreversed usage and purges say; which windows have changed."""
+async def recount_resources(connection: Connection, resources: Collection[ResourceKey], as_of: datetime) -> list[Key]:
+    """Recompute from unreversed usage and purges whether resources count. Return the windows that changed."""
     if not resources:
         return []
     ordered = sorted(resources)
     columns = _columns([one.window.key for one in ordered])
     names = [one.resource for one in ordered]
-    purged = {row["n"] - 1: row["at"] for row in await connection.fetch(_LAST_PURGES, *columns, names)}
+    purged = {row["n"] - 1: row["at"] for row in await connection.fetch(_FIND_LAST_PURGES, *columns, names)}
     after = [purged.get(n, _just_before(one.window.start)) for n, one in enumerate(ordered)]
     ends = [one.window.end for one in ordered]
-    changes = await connection.fetch(_COUNT_AGAIN, *columns, names, after, ends, min(after), max(ends))
+    changes = await connection.fetch(_RECOUNT_RESOURCES, *columns, names, after, ends, min(after), max(ends))
     amounts = [((row[0], row[1], row[2]), row["amount"], as_of) for row in changes]
     return await subtract(connection, amounts)
 
 
-async def make_windows(connection: Connection, keys: Collection[Key], as_of: datetime) -> None:
-    """Have windows be there, with nothing measured where they are new."""
+async def insert_windows(connection: Connection, keys: Collection[Key], as_of: datetime) -> None:
+    """Insert windows that do not exist, with nothing measured."""
     if keys:
-        await connection.execute(_MAKE_WINDOWS, *_columns(sorted(keys)), as_of)
+        await connection.execute(_INSERT_WINDOWS, *_columns(sorted(keys)), as_of)
 
 
-async def make_due(connection: Connection, changed: Collection[Key]) -> None:
-    """Have the snapshots of these windows published."""
-    await connection.execute(_MAKE_DUE, *_columns(sorted(set(changed))))
+async def insert_due(connection: Connection, changed: Collection[Key]) -> None:
+    """Make the snapshots of these windows due."""
+    await connection.execute(_INSERT_DUE, *_columns(sorted(set(changed))))
 
 
 def _columns(keys: Sequence[Key]) -> tuple[list[int], list[int], list[datetime]]:

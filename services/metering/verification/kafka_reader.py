@@ -1,4 +1,4 @@
-"""What Kafka still has, for ``check``: the snapshots that were published, and single events by their place."""
+"""Reads of Kafka for ``check``: published snapshots, and single events by partition and offset."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -20,12 +20,12 @@ from shared.runtime.kafka.client import client_arguments, partitions_of
 WITHIN_SECONDS = 15.0
 AT_ONCE = 5_000
 IDS_MAX = 1_000
-"""Identities looked up at most: each takes a fetch."""
+"""Most identities looked up, since each takes a fetch."""
 CLIENT = "metering-check"
 
 
 class Published(NamedTuple):
-    """A snapshot, by what it says of itself."""
+    """Key and revision of a published snapshot."""
 
     subscription: str
     product: str
@@ -48,7 +48,7 @@ _read = msgspec.json.Decoder(_Event).decode
 
 
 class KafkaReader:
-    """Reads with a consumer of no group: nobody's position moves."""
+    """Reads with a consumer without a group, so no stored position changes."""
 
     def __init__(self, consumer: AIOKafkaConsumer, prefix: str, ends: dict[TopicPartition, int]) -> None:
         self._consumer = consumer
@@ -57,7 +57,7 @@ class KafkaReader:
         self._looked_up = 0
 
     async def published(self) -> AsyncIterator[list[Published]]:
-        """All snapshots that the topic had when this was opened, some at a time.
+        """Yield the snapshots that the topic had when this was opened, in portions.
 
         Raises:
             KafkaError, TimeoutError: Kafka does not answer.
@@ -80,7 +80,7 @@ class KafkaReader:
             ]
 
     async def find_id(self, source: str, digest: UUID, places: Sequence[tuple[int, int]]) -> str | None:
-        """The id of an identity of which events were read at these (partition, offset) of a topic of usage."""
+        """Find the event id of an identity at these (partition, offset) of usage topics."""
         self._looked_up += 1
         if self._looked_up > IDS_MAX:
             return None
@@ -112,7 +112,7 @@ class KafkaReader:
 
 @asynccontextmanager
 async def open_reader(settings: MeteringSettings) -> AsyncIterator[KafkaReader]:
-    """A reader that knows what the topic of snapshots has by now.
+    """Open a reader, which remembers the present end of the topic of snapshots.
 
     Raises:
         KafkaError, TimeoutError: Kafka does not answer.

@@ -1,4 +1,4 @@
-"""What was published held against what is stored: revisions only grow, so a newer one in Kafka was lost here."""
+"""Compare published revisions with stored ones: revisions only grow, so a newer one in Kafka was lost here."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ Window = tuple[str, str, datetime]
 async def find_lost(
     connection: Connection, catalogue: Catalogue, published: Sequence[tuple[str, str, datetime, int]], now: datetime
 ) -> list[str]:
-    """A line for each window of which a newer revision was published than is stored, of those that are still kept."""
+    """Describe each retained window whose published revision is newer than the stored one, one line each."""
     newest: dict[Window, int] = {}
     for subscription, product, start, revision in published:
         window = subscription, product, start
@@ -32,7 +32,7 @@ async def find_lost(
 
 
 async def _stored(connection: Connection, catalogue: Catalogue, windows: Sequence[Window]) -> dict[Window, int]:
-    """The revision that a snapshot of each would have."""
+    """Return the revision that a snapshot of each window would have."""
     known = {
         window: (view, product)
         for window in windows

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.metering.handlers.apply_corrections import correct_some
+from services.metering.handlers.apply_corrections import apply_due_corrections
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.publish_snapshots import load_terms
-from services.metering.handlers.retry_quarantine import replay_after
+from services.metering.handlers.retry_quarantine import replay_range
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
 from shared.events.outcomes import DecisionRecorded
@@ -52,7 +52,7 @@ async def apply(connection: Connection, items: Sequence[Any], first: int = 0, at
 async def correct(connection: Connection, now: datetime, *, projection: Projection | None = None) -> int:
     async with connection.transaction():
         tx = Transaction(connection, now, service="metering")
-        looked_at = await correct_some(tx, projection or Projection(), 100)
+        looked_at = await apply_due_corrections(tx, projection or Projection(), 100)
         await tx.flush()
     return looked_at
 
@@ -274,7 +274,7 @@ async def test_wrong_reversals_go_into_quarantine_and_are_judged_anew_by_a_repla
         while last is not None:
             async with connection.transaction():
                 tx = Transaction(connection, NOW, service="metering")
-                left, last = await replay_after(tx, UsageApplier(), last or 0, 2**60, 2)
+                left, last = await replay_range(tx, UsageApplier(), last or 0, 2**60, 2)
                 assert left == 0
 
 

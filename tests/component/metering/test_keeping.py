@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.retry_quarantine import replay_after
-from services.metering.handlers.upkeep import forget
+from services.metering.handlers.retry_quarantine import replay_range
+from services.metering.handlers.upkeep import delete_old
 from services.metering.store import partitions
 from services.metering.store.projection import Projection, save
 from shared.runtime.postgres.pool import Connection
@@ -21,13 +21,13 @@ DAY = timedelta(days=1)
 async def replay(connection: Connection, now: datetime) -> int:
     """Judge everything that is in quarantine again; how much left it."""
     async with transaction(connection, now) as tx:
-        left, _ = await replay_after(tx, UsageApplier(), 0, 2**60, 100)
+        left, _ = await replay_range(tx, UsageApplier(), 0, 2**60, 100)
     return left
 
 
 async def upkeep(connection: Connection, now: datetime) -> None:
     async with transaction(connection, now) as tx:
-        await forget(tx, await Projection().refresh(connection))
+        await delete_old(tx, await Projection().refresh(connection))
 
 
 async def kept(connection: Connection) -> list[str]:
@@ -71,7 +71,7 @@ async def test_what_is_forgotten_is_counted_after_its_commit_only(connection: Co
     before = forgotten()
     undone = connection.transaction()
     await undone.start()
-    await forget(begun(connection, later), catalogue)
+    await delete_old(begun(connection, later), catalogue)
     await undone.rollback()
     assert forgotten() == before
     await upkeep(connection, later)

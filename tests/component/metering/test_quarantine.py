@@ -12,10 +12,10 @@ import pytest
 
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.book_losses import book_lost
-from services.metering.handlers.publish_changes import OUTBOX_FULL, tell_books, tell_quarantine
-from services.metering.handlers.replay_quarantine import replay_quarantine, work_off
+from services.metering.handlers.publish_changes import OUTBOX_FULL, publish_book_changes, publish_quarantine_changes
+from services.metering.handlers.replay_quarantine import replay_quarantine, run_replay_step
 from services.metering.store import projection
-from services.metering.store.unpublished_changes import beginning
+from services.metering.store.unpublished_changes import decode_beginning
 from shared.events.commands.metering import ReplayQuarantine
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.metering import METERING_EVENTS
@@ -69,8 +69,8 @@ async def told(connection: Connection) -> list[Payload]:
 async def tell(connection: Connection, limit: int = 100) -> list[Payload]:
     async with connection.transaction():
         tx = Transaction(connection, NOW, service="metering")
-        await tell_quarantine(tx, limit)
-        await tell_books(tx, limit)
+        await publish_quarantine_changes(tx, limit)
+        await publish_book_changes(tx, limit)
         await tx.flush()
     return await told(connection)
 
@@ -94,7 +94,7 @@ async def ask(connection: Connection, *, vendor: bool = True, replay: str = "r",
 
 async def work(connection: Connection, applier: UsageApplier, limit: int) -> bool:
     async with transaction(connection) as tx:
-        return await work_off(tx, applier, limit)
+        return await run_replay_step(tx, applier, limit)
 
 
 async def replayed(connection: Connection, limit: int = 3) -> list[QuarantineReplayChanged]:
@@ -145,9 +145,9 @@ async def test_a_long_value_is_cut_and_its_length_is_told(connection: Connection
 
 
 def test_a_cut_through_a_character_leaves_it_out() -> None:
-    assert beginning("aü".encode()[:2], 3) == "a"
-    assert beginning(b"a\xc3", 2) == "a�"
-    assert beginning(b"\x00\xff", 9) == "\x00�"
+    assert decode_beginning("aü".encode()[:2], 3) == "a"
+    assert decode_beginning(b"a\xc3", 2) == "a�"
+    assert decode_beginning(b"\x00\xff", 9) == "\x00�"
 
 
 async def test_nothing_is_told_while_the_outbox_is_full(connection: Connection) -> None:
@@ -155,7 +155,7 @@ async def test_nothing_is_told_while_the_outbox_is_full(connection: Connection) 
     await outbox.insert(connection, [Outgoing("metering.events", b"k", b"{}")] * OUTBOX_FULL)
     async with connection.transaction():
         tx = Transaction(connection, NOW, service="metering")
-        assert (await tell_quarantine(tx, 10), await tell_books(tx, 10)) == (0, 0)
+        assert (await publish_quarantine_changes(tx, 10), await publish_book_changes(tx, 10)) == (0, 0)
     await connection.execute("TRUNCATE outbox")
     assert len(await tell(connection)) == 2
 

@@ -9,7 +9,7 @@ import pytest
 from services.metering.domain import judgement
 from services.metering.domain.judgement import instant, judge
 from services.metering.handlers import apply_usage
-from services.metering.handlers.apply_usage import JUDGED_AT_ONCE, Applied, UsageApplier
+from services.metering.handlers.apply_usage import JUDGED_AT_ONCE, BatchOutcome, UsageApplier
 from services.metering.store import partitions, projection
 from services.metering.store.projection import Projection
 from services.metering.store.usage_batch import UsageBatch
@@ -27,7 +27,7 @@ def remembered(applier: UsageApplier) -> tuple[set[Any], dict[str, int]]:
     return set(applier.known_partitions), dict(applier.projection.catalogue.sources)
 
 
-async def apply(connection: Connection, applier: UsageApplier, items: Sequence[Any], first: int = 0) -> Applied:
+async def apply(connection: Connection, applier: UsageApplier, items: Sequence[Any], first: int = 0) -> BatchOutcome:
     async with transaction(connection) as tx:
         return await applier.apply(tx, records(items, first=first))
 
@@ -73,7 +73,7 @@ async def test_sources_that_are_learned_while_a_catalogue_is_loaded_are_kept(con
             fetch = connection.fetch
 
             async def and_learn(*arguments: Any) -> Any:
-                self.learn_sources({"/platforms/scan/new": 9})  # another batch commits while this one waits
+                self.add_sources({"/platforms/scan/new": 9})  # another batch commits while this one waits
                 return await fetch(*arguments)
 
             await super()._load(_Fetching(connection, and_learn))  # type: ignore[arg-type]
@@ -121,16 +121,16 @@ async def test_a_batch_is_judged_by_the_catalogue_that_it_began_with(
 
     def judge_and_load(*arguments: Any) -> None:
         nonlocal turns
-        judgement.judge_some(*arguments)
+        judgement.judge_records(*arguments)
         shared.catalogue, turns = newer, turns + 1  # what a refresh by other work does, in one step
 
-    monkeypatch.setattr(apply_usage, "judge_some", judge_and_load)
+    monkeypatch.setattr(apply_usage, "judge_records", judge_and_load)
     shared.is_behind = True
     items = [event(f"e-{n}", resource="r") for n in range(2 * JUDGED_AT_ONCE)]
     applied = await apply(connection, UsageApplier(shared), items)
     assert turns == 2
     assert set(applied.outcomes) == {"applied"}
-    assert applied.judged_by == first.version < newer.version
+    assert applied.catalogue_version == first.version < newer.version
     assert await connection.fetchval("SELECT count(*) FROM move_due") == 1, "what ended meanwhile is moved afterwards"
 
 

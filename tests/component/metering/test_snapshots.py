@@ -9,7 +9,7 @@ from typing import cast
 import asyncpg
 import pytest
 
-from services.metering.handlers.publish_snapshots import SHARE, SnapshotRelay
+from services.metering.handlers.publish_snapshots import REST_FACTOR, SnapshotRelay
 from services.metering.store import consumption
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
@@ -105,7 +105,7 @@ async def test_snapshots_rest_no_longer_than_the_backlog_lasts(metering_dsn: str
             assert len(began) == 1, "work is followed by a rest while there is a backlog"
             backlog[0] = False
             await until(rounds, lambda count: count == 2)
-            assert began[1] - began[0] < (1 + SHARE) * WORK_SECONDS, "the rest ended with the backlog"
+            assert began[1] - began[0] < (1 + REST_FACTOR) * WORK_SECONDS, "the rest ended with the backlog"
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

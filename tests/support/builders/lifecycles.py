@@ -6,12 +6,12 @@ from itertools import count, islice
 from typing import Any
 from uuid import uuid4
 
-from services.metering.handlers.apply_corrections import correct_some
+from services.metering.handlers.apply_corrections import apply_due_corrections
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.move_usage import move_some
+from services.metering.handlers.move_usage import move_due_usage
 from services.metering.handlers.project import project_subscription
 from services.metering.handlers.publish_snapshots import SnapshotRelay
-from services.metering.handlers.retry_quarantine import replay_some
+from services.metering.handlers.retry_quarantine import retry_quarantined
 from services.metering.store import moves
 from services.metering.store.projection import Projection
 from shared.events.allocation import SubscriptionCreated
@@ -85,19 +85,19 @@ async def move(connection: Connection, now: datetime) -> bool:
     async with connection.transaction():
         due = await moves.lock_next(connection, now)
         if due:
-            await move_some(Transaction(connection, now, service="metering"), Projection(), due)
+            await move_due_usage(Transaction(connection, now, service="metering"), Projection(), due)
     return due is not None
 
 
 async def replay(connection: Connection, now: datetime) -> int:
     async with connection.transaction():
-        return await replay_some(Transaction(connection, now, service="metering"), UsageApplier(), 100)
+        return await retry_quarantined(Transaction(connection, now, service="metering"), UsageApplier(), 100)
 
 
 async def correct(connection: Connection, now: datetime) -> int:
     async with connection.transaction():
         tx = Transaction(connection, now, service="metering")
-        found = await correct_some(tx, Projection(), 100)
+        found = await apply_due_corrections(tx, Projection(), 100)
         await tx.flush()
     return found
 

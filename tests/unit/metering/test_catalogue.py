@@ -9,7 +9,7 @@ import pytest
 
 from services.metering.domain import catalogue as domain
 from services.metering.domain.catalogue import Catalogue, SubscriptionView, product_view_of, view_of
-from services.metering.domain.subscription import read_subscribed
+from services.metering.domain.subscription import read_subscription
 from shared.events.state import SubscriptionState
 from tests.support.builders.metering import NOW, PRODUCTS, SUBSCRIPTIONS, product, subscription
 
@@ -17,7 +17,7 @@ SOURCE = "/platforms/scan"
 
 
 def views(states: Sequence[SubscriptionState], first: int = 0) -> list[SubscriptionView]:
-    return [view_of(number, read_subscribed(one.model_dump_json())) for number, one in enumerate(states, first)]
+    return [view_of(number, read_subscription(one.model_dump_json())) for number, one in enumerate(states, first)]
 
 
 def known() -> Catalogue:

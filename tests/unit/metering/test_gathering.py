@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.metering.api.coalesced_lookup import AT_ONCE, Gathering
+from services.metering.api.coalesced_lookup import AT_ONCE, CoalescedLookup
 
 
 class Source:
@@ -33,11 +33,11 @@ async def turns() -> None:
 
 async def test_who_asks_during_a_look_is_answered_by_the_next_one() -> None:
     source = Source()
-    gathering = Gathering(source.look)
-    first = asyncio.create_task(gathering.ask("a"))
+    gathering = CoalescedLookup(source.look)
+    first = asyncio.create_task(gathering.get("a"))
     await turns()
     source.value = 1
-    later = [asyncio.create_task(gathering.ask(key)) for key in "bca"]
+    later = [asyncio.create_task(gathering.get(key)) for key in "bca"]
     await turns()
     assert source.looks == [["a"]]
     source.go.release()
@@ -48,11 +48,11 @@ async def test_who_asks_during_a_look_is_answered_by_the_next_one() -> None:
 
 async def test_an_error_is_told_to_those_of_its_look_and_no_others() -> None:
     source = Source()
-    gathering = Gathering(source.look)
+    gathering = CoalescedLookup(source.look)
     source.error = ValueError("away")
-    failed = [asyncio.create_task(gathering.ask(key)) for key in "ab"]
+    failed = [asyncio.create_task(gathering.get(key)) for key in "ab"]
     await turns()
-    well = asyncio.create_task(gathering.ask("c"))
+    well = asyncio.create_task(gathering.get("c"))
     source.go.release()
     for one in failed:
         with pytest.raises(ValueError, match="away"):
@@ -64,10 +64,10 @@ async def test_an_error_is_told_to_those_of_its_look_and_no_others() -> None:
 
 async def test_who_goes_away_takes_nobody_along() -> None:
     source = Source()
-    gathering = Gathering(source.look)
-    first = asyncio.create_task(gathering.ask("a"))
+    gathering = CoalescedLookup(source.look)
+    first = asyncio.create_task(gathering.get("a"))
     await turns()
-    gone, stays = asyncio.create_task(gathering.ask("b")), asyncio.create_task(gathering.ask("c"))
+    gone, stays = asyncio.create_task(gathering.get("b")), asyncio.create_task(gathering.get("c"))
     await turns()
     gone.cancel()
     first.cancel()
@@ -80,9 +80,9 @@ async def test_who_goes_away_takes_nobody_along() -> None:
 
 async def test_one_look_answers_a_bounded_number() -> None:
     source = Source()
-    gathering = Gathering(source.look)
+    gathering = CoalescedLookup(source.look)
     for _ in range(3):
         source.go.release()
-    answers = await asyncio.gather(*(gathering.ask(str(n)) for n in range(AT_ONCE + 2)))
+    answers = await asyncio.gather(*(gathering.get(str(n)) for n in range(AT_ONCE + 2)))
     assert answers == [f"{n}0" for n in range(AT_ONCE + 2)]
     assert [len(keys) for keys in source.looks] == [AT_ONCE, 2]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.metering.domain.subscription import read_subscribed
+from services.metering.domain.subscription import read_subscription
 from shared.events.state import Meter, Rate, SubscriptionState, Term
 from tests.support.builders.metering import START, SUBSCRIPTIONS, subscription
 
@@ -34,7 +34,7 @@ def states(draw: st.DrawFn) -> SubscriptionState:
 
 @given(states(), st.lists(INSTANTS, max_size=5))
 def test_terms_windows_and_rates_are_those_of_the_whole_state(state: SubscriptionState, at: list[datetime]) -> None:
-    kept = read_subscribed(state.model_dump_json())
+    kept = read_subscription(state.model_dump_json())
     for now in [*at, *(term.start for term in state.all_terms)]:
         term = state.term_at(now)
         assert (kept.term_at(now).start, kept.term_at(now).rates_locked_at) == (term.start, term.rates_locked_at)
@@ -45,7 +45,7 @@ def test_terms_windows_and_rates_are_those_of_the_whole_state(state: Subscriptio
 def test_every_field_is_that_of_the_whole_state() -> None:
     ended = SUBSCRIPTIONS[0].products[0].model_copy(update={"ended_at": START, "policy": "hard", "restricted": True})
     state = SUBSCRIPTIONS[0].model_copy(update={"products": (ended, *SUBSCRIPTIONS[0].products[1:])})
-    kept = read_subscribed(state.model_dump_json())
+    kept = read_subscription(state.model_dump_json())
     for name in ("id", "account", "state", "window_days"):
         assert getattr(kept, name) == getattr(state, name)
     assert len(kept.products) == len(state.products) > 1
