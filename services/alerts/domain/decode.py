@@ -1,4 +1,4 @@
-"""Snapshots of consumption, read fast: of each only what alerts needs, one decoder call per record."""
+"""Decode consumption snapshots fast: only the fields that alerts need, one decoder call per record."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -37,7 +37,7 @@ _decoder = msgspec.json.Decoder(_Event)
 
 
 def read_snapshot(value: bytes) -> tuple[SubscriptionId, Reading] | None:
-    """Whose consumption, and what it is. ``None``: it is not plainly a snapshot, so read it by the contract."""
+    """Decode a snapshot to (subscription, reading); ``None`` where only the contract's own model can read it."""
     try:
         data = _decoder.decode(value).data
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -50,5 +50,5 @@ def read_snapshot(value: bytes) -> tuple[SubscriptionId, Reading] | None:
 
 
 def reading_of(snapshot: ConsumptionSnapshot) -> Reading:
-    """What alerts keeps of a snapshot that was read by the contract."""
+    """Convert a snapshot that was read by the contract's model."""
     return Reading(snapshot.product, snapshot.window_start, snapshot.revision, snapshot.consumed, snapshot.burned_down)

@@ -1,4 +1,4 @@
-"""Changes to subscriptions and their consumption: assessed in order, alerts and their deliveries written with them."""
+"""Apply changes of subscriptions and consumption: assess in order, save alerts and deliveries, publish events."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from services.alerts import metrics
-from services.alerts.domain.headroom import take_within
+from services.alerts.domain.headroom import update_within
 from services.alerts.domain.measures import Reading, Readings
 from services.alerts.domain.watch import Assessment, Watch, assess, follow
 from services.alerts.store.alerts import upsert_alerts
@@ -18,7 +18,7 @@ from services.alerts.store.deliveries import NewDelivery, insert_deliveries
 from services.alerts.store.watches import (
     load_watches,
     lock_due,
-    lock_standings,
+    lock_reading_states,
     lock_watches,
     save_readings,
     save_watches,
@@ -34,21 +34,21 @@ from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.process import logging
 from shared.runtime.records import Record
 
-_log = logging.get("watching")
+_log = logging.get("assessments")
 _DELIVERIES = UUID("b0c7e0de-62a5-5c0f-8f2d-6a3d0d1c9a55")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something new about a subscription, and what reads the event that told of it, should that be needed."""
+    """A new state or reading of a subscription. ``cause`` decodes its event; called only to publish alerts."""
 
     subscription: SubscriptionId
     news: SubscriptionState | Reading
     cause: Callable[[], Event[Any]]
 
 
-class Told(NamedTuple):
-    """A consumption, and the record that told of it."""
+class ReadingRecord(NamedTuple):
+    """A reading, and the record that it was decoded from."""
 
     subscription: SubscriptionId
     reading: Reading
@@ -56,37 +56,39 @@ class Told(NamedTuple):
 
 
 async def apply_changes(tx: Transaction, changes: Sequence[Change]) -> None:
-    """Take in each change and assess after each, so that no crossing between two of them is missed."""
+    """Apply each change and assess after each, so that no crossing between two of them is missed."""
     await _apply(tx, await lock_watches(tx.connection, [change.subscription for change in changes]), changes)
 
 
-async def apply_readings(tx: Transaction, told: Sequence[Told], cause_of: Callable[[Record], Event[Any]]) -> None:
-    """Keep what was consumed. Only subscriptions where one of the readings may decide something are assessed.
+async def apply_readings(
+    tx: Transaction, records: Sequence[ReadingRecord], cause_of: Callable[[Record], Event[Any]]
+) -> None:
+    """Save readings. Only subscriptions with a reading outside the headroom are assessed.
 
-    Of those each reading is looked at in turn, as in ``apply_changes``.
+    Those are assessed after each of their readings, as in ``apply_changes``.
     """
     news: defaultdict[SubscriptionId, list[Reading]] = defaultdict(list)
-    for one in told:
+    for one in records:
         news[one.subscription].append(one.reading)
-    standings = await lock_standings(tx.connection, news)
-    kept: dict[SubscriptionId, Readings] = {}
-    moving = {}
+    states = await lock_reading_states(tx.connection, news)
+    within: dict[SubscriptionId, Readings] = {}
+    outside = {}
     for id, readings in news.items():  # noqa: A001
-        standing = standings[id]
-        taken = take_within(standing.leeway, standing.readings, readings, tx.now)
+        state = states[id]
+        taken = update_within(state.headroom, state.readings, readings, tx.now)
         if taken is None:
-            moving[id] = standing
-        elif taken is not standing.readings:
-            kept[id] = taken
-    if kept:
-        await save_readings(tx.connection, kept)
-    if moving:
+            outside[id] = state
+        elif taken is not state.readings:
+            within[id] = taken
+    if within:
+        await save_readings(tx.connection, within)
+    if outside:
         changes = [
             Change(one.subscription, one.reading, partial(cause_of, one.record))
-            for one in told
-            if one.subscription in moving
+            for one in records
+            if one.subscription in outside
         ]
-        await _apply(tx, await load_watches(tx.connection, moving), changes)
+        await _apply(tx, await load_watches(tx.connection, outside), changes)
 
 
 async def _apply(tx: Transaction, before: Mapping[SubscriptionId, Watch], changes: Sequence[Change]) -> None:
@@ -106,9 +108,9 @@ async def _apply(tx: Transaction, before: Mapping[SubscriptionId, Watch], change
 
 
 async def apply_time(tx: Transaction, limit: int, aside: SetAside) -> int:
-    """Assess subscriptions that time alone has changed: a window or a lot began or ended. How many there were.
+    """Assess at most ``limit`` subscriptions changed by time alone: a window or lot began or ended. Return how many.
 
-    Those whose assessment fails are set aside; what has failed before is tried alone.
+    Those whose assessment fails are set aside; those that failed before are assessed one by one.
     """
     known = await aside.load(tx.connection, tx.now)
     due = await lock_due(tx.connection, tx.now, limit, known.waiting)
@@ -136,11 +138,11 @@ async def _publish(tx: Transaction, assessment: Assessment) -> None:
     for alert in assessment.resolved:
         await tx.emit(ALERTS_EVENTS_TOPIC, alert.subscription, AlertResolved(alert=alert), subject=alert.id)
     for alert in assessment.raised:
-        told = await tx.emit(ALERTS_EVENTS_TOPIC, alert.subscription, AlertRaised(alert=alert), subject=alert.id)
-        tx.after_commit(partial(_say, alert, told.correlationid))
+        event = await tx.emit(ALERTS_EVENTS_TOPIC, alert.subscription, AlertRaised(alert=alert), subject=alert.id)
+        tx.after_commit(partial(_log_raised, alert, event.correlationid))
 
 
-def _say(alert: AlertState, correlation_id: str | None) -> None:
+def _log_raised(alert: AlertState, correlation_id: str | None) -> None:
     _log.info(
         "alert_raised",
         alert=alert.id,

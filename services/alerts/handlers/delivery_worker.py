@@ -1,10 +1,10 @@
-"""The delivery worker: takes what is due under a lease, sends it, writes down what became of it.
+"""The delivery worker: claims due deliveries under a lease, sends them, and saves their outcome.
 
-Any number of them may run. At least once: a worker that dies between the receiver's yes and the commit is followed by
-another that sends the same ``webhook-id`` again.
+Any number of workers may run. Delivery is at least once: if a worker dies between the receiver's acceptance and the
+commit, another sends the same ``webhook-id`` again.
 
-The back-off lies in the row and not in a retry loop around the call (``stamina``): it lasts for up to 72 hours, which
-outlives processes.
+The backoff is stored in the row, not in a retry loop in memory (``stamina``): it lasts up to 72 hours, longer than
+processes.
 """
 
 import asyncio
@@ -44,18 +44,18 @@ from shared.runtime.process.clock import Clock
 from shared.runtime.signing import Keys, SignatureError, unseal
 
 POLL_SECONDS = 10
-"""How long at most until the table is polled, should a notification be lost."""
+"""Longest time until the table is polled, in case a notification is lost."""
 SHARE_POLL_SECONDS = 0.5
-"""The same while something is due that has to wait for its share: another process may end what takes it."""
+"""The same while a due delivery waits for its share, which another process may free."""
 WRITERS = 4
-"""Transactions at a time that write down what became of deliveries: many that end at once leave others connections."""
+"""Most concurrent transactions that save outcomes, so that many ending at once do not use up the connections."""
 
 NewTransaction = Callable[[], AbstractAsyncContextManager[Transaction]]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How much at a time, for how long, and when again."""
+    """Concurrency, lease and backoff of a worker."""
 
     concurrency: int = 256
     concurrency_per_channel: int = 4
@@ -63,10 +63,10 @@ class WorkerOptions:
     backoff: Backoff = field(default_factory=Backoff)
 
     def shares(self, sending: int) -> Shares:
-        """What may be taken while ``sending`` are under way.
+        """Return how many deliveries may be claimed while ``sending`` are in flight.
 
-        A customer has a quarter of all slots at most; an eighth is only for those with nothing in flight. So it takes
-        dozens of customers whose receivers hang, all at the same time, before another is late.
+        A customer has at most a quarter of all slots; an eighth is reserved for customers with nothing in flight. So
+        only dozens of customers with hanging receivers at the same time can delay another.
         """
         return Shares(
             channel=self.concurrency_per_channel,
@@ -77,7 +77,7 @@ class WorkerOptions:
 
 
 class DeliveryWorker:
-    """Delivers until cancelled."""
+    """Delivers due alerts until cancelled."""
 
     def __init__(
         self,
@@ -105,15 +105,15 @@ class DeliveryWorker:
         self._log = logging.get("deliveries")
 
     async def run(self) -> None:
-        """Take, send, wait for more."""
+        """Claim and send due deliveries, then wait for more, until cancelled."""
         async with self._listening() as connection, asyncio.TaskGroup() as tasks:
             while True:
                 self._woken.clear()
-                await self._time_is_certain()  # by it a delivery is given up
+                await self._time_is_certain()  # deliveries are given up by it
                 for delivery in await self._claim():
                     self._sending += 1
                     tasks.create_task(self._deliver(delivery))
-                await self._rest(connection)
+                await self._wait(connection)
 
     async def _claim(self) -> list[Delivery]:
         shares = self._options.shares(self._sending)
@@ -134,8 +134,8 @@ class DeliveryWorker:
                 await self._aside.add(tx, failed.whose, failed.items[0].subscription, failed.error)
         return list(claimed.values())
 
-    async def _rest(self, connection: Connection) -> None:
-        """Until there is something to do: a new delivery, one that falls due, or a free slot."""
+    async def _wait(self, connection: Connection) -> None:
+        """Wait until a delivery is added or due, or a slot is free."""
         if connection.is_closed():
             raise ConnectionError("the connection that listens for deliveries was lost")
         seconds: float = POLL_SECONDS
@@ -154,7 +154,7 @@ class DeliveryWorker:
             return
 
     async def _deliver(self, delivery: Delivery) -> None:
-        """One attempt. Whatever goes wrong is this delivery's alone: those beside it go on."""
+        """Make one attempt. A failure sets aside this delivery only."""
         try:
             answer = await self._attempt(delivery)
             async with self._writers, self._transaction() as tx:
@@ -167,7 +167,7 @@ class DeliveryWorker:
             self._woken.set()
 
     async def _set_aside(self, delivery: Delivery, error: Exception) -> None:
-        """Leave it out for a while; where that cannot be written, until its lease ends."""
+        """Set a delivery aside. If that cannot be saved, its lease must end before it is tried again."""
         if not concerns_one(error):
             self._log.warning("delivery_not_written", delivery=delivery.id, error=repr(error))
             return

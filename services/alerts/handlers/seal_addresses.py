@@ -1,4 +1,4 @@
-"""Addresses of channels that an earlier version stored in the clear are sealed, once, when the service starts."""
+"""Seal addresses of channels that an earlier version stored in plain text, at the start of the service."""
 
 from services.alerts.store.channels import lock_unsealed_channels, seal_channel
 from shared.events.alerts import ChannelChanged, shown_address
@@ -8,7 +8,7 @@ from shared.runtime.signing import Keys, seal
 
 
 async def seal_addresses(tx: Transaction, keys: Keys, limit: int) -> int:
-    """Seal up to ``limit`` of them, and publish their channels, so that readers replace what they have. How many."""
+    """Seal at most ``limit`` addresses, and publish their channels so that readers replace theirs. Return how many."""
     channels = await lock_unsealed_channels(tx.connection, limit)
     for channel in channels:
         shown = channel.model_copy(update={"url": shown_address(channel.url), "version": channel.version + 1})

@@ -124,7 +124,7 @@ async def test_of_several_snapshots_of_a_key_in_a_batch_the_newest_is_kept(repli
     assert await replica.published() == []
 
 
-async def test_a_rise_and_fall_within_a_batch_is_told(replica: Replica) -> None:
+async def test_an_alert_is_raised_when_consumption_rises_and_falls_within_a_batch(replica: Replica) -> None:
     state = acme()
     await replica.told(SubscriptionCreated(subscription=state))
     records = replica.snapshots(_snapshot(state, 850, 1), _snapshot(state, 700, 2))
@@ -168,7 +168,7 @@ async def test_a_crash_before_the_commit_leaves_nothing_and_after_it_nothing_is_
     assert await replica.raised() == [("product_consumption", 80)]
 
 
-async def test_two_replicas_see_together_that_the_pool_crosses(replica: Replica) -> None:
+async def test_the_pool_alert_is_raised_once_when_two_replicas_apply_consumption(replica: Replica) -> None:
     state = acme(lots=_lots(1500))
     await replica.told(SubscriptionCreated(subscription=state))
 
@@ -194,7 +194,9 @@ async def test_a_plain_snapshot_and_one_only_the_contract_reads_count_the_same(r
     assert await replica.raised() == [("product_consumption", 80)]
 
 
-async def test_what_is_not_a_snapshot_becomes_a_dead_letter_and_other_types_are_passed_over(replica: Replica) -> None:
+async def test_a_record_is_dead_lettered_when_it_is_no_snapshot_and_skipped_when_of_another_type(
+    replica: Replica,
+) -> None:
     state = acme()
     await replica.told(SubscriptionCreated(subscription=state))
     bad, good, other = replica.snapshots(_snapshot(state, 10, 2), _snapshot(state, 850, 1), _snapshot(state, 10, 3))
@@ -217,7 +219,7 @@ async def test_a_snapshot_that_raises_an_alert_must_fit_the_whole_contract(repli
     assert [row["topic"] for row in rows] == ["metering.consumption.alerts.dlq"]
 
 
-async def test_consumption_of_a_subscription_that_comes_later_is_assessed_then(replica: Replica) -> None:
+async def test_stored_consumption_is_assessed_when_its_subscription_arrives(replica: Replica) -> None:
     state = acme()
     await replica.takes(replica.snapshots(_snapshot(state, 850, 1)))
     assert await replica.raised() == []

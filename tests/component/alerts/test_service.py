@@ -51,7 +51,7 @@ async def _caught_up(driver: AlertsDriver) -> None:
         await until(is_so, what="everything applied")
 
 
-async def test_an_alert_arrives_signed_in_the_end_and_once_when_everything_is_delivered_twice(
+async def test_an_alert_arrives_signed_and_once_when_records_are_delivered_twice(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     state = acme()
@@ -78,7 +78,9 @@ async def test_an_alert_arrives_signed_in_the_end_and_once_when_everything_is_de
     assert len(receiver.accepted) == 1
 
 
-async def test_each_crossing_within_one_batch_is_told(driver: AlertsDriver, receiver: Receiver) -> None:
+async def test_each_crossing_raises_an_alert_when_several_are_in_one_batch(
+    driver: AlertsDriver, receiver: Receiver
+) -> None:
     state = acme()
     await driver.knows(state)
     await driver.adds_channel(receiver.url)
@@ -91,7 +93,7 @@ async def test_each_crossing_within_one_batch_is_told(driver: AlertsDriver, rece
     assert {payload["data"]["id"] for _, payload in receiver.received} == {alert.id for alert in raised}
 
 
-async def test_nothing_is_told_twice_when_it_is_killed_again_and_again(
+async def test_no_alert_is_raised_twice_when_the_service_is_killed_repeatedly(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     state = acme()
@@ -112,7 +114,7 @@ async def test_nothing_is_told_twice_when_it_is_killed_again_and_again(
     assert set(receiver.accepted) == {one.delivery for one in settled}
 
 
-async def test_a_bad_record_hurts_no_neighbour(driver: AlertsDriver) -> None:
+async def test_other_records_are_applied_when_one_is_bad(driver: AlertsDriver) -> None:
     state = acme()
     await driver.knows(state)
     await driver.consumes(state, 700)
@@ -127,7 +129,7 @@ async def test_a_bad_record_hurts_no_neighbour(driver: AlertsDriver) -> None:
     assert len(await until(dead, what="a dead letter")) == 1
 
 
-async def test_commands_are_for_those_whom_it_concerns(driver: AlertsDriver, receiver: Receiver) -> None:
+async def test_a_command_is_refused_when_the_actor_lacks_the_grant(driver: AlertsDriver, receiver: Receiver) -> None:
     state = acme()
     await driver.knows(state)
     await driver.consumes(state, 850)
@@ -169,7 +171,7 @@ async def test_commands_are_for_those_whom_it_concerns(driver: AlertsDriver, rec
     assert b"sealed" not in raw
 
 
-async def test_a_removed_channel_is_told_no_more(driver: AlertsDriver, receiver: Receiver) -> None:
+async def test_no_alert_is_delivered_when_the_channel_is_removed(driver: AlertsDriver, receiver: Receiver) -> None:
     state = acme()
     await driver.knows(state)
     added = await driver.adds_channel(receiver.url)
@@ -181,7 +183,7 @@ async def test_a_removed_channel_is_told_no_more(driver: AlertsDriver, receiver:
     assert (settled.outcome, settled.last_error) == ("dead", "the channel was removed")
 
 
-async def test_a_gone_receiver_is_given_up_and_what_it_says_is_not_kept(
+async def test_a_delivery_is_dead_and_the_answer_not_stored_when_the_receiver_is_gone(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     state = acme()
@@ -194,7 +196,9 @@ async def test_a_gone_receiver_is_given_up_and_what_it_says_is_not_kept(
     assert settled.last_error == "HTTP 410"
 
 
-async def test_a_rebuild_raises_nothing_anew(driver: AlertsDriver, receiver: Receiver) -> None:
+async def test_no_alert_is_raised_again_when_the_read_model_is_rebuilt(
+    driver: AlertsDriver, receiver: Receiver
+) -> None:
     await driver.knows(acme(1))
     await driver.knows(acme(2, scan=500))
     state = acme(3, scan=1000)

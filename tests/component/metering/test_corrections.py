@@ -217,7 +217,7 @@ async def test_processes_that_apply_and_correct_at_once_equal_the_reference(mete
 
 
 @pytest.mark.parametrize("meter", ["unique-window", "peak-window"])
-async def test_usage_that_did_not_see_a_reversal_is_found_when_it_has_committed(metering_dsn: str, meter: str) -> None:
+async def test_concurrent_usage_is_rechecked_when_it_did_not_see_a_reversal(metering_dsn: str, meter: str) -> None:
     first = event("first", "all", meter, subject="sub-3", quantity=9, resource="a")
     lower = event("lower", "all", meter, subject="sub-3", quantity=3, resource="a", at=NOW - timedelta(minutes=1))
     async with connect(metering_dsn) as one, connect(metering_dsn) as other:
@@ -231,7 +231,7 @@ async def test_usage_that_did_not_see_a_reversal_is_found_when_it_has_committed(
         await assert_equals_the_reference(other, [first, lower, reversal("r", first)])
 
 
-async def test_a_reversal_that_came_first_is_applied_as_soon_as_its_target_is_there(connection: Connection) -> None:
+async def test_a_reversal_is_applied_when_its_target_arrives_later(connection: Connection) -> None:
     item = event("late", "calls", "call", quantity=5)
     await apply(connection, [reversal("r", item)])
     assert await correct(connection, NOW) == 1
@@ -309,7 +309,7 @@ async def test_a_purge_acts_in_its_own_window_and_later_sightings_count_again(co
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 @pytest.mark.parametrize("looked_between", [False, True])
-async def test_a_purge_that_is_reversed_leaves_what_it_had_met(
+async def test_resources_count_again_when_their_purge_is_reversed(
     connection: Connection, order: tuple[int, ...], looked_between: bool
 ) -> None:
     """Also in a window of which nothing else is known."""

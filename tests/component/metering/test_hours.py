@@ -38,7 +38,7 @@ async def test_hours_that_are_old_become_days(connection: Connection) -> None:
     assert await connection.fetchval("SELECT count(*) FROM daily_usage") == 0
 
 
-async def test_hours_are_shown_before_they_are_added_and_added_once_by_whoever_comes(metering_dsn: str) -> None:
+async def test_hours_are_shown_before_and_added_once_when_several_processes_add(metering_dsn: str) -> None:
     items = [event(f"c-{n}", "calls", "call", at=NOW - timedelta(hours=n % 3), quantity=n) for n in range(90)]
     async with connect(metering_dsn) as own, connect(metering_dsn) as other:
         for start in range(0, len(items), 6):

@@ -112,7 +112,7 @@ async def test_a_drop_that_was_interrupted_is_finished(
     assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is None
 
 
-async def test_a_drop_does_not_hold_up_those_who_write(connection: Connection, metering_dsn: str) -> None:
+async def test_writers_do_not_wait_when_a_partition_is_dropped(connection: Connection, metering_dsn: str) -> None:
     old = NOW.date() - timedelta(days=100)
     await partitions.make_partitions(connection, [(partitions.USAGE, old)])
     async with connect(metering_dsn) as writer, writer.transaction():
@@ -253,7 +253,7 @@ async def test_usage_waits_for_the_projection_before_it_counts_as_unknown(
     assert applied.catalogue_version == shared.catalogue.version
 
 
-async def test_others_have_their_turn_while_a_batch_is_judged(
+async def test_other_tasks_run_when_a_large_batch_is_judged(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns: list[str] = []
@@ -276,7 +276,7 @@ async def test_others_have_their_turn_while_a_batch_is_judged(
     assert [turn for turn, _ in groupby(turns)].count("judged") == 3, "others between each two"
 
 
-async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: str) -> None:
+async def test_a_backfill_equals_live_consumption(metering_dsn: str) -> None:
     start = NOW - timedelta(days=200)
     days: list[tuple[datetime, list[dict[str, Any]]]] = []
     for day in range(0, 200, 9):
@@ -301,7 +301,7 @@ async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: s
         assert len(await partitions.load_partitions(own)) < 200
 
 
-async def test_windows_are_forgotten_after_a_year_unless_a_term_still_counts_them(connection: Connection) -> None:
+async def test_windows_are_deleted_after_a_year_unless_a_term_counts_them(connection: Connection) -> None:
     start = NOW - timedelta(days=800)
     long_term = subscription("sub-1", ("calls",), version=9, start=start)
     long_term = long_term.model_copy(update={"term": long_term.term.model_copy(update={"end": NOW})})
@@ -319,7 +319,7 @@ async def test_windows_are_forgotten_after_a_year_unless_a_term_still_counts_the
     assert left == {"call": 3, "request": 1}
 
 
-async def test_windows_of_others_are_forgotten_where_one_calendar_cannot_be_read(
+async def test_windows_of_others_are_deleted_when_one_calendar_cannot_be_read(
     connection: Connection, metering_dsn: str
 ) -> None:
     numbers = [row["number"] for row in await connection.fetch("SELECT number FROM subscription ORDER BY number")]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.alerts.domain.measures import Reading
-from services.alerts.domain.watch import Assessment, Watch, assess, take_reading, take_state
+from services.alerts.domain.watch import Assessment, Watch, assess, update_reading, update_state
 from shared.events.ids import ProductId, SubscriptionId
 from shared.events.state import SubscriptionState
 
@@ -54,7 +54,7 @@ class Story:
 
     def changes(self, state: SubscriptionState, now: datetime = NOW) -> Assessment:
         """The subscription is now like this."""
-        return self._assess(take_state(self.watch, state), now)
+        return self._assess(update_state(self.watch, state), now)
 
     def consumes(
         self, consumed: int, product: ProductId = SCAN, *, burned_down: int = 0, now: datetime = NOW, revision: int = 0
@@ -63,7 +63,7 @@ class Story:
         self._revision += 1
         start = START + (now - START) // WINDOW * WINDOW
         reading = Reading(product, start, revision or self._revision, consumed, burned_down)
-        return self._assess(take_reading(self.watch, reading), now)
+        return self._assess(update_reading(self.watch, reading), now)
 
     def waits(self, now: datetime) -> Assessment:
         """Nothing happens but time."""

@@ -32,7 +32,9 @@ def subscribed(state: str = "active", **changes: Any) -> Subscription:
         ("reserve", 100, 1, True, "overage_permitted"),
     ],
 )
-def test_only_hard_says_no(policy: str, consumed: int, wanted: int, allowed: bool, reason: str) -> None:
+def test_only_the_hard_policy_refuses_at_the_allocation(
+    policy: str, consumed: int, wanted: int, allowed: bool, reason: str
+) -> None:
     answer = decide(subscribed(policy=policy), "scan", consumed, wanted)
     assert (answer.allowed, answer.reason) == (allowed, reason)
 
@@ -49,7 +51,9 @@ def test_only_hard_says_no(policy: str, consumed: int, wanted: int, allowed: boo
         (subscribed("expired", restricted=True), "scan", "subscription_not_active"),
     ],
 )
-def test_what_cannot_be_used_is_not(state: Subscription, product: str, reason: str) -> None:
+def test_an_entitlement_is_refused_when_the_subscription_cannot_be_used(
+    state: Subscription, product: str, reason: str
+) -> None:
     answer = decide(state, product, 0, 1)
     assert (answer.allowed, answer.reason) == (False, reason)
 

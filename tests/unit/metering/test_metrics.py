@@ -21,6 +21,6 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("name", "labels"), KNOWN)
-def test_a_series_is_there_before_its_first_event(name: str, labels: dict[str, str]) -> None:
+def test_a_series_exists_before_its_first_event(name: str, labels: dict[str, str]) -> None:
     metrics.initialise()
     assert REGISTRY.get_sample_value(name, labels) is not None

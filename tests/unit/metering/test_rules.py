@@ -131,7 +131,7 @@ def test_usage_after_a_product_was_retired_is_not_applied() -> None:
     assert error.value.reason == "product_not_subscribed"
 
 
-def test_new_rates_are_told_from_known_ones() -> None:
+def test_new_rates_are_distinguished_from_known_ones() -> None:
     before = PRODUCTS[0]
     rate = Rate(version=2, units=2, block=1, effective_from=NOW)
     meter = before.meters[0].model_copy(update={"rates": (*before.meters[0].rates, rate)})

@@ -65,7 +65,7 @@ def test_spans_agree_with_the_reference(edge: datetime, shift: int, which: int) 
     assert is_in != in_gap
 
 
-def test_only_what_was_counted_or_told_makes_a_change() -> None:
+def test_there_is_a_change_only_when_counted_usage_is_affected() -> None:
     before = read(STATE)
     assert change(before, read(changed(STATE))) is None
     assert change(before, read(subscribed(STATE, "web", LATER))) is None, "nothing of it was counted"

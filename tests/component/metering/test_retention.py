@@ -43,7 +43,7 @@ async def waiting_for_late(connection: Connection) -> None:
         await connection.execute("UPDATE subscription SET state = replace(state, '\"scan\"', '\"late\"')")
 
 
-async def test_what_left_the_quarantine_is_forgotten_and_what_is_in_it_never(connection: Connection) -> None:
+async def test_quarantine_rows_are_deleted_only_when_they_are_settled(connection: Connection) -> None:
     await waiting_for_late(connection)
     assert await replay(connection, NOW) == 1
     await connection.execute("UPDATE quarantine SET untold = false")
@@ -56,14 +56,14 @@ async def test_what_left_the_quarantine_is_forgotten_and_what_is_in_it_never(con
     assert await kept(connection) == ["b"]
 
 
-async def test_what_was_not_told_yet_is_not_forgotten(connection: Connection) -> None:
+async def test_a_settled_row_is_retained_when_it_is_unpublished(connection: Connection) -> None:
     await waiting_for_late(connection)
     await replay(connection, NOW)
     await upkeep(connection, NOW + 2000 * DAY)
     assert await kept(connection) == ["a", "b"]
 
 
-async def test_what_is_forgotten_is_counted_after_its_commit_only(connection: Connection) -> None:
+async def test_deleted_rows_are_counted_when_the_transaction_has_committed(connection: Connection) -> None:
     await waiting_for_late(connection)
     assert await replay(connection, NOW) == 1
     await connection.execute("UPDATE quarantine SET untold = false")

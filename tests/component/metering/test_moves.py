@@ -12,7 +12,7 @@ from services.metering.verification import EQUAL, check_all
 from shared.events.state import SubscriptionState
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import books
-from tests.component.metering.test_places import SECOND, STATE, TINY, apply, counted, quarantined, used
+from tests.component.metering.test_placement import SECOND, STATE, TINY, apply, counted, quarantined, used
 from tests.support.builders.lifecycles import (
     cancelled,
     changed,
@@ -62,7 +62,7 @@ class BehindOnce(projection.Projection):
 
 
 @pytest.mark.parametrize("change", ["cancelled", "sooner"])
-async def test_a_batch_that_was_judged_before_and_writes_afterwards_has_itself_moved(
+async def test_a_batch_makes_a_move_due_when_the_projection_changed_since_its_judgement(
     connection: Connection, change: str
 ) -> None:
     await know(connection, STATE)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from shared.runtime.process.clock import utc_now
-from tests.component.metering.test_places import ending
+from tests.component.metering.test_placement import ending
 from tests.support.builders.lifecycles import cancelled, renewed
 from tests.support.builders.metering import SUBSCRIPTIONS, event
 from tests.support.drivers.metering import Metering
@@ -11,7 +11,7 @@ from tests.support.drivers.metering_clients import newest_snapshots, send_world,
 from tests.support.servers.databases import connect
 
 
-async def test_what_is_known_late_moves_what_is_told(metering: Metering) -> None:
+async def test_snapshots_are_corrected_when_a_cancellation_arrives_after_its_usage(metering: Metering) -> None:
     now = utc_now()
     ended = ending(now - timedelta(minutes=1))
     await send_world(metering.client, metering.prefix, [], [ended])

@@ -110,7 +110,7 @@ def test_a_header_value_is_decoded_once(written: str, read: str) -> None:
         "a\x7f",
     ],
 )
-def test_a_header_value_that_says_no_certain_text_is_refused(written: str) -> None:
+def test_a_header_value_is_refused_when_its_text_is_ambiguous(written: str) -> None:
     with pytest.raises(BodyError) as error:
         read_id(written)
     assert (error.value.status, error.value.code) == (422, "malformed")
@@ -121,7 +121,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 @given(TEXT, TEXT)
-def test_two_ids_never_become_one(one: str, other: str) -> None:
+def test_two_ids_stay_distinct_when_decoded(one: str, other: str) -> None:
     written = [quote(each, safe="!#$&'()*+,/:;=?@[]") for each in (one, other)]
     assert [read_id(each) for each in written] == [one, other]
 
@@ -144,7 +144,7 @@ def test_header_fields_that_contradict_are_refused(more: list[tuple[str, str]]) 
     assert error.value.status == 422
 
 
-def test_two_content_types_are_none() -> None:
+def test_a_request_is_refused_when_it_has_two_content_types() -> None:
     with pytest.raises(BodyError) as error:
         split([*typed(BATCH), *typed("application/cloudevents+json")], b"[]")
     assert error.value.status == 415
@@ -176,7 +176,7 @@ async def test_ingest_that_waits_when_the_producer_is_stopped_is_not_acknowledge
         ("application/cloudevents+json", b"{} {}", 400),
     ],
 )
-def test_a_body_that_is_none_is_refused(content_type: str, body: bytes, status: int) -> None:
+def test_a_body_is_refused_when_it_is_invalid(content_type: str, body: bytes, status: int) -> None:
     with pytest.raises(BodyError) as error:
         split(typed(content_type), body)
     assert error.value.status == status
@@ -221,7 +221,7 @@ async def test_what_waits_for_the_broker_is_bounded_even_after_its_request_gave_
     await publishing
 
 
-async def test_a_broker_that_refuses_is_no_success() -> None:
+async def test_publishing_fails_when_the_broker_refuses() -> None:
     broker = Broker()
     publisher = Publisher(broker.send, budget_bytes=100, within_seconds=5)
     publishing = asyncio.create_task(publisher.publish([(b"x", b"s"), (b"y", b"s")]))
@@ -280,7 +280,7 @@ def test_a_reversal_of_itself_and_a_negative_quantity_are_refused_with_what_to_d
     assert all("unitpool.platform.usage.reversed.v1" in refused.message for refused in result.refused[1:3])
 
 
-def test_a_key_reports_for_no_product_whose_name_goes_on() -> None:
+def test_a_key_is_refused_for_a_product_whose_name_only_begins_the_same() -> None:
     item = {**event("x1", "api", "call"), "source": "/platforms/api-guard"}
     result = sort_events(texts(item, {**item, "source": "/platforms/api/eu"}), "api", Catalogue())
     assert [refused.code for refused in result.refused] == ["source_not_allowed"]

@@ -137,7 +137,7 @@ async def test_usage_counts_until_the_cancellation(connection: Connection, known
     assert await check_all(connection, NOW) == EQUAL
 
 
-async def test_a_cancellation_that_says_no_time_holds_from_when_it_was_told(connection: Connection) -> None:
+async def test_a_cancellation_counts_from_its_event_time_when_it_has_none_of_its_own(connection: Connection) -> None:
     """As events of before the field say it, and what follows them."""
     await know(connection, STATE)
     bare = changed(STATE, state="cancelled")
@@ -195,7 +195,7 @@ async def test_usage_applied_before_giving_up_was_known_is_back_when_the_product
     assert await check_all(connection, NOW) == EQUAL
 
 
-async def test_set_up_that_comes_late_loses_nothing(connection: Connection) -> None:
+async def test_earlier_usage_counts_when_a_product_is_added_late(connection: Connection) -> None:
     await know(connection, STATE)
     early = NOW - timedelta(days=20)
     await apply(connection, [used("u", early, "web", "app", quantity=2), used("n", BEGAN - TINY, "web", "app")])
@@ -205,7 +205,7 @@ async def test_set_up_that_comes_late_loses_nothing(connection: Connection) -> N
     assert list((await counted(connection, "app")).values()) == [2]
 
 
-async def test_what_came_in_grace_replays_when_the_renewal_is_sold(connection: Connection) -> None:
+async def test_grace_usage_is_applied_when_the_renewal_is_sold(connection: Connection) -> None:
     """D14: it begins where the old term ended; with a later start only what lies in it."""
     end = NOW - timedelta(days=5)
     state = ending(end)
@@ -237,7 +237,7 @@ async def test_grace_usage_is_not_judged_again_by_what_does_not_hold_it(connecti
     assert list((await counted(connection)).values()) == [1]
 
 
-async def test_the_window_before_a_renewal_is_told_with_its_new_end(connection: Connection) -> None:
+async def test_the_window_before_a_renewal_is_published_again_when_its_end_moves(connection: Connection) -> None:
     """Its length is no whole number of windows: readers hold the old end otherwise, and count it as the present one."""
     end = NOW - timedelta(days=5)
     state, reader = subscription("places", ("scan", "calls"), start=end - timedelta(days=365)), Reader(connection)

@@ -14,7 +14,7 @@ from services.metering.store import partitions, projection
 from services.metering.store.projection import Projection
 from services.metering.store.usage_batch import UsageBatch
 from shared.runtime.postgres.pool import Connection
-from tests.component.metering.test_moved_places import BehindOnce
+from tests.component.metering.test_moves import BehindOnce
 from tests.support.builders.metering import NOW, event, product, records, subscription
 from tests.support.drivers.transactions import begun, transaction
 
@@ -32,7 +32,7 @@ async def apply(connection: Connection, applier: UsageApplier, items: Sequence[A
         return await applier.apply(tx, records(items, first=first))
 
 
-async def test_a_batch_that_was_rolled_back_leaves_nothing_in_memory(connection: Connection) -> None:
+async def test_caches_are_unchanged_when_a_batch_is_rolled_back(connection: Connection) -> None:
     applier = UsageApplier()
     undone = connection.transaction()
     await undone.start()
@@ -45,7 +45,7 @@ async def test_a_batch_that_was_rolled_back_leaves_nothing_in_memory(connection:
     assert (await apply(connection, applier, NEW, first=2)).outcomes == ["applied"]
 
 
-async def test_a_part_of_a_transaction_that_was_undone_leaves_nothing_in_memory(connection: Connection) -> None:
+async def test_caches_are_unchanged_when_a_savepoint_is_rolled_back(connection: Connection) -> None:
     applier = UsageApplier()
     async with transaction(connection) as tx:
         async with tx.savepoint() as undo:
@@ -55,7 +55,7 @@ async def test_a_part_of_a_transaction_that_was_undone_leaves_nothing_in_memory(
     assert remembered(applier) == (set(), {})
 
 
-async def test_what_a_batch_made_is_remembered_after_its_commit_and_not_before(connection: Connection) -> None:
+async def test_caches_change_when_a_batch_has_committed(connection: Connection) -> None:
     applier = UsageApplier()
     async with transaction(connection) as tx:
         await applier.apply(tx, records(NEW))
@@ -67,7 +67,7 @@ async def test_what_a_batch_made_is_remembered_after_its_commit_and_not_before(c
     assert (await apply(connection, applier, NEW, first=1)).outcomes == ["duplicate"]
 
 
-async def test_sources_that_are_learned_while_a_catalogue_is_loaded_are_kept(connection: Connection) -> None:
+async def test_sources_are_in_the_catalogue_when_they_are_added_during_a_load(connection: Connection) -> None:
     class LearnsMeanwhile(Projection):
         async def _load(self, connection: Connection) -> None:
             fetch = connection.fetch

@@ -1,4 +1,4 @@
-"""A consumption within the leeway decides nothing: whoever assesses everything comes to the same alerts."""
+"""A consumption within the headroom decides nothing: whoever assesses everything comes to the same alerts."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.alerts.domain.crossing import Level, step, unmoved
-from services.alerts.domain.headroom import Leeway, part_now, take_within
+from services.alerts.domain.crossing import Level, crossing_free_range, step
+from services.alerts.domain.headroom import Headroom, part_now, update_within
 from services.alerts.domain.measures import Reading
 from services.alerts.domain.rules import DEFAULT_RULES
-from services.alerts.domain.watch import Assessment, Watch, assess, follow, take_reading
+from services.alerts.domain.watch import Assessment, Watch, assess, follow, update_reading
 from shared.events.ids import ProductId
 from tests.support.builders.alerts import ACME, GUARD, NAMES, NOW, SCAN, START, WINDOW, Story, said, subscription
 
@@ -26,7 +26,7 @@ def _reading(consumed: int, revision: int = 1, product: ProductId = SCAN, **chan
 
 
 def _within(story: Story, *news: Reading, now: Any = NOW) -> dict[Any, Any] | None:
-    taken = take_within(story.watch.leeway, story.watch.readings, news, now)
+    taken = update_within(story.watch.headroom, story.watch.readings, news, now)
     return None if taken is None else dict(taken)
 
 
@@ -37,27 +37,27 @@ def test_within_its_bounds_a_level_stays_and_at_them_it_moves(
     level = Level()
     for value in before:
         level = step(level, value, whole, rule.thresholds).level
-    above, below = unmoved(level.passed, whole, rule.thresholds)
+    above, below = crossing_free_range(level.passed, whole, rule.thresholds)
     moved = step(level, part, whole, rule.thresholds)
     assert (moved.crossed is None and moved.level.passed == level.passed) is (above < part < below)
 
 
-def test_what_crosses_nothing_is_kept_without_an_assessment() -> None:
+def test_a_snapshot_is_saved_without_assessment_when_within_the_headroom() -> None:
     story = Story(subscription())
     taken = _within(story, _reading(700, 1), _reading(799, 2))
     assert taken == {(SCAN, START): _reading(799, 2)}
 
 
 @pytest.mark.parametrize("consumed", [800, 900, 100_000])
-def test_what_may_cross_is_assessed(consumed: int) -> None:
+def test_a_snapshot_is_assessed_when_outside_the_headroom(consumed: int) -> None:
     assert _within(Story(subscription()), _reading(consumed)) is None
 
 
-def test_one_that_crosses_among_several_of_a_key_is_not_passed_over() -> None:
+def test_a_crossing_is_assessed_when_a_later_snapshot_is_back_within_the_headroom() -> None:
     assert _within(Story(subscription()), _reading(700, 1), _reading(850, 2), _reading(700, 3)) is None
 
 
-def test_what_arms_a_threshold_again_is_assessed() -> None:
+def test_a_snapshot_is_assessed_when_it_rearms_a_threshold() -> None:
     story = Story(subscription())
     story.consumes(850, revision=1)
     assert _within(story, _reading(751, 2)) is not None
@@ -74,12 +74,12 @@ def test_the_pool_may_cross_though_no_product_does() -> None:
 def test_an_equal_or_older_revision_changes_nothing() -> None:
     story = Story(subscription())
     story.consumes(700, revision=5)
-    taken = take_within(story.watch.leeway, story.watch.readings, [_reading(900, 5), _reading(950, 4)], NOW)
+    taken = update_within(story.watch.headroom, story.watch.readings, [_reading(900, 5), _reading(950, 4)], NOW)
     assert taken is story.watch.readings
-    assert take_reading(story.watch, _reading(900, 5)) is story.watch
+    assert update_reading(story.watch, _reading(900, 5)) is story.watch
 
 
-def test_a_product_without_an_allocation_has_no_leeway() -> None:
+def test_there_is_no_headroom_when_a_product_has_no_allocation() -> None:
     assert _within(Story(subscription(scan=0)), _reading(1)) is None
 
 
@@ -89,18 +89,18 @@ def test_a_product_that_is_not_subscribed_is_kept_for_later() -> None:
     assert said(story.consumes(10_000, STRANGER)) == []
 
 
-def test_once_its_time_is_over_everything_is_assessed() -> None:
+def test_a_snapshot_is_assessed_when_the_headroom_has_expired() -> None:
     story = Story(subscription())
     assert _within(story, _reading(1), now=START + WINDOW - timedelta(seconds=1)) is not None
     assert _within(story, _reading(1), now=START + WINDOW) is None
 
 
-def test_under_other_rules_everything_is_assessed() -> None:
+def test_a_snapshot_is_assessed_when_the_rules_have_changed() -> None:
     story = Story(subscription())
-    assert story.watch.leeway is not None
-    other = msgspec.structs.replace(story.watch.leeway, rules=1)
-    assert take_within(other, story.watch.readings, [_reading(1)], NOW) is None
-    assert take_within(None, {}, [_reading(1)], NOW) is None
+    assert story.watch.headroom is not None
+    other = msgspec.structs.replace(story.watch.headroom, rules=1)
+    assert update_within(other, story.watch.readings, [_reading(1)], NOW) is None
+    assert update_within(None, {}, [_reading(1)], NOW) is None
 
 
 def test_a_window_that_is_over_is_kept_only_as_the_last_before() -> None:
@@ -122,23 +122,23 @@ def test_a_late_burn_down_that_changes_what_the_window_began_with_is_assessed() 
     assert _within(story, late, now=NOW + WINDOW) is not None
 
 
-def test_what_is_consumed_now_is_known_without_an_assessment() -> None:
+def test_present_consumption_is_known_when_nothing_was_assessed() -> None:
     story = Story(subscription())
     story.consumes(700)
-    leeway = story.watch.leeway
-    assert leeway is not None
+    headroom = story.watch.headroom
+    assert headroom is not None
     taken = _within(story, _reading(720, 8))
     assert taken is not None
-    assert part_now(leeway, taken, "product_consumption", SCAN) == 720
-    assert part_now(leeway, taken, "product_consumption", GUARD) == 0
-    assert part_now(leeway, taken, "pool_consumption", None) == 720
-    assert part_now(leeway, taken, "product_consumption", STRANGER) is None
-    assert part_now(leeway, taken, "pool_allocation", None) is None
+    assert part_now(headroom, taken, "product_consumption", SCAN) == 720
+    assert part_now(headroom, taken, "product_consumption", GUARD) == 0
+    assert part_now(headroom, taken, "pool_consumption", None) == 720
+    assert part_now(headroom, taken, "product_consumption", STRANGER) is None
+    assert part_now(headroom, taken, "pool_allocation", None) is None
 
 
-def test_leeway_survives_being_written() -> None:
-    leeway = Story(subscription()).watch.leeway
-    assert msgspec.json.decode(msgspec.json.encode(leeway), type=Leeway) == leeway
+def test_headroom_is_equal_when_read_back() -> None:
+    headroom = Story(subscription()).watch.headroom
+    assert msgspec.json.decode(msgspec.json.encode(headroom), type=Headroom) == headroom
 
 
 STEPS = st.lists(
@@ -159,7 +159,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_in_any_story_the_alerts_are_those_of_whoever_assesses_everything(steps: list[tuple[Any, ...]]) -> None:
+def test_alerts_equal_those_of_assessing_every_snapshot(steps: list[tuple[Any, ...]]) -> None:
     now, version, revision = NOW, 1, 0
     thrifty = assess(Watch(ACME, subscription()), now, NAMES).watch
     thorough = thrifty
@@ -185,7 +185,7 @@ def test_in_any_story_the_alerts_are_those_of_whoever_assesses_everything(steps:
 
 
 def _assessed(watch: Watch, news: Reading, now: Any) -> Assessment:
-    taken = take_reading(replace(watch, leeway=None), news)
+    taken = update_reading(replace(watch, headroom=None), news)
     return assess(taken, now, NAMES)
 
 

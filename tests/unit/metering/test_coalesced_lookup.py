@@ -31,7 +31,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def test_who_asks_during_a_look_is_answered_by_the_next_one() -> None:
+async def test_a_request_is_answered_by_the_next_lookup_when_one_is_running() -> None:
     source = Source()
     gathering = CoalescedLookup(source.look)
     first = asyncio.create_task(gathering.get("a"))
@@ -46,7 +46,7 @@ async def test_who_asks_during_a_look_is_answered_by_the_next_one() -> None:
     assert source.looks == [["a"], ["b", "c", "a"]]
 
 
-async def test_an_error_is_told_to_those_of_its_look_and_no_others() -> None:
+async def test_an_error_goes_only_to_the_requests_of_its_lookup() -> None:
     source = Source()
     gathering = CoalescedLookup(source.look)
     source.error = ValueError("away")
@@ -62,7 +62,7 @@ async def test_an_error_is_told_to_those_of_its_look_and_no_others() -> None:
     assert await well == "c0"
 
 
-async def test_who_goes_away_takes_nobody_along() -> None:
+async def test_other_requests_are_answered_when_one_is_cancelled() -> None:
     source = Source()
     gathering = CoalescedLookup(source.look)
     first = asyncio.create_task(gathering.get("a"))
@@ -78,7 +78,7 @@ async def test_who_goes_away_takes_nobody_along() -> None:
     assert source.looks[1] == ["c"]
 
 
-async def test_one_look_answers_a_bounded_number() -> None:
+async def test_one_lookup_answers_a_bounded_number() -> None:
     source = Source()
     gathering = CoalescedLookup(source.look)
     for _ in range(3):

@@ -74,7 +74,7 @@ async def test_batches_of_every_codec_and_extremes_are_taken(metering: Metering)
     assert [reason for reason, _ in await reasons(metering)] == ["too_old", "too_far_ahead", "malformed", "malformed"]
 
 
-async def test_what_http_brought_is_tied_to_its_request_and_no_other_event_by_that(metering: Metering) -> None:
+async def test_records_carry_the_correlation_of_their_request_when_sent_by_http(metering: Metering) -> None:
     now, trace = utc_now(), f"00-{'a' * 32}-{'b' * 16}-01"
     good, bad = event("c-1", at=now, resource="a"), event("c-2", at=now, resource="a", subject="nobody")
     async with httpx.AsyncClient(base_url=metering.process.url, timeout=60) as http:
@@ -141,7 +141,7 @@ async def test_entitlements_are_answered_again_after_their_connection_was_cut(
             assert await administrator.fetchval(_CUT, metering.dsn.rpartition("/")[2]) == 1, "they share a connection"
 
 
-async def test_a_key_that_sends_too_much_is_told_when_to_come_again(metering: Metering) -> None:
+async def test_a_key_gets_retry_after_when_it_exceeds_its_limit(metering: Metering) -> None:
     async with connect(metering.dsn) as connection:
         await connection.execute("UPDATE ingest_key SET events_per_second = 5")
     async with httpx.AsyncClient(base_url=metering.process.url) as http:
