@@ -92,10 +92,10 @@ async def _apply_states(tx: Transaction, items: Sequence[Item[tuple[State, Event
 
 def _snapshots(records: Sequence[Record]) -> Iterator[Item[ReadingRecord]]:
     for record in records:
-        if told := _read_record(record):
-            reading = told.reading
-            key = f"{told.subscription}|{reading.product}|{reading.window_start.isoformat()}"
-            yield Item(key, told.subscription, told, record)
+        if read := _read_record(record):
+            reading = read.reading
+            key = f"{read.subscription}|{reading.product}|{reading.window_start.isoformat()}"
+            yield Item(key, read.subscription, read, record)
 
 
 async def _apply_readings(tx: Transaction, items: Sequence[Item[ReadingRecord]]) -> None:

@@ -222,14 +222,14 @@ def _wanted(placed: Sequence[Placed]) -> Iterator[tuple[Partitioned, date]]:
 def _reject_expired(judged: Judgement, records: Sequence[Record], now: datetime) -> None:
     """Reject what is older than the retention of raw usage: a repeat could not be detected."""
     oldest_us = microseconds(now - timedelta(days=partitions.USAGE.kept_days))
-    kept = []
+    recent = []
     for item in judged.placed:
         if item.usage.at_us >= oldest_us:
-            kept.append(item)
+            recent.append(item)
         else:
             detail = f"older than the {partitions.USAGE.kept_days} days in which a repeat would be noticed"
             judged.rejected[item.n] = RejectedError("too_old", detail, claim_of(records[item.n].value))
-    judged.placed = kept
+    judged.placed = recent
 
 
 def _final_windows(fresh: Sequence[Placed], catalogue: Catalogue, now: datetime) -> set[restatements.Key]:

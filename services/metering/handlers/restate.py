@@ -1,4 +1,4 @@
-"""Final windows that have changed are restated: both values are kept, and told. What cannot be restated waits alone.
+"""Restate final windows that have changed: save and publish both values. Windows that fail are set aside.
 
 A meter that adds up over the term carries a change into the windows after it: those that are final are restated too.
 """

@@ -91,16 +91,16 @@ async def lock_next(connection: Connection) -> Replay | None:
 
 async def update_replay(connection: Connection, changed: Replay) -> Replay:
     """Save the progress of a replay as its next version. Return that version."""
-    kept = replace(changed, version=changed.version + 1)
+    saved = replace(changed, version=changed.version + 1)
     await connection.execute(
         _UPDATE,
-        kept.number,
-        kept.done_row,
-        kept.total,
-        kept.judged,
-        kept.applied,
-        kept.duplicate,
-        kept.finished_at,
-        kept.version,
+        saved.number,
+        saved.done_row,
+        saved.total,
+        saved.judged,
+        saved.applied,
+        saved.duplicate,
+        saved.finished_at,
+        saved.version,
     )
-    return kept
+    return saved

@@ -87,7 +87,7 @@ async def _named(one: Repeated, kafka: KafkaReader | None) -> str:
     times = ", ".join(f"{at:%Y-%m-%dT%H:%MZ}" for at in one.times)
     name = one.event_id or (await kafka.find_id(one.source, one.digest, one.places) if kafka else None)
     places = ", ".join(f"{partition}/{offset}" for partition, offset in one.places)
-    what = f"id {name}" if name else f"its id is not kept any more; read at partition/offset {places}"
+    what = f"id {name}" if name else f"its id is no longer stored; read at partition/offset {places}"
     return f"identity of {one.source} on several days: {times}; {what}"
 
 

@@ -142,7 +142,7 @@ async def test_the_address_of_a_channel_is_in_no_event_no_audit_record_no_log_an
     await driver.consumes(acme(), 850)
 
     async def settled() -> list[DeliverySettled]:
-        return await driver.told(DeliverySettled)
+        return await driver.published(DeliverySettled)
 
     (one,) = await until(settled, what="the delivery's end")
     assert (one.outcome, one.last_error) == ("dead", "HTTP 410")
@@ -179,7 +179,7 @@ async def test_plain_text_addresses_are_sealed_when_the_service_starts(
     assert row["url"].endswith("/****acme")
 
     async def changes() -> list[ChannelChanged]:
-        found = await driver.told(ChannelChanged)
+        found = await driver.published(ChannelChanged)
         return found if len(found) > 1 else []
 
     first, second = await until(changes, what="the channel being published again")

@@ -30,7 +30,7 @@ from tests.support.servers.webhook_receiver import SECRET, Receiver
 
 async def _settled(driver: AlertsDriver, count: int) -> Sequence[DeliverySettled]:
     async def enough() -> Sequence[DeliverySettled]:
-        found = await driver.told(DeliverySettled)
+        found = await driver.published(DeliverySettled)
         return found if len(found) >= count else []
 
     settled: Sequence[DeliverySettled] = await until(enough, within_seconds=30, what=f"{count} settled deliveries")
@@ -73,8 +73,8 @@ async def test_an_alert_arrives_signed_and_once_when_records_are_delivered_twice
     await driver.service.wait_ready()
     await driver.consumes(state, 100, 700, 850, 860, 870, 880)
     await _caught_up(driver)
-    assert [one.alert.threshold for one in await driver.told(AlertRaised)] == [80]
-    assert len(await driver.told(DeliverySettled)) == 1
+    assert [one.alert.threshold for one in await driver.published(AlertRaised)] == [80]
+    assert len(await driver.published(DeliverySettled)) == 1
     assert len(receiver.accepted) == 1
 
 
@@ -85,9 +85,9 @@ async def test_each_crossing_raises_an_alert_when_several_are_in_one_batch(
     await driver.knows(state)
     await driver.adds_channel(receiver.url)
     await driver.consumes(state, 850, 700, 950, 840, 1200)
-    raised = await driver.told_of(AlertRaised, 3)
+    raised = await driver.wait_for_alerts(AlertRaised, 3)
     assert [alert.threshold for alert in raised] == [80, 90, 110]
-    assert [alert.threshold for alert in await driver.told_of(AlertResolved, 2)] == [80, 90]
+    assert [alert.threshold for alert in await driver.wait_for_alerts(AlertResolved, 2)] == [80, 90]
     await _settled(driver, 3)
     assert Counter(receiver.accepted).most_common(1)[0][1] == 1
     assert {payload["data"]["id"] for _, payload in receiver.received} == {alert.id for alert in raised}
@@ -105,11 +105,11 @@ async def test_no_alert_is_raised_twice_when_the_service_is_killed_repeatedly(
         driver.service.kill()
         driver.service.start()
     await driver.service.wait_ready()
-    raised = await driver.told_of(AlertRaised, 10)
+    raised = await driver.wait_for_alerts(AlertRaised, 10)
     settled = await _settled(driver, 10)
     await _caught_up(driver)
     assert len({alert.id for alert in raised}) == 10
-    assert len(await driver.told(AlertResolved)) == 10
+    assert len(await driver.published(AlertResolved)) == 10
     assert {one.alert for one in settled} == {alert.id for alert in raised}
     assert set(receiver.accepted) == {one.delivery for one in settled}
 
@@ -121,7 +121,7 @@ async def test_other_records_are_applied_when_one_is_bad(driver: AlertsDriver) -
     await driver.bench.send(CONSUMPTION_TOPIC, b"\x00 not json", key=b"x")
     await driver.bench.send(CONSUMPTION_TOPIC, None, key=b"tombstone")
     await driver.consumes(state, 850, first_revision=2)
-    assert [alert.threshold for alert in await driver.told_of(AlertRaised, 1)] == [80]
+    assert [alert.threshold for alert in await driver.wait_for_alerts(AlertRaised, 1)] == [80]
 
     async def dead() -> list[Any]:
         return await driver.bench.records("metering.consumption.alerts.dlq")
@@ -133,7 +133,7 @@ async def test_a_command_is_refused_when_the_actor_lacks_the_grant(driver: Alert
     state = acme()
     await driver.knows(state)
     await driver.consumes(state, 850)
-    (alert,) = await driver.told_of(AlertRaised, 1)
+    (alert,) = await driver.wait_for_alerts(AlertRaised, 1)
     acknowledge = AcknowledgeAlert(subscription=ACME, alert=alert.id)
     viewer = await driver.asks(acknowledge, "victor@acme.example")
     stranger = await driver.asks(acknowledge, "sam@globex.example")
@@ -144,7 +144,7 @@ async def test_a_command_is_refused_when_the_actor_lacks_the_grant(driver: Alert
     assert (accepted.accepted, accepted.resource, accepted.version) == (True, alert.id, 2)
     again = await driver.asks(acknowledge)
     assert (again.accepted, again.version) == (True, 2)
-    (event,) = await driver.told(AlertAcknowledged)
+    (event,) = await driver.published(AlertAcknowledged)
     assert event.alert.acknowledged_by == "alan@acme.example"
     added = await driver.adds_channel(receiver.url)
     bad = await driver.adds_channel("ftp://example.com")
@@ -162,7 +162,7 @@ async def test_a_command_is_refused_when_the_actor_lacks_the_grant(driver: Alert
     assert (await driver.asks(remove, "vera@unitpool.example", actorvendor=True)).accepted
     gone = await driver.asks(remove)
     assert gone.refusal is not None
-    assert [one.channel.removed_at is None for one in await driver.told(ChannelChanged)] == [True, False]
+    assert [one.channel.removed_at is None for one in await driver.published(ChannelChanged)] == [True, False]
     records = audited(await driver.bench.records(AUDIT))
     assert Counter(record.outcome for record in records) == {"allowed": 4, "denied": 7}
     raw = b"".join(record.value for record in await driver.bench.records(AUDIT))
@@ -216,8 +216,8 @@ async def test_no_alert_is_raised_again_when_the_read_model_is_rebuilt(
         assert await connection.fetchval("SELECT count(*) FROM products") == 1
         kept = await connection.fetchval("SELECT readings FROM subscriptions")
         assert [revision for _, _, revision, *_ in json.loads(kept)] == [3]
-    assert len(await driver.told(AlertRaised)) == 1
-    assert await driver.told(AlertResolved) == []
+    assert len(await driver.published(AlertRaised)) == 1
+    assert await driver.published(AlertResolved) == []
 
 
 async def test_metrics_say_what_was_raised_and_delivered(driver: AlertsDriver, receiver: Receiver) -> None:

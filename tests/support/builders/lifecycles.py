@@ -1,4 +1,4 @@
-"""What becomes of a subscription, as allocation would tell it, and metering's own work until nothing is left to do."""
+"""Lifecycles of a subscription as allocation publishes them, and metering's tasks run until nothing is due."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ def changed(state: SubscriptionState, /, **changes: Any) -> SubscriptionState:
 
 
 def renewed(state: SubscriptionState, start: datetime | None = None) -> SubscriptionState:
-    """With a further term that begins where the last one ended, or at ``start``."""
+    """Add a term that begins where the last one ends, or at ``start``."""
     last = state.all_terms[-1]
     begins = start or last.end
     return changed(state, terms=(*state.all_terms, Term(start=begins, end=begins + YEAR)))
@@ -60,7 +60,7 @@ def took_again(state: SubscriptionState, product: str, at: datetime) -> Subscrip
 
 
 def subscribed(state: SubscriptionState, product: str, at: datetime) -> SubscriptionState:
-    """To a product that it never used before."""
+    """Add a product that was never used before."""
     return changed(
         state, products=(*state.products, SubscribedProduct(product=ProductId(product), allocated=9, subscribed_at=at))
     )
@@ -74,14 +74,14 @@ def _with(
 
 
 async def know(connection: Connection, state: SubscriptionState, at: datetime = NOW) -> None:
-    """Metering reads what allocation told."""
-    told = Event[Any].of(SubscriptionCreated(subscription=state), id=str(uuid4()), source="/allocation", time=at)
+    """Project the state in metering, as an event of time ``at``."""
+    event = Event[Any].of(SubscriptionCreated(subscription=state), id=str(uuid4()), source="/allocation", time=at)
     async with connection.transaction():
-        await project_subscription(Transaction(connection, at, service="metering"), told)
+        await project_subscription(Transaction(connection, at, service="metering"), event)
 
 
 async def move(connection: Connection, now: datetime) -> bool:
-    """One pass, where one is due."""
+    """Make one pass of a due move. Return whether one was due."""
     async with connection.transaction():
         due = await moves.lock_next(connection, now)
         if due:
@@ -103,9 +103,9 @@ async def correct(connection: Connection, now: datetime) -> int:
 
 
 async def settle(connection: Connection, since: datetime = NOW) -> None:
-    """Until nothing is due but reversals that wait for what may never come.
+    """Run metering's tasks until nothing is due except reversals without a target.
 
-    What is looked at again waits for every transaction of the server, those of other databases too.
+    Rechecks wait for every running transaction of the server, including those of other databases.
     """
 
     hours = count()
@@ -121,7 +121,7 @@ async def settle(connection: Connection, since: datetime = NOW) -> None:
 
 
 class Reader:
-    """Keeps snapshots by their key as every reader does: what is not newer is ignored."""
+    """A reader of snapshots: keeps the newest revision of each key."""
 
     def __init__(self, connection: Connection) -> None:
         self.known: dict[str, ConsumptionSnapshot] = {}
