@@ -1,4 +1,4 @@
-"""Who is who: people are told apart by their e-mail address, which is read in one way everywhere.
+"""E-mail addresses as identities of people: read and compared in one way everywhere.
 
 - The letters A to Z are folded, and no others: two addresses that differ in anything else are two people. Whole-Unicode
   folding would make the Kelvin sign a ``k``, and so one person of two.
@@ -23,26 +23,26 @@ _INVISIBLE = frozenset(
     {0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}
     | {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
 )
-"""Letters and marks that are drawn as nothing: joiners, fillers, blank Braille, variation selectors."""
+"""Invisible letters and marks: joiners, fillers, blank Braille, variation selectors."""
 _ALIKE = frozenset({"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "DESERET", "OLD", "GOTHIC"})
-"""Scripts whose letters are taken for Latin ones."""
+"""Scripts with letters that look like Latin ones."""
 
 
 def fold(address: str) -> str:
-    """Make ``address`` comparable: A to Z become a to z, everything else stays what it is."""
+    """Fold ``address`` for comparison: A to Z become a to z, everything else is unchanged."""
     return address.translate(_UPPER)
 
 
 def read_address(typed: str) -> str:
-    """Read an e-mail address that is to stand for a person: what it is compared by.
+    """Check and fold an e-mail address that will identify a person.
 
     Raises:
-        ValueError: nobody may be known by it; the message says why, to a person.
+        ValueError: it cannot identify a person; the message says why.
     """
     if len(typed) > MAX_LENGTH:
         raise ValueError(f"must have {MAX_LENGTH} characters at most")
     if any(_is_unseen(character) for character in typed):
-        raise ValueError("must not have spaces, or characters that are not seen")
+        raise ValueError("must not have spaces, or invisible characters")
     if not _SHAPE.fullmatch(typed):
         raise ValueError("must be an e-mail address, like name@example.com")
     if unicodedata.normalize("NFKC", typed) != typed:
@@ -53,7 +53,7 @@ def read_address(typed: str) -> str:
 
 
 def fault_of(address: str) -> str | None:
-    """Why nobody may be known by ``address``; ``None`` where somebody may."""
+    """Why ``address`` cannot identify a person; ``None``: it can."""
     try:
         read_address(address)
     except ValueError as error:
@@ -74,7 +74,7 @@ def _is_unseen(character: str) -> bool:
 
 
 def _is_mixed(word: str) -> bool:
-    """Whether a word has Latin letters and ones that are taken for them, or those of two scripts of that kind."""
+    """Whether a word mixes Latin letters with ones that look like them, or letters of two such scripts."""
     scripts = [unicodedata.name(one, "").split(" ")[0] for one in word if one.isalpha()]
     kinds = {script for script in scripts if script == "LATIN" or script in _ALIKE}
     return len(kinds) > 1

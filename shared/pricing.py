@@ -51,7 +51,7 @@ class Quote(Frozen):
 
     @property
     def price(self) -> Price:
-        """As a lot keeps it."""
+        """The price as stored in a lot."""
         return Price(
             currency=self.currency,
             price_list_version=self.price_list_version,
@@ -109,7 +109,7 @@ def committed_units(lots: Iterable[Lot], term: Term) -> int:
 
 
 def tier_of(price_list: PriceList, units: int) -> Tier:
-    """The tier that so many units reach."""
+    """The tier for so many units."""
     return [tier for tier in price_list.tiers if tier.from_units <= units][-1]
 
 
@@ -183,7 +183,7 @@ def blended_price(lots: Iterable[Lot]) -> BlendedPrice | None:
 
 
 class ProductCost(Frozen):
-    """What a product costs: by what it was given, and by what it uses."""
+    """What a product costs: by allocated units, and by consumed units."""
 
     product: str
     currency: str

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 DEFAULT_WINDOW_DAYS = 15
 PROVISIONAL_FOR = timedelta(days=3)
-"""How long after its end a window still takes usage without being called restated."""
+"""Time after its end for which a window takes usage without a restatement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Window:
     end: datetime
 
     def is_provisional(self, now: datetime) -> bool:
-        """Whether usage for this window may still arrive as a matter of course."""
+        """Whether usage for this window still changes it without a restatement."""
         return now < self.end + PROVISIONAL_FOR
 
 
@@ -33,7 +33,7 @@ class Calendar:
     """A subscription's windows: counted from each term's start; the last one of a term ends where the next begins.
 
     So no window belongs to two terms. ``starts``: the terms' starts in order, at least one. Before the first and after
-    the last term the windows go on in the same rhythm.
+    the last term the windows continue in the same rhythm.
     """
 
     starts: tuple[datetime, ...]

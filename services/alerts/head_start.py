@@ -3,12 +3,9 @@
 import asyncio
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer
-
 from services.alerts.settings import AlertsSettings
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
-from shared.runtime.delivery import offsets
-from shared.runtime.kafka.client import client_arguments, partitions_of
+from shared.runtime.delivery.topic_end import Partition, load_applied, load_ends
 from shared.runtime.process.health import Check
 from shared.runtime.service.command_line import Runtime
 
@@ -23,22 +20,15 @@ class HeadStart:
 
     def __init__(self, runtime: Runtime[AlertsSettings]) -> None:
         self._runtime = runtime
-        self._ends: dict[int, int] = {}
-        self._reached: dict[int, int] = {}
+        self._ends: dict[Partition, int] = {}
+        self._reached: dict[Partition, int] = {}
         self._stuck_seconds = 0.0
         self._polled_at = 0.0
 
     async def load_ends(self) -> None:
         """Load the end offsets of the topic."""
-        settings, client = self._runtime.settings, f"{self._runtime.name}-head-start"
-        partitions = await partitions_of(settings, client, [ALLOCATION_EVENTS_TOPIC.name])
-        consumer = AIOKafkaConsumer(**client_arguments(settings, client))
-        await consumer.start()
-        try:
-            ends = await consumer.end_offsets(partitions)
-        finally:
-            await consumer.stop()
-        self._ends = {tp.partition: end for tp, end in ends.items() if end}
+        client = f"{self._runtime.name}-head-start"
+        self._ends = await load_ends(self._runtime.settings, client, [ALLOCATION_EVENTS_TOPIC.name])
         self._polled_at = asyncio.get_running_loop().time()
 
     async def is_over(self) -> bool:
@@ -63,7 +53,7 @@ class HeadStart:
 
     @property
     def _missing(self) -> list[int]:
-        return sorted(one for one, end in self._ends.items() if self._reached.get(one, 0) < end)
+        return sorted(one[1] for one, end in self._ends.items() if self._reached.get(one, 0) < end)
 
     @property
     def _sentence(self) -> str:
@@ -73,15 +63,15 @@ class HeadStart:
         )
 
     async def _compare(self) -> None:
-        stored = await offsets.load(self._runtime.pool, self._runtime.name, ALLOCATION_EVENTS_TOPIC.name)
+        reached = await load_applied(self._runtime.pool, self._runtime.name, self._ends)
         now = asyncio.get_running_loop().time()
         waited, self._polled_at = min(now - self._polled_at, POLL_GAP_MAX_SECONDS), now
-        if all(stored.get(partition, 0) >= end for partition, end in self._ends.items()):
+        if reached == self._ends:
             self._ends = {}
         elif self._is_given_up:
-            self._reached = stored
-        elif stored != self._reached:
-            self._reached, self._stuck_seconds = stored, 0.0
+            self._reached = reached
+        elif reached != self._reached:
+            self._reached, self._stuck_seconds = reached, 0.0
         else:
             self._stuck_seconds += waited
             if self._is_given_up:

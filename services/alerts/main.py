@@ -1,6 +1,5 @@
 """Alerts' composition root: builds the parts of a process and passes each its dependencies."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from shared.events.topics import (
 from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.set_aside_work_retries import SetAsideRetries
 from shared.runtime.postgres.pool import connect
+from shared.runtime.process.background import repeat
 from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefinition, run
 
 NAME: Final = "alerts"
@@ -107,17 +107,17 @@ def _add_background(runtime: Runtime[AlertsSettings], time: SetAside, deliveries
             time_is_certain=runtime.database_clock.wait,
         ).run()
 
-    async def assess_due() -> None:
-        while True:
-            async with runtime.deciding() as tx:
-                done = await apply_time(tx, TIME_BATCH, time)
-                next_at = await find_next_check(tx.connection)
-            if done < TIME_BATCH:
-                seconds = TIME_POLL_SECONDS if next_at is None else (next_at - runtime.clock()).total_seconds()
-                await asyncio.sleep(max(0.5, min(seconds, TIME_POLL_SECONDS)))
+    async def assess_due() -> float:
+        async with runtime.deciding() as tx:
+            done = await apply_time(tx, TIME_BATCH, time)
+            next_at = await find_next_check(tx.connection)
+        if done >= TIME_BATCH:
+            return 0
+        seconds = TIME_POLL_SECONDS if next_at is None else (next_at - runtime.clock()).total_seconds()
+        return max(0.5, min(seconds, TIME_POLL_SECONDS))
 
     runtime.background("deliveries", deliver)
-    runtime.background("time", assess_due)
+    runtime.background("time", lambda: repeat(assess_due))
 
 
 def definition() -> ServiceDefinition[AlertsSettings]:

@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from services.alerts.domain.decode import read_snapshot, reading_of
+from services.alerts.domain.measures import Reading
 from services.alerts.handlers.assess_changes import Change, ReadingRecord, apply_changes, apply_readings
 from services.alerts.store.catalogue import upsert_product
 from shared.events.allocation import ALLOCATION_EVENTS, ProductEvent, SubscriptionEvent
 from shared.events.envelope import Event, by_type
+from shared.events.ids import SubscriptionId
 from shared.events.metering import ConsumptionSnapshot
+from shared.events.snapshots import read_snapshot, snapshot_of
 from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.delivery.decode import read_event
 from shared.runtime.delivery.set_aside_work import Item, SetAside
@@ -114,9 +116,11 @@ def _read_record(record: Record) -> ReadingRecord | None:
     """
     read = None if record.value is None else read_snapshot(record.value)
     if read is not None:
-        return ReadingRecord(*read, record)
+        return ReadingRecord(SubscriptionId(read.subscription), Reading.of(read), record)
     event = read_event(record, CONSUMPTION_TYPES)
-    return None if event is None else ReadingRecord(event.data.subscription, reading_of(event.data), record)
+    if event is None:
+        return None
+    return ReadingRecord(event.data.subscription, Reading.of(snapshot_of(event.data)), record)
 
 
 def _cause(record: Record) -> Event[Any]:

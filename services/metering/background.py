@@ -26,7 +26,7 @@ from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.set_aside_work_retries import SetAsideRetries
 from shared.runtime.kafka.bulk_producer import BulkProducer
 from shared.runtime.kafka.producer import Producer
-from shared.runtime.postgres.pool import SENDERS, connect
+from shared.runtime.postgres.pool import RELAY_SESSION, connect
 from shared.runtime.records import Outgoing
 from shared.runtime.service.command_line import Runtime
 
@@ -83,7 +83,7 @@ def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection, a
         return len(left.waiting) + len(left.due)
 
     relay = SnapshotRelay(
-        lambda: connect(settings, name, session=SENDERS),
+        lambda: connect(settings, name, session=RELAY_SESSION),
         send,
         runtime.clock,
         projection,

@@ -22,24 +22,29 @@ from services.metering.probe import PROBE
 from services.metering.settings import MeteringSettings
 from services.metering.store.projection import Projection
 from services.metering.subscribers import ProductTopics, UsageSubscriber
-from services.metering.tail import TopicTail
 from services.metering.verification import COMMANDS
 from shared.events.commands.metering import CreateIngestKey, ReplayQuarantine, RevokeIngestKey, RotateIngestKey
 from shared.events.outcomes import MeteringCommandDecided
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC, METERING_COMMANDS_TOPIC, METERING_EVENTS_TOPIC, USAGE
+from shared.runtime.delivery.topic_end import TopicEnd
 from shared.runtime.http.fast_routes import include
 from shared.runtime.kafka.bulk_producer import BulkProducer
-from shared.runtime.postgres.pool import PLANNED_ONCE, HeldConnection
+from shared.runtime.postgres.pool import GENERIC_PLANS, Connection, HeldConnection
 from shared.runtime.service.command_line import Runtime, ServiceDefinition, run
 
 
 def build(runtime: Runtime[MeteringSettings]) -> None:
     """Wire one process."""
-    settings, projection, tail = runtime.settings, Projection(), TopicTail(runtime)
+    settings, projection = runtime.settings, Projection()
+    end = TopicEnd(settings, runtime.pool, reader=runtime.name, topic=ALLOCATION_EVENTS_TOPIC.name)
     metrics.initialise()
 
+    async def catch_up(_: Connection) -> None:
+        if not await end.wait_until_applied(settings.catch_up_seconds):
+            runtime.log.warning("projection_lags", topic=ALLOCATION_EVENTS_TOPIC.name)
+
     def new_subscriber() -> UsageSubscriber:
-        usage.append(UsageSubscriber(UsageApplier(projection, tail.catch_up)))
+        usage.append(UsageSubscriber(UsageApplier(projection, catch_up)))
         return usage[-1]
 
     usage: list[UsageSubscriber] = []
@@ -59,13 +64,13 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
         USAGE,
         *(new_subscriber().on_usage for _ in range(settings.usage_batches_at_once)),
         max_records=settings.usage_batch_records,
-        gather_ms=settings.usage_fill_wait_ms,
+        fill_wait_ms=settings.usage_fill_wait_ms,
         on_lost=book_lost,
-        again=new_subscriber().on_usage,
+        retry_handler=new_subscriber().on_usage,
     )
     if settings.product_topics_seconds:
         runtime.background("product-topics", ProductTopics(runtime, new_subscriber).run)
-    runtime.background("projection-tail", tail.run)
+    runtime.background("projection-tail", end.run)
     add_background(runtime, projection, usage)
     _add_routes(runtime, projection)
 
@@ -89,7 +94,7 @@ def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> N
             return await projection.refresh(connection)
 
     include(runtime.api, usage_router(keys, limits, publisher, catalogue))
-    line = HeldConnection(settings, "metering-entitlements", PLANNED_ONCE)
+    line = HeldConnection(settings, "metering-entitlements", GENERIC_PLANS)
     runtime.on_stop(line.close)
     include(runtime.api, entitlement_router(keys, line, projection, runtime.clock))
     runtime.api.include_router(quarantine_router(keys, runtime.pool))

@@ -66,13 +66,13 @@ class ProductTopics:
                 continue
             topic = product_usage(product)
             settings = self._runtime.settings
-            await self._runtime.consume_also(
+            await self._runtime.consume_found_topic(
                 topic,
                 self._new_subscriber().on_usage,
                 max_records=settings.usage_batch_records,
-                gather_ms=settings.usage_fill_wait_ms,
+                fill_wait_ms=settings.usage_fill_wait_ms,
                 on_lost=book_lost,
-                again=self._new_subscriber().on_usage,
+                retry_handler=self._new_subscriber().on_usage,
             )
             self._read.add(product)
             self._runtime.log.info("product_topic_found", topic=topic.name)

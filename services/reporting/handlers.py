@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.reporting.domain.snapshots import Snapshot
 from services.reporting.store.accounts import upsert_account
 from services.reporting.store.alerts import upsert_alert, upsert_channel, upsert_delivery
 from services.reporting.store.allocations import insert_changes, insert_end
@@ -58,6 +57,7 @@ from shared.events.outcomes import (
     MeteringCommandDecided,
 )
 from shared.events.quarantine import BooksChanged, QuarantineReplayChanged, UsageQuarantined, UsageSettled
+from shared.events.snapshots import Snapshot
 from shared.runtime.delivery.transaction import EventHandler, Transaction
 
 AccountEvent = AccountCreated | AccountFlexChanged

@@ -37,7 +37,7 @@ from services.reporting.queries.resources import ResourceQueries
 from services.reporting.queries.subscriptions import Queries
 from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.settings import ReportingSettings
-from services.reporting.store.listening import keep_listening
+from services.reporting.store.notices import CHANNEL
 from services.reporting.subscribers import on_audit, on_consumption
 from services.reporting.verification import COMMAND as VERIFY_AUDIT
 from shared.events.topics import (
@@ -50,6 +50,7 @@ from shared.events.topics import (
 from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.set_aside_work_retries import SetAsideRetries
 from shared.runtime.http.caller_limits import RateLimit, Shares
+from shared.runtime.postgres.listen import keep_listening
 from shared.runtime.postgres.pool import connect
 from shared.runtime.process.clock import Clock
 from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefinition, SettingsError, run
@@ -198,7 +199,7 @@ def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:
     settings = runtime.settings
 
     async def hear() -> None:
-        await keep_listening(lambda: connect(settings, f"{NAME}-listen"), live.hear, live.look_again)
+        await keep_listening(lambda: connect(settings, f"{NAME}-listen"), CHANNEL, live.hear, live.look_again)
 
     aside = SetAside(UPKEEP)
     upkeep = Upkeep(runtime.deciding, runtime.clock, aside, every_seconds=settings.upkeep_seconds)

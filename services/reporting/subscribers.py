@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from services.reporting.domain.snapshots import Snapshot, read_snapshot, snapshot_of
 from services.reporting.handlers import keep_consumption, record_decisions
 from shared.events.envelope import by_type
 from shared.events.metering import CONSUMPTION
 from shared.events.outcomes import DecisionRecorded
+from shared.events.snapshots import Snapshot, read_snapshot, snapshot_of
 from shared.runtime.delivery.decode import read_events
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.records import Record

@@ -54,7 +54,7 @@ class AlertAcknowledged(Payload):
 
 
 class AlertResolved(Payload):
-    """The value fell far enough, or a new window began: the alert is over."""
+    """The alert ended: the value fell far enough, or a new window began."""
 
     event_type = "unitpool.alerts.alert.resolved.v1"
     alert: AlertState
@@ -63,11 +63,11 @@ class AlertResolved(Payload):
 MASK = "****"
 _HIDDEN = re.compile(rf"/{re.escape(MASK)}.{{0,4}}")
 _SHOWN_FROM_LENGTH = 12
-"""So long must a path with its query be for its end to be shown: of a shorter one that would be most of it."""
+"""Shortest path with query whose end is shown: of a shorter one it would be most."""
 
 
 def shown_address(url: str) -> str:
-    """A channel's address as anybody may see it: its host, and the last four characters of its path and query.
+    """A channel's address without its secret: the host, and the last four characters of path and query.
 
     These are a secret: whoever knows them can write to the channel. What is shown already stays as it is.
     """
@@ -101,7 +101,7 @@ class ChannelChanged(Payload):
 
 
 class DeliverySettled(Payload):
-    """A delivery ended: it arrived, or its time ran out and it is a dead letter."""
+    """A delivery ended: it was delivered, or given up as a dead letter."""
 
     event_type = "unitpool.alerts.delivery.settled.v1"
     delivery: str

@@ -24,13 +24,13 @@ from shared.units import PositiveUnits, Units
 
 
 class SubscriptionEvent(Payload):
-    """An event that brings a subscription whole, whatever has changed of it."""
+    """An event that carries the whole state of a subscription."""
 
     subscription: SubscriptionState
 
 
 class ProductEvent(Payload):
-    """An event that brings a product of the catalogue whole, whatever has changed of it."""
+    """An event that carries the whole state of a product of the catalogue."""
 
     product: ProductState
 
@@ -110,7 +110,7 @@ class LotEnded(SubscriptionEvent):
 
 
 class LotVoided(SubscriptionEvent):
-    """A wrong purchase was taken back."""
+    """A wrong purchase was voided."""
 
     event_type = "unitpool.allocation.lot.voided.v1"
     lot: LotId
@@ -127,7 +127,7 @@ class PoolOverAllocated(SubscriptionEvent):
 
 
 class LifecycleChanged(SubscriptionEvent):
-    """The subscription came into another state, by the time or by what it consumes."""
+    """The subscription's state changed, by time or by consumption."""
 
     event_type = "unitpool.allocation.subscription.lifecycle-changed.v1"
     before: Lifecycle
@@ -140,7 +140,7 @@ class SubscriptionCancelled(SubscriptionEvent):
 
 
 class SubscriptionRenewed(SubscriptionEvent):
-    """A further term was sold. It begins by itself."""
+    """Another term was sold. It begins automatically."""
 
     event_type = "unitpool.allocation.subscription.renewed.v1"
     term: Term
@@ -158,7 +158,7 @@ class TermStarted(SubscriptionEvent):
 
 
 class SubscriptionConverted(SubscriptionEvent):
-    """From per-product licensing to flexible units."""
+    """The subscription moved from per-product licensing to flexible units."""
 
     event_type = "unitpool.allocation.subscription.converted.v1"
 
@@ -192,7 +192,7 @@ class RoleTemplatesChanged(ProductEvent):
 
 
 class RestrictionChanged(SubscriptionEvent):
-    """A product was far over its allocation for too long, and is restricted; or no longer."""
+    """A product is restricted, having been far over its allocation for too long; or no longer restricted."""
 
     event_type = "unitpool.allocation.restriction.changed.v1"
     product: ProductRef
@@ -205,28 +205,28 @@ class PriceListChanged(Payload):
 
 
 class PrimaryContactChanged(SubscriptionEvent):
-    """The subscription was handed over, or its primary contact has another name; ``before`` is who it was."""
+    """The primary contact changed: another person, or another name. ``before``: the former one."""
 
     event_type = "unitpool.allocation.primary-contact.changed.v1"
     before: Person
 
 
 class GrantsChanged(SubscriptionEvent):
-    """What ``email`` may do with the subscription has changed."""
+    """The permissions of ``email`` on the subscription changed."""
 
     event_type = "unitpool.allocation.grants.changed.v1"
     email: Email
 
 
 class PersonChanged(Payload):
-    """Someone was added to an account, changed or removed."""
+    """A person was added to an account, changed or removed."""
 
     event_type = "unitpool.allocation.person.changed.v1"
     person: PersonState
 
 
 class RoleChanged(Payload):
-    """A role of an account was created, changed, reset, given or taken back."""
+    """A role of an account was created, changed, reset, granted or revoked."""
 
     event_type = "unitpool.allocation.role.changed.v1"
     role: RoleState

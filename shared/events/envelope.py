@@ -21,7 +21,7 @@ _LOST_PLUS = re.compile(r".*[0-9] [0-9]{2}:?[0-9]{2}")
 
 
 def as_written(value: object) -> object:
-    """A time or a day as people write it, which a number is not: nobody says in what it counts, and from when."""
+    """Require a time or a day to be text; a number is refused, as its unit and origin are unknown."""
     if isinstance(value, date):
         return value
     if not isinstance(value, str) or not _DATE.match(value):
@@ -32,7 +32,7 @@ def as_written(value: object) -> object:
 
 
 Instant = Annotated[AwareDatetime, BeforeValidator(as_written), AfterValidator(_in_utc)]
-"""A point in time. Read with any offset, kept and written in UTC, to the microsecond."""
+"""A point in time: read with any offset, stored and written in UTC, to the microsecond."""
 
 Day = Annotated[date, BeforeValidator(as_written)]
 """A day, as text."""
@@ -44,13 +44,13 @@ def rfc3339(at: datetime) -> str:
 
 
 class Frozen(BaseModel):
-    """A value that is never changed, and that a newer producer may extend without breaking an older reader."""
+    """A frozen value. Readers ignore fields that a newer producer adds."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Payload(Frozen):
-    """What an event or a command says. Every concrete subclass names its CloudEvents type."""
+    """The data of an event or a command. Each concrete subclass names its CloudEvents type."""
 
     event_type: ClassVar[str]
 
@@ -61,8 +61,8 @@ P = TypeVar("P", bound=Payload)
 class Event(Frozen, Generic[P]):
     """One event or command with its envelope.
 
-    ``actor`` is the e-mail of the person whose act this is; ``actorvendor`` and ``actoraddress`` are what reporting
-    verified of them. A command's ``id`` is its command id.
+    ``actor`` is the e-mail of the person who acts; ``actorvendor`` and ``actoraddress`` are what reporting verified
+    about them. A command's ``id`` is its command id.
     """
 
     specversion: Literal["1.0"] = "1.0"
@@ -82,23 +82,23 @@ class Event(Frozen, Generic[P]):
 
     @classmethod
     def of(cls, data: P, *, id: str, source: str, time: datetime, **attributes: Any) -> Self:
-        """Wrap ``data``; its type comes from the payload's class."""
+        """Make an event of ``data``; the payload's class gives its type."""
         return cls(id=id, source=source, type=data.event_type, time=time, data=data, **attributes)
 
     def encode(self) -> bytes:
-        """Structured JSON; attributes without a value are left out."""
+        """The event as structured JSON, without attributes that have no value."""
         return self.model_dump_json(exclude_none=True).encode()
 
 
 @cache
 def event_of(payload: type[Payload]) -> type[Event[Any]]:
-    """``Event[payload]``, kept: pydantic forgets such a class when nobody holds it; making it takes milliseconds."""
+    """``Event[payload]``, cached: pydantic discards an unused class, and making it takes milliseconds."""
     made: type[Event[Any]] = Event[payload]  # type: ignore[valid-type]
     return made
 
 
 class UndecodableError(ValueError):
-    """The bytes are not an event of the type that they claim. The message says where and why."""
+    """The bytes are not a valid event of their type. The message says where and why."""
 
 
 class _Header(BaseModel):
@@ -107,10 +107,10 @@ class _Header(BaseModel):
 
 
 def decode(raw: bytes, payloads: Mapping[str, type[Payload]]) -> Event[Any] | None:
-    """Read one event whose type is a key of ``payloads``; ``None`` for a type that the reader does not take.
+    """Decode an event whose type is a key of ``payloads``; ``None`` for another type.
 
     Raises:
-        UndecodableError: not JSON, no type, or not what its type promises.
+        UndecodableError: it is not JSON, has no type, or does not fit the model of its type.
     """
     try:
         payload = payloads.get(_Header.model_validate_json(raw).type)
@@ -121,7 +121,7 @@ def decode(raw: bytes, payloads: Mapping[str, type[Payload]]) -> Event[Any] | No
 
 
 def by_type(payloads: Iterable[type[Payload]]) -> dict[str, type[Payload]]:
-    """The payloads by their CloudEvents type. What reads them is made now, and not while the first one waits."""
+    """The payloads by CloudEvents type. Their event classes are made now, so that the first event need not wait."""
     named = {payload.event_type: payload for payload in payloads}
     for payload in named.values():
         event_of(payload)

@@ -25,7 +25,7 @@ ProductRef = Annotated[ProductId, _Slug]
 MeterRef = Annotated[MeterId, _Slug]
 RoleRef = Annotated[RoleId, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
 PermissionRef = Annotated[PermissionId, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=100)]
-"""Ids as people write them: lower-case letters, digits and hyphens, at most 64 characters."""
+"""An id that people choose: lower-case letters, digits and hyphens, at most 64 characters."""
 
 
 def _readable(value: str) -> str:
@@ -50,4 +50,4 @@ PlainName = Annotated[Name, AfterValidator(_plain)]
 Email = Annotated[
     str, StringConstraints(pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$", max_length=254), AfterValidator(people.fold)
 ]
-"""An e-mail address as ``shared.people`` folds it: it is who a person is. Also one that is given to nobody now."""
+"""An e-mail address, folded by ``shared.people``, which identifies a person; also one that is no longer valid."""

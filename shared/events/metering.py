@@ -1,7 +1,6 @@
-"""What metering publishes.
+"""Events of metering: consumption snapshots on ``metering.consumption``, ingest keys and restatements.
 
-Consumption snapshots on ``metering.consumption``; on ``metering.events`` ingest keys, restated windows, and what
-``shared.events.quarantine`` has.
+The latter are on ``metering.events``, with the events of ``shared.events.quarantine``.
 """
 
 from decimal import Decimal
@@ -64,7 +63,7 @@ class ConsumptionSnapshot(Payload):
 
     @property
     def level(self) -> int:
-        """Units of the meters that start from nothing in every window."""
+        """Units of the meters that reset in every window."""
         return sum(meter.consumed for meter in self.meters if meter.reset == "window")
 
     @property
@@ -76,7 +75,7 @@ class ConsumptionSnapshot(Payload):
 class IngestKeyState(Frozen):
     """An ingest key as administrators may see it: never the key itself.
 
-    Limits that are absent are the door's own. ``replaces`` and ``replaced_by`` are the keys of a rotation.
+    Absent limits are those of the ingest API. ``replaces`` and ``replaced_by`` are the keys of a rotation.
     """
 
     id: str
@@ -98,11 +97,11 @@ class IngestKeyChanged(Payload):
 
 
 RestatementCause = Literal["late_usage", "reversal", "purge", "several"]
-"""Why a window that was final has other figures."""
+"""Why a final window has changed."""
 
 
 class WindowFigures(Frozen):
-    """What a snapshot of this revision says of a window, with its arithmetic."""
+    """The figures of a window in the snapshot of one revision, with their arithmetic."""
 
     revision: Revision
     consumed: Units
@@ -110,9 +109,9 @@ class WindowFigures(Frozen):
 
 
 class WindowRestated(Payload):
-    """A window that was final (three days over) has other figures. ``before`` is absent where it had none.
+    """A final window (over for three days) has changed. ``before`` is absent if it had no figures.
 
-    The snapshot with the new revision tells the state; this tells that and why it changed, and keeps both.
+    The snapshot of the new revision has the new state; this event adds the reason, and holds both values.
     """
 
     event_type = "unitpool.metering.window.restated.v1"
@@ -139,8 +138,8 @@ METERING_EVENTS: tuple[type[Payload], ...] = (
 
 
 def event_key(product: str, subscription: str | None = None) -> str:
-    """The Kafka key of what ``metering.events`` says of a product, or of one customer's use of it.
+    """The Kafka key on ``metering.events`` for a product, or for one subscription's use of it.
 
-    The subscription comes first: by it readers tell whose record fails, and only its key waits behind it.
+    The subscription comes first: it tells readers whose record fails, so that only that customer's records wait.
     """
     return f"{subscription}|{product}" if subscription else product

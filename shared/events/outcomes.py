@@ -8,10 +8,10 @@ from shared.events.refusals import Refusal
 
 
 class CommandDecided(Payload):
-    """What became of a command. It follows, on the same topic and key, the events that the command caused.
+    """The outcome of a command, published after the events that it caused, on the same topic and key.
 
-    ``resource`` is the id of what was created or changed, ``version`` that resource's version afterwards,
-    ``result`` what a command without effect answers (a preview).
+    ``resource`` is the id of what was created or changed, ``version`` its version afterwards, ``result`` the result of
+    a command without effect (a preview).
     """
 
     command_id: UUID
@@ -42,7 +42,7 @@ class AlertsCommandDecided(CommandDecided):
 
 
 class AuditRecord(Frozen):
-    """Who did what, to what, with which result. ``account`` is ``"vendor"`` where there is none."""
+    """Who did what, to what, with which result. ``account`` is ``"vendor"`` if no account is concerned."""
 
     at: Instant
     account: str
@@ -59,7 +59,7 @@ class AuditRecord(Frozen):
 
 
 class DecisionRecorded(Payload):
-    """One decision for the audit log. Any service may publish it; the envelope's source says which."""
+    """A decision for the audit log. Any service may publish it; the envelope's source names the service."""
 
     event_type = "unitpool.audit.decision.recorded.v1"
     record: AuditRecord

@@ -1,6 +1,6 @@
-"""Usage that is not applied, replays of it, and the books: what metering tells of them on ``metering.events``.
+"""Events of metering on quarantined usage, its replays, and the books. Topic ``metering.events``.
 
-A source, a product, a subscription and an id are here what the record claimed: any printable text, or ``unknown``.
+Source, product, subscription and id are what the record claims: any printable text, or ``unknown``.
 """
 
 from typing import Literal
@@ -10,7 +10,7 @@ from pydantic import Field
 from shared.events.envelope import Day, Frozen, Instant, Payload
 
 VALUE_BYTES = 2048
-"""How much of a quarantined record's value is told; metering keeps it whole."""
+"""How many bytes of a quarantined record's value are published; metering stores all."""
 
 QuarantineReason = Literal[
     "malformed",
@@ -28,13 +28,13 @@ QuarantineReason = Literal[
     "invalid_quantity",
     "identity_conflict",
 ]
-"""Why usage is not applied. ``QuarantinedRecord.reason`` is one of them; readers keep one that they do not know."""
+"""Why usage is not applied. Readers accept reasons that they do not know."""
 
 SettledAs = Literal["applied", "duplicate"]
 
 
 class QuarantinedRecord(Frozen):
-    """A record in quarantine. ``value`` is the beginning of it as text; ``value_bytes`` absent: it has none."""
+    """A record in quarantine. ``value`` is the beginning of its value as text; without ``value_bytes`` it has none."""
 
     id: str
     topic: str
@@ -54,7 +54,7 @@ class QuarantinedRecord(Frozen):
 
 
 class UsageQuarantined(Payload):
-    """A record was put into quarantine, or has another reason after it was judged again."""
+    """A record was quarantined, or has another reason after a replay."""
 
     event_type = "unitpool.metering.usage.quarantined.v1"
     record: QuarantinedRecord
@@ -71,7 +71,7 @@ class UsageSettled(Payload):
 
 
 class QuarantineWanted(Frozen):
-    """Which of it: what fits all that is given. ``start`` and ``end`` are of the record's arrival."""
+    """A filter of quarantined records: all given fields must match. ``start`` and ``end``: of the arrival."""
 
     id: str | None = Field(None, pattern=r"^[1-9][0-9]{0,17}$")
     reason: str | None = Field(None, max_length=64)
@@ -83,7 +83,7 @@ class QuarantineWanted(Frozen):
 
 
 class QuarantineReplay(Frozen):
-    """A replay and how far it is. ``total``: how many records it is about, once they are counted."""
+    """The progress of a replay. ``total``: how many records match it, once they are counted."""
 
     id: str
     wanted: QuarantineWanted
@@ -105,10 +105,10 @@ class QuarantineReplayChanged(Payload):
 
 
 class BooksLine(Frozen):
-    """What became of the records of a source and product that arrived on one UTC day.
+    """Counts of the records of one source and product that arrived on one UTC day.
 
-    Always accepted = applied + duplicate + quarantined. ``lost`` are records that Kafka deleted before they were read,
-    or that were stepped over, at most, by the day on which it was noticed; they were not accepted. ``revision`` only
+    Always accepted = applied + duplicate + quarantined. ``lost``: records that Kafka deleted before they were read, or
+    that an operator skipped, at most, by the day on which this was noticed; they were not accepted. ``revision`` only
     grows per line.
     """
 
@@ -124,7 +124,7 @@ class BooksLine(Frozen):
 
 
 class BooksChanged(Payload):
-    """The state of a line of the books. Several changes may be told as one."""
+    """The state of a line of the books. One event may cover several changes."""
 
     event_type = "unitpool.metering.books.changed.v1"
     line: BooksLine

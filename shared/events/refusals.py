@@ -56,9 +56,9 @@ HTTP_STATUS: MappingProxyType[RefusalCode, int] = MappingProxyType(
 
 
 class Refusal(Frozen):
-    """A decision against: ``message`` is a sentence for a person, ``details`` are the code's numbers.
+    """A refusal: ``message`` is a sentence for a person, ``details`` are the code's numbers.
 
-    ``details["errors"]``, where there, is a list of ``{"field", "message"}``; ``details["product"]`` names the product.
+    ``details["errors"]``, if present, is a list of ``{"field", "message"}``; ``details["product"]`` names the product.
     """
 
     code: RefusalCode
@@ -67,17 +67,17 @@ class Refusal(Frozen):
 
     @classmethod
     def not_found(cls, what: str) -> Self:
-        """It does not exist, or the requester may not know that it does."""
+        """``not_found``: it does not exist, or the requester may not know that it does."""
         return cls(code="not_found", message=f"There is no such {what}.")
 
     @classmethod
     def already_exists(cls, what: str, id: str) -> Self:
-        """The id is taken."""
+        """``already_exists``: the id is taken."""
         return cls(code="already_exists", message=f"There is a {what} {id!r} already.", details={"id": id})
 
     @classmethod
     def invalid(cls, *errors: tuple[str, str], message: str | None = None) -> Self:
-        """Fields that cannot be, as ``(field, message)``; without ``message`` the sentence names each."""
+        """``invalid_request``: ``errors`` are (field, fault); without ``message`` the sentence lists them."""
         return cls(
             code="invalid_request",
             message=message or " ".join(f"{field}: {fault}." for field, fault in errors),

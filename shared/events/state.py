@@ -1,6 +1,6 @@
 """State that events carry whole, so that a reader needs no earlier event: accounts, products, subscriptions.
 
-A reader keeps the state with the highest ``version`` per id and ignores the rest. History is kept by event id.
+A reader stores the state with the highest ``version`` per id and ignores others. History is stored by event id.
 """
 
 from datetime import datetime
@@ -67,7 +67,7 @@ class Meter(Frozen):
 
 
 class Permission(Frozen):
-    """Something that may be permitted in a product's application. Page and API access are separate permissions."""
+    """A permission in a product's application. Page and API access are separate permissions."""
 
     id: PermissionRef
     category: Name
@@ -102,14 +102,14 @@ class ProductState(Frozen):
 
 
 class Person(Frozen):
-    """Someone, known by their e-mail."""
+    """A person, identified by their e-mail."""
 
     email: Email
     name: Name
 
 
 class PersonState(Frozen):
-    """Someone in a customer's organisation. Whoever is disabled or removed may do nothing; their history stays."""
+    """A person of an account. One who is disabled or removed has no permissions; the history remains."""
 
     account: AccountRef
     email: Email
@@ -120,7 +120,7 @@ class PersonState(Frozen):
 
     @property
     def is_active(self) -> bool:
-        """Whether they may be given anything."""
+        """Whether roles and grants may be given to them."""
         return self.enabled and self.removed_at is None
 
 
@@ -209,7 +209,7 @@ class Lot(Frozen):
 
 
 class Span(Frozen):
-    """A span of use that is over: ``start`` inclusive, ``end`` exclusive."""
+    """A past span of use: ``start`` inclusive, ``end`` exclusive."""
 
     start: Instant
     end: Instant
@@ -243,10 +243,11 @@ class RebalanceClock(Frozen):
 
 
 class SubscriptionState(Frozen):
-    """A subscription, whole: what a reader needs to know of it.
+    """The whole state of a subscription.
 
-    ``term`` is the one in force when this was told (the first before it begins); ``terms`` are all, in order, a renewal
-    that has not begun included. ``products`` holds those that have ended too. From ``cancelled_at`` on no usage counts.
+    ``term`` is the one in force when this was published (the first before it begins); ``terms`` are all, in order,
+    with a renewal that has not begun. ``products`` holds those that have ended too. From ``cancelled_at`` on no usage
+    counts.
     """
 
     id: SubscriptionRef
@@ -268,7 +269,7 @@ class SubscriptionState(Frozen):
 
     @property
     def all_terms(self) -> tuple[Term, ...]:
-        """Every term, also where an early event named one only."""
+        """All terms, also of an early event that has only ``term``."""
         return self.terms or (self.term,)
 
     def term_at(self, now: datetime) -> Term:
@@ -278,7 +279,7 @@ class SubscriptionState(Frozen):
 
     @property
     def calendar(self) -> Calendar:
-        """Its measurement windows."""
+        """The measurement windows of all terms."""
         return Calendar(tuple(term.start for term in self.all_terms), self.window_days)
 
     @property
@@ -287,7 +288,7 @@ class SubscriptionState(Frozen):
         return tuple(product for product in self.products if product.ended_at is None)
 
     def lots_at(self, now: datetime) -> tuple[Lot, ...]:
-        """The lots that count at ``now``. What counted at a term's end goes on counting until the next term begins."""
+        """The lots that count at ``now``. Those that count at a term's end do so until the next term begins."""
         term = self.term_at(now)
         over = now >= term.end
         return tuple(

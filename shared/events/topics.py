@@ -1,4 +1,4 @@
-"""The topics: who writes them, who reads them, how they are keyed and kept. The single statement of them.
+"""The topics: their writers, readers, keys and retention, in one table.
 
 Topics are created from this table, access rights are generated from it, and a test holds the real subscribers to it.
 """
@@ -24,12 +24,12 @@ PARTITIONS = 12
 _PRODUCT_USAGE = re.compile(r"usage\.events\.([a-z0-9][a-z0-9-]{0,63})")
 DEAD_LETTERS_KEPT = timedelta(days=35)
 DEAD_LETTER_BYTES = 2 * 1024 * 1024
-"""The largest record of any topic, with the headers that say why it is here."""
+"""The largest record of a dead-letter topic: the largest of any topic, with the headers of the failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic. ``kept`` is ``None`` for ever; ``compacted`` keeps the newest record of each key.
+    """A topic. ``kept``: its retention, ``None`` means forever; ``compacted`` retains the newest record of each key.
 
     ``max_record_bytes`` is the broker's default (1 MiB) unless given.
     """
@@ -55,7 +55,7 @@ class Topic:
         return config if self.max_record_bytes is None else config | {"max.message.bytes": str(self.max_record_bytes)}
 
     def dead_letters(self, reader: ServiceName) -> "Topic":
-        """Where ``reader`` puts the records of this topic that it can never process, as received."""
+        """The topic for records of this one that ``reader`` can never process."""
         return Topic(
             name=f"{self.name}.{reader}.dlq",
             key=self.key,
@@ -135,7 +135,7 @@ TOPICS: tuple[Topic, ...] = (
 
 
 def every_topic(products: Iterable[str] = ()) -> Iterable[Topic]:
-    """All topics, and the dead letters of each of their readers; and the own topics of ``products``."""
+    """All topics, the dead-letter topics of their readers, and the usage topics of ``products``."""
     for topic in TOPICS:
         yield topic
         for reader in topic.readers:
@@ -145,19 +145,19 @@ def every_topic(products: Iterable[str] = ()) -> Iterable[Topic]:
 
 
 def product_usage(product: str) -> Topic:
-    """A product's own topic of usage: the broker lets only its platform write there, and it carries no other product's.
+    """A product's own usage topic, which only its platform may write, for this product alone.
 
-    It exists where somebody made it; metering finds it. Its dead letters lie with those of ``usage.events``.
+    It is optional: metering finds it once it is created. Its dead letters go to that of ``usage.events``.
     """
     return replace(USAGE, name=f"{USAGE.name}.{product}")
 
 
 def product_of(topic: str) -> str | None:
-    """The product whose own topic of usage this is (named without the installation's prefix)."""
+    """The product whose usage topic has this name (without the installation's prefix); ``None``: it is none."""
     match = _PRODUCT_USAGE.fullmatch(topic)
     return match[1] if match else None
 
 
 def dead_letter_name(topic: str, reader: str) -> str:
-    """Where ``reader`` puts the records of this topic that it can never process."""
+    """The name of the topic for records of this one that ``reader`` can never process."""
     return f"{USAGE.name if product_of(topic) else topic}.{reader}.dlq"

@@ -113,7 +113,7 @@ OnUnreadable = Callable[[TopicPartition, int, Exception], None]
 _LOG_APPEND_TIME = 1
 
 
-class OurRecords:
+class RecordDeserializer:
     """Asks for our records, of topics whose names begin with ``prefix``; keys stay as they are.
 
     ``decoded`` counts the records made so far. ``on_unreadable`` is called with the partition, the offset and the error
@@ -133,7 +133,7 @@ class OurRecords:
         return key
 
 
-def receive_our_records() -> None:
+def install_record_deserializer() -> None:
     """Have consumers of this process that ask for our records get them. Harmless to repeat.
 
     aiokafka would make a record of its own of each first, with sizes and checksums that nobody reads: two fifths of
@@ -144,14 +144,16 @@ def receive_our_records() -> None:
 
 
 def _partition_records(tp: TopicPartition, records: Any, aborted: Any, offset: int, asked: Any, *rest: Any) -> Any:
-    kind = _Ours if isinstance(asked, OurRecords) else _PartitionRecords
+    kind = _Ours if isinstance(asked, RecordDeserializer) else _PartitionRecords
     return kind(tp, records, aborted, offset, asked, *rest)
 
 
 class _Ours(_PartitionRecords):  # type: ignore[misc]
     """What a fetch brought for one partition."""
 
-    def __init__(self, tp: TopicPartition, records: Any, aborted: Any, offset: int, asked: OurRecords, *rest: Any):
+    def __init__(
+        self, tp: TopicPartition, records: Any, aborted: Any, offset: int, asked: RecordDeserializer, *rest: Any
+    ):
         super().__init__(tp, records, aborted, offset, None, *rest)
         self._asked = asked
         self._place = tp.topic.removeprefix(asked.prefix), tp.partition

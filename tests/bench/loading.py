@@ -18,13 +18,13 @@ from services.allocation.store.due import insert_due
 from services.allocation.store.people import insert_person
 from services.allocation.store.subscriptions import insert_subscription, save_subscription
 from services.metering.store import projection
-from services.reporting.domain.snapshots import snapshot_of
 from services.reporting.store.accounts import upsert_account
 from services.reporting.store.consumption import upsert_snapshots
 from services.reporting.store.products import upsert_product
 from services.reporting.store.subscriptions import upsert_subscription
 from shared.events.allocation import SubscriptionCreated
 from shared.events.envelope import Event
+from shared.events.snapshots import snapshot_of
 from shared.events.state import PersonState, SubscriptionState
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection

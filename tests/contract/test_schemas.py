@@ -40,7 +40,7 @@ def test_no_file_is_left_over() -> None:
     assert {file.stem for file in EXAMPLES.glob("*.json")} == names
 
 
-def test_what_is_committed_was_not_broken_by_hand() -> None:
+def test_committed_schemas_break_no_earlier_one() -> None:
     """The files of the last commit are the baseline, whatever was done to those at hand."""
     tree = ["git", "ls-tree", "--name-only", "HEAD", "shared/events/schemas/"]
     found = subprocess.run(tree, cwd=ROOT, capture_output=True, text=True, check=False)

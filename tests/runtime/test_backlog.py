@@ -5,8 +5,8 @@ from itertools import pairwise
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
-from shared.runtime.kafka.batch_source import BACKLOG_BATCHES, PatientConsumer
-from shared.runtime.patches import receive_our_records
+from shared.runtime.kafka.batch_source import BACKLOG_BATCHES, BatchConsumer
+from shared.runtime.patches import install_record_deserializer
 from shared.runtime.records import Record
 from tests.support.drivers.runtime import Bench
 
@@ -28,8 +28,8 @@ async def fill(bench: Bench) -> None:
 
 async def test_the_partition_that_is_furthest_behind_has_every_second_batch(bench: Bench) -> None:
     await fill(bench)
-    receive_our_records()
-    consumer = PatientConsumer(
+    install_record_deserializer()
+    consumer = BatchConsumer(
         topic_prefix=bench.prefix, bootstrap_servers=bench.kafka, auto_offset_reset="earliest", group_id=None
     )
     await consumer.start()

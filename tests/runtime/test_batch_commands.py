@@ -135,12 +135,12 @@ async def batches(database: MakeDatabase) -> AsyncIterator[Batches]:
         yield Batches(pool)
 
 
-def test_it_is_known_by_its_shape() -> None:
+def test_a_batch_handler_is_recognised_by_its_methods() -> None:
     assert isinstance(Acknowledging(), BatchCommandHandler)
     assert not isinstance(removed, BatchCommandHandler)
 
 
-async def test_one_look_up_and_one_save_for_all_and_each_event_before_its_outcome(batches: Batches) -> None:
+async def test_a_batch_has_one_prefetch_and_one_save_and_each_event_precedes_its_outcome(batches: Batches) -> None:
     told = await batches.apply(("a", asked("a")), ("r", asked("refused")), ("b", asked("b")))
     assert batches.handler.looked_up == [["a", "refused", "b"]]
     assert batches.handler.saved == [["a", "b"]]
@@ -154,7 +154,7 @@ async def test_one_look_up_and_one_save_for_all_and_each_event_before_its_outcom
     assert await batches.counts() == {"a": 1, "b": 1}
 
 
-async def test_the_second_on_a_subject_is_decided_on_what_the_first_has_left(batches: Batches) -> None:
+async def test_the_second_command_on_a_subject_sees_the_change_of_the_first(batches: Batches) -> None:
     told = await batches.apply(("a", asked("a")), ("b", asked("b")), ("other", asked("a")), ("c", asked("c")))
     assert batches.handler.looked_up == [["a", "b"], ["a", "c"]]
     assert [one.version for one in told if one != "event"] == [1, 1, 2, 1]
@@ -170,14 +170,14 @@ async def test_a_repeat_in_the_same_batch_or_later_gets_the_first_outcome(batche
     assert await batches.counts() == {"a": 1, "b": 2}
 
 
-async def test_what_cannot_be_decided_from_the_look_up_is_decided_alone(batches: Batches) -> None:
+async def test_a_command_is_decided_alone_when_its_data_was_not_prefetched(batches: Batches) -> None:
     told = await batches.apply(("a", asked("a")), ("x", asked("alone")), ("b", asked("b")))
     assert batches.handler.alone == ["alone"]
     assert [one.resource for one in told if one != "event"] == ["a", "alone", "b"]
     assert await batches.counts() == {"a": 1, "alone": 1, "b": 1}
 
 
-async def test_what_follows_of_a_postponed_commands_key_waits_behind_it(batches: Batches) -> None:
+async def test_commands_queue_behind_a_postponed_one_of_their_key(batches: Batches) -> None:
     told = await batches.apply(("a", asked("later")), ("b", asked("b")), ("a", asked("a")), ("a", asked("a")))
     assert [one.resource for one in told if one != "event"] == ["b"]
     assert await batches.counts() == {"b": 1}
@@ -186,7 +186,7 @@ async def test_what_follows_of_a_postponed_commands_key_waits_behind_it(batches:
     assert await batches.apply(("a", asked("a"))) == [], "also in a later batch"
 
 
-async def test_another_kind_in_between_keeps_its_place(batches: Batches) -> None:
+async def test_commands_of_another_kind_are_decided_in_their_order(batches: Batches) -> None:
     other = event(RemoveChannel(subscription="s-1", channel="ch-1"), actor="paula@acme.example", id=str(uuid4()))
     told = await batches.apply(("a", asked("a")), ("a", other), ("a", asked("a")))
     assert [one.resource for one in told if one != "event"] == ["a", "ch-1", "a"]

@@ -108,7 +108,7 @@ async def test_a_handlers_bug_costs_the_one_record_that_meets_it(bench: Bench) -
     assert not await bench.records(DEAD)
 
 
-async def test_transient_errors_are_sat_out_in_place(bench: Bench) -> None:
+async def test_a_batch_is_retried_in_place_when_errors_are_transient(bench: Bench) -> None:
     attempts = Counter[str]()
 
     async def fails_at_first(tx: Transaction, records: Sequence[Record]) -> None:
@@ -194,7 +194,7 @@ async def set_kafka_offsets(bench: Bench, offset: int) -> None:
     await consumer.stop()
 
 
-async def test_offsets_set_back_while_running_have_everything_read_again(bench: Bench) -> None:
+async def test_everything_is_read_again_when_offsets_are_set_back_while_running(bench: Bench) -> None:
     async with bench.running(reader()):
         await bench.send_many(TOPIC, [f"r{i}".encode() for i in range(30)])
         await until(lambda: all_stored(bench, 30))

@@ -16,7 +16,7 @@ from tests.support.drivers.runtime import Bench, until
 STEPS = {
     "decoding a record": "shared.runtime.patches._Ours._consumer_record",
     "handing over what was fetched": "aiokafka.consumer.fetcher.FetchResult.getall",
-    "what FastStream asks for": "shared.runtime.kafka.batch_source.PatientConsumer._ask",
+    "what FastStream asks for": "shared.runtime.kafka.batch_source.BatchConsumer._poll",
     "making a message": "shared.runtime.delivery.consumer.TopicConsumer._parse",
     "counting lag": "shared.runtime.delivery.lag.Lag.begin",
     "a batch": "shared.runtime.delivery.batch_runner.BatchRunner.run",
@@ -24,7 +24,7 @@ STEPS = {
     "storing offsets": "shared.runtime.delivery.offsets.store",
     "after the commit": "shared.runtime.delivery.transaction.Transaction.committed",
     "counting what is applied": "shared.runtime.delivery.lag.Lag.end",
-    "telling Kafka": "shared.runtime.delivery.offset_commits.Hints.add",
+    "telling Kafka": "shared.runtime.delivery.offset_commits.OffsetCommits.add",
 }
 
 

@@ -105,7 +105,7 @@ async def test_a_refused_command_leaves_nothing_but_its_outcome(bench: Bench) ->
     assert (record.outcome, record.reason, record.after) == ("denied", "already_exists", None)
 
 
-async def test_an_id_used_again_for_something_else_does_not_touch_the_first_outcome(bench: Bench) -> None:
+async def test_the_first_outcome_is_unchanged_when_its_id_is_reused_for_another_command(bench: Bench) -> None:
     command_id = str(uuid4())
     async with bench.running(build):
         await bench.send_command(ALERTS_COMMANDS_TOPIC, command("a-1", id=command_id))
@@ -131,7 +131,7 @@ async def test_the_same_id_of_another_person_is_another_command(bench: Bench) ->
     assert sorted(str(answer.data.resource) for answer in answers) == ["a-1", "a-2"]
 
 
-async def test_commands_that_nobody_verified_are_audited_and_put_aside_and_never_halt(bench: Bench) -> None:
+async def test_unverified_commands_are_audited_and_dead_lettered_and_never_halt(bench: Bench) -> None:
     genuine, forged, here = command("good"), command("evil"), ALERTS_COMMANDS_TOPIC.name
     signature_of_another = sign(genuine.encode(), parse_keys("test:" + "QUFB" * 12), here)
     async with bench.running(build, dead_letter_limit=1) as runtime:

@@ -54,7 +54,7 @@ def detail(runtime: Runtime[Any]) -> str:
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(set_aside, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(set_aside, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(set_aside, "DELAY_MAX_SECONDS", 0.5)
 
 
@@ -63,7 +63,7 @@ async def send(bench: Bench, key: bytes, *values: str, partition: int = 0) -> No
         await bench.send(TOPIC, value.encode(), key=key, partition=partition)
 
 
-async def test_one_key_that_always_fails_costs_only_itself_and_heals(bench: Bench) -> None:
+async def test_other_keys_are_applied_when_one_key_always_fails_until_repaired(bench: Bench) -> None:
     poisoned = Poisoned(b"bad")
     async with bench.running(reader(poisoned, max_records=7), dead_letter_limit=2) as runtime:
         for number in range(20):
@@ -112,7 +112,7 @@ async def test_a_key_that_comes_very_often_costs_no_more_than_its_rows(bench: Be
     assert Counter(await applied_in_order(bench)) == {"good": 1, "bad": 3000}
 
 
-async def test_what_waits_survives_a_restart_and_new_records_of_its_key_stand_behind_it(bench: Bench) -> None:
+async def test_records_set_aside_survive_a_restart_and_later_ones_of_their_key_queue_behind_them(bench: Bench) -> None:
     poisoned = Poisoned(b"bad")
     async with bench.running(reader(poisoned)):
         await send(bench, b"bad", "first")
@@ -127,7 +127,7 @@ async def test_what_waits_survives_a_restart_and_new_records_of_its_key_stand_be
     assert await applied_in_order(bench) == ["third", "first", "second"]
 
 
-async def test_one_that_turns_out_to_be_a_dead_letter_lets_the_next_pass(bench: Bench) -> None:
+async def test_the_next_record_is_applied_when_one_set_aside_becomes_a_dead_letter(bench: Bench) -> None:
     poisoned = Poisoned(b"bad")
     async with bench.running(reader(poisoned)):
         await send(bench, b"bad", "first", "second")
@@ -147,7 +147,7 @@ async def dead(bench: Bench, count: int) -> list[Any]:
     return found
 
 
-async def test_records_without_a_key_wait_for_nobody(bench: Bench) -> None:
+async def test_records_without_a_key_are_applied_when_another_without_a_key_is_set_aside(bench: Bench) -> None:
     async def handler(tx: Transaction, records: Sequence[Record]) -> None:
         for record in records:
             tx.record = record
@@ -162,7 +162,7 @@ async def test_records_without_a_key_wait_for_nobody(bench: Bench) -> None:
         assert await waiting(bench) == 2
 
 
-async def test_a_statement_that_always_takes_too_long_is_its_keys_own(bench: Bench) -> None:
+async def test_only_its_key_is_set_aside_when_a_statement_always_times_out(bench: Bench) -> None:
     """It passes, in principle, so a batch is tried again; but not for ever at the cost of its neighbours."""
     poisoned = Poisoned(b"slow", error=asyncpg.QueryCanceledError("canceling statement due to statement timeout"))
     async with bench.running(reader(poisoned)) as runtime:

@@ -13,7 +13,7 @@ import pytest
 from shared.runtime.postgres import pool
 from shared.runtime.postgres.grants import Access
 from shared.runtime.postgres.migrations import MigrationError, find_fault, load_migrations, migrate
-from shared.runtime.postgres.pool import DATABASE_ERRORS, database_trouble
+from shared.runtime.postgres.pool import DATABASE_ERRORS, describe_database_error
 from shared.runtime.process.settings import ServiceSettings
 from tests.conftest import MakeDatabase, StartService
 from tests.support.drivers.processes import ROOT, service_env
@@ -70,7 +70,7 @@ async def test_a_file_that_fails_leaves_nothing_and_is_named(empty: str, folder:
         assert "behind by alerts/0003_third" in str(fault)
 
 
-async def test_a_database_that_is_ahead_or_new_is_told_apart(empty: str, folder: Path) -> None:
+async def test_the_fault_names_whether_the_database_is_ahead_or_was_never_migrated(empty: str, folder: Path) -> None:
     async with connect(empty) as connection:
         assert "never migrated" in str(await find_fault(connection, load_migrations("alerts", folder)))
         await migrate(connection, load_migrations("alerts", folder))
@@ -122,7 +122,7 @@ async def test_wrong_credentials_are_told_from_a_server_that_is_away(database: M
         settings = ServiceSettings.model_validate({"database_url": dsn._replace(**changed).geturl()})
         with pytest.raises(DATABASE_ERRORS) as failure:
             await pool.connect(settings, "alerts")
-        said = database_trouble(failure.value, settings)
+        said = describe_database_error(failure.value, settings)
         assert says in said
         assert "hunter2secret" not in said
 

@@ -17,7 +17,7 @@ from shared.runtime.delivery import consumer as consumer_module
 from shared.runtime.delivery import progress
 from shared.runtime.delivery.lag import ConsumerState
 from shared.runtime.delivery.transaction import Transaction
-from shared.runtime.kafka.batch_source import PatientConsumer
+from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.process import metrics
 from shared.runtime.process.clock import utc_now
 from shared.runtime.records import Record
@@ -102,9 +102,9 @@ def damaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         flipped = bytes([found[0] ^ 1]) + found[1:] if found else b""
         return whole(bytes(data).replace(found, flipped) if found else data)
 
-    from shared.runtime.patches import receive_our_records  # noqa: PLC0415 - patches what is patched here
+    from shared.runtime.patches import install_record_deserializer  # noqa: PLC0415 - patches what is patched here
 
-    receive_our_records()
+    install_record_deserializer()
     whole = fetcher.MemoryRecords
     monkeypatch.setattr("shared.runtime.patches.forgive_header_names", lambda: None)
     monkeypatch.setattr("shared.runtime.patches.forgive_header_names", lambda: None)
@@ -113,7 +113,7 @@ def damaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-async def test_what_cannot_be_read_halts_its_partition_alone(
+async def test_only_its_partition_halts_when_a_record_is_unreadable(
     bench: Bench, damaged: dict[str, bytes], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what the same poll had taken of others is applied; the place is stepped over on request, and counted."""
@@ -150,7 +150,7 @@ def counted(metric: Any, **labels: str) -> float:
     return float(metric.labels(**labels)._value.get())
 
 
-async def test_what_can_be_read_again_later_is_not_lost(
+async def test_no_record_is_lost_when_an_unreadable_partition_becomes_readable(
     bench: Bench, damaged: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer_module, "REREAD_SECONDS", 0.5)
@@ -193,7 +193,7 @@ async def send_afresh(bench: Bench, values: Sequence[bytes]) -> None:
         await producer.stop()
 
 
-async def test_a_topic_made_anew_while_nobody_reads_halts_until_told_to_begin_again(bench: Bench) -> None:
+async def test_the_reader_halts_until_restarted_when_the_topic_was_recreated_while_stopped(bench: Bench) -> None:
     async with bench.running(reader()):
         await bench.send_many(TOPIC, [f"old{i}".encode() for i in range(6)])
         await until(lambda: all_stored(bench, 6))
@@ -209,7 +209,7 @@ async def test_a_topic_made_anew_while_nobody_reads_halts_until_told_to_begin_ag
     assert Counter(await applied(bench)) == Counter([*(f"old{i}" for i in range(6)), *(f"new{i}" for i in range(30))])
 
 
-async def test_a_topic_made_anew_while_it_is_read_is_noticed_at_once(bench: Bench) -> None:
+async def test_the_reader_halts_at_once_when_the_topic_is_recreated_while_read(bench: Bench) -> None:
     async with bench.running(reader()) as runtime:
         await bench.send_many(TOPIC, [f"old{i}".encode() for i in range(6)])
         await until(lambda: all_stored(bench, 6))
@@ -245,7 +245,7 @@ async def has_lag_or_applied(bench: Bench, runtime: Runtime[Any]) -> bool:
     return bool(state(runtime).lag_records) or await has_applied(bench, 4)
 
 
-async def test_a_topic_that_takes_the_producers_time_is_told_and_the_time_is_not_believed(bench: Bench) -> None:
+async def test_the_check_fails_and_the_time_is_ignored_when_a_topic_takes_the_producers_time(bench: Bench) -> None:
     seen: list[Record] = []
 
     async def note(_: Transaction, records: Sequence[Record]) -> None:
@@ -277,7 +277,9 @@ def told_with(told: Any, wanted: str) -> Any:
     return check
 
 
-async def test_lag_tells_the_age_of_a_backlog_that_was_never_fetched(bench: Bench, damaged: dict[str, bytes]) -> None:
+async def test_lag_has_the_age_of_the_backlog_when_it_was_never_fetched(
+    bench: Bench, damaged: dict[str, bytes]
+) -> None:
     """The partition cannot be read, so only Kafka itself knows since when its records wait."""
     damaged["now"] = b"DAMAGED"
     await bench.send(TOPIC, b"DAMAGED", partition=0)
@@ -288,24 +290,24 @@ async def test_lag_tells_the_age_of_a_backlog_that_was_never_fetched(bench: Benc
         assert state(runtime).lag_records == 1
 
 
-async def test_a_client_that_yields_nothing_is_told_and_a_batch_that_takes_long_is_not(
+async def test_a_stall_is_a_fault_when_the_client_returns_nothing_and_not_during_a_long_batch(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "STALL_SECONDS", 1.0)
     gate, stuck = asyncio.Event(), asyncio.Event()
-    ask = PatientConsumer._ask
+    poll = BatchConsumer._poll
 
     async def waits(tx: Transaction, records: Sequence[Record]) -> None:
         await gate.wait()
         await apply(tx, records)
 
-    async def yields(self: PatientConsumer, patience_ms: int, max_records: int | None) -> Any:
+    async def yields(self: BatchConsumer, timeout_ms: int, max_records: int | None) -> Any:
         if stuck.is_set():
             await asyncio.sleep(0.1)
             return {}
-        return await ask(self, patience_ms, max_records)
+        return await poll(self, timeout_ms, max_records)
 
-    monkeypatch.setattr(PatientConsumer, "_ask", yields)
+    monkeypatch.setattr(BatchConsumer, "_poll", yields)
     async with bench.running(reader(waits, max_records=1)) as runtime:
         await bench.send(TOPIC, b"in hand", partition=0)
         await until(runtime.consumers[0]._consumer.in_hand)

@@ -65,7 +65,7 @@ async def count(bench: Bench, table: str) -> int:
         return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))  # noqa: S608
 
 
-async def test_others_do_not_wait_and_those_of_its_key_keep_their_order(bench: Bench) -> None:
+async def test_other_keys_do_not_wait_and_its_own_keeps_its_order_when_a_command_is_postponed(bench: Bench) -> None:
     async with bench.running(build):
         for alert, key in (("wait-1", "s-1"), ("after", "s-1"), ("other", "s-2")):
             await bench.send_command(ALERTS_COMMANDS_TOPIC, command(alert), key=key)
@@ -82,7 +82,7 @@ async def test_others_do_not_wait_and_those_of_its_key_keep_their_order(bench: B
     assert len(audited(await bench.records(AUDIT))) == 3
 
 
-async def test_what_waits_outlives_the_process(bench: Bench) -> None:
+async def test_postponed_commands_survive_a_restart(bench: Bench) -> None:
     async with bench.running(build):
         await bench.send_command(ALERTS_COMMANDS_TOPIC, command("wait-1"), key="s-1")
 
@@ -97,7 +97,7 @@ async def test_what_waits_outlives_the_process(bench: Bench) -> None:
     assert await count(bench, "postponed_commands") == 0
 
 
-async def test_in_the_end_it_is_refused_and_may_be_asked_for_again(bench: Bench) -> None:
+async def test_a_postponed_command_is_refused_at_its_deadline_and_may_be_sent_again(bench: Bench) -> None:
     command_id = str(uuid4())
     async with bench.running(build):
         await bench.send_command(ALERTS_COMMANDS_TOPIC, command("briefly", id=command_id), key="s-1")
@@ -113,7 +113,7 @@ async def test_in_the_end_it_is_refused_and_may_be_asked_for_again(bench: Bench)
     assert await count(bench, "applied") == 2
 
 
-async def test_what_can_never_be_decided_becomes_a_dead_letter(bench: Bench) -> None:
+async def test_a_postponed_command_becomes_a_dead_letter_when_it_can_never_be_decided(bench: Bench) -> None:
     async with bench.running(build):
         for alert in ("bad", "after"):
             await bench.send_command(ALERTS_COMMANDS_TOPIC, command(alert), key="s-1")

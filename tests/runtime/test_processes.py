@@ -94,7 +94,7 @@ async def both_worked(tallies: Tallies) -> bool:
         return bool(await connection.fetchval("SELECT count(DISTINCT applied_by) = 2 FROM tally"))
 
 
-async def test_it_tells_what_it_waits_for_and_goes_on_when_the_topics_are_there(
+async def test_the_start_logs_what_it_waits_for_and_resumes_when_the_topics_exist(
     bench: Bench, database: MakeDatabase, service_process: StartService
 ) -> None:
     dsn = await database("runtime")  # its own migration is missing
@@ -112,7 +112,7 @@ async def says(process: ServiceProcess, check: str, words: str) -> bool:
         return False
 
 
-async def test_rebuild_fills_the_read_model_again_and_replay_puts_dead_letters_back(tallies: Tallies) -> None:
+async def test_rebuild_refills_the_read_model_and_replay_redrives_dead_letters(tallies: Tallies) -> None:
     wanted = [f"r{number}" for number in range(60)]
     await tallies.bench.send_many(TOPIC, [*(one.encode() for one in wanted), b"poison"])
     process = tallies.start()
@@ -129,8 +129,8 @@ async def test_rebuild_fills_the_read_model_again_and_replay_puts_dead_letters_b
 
     replayed = await tallies.run("replay")
     assert replayed.returncode == 0, replayed.stderr
-    assert "2 of 2 put back" in replayed.stdout  # once at first, once from the rebuild
-    assert "0 put back" in (await tallies.run("replay")).stdout
+    assert "2 of 2 redriven" in replayed.stdout  # once at first, once from the rebuild
+    assert "0 redriven" in (await tallies.run("replay")).stdout
     originals = [record for record in await tallies.bench.records(TOPIC) if record.value == b"poison"]
     assert len(originals) == 1  # others who read the topic are not bothered with it again
     tallies.start()
@@ -211,7 +211,7 @@ async def test_a_stop_while_it_waits_for_its_servers_is_quick(tallies: Tallies) 
     assert "secret-word" not in process.log.read_text()
 
 
-async def test_a_named_instance_takes_up_its_partitions_at_once_after_a_crash(tallies: Tallies) -> None:
+async def test_a_named_instance_gets_its_partitions_at_once_when_restarted_after_a_crash(tallies: Tallies) -> None:
     """Without a name Kafka would first wait for the session of the dead one to end: here half a minute."""
     named = {"group_instance_id": "one", "session_timeout_seconds": "30"}
     process = tallies.start(**named)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from shared.events.topics import ALERTS_COMMANDS_TOPIC
-from shared.runtime.delivery import wholeness
+from shared.runtime.delivery import read_model_state
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Record
@@ -24,11 +24,11 @@ from tests.support.servers.databases import as_owner, connect
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wholeness, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(wholeness, "NOTICED_SECONDS", 0.3)
+    monkeypatch.setattr(read_model_state, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(read_model_state, "NOTICE_SECONDS", 0.3)
 
 
-async def test_a_service_answers_503_and_decides_nothing_until_its_read_model_is_whole(bench: Bench) -> None:
+async def test_a_service_answers_503_and_decides_nothing_while_its_read_model_is_rebuilt(bench: Bench) -> None:
     gate = asyncio.Event()
     gate.set()
 
@@ -72,7 +72,7 @@ async def test_a_service_answers_503_and_decides_nothing_until_its_read_model_is
             assert {one for one in seen if one[0] == 200} <= {(200, 12)}, "a part of it was answered as if it were all"
             assert not (await serving.health.report())["read_model"].ok
             await bench.send_command(ALERTS_COMMANDS_TOPIC, command("while rebuilt"))
-            await until(lambda: serving.consumers[1]._trouble.failures, what="a command that waits")
+            await until(lambda: serving.consumers[1]._backoff.failures, what="a command that waits")
             assert not await bench.records("alerts.events")
             gate.set()
             await rebuilt

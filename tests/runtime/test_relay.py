@@ -59,7 +59,7 @@ async def test_two_replicas_send_every_row_once_and_in_order(bench: Bench) -> No
     assert await sent(bench) == list(range(500))
 
 
-async def test_a_standby_takes_over_when_the_relay_goes(bench: Bench) -> None:
+async def test_a_standby_takes_over_when_the_relay_ends(bench: Bench) -> None:
     first, second = Relay(bench.settings(), "alerts"), Relay(bench.settings(), "alerts")
     running = asyncio.create_task(first.run())
     await until(lambda: first.holds_lock)
@@ -73,7 +73,7 @@ async def test_a_standby_takes_over_when_the_relay_goes(bench: Bench) -> None:
     assert await sent(bench) == list(range(200))
 
 
-async def test_a_relay_that_loses_its_connection_goes_on_in_order(bench: Bench) -> None:
+async def test_the_relay_resumes_in_order_when_its_connection_is_lost(bench: Bench) -> None:
     """Cut off in the middle: what it had sent but not yet deleted comes again, in order; nothing is missing."""
     relay = Relay(bench.settings(), "alerts")
     task = asyncio.create_task(relay.run())
@@ -114,7 +114,7 @@ async def test_headers_keys_and_empty_values_travel_as_bytes(bench: Bench) -> No
     assert (records[None].key, records[None].headers) == (b"", ())  # aiokafka cannot send neither key nor value
 
 
-async def test_rows_wait_while_kafka_is_away_and_go_when_it_is_back(bench: Bench, kafka_server: Any) -> None:
+async def test_rows_are_sent_when_kafka_is_back(bench: Bench, kafka_server: Any) -> None:
     relay = Relay(bench.settings(), "alerts")
     task = asyncio.create_task(relay.run())
     await write(bench, 0, 100)
@@ -156,7 +156,7 @@ async def allow(bench: Bench, topic: str, *, record_bytes: int) -> None:
         await admin.close()
 
 
-async def test_rows_that_kafka_refuses_wait_alone_and_go_when_they_may(bench: Bench) -> None:
+async def test_refused_rows_are_set_aside_and_sent_when_kafka_accepts_them(bench: Bench) -> None:
     """Too large for their topic, with and without a key; those beside, before and behind them go on."""
     topic = "alerts.small"
     # A topic of its own: the limit of one that exists is in force some time after Kafka has confirmed it.
@@ -192,7 +192,9 @@ async def test_rows_that_kafka_refuses_wait_alone_and_go_when_they_may(bench: Be
     assert list(dict.fromkeys(ours)) == [large, b"behind it", b"further behind"]
 
 
-async def test_a_topic_that_does_not_exist_holds_up_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_other_topics_are_sent_when_one_topic_does_not_exist(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(outbox_set_aside, "DELAY_MAX", timedelta(seconds=1))
     relay = Relay(bench.settings(), "alerts")
     task = asyncio.create_task(relay.run())

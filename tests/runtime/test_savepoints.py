@@ -25,7 +25,7 @@ async def pool(database: MakeDatabase) -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize("by_error", [False, True])
-async def test_an_undone_part_leaves_nothing_and_the_rest_stays(pool: Any, by_error: bool) -> None:
+async def test_only_the_block_is_rolled_back_when_a_savepoint_is_undone(pool: Any, by_error: bool) -> None:
     called: list[str] = []
     async with transaction(pool, utc_now, "allocation") as tx:
 

@@ -25,7 +25,7 @@ async def timed(process: ServiceProcess, path: str) -> tuple[float, httpx.Respon
     return time.monotonic() - started, answer
 
 
-async def test_readiness_and_metrics_answer_in_time_while_postgres_stands_still(tallies: Tallies) -> None:
+async def test_readiness_and_metrics_answer_in_time_when_postgres_hangs(tallies: Tallies) -> None:
     async with freezer(tallies.dsn) as between:
         process = tallies.start(database_url=between.dsn)
         await process.wait_ready()
@@ -63,7 +63,7 @@ async def test_a_service_that_starts_before_kafka_is_open_and_degraded_not_away(
     assert unknown.status_code == 404  # open: not "the service is starting"
 
 
-async def test_the_database_alone_makes_it_not_ready(tallies: Tallies) -> None:
+async def test_the_service_is_not_ready_when_only_the_database_is_away(tallies: Tallies) -> None:
     async with freezer(tallies.dsn) as between:
         between.freeze()
         process = tallies.start(database_url=between.dsn)

@@ -7,13 +7,12 @@ from datetime import datetime
 import msgspec
 
 from services.alerts.domain.rules import RuleName
+from shared.consumption import USABLE_STATES
 from shared.events.ids import ProductId
-from shared.events.state import Lifecycle, SubscriptionState
+from shared.events.snapshots import Snapshot
+from shared.events.state import SubscriptionState
 from shared.units import MAX_UNITS
 from shared.windows import Window
-
-WATCHED_STATES: frozenset[Lifecycle] = frozenset({"active", "exhausted", "grace"})
-"""States in which a pool can be used; in others its alerts are resolved."""
 
 
 class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -24,6 +23,17 @@ class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     revision: int
     consumed: int
     burned_down: int
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> "Reading":
+        """The figures of a snapshot that alerts are assessed on."""
+        return cls(
+            ProductId(snapshot.product),
+            snapshot.window_start,
+            snapshot.revision,
+            snapshot.consumed,
+            snapshot.burned_down,
+        )
 
 
 Key = tuple[ProductId, datetime]
@@ -56,8 +66,8 @@ class Moment:
 
 
 def is_watched(subscription: SubscriptionState) -> bool:
-    """Whether alerts are raised for this subscription: flex, and in a watched state."""
-    return subscription.model == "flex" and subscription.state in WATCHED_STATES
+    """Whether alerts are raised for this subscription: flex, and in a state in which its pool can be used."""
+    return subscription.model == "flex" and subscription.state in USABLE_STATES
 
 
 def window_of(subscription: SubscriptionState, now: datetime) -> Window:

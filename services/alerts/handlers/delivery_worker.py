@@ -38,8 +38,10 @@ from shared.events.topics import ALERTS_EVENTS_TOPIC
 from shared.runtime.delivery.isolation import concerns_one, isolate
 from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.transaction import Transaction
+from shared.runtime.postgres.listen import add_listener
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.process import logging
+from shared.runtime.process.background import repeat
 from shared.runtime.process.clock import Clock
 from shared.runtime.signing import Keys, SignatureError, unseal
 
@@ -107,13 +109,15 @@ class DeliveryWorker:
     async def run(self) -> None:
         """Claim and send due deliveries, then wait for more, until cancelled."""
         async with self._listening() as connection, asyncio.TaskGroup() as tasks:
-            while True:
-                self._woken.clear()
+
+            async def claim_and_send() -> float:
                 await self._time_is_certain()  # deliveries are given up by it
                 for delivery in await self._claim():
                     self._sending += 1
                     tasks.create_task(self._deliver(delivery))
-                await self._wait(connection)
+                return await self._pause_seconds(connection)
+
+            await repeat(claim_and_send, woken=self._woken)
 
     async def _claim(self) -> list[Delivery]:
         shares = self._options.shares(self._sending)
@@ -134,8 +138,8 @@ class DeliveryWorker:
                 await self._aside.add(tx, failed.whose, failed.items[0].subscription, failed.error)
         return list(claimed.values())
 
-    async def _wait(self, connection: Connection) -> None:
-        """Wait until a delivery is added or due, or a slot is free."""
+    async def _pause_seconds(self, connection: Connection) -> float:
+        """Longest wait for a new delivery or a free slot: until the next one falls due."""
         if connection.is_closed():
             raise ConnectionError("the connection that listens for deliveries was lost")
         seconds: float = POLL_SECONDS
@@ -147,11 +151,7 @@ class DeliveryWorker:
                 metrics.DELIVERIES_PENDING.set(await count_pending(tx.connection))
             if due_at is not None:
                 seconds = max(0.01, min(seconds, (due_at - self._clock()).total_seconds()))
-        try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+        return seconds
 
     async def _deliver(self, delivery: Delivery) -> None:
         """Make one attempt. A failure sets aside this delivery only."""
@@ -229,7 +229,7 @@ class DeliveryWorker:
     async def _listening(self) -> AsyncIterator[Connection]:
         connection = await self._listen()
         try:
-            await connection.add_listener(CHANNEL, lambda *_: self._woken.set())
+            await add_listener(connection, CHANNEL, lambda _: self._woken.set())
             yield connection
         finally:
             await connection.close(timeout=2)

@@ -8,9 +8,10 @@ from services.alerts.domain.headroom import part_now
 from services.alerts.store.watches import decode_reading_state
 from shared.events.alerts import AlertState
 from shared.events.ids import SubscriptionId
+from shared.runtime.postgres.listen import wake_channel
 from shared.runtime.postgres.pool import Connection, Row
 
-CHANNEL = "deliveries"
+CHANNEL = wake_channel("deliveries")
 """NOTIFY channel on which workers listen for new deliveries."""
 
 _INSERT = """

@@ -12,6 +12,7 @@ from services.allocation.domain.lifecycle import GRACE, READ_ONLY
 from services.allocation.domain.overage import observe, restricted_from
 from services.allocation.domain.products import ended
 from services.allocation.domain.subscriptions import Subscription
+from shared.consumption import USABLE_STATES
 from shared.events.allocation import (
     LifecycleChanged,
     LotEnded,
@@ -66,7 +67,7 @@ def next_due(subscription: Subscription, now: datetime) -> datetime | None:
     instants = restricted_from(subscription, now)
     if (instant := _next_instant(subscription, now)) is not None:
         instants.append(instant)
-    lives = subscription.lifecycle_at(now) in ("active", "exhausted", "grace")
+    lives = subscription.lifecycle_at(now) in USABLE_STATES
     if lives and subscription.state.model == "flex" and subscription.state.active_products:
         instants.append(subscription.state.calendar.window_at(now).end)
     return min(instants, default=None)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from shared import consumption
 from shared.events.commands.plans import SeenConsumption
 from shared.events.ids import ProductId
 from shared.events.state import SubscriptionState
@@ -32,13 +33,13 @@ class Consumption:
 
     @property
     def consumed(self) -> int:
-        """The figure that everybody shows."""
-        return self.level + self.burned_down
+        """Units consumed, as every service shows them."""
+        return consumption.consumed(self.level, self.burned_down)
 
     @property
     def floor(self) -> int:
-        """The larger window, so that a new window does not open a gap, and the term to date."""
-        return max(self.level, self.last_level) + self.burned_down
+        """Units below which the product cannot be allocated."""
+        return consumption.floor(self.level, self.last_level, self.burned_down)
 
 
 NOTHING = Consumption()

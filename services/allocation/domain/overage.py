@@ -7,6 +7,7 @@ from typing import Final
 from services.allocation.domain.floor import NOTHING, Consumption
 from services.allocation.domain.products import replaced
 from services.allocation.domain.subscriptions import Subscription
+from shared.consumption import USABLE_STATES
 from shared.events.state import SubscribedProduct
 
 TOLERATED_PERCENT: Final = 110
@@ -21,7 +22,7 @@ def observe(subscription: Subscription, now: datetime) -> Subscription:
     After the grace nothing is decided by consumption any more: what was, stays.
     """
     lifecycle = subscription.lifecycle_at(now)
-    if subscription.state.model != "flex" or lifecycle not in ("active", "exhausted", "grace"):
+    if subscription.state.model != "flex" or lifecycle not in USABLE_STATES:
         return subscription
     consumptions = subscription.consumptions_at(now)
     products = subscription.state.active_products

@@ -5,7 +5,6 @@ lock, so each change happens once, whoever looks, and whoever dies. A subscripti
 for a while: the others do not wait with it.
 """
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from services.allocation.handlers.subscription_lock import bring_up_to_date
 from services.allocation.store.due import find_next_due, find_oldest_due
 from services.allocation.store.subscriptions import try_lock_subscription
 from shared.events.ids import SubscriptionId
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.delivery.transaction import Transaction
-from shared.runtime.postgres.pool import is_own
+from shared.runtime.postgres.pool import is_lock_or_timeout
 from shared.runtime.process import logging
+from shared.runtime.process.background import repeat
 
 BATCH: Final = 200
 LEFT_OUT: Final = timedelta(seconds=1)
@@ -49,9 +49,10 @@ class DueWork:
 
     async def run(self) -> None:
         """Until cancelled, or until an error that passes; then it is begun again."""
-        while True:
-            if not await self.look():
-                await asyncio.sleep(self._poll_seconds)
+        await repeat(self._poll)
+
+    async def _poll(self) -> float:
+        return 0 if await self.look() else self._poll_seconds
 
     async def look(self) -> int:
         """Do what is due, up to a number; how much was done."""
@@ -69,7 +70,7 @@ class DueWork:
             async with self._transaction() as tx:
                 settled = await settle_if_due(tx, subscription)
         except Exception as error:
-            if passes(error) and not is_own(error):
+            if is_transient(error) and not is_lock_or_timeout(error):
                 raise
             self._leave_out(subscription, now)
             self._log.exception("due_work_failed", subscription=subscription)

@@ -8,9 +8,9 @@ from typing import Any
 
 from services.allocation.domain import people
 from services.allocation.domain.subscriptions import Subscription
-from services.allocation.handlers.accounts import account_for
 from services.allocation.handlers.contacts import keep_person
 from services.allocation.handlers.context import Context, actor_of
+from services.allocation.handlers.preconditions import on_account
 from services.allocation.handlers.publishing import publish
 from services.allocation.handlers.roles import members_changed, write_role
 from services.allocation.handlers.subscription_lock import bring_up_to_date, on_subscription
@@ -34,16 +34,18 @@ from shared.events.envelope import Event
 from shared.events.ids import AccountId, RoleId, SubscriptionId
 from shared.events.refusals import Refusal
 from shared.events.state import Person, PersonState, RoleState
-from shared.runtime.commands.decisions import Decision, Refused
+from shared.runtime.commands.decisions import Decision
 from shared.runtime.delivery.transaction import Transaction
 
 
-async def add_person(tx: Transaction, command: Event[AddPerson]) -> Decision:
+def _object_of(command: AddPerson | ChangePerson | RemovePerson) -> str:
+    return f"account/{command.account}/person/{command.email}"
+
+
+@on_account("add-person", _object_of)
+async def add_person(tx: Transaction, command: Event[AddPerson], context: Context) -> Decision:
     """Make someone known in an account."""
     asked = command.data
-    context = await account_for("add-person", tx, command, asked.account, _object(asked.account, asked.email))
-    if isinstance(context, Refused):
-        return context
     before = await lock_person(tx.connection, asked.account, asked.email)
     after = people.add(before, asked)
     if isinstance(after, Refusal):
@@ -52,12 +54,10 @@ async def add_person(tx: Transaction, command: Event[AddPerson]) -> Decision:
     return context.accepted(after.email, after.version, before=_told(before), after=_told(after))
 
 
-async def change_person(tx: Transaction, command: Event[ChangePerson]) -> Decision:
+@on_account("change-person", _object_of)
+async def change_person(tx: Transaction, command: Event[ChangePerson], context: Context) -> Decision:
     """Give someone another name, or disable or enable them."""
     asked = command.data
-    context = await account_for("change-person", tx, command, asked.account, _object(asked.account, asked.email))
-    if isinstance(context, Refused):
-        return context
     await lock_subscriptions_of(tx.connection, asked.account)
     before = await lock_person(tx.connection, asked.account, asked.email)
     led = await find_led(tx.connection, asked.account, asked.email)
@@ -78,12 +78,10 @@ async def change_person(tx: Transaction, command: Event[ChangePerson]) -> Decisi
     return context.accepted(after.email, after.version, before=_told(before), after=_told(after))
 
 
-async def remove_person(tx: Transaction, command: Event[RemovePerson]) -> Decision:
+@on_account("remove-person", _object_of)
+async def remove_person(tx: Transaction, command: Event[RemovePerson], context: Context) -> Decision:
     """Take everything back from someone; their history stays."""
     asked = command.data
-    context = await account_for("remove-person", tx, command, asked.account, _object(asked.account, asked.email))
-    if isinstance(context, Refused):
-        return context
     await lock_subscriptions_of(tx.connection, asked.account)
     before = await lock_person(tx.connection, asked.account, asked.email)
     is_primary = bool(await find_led(tx.connection, asked.account, asked.email))
@@ -202,10 +200,6 @@ async def _held(tx: Transaction, account: AccountId, email: str) -> list[RoleSta
 async def _tell_roles(tx: Transaction, roles: Sequence[RoleState]) -> None:
     for role in roles:
         await write_role(tx, role, await members_changed(tx, role))
-
-
-def _object(account: AccountId, email: str) -> str:
-    return f"account/{account}/person/{email}"
 
 
 def _told(person: PersonState | None) -> dict[str, Any] | None:

@@ -3,8 +3,8 @@
 from typing import Final
 
 from services.allocation.domain import prices
-from services.allocation.domain.permissions import refusal_for, roles_of
-from services.allocation.handlers.context import Context, actor_of
+from services.allocation.handlers.context import Context
+from services.allocation.handlers.preconditions import by_vendor
 from services.allocation.handlers.publishing import publish
 from services.allocation.store.prices import insert_price_list, lock_price_list
 from shared.events.allocation import PriceListChanged
@@ -15,14 +15,12 @@ from shared.runtime.commands.decisions import Decision
 from shared.runtime.delivery.transaction import Transaction
 
 PRICE_LIST: Final = "price-list"
-"""There is one: its id, and the subject of what is told of it."""
+"""The id of the only price list, and the subject of its events."""
 
 
-async def set_price_list(tx: Transaction, command: Event[SetPriceList]) -> Decision:
-    """Set what units cost from now on. A list that holds already changes nothing."""
-    context = Context("set-price-list", PRICE_LIST)
-    if refusal := refusal_for("set-price-list", roles_of(actor_of(command), None), what="price list"):
-        return context.refused(refusal)
+@by_vendor("set-price-list", lambda _: PRICE_LIST, what="price list")
+async def set_price_list(tx: Transaction, command: Event[SetPriceList], context: Context) -> Decision:
+    """Set the price of units from now on. Setting the list that is in force changes nothing."""
     before = await lock_price_list(tx.connection)
     after = prices.set_price_list(before, command.data)
     if isinstance(after, Refusal):

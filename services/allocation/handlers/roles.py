@@ -3,11 +3,10 @@
 from typing import Any
 
 from services.allocation.domain import people, refusals, roles
-from services.allocation.domain.permissions import Action, refusal_for, roles_of
-from services.allocation.handlers.accounts import account_for
-from services.allocation.handlers.context import Context, actor_of
+from services.allocation.handlers.context import Context
+from services.allocation.handlers.preconditions import on_account, on_product, on_role
 from services.allocation.handlers.publishing import publish
-from services.allocation.store.catalogue import find_product, lock_product, replace_templates
+from services.allocation.store.catalogue import find_product, replace_templates
 from services.allocation.store.people import hold_person
 from services.allocation.store.roles import (
     count_members,
@@ -26,25 +25,26 @@ from shared.events.allocation import RoleChanged, RoleTemplatesChanged
 from shared.events.commands.accounts import ChangeRole, CreateRole, ResetRole, SetRoleMember
 from shared.events.commands.catalogue import SetRoleTemplates
 from shared.events.envelope import Event
-from shared.events.ids import AccountId, RoleId
+from shared.events.ids import AccountId
 from shared.events.refusals import Refusal
 from shared.events.state import ProductState, RoleState
-from shared.runtime.commands.decisions import Decision, Refused
+from shared.runtime.commands.decisions import Decision
 from shared.runtime.delivery.transaction import Transaction
 
 
-async def set_role_templates(tx: Transaction, command: Event[SetRoleTemplates]) -> Decision:
+def _object_of(command: CreateRole | ChangeRole | ResetRole | SetRoleMember) -> str:
+    return f"account/{command.account}/role/{command.role}"
+
+
+@on_product("set-role-templates", lambda command: f"product/{command.product}")
+async def set_role_templates(
+    tx: Transaction, command: Event[SetRoleTemplates], context: Context, before: ProductState
+) -> Decision:
     """Set the permissions and default roles of a product.
 
-    Roles that accounts have customised stay; a default role that is new comes to every account that uses the product.
+    Roles that accounts have customised stay; a new default role is added to every account that uses the product.
     """
     asked = command.data
-    context = Context("set-role-templates", f"product/{asked.product}")
-    if refusal := refusal_for("set-role-templates", roles_of(actor_of(command), None), what="product"):
-        return context.refused(refusal)
-    before = await lock_product(tx.connection, asked.product)
-    if before is None:
-        return context.refused(Refusal.not_found("product"))
     ids = [one.role for one in asked.roles]
     elsewhere = await find_templates_elsewhere(tx.connection, ids, asked.product)
     after = roles.set_templates(before, asked, elsewhere, await find_own(tx.connection, ids))
@@ -66,12 +66,10 @@ async def create_default_roles(tx: Transaction, account: AccountId, product: Pro
             await publish(tx, role.role, RoleChanged(role=role))
 
 
-async def create_role(tx: Transaction, command: Event[CreateRole]) -> Decision:
+@on_account("create-role", _object_of)
+async def create_role(tx: Transaction, command: Event[CreateRole], context: Context) -> Decision:
     """Create a role of the account's own."""
     asked = command.data
-    context = await account_for("create-role", tx, command, asked.account, _object(asked.account, asked.role))
-    if isinstance(context, Refused):
-        return context
     product = await find_product(tx.connection, asked.product)
     if product is None:
         return context.refused(Refusal.invalid(("product", "there is no such product")))
@@ -87,32 +85,26 @@ async def create_role(tx: Transaction, command: Event[CreateRole]) -> Decision:
     return context.accepted(role.role, role.version, after=role.model_dump(mode="json"))
 
 
-async def change_role(tx: Transaction, command: Event[ChangeRole]) -> Decision:
-    """Give a role another name or other permissions."""
-    asked = command.data
-    found = await _role_for("change-role", tx, command, asked.account, asked.role)
-    if isinstance(found, Refused):
-        return found
-    context, role, product = found
-    return await _changed(tx, context, role, roles.change(role, asked, product))
+@on_role("change-role", _object_of)
+async def change_role(
+    tx: Transaction, command: Event[ChangeRole], context: Context, role: RoleState, product: ProductState
+) -> Decision:
+    """Change a role's name or permissions."""
+    return await _changed(tx, context, role, roles.change(role, command.data, product))
 
 
-async def reset_role(tx: Transaction, command: Event[ResetRole]) -> Decision:
-    """Make a customised default role what its template says."""
-    asked = command.data
-    found = await _role_for("reset-role", tx, command, asked.account, asked.role)
-    if isinstance(found, Refused):
-        return found
-    context, role, product = found
+@on_role("reset-role", _object_of)
+async def reset_role(
+    tx: Transaction, _command: Event[ResetRole], context: Context, role: RoleState, product: ProductState
+) -> Decision:
+    """Reset a customised default role to its template."""
     return await _changed(tx, context, role, roles.reset(role, product))
 
 
-async def set_role_member(tx: Transaction, command: Event[SetRoleMember]) -> Decision:
-    """Give a role to someone, or take it back. People are locked before roles."""
+@on_account("set-role-member", _object_of)
+async def set_role_member(tx: Transaction, command: Event[SetRoleMember], context: Context) -> Decision:
+    """Add a person to a role, or remove them. People are locked before roles."""
     asked = command.data
-    context = await account_for("set-role-member", tx, command, asked.account, _object(asked.account, asked.role))
-    if isinstance(context, Refused):
-        return context
     person = await hold_person(tx.connection, asked.account, asked.email)
     role = await lock_role(tx.connection, asked.account, asked.role)
     if role is None:
@@ -134,20 +126,6 @@ async def members_changed(tx: Transaction, before: RoleState) -> RoleState:
     return after.model_copy(update={"version": before.version + 1})
 
 
-async def _role_for(
-    action: Action, tx: Transaction, command: Event[Any], account: AccountId, id: RoleId
-) -> tuple[Context, RoleState, ProductState] | Refused:
-    """The role, locked, and its product, for someone who may."""
-    context = await account_for(action, tx, command, account, _object(account, id))
-    if isinstance(context, Refused):
-        return context
-    role = await lock_role(tx.connection, account, id)
-    product = await find_product(tx.connection, role.product) if role else None
-    if role is None or product is None:
-        return context.refused(Refusal.not_found("role"))
-    return context, role, product
-
-
 async def _changed(tx: Transaction, context: Context, before: RoleState, after: RoleState | Refusal) -> Decision:
     if isinstance(after, Refusal):
         return context.refused(after)
@@ -162,10 +140,6 @@ async def write_role(tx: Transaction, before: RoleState, after: RoleState) -> No
     if after is not before:
         await update_role(tx.connection, after)
         await publish(tx, after.role, RoleChanged(role=after))
-
-
-def _object(account: AccountId, role: RoleId) -> str:
-    return f"account/{account}/role/{role}"
 
 
 def _templates(product: ProductState) -> dict[str, Any]:

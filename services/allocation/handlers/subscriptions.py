@@ -6,9 +6,9 @@ from services.allocation.domain.permissions import refusal_for, roles_of
 from services.allocation.domain.subscriptions import Subscription, Terms
 from services.allocation.domain.terms import lock_rates as hold_rates
 from services.allocation.domain.terms import renew
-from services.allocation.handlers.accounts import knows_account
 from services.allocation.handlers.contacts import know_primary_contact
 from services.allocation.handlers.context import VENDOR, Context, actor_of
+from services.allocation.handlers.preconditions import knows_account
 from services.allocation.handlers.publishing import publish
 from services.allocation.handlers.subscription_lock import carry_out, on_subscription
 from services.allocation.store.accounts import find_account

@@ -104,10 +104,6 @@ DELETE FROM consumption WHERE (subscription, product, window_start) IN (
     SELECT subscription, product, window_start FROM consumption WHERE window_end < $1 ORDER BY window_end LIMIT $2
 )
 """
-CONSUMPTION = """
-SELECT ROW(product, window_start, window_end, revision, level, burned_down) FROM consumption WHERE subscription = s.id
-"""
-"""What is known of all products of the subscription ``s``: see ``measured_of``."""
 
 
 async def upsert_consumption(connection: Connection, snapshots: Sequence[ConsumptionSnapshot]) -> None:
@@ -136,7 +132,7 @@ async def mark_affected(connection: Connection, subscriptions: Collection[Subscr
 
 
 def measured_of(row: tuple[Any, ...]) -> Measured:
-    """A row of ``CONSUMPTION``."""
+    """Decode consumption, as ``subscription_sql`` selects it."""
     return Measured(*row)
 
 

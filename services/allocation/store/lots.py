@@ -12,11 +12,6 @@ INSERT INTO lots (
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT (subscription, id) DO UPDATE SET voided_at = EXCLUDED.voided_at, void_reason = EXCLUDED.void_reason
 """
-LOTS = """
-SELECT ROW(id, units, starts_at, ends_at, order_reference, purchased_at, voided_at, void_reason, price)
-FROM lots WHERE subscription = s.id ORDER BY place
-"""
-"""Those of the subscription ``s``, in the order in which they were bought: see ``lot_of``."""
 
 
 async def upsert_lot(connection: Connection, subscription: SubscriptionId, place: int, lot: Lot) -> None:
@@ -38,7 +33,7 @@ async def upsert_lot(connection: Connection, subscription: SubscriptionId, place
 
 
 def lot_of(row: tuple[Any, ...]) -> Lot:
-    """A row of ``LOTS``."""
+    """Decode a lot, as ``subscription_sql`` selects it."""
     id, units, start, end, order_reference, purchased_at, voided_at, void_reason, price = row  # noqa: A001
     return Lot(
         id=id,

@@ -6,23 +6,10 @@ from datetime import datetime
 from uuid import UUID
 
 from services.allocation.domain.subscriptions import Subscription
-from services.allocation.store.subscriptions import SAVED, saved_columns
+from services.allocation.store.subscription_sql import SAVE_PLANS
+from services.allocation.store.subscriptions import saved_columns
 from shared.events.allocation import PlanApplied
 from shared.runtime.postgres.pool import Connection
-
-_SAVE = f"""
-WITH {SAVED}, kept AS (
-    INSERT INTO plans (
-        subscription, version, applied_at, actor, command_id, kind, starts_clock, accept_overage, override_reason
-    )
-    SELECT * FROM unnest(
-        $11::text[], $17::bigint[], $18::timestamptz[], $19::text[], $20::uuid[],
-        $21::text[], $22::boolean[], $23::boolean[], $24::text[]
-    )
-)
-INSERT INTO plan_changes (subscription, version, product, units_before, units_after)
-SELECT * FROM unnest($25::text[], $26::bigint[], $27::text[], $28::bigint[], $29::bigint[])
-"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +29,7 @@ async def save_plans(connection: Connection, kept: Sequence[SavedPlan]) -> None:
     plans = [one.plan for one in kept]
     changes = [(one.after.state, change) for one in kept for change in one.plan.changes]
     await connection.execute(
-        _SAVE,
+        SAVE_PLANS,
         *saved_columns([(one.before, one.after) for one in kept]),
         [one.at for one in kept],
         [one.actor for one in kept],

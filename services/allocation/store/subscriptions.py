@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.allocation.domain.subscriptions import Subscription
-from services.allocation.store.allocations import ALLOCATIONS, UPSERT, columns, product_of, save_earlier
-from services.allocation.store.consumption import CONSUMPTION, measured_of
-from services.allocation.store.lots import LOTS, lot_of, upsert_lot
-from services.allocation.store.terms import TERMS, term_of, upsert_term
+from services.allocation.store.allocations import columns, product_of, save_earlier
+from services.allocation.store.consumption import measured_of
+from services.allocation.store.lots import lot_of, upsert_lot
+from services.allocation.store.subscription_sql import LOAD_PARTS, LOCK, SAVE, TRY_LOCK
+from services.allocation.store.terms import term_of, upsert_term
 from shared.events.ids import SubscriptionId
 from shared.events.state import GrantedTo, Person, RebalanceClock, SubscriptionState
 from shared.runtime.postgres.pool import Connection, Row
@@ -25,57 +26,6 @@ UPDATE subscriptions
 SET model = $2, rebalanced_at = $3, cancelled_at = $4, settled_at = $5, exhausted = $6, version = $7
 WHERE id = $1
 """
-GRANTS = """
-SELECT ROW(g.email, g.role)
-FROM grants AS g
-JOIN people AS p ON p.account = s.account AND p.email = g.email
-WHERE g.subscription = s.id AND p.enabled AND p.removed_at IS NULL
-ORDER BY g.email, g.role
-"""
-# Put together from constants: one moment for all of it.
-PARTS = f"""
-    ARRAY({TERMS}) AS terms,
-    ARRAY({LOTS}) AS lots,
-    ARRAY({ALLOCATIONS}) AS allocations,
-    ARRAY({GRANTS}) AS grants,
-    ARRAY({CONSUMPTION}) AS consumption,
-    d.due_at,
-    d.marks
-"""
-_LOAD_PARTS = f"""
-SELECT {PARTS} FROM subscriptions AS s JOIN due_work AS d ON d.subscription = s.id WHERE s.id = $1
-"""  # noqa: S608
-# One way to the server for the locks and the parts. The parts are those of before the lock was had; is_newest says that
-# the locked row is that of the same moment. Whoever changes a part changes the row too, but for what is measured.
-_LOCK = f"""
-SELECT
-    s.id, s.account, s.name, s.model, s.unit_label, s.window_days, s.primary_email, s.primary_name,
-    s.rebalance_every_days, s.rebalance_scope, s.rebalanced_at, s.cancelled_at, s.settled_at, s.exhausted, s.version,
-    a.flex_enabled,
-    s.xmin = (SELECT seen.xmin FROM subscriptions AS seen WHERE seen.id = s.id) AS is_newest,
-    {PARTS}
-FROM subscriptions AS s
-JOIN accounts AS a ON a.id = s.account
-JOIN due_work AS d ON d.subscription = s.id
-WHERE s.id = ANY ($1)
-ORDER BY s.id
-FOR NO KEY UPDATE OF s
-"""  # noqa: S608
-_TRY_LOCK = f"{_LOCK.rstrip()} SKIP LOCKED"
-SAVED = f"""
-allocated AS ({UPSERT}), saved AS (
-    UPDATE subscriptions AS s
-    SET model = new.model, rebalanced_at = new.rebalanced_at, cancelled_at = new.cancelled_at,
-        settled_at = new.settled_at, exhausted = new.exhausted, version = new.version
-    FROM unnest(
-        $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[],
-        $16::boolean[], $17::bigint[]
-    ) AS new (id, model, rebalanced_at, cancelled_at, settled_at, exhausted, version)
-    WHERE s.id = new.id
-)
-"""  # noqa: S608
-"""Parts of a statement: rows, and those of their products that have changed. Parameters: ``saved_columns``."""
-_SAVE = f"WITH {SAVED} SELECT"
 
 Change = tuple[Subscription, Subscription]
 """A subscription before and after."""
@@ -108,7 +58,7 @@ async def insert_subscription(connection: Connection, subscription: Subscription
 
 async def lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
     """The subscription, whole, for this transaction alone to change; its state as it was last told."""
-    row = await connection.fetchrow(_LOCK, [subscription])
+    row = await connection.fetchrow(LOCK, [subscription])
     return await _load(connection, row) if row else None
 
 
@@ -121,7 +71,7 @@ async def try_lock_subscriptions(
     connection: Connection, subscriptions: Sequence[SubscriptionId]
 ) -> dict[SubscriptionId, Subscription]:
     """The same of several, by id: those that nobody else has."""
-    rows = await connection.fetch(_TRY_LOCK, subscriptions)
+    rows = await connection.fetch(TRY_LOCK, subscriptions)
     return {row["id"]: await _load(connection, row) for row in rows}
 
 
@@ -131,7 +81,7 @@ async def is_subscription(connection: Connection, subscription: SubscriptionId) 
 
 
 async def _load(connection: Connection, row: Row) -> Subscription:
-    parts = row if row["is_newest"] else await connection.fetchrow(_LOAD_PARTS, row["id"])
+    parts = row if row["is_newest"] else await connection.fetchrow(LOAD_PARTS, row["id"])
     assert parts is not None  # noqa: S101 - the row is locked, and nothing removes a subscription
     terms = tuple(term_of(one) for one in parts["terms"])
     state = SubscriptionState(
@@ -174,7 +124,7 @@ async def save_subscription(connection: Connection, before: Subscription, after:
     """Write the row, and of the terms, lots and products those that have changed; but not people and grants."""
     was, state = before.state, after.state
     if state.products != was.products:
-        await connection.execute(_SAVE, *saved_columns([(before, after)]))
+        await connection.execute(SAVE, *saved_columns([(before, after)]))
         had = {one.product: one.earlier for one in was.products}
         for product in state.products:
             if product.earlier != had.get(product.product, ()):
@@ -190,7 +140,7 @@ async def save_subscription(connection: Connection, before: Subscription, after:
 
 
 def saved_columns(changes: Sequence[Change]) -> tuple[list[Any], ...]:
-    """What ``SAVED`` writes of these subscriptions, each of which may be there once."""
+    """What ``SAVE`` writes of these subscriptions, each of which may be there once."""
     changed = []
     for before, after in changes:
         had = {id(one) for one in before.state.products}  # cheaper than comparing; equals may be written again

@@ -10,8 +10,6 @@ _UPSERT = """
 INSERT INTO terms (subscription, starts_at, ends_at, rates_locked_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (subscription, starts_at) DO UPDATE SET rates_locked_at = EXCLUDED.rates_locked_at
 """
-TERMS = "SELECT ROW(starts_at, ends_at, rates_locked_at) FROM terms WHERE subscription = s.id ORDER BY starts_at"
-"""Those of the subscription ``s``, in order: see ``term_of``."""
 
 
 async def upsert_term(connection: Connection, subscription: SubscriptionId, term: Term) -> None:
@@ -20,6 +18,6 @@ async def upsert_term(connection: Connection, subscription: SubscriptionId, term
 
 
 def term_of(row: tuple[Any, ...]) -> Term:
-    """A row of ``TERMS``."""
+    """Decode a term, as ``subscription_sql`` selects it."""
     start, end, rates_locked_at = row
     return Term(start=start, end=end, rates_locked_at=rates_locked_at)

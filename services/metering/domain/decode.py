@@ -6,6 +6,7 @@ slow path, which finds the fault, or reads a correction or additional attributes
 """
 
 import json
+import re
 from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -70,7 +71,8 @@ _UNSET = msgspec.UNSET
 _JSON = "application/json"
 _BACKSLASH = ord("\\")
 _MARK = ord('"')
-_NUL = b"\\u0000"
+_escaped_ascii = re.compile(rb"\\u00[0-7]").search
+"""Hides a NUL, which PostgreSQL has no place for, or a digit of the time."""
 _KNOWN = {"specversion", "id", "source", "type", "subject", "time", "data", "datacontenttype"}
 _KNOWN_DATA = {"product", "meter", "quantity", "resource"}
 
@@ -102,7 +104,7 @@ def decode(raw: bytes | None) -> UsageEvent | CorrectionEvent:
     if event.datacontenttype is not _UNSET:
         marks += 4 if event.datacontenttype == _JSON or is_json(event.datacontenttype) else 0
     # Searching one byte is much faster than searching a text, and nearly no event has a backslash.
-    if is_plain and raw.count(_MARK) == marks and (_BACKSLASH not in raw or _NUL not in raw):
+    if is_plain and raw.count(_MARK) == marks and (_BACKSLASH not in raw or not _escaped_ascii(raw)):
         return _decode_slowly(raw) if may_be_rounded(raw) else event
     return _decode_slowly(raw)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.metering.domain.subscription import Subscription
+from shared.consumption import USABLE_STATES
 from shared.events.state import OveragePolicy
 
 EntitlementReason = Literal[
@@ -14,7 +15,6 @@ EntitlementReason = Literal[
     "not_allocated",
     "subscription_not_active",
 ]
-_USABLE = frozenset({"active", "exhausted", "grace"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def decide(subscription: Subscription, product: str, consumed: int, wanted: int)
     def answer(allowed: bool, reason: EntitlementReason) -> Entitlement:
         return Entitlement(allowed, reason, allocated, consumed, policy)
 
-    if subscription.state not in _USABLE:
+    if subscription.state not in USABLE_STATES:
         return answer(False, "subscription_not_active")
     if subscribed is None or not allocated:
         return answer(False, "not_allocated")

@@ -7,20 +7,25 @@ import re
 from typing import Any
 
 _KEY = b'"time":'
-_DOT = ord(".")
+_FRACTION_AT = len(_KEY) + len('"2026-11-29T12:00:00')
+_SPACE, _DOT = b" ."
+_OFFSET = b"Zz+-"
 _FINER = re.compile(r"(?<=\.[0-9]{6})[0-9]+")
 
 
 def may_be_rounded(raw: bytes) -> bool:
     """Whether the typed decoder may have rounded the event's ``time``: it has seven or more digits of fraction.
 
-    The fraction is taken to be the digits after the first dot behind the key. True as well where the key is not found.
+    The fraction, or the offset, of a time that was read stands in a fixed place behind the key. True as well where the
+    key is not found, as it is written in another way. No character may be written as an escape.
     """
     place = raw.find(_KEY)
     if place < 0:
         return True
-    dot = raw.find(_DOT, place)
-    return raw[dot + 1 : dot + 8].isdigit()
+    place += _FRACTION_AT + (raw[place + len(_KEY)] == _SPACE)
+    if raw[place] in _OFFSET:
+        return False
+    return raw[place] != _DOT or raw[place + 7 : place + 8].isdigit()
 
 
 def cut_time(document: dict[str, Any]) -> dict[str, Any]:

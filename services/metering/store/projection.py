@@ -15,7 +15,7 @@ from services.metering.domain.catalogue import (
 from services.metering.domain.subscription import read_subscription
 from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.postgres.pool import Connection, Pool, Row
-from shared.runtime.postgres.unreadable import read_each
+from shared.runtime.postgres.row_decoding import decode_rows
 
 _RAISE_VERSION = "UPDATE projection SET version = version + 1 RETURNING version"
 _LOAD_VERSION = "SELECT version FROM projection"
@@ -114,7 +114,7 @@ def _products(rows: Sequence[Row], meters: Sequence[Row]) -> list[ProductView]:
     numbers: dict[str, dict[str, int]] = {}
     for row in meters:
         numbers.setdefault(row["product"], {})[row["id"]] = row["number"]
-    return read_each(
+    return decode_rows(
         rows,
         lambda row: product_view_of(ProductState.model_validate_json(row["state"]), numbers.get(row["id"], {})),
         "product",
@@ -123,7 +123,7 @@ def _products(rows: Sequence[Row], meters: Sequence[Row]) -> list[ProductView]:
 
 def _subscriptions(rows: Sequence[Row]) -> list[SubscriptionView]:
     """Subscriptions whose row can be read; for others the previous state stays in force."""
-    return read_each(rows, lambda row: view_of(row["number"], read_subscription(row["state"])), "subscription")
+    return decode_rows(rows, lambda row: view_of(row["number"], read_subscription(row["state"])), "subscription")
 
 
 async def ensure_sources(connection: Connection, sources: Sequence[str]) -> dict[str, int]:

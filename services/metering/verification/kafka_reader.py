@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from services.metering.domain.decode import claim_of
 from services.metering.domain.placement import digest_of
 from services.metering.settings import MeteringSettings
+from shared.events.snapshots import read_snapshot
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
 from shared.runtime.kafka.client import client_arguments, partitions_of
 
@@ -31,20 +31,6 @@ class Published(NamedTuple):
     product: str
     window_start: datetime
     revision: int
-
-
-class _Event(msgspec.Struct):
-    data: "_Data"
-
-
-class _Data(msgspec.Struct):
-    subscription: str
-    product: str
-    window_start: datetime
-    revision: int
-
-
-_read = msgspec.json.Decoder(_Event).decode
 
 
 class KafkaReader:
@@ -72,11 +58,12 @@ class KafkaReader:
                 taken = await self._consumer.getmany(timeout_ms=1000, max_records=AT_ONCE)
                 left = {tp for tp in left if await self._consumer.position(tp) < self._ends[tp]}
             yield [
-                Published(data.subscription, data.product, data.window_start, data.revision)
+                Published(one.subscription, one.product, one.window_start, one.revision)
                 for tp, records in taken.items()
                 for record in records
                 if record.value and record.offset < self._ends[tp]  # what came later is newer than the database's side
-                for data in [_read(record.value).data]
+                for one in [read_snapshot(record.value)]
+                if one is not None  # whoever wrote it: no snapshot was published there
             ]
 
     async def find_id(self, source: str, digest: UUID, places: Sequence[tuple[int, int]]) -> str | None:

@@ -15,10 +15,11 @@ from typing import Self
 from services.reporting.domain.classes import ClosedWindow, utilisation_class
 from services.reporting.domain.current_term import CurrentTerm, WindowFigures
 from services.reporting.domain.overview import MeterArithmetic, ProductOverview
+from shared import consumption
 from shared.events.metering import MeterConsumption
 from shared.events.state import Meter, ProductState, Rate, SubscribedProduct
 from shared.pricing import ProductCost
-from shared.units import MAX_UNITS, percent_tenths
+from shared.units import percent_tenths
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,14 @@ class ProductConsumption:
         before = by_start.get(current.closed[0].start)
         level, last_level = here.level if here else 0, before.level if before else 0
         burned = newest.burned_down if newest else 0
-        consumed, floor = min(level + burned, MAX_UNITS), min(max(level, last_level) + burned, MAX_UNITS)
-        return cls(windows, by_start, newest, here, consumed, floor)
+        return cls(
+            windows,
+            by_start,
+            newest,
+            here,
+            consumption.consumed(level, burned),
+            consumption.floor(level, last_level, burned),
+        )
 
 
 def product_overview(
@@ -93,7 +100,7 @@ def _closed(product: SubscribedProduct, measured: ProductConsumption, current: C
             closed.append(ClosedWindow(consumed=burned_before, used=False))
         else:
             used = one.level > 0 or one.burned_down > burned_before
-            closed.append(ClosedWindow(consumed=one.level + one.burned_down, used=used))
+            closed.append(ClosedWindow(consumed=consumption.consumed(one.level, one.burned_down), used=used))
     return closed
 
 

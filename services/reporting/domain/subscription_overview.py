@@ -13,12 +13,10 @@ from datetime import datetime
 from services.reporting.domain.current_term import CurrentTerm, WindowFigures
 from services.reporting.domain.overview import Overview, Period, RebalanceClock, Renewal
 from services.reporting.domain.product_overview import ProductConsumption, product_overview
-from shared.events.state import ProductState, SubscribedProduct, SubscriptionState
+from shared.consumption import USABLE_STATES, reserve_draws
+from shared.events.state import ProductState, SubscriptionState
 from shared.pricing import product_costs
 from shared.windows import days_left
-
-_USABLE = frozenset({"active", "exhausted", "grace"})
-"""States in which allocations may be changed."""
 
 
 def overview_of(
@@ -34,7 +32,10 @@ def overview_of(
     purchased, allocated = subscription.purchased(now), subscription.allocated
     consumed = sum([one.consumed for one in measured])
     unallocated = max(0, purchased - allocated)
-    drawn = _drawn(products, measured, unallocated)
+    drawn = reserve_draws(
+        [(one.policy, one.allocated, figures.consumed) for one, figures in zip(products, measured, strict=True)],
+        unallocated,
+    )
     consumed_by = {str(one.product): figures.consumed for one, figures in zip(products, measured, strict=True)}
     costs = {cost.product: cost for cost in product_costs(subscription, consumed_by, now) or ()}
     return Overview(
@@ -67,18 +68,6 @@ def overview_of(
     )
 
 
-def _drawn(
-    products: Sequence[SubscribedProduct], measured: Sequence[ProductConsumption], unallocated: int
-) -> list[int]:
-    """What each product draws on units that no product has."""
-    drawn = []
-    for product, figures in zip(products, measured, strict=True):
-        over = max(0, figures.consumed - product.allocated) if product.policy == "reserve" else 0
-        drawn.append(min(over, unallocated))
-        unallocated -= drawn[-1]
-    return drawn
-
-
 def _renewal(subscription: SubscriptionState, now: datetime) -> Renewal | None:
     """The term that was sold and has not begun, if any."""
     waiting = next((term for term in subscription.all_terms if term.start > now), None)
@@ -92,7 +81,7 @@ def _rebalance(subscription: SubscriptionState, now: datetime) -> RebalanceClock
     clock = subscription.rebalance
     waiting = clock.next_allowed_at is not None and clock.next_allowed_at > now
     return RebalanceClock(
-        allowed=subscription.model == "flex" and subscription.state in _USABLE and not waiting,
+        allowed=subscription.model == "flex" and subscription.state in USABLE_STATES and not waiting,
         next_allowed_at=clock.next_allowed_at if waiting else None,
         every_days=clock.every_days,
         last_at=clock.last_at,

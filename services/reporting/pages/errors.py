@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from services.reporting.pages.site import Site
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.process import logging
 
@@ -35,7 +35,7 @@ def page_route(site: Site) -> type[APIRoute]:
                     known = problem if isinstance(problem, ProblemError) else problem.status_code
                     return site.message(await site.signed_in(request, renew=False), known)
                 except Exception as error:
-                    if passes(error):
+                    if is_transient(error):
                         return site.message(None, 503)
                     log.exception("page_failed", route=self.path)
                     return site.message(None, 500, getattr(request.state, "correlation_id", None))

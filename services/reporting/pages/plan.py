@@ -11,10 +11,10 @@ from services.reporting.domain.previews import PlannedProduct, PlanPreview
 from services.reporting.pages import wording
 from services.reporting.pages.products import mark
 from services.reporting.pages.view import Change, Plan, PlanField, Preview
+from shared.consumption import USABLE_STATES
 from shared.events.refusals import Refusal
 from shared.units import MAX_UNITS, percent_tenths
 
-OPEN_STATES = frozenset({"active", "exhausted", "grace"})
 GRAMMAR = "[ \u00a0\u202f]*([0-9]{1,16}|[1-9][0-9]{0,2}([, \u00a0\u202f])[0-9]{3}(?:\\2[0-9]{3}){0,4})[ \u00a0\u202f]*"
 """Whole numbers, as the page writes them or without separators: groups of three, parted by one sign throughout.
 
@@ -101,7 +101,7 @@ def present_plan(overview: Overview, now: datetime, *, may_allocate: bool, draft
         status=status,
         rule=rule,
         open=overview.rebalance.allowed,
-        editable=may_allocate and overview.state in OPEN_STATES and bool(fields),
+        editable=may_allocate and overview.state in USABLE_STATES and bool(fields),
         fields=fields,
         purchased=overview.purchased,
         total=total,

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
-from services.reporting.domain.snapshots import Snapshot, meters_text
 from shared.events.metering import MeterConsumption
+from shared.events.snapshots import Snapshot, meters_text
 from shared.runtime.postgres.pool import Connection
 
 _METERS = TypeAdapter(tuple[MeterConsumption, ...])

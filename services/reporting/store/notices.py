@@ -5,9 +5,10 @@ Consumption changes by thousands: the statement that keeps it tells of it, ``con
 
 from typing import Literal
 
+from shared.runtime.postgres.listen import Channel
 from shared.runtime.postgres.pool import Connection
 
-CHANNEL = "reporting_changes"
+CHANNEL = Channel("reporting_changes", str)
 What = Literal["subscription", "alert", "channel"]
 
 _NOTIFY = "SELECT pg_notify('reporting_changes', $1)"

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Generic, TypeVar
 
 from shared.runtime.postgres.pool import Row
-from shared.runtime.postgres.unreadable import read_each
+from shared.runtime.postgres.row_decoding import decode_rows
 
 T = TypeVar("T")
 MAX_CURSOR_LENGTH = 6000
@@ -75,4 +75,4 @@ def page(
     """
     shown = rows[:limit]
     more = len(rows) > limit and shown
-    return Page(read_each(shown, read, table), write_cursor(*place(shown[-1])) if more else None)
+    return Page(decode_rows(shown, read, table), write_cursor(*place(shown[-1])) if more else None)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import PersonState
 from shared.runtime.postgres.pool import Connection, Row
-from shared.runtime.postgres.unreadable import read_each
+from shared.runtime.postgres.row_decoding import decode_rows
 
 _UPSERT = """
 INSERT INTO people (account, email, version, removed_at, state) VALUES ($1, $2, $3, $4, $5)
@@ -43,7 +43,7 @@ async def find_people(connection: Connection, wanted: Iterable[tuple[str, str]])
     if not pairs:
         return {}
     rows = await connection.fetch(_FIND_SEVERAL, [one[0] for one in pairs], [one[1] for one in pairs])
-    return {(state.account, state.email): state for state in read_each(rows, _state, "people")}
+    return {(state.account, state.email): state for state in decode_rows(rows, _state, "people")}
 
 
 async def list_people(

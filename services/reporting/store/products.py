@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import ProductState
 from shared.runtime.postgres.pool import Connection, Row
-from shared.runtime.postgres.unreadable import read_each
+from shared.runtime.postgres.row_decoding import decode_rows
 
 _UPSERT = """
 INSERT INTO products (id, version, state) VALUES ($1, $2, $3)
@@ -24,7 +24,7 @@ async def upsert_product(connection: Connection, state: ProductState) -> None:
 async def find_products(connection: Connection, ids: Iterable[str]) -> dict[str, ProductState]:
     """Those of the products that are known, by id."""
     rows = await connection.fetch(_FIND_ALL, list(ids))
-    return {state.id: state for state in read_each(rows, _state, "products")}
+    return {state.id: state for state in decode_rows(rows, _state, "products")}
 
 
 async def list_products(connection: Connection, limit: int, cursor: str | None) -> Page[ProductState]:

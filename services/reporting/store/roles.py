@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import RoleState
 from shared.runtime.postgres.pool import Connection, Row
-from shared.runtime.postgres.unreadable import read_each
+from shared.runtime.postgres.row_decoding import decode_rows
 
 _UPSERT = """
 INSERT INTO roles (account, role, product, version, state) VALUES ($1, $2, $3, $4, $5)
@@ -52,7 +52,7 @@ async def list_held_roles(
 ) -> list[RoleState]:
     """The roles of a product that somebody has, in some accounts or (``None``) in all."""
     rows = await connection.fetch(_LIST_OF_PRODUCT, product, accounts, limit)
-    return read_each(rows, _state, "roles")
+    return decode_rows(rows, _state, "roles")
 
 
 def _state(row: Row) -> RoleState:

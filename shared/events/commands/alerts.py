@@ -1,4 +1,4 @@
-"""Commands on alerts and on where they go."""
+"""Commands on alerts and their channels."""
 
 from typing import Annotated, Literal
 

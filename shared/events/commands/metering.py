@@ -9,7 +9,7 @@ from shared.units import MAX_UNITS
 
 
 class CreateIngestKey(Payload):
-    """``secret_sha256`` is the hash, in hex, of the key that the asker was shown once."""
+    """``secret_sha256`` is the hash, in hex, of the key, which the requester was shown once."""
 
     event_type = "unitpool.metering.create-ingest-key.v1"
     key: str = Field(min_length=1, max_length=64)
@@ -37,7 +37,7 @@ class RevokeIngestKey(Payload):
 
 
 class ReplayQuarantine(Payload):
-    """Judge quarantined usage again, whatever its reason: all that ``wanted`` fits and is there now."""
+    """Replay all quarantined usage that matches ``wanted`` now, whatever its reason."""
 
     event_type = "unitpool.metering.replay-quarantine.v1"
     replay: str = Field(min_length=1, max_length=64)

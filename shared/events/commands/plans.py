@@ -15,7 +15,7 @@ class PlannedChange(Frozen):
 
 
 class SeenConsumption(Frozen):
-    """The newest consumption that the asker was shown: the plan is decided on this or newer."""
+    """The newest consumption that the requester was shown: the plan is decided on this or newer."""
 
     product: ProductRef
     window_start: Instant
@@ -23,7 +23,7 @@ class SeenConsumption(Frozen):
 
 
 class ApplyPlan(Payload):
-    """Change allocations in one step, or with ``preview`` say what would happen.
+    """Change allocations in one step, or with ``preview`` return the effect without changing them.
 
     ``expected_version`` is the subscription's version that the asker saw (``If-Match``).
     """

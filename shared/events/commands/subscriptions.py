@@ -1,4 +1,4 @@
-"""Commands on subscriptions: as contracts, their lots, their products, and who may touch them."""
+"""Commands on subscriptions: terms, lots, products, and the permissions on them."""
 
 from typing import Annotated, Literal
 
@@ -26,7 +26,7 @@ class CreateSubscription(Payload):
 
 
 class SubscriptionCommand(Payload):
-    """What is done to a subscription that there is.
+    """A command on an existing subscription.
 
     ``expected_version`` is its version that the asker saw (``If-Match``); with another one it is ``stale_version``.
     """
@@ -56,7 +56,7 @@ class CancelSubscription(SubscriptionCommand):
 
 
 class ConvertSubscription(SubscriptionCommand):
-    """From per-product licensing to flexible units."""
+    """Move a subscription from per-product licensing to flexible units."""
 
     event_type = "unitpool.allocation.convert-subscription.v1"
     model: Literal["flex"]
@@ -81,7 +81,7 @@ class PurchaseLot(SubscriptionCommand):
 
 
 class VoidLot(SubscriptionCommand):
-    """A purchase was wrong: its units stop counting now. The lot stays, with the reason."""
+    """Void a wrong purchase: its units stop counting now. The lot remains, with the reason."""
 
     event_type = "unitpool.allocation.void-lot.v1"
     lot: LotRef
@@ -94,7 +94,7 @@ class SubscribeProduct(SubscriptionCommand):
 
 
 class UnsubscribeProduct(SubscriptionCommand):
-    """The subscription gives a product up: its units return to the pool; its history and roles stay readable."""
+    """End a product of a subscription: its units return to the pool; history and roles remain readable."""
 
     event_type = "unitpool.allocation.unsubscribe-product.v1"
     product: ProductRef
@@ -114,7 +114,7 @@ class SetPrimaryContact(SubscriptionCommand):
 
 
 class SetGrants(SubscriptionCommand):
-    """What someone may do with a subscription: exactly these; empty takes everything back."""
+    """Set a person's permissions on a subscription to exactly these; empty revokes all."""
 
     event_type = "unitpool.allocation.set-grants.v1"
     email: Email

@@ -31,15 +31,15 @@ def schema_of(payload: type[Payload]) -> dict[str, Any]:
 
 
 def schema_file(payload: type[Payload], folder: Path = SCHEMAS) -> Path:
-    """Where its schema is kept."""
+    """The file of its schema."""
     return folder / f"{payload.event_type}.json"
 
 
 def example_file(payload: type[Payload], folder: Path = EXAMPLES) -> Path:
-    """Where its golden example is kept."""
+    """The file of its golden example."""
     return folder / f"{payload.event_type}.json"
 
 
 def written(document: object) -> str:
-    """JSON as we keep it in files."""
+    """JSON as written to the files."""
     return json.dumps(document, indent=2, ensure_ascii=False, sort_keys=False) + "\n"

@@ -18,7 +18,7 @@ _LIMITS = (
 
 
 def breaks(old: Schema, new: Schema) -> list[str]:
-    """Every change from ``old`` to ``new`` that breaks somebody, as a sentence that begins with the place."""
+    """Every change from ``old`` to ``new`` that breaks a reader or writer, as a sentence that begins with the place."""
     return list(_Comparison(old, new).compare(old, new, "event"))
 
 

@@ -1,7 +1,7 @@
-"""What a command handler is, and what it answers.
+"""The contract of command handlers, and the decisions that they return.
 
-A handler decides one command and saves what it changed, in the transaction of the batch. Where the same kind of command
-comes many times a second, a batch handler decides several of a batch from what was fetched for all of them together.
+A handler decides one command and saves its changes, in the transaction of the batch. For a kind of command that comes
+many times a second, a batch handler decides several from data that it fetches for all of them at once.
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -19,7 +19,7 @@ Change = TypeVar("Change")
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """What a handler knows about its decision; the wrapper adds who, when, from where and the outcome."""
+    """A handler's part of the audit record; the inbox adds actor, time, address and outcome."""
 
     action: str
     object: str
@@ -32,7 +32,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Carried out. Without ``audit`` nothing is audited (a preview)."""
+    """The command was carried out. Without ``audit`` it is not audited (a preview)."""
 
     resource: str | None = None
     version: int | None = None
@@ -42,7 +42,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Decided against: whatever the handler wrote or published is undone."""
+    """The command was refused: what the handler wrote and published is rolled back."""
 
     refusal: Refusal
     audit: AuditEntry | None = None
@@ -50,9 +50,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """It cannot be decided yet: what the handler wrote is undone, and it is tried again, in a transaction of its own.
+    """The command cannot be decided yet: it is rolled back and retried in a transaction of its own.
 
-    When ``within_seconds`` have passed since the first attempt, it is ``refused``.
+    If it is still undecided ``within_seconds`` after the first attempt, it is ``refused``.
     """
 
     refused: Refused
@@ -65,7 +65,7 @@ CommandHandler = Callable[[Transaction, Event[Any]], Awaitable[Decision]]
 
 @dataclass(frozen=True, slots=True)
 class Planned(Generic[Change]):
-    """A decision, the change that must be saved for it, and what is then published: each event with its subject."""
+    """A decision, the change to save for it, and the events to publish, each with its subject."""
 
     decision: Decision
     change: Change | None = None
@@ -74,14 +74,14 @@ class Planned(Generic[Change]):
 
 @runtime_checkable
 class BatchCommandHandler(Protocol[Prefetched, Change]):
-    """Decides commands one by one, or several of a batch together."""
+    """Decides commands one at a time, or several of a batch together."""
 
     async def __call__(self, tx: Transaction, command: Event[Any]) -> Decision:
-        """Decide one command alone, and save what it changed."""
+        """Decide one command alone, and save its changes."""
         ...
 
     def subject(self, command: Event[Any]) -> Hashable:
-        """What the command decides on. Two commands on the same subject are never decided together."""
+        """What the command changes. Two commands with the same subject are never decided together."""
         ...
 
     async def prefetch(self, tx: Transaction, commands: Sequence[Event[Any]]) -> Prefetched:
@@ -89,7 +89,7 @@ class BatchCommandHandler(Protocol[Prefetched, Change]):
         ...
 
     def decide(self, command: Event[Any], prefetched: Prefetched, now: datetime) -> Planned[Change] | None:
-        """Decide without I/O; ``None``: it must be decided alone, because what it needs was not fetched."""
+        """Decide without I/O; ``None``: decide it alone, because data that it needs was not fetched."""
         ...
 
     async def save(self, tx: Transaction, changes: Sequence[Change]) -> None:

@@ -1,15 +1,14 @@
-"""Commands: verified, decided once, answered the same way every time.
+"""The inbox: verifies commands, decides each once, and publishes the same outcome for every repeat.
 
-What happens to a command that is not simply carried out:
+A command that is not decided in the usual way is one of these:
 
-- unsigned, signed with an unknown key, forged, or without an actor: nothing of it is believed. It is audited as denied
-  and becomes a dead letter with that reason.
-- the same actor, id and content again: the stored outcome is published again, nothing else happens. ``unavailable`` is
-  no such outcome: whoever asks again is heard again.
-- not decidable yet (``Postponed``): it is put aside and tried again, so that no other command waits for it.
-- the same actor and id with other content: audited as denied (``idempotency_key_reused``). No outcome is published,
-  because one under this id would be taken for the outcome of the first; whoever sends commands refuses the reuse before
-  it sends (reporting does).
+- Unsigned, signed with an unknown key, forged, or without an actor: it is audited as denied and becomes a dead letter
+  with that reason.
+- A repeat (same actor, id and content): the stored outcome is published again and nothing else happens. The outcome
+  ``unavailable`` is not stored, so that a repeat is decided again.
+- Not decidable yet (``Postponed``): it is postponed and retried apart from the batch, so that other keys do not wait.
+- Same actor and id, other content: it is audited as denied (``idempotency_key_reused``). No outcome is published, as it
+  would be taken for that of the first command with this id. Reporting refuses such reuse before it sends.
 """
 
 import asyncio
@@ -35,8 +34,8 @@ from shared.runtime.commands.decisions import (
     Postponed,
     Refused,
 )
-from shared.runtime.commands.outcomes import Decided, Decisions, Identity
-from shared.runtime.commands.postponed import Waiting
+from shared.runtime.commands.outcomes import Identity, Outcomes, StoredOutcome
+from shared.runtime.commands.postponed import PostponedCommand
 from shared.runtime.delivery.transaction import PermanentError, Transaction
 from shared.runtime.process import logging, metrics
 from shared.runtime.process.clock import utc_now
@@ -45,15 +44,18 @@ from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError, verif
 
 _log = logging.get("commands")
 
-UNVERIFIED = "unverified"
-"""The actor of an audit record about a command whose actor cannot be believed."""
+Received = tuple[Record, Event[Any]]
+"""A record and the verified command in it."""
 
-NOT_KEPT = frozenset({"unavailable"})
-"""Refusals that say nothing about the command, only about the moment."""
+UNVERIFIED = "unverified"
+"""Actor in the audit record of a command whose signature does not prove who sent it."""
+
+NOT_STORED = frozenset({"unavailable"})
+"""Refusals that depend on the moment and not on the command: a repeat is decided again."""
 
 
 class Inbox:
-    """The commands of one topic."""
+    """The batch handler of one command topic."""
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class Inbox:
         events_topic: Topic,
         keys: Keys,
     ) -> None:
-        """``handlers``: some may be batch handlers."""
+        """``handlers``: some may be ``BatchCommandHandler``. ``decided``: the payload type of the outcome event."""
         self._payloads = by_type(handlers)
         self._handlers = dict(handlers)
         self._batch_handlers: dict[type[Payload], BatchCommandHandler[Any, Any]] = {
@@ -72,48 +74,45 @@ class Inbox:
         self._decided = decided
         self._events_topic = events_topic
         self._keys = keys
-        self.put_aside = asyncio.Event()
+        self.postponed = asyncio.Event()
+        """Set when commands were postponed and committed."""
 
     async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """Decide the commands in order, in the one transaction of the batch; those that must wait are postponed."""
-        waiting: list[tuple[Record, Event[Any]]] = []
+        """Decide or postpone the commands of a batch, in order, in one transaction."""
+        waiting: list[Received] = []
         for record in records:
             tx.record = record
             waiting.append((record, self._read(tx, record)))
-        decisions = await Decisions.load(tx.connection, records[0].topic, (_identity(one) for _, one in waiting))
+        outcomes = await Outcomes.load(tx.connection, records[0].topic, (_identity(one) for _, one in waiting))
         while waiting:
-            run = self._run(waiting, decisions)
+            run = self._find_run(waiting, outcomes)
             if run:
-                await self._decide_together(tx, run, decisions)
+                await self._decide_together(tx, run, outcomes)
             else:
-                await self._decide_alone(tx, *waiting[0], decisions)
+                await self._decide_alone(tx, *waiting[0], outcomes)
             del waiting[: max(len(run), 1)]
-        await decisions.save(tx.connection)
+        await outcomes.save(tx.connection)
 
-    def _run(
-        self, waiting: Sequence[tuple[Record, Event[Any]]], decisions: Decisions
-    ) -> list[tuple[Record, Event[Any]]]:
-        """The longest beginning of what waits that one batch handler can decide together."""
+    def _find_run(self, waiting: Sequence[Received], outcomes: Outcomes) -> list[Received]:
+        """The longest prefix of ``waiting`` that one batch handler can decide together, if any."""
         kind = type(waiting[0][1].data)
         handler = self._batch_handlers.get(kind)
-        run: list[tuple[Record, Event[Any]]] = []
+        run: list[Received] = []
         seen = set[Hashable]()
         if handler is None:
             return run
         for record, command in waiting:
-            if type(command.data) is not kind or record.key in decisions.waiting:
+            if type(command.data) is not kind or record.key in outcomes.postponed_keys:
                 break
-            # Each once: what follows of a key waits for what precedes it, and a repeat gets the first one's outcome.
+            # A key, subject or command occurs once in a run: the second must see what the first changed.
             own = {("key", record.key), ("subject", handler.subject(command)), ("command", _identity(command))}
-            if own & seen or decisions.find(_identity(command)) is not None:
+            if own & seen or outcomes.find(_identity(command)) is not None:
                 break
             seen |= own
             run.append((record, command))
         return run
 
-    async def _decide_together(
-        self, tx: Transaction, run: Sequence[tuple[Record, Event[Any]]], decisions: Decisions
-    ) -> None:
+    async def _decide_together(self, tx: Transaction, run: Sequence[Received], outcomes: Outcomes) -> None:
         handler = self._batch_handlers[type(run[0][1].data)]
         tx.record = None
         prefetched = await handler.prefetch(tx, [command for _, command in run])
@@ -128,47 +127,49 @@ class Inbox:
         for record, command, plan in planned:
             tx.record = record
             if plan is None:
-                await self._decide_alone(tx, record, command, decisions)
+                await self._decide_alone(tx, record, command, outcomes)
                 continue
             with _causing(tx, command):
                 for subject, event in plan.events:
                     await tx.emit(self._events_topic, record.key, event, subject=subject)
-                give_up_at = await self._settle(tx, record, command, decisions, plan.decision)
-            await self._postpone(tx, record, decisions, give_up_at)
+                give_up_at = await self._settle(tx, record, command, outcomes, plan.decision)
+            await self._postpone(tx, record, outcomes, give_up_at)
 
-    async def _decide_alone(self, tx: Transaction, record: Record, command: Event[Any], decisions: Decisions) -> None:
+    async def _decide_alone(self, tx: Transaction, record: Record, command: Event[Any], outcomes: Outcomes) -> None:
         tx.record = record
-        if record.key in decisions.waiting:
+        if record.key in outcomes.postponed_keys:
             await postponed.insert(tx.connection, record)
-            tx.after_commit(self.put_aside.set)
+            tx.after_commit(self.postponed.set)
             return
         with _causing(tx, command):
-            give_up_at = await self._once(tx, record, command, decisions)
-        await self._postpone(tx, record, decisions, give_up_at)
+            give_up_at = await self._decide_once(tx, record, command, outcomes)
+        await self._postpone(tx, record, outcomes, give_up_at)
 
-    async def _postpone(
-        self, tx: Transaction, record: Record, decisions: Decisions, give_up_at: datetime | None
-    ) -> None:
-        """Have it tried again until then, and all that follows of its key after it."""
+    async def _postpone(self, tx: Transaction, record: Record, outcomes: Outcomes, give_up_at: datetime | None) -> None:
+        """Postpone an undecided command until ``give_up_at``; later commands of its key queue behind it."""
         if give_up_at is not None:
-            decisions.waiting.add(record.key)
+            outcomes.postponed_keys.add(record.key)
             await postponed.insert(tx.connection, record, give_up_at)
-            tx.after_commit(self.put_aside.set)
+            tx.after_commit(self.postponed.set)
 
-    async def retry(self, tx: Transaction, waiting: Waiting) -> bool:
-        """Try again what was put aside; whether it was decided. It was verified when it came."""
+    async def retry(self, tx: Transaction, waiting: PostponedCommand) -> bool:
+        """Retry a postponed command, which was verified when it arrived; whether it was decided."""
         tx.record = waiting.record
         command = self._decode(waiting.record)
-        decisions = await Decisions.load(tx.connection, waiting.record.topic, [_identity(command)])
+        outcomes = await Outcomes.load(tx.connection, waiting.record.topic, [_identity(command)])
         with _causing(tx, command):
-            give_up_at = await self._once(tx, waiting.record, command, decisions, waiting.give_up_at)
-        await decisions.save(tx.connection)
+            give_up_at = await self._decide_once(tx, waiting.record, command, outcomes, waiting.give_up_at)
+        await outcomes.save(tx.connection)
         if give_up_at is not None and waiting.give_up_at is None:
             await postponed.set_give_up(tx.connection, waiting, give_up_at)
         return give_up_at is None
 
     def _read(self, tx: Transaction, record: Record) -> Event[Any]:
-        """The command, verified."""
+        """Verify and decode a command.
+
+        Raises:
+            PermanentError: the signature, the actor or the format is not valid.
+        """
         value = record.value or b""
         try:
             verify(value, record.header(SIGNATURE_HEADER), self._keys, record.topic)
@@ -176,14 +177,14 @@ class Inbox:
             raise self._denied(tx, record, error.reason, str(error)) from error
         command = self._decode(record)
         if not command.actor:
-            raise self._denied(tx, record, "no_actor", "the command does not say whose act it is")
+            raise self._denied(tx, record, "no_actor", "the command has no actor")
         return command
 
     def _decode(self, record: Record) -> Event[Any]:
         try:
             command = decode(record.value or b"", self._payloads)
             if command is None:
-                raise PermanentError("unsupported_type", "no such command is known here")
+                raise PermanentError("unsupported_type", "this service has no handler for this type of command")
             UUID(command.id)
         except ValueError as error:  # UndecodableError is a ValueError
             raise PermanentError("malformed", str(error)) from error
@@ -201,26 +202,26 @@ class Inbox:
         )
         return PermanentError(reason, message, audit=audit, hostile=True)
 
-    async def _once(
+    async def _decide_once(
         self,
         tx: Transaction,
         record: Record,
         command: Event[Any],
-        decisions: Decisions,
+        outcomes: Outcomes,
         give_up_at: datetime | None = None,
     ) -> datetime | None:
-        """Decide it, unless that was done before; until when to try again, where it cannot be decided yet."""
+        """Decide a command, or publish its stored outcome; when to give up, if it is postponed."""
         identity, digest = _identity(command), _digest(command)
-        earlier = decisions.find(identity)
+        earlier = outcomes.find(identity)
         if earlier is None:
             return await self._settle(
-                tx, record, command, decisions, await self._handled(tx, command), give_up_at=give_up_at
+                tx, record, command, outcomes, await self._call_handler(tx, command), give_up_at=give_up_at
             )
         if earlier.digest != digest:
             await self._refuse_reuse(tx, record, command)
             return None
         await tx.emit(self._events_topic, record.key, self._decided.model_validate_json(earlier.outcome))
-        _count_later(tx, command, "repeated", record)
+        _count_after_commit(tx, command, "repeated", record)
         return None
 
     async def _settle(
@@ -228,26 +229,26 @@ class Inbox:
         tx: Transaction,
         record: Record,
         command: Event[Any],
-        decisions: Decisions,
+        outcomes: Outcomes,
         decision: Decision,
         *,
         give_up_at: datetime | None = None,
     ) -> datetime | None:
-        """Audit the decision, remember and publish its outcome; until when to try again, where there is none yet."""
+        """Audit a decision, store and publish its outcome; when to give up, if the command is postponed."""
         if isinstance(decision, Postponed):
             give_up_at = give_up_at or tx.now + timedelta(seconds=decision.within_seconds)
             if tx.now < give_up_at:
                 return give_up_at
             decision = decision.refused
-        outcome = await self._conclude(tx, command, decision)
-        if outcome.refusal is None or outcome.refusal.code not in NOT_KEPT:
-            decided = Decided(_digest(command), outcome.model_dump_json())
-            decisions.keep(_identity(command), command.type, decided, tx.now)
+        outcome = await self._outcome_of(tx, command, decision)
+        if outcome.refusal is None or outcome.refusal.code not in NOT_STORED:
+            decided = StoredOutcome(_digest(command), outcome.model_dump_json())
+            outcomes.add(_identity(command), command.type, decided, tx.now)
         await tx.emit(self._events_topic, record.key, outcome)
-        _count_later(tx, command, "accepted" if outcome.accepted else "refused", record)
+        _count_after_commit(tx, command, "accepted" if outcome.accepted else "refused", record)
         return None
 
-    async def _conclude(self, tx: Transaction, command: Event[Any], decision: Accepted | Refused) -> CommandDecided:
+    async def _outcome_of(self, tx: Transaction, command: Event[Any], decision: Accepted | Refused) -> CommandDecided:
         if decision.audit:
             await tx.audit(_audit_record(tx, command, decision, decision.audit))
         known: dict[str, Any] = {
@@ -260,8 +261,8 @@ class Inbox:
             return self._decided(**known, refusal=decision.refusal)
         return self._decided(**known, resource=decision.resource, version=decision.version, result=decision.result)
 
-    async def _handled(self, tx: Transaction, command: Event[Any]) -> Decision:
-        """The handler's decision; what it wrote stays only when it accepted."""
+    async def _call_handler(self, tx: Transaction, command: Event[Any]) -> Decision:
+        """The handler's decision. Its writes are rolled back unless it accepted."""
         async with tx.savepoint() as undo:
             decision = await self._handlers[type(command.data)](tx, command)
             if not isinstance(decision, Accepted):
@@ -270,16 +271,19 @@ class Inbox:
 
     async def _refuse_reuse(self, tx: Transaction, record: Record, command: Event[Any]) -> None:
         refused = Refused(
-            Refusal(code="idempotency_key_reused", message="The same person used this command id for something else.")
+            Refusal(
+                code="idempotency_key_reused",
+                message="This command id was already used for another command. Send a new id.",
+            )
         )
         entry = AuditEntry(action=command.type, object=command.id, account="vendor")
         await tx.audit(_audit_record(tx, command, refused, entry))
-        _count_later(tx, command, "refused", record)
+        _count_after_commit(tx, command, "refused", record)
 
 
 @contextmanager
 def _causing(tx: Transaction, command: Event[Any]) -> Iterator[None]:
-    """What is published and logged within is caused by ``command``."""
+    """Make ``command`` the cause of events published, and the context of lines logged, within the block."""
     logging.bind(correlation_id=command.correlationid, command_id=command.id)
     tx.cause, tx.caused = command, []
     try:
@@ -294,7 +298,7 @@ def _identity(command: Event[Any]) -> Identity:
 
 
 def _digest(command: Event[Any]) -> bytes:
-    """What was asked, without when and on which way: a repeat has another time and correlation id.
+    """SHA-256 of a command's type and data, without its envelope: a repeat has another time and correlation id.
 
     Defaults are left out, so that a field that a later version adds does not change the digest of an older command.
     """
@@ -320,11 +324,11 @@ def _audit_record(tx: Transaction, command: Event[Any], decision: Accepted | Ref
 
 
 def command_name(type: str) -> str:
-    """What metrics and logs call a command: its type without ours and without its version."""
+    """A command's name in metrics and logs: its type without the ``unitpool.`` prefix and the version."""
     return type.removeprefix("unitpool.").rsplit(".", 1)[0]
 
 
-def _count_later(tx: Transaction, command: Event[Any], outcome: str, record: Record) -> None:
+def _count_after_commit(tx: Transaction, command: Event[Any], outcome: str, record: Record) -> None:
     name = command_name(command.type)
     published = [f"{event.type} {event.id}" for event in tx.caused]
 

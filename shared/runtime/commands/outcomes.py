@@ -1,27 +1,26 @@
-"""Commands that were decided, with their outcomes: looked for once, and kept once, for all commands of a batch."""
+"""Stored outcomes of commands: loaded and saved with one statement each for all commands of a batch."""
 
 from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.runtime.commands import postponed
 from shared.runtime.delivery.transaction import TransientError
 from shared.runtime.postgres.pool import Connection
 
-# OFFSET 0: one look into the index for each command, however few rows there were when this was planned.
-_LOAD = f"""
+# OFFSET 0 keeps one index lookup per command, even if the plan was made while the tables were small.
+_LOAD = """
 SELECT
-    ARRAY({postponed.KEYS}) AS waiting,
+    ARRAY(SELECT DISTINCT key FROM postponed_commands WHERE topic = $1) AS postponed_keys,
     ARRAY(
-        SELECT ROW(asked.actor, asked.command_id, kept.digest, kept.outcome)
-        FROM unnest($2::text[], $3::uuid[]) AS asked (actor, command_id)
+        SELECT ROW(command.actor, command.command_id, earlier.digest, earlier.outcome)
+        FROM unnest($2::text[], $3::uuid[]) AS command (actor, command_id)
         CROSS JOIN LATERAL (
             SELECT i.digest, i.outcome FROM inbox AS i
-            WHERE i.actor = asked.actor AND i.command_id = asked.command_id OFFSET 0
-        ) AS kept
-    ) AS decided
-"""  # noqa: S608 - put together from constants
+            WHERE i.actor = command.actor AND i.command_id = command.command_id OFFSET 0
+        ) AS earlier
+    ) AS outcomes
+"""
 _INSERT = """
 INSERT INTO inbox (actor, command_id, command, digest, outcome, decided_at)
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[])
@@ -30,52 +29,52 @@ ON CONFLICT DO NOTHING
 
 
 class Identity(NamedTuple):
-    """What makes a command the same one."""
+    """Identifies a command: two with the same identity are repeats."""
 
     actor: str
     command_id: UUID
 
 
-class Decided(NamedTuple):
-    """What was asked, as a digest, and its outcome as JSON."""
+class StoredOutcome(NamedTuple):
+    """The digest of a decided command, and its outcome as JSON."""
 
     digest: bytes
     outcome: str
 
 
-class Decisions:
-    """Those of the commands of one batch, from before and from now; and the keys of which commands wait."""
+class Outcomes:
+    """The outcomes of a batch's commands, loaded and new; and the keys that have postponed commands."""
 
-    def __init__(self, known: dict[Identity, Decided], waiting: set[bytes | None]) -> None:
-        self.waiting = waiting
+    def __init__(self, known: dict[Identity, StoredOutcome], postponed_keys: set[bytes | None]) -> None:
+        self.postponed_keys = postponed_keys
         self._known = known
-        self._new: list[tuple[Identity, str, Decided, datetime]] = []
+        self._new: list[tuple[Identity, str, StoredOutcome, datetime]] = []
 
     @classmethod
-    async def load(cls, connection: Connection, topic: str, asked: Iterable[Identity]) -> "Decisions":
-        """What was decided before."""
-        identities = list(asked)
+    async def load(cls, connection: Connection, topic: str, commands: Iterable[Identity]) -> "Outcomes":
+        """Load the outcomes of ``commands`` that are stored, and the keys of ``topic`` with postponed commands."""
+        identities = list(commands)
         row = await connection.fetchrow(
             _LOAD, topic, [one.actor for one in identities], [one.command_id for one in identities]
         )
         assert row is not None  # noqa: S101 - it has no FROM
-        known = {Identity(actor, id): Decided(digest, outcome) for actor, id, digest, outcome in row["decided"]}  # noqa: A001
-        return cls(known, set(row["waiting"]))
+        known = {Identity(actor, id): StoredOutcome(digest, outcome) for actor, id, digest, outcome in row["outcomes"]}  # noqa: A001
+        return cls(known, set(row["postponed_keys"]))
 
-    def find(self, identity: Identity) -> Decided | None:
-        """The command's decision, if it has one."""
+    def find(self, identity: Identity) -> StoredOutcome | None:
+        """The outcome of a command, if it is decided."""
         return self._known.get(identity)
 
-    def keep(self, identity: Identity, command: str, decided: Decided, at: datetime) -> None:
-        """A decision for ever, from ``save`` on."""
+    def add(self, identity: Identity, command: str, decided: StoredOutcome, at: datetime) -> None:
+        """Add an outcome; ``save`` stores it permanently."""
         self._known[identity] = decided
         self._new.append((identity, command, decided, at))
 
     async def save(self, connection: Connection) -> None:
-        """Write what was decided now.
+        """Insert the outcomes that were added.
 
         Raises:
-            TransientError: somebody else has decided one of these commands meanwhile: nothing of this may stay.
+            TransientError: another process has decided one of these commands; roll the transaction back.
         """
         if not self._new:
             return
@@ -89,5 +88,5 @@ class Decisions:
             [at for _, _, _, at in self._new],
         )
         if int(inserted.rsplit(" ", 1)[-1]) < len(self._new):
-            raise TransientError("a command was decided by somebody else meanwhile", 0)
+            raise TransientError("another process decided a command of this batch at the same time", 0)
         self._new = []

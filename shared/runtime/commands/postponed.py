@@ -1,7 +1,7 @@
-"""Commands that could not be decided yet, put aside so that nobody else's have to wait for them.
+"""Postponed commands: they cannot be decided yet, and are stored so that other keys need not wait for them.
 
-They are tried again in transactions of their own, by whichever replica comes first, until they are decided. Those of
-one key keep their order: what comes after one that waits stands behind it.
+Any replica retries them, each in a transaction of its own, until they are decided. Commands of one key keep their
+order: later ones are postponed behind the first.
 """
 
 import asyncio
@@ -12,29 +12,28 @@ from datetime import datetime
 from typing import Protocol
 
 from shared.events.topics import Topic
-from shared.runtime.delivery.backoff import Trouble, passes
-from shared.runtime.delivery.batch_runner import as_permanent, dead_letter
+from shared.runtime.delivery.backoff import Backoff, is_transient
+from shared.runtime.delivery.batch_runner import as_permanent, make_dead_letter
 from shared.runtime.delivery.headers import headers_to_json
+from shared.runtime.delivery.read_model_state import ReadModelState
 from shared.runtime.delivery.set_aside import record_of
 from shared.runtime.delivery.transaction import Transaction
-from shared.runtime.delivery.wholeness import Wholeness
-from shared.runtime.postgres.pool import Connection, is_own
+from shared.runtime.postgres.pool import Connection, is_lock_or_timeout
 from shared.runtime.process import logging, metrics
+from shared.runtime.process.background import repeat
 from shared.runtime.records import Record
 
-AGAIN_SECONDS = 0.03
-"""Between two attempts at what waits."""
-LOOK_SECONDS = 1.0
-"""How often to look for what another process has put aside."""
+RETRY_SECONDS = 0.03
+"""Pause between two attempts at the postponed commands."""
+POLL_SECONDS = 1.0
+"""Pause between two polls for commands that another process postponed."""
 
 _INSERT = """
 INSERT INTO postponed_commands (topic, partition, record_offset, key, value, headers, appended_at, give_up_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
-KEYS = "SELECT DISTINCT key FROM postponed_commands WHERE topic = $1"
-"""The keys of which commands of a topic wait."""
 _FIND_FIRST = "SELECT DISTINCT ON (key) id FROM postponed_commands WHERE topic = $1 ORDER BY key, id"
-_TAKE = """
+_LOCK = """
 SELECT id, topic, partition, record_offset, key, value, headers, appended_at, give_up_at
 FROM postponed_commands WHERE id = $1 FOR UPDATE SKIP LOCKED
 """
@@ -43,8 +42,8 @@ _DELETE = "DELETE FROM postponed_commands WHERE id = $1"
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """One that was put aside; it is ours until the transaction ends."""
+class PostponedCommand:
+    """A postponed command whose row is locked. ``give_up_at``: ``None`` before its first attempt."""
 
     id: int
     record: Record
@@ -52,17 +51,17 @@ class Waiting:
 
 
 class Retries(Protocol):
-    """What tries again: the inbox."""
+    """What decides postponed commands: the inbox."""
 
-    put_aside: asyncio.Event
-    """Set when something was put aside."""
+    postponed: asyncio.Event
+    """Set when commands were postponed in this process."""
 
-    async def retry(self, tx: Transaction, waiting: Waiting) -> bool:
-        """Whether it was decided."""
+    async def retry(self, tx: Transaction, command: PostponedCommand) -> bool:
+        """Try to decide a postponed command; whether it was decided."""
 
 
 async def insert(connection: Connection, record: Record, give_up_at: datetime | None = None) -> None:
-    """Put a command aside."""
+    """Insert a postponed command; without ``give_up_at`` it queues behind another of its key."""
     await connection.execute(
         _INSERT,
         record.topic,
@@ -77,30 +76,30 @@ async def insert(connection: Connection, record: Record, give_up_at: datetime | 
 
 
 async def find_first(connection: Connection, topic: str) -> list[int]:
-    """The first of each key."""
+    """The id of the first postponed command of each key."""
     return [row["id"] for row in await connection.fetch(_FIND_FIRST, topic)]
 
 
-async def take(connection: Connection, id: int) -> Waiting | None:
-    """One of them; ``None`` where somebody else has it, or it is decided."""
-    row = await connection.fetchrow(_TAKE, id)
+async def lock(connection: Connection, id: int) -> PostponedCommand | None:
+    """Lock a postponed command; ``None``: another process has locked or decided it."""
+    row = await connection.fetchrow(_LOCK, id)
     if row is None:
         return None
-    return Waiting(row["id"], record_of(row), row["give_up_at"])
+    return PostponedCommand(row["id"], record_of(row), row["give_up_at"])
 
 
-async def set_give_up(connection: Connection, waiting: Waiting, give_up_at: datetime) -> None:
-    """It was tried for the first time."""
-    await connection.execute(_SET_GIVE_UP, waiting.id, give_up_at)
+async def set_give_up(connection: Connection, command: PostponedCommand, give_up_at: datetime) -> None:
+    """Set when to give up a command, after its first attempt."""
+    await connection.execute(_SET_GIVE_UP, command.id, give_up_at)
 
 
-async def delete(connection: Connection, waiting: Waiting) -> None:
-    """It is decided."""
-    await connection.execute(_DELETE, waiting.id)
+async def delete(connection: Connection, command: PostponedCommand) -> None:
+    """Delete a command that is decided."""
+    await connection.execute(_DELETE, command.id)
 
 
 class PostponedCommands:
-    """Tries again what the inbox of one topic has put aside."""
+    """Retries the postponed commands of one topic."""
 
     def __init__(
         self,
@@ -110,36 +109,33 @@ class PostponedCommands:
         *,
         service: str,
         delay_max_seconds: float,
-        wholeness: Wholeness,
+        read_model_state: ReadModelState,
     ) -> None:
         self._retries = retries
         self._topic = topic.name
         self._transaction = transaction
         self._service = service
-        self._wholeness = wholeness
-        self._trouble = Trouble(delay_max_seconds)
+        self._read_model_state = read_model_state
+        self._backoff = Backoff(delay_max_seconds)
         self._log = logging.get(service).bind(topic=topic.name)
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await self._wholeness.wait()
-            self._retries.put_aside.clear()
-            try:
-                left = await self.retry_all()
-                self._trouble.over()
-            except Exception as error:
-                if not passes(error):
-                    raise
-                await asyncio.sleep(self._trouble.add(error))
-                continue
-            if left:
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                await self._until_called()
+        """Retry until cancelled; run it as a background task."""
+        await repeat(
+            self._retry_when_complete, woken=self._retries.postponed, on_error=self._backoff.pause_if_transient
+        )
+
+    async def _retry_when_complete(self) -> float:
+        await self._read_model_state.wait_until_complete()
+        found = await self.retry_all()
+        self._backoff.reset()
+        if not found:
+            return POLL_SECONDS
+        await asyncio.sleep(RETRY_SECONDS)  # not in `repeat`: more postponed commands must not shorten it
+        return 0
 
     async def retry_all(self) -> int:
-        """Try the first of each key once; how many commands of how many keys were found waiting."""
+        """Try the first command of each key once; how many keys have postponed commands."""
         async with self._transaction() as tx:
             first = await find_first(tx.connection, self._topic)
         for one in first:
@@ -149,34 +145,27 @@ class PostponedCommands:
     async def _retry(self, id: int) -> None:
         try:
             async with self._transaction() as tx:
-                waiting = await take(tx.connection, id)
-                if waiting and await self._retries.retry(tx, waiting):
-                    await delete(tx.connection, waiting)
+                command = await lock(tx.connection, id)
+                if command and await self._retries.retry(tx, command):
+                    await delete(tx.connection, command)
         except Exception as error:
-            if is_own(error):  # those of other keys are tried all the same
+            if is_lock_or_timeout(error):  # only this command is concerned: go on with the other keys
                 self._log.warning("postponed_command_failed", id=id, error=repr(error))
-            elif passes(error):
+            elif is_transient(error):
                 raise
             else:
-                await self._bury(id, error)
+                await self._dead_letter(id, error)
 
-    async def _bury(self, id: int, error: Exception) -> None:
-        """It can never be decided: a dead letter, like any other record."""
+    async def _dead_letter(self, id: int, error: Exception) -> None:
+        """Make a command that can never be decided a dead letter."""
         failure = as_permanent(error)
         async with self._transaction() as tx:
-            waiting = await take(tx.connection, id)
-            if waiting is None:
+            command = await lock(tx.connection, id)
+            if command is None:
                 return
-            tx.add(dead_letter(waiting.record, failure, self._service, tx.now))
+            tx.add(make_dead_letter(command.record, failure, self._service, tx.now))
             if failure.audit:
                 await tx.audit(failure.audit)
-            await delete(tx.connection, waiting)
+            await delete(tx.connection, command)
         metrics.DEAD_LETTERS.labels(topic=self._topic, reason=failure.reason).inc()
         self._log.error("dead_letter", reason=failure.reason, exc_info=error)
-
-    async def _until_called(self) -> None:
-        try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                await self._retries.put_aside.wait()
-        except TimeoutError:
-            pass

@@ -1,4 +1,4 @@
-"""Errors that pass: which they are, how long to wait before the next attempt, and since when it has been going on."""
+"""Transient errors: which they are, the pause before each retry, and how long they have lasted."""
 
 import random
 import time
@@ -6,31 +6,32 @@ import time
 from aiokafka.errors import KafkaError
 
 from shared.runtime.delivery.transaction import TransientError
-from shared.runtime.postgres.pool import is_passing
+from shared.runtime.postgres.pool import is_transient_database_error
 
 DELAY_SECONDS = 0.1
+"""First pause; it doubles with each failure."""
 ALARM_SECONDS = 15
-"""Trying again for longer than this makes the service not ready."""
+"""A run of failures that lasts longer makes the service not ready."""
 
 
-def passes(error: Exception) -> bool:
-    """Whether the same may succeed later, without anyone changing the data or the code."""
-    return isinstance(error, (TransientError, KafkaError)) or is_passing(error)
+def is_transient(error: Exception) -> bool:
+    """Whether a retry can succeed although nobody changes the data or the code."""
+    return isinstance(error, (TransientError, KafkaError)) or is_transient_database_error(error)
 
 
-class Trouble:
-    """A run of failures, until something succeeds."""
+class Backoff:
+    """The pauses of one run of failures, which ends with the next success."""
 
     def __init__(self, delay_max_seconds: float) -> None:
         self.failures = 0
         self.reason = ""
         self.is_kafka = False
-        """Whether the last one was Kafka's."""
+        """Whether the last failure was an error of Kafka."""
         self._delay_max = delay_max_seconds
         self._since: float | None = None
 
     def add(self, error: Exception) -> float:
-        """One more; the seconds to wait: what the error asks for, or an exponential back-off with jitter."""
+        """Count a failure; the pause in seconds: what the error asks for, or exponential with jitter."""
         self.failures += 1
         self._since = self._since or time.monotonic()
         self.is_kafka = isinstance(error, KafkaError)
@@ -39,12 +40,18 @@ class Trouble:
         backoff = DELAY_SECONDS * 2 ** min(self.failures - 1, 16) * random.uniform(0.5, 1.0)  # noqa: S311
         return min(backoff if asked is None else asked, self._delay_max)
 
-    def over(self) -> None:
-        """It went well."""
+    def pause_if_transient(self, error: Exception) -> float:
+        """Count a transient failure as ``add`` does; raise any other error."""
+        if not is_transient(error):
+            raise error
+        return self.add(error)
+
+    def reset(self) -> None:
+        """End the run of failures: an attempt succeeded."""
         self.failures, self._since = 0, None
 
     @property
     def fault(self) -> str | None:
-        """A sentence, when it has lasted for too long."""
+        """A sentence for readiness, once the failures have lasted for more than ``ALARM_SECONDS``."""
         lasted = 0 if self._since is None else time.monotonic() - self._since
-        return f"trying again for {lasted:.0f} s: {self.reason}" if lasted > ALARM_SECONDS else None
+        return f"retrying for {lasted:.0f} s: {self.reason}" if lasted > ALARM_SECONDS else None

@@ -1,4 +1,4 @@
-"""One batch of records, one transaction: the effect, what it publishes and the next offsets, together or not at all."""
+"""Applies a batch of records in one transaction: effects, published events and next offsets together."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -12,7 +12,13 @@ from shared.runtime.delivery import offsets, set_aside
 from shared.runtime.delivery.offsets import Moved
 from shared.runtime.delivery.set_aside import lane_of
 from shared.runtime.delivery.transaction import BatchHandler, PermanentError, Transaction, TransientError
-from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, Pool, is_own, is_passing
+from shared.runtime.postgres.pool import (
+    DATABASE_ERRORS,
+    Connection,
+    Pool,
+    is_lock_or_timeout,
+    is_transient_database_error,
+)
 from shared.runtime.process import logging, metrics
 from shared.runtime.process.clock import Clock
 from shared.runtime.records import Outgoing, Record
@@ -21,15 +27,15 @@ HANDLER_ERROR = "handler_error"
 DEAD_LETTER_PREFIX = "unitpool-dead-letter-"
 MESSAGE_LENGTH = 500
 OTHERS_TRIED = 5
-"""Records of other keys that are tried before one that meets an error that passes is said to be the only one."""
+"""Most records of other keys that are tried, to find out whether a transient error concerns one record alone."""
 
 
 class HaltError(Exception):
-    """Too much has failed in too short a time: more likely we are wrong than all of it. The message says so."""
+    """Too many records failed in a short time, so the fault is probably ours: the consumer stops. See the message."""
 
 
 class _UndoneError(Exception):
-    """Ends a transaction that was only to be tried."""
+    """Rolls back a transaction that was only an attempt."""
 
 
 def _undo() -> NoReturn:
@@ -37,7 +43,7 @@ def _undo() -> NoReturn:
 
 
 class RewoundError(Exception):
-    """Someone has set the stored offsets back (a rebuild): read again from there."""
+    """The stored offsets were set back (by a rebuild): the consumer must seek to them."""
 
 
 @asynccontextmanager
@@ -45,7 +51,7 @@ async def transaction(pool: Pool, clock: Clock, service: str) -> AsyncIterator[T
     """A transaction with an outbox, committed at the end of the block.
 
     Raises:
-        TransientError: no connection can be had.
+        TransientError: no connection is available.
     """
     try:
         connection = await pool.acquire()
@@ -62,58 +68,58 @@ async def transaction(pool: Pool, clock: Clock, service: str) -> AsyncIterator[T
 
 
 class FailureLimit:
-    """How much may fail within a time before it is more likely that we are wrong than all of what came.
+    """Halts a consumer when so much fails that the fault is probably ours: a bug, not the records.
 
-    Counted by whose records they are, so that one customer or key, whatever it sends and however often, never halts
-    what all others need: ``count`` owners that failed; or ``count`` failures, where more owners failed than went well.
+    Failures count by owner (customer or key), so that one owner never halts the others. The limit is reached by
+    ``count`` owners that failed within the time; or by ``count`` failures, if more owners failed than succeeded.
     """
 
     def __init__(self, count: int, within_seconds: float) -> None:
         self._count = count
         self._within = timedelta(seconds=within_seconds)
         self._failed: deque[tuple[datetime, bytes]] = deque()
-        self._well: dict[bytes, datetime] = {}
+        self._succeeded: dict[bytes, datetime] = {}
 
     def check(self, now: datetime) -> None:
         """Raises:
-        HaltError: there were as many as there may be.
+        HaltError: the limit is reached.
         """
-        self._forget(now)
+        self._expire(now)
         owners = len({owner for _, owner in self._failed})
-        well = sum(at > now - self._within for at in self._well.values())
+        well = sum(at > now - self._within for at in self._succeeded.values())
         if owners >= self._count or (len(self._failed) >= self._count and owners > max(1, well)):
             raise HaltError(
                 f"halted: {len(self._failed)} records of {owners} keys failed within "
-                f"{self._within.total_seconds():g} seconds. See the log for why, mend it, restart the service, then "
-                "replay the dead letters"
+                f"{self._within.total_seconds():g} seconds. See the log for why, repair it, restart the service, "
+                "then run `replay`, which redrives the dead letters"
             )
 
     def add(self, now: datetime, record: Record) -> None:
-        """One more failed."""
+        """Count a failed record."""
         self._failed.append((now, owner_of(record)))
 
-    def went_well(self, now: datetime, records: Iterable[Record]) -> None:
-        """These did not. Only as many owners are remembered as can make a difference."""
-        self._forget(now)
+    def add_success(self, now: datetime, records: Iterable[Record]) -> None:
+        """Count the owners of applied records, up to ``count`` of them: more would change nothing."""
+        self._expire(now)
         if self._failed:
             for record in records:
-                if len(self._well) >= self._count:
+                if len(self._succeeded) >= self._count:
                     break
-                self._well[owner_of(record)] = now
-            self._well = {owner: at for owner, at in self._well.items() if at > now - self._within}
+                self._succeeded[owner_of(record)] = now
+            self._succeeded = {owner: at for owner, at in self._succeeded.items() if at > now - self._within}
 
-    def _forget(self, now: datetime) -> None:
+    def _expire(self, now: datetime) -> None:
         while self._failed and self._failed[0][0] <= now - self._within:
             self._failed.popleft()
 
 
 def owner_of(record: Record) -> bytes:
-    """Whose record it is: the key as far as its first ``|``; keys that say more begin with the subscription."""
+    """The owner of a record: its key up to the first ``|``, before which longer keys have the subscription."""
     return lane_of(record).partition(b"|")[0]
 
 
 class BatchRunner:
-    """Applies the batches of one topic for one reader. Errors that pass are raised: the caller tries again."""
+    """Applies the batches of one topic for one reader. Transient errors are raised; the caller retries."""
 
     def __init__(
         self,
@@ -137,17 +143,16 @@ class BatchRunner:
         self._culprit: Record | None = None
         self._log = logging.get(service)
         self.applied = {} if applied is None else applied
-        """The next offset per partition, as last read or written here, or by others of the same consumer."""
+        """The next offset per partition, as last read or written by any runner of this consumer."""
 
     async def run(self, records: Sequence[Record], *, isolate: bool = False) -> None:
-        """Apply all records, each once; those that can never be applied end among the dead letters.
+        """Apply all records, each once. Those that can never be applied become dead letters.
 
-        Those that fail for a reason that nobody has foreseen are set aside, with what follows of their key.
-        ``isolate``: likewise those that alone meet an error of their own that passes (a lock, a statement that takes
-        too long), while others of the same batch do not.
+        Those that fail for an unforeseen reason are set aside, with all that follow of their key. ``isolate``: those
+        that alone meet a lock or statement timeout, too, while others of the batch do not.
 
         Raises:
-            HaltError, RewoundError, TransientError, or another error that passes (``is_passing``).
+            HaltError, RewoundError, TransientError, or another error for which ``is_transient`` holds.
         """
         parts = [list(records)]
         is_some_applied = False
@@ -159,13 +164,18 @@ class BatchRunner:
             except (HaltError, RewoundError, TransientError):
                 raise
             except Exception as error:
-                if is_passing(error) and not (isolate and is_own(error)):
+                transient = is_transient_database_error(error)
+                if transient and not (isolate and is_lock_or_timeout(error)):
                     raise
                 if len(part) > 1:
                     parts.extend(reversed(_split(part, self._culprit)))
                 elif isinstance(error, PermanentError):
-                    await self._bury(part[0], error)
-                elif not is_passing(error) or is_some_applied or await self._can_apply_others(part[0], parts):
+                    await self._dead_letter(part[0], error)
+                elif (
+                    not is_transient_database_error(error)
+                    or is_some_applied
+                    or await self._can_apply_others(part[0], parts)
+                ):
                     await self._set_aside(part[0], error)
                 else:
                     raise
@@ -173,30 +183,30 @@ class BatchRunner:
     async def _apply(self, records: Sequence[Record]) -> None:
         async with transaction(self._pool, self._clock, self._service) as tx:
             fresh, some_are_set_aside = await self._lock(tx.connection, records)
-            ready = await self._without_waiting(tx.connection, fresh) if some_are_set_aside else fresh
+            ready = await self._set_aside_behind(tx.connection, fresh) if some_are_set_aside else fresh
             if ready:
                 await self._handle(tx, ready)
             self._advance(tx, fresh)
             tx.after_commit(lambda: metrics.BATCH_RECORDS.labels(topic=self._topic).inc(len(fresh)))
-        self._limit.went_well(self._clock(), ready)
+        self._limit.add_success(self._clock(), ready)
 
     async def _can_apply_others(self, record: Record, parts: Sequence[Sequence[Record]]) -> bool:
-        """Whether a record of another key, that comes later in the batch, could be applied; nothing is changed."""
+        """Whether a later record of another key could be applied; the attempt is rolled back."""
         others = {other.key: other for part in parts for other in reversed(part) if other.key != record.key}
         for other in list(others.values())[:OTHERS_TRIED]:
             try:
                 async with transaction(self._pool, self._clock, self._service) as tx:
                     await self._handle(tx, [other])
-                    _undo()  # only the attempt was wanted
+                    _undo()
             except _UndoneError:
                 return True
             except Exception as error:
                 self._log.debug("other_fails_too", error=repr(error))
         return False
 
-    async def _without_waiting(self, connection: Connection, records: list[Record]) -> list[Record]:
-        """Set aside what comes after others of its key that are set aside; the rest."""
-        waiting = await set_aside.find_waiting(connection, self._reader, self._topic, records)
+    async def _set_aside_behind(self, connection: Connection, records: list[Record]) -> list[Record]:
+        """Set aside records whose key has others set aside; return the rest."""
+        waiting = await set_aside.find_keys(connection, self._reader, self._topic, records)
         if not waiting:
             return records
         behind = [record for record in records if record.key in waiting]
@@ -217,7 +227,7 @@ class BatchRunner:
     async def _set_aside(self, record: Record, error: Exception) -> None:
         log = self._log.bind(topic=record.topic, partition=record.partition, offset=record.offset)
         log.error("handler_failed", exc_info=error)
-        if not is_passing(error):
+        if not is_transient_database_error(error):
             self._limit.check(self._clock())
         async with transaction(self._pool, self._clock, self._service) as tx:
             fresh, _ = await self._lock(tx.connection, [record])
@@ -225,29 +235,29 @@ class BatchRunner:
                 return
             await set_aside.add(tx.connection, self._reader, self._topic, fresh, error)
             self._advance(tx, fresh)
-        if not is_passing(error):
+        if not is_transient_database_error(error):
             self._limit.add(self._clock(), record)
         log.warning("record_set_aside")
 
-    async def _bury(self, record: Record, failure: PermanentError) -> None:
+    async def _dead_letter(self, record: Record, failure: PermanentError) -> None:
         if not failure.hostile:
             self._limit.check(self._clock())
         async with transaction(self._pool, self._clock, self._service) as tx:
             fresh, _ = await self._lock(tx.connection, [record])
             if not fresh:
                 return
-            await self.bury(tx, record, failure)
+            await self.add_dead_letter(tx, record, failure)
             self._advance(tx, [record])
         if not failure.hostile:
             self._limit.add(self._clock(), record)
 
-    async def bury(self, tx: Transaction, record: Record, failure: PermanentError) -> None:
-        """Make it a dead letter when this transaction commits."""
-        tx.add(dead_letter(record, failure, self._service, tx.now))
+    async def add_dead_letter(self, tx: Transaction, record: Record, failure: PermanentError) -> None:
+        """Publish a dead letter, its audit record, and count it, when this transaction commits."""
+        tx.add(make_dead_letter(record, failure, self._service, tx.now))
         if failure.audit:
             await tx.audit(failure.audit)
 
-        def say() -> None:
+        def count() -> None:
             metrics.DEAD_LETTERS.labels(topic=record.topic, reason=failure.reason).inc()
             self._log.warning(
                 "dead_letter",
@@ -258,12 +268,13 @@ class BatchRunner:
                 message=str(failure)[:MESSAGE_LENGTH],
             )
 
-        tx.after_commit(say)
+        tx.after_commit(count)
 
     async def _lock(self, connection: Connection, records: Sequence[Record]) -> tuple[list[Record], bool]:
-        """The records that were not applied yet, with their partitions locked until the end of the transaction.
+        """Lock the records' partitions; the records not applied yet, and whether any of the topic are set aside.
 
-        And whether others of the topic are set aside.
+        Raises:
+            RewoundError: a stored offset was set back.
         """
         partitions = {record.partition for record in records}
         stored, some_are_set_aside = await offsets.lock(connection, self._reader, self._topic, partitions)
@@ -279,20 +290,20 @@ class BatchRunner:
             tx.advance(Moved(self._reader, self._topic, nexts))
             tx.after_commit(lambda: self.applied.update(nexts))
 
-    async def again(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """Handle records that were set aside: their offsets have been passed already."""
+    async def retry(self, tx: Transaction, records: Sequence[Record]) -> None:
+        """Handle records that were set aside; the stored offsets are beyond them already."""
         await self._handle(tx, records)
 
     async def give_up(self, tx: Transaction, record: Record, error: Exception, is_last: bool) -> bool:
-        """Make what was set aside a dead letter where it turns out to be one, or this was its last attempt."""
+        """Make a record that was set aside a dead letter if its error is permanent or ``is_last``; whether it was."""
         if not isinstance(error, PermanentError) and not is_last:
             return False
-        await self.bury(tx, record, as_permanent(error))
+        await self.add_dead_letter(tx, record, as_permanent(error))
         return True
 
 
 def _split(part: list[Record], culprit: Record | None) -> list[list[Record]]:
-    """Smaller parts in the same order: around the culprit where it is known, otherwise halves."""
+    """Split a batch in order: around the culprit if it is known, else in halves."""
     place = next((i for i, record in enumerate(part) if record is culprit), None)
     cuts = [len(part) // 2] if place is None else [place, place + 1]
     edges = [0, *cuts, len(part)]
@@ -300,14 +311,14 @@ def _split(part: list[Record], culprit: Record | None) -> list[list[Record]]:
 
 
 def as_permanent(error: Exception) -> PermanentError:
-    """An error that does not pass, as what a dead letter says."""
+    """The error as a ``PermanentError``, with reason ``handler_error`` if it is another."""
     if isinstance(error, PermanentError):
         return error
     return PermanentError(HANDLER_ERROR, f"{type(error).__name__}: {error}")
 
 
-def dead_letter(record: Record, failure: PermanentError, service: str, now: datetime) -> Outgoing:
-    """The record as received, and why it is here."""
+def make_dead_letter(record: Record, failure: PermanentError, service: str, now: datetime) -> Outgoing:
+    """Make the dead letter of a record: as received, with the failure in its headers."""
     why = {
         "reason": failure.reason,
         "message": str(failure)[:MESSAGE_LENGTH],

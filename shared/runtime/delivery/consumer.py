@@ -1,7 +1,7 @@
-"""A topic's consumer: FastStream's batch subscriber, set up so that nothing is lost, doubled or skipped.
+"""The consumer of one topic: a batch subscriber of FastStream that applies each record exactly once.
 
-FastStream polls, hands over batches and counts them. Ours are: what a batch does
-(``BatchRunner``), where reading begins (``Positions``), and how errors that pass are sat out.
+FastStream polls, hands over batches and counts them. Ours are: applying a batch (``BatchRunner``), finding the offsets
+to begin at (``Positions``), and retrying after transient errors.
 """
 
 import asyncio
@@ -18,33 +18,33 @@ from faststream.kafka.message import KafkaAckableMessage
 from faststream.message import AckStatus
 
 from shared.events.topics import Topic
-from shared.runtime.delivery.backoff import Trouble, passes
+from shared.runtime.delivery.backoff import Backoff, is_transient
 from shared.runtime.delivery.batch_runner import BatchRunner, HaltError, RewoundError
 from shared.runtime.delivery.lag import ConsumerState
-from shared.runtime.delivery.offset_commits import Hints
+from shared.runtime.delivery.offset_commits import OffsetCommits
 from shared.runtime.delivery.positioning import Positioning
 from shared.runtime.delivery.positions import Positions
 from shared.runtime.delivery.progress import Progress
 from shared.runtime.delivery.set_aside import SetAsideRetries, SetAsideState
 from shared.runtime.delivery.subscription import REBALANCE_SECONDS, subscribe
 from shared.runtime.delivery.transaction import TransientError
-from shared.runtime.kafka.batch_source import PatientConsumer
+from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
 from shared.runtime.patches import read_also, running_batches
 from shared.runtime.process import logging, metrics
-from shared.runtime.process.background import BackgroundTask
+from shared.runtime.process.background import BackgroundTask, wait_until_set
 from shared.runtime.process.clock import Clock
 from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Record
 
 ISOLATE_AFTER = 3
-"""Attempts at a whole batch before those of its records that alone fail are set aside."""
+"""Attempts at a whole batch before records that alone meet a transient error are set aside."""
 REREAD_SECONDS = 30.0
-"""How often what cannot be read is tried again."""
+"""Pause before a partition with an unreadable record is read again."""
 
 
 class TopicConsumer:
-    """One reader of one topic in this process. It applies as many batches at the same time as it has runners."""
+    """One reader of one topic in this process, which applies as many batches at a time as it has runners."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class TopicConsumer:
         settings: ServiceSettings,
         max_records: int,
         instance: str | None = None,
-        gather_ms: int = 0,
+        fill_wait_ms: int = 0,
     ) -> None:
         self.topic = topic
         self.halted: str | None = None
@@ -73,11 +73,11 @@ class TopicConsumer:
         self._clock = clock
         self._settings = settings
         self._log = logging.get(reader).bind(topic=topic.name)
-        self._let_go = asyncio.Event()
-        """Set while we are stopping or partitions are being taken away: no more retries in place."""
+        self._revoking = asyncio.Event()
+        """Set while the service stops or partitions are revoked: a batch is no longer retried in place."""
         self._stopping = False
-        self._hints = Hints(self._commit, self._let_go)
-        self._trouble = Trouble(settings.retry_delay_max_seconds)
+        self._offset_commits = OffsetCommits(self._commit, self._revoking)
+        self._backoff = Backoff(settings.retry_delay_max_seconds)
         self._progress = Progress(topic.name, runners[0].applied, positions, cluster)
         self.positioning = Positioning(
             topic.name,
@@ -97,7 +97,7 @@ class TopicConsumer:
             reader=reader,
             instance=instance,
             max_records=max_records,
-            gather_ms=gather_ms,
+            fill_wait_ms=fill_wait_ms,
             listener=_Listener(self),
             parser=self._parse,
         )
@@ -108,7 +108,7 @@ class TopicConsumer:
     async def _parse(self, records: tuple[Record, ...]) -> KafkaAckableMessage:
         """A message around the records. The default parser drops a whole batch for one header that is not UTF-8."""
         return KafkaAckableMessage(
-            raw_message=records,  # ours, see PatientConsumer
+            raw_message=records,  # made by RecordDeserializer
             body=[record.value or b"" for record in records],  # for FastStream's metrics
             message_id=f"{records[0].partition}-{records[0].offset}",
             correlation_id="batch",
@@ -129,16 +129,16 @@ class TopicConsumer:
                 await self._apply(runner, records)
         except HaltError as error:
             self.halt(str(error))
-            self._give_back(message)
+            self._rewind(message)
         except RewoundError as error:
             self._log.warning("offsets_set_back", reason=str(error))
             self.positioning.begin()
-            self._give_back(message)
+            self._rewind(message)
         except Exception as error:
-            if not passes(error):  # not a handler's: those end as dead letters
+            if not is_transient(error):  # not a handler's: those end as dead letters
                 self._log.exception("delivery_failed")
                 self.halt(f"halted: an error of the delivery itself, {error!r}; see the log, then restart the service")
-            self._give_back(message)
+            self._rewind(message)
         finally:
             self._idle.append(runner)
             message.clear_cache()  # it holds itself, see _decode, and so the batch until garbage is collected
@@ -146,36 +146,39 @@ class TopicConsumer:
         nexts = {record.partition: record.offset + 1 for record in records}
         self._consumer.applied(map(self._partition, nexts))
         self._progress.lag.end(records)
-        await self._hints.add(nexts)
+        await self._offset_commits.add(nexts)
 
-    def _give_back(self, message: KafkaAckableMessage) -> NoReturn:
-        """What is not said to be applied is read again when the next batch is asked for."""
+    def _rewind(self, message: KafkaAckableMessage) -> NoReturn:
+        """Have the batch read again: the next poll seeks back to whatever was not marked as applied."""
         message.committed = AckStatus.NACKED
         raise NackMessage
 
     async def on_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Must pause before it awaits anything: otherwise records of Kafka's offset slip through."""
+        """Pause the new partitions and look up their stored offsets.
+
+        It must pause before it awaits anything, or records from the offset committed to Kafka are delivered.
+        """
         self._consumer.pause(*assigned)
-        self._consumer.forget()
+        self._consumer.clear()
         for tp in assigned:
             self._consumer.begin_at(tp, 0)  # any position, so that the client asks Kafka for none
         if not self._stopping:
-            self._let_go.clear()
+            self._revoking.clear()
         self._applied.clear()
-        self._progress.forget()
+        self._progress.clear()
         self.positioning.begin()
 
     async def on_revoked(self) -> None:
-        """Let the running batches end before somebody else gets their partitions."""
-        self._let_go.set()
+        """Wait for the running batches before another process gets their partitions; commit their offsets."""
+        self._revoking.set()
         self.positioning.cancel()
         await running_batches(self._subscriber, REBALANCE_SECONDS - 15)
-        await self._hints.told()
+        await self._offset_commits.flush()
 
     # ---- what the service calls ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin to read; returns once its partitions are assigned.
+        """Begin to read; return once partitions are assigned.
 
         Raises:
             KafkaError: Kafka does not answer.
@@ -187,22 +190,22 @@ class TopicConsumer:
             read_also(subscriber)
 
     def begin_stop(self) -> None:
-        """Finish the running batch, but do not retry it any more."""
+        """Stop after the running batches, without retrying them."""
         self._stopping = True
         if self._retrying:
             self._retrying.cancel()
-        self._let_go.set()
+        self._revoking.set()
         self.positioning.cancel()
 
     def halt(self, reason: str) -> None:
-        """Take no more records until the service is started anew. The partitions stay ours, and unread."""
+        """Take no more records until the service is restarted; the partitions stay assigned to it, unread."""
         self.halted = reason
         self._log.error("consumer_halted", reason=reason)
         if consumer := self._subscriber.consumer:
             consumer.pause(*consumer.assignment())
 
     def state(self, now: datetime) -> ConsumerState:
-        """How it is doing."""
+        """Its lag and faults, for readiness and metrics."""
         partitions = self._progress.states(now, self._reading())
         waiting = [(now - one.since).total_seconds() for one in partitions.values() if one.since]
         fault, shared = self._fault()
@@ -218,7 +221,7 @@ class TopicConsumer:
         )
 
     def _fault(self) -> tuple[str | None, bool]:
-        """What is wrong, as a sentence; and whether it is so for every replica."""
+        """What is wrong, as a sentence, and whether every replica has the same fault."""
         consumer = self._reading()
         if self.halted or self.positioning.misfit:
             return self.halted or self.positioning.misfit, False
@@ -226,23 +229,23 @@ class TopicConsumer:
             return "not running", False
         if consumer.unreadable:
             return f"halted in part: {'; '.join(consumer.unreadable.values())}. See docs/runbooks/unreadable.md", False
-        if self._trouble.fault:
-            return self._trouble.fault, self._trouble.is_kafka
+        if self._backoff.fault:
+            return self._backoff.fault, self._backoff.is_kafka
         if stalled := self._progress.stalled():
             return f"nothing is read of partitions {stalled} although they have records", False
         return None, False
 
-    def _reading(self) -> PatientConsumer | None:
-        consumer: PatientConsumer | None = self._subscriber.consumer
+    def _reading(self) -> BatchConsumer | None:
+        consumer: BatchConsumer | None = self._subscriber.consumer
         return consumer
 
-    # ---- beside the batches: what Kafka says of the topic ----------------------------------------------------------
+    # ---- checks against Kafka, beside the batches -------------------------------------------------------------------
 
     async def observe(self, described: TopicDescription | None, ends: Mapping[int, int]) -> None:
-        """Hold what we read against the topic as Kafka has it now, if it has it. Called every few seconds.
+        """Compare with the topic in Kafka: reposition if it was replaced, measure the lag. Called every few seconds.
 
         Raises:
-            KafkaError, or an error of the database: it could not be done; it is done the next time.
+            KafkaError, or one of ``DATABASE_ERRORS``: nothing was compared; the next call does it.
         """
         consumer = self._reading()
         known = self.positions.described
@@ -258,8 +261,8 @@ class TopicConsumer:
         metrics.SET_ASIDE_KEYS.labels(topic=self.topic.name).set(self._set_aside.keys)
         metrics.SET_ASIDE_RECORDS.labels(topic=self.topic.name).set(self._set_aside.records)
 
-    def _try_unreadable(self, consumer: PatientConsumer) -> None:
-        """Read again now and then what could not be read: it may be stepped over by now, or a library installed."""
+    def _try_unreadable(self, consumer: BatchConsumer) -> None:
+        """Retry an unreadable partition now and then: it may have been skipped, or a codec installed, since."""
         if not consumer.unreadable:
             self._unread_since = None
         elif self._unread_since is None:
@@ -272,7 +275,7 @@ class TopicConsumer:
     # ---- one batch -------------------------------------------------------------------------------------------------
 
     async def _apply(self, runner: BatchRunner, records: Sequence[Record]) -> None:
-        """Run the batch; sit out errors that pass, up to a bound, so long as the partitions are ours."""
+        """Apply a batch; retry transient errors, for a bounded time and only while the partitions are assigned."""
         give_up_at = time.monotonic() + self._settings.retry_within_seconds
         attempts = 0
         while True:
@@ -280,34 +283,29 @@ class TopicConsumer:
             try:
                 await runner.run(records, isolate=attempts > ISOLATE_AFTER)
             except Exception as error:
-                if not passes(error):
+                if not is_transient(error):
                     raise
                 delay = self._note_failure(error)
-                if time.monotonic() + delay > give_up_at or await self._let_go_within(delay):
+                if time.monotonic() + delay > give_up_at or await self._revoked_within(delay):
                     raise
             else:
-                self._trouble.over()
+                self._backoff.reset()
                 return
 
     def _note_failure(self, error: Exception) -> float:
-        """Log it; the seconds until the next attempt."""
-        delay = self._trouble.add(error)
+        """Count and log a transient error; the seconds until the next attempt."""
+        delay = self._backoff.add(error)
         metrics.BATCH_RETRIES.labels(topic=self.topic.name).inc()
         self._log.warning(
-            "batch_failed_for_now", error=self._trouble.reason, attempt=self._trouble.failures, again_in_seconds=delay
+            "batch_retried", error=self._backoff.reason, attempt=self._backoff.failures, again_in_seconds=delay
         )
         return delay
 
-    async def _let_go_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._let_go.wait()
-        except TimeoutError:
-            return False
-        return True
+    async def _revoked_within(self, seconds: float) -> bool:
+        return await wait_until_set(self._revoking, seconds)
 
     async def _commit(self, nexts: Mapping[int, int]) -> None:
-        """Tell Kafka how far we are: a hint for tools and for the start of a reader without stored offsets."""
+        """Commit offsets to Kafka: for tools, and for the start of a reader without stored offsets."""
         try:
             ours = {self._partition(p): offset for p, offset in nexts.items() if p in self._assigned()}
             if ours:
@@ -318,14 +316,14 @@ class TopicConsumer:
     # ---- where to read ---------------------------------------------------------------------------------------------
 
     def _positioned(self, found: dict[TopicPartition, int]) -> bool:
-        """Whether these partitions, whose next offsets are known now, may be read."""
-        self._trouble.over()
+        """Note the offsets at which these partitions begin; whether they may be read."""
+        self._backoff.reset()
         for tp, offset in found.items():
             self._progress.begin_at(tp.partition, offset)
         return not self.halted
 
     @property
-    def _consumer(self) -> PatientConsumer:
+    def _consumer(self) -> BatchConsumer:
         consumer = self._reading()
         if consumer is None:
             raise TransientError("the consumer is stopped")

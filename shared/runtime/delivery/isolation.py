@@ -1,4 +1,4 @@
-"""Isolation: work for many keys in one transaction, of which one may always fail without stopping the others."""
+"""Isolation: work for many keys in one transaction, in which a key that fails does not stop the others."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import asyncpg
 
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.delivery.batch_runner import HaltError, RewoundError
 from shared.runtime.delivery.transaction import PermanentError, Transaction
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Failed(Generic[T]):
-    """What of one key could not be done, and why."""
+    """The items of one key for which the work failed, and the error."""
 
     whose: str
     items: Sequence[T]
@@ -23,13 +23,13 @@ class Failed(Generic[T]):
 
 
 def concerns_one(error: Exception) -> bool:
-    """Whether an error may be one key's alone: a bug or data that it meets, or a row of its own that stays locked.
+    """Whether an error may concern one key alone: a bug that its data meets, or a row of it that stays locked.
 
-    Errors that would meet every key (the database or Kafka is away) are not, nor is what a handler says of a record.
+    Transient errors concern every key (the database or Kafka is away). Permanent ones are for the batch runner.
     """
     if isinstance(error, asyncpg.LockNotAvailableError):
         return True
-    return not (isinstance(error, (PermanentError, HaltError, RewoundError)) or passes(error))
+    return not (isinstance(error, (PermanentError, HaltError, RewoundError)) or is_transient(error))
 
 
 async def isolate(
@@ -40,12 +40,12 @@ async def isolate(
     *,
     failures_max: int | None = None,
 ) -> list[Failed[T]]:
-    """Do ``work`` for all items together; where that fails, for halves, until the keys that fail are alone.
+    """Do ``work`` for all items together; on failure for halves, until each failing key is alone.
 
-    Theirs leaves no trace in the transaction and is answered. In the usual case that is one savepoint for all.
+    Returns the failed keys, whose work is rolled back. Without failures this costs one savepoint.
 
     Raises:
-        HaltError: more than ``failures_max`` keys fail: more likely we are wrong than all of them.
+        HaltError: more than ``failures_max`` keys fail, so the fault is probably ours.
         Exception: an error that does not concern one key.
     """
     failed: list[Failed[T]] = []

@@ -1,4 +1,4 @@
-"""How far a consumer is behind: what Kafka says that there is, beside what the database says is applied."""
+"""Lag: records in Kafka that are not applied, and the age of the oldest."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from shared.runtime.records import Record
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """One partition: the next offset to apply, where it ends, and since when its oldest unapplied record has waited."""
+    """The next offset to apply, the end, and when the oldest unapplied record was appended."""
 
     position: int
     end: int
@@ -17,15 +17,15 @@ class PartitionState:
 
     @property
     def records(self) -> int:
-        """Not applied yet."""
+        """How many records are not applied."""
         return max(0, self.end - self.position)
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerState:
-    """For health and metrics. ``fault`` is a sentence when the consumer does not do its work.
+    """A consumer's lag and faults, for health and metrics. ``fault``: a sentence, if it does not work.
 
-    ``shared``: what is at fault is away for every replica (Kafka), so that another could do no better.
+    ``shared``: every replica has this fault (Kafka is away).
     """
 
     topic: str
@@ -37,8 +37,8 @@ class ConsumerState:
     note: str = ""
     shared: bool = False
 
-    def beside(self, other: "ConsumerState") -> "ConsumerState":
-        """Two consumers of one topic as one."""
+    def merged_with(self, other: "ConsumerState") -> "ConsumerState":
+        """The state of two consumers of one topic together."""
         return ConsumerState(
             self.topic,
             self.fault or other.fault,
@@ -52,40 +52,40 @@ class ConsumerState:
 
 
 class Lag:
-    """When the oldest record that is not applied was appended, by partition; or when it was noticed, at the latest."""
+    """When the oldest unapplied record of each partition was appended, or first noticed if that is unknown."""
 
     def __init__(self) -> None:
         self._since: dict[int, datetime] = {}
         self._is_known: set[int] = set()
-        """Partitions of which we have the very record, or know when it was appended."""
+        """Partitions whose oldest unapplied record has a known append time."""
 
     def begin(self, records: Iterable[Record]) -> None:
-        """These are being applied: their first ones are the oldest."""
+        """Note records that are being applied: the first of each partition is its oldest."""
         for partition, record in {record.partition: record for record in reversed(list(records))}.items():
-            self.know(partition, record.appended_at)
+            self.set_appended(partition, record.appended_at)
 
     def end(self, records: Iterable[Record]) -> None:
-        """These are applied: what follows, if anything, has not been seen yet."""
+        """Note that records are applied: the next record of their partitions is unknown."""
         for partition in {record.partition for record in records}:
             self._since.pop(partition, None)
             self._is_known.discard(partition)
 
-    def know(self, partition: int, appended_at: datetime) -> None:
-        """The oldest unapplied record of this partition was appended then."""
+    def set_appended(self, partition: int, appended_at: datetime) -> None:
+        """Set when the oldest unapplied record of a partition was appended."""
         self._since[partition] = appended_at
         self._is_known.add(partition)
 
-    def forget(self) -> None:
-        """Other partitions are ours now."""
+    def clear(self) -> None:
+        """Drop everything, when other partitions are assigned."""
         self._since.clear()
         self._is_known.clear()
 
     def unknown(self) -> list[int]:
-        """Partitions that were behind when last measured, without our knowing since when."""
+        """Partitions that were behind at the last measurement, whose oldest record has no known append time."""
         return [partition for partition in self._since if partition not in self._is_known]
 
     def measure(self, now: datetime, nexts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, PartitionState]:
-        """Each partition's state. What is not known to wait since earlier waits since it was first measured."""
+        """The state of each partition. Without a known append time a record counts from when it was first noticed."""
         states: dict[int, PartitionState] = {}
         for partition, position in nexts.items():
             end = max(position, ends.get(partition, 0))

@@ -1,46 +1,44 @@
-"""What Kafka is told of how far a reader is: a hint for tools, as the stored offsets alone say what was applied."""
+"""Offset commits to Kafka, batched. They serve tools only: the stored offsets say what was applied."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-HINT_SECONDS = 0.5
-"""How long Kafka may lag behind what is applied."""
+from shared.runtime.process.background import wait_until_set
+
+COMMIT_DELAY_SECONDS = 0.5
+"""Longest time for which an applied offset is not committed to Kafka."""
 
 Commit = Callable[[Mapping[int, int]], Awaitable[None]]
 
 
-class Hints:
-    """Gathers the next offset of each partition, so that no batch waits for Kafka to write it down."""
+class OffsetCommits:
+    """Collects the next offset of each partition and commits them together, so that no batch waits for Kafka."""
 
-    def __init__(self, commit: Commit, let_go: asyncio.Event) -> None:
-        """``let_go`` is set while partitions are being taken away, or the service stops: then there is no later."""
+    def __init__(self, commit: Commit, revoking: asyncio.Event) -> None:
+        """``revoking`` is set while partitions are revoked or the service stops: offsets are then committed at once."""
         self._commit = commit
-        self._let_go = let_go
+        self._revoking = revoking
         self._nexts: dict[int, int] = {}
-        self._telling: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     async def add(self, nexts: Mapping[int, int]) -> None:
-        """Tell it soon; now, where there is no later."""
+        """Commit these offsets within ``COMMIT_DELAY_SECONDS``, or before returning while partitions are revoked."""
         self._nexts.update(nexts)
-        if self._let_go.is_set():
-            await self._tell()
-        elif self._telling is None:
-            self._telling = asyncio.create_task(self._tell_soon(), name="hints")
+        if self._revoking.is_set():
+            await self._commit_all()
+        elif self._task is None:
+            self._task = asyncio.create_task(self._commit_later(), name="offset-commits")
 
-    async def told(self) -> None:
-        """Wait until everything is told. Only where ``let_go`` is set does it not take its time."""
-        if self._telling:
-            await self._telling
+    async def flush(self) -> None:
+        """Wait until everything is committed, which takes up to ``COMMIT_DELAY_SECONDS`` unless ``revoking`` is set."""
+        if self._task:
+            await self._task
 
-    async def _tell_soon(self) -> None:
-        try:
-            async with asyncio.timeout(HINT_SECONDS):
-                await self._let_go.wait()
-        except TimeoutError:
-            pass
-        self._telling = None
-        await self._tell()
+    async def _commit_later(self) -> None:
+        await wait_until_set(self._revoking, COMMIT_DELAY_SECONDS)
+        self._task = None
+        await self._commit_all()
 
-    async def _tell(self) -> None:
+    async def _commit_all(self) -> None:
         nexts, self._nexts = self._nexts, {}
         await self._commit(nexts)

@@ -1,29 +1,28 @@
-"""The outbox: rows written in the transaction of the state that they tell of, and sent by the relay afterwards."""
+"""The outbox: rows inserted in the transaction whose change they publish, and sent later by the relay."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from shared.runtime.delivery.headers import headers_from_json, headers_to_json
+from shared.runtime.postgres.listen import wake_channel
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Outgoing
 
-CHANNEL = "outbox"
+CHANNEL = wake_channel("outbox")
 """Where the relay listens for new rows."""
 
 
-ADDED = """
-added AS (
+# offsets._STORE inserts in the same way.
+_INSERT = """
+WITH added AS (
     INSERT INTO outbox (topic, key, value, headers)
     SELECT topic, key, value, headers
     FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[])
         WITH ORDINALITY AS new (topic, key, value, headers, place)
     ORDER BY place
 )
+SELECT pg_notify('outbox', '') WHERE cardinality($1::text[]) > 0
 """
-"""Part of a statement whose first parameters are ``columns``: the rows, in order."""
-WAKE = "SELECT pg_notify('outbox', '') WHERE cardinality($1::text[]) > 0"
-"""And the relay is woken when the transaction commits."""
-_INSERT = f"WITH {ADDED} {WAKE}"
 _LOAD = """
 SELECT id, topic, key, value, headers FROM outbox
 WHERE NOT EXISTS (
@@ -43,7 +42,7 @@ FROM (SELECT created_at FROM outbox ORDER BY id LIMIT 100000) AS waiting
 
 
 async def insert(connection: Connection, outgoing: Sequence[Outgoing]) -> None:
-    """Add rows, in order, and wake the relay when this transaction commits."""
+    """Insert rows, in order, and notify the relay when this transaction commits."""
     await connection.execute(_INSERT, *columns(outgoing))
 
 
@@ -66,11 +65,11 @@ async def load(connection: Connection, limit: int) -> list[tuple[int, Outgoing]]
 
 
 async def delete(connection: Connection, ids: Sequence[int]) -> None:
-    """Forget rows that Kafka has acknowledged."""
+    """Delete rows that Kafka has acknowledged."""
     await connection.execute(_DELETE, ids)
 
 
 async def measure(connection: Connection) -> tuple[int, float]:
-    """How many rows wait (up to 100,000), and for how many seconds the oldest has."""
+    """How many rows are unsent (at most 100,000 are counted), and the age of the oldest in seconds."""
     row = await connection.fetchrow(_MEASURE)
     return (row["pending"], max(0.0, row["oldest_seconds"])) if row else (0, 0.0)

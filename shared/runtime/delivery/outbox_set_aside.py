@@ -1,4 +1,4 @@
-"""Rows of the outbox that Kafka refuses: set aside with all others of their key, or of their topic, and tried again."""
+"""Outbox rows that Kafka refuses: set aside with all others of their key or topic, and retried."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,10 +21,10 @@ from shared.runtime.postgres.pool import Connection, Row
 from shared.runtime.records import Outgoing
 
 DELAY_MAX: Final = timedelta(seconds=60)
-"""A row is tried again at least so often."""
-THE_TOPICS: Final = (TopicAuthorizationFailedError, InvalidTopicError)
-"""Met by everything that is sent to a topic."""
-THE_ROWS: Final = (
+"""Longest pause between two attempts at a row."""
+TOPIC_ERRORS: Final = (TopicAuthorizationFailedError, InvalidTopicError)
+"""Errors that concern every row of a topic."""
+ROW_ERRORS: Final = (
     InvalidMessageError,
     InvalidTimestampError,
     MessageSizeTooLargeError,
@@ -32,7 +32,7 @@ THE_ROWS: Final = (
     RecordListTooLargeError,
     UnsupportedForMessageFormatError,
 )
-"""Met by what is in a record."""
+"""Errors that concern one row, for its content."""
 
 _INSERT = """
 INSERT INTO outbox_set_aside (topic, key, row_id, error, retry_at) VALUES ($1, $2, $3, $4, clock_timestamp())
@@ -66,7 +66,7 @@ FROM outbox_set_aside
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What is to be tried again, by its first row; ``None`` where there is none any more."""
+    """An entry that is due for a retry, with its first row; without one, all its rows are gone."""
 
     id: int
     row_id: int | None
@@ -75,30 +75,30 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """How many keys and topics wait aside, and what the first of them met."""
+    """How many keys and topics are set aside, and the error of the first."""
 
     places: int
     topic: str = ""
     error: str = ""
 
     def __str__(self) -> str:
-        return f"{self.places} keys or topics that Kafka refuses wait aside, first {self.topic}: {self.error}"
+        return f"Kafka refuses {self.places} keys or topics, which are set aside, first {self.topic}: {self.error}"
 
 
-def is_rows_own(error: BaseException) -> bool:
-    """Whether an error is met by this row alone, and not because Kafka is away or has a bad moment."""
-    return isinstance(error, THE_ROWS) or not isinstance(error, (KafkaError, OSError))
+def concerns_row(error: BaseException) -> bool:
+    """Whether an error concerns one row, and is neither transient nor an outage of Kafka."""
+    return isinstance(error, ROW_ERRORS) or not isinstance(error, (KafkaError, OSError))
 
 
 async def add(connection: Connection, row_id: int, refused: Outgoing, error: BaseException, *, topic: bool) -> None:
-    """Set aside all rows of a row's key, or of its whole ``topic``."""
+    """Set aside all rows of the refused row's key, or with ``topic`` of its topic."""
     key = None if topic else refused.key
     only = None if topic or key is not None else row_id
     await connection.execute(_INSERT, refused.topic, key, only, repr(error))
 
 
 async def find_due(connection: Connection) -> Due | None:
-    """What has waited longest of what is to be tried again."""
+    """Find the entry that has been due for longest."""
     row: Row | None = await connection.fetchrow(_FIND_DUE)
     if row is None:
         return None
@@ -109,17 +109,17 @@ async def find_due(connection: Connection) -> Due | None:
 
 
 async def postpone(connection: Connection, due: Due, error: BaseException) -> None:
-    """It was refused again."""
+    """Postpone the next retry of an entry that was refused again."""
     await connection.execute(_POSTPONE, due.id, repr(error), DELAY_MAX)
 
 
 async def release(connection: Connection, due: Due) -> None:
-    """Its first row was taken, or is gone: the others follow in their order."""
+    """Delete an entry and its first row, which Kafka took or which is gone; the other rows are sent in order."""
     await connection.execute(_RELEASE, due.id, due.row_id)
 
 
 async def describe(connection: Connection) -> Refused:
-    """What waits aside."""
+    """Summarise what is set aside."""
     row = await connection.fetchrow(_DESCRIBE)
     assert row is not None  # noqa: S101 - an aggregate
     return Refused(row["places"], row["topic"] or "", row["error"] or "")

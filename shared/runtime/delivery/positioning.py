@@ -1,4 +1,4 @@
-"""Seeks a consumer's partitions to their stored offsets, as soon as the database and Kafka tell them."""
+"""Seeks the partitions of a consumer to their stored offsets, retrying until PostgreSQL and Kafka answer."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -8,19 +8,19 @@ from aiokafka.errors import KafkaError
 
 from shared.runtime.delivery.positions import MisfitError, Positions
 from shared.runtime.delivery.transaction import TransientError
-from shared.runtime.kafka.batch_source import PatientConsumer
+from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.postgres.pool import DATABASE_ERRORS
 from shared.runtime.process import logging
 
 RECHECK_SECONDS = 5.0
-"""How soon a reader notices that what halted it at its position has been put right."""
+"""Pause before stored offsets that do not fit the topic are checked again."""
 
 
 class Positioning:
-    """Positions one consumer. Nothing of a partition is read until its position is known.
+    """Positions one consumer: a partition stays paused until its offset is known.
 
-    ``failed`` notes an error that passes and answers the seconds until the next attempt; ``done`` is given the next
-    offset of each partition and answers whether they may be read.
+    ``failed`` counts a transient error and returns the seconds until the next attempt; ``done`` is given the next
+    offset of each partition and returns whether they may be read.
     """
 
     def __init__(
@@ -28,13 +28,13 @@ class Positioning:
         topic: str,
         positions: Positions,
         *,
-        consumer: Callable[[], PatientConsumer],
+        consumer: Callable[[], BatchConsumer],
         failed: Callable[[Exception], float],
         done: Callable[[dict[TopicPartition, int]], bool],
         log: logging.Log,
     ) -> None:
         self.misfit: str | None = None
-        """Why the stored offsets do not fit the topic, where they do not."""
+        """Why the stored offsets do not fit the topic; ``None``: they do."""
         self._name = f"position-{topic}"
         self._positions = positions
         self._consumer = consumer
@@ -46,13 +46,13 @@ class Positioning:
 
     @property
     def is_running(self) -> bool:
-        """Whether some partitions wait for their position."""
+        """Whether some partitions are not positioned yet."""
         return self._task is not None
 
     def begin(self, partitions: Collection[TopicPartition] | None = None) -> None:
         """Seek to the stored offsets of these partitions, or of all, besides those that wait already.
 
-        While they do not fit the topic, this is tried again until they do.
+        While they do not fit the topic, this is retried until they do.
         """
         self.cancel()
         consumer = self._consumer()
@@ -62,7 +62,7 @@ class Positioning:
         self._task = asyncio.create_task(self._seek(), name=self._name)
 
     def cancel(self) -> None:
-        """Seek no more; the partitions stay paused."""
+        """Stop seeking; the partitions stay paused."""
         if self._task:
             self._task.cancel()
             self._task = None

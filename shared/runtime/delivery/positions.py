@@ -1,4 +1,4 @@
-"""Where reading goes on: the stored offsets, held against the topic that Kafka has now."""
+"""Stored positions of a reader in a topic, checked against the topic in Kafka."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -11,22 +11,22 @@ from shared.runtime.delivery import offsets, set_aside
 from shared.runtime.delivery.offsets import Loss, Stored
 from shared.runtime.delivery.set_aside import SetAsideState
 from shared.runtime.delivery.transaction import Transaction
-from shared.runtime.kafka.batch_source import PatientConsumer
+from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
 from shared.runtime.postgres.pool import Pool
 from shared.runtime.process import logging, metrics
 
 OnLost: TypeAlias = Callable[[Transaction, str, Loss], Awaitable[None]]
-"""Called with the topic, in the transaction that notes the loss."""
+"""Called with the topic, in the transaction that records the loss."""
 NewTransaction: TypeAlias = Callable[[], "AbstractAsyncContextManager[Transaction]"]
 
 
 class MisfitError(Exception):
-    """The stored offsets do not belong to the topic as it is. The message is a sentence that says what to do."""
+    """The stored offsets do not fit the topic in Kafka. The message says what to do."""
 
 
 class Positions:
-    """One reader's places in one topic."""
+    """The stored offsets of one reader in one topic."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Positions:
         on_lost: OnLost | None = None,
         counted: Counter[str] | None = None,
     ) -> None:
-        """``counted``: how many lost records the metric has counted, by reason, for all readers of a process."""
+        """``counted``: lost records already in the metric, by reason, shared by the readers of a process."""
         self._counted: Counter[str] = Counter() if counted is None else counted
         self._pool = pool
         self._transaction = transaction
@@ -49,17 +49,17 @@ class Positions:
         self._on_lost = on_lost
         self._log = logging.get(reader).bind(topic=topic)
         self.described: TopicDescription | None = None
-        """The topic as it was when reading went on."""
+        """The topic as it was when the partitions were last positioned."""
 
-    async def find(self, consumer: PatientConsumer, assigned: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """The next offset to read of each of these partitions; records that expired before they were read are noted.
+    async def find(self, consumer: BatchConsumer, assigned: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Find the next offset of each partition; store a row for new ones; record expired records as lost.
 
         Raises:
-            MisfitError: the topic is another one than that whose offsets are stored, or ends before them.
+            MisfitError: the topic is missing, was replaced, or ends before the stored offset.
         """
         described = (await self._cluster.describe([self._topic])).get(self._topic)
         if described is None:
-            raise MisfitError(f"halted: there is no topic {self._topic}; create it, and reading goes on by itself")
+            raise MisfitError(f"halted: there is no topic {self._topic}; create it, and reading resumes automatically")
         stored = await offsets.load_stored(self._pool, self._reader, self._topic)
         begins = await consumer.beginning_offsets(list(assigned))
         ends = await consumer.end_offsets(list(assigned))
@@ -82,33 +82,33 @@ class Positions:
         if stored.topic_id not in (None, described.id):
             raise MisfitError(
                 f"halted: {self._topic} is another topic than the one that was read up to now: it was deleted and "
-                "created anew. Restore it; or run `positions --restart` with the topic's name to read the new one from "
-                "its beginning, and reading goes on by itself"
+                "recreated. Restore it; or run `positions --restart` with the topic's name to read the new one from "
+                "its beginning, and reading resumes automatically"
             )
         if stored.next_offset > end:
             raise MisfitError(
                 f"halted: the stored offset {stored.next_offset} of {self._topic}/{tp.partition} lies beyond the "
-                f"topic's end {end} (it begins at {begin}), so the topic was created anew or lost records. Restore it; "
-                "or run `positions --restart` with the topic's name to read it from its beginning, and reading goes on "
-                "by itself"
+                f"topic's end {end} (it begins at {begin}), so the topic was recreated or lost records. Restore it; "
+                "or run `positions --restart` with the topic's name to read it from its beginning, and reading "
+                "resumes automatically"
             )
 
     def of(self, topic: str) -> "Positions":
-        """The same reader's, in another topic."""
+        """The positions of the same reader in another topic."""
         return Positions(
             self._pool, self._transaction, self._cluster, reader=self._reader, topic=topic, on_lost=self._on_lost
         )
 
     async def restart(self) -> None:
-        """Begin at the topic's beginning. What is read again is applied once, as after any redelivery."""
+        """Set the reader back to the topic's beginning. Records read again are applied once, as after a redelivery."""
         async with self._transaction() as tx:
             await offsets.restart(tx.connection, self._reader, self._topic)
 
     async def skip(self, partition: int, to: int) -> int:
-        """Step over what cannot be read, up to the offset ``to``; how many records are lost by it, at most.
+        """Skip to the offset ``to`` and record the loss; how many records are lost at most.
 
         Raises:
-            ValueError: there is nothing to step over; the message says where the reader is.
+            ValueError: the reader is at or beyond ``to``; the message says where it is.
         """
         stored = (await offsets.load(self._pool, self._reader, self._topic)).get(partition)
         if stored is None or to <= stored:
@@ -118,7 +118,7 @@ class Positions:
         return loss.records
 
     async def show(self) -> str:
-        """Every partition's next offset, and what was lost, for a person."""
+        """Text for a person: the next offset of each partition, and what was lost."""
         stored = await offsets.load_stored(self._pool, self._reader, self._topic)
         lines = [
             f"{self._topic}/{partition}: next offset {one.next_offset}" for partition, one in sorted(stored.items())
@@ -134,9 +134,9 @@ class Positions:
         self._log.error("records_lost", **loss._asdict(), records=loss.records)
 
     async def pass_over(self, reached: Mapping[int, tuple[int, int]]) -> dict[int, int]:
-        """Store, by partition, a second offset instead of a first: there is nothing to apply between them.
+        """Move stored offsets over a gap without records, by partition (stored, to); those that were moved.
 
-        Markers of transactions have offsets of their own. Those that were moved, where nobody else did meanwhile.
+        Markers of transactions have such offsets. One that another process has moved since is left as it is.
         """
         moved: dict[int, int] = {}
         async with self._transaction() as tx:
@@ -146,11 +146,11 @@ class Positions:
         return moved
 
     async def set_aside(self) -> SetAsideState:
-        """What waits outside of the order of offsets."""
+        """Measure what is set aside."""
         return await set_aside.measure(self._pool, self._reader, self._topic)
 
     async def lost(self) -> str:
-        """What was lost, for a person; empty where nothing was. The metric follows, whichever process has noted it."""
+        """Text for a person: how many records were lost; empty if none. Updates the metric."""
         lost = await offsets.lost(self._pool, self._reader, self._topic)
         for reason, (records, _) in lost.items():
             metrics.RECORDS_LOST.labels(topic=self._topic, reason=reason).inc(records - self._counted[reason])
@@ -162,5 +162,5 @@ class Positions:
 
 
 def _was_to_be_read(stored: Stored) -> bool:
-    """Not where reading is to begin again: from wherever the topic begins by now (``offsets.set_back``)."""
+    """Whether records before the topic's beginning count as lost: not after ``offsets.set_back``."""
     return stored.next_offset > 0 or stored.topic_id is not None

@@ -1,4 +1,4 @@
-"""How far one reader of one topic has come: its lag, and whether it stands still, held against what Kafka says."""
+"""The progress of one reader of one topic: its lag, and whether it stalls."""
 
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -8,19 +8,19 @@ from aiokafka import TopicPartition
 
 from shared.runtime.delivery.lag import Lag, PartitionState
 from shared.runtime.delivery.positions import Positions
-from shared.runtime.kafka.batch_source import PatientConsumer
+from shared.runtime.kafka.batch_source import BatchConsumer
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
 
 STALL_SECONDS = 15.0
-"""Records that nobody takes for this long, while none of any partition are taken, are a fault."""
+"""Time without progress in any partition after which waiting records are a fault."""
 NEGLECT_SECONDS = 120.0
-"""So are those of one partition, while others are taken."""
+"""The same for one partition, while others progress."""
 SETTLED_SECONDS = 1.5
-"""A partition that has not moved for this long is asked about; one that moves tells of itself."""
+"""Time without progress after which Kafka is asked since when a partition's next record waits."""
 
 
 class Progress:
-    """``applied`` is shared with those who apply: the next offset by partition."""
+    """Compares the applied offsets with the ends of the partitions. ``applied`` is shared with the batch runners."""
 
     def __init__(self, topic: str, applied: dict[int, int], positions: Positions, cluster: Cluster) -> None:
         self._topic = topic
@@ -30,39 +30,39 @@ class Progress:
         self.lag = Lag()
         self._ends: dict[int, int] = {}
         self._passed: dict[int, int] = {}
-        """Before which offset everything is read and applied, where it lies beyond what was applied."""
-        self._stands: dict[int, tuple[int, float]] = {}
-        """Partitions that are behind: their position as last seen, and since when it has been that."""
+        """By partition, the offset below which nothing is left to apply, if it is beyond the applied one."""
+        self._unmoved: dict[int, tuple[int, float]] = {}
+        """By partition that is behind: its position, and since when it has not changed."""
         self._moved_at = time.monotonic()
 
-    def forget(self) -> None:
-        """Other partitions are ours now."""
-        for known in (self._ends, self._passed, self._stands):
+    def clear(self) -> None:
+        """Drop everything, when other partitions are assigned."""
+        for known in (self._ends, self._passed, self._unmoved):
             known.clear()
-        self.lag.forget()
+        self.lag.clear()
 
     def begin_at(self, partition: int, offset: int) -> None:
-        """Reading goes on there."""
+        """Note that reading begins at ``offset``."""
         self._applied[partition] = offset
         self._passed.pop(partition, None)
 
-    def states(self, now: datetime, consumer: PatientConsumer | None) -> dict[int, PartitionState]:
-        """Each partition's."""
+    def states(self, now: datetime, consumer: BatchConsumer | None) -> dict[int, PartitionState]:
+        """Position, end and age of the oldest unapplied record of each partition."""
         return self.lag.measure(now, self._nexts(), self._known_ends(consumer))
 
     def stalled(self) -> list[int]:
-        """Partitions of which nothing is taken although they have records."""
+        """Partitions that have records and do not progress."""
         now = time.monotonic()
         bound = STALL_SECONDS if now - self._moved_at > STALL_SECONDS else NEGLECT_SECONDS
-        return sorted(partition for partition, (_, since) in self._stands.items() if now - since > bound)
+        return sorted(partition for partition, (_, since) in self._unmoved.items() if now - since > bound)
 
     async def observe(
-        self, now: datetime, consumer: PatientConsumer, described: TopicDescription, ends: Mapping[int, int]
+        self, now: datetime, consumer: BatchConsumer, described: TopicDescription, ends: Mapping[int, int]
     ) -> None:
-        """Take in where each partition ends now.
+        """Update the ends of the partitions, the stalls and the lag.
 
         Raises:
-            KafkaError, or an error of the database.
+            KafkaError, or one of ``DATABASE_ERRORS``.
         """
         known = self._positions.described
         ours = consumer.assignment()
@@ -71,12 +71,12 @@ class Progress:
             partition: end for partition, end in ends.items() if partition in new | {tp.partition for tp in ours}
         }
         await self._pass_over(consumer, ours)
-        self._look_for_stalls(consumer)
+        self._note_stalls(consumer)
         self.states(now, consumer)
         await self._find_when_appended(described)
 
-    async def _pass_over(self, consumer: PatientConsumer, ours: Iterable[TopicPartition]) -> None:
-        """Store that there is nothing to apply up to where the client has read (markers of transactions, say)."""
+    async def _pass_over(self, consumer: BatchConsumer, ours: Iterable[TopicPartition]) -> None:
+        """Store offsets beyond which the client has read without records to apply (markers of transactions)."""
         passed: dict[int, tuple[int, int]] = {}
         for tp in ours:
             applied = self._applied.get(tp.partition)
@@ -87,31 +87,31 @@ class Progress:
         if passed:
             self._applied.update(await self._positions.pass_over(passed))
 
-    def _look_for_stalls(self, consumer: PatientConsumer) -> None:
-        """What is in hand is under way, however long it takes."""
+    def _note_stalls(self, consumer: BatchConsumer) -> None:
+        """Note which partitions do not progress. One whose batch is being applied does, however long it takes."""
         now, nexts, in_hand = time.monotonic(), self._nexts(), consumer.in_hand()
         if in_hand:
             self._moved_at = now
         for partition, position in nexts.items():
             if position >= self._ends.get(partition, 0) or partition in in_hand:
-                self._stands.pop(partition, None)
+                self._unmoved.pop(partition, None)
                 continue
-            before = self._stands.get(partition)
+            before = self._unmoved.get(partition)
             if before is None or before[0] != position:
-                self._stands[partition] = (position, now)
+                self._unmoved[partition] = (position, now)
                 self._moved_at = now if before else self._moved_at
 
     async def _find_when_appended(self, described: TopicDescription) -> None:
-        """Ask Kafka since when the oldest unapplied record waits, where nobody has seen it and it does not move."""
+        """Ask Kafka when the oldest unapplied record was appended, for partitions that do not progress."""
         nexts, now = self._nexts(), time.monotonic()
         for partition in self.lag.unknown():
-            position, since = self._stands.get(partition, (-1, now))
+            position, since = self._unmoved.get(partition, (-1, now))
             leader = described.leaders.get(partition)
             if leader is None or nexts.get(partition) != position or now - since < SETTLED_SECONDS:
                 continue
             at = await self._cluster.find_append_time(self._topic, partition, leader, position)
             if at is not None and self._nexts().get(partition) == position:
-                self.lag.know(partition, at)
+                self.lag.set_appended(partition, at)
 
     def _nexts(self) -> dict[int, int]:
         """The next offset to apply; partitions that were added and have no reader yet begin at 0."""
@@ -119,8 +119,8 @@ class Progress:
         known: Collection[int] = self._positions.described.leaders if self._positions.described else self._ends
         return nexts | dict.fromkeys((partition for partition in self._ends if partition not in known), 0)
 
-    def _known_ends(self, consumer: PatientConsumer | None) -> dict[int, int]:
-        """The end of each partition, as Kafka said when last asked, or as the last fetch said."""
+    def _known_ends(self, consumer: BatchConsumer | None) -> dict[int, int]:
+        """The end of each partition, from the last query or the last fetch, whichever is further."""
         if consumer is None:
             return self._ends
         fetched = {tp.partition: consumer.last_stable_offset(tp) or 0 for tp in consumer.assignment()}

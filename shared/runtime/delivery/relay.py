@@ -1,7 +1,7 @@
-"""The relay: sends the outbox to Kafka in order. One per service, whichever replica holds the advisory lock.
+"""The relay: sends the outbox to Kafka in order. One replica at a time does so, the one with the advisory lock.
 
-What Kafka refuses for good reasons (it is too large, its topic does not exist or may not be written) is set aside, with
-all others of its key or topic, and tried again beside the others.
+A row that Kafka refuses (it is too large, its topic does not exist or may not be written) is set aside with all others
+of its key or topic, and retried beside the rest.
 """
 
 import asyncio
@@ -12,22 +12,25 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from shared.runtime.delivery import outbox, outbox_set_aside
-from shared.runtime.delivery.outbox_set_aside import THE_TOPICS, Due, is_rows_own
+from shared.runtime.delivery.outbox_set_aside import TOPIC_ERRORS, Due, concerns_row
 from shared.runtime.kafka.cluster import Cluster
 from shared.runtime.kafka.producer import Producer
-from shared.runtime.postgres.pool import DATABASE_ERRORS, SENDERS, connect
+from shared.runtime.postgres.listen import add_listener
+from shared.runtime.postgres.pool import DATABASE_ERRORS, RELAY_SESSION, connect
 from shared.runtime.process import logging, metrics
+from shared.runtime.process.background import repeat
 from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Outgoing
 
 LOCK = 0x756E6974_6F757462
-"""Key of the advisory lock. It is held on the very connection that reads and deletes rows: no connection, no relay."""
+"""Key of the advisory lock. The connection that reads and deletes rows holds it, so both end together."""
 BATCH = 1000
 POLL_SECONDS = 1.0
-"""How often to look even though nobody called; also how often a standby tries to become the relay."""
+"""Pause between polls without NOTIFY, and between a standby's attempts to take the lock."""
 FINISH_SECONDS = 2.0
-"""How long a relay that is told to stop may take for the rows that it is sending."""
-SAY_AGAIN_SECONDS = 60.0
+"""Longest time for which a relay that is stopped finishes the rows that it is sending."""
+LOG_EVERY_SECONDS = 60.0
+"""Shortest time between two warnings about refused rows."""
 DELAY_SECONDS = 0.1
 DELAY_MAX_SECONDS = 5.0
 
@@ -35,17 +38,17 @@ _TAKE_LOCK = "SELECT pg_try_advisory_lock($1)"
 
 
 class Relay:
-    """Run it as a background task in every replica."""
+    """Sends the outbox; every replica runs it as a background task."""
 
     def __init__(self, settings: ServiceSettings, service: str) -> None:
         self._settings = settings
         self._name = f"{service}-relay"
         self._producer = Producer(settings, self._name)
-        self._again = Producer(settings, f"{self._name}-again")
+        self._retry_producer = Producer(settings, f"{self._name}-retry")
         self._cluster = Cluster(settings, self._name)
         self._retrying: tuple[Due, asyncio.Task[list[BaseException | None]]] | None = None
         self._limit = BATCH
-        self._said_at = self._look_at = float("-inf")
+        self._logged_at = self._next_retry_at = float("-inf")
         self._log = logging.get(self._name)
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -54,23 +57,25 @@ class Relay:
         self.holds_lock = False
 
     async def run(self) -> None:
-        """Until cancelled. Errors of either side are logged, and everything begins again with a new connection."""
+        """Send until cancelled. An error of PostgreSQL or Kafka is logged, and sending resumes on a new connection."""
         try:
-            while True:
-                try:
-                    await self._hold_and_send()
-                except (*DATABASE_ERRORS, KafkaError) as error:
-                    self._limit = BATCH
-                    self._log.warning("relay_interrupted", error=repr(error), again_in_seconds=self._delay)
-                    await asyncio.sleep(self._delay)
-                    self._delay = min(self._delay * 2, DELAY_MAX_SECONDS)
+            await repeat(self._lock_and_send, on_error=self._interrupted)
         finally:
             await self._producer.stop()
-            await self._again.stop()
+            await self._retry_producer.stop()
             await self._cluster.close()
 
+    def _interrupted(self, error: Exception) -> float:
+        """Log an error of PostgreSQL or Kafka; the pause in seconds. Any other error is raised."""
+        if not isinstance(error, (*DATABASE_ERRORS, KafkaError)):
+            raise error
+        self._limit = BATCH
+        delay, self._delay = self._delay, min(self._delay * 2, DELAY_MAX_SECONDS)
+        self._log.warning("relay_interrupted", error=repr(error), again_in_seconds=delay)
+        return delay
+
     async def drain(self, timeout_seconds: float) -> None:
-        """Wait until this relay has nothing left to send; at once where another replica is the relay."""
+        """Send all rows, for at most ``timeout_seconds``; return at once if another replica is the relay."""
         if not self.holds_lock:
             return
         self._idle.clear()
@@ -80,26 +85,20 @@ class Relay:
             async with asyncio.timeout(timeout_seconds):
                 await self._idle.wait()
         except TimeoutError:
-            self._log.info("outbox_left_for_later")
+            self._log.info("outbox_not_drained")
 
-    async def _hold_and_send(self) -> None:
-        connection = await connect(self._settings, self._name, session=SENDERS)
+    async def _lock_and_send(self) -> float:
+        """Take the advisory lock and send until an error; nothing else ends it."""
+        connection = await connect(self._settings, self._name, session=RELAY_SESSION)
         try:
-            await connection.add_listener(outbox.CHANNEL, lambda *_: self._wake.set())
+            await add_listener(connection, outbox.CHANNEL, lambda _: self._wake.set())
             while not await connection.fetchval(_TAKE_LOCK, LOCK):  # noqa: ASYNC110 - another process's lock
                 await asyncio.sleep(POLL_SECONDS)
             self.holds_lock = True
             self._log.info("relay_started")
             await self._producer.start()
-            while True:
-                self._wake.clear()
-                await self._try_again(connection)
-                limit = self._limit
-                sent = await _to_its_end(self._send_some(connection))
-                if not sent:
-                    self._idle.set()
-                if not sent or (sent < limit and not self._draining):  # whoever came meanwhile has called
-                    await self._wait()
+            await repeat(lambda: self._send_next(connection), woken=self._wake)
+            return 0
         finally:
             self.holds_lock = False
             connection.terminate()
@@ -107,8 +106,18 @@ class Relay:
                 self._retrying[1].cancel()
                 self._retrying = None
 
+    async def _send_next(self, connection: "asyncpg.Connection[asyncpg.Record]") -> float:
+        """Send one batch; the seconds to wait for NOTIFY before the next."""
+        await self._retry_set_aside(connection)
+        limit = self._limit
+        sent = await _finish(self._send_some(connection))
+        if not sent:
+            self._idle.set()
+        # Rows committed since the batch was read have notified: after a short batch the next one may wait for that.
+        return POLL_SECONDS if not sent or (sent < limit and not self._draining) else 0
+
     async def _send_some(self, connection: "asyncpg.Connection[asyncpg.Record]") -> int:
-        """Send the oldest rows, delete those that were acknowledged before any that was not; how many there were."""
+        """Send the oldest rows and delete those acknowledged before the first that was not; how many were read."""
         rows = await outbox.load(connection, self._limit)
         failures = await self._producer.send_all([outgoing for _, outgoing in rows])
         acknowledged = next((place for place, failure in enumerate(failures) if failure), len(rows))
@@ -118,7 +127,7 @@ class Relay:
             self._delay = DELAY_SECONDS
         if acknowledged < len(rows):
             failure = failures[acknowledged]
-            assert failure is not None  # noqa: S101 - it is where the acknowledged ones end
+            assert failure is not None  # noqa: S101 - the first that failed
             await self._set_aside(connection, *rows[acknowledged], failure, is_alone=len(rows) == 1)
         else:
             self._limit = BATCH
@@ -133,13 +142,13 @@ class Relay:
         *,
         is_alone: bool,
     ) -> None:
-        """Set aside what only this row, or its topic, meets. It is sent alone first: Kafka refuses batches whole.
+        """Set aside a row, or its topic, that Kafka refuses. A row is sent alone first: Kafka refuses batches whole.
 
         Raises:
-            the error: it is met by all, or passes.
+            the error: it is transient, or concerns all rows.
         """
-        topic = isinstance(error, THE_TOPICS) or not await self._cluster.describe([refused.topic])
-        if not topic and not is_rows_own(error):
+        topic = isinstance(error, TOPIC_ERRORS) or not await self._cluster.describe([refused.topic])
+        if not topic and not concerns_row(error):
             raise error
         if not topic and not is_alone:
             self._limit = 1
@@ -150,17 +159,17 @@ class Relay:
         await outbox_set_aside.add(connection, row_id, refused, error, topic=topic)
         self._log.error("outbox_set_aside", topic=refused.topic, whole_topic=topic, row=row_id, error=repr(error))
 
-    async def _try_again(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Send the first row of what waits aside, beside the others: it may take as long as Kafka's patience."""
+    async def _retry_set_aside(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Settle the running retry of a row set aside, or start one in a task: Kafka may take long to answer."""
         if self._retrying is None:
             now = asyncio.get_running_loop().time()
-            if now < self._look_at:  # what waits must cost the others nothing
+            if now < self._next_retry_at:  # rows set aside must not slow down the others
                 return
-            self._look_at = now + POLL_SECONDS
+            self._next_retry_at = now + POLL_SECONDS
             due = await outbox_set_aside.find_due(connection)
             if due is None:
                 return
-            sending = asyncio.create_task(self._again.send_all([due.outgoing] if due.outgoing else []))
+            sending = asyncio.create_task(self._retry_producer.send_all([due.outgoing] if due.outgoing else []))
             sending.add_done_callback(lambda _: self._wake.set())
             self._retrying = due, sending
             return
@@ -173,28 +182,21 @@ class Relay:
             await outbox_set_aside.release(connection, due)
             _count([due.outgoing] if due.outgoing else [])
             self._log.info("outbox_released", row=due.row_id)
-            self._look_at = float("-inf")
+            self._next_retry_at = float("-inf")
             self._wake.set()
             return
         await outbox_set_aside.postpone(connection, due, failure)
-        await self._say(connection)
+        await self._log_refused(connection)
 
-    async def _say(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async def _log_refused(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._said_at > SAY_AGAIN_SECONDS:
-            self._said_at = now
+        if now - self._logged_at > LOG_EVERY_SECONDS:
+            self._logged_at = now
             self._log.warning("outbox_refused", detail=str(await outbox_set_aside.describe(connection)))
 
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(POLL_SECONDS):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
 
-
-async def _to_its_end(step: Coroutine[Any, Any, int]) -> int:
-    """Await ``step``; when cancelled, let it end first (it is brief), so that nothing is sent without being deleted."""
+async def _finish(step: Coroutine[Any, Any, int]) -> int:
+    """Await ``step``; when cancelled, let it finish first, so that no row is sent without being deleted."""
     task = asyncio.create_task(step)
     try:
         return await asyncio.shield(task)

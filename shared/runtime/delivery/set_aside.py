@@ -1,7 +1,7 @@
-"""Records that cannot be handled for a reason that nobody has foreseen: set aside, so that only their key waits.
+"""Records set aside because their handler fails for an unforeseen reason, so that only their key waits.
 
-What comes later for the same key is set aside behind them; everything else goes on. They are tried again by themselves,
-with a growing pause, until they succeed or turn out to be dead letters.
+Later records of the key are set aside behind them; all others are applied. They are retried automatically, with growing
+pauses, until they succeed or become dead letters.
 """
 
 import asyncio
@@ -14,19 +14,22 @@ from shared.runtime.delivery.headers import headers_from_json, headers_to_json
 from shared.runtime.delivery.transaction import Transaction, TransientError
 from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, Pool, Row
 from shared.runtime.process import logging
+from shared.runtime.process.background import repeat
 from shared.runtime.records import Record
 
-LOOK_SECONDS, IDLE_SECONDS = 0.5, 2.0
-"""Between two polls: while something is set aside, and while nothing is."""
+POLL_SECONDS, IDLE_SECONDS = 0.5, 2.0
+"""Pause between two polls while records are set aside, and while none are."""
 DELAY_SECONDS, DELAY_MAX_SECONDS = 0.5, 60.0
-"""Between two attempts at one key: the first, doubled each time, and the longest."""
-TOGETHER = 500
-"""Records of one key that are applied in one transaction."""
-KEYS_AT_ONCE = 100
-SAY_SECONDS = 60.0
+"""Pause between two attempts at one key: the first, which doubles each time, and the longest."""
+RECORDS_MAX = 500
+"""Most records of one key that are applied in one transaction."""
+KEYS_MAX = 100
+"""Most keys of one poll."""
+LOG_EVERY_SECONDS = 60.0
+"""Shortest time between two log lines about failed retries."""
 ERROR_LENGTH = 300
 
-_WAITING = """
+_LOCK_KEYS = """
 SELECT key FROM set_aside_keys WHERE reader = $1 AND topic = $2 AND key = ANY($3::bytea[]) ORDER BY key FOR KEY SHARE
 """
 _ADD_KEY = """
@@ -34,15 +37,15 @@ INSERT INTO set_aside_keys (reader, topic, key, error, next_attempt_at) VALUES (
 ON CONFLICT DO NOTHING
 """
 _COLUMNS = ("reader", "topic", "lane", "partition", "record_offset", "key", "value", "headers", "appended_at")
-_DUE = """
+_FIND_KEYS = """
 SELECT key, next_attempt_at <= now() AS is_due FROM set_aside_keys WHERE reader = $1 AND topic = $2
 ORDER BY next_attempt_at LIMIT $3
 """
-_TAKE_KEY = """
+_LOCK_KEY_FOR_RETRY = """
 SELECT attempts, since, clock_timestamp() - since AS age FROM set_aside_keys
 WHERE reader = $1 AND topic = $2 AND key = $3 FOR NO KEY UPDATE SKIP LOCKED
 """
-_TAKE = """
+_FIND_RECORDS = """
 SELECT id, topic, partition, record_offset, key, value, headers, appended_at FROM set_aside_records
 WHERE reader = $1 AND topic = $2 AND lane = $3 ORDER BY id LIMIT $4
 """
@@ -52,7 +55,7 @@ _DELETE_KEY = """
 DELETE FROM set_aside_keys WHERE reader = $1 AND topic = $2 AND key = $3
 AND NOT EXISTS (SELECT FROM set_aside_records WHERE reader = $1 AND topic = $2 AND lane = $3)
 """
-_LATER = """
+_POSTPONE = """
 UPDATE set_aside_keys SET attempts = attempts + 1, error = $4, next_attempt_at = now() + $5
 WHERE reader = $1 AND topic = $2 AND key = $3
 """
@@ -67,13 +70,13 @@ FROM set_aside_keys WHERE reader = $1 AND topic = $2
 
 
 def lane_of(record: Record) -> bytes:
-    """What keeps a record's order: its key. One without a key waits for nobody, and nobody for it."""
+    """The key whose order a record keeps; for one without a key its own offset, so that it has no order."""
     return b"\x00%d/%d" % (record.partition, record.offset) if record.key is None else record.key
 
 
 @dataclass(frozen=True, slots=True)
 class SetAsideState:
-    """How many keys of one topic wait, how many records (10,000 at most are counted), since when, and why the first."""
+    """What is set aside of one topic: keys, records (at most 10,000 are counted), the oldest, and its error."""
 
     keys: int = 0
     records: int = 0
@@ -81,29 +84,29 @@ class SetAsideState:
     error: str = ""
 
     def __str__(self) -> str:
-        """For a person; empty where nothing waits."""
+        """A sentence for a person; empty if nothing is set aside."""
         if self.since is None:
             return ""
         return (
-            f"{self.records} records of {self.keys} keys are set aside and tried again, the first since "
+            f"{self.records} records of {self.keys} keys are set aside and retried, the first since "
             f"{self.since:%Y-%m-%d %H:%M:%S}Z: {self.error}"
         )
 
 
-async def find_waiting(connection: Connection, reader: str, topic: str, records: Sequence[Record]) -> set[bytes]:
-    """The keys of these records of which some wait; they go on waiting until this transaction ends."""
+async def find_keys(connection: Connection, reader: str, topic: str, records: Sequence[Record]) -> set[bytes]:
+    """The keys of these records that have others set aside, locked so until this transaction ends."""
     keys = sorted({record.key for record in records if record.key is not None})
-    return {row["key"] for row in await connection.fetch(_WAITING, reader, topic, keys)}
+    return {row["key"] for row in await connection.fetch(_LOCK_KEYS, reader, topic, keys)}
 
 
 async def add(
     connection: Connection, reader: str, topic: str, records: Collection[Record], error: Exception | None = None
 ) -> None:
-    """Set records aside: one that failed, with its ``error``; or those whose key waits already."""
+    """Set records aside: with ``error`` the one that failed, without it those behind another of their key."""
     if error is not None:
         for record in records:
             await connection.execute(
-                _ADD_KEY, reader, topic, lane_of(record), described(error), timedelta(seconds=DELAY_SECONDS)
+                _ADD_KEY, reader, topic, lane_of(record), describe(error), timedelta(seconds=DELAY_SECONDS)
             )
     rows = [
         (
@@ -122,44 +125,44 @@ async def add(
     await connection.copy_records_to_table("set_aside_records", records=rows, columns=_COLUMNS)
 
 
-async def add_for_now(connection: Connection, reader: str, topic: str, records: Collection[Record]) -> None:
-    """Set records aside whose turn is now: dead letters that are to be applied again."""
+async def add_due(connection: Connection, reader: str, topic: str, records: Collection[Record]) -> None:
+    """Set dead letters aside that are redriven: their retry is due now."""
     lanes = sorted({lane_of(record) for record in records})
     await connection.executemany(_ADD_KEY, [(reader, topic, lane, "replayed", timedelta()) for lane in lanes])
     await add(connection, reader, topic, records)
 
 
-async def forget(connection: Connection, topic: str) -> None:
-    """Drop what is set aside of a topic that will be read from its beginning."""
+async def delete_topic(connection: Connection, topic: str) -> None:
+    """Delete what is set aside of a topic that will be read from its beginning."""
     for table in ("set_aside_records", "set_aside_keys"):
         await connection.execute(f"DELETE FROM {table} WHERE topic = $1", topic)  # noqa: S608 - two names of ours
 
 
 async def measure(pool: Pool, reader: str, topic: str) -> SetAsideState:
-    """How much waits."""
+    """Measure what is set aside."""
     row = await pool.fetchrow(_MEASURE, reader, topic)
     return SetAsideState(row["keys"], row["records"], row["since"], row["error"] or "") if row else SetAsideState()
 
 
-def described(error: Exception) -> str:
-    """For the table and the log."""
+def describe(error: Exception) -> str:
+    """An error as text for the table and the log."""
     return f"{type(error).__name__}: {error}"[:ERROR_LENGTH]
 
 
 Handle = Callable[[Transaction, Sequence[Record]], Awaitable[None]]
-Bury = Callable[[Transaction, Record, Exception, bool], Awaitable[bool]]
-"""Makes a record a dead letter, where the error says that it is one or it is to be given up; whether it did."""
+DeadLetter = Callable[[Transaction, Record, Exception, bool], Awaitable[bool]]
+"""Makes a record a dead letter if its error is permanent or it is given up (last argument); whether it did."""
 
 
 class SetAsideRetries:
-    """Tries again what one reader has set aside of one topic. Any replica may, each key is tried by one at a time."""
+    """Retries the records that one reader has set aside of one topic. One replica at a time retries a key."""
 
     def __init__(
         self,
         pool: Pool,
         transaction: Callable[[], AbstractAsyncContextManager[Transaction]],
         handle: Handle,
-        bury: Bury,
+        dead_letter: DeadLetter,
         *,
         reader: str,
         topic: str,
@@ -168,76 +171,78 @@ class SetAsideRetries:
         self._pool = pool
         self._transaction = transaction
         self._handle = handle
-        self._bury = bury
+        self._dead_letter = dead_letter
         self._place = reader, topic
         self._give_up = None if give_up_seconds is None else timedelta(seconds=give_up_seconds)
         self._log = logging.get(reader).bind(topic=topic)
-        self._said_at = float("-inf")
+        self._logged_at = float("-inf")
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            waiting: list[Row] = []
-            try:
-                waiting = await self._pool.fetch(_DUE, *self._place, KEYS_AT_ONCE)
-                for row in waiting:  # one after the other: all of them have failed before
-                    if row["is_due"]:
-                        await self._retry(row["key"])
-            except (TransientError, *DATABASE_ERRORS) as error:
-                self._log.debug("set_aside_not_retried", error=repr(error))
-            await asyncio.sleep(LOOK_SECONDS if waiting else IDLE_SECONDS)
+        """Retry until cancelled; run it as a background task."""
+        await repeat(self._retry_due)
+
+    async def _retry_due(self) -> float:
+        waiting: list[Row] = []
+        try:
+            waiting = await self._pool.fetch(_FIND_KEYS, *self._place, KEYS_MAX)
+            for row in waiting:  # one at a time: all of them have failed before
+                if row["is_due"]:
+                    await self._retry(row["key"])
+        except (TransientError, *DATABASE_ERRORS) as error:
+            self._log.debug("set_aside_not_retried", error=repr(error))
+        return POLL_SECONDS if waiting else IDLE_SECONDS
 
     async def _retry(self, key: bytes) -> None:
-        """All records of one key in turn, until one fails."""
-        together = TOGETHER
+        """Apply the records of one key in order, until one fails."""
+        limit = RECORDS_MAX
         while True:
             try:
-                taken = await self._apply(key, together)
+                taken = await self._apply(key, limit)
             except Exception as error:
-                if together > 1:
-                    together = 1  # whatever comes before the one that fails is applied
+                if limit > 1:
+                    limit = 1  # apply those before the one that fails
                     continue
-                if not await self._failed(key, error):
+                if not await self._handle_failure(key, error):
                     return
                 continue
             if taken is None:
                 return
-            if taken < together and await self._is_over(key):
+            if taken < limit and await self._delete_if_empty(key):
                 self._log.info("set_aside_applied")
                 return
 
-    async def _apply(self, key: bytes, together: int) -> int | None:
-        """How many records were applied; ``None`` where another process has the key."""
+    async def _apply(self, key: bytes, limit: int) -> int | None:
+        """Apply the first records of a key; how many, or ``None`` if another process has locked the key."""
         async with self._transaction() as tx:
-            if await tx.connection.fetchrow(_TAKE_KEY, *self._place, key) is None:
+            if await tx.connection.fetchrow(_LOCK_KEY_FOR_RETRY, *self._place, key) is None:
                 return None
-            rows = await tx.connection.fetch(_TAKE, *self._place, key, together)
+            rows = await tx.connection.fetch(_FIND_RECORDS, *self._place, key, limit)
             if rows:
                 await self._handle(tx, [record_of(row) for row in rows])
                 await tx.connection.execute(_DELETE, [row["id"] for row in rows])
         return len(rows)
 
-    async def _failed(self, key: bytes, error: Exception) -> bool:
-        """Make the first record of the key a dead letter, or try it again later; whether the next may be tried now."""
+    async def _handle_failure(self, key: bytes, error: Exception) -> bool:
+        """Make the first record of a key a dead letter, or postpone the key; whether to go on with the next record."""
         async with self._transaction() as tx:
-            at = await tx.connection.fetchrow(_TAKE_KEY, *self._place, key)
-            rows = await tx.connection.fetch(_TAKE, *self._place, key, 1) if at else []
+            at = await tx.connection.fetchrow(_LOCK_KEY_FOR_RETRY, *self._place, key)
+            rows = await tx.connection.fetch(_FIND_RECORDS, *self._place, key, 1) if at else []
             if at is None or not rows:
                 return False
             is_given_up = self._give_up is not None and at["age"] > self._give_up
-            if await self._bury(tx, record_of(rows[0]), error, is_given_up):
+            if await self._dead_letter(tx, record_of(rows[0]), error, is_given_up):
                 await tx.connection.execute(_DELETE, [rows[0]["id"]])
                 return True
             delay = min(DELAY_SECONDS * 2.0 ** min(at["attempts"], 16), DELAY_MAX_SECONDS)
-            await tx.connection.execute(_LATER, *self._place, key, described(error), timedelta(seconds=delay))
+            await tx.connection.execute(_POSTPONE, *self._place, key, describe(error), timedelta(seconds=delay))
         now = asyncio.get_running_loop().time()
-        if now - self._said_at > SAY_SECONDS:
-            self._said_at = now
+        if now - self._logged_at > LOG_EVERY_SECONDS:
+            self._logged_at = now
             self._log.error("set_aside_failed_again", attempts=at["attempts"] + 1, exc_info=error)
         return False
 
-    async def _is_over(self, key: bytes) -> bool:
-        """Whether nothing of the key waits any more; then it is forgotten."""
+    async def _delete_if_empty(self, key: bytes) -> bool:
+        """Delete a key without records; whether it is deleted."""
         async with self._transaction() as tx:
             if await tx.connection.fetchrow(_LOCK_KEY, *self._place, key) is None:
                 return True
@@ -246,7 +251,7 @@ class SetAsideRetries:
 
 
 def record_of(row: Row) -> Record:
-    """A record as a table kept it, with the columns of ``postponed_commands``."""
+    """The record in a row of ``postponed_commands`` or ``set_aside_records``."""
     return Record(
         row["topic"],
         row["partition"],

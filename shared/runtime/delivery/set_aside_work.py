@@ -1,8 +1,8 @@
-"""What is set aside: work that fails for one key waits in a table and is retried until the cause is gone.
+"""Work that fails for one key is set aside in a table and retried until it succeeds.
 
-A consumer sets records aside whose newest one carries all that its key is about (``SetAside.apply``); they are retried
-by ``SetAsideRetries``, in transactions of their own. A task sets rows aside (``SetAside.add``), leaves them out until
-``retry_at``, and clears them once they succeed.
+A consumer sets aside the newest record of a key, which carries the key's whole state (``SetAside.apply``);
+``SetAsideRetries`` retries it in a transaction of its own. A task sets rows aside (``SetAside.add``), leaves them out
+until ``retry_at``, and clears them when they succeed.
 """
 
 import time
@@ -26,10 +26,10 @@ T = TypeVar("T")
 PAUSE_MAX_SECONDS = 30
 """Longest pause between two attempts; the first is two seconds, and it doubles."""
 LOCK_SECONDS = 2
-"""How long work for many keys waits for a row that somebody has locked, before it is set aside."""
+"""Longest wait of work for many keys for a locked row, before its key is set aside."""
 
 LOG_EVERY_SECONDS = 60
-"""A key that always fails must not fill the log."""
+"""Shortest time between two log lines with a stack trace, so that one key cannot fill the log."""
 
 FAILURES = Counter("unitpool_set_aside_failures_total", "Attempts at the work for one key that failed", ["work"])
 
@@ -57,11 +57,11 @@ ON CONFLICT (work, key) DO UPDATE SET
 """  # noqa: S608 - put together from constants
 _LOAD = "SELECT key, retry_at > $2 AS waits FROM set_aside_work WHERE work = $1"
 _CLEAR = "DELETE FROM set_aside_work WHERE work = $1 AND key = ANY($2::text[])"
-_HURRY = "UPDATE set_aside_work SET retry_at = $3 WHERE work = $1 AND whose = $2 AND retry_at > $3"
+_MAKE_DUE = "UPDATE set_aside_work SET retry_at = $3 WHERE work = $1 AND whose = $2 AND retry_at > $3"
 _FIND_DUE = """
 SELECT key FROM set_aside_work WHERE work = $1 AND retry_at <= $2 AND value IS NOT NULL ORDER BY retry_at LIMIT 100
 """
-_TAKE = """
+_LOCK = """
 SELECT whose, partition, record_offset, record_key, value, headers, appended_at
 FROM set_aside_work WHERE work = $1 AND key = $2 AND retry_at <= $3 FOR UPDATE SKIP LOCKED
 """
@@ -69,7 +69,7 @@ FROM set_aside_work WHERE work = $1 AND key = $2 AND retry_at <= $3 FOR UPDATE S
 
 @dataclass(frozen=True, slots=True)
 class Item(Generic[T]):
-    """Something to do for ``whose``. ``key``: what exactly; of one key only the newest ``record`` counts."""
+    """Work for the owner ``whose``. ``key``: what exactly; of one key only the newest ``record`` counts."""
 
     key: str
     whose: str
@@ -78,18 +78,18 @@ class Item(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """The keys of a task that wait until their next attempt, and those whose next attempt is due."""
+class SetAsideKeys:
+    """The keys of a task that wait for their next attempt, and those whose next attempt is due."""
 
     waiting: list[str]
     due: frozenset[str]
 
 
 class SetAside:
-    """What of one consumer or task (``work``, for a consumer its topic) is set aside."""
+    """What one consumer or task sets aside. ``work`` names it: a consumer's topic, or a task."""
 
     def __init__(self, work: str, *, keys_max: int | None = None) -> None:
-        """``keys_max``: a consumer that would set aside more keys halts: more likely we are wrong than all of them."""
+        """``keys_max``: a consumer that would set aside more keys halts, as the fault is probably ours."""
         self.work = work
         self._keys_max = keys_max
         self._logged_at = -float(LOG_EVERY_SECONDS)
@@ -99,10 +99,10 @@ class SetAside:
     async def apply(
         self, tx: Transaction, items: Sequence[Item[T]], work: Callable[[Sequence[Item[T]]], Awaitable[None]]
     ) -> None:
-        """Do ``work`` for all items, except for those whose it fails, now or since some time: they are set aside.
+        """Do ``work`` for all items; set aside those of owners for whom it fails, or who have others set aside.
 
         Raises:
-            HaltError: too many are.
+            HaltError: more than ``keys_max`` keys would be set aside.
         """
         row = await tx.connection.fetchrow(_BEGIN, self.work)
         waiting = frozenset(row["whose"] if row else ())
@@ -115,7 +115,7 @@ class SetAside:
                 await self.add(tx, item.key, item.whose, failed.error, item.record)
 
     async def add(self, tx: Transaction, key: str, whose: str, error: Exception, record: Record | None = None) -> None:
-        """It failed, for the first time or again."""
+        """Set a key aside, or count another failure of it."""
         await self._insert(tx, key, whose, error, record)
         tx.after_commit(lambda: self.count(whose, error))
 
@@ -127,31 +127,31 @@ class SetAside:
             self._log.warning("work_set_aside", work=self.work, whose=whose, exc_info=error)
 
     async def begin(self, connection: Connection) -> None:
-        """A task's transaction waits no longer for a row that somebody has locked than ``LOCK_SECONDS``."""
+        """Limit the lock waits of a task's transaction to ``LOCK_SECONDS``."""
         await connection.fetchrow(_BEGIN, self.work)
 
-    async def load(self, connection: Connection, now: datetime) -> "Waiting":
-        """What a task leaves out now, and what it tries alone."""
+    async def load(self, connection: Connection, now: datetime) -> "SetAsideKeys":
+        """Load the keys that a task leaves out now, and those that it retries."""
         rows = await connection.fetch(_LOAD, self.work, now)
-        return Waiting(
+        return SetAsideKeys(
             [row["key"] for row in rows if row["waits"]], frozenset(row["key"] for row in rows if not row["waits"])
         )
 
     async def clear(self, connection: Connection, keys: Sequence[str]) -> None:
-        """It succeeded."""
+        """Delete keys that succeeded."""
         await connection.execute(_CLEAR, self.work, keys)
 
     async def find_due(self, connection: Connection, now: datetime) -> list[str]:
-        """The keys of records that are to be retried."""
+        """Find keys whose record is due for a retry."""
         return [row["key"] for row in await connection.fetch(_FIND_DUE, self.work, now)]
 
     async def retry(
         self, tx: Transaction, key: str, handler: Callable[[Transaction, Sequence[Record]], Awaitable[None]]
     ) -> None:
-        """Handle what waits, in a transaction of its own; where that fails again, it waits longer."""
-        row = await tx.connection.fetchrow(_TAKE, self.work, key, tx.now)
+        """Handle a record set aside, in a transaction of its own; on failure its next pause is longer."""
+        row = await tx.connection.fetchrow(_LOCK, self.work, key, tx.now)
         if row is None:
-            return  # somebody else has it, or it succeeded
+            return  # another process has locked it, or it succeeded
         headers = headers_from_json(row["headers"])
         place = self.work, row["partition"], row["record_offset"], row["record_key"], row["value"]
         record = Record(*place, headers, row["appended_at"])
@@ -160,13 +160,13 @@ class SetAside:
             await self.add(tx, key, failed.whose, failed.error, record)
             return
         await self.clear(tx.connection, [key])
-        await tx.connection.execute(_HURRY, self.work, row["whose"], tx.now)
+        await tx.connection.execute(_MAKE_DUE, self.work, row["whose"], tx.now)
 
     async def _insert(
         self, tx: Transaction, key: str, whose: str, error: Exception | None, record: Record | None
     ) -> None:
-        """Without an error nothing was tried: what else is set aside of the same key has to succeed first."""
-        kept = (
+        """Insert or update a key; without ``error`` it was not tried, because its owner has others set aside."""
+        columns = (
             (None,) * 6
             if record is None
             else (
@@ -178,8 +178,8 @@ class SetAside:
                 record.appended_at,
             )
         )
-        said = "" if error is None else type(error).__name__
-        await tx.connection.execute(_ADD, self.work, key, whose, int(error is not None), said, tx.now, *kept)
+        error_name = "" if error is None else type(error).__name__
+        await tx.connection.execute(_ADD, self.work, key, whose, int(error is not None), error_name, tx.now, *columns)
 
     async def _check_limit(self, connection: Connection, failed: Failed[Item[T]]) -> None:
         if self._keys_max is None or await connection.fetchval(_COUNT, self.work) < self._keys_max:

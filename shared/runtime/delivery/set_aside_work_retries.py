@@ -1,20 +1,21 @@
-"""Retries of what consumers set aside; and what is set aside, made visible: metric and readiness."""
+"""Retries of records that consumers set aside, with the metric and the readiness detail of all work set aside."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from prometheus_client import Gauge
 
-from shared.runtime.delivery.backoff import Trouble, passes
+from shared.runtime.delivery.backoff import Backoff
 from shared.runtime.delivery.isolation import concerns_one
 from shared.runtime.delivery.set_aside_work import SetAside
 from shared.runtime.delivery.transaction import BatchHandler, Transaction
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.process.background import repeat
 from shared.runtime.process.health import Check
 
 POLL_SECONDS = 0.5
 SHOWN_MAX = 3
+"""Most keys named in the readiness detail."""
 
 SET_ASIDE = Gauge("unitpool_set_aside", "Keys whose work fails and is retried, until it succeeds", ["work"])
 
@@ -26,7 +27,7 @@ FROM set_aside_work WHERE work = ANY($1::text[]) GROUP BY work ORDER BY work
 
 
 class SetAsideRetries:
-    """All that one service sets aside. ``handlers`` retry the records of consumers; ``tasks`` retry rows themselves."""
+    """Everything one service sets aside. ``handlers`` retry records of consumers; ``tasks`` retry their own rows."""
 
     def __init__(
         self,
@@ -39,26 +40,22 @@ class SetAsideRetries:
         self._transaction = transaction
         self._handlers = handlers
         self._works = [one.work for one in (*handlers, *tasks)]
-        self._trouble = Trouble(delay_max_seconds)
+        self._backoff = Backoff(delay_max_seconds)
         self._detail = "nothing"
         for work in self._works:
             SET_ASIDE.labels(work=work).set(0)
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            try:
-                await self.retry_all()
-                self._trouble.over()
-            except Exception as error:
-                if not passes(error):
-                    raise
-                await asyncio.sleep(self._trouble.add(error))
-                continue
-            await asyncio.sleep(POLL_SECONDS)
+        """Retry until cancelled; run it as a background task."""
+        await repeat(self._poll, on_error=self._backoff.pause_if_transient)
+
+    async def _poll(self) -> float:
+        await self.retry_all()
+        self._backoff.reset()
+        return POLL_SECONDS
 
     async def retry_all(self) -> None:
-        """Retry once what is due, each in a transaction of its own, and look at what is left."""
+        """Retry each due key once, in a transaction of its own, and update metric and detail."""
         for aside, handler in self._handlers.items():
             async with self._transaction() as tx:
                 due = await aside.find_due(tx.connection, tx.now)
@@ -68,7 +65,7 @@ class SetAsideRetries:
             await self._show(tx.connection)
 
     async def check(self) -> Check:
-        """Always ready: one key's fault is no reason to take everyone's service away. The detail tells of it."""
+        """Always ok, since one key's failure must not stop the service for all; the detail names what is set aside."""
         return Check(ok=True, detail=self._detail)
 
     async def _retry(self, aside: SetAside, key: str, handler: BatchHandler) -> None:

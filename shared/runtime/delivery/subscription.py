@@ -12,13 +12,13 @@ from shared.events.topics import Topic
 from shared.runtime.process.settings import ServiceSettings
 
 REBALANCE_SECONDS = 60
-"""How long a rebalance waits for the members. A running batch must end within it."""
+"""Longest wait of a rebalance for its members. A running batch must end within it."""
 HEARTBEAT_SECONDS = 1.0
-"""A member hears of a rebalance by its heartbeat, and the others wait for it until then."""
-GATHER_BYTES = 256 * 1024
-"""A consumer that gathers waits for no more than this."""
-FETCHED_BYTES, GATHERED_BYTES = 1024 * 1024, 4 * 1024 * 1024
-"""So much of one partition is fetched at once, the next part when it is read: two batches for one that gathers."""
+"""Interval of heartbeats. They tell a member of a rebalance, and the others wait for it until then."""
+FILL_BYTES = 256 * 1024
+"""Size at which Kafka answers a fetch that waits to be filled."""
+FETCH_BYTES, FILLED_FETCH_BYTES = 1024 * 1024, 4 * 1024 * 1024
+"""Largest fetch of one partition, without and with a fill wait; about two batches with one."""
 MAX_POLL_SECONDS = 300
 """A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
 
@@ -31,27 +31,26 @@ def subscribe(
     reader: str,
     instance: str | None,
     max_records: int,
-    gather_ms: int,
+    fill_wait_ms: int,
     listener: ConsumerRebalanceListener,
     parser: Any,
 ) -> Any:
-    """A batch subscriber whose handler is still to be given.
+    """Make a batch subscriber; the caller gives it its handler.
 
-    ``parser`` makes the message of a batch. ``gather_ms``: how long Kafka may hold a fetch until it is worth it; 0: no
-    longer than the setting says.
+    ``parser`` makes the message of a batch. ``fill_wait_ms``: longest wait of Kafka to fill a fetch; 0: as set.
     """
     return broker.subscriber(
         StreamTopic(f"{settings.kafka_topic_prefix}{topic.name}", declare=False),
         batch=True,
         max_records=max_records,
-        batch_timeout_ms=1,  # FastStream sleeps for it after an empty poll; see PatientConsumer
+        batch_timeout_ms=1,  # FastStream sleeps for it after an empty poll; see BatchConsumer
         group_id=f"{settings.kafka_topic_prefix}{reader}.{topic.name}",
         group_instance_id=instance,
         auto_offset_reset="none",  # the database says where, and what lies outside of the topic is a loss
         isolation_level="read_committed",
-        fetch_max_wait_ms=gather_ms or settings.fetch_wait_ms,
-        fetch_min_bytes=GATHER_BYTES if gather_ms else 1,
-        max_partition_fetch_bytes=GATHERED_BYTES if gather_ms else FETCHED_BYTES,
+        fetch_max_wait_ms=fill_wait_ms or settings.fetch_wait_ms,
+        fetch_min_bytes=FILL_BYTES if fill_wait_ms else 1,
+        max_partition_fetch_bytes=FILLED_FETCH_BYTES if fill_wait_ms else FETCH_BYTES,
         session_timeout_ms=int(settings.session_timeout_seconds * 1000),
         heartbeat_interval_ms=int(min(HEARTBEAT_SECONDS, settings.session_timeout_seconds / 3) * 1000),
         rebalance_timeout_ms=REBALANCE_SECONDS * 1000,

@@ -1,18 +1,18 @@
-"""Watches the topics that a service reads: their ends, their ids, and whether they are set up as they must be."""
+"""Watches the topics that a service reads: their ends, ids and settings."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
 from aiokafka.errors import KafkaError
 
 from shared.events.topics import Topic
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.delivery.consumer import TopicConsumer
 from shared.runtime.delivery.transaction import TransientError
 from shared.runtime.kafka.cluster import Cluster, TopicDescription
 from shared.runtime.postgres.pool import DATABASE_ERRORS
 from shared.runtime.process import logging
+from shared.runtime.process.background import repeat
 from shared.runtime.process.health import Check
 
 WATCH_SECONDS = 2.0
@@ -21,43 +21,48 @@ _FOREVER = "-1"
 
 
 class TopicWatch:
-    """Run it as a background task. What it finds goes to each topic's consumers."""
+    """Passes what it finds to each topic's consumers; run it as a background task."""
 
     def __init__(self, cluster: Cluster, consumers: Sequence[TopicConsumer]) -> None:
         self._cluster = cluster
         self._consumers = consumers
-        """As they are now: some are added while the service runs."""
+        """Not a copy: consumers are added while the service runs."""
         self._log = logging.get("topics")
         self._differences: list[str] = []
         self._compared_at: float | None = None
 
     async def run(self) -> None:
-        """Until cancelled. While Kafka or the database is away it only waits: others say so."""
-        while True:
+        """Watch until cancelled. An outage of Kafka or the database is only a debug line: other checks report it."""
+
+        async def watch_once() -> float:
             try:
-                await self.look()
+                await self.refresh()
             except (KafkaError, TransientError, *DATABASE_ERRORS) as error:
                 self._log.debug("topics_not_watched", error=repr(error))
-            await asyncio.sleep(WATCH_SECONDS)
+            return WATCH_SECONDS
 
-    async def look(self) -> None:
-        """Once."""
+        await repeat(watch_once)
+
+    async def refresh(self) -> None:
+        """Describe the topics once, and every ``SETTINGS_SECONDS`` compare their settings."""
         consumers = list(self._consumers)
         described = await self._cluster.describe({one.topic.name for one in consumers})
         ends = await self._cluster.ends(described)
         for consumer in consumers:
-            await self._tell(consumer, described.get(consumer.topic.name), ends.get(consumer.topic.name, {}))
+            await self._observe(consumer, described.get(consumer.topic.name), ends.get(consumer.topic.name, {}))
         if self._compared_at is None or time.monotonic() - self._compared_at > SETTINGS_SECONDS:
             await self._compare({one.topic.name: one.topic for one in consumers}, described)
             self._compared_at = time.monotonic()
 
-    async def _tell(self, consumer: TopicConsumer, described: TopicDescription | None, ends: Mapping[int, int]) -> None:
-        """One consumer that cannot be looked at keeps no other from it."""
+    async def _observe(
+        self, consumer: TopicConsumer, described: TopicDescription | None, ends: Mapping[int, int]
+    ) -> None:
+        """Update one consumer; its failure does not stop the others."""
         try:
             await consumer.observe(described, ends)
         except Exception as error:
-            say = self._log.debug if passes(error) else self._log.error
-            say("consumer_not_watched", topic=consumer.topic.name, error=repr(error))
+            write = self._log.debug if is_transient(error) else self._log.error
+            write("consumer_not_watched", topic=consumer.topic.name, error=repr(error))
 
     async def _compare(self, topics: Mapping[str, Topic], described: Mapping[str, TopicDescription]) -> None:
         configs = await self._cluster.configs(name for name in topics if name in described)
@@ -72,17 +77,19 @@ class TopicWatch:
         self._differences = found
 
     async def check(self) -> Check:
-        """Whether the topics are set up as `topics.py` says. Where not, no replica could do better."""
-        told = "; ".join(self._differences)
+        """Not ok if a topic's settings differ from `topics.py`, which is the same for every replica."""
+        differences = "; ".join(self._differences)
         return Check(
-            ok=not told,
-            detail=f"{told}. Records may be lost or misjudged: alter the topic" if told else "as they must be",
+            ok=not differences,
+            detail=f"{differences}. Records may be lost or misjudged: alter the topic"
+            if differences
+            else "as required",
             shared=True,
         )
 
 
 def _fits(key: str, is_: str, wanted: str) -> bool:
-    """Whether a topic's setting serves: records may be kept for longer than we need them, never for less."""
+    """Whether a setting suffices: retention and message size may be larger than wanted, never smaller."""
     if key == "retention.ms":
         return is_ == _FOREVER or (wanted != _FOREVER and int(is_) >= int(wanted))
     if key == "max.message.bytes":

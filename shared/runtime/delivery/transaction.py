@@ -1,4 +1,4 @@
-"""What a handler of records is given, and what it may raise."""
+"""The transaction that a handler of records is given, and the errors that it may raise."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,11 +16,11 @@ from shared.runtime.records import MAX_VALUE_BYTES, Outgoing, Record
 
 
 class PermanentError(Exception):
-    """These records can never be processed: dead letter, no retry.
+    """The record can never be processed: it becomes a dead letter and is not retried.
 
-    ``reason`` is a short code that never varies with the data (it labels a metric). ``record`` says which one of a
-    batch it was, where that is known. ``audit`` is published together with the dead letter. ``hostile`` marks what an
-    intruder could send at will: it does not count towards the limit that halts the consumer.
+    ``reason`` is a short code that never varies with the data (it labels a metric). ``record``: the one of the batch
+    that failed, if known. ``audit`` is published together with the dead letter. ``hostile`` marks what an intruder
+    could send at will: it does not count towards the limit that halts the consumer.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PermanentError(Exception):
 
 
 class TransientError(Exception):
-    """It will pass: try again after ``delay_seconds`` (a back-off of ours where ``None``), never skip."""
+    """A retry can succeed: after ``delay_seconds``, or exponential backoff if ``None``. Records are never skipped."""
 
     def __init__(self, message: str, delay_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class TransientError(Exception):
 
 
 class Transaction:
-    """One open database transaction, and what is to be published when it commits."""
+    """An open database transaction, and what is published when it commits."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class Transaction:
         self.now = now
         self.cause = cause
         self.record: Record | None = None
-        """The record being handled, where records are handled one by one. When its handler fails, it is the culprit."""
+        """The record being handled, if they are handled one by one: the one to blame when the handler fails."""
         self.caused: list[Event[Any]] = []
-        """Events that were emitted for the command in hand."""
+        """Events emitted for the command that is being decided."""
         self.pending: list[Outgoing] = []
-        """Not yet in the outbox: what was published so far."""
+        """Published, and not yet inserted in the outbox."""
         self._source = f"/{service}"
         self._new_id = new_id
         self._callbacks: list[Callable[[], None]] = []
@@ -84,7 +84,7 @@ class Transaction:
     async def emit(
         self, topic: Topic, key: str | bytes | None, payload: Payload, *, subject: str | None = None
     ) -> Event[Any]:
-        """Wrap ``payload`` with a new id, the time, and the cause's correlation and actor; publish it and return it."""
+        """Publish ``payload`` as an event with a new id, the time, and the cause's correlation and actor; return it."""
         event = self._wrap(payload, subject)
         await self.publish(topic, key, event)
         if self.cause:
@@ -96,20 +96,24 @@ class Transaction:
         await self.emit(AUDIT, record.account, DecisionRecorded(record=record))
 
     def add(self, outgoing: Outgoing) -> None:
-        """Publish bytes as they are."""
+        """Publish a record as it is.
+
+        Raises:
+            PermanentError: it is larger than Kafka takes.
+        """
         if outgoing.value is not None and len(outgoing.value) > MAX_VALUE_BYTES and not outgoing.is_dead_letter:
             raise PermanentError("too_large", f"an event for {outgoing.topic} has {len(outgoing.value)} bytes")
         self.pending.append(outgoing)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
-        """Call this once the transaction is committed: counters, an in-memory projection. Must not fail."""
+        """Call ``callback``, which must not fail, after the commit: for counters and projections in memory."""
         self._callbacks.append(callback)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[Callable[[], NoReturn]]:
-        """A part of the transaction that leaves no trace when it raises, or when it calls what it is given.
+        """Roll back the block, and what it published, when it raises or calls the function that it is given.
 
-        Calling ends the ``async with`` block at once; what follows the block goes on.
+        That call ends the ``async with`` block at once, without an error after it.
         """
         published, caused, callbacks = len(self.pending), len(self.caused), len(self._callbacks)
         try:
@@ -123,11 +127,11 @@ class Transaction:
                 raise
 
     def advance(self, moved: Moved) -> None:
-        """Move stored offsets, whose rows this transaction has locked, when it commits."""
+        """Store these offsets, whose rows this transaction has locked, when it commits."""
         self._moved = moved
 
     async def flush(self) -> None:
-        """Write what is to be published, and the offsets, before the commit."""
+        """Insert what was published in the outbox and store the offsets, before the commit."""
         if self._moved is not None:
             await offsets.store(self.connection, self._moved, self.pending)
         elif self.pending:
@@ -135,7 +139,7 @@ class Transaction:
         self.pending, self._moved = [], None
 
     def committed(self) -> None:
-        """The edge says that the commit succeeded."""
+        """Run the ``after_commit`` callbacks."""
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()

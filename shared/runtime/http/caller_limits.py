@@ -1,4 +1,4 @@
-"""How much of what all share one caller may have: so many at once, and so often. Counted per process."""
+"""Limits per caller: concurrent slots and requests per minute. Counted per process."""
 
 import math
 import time
@@ -12,13 +12,13 @@ MAX_KEYS = 10_000
 
 
 def too_many(message: str, seconds: int) -> ProblemError:
-    """429, and when to come again."""
+    """A 429 refusal with ``Retry-After``."""
     refusal = Refusal(code="too_many_requests", message=message)
     return ProblemError(refusal, headers={"Retry-After": str(seconds)})
 
 
 class Shares:
-    """Places, so many in all and so many for each key."""
+    """Concurrent slots, limited in total and for each key."""
 
     def __init__(self, most: int, most_each: int) -> None:
         self._most = most
@@ -27,7 +27,7 @@ class Shares:
         self._all = 0
 
     def take(self, key: str, message: str) -> Callable[[], None]:
-        """A place; what gives it back, once.
+        """Take a slot; returns the function that releases it.
 
         Raises:
             ProblemError: ``too_many_requests``, with ``message``.
@@ -38,7 +38,7 @@ class Shares:
         self._taken[key] += 1
         is_taken = True
 
-        def give_back() -> None:
+        def release() -> None:
             nonlocal is_taken
             if is_taken:
                 is_taken = False
@@ -47,13 +47,13 @@ class Shares:
                 if not self._taken[key]:
                     del self._taken[key]
 
-        return give_back
+        return release
 
 
 class RateLimit:
-    """A bucket of a minute's worth for each key, filled steadily; 0: no limit.
+    """A token bucket for each key, which holds one minute's worth; 0: no limit.
 
-    Of more keys than are kept, the one that was used longest ago is forgotten: it has had the most time to be full.
+    Beyond ``MAX_KEYS`` the key unused for longest is dropped, as its bucket is the most likely to be full.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,14 +63,14 @@ class RateLimit:
 
     def check(self, key: str, message: str) -> None:
         """Raises:
-        ProblemError: ``too_many_requests``: the key has spent all.
+        ProblemError: ``too_many_requests``: the bucket is empty.
         """
         level = self._level(key)
         if self._per_minute and level < 1:
             raise too_many(message, max(1, math.ceil((1 - level) * 60 / self._per_minute)))
 
     def spend(self, key: str) -> None:
-        """Once more."""
+        """Take one token."""
         if self._per_minute:
             self._levels[key] = self._level(key) - 1, self._clock()
             self._levels.move_to_end(key)

@@ -1,4 +1,4 @@
-"""The address of a client: the connection's, or what proxies that the settings name say of it."""
+"""The address of a client: the connection's, or the one that trusted proxies forward."""
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -14,10 +14,10 @@ Address = IPv4Address | IPv6Address
 
 
 def client_address(peer: str | None, forwarded: Iterable[bytes], proxies: Sequence[Network]) -> str | None:
-    """Who asks: the last address that no trusted proxy has, read from the connection backwards.
+    """The first address that is no trusted proxy's, from the connection backwards.
 
-    ``forwarded`` are the ``X-Forwarded-For`` fields in their order. What a client wrote itself stands before what the
-    proxies added, so nothing beyond the first address that is not a proxy's is believed, nor is what is no address.
+    ``forwarded``: the ``X-Forwarded-For`` fields in order. A client's own entries come before those of the proxies, so
+    nothing before the first address that is not a proxy's is trusted, nor is text that is no address.
     """
     known = _read(peer or "")
     if known is None or not _is_trusted(known, proxies):
@@ -38,7 +38,7 @@ def _is_trusted(address: Address, proxies: Sequence[Network]) -> bool:
 
 
 def _read(text: str) -> Address | None:
-    """An address as proxies write it: alone, or with a port."""
+    """Parse an address, with or without a port; ``None``: it is none."""
     if not text or len(text) > _LONGEST or "%" in text:
         return None
     if text.startswith("["):

@@ -1,7 +1,7 @@
-"""HTTP/1.1 as uvicorn speaks it with ``httptools``, with the bounds that this parser lacks.
+"""Limits of one HTTP/1.1 connection that uvicorn's parser (``httptools``) lacks.
 
-How long a request line and the header fields may be, how many fields there may be, and how long they and the body may
-take to come. The answers of this layer are problem documents like all others; the connection is closed after them.
+They are the size of the request line and the header fields, the number of fields, and the time for head and body. The
+refusals of this layer are problem documents like all others; the connection is closed after them.
 """
 
 import re
@@ -14,22 +14,22 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from shared.runtime.http.middleware import SECURITY_HEADERS, problem
 
 MAX_TARGET_BYTES = 16 * 1024
-"""Of the request line's target; 414."""
+"""Longest target of a request line; beyond it 414."""
 MAX_HEAD_BYTES = 64 * 1024
-"""Of all header fields together, and of what came of one that has no end yet; 431."""
+"""Largest size of all header fields, also of one that is incomplete; beyond it 431."""
 MAX_FIELDS = 100
-"""431."""
+"""Most header fields; beyond it 431."""
 HEAD_SECONDS = 10.0
-"""From the connection, or from its first byte, to the end of the header fields; 408."""
+"""Longest time from the connection, or a request's first byte, to the end of the header fields; then 408."""
 BODY_SECONDS = 60.0
-"""From there to the end of the body; 408."""
+"""Longest time from there to the end of the body; then 408."""
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
 """A name or an address, perhaps with a port (RFC 3986, 3.2.2)."""
 
 _REFUSALS: dict[int, tuple[str, str]] = {
-    400: ("malformed", "This is not HTTP/1.1, or it has not one valid Host field."),
-    408: ("request_timeout", "The request took too long to come."),
+    400: ("malformed", "This is not a valid HTTP/1.1 request with one Host field."),
+    408: ("request_timeout", "The request took too long to arrive."),
     414: ("too_large", f"The target of a request may have {MAX_TARGET_BYTES} bytes at most."),
     431: ("too_large", f"Header fields may be {MAX_FIELDS} and {MAX_HEAD_BYTES} bytes at most."),
 }
@@ -40,12 +40,12 @@ class BoundsError(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection with these limits."""
 
     _arriving: Literal["head", "body"] | None = "head"
-    """What is still to come of the present request."""
+    """The part of the present request that is still to arrive."""
     _timed: Literal["head", "body"] | None = None
-    """What the timer runs for."""
+    """The part that the timer runs for."""
     _timer: TimerHandle | None = None
     _refusal = 400
     _hosts: list[bytes]
@@ -53,21 +53,21 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _fields = 0
     _open_bytes = 0
-    """What came since the parser last told of anything: of a field that has no end yet."""
+    """Bytes since the parser's last callback: of an incomplete field."""
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Nothing may stay away for ever."""
+        """Start the timer of the first request."""
         super().connection_made(transport)  # type: ignore[arg-type]
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """No timer is left."""
+        """Cancel the timer."""
         self._arriving = None
         self._watch()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes, parsed; then looked at whether they are too many without an end."""
+        """Parse bytes, then refuse a field that is too long without an end."""
         if self._arriving is None and not self._is_answering():
             self._arriving = "head"
         self._open_bytes += len(data)
@@ -77,36 +77,36 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._arriving is not self._timed:
             self._watch()
 
-    # ---- what the parser tells -------------------------------------------------------------------------------------
+    # ---- callbacks of the parser -----------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """A request."""
+        """Begin a request."""
         self._arriving, self._head_bytes, self._fields, self._open_bytes = "head", 0, 0, 0
         self._hosts = []
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """A part of the target."""
+        """Check the target's length, part by part."""
         self._open_bytes = 0
         if len(self.url) + len(url) > MAX_TARGET_BYTES:
             self._stop(414)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A whole field, of the head or after a chunked body."""
+        """Check a complete field, of the head or of a chunked body's trailers."""
         self._open_bytes = 0
         self._fields += 1
         self._head_bytes += len(name) + len(value)
         if self._fields > MAX_FIELDS or self._head_bytes > MAX_HEAD_BYTES:
             self._stop(431)
         if self._arriving == "body":
-            return  # a trailer is no header field: it came after what the header fields are for was decided
+            return  # a trailer is no header field: those were acted on already
         if name.lower() == b"host":
             self._hosts.append(value)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The request can be answered, if it says for which host it is (RFC 9112, 3.2)."""
+        """Start answering, if the request has a valid ``Host`` field (RFC 9112, 3.2)."""
         is_told = len(self._hosts) == 1 and _HOST.fullmatch(self._hosts[0])
         if not is_told and (self._hosts or self.parser.get_http_version() != "1.0"):
             self._stop(400)
@@ -114,17 +114,17 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body; how much it may be is for others to say."""
+        """Pass a part of the body on; the middleware limits its size."""
         self._open_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """All of it is there."""
+        """End a request."""
         self._arriving, self._open_bytes = None, 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """An answer is written. What was to wait for it has all its time from now on."""
+        """End an answer; the request that waited for it has its whole time from now on."""
         has_waited = bool(self.pipeline) or self._timed == "head"
         super().on_response_complete()
         if has_waited and not self.transport.is_closing():
@@ -133,7 +133,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # ---- refusals --------------------------------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's own words
-        """The parser has stopped, of itself or because of a bound."""
+        """Refuse the request: the parser stopped, by itself or at a limit."""
         self._refuse(self._refusal)
 
     def _stop(self, status: int) -> None:
@@ -159,13 +159,13 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if may_answer:
             self.transport.write(_answer(status, getattr(self.app, "headers", SECURITY_HEADERS)))
-        if self.cycle is not None:  # whoever still reads the body, or answers, has nobody to talk to
+        if self.cycle is not None:  # the app sees a disconnected client
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
 
     def _watch(self) -> None:
-        """Time what is arriving now."""
+        """Restart the timer for the part that is arriving now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -176,8 +176,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_late(self) -> None:
         if self.pipeline or (self._timed == "head" and self._is_answering()):
-            return  # timed anew when the one before it is answered
-        if self.headers is None:  # a connection on which nothing was ever asked
+            return  # the timer restarts when the request before it is answered
+        if self.headers is None:  # a connection without any request
             self.transport.close()
         else:
             self._refuse(408)

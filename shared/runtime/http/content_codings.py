@@ -1,4 +1,4 @@
-"""Content codings of request bodies (RFC 9110, 8.4): gzip is unpacked up to a limit, others are refused."""
+"""Content codings of request bodies (RFC 9110, 8.4): gzip is decompressed up to a limit, others are refused."""
 
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -15,25 +15,25 @@ Receive = Callable[[], Awaitable[Message]]
 
 
 class UnknownCodingError(HTTPException):
-    """The body is coded in a way that is not taken here."""
+    """The body has a content coding that is not supported."""
 
     def __init__(self) -> None:
-        message = f"The Content-Encoding is not taken here. Taken are: {ACCEPTED}; one at a time."
+        message = f"The Content-Encoding is not supported. Supported are {ACCEPTED}, one at a time."
         super().__init__(415, message, {"Accept-Encoding": ACCEPTED})
 
 
 class BrokenCodingError(HTTPException):
-    """The body is not what its coding says."""
+    """The body is not valid in its content coding."""
 
     def __init__(self) -> None:
-        super().__init__(400, "The body is not whole gzip data, as its Content-Encoding says.")
+        super().__init__(400, "The body is not complete gzip data, although its Content-Encoding is gzip.")
 
 
 def is_packed(values: Iterable[bytes]) -> bool:
-    """Whether a body with these ``Content-Encoding`` fields must be unpacked.
+    """Whether a body with these ``Content-Encoding`` fields must be decompressed.
 
     Raises:
-        UnknownCodingError: it cannot be.
+        UnknownCodingError: the coding is not supported.
     """
     codings = [part.strip().lower() for value in values for part in value.decode("latin-1").split(",")]
     real = [coding for coding in codings if coding not in {"", "identity"}]
@@ -45,7 +45,7 @@ def is_packed(values: Iterable[bytes]) -> bool:
 
 
 def unpacked(receive: Receive, limit: int, too_large: Callable[[int], Exception]) -> Receive:
-    """The messages of a gzip body with what is in it. No more than ``limit`` bytes are ever unpacked.
+    """Wrap ``receive`` so that a gzip body is decompressed, to at most ``limit`` bytes.
 
     A body may be several gzip members (RFC 1952, 2.2); an empty one is empty.
     """

@@ -1,8 +1,7 @@
-"""Routes that are asked so often that the way to them would cost more than their answers do.
+"""Hot routes, which the middleware calls directly, as FastAPI's routing would cost more than the answer.
 
-Such a route is described like any other, but its endpoint reads the request by itself (``openapi_extra`` says what it
-takes) and answers with a ``Response``. ``Edge`` calls it by method and path alone, past the app's own layers: no
-pattern is matched, no dependency looked for.
+Such a route is documented like any other, but its endpoint reads the request itself (``openapi_extra`` documents its
+parameters) and returns a ``Response``. ``Middleware`` finds it by method and path, without patterns and dependencies.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ class DirectRoute(APIRoute):
     """``APIRouter(route_class=DirectRoute)``. Its path has no parameters."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
-        """The endpoint itself: this is how it answers where nobody calls it straight."""
+        """The endpoint itself, for an app without the middleware."""
         endpoint: Callable[[Request], Any] = self.endpoint
         return endpoint
 
@@ -25,7 +24,7 @@ Table: TypeAlias = Mapping[tuple[str, str], DirectRoute]
 
 
 def include(api: FastAPI, router: APIRouter) -> None:
-    """Add a router's routes to an app; the direct ones are called straight from then on."""
+    """Add a router's routes to an app, so that the middleware calls its direct routes."""
     api.include_router(router)
     routes = [route for route in router.routes if isinstance(route, DirectRoute)]
     api.state.direct = {

@@ -1,4 +1,4 @@
-"""HTTP: problem documents (RFC 9457), and what every request goes through."""
+"""The middleware around each service's app: bounds, headers, correlation id, metrics and errors of every request."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.http import client_address, content_codings, fast_routes, problems
 from shared.runtime.http.fast_routes import DirectRoute
 from shared.runtime.http.problems import PROBLEM, RETRY_AFTER_SECONDS, ProblemError, field_errors, problem
@@ -22,13 +22,13 @@ from shared.runtime.process import logging, metrics
 from shared.runtime.process.addresses import Network, parse_networks
 from shared.runtime.process.settings import ServiceSettings
 
-__all__ = ["PROBLEM", "Edge", "EdgeOptions", "ProblemError", "field_errors", "problem"]
+__all__ = ["PROBLEM", "Middleware", "MiddlewareOptions", "ProblemError", "field_errors", "problem"]
 
 CORRELATION_HEADER = "x-correlation-id"
 _CORRELATION = CORRELATION_HEADER.encode()
 MAX_CORRELATION_LENGTH = 100
 GONE = 499
-"""The status under which a request is counted whose client went away before it was answered."""
+"""Status under which a request is counted whose client disconnected before the answer."""
 ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
 
 Scope = MutableMapping[str, Any]
@@ -42,20 +42,20 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-frame-options", b"DENY"),
     (b"cache-control", b"no-store"),
 )
-"""Of every answer that does not say otherwise: most tell of people, some show a secret."""
+"""Headers of every answer that does not set them itself: most answers hold personal data, some a secret."""
 _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 _CLOSE = (b"connection", b"close")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ONCE = frozenset({b"authorization", b"content-type", b"content-length", b"idempotency-key", b"host"})
-"""Fields that mean something else when there are two of them."""
+"""Header fields that are refused if repeated, because only one of them would be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeOptions:
-    """``hosts``: the names that this service answers to; empty: any, since nothing is made from them.
+class MiddlewareOptions:
+    """Options of the middleware. ``hosts``: host names that are answered; empty: any.
 
-    ``proxies``: who may say for whom they ask. ``is_secure``: browsers reach it by https only.
-    ``database_seconds``: how long a request may hold a database connection, and wait for one; ``None``: as statements.
+    ``proxies``: networks whose ``X-Forwarded-For`` is trusted. ``is_secure``: clients use https only (HSTS).
+    ``database_seconds``: longest time for which a request waits for and uses a connection; ``None``: as statements.
     """
 
     hosts: Collection[str] = ()
@@ -64,8 +64,8 @@ class EdgeOptions:
     database_seconds: float | None = None
 
     @classmethod
-    def of(cls, settings: ServiceSettings) -> "EdgeOptions":
-        """As a service is told."""
+    def of(cls, settings: ServiceSettings) -> "MiddlewareOptions":
+        """The options in a service's settings."""
         return cls(
             hosts=frozenset(host.strip().lower() for host in settings.http_hosts.split(",") if host.strip()),
             proxies=parse_networks(settings.http_trusted_proxies),
@@ -75,33 +75,33 @@ class EdgeOptions:
 
 
 class TooLargeError(HTTPException):
-    """The body is longer than this service takes. FastAPI lets its own kind of error pass when it reads a body."""
+    """The body exceeds the limit. An ``HTTPException``, because FastAPI passes only those on while it reads a body."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(413, f"The body may have {limit} bytes at most.")
 
 
-class Edge:
-    """What is served of an app: around it correlation id, body limit, security headers, metrics, and a net for errors.
+class Middleware:
+    """Wraps an app with correlation id, body limit, security headers, metrics and answers to errors.
 
-    The app is given the handlers of its errors.
+    It also installs the error handlers of the app.
     """
 
-    def __init__(self, api: FastAPI, *, max_body_bytes: int, options: EdgeOptions | None = None) -> None:
+    def __init__(self, api: FastAPI, *, max_body_bytes: int, options: MiddlewareOptions | None = None) -> None:
         problems.install(api)
         api.router.redirect_slashes = False  # its redirects are made from the request's Host
         self._api = api
         self._max_body_bytes = max_body_bytes
-        self._options = options or EdgeOptions()
+        self._options = options or MiddlewareOptions()
         self._log = logging.get("http")
         self._direct: fast_routes.Table | None = None
         self.is_closing = False
-        """The process stops: connections are not used again, and who cannot be answered in time is told so."""
+        """Set when the process stops: connections are closed after their answer, and unfinished requests get 503."""
         self.headers = (*SECURITY_HEADERS, *((_HSTS,) if self._options.is_secure else ()))
-        """Of every answer, also those that do not come from here."""
+        """Headers of every answer, also of those that the protocol layer writes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._api(scope, receive, send)
             return
@@ -118,59 +118,56 @@ class Edge:
         started = time.perf_counter()
         within_request.set(self._options.database_seconds)
         try:
-            await self._guarded(scope, headers, receive, answer)
+            await self._handle(scope, headers, receive, answer)
         finally:
             route, seconds = _template(scope), time.perf_counter() - started
             _requests(route, answer.status).inc()
             if not answer.is_stream:
                 _seconds(route).observe(seconds)
             if given is not None or (scope["method"] not in _READS and not isinstance(scope.get("route"), DirectRoute)):
-                self._say(scope, route, answer.status, seconds)
+                self._log_request(scope, route, answer.status, seconds)
             logging.unbind("correlation_id")
 
-    def _say(self, scope: Scope, route: str, status: int, seconds: float) -> None:
-        """One line for a request that writes, or that its sender follows by an id (which every line of it has).
-
-        Hot routes say nothing by themselves: there are thousands a second.
-        """
+    def _log_request(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+        """Log a request that writes, or that came with a correlation id; hot routes only with one."""
         if scope["path"] not in ALWAYS_OPEN:
             self._log.info("request", method=scope["method"], route=route, status=status, seconds=round(seconds, 4))
 
-    async def _guarded(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, answer: "_Answer") -> None:
+    async def _handle(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, answer: "_Answer") -> None:
         try:
-            self._locate(scope, headers)
+            self._set_client(scope, headers)
             receive = self._admit(scope, headers, receive)
-            await self._answered(scope, receive, answer)
+            await self._call_app(scope, receive, answer)
         except HTTPException as error:
-            await answer.instead(await problems.on_http_error(Request(scope), error), scope, receive)
+            await answer.send_instead(await problems.on_http_error(Request(scope), error), scope, receive)
         except ProblemError as error:
-            await answer.instead(await problems.on_problem(Request(scope), error), scope, receive)
+            await answer.send_instead(await problems.on_problem(Request(scope), error), scope, receive)
         except ClientDisconnect:
             answer.status = GONE
         except asyncio.CancelledError:
             if not self.is_closing:
                 raise
             self._log.warning("request_cut", route=_template(scope))
-            await answer.instead(_unavailable("The service stops. Send the same again."), scope, receive)
+            await answer.send_instead(_unavailable("The service is stopping. Send the request again."), scope, receive)
         except Exception as error:
-            if passes(error):
-                self._log.warning("request_failed_for_now", route=_template(scope), error=repr(error))
+            if is_transient(error):
+                self._log.warning("request_failed_transiently", route=_template(scope), error=repr(error))
             else:
                 self._log.exception("request_failed", route=_template(scope))
-            await answer.instead(await problems.on_failure(Request(scope), error), scope, receive)
+            await answer.send_instead(await problems.on_failure(Request(scope), error), scope, receive)
 
-    def _locate(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        """Let ``scope["client"]`` be who asks, and not the proxy that asks for them."""
+    def _set_client(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        """Set ``scope["client"]`` to the client behind trusted proxies."""
         if self._options.proxies and client_address.FIELD in headers and scope.get("client"):
             peer, port = scope["client"]
             said = [value for name, value in scope["headers"] if name == client_address.FIELD]
             scope["client"] = client_address.client_address(peer, said, self._options.proxies), port
 
     def _admit(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
-        """The request's body, bounded and unpacked.
+        """Check the request; return its body, limited and decompressed.
 
         Raises:
-            HTTPException, ProblemError: the request is refused as it is, whatever its route.
+            HTTPException, ProblemError: the request is refused, whatever its route.
         """
         if len(headers) != len(scope["headers"]):
             _refuse_repeated(scope["headers"])
@@ -188,7 +185,7 @@ class Edge:
         values = [value for name, value in scope["headers"] if name == b"content-encoding"]
         if not content_codings.is_packed(values):
             return _limited(receive, limit)
-        if length:  # it is not that of what is read
+        if length:  # the length of the compressed body
             scope["headers"] = [field for field in scope["headers"] if field[0] != b"content-length"]
             scope["headers"].append((b"transfer-encoding", b"gzip"))
         return content_codings.unpacked(_limited(receive, limit), limit, TooLargeError)
@@ -203,7 +200,7 @@ class Edge:
             if name not in self._options.hosts:
                 raise HTTPException(421, "The request is for a host that this service does not answer to.")
 
-    async def _answered(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    async def _call_app(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         if self._direct is None:
             self._direct = fast_routes.table(self._api)
         route = self._direct.get((scope["method"], scope["path"]))
@@ -227,21 +224,21 @@ def _unavailable(message: str) -> Response:
 
 def _refuse_repeated(headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Raises:
-    HTTPException: 400: a field is there twice whose second would be passed over.
+    HTTPException: 400: a field is repeated of which only one would be read.
     """
     names = [name for name, _ in headers]
     for name in _ONCE:
         if names.count(name) > 1:
-            raise HTTPException(400, f"The header field {name.decode().title()} must be there once.")
+            raise HTTPException(400, f"The header field {name.decode().title()} must be given once.")
 
 
 class _Answer:
-    """Sees what is sent."""
+    """Adds headers to the answer, and notes its status."""
 
     def __init__(self, send: Send, extra: Sequence[tuple[bytes, bytes]], *, is_head: bool) -> None:
         self.status = 500
         self.is_stream = False
-        """Server-sent events: an answer that lasts as long as its reader wants."""
+        """Whether it is a stream of server-sent events, which lasts as long as the client wants."""
         self._send = send
         self._started = False
         self._is_head = is_head
@@ -258,17 +255,21 @@ class _Answer:
         elif self._is_head:
             return
         await self._send(message)
-        if self._is_head:  # nothing follows, also of what would never end
+        if self._is_head:  # ends the answer, also of a stream
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def instead(self, response: Response, scope: Scope, receive: Receive) -> None:
-        """Answer with this, unless an answer has already begun."""
+    async def send_instead(self, response: Response, scope: Scope, receive: Receive) -> None:
+        """Send ``response``, unless an answer has begun."""
         if not self._started:
             await response(scope, receive, self.send)
 
 
 def _limited(receive: Receive, limit: int) -> Receive:
-    """Counts a body that comes without its length."""
+    """Limit a body that comes without a length.
+
+    Raises:
+        TooLargeError: while it is read.
+    """
     seen = 0
 
     async def counted() -> Message:
@@ -283,7 +284,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
 
 
 def _given_id(headers: Mapping[bytes, bytes]) -> str | None:
-    """The caller's correlation id, where there is one that can be one."""
+    """The client's correlation id, if it sent a valid one."""
     if (field := headers.get(_CORRELATION)) is None:
         return None
     given = field.decode("ascii", "replace").strip()
@@ -292,7 +293,7 @@ def _given_id(headers: Mapping[bytes, bytes]) -> str | None:
 
 @cache
 def _requests(route: str, status: int) -> Counter:
-    """Looked up once for each; there are as many as routes have statuses."""
+    """The counter of a route and status, cached."""
     return metrics.HTTP_REQUESTS.labels(route=route, status=str(status))
 
 
@@ -302,6 +303,6 @@ def _seconds(route: str) -> Histogram:
 
 
 def _template(scope: Scope) -> str:
-    """The route as it was declared, so that no id becomes a label."""
+    """The route's path template, so that ids do not become labels."""
     route = scope.get("route")
     return getattr(route, "path", None) or "unmatched"

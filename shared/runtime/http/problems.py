@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): how every refusal and failure is answered."""
+"""Problem documents (RFC 9457): the answers to refusals and errors."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from shared.events.refusals import HTTP_STATUS, Refusal, RefusalCode
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 
 PROBLEM = "application/problem+json"
 RETRY_AFTER_SECONDS = "2"
@@ -49,7 +49,7 @@ _CODES: dict[int, str] = {
 
 
 class ProblemError(Exception):
-    """Answer the request with this refusal. ``status`` is the code's own unless given."""
+    """Ends a request with a refusal. ``status`` is that of the code unless given."""
 
     def __init__(
         self, refusal: Refusal, *, status: int | None = None, headers: Mapping[str, str] | None = None
@@ -61,7 +61,7 @@ class ProblemError(Exception):
 
     @classmethod
     def of(cls, code: RefusalCode, message: str, **details: Any) -> "ProblemError":
-        """The short form."""
+        """Make one from a code and a message."""
         return cls(Refusal(code=code, message=message, details=details))
 
 
@@ -72,7 +72,7 @@ def problem(
     details: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """An RFC 9457 document; ``details`` become members of it."""
+    """Make the answer with an RFC 9457 document; ``details`` become members of it."""
     body = {
         **(details or {}),
         "type": f"urn:unitpool:problem:{code}",
@@ -107,14 +107,14 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
 
 
 async def on_failure(_request: Request, error: Exception) -> Response:
-    if passes(error):
+    if is_transient(error):
         message = "A part of the service is not answering. Try again shortly."
         return problem(503, "unavailable", message, headers={"Retry-After": RETRY_AFTER_SECONDS})
     return problem(500, "internal", "Something went wrong here. It was logged with the correlation id.")
 
 
 def field_errors(error: RequestValidationError | ValidationError) -> Iterator[dict[str, str]]:
-    """What is wrong with which field, in words; the place is dotted, without saying that it is the body."""
+    """The faults as {field, message}; the field is a dotted path, without ``body``, ``query`` or ``path`` before it."""
     for one in error.errors():
         place = [str(part) for part in one["loc"]]
         if place and place[0] in {"body", "query", "path", "header"}:
@@ -123,7 +123,7 @@ def field_errors(error: RequestValidationError | ValidationError) -> Iterator[di
 
 
 def install(api: FastAPI) -> None:
-    """Have the app answer its errors so."""
+    """Register these answers as the app's error handlers."""
     api.add_exception_handler(ProblemError, on_problem)
     api.add_exception_handler(RequestValidationError, _on_invalid)
     api.add_exception_handler(HTTPException, on_http_error)

@@ -1,4 +1,4 @@
-"""Query parameters: nothing is guessed. What a route does not know, what comes twice, and what is empty is refused."""
+"""Strict query parameters: unknown, repeated and empty ones are refused."""
 
 from collections.abc import Collection, Iterator
 from urllib.parse import parse_qsl
@@ -6,11 +6,11 @@ from urllib.parse import parse_qsl
 from shared.runtime.http.problems import ProblemError
 
 SHOWN = 100
-"""Characters of a parameter's name in the refusal."""
+"""Most characters of a parameter's name in the refusal."""
 
 
 def read(query: bytes, known: Collection[str]) -> dict[str, str]:
-    """The parameters of a query, each once.
+    """Parse the parameters of a query.
 
     Raises:
         ProblemError: ``invalid_request``, with each parameter that is wrong.

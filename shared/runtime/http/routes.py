@@ -1,4 +1,4 @@
-"""Routes of an API. What a request says beyond what its route knows is refused by its name, never passed over."""
+"""API routes that refuse, by name, any part of a request that they do not know, instead of ignoring it."""
 
 import json
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -18,14 +18,14 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class ApiRoute(APIRoute):
-    """``APIRouter(route_class=ApiRoute)``: what every route of every service's API holds to (see docs/http.md).
+    """The strict route of every API (``APIRouter(route_class=ApiRoute)``, see docs/http.md).
 
-    Query parameters are known, given once and not empty. A body is JSON, each member named once. A write whose
-    precondition would not be looked at is refused.
+    Query parameters must be known, given once and not empty. A body must be JSON without repeated members. A write with
+    a precondition that the route does not check is refused.
     """
 
     def get_route_handler(self) -> Handler:
-        """The handler, guarded."""
+        """FastAPI's handler, after these checks."""
         inner = super().get_route_handler()
         known = frozenset(_query_names(self.dependant))
         conditions = frozenset(_header_names(self.dependant))
@@ -80,10 +80,10 @@ def _header_names(dependant: Dependant) -> Iterator[str]:
 
 def _refuse_unread(request: Request, read: Iterable[str]) -> None:
     """Raises:
-    ProblemError: a precondition (RFC 9110, 13.1) that this route does not judge.
+    ProblemError: it has a precondition (RFC 9110, 13.1) that this route does not check.
     """
     errors = [
-        {"field": name.title(), "message": "is not judged here: what this changes has no version"}
+        {"field": name.title(), "message": "is not supported here: this resource has no version"}
         for name in PRECONDITIONS
         if name in request.headers and name not in read
     ]

@@ -1,6 +1,6 @@
-"""One service asks another over HTTP, as itself: its question is signed with the keys that commands are signed with.
+"""Authentication between services over HTTP: a GET is signed with the keys that sign commands.
 
-Signed are method, path, query and the moment of asking; a question is good for a minute. Only reads are asked so.
+The signature covers method, path, query and time, and is valid for one minute. Only reads are signed.
 """
 
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError, sign,
 ASKED_AT_HEADER = "unitpool-asked-at"
 FRESH_FOR = timedelta(minutes=1)
 ASKING = "questions over HTTP"
-"""What is signed instead of a topic's name: no question is a command, and no command a question."""
+"""Signed instead of a topic's name, so that no request is a valid command and no command a valid request."""
 
 
 def sign_question(target: str, now: datetime, keys: Keys) -> dict[str, str]:
-    """The headers of a GET of ``target``, a path with its query."""
+    """Sign a GET of ``target`` (path and query); returns the headers to send."""
     asked_at = now.isoformat()
     return {ASKED_AT_HEADER: asked_at, SIGNATURE_HEADER: sign(_signed(target, asked_at), keys, ASKING).decode()}
 
 
 def is_asked(headers: Mapping[str, str]) -> bool:
-    """Whether a request claims to be another service's question."""
+    """Whether a request claims to come from another service."""
     return SIGNATURE_HEADER in headers
 
 
 def is_genuine(target: str, headers: Mapping[str, str], now: datetime, keys: Keys) -> bool:
-    """Whether a holder of one of ``keys`` asked exactly this, just now."""
+    """Whether a holder of one of ``keys`` signed exactly this request within the last minute."""
     asked_at, signature = headers.get(ASKED_AT_HEADER, ""), headers.get(SIGNATURE_HEADER, "")
     try:
         verify(_signed(target, asked_at), signature.encode("latin-1", "replace"), keys, ASKING)

@@ -44,7 +44,7 @@ def broker_security(settings: ServiceSettings) -> BaseSecurity | None:
     return BaseSecurity(ssl_context=context, use_ssl=True) if context else None
 
 
-async def kafka_trouble(error: BaseException, settings: ServiceSettings) -> str:
+async def describe_kafka_error(error: BaseException, settings: ServiceSettings) -> str:
     """Why Kafka cannot be used, as a sentence: it is away, or it is there and does not let us in."""
     servers = settings.kafka_bootstrap_servers
     host, _, port = servers.split(",")[0].strip().rpartition(":")

@@ -1,6 +1,6 @@
-"""What Kafka says of topics: their ids, their settings, and how far they reach, asked with a connection of our own.
+"""Metadata of topics in Kafka (ids, settings, ends), queried over a connection of its own.
 
-Consumers know this only from what they fetch: what they say of themselves is worth nothing once they stand still.
+Consumers know these only from what they fetch, so that their knowledge is out of date once they stall.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from shared.runtime.kafka.client import client_arguments
 from shared.runtime.process.settings import ServiceSettings
 
 ANSWER_SECONDS = 10
-"""How long one question may take, whatever the client waits for."""
+"""Longest time for one query, whatever the client waits for."""
 _LONGEST_MS = 35 * 86_400_000
 _PRECISION_MS = 1000
 _TOPIC, _LATEST, _ANY_REPLICA, _READ_COMMITTED = 2, -1, -1, 1
@@ -40,14 +40,17 @@ _TOPIC, _LATEST, _ANY_REPLICA, _READ_COMMITTED = 2, -1, -1, 1
 
 @dataclass(frozen=True, slots=True)
 class TopicDescription:
-    """One topic as Kafka has it: made anew under the same name it has another id. ``leaders`` by partition."""
+    """A topic in Kafka. Recreated under the same name it has another id. ``leaders``: broker ids by partition."""
 
     id: UUID
     leaders: Mapping[int, int]
 
 
 class Cluster:
-    """Topics are named without the installation's prefix. Methods raise a KafkaError where Kafka gives no answer."""
+    """Queries Kafka for topics, named without the installation's prefix.
+
+    All methods raise a KafkaError if Kafka does not answer.
+    """
 
     def __init__(self, settings: ServiceSettings, client: str) -> None:
         self._arguments = client_arguments(settings, f"{client}-watch")
@@ -56,13 +59,13 @@ class Cluster:
         self._connecting = asyncio.Lock()
 
     async def close(self) -> None:
-        """Disconnect; the next question connects again."""
+        """Disconnect; the next query reconnects."""
         client, self._client = self._client, None
         if client:
             await client.close()
 
     async def describe(self, topics: Collection[str]) -> dict[str, TopicDescription]:
-        """Those of these topics that exist."""
+        """Describe those of the topics that exist."""
         answer = await self._ask(_TopicsRequest([f"{self._prefix}{topic}" for topic in topics]))
         found: dict[str, TopicDescription] = {}
         for _error, name, topic_id, _internal, partitions, *_ in answer.topics:
@@ -72,7 +75,7 @@ class Cluster:
         return found
 
     async def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
-        """The settings of these topics; those that may not be read are left out."""
+        """Load the settings of the topics, without those that may not be read."""
         resources = [(_TOPIC, f"{self._prefix}{topic}", None) for topic in topics]
         answer = await self._ask(DescribeConfigsRequest(resources))
         return {
@@ -82,7 +85,7 @@ class Cluster:
         }
 
     async def ends(self, described: Mapping[str, TopicDescription]) -> dict[str, dict[int, int]]:
-        """Up to where each partition can be read, transactions that are still open left out."""
+        """Load the last stable offset of each partition: the end, before open transactions."""
         found: dict[str, dict[int, int]] = {topic: {} for topic in described}
         by_leader: dict[int, list[tuple[str, list[tuple[int, int]]]]] = {}
         for topic, description in described.items():
@@ -95,9 +98,9 @@ class Cluster:
         return found
 
     async def find_append_time(self, topic: str, partition: int, leader: int, offset: int) -> datetime | None:
-        """When the record at ``offset`` was appended, to a second or so: by halves, since Kafka finds offsets by time.
+        """Find when the record at ``offset`` was appended, to about a second; ``None``: no record from it on.
 
-        ``None`` where the partition holds no record at or after it.
+        Kafka only finds offsets by time, so this is a binary search.
         """
         before, after = int(time.time() * 1000) - _LONGEST_MS, int(time.time() * 1000) + 60_000
         if await self._first_from(topic, partition, leader, before) is None:
@@ -109,7 +112,7 @@ class Cluster:
         return datetime.fromtimestamp(before / 1000, UTC)
 
     async def _first_from(self, topic: str, partition: int, leader: int, milliseconds: int) -> int | None:
-        """The first offset that was appended at that time or later."""
+        """Find the first offset appended at that time or later."""
         wanted = [(f"{self._prefix}{topic}", [(partition, milliseconds)])]
         offset = next((offset for *_, offset in await self._offsets(leader, wanted)), -1)
         return None if offset < 0 else offset
@@ -152,7 +155,7 @@ class Cluster:
 
 
 class _Uuid(AbstractType[UUID]):  # type: ignore[misc]
-    """Sixteen bytes. aiokafka knows no version of the protocol that has them."""
+    """A UUID of sixteen bytes, which aiokafka's versions of the protocol do not have."""
 
     @classmethod
     def encode(cls, value: UUID) -> bytes:

@@ -1,6 +1,6 @@
-"""The database's time: by it things happen for good, since all replicas share it.
+"""The database's clock, by which everything is decided, since all replicas share it.
 
-A process whose own clock is ahead or behind decides nothing differently; readiness and a metric show the difference.
+A process whose own clock is wrong decides the same; readiness and a metric show the difference.
 """
 
 import asyncio
@@ -10,23 +10,24 @@ from datetime import UTC, datetime
 
 from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, Pool
 from shared.runtime.process import logging, metrics
+from shared.runtime.process.background import repeat
 from shared.runtime.process.health import Check
 
 MEASURE_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
-"""An answer that takes longer says too little."""
+"""Longest measurement: a slower answer is too imprecise."""
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
 async def database_now(connection: Connection) -> datetime:
-    """The present instant by the database's clock, for whoever asks once."""
+    """The database's present time, read once."""
     return datetime.fromtimestamp(await connection.fetchval(_NOW), UTC)
 
 
 class DatabaseClock:
-    """A clock that shows the database's time, as last measured. Until the first measurement it is this machine's.
+    """A clock that shows the database's time as last measured; this machine's until the first measurement.
 
-    The time runs on by the machine's monotonic clock, so that setting the machine's clock moves nothing. ``wall``,
+    Between measurements it runs by the monotonic clock, so that setting the machine's clock moves nothing. ``wall``,
     ``monotonic``: seconds, for tests.
     """
 
@@ -48,10 +49,10 @@ class DatabaseClock:
         self._agrees.set()
         self._log = logging.get("clock")
         self.offset_seconds = 0.0
-        """So much is this machine's clock ahead of the database's; 0 where the measurement cannot tell."""
+        """How far this machine's clock is ahead of the database's; 0 within the precision of the measurement."""
 
     def __call__(self) -> datetime:
-        """The present instant by the database's clock, in UTC."""
+        """The database's present time, in UTC."""
         return datetime.fromtimestamp(self._monotonic() + self._ahead, UTC)
 
     @property
@@ -60,23 +61,26 @@ class DatabaseClock:
         return self._agrees.is_set()
 
     async def wait(self) -> None:
-        """Until they do. One of the two is wrong, and nobody here can say which."""
+        """Wait until they agree. One of the two is wrong, and this process cannot know which."""
         await self._agrees.wait()
 
     async def run(self) -> None:
         """Measure until cancelled."""
-        while True:
+
+        async def measure_once() -> float:
             try:
                 await self.measure()
             except DATABASE_ERRORS as error:
                 self._log.debug("clock_not_measured", error=repr(error))
-            await asyncio.sleep(MEASURE_SECONDS)
+            return MEASURE_SECONDS
+
+        await repeat(measure_once)
 
     async def measure(self) -> None:
-        """Once.
+        """Measure the difference once.
 
         Raises:
-            one of ``DATABASE_ERRORS``: the database does not answer in time; what was measured before stays.
+            one of ``DATABASE_ERRORS``: no answer in time; the last measurement stays in force.
         """
         async with asyncio.timeout(ANSWER_SECONDS), self._pool.acquire() as connection:
             wall, asked = self._wall(), self._monotonic()
@@ -85,9 +89,9 @@ class DatabaseClock:
         self.take(database, asked, wall, took)
 
     def take(self, database: float, asked: float, wall: float, took: float) -> None:
-        """Between ``asked`` and ``took`` later the database's clock showed ``database``: know what follows from that.
+        """Adjust to a measurement: between ``asked`` and ``took`` later the database's clock showed ``database``.
 
-        What agrees with what is known already changes nothing, so that the time does not jitter with each answer.
+        A measurement that agrees with the present adjustment changes nothing, so that the time does not jitter.
         """
         self._ahead = min(max(self._ahead, database - asked - took), database - asked)
         self.offset_seconds = max(0.0, wall - database) or min(0.0, wall + took - database)

@@ -1,4 +1,4 @@
-"""PostgreSQL: the pool, the types that handlers see, and which of its errors pass by themselves."""
+"""PostgreSQL: the pool, the types that handlers see, and which errors are transient."""
 
 import asyncio
 import socket
@@ -25,57 +25,55 @@ else:
 
 Row: TypeAlias = asyncpg.Record
 
-_PASSING_CLASSES = ("08", "40", "53", "57", "58")
+_TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
 """SQLSTATE classes: connection, serialization and deadlock, resources (disk full), operator (shutdown), system."""
-_PASSING_STATES = ("55P03", "25006")
+_TRANSIENT_STATES = ("55P03", "25006")
 """Lock not available; read-only (a server that is no longer, or not yet, the primary)."""
-_OWN_STATES = ("40001", "40P01", "55P03", "57014")
+_LOCK_OR_TIMEOUT_STATES = ("40001", "40P01", "55P03", "57014")
 """Serialization, deadlock, lock not available, statement timeout."""
-SENDERS = {"synchronous_commit": "off"}
-"""Session of those who only delete what Kafka has acknowledged. A crash of the server may undo the newest of that; then
-it is sent once more, as after a crash of theirs. Nobody who must be sure waits for the disk behind them."""
-PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan"}
-"""Session of those whose few statements have one good plan each. PostgreSQL expects longer arrays than they give, so it
-would plan for each anew, which can take longer than to answer."""
-_GONE = ("closed", "closing", "released back", "terminated")
+RELAY_SESSION = {"synchronous_commit": "off"}
+"""Session settings of the relay, which only deletes rows that Kafka has acknowledged. If the server crashes, the newest
+deletes may be lost and the rows are sent again, as after a crash of the relay. Its commits do not wait for the disk."""
+GENERIC_PLANS = {"plan_cache_mode": "force_generic_plan"}
+"""Session settings for few statements with one good plan each. PostgreSQL expects longer arrays than they give, and
+would plan each execution, which can take longer than the execution."""
+_CLOSED_WORDS = ("closed", "closing", "released back", "terminated")
 
 
 within_request: Final[ContextVar[float | None]] = ContextVar("within_request", default=None)
-"""While an HTTP request is answered: seconds for which it may wait for a connection and use it, taken together.
+"""While an HTTP request is answered: the seconds in which it must get a connection and finish with it.
 
-Cancelling does not end a statement of a server that stands still: asyncpg first waits for it to agree. So a connection
-that is held for longer is cut off, which fails what it runs with an error that passes.
+Cancelling does not end a statement of a server that hangs, since asyncpg waits for its consent. So a connection that is
+used for longer is terminated, and its statement fails with a transient error.
 """
 
 DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What connecting, or using a connection, can end with."""
+"""Errors of connecting and of using a connection."""
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether trying the same again later can succeed, without anyone changing the data or the code."""
+def is_transient_database_error(error: BaseException) -> bool:
+    """Whether a retry can succeed although nobody changes the data or the code."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         migrated = isinstance(error, asyncpg.InvalidCachedStatementError)
-        return migrated or state.startswith(_PASSING_CLASSES) or state in _PASSING_STATES
+        return migrated or state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
     if isinstance(error, asyncpg.InternalClientError):  # the connection broke in the middle of an answer
         return True
     if isinstance(error, asyncpg.InterfaceError):
-        return any(word in str(error) for word in _GONE)
+        return any(word in str(error) for word in _CLOSED_WORDS)
     return isinstance(error, (ConnectionError, TimeoutError, socket.gaierror))
 
 
-def is_own(error: BaseException) -> bool:
-    """Whether an error that passes may be one statement's own: it waited too long for a lock, or ran too long."""
-    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "") in _OWN_STATES
+def is_lock_or_timeout(error: BaseException) -> bool:
+    """Whether a transient error concerns one statement: lock or statement timeout, deadlock, serialization."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "") in _LOCK_OR_TIMEOUT_STATES
 
 
 def new_pool(settings: ServiceSettings, application: str, session: Mapping[str, str] | None = None) -> Pool:
-    """A pool that is not open yet: see ``open_pool``. Must be called while the event loop runs.
+    """Make a pool, which ``open_pool`` opens. Call it while the event loop runs.
 
-    asyncpg closes for good a pool whose first connections fail. So it has none: ``open_pool`` makes them, and may be
-    called until it succeeds.
-
-    ``session``: PostgreSQL's settings for its connections, beside ours.
+    asyncpg closes a pool permanently when its first connections fail. So the pool opens none by itself: ``open_pool``
+    does, and may be called until it succeeds. ``session``: PostgreSQL settings beside ours.
     """
     return _RequestPool(
         settings.database_url.get_secret_value(),
@@ -89,20 +87,20 @@ def new_pool(settings: ServiceSettings, application: str, session: Mapping[str, 
         timeout=10,
         command_timeout=settings.statement_timeout_seconds + 5,
         server_settings=_session(settings, application) | dict(session or {}),
-        reset=_nothing_to_forget,
+        reset=_skip_reset,
     )
 
 
 class _RequestPool(asyncpg.Pool):
-    """A pool that gives a request only so much time: see ``within_request``."""
+    """A pool that bounds how long a request may use a connection: see ``within_request``."""
 
     def acquire(self, *, timeout: float | None = None) -> Any:
-        """A connection, for ``async with`` or ``await``."""
+        """Acquire a connection, by ``async with`` or ``await``, within the request's time."""
         seconds = within_request.get()
         return super().acquire(timeout=timeout) if seconds is None else _BoundedAcquire(self, seconds)
 
     async def acquire_unbounded(self) -> "PoolConnectionProxy[asyncpg.Record]":
-        """A connection, however long it takes."""
+        """Acquire a connection without a time limit."""
         return await super().acquire()
 
 
@@ -136,7 +134,7 @@ async def open_pool(pool: Pool, settings: ServiceSettings) -> None:
     """Open the pool with its first connections.
 
     Raises:
-        one of ``DATABASE_ERRORS``: the database does not answer; try again.
+        one of ``DATABASE_ERRORS``: the database does not answer; call it again later.
     """
     await pool
     first = max(1, min(settings.pool_min_size, settings.pool_max_size))
@@ -149,18 +147,18 @@ async def open_pool(pool: Pool, settings: ServiceSettings) -> None:
         raise failure
 
 
-async def _nothing_to_forget(_: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Instead of asyncpg's four statements each time that a connection goes back to the pool.
+async def _skip_reset(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Skip asyncpg's four statements for each connection returned to the pool.
 
-    Settings are ``SET LOCAL``, cursors end with their transaction, whoever listens or holds a session's lock for long
-    has a connection outside the pool. Transactions left open are ended by asyncpg itself.
+    They have nothing to reset: settings are ``SET LOCAL``, cursors end with their transaction, LISTEN and session locks
+    use connections outside the pool. asyncpg itself ends a transaction that was left open.
     """
 
 
 async def connect(
     settings: ServiceSettings, application: str, *, as_owner: bool = False, session: Mapping[str, str] | None = None
 ) -> "asyncpg.Connection[asyncpg.Record]":
-    """One connection outside the pool, for a lock that is held as long as the connection lives.
+    """Open a connection outside the pool, for LISTEN or a lock that lasts as long as the connection.
 
     ``as_owner``: under the role that owns the tables, where the settings name one. ``session``: as for the pool.
     """
@@ -174,10 +172,9 @@ async def connect(
 
 
 class HeldConnection:
-    """One connection outside the pool, for those who ask so often that to fetch and return it would cost too much.
+    """A connection outside the pool, for callers so frequent that acquiring one each time would cost too much.
 
-    They ask one after the other. It is opened when it is needed first, and again after it broke. ``session``: as for
-    the pool.
+    They use it one at a time. It is opened when first needed, and again after it broke. ``session``: as for the pool.
     """
 
     def __init__(self, settings: ServiceSettings, application: str, session: Mapping[str, str] | None = None) -> None:
@@ -198,7 +195,7 @@ class HeldConnection:
 
     @asynccontextmanager
     async def use(self, seconds: float) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-        """The open connection, for so long: then it is cut off, and what it runs fails with an error that passes.
+        """The open connection for ``seconds``; after that it is terminated, and its statement fails as transient.
 
         Raises:
             one of ``DATABASE_ERRORS``: the database does not answer.
@@ -227,15 +224,15 @@ def _session(settings: ServiceSettings, application: str) -> dict[str, str]:
         "statement_timeout": limit,
         "lock_timeout": limit,
         "idle_in_transaction_session_timeout": "60s",
-        # A process whose machine is gone must not keep its locks for hours.
+        # A process whose machine failed must not hold its locks for hours.
         "tcp_keepalives_idle": "10",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
     }
 
 
-def place_of(dsn: str) -> str:
-    """Host and database of a connection string, for messages: no user, no password."""
+def location_of(dsn: str) -> str:
+    """Host, port and database of a connection string, without user and password, for messages."""
     try:
         check_database_url(dsn)
         parts = urlsplit(dsn)
@@ -245,23 +242,23 @@ def place_of(dsn: str) -> str:
     return f"{parts.hostname or 'socket'}:{port}{parts.path}"
 
 
-def database_trouble(error: BaseException, settings: ServiceSettings) -> str:
-    """Why the database cannot be used, as a sentence that holds no secret: away, or there and we are not let in."""
-    place = place_of(settings.database_url.get_secret_value())
+def describe_database_error(error: BaseException, settings: ServiceSettings) -> str:
+    """Say in a sentence without secrets whether the database does not answer or refuses this service."""
+    location = location_of(settings.database_url.get_secret_value())
     if isinstance(error, (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)):
-        return f"PostgreSQL at {place}, which answers, but refuses this service's user or password: {error}"
+        return f"PostgreSQL at {location}, which answers, but refuses this service's user or password: {error}"
     if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return f"PostgreSQL at {place}, which answers, but has no such database"
+        return f"PostgreSQL at {location}, which answers, but has no such database"
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return f"PostgreSQL at {place}, which answers, but this service's user may not do this: {error}"
-    return f"PostgreSQL at {place}, which does not answer: {error or type(error).__name__}"
+        return f"PostgreSQL at {location}, which answers, but this service's user may not do this: {error}"
+    return f"PostgreSQL at {location}, which does not answer: {error or type(error).__name__}"
 
 
-async def ask(pool: Pool, timeout_seconds: float = 2) -> None:
-    """Have the database run a statement in time.
+async def check_answers(pool: Pool, timeout_seconds: float = 2) -> None:
+    """Run a trivial statement.
 
     Raises:
-        one of ``DATABASE_ERRORS``: it did not.
+        one of ``DATABASE_ERRORS``: it did not succeed in time.
     """
     async with asyncio.timeout(timeout_seconds), pool.acquire() as connection:
         await connection.fetchval("SELECT true")

@@ -1,4 +1,4 @@
-"""Tasks that run beside the consumers until the service stops."""
+"""Background tasks: loops that run beside the consumers until the service stops, and their restart after a failure."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,6 +8,43 @@ from shared.runtime.process.health import Check
 
 DELAY_SECONDS = 0.5
 DELAY_MAX_SECONDS = 30.0
+
+
+async def repeat(
+    step: Callable[[], Awaitable[float]],
+    *,
+    woken: asyncio.Event | None = None,
+    on_error: Callable[[Exception], float] | None = None,
+) -> None:
+    """Run ``step`` until cancelled, pausing after each run for the seconds that it returns.
+
+    ``woken`` ends such a pause early when it is set; it is cleared before each run, so that nothing is missed.
+    ``on_error`` returns the seconds to wait after an error, which nothing shortens, or raises to end the loop.
+    """
+    while True:
+        if woken is not None:
+            woken.clear()
+        try:
+            pause_seconds = await step()
+        except Exception as error:
+            if on_error is None:
+                raise
+            await asyncio.sleep(on_error(error))
+            continue
+        if woken is None:
+            await asyncio.sleep(pause_seconds)
+        elif pause_seconds > 0:
+            await wait_until_set(woken, pause_seconds)
+
+
+async def wait_until_set(event: asyncio.Event, timeout_seconds: float) -> bool:
+    """Wait for ``event`` at most that long; whether it was set."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _never(_error: Exception) -> bool:

@@ -7,13 +7,15 @@ from prometheus_client import Counter, Gauge, Histogram
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 CONSUMER_LAG_RECORDS = Gauge(
-    "unitpool_consumer_lag_records", "Records in the topic that this process owns and has not applied yet", ["topic"]
+    "unitpool_consumer_lag_records",
+    "Records of the partitions assigned to this process that are not applied yet",
+    ["topic"],
 )
 CONSUMER_LAG_SECONDS = Gauge(
-    "unitpool_consumer_lag_seconds", "How long the oldest record that is not applied yet has waited", ["topic"]
+    "unitpool_consumer_lag_seconds", "Seconds since the oldest record that is not applied yet was appended", ["topic"]
 )
 CONSUMER_HALTED = Gauge(
-    "unitpool_consumer_halted", "1 where a consumer has stopped itself and waits for a person", ["topic"]
+    "unitpool_consumer_halted", "1 while a consumer has halted and needs an operator, else 0", ["topic"]
 )
 PARTITION_LAG_RECORDS = Gauge(
     "unitpool_consumer_partition_lag_records", "Records of one partition not applied yet", ["topic", "partition"]
@@ -23,70 +25,79 @@ PARTITION_POSITION = Gauge(
 )
 FETCH_ERRORS = Counter(
     "unitpool_consumer_fetch_errors_total",
-    "Fetches that failed, or brought what cannot be read",
+    "Fetches that failed or held an unreadable record",
     ["topic"],
 )
 RECORDS_LOST = Counter(
     "unitpool_records_lost_total",
-    "Records that were never read, at most, as the database has them: expired in Kafka, or skipped by an operator",
+    "Records that were never read, at most: expired in Kafka, or skipped by an operator",
     ["topic", "reason"],
 )
 SET_ASIDE_KEYS = Gauge(
-    "unitpool_set_aside_keys", "Keys whose handling fails, and whose records wait to be tried again", ["topic"]
+    "unitpool_set_aside_keys", "Keys whose records are set aside and retried, because their handler fails", ["topic"]
 )
-SET_ASIDE_RECORDS = Gauge(
-    "unitpool_set_aside_records", "Records that wait for their key to be handled again, 10,000 at most", ["topic"]
-)
+SET_ASIDE_RECORDS = Gauge("unitpool_set_aside_records", "Records set aside, at most 10,000 are counted", ["topic"])
 UNREADABLE_ROWS = Counter(
-    "unitpool_unreadable_rows_total", "Stored rows passed over because they could not be read, at each read", ["table"]
+    "unitpool_unreadable_rows_total",
+    "Stored rows left out because they could not be decoded, counted at each read",
+    ["table"],
 )
 RECORDS_FETCHED = Counter(
     "unitpool_consumer_records_fetched_total",
-    "Records handed over to be applied, repeats included; those applied are unitpool_batch_records_total",
+    "Records given to a batch, repeats included; those applied are unitpool_batch_records_total",
     ["topic"],
 )
 BATCH_SECONDS = Histogram(
-    "unitpool_batch_seconds", "One transaction over one batch of records, with its retries", ["topic"], buckets=_FAST
+    "unitpool_batch_seconds",
+    "Seconds from the first attempt at a batch of records until it is applied",
+    ["topic"],
+    buckets=_FAST,
 )
 BATCH_RECORDS = Counter("unitpool_batch_records_total", "Records applied, each once", ["topic"])
 BATCH_RETRIES = Counter(
-    "unitpool_batch_retries_total", "Batches that met an error that passes, and were tried again", ["topic"]
+    "unitpool_batch_retries_total", "Attempts at a batch that failed with a transient error", ["topic"]
 )
-DEAD_LETTERS = Counter("unitpool_dead_letters_total", "Records put among the dead letters", ["topic", "reason"])
+DEAD_LETTERS = Counter("unitpool_dead_letters_total", "Records published as dead letters", ["topic", "reason"])
 
 CLOCK_OFFSET_SECONDS = Gauge(
-    "unitpool_clock_offset_seconds", "How far this process's clock is ahead of the database's, by which all is decided"
+    "unitpool_clock_offset_seconds",
+    "Seconds by which this process's clock is ahead of the database's, by which everything is decided",
 )
 
-OUTBOX_PENDING = Gauge("unitpool_outbox_pending", "Records written in a transaction and not yet acknowledged by Kafka")
-OUTBOX_OLDEST_SECONDS = Gauge("unitpool_outbox_oldest_seconds", "How long the oldest of them has waited")
+OUTBOX_PENDING = Gauge("unitpool_outbox_pending", "Outbox rows that Kafka has not acknowledged yet")
+OUTBOX_OLDEST_SECONDS = Gauge("unitpool_outbox_oldest_seconds", "Age of the oldest outbox row in seconds")
 OUTBOX_SET_ASIDE = Gauge(
-    "unitpool_outbox_set_aside", "Keys and topics whose outbox rows Kafka refuses, and which wait to be tried again"
+    "unitpool_outbox_set_aside", "Keys and topics whose outbox rows Kafka refuses, and which are retried"
 )
-OUTBOX_PUBLISHED = Counter("unitpool_outbox_published_total", "Records that Kafka acknowledged", ["topic"])
+OUTBOX_PUBLISHED = Counter("unitpool_outbox_published_total", "Outbox rows that Kafka acknowledged", ["topic"])
 
 COMMANDS = Counter(
     "unitpool_commands_total",
-    "Commands by what became of them: accepted, refused, repeated, denied",
+    "Commands by outcome: accepted, refused, repeated, denied",
     ["command", "outcome"],
 )
 COMMAND_SECONDS = Histogram(
-    "unitpool_command_seconds", "From a command's arrival in Kafka to its committed outcome", buckets=_FAST
+    "unitpool_command_seconds", "Seconds from a command's append to Kafka until its outcome is committed", buckets=_FAST
 )
 
 HTTP_REQUESTS = Counter("unitpool_http_requests_total", "HTTP requests answered", ["route", "status"])
-HTTP_SECONDS = Histogram("unitpool_http_request_seconds", "Time to answer an HTTP request", ["route"], buckets=_FAST)
+HTTP_SECONDS = Histogram(
+    "unitpool_http_request_seconds",
+    "Seconds from an HTTP request until its answer is sent, streams excluded",
+    ["route"],
+    buckets=_FAST,
+)
 
 DEAD_LETTER_REASONS = ("handler_error", "malformed", "unsupported_type", "too_large")
 COMMAND_REASONS = ("unsigned", "unknown_key", "forged", "no_actor")
 COMMAND_OUTCOMES = ("accepted", "refused", "repeated", "denied")
 LOSS_REASONS = ("expired", "skipped")
 HTTP_STATUSES = ("200", "401", "404", "422", "500", "503")
-"""Those that a rise is looked for of."""
+"""Statuses whose counters exist from the start."""
 
 
 def begin_topic(topic: str) -> None:
-    """Have what is counted of a topic stand at 0: Prometheus does not see the rise of a series that begins at 1."""
+    """Create a topic's series at 0: Prometheus does not see the increase of a series that begins at 1."""
     for counter in (BATCH_RECORDS, BATCH_RETRIES, FETCH_ERRORS, RECORDS_FETCHED):
         counter.labels(topic=topic)
     for reason in DEAD_LETTER_REASONS:
@@ -98,7 +109,7 @@ def begin_topic(topic: str) -> None:
 
 
 def begin_commands(topic: str, commands: Iterable[str]) -> None:
-    """The same of the commands of a topic, by their names."""
+    """Create the series of a topic's commands at 0."""
     for reason in COMMAND_REASONS:
         DEAD_LETTERS.labels(topic=topic, reason=reason)
     for command in commands:
@@ -107,7 +118,7 @@ def begin_commands(topic: str, commands: Iterable[str]) -> None:
 
 
 def begin_routes(routes: Iterable[str]) -> None:
-    """The same of the requests to these routes, as they were declared."""
+    """Create the series of these routes at 0."""
     for route in routes:
         for status in HTTP_STATUSES:
             HTTP_REQUESTS.labels(route=route, status=status)

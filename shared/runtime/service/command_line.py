@@ -157,16 +157,16 @@ async def _replay(definition: ServiceDefinition[S], settings: S) -> int:
     await runtime.database_clock.measure()
     try:
         await _require_fit(runtime)
-        async for topic, done, total in redrive.replay(runtime):
+        async for topic, done, total in redrive.redrive(runtime):
             if total:
-                print(f"{topic}: {done} of {total} put back", flush=True)
+                print(f"{topic}: {done} of {total} redriven", flush=True)
             if done == total and topic != latest:
                 latest, count = topic, count + done
         if definition.replay:
             count += await definition.replay(runtime)
     finally:
         await runtime.pool.close()
-    print(f"{definition.name}: {count} put back, for the running service to apply")
+    print(f"{definition.name}: {count} redriven or replayed, for the running service to apply")
     return 0
 
 

@@ -1,7 +1,7 @@
-"""A service: what its composition root is given, and what the command line runs.
+"""A service: its definition, and the runtime on which it registers consumers, routes and background tasks.
 
-A composition root (``services/<name>/main.py``) makes a ``ServiceDefinition``; its ``build`` registers consumers, HTTP
-routes and background tasks on the ``Runtime``. Nothing of it runs before the database and Kafka are there.
+The composition root (``services/<name>/main.py``) makes a ``ServiceDefinition``, whose ``build`` registers everything
+on the ``Runtime``. Nothing runs before the database and Kafka answer.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -23,16 +23,16 @@ from shared.events.topics import ServiceName, Topic
 from shared.runtime.commands.decisions import CommandHandler
 from shared.runtime.commands.inbox import Inbox, command_name
 from shared.runtime.commands.postponed import PostponedCommands
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.delivery.batch_runner import BatchRunner, FailureLimit, transaction
 from shared.runtime.delivery.consumer import TopicConsumer
 from shared.runtime.delivery.dispatch import Dispatch
 from shared.runtime.delivery.positions import OnLost, Positions
+from shared.runtime.delivery.read_model_state import ReadModelState
 from shared.runtime.delivery.relay import Relay
 from shared.runtime.delivery.set_aside import SetAsideRetries
 from shared.runtime.delivery.transaction import BatchHandler, EventHandler, Transaction, TransientError
-from shared.runtime.delivery.wholeness import Wholeness
-from shared.runtime.http.middleware import Edge, EdgeOptions
+from shared.runtime.http.middleware import Middleware, MiddlewareOptions
 from shared.runtime.http.routes import ApiRoute
 from shared.runtime.kafka.batch_source import new_broker
 from shared.runtime.kafka.cluster import Cluster
@@ -47,29 +47,30 @@ from shared.runtime.process.health import Check, Health
 from shared.runtime.process.settings import S, SettingsError
 from shared.runtime.records import Record
 
-REBUILD_LOOK_SECONDS = 0.5
+REBUILD_POLL_SECONDS = 0.5
+"""Pause before commands are retried during a rebuild of the read model."""
 COMMAND_GIVE_UP_SECONDS = 300.0
-"""How long a command whose handler fails is tried again. Others of its key wait behind it."""
+"""Longest time for which a command whose handler fails is retried. Others of its key wait behind it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadModel:
-    """What ``rebuild`` empties, and the topics that fill it again."""
+    """The tables that ``rebuild`` empties, and the topics that fill them again."""
 
     tables: tuple[str, ...]
     topics: tuple[Topic, ...]
 
 
 def _no_arguments(_parser: ArgumentParser) -> None:
-    """What most commands take."""
+    """Add no arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceCommand(Generic[S]):
-    """A command of one service beside those that all have: ``python -m services.<service> <name>``.
+    """A service's own command on the command line: ``python -m services.<service> <name>``.
 
-    ``arguments`` adds its options to the parser. ``run`` gets the settings and what was parsed, and answers the exit
-    code; it opens what it needs itself. Errors of the database that it lets through end with exit code 1.
+    ``arguments`` adds its options to the parser. ``run`` is given the settings and the parsed options, opens what it
+    needs, and returns the exit code; a database error that it raises makes the exit code 1.
     """
 
     name: str
@@ -80,12 +81,12 @@ class ServiceCommand(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class ServiceDefinition(Generic[S]):
-    """All that the runtime needs to know of a service.
+    """Everything that the runtime needs to know of a service.
 
-    ``read_only`` are tables that the service's role may not change; functions of their owner do (see ``access``).
-    ``commands`` are its own on the command line. ``api_options`` go to FastAPI (``title``, ``openapi_url``,
-    ``docs_url``; the documents are off unless set here). ``replay`` puts back what only the service knows of
-    (quarantined usage) and answers how many. ``session`` are PostgreSQL's settings for its connections.
+    ``read_only``: tables that the service's role may not change, only functions of their owner (see ``grants``).
+    ``commands``: its own, on the command line. ``api_options``: for FastAPI (``title``, ``openapi_url``, ``docs_url``;
+    without them there are no documents). ``replay``: what the command ``replay`` does beside redriving dead letters
+    (quarantined usage); returns how many records. ``session``: PostgreSQL settings of its connections.
     """
 
     name: ServiceName
@@ -101,7 +102,7 @@ class ServiceDefinition(Generic[S]):
 
 
 class Runtime(Generic[S]):
-    """One process of a service. Must be made while the event loop runs."""
+    """One process of a service. Create it while the event loop runs."""
 
     def __init__(self, definition: ServiceDefinition[S], settings: S, clock: Clock | None = None) -> None:
         self.definition = definition
@@ -114,18 +115,20 @@ class Runtime(Generic[S]):
         self.health = Health()
         self.api = FastAPI(**{"title": f"Unitpool {self.name}", "openapi_url": None, **definition.api_options})
         self.api.router.route_class = ApiRoute
-        self.app = Edge(self.api, max_body_bytes=settings.http_max_body_bytes, options=EdgeOptions.of(settings))
+        self.app = Middleware(
+            self.api, max_body_bytes=settings.http_max_body_bytes, options=MiddlewareOptions.of(settings)
+        )
         self.producer = Producer(settings, self.name)
         self.relay = Relay(settings, self.name)
         self.cluster = Cluster(settings, self.name)
-        self.wholeness = Wholeness(self.pool, self.name)
+        self.read_model_state = ReadModelState(self.pool, self.name)
         self.broker = new_broker(
             settings, self.name, [KafkaPrometheusMiddleware(registry=REGISTRY, app_name=self.name)]
         )
         self.migrations = load_migrations(self.name, definition.migrations)
         self.consumers: list[TopicConsumer] = []
         self._lost: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """Of each reader and topic, how many lost records the metric has counted, by reason."""
+        """By reader and topic: lost records already in the metric, by reason."""
         self.tasks: list[BackgroundTask] = []
         self.starters: list[Callable[[], Awaitable[None]]] = []
         self.closers: list[Callable[[], Awaitable[None]]] = []
@@ -134,7 +137,7 @@ class Runtime(Generic[S]):
     def consume(
         self, topic: Topic, handlers: Mapping[type[Payload], EventHandler], *, name: str | None = None
     ) -> TopicConsumer:
-        """Handle events one by one, a polled batch of them per transaction. Types without a handler are passed over."""
+        """Consume events one by one, a batch per transaction. Types without a handler are ignored."""
         return self.consume_batch(topic, Dispatch(handlers), max_records=self.settings.max_records, name=name)
 
     def consume_commands(
@@ -146,35 +149,35 @@ class Runtime(Generic[S]):
         events_topic: Topic,
         consumers: int = 1,
     ) -> None:
-        """Decide commands: verified, each once, the outcome published on ``events_topic`` with the command's key.
+        """Consume commands: verify them, decide each once, publish the outcome on ``events_topic`` under its key.
 
-        ``consumers``: how many share the partitions here; while one waits for the database, another decides.
+        ``consumers``: how many of this process share the partitions; while one waits for the database, another decides.
 
         Raises:
             SettingsError: there are no keys to verify commands with.
         """
         if not self.settings.signing_keys:
-            raise SettingsError("UNITPOOL_COMMAND_KEYS is not set: no command could be verified")
+            raise SettingsError("UNITPOOL_COMMAND_KEYS is not set: commands cannot be verified")
         inbox = Inbox(
             handlers,
             decided=decided,
             events_topic=events_topic,
             keys=self.settings.signing_keys,
         )
-        again = PostponedCommands(
+        postponed = PostponedCommands(
             inbox,
             topic,
             self.transaction,
             service=self.name,
             delay_max_seconds=self.settings.retry_delay_max_seconds,
-            wholeness=self.wholeness,
+            read_model_state=self.read_model_state,
         )
-        self.background(f"postponed {topic.name}", again.run)
+        self.background(f"postponed {topic.name}", postponed.run)
         metrics.begin_commands(topic.name, (command_name(payload.event_type) for payload in handlers))
         for _ in range(consumers):
             self.consume_batch(
                 topic,
-                self._once_whole(inbox),
+                self._when_complete(inbox),
                 max_records=self.settings.max_records,
                 give_up_seconds=COMMAND_GIVE_UP_SECONDS,
             )
@@ -185,25 +188,24 @@ class Runtime(Generic[S]):
         *handlers: BatchHandler,
         max_records: int,
         name: str | None = None,
-        gather_ms: int = 0,
+        fill_wait_ms: int = 0,
         on_lost: OnLost | None = None,
-        again: BatchHandler | None = None,
+        retry_handler: BatchHandler | None = None,
         give_up_seconds: float | None = None,
     ) -> TopicConsumer:
-        """Hand over raw records, a batch per transaction. ``name`` tells apart several readers of one topic.
+        """Consume records, a batch per transaction. ``name`` distinguishes several readers of one topic.
 
-        With several handlers so many batches are applied at the same time, of different partitions: while one waits
-        for the database, another is read. The records of a partition stay in order.
+        With several handlers, as many batches of different partitions are applied at a time: while one waits for the
+        database, another is read. Records of a partition stay in order.
 
-        ``gather_ms``: how long Kafka may hold back the first record of a small batch, so that others join it; where
-        records come one after the other all the time, most of a small batch's cost is the transaction's.
+        ``fill_wait_ms``: longest time for which Kafka holds back a small fetch to fill it, since most of a small
+        batch's cost is its transaction; 0: as the settings say. ``on_lost``: called for records that Kafka deleted
+        before they were read, in the transaction that records the loss.
 
-        ``on_lost``: told of records that Kafka deleted before they were read, in the transaction that notes it.
-
-        A handler that raises has its batch split until the culprit is alone. That record is set aside with all that
-        follow of its key, and tried again by itself; after ``give_up_seconds`` (``None``: never) it is a dead letter.
-        ``again`` handles what was set aside, beside the batches, where a handler has a state of its own. A handler must
-        not keep anything in memory except by ``Transaction.after_commit``.
+        When a handler raises, the batch is split until the failing record is alone. It is set aside with all that
+        follow of its key and retried; after ``give_up_seconds`` (``None``: never) it becomes a dead letter.
+        ``retry_handler`` handles what was set aside, beside the batches, if a handler has state of its own. A handler
+        may change state in memory only by ``Transaction.after_commit``.
         """
         reader = name or self.name
         limit = FailureLimit(self.settings.dead_letter_limit, self.settings.dead_letter_window_seconds)
@@ -219,7 +221,7 @@ class Runtime(Generic[S]):
                 limit=limit,
                 applied=applied,
             )
-            for handler in (*handlers, again or handlers[0])
+            for handler in (*handlers, retry_handler or handlers[0])
         ]
         metrics.begin_topic(topic.name)
         instance = self.settings.group_instance_id
@@ -240,7 +242,7 @@ class Runtime(Generic[S]):
             retries=SetAsideRetries(
                 self.pool,
                 self.transaction,
-                retrier.again,
+                retrier.retry,
                 retrier.give_up,
                 reader=reader,
                 topic=topic.name,
@@ -252,28 +254,33 @@ class Runtime(Generic[S]):
             settings=self.settings,
             max_records=max_records,
             instance=f"{instance}-{readers}" if instance else None,
-            gather_ms=gather_ms,
+            fill_wait_ms=fill_wait_ms,
         )
         self.consumers.append(consumer)
         return consumer
 
-    async def consume_also(
+    async def consume_found_topic(
         self,
         topic: Topic,
         handler: BatchHandler,
         *,
         max_records: int,
-        gather_ms: int = 0,
+        fill_wait_ms: int = 0,
         on_lost: OnLost | None = None,
-        again: BatchHandler | None = None,
+        retry_handler: BatchHandler | None = None,
     ) -> TopicConsumer:
-        """``consume_batch`` of a topic that was found while the service runs; readiness tells of it too.
+        """Do as ``consume_batch`` for a topic that was found while the service runs, and start the consumer.
 
         Raises:
             KafkaError: Kafka does not answer; nothing was added.
         """
         consumer = self.consume_batch(
-            topic, handler, max_records=max_records, gather_ms=gather_ms, on_lost=on_lost, again=again
+            topic,
+            handler,
+            max_records=max_records,
+            fill_wait_ms=fill_wait_ms,
+            on_lost=on_lost,
+            retry_handler=retry_handler,
         )
         try:
             await consumer.start()
@@ -288,50 +295,47 @@ class Runtime(Generic[S]):
         self.health.add(f"consumer:{topic.name}", check)
         return consumer
 
-    def _once_whole(self, handler: BatchHandler) -> BatchHandler:
-        """Commands wait while that which they would be decided on is rebuilt; no offset moves meanwhile."""
+    def _when_complete(self, handler: BatchHandler) -> BatchHandler:
+        """Wrap a handler of commands: it raises ``TransientError`` while the read model is rebuilt."""
 
         async def handle(tx: Transaction, records: Sequence[Record]) -> None:
-            if not self.wholeness.is_whole:
-                raise TransientError("the read model is being rebuilt", delay_seconds=REBUILD_LOOK_SECONDS)
+            if not self.read_model_state.is_complete:
+                raise TransientError("the read model is being rebuilt", delay_seconds=REBUILD_POLL_SECONDS)
             await handler(tx, records)
 
         return handle
 
     def background(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
-        """Run ``task`` until the service stops; when it fails it is begun again, and readiness says so meanwhile."""
+        """Run ``task`` until the service stops; when it fails, restart it and be not ready meanwhile."""
         self.tasks.append(
-            BackgroundTask(name, task, is_transient=passes, is_shared=lambda error: isinstance(error, KafkaError))
+            BackgroundTask(name, task, is_transient=is_transient, is_shared=lambda error: isinstance(error, KafkaError))
         )
 
     def on_start(self, starter: Callable[[], Awaitable[None]]) -> None:
-        """Await this once the database is there and migrated, before the first record is read."""
+        """Await ``starter`` once the database is migrated, before the first record is read."""
         self.starters.append(starter)
 
     def on_stop(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Await this once nothing is consumed any more and no task runs; a request may still be answered."""
+        """Await ``closer`` after consumers and tasks have stopped; requests may still be running."""
         self.closers.append(closer)
 
     def on_hang_up(self, hang_up: Callable[[], None]) -> None:
-        """Call this when no more requests are taken: what lasts ends now, what waits for an outcome is told so."""
+        """Call ``hang_up`` when no more requests are taken, to end streams and requests that wait for an outcome."""
         self.hangups.append(hang_up)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """A transaction with an outbox, for work that no record caused."""
+        """Open a transaction with an outbox, for work that no record caused."""
         return transaction(self.pool, self.clock, self.name)
 
     async def can_decide(self) -> None:
-        """Wait until something may be decided for good by the time, or by what others have told.
-
-        That is: no read model is being rebuilt, and this machine's clock does not differ from the database's.
-        """
-        while not (self.wholeness.is_whole and self.database_clock.agrees):
-            await self.wholeness.wait()
+        """Wait until decisions are safe: no read model is rebuilt, and the clock agrees with the database's."""
+        while not (self.read_model_state.is_complete and self.database_clock.agrees):
+            await self.read_model_state.wait_until_complete()
             await self.database_clock.wait()
 
     @asynccontextmanager
     async def deciding(self) -> AsyncIterator[Transaction]:
-        """``transaction``, once something can be decided."""
+        """Open a ``transaction`` once decisions are safe (``can_decide``)."""
         await self.can_decide()
         async with self.transaction() as tx:
             yield tx

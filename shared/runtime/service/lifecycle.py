@@ -1,4 +1,4 @@
-"""A service's life: wait for what it needs, run, and stop in good order."""
+"""The lifecycle of a service process: wait for what it needs, start, and stop in order."""
 
 import asyncio
 import gc
@@ -12,10 +12,10 @@ from shared.runtime.delivery import outbox, outbox_set_aside
 from shared.runtime.delivery.lag import ConsumerState
 from shared.runtime.delivery.topic_watch import TopicWatch
 from shared.runtime.kafka.batch_source import connect
-from shared.runtime.kafka.client import kafka_trouble
+from shared.runtime.kafka.client import describe_kafka_error
 from shared.runtime.postgres import migrations
 from shared.runtime.postgres.migrations import MigrationError
-from shared.runtime.postgres.pool import DATABASE_ERRORS, ask, database_trouble, open_pool
+from shared.runtime.postgres.pool import DATABASE_ERRORS, check_answers, describe_database_error, open_pool
 from shared.runtime.process import metrics
 from shared.runtime.process.background import BackgroundTask
 from shared.runtime.process.health import CHECK_SECONDS, Check
@@ -24,19 +24,22 @@ from shared.runtime.service.definition import Runtime
 
 GC_THRESHOLDS = (200_000, 5, 20)
 WAIT_SECONDS = 0.5
-SAY_AGAIN_SECONDS = 10.0
+"""Pause between two checks of what the start waits for."""
+LOG_EVERY_SECONDS = 10.0
+"""Shortest time between two log lines with the same reason for waiting."""
 BROKER_SECONDS = 2.0
+"""Longest wait of a readiness check for Kafka."""
 
 
-def settle_memory() -> None:
-    """Have the garbage collector leave alone what stays: a walk over all modules and models is a pause for everyone."""
+def freeze_garbage_collector() -> None:
+    """Exclude everything loaded so far from garbage collection, whose walk over all modules pauses the process."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
 
 
 class Lifecycle(Generic[S]):
-    """Starts and stops one runtime."""
+    """Starts and stops one runtime, and adds its readiness checks."""
 
     def __init__(self, runtime: Runtime[S]) -> None:
         self.runtime = runtime
@@ -52,19 +55,19 @@ class Lifecycle(Generic[S]):
 
     @property
     def is_open(self) -> bool:
-        """Whether requests are answered: as soon as the database is there, since what it knows needs no Kafka.
+        """Whether requests are answered: once the database answers, with or without Kafka.
 
-        Not while a read model is rebuilt: half of it would be answered as if it were all.
+        Not during a rebuild of the read model, when answers would be incomplete.
         """
-        return self._has_database and self.runtime.wholeness.is_whole
+        return self._has_database and self.runtime.read_model_state.is_complete
 
     async def start(self, *, with_tasks: bool = True) -> None:
-        """Wait for the database, its migrations, Kafka and the topics, saying what for; then start everything."""
+        """Wait for the database, its migrations, Kafka and the topics, logging the reason; then start everything."""
         runtime = self.runtime
         await self._until(self._database_answers)
         await self._until(self._migrations_fit)
         self._has_database = True
-        watching = ("rebuilds", runtime.wholeness.run), ("clock", runtime.database_clock.run)
+        watching = ("rebuilds", runtime.read_model_state.run), ("clock", runtime.database_clock.run)
         self._tasks += [asyncio.create_task(BackgroundTask(name, watch).run()) for name, watch in watching]
         await self._until(self._topics_exist)
         for starter in runtime.starters:
@@ -77,7 +80,7 @@ class Lifecycle(Generic[S]):
         ]
         for task in work:
             self.runtime.health.add(f"task:{task.name}", task.check)
-        settle_memory()
+        freeze_garbage_collector()
         await connect(runtime.broker, runtime.settings)
         consumers = list(runtime.consumers)  # a task may add and start one of its own
         self._tasks += [asyncio.create_task(task.run(), name=task.name) for task in work]
@@ -87,24 +90,24 @@ class Lifecycle(Generic[S]):
         runtime.log.info("service_started", consumers=[one.topic.name for one in runtime.consumers])
 
     async def stop(self) -> None:
-        """Finish the running batches, send what they published, close everything."""
+        """Stop consumers after their running batches, drain the outbox, close everything."""
         runtime = self.runtime
         self._phase = "stopping"
         for consumer in runtime.consumers:
             consumer.begin_stop()
-        await self._quietly("consumers", runtime.broker.stop)
+        await self._run_logged("consumers", runtime.broker.stop)
         await runtime.relay.drain(1)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._quietly("producer", runtime.producer.stop)
-        await self._quietly("cluster", runtime.cluster.close)
+        await self._run_logged("producer", runtime.producer.stop)
+        await self._run_logged("cluster", runtime.cluster.close)
         for closer in runtime.closers:
-            await self._quietly(closer.__qualname__, closer)
-        await self._quietly("pool", runtime.pool.close)
+            await self._run_logged(closer.__qualname__, closer)
+        await self._run_logged("pool", runtime.pool.close)
 
     async def measure(self) -> None:
-        """Bring the gauges up to date."""
+        """Update the gauges of lag and outbox."""
         for state in self._states().values():
             metrics.CONSUMER_LAG_RECORDS.labels(topic=state.topic).set(state.lag_records)
             metrics.CONSUMER_LAG_SECONDS.labels(topic=state.topic).set(state.lag_seconds)
@@ -119,14 +122,14 @@ class Lifecycle(Generic[S]):
             self.runtime.log.debug("outbox_not_measured", error=repr(error))
 
     def _states(self) -> dict[str, ConsumerState]:
-        """By topic: several consumers of one topic count as one."""
+        """Consumer states by topic, several of one topic merged."""
         states: dict[str, ConsumerState] = {}
         for consumer in self.runtime.consumers:
             state = consumer.state(self.runtime.clock())
-            states[state.topic] = state.beside(states[state.topic]) if state.topic in states else state
+            states[state.topic] = state.merged_with(states[state.topic]) if state.topic in states else state
         return states
 
-    async def _quietly(self, what: str, step: Callable[[], Awaitable[None]]) -> None:
+    async def _run_logged(self, what: str, step: Callable[[], Awaitable[None]]) -> None:
         try:
             await step()
         except Exception as error:
@@ -134,13 +137,13 @@ class Lifecycle(Generic[S]):
 
     # ---- waiting ---------------------------------------------------------------------------------------------------
 
-    async def _until(self, look: Callable[[], Awaitable[str | None]]) -> None:
-        """Ask until nothing is missing any more; say what is, now and then."""
+    async def _until(self, find_missing: Callable[[], Awaitable[str | None]]) -> None:
+        """Poll ``find_missing`` until it returns ``None``; log what it returns now and then."""
         loop = asyncio.get_running_loop()
-        while missing := await look():
+        while missing := await find_missing():
             self._phase = missing
             said, at = self._said
-            if missing != said or loop.time() - at > SAY_AGAIN_SECONDS:
+            if missing != said or loop.time() - at > LOG_EVERY_SECONDS:
                 self._said = (missing, loop.time())
                 self.runtime.log.warning("waiting", reason=missing)
             await asyncio.sleep(WAIT_SECONDS)
@@ -152,20 +155,20 @@ class Lifecycle(Generic[S]):
                 await connection.fetchval("SELECT true")
             await self.runtime.database_clock.measure()
         except DATABASE_ERRORS as error:
-            return f"waiting for {database_trouble(error, self.runtime.settings)}"
+            return f"waiting for {describe_database_error(error, self.runtime.settings)}"
         return None
 
     async def _migrations_fit(self) -> str | None:
-        """What is missing.
+        """Why the migrations do not fit the database; ``None``: they do.
 
         Raises:
-            MigrationError: it will be missing for ever.
+            MigrationError: waiting cannot help.
         """
         try:
             async with self.runtime.pool.acquire() as connection:
                 fault = await migrations.find_fault(connection, self.runtime.migrations)
         except DATABASE_ERRORS as error:
-            return f"waiting for {database_trouble(error, self.runtime.settings)}"
+            return f"waiting for {describe_database_error(error, self.runtime.settings)}"
         if fault and fault.is_final:
             raise MigrationError(str(fault))
         return str(fault) if fault else None
@@ -177,7 +180,7 @@ class Lifecycle(Generic[S]):
             present = await self.runtime.cluster.describe(wanted)
         except (KafkaError, OSError) as error:
             self._kafka_is_away = True
-            return await kafka_trouble(error, self.runtime.settings)
+            return await describe_kafka_error(error, self.runtime.settings)
         self._kafka_is_away = False
         missing = sorted(f"{self.runtime.settings.kafka_topic_prefix}{name}" for name in wanted - set(present))
         return f"waiting for topics that do not exist: {', '.join(missing)}" if missing else None
@@ -194,7 +197,7 @@ class Lifecycle(Generic[S]):
         health.add("outbox", self._outbox)
         health.add("topics", self._watch.check)
         if self.runtime.definition.read_model:
-            health.add("read_model", self.runtime.wholeness.check)
+            health.add("read_model", self.runtime.read_model_state.check)
         for topic in self._states():
             health.add(f"consumer:{topic}", self._consumer_check(topic))
 
@@ -207,9 +210,9 @@ class Lifecycle(Generic[S]):
 
     async def _database(self) -> Check:
         try:
-            await ask(self.runtime.pool)
+            await check_answers(self.runtime.pool)
         except DATABASE_ERRORS as error:
-            return Check(ok=False, detail=database_trouble(error, self.runtime.settings))
+            return Check(ok=False, detail=describe_database_error(error, self.runtime.settings))
         return Check(ok=True, detail="answers")
 
     async def _migrations(self) -> Check:

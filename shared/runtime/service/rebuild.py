@@ -1,26 +1,23 @@
-"""A read model thrown away and filled again from its topics."""
+"""Rebuild: a read model is emptied and filled again from its topics."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
-from aiokafka import AIOKafkaConsumer
-
-from shared.runtime.delivery import offsets, set_aside, wholeness
-from shared.runtime.kafka.client import client_arguments, partitions_of
+from shared.runtime.delivery import offsets, read_model_state, set_aside
+from shared.runtime.delivery.topic_end import load_applied, load_ends
 from shared.runtime.postgres import migrations
 from shared.runtime.postgres.pool import Connection, open_pool
 from shared.runtime.process.settings import S, SettingsError
 from shared.runtime.service.definition import ReadModel, Runtime
 from shared.runtime.service.lifecycle import Lifecycle
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
-    """Empty the read model and apply its topics again, as far as they reach now. Yields records applied, and how many.
+    """Empty the read model and apply its topics again up to their present end. Yields records applied, and in all.
 
-    May run beside the service: its processes notice, answer and decide nothing from what is not whole, and share the
-    work.
+    May run beside the service, whose processes share the work and neither answer nor decide meanwhile.
 
     Raises:
         SettingsError: the service has no read model.
@@ -32,47 +29,30 @@ async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
     await open_pool(runtime.pool, runtime.settings)
     async with runtime.pool.acquire() as connection:
         await migrations.require_fit(connection, runtime.migrations)
-    ends = await _ends(runtime, model)
+    ends = await load_ends(runtime.settings, f"{runtime.name}-rebuild", [topic.name for topic in model.topics])
     async with runtime.pool.acquire() as connection:
-        await wholeness.announce(connection, ends)
-        await asyncio.sleep(wholeness.NOTICED_SECONDS)
+        await read_model_state.announce(connection, ends)
+        await asyncio.sleep(read_model_state.NOTICE_SECONDS)
         await _empty(connection, model)
     await lifecycle.start(with_tasks=False)
     try:
         total = sum(ends.values())
         while True:
-            done = 0
-            for (topic, partition), end in ends.items():
-                stored = await offsets.load(runtime.pool, runtime.name, topic)
-                done += min(end, stored.get(partition, 0))
+            done = sum((await load_applied(runtime.pool, runtime.name, ends)).values())
             yield done, total
             if done >= total:
                 return
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
     finally:
         await lifecycle.stop()
 
 
 async def _empty(connection: Connection, model: ReadModel) -> None:
-    """Tables and offsets in one transaction: no record can be applied in between."""
+    """Empty tables and reset offsets in one transaction, so that no record is applied in between."""
     async with connection.transaction():
-        await wholeness.note_emptied(connection)
+        await read_model_state.record_emptied(connection)
         await offsets.set_back(connection, [topic.name for topic in model.topics])
         for table in model.tables:
             await connection.execute(f'TRUNCATE TABLE "{table}" CASCADE')
         for topic in model.topics:
-            await set_aside.forget(connection, topic.name)  # it will be read again
-
-
-async def _ends(runtime: Runtime[S], model: ReadModel) -> dict[tuple[str, int], int]:
-    """The next offset of each partition that holds records, topics named without the prefix."""
-    client, prefix = f"{runtime.name}-rebuild", runtime.settings.kafka_topic_prefix
-    partitions = await partitions_of(runtime.settings, client, [topic.name for topic in model.topics])
-    consumer = AIOKafkaConsumer(**client_arguments(runtime.settings, client), isolation_level="read_committed")
-    await consumer.start()
-    try:
-        begins = await consumer.beginning_offsets(partitions)
-        ends = await consumer.end_offsets(partitions)
-    finally:
-        await consumer.stop()
-    return {(tp.topic.removeprefix(prefix), tp.partition): ends[tp] for tp in partitions if ends[tp] > begins[tp]}
+            await set_aside.delete_topic(connection, topic.name)  # it will be read again

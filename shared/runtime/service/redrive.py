@@ -1,7 +1,6 @@
-"""Dead letters applied again by the service that could not, once what made them so is put right.
+"""Redrive: dead letters applied again by the service that could not, after the cause was repaired.
 
-They do not go back to the topic that they came from: others read that too, and have applied them. They are set aside as
-records whose key waits for its next attempt, which is now.
+They do not return to their topic, which has other readers that have applied them. They are set aside, due for a retry.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -22,22 +21,22 @@ BATCH = 500
 
 
 def dead_letter_topics(service: ServiceName) -> list[str]:
-    """Where this service puts what it cannot process, without the installation's prefix."""
+    """The dead-letter topics of a service, without the installation's prefix."""
     return [topic.dead_letters(service).name for topic in TOPICS if service in topic.readers]
 
 
-async def replay(runtime: Runtime[S], topics: Iterable[str] | None = None) -> AsyncIterator[tuple[str, int, int]]:
-    """Set the dead letters that are there now aside, to be applied by the running service; each once.
+async def redrive(runtime: Runtime[S], topics: Iterable[str] | None = None) -> AsyncIterator[tuple[str, int, int]]:
+    """Set present dead letters aside, each once, for the running service to apply.
 
-    How far this has come is stored with them, so a replay that is cut short goes on. Yields the topic, how many were
-    taken, and how many there are.
+    The position is stored in the same transaction, so that an interrupted redrive resumes. Yields the topic, how many
+    were taken, and how many there are.
     """
     for topic in dead_letter_topics(runtime.name) if topics is None else topics:
-        async for done, total in _replay_topic(runtime, topic):
+        async for done, total in _redrive_topic(runtime, topic):
             yield topic, done, total
 
 
-async def _replay_topic(runtime: Runtime[S], topic: str) -> AsyncIterator[tuple[int, int]]:
+async def _redrive_topic(runtime: Runtime[S], topic: str) -> AsyncIterator[tuple[int, int]]:
     client, reader = f"{runtime.name}-replay", f"{runtime.name}.replay"
     partitions = await partitions_of(runtime.settings, client, [topic])
     if not partitions:
@@ -75,12 +74,12 @@ async def _set_aside(
         records = [_original(one, topic.removesuffix(f".{runtime.name}.dlq")) for one in taken]
         for original in {record.topic for record in records}:
             of_topic = [record for record in records if record.topic == original]
-            await set_aside.add_for_now(tx.connection, runtime.name, original, of_topic)
+            await set_aside.add_due(tx.connection, runtime.name, original, of_topic)
         tx.advance(Moved(reader, topic, {tp.partition: offset for tp, offset in nexts.items()}))
 
 
 def _original(record: ConsumerRecord, original_topic: str) -> Record:
-    """What was received, as it was received: dead letters of one topic's own (``usage.events.x``) name it."""
+    """The record as received, without the dead letter's headers, which name its topic, partition and offset."""
     said = {
         name.removeprefix(DEAD_LETTER_PREFIX): (value or b"").decode(errors="replace")
         for name, value in record.headers

@@ -18,13 +18,13 @@ from shared.runtime.service.lifecycle import Lifecycle
 
 VERSION = "0.1.0"
 OPEN_CONNECTIONS_SECONDS = 3
-"""How long a stop waits for requests that are being answered."""
+"""Longest wait of a stop for requests that are being answered."""
 
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """The signals are ours: they stop more than the HTTP server."""
+        """Leave signals to ``serve``, which stops more than the HTTP server."""
         yield
 
 
@@ -48,7 +48,7 @@ async def serve(runtime: Runtime[S]) -> int:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # the edge reads them, from the proxies that the settings name
+            proxy_headers=False,  # the middleware reads them, from the proxies that the settings name
             timeout_keep_alive=runtime.settings.http_keep_alive_seconds,
             timeout_graceful_shutdown=OPEN_CONNECTIONS_SECONDS,
         )
@@ -66,7 +66,7 @@ async def serve(runtime: Runtime[S]) -> int:
     try:
         async with asyncio.timeout(runtime.settings.stop_within_seconds):
             await asyncio.gather(starting, return_exceptions=True)
-            await _close_door(runtime, server, answering, announced=failed is None)
+            await _stop_serving(runtime, server, answering, announced=failed is None)
             await lifecycle.stop()
     except TimeoutError:
         runtime.log.warning("stopped_hard", after_seconds=runtime.settings.stop_within_seconds)
@@ -75,10 +75,10 @@ async def serve(runtime: Runtime[S]) -> int:
     return 1 if failed else 0
 
 
-async def _close_door(
+async def _stop_serving(
     runtime: Runtime[S], server: _Server, answering: "asyncio.Task[None]", *, announced: bool
 ) -> None:
-    """Be not ready first, so that nobody new is sent here; then let go of who stays; then take no more requests."""
+    """Become not ready, so that traffic goes elsewhere; end streams; then stop the HTTP server."""
 
     async def stopping() -> health.Check:
         return health.Check(ok=False, detail="the service stops")
@@ -96,7 +96,7 @@ async def _close_door(
 async def _until_stopped(
     stop: asyncio.Event, starting: "asyncio.Task[None]", answering: "asyncio.Task[None]"
 ) -> BaseException | None:
-    """Wait for the signal; or for what should not end, and its error."""
+    """Wait for a stop signal; or for the start or the server to fail, and return its error."""
     stopped = asyncio.create_task(stop.wait())
     waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {stopped, starting, answering}
     while True:

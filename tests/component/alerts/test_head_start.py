@@ -71,6 +71,23 @@ async def test_the_head_start_is_given_up_and_reported_when_a_partition_makes_no
     assert (await start.check()).ok
 
 
+async def test_a_partition_is_stuck_when_others_are_applied_beyond_their_end(
+    runtime: Runtime[AlertsSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_start, "STUCK_SECONDS", 0.5)
+    start, offset = HeadStart(runtime), 1
+    await start.load_ends()
+
+    async def is_over_while_new_records_are_applied() -> bool:
+        nonlocal offset
+        offset += 1
+        await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 0, offset)
+        return await start.is_over()
+
+    await until(is_over_while_new_records_are_applied)
+    assert "partitions [1]" in (await start.check()).detail
+
+
 async def test_time_does_not_count_when_no_poll_is_made(
     runtime: Runtime[AlertsSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from services.metering.api.resources import resources_router
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.store import resources
 from services.metering.store.projection import Projection
-from shared.runtime.http.middleware import Edge
+from shared.runtime.http.middleware import Middleware
 from shared.runtime.http.service_auth import sign_question
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.signing import parse_keys
@@ -50,7 +50,7 @@ async def client(metering_dsn: str) -> AsyncIterator[httpx.AsyncClient]:
     api = FastAPI()
     async with asyncpg.create_pool(metering_dsn, min_size=1, max_size=2) as pool:
         api.include_router(resources_router(KeyRing(pool, lambda: NOW, 0), KEYS, pool, Projection(), lambda: NOW))
-        transport = httpx.ASGITransport(Edge(api, max_body_bytes=1000))
+        transport = httpx.ASGITransport(Middleware(api, max_body_bytes=1000))
         async with httpx.AsyncClient(transport=transport, base_url="http://metering") as opened:
             opened.headers["authorization"] = "Bearer secret"
             yield opened

@@ -10,9 +10,9 @@ from pydantic import SecretStr
 
 from services.reporting.live import Live
 from services.reporting.settings import ReportingSettings
-from services.reporting.store.listening import ALIVE_SECONDS, ANSWER_SECONDS, keep_listening
 from services.reporting.store.notices import CHANNEL
 from shared.runtime.postgres import pool
+from shared.runtime.postgres.listen import ALIVE_SECONDS, ANSWER_SECONDS, keep_listening
 from tests.conftest import MakeDatabase
 from tests.support.servers.databases import connect
 from tests.support.servers.frozen import freezer
@@ -25,7 +25,9 @@ SLACK_SECONDS = 3
 async def listening(dsn: str, live: Live) -> AsyncIterator[None]:
     """``live`` hears what is told there."""
     settings = ReportingSettings(database_url=SecretStr(dsn))
-    task = asyncio.create_task(keep_listening(lambda: pool.connect(settings, "test"), live.hear, live.look_again))
+    task = asyncio.create_task(
+        keep_listening(lambda: pool.connect(settings, "test"), CHANNEL, live.hear, live.look_again)
+    )
     try:
         yield
     finally:
@@ -57,7 +59,7 @@ class Watcher:
         """Until a notice comes through."""
         async with asyncio.timeout(TOLD_SECONDS):
             while True:
-                await self._connection.execute(f"NOTIFY {CHANNEL}, 'subscription sub-1 channel'")
+                await self._connection.execute(f"NOTIFY {CHANNEL.name}, 'subscription sub-1 channel'")
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0.3):
                         return await self.until("channel")
@@ -85,7 +87,7 @@ async def test_who_waits_is_told_while_the_listening_connection_stands_still(dat
     assert ALIVE_SECONDS + ANSWER_SECONDS + SLACK_SECONDS < TOLD_SECONDS
     async with freezer(dsn) as between, watching(dsn, between.dsn) as (live, watcher, connection):
         between.freeze()
-        await connection.execute(f"NOTIFY {CHANNEL}, 'subscription sub-1 alert'")
+        await connection.execute(f"NOTIFY {CHANNEL.name}, 'subscription sub-1 alert'")
         with live.outcome("waited-for") as woken:
             began = time.monotonic()
             await watcher.until("missed")

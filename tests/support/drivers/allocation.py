@@ -153,7 +153,7 @@ class AllocationDriver:
         told = []
         for one in waiting:
             async with transaction(self.pool, lambda: self.now, "allocation") as tx:
-                taken = await postponed.take(tx.connection, one)
+                taken = await postponed.lock(tx.connection, one)
                 if taken and await self.inbox().retry(tx, taken):
                     await postponed.delete(tx.connection, taken)
                     told.append(told_in(list(tx.pending)))

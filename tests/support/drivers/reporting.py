@@ -16,7 +16,7 @@ from services.reporting.application import Application
 from services.reporting.live import Live
 from services.reporting.main import add_api, definition, new_application, new_claims, new_tokens
 from services.reporting.settings import ReportingSettings
-from services.reporting.store.listening import listen
+from services.reporting.store.notices import CHANNEL
 from services.reporting.subscribers import on_audit, on_consumption
 from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERING_COMMANDS
 from shared.events.envelope import Event, Payload, by_type, decode
@@ -29,6 +29,7 @@ from shared.events.outcomes import (
 from shared.events.refusals import Refusal
 from shared.runtime.delivery import outbox
 from shared.runtime.delivery.dispatch import Dispatch
+from shared.runtime.postgres.listen import listen
 from shared.runtime.postgres.pool import connect
 from shared.runtime.records import Outgoing, Record
 from shared.runtime.service.definition import Runtime
@@ -153,7 +154,7 @@ async def reporting(dsn: str, issuer: Issuer, now: datetime = NOW, **settings: A
         live.look_again()
         listens.set()
 
-    listening = asyncio.create_task(listen(lambda: connect(chosen, "test"), live.hear, begun))
+    listening = asyncio.create_task(listen(lambda: connect(chosen, "test"), CHANNEL, live.hear, begun))
     await asyncio.wait_for(listens.wait(), DEADLINE_SECONDS)
     driver = ReportingDriver(runtime, application, issuer)
     try:

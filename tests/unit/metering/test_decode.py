@@ -85,7 +85,14 @@ def test_a_time_is_never_moved_forward_and_read_as_by_every_api(written: str, re
     compact = json.dumps(json.loads(raw), separators=(",", ":")).encode()
     reversal = {"product": "p", "source": "/s", "id": "e-0", "reason": "r"}
     correction = text(time=written, type="unitpool.platform.usage.reversed.v1", data=reversal)
-    for one in (raw, escaped, compact, correction):
+    # Its last digit but one, and its dot, as escapes: "9" is \u0039.
+    digit, dot = written[-2].encode(), written.encode()
+    hidden = [
+        raw.replace(dot, dot[:-2] + b"\\u003" + digit + dot[-1:]) if digit.isdigit() else raw,
+        raw.replace(dot, dot.replace(b".", b"\\u002e")),
+    ]
+    spaced = raw.replace(b'"time": ', b'"time" \n :\t ')
+    for one in (raw, escaped, compact, correction, spaced, *hidden):
         assert decode(one).time.astimezone(UTC).isoformat() == read
     assert TypeAdapter(Instant).validate_python(written).isoformat() == read
 

@@ -46,7 +46,7 @@ def test_a_command_of_its_own_gets_settings_and_arguments_and_answers_the_exit_c
     assert capsys.readouterr().out.splitlines() == ["good day INFO", "hello INFO"]
 
 
-def test_it_stands_in_the_help_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_services_own_command_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run(GREETING, ["--help"])
     assert ended.value.code == 0

@@ -57,7 +57,7 @@ async def test_the_time_follows_from_an_answer(
     assert clock.agrees == (abs(offset) <= 5)
 
 
-async def test_setting_the_machines_clock_moves_no_time_and_is_said(clock: DatabaseClock, machine: Machine) -> None:
+async def test_setting_the_machines_clock_changes_no_time_and_is_logged(clock: DatabaseClock, machine: Machine) -> None:
     answer(clock, machine, 1000.0)
     machine.wall += 45 * 86400
     machine.passes(1)
@@ -76,7 +76,7 @@ async def test_setting_the_machines_clock_moves_no_time_and_is_said(clock: Datab
     assert (await clock.check()).ok
 
 
-async def test_a_machine_that_is_behind_is_refused_as_well(clock: DatabaseClock, machine: Machine) -> None:
+async def test_a_machine_clock_that_is_behind_does_not_agree(clock: DatabaseClock, machine: Machine) -> None:
     answer(clock, machine, 1006.0, 0.5)
     assert not clock.agrees
     assert clock.offset_seconds == pytest.approx(-5.5)

@@ -27,7 +27,7 @@ def test_one_customer_never_halts_whatever_its_keys() -> None:
 
 def test_as_many_customers_as_the_limit_halt_and_one_fewer_do_not() -> None:
     limit = FailureLimit(3, 60)
-    limit.went_well(NOON, [record(b"well")])
+    limit.add_success(NOON, [record(b"well")])
     failing(limit, b"a", b"b")
     limit.check(NOON)
     failing(limit, b"c")
@@ -36,20 +36,20 @@ def test_as_many_customers_as_the_limit_halt_and_one_fewer_do_not() -> None:
     limit.check(NOON + timedelta(seconds=60))  # they are no longer within it
 
 
-def test_few_customers_halt_where_more_of_them_fail_than_go_well() -> None:
+def test_few_customers_halt_when_more_of_them_fail_than_succeed() -> None:
     """A small vendor has fewer customers than the limit."""
     limit = FailureLimit(10, 60)
     failing(limit, *[b"a", b"b"] * 5)
     with pytest.raises(HaltError):
         limit.check(NOON)
-    limit.went_well(NOON, [record(b"c"), record(b"d")])
+    limit.add_success(NOON, [record(b"c"), record(b"d")])
     limit.check(NOON)
     failing(limit, b"e")
     with pytest.raises(HaltError):
         limit.check(NOON)
 
 
-def test_records_without_a_key_are_nobodys_twice() -> None:
+def test_each_record_without_a_key_counts_as_its_own_owner() -> None:
     limit = FailureLimit(3, 60)
     failing(limit, None, None, None)
     with pytest.raises(HaltError):

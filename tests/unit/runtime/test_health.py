@@ -8,7 +8,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
-from shared.runtime.delivery.backoff import passes
+from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.process import health
 from shared.runtime.process.background import BackgroundTask
 from shared.runtime.process.health import Check, Health
@@ -27,7 +27,7 @@ async def fails() -> Check:
     raise ZeroDivisionError("a bug")
 
 
-async def test_one_part_that_fails_or_hangs_hides_no_other() -> None:
+async def test_other_checks_are_reported_when_one_fails_or_hangs() -> None:
     asked, release = 0, asyncio.Event()
 
     async def hangs() -> Check:
@@ -53,7 +53,7 @@ async def test_one_part_that_fails_or_hangs_hides_no_other() -> None:
     release.set()
 
 
-async def test_many_may_ask_at_the_same_time() -> None:
+async def test_a_check_runs_once_when_many_ask_at_the_same_time() -> None:
     gate = asyncio.Event()
 
     async def slow() -> Check:
@@ -98,7 +98,7 @@ async def test_a_task_that_meets_a_transient_error_has_no_stack_trace(error: Exc
         raise error
 
     task = BackgroundTask(
-        "look", work, is_transient=passes, is_shared=lambda error: isinstance(error, KafkaConnectionError)
+        "look", work, is_transient=is_transient, is_shared=lambda error: isinstance(error, KafkaConnectionError)
     )
     with capture_logs() as lines:
         running = asyncio.create_task(task.run())

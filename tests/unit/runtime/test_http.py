@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from shared.events.ids import PlainName
 from shared.events.refusals import Refusal
 from shared.runtime.http.fast_routes import DirectRoute, include
-from shared.runtime.http.middleware import ALWAYS_OPEN, Edge, ProblemError
+from shared.runtime.http.middleware import ALWAYS_OPEN, Middleware, ProblemError
 
 
 class Body(BaseModel):
@@ -75,7 +75,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         raise ZeroDivisionError("secret detail")
 
     include(api, direct())
-    transport = httpx.ASGITransport(Edge(api, max_body_bytes=1000), raise_app_exceptions=True)
+    transport = httpx.ASGITransport(Middleware(api, max_body_bytes=1000), raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
 
@@ -129,9 +129,7 @@ async def test_a_bug_is_a_500_without_its_detail(client: httpx.AsyncClient) -> N
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/away"), ("POST", "/direct?why=away")])
-async def test_what_passes_by_itself_is_a_503_that_says_when_to_come_again(
-    client: httpx.AsyncClient, method: str, path: str
-) -> None:
+async def test_a_transient_error_is_a_503_with_retry_after(client: httpx.AsyncClient, method: str, path: str) -> None:
     answer = await client.request(method, path)
     assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "unavailable", "2")
     assert "secret host" not in answer.text
@@ -214,7 +212,7 @@ def test_a_direct_route_is_described() -> None:
     assert operation["parameters"] == [{"name": "why", "in": "query"}]
 
 
-async def test_a_client_that_goes_away_is_no_error_of_ours() -> None:
+async def test_a_disconnected_client_is_not_a_500() -> None:
     api = FastAPI()
     include(api, direct())
 
@@ -225,7 +223,7 @@ async def test_a_client_that_goes_away_is_no_error_of_ours() -> None:
         raise AssertionError("nobody is there")
 
     scope = {"type": "http", "method": "POST", "path": "/direct", "headers": [], "query_string": b""}
-    await Edge(api, max_body_bytes=1000)(scope, gone, unwritten)
+    await Middleware(api, max_body_bytes=1000)(scope, gone, unwritten)
     assert REGISTRY.get_sample_value("unitpool_http_requests_total", {"route": "/direct", "status": "499"}) == 1
 
 
@@ -247,7 +245,7 @@ async def test_a_request_that_writes_or_has_an_id_is_one_line(client: httpx.Asyn
     assert await said_of(client, "GET", "/refused", **{"X-Correlation-Id": "x" * 101}) == [], "it is no id"
 
 
-async def test_hot_routes_and_probes_are_no_lines_by_themselves(client: httpx.AsyncClient) -> None:
+async def test_hot_routes_and_probes_are_not_logged_without_an_id(client: httpx.AsyncClient) -> None:
     assert await said_of(client, "POST", "/direct") == []
     (line,) = await said_of(client, "POST", "/direct", **{"X-Correlation-Id": "mine"})
     assert (line["route"], line["status"]) == ("/direct", 200)

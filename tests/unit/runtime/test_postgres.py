@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from shared.runtime.postgres.pool import is_passing, place_of
+from shared.runtime.postgres.pool import is_transient_database_error, location_of
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,8 @@ from shared.runtime.postgres.pool import is_passing, place_of
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_it_passes(error: Exception) -> None:
-    assert is_passing(error)
+def test_the_error_is_transient(error: Exception) -> None:
+    assert is_transient_database_error(error)
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def test_it_passes(error: Exception) -> None:
     ],
     ids=lambda error: f"{type(error).__name__}",
 )
-def test_it_does_not_pass(error: Exception) -> None:
-    assert not is_passing(error)
+def test_the_error_is_not_transient(error: Exception) -> None:
+    assert not is_transient_database_error(error)
 
 
-def test_a_place_shows_neither_user_nor_password() -> None:
-    assert place_of("postgresql://user:secret@db.example:6000/metering") == "db.example:6000/metering"
-    assert place_of("postgresql://[bad") == "the database"
+def test_a_location_has_neither_user_nor_password() -> None:
+    assert location_of("postgresql://user:secret@db.example:6000/metering") == "db.example:6000/metering"
+    assert location_of("postgresql://[bad") == "the database"

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 
 from shared.runtime.http import connection_limits
 from shared.runtime.http.connection_limits import MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES, BoundedProtocol
-from shared.runtime.http.middleware import SECURITY_HEADERS, Edge
+from shared.runtime.http.middleware import SECURITY_HEADERS, Middleware
 
 GET = b"GET /thing HTTP/1.1\r\nhost: x\r\n"
 POST = b"POST /thing HTTP/1.1\r\nhost: x\r\n"
@@ -53,7 +53,7 @@ async def serving(api: FastAPI) -> AsyncIterator[int]:
     """The port where it answers."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    app = Edge(api, max_body_bytes=10_000_000)
+    app = Middleware(api, max_body_bytes=10_000_000)
     server = Server(uvicorn.Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110  # uvicorn tells of it in no other way

@@ -146,7 +146,7 @@ def test_an_address_that_can_be_meant_is_taken(environment: pytest.MonkeyPatch, 
     load(MeteringSettings)
 
 
-def test_variables_that_look_like_settings_and_are_none_are_said_with_the_nearest(
+def test_unknown_variables_are_reported_with_the_nearest_setting(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for variable in (
@@ -175,7 +175,9 @@ def test_variables_that_look_like_settings_and_are_none_are_said_with_the_neares
     ]
 
 
-def test_they_are_said_at_the_start(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_variables_are_logged_at_the_start(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment.setenv("UNITPOOL_METERING_POOL_MAXSIZE", "20")
     environment.setenv(DATABASE, "postgresql://metering:x@127.0.0.1:1/metering")
     assert run(METERING, ["migrate"]) == 1

@@ -60,7 +60,7 @@ KNOWN = [
 
 
 @pytest.mark.parametrize("address", REFUSED.values(), ids=REFUSED.keys())
-def test_nobody_is_known_by_an_address_that_looks_like_another(address: str) -> None:
+def test_an_address_that_looks_like_another_is_refused(address: str) -> None:
     assert fault_of(address)
     with pytest.raises(ValueError, match="must"):
         read_address(address)
@@ -87,13 +87,13 @@ def test_folding_changes_ascii_letters_only(text: str) -> None:
 
 
 @given(st.characters())
-def test_two_that_are_read_alike_differ_in_ascii_case_only(character: str) -> None:
+def test_two_addresses_that_fold_alike_differ_in_ascii_case_only(character: str) -> None:
     address = f"{character}im@acme.example"
     if fault_of(address) is None and read_address(address) == "kim@acme.example":
         assert character in {"k", "K"}, unicodedata.name(character, "?")
 
 
-def test_what_was_kept_before_these_rules_is_read() -> None:
+def test_addresses_stored_before_these_rules_are_read() -> None:
     kept = TypeAdapter(Email)
     assert kept.validate_python("\ufeffkim@acme.example") == "\ufeffkim@acme.example"
     assert kept.validate_python("\u212aIM@acme.example") == "\u212aim@acme.example"

@@ -47,7 +47,7 @@ def test_after_a_quiet_time_it_is_written_again() -> None:
     assert filtered.filter(line)
 
 
-def test_what_is_no_trouble_is_never_held_back() -> None:
+def test_lines_below_warning_are_never_held_back() -> None:
     filtered = Repeats(lambda *_: None)
     assert all(filtered.filter(record("http", standard_logging.INFO, "request")) for _ in range(100))
 
@@ -68,6 +68,6 @@ def test_a_service_writes_our_own_events_so_too() -> None:
     output = io.StringIO()
     log = logging.configure("metering", output=output)
     for number in range(100):
-        log.warning("batch_failed_for_now", attempt=number)
+        log.warning("batch_retried", attempt=number)
     lines = [json.loads(line) for line in output.getvalue().splitlines()]
     assert [line["attempt"] for line in lines] == list(range(20))

@@ -12,7 +12,7 @@ from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from shared.runtime.patches import OurRecords, receive_our_records
+from shared.runtime.patches import RecordDeserializer, install_record_deserializer
 from shared.runtime.records import Record
 
 CRC_AT, CRC_OVER, ATTRIBUTES, LOG_APPEND_TIME = 17, 21, 21, 0x08
@@ -36,8 +36,8 @@ def nobody(tp: TopicPartition, offset: int, error: Exception) -> None:
 def _theirs_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)
     monkeypatch.setattr(fetcher, "MemoryRecords", fetcher.MemoryRecords)
-    receive_our_records()
-    receive_our_records()
+    install_record_deserializer()
+    install_record_deserializer()
 
 
 def appended(*sent: Sent, first: int = 0, by_broker: bool = True) -> bytearray:
@@ -64,8 +64,8 @@ def read(asked: Any, wire: bytes, first: int = 0) -> Iterator[Any]:
     return iter(fetcher.PartitionRecords(tp, memory, None, first, asked, None, True, READ_COMMITTED))
 
 
-def test_they_say_what_was_sent_without_the_prefix_and_from_the_offset_asked_for() -> None:
-    found = list(fetched(OurRecords("here.", nobody), first=1))
+def test_records_have_what_was_sent_without_the_prefix_and_begin_at_the_offset() -> None:
+    found = list(fetched(RecordDeserializer("here.", nobody), first=1))
     assert all(type(one) is Record for one in found)
     at = datetime(2026, 9, 21, 14, 13, 20, 123_000, tzinfo=UTC)
     assert found[0] == Record("usage.events", 3, 1, None, b"", (), at)
@@ -73,30 +73,30 @@ def test_they_say_what_was_sent_without_the_prefix_and_from_the_offset_asked_for
 
 
 def test_a_time_that_no_clock_has_is_now() -> None:
-    *_, last = fetched(OurRecords("here.", nobody))
+    *_, last = fetched(RecordDeserializer("here.", nobody))
     assert abs((datetime.now(UTC) - last.appended_at).total_seconds()) < 60
 
 
 def test_a_producers_own_time_is_not_believed() -> None:
-    for one in fetched(OurRecords("here.", nobody), by_broker=False):
+    for one in fetched(RecordDeserializer("here.", nobody), by_broker=False):
         assert abs((datetime.now(UTC) - one.appended_at).total_seconds()) < 60
 
 
-def test_what_cannot_be_read_ends_the_records_before_it_and_is_told_once() -> None:
+def test_records_end_before_an_unreadable_one_which_is_reported_once() -> None:
     told: list[tuple[TopicPartition, int, Exception]] = []
     good, bad = appended(*SENT[:2]), appended(*SENT[2:], first=2)
     bad[-1] ^= 1
-    asked = OurRecords("here.", lambda *what: told.append(what))
+    asked = RecordDeserializer("here.", lambda *what: told.append(what))
     assert [one.offset for one in read(asked, bytes(good + bad))] == [0, 1]
     assert [(tp.partition, offset) for tp, offset, _ in told] == [(3, 2)]
     assert asked.decoded == 2
 
 
 def test_headers_are_kept_in_order() -> None:
-    assert next(fetched(OurRecords("", nobody))).headers == (("h", b"1"), ("h", b"2"))
+    assert next(fetched(RecordDeserializer("", nobody))).headers == (("h", b"1"), ("h", b"2"))
 
 
-def test_whoever_does_not_ask_gets_theirs() -> None:
+def test_other_consumers_get_aiokafkas_records() -> None:
     found = list(fetched(None))
     assert all(type(one) is ConsumerRecord for one in found)
     assert {one.topic for one in found} == {"here.usage.events"}

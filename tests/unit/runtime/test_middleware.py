@@ -18,7 +18,7 @@ from shared.events.envelope import Day, Instant
 from shared.runtime.http import query_parameters
 from shared.runtime.http.caller_limits import RateLimit, Shares
 from shared.runtime.http.client_address import MAX_HOPS, client_address
-from shared.runtime.http.middleware import Edge, EdgeOptions, ProblemError
+from shared.runtime.http.middleware import Middleware, MiddlewareOptions, ProblemError
 from shared.runtime.process.addresses import parse_networks
 
 LIMIT = 10_000
@@ -92,11 +92,11 @@ PROXIES = parse_networks("10.0.0.0/8, 2001:db8::/32")
         (None, ["198.51.100.1"], None),
     ],
 )
-def test_only_proxies_say_for_whom_they_ask(peer: str | None, said: list[str], is_asked_by: str | None) -> None:
+def test_only_trusted_proxies_name_the_client(peer: str | None, said: list[str], is_asked_by: str | None) -> None:
     assert client_address(peer, [one.encode() for one in said], PROXIES) == is_asked_by
 
 
-def test_without_proxies_nobody_is_believed_and_what_is_no_network_is_refused() -> None:
+def test_no_forwarded_address_is_trusted_without_proxies_and_an_invalid_network_is_refused() -> None:
     assert client_address("10.0.0.1", [b"198.51.100.1"], ()) == "10.0.0.1"
     assert parse_networks("") == ()
     assert parse_networks("10.0.0.1") == (ip_network("10.0.0.1/32"),)
@@ -135,7 +135,7 @@ def test_numbers_are_no_days() -> None:
             read.validate_python(number)
 
 
-def test_shares_are_given_back_once_and_one_cannot_have_all() -> None:
+def test_a_slot_is_released_once_and_one_key_cannot_take_all() -> None:
     shares = Shares(3, 2)
     first, second = shares.take("a", "no"), shares.take("a", "no")
     with pytest.raises(ProblemError) as refused:
@@ -153,7 +153,7 @@ def test_shares_are_given_back_once_and_one_cannot_have_all() -> None:
     assert len([shares.take(key, "no") for key in "abc"]) == 3
 
 
-def test_a_rate_is_each_ones_own_and_comes_back_with_time() -> None:
+def test_each_key_has_its_own_bucket_which_refills() -> None:
     now = 0.0
     limit = RateLimit(60, lambda: now)
     for _ in range(60):
@@ -178,8 +178,8 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async def echo(request: Request) -> dict[str, Any]:
         return {"size": len(await request.body()), "client": request.client.host if request.client else None}
 
-    options = EdgeOptions(proxies=parse_networks("127.0.0.0/8"))
-    transport = httpx.ASGITransport(Edge(api, max_body_bytes=LIMIT, options=options))
+    options = MiddlewareOptions(proxies=parse_networks("127.0.0.0/8"))
+    transport = httpx.ASGITransport(Middleware(api, max_body_bytes=LIMIT, options=options))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
 
@@ -208,7 +208,7 @@ async def test_gzip_is_unpacked_up_to_the_limit(client: httpx.AsyncClient) -> No
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed"), broken
 
 
-async def test_the_edge_believes_proxies_only(client: httpx.AsyncClient) -> None:
+async def test_the_middleware_trusts_proxies_only(client: httpx.AsyncClient) -> None:
     answer = await client.post("/echo", headers={"x-forwarded-for": "203.0.113.9, 198.51.100.7"})
     assert answer.json()["client"] == "198.51.100.7"
     api = FastAPI(openapi_url=None)
@@ -218,6 +218,6 @@ async def test_the_edge_believes_proxies_only(client: httpx.AsyncClient) -> None
         return request.client.host if request.client else None
 
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(Edge(api, max_body_bytes=1)), base_url="http://test"
+        transport=httpx.ASGITransport(Middleware(api, max_body_bytes=1)), base_url="http://test"
     ) as plain:
         assert (await plain.get("/who", headers={"x-forwarded-for": "203.0.113.9"})).json() == "127.0.0.1"

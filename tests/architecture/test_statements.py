@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.metering import store
-
-STORE = Path(store.__file__).parent
+ROOT = Path(__file__).parents[2]
+MODULES = sorted([*ROOT.glob("services/*/store/*.py"), *ROOT.glob("shared/runtime/**/*.py")])
 SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE)\b")
 OWNED = re.compile(r"\b(FROM|INTO|UPDATE|JOIN|USING|TABLE|EXISTS)\s+usage_batch\b")
 
@@ -44,7 +43,7 @@ def foreign_parts(text: str) -> Iterator[str]:
                             yield ast.unparse(part.value)
 
 
-@pytest.mark.parametrize("module", sorted(STORE.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_statement_has_parts_of_two_modules(module: Path) -> None:
     text = module.read_text()
     assert not list(foreign_parts(text)), "write the statement out whole, in one module"

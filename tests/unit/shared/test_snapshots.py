@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from services.reporting.domain.snapshots import meters_text, read_snapshot, snapshot_of
 from shared.events.envelope import Event
 from shared.events.metering import ConsumptionSnapshot, MeterConsumption
+from shared.events.snapshots import meters_text, read_snapshot, snapshot_of
 from tests.support.drivers.runtime import event
 
 METERS = TypeAdapter(tuple[MeterConsumption, ...])

@@ -1,6 +1,7 @@
-"""Snapshots of consumption, read fast: one decoder call per record, of all that the read model keeps.
+"""Consumption snapshots as their readers decode them: one typed msgspec call per record.
 
-Times, figures and arithmetic are checked as the contract says; what does not fit is left to the contract itself.
+The pydantic model ``shared.events.metering.ConsumptionSnapshot`` is the contract; a test holds this to it. What this
+decoder refuses may still be valid, so a reader then decodes by the contract, which also names what is wrong.
 """
 
 from datetime import datetime
@@ -21,7 +22,7 @@ _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Meter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One meter's part, as ``shared.events.metering.MeterConsumption`` has it."""
+    """One meter's part: ``shared.events.metering.MeterConsumption``, with amounts as plain decimal text."""
 
     meter: _Slug
     aggregation: Aggregation
@@ -37,7 +38,7 @@ class Meter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
-    """What one product consumed in one window, as ``shared.events.metering.ConsumptionSnapshot`` has it."""
+    """What one product consumed in one window, in units. Times have an offset."""
 
     subscription: _Slug
     product: _Slug
@@ -74,7 +75,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def read_snapshot(value: bytes) -> Snapshot | None:
-    """The snapshot. ``None``: it is not plainly one, so read it by the contract."""
+    """Decode a record's value. ``None``: refused here, so decode it by the contract."""
     try:
         return _decoder.decode(value).data
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -82,7 +83,7 @@ def read_snapshot(value: bytes) -> Snapshot | None:
 
 
 def snapshot_of(one: ConsumptionSnapshot) -> Snapshot:
-    """One that was read by the contract."""
+    """Convert a snapshot that was decoded by the contract."""
     meters = tuple(
         Meter(
             **{**dict(meter), "aggregate": _plain(meter.aggregate), "window_aggregate": _plain(meter.window_aggregate)}
@@ -93,10 +94,10 @@ def snapshot_of(one: ConsumptionSnapshot) -> Snapshot:
 
 
 def _plain(amount: Decimal | None) -> str | None:
-    """Never in powers of ten."""
+    """Decimal text without an exponent."""
     return None if amount is None else f"{amount:f}"
 
 
 def meters_text(one: Snapshot) -> str:
-    """Its meters in JSON."""
+    """The meters as JSON text, as they are stored."""
     return _encoder.encode(one.meters).decode()

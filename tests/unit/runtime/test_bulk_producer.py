@@ -67,7 +67,7 @@ def test_a_key_goes_where_kafkas_own_clients_send_it(key: bytes, count: int) -> 
     assert partitions[_hash(key) % count] == DefaultPartitioner()(key, partitions, partitions)
 
 
-async def test_what_comes_while_a_batch_is_under_way_is_gathered_in_order(broker: Broker, bulk: BulkProducer) -> None:
+async def test_records_are_collected_in_order_while_a_batch_is_sent(broker: Broker, bulk: BulkProducer) -> None:
     key = of(1)
     sends = [asyncio.create_task(bulk.send([(b"first", key)]))]
     await turns()
@@ -134,7 +134,7 @@ async def test_nothing_to_send_is_sent_at_once(bulk: BulkProducer) -> None:
     await bulk.send([])
 
 
-async def test_who_gives_up_does_not_keep_the_others_from_being_sent(broker: Broker, bulk: BulkProducer) -> None:
+async def test_other_records_are_sent_when_one_sender_is_cancelled(broker: Broker, bulk: BulkProducer) -> None:
     key = of(1)
     gone = asyncio.create_task(bulk.send([(b"a", key)]))
     stays = asyncio.create_task(bulk.send([(b"b", key)]))
