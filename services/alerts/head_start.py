@@ -1,4 +1,4 @@
-"""``allocation.events`` is read first, as far as it reaches when the process starts."""
+"""The head start: ``allocation.events`` is applied up to its end at start before consumption is."""
 
 import asyncio
 from typing import Final
@@ -10,35 +10,35 @@ from shared.runtime.process.health import Check
 from shared.runtime.service.command_line import Runtime
 
 STUCK_SECONDS: Final = 60.0
-"""A head start that comes no further for so long is given up: a partition that nobody reads stops no alerts."""
-ASKED_SECONDS: Final = 5.0
-"""Time in which nobody asks, as while Kafka is away, counts as no more than this."""
+"""Time without progress after which the head start is given up, so that a halted partition does not stop alerts."""
+POLL_GAP_MAX_SECONDS: Final = 5.0
+"""Most seconds counted between two polls: while Kafka is unavailable there are none."""
 
 
 class HeadStart:
-    """Consumption waits for it, a while: compared with old allocations it would raise false alerts."""
+    """Delays consumption until allocations are current; compared with old ones it would raise false alerts."""
 
     def __init__(self, runtime: Runtime[AlertsSettings]) -> None:
         self._runtime = runtime
         self._ends: dict[Partition, int] = {}
         self._reached: dict[Partition, int] = {}
         self._stuck_seconds = 0.0
-        self._asked_at = 0.0
+        self._polled_at = 0.0
 
-    async def look(self) -> None:
-        """Where the topic ends."""
+    async def load_ends(self) -> None:
+        """Load the end offsets of the topic."""
         client = f"{self._runtime.name}-head-start"
         self._ends = await load_ends(self._runtime.settings, client, [ALLOCATION_EVENTS_TOPIC.name])
-        self._asked_at = asyncio.get_running_loop().time()
+        self._polled_at = asyncio.get_running_loop().time()
 
     async def is_over(self) -> bool:
-        """Whether all of it has been applied, by whichever process, or it was waited for in vain."""
+        """Whether the topic has been applied up to those offsets, by any process, or the head start was given up."""
         if self._ends:
             await self._compare()
         return not self._ends or self._is_given_up
 
     async def check(self) -> Check:
-        """For readiness: no other process is better off."""
+        """Check for readiness. A failure is shared: other processes have the same."""
         if self._ends and self._is_given_up:
             await self._compare()
         if not self._ends:
@@ -58,14 +58,14 @@ class HeadStart:
     @property
     def _sentence(self) -> str:
         return (
-            f"{ALLOCATION_EVENTS_TOPIC.name} is not read further in partitions {self._missing}: "
+            f"{ALLOCATION_EVENTS_TOPIC.name} has made no progress in partitions {self._missing}: "
             "consumption is compared with the allocations known so far"
         )
 
     async def _compare(self) -> None:
         reached = await load_applied(self._runtime.pool, self._runtime.name, self._ends)
         now = asyncio.get_running_loop().time()
-        waited, self._asked_at = min(now - self._asked_at, ASKED_SECONDS), now
+        waited, self._polled_at = min(now - self._polled_at, POLL_GAP_MAX_SECONDS), now
         if reached == self._ends:
             self._ends = {}
         elif self._is_given_up:

@@ -1,4 +1,4 @@
-"""Alerts' composition root: everything is built here, and given what it needs."""
+"""Alerts' composition root: builds the parts of a process and passes each its dependencies."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,10 +8,10 @@ from typing import Final
 from services.alerts import metrics
 from services.alerts.domain.rules import DEFAULT_RULES
 from services.alerts.domain.schedule import Backoff
+from services.alerts.handlers.assess_changes import apply_time
 from services.alerts.handlers.commands import Commands, isolated
-from services.alerts.handlers.delivering import DeliveryWorker, WorkerOptions
-from services.alerts.handlers.sealing import seal_addresses
-from services.alerts.handlers.watching import apply_time
+from services.alerts.handlers.delivery_worker import DeliveryWorker, WorkerOptions
+from services.alerts.handlers.seal_addresses import seal_addresses
 from services.alerts.head_start import HeadStart
 from services.alerts.settings import AlertsSettings
 from services.alerts.store.watches import find_next_check
@@ -33,25 +33,25 @@ from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefin
 
 NAME: Final = "alerts"
 TIME_BATCH = 100
-SEALED_TOGETHER = 200
-LOOK_AT_TIME_SECONDS = 15.0
+SEAL_BATCH = 200
+TIME_POLL_SECONDS = 15.0
 
 
 def build(runtime: Runtime[AlertsSettings]) -> None:
     """Wire one process."""
     settings = runtime.settings
-    metrics.begin((rule.name, one.severity) for rule in DEFAULT_RULES.values() for one in rule.thresholds)
+    metrics.initialise((rule.name, one.severity) for rule in DEFAULT_RULES.values() for one in rule.thresholds)
     head_start = HeadStart(runtime)
     commands = Commands(settings.signing_keys, allow_private=settings.allow_private_webhooks)
 
     async def seal_old_addresses() -> None:
-        done = SEALED_TOGETHER
-        while done == SEALED_TOGETHER:
+        done = SEAL_BATCH
+        while done == SEAL_BATCH:
             async with runtime.transaction() as tx:
-                done = await seal_addresses(tx, settings.signing_keys, SEALED_TOGETHER)
+                done = await seal_addresses(tx, settings.signing_keys, SEAL_BATCH)
 
     runtime.on_start(seal_old_addresses)
-    runtime.on_start(head_start.look)
+    runtime.on_start(head_start.load_ends)
     runtime.health.add("head start", head_start.check)
     states = SetAside(ALLOCATION_EVENTS_TOPIC.name, keys_max=settings.dead_letter_limit)
     snapshots = SetAside(CONSUMPTION_TOPIC.name, keys_max=settings.dead_letter_limit)
@@ -107,21 +107,21 @@ def _add_background(runtime: Runtime[AlertsSettings], time: SetAside, deliveries
             time_is_certain=runtime.database_clock.wait,
         ).run()
 
-    async def keep_time() -> float:
+    async def assess_due() -> float:
         async with runtime.deciding() as tx:
             done = await apply_time(tx, TIME_BATCH, time)
             next_at = await find_next_check(tx.connection)
         if done >= TIME_BATCH:
             return 0
-        seconds = LOOK_AT_TIME_SECONDS if next_at is None else (next_at - runtime.clock()).total_seconds()
-        return max(0.5, min(seconds, LOOK_AT_TIME_SECONDS))
+        seconds = TIME_POLL_SECONDS if next_at is None else (next_at - runtime.clock()).total_seconds()
+        return max(0.5, min(seconds, TIME_POLL_SECONDS))
 
     runtime.background("deliveries", deliver)
-    runtime.background("time", lambda: repeat(keep_time))
+    runtime.background("time", lambda: repeat(assess_due))
 
 
 def definition() -> ServiceDefinition[AlertsSettings]:
-    """The service. ``rebuild`` re-reads its topics; subscriptions, consumption and alerts keep what is newest."""
+    """Return the definition of the service. ``rebuild`` reads its topics again; newer stored states are kept."""
     return ServiceDefinition(
         name=NAME,
         settings_type=AlertsSettings,

@@ -1,4 +1,4 @@
-"""Settings of alerts."""
+"""Settings of alerts: environment variables that begin with ``UNITPOOL_ALERTS_``."""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -7,7 +7,7 @@ from shared.runtime.process.settings import ServiceSettings
 
 
 class AlertsSettings(ServiceSettings):
-    """``UNITPOOL_ALERTS_...``."""
+    """Settings of an alerts process."""
 
     model_config = SettingsConfigDict(env_prefix="UNITPOOL_ALERTS_")
 
@@ -17,7 +17,7 @@ class AlertsSettings(ServiceSettings):
         description="Whether webhooks may go to addresses that are not public (a local demo; never in production)",
     )
     webhook_timeout_seconds: float = Field(
-        15, gt=0, le=300, description="Longest time for one webhook, in seconds, in all"
+        15, gt=0, le=300, description="Longest time for one attempt to deliver a webhook, in seconds"
     )
     webhook_concurrency: int = Field(
         256,
@@ -31,7 +31,7 @@ class AlertsSettings(ServiceSettings):
     delivery_lease_seconds: float = Field(
         30,
         gt=1,
-        description="Time until another process sends the webhooks of one that died, in seconds; above the timeout",
+        description="Time until another process retries webhooks of one that died, in seconds; above the timeout",
     )
     retry_first_seconds: float = Field(
         5, gt=0, description="Pause after a webhook's first failure, in seconds; it doubles each time, up to four hours"

@@ -1,11 +1,11 @@
-"""The Kafka edge: batches of records become changes, applied in the batch's transaction."""
+"""Kafka consumers: records are decoded to changes, which are applied in the batch's transaction."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from services.alerts.domain.measures import Reading
-from services.alerts.handlers.watching import Change, Told, apply_changes, apply_readings
+from services.alerts.handlers.assess_changes import Change, ReadingRecord, apply_changes, apply_readings
 from services.alerts.store.catalogue import upsert_product
 from shared.events.allocation import ALLOCATION_EVENTS, ProductEvent, SubscriptionEvent
 from shared.events.envelope import Event, by_type
@@ -19,49 +19,53 @@ from shared.runtime.delivery.transaction import Transaction, TransientError
 from shared.runtime.records import Record
 
 ALLOCATION_TYPES = by_type(one for one in ALLOCATION_EVENTS if issubclass(one, SubscriptionEvent | ProductEvent))
-"""Every event that brings a subscription or a product whole, those of later versions of the contract included."""
+"""Every event that carries the state of a subscription or product, including later versions of the contract."""
 CONSUMPTION_TYPES = by_type((ConsumptionSnapshot,))
 
-CaughtUp = Callable[[], Awaitable[bool]]
-"""Whether ``allocation.events`` has been applied as far as it reached when this process started."""
+IsCaughtUp = Callable[[], Awaitable[bool]]
+"""Whether ``allocation.events`` has been applied up to its end at the start of this process."""
 
 
 State = ProductState | SubscriptionState
 
 
 class AllocationSubscriber:
-    """Names of products, and the states of subscriptions. What fails for one of them is set aside."""
+    """Consumer of product names and subscription states. What fails for one of them is set aside."""
 
     def __init__(self, aside: SetAside) -> None:
         self._aside = aside
 
     async def on_allocation(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """A batch of events."""
+        """Apply a batch of events."""
         if items := list(_states(records)):
-            await self._aside.apply(tx, items, partial(_take_states, tx))
+            await self._aside.apply(tx, items, partial(_apply_states, tx))
 
     async def retry(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """Events that were set aside."""
-        await _take_states(tx, list(_states(records)))
+        """Apply events that were set aside."""
+        await _apply_states(tx, list(_states(records)))
 
 
 class ConsumptionSubscriber:
-    """Consumption is compared with allocations only once those are known: old ones would raise false alerts."""
+    """Consumer of consumption snapshots. It waits for the head start: old allocations would raise false alerts."""
 
-    def __init__(self, caught_up: CaughtUp, aside: SetAside) -> None:
+    def __init__(self, caught_up: IsCaughtUp, aside: SetAside) -> None:
         self._caught_up = caught_up
         self._aside = aside
 
     async def on_consumption(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """Snapshots of consumption."""
+        """Apply a batch of snapshots.
+
+        Raises:
+            TransientError: the head start is not over.
+        """
         if not await self._caught_up():
             raise TransientError("allocation.events is still being read", delay_seconds=0.3)
         if items := list(_snapshots(records)):
-            await self._aside.apply(tx, items, partial(_take_readings, tx))
+            await self._aside.apply(tx, items, partial(_apply_readings, tx))
 
     async def retry(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """Snapshots that were set aside."""
-        await _take_readings(tx, list(_snapshots(records)))
+        """Apply snapshots that were set aside."""
+        await _apply_readings(tx, list(_snapshots(records)))
 
 
 def _states(records: Sequence[Record]) -> Iterator[Item[tuple[State, Event[Any]]]]:
@@ -77,48 +81,50 @@ def _states(records: Sequence[Record]) -> Iterator[Item[tuple[State, Event[Any]]
             yield Item(name, name, (event.data.product, event), record)
 
 
-async def _take_states(tx: Transaction, items: Sequence[Item[tuple[State, Event[Any]]]]) -> None:
+async def _apply_states(tx: Transaction, items: Sequence[Item[tuple[State, Event[Any]]]]) -> None:
     changes = []
     for state, event in (item.value for item in items):
         if isinstance(state, SubscriptionState):
-            changes.append(Change(state.id, state, partial(_as_read, event)))
+            changes.append(Change(state.id, state, partial(_return_event, event)))
         else:
             await upsert_product(tx.connection, state)
     if changes:
         await apply_changes(tx, changes)
 
 
-def _snapshots(records: Sequence[Record]) -> Iterator[Item[Told]]:
+def _snapshots(records: Sequence[Record]) -> Iterator[Item[ReadingRecord]]:
     for record in records:
-        if told := _told(record):
-            reading = told.reading
-            key = f"{told.subscription}|{reading.product}|{reading.window_start.isoformat()}"
-            yield Item(key, told.subscription, told, record)
+        if read := _read_record(record):
+            reading = read.reading
+            key = f"{read.subscription}|{reading.product}|{reading.window_start.isoformat()}"
+            yield Item(key, read.subscription, read, record)
 
 
-async def _take_readings(tx: Transaction, items: Sequence[Item[Told]]) -> None:
+async def _apply_readings(tx: Transaction, items: Sequence[Item[ReadingRecord]]) -> None:
     await apply_readings(tx, [item.value for item in items], _cause)
 
 
-def _as_read(event: Event[Any]) -> Event[Any]:
+def _return_event(event: Event[Any]) -> Event[Any]:
     return event
 
 
-def _told(record: Record) -> Told | None:
-    """What a record tells of consumption.
+def _read_record(record: Record) -> ReadingRecord | None:
+    """Decode a snapshot; ``None`` for a record to ignore.
 
     Raises:
-        PermanentError: it is not what its type promises.
+        PermanentError: the value does not match its type's contract.
     """
     read = None if record.value is None else read_snapshot(record.value)
     if read is not None:
-        return Told(SubscriptionId(read.subscription), Reading.of(read), record)
+        return ReadingRecord(SubscriptionId(read.subscription), Reading.of(read), record)
     event = read_event(record, CONSUMPTION_TYPES)
-    return None if event is None else Told(event.data.subscription, Reading.of(snapshot_of(event.data)), record)
+    if event is None:
+        return None
+    return ReadingRecord(event.data.subscription, Reading.of(snapshot_of(event.data)), record)
 
 
 def _cause(record: Record) -> Event[Any]:
-    """The whole event of a snapshot that decided something."""
+    """Read the whole event of a snapshot that raised or resolved alerts."""
     event = read_event(record, CONSUMPTION_TYPES)
-    assert event is not None  # noqa: S101  # it was read as one before
+    assert event is not None  # noqa: S101  # it was decoded before
     return event

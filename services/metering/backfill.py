@@ -1,6 +1,6 @@
-"""Usage that is too old for the doors (demo data of past months): the same applying, under a moving clock.
+"""Backfill of usage too old for HTTP and Kafka (demo data of past months): the usual batches, under a moving clock.
 
-The projection must hold the subscriptions and products already. Snapshots of what is loaded become due as usual, and
+The projection must already contain the subscriptions and products. Snapshots of what is loaded become due as usual;
 the running service publishes them.
 """
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from services.metering.handlers.apply_usage import Applied, UsageApplier
-from services.metering.handlers.upkeep import keep_up
+from services.metering.handlers.apply_usage import BatchOutcome, UsageApplier
+from services.metering.handlers.upkeep import maintain_partitions
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Record
@@ -19,10 +19,10 @@ TOPIC = "backfill"
 
 @dataclass
 class Backfill:
-    """Loads usage into metering's database as it would have been applied at the time.
+    """Load usage into metering's database as it would have been applied at the time.
 
-    Give it events in the order of their acceptance. Raw usage older than 60 days is dropped along the way, as upkeep
-    would have done; what it added up to stays.
+    Events must be given in the order of their acceptance. Raw usage older than 60 days is dropped on the way, as upkeep
+    would have done; the sums of it stay.
     """
 
     connection: Connection
@@ -30,12 +30,12 @@ class Backfill:
     _offset: int = 0
     _day: date | None = None
 
-    async def apply(self, accepted_at: datetime, events: Sequence[tuple[str, bytes]]) -> Applied:
-        """Apply (key, event as structured JSON) accepted at one instant, in one transaction; what became of each."""
+    async def apply(self, accepted_at: datetime, events: Sequence[tuple[str, bytes]]) -> BatchOutcome:
+        """Apply (key, event as structured JSON) accepted at one instant, in one transaction. Return their outcomes."""
         if accepted_at.date() != self._day:
             self._day = accepted_at.date()
-            await keep_up(self.connection, self.applier.projection.catalogue, accepted_at, ahead_days=1)
-        self.applier.known_partitions.clear()  # a running service may drop what is old for it
+            await maintain_partitions(self.connection, self.applier.projection.catalogue, accepted_at, ahead_days=1)
+        self.applier.known_partitions.clear()  # upkeep of a running service may have dropped some of them
         records = [
             Record(TOPIC, 0, self._offset + number, key.encode(), value, (), accepted_at)
             for number, (key, value) in enumerate(events)

@@ -1,22 +1,22 @@
-"""What a metering process does beside its consumers: snapshots, replays, upkeep."""
+"""Background tasks of a metering process: snapshots, replays, corrections, moves, restatements, hours, upkeep."""
 
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
 
-from services.metering.handlers import add_hours, correct, replay, restate, tell, upkeep
+from services.metering.handlers import add_hours, apply_corrections, publish_changes, restate, retry_quarantine, upkeep
+from services.metering.handlers.apply_corrections import apply_due_corrections
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.correct import correct_some
-from services.metering.handlers.move import move_some
+from services.metering.handlers.move_usage import move_due_usage
+from services.metering.handlers.publish_changes import publish_book_changes, publish_quarantine_changes
 from services.metering.handlers.publish_snapshots import Failed, SnapshotRelay
-from services.metering.handlers.replay import replay_after, replay_some
-from services.metering.handlers.replay_quarantine import work_off
-from services.metering.handlers.restate import restate_some
-from services.metering.handlers.tell import tell_books, tell_quarantine
-from services.metering.handlers.upkeep import forget, forget_windows, keep_up
+from services.metering.handlers.replay_quarantine import run_replay_step
+from services.metering.handlers.restate import publish_restatements
+from services.metering.handlers.retry_quarantine import replay_range, retry_quarantined
+from services.metering.handlers.upkeep import delete_old, delete_old_windows, maintain_partitions
 from services.metering.settings import MeteringSettings
-from services.metering.store import moving, partitions, quarantine
+from services.metering.store import moves, partitions, quarantine
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
@@ -30,24 +30,24 @@ from shared.runtime.postgres.pool import RELAY_SESSION, connect
 from shared.runtime.records import Outgoing
 from shared.runtime.service.command_line import Runtime
 
-REPLAY_ANYWAY_SECONDS = 30
-"""A batch may have been judged by an older projection than the last look at the quarantine knew: look again then."""
-RESTATE_LOOK_SECONDS = 1
-TELL_SECONDS = 1.0
-TOLD_AT_ONCE = 1_000
-"""However much is quarantined, no more of it is told than this, each time."""
+RETRY_QUARANTINE_SECONDS = 30
+"""Longest time between two checks of the quarantine: a batch may be judged by a projection older than the last one."""
+RESTATE_POLL_SECONDS = 1
+PUBLISH_SECONDS = 1.0
+PUBLISHED_AT_ONCE = 1_000
+"""Most changes of the quarantine, or lines of the books, published in one transaction."""
 RESTATED_AT_ONCE = 200
-WORKS = (add_hours.WORK, correct.WORK, replay.WORK, restate.WORK, tell.WORK, upkeep.WORK)
-POISONED = timedelta(minutes=1)
-"""How long what cannot be handled waits, alone, before it is tried again."""
+WORKS = (add_hours.WORK, apply_corrections.WORK, retry_quarantine.WORK, restate.WORK, publish_changes.WORK, upkeep.WORK)
+FAILED_DELAY = timedelta(minutes=1)
+"""Delay until a subscription whose usage cannot be moved is tried again."""
 BACKLOG_BATCHES = 2
-"""A consumer of usage that is more full batches behind than this has a backlog."""
+"""A consumer of usage has a backlog if it lags by more than this many full batches."""
 
 
 def add_background(
     runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]
 ) -> None:
-    """Register the tasks, and what makes visible whose work they have set aside."""
+    """Register the tasks, and the readiness check that names the subscriptions whose work is set aside."""
     moves, snapshots = SetAside("moves"), SetAside("snapshots")
     works = tuple(SetAside(work) for work in WORKS)
     retries = SetAsideRetries(
@@ -57,8 +57,8 @@ def add_background(
     runtime.health.add("set aside", retries.check)
     _add_snapshots(runtime, projection, snapshots)
     _add_replay(runtime, projection)
-    _add_asked_replays(runtime, projection)
-    _add_telling(runtime)
+    _add_requested_replays(runtime, projection)
+    _add_publishing(runtime)
     _add_corrections(runtime, projection)
     _add_moves(runtime, projection, moves)
     _add_restatements(runtime, projection)
@@ -74,7 +74,7 @@ def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection, a
     async def send(snapshots: Sequence[Outgoing]) -> None:
         await bulk.send([(one.value or b"", one.key or b"") for one in snapshots])
 
-    async def note_failed(failed: Failed, done: Collection[int]) -> int:
+    async def save_failed(failed: Failed, done: Collection[int]) -> int:
         async with runtime.transaction() as tx:
             await aside.clear(tx.connection, [str(number) for number in done])
             for number, error in failed.items():
@@ -88,7 +88,7 @@ def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection, a
         runtime.clock,
         projection,
         interval_seconds=settings.snapshot_interval_seconds,
-        note_failed=note_failed,
+        save_failed=save_failed,
         usage_waits=lambda: has_backlog(
             [one.state(runtime.clock()) for one in runtime.consumers], BACKLOG_BATCHES * settings.usage_batch_records
         ),
@@ -107,73 +107,73 @@ def _add_replay(runtime: Runtime[MeteringSettings], projection: Projection) -> N
     replayer = UsageApplier(projection)
 
     async def replay() -> None:
-        judged_by, since = -1, 0.0
+        catalogue_version, since = -1, 0.0
         while True:
             version = await load_version(runtime.pool)
-            if version != judged_by or time.monotonic() - since > REPLAY_ANYWAY_SECONDS:
-                judged_by, since = version, time.monotonic()
+            if version != catalogue_version or time.monotonic() - since > RETRY_QUARANTINE_SECONDS:
+                catalogue_version, since = version, time.monotonic()
                 await _replay_waiting(runtime, replayer)
             await asyncio.sleep(runtime.settings.replay_poll_seconds)
 
     runtime.background("replay", replay)
 
 
-def _add_asked_replays(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
+def _add_requested_replays(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
     replayer = UsageApplier(projection)
 
     async def replay() -> None:
         while True:
             async with runtime.transaction() as tx:
-                found = await work_off(tx, replayer, runtime.settings.replay_records)
+                found = await run_replay_step(tx, replayer, runtime.settings.replay_records)
             if not found:
                 await asyncio.sleep(runtime.settings.replay_poll_seconds)
 
-    runtime.background("asked replays", replay)
+    runtime.background("requested replays", replay)
 
 
-def _add_telling(runtime: Runtime[MeteringSettings]) -> None:
-    async def tell() -> None:
+def _add_publishing(runtime: Runtime[MeteringSettings]) -> None:
+    async def publish() -> None:
         books_at = 0.0
         while True:
             async with runtime.transaction() as tx:
-                await tell_quarantine(tx, TOLD_AT_ONCE)
+                await publish_quarantine_changes(tx, PUBLISHED_AT_ONCE)
             if time.monotonic() - books_at >= runtime.settings.books_seconds:
                 books_at = time.monotonic()
                 async with runtime.transaction() as tx:
-                    await tell_books(tx, TOLD_AT_ONCE)
-            await asyncio.sleep(TELL_SECONDS)
+                    await publish_book_changes(tx, PUBLISHED_AT_ONCE)
+            await asyncio.sleep(PUBLISH_SECONDS)
 
-    runtime.background("telling", tell)
+    runtime.background("publish changes", publish)
 
 
 def _add_corrections(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
     async def correct() -> None:
         while True:
             async with runtime.transaction() as tx:
-                looked_at = await correct_some(tx, projection, runtime.settings.correction_records)
-            if not looked_at:
+                found = await apply_due_corrections(tx, projection, runtime.settings.correction_records)
+            if not found:
                 await asyncio.sleep(runtime.settings.correction_poll_seconds)
 
     runtime.background("corrections", correct)
 
 
 def _add_moves(runtime: Runtime[MeteringSettings], projection: Projection, aside: SetAside) -> None:
-    """One subscription in a transaction: one that cannot be moved waits alone."""
+    """Move usage, one subscription per transaction, so that a failing one delays no other."""
 
     async def move() -> None:
         while True:
             due = None
             try:
                 async with runtime.transaction() as tx:
-                    if due := await moving.lock_next(tx.connection, tx.now):
-                        await move_some(tx, projection, due)
+                    if due := await moves.lock_next(tx.connection, tx.now):
+                        await move_due_usage(tx, projection, due)
                         await aside.clear(tx.connection, [str(due.id)])
             except Exception as error:
                 if due is None or not concerns_one(error):
                     raise
                 async with runtime.transaction() as tx:
                     await aside.add(tx, str(due.id), projection.catalogue.name_of(due.subscription), error)
-                    await moving.postpone(tx.connection, due.id, tx.now + POISONED)
+                    await moves.postpone(tx.connection, due.id, tx.now + FAILED_DELAY)
             if due is None:
                 await asyncio.sleep(runtime.settings.correction_poll_seconds)
 
@@ -182,12 +182,12 @@ def _add_moves(runtime: Runtime[MeteringSettings], projection: Projection, aside
 
 def _add_restatements(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
     async def restate() -> None:
-        gathered = timedelta(seconds=runtime.settings.restate_after_seconds)
+        collected = timedelta(seconds=runtime.settings.restate_after_seconds)
         while True:
             async with runtime.transaction() as tx:
-                found = await restate_some(tx, projection, tx.now - gathered, RESTATED_AT_ONCE)
+                found = await publish_restatements(tx, projection, tx.now - collected, RESTATED_AT_ONCE)
             if found < RESTATED_AT_ONCE:
-                await asyncio.sleep(RESTATE_LOOK_SECONDS)
+                await asyncio.sleep(RESTATE_POLL_SECONDS)
 
     runtime.background("restatements", restate)
 
@@ -205,49 +205,49 @@ async def _add_hours_due(runtime: Runtime[MeteringSettings], projection: Project
     is_more = True
     while is_more:
         async with runtime.transaction() as tx:
-            is_more = await add_hours.add_some(tx, projection.catalogue)
+            is_more = await add_hours.add_due_batches(tx, projection.catalogue)
 
 
 async def _replay_waiting(runtime: Runtime[MeteringSettings], replayer: UsageApplier) -> None:
-    looked_at = 1
-    while looked_at:
+    found = 1
+    while found:
         async with runtime.transaction() as tx:
-            looked_at = await replay_some(tx, replayer, runtime.settings.replay_records)
+            found = await retry_quarantined(tx, replayer, runtime.settings.replay_records)
 
 
 async def replay_all(runtime: Runtime[MeteringSettings]) -> int:
-    """``replay``: judge everything in quarantine again, whatever its reason; how much of it left."""
+    """``replay``: judge everything in quarantine again, whatever its reason. Return how many records left it."""
     replayer, count, done = UsageApplier(), 0, 0
     async with runtime.pool.acquire() as connection:
-        last = await quarantine.last_row(connection)
+        last = await quarantine.load_last_id(connection)
     while True:
         async with runtime.transaction() as tx:
-            left, after = await replay_after(tx, replayer, done, last, runtime.settings.replay_records)
+            left, after = await replay_range(tx, replayer, done, last, runtime.settings.replay_records)
         if after is None:
             return count
         count, done = count + left, after
 
 
 def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]) -> None:
-    forgot_on: date | None = None
-    owed: list[int] = []
+    deleted_on: date | None = None
+    undeleted: list[int] = []
 
-    async def look_after() -> None:
-        nonlocal forgot_on, owed
+    async def run_upkeep() -> None:
+        nonlocal deleted_on, undeleted
         now = runtime.clock()
         async with runtime.pool.acquire() as connection:
             catalogue = await projection.refresh(connection)
         await _add_hours_due(runtime, projection)  # before old hours become days
         async with runtime.pool.acquire() as connection:
-            known = await keep_up(connection, catalogue, now)
-        if forgot_on != now.date():
+            known = await maintain_partitions(connection, catalogue, now)
+        if deleted_on != now.date():
             async with runtime.transaction() as tx:
-                is_mine = await partitions.may_delete(tx.connection)
+                is_mine = await partitions.try_lock_deletion(tx.connection)
                 if is_mine:
-                    await forget(tx, catalogue)
+                    await delete_old(tx, catalogue)
             if is_mine:
-                forgot_on, owed = now.date(), sorted(catalogue.by_number)
-        owed = await forget_windows(runtime.transaction, catalogue, owed)
+                deleted_on, undeleted = now.date(), sorted(catalogue.by_number)
+        undeleted = await delete_old_windows(runtime.transaction, catalogue, undeleted)
         for subscriber in usage:
             subscriber.applier.known_partitions.update(known)
 
@@ -255,14 +255,14 @@ def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usag
         while True:
             await asyncio.sleep(runtime.settings.upkeep_seconds)
             await runtime.can_decide()
-            await look_after()
+            await run_upkeep()
 
-    runtime.on_start(look_after)
+    runtime.on_start(run_upkeep)
     runtime.background("upkeep", upkeep)
 
 
 def has_backlog(consumers: Iterable[ConsumerState], records: int) -> bool:
-    """Whether a consumer of usage is more than so many records behind; one long pause must not look like that."""
+    """Whether a consumer of usage lags by more than ``records``. Lag in seconds would also rise in a long pause."""
     return any(
         one.lag_records > records for one in consumers if one.topic == USAGE.name or product_of(one.topic) is not None
     )

@@ -1,4 +1,4 @@
-"""Metering's composition root: everything is built here, and given what it needs."""
+"""Metering's composition root: builds the parts of a process and passes each its dependencies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +7,15 @@ from services.metering import metrics
 from services.metering.api.access import KeyRing
 from services.metering.api.entitlements import entitlement_router
 from services.metering.api.limits import KeyLimits
-from services.metering.api.reading import reading_router
+from services.metering.api.quarantine import quarantine_router
 from services.metering.api.resources import resources_router
 from services.metering.api.usage import Publisher, usage_router
 from services.metering.background import add_background, replay_all
 from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers import project
 from services.metering.handlers.apply_usage import UsageApplier
+from services.metering.handlers.book_losses import book_lost
 from services.metering.handlers.ingest_keys import create_ingest_key, revoke_ingest_key, rotate_ingest_key
-from services.metering.handlers.lose import book_lost
 from services.metering.handlers.recompute import RECOMPUTE
 from services.metering.handlers.replay_quarantine import replay_quarantine
 from services.metering.probe import PROBE
@@ -37,7 +37,7 @@ def build(runtime: Runtime[MeteringSettings]) -> None:
     """Wire one process."""
     settings, projection = runtime.settings, Projection()
     end = TopicEnd(settings, runtime.pool, reader=runtime.name, topic=ALLOCATION_EVENTS_TOPIC.name)
-    metrics.begin()
+    metrics.initialise()
 
     async def catch_up(_: Connection) -> None:
         if not await end.wait_until_applied(settings.catch_up_seconds):
@@ -97,12 +97,12 @@ def _add_routes(runtime: Runtime[MeteringSettings], projection: Projection) -> N
     line = HeldConnection(settings, "metering-entitlements", GENERIC_PLANS)
     runtime.on_stop(line.close)
     include(runtime.api, entitlement_router(keys, line, projection, runtime.clock))
-    runtime.api.include_router(reading_router(keys, runtime.pool))
+    runtime.api.include_router(quarantine_router(keys, runtime.pool))
     runtime.api.include_router(resources_router(keys, settings.signing_keys, runtime.pool, projection, runtime.clock))
 
 
 def definition() -> ServiceDefinition[MeteringSettings]:
-    """The service."""
+    """Return the definition of the service."""
     return ServiceDefinition(
         name="metering",
         settings_type=MeteringSettings,

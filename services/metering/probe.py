@@ -1,7 +1,7 @@
-"""``probe``: a known event on Kafka once a minute, and how long it takes until consumption counts it.
+"""``probe``: publish a known event every minute and measure the time until a snapshot counts it.
 
-It looks at metering from outside, as a platform and a reader do, so it tells what metering cannot know of itself. The
-subscription is one that was made for it; its usage is real and costs units.
+It measures from outside, as platforms and readers see metering. It needs a subscription of its own, whose usage is
+real and costs units.
 """
 
 import asyncio
@@ -29,12 +29,14 @@ PROBE_SECONDS = Histogram(
     "Seconds from publishing the probe's event until a snapshot counts it",
     buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30),
 )
-LAST_SUCCESS = Gauge("unitpool_probe_last_success_timestamp_seconds", "When the probe's event was counted last")
+LAST_SUCCESS = Gauge(
+    "unitpool_probe_last_success_timestamp_seconds", "Unix time at which a probe's event was last counted"
+)
 _KNOWN = by_type([ConsumptionSnapshot])
 
 
 class Probe:
-    """One subscription's."""
+    """The probe of one subscription."""
 
     def __init__(self, settings: MeteringSettings, wanted: Namespace) -> None:
         self._wanted = wanted
@@ -91,7 +93,7 @@ class Probe:
 
 
 async def probe(settings: MeteringSettings, wanted: Namespace) -> int:
-    """Try once, or every so often until stopped; the exit code of ``--once``: 0 counted in time, 1 not."""
+    """Probe once (exit code 0: counted in time, 1: not), or periodically until stopped."""
     log = logging.get("probe")
     if not wanted.once:
         start_http_server(wanted.port, wanted.host)

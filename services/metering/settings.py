@@ -7,7 +7,7 @@ from shared.runtime.process.settings import ServiceSettings
 
 
 class MeteringSettings(ServiceSettings):
-    """What metering is told. Defaults of the ingest path are measured: see docs/performance.md."""
+    """Settings of a metering process. Defaults of the ingest path are measured: see docs/performance.md."""
 
     model_config = SettingsConfigDict(env_prefix="UNITPOOL_METERING_")
     renamed = {  # noqa: RUF012 - a class variable, see ServiceSettings

@@ -1,4 +1,4 @@
-"""Kafka's edge: batches of usage, from the topic of all products and from products' own."""
+"""Kafka consumers of usage: the topic of all products, and products' own topics."""
 
 import asyncio
 import time
@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from aiokafka.admin import AIOKafkaAdminClient
 
 from services.metering import metrics
-from services.metering.domain.origin import CORRELATION_ID
-from services.metering.handlers.apply_usage import Applied, UsageApplier
-from services.metering.handlers.lose import book_lost
+from services.metering.domain.trace_headers import CORRELATION_ID
+from services.metering.handlers.apply_usage import BatchOutcome, UsageApplier
+from services.metering.handlers.book_losses import book_lost
 from services.metering.settings import MeteringSettings
 from shared.events.topics import product_of, product_usage
 from shared.runtime.delivery.transaction import Transaction
@@ -24,22 +24,22 @@ _log = logging.get("metering")
 
 
 class UsageSubscriber:
-    """Applies each batch in the transaction that the runtime opened, and counts it when that is committed."""
+    """Apply each batch in the transaction that the runtime opened, and count it after the commit."""
 
     def __init__(self, applier: UsageApplier) -> None:
         self.applier = applier
 
     async def on_usage(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """One batch."""
+        """Apply one batch of usage."""
         started = time.perf_counter()
         applied = await self.applier.apply(tx, records)
         tx.after_commit(lambda: _count(applied, time.perf_counter() - started))
         if applied.rejected:
-            tx.after_commit(lambda: _say_quarantined(records, applied))
+            tx.after_commit(lambda: _log_quarantined(records, applied))
 
 
 class ProductTopics:
-    """Finds products' own topics, at the start and while running, and reads each as it is found."""
+    """Find products' own topics, at the start and while running, and consume each."""
 
     def __init__(self, runtime: Runtime[MeteringSettings], new_subscriber: Callable[[], UsageSubscriber]) -> None:
         self._runtime = runtime
@@ -47,18 +47,18 @@ class ProductTopics:
         self._read: set[str] = set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Poll Kafka for new topics until cancelled."""
         runtime = self._runtime
         admin = AIOKafkaAdminClient(**client_arguments(runtime.settings, f"{runtime.name}-product-topics"))
         await admin.start()
         try:
             while True:
-                await self._look(await admin.list_topics())
+                await self._subscribe_new(await admin.list_topics())
                 await asyncio.sleep(runtime.settings.product_topics_seconds)
         finally:
             await admin.close()
 
-    async def _look(self, names: Sequence[str]) -> None:
+    async def _subscribe_new(self, names: Sequence[str]) -> None:
         prefix = self._runtime.settings.kafka_topic_prefix
         for name in sorted(names):
             product = product_of(name.removeprefix(prefix)) if name.startswith(prefix) else None
@@ -78,8 +78,8 @@ class ProductTopics:
             self._runtime.log.info("product_topic_found", topic=topic.name)
 
 
-def _say_quarantined(records: Sequence[Record], applied: Applied) -> None:
-    """One line for a batch: how many for which reason, and the requests that brought some of them."""
+def _log_quarantined(records: Sequence[Record], applied: BatchOutcome) -> None:
+    """Log one line per batch: the number of records by reason, and the correlation ids of some requests."""
     origins = (records[n].header(CORRELATION_ID) for n in applied.rejected)
     ids = list(dict.fromkeys(origin.decode("utf-8", "replace") for origin in origins if origin))
     _log.info(
@@ -91,7 +91,7 @@ def _say_quarantined(records: Sequence[Record], applied: Applied) -> None:
     )
 
 
-def _count(applied: Applied, seconds: float) -> None:
+def _count(applied: BatchOutcome, seconds: float) -> None:
     metrics.USAGE_BATCH_SECONDS.observe(seconds)
     metrics.USAGE_BATCH_RECORDS.observe(len(applied.outcomes))
     for outcome, number in Counter(applied.outcomes).items():

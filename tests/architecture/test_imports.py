@@ -46,7 +46,7 @@ PLANTED = [
     ("one-direction", "services/alerts/handlers/planted.py", "import deploy.local"),
     ("one-direction", "shared/runtime/planted.py", "import tests"),
     ("rooms", "services/alerts/domain/planted.py", "import services.alerts.store.alerts"),
-    ("rooms", "services/alerts/store/planted.py", "import services.alerts.handlers.watching"),
+    ("rooms", "services/alerts/store/planted.py", "import services.alerts.handlers.assess_changes"),
     ("rooms", "services/alerts/store/planted.py", "import services.alerts.metrics"),
     ("rooms", "services/metering/handlers/planted.py", "import services.metering.subscribers"),
     ("rooms", "services/metering/subscribers.py", "import services.metering.main"),

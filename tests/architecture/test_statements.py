@@ -51,7 +51,7 @@ def test_no_statement_has_parts_of_two_modules(module: Path) -> None:
         assert not OWNED.search(text), "usage_batch is read by methods of UsageBatch only"
 
 
-def test_a_part_of_another_module_is_seen() -> None:
+def test_a_statement_with_a_part_of_another_module_is_found() -> None:
     head = "from services.metering.store import hours\nfrom services.metering.store.hours import NOTE\n"
     domain = "from services.metering.domain.catalogue import SUM\n_OWN = 'SELECT 1'\n"
     assert list(foreign_parts(head + '_A = f"WITH a AS ({hours.NOTE}) SELECT 1"')) == ["hours.NOTE"]

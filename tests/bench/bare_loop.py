@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord
 
 from services.metering.domain.catalogue import DAY_US, microseconds
 from services.metering.domain.decode import UsageEvent
-from services.metering.domain.placing import Usage
+from services.metering.domain.placement import Usage
 from services.metering.store import rows
 from tests.bench.topic import Filled
 

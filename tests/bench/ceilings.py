@@ -5,7 +5,7 @@ import time
 import asyncpg
 
 from services.metering.domain.decode import decode
-from services.metering.domain.placing import Usage
+from services.metering.domain.placement import Usage
 from services.metering.domain.reasons import RejectedError
 from services.metering.store import rows
 from tests.bench.topic import Filled

@@ -18,7 +18,7 @@ from tests.bench.section import Section, Servers, section, settle
 from tests.bench.workload import Workload
 from tests.support.servers.databases import as_owner, connect
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 SAY_SECONDS = 5
 _DONE = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumer_offsets WHERE topic = 'usage.events'"
 _DUE = "SELECT count(*) FROM snapshot_due"
@@ -99,7 +99,7 @@ async def run(made: Section, dsn: str, events: int, *, until_published: bool = T
         say(f"the first batch is applied: {first:,} events")
         last, ended = await reach(connection, events)
         while until_published and await connection.fetchval(_DUE):  # noqa: ASYNC110  # another process publishes
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
         drained = time.perf_counter() - ended
         books = await connection.fetchrow(_BOOKS)
         assert books is not None
@@ -119,7 +119,7 @@ async def reach(connection: Connection, wanted: int) -> tuple[int, float]:
         if time.perf_counter() - said > SAY_SECONDS:
             said = time.perf_counter()
             say(f"{done:,} of {wanted:,} events applied")
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     return int(done), time.perf_counter()
 
 

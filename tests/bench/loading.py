@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TypeVar
 from uuid import uuid4
 
-from services.alerts.handlers.watching import Change, apply_changes
+from services.alerts.handlers.assess_changes import Change, apply_changes
 from services.allocation.domain.advance import next_due
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.store.accounts import insert_account
@@ -51,7 +51,7 @@ async def load_allocation(dsn: str, workload: Workload) -> None:
         for product in workload.products():
             await insert_product(connection, product)
             await insert_meter(connection, product, product.meters[0])
-        for state in _told(workload, "allocation"):
+        for state in _read_record(workload, "allocation"):
             await _keep(connection, state, workload.now)
             await upsert_consumption(connection, list(workload.snapshots(state, 2)))
 
@@ -74,7 +74,7 @@ async def load_metering(dsn: str, workload: Workload) -> None:
 async def load_alerts(dsn: str, workload: Workload) -> None:
     """The subscriptions under watch."""
     async with connect(dsn) as connection:
-        for states in _several(_told(workload, "alerts"), WATCHES_AT_ONCE):
+        for states in _several(_read_record(workload, "alerts"), WATCHES_AT_ONCE):
             async with connection.transaction():
                 tx = Transaction(connection, workload.now, service="alerts")
                 await apply_changes(tx, [Change(one.id, one, partial(_created, one, workload.now)) for one in states])
@@ -95,7 +95,7 @@ async def load_reporting(dsn: str, workload: Workload, windows: int) -> int:
                 await upsert_account(connection, one)
             for product in workload.products():
                 await upsert_product(connection, product)
-        for states in _several(_told(workload, "reporting"), SUBSCRIPTIONS_AT_ONCE):
+        for states in _several(_read_record(workload, "reporting"), SUBSCRIPTIONS_AT_ONCE):
             snapshots = [snapshot for state in states for snapshot in workload.snapshots(state, windows)]
             count += len(snapshots)
             async with connection.transaction():
@@ -105,7 +105,7 @@ async def load_reporting(dsn: str, workload: Workload, windows: int) -> int:
     return count
 
 
-def _told(workload: Workload, service: str) -> Iterator[SubscriptionState]:
+def _read_record(workload: Workload, service: str) -> Iterator[SubscriptionState]:
     """The subscriptions, with progress."""
     step = max(1, workload.subscriptions // TENTH)
     for number, state in enumerate(workload.states(), 1):

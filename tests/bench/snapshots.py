@@ -28,7 +28,7 @@ from tests.support.servers.databases import connect
 
 ROUND_EVENTS = 1_250
 """Events between two snapshots of a key: those of a quarter of a second."""
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 900
 _DONE = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumer_offsets WHERE topic = 'metering.consumption'"
 _FOLDER = "SELECT current_setting('data_directory')"
@@ -102,10 +102,10 @@ async def drain(made: Section, service: str, dsn: str, count: int) -> Figures:
     ours, theirs = await _clocks(made, process.pid)
     async with asyncio.timeout(PATIENCE_SECONDS), connect(dsn) as connection:
         while not (first := await connection.fetchval(_DONE)):  # noqa: ASYNC110
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
         before, started = (ours(), theirs()), time.perf_counter()
         while await connection.fetchval(_DONE) < count:  # noqa: ASYNC110
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
     took, spent = time.perf_counter() - started, (ours() - before[0], theirs() - before[1])
     process.kill()
     python, postgres = (round(seconds / (count - first) * 1e6, 1) for seconds in spent)

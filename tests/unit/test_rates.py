@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.allocation.domain import catalogue
 from services.metering.domain.catalogue import product_view_of
 from services.metering.domain.consumption import Measured, Snapshot, snapshot
-from services.metering.domain.subscribed import read_subscribed
+from services.metering.domain.subscription import read_subscription
 from services.reporting.domain.subscription_overview import overview_of
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.state import ProductState, SubscriptionState
@@ -56,7 +56,7 @@ def measured(of: ProductState, window: int, subscription: SubscriptionState = SU
     view = product_view_of(of, {"host": 0})
     starts = [START + number * WINDOW for number in range(window + 1)]
     history = {0: [Measured(start, Decimal(10), start, 1, start) for start in starts]}
-    made = snapshot(read_subscribed(subscription.model_dump_json()), view, starts[-1], history)
+    made = snapshot(read_subscription(subscription.model_dump_json()), view, starts[-1], history)
     assert made is not None
     return made
 

@@ -1,4 +1,4 @@
-"""Where a webhook may go: http or https, and (unless the installation allows it) nowhere inside our own network."""
+"""Addresses that webhooks may have: http or https, and public ones unless the installation allows others."""
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -9,7 +9,7 @@ Address = IPv4Address | IPv6Address
 
 URL_LENGTH_MAX: Final = 2000
 
-# What Python's ``is_global`` says changes between its versions, so the networks are named here. Sources: the IANA
+# Python's ``is_global`` changes between versions, so the networks are listed here. Sources: the IANA
 # special-purpose address registries (RFC 6890 and what amended it), and the IPv6 address space registry.
 _NOT_PUBLIC: Final = tuple(
     IPv4Network(network)
@@ -33,7 +33,7 @@ _NOT_PUBLIC: Final = tuple(
     )
 )
 _UNICAST: Final = IPv6Network("2000::/3")
-"""What of IPv6 is assigned to hosts of the internet: not fc00::/7, fe80::/10, fec0::/10, 64:ff9b::/96, 5f00::/16."""
+"""The IPv6 range of internet hosts. It excludes fc00::/7, fe80::/10, fec0::/10, 64:ff9b::/96 and 5f00::/16."""
 _NOT_PUBLIC_6: Final = tuple(
     IPv6Network(network)
     for network in (
@@ -44,7 +44,7 @@ _NOT_PUBLIC_6: Final = tuple(
     )
 )
 _LOCAL_NAMES: Final = ("localhost", "localdomain", "local", "internal", "home.arpa")
-"""Names that never lead to the internet (RFC 6761, 6762, 8375; ICANN reserved ``internal``), and all below them."""
+"""Local top domains (RFC 6761, 6762, 8375; ICANN reserved ``internal``); names below them are local too."""
 
 _NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _BYTES: Final = 4
@@ -54,7 +54,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,32}|0x[0-9a-f]{1,32}")
 
 
 def is_public(address: Address) -> bool:
-    """Whether this is an address of the public internet, and of one host."""
+    """Whether this is a unicast address of the public internet."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC)
     if address.ipv4_mapped is not None:
@@ -63,7 +63,7 @@ def is_public(address: Address) -> bool:
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host is, in any spelling that a resolver takes for one (``0x7f.1``); ``None`` for a name."""
+    """Parse a host as an address, in any spelling that resolvers accept (``0x7f.1``); ``None`` for a name."""
     try:
         return ip_address(host.removesuffix("."))
     except ValueError:
@@ -79,24 +79,24 @@ def literal(host: str) -> Address | None:
 
 
 def _number(text: str) -> int:
-    """As ``inet_aton`` reads it: hexadecimal, octal or decimal."""
+    """Parse a number as ``inet_aton`` does: hexadecimal, octal or decimal."""
     if text.startswith("0x"):
         return int(text[2:], 16)
     try:
         return int(text, 8 if text.startswith("0") else 10)
     except ValueError:
-        return _BASE**_BYTES  # 08 and 09 are none
+        return _BASE**_BYTES  # 08 and 09 are no octal numbers
 
 
 def fault_of_url(url: str, *, allow_private: bool) -> str | None:
-    """What is wrong with a webhook's address, as a sentence; ``None`` when it may be tried."""
+    """Return what is wrong with a webhook's address, as a sentence; ``None`` if it may be used."""
     if len(url) > URL_LENGTH_MAX:
         return f"The address must not be longer than {URL_LENGTH_MAX:,} characters."
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return "This is not an address of the web."
+        return "This is not a valid URL."
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         return "The address must begin with http:// or https:// and name a host."
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
@@ -109,14 +109,14 @@ def fault_of_url(url: str, *, allow_private: bool) -> str | None:
 def _fault_of_host(host: str, *, allow_private: bool) -> str | None:
     address = literal(host)
     name = host.removesuffix(".")
-    # No name ends in a number: what does is an address in a spelling that somebody may take for one.
+    # Host names never end in a number; some resolver may read such text as an address.
     if address is None and (_ENDS_IN_NUMBER.search(name) or not _NAME.fullmatch(name)):
-        return "The address must name a host, or be the address of one."
+        return "The host must be a valid name or IP address."
     if allow_private or (is_public(address) if address is not None else not _is_local(name)):
         return None
     return "The address must be one of the public internet."
 
 
 def _is_local(name: str) -> bool:
-    """Whether a name leads nowhere but into the network that asks; one without a dot does."""
+    """Whether a name resolves only in a local network; names without a dot do."""
     return "." not in name or any(name == local or name.endswith(f".{local}") for local in _LOCAL_NAMES)

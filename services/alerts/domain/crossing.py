@@ -1,9 +1,9 @@
-"""When a threshold is crossed: once on the way up, and again only after it was armed again.
+"""Threshold crossings: a threshold is crossed once on the way up, and again only after it was rearmed.
 
 All comparisons are between integers: a share of exactly 80 % has reached 80 %, and 79.999 % has not.
 
-Passed thresholds are always the lower ones of a rule (whoever passed 90 passed 80, and what arms 80 again arms 90),
-so one number, the highest passed, says which are armed.
+Passed thresholds are always the lowest of a rule (a share past 90 is past 80, and what rearms 80 rearms 90), so the
+highest passed one says which are armed.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from typing import Final
 from services.alerts.domain.rules import REARM_POINTS, Threshold
 
 NEVER: Final = 2**62
-"""More than any part: sums of consumption included."""
+"""Above every possible part, also above sums of consumption."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Where one share stands: ``part`` of ``whole``.
+    """The state of one share: ``part`` of ``whole`` units.
 
-    ``passed`` is the highest threshold that is passed (0: none, all are armed); ``raised`` counts the alerts that
-    this share ever raised; the ``previous_`` figures are those of the step before, for whoever asks why.
+    ``passed`` is the highest passed threshold in percent (0: none, all are armed); ``raised`` counts the alerts ever
+    raised for this share; the ``previous_`` figures are those before the last step, for diagnosis.
     """
 
     part: int = 0
@@ -34,10 +34,10 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one new value did.
+    """The result of one new value.
 
-    ``crossed`` is the highest threshold that was crossed upward, the only one to tell of; alerts of thresholds above
-    ``over_above`` are over.
+    ``crossed`` is the highest threshold crossed upward, the only one to raise an alert; alerts of thresholds above
+    ``over_above`` percent are resolved.
     """
 
     level: Level
@@ -46,17 +46,17 @@ class Step:
 
 
 def reaches(part: int, whole: int, threshold: Threshold) -> bool:
-    """Whether ``part`` of ``whole`` has reached ``threshold``. Anything of nothing is beyond every percentage."""
+    """Whether ``part`` of ``whole`` has reached ``threshold``. Any part of a whole of 0 has."""
     return part >= _first_reaching(whole, threshold)
 
 
 def has_fallen(part: int, whole: int, threshold: Threshold) -> bool:
-    """Whether ``part`` of ``whole`` is far enough below ``threshold`` for it to be armed again."""
+    """Whether ``part`` of ``whole`` is far enough below ``threshold`` to rearm it."""
     return part <= _last_fallen(whole, threshold)
 
 
-def unmoved(passed: int, whole: int, thresholds: Sequence[Threshold]) -> tuple[int, int]:
-    """The parts of ``whole`` strictly between these two cross nothing and arm nothing, after ``passed`` was passed."""
+def crossing_free_range(passed: int, whole: int, thresholds: Sequence[Threshold]) -> tuple[int, int]:
+    """Return (above, below): parts strictly between them cross and rearm nothing while ``passed`` is passed."""
     above = next((_last_fallen(whole, one) for one in thresholds if one.percent == passed), -1)
     below = next((_first_reaching(whole, one) for one in thresholds if one.percent > passed), NEVER)
     return above, below
@@ -76,8 +76,8 @@ def _last_fallen(whole: int, threshold: Threshold) -> int:
 def step(level: Level, part: int, whole: int, thresholds: Sequence[Threshold], *, opening: int | None = None) -> Step:
     """Move ``level`` to a new value.
 
-    ``opening`` is given for the first value of a new window: the part with which the window began. A new window arms
-    every threshold that its opening value does not reach; a burn-down that simply goes on crosses nothing anew.
+    ``opening`` is given for the first value of a new window: the part with which the window began. A new window rearms
+    every threshold that its opening value does not reach, so a burn-down that continues crosses nothing twice.
     """
     base = level.passed
     if opening is not None:

@@ -1,4 +1,4 @@
-"""What is measured: the shares of one subscription at one instant, from its state and its consumption."""
+"""The shares of a subscription at one instant, measured from its state and its consumption."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from shared.windows import Window
 
 
 class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The newest consumption of one product in one window. A subscription's are kept as one JSON array of these."""
+    """The newest consumption of one product in one window. A subscription's readings are stored as one JSON array."""
 
     product: ProductId
     window_start: datetime
@@ -58,7 +58,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A subscription at one instant, and the window that it is in."""
+    """A subscription at one instant, with its current window."""
 
     subscription: SubscriptionState
     window: Window
@@ -66,17 +66,17 @@ class Moment:
 
 
 def is_watched(subscription: SubscriptionState) -> bool:
-    """Whether alerts are raised for this subscription; once its pool cannot be used, its alerts are over."""
+    """Whether alerts are raised for this subscription: flex, and in a state in which its pool can be used."""
     return subscription.model == "flex" and subscription.state in USABLE_STATES
 
 
 def window_of(subscription: SubscriptionState, now: datetime) -> Window:
-    """The subscription's window at ``now``."""
+    """Return the subscription's window that contains ``now``."""
     return subscription.calendar.window_at(now)
 
 
 def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
-    """Every share of the subscription, products first; none where nothing is watched.
+    """Measure every share of the subscription, products first; empty if it is not watched.
 
     Sums stop at the largest figure that an event carries (``MAX_UNITS``).
     """
@@ -99,17 +99,17 @@ def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
 
 
 def next_change_at(subscription: SubscriptionState, now: datetime) -> datetime | None:
-    """When time alone next changes a measure: the window ends, a lot or a term begins or ends. ``None``: never."""
+    """Return when time alone next changes a share: a window, lot or term begins or ends. ``None``: never."""
     if not is_watched(subscription):
         return None
     lots = (at for lot in subscription.lots if lot.voided_at is None for at in (lot.start, lot.end) if at > now)
     terms = (at for term in subscription.all_terms for at in (term.start, term.end) if at > now)
-    # One iterable, not its parts as arguments: there may be nothing but the window.
+    # One iterable: with separate arguments ``min`` would fail if there is only the window.
     return min((window_of(subscription, now).end, *lots, *terms))
 
 
-def needed(readings: Readings, start: datetime) -> Readings:
-    """What can still matter in the window that began at ``start``: its readings and later ones, the last before it."""
+def retain_needed(readings: Readings, start: datetime) -> Readings:
+    """Keep the readings of the window that began at ``start``, of later ones, and the last before it."""
     carried = _carried(readings, start)
     return {
         key: reading for key, reading in readings.items() if key[1] >= start or carried[key[0]].window_start == key[1]
@@ -117,7 +117,7 @@ def needed(readings: Readings, start: datetime) -> Readings:
 
 
 def _carried(readings: Readings, before: datetime, since: datetime | None = None) -> dict[ProductId, Reading]:
-    """Per product the last reading of the windows before that instant, of those from ``since`` on."""
+    """Return by product the last reading of windows that began before ``before`` and not before ``since``."""
     last: dict[ProductId, Reading] = {}
     for (product, start), reading in readings.items():
         if (
@@ -132,7 +132,7 @@ def _carried(readings: Readings, before: datetime, since: datetime | None = None
 def _consumption(
     readings: Readings, carried: Mapping[ProductId, Reading], product: ProductId, window: Window
 ) -> tuple[int, int]:
-    """What the window began with (burn-down meters carry on), and what is consumed now."""
+    """Return the opening part of the window (burn-down meters continue) and what is consumed now."""
     opening = min(carried[product].burned_down, MAX_UNITS) if product in carried else 0
     current = readings.get((product, window.start))
     return opening, current.consumed if current else opening

@@ -1,4 +1,4 @@
-"""The rules: which share is watched, and at which percentages somebody is told. Defaults: docs/domain.md."""
+"""The rules: which shares are watched, and at which percentages an alert is raised. Defaults: docs/domain.md."""
 
 import zlib
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from shared.events.alerts import AlertScope, Severity
 RuleName = Literal["product_consumption", "pool_consumption", "pool_allocation", "pool_over_allocated"]
 
 REARM_POINTS = 5
-"""How many percentage points below its threshold a share must fall before the threshold can be crossed again."""
+"""Percentage points below its threshold to which a share must fall to rearm it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A whole percentage, and how serious it is to reach it.
+    """A threshold in whole percent, and its severity.
 
-    ``exceeds``: it takes more than the percentage, and is over as soon as it is no more than that.
+    ``exceeds``: it is crossed above the percentage, not at it, and rearmed as soon as the share is no longer above.
     """
 
     percent: int
@@ -27,14 +27,14 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A watched share. ``thresholds`` ascend."""
+    """The thresholds of one share, in ascending order."""
 
     name: RuleName
     scope: AlertScope
     thresholds: tuple[Threshold, ...]
 
     def threshold(self, percent: int) -> Threshold:
-        """The threshold at ``percent``, which the rule has."""
+        """Return the threshold at ``percent``, which must be one of the rule's."""
         return next(threshold for threshold in self.thresholds if threshold.percent == percent)
 
 
@@ -55,4 +55,4 @@ DEFAULT_RULES: MappingProxyType[RuleName, Rule] = MappingProxyType(
 )
 
 FINGERPRINT: Final = zlib.crc32(f"{dict(DEFAULT_RULES)} {REARM_POINTS}".encode())
-"""Other rules have another one: what was worked out from these holds no longer."""
+"""Identifies these rules: headroom computed from others is not valid."""

@@ -1,4 +1,4 @@
-"""What an alert says: sentences that a person understands, with the numbers, and what can be done."""
+"""Sentences of alerts: what happened, with the numbers, and what can be done."""
 
 from services.alerts.domain.measures import Measure, Moment
 from services.alerts.domain.rules import Threshold
@@ -15,12 +15,12 @@ _ABOUT = {
 
 
 def message(measure: Measure, threshold: Threshold, name: str | None, moment: Moment) -> str:
-    """What happened, and how long the window and the term still last. ``name`` is the product's."""
+    """Say what happened, and how long the window and the term still last. ``name`` is the product's."""
     return f"{_what(measure, threshold, name, moment.subscription.unit_label)} {_time_left(moment)}"
 
 
 def actions(measure: Measure, name: str | None, moment: Moment) -> tuple[str, ...]:
-    """What can be done about it, the easiest first."""
+    """List what can be done, the easiest first."""
     subscription = moment.subscription
     unit = subscription.unit_label
     unallocated = subscription.purchased(moment.now) - subscription.allocated

@@ -1,4 +1,4 @@
-"""One subscription under watch: everything known of it, and what a change to it means for its alerts."""
+"""A watched subscription: its state, readings, levels and alerts, and their assessment after a change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,15 +8,15 @@ from typing import cast
 from uuid import UUID, uuid5
 
 from services.alerts.domain.crossing import Level, Step, step
-from services.alerts.domain.leeway import Leeway, leeway_of, take_within
+from services.alerts.domain.headroom import Headroom, headroom_of, update_within
 from services.alerts.domain.measures import (
     Measure,
     Moment,
     Reading,
     Readings,
     measure,
-    needed,
     next_change_at,
+    retain_needed,
     window_of,
 )
 from services.alerts.domain.rules import DEFAULT_RULES, RuleName, Threshold
@@ -35,11 +35,11 @@ _ALERTS = UUID("3f0a4f0e-7f0b-5d55-9c6e-0b8b1d0f7c1a")
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What alerts knows of a subscription.
+    """What alerts stores of a subscription.
 
-    ``subscription`` is ``None`` until its first event arrived; ``window_start`` is that of the window last assessed;
-    ``next_check_at`` is when time alone changes what must be assessed; ``leeway`` is what the last assessment left;
-    ``alerts`` are the ones that are not over.
+    ``subscription`` is ``None`` until its first event arrives; ``window_start`` is that of the window last assessed;
+    ``next_check_at`` is when time alone requires an assessment; ``headroom`` was computed by the last assessment;
+    ``alerts`` are the open ones.
     """
 
     id: SubscriptionId
@@ -47,28 +47,28 @@ class Watch:
     window_start: datetime | None = None
     next_check_at: datetime | None = None
     readings: Readings = field(default_factory=dict)
-    leeway: Leeway | None = None
+    headroom: Headroom | None = None
     levels: Mapping[LevelKey, Level] = field(default_factory=dict)
     alerts: tuple[AlertState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """A watch after an assessment, the alerts that began and those that are over."""
+    """A watch after an assessment, with the alerts raised and resolved by it."""
 
     watch: Watch
     raised: tuple[AlertState, ...] = ()
     resolved: tuple[AlertState, ...] = ()
 
 
-def take_state(watch: Watch, state: SubscriptionState) -> Watch:
-    """Keep a subscription's state, unless the known one is newer (the same again, in a rebuild, is taken)."""
+def update_state(watch: Watch, state: SubscriptionState) -> Watch:
+    """Set a subscription's state, unless the known one is newer. An equal version is taken, for a rebuild."""
     known = watch.subscription
     return watch if known is not None and known.version > state.version else replace(watch, subscription=state)
 
 
-def take_reading(watch: Watch, reading: Reading) -> Watch:
-    """Keep a consumption, unless that of the known one of its product and window is as new."""
+def update_reading(watch: Watch, reading: Reading) -> Watch:
+    """Add a reading, unless the known one of its product and window has the same or a newer revision."""
     key = (reading.product, reading.window_start)
     known = watch.readings.get(key)
     if known is not None and known.revision >= reading.revision:
@@ -77,17 +77,17 @@ def take_reading(watch: Watch, reading: Reading) -> Watch:
 
 
 def follow(watch: Watch, news: SubscriptionState | Reading, now: datetime, names: Names) -> Assessment:
-    """Take in a change, and assess unless it decides nothing: not newer, or a consumption within the leeway."""
+    """Apply a change, and assess unless it is not newer or is a reading within the headroom."""
     if isinstance(news, Reading):
-        within = take_within(watch.leeway, watch.readings, [news], now)
+        within = update_within(watch.headroom, watch.readings, [news], now)
         if within is not None:
             return Assessment(watch if within is watch.readings else replace(watch, readings=within))
-    taken = take_reading(watch, news) if isinstance(news, Reading) else take_state(watch, news)
+    taken = update_reading(watch, news) if isinstance(news, Reading) else update_state(watch, news)
     return Assessment(watch) if taken is watch else assess(taken, now, names)
 
 
 def assess(watch: Watch, now: datetime, names: Names) -> Assessment:
-    """Compare every share with its thresholds. Assessing twice what has not changed does nothing the second time."""
+    """Compare every share with its thresholds. Idempotent: without a change, a second assessment raises nothing."""
     subscription = watch.subscription
     if subscription is None:
         return Assessment(watch)
@@ -108,20 +108,20 @@ def assess(watch: Watch, now: datetime, names: Names) -> Assessment:
         watch,
         window_start=moment.window.start,
         next_check_at=next_check_at,
-        readings=needed(watch.readings, moment.window.start),
-        leeway=leeway_of(
+        readings=retain_needed(watch.readings, moment.window.start),
+        headroom=headroom_of(
             moment.window.start,
             next_check_at or moment.window.end,
             [(share, taken.level) for share, taken in steps.values()],
         ),
-        levels=_kept(watch, {key: taken.level for key, (_, taken) in steps.items()}),
+        levels=_merge_levels(watch, {key: taken.level for key, (_, taken) in steps.items()}),
         alerts=(*remaining, *raised),
     )
     return Assessment(assessed, raised, resolved)
 
 
 def acknowledge(alert: AlertState, by: str, now: datetime) -> AlertState | None:
-    """The alert as taken note of; ``None`` where somebody did so before, or where it is over."""
+    """Return the alert as acknowledged; ``None`` if it is acknowledged or resolved already."""
     if alert.state != "active":
         return None
     return _advance(alert, state="acknowledged", acknowledged_by=by, acknowledged_at=now)
@@ -136,17 +136,17 @@ def _step(watch: Watch, share: Measure, is_new_window: bool) -> Step:
 
 
 def _is_more_than_allocated(share: Measure) -> bool:
-    """Whether the pool is wholly allocated and more: then only the other rule, the more serious, tells of it."""
+    """Whether the pool is over-allocated: then only the rule for that, which is more severe, raises an alert."""
     return share.rule == "pool_allocation" and share.part > share.whole
 
 
 def _window(watch: Watch, subscription: SubscriptionState, now: datetime) -> Window:
-    """The window at ``now``, but never one before that last assessed (another replica's clock may be ahead)."""
+    """Return the window at ``now``, but none before the last assessed one: another replica's clock may be ahead."""
     return window_of(subscription, now if watch.window_start is None else max(now, watch.window_start))
 
 
-def _kept(watch: Watch, levels: Mapping[LevelKey, Level]) -> Mapping[LevelKey, Level]:
-    """The new levels; of shares that are no longer measured only the count of alerts, so that ids never repeat."""
+def _merge_levels(watch: Watch, levels: Mapping[LevelKey, Level]) -> Mapping[LevelKey, Level]:
+    """Return the new levels, and for shares no longer measured their count of alerts, so that ids never repeat."""
     gone = {key: Level(raised=level.raised) for key, level in watch.levels.items() if key not in levels}
     return {**gone, **levels}
 
@@ -182,5 +182,5 @@ def _advance(alert: AlertState, **changes: object) -> AlertState:
 
 
 def _key_of(alert: AlertState) -> LevelKey:
-    """What an alert is about. Of a rule that exists no more nothing is measured, so its alert is over."""
+    """Return the level that an alert belongs to. Nothing is measured for a removed rule, so its alert is resolved."""
     return cast("RuleName", alert.rule), alert.product

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.alerts.domain.access import Deed, refusal_for
+from services.alerts.domain.access import Action, refusal_for
 from services.alerts.domain.addresses import fault_of_url
 from services.alerts.domain.watch import acknowledge
 from services.alerts.store.alerts import find_alert, upsert_alerts
@@ -30,21 +30,20 @@ MIN_SECRET_BYTES = 16
 SECRET_PREFIX = "whsec_"  # noqa: S105  # the prefix of Standard Webhooks, no secret
 
 WAIT_SECONDS = 10
-"""How long a command is postponed for a subscription that its sender knew and we do not yet, or while its handling
-fails."""
+"""Longest time for which a command is postponed: until its sender's state arrives, or while handling fails."""
 _OVER: frozenset[Lifecycle] = frozenset({"cancelled", "expired"})
-"""In these states nothing is raised any more, for good."""
+"""Final states, in which no more alerts are raised."""
 
 
 class Commands:
-    """The handlers, with what they need: the keys that open sealed secrets, and whether private addresses may be."""
+    """Command handlers. ``keys`` open sealed secrets; ``allow_private`` permits webhooks to private addresses."""
 
     def __init__(self, keys: Keys, *, allow_private: bool) -> None:
         self._keys = keys
         self._allow_private = allow_private
 
     async def acknowledge_alert(self, tx: Transaction, command: Event[AcknowledgeAlert]) -> Decision:
-        """Note who took care of an alert. The first one counts; for an alert that is over nothing changes."""
+        """Acknowledge an alert. Repeats, and acknowledging a resolved alert, change nothing."""
         data = command.data
         subscription = await _subscription(tx, data.subscription)
         if postponed := _postponed(subscription, data.seen):
@@ -67,7 +66,7 @@ class Commands:
         return Accepted(resource=alert.id, version=current.version, audit=entry)
 
     async def add_channel(self, tx: Transaction, command: Event[AddChannel]) -> Decision:
-        """Send a subscription's alerts to a webhook too, from the next alert on."""
+        """Add a webhook that receives the subscription's alerts from the next one on."""
         data = command.data
         subscription = await _subscription(tx, data.subscription)
         if postponed := _postponed(subscription, data.seen):
@@ -95,12 +94,12 @@ class Commands:
         if not await insert_channel(tx.connection, channel, secrets, subscription.account):
             return Refused(Refusal(code="already_exists", message="There is a channel of this id already."), entry)
         await tx.emit(ALERTS_EVENTS_TOPIC, data.subscription, ChannelChanged(channel=channel), subject=channel.id)
-        # The audit log is for ever, and for auditors too: of the address it has the host only.
+        # The audit log is permanent and read by auditors, so it gets only the host of the address.
         entry = replace(entry, after={"kind": data.kind, "host": urlsplit(url).hostname})
         return Accepted(resource=channel.id, version=channel.version, audit=entry)
 
     async def remove_channel(self, tx: Transaction, command: Event[RemoveChannel]) -> Decision:
-        """Send no more alerts there; what is still to be delivered is given up."""
+        """Remove a channel; its pending deliveries are given up."""
         data = command.data
         subscription = await _subscription(tx, data.subscription)
         if postponed := _postponed(subscription, data.seen):
@@ -115,7 +114,7 @@ class Commands:
         return Accepted(resource=channel.id, version=channel.version, audit=entry)
 
     def _address(self, data: AddChannel) -> str | None:
-        """Where it leads; ``None`` where that is sealed with a key that is not known here."""
+        """Return the channel's address; ``None`` if it is sealed with an unknown key."""
         try:
             return data.url if data.sealed_url is None else unseal(data.sealed_url, self._keys)
         except (SignatureError, UnicodeDecodeError):
@@ -137,7 +136,7 @@ class Commands:
 
 
 def isolated(handler: CommandHandler) -> CommandHandler:
-    """A handler whose failures postpone its command: others go on, and it is retried until it is decided or refused."""
+    """Wrap a handler so that its failures postpone the command, which is retried until decided or refused."""
     work = ALERTS_COMMANDS_TOPIC.name
     failures = SetAside(work)
 
@@ -148,20 +147,20 @@ def isolated(handler: CommandHandler) -> CommandHandler:
             if not concerns_one(error):
                 raise
             failures.count(command.data.subscription, error)
-            return _later("This cannot be done at the moment. Try again in a minute.")
+            return _later("The command cannot be decided at the moment. Try again in a minute.")
 
     return handle
 
 
 async def _subscription(tx: Transaction, id: SubscriptionId) -> SubscriptionState | None:
-    """The subscription, locked."""
+    """Lock a subscription and load its state."""
     return (await lock_watches(tx.connection, [id]))[id].subscription
 
 
 def _postponed(subscription: SubscriptionState | None, seen: int | None) -> Postponed | None:
-    """Whether the sender knew the subscription better than we do yet.
+    """Postpone a command whose sender has seen a newer version of the subscription than is stored.
 
-    One that nobody has seen does not exist: that is answered at once, and as for one of somebody else.
+    A subscription of which the sender has seen no version does not exist; that is answered at once.
     """
     if seen is None or (subscription is not None and subscription.version >= seen):
         return None
@@ -182,7 +181,7 @@ def _fault_of_state(subscription: SubscriptionState) -> Refusal | None:
     )
 
 
-def _access(subscription: SubscriptionState | None, command: Event[Any], deed: Deed) -> Refusal | None:
+def _access(subscription: SubscriptionState | None, command: Event[Any], deed: Action) -> Refusal | None:
     if subscription is None:
         return Refusal.not_found("subscription")
     return refusal_for(subscription, str(command.actor), bool(command.actorvendor), deed)
@@ -200,4 +199,4 @@ def _invalid(field: str, message: str) -> Refusal:
 
 
 def _unreadable(field: str) -> Refusal:
-    return _invalid(field, "What was sent cannot be read here. Try again.")
+    return _invalid(field, "The sealed value cannot be opened. Send the command again.")

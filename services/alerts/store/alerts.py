@@ -1,4 +1,4 @@
-"""Alerts, as they were raised and what became of them."""
+"""Alerts in their newest version."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ WHERE alerts.version < excluded.version
 async def load_open_alerts(
     connection: Connection, subscriptions: Sequence[SubscriptionId]
 ) -> dict[SubscriptionId, list[AlertState]]:
-    """The alerts that are not over, oldest first, by subscription."""
+    """Load open alerts, oldest first, by subscription."""
     found: dict[SubscriptionId, list[AlertState]] = {}
     for row in await connection.fetch(_LOAD_OPEN, subscriptions):
         alert = AlertState.model_validate_json(row["body"])
@@ -30,13 +30,13 @@ async def load_open_alerts(
 
 
 async def find_alert(connection: Connection, subscription: SubscriptionId, alert: str) -> AlertState | None:
-    """One alert of a subscription, over or not."""
+    """Find an alert of a subscription, open or resolved."""
     body = await connection.fetchval(_FIND, alert, subscription)
     return None if body is None else AlertState.model_validate_json(body)
 
 
 async def upsert_alerts(connection: Connection, alerts: Sequence[AlertState]) -> None:
-    """Write alerts, each in its newest version only."""
+    """Save alerts; of several versions of one, and of the stored one, the newest wins."""
     newest = list({alert.id: alert for alert in sorted(alerts, key=lambda alert: alert.version)}.values())
     await connection.execute(
         _UPSERT,

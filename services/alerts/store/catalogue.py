@@ -1,4 +1,4 @@
-"""The products' names."""
+"""Names of products."""
 
 from shared.events.ids import ProductId
 from shared.events.state import ProductState
@@ -13,10 +13,10 @@ _LOAD_NAMES = "SELECT id, name FROM products"
 
 
 async def upsert_product(connection: Connection, product: ProductState) -> None:
-    """Keep a product's name, unless the known one is as new."""
+    """Save a product's name, unless the stored version is the same or newer."""
     await connection.execute(_UPSERT, product.id, product.name, product.version)
 
 
 async def load_names(connection: Connection) -> dict[ProductId, str]:
-    """The names of the whole catalogue (some tens of products)."""
+    """Load the names of all products (some tens), by id."""
     return {row["id"]: row["name"] for row in await connection.fetch(_LOAD_NAMES)}

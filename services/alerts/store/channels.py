@@ -1,4 +1,4 @@
-"""Channels: where a subscription's alerts go."""
+"""Channels: the webhooks that receive a subscription's alerts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ SELECT id, subscription FROM channels WHERE subscription = ANY($1::text[]) AND r
 
 @dataclass(frozen=True, slots=True)
 class ChannelInUse:
-    """A channel that new alerts go to."""
+    """A channel that receives new alerts."""
 
     id: str
     subscription: SubscriptionId
@@ -41,14 +41,14 @@ class ChannelInUse:
 
 @dataclass(frozen=True, slots=True)
 class NewSecrets:
-    """What of a new channel nobody may read, sealed: its signing secret, and its address."""
+    """The secrets of a new channel, sealed: its signing secret and its address."""
 
     signing: str
     url: str
 
 
 async def insert_channel(connection: Connection, channel: ChannelState, secrets: NewSecrets, account: str) -> bool:
-    """Add a channel of a customer; false where the id is taken."""
+    """Insert a channel. Return false if the id is used already."""
     added = await connection.fetchval(
         _INSERT,
         channel.id,
@@ -66,28 +66,28 @@ async def insert_channel(connection: Connection, channel: ChannelState, secrets:
 
 
 async def count_channels(connection: Connection, subscription: SubscriptionId) -> int:
-    """How many a subscription has in use."""
+    """Count a subscription's channels in use."""
     return int(await connection.fetchval(_COUNT, subscription))
 
 
 async def remove_channel(
     connection: Connection, subscription: SubscriptionId, channel: str, at: datetime
 ) -> ChannelState | None:
-    """Take a channel out of use; ``None`` where there is none in use of that id."""
+    """Mark a channel as removed. Return its state; ``None`` if none with this id is in use."""
     row = await connection.fetchrow(_REMOVE, channel, subscription, at)
     return None if row is None else ChannelState(**row)
 
 
 async def lock_unsealed_channels(connection: Connection, limit: int) -> list[ChannelState]:
-    """Channels whose address still lies there in the clear, removed ones too."""
+    """Lock at most ``limit`` channels whose address is stored in plain text, removed ones too."""
     return [ChannelState(**row) for row in await connection.fetch(_LOCK_UNSEALED, limit)]
 
 
 async def seal_channel(connection: Connection, channel: ChannelState, sealed_url: str) -> None:
-    """Replace a channel's address by what is shown of it, and the sealed one."""
+    """Replace a channel's address by its shown form, and save the sealed one."""
     await connection.execute(_SEAL, channel.id, channel.url, sealed_url, channel.version)
 
 
 async def load_channels_in_use(connection: Connection, subscriptions: Sequence[SubscriptionId]) -> list[ChannelInUse]:
-    """The channels of these subscriptions."""
+    """Load the channels in use of these subscriptions."""
     return [ChannelInUse(**row) for row in await connection.fetch(_LOAD_IN_USE, subscriptions)]

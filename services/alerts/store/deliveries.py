@@ -1,18 +1,18 @@
-"""Deliveries: work that is due, taken under a lease, and settled once."""
+"""Deliveries of alerts to channels: due, claimed under a lease, settled once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.alerts.domain.leeway import part_now
-from services.alerts.store.watches import standing_of
+from services.alerts.domain.headroom import part_now
+from services.alerts.store.watches import decode_reading_state
 from shared.events.alerts import AlertState
 from shared.events.ids import SubscriptionId
 from shared.runtime.postgres.listen import wake_channel
 from shared.runtime.postgres.pool import Connection, Row
 
 CHANNEL = wake_channel("deliveries")
-"""Where workers listen for new rows."""
+"""NOTIFY channel on which workers listen for new deliveries."""
 
 _INSERT = """
 WITH added AS (
@@ -24,11 +24,11 @@ WITH added AS (
 SELECT pg_notify('deliveries', '')
 """
 _LOCK_CLAIMS = "SELECT pg_advisory_xact_lock(7302001)"
-"""One worker claims at a time: two would each give a channel its whole share."""
+"""One worker claims at a time; two at once could each use a channel's whole share."""
 
-# The channels that have something pending are found by skipping through an index, and of each only its share is read:
-# a million deliveries of one channel cost the others nothing. ``place``: where in the queue of its customer a delivery
-# stands, behind what is being sent for that; what is first in its channel comes first.
+# Channels with pending deliveries are found by an index skip scan, and of each only its share is read: a million
+# deliveries of one channel cost the others nothing. ``place``: the position of a delivery in its customer's queue,
+# behind those in flight; the first of each channel come first.
 _FIND_DUE = """
 WITH RECURSIVE busy AS (
     (SELECT channel FROM deliveries WHERE state = 'pending' ORDER BY channel LIMIT 1)
@@ -105,9 +105,9 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How many deliveries may be sent at a time: of one channel, of one customer; and how many slots are free.
+    """Most deliveries in flight per channel and per customer, and the free slots of this worker.
 
-    ``reserved`` of these are only for customers that have nothing in flight.
+    ``reserved`` of the free slots are only for customers with nothing in flight.
     """
 
     channel: int
@@ -118,7 +118,7 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
-    """A delivery that a worker may claim, and whose it is."""
+    """A delivery that a worker may claim, and its subscription."""
 
     id: str
     subscription: SubscriptionId
@@ -126,10 +126,10 @@ class DueDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A delivery that is ours until its lease ends. ``attempts`` counts the one that begins now.
+    """A delivery claimed until its lease ends. ``attempts`` includes the one that begins now.
 
-    ``sealed_url`` is the channel's address, ``None`` where ``url`` still holds it. ``part`` of ``whole`` is where the
-    share stands at present, ``None`` where it is no longer measured.
+    ``sealed_url`` is the channel's address, ``None`` where ``url`` still has it in plain text. ``part`` of ``whole``
+    units is the present share, ``None`` where it is no longer measured.
     """
 
     id: str
@@ -149,7 +149,7 @@ class Delivery:
 
 
 async def insert_deliveries(connection: Connection, deliveries: Sequence[NewDelivery], now: datetime) -> None:
-    """Add work, due at once, and wake the workers when the transaction commits."""
+    """Insert deliveries, due at once, and notify the workers at the commit."""
     columns = [[d.id for d in deliveries], [d.alert for d in deliveries], [d.channel for d in deliveries]]
     await connection.execute(_INSERT, *columns, now)
 
@@ -157,9 +157,9 @@ async def insert_deliveries(connection: Connection, deliveries: Sequence[NewDeli
 async def find_due(
     connection: Connection, now: datetime, shares: Shares, without: Sequence[str] = ()
 ) -> list[DueDelivery]:
-    """What is due and fits into its shares, the customers with the fewest in flight first; none of ``without``.
+    """Find due deliveries within their shares, customers with the fewest in flight first, except ids in ``without``.
 
-    No other worker finds any until the transaction ends.
+    Other workers wait for the lock until the transaction ends.
     """
     await connection.execute(_LOCK_CLAIMS)
     second = max(0, shares.free - shares.reserved)
@@ -170,14 +170,14 @@ async def find_due(
 async def claim_deliveries(
     connection: Connection, ids: Sequence[str], *, lease: str, until: datetime
 ) -> list[Delivery]:
-    """Take deliveries that this transaction found due."""
+    """Claim deliveries that ``find_due`` returned in this transaction, until ``until``."""
     rows = await connection.fetch(_CLAIM, ids, until, lease)
     return [_delivery(row, AlertState.model_validate_json(row["body"]), lease) for row in rows]
 
 
 def _delivery(row: Row, alert: AlertState, lease: str) -> Delivery:
-    standing = standing_of(row["readings"], row["leeway"])
-    part = None if standing.leeway is None else part_now(standing.leeway, standing.readings, alert.rule, alert.product)
+    state = decode_reading_state(row["readings"], row["leeway"])
+    part = None if state.headroom is None else part_now(state.headroom, state.readings, alert.rule, alert.product)
     return Delivery(
         id=row["id"],
         lease=lease,
@@ -197,28 +197,28 @@ def _delivery(row: Row, alert: AlertState, lease: str) -> Delivery:
 
 
 async def find_next_due(connection: Connection, now: datetime) -> datetime | None:
-    """When a delivery next falls due after ``now``."""
+    """Find when the next delivery after ``now`` is due; ``None`` if there is none."""
     at: datetime | None = await connection.fetchval(_FIND_NEXT_DUE, now)
     return at
 
 
 async def has_due(connection: Connection, now: datetime) -> bool:
-    """Whether something is due already, and so waits for its share."""
+    """Whether a delivery is due already, and so waits for its share."""
     return bool(await connection.fetchval(_HAS_DUE, now))
 
 
 async def postpone_delivery(connection: Connection, delivery: Delivery, due_at: datetime, error: str) -> None:
-    """Try again at ``due_at``; nothing happens when the lease was lost."""
+    """Have a delivery retried at ``due_at``; no effect if the lease was lost."""
     await connection.execute(_POSTPONE, delivery.id, delivery.lease, due_at, error)
 
 
 async def settle_delivery(
     connection: Connection, delivery: Delivery, state: str, at: datetime, error: str | None
 ) -> bool:
-    """End it as ``delivered`` or ``dead``; false when the lease was lost and somebody else decides."""
+    """Settle a delivery as ``delivered`` or ``dead``. Return false if the lease was lost."""
     return bool(await connection.fetchval(_SETTLE, delivery.id, delivery.lease, state, at, error))
 
 
 async def count_pending(connection: Connection) -> int:
-    """How many deliveries are not settled, up to 100,000."""
+    """Count pending deliveries, up to 100,000."""
     return int(await connection.fetchval(_COUNT_PENDING))

@@ -1,4 +1,4 @@
-"""Subscriptions under watch: loaded whole under their row locks, and saved as far as they changed."""
+"""Watched subscriptions: loaded under their row locks, and saved as far as they changed."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from services.alerts.domain.crossing import Level
-from services.alerts.domain.leeway import Leeway
+from services.alerts.domain.headroom import Headroom
 from services.alerts.domain.measures import Reading, Readings
 from services.alerts.domain.rules import RuleName
 from services.alerts.domain.watch import LevelKey, Watch
@@ -68,41 +68,41 @@ Watches = dict[SubscriptionId, Watch]
 
 _encode = msgspec.json.Encoder().encode
 _readings = msgspec.json.Decoder(list[Reading])
-_leeway = msgspec.json.Decoder(Leeway)
+_headroom_decoder = msgspec.json.Decoder(Headroom)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What is read of a subscription for a snapshot that decides nothing."""
+class ReadingState:
+    """Readings and headroom of a subscription: all that a snapshot within the headroom needs."""
 
     readings: Readings
-    leeway: Leeway | None
+    headroom: Headroom | None
 
 
-Standings = dict[SubscriptionId, Standing]
+ReadingStates = dict[SubscriptionId, ReadingState]
 
 
-def standing_of(readings: str, leeway: str | None) -> Standing:
-    """A row's columns."""
-    return Standing(
+def decode_reading_state(readings: str, headroom: str | None) -> ReadingState:
+    """Decode the columns of a row."""
+    return ReadingState(
         {(one.product, one.window_start): one for one in _readings.decode(readings)},
-        None if leeway is None else _leeway.decode(leeway),
+        None if headroom is None else _headroom_decoder.decode(headroom),
     )
 
 
-async def lock_standings(connection: Connection, ids: Iterable[SubscriptionId]) -> Standings:
-    """Lock these subscriptions in order of id until the transaction ends; where each stands."""
+async def lock_reading_states(connection: Connection, ids: Iterable[SubscriptionId]) -> ReadingStates:
+    """Lock subscriptions in order of id, inserting unknown ones; load their readings and headroom."""
     wanted = sorted(set(ids))
     rows = await connection.fetch(_LOCK, wanted)
     if len(rows) < len(wanted):
         await connection.execute(_INSERT_UNKNOWN, sorted(set(wanted) - {row["id"] for row in rows}))
         rows = await connection.fetch(_LOCK, wanted)
-    return {row[0]: standing_of(row[1], row[2]) for row in rows}
+    return {row[0]: decode_reading_state(row[1], row[2]) for row in rows}
 
 
-async def load_watches(connection: Connection, standings: Mapping[SubscriptionId, Standing]) -> Watches:
-    """Everything known of these subscriptions, which this transaction has locked."""
-    wanted = list(standings)
+async def load_watches(connection: Connection, states: Mapping[SubscriptionId, ReadingState]) -> Watches:
+    """Load the watches of subscriptions that this transaction has locked."""
+    wanted = list(states)
     levels: dict[str, dict[LevelKey, Level]] = {}
     for row in await connection.fetch(_LOAD_LEVELS, wanted):
         key = (cast("RuleName", row["rule"]), ProductId(row["product"]) if row["product"] else None)
@@ -114,8 +114,8 @@ async def load_watches(connection: Connection, standings: Mapping[SubscriptionId
             subscription=SubscriptionState.model_validate_json(row["state"]) if row["state"] else None,
             window_start=row["window_start"],
             next_check_at=row["next_check_at"],
-            readings=standings[row["id"]].readings,
-            leeway=standings[row["id"]].leeway,
+            readings=states[row["id"]].readings,
+            headroom=states[row["id"]].headroom,
             levels=levels.get(row["id"], {}),
             alerts=tuple(alerts.get(row["id"], ())),
         )
@@ -124,33 +124,33 @@ async def load_watches(connection: Connection, standings: Mapping[SubscriptionId
 
 
 async def lock_watches(connection: Connection, ids: Iterable[SubscriptionId]) -> Watches:
-    """Everything known of these subscriptions, locked in order of id until the transaction ends."""
-    return await load_watches(connection, await lock_standings(connection, ids))
+    """Lock subscriptions in order of id, inserting unknown ones, and load their watches."""
+    return await load_watches(connection, await lock_reading_states(connection, ids))
 
 
 async def lock_due(
     connection: Connection, now: datetime, limit: int, without: Sequence[str] = ()
 ) -> list[SubscriptionId]:
-    """Subscriptions that time alone has changed, passing over ``without`` and those that someone else locks."""
+    """Lock at most ``limit`` subscriptions whose check is due, except ``without`` and those locked by others."""
     return [row["id"] for row in await connection.fetch(_LOCK_DUE, now, limit, without)]
 
 
 async def find_next_check(connection: Connection) -> datetime | None:
-    """When time next changes a subscription."""
+    """Find the time of the next due check; ``None`` if there is none."""
     return cast("datetime | None", await connection.fetchval(_FIND_NEXT_CHECK))
 
 
 async def save_readings(connection: Connection, changed: Mapping[SubscriptionId, Readings]) -> None:
-    """Write readings that decided nothing; the subscriptions were locked by this transaction."""
+    """Save readings within the headroom, of subscriptions that this transaction has locked."""
     await connection.execute(_UPDATE_READINGS, list(changed), [_text(readings) for readings in changed.values()])
 
 
 async def save_watches(
     connection: Connection, before: Mapping[SubscriptionId, Watch], after: Collection[Watch], now: datetime
 ) -> None:
-    """Write what differs; the watches were locked by this transaction."""
+    """Save what changed of watches that this transaction has locked."""
     rows = [
-        (watch.id, _text(watch.readings), _leeway_text(watch.leeway), watch.window_start, watch.next_check_at)
+        (watch.id, _text(watch.readings), _headroom_text(watch.headroom), watch.window_start, watch.next_check_at)
         for watch in after
         if _head(watch) != _head(before[watch.id])
     ]
@@ -176,16 +176,16 @@ async def save_watches(
         await connection.execute(_UPSERT_LEVELS, *_columns(levels, 9), now)
 
 
-def _head(watch: Watch) -> tuple[Readings, Leeway | None, datetime | None, datetime | None]:
-    return watch.readings, watch.leeway, watch.window_start, watch.next_check_at
+def _head(watch: Watch) -> tuple[Readings, Headroom | None, datetime | None, datetime | None]:
+    return watch.readings, watch.headroom, watch.window_start, watch.next_check_at
 
 
 def _text(readings: Readings) -> str:
     return _encode(list(readings.values())).decode()
 
 
-def _leeway_text(leeway: Leeway | None) -> str | None:
-    return None if leeway is None else _encode(leeway).decode()
+def _headroom_text(headroom: Headroom | None) -> str | None:
+    return None if headroom is None else _encode(headroom).decode()
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -1,1 +1,1 @@
-"""Webhooks over HTTP: names to checked addresses, and one signed request."""
+"""Webhooks over HTTP: resolve and check addresses, send one signed request."""

@@ -1,4 +1,4 @@
-"""Names to addresses, in threads that no silent name server can take from anybody else."""
+"""Resolve host names in threads limited per customer, so that a hanging name server delays only its customer."""
 
 import asyncio
 import socket
@@ -10,21 +10,21 @@ from typing import Any
 
 from services.alerts.domain.addresses import Address, literal
 
-LookUp = Callable[[str], list[Address]]
+Lookup = Callable[[str], list[Address]]
 
 THREADS_MAX = 256
 THREADS_PER_CUSTOMER_MAX = 16
 
 
 class BusyError(Exception):
-    """So many names of this customer are being looked up that this one has to wait. The message says so."""
+    """Too many lookups of this customer are running. The message says so."""
 
 
-def look_up(host: str) -> list[Address]:
-    """The addresses of a host, in the system's order, each once. It blocks, for as long as the name server does.
+def lookup(host: str) -> list[Address]:
+    """Resolve a host to its addresses, in the system's order, each once. Blocks until the name server answers.
 
     Raises:
-        OSError, UnicodeError: it has none.
+        OSError, UnicodeError: the host has no address.
     """
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     addresses = (literal(str(entry[4][0]).partition("%")[0]) for entry in found)
@@ -32,23 +32,23 @@ def look_up(host: str) -> list[Address]:
 
 
 class Resolver:
-    """Looks names up for customers. A look-up cannot be stopped, so each has a thread, and each customer few of them.
+    """Resolves names for customers. A lookup cannot be cancelled, so each has a thread, limited per customer.
 
-    The event loop's own threads are for everybody: one silent name server would fill them, and they are waited for
-    when the process ends.
+    The event loop's default threads are not used: one hanging name server would occupy them all, and the process waits
+    for them when it ends.
     """
 
-    def __init__(self, look_up: LookUp = look_up) -> None:
-        self._look_up = look_up
+    def __init__(self, lookup: Lookup = lookup) -> None:
+        self._lookup = lookup
         self._running: dict[tuple[str, str], asyncio.Future[list[Address]]] = {}
         self._threads: Counter[str] = Counter()
 
     async def resolve(self, customer: str, host: str) -> list[Address]:
-        """The addresses of ``host``. A literal address needs no look-up; a name that is being looked up is joined.
+        """Resolve ``host``. A literal address needs no lookup; a lookup of the same name that is running is shared.
 
         Raises:
-            OSError, UnicodeError: it has none.
-            BusyError: too many look-ups of this customer have no answer yet.
+            OSError, UnicodeError: the host has no address.
+            BusyError: too many lookups of this customer are running.
         """
         address = literal(host)
         if address is not None:
@@ -57,7 +57,7 @@ class Resolver:
         return await asyncio.shield(running)
 
     def _begin(self, customer: str, host: str) -> "asyncio.Future[list[Address]]":
-        # Nobody has more threads than are left: so there is always one for a customer without any.
+        # A customer may have no more threads than are left, so one is always left for a customer without any.
         if self._threads[customer] >= min(THREADS_PER_CUSTOMER_MAX, THREADS_MAX - self._threads.total()):
             raise BusyError("the name servers of other channels do not answer; this name was not looked up yet")
         loop = asyncio.get_running_loop()
@@ -68,17 +68,17 @@ class Resolver:
         def end(result: Any, error: Exception | None) -> None:
             del self._running[customer, host]
             self._threads[customer] -= 1
-            self._threads += Counter()  # without those who have none
+            self._threads += Counter()  # drops customers without threads
             if error is None:
                 future.set_result(result)
             else:
                 future.set_exception(error)
-                future.exception()  # nobody may be waiting any more
+                future.exception()  # retrieved, as nothing may await it any more
 
         def work() -> None:
             result, fault = None, None
             try:
-                result = self._look_up(host)
+                result = self._lookup(host)
             except Exception as error:
                 fault = error
             with suppress(RuntimeError):  # the loop may be closed by now

@@ -1,19 +1,17 @@
 """One webhook over HTTP, signed after Standard Webhooks (https://www.standardwebhooks.com).
 
-The host is resolved first, every address it has is checked, and the connection goes to a checked address, so that a
-name which resolves differently a moment later (DNS rebinding) leads nowhere. TLS still verifies the name.
+The host is resolved first, all its addresses are checked, and the connection goes to a checked address, so that a name
+which resolves differently later (DNS rebinding) has no effect. TLS still verifies the name.
 
-Nothing is shared between two attempts, so nothing that a receiver says can reach another: each has its own transport
-(no cookies, no connections kept, no redirects, no proxies of the environment).
+Nothing is shared between two attempts, so one receiver cannot affect another: each has its own transport (no cookies,
+no kept connections, no redirects, no proxies of the environment).
 """
 
 import asyncio
-import json
 import socket
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
 
 import httpx
 from standardwebhooks import Webhook
@@ -24,7 +22,7 @@ from services.alerts.webhooks.resolver import BusyError, Resolver
 ERROR_LENGTH = 200
 ADDRESSES_MAX = 8
 CONNECT_SECONDS = 2.0
-"""How long at most one of several addresses may take to connect before the next is tried."""
+"""Longest time to connect to one of several addresses before the next is tried."""
 
 _HEADERS = {
     "user-agent": "unitpool-webhooks/1",
@@ -37,9 +35,9 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one attempt. ``error`` is ``None`` when it was accepted; ``is_final``: trying again is no use.
+    """The result of one attempt. ``error`` is ``None`` if it was accepted; ``is_final``: do not retry.
 
-    ``error`` never holds what the receiver said: that may repeat the path, which is a secret.
+    ``error`` never contains what the receiver answered, which may repeat the path, a secret.
     """
 
     error: str | None = None
@@ -47,16 +45,11 @@ class Answer:
 
 
 class RefusedAddressError(Exception):
-    """We do not send there. The message says why."""
-
-
-def encode(payload: dict[str, Any]) -> str:
-    """The body: what is signed is exactly what is sent."""
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    """The address may not be used for webhooks. The message says why."""
 
 
 class WebhookSender:
-    """Sends webhooks."""
+    """Sends signed webhooks, each over a connection of its own."""
 
     def __init__(self, *, timeout_seconds: float, allow_private: bool, resolver: Resolver | None = None) -> None:
         self._timeout_seconds = timeout_seconds
@@ -64,11 +57,11 @@ class WebhookSender:
         self._resolver = resolver or Resolver()
         self._tls = httpx.create_ssl_context(trust_env=False)
 
-    async def send(
-        self, url: str, secret: str, *, customer: str, id: str, payload: dict[str, Any], now: datetime
-    ) -> Answer:
-        """One attempt. ``id`` stays the same over all attempts of a delivery, so that a receiver can tell repeats."""
-        body = encode(payload)
+    async def send(self, url: str, secret: str, *, customer: str, id: str, body: str, now: datetime) -> Answer:
+        """Make one attempt to deliver ``body``, signed with ``secret``.
+
+        ``id`` is the same in all attempts of a delivery, so that a receiver can recognise repeats.
+        """
         headers = {
             "webhook-id": id,
             "webhook-timestamp": str(int(now.timestamp())),

@@ -1,1 +1,1 @@
-"""Metering's HTTP edge: usage comes in, entitlements and a platform's own quarantine go out. All by ingest key."""
+"""Metering's HTTP routes: usage in, entitlements and a platform's own quarantine out, authorised by ingest keys."""

@@ -1,4 +1,4 @@
-"""Who calls: an ingest key, known by its hash, good for one product."""
+"""Authentication of platforms: an ingest key, stored as its hash, valid for one product."""
 
 import asyncio
 import hashlib
@@ -8,38 +8,38 @@ from datetime import datetime
 
 from fastapi import Request
 
-from services.metering.api.gathering import Gathering
+from services.metering.api.coalesced_lookup import CoalescedLookup
 from services.metering.store.keys import IngestKey, find_keys
 from shared.events.refusals import Refusal
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Pool
 
-MAX_KNOWN = 10_000
-WITHIN_SECONDS = 1.4
-"""For a key that must be looked up; then it is 503. What follows has the rest of a request's three seconds."""
+CACHE_SIZE_MAX = 10_000
+LOOKUP_TIMEOUT_SECONDS = 1.4
+"""Longest wait for the lookup of a key; then the answer is 503. The rest of the request has what is left of 3 s."""
 
 
 class KeyRing:
-    """Looks keys up, and remembers them for a moment (so a revoked key may work that much longer).
+    """Ingest keys, cached for ``cache_seconds``: so long a revoked key may still be accepted.
 
-    When half of the moment has passed, the next request with the key has it looked up again without waiting for it: a
-    key that is used all the time is never waited for.
+    After half of that time the next request with the key starts a lookup in the background: a key in constant use never
+    waits for the database.
     """
 
-    def __init__(self, pool: Pool, clock: Callable[[], datetime], remembered_seconds: float) -> None:
+    def __init__(self, pool: Pool, clock: Callable[[], datetime], cache_seconds: float) -> None:
         self._pool = pool
         self._clock = clock
-        self._remembered_seconds = remembered_seconds
-        self._known: dict[bytes, tuple[float, IngestKey]] = {}
-        self._unknown = Gathering(self._look)
+        self._cache_seconds = cache_seconds
+        self._cache: dict[bytes, tuple[float, IngestKey]] = {}
+        self._lookups = CoalescedLookup(self._lookup)
         self._renewals: dict[bytes, asyncio.Task[IngestKey | None]] = {}
 
     async def admit(self, request: Request) -> IngestKey:
-        """The valid key that the request carries.
+        """Return the valid key of the request.
 
         Raises:
-            ProblemError: 401.
-            TimeoutError: the database does not say in time.
+            ProblemError: 401, the key is missing, unknown, expired or revoked.
+            TimeoutError: the database did not answer in time.
         """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
@@ -50,28 +50,28 @@ class KeyRing:
         return key
 
     async def _find(self, digest: bytes) -> IngestKey | None:
-        at, known = self._known.get(digest, (0.0, None))
+        at, known = self._cache.get(digest, (0.0, None))
         age = time.monotonic() - at
-        if known is None or age >= self._remembered_seconds:
-            async with asyncio.timeout(WITHIN_SECONDS):
-                return await self._unknown.ask(digest)
-        if age >= self._remembered_seconds / 2 and digest not in self._renewals:
-            self._renewals[digest] = renewal = asyncio.create_task(self._unknown.ask(digest))
-            renewal.add_done_callback(lambda done: self._renewed(digest, done))
+        if known is None or age >= self._cache_seconds:
+            async with asyncio.timeout(LOOKUP_TIMEOUT_SECONDS):
+                return await self._lookups.get(digest)
+        if age >= self._cache_seconds / 2 and digest not in self._renewals:
+            self._renewals[digest] = renewal = asyncio.create_task(self._lookups.get(digest))
+            renewal.add_done_callback(lambda done: self._finish_renewal(digest, done))
         return known
 
-    def _renewed(self, digest: bytes, renewal: "asyncio.Task[IngestKey | None]") -> None:
+    def _finish_renewal(self, digest: bytes, renewal: "asyncio.Task[IngestKey | None]") -> None:
         del self._renewals[digest]
         if not renewal.cancelled():
-            renewal.exception()  # where the database is away, whoever must wait for the key is told
+            renewal.exception()  # retrieved; while the database is away, the next request that must wait gets it
 
-    async def _look(self, digests: Sequence[bytes]) -> list[IngestKey | None]:
-        at = time.monotonic()  # before the look: what changes from then on is seen in time
+    async def _lookup(self, digests: Sequence[bytes]) -> list[IngestKey | None]:
+        at = time.monotonic()  # before the read: a change after it is noticed within the cache time
         async with self._pool.acquire() as connection:
             found = await find_keys(connection, digests)
-        if len(self._known) + len(found) > MAX_KNOWN:
-            self._known.clear()
-        self._known.update({digest: (at, key) for digest, key in found.items()})
+        if len(self._cache) + len(found) > CACHE_SIZE_MAX:
+            self._cache.clear()
+        self._cache.update({digest: (at, key) for digest, key in found.items()})
         return [found.get(digest) for digest in digests]
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 PREFIX = "ce-"
 _NO_ATTRIBUTES = frozenset({"", "data", "data_base64", "datacontenttype"})
-"""The body and its content type say these."""
+"""Taken from the body and its content type."""
 _PRINTABLE = re.compile(r"[ -~]*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -17,11 +17,11 @@ _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class HeaderError(ValueError):
-    """A header field is no attribute. The message names it, and says what is right."""
+    """A header field is not a valid attribute. The message names it and says what to send instead."""
 
 
 def read_attributes(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The attributes that header fields say; ``headers`` are (lower-case name, value as Latin-1).
+    """Read CloudEvents attributes from header fields; ``headers`` are (lower-case name, value as Latin-1).
 
     Raises:
         HeaderError: a field occurs twice, or its value cannot be decoded, so that the event's identity is not certain.

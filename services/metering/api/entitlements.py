@@ -1,4 +1,4 @@
-"""``GET /v1/entitlements``, for the product of the ingest key: the latency that a platform's own users feel."""
+"""``GET /v1/entitlements``, for the product of the ingest key. Platforms call it in their users' requests."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +9,11 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from services.metering.api.access import KeyRing
-from services.metering.api.gathering import Gathering
+from services.metering.api.coalesced_lookup import CoalescedLookup
 from services.metering.domain.catalogue import Catalogue, ProductView, SubscriptionView
 from services.metering.domain.consumption import History, consumed
 from services.metering.domain.entitlement import EntitlementReason, decide
-from services.metering.store.entitlements import NOTHING, Asked, Standing, load_standing
+from services.metering.store.entitlements import NOTHING, MeasuredState, MeterQuery, load_measured_state
 from services.metering.store.projection import Projection
 from shared.events.state import OveragePolicy
 from shared.runtime.http import query_parameters
@@ -25,19 +25,19 @@ from shared.windows import Window
 
 MAX_ID_LENGTH = 64
 WITHIN_SECONDS = 2.5
-"""For a question, its key and all; then it is 503."""
+"""Longest time for a request, including its key's lookup; then the answer is 503."""
 NAMES = frozenset({"subscription", "product", "units"})
 _ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH}
 _UNITS = {"type": "integer", "minimum": 0, "maximum": MAX_UNITS, "default": 1}
 _PARAMETERS = [
     {"name": "subscription", "in": "query", "required": True, "schema": _ID},
     {"name": "product", "in": "query", "required": True, "schema": _ID},
-    {"name": "units", "in": "query", "schema": _UNITS, "description": "Pool units wanted on top"},
+    {"name": "units", "in": "query", "schema": _UNITS, "description": "Pool units wanted in addition"},
 ]
 
 
 class EntitlementAnswer(msgspec.Struct, frozen=True):
-    """The answer's body."""
+    """The body of the answer."""
 
     allowed: bool
     reason: EntitlementReason
@@ -57,15 +57,15 @@ _DESCRIPTION = {
 
 
 class Question(NamedTuple):
-    """What a request asks for."""
+    """The query of one request."""
 
     subscription: str
     product: str
     units: int
 
 
-class _Matter(NamedTuple):
-    """What is known of what is asked for. ``window`` is the present one."""
+class _Subject(NamedTuple):
+    """The subscription and product of a question; ``window`` is the current one."""
 
     subscription: SubscriptionView
     product: ProductView
@@ -75,24 +75,24 @@ class _Matter(NamedTuple):
 def entitlement_router(
     keys: KeyRing, line: HeldConnection, projection: Projection, clock: Callable[[], datetime]
 ) -> APIRouter:
-    """The route."""
+    """Make the route."""
     router = APIRouter(route_class=DirectRoute)
 
-    async def look(asked: Sequence[Question]) -> Sequence[bytes | None]:
+    async def lookup(questions: Sequence[Question]) -> Sequence[bytes | None]:
         async with line.use(WITHIN_SECONDS) as connection:
-            return await answers(connection, projection, asked, clock())
+            return await answers(connection, projection, questions, clock())
 
-    questions = Gathering(look)
+    lookups = CoalescedLookup(lookup)
 
     @router.get("/v1/entitlements", openapi_extra=_DESCRIPTION)
     async def get_entitlement(request: Request) -> Response:
-        async with asyncio.timeout(WITHIN_SECONDS):  # also where it must wait for the answer before its own
+        async with asyncio.timeout(WITHIN_SECONDS):  # includes waiting for the lookup that runs before its own
             given = query_parameters.read(request.scope["query_string"], NAMES)
             key = await keys.admit(request)
             question = read(given)
             if key.product != question.product:
                 raise ProblemError.of("forbidden", "The ingest key is for another product.")
-            answer = await questions.ask(question)
+            answer = await lookups.get(question)
         if answer is None:
             raise ProblemError.of("not_found", "No such subscription or product is known.")
         return Response(answer, media_type="application/json")
@@ -101,54 +101,54 @@ def entitlement_router(
 
 
 async def answers(
-    connection: Connection, projection: Projection, asked: Sequence[Question], now: datetime
+    connection: Connection, projection: Projection, questions: Sequence[Question], now: datetime
 ) -> list[bytes | None]:
-    """The body of each answer; ``None`` where the subscription or the product is not known.
+    """Return the body of each answer; ``None`` where the subscription or the product is unknown.
 
-    Catalogue and consumption are of one moment, unless the projection is changing right now.
+    Catalogue and consumption are of one instant, unless the projection changes during the call.
     """
     catalogue = projection.catalogue
-    matters = _find(catalogue, asked, now)
-    if None in matters:
+    subjects = _find(catalogue, questions, now)
+    if None in subjects:
         catalogue = await projection.refresh(connection)
-        matters = _find(catalogue, asked, now)
-    standing = await _load(connection, matters)
-    if standing.version != catalogue.version:
+        subjects = _find(catalogue, questions, now)
+    measured = await _load(connection, subjects)
+    if measured.version != catalogue.version:
         catalogue = await projection.refresh(connection)
-        matters = _find(catalogue, asked, now)
-        standing = await _load(connection, matters)
+        subjects = _find(catalogue, questions, now)
+        measured = await _load(connection, subjects)
     return [
-        _answer(question, matter, history, standing.as_of) if matter else None
-        for question, matter, history in zip(asked, matters, standing.histories, strict=True)
+        _answer(question, subject, history, measured.as_of) if subject else None
+        for question, subject, history in zip(questions, subjects, measured.histories, strict=True)
     ]
 
 
-def _find(catalogue: Catalogue, asked: Sequence[Question], now: datetime) -> list[_Matter | None]:
-    found: list[_Matter | None] = []
-    for one in asked:
+def _find(catalogue: Catalogue, questions: Sequence[Question], now: datetime) -> list[_Subject | None]:
+    found: list[_Subject | None] = []
+    for one in questions:
         subscription, product = catalogue.subscriptions.get(one.subscription), catalogue.products.get(one.product)
         if subscription is None or product is None:
             found.append(None)
         else:
-            found.append(_Matter(subscription, product, subscription.state.calendar.window_at(now)))
+            found.append(_Subject(subscription, product, subscription.state.calendar.window_at(now)))
     return found
 
 
-async def _load(connection: Connection, matters: Sequence[_Matter | None]) -> Standing:
-    return await load_standing(connection, [_needed(one) if one else NOTHING for one in matters])
+async def _load(connection: Connection, subjects: Sequence[_Subject | None]) -> MeasuredState:
+    return await load_measured_state(connection, [_needed(one) if one else NOTHING for one in subjects])
 
 
-def _needed(matter: _Matter) -> Asked:
-    """This window of every meter; of those that add up over the term, the term's."""
-    subscription, product, window = matter
+def _needed(subject: _Subject) -> MeterQuery:
+    """Which windows to read: the current one of every meter, all of the term for meters that add up over the term."""
+    subscription, product, window = subject
     term = min(window.start, subscription.state.term_at(window.start).start)
     since = {meter.number: term if meter.is_term else window.start for meter in product.meters.values()}
-    return Asked(subscription.number, since)
+    return MeterQuery(subscription.number, since)
 
 
-def _answer(question: Question, matter: _Matter, history: History, as_of: datetime | None) -> bytes:
-    state = matter.subscription.state
-    used = consumed(state, matter.product, matter.window, history)
+def _answer(question: Question, subject: _Subject, history: History, as_of: datetime | None) -> bytes:
+    state = subject.subscription.state
+    used = consumed(state, subject.product, subject.window, history)
     answer = decide(state, question.product, used, question.units)
     return _encode(
         EntitlementAnswer(
@@ -158,7 +158,7 @@ def _answer(question: Question, matter: _Matter, history: History, as_of: dateti
 
 
 def read(given: Mapping[str, str]) -> Question:
-    """The question that query parameters ask.
+    """Read the question from query parameters.
 
     Raises:
         ProblemError: ``invalid_request``, with every parameter that is wrong.

@@ -1,7 +1,7 @@
-"""What one ingest key may send: events per second (a token bucket) and bytes per request. Counted per process.
+"""Limits of an ingest key: events per second (a token bucket) and bytes per request, counted per process.
 
-A request is let in while the bucket is not empty, and then takes as many tokens as it has events, also more than there
-are: so a full batch is never too large for a small limit, and what follows waits for as long as it is worth.
+A request is admitted while the bucket is not empty, and takes one token per event even if that makes the bucket
+negative: a full batch is never too large for a small limit, and later requests wait until the debt is refilled.
 """
 
 import math
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.metering.api.parsing import BodyError
+from services.metering.api.request_body import BodyError
 from services.metering.store.keys import IngestKey
 from shared.events.refusals import Refusal
 from shared.runtime.http.middleware import ProblemError
@@ -25,7 +25,7 @@ class _Bucket:
 
 
 class KeyLimits:
-    """The limits of all keys; a key may have its own."""
+    """Token buckets of all keys. A key's own limits replace the defaults given here."""
 
     def __init__(
         self,
@@ -42,21 +42,21 @@ class KeyLimits:
         self._buckets: dict[str, _Bucket] = {}
 
     def admit(self, key: IngestKey) -> None:
-        """Let a request of the key in.
+        """Admit a request of the key.
 
         Raises:
-            ProblemError: ``too_many_requests``, with the seconds after which the key may send again.
+            ProblemError: ``too_many_requests``, with ``Retry-After`` in seconds.
         """
         bucket = self._bucket(key)
         if bucket is not None and bucket.level <= 0:
             seconds = max(1, math.ceil(-bucket.level / bucket.rate))
             details = {"events_per_second": bucket.rate}
-            message = "The key sends more events than its limit. Send the same again, later."
+            message = "The key has sent more events than its limit. Send the same again after Retry-After seconds."
             refusal = Refusal(code="too_many_requests", message=message, details=details)
             raise ProblemError(refusal, headers={"Retry-After": str(seconds)})
 
     def spend(self, key: IngestKey, events: int) -> None:
-        """A request has so many events; an empty one counts as one."""
+        """Take the tokens of a request with so many events; an empty request takes one."""
         bucket = self._bucket(key)
         if bucket is not None:
             bucket.level -= max(1, events)
@@ -72,7 +72,7 @@ class KeyLimits:
             raise BodyError(413, "too_large", f"The body may have {limit} bytes at most with this key.")
 
     def _bucket(self, key: IngestKey) -> _Bucket | None:
-        """The key's bucket as it is now; ``None`` without a limit."""
+        """Return the key's bucket, refilled until now; ``None`` without a limit."""
         rate = float(key.events_per_second or self._events_per_second)
         if not rate:
             return None

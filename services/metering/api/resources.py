@@ -1,4 +1,4 @@
-"""``GET /v1/subscriptions/{id}/resources``: which were counted, for the product's ingest key and for reporting."""
+"""``GET /v1/subscriptions/{id}/resources``: the resources that a meter counted, for ingest keys and for reporting."""
 
 import base64
 import binascii
@@ -23,21 +23,21 @@ from shared.windows import Window
 
 Id = Annotated[str, Query(min_length=1, max_length=64)]
 MAX_CURSOR_LENGTH = 4000
-"""A resource has 512 characters, of 4 bytes at most, written in base64."""
+"""Base64 of the longest resource: 512 characters of at most 4 bytes."""
 AHEAD = timedelta(days=1)
 
 
 def resources_router(
     keys: KeyRing, signing_keys: Keys, pool: Pool, projection: Projection, clock: Callable[[], datetime]
 ) -> APIRouter:
-    """The route."""
+    """Make the route."""
     router = APIRouter(route_class=ApiRoute)
 
     async def admit(request: Request, product: str) -> None:
         if is_asked(request.headers):
             target = f"{request.url.path}?{request.url.query}"
             if not is_genuine(target, request.headers, clock(), signing_keys):
-                raise ProblemError.of("unauthenticated", "The question is not signed by a service of this system.")
+                raise ProblemError.of("unauthenticated", "The request is not signed by a service of this system.")
         elif (await keys.admit(request)).product != product:
             raise ProblemError.of("forbidden", "The ingest key is for another product.")
 
@@ -52,7 +52,7 @@ def resources_router(
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         cursor: Annotated[str | None, Query(max_length=MAX_CURSOR_LENGTH)] = None,
     ) -> dict[str, Any]:
-        """The resources that a meter counted in the window that holds an instant (now), by name."""
+        """List the resources that a meter counted, by name, in the window that contains ``window`` (by default now)."""
         await admit(request, product)
         after = _read(cursor)
         async with pool.acquire() as connection:
@@ -69,9 +69,9 @@ def resources_router(
             "window": {"start": rfc3339(place.start), "end": rfc3339(place.end)},
             "counted": counted,
             "items": [
-                {"resource": row["resource"], "first_received_at": rfc3339(row["received_at"])} for row in rows[:limit]
+                {"resource": row.resource, "first_received_at": rfc3339(row.first_received_at)} for row in rows[:limit]
             ],
-            "next_cursor": _written(rows[limit - 1]["resource"]) if more else None,
+            "next_cursor": _written(rows[limit - 1].resource) if more else None,
         }
 
     return router
@@ -90,12 +90,12 @@ async def _find(
 
 
 def _window(known: SubscriptionView, wanted: datetime | None, now: datetime) -> Window:
-    """The window that holds the instant, where its resources are kept."""
+    """Return the window that contains the instant; 404 where its resources are already deleted or it is not begun."""
     at = now if wanted is None else wanted
     oldest = now - timedelta(days=sightings_kept_days(known.state.window_days))
     found = known.state.calendar.window_at(at) if oldest <= at <= now + AHEAD else None
     if found is None or found.start < oldest:
-        raise ProblemError.of("not_found", "The resources of this window are not kept any more, or are not there yet.")
+        raise ProblemError.of("not_found", "The resources of this window were deleted, or it has not begun.")
     return found
 
 

@@ -1,11 +1,10 @@
-"""``POST /v1/usage``: judged alone, published, acknowledged by the broker, then answered."""
+"""``POST /v1/usage``: each event is checked by itself, published, and answered once the broker has acknowledged it."""
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from aiokafka.errors import KafkaError
@@ -13,14 +12,14 @@ from fastapi import APIRouter, Request, Response
 
 from services.metering import metrics
 from services.metering.api.access import KeyRing
-from services.metering.api.gathering import Gathering
+from services.metering.api.coalesced_lookup import CoalescedLookup
 from services.metering.api.limits import KeyLimits
-from services.metering.api.parsing import BodyError, split
+from services.metering.api.request_body import BodyError, split
 from services.metering.domain.catalogue import UNIQUE, Catalogue, may_report
 from services.metering.domain.corrections import CorrectionEvent, Purged
 from services.metering.domain.decode import UsageEvent, decode
-from services.metering.domain.origin import CORRELATION_ID, TRACE_PARENT
 from services.metering.domain.reasons import Reason, RejectedError
+from services.metering.domain.trace_headers import CORRELATION_ID, TRACE_PARENT
 from services.metering.store.keys import IngestKey
 from shared.runtime.http import query_parameters
 from shared.runtime.http.fast_routes import DirectRoute
@@ -29,48 +28,63 @@ from shared.runtime.http.middleware import CORRELATION_HEADER, problem
 MAX_EVENT_BYTES = 900_000
 RETRY_SECONDS = "1"
 CATALOGUE_SECONDS = 1.4
-"""For the catalogue, where the database must be asked; then it is 503."""
+"""Longest wait for the catalogue; then the answer is 503."""
 UNKNOWN_BYTES = 1024 * 1024
-"""What is held for a body that comes without its length."""
+"""Bytes reserved for a body without a Content-Length."""
 
 Headers = Sequence[tuple[str, bytes]]
-"""Of Kafka records."""
+"""Headers of Kafka records."""
 Send = Callable[[Sequence[tuple[bytes, bytes]], Headers], Awaitable[None]]
-"""Publishes (value, key) pairs with these headers; returns once the broker has acknowledged all."""
+"""Publish (value, key) pairs with these headers; return once the broker has acknowledged all."""
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """https://www.w3.org/TR/trace-context/#traceparent-header"""
 _encode = msgspec.json.Encoder().encode
-Refusal = tuple[int, str | None, Reason, str]
-"""Index in the request, the event's id where it can be read, code, message."""
+
+
+class RefusedEvent(msgspec.Struct, frozen=True):
+    """One event that is refused. ``index`` is its place; ``id`` is ``None`` where it cannot be read."""
+
+    index: int
+    id: str | None
+    code: Reason
+    message: str
+
+
+class UsageAnswer(msgspec.Struct, frozen=True):
+    """The body of the answer 202."""
+
+    accepted: int
+    duplicates: int
+    refused: list[RefusedEvent]
 
 
 class UnacknowledgedError(Exception):
-    """The broker has not acknowledged in time. Sending the same again is safe."""
+    """The broker did not acknowledge in time. Sending the same events again is safe."""
 
 
 class OverloadError(Exception):
-    """Too much is waiting for the broker already."""
+    """Too many bytes already wait for the broker."""
 
 
 @dataclass(slots=True)
-class Sorted:
-    """The events of one request by what becomes of them."""
+class SortedEvents:
+    """The events of one request, by outcome. ``accepted``: (value, key) pairs."""
 
     accepted: list[tuple[bytes, bytes]] = field(default_factory=list)
     duplicates: int = 0
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[RefusedEvent] = field(default_factory=list)
 
 
-def sort_events(texts: Sequence[bytes], product: str, catalogue: Catalogue) -> Sorted:
-    """Judge each event by itself, as far as the door can, for a key of ``product``."""
-    result = Sorted()
+def sort_events(texts: Sequence[bytes], product: str, catalogue: Catalogue) -> SortedEvents:
+    """Check each event by itself for a key of ``product``; what needs the subscription is checked by the consumer."""
+    result = SortedEvents()
     seen: dict[tuple[str, str], UsageEvent | CorrectionEvent] = {}
     for index, text in enumerate(texts):
         try:
             event = decode(text)
             _check(text, event, product, catalogue)
         except RejectedError as error:
-            result.refused.append((index, error.claim.event_id, error.reason, error.detail))
+            result.refused.append(RefusedEvent(index, error.claim.event_id, error.reason, error.detail))
             continue
         if seen.setdefault((event.source, event.id), event) is not event and seen[event.source, event.id] == event:
             result.duplicates += 1
@@ -97,8 +111,10 @@ def _check(text: bytes, event: UsageEvent | CorrectionEvent, product: str, catal
 
 
 class Publisher:
-    """Publishes accepted usage. What is being read and what waits for the broker is bounded together, whether or not
-    its request still waits."""
+    """Publish accepted usage within a budget of bytes.
+
+    The budget covers bodies that are being read and usage that waits for the broker, also after its request timed out.
+    """
 
     def __init__(self, send: Send, *, budget_bytes: int, within_seconds: float) -> None:
         self._send = send
@@ -109,10 +125,10 @@ class Publisher:
 
     @contextmanager
     def reading(self, size_bytes: int) -> Iterator[None]:
-        """Hold room for a body while it is read and judged.
+        """Reserve bytes of the budget for a body while it is read and checked.
 
         Raises:
-            OverloadError: there is none; only where nothing else is held may a body be larger than the room.
+            OverloadError: the budget is used up. A body beyond the budget is accepted if nothing else is held.
         """
         held = self._waiting_bytes + self._reading_bytes
         if held and held + size_bytes > self._budget_bytes:
@@ -124,7 +140,7 @@ class Publisher:
             self._reading_bytes -= size_bytes
 
     async def publish(self, events: Sequence[tuple[bytes, bytes]], headers: Headers = ()) -> None:
-        """Return once the broker has acknowledged all.
+        """Publish events; return once the broker has acknowledged all.
 
         Raises:
             OverloadError, UnacknowledgedError
@@ -133,17 +149,17 @@ class Publisher:
         if self._waiting_bytes and self._waiting_bytes + size > self._budget_bytes:
             raise OverloadError
         self._waiting_bytes += size
-        sending = asyncio.ensure_future(self._send(events, headers))
-        sending.add_done_callback(lambda _: self._release(size))
+        send = asyncio.ensure_future(self._send(events, headers))
+        send.add_done_callback(lambda _: self._release(size))
         try:
             async with asyncio.timeout(self._within_seconds):
-                await asyncio.shield(sending)
+                await asyncio.shield(send)
         except (TimeoutError, KafkaError) as error:
             raise UnacknowledgedError from error
         except asyncio.CancelledError:
-            if not sending.cancelled():
+            if not send.cancelled():
                 raise
-            raise UnacknowledgedError from None  # the producer was stopped, not the request
+            raise UnacknowledgedError from None  # the producer was stopped, the request was not cancelled
 
     def _release(self, size: int) -> None:
         self._waiting_bytes -= size
@@ -152,20 +168,20 @@ class Publisher:
 def usage_router(
     keys: KeyRing, limits: KeyLimits, publisher: Publisher, catalogue: Callable[[], Awaitable[Catalogue]]
 ) -> APIRouter:
-    """The route. ``catalogue`` gives what is known now; requests at the same time share what it takes."""
+    """Make the route. ``catalogue`` loads the newest catalogue; concurrent requests share one load."""
     router = APIRouter(route_class=DirectRoute)
 
-    async def look(asked: Sequence[None]) -> Sequence[Catalogue]:
-        return [await catalogue()] * len(asked)
+    async def lookup(requests: Sequence[None]) -> Sequence[Catalogue]:
+        return [await catalogue()] * len(requests)
 
     async def known() -> Catalogue:
         async with asyncio.timeout(CATALOGUE_SECONDS):
-            return await looks.ask(None)
+            return await lookups.get(None)
 
-    looks = Gathering(look)
+    lookups = CoalescedLookup(lookup)
 
-    async def judged(request: Request, key: IngestKey) -> tuple[Sorted, bool]:
-        """What is in the request, and whether it is a batch. Its text is not held any longer than this."""
+    async def read_events(request: Request, key: IngestKey) -> tuple[SortedEvents, bool]:
+        """Return the request's events and whether it is a batch; the body is released on return."""
         size = _length(request)
         limits.check_size(key, size)
         with publisher.reading(size):
@@ -181,28 +197,31 @@ def usage_router(
         key = await keys.admit(request)
         limits.admit(key)
         try:
-            result, is_batch = await judged(request, key)
+            result, is_batch = await read_events(request, key)
             _count(result)
             if result.refused and not is_batch:
-                _, _, code, message = result.refused[0]
-                return problem(422, code, message, {"id": result.refused[0][1]})
+                refused = result.refused[0]
+                return problem(422, refused.code, refused.message, {"id": refused.id})
             await publisher.publish(result.accepted, _origin(request))
         except BodyError as error:
             return problem(error.status, error.code, str(error))
         except OverloadError:
-            message = "Too much usage waits for the broker. Send the same again, later."
+            message = "Too much usage waits for the broker. Send the same again after Retry-After seconds."
             return problem(429, "too_many_requests", message, headers={"Retry-After": RETRY_SECONDS})
         except UnacknowledgedError:
-            message = "The broker has not acknowledged in time. Send the same again: nothing is counted twice."
+            message = "The broker did not acknowledge in time. Send the same again: nothing is counted twice."
             return problem(503, "unavailable", message, headers={"Retry-After": RETRY_SECONDS})
-        return Response(_encode(_answer(result)), 202, media_type="application/json")
+        answer = UsageAnswer(len(result.accepted), result.duplicates, result.refused)
+        return Response(_encode(answer), 202, media_type="application/json")
 
     return router
 
 
 def _origin(request: Request) -> Headers:
-    """What ties records to the request that brought them. It is no part of an event: a repeat from another request is
-    the same event."""
+    """Kafka headers that correlate records with their HTTP request.
+
+    They are not part of the event: the same event from another request is a repeat.
+    """
     found: list[tuple[str, bytes]] = []
     if CORRELATION_HEADER in request.headers:
         found.append((CORRELATION_ID, str(request.scope["state"]["correlation_id"]).encode()))
@@ -213,20 +232,11 @@ def _origin(request: Request) -> Headers:
 
 
 def _length(request: Request) -> int:
-    """How long the body says that it is."""
+    """Return the body's Content-Length in bytes, or ``UNKNOWN_BYTES``."""
     length = request.headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdigit() else UNKNOWN_BYTES
 
 
-def _answer(result: Sorted) -> dict[str, Any]:
-    names = ("index", "id", "code", "message")
-    return {
-        "accepted": len(result.accepted),
-        "duplicates": result.duplicates,
-        "refused": [dict(zip(names, refusal, strict=True)) for refusal in result.refused],
-    }
-
-
-def _count(result: Sorted) -> None:
-    for _, _, code, _ in result.refused:
-        metrics.INGEST_REFUSED.labels(code=code).inc()
+def _count(result: SortedEvents) -> None:
+    for refused in result.refused:
+        metrics.INGEST_REFUSED.labels(code=refused.code).inc()

@@ -1,7 +1,7 @@
-"""What metering knows of the catalogue and the subscriptions: a value, made from stored state.
+"""The catalogue: products, meters, sources and subscriptions as immutable values, made from stored state.
 
-A ``Catalogue`` never changes: a newer one takes its place and shares with it what is the same in both. A caller holds
-the one that it began with until its decision is made, whatever is loaded meanwhile.
+A ``Catalogue`` never changes: a newer one replaces it and shares the unchanged parts. A caller uses the one that it
+began with until its decision is made, whatever is loaded meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ from datetime import timedelta
 from itertools import islice
 
 from services.metering.domain.spans import EPOCH, MICROSECOND, NEVER_US, Span, Spans, common, microseconds, spans_of
-from services.metering.domain.subscribed import Subscribed
+from services.metering.domain.subscription import Subscription
 from shared.events.state import Aggregation, Meter, ProductState
 
 __all__ = ["EPOCH", "MICROSECOND", "NEVER_US", "microseconds"]
 DAY_US = 86_400_000_000
-MANY = 10_000
-"""Answers about sources remembered at most: a bound against invented ones."""
+REMEMBERED_MAX = 10_000
+"""Most cached answers about sources: a bound against invented source names."""
 SOURCES_KNOWN = 100_000
-"""Numbers of sources held at most; those beyond it are looked up in the database for each batch."""
+"""Most source numbers in memory; others are looked up in the database for each batch."""
 SUM, COUNT, PEAK, LATEST, UNIQUE = range(5)
 KINDS: dict[Aggregation, int] = {"sum": SUM, "count": COUNT, "peak": PEAK, "latest": LATEST, "unique": UNIQUE}
 
@@ -42,7 +42,7 @@ class MeterView:
 class ProductView:
     """One product, its meters, and which sources may report for it.
 
-    ``_allowed`` remembers answers: they follow from ``state``, so that remembering changes none.
+    ``_allowed`` caches ``allows``, whose answers depend on ``state`` only.
     """
 
     state: ProductState
@@ -52,7 +52,7 @@ class ProductView:
 
     @property
     def adds_up(self) -> bool:
-        """Whether a change of one window reaches those after it: a meter adds up over the term."""
+        """Whether a change of one window changes later ones: some meter adds up over the term."""
         return any(meter.is_term for meter in self.meters.values())
 
     def allows(self, source: str) -> bool:
@@ -60,16 +60,16 @@ class ProductView:
         known = self._allowed.get(source)
         if known is None:
             known = may_report(source, self.state.id, self.state.sources)
-            if len(self._allowed) < MANY:
+            if len(self._allowed) < REMEMBERED_MAX:
                 self._allowed[source] = known
         return known
 
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """A source that may report for a meter: all that an event needs to know of both, found by one look.
+    """A source that may report for a meter: what placing an event needs of both, found by one lookup.
 
-    ``source`` and ``product`` are shared by all events. ``retired_us``: until when the product takes usage.
+    ``source`` and ``product`` are string objects shared by all events. Usage at ``retired_us`` or later is refused.
     """
 
     meter: int
@@ -82,26 +82,26 @@ class Reporter:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionView:
-    """One subscription with its number in this service's tables, where its usage counts, and its windows.
+    """One subscription with its number in this service's tables, the spans in which its usage counts, and its windows.
 
-    ``newest``: per product the newest span in the term in force by ``state``, whose windows are counted from
-    ``anchor_us``: it holds nearly every event.
+    ``newest``: per product the newest span in the term in force by ``state``, with windows counted from ``anchor_us``.
+    Nearly every event lies in it, so it is tried first.
     """
 
     number: int
-    state: Subscribed
+    state: Subscription
     spans: Spans
     anchor_us: int
     window_us: int
     newest: Mapping[str, Span]
 
     def window_of(self, at_us: int) -> int:
-        """The start of the window that holds ``at_us``, whether usage counts then or not."""
+        """Return the start of the window that contains ``at_us``, whether or not usage counts then."""
         return microseconds(self.state.calendar.window_at(EPOCH + timedelta(microseconds=at_us)).start)
 
 
-def view_of(number: int, state: Subscribed) -> SubscriptionView:
-    """What placing needs of a subscription."""
+def view_of(number: int, state: Subscription) -> SubscriptionView:
+    """Derive from a subscription's state what placement needs."""
     spans, anchor_us = spans_of(state), microseconds(state.term.start)
     in_force = [span for span in spans.terms if span[0] == anchor_us]
     newest = {product: span for product, uses in spans.uses.items() for span in common(in_force, uses)}
@@ -109,7 +109,7 @@ def view_of(number: int, state: Subscribed) -> SubscriptionView:
 
 
 def product_view_of(state: ProductState, numbers: Mapping[str, int]) -> ProductView:
-    """What placing needs of a product; ``numbers`` are its meters' by id."""
+    """Derive from a product's state what placement needs; ``numbers``: meter number by meter id."""
     meters: dict[str, MeterView] = {
         meter.meter: MeterView(numbers[meter.meter], state.id, KINDS[meter.aggregation], meter)
         for meter in state.meters
@@ -119,10 +119,9 @@ def product_view_of(state: ProductState, numbers: Mapping[str, int]) -> ProductV
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Everything known, as of ``version`` of the projection.
+    """All products and subscriptions, as of ``version`` of the projection.
 
-    ``reporters`` remembers what was found, by product, meter and source: it follows from ``products`` and ``sources``,
-    so that remembering changes no answer.
+    ``reporters`` caches ``find_reporter`` by product, meter and source; answers depend on ``products`` and ``sources``.
     """
 
     version: int = 0
@@ -134,7 +133,7 @@ class Catalogue:
     reporters: dict[tuple[str, str, str], Reporter] = field(default_factory=dict, compare=False, repr=False)
 
     def find_reporter(self, name: str, meter: str, source: str) -> Reporter | None:
-        """Find what ``reporters`` does not have yet; ``None`` where the source may not report for such a meter."""
+        """Find and cache a reporter; ``None`` where the source may not report or the meter does not exist."""
         product = self.products.get(name)
         view = product.meters.get(meter) if product else None
         if product is None or view is None or not product.allows(source):
@@ -142,12 +141,12 @@ class Catalogue:
         number = self.sources.get(source, 0)
         retired_us = NEVER_US if product.retired_us is None else product.retired_us
         found = Reporter(view.number, view.kind, retired_us, number, source, view.product)
-        if number and len(self.reporters) < MANY:
+        if number and len(self.reporters) < REMEMBERED_MAX:
             self.reporters[name, meter, source] = found
         return found
 
     def name_of(self, number: int) -> str:
-        """The id of the subscription with this number, for a person; its number where it is not known."""
+        """Return the id of the subscription with this number, for logs; ``number <n>`` where it is unknown."""
         view = self.by_number.get(number)
         return view.state.id if view else f"number {number}"
 
@@ -176,9 +175,9 @@ class Catalogue:
 
     def with_sources(self, numbers: Mapping[str, int]) -> "Catalogue":
         """Return this catalogue with the numbers of more sources, as far as ``SOURCES_KNOWN`` allows."""
-        room = max(SOURCES_KNOWN - len(self.sources), 0)
+        free = max(SOURCES_KNOWN - len(self.sources), 0)
         added = dict(
-            islice(((source, number) for source, number in numbers.items() if source not in self.sources), room)
+            islice(((source, number) for source, number in numbers.items() if source not in self.sources), free)
         )
         if not added:
             return self
@@ -186,8 +185,10 @@ class Catalogue:
 
 
 def may_report(source: str, product: str, prefixes: tuple[str, ...] = ()) -> bool:
-    """Whether ``source`` is one of the product's prefixes (by default ``/platforms/<product id>``), or goes on after
-    a ``/``: ``/platforms/api`` permits ``/platforms/api/eu``, and not ``/platforms/api-guard``."""
+    """Whether ``source`` equals one of the product's prefixes or continues it after a ``/``.
+
+    By default ``/platforms/<product id>``: it permits ``/platforms/api/eu`` but not ``/platforms/api-guard``.
+    """
     if not source.isprintable():
         return False
     return any(

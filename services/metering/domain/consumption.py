@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from services.metering.domain.catalogue import MeterView, ProductView
-from services.metering.domain.subscribed import Subscribed
+from services.metering.domain.subscription import Subscription
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.state import Rate
 from shared.units import MAX_UNITS
@@ -95,7 +95,7 @@ def encode(one: Snapshot, now: datetime) -> tuple[bytes, bytes]:
     return key.encode(), _encoder.encode(SnapshotEvent(f"{key}|{one.revision}", one.subscription, now, one))
 
 
-def snapshot(subscription: Subscribed, product: ProductView, start: datetime, history: History) -> Snapshot | None:
+def snapshot(subscription: Subscription, product: ProductView, start: datetime, history: History) -> Snapshot | None:
     """What ``product`` consumed in the window that begins at ``start``; ``None`` where nothing was measured."""
     window = subscription.calendar.window_at(start)
     is_gone = window.start != start  # by what is known since it was told; its figures are still to be taken back
@@ -121,7 +121,7 @@ def snapshot(subscription: Subscribed, product: ProductView, start: datetime, hi
     )
 
 
-def consumed(subscription: Subscribed, product: ProductView, window: Window, history: History) -> int:
+def consumed(subscription: Subscription, product: ProductView, window: Window, history: History) -> int:
     """What ``snapshot`` says was consumed; 0 where nothing was measured."""
     total = 0
     for meter in product.meters.values():
@@ -130,7 +130,7 @@ def consumed(subscription: Subscribed, product: ProductView, window: Window, his
     return min(total, MAX_UNITS)
 
 
-def _is_locked_before(window: Window, subscription: Subscribed) -> bool:
+def _is_locked_before(window: Window, subscription: Subscription) -> bool:
     """Whether the term's rates were locked before the window began: usage may be known earlier than the lock, and a
     lock is never taken back, so it counts as one more revision."""
     locked_at = subscription.term_at(window.start).rates_locked_at
@@ -138,7 +138,7 @@ def _is_locked_before(window: Window, subscription: Subscribed) -> bool:
 
 
 def _counted(
-    meter: MeterView, window: Window, subscription: Subscribed, history: Iterable[Measured]
+    meter: MeterView, window: Window, subscription: Subscription, history: Iterable[Measured]
 ) -> Sequence[Measured]:
     """The windows that count: this one, and for a term meter those of the term before it."""
     if not meter.is_term:
@@ -151,7 +151,7 @@ def _alone(start: datetime, history: Iterable[Measured]) -> Sequence[Measured]:
     return [one for one in history if one.window_start == start]
 
 
-def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscription: Subscribed) -> MeterPart:
+def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscription: Subscription) -> MeterPart:
     state = meter.state
     rate = subscription.rate_of(state, window.start)
     here = windows[-1] if windows and windows[-1].window_start == window.start else None
@@ -184,7 +184,7 @@ def _plain(aggregate: Decimal) -> Decimal:
     return Decimal(part) if whole == 1 else aggregate
 
 
-def _units(meter: MeterView, windows: Sequence[Measured], rate: Rate, subscription: Subscribed) -> int:
+def _units(meter: MeterView, windows: Sequence[Measured], rate: Rate, subscription: Subscription) -> int:
     """What the windows that count come to, rounded up once. ``rate`` is the last one's."""
     if meter.is_term:
         exact = sum(

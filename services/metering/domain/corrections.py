@@ -1,4 +1,4 @@
-"""Corrections: an earlier event does not count (a reversal), or a resource is gone (a purge)."""
+"""Corrections: a reversal takes back one event, a purge takes one resource out of a window."""
 
 import json
 from datetime import datetime
@@ -11,16 +11,16 @@ from services.metering.domain.text import check_text
 from shared.events.usage import ResourcePurged, UsageReversed
 
 REVERSAL, PURGE = 5, 6
-"""Stand where usage has its meter's kind."""
+"""Kinds of corrections, beside the kinds of meters in ``Usage.kind``."""
 NO_METER = 0
-"""The meter of a correction's own row among the raw usage."""
+"""Meter number of the row that a correction has in raw usage."""
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _Slug = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 class Reversed(msgspec.Struct, frozen=True):
-    """The ``data`` of a reversal: which event, and why."""
+    """The ``data`` of a reversal: the event to take back, and the reason."""
 
     product: _Slug
     source: _Name
@@ -37,7 +37,7 @@ class Purged(msgspec.Struct, frozen=True):
 
 
 class CorrectionEvent(msgspec.Struct, frozen=True):
-    """A correction, read but not judged."""
+    """A correction as it was read, not yet checked against the catalogue."""
 
     id: _Name
     source: _Name
@@ -47,12 +47,12 @@ class CorrectionEvent(msgspec.Struct, frozen=True):
     said_by: Claim
 
     def claim(self) -> Claim:
-        """What it says about itself."""
+        """Return what the event states about itself, for quarantine."""
         return self.said_by
 
     @property
     def content(self) -> str:
-        """What must be the same where the identity is."""
+        """Canonical JSON of ``data``: two events of one identity must agree on it."""
         return json.dumps(msgspec.to_builtins(self.data), sort_keys=True)
 
 
@@ -70,10 +70,10 @@ KINDS: dict[str, type[Reversed] | type[Purged]] = {
 
 
 def read_correction(document: dict[str, Any], claim: Claim) -> CorrectionEvent:
-    """The correction in a document whose envelope is sound.
+    """Read a correction from a document whose shape is checked.
 
     Raises:
-        RejectedError: it is not what its type says.
+        RejectedError: it does not have the fields of its type, or reverses itself.
     """
     try:
         envelope = msgspec.convert(document, _Envelope)

@@ -1,8 +1,8 @@
-"""Reading usage events: one decode per record, so that no record can spoil or take on another's data.
+"""Decode usage events: one decoder call per record, so that records cannot affect each other.
 
-The fast path is a typed decoder. It cannot see duplicate or additional keys, so the quotation marks of the text are
-counted: a text whose marks are exactly those of the known keys and strings has neither. Everything else takes the slow
-path, which finds the reason, or keeps the additional attributes.
+The fast path is a typed decoder. It does not report duplicate or additional keys, so the quotation marks of the text
+are counted: if there are exactly those of the known keys and strings, there are no others. Everything else takes the
+slow path, which finds the fault, or reads a correction or additional attributes.
 """
 
 import json
@@ -27,7 +27,7 @@ RESOURCE_LENGTH = 512
 SLUG_LENGTH = 64
 
 _MARKS = 2 * (9 + 8)
-"""Quotation marks of the nine keys that must be there, and of the eight of their values that are strings."""
+"""Quotation marks of the nine required keys, and of the eight of their values that are strings."""
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH)]
 _Slug = Annotated[str, msgspec.Meta(min_length=1, max_length=SLUG_LENGTH)]
@@ -43,7 +43,7 @@ class UsageData(msgspec.Struct, gc=False):
 
 
 class UsageEvent(msgspec.Struct, gc=False):
-    """A usage event, read but not judged: ``time`` has an offset, ``subject`` is any text."""
+    """A usage event as it was read, not yet judged: ``time`` has an offset, ``subject`` is any text."""
 
     specversion: Literal["1.0"]
     id: _Name
@@ -57,7 +57,7 @@ class UsageEvent(msgspec.Struct, gc=False):
     """Additional attributes as JSON text, where there are any."""
 
     def claim(self) -> Claim:
-        """What it says about itself."""
+        """Return what the event states about itself, for quarantine."""
         return Claim(
             source=_short(self.source, NAME_LENGTH) or UNKNOWN,
             product=_short(self.data.product, SLUG_LENGTH) or UNKNOWN,
@@ -78,10 +78,10 @@ _KNOWN_DATA = {"product", "meter", "quantity", "resource"}
 
 
 def decode(raw: bytes | None) -> UsageEvent | CorrectionEvent:
-    """Read one record's value.
+    """Decode one record's value.
 
     Raises:
-        RejectedError: it is not usage, nor a correction, that can be applied, whatever else is known.
+        RejectedError: the value is neither usage nor a correction, with the quarantine reason.
     """
     if raw is None:
         raise RejectedError("malformed", "the record has no value", Claim())
@@ -103,14 +103,14 @@ def decode(raw: bytes | None) -> UsageEvent | CorrectionEvent:
         marks += 4
     if event.datacontenttype is not _UNSET:
         marks += 4 if event.datacontenttype == _JSON or is_json(event.datacontenttype) else 0
-    # A byte is found far sooner than a text, and an event has no backslash as a rule.
+    # Searching one byte is much faster than searching a text, and nearly no event has a backslash.
     if is_plain and raw.count(_MARK) == marks and (_BACKSLASH not in raw or not _escaped_ascii(raw)):
         return _decode_slowly(raw) if may_be_rounded(raw) else event
     return _decode_slowly(raw)
 
 
 def _decode_slowly(raw: bytes) -> UsageEvent | CorrectionEvent:
-    """Find the fault, or read a correction, or an event with additional attributes."""
+    """Decode with full checks: a correction, or an event with additional attributes, or the reason for rejection."""
     document = cut_time(_parse(raw))
     claim = _claim(document)
     _check_shape(document, claim)
@@ -154,7 +154,7 @@ def _no_constant(name: str) -> None:
 
 
 def claim_of(raw: bytes | None) -> Claim:
-    """What can be read of a record, whatever else is wrong with it. A key that occurs twice says nothing."""
+    """Read what a record states about itself, even if it is invalid. A key that occurs twice is ignored."""
     try:
         document = json.loads((raw or b"").decode("utf-8", "surrogateescape"), object_pairs_hook=_once)
     except (ValueError, RecursionError):
@@ -168,7 +168,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_shape(document: dict[str, Any], claim: Claim) -> None:
-    """What the typed decoder cannot say with a reason of its own."""
+    """Check what the typed decoder would report without its specific reason."""
 
     def reject(reason: Reason, detail: str) -> RejectedError:
         return RejectedError(reason, detail, claim)
@@ -201,7 +201,7 @@ def _claim(document: dict[str, Any]) -> Claim:
 
 
 def _short(value: object, length: int) -> str | None:
-    """``value`` where it is text that can be stored under its own name."""
+    """Return ``value`` if it is printable text within the length, else ``None``."""
     return value if isinstance(value, str) and 0 < len(value) <= length and value.isprintable() else None
 
 

@@ -1,9 +1,9 @@
-"""May a subscription use more of a product? The answer, its reason, and the numbers."""
+"""Entitlements: whether a subscription may use more of a product, with the reason and the numbers."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from services.metering.domain.subscribed import Subscribed
+from services.metering.domain.subscription import Subscription
 from shared.consumption import USABLE_STATES
 from shared.events.state import OveragePolicy
 
@@ -19,7 +19,7 @@ EntitlementReason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """An answer. ``unused`` is negative when more was consumed than allocated."""
+    """A decision. ``unused`` is negative when more was consumed than allocated."""
 
     allowed: bool
     reason: EntitlementReason
@@ -29,14 +29,14 @@ class Entitlement:
 
     @property
     def unused(self) -> int:
-        """Allocated and not consumed."""
+        """Units allocated and not consumed."""
         return self.allocated - self.consumed
 
 
-def decide(subscription: Subscribed, product: str, consumed: int, wanted: int) -> Entitlement:
-    """Whether ``wanted`` units on top of ``consumed`` may be used.
+def decide(subscription: Subscription, product: str, consumed: int, wanted: int) -> Entitlement:
+    """Decide whether ``wanted`` units may be used in addition to ``consumed``.
 
-    Only the policy ``hard`` says no at 100 %, also to who wants nothing on top.
+    Only the policy ``hard`` refuses at 100 %, and then also a request for 0 units.
     """
     subscribed = next((one for one in subscription.products if one.product == product and one.ended_at is None), None)
     allocated = subscribed.allocated if subscribed else 0

@@ -1,6 +1,6 @@
-"""The times of events, read to the microsecond: what is finer is cut off, never rounded, so that no time moves forward.
+"""Event times to the microsecond: finer digits are cut off, not rounded, so that no time moves forward.
 
-That is how every API of ours reads a time (``shared.events.envelope.Instant``). The bulk decoder rounds.
+Every API reads times so (``shared.events.envelope.Instant``). The typed decoder rounds, so its results are checked.
 """
 
 import re
@@ -14,10 +14,10 @@ _FINER = re.compile(r"(?<=\.[0-9]{6})[0-9]+")
 
 
 def may_be_rounded(raw: bytes) -> bool:
-    """Whether the bulk decoder may have rounded the ``time`` of an event that it has read: it cannot be ruled out.
+    """Whether the typed decoder may have rounded the event's ``time``: it has seven or more digits of fraction.
 
-    The text of a time that was read has its fraction, or its offset, in a fixed place behind the key. A key that is
-    written in another way is not found, and rules out nothing. No character may be written as an escape.
+    The fraction, or the offset, of a time that was read stands in a fixed place behind the key. True as well where the
+    key is not found, as it is written in another way. No character may be written as an escape.
     """
     place = raw.find(_KEY)
     if place < 0:
@@ -29,6 +29,6 @@ def may_be_rounded(raw: bytes) -> bool:
 
 
 def cut_time(document: dict[str, Any]) -> dict[str, Any]:
-    """The event with its ``time`` in microseconds, where it says more."""
+    """Return the event with its ``time`` cut to microseconds, where it has more digits."""
     time = document.get("time")
     return {**document, "time": _FINER.sub("", time, count=1)} if isinstance(time, str) else document

@@ -20,7 +20,7 @@ def is_quantity(value: object) -> bool:
 
 
 def quantity_fault(value: object) -> str:
-    """Why ``value`` is no quantity, for the person who sent it."""
+    """Explain to the sender why ``value`` is not a quantity."""
     if _NEGATIVE.match(str(value)):
         return (
             f"a quantity is never negative; to take back usage that was sent before, reverse that event: "
@@ -30,5 +30,5 @@ def quantity_fault(value: object) -> str:
 
 
 def exact(value: int | str) -> Decimal:
-    """The number that a quantity is."""
+    """Convert a quantity to a decimal, exactly."""
     return Decimal(value)

@@ -1,4 +1,4 @@
-"""Why usage is not applied: the quarantine reasons, and what is known of a record that has one."""
+"""Quarantine reasons, and what a rejected record states about itself."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,21 +8,21 @@ from shared.events.quarantine import QuarantineReason
 
 Reason = QuarantineReason
 
-PASSING: frozenset[Reason] = frozenset(
+TRANSIENT: frozenset[Reason] = frozenset(
     {"unknown_subscription", "unknown_product", "unknown_meter", "product_not_subscribed"}
 )
-"""Reasons that end when what was missing becomes known: such usage is applied by itself then.
+"""Reasons that end once the missing state arrives: such usage is then applied automatically.
 
-``after_end`` ends too, with a renewal; but no batch waits for that to become known.
+``after_end`` may end too, by a renewal, but no batch waits for one.
 """
 
 UNKNOWN = "unknown"
-"""Stands for a source or a product that cannot be read."""
+"""In place of a source or product that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a record says about itself, as far as it can be read and stored."""
+    """What a record states about itself, as far as it can be read and stored."""
 
     source: str = UNKNOWN
     product: str = UNKNOWN
@@ -31,7 +31,7 @@ class Claim:
 
 
 class RejectedError(Exception):
-    """This record is not applied. ``detail`` is a sentence for a person."""
+    """A record is not applied. ``detail`` is a sentence for a person."""
 
     def __init__(self, reason: Reason, detail: str, claim: Claim, at: datetime | None = None) -> None:
         super().__init__(detail)
@@ -39,9 +39,9 @@ class RejectedError(Exception):
         self.detail = detail
         self.claim = claim
         self.at = at
-        """The event's time, where a later calendar may hold it."""
+        """The event's time, where a later renewal may include it."""
 
-    def kept(self) -> Self:
-        """Itself without its traceback, whose frames would hold the whole batch until garbage is collected."""
+    def without_traceback(self) -> Self:
+        """Return the error without its traceback, whose frames would keep the whole batch in memory."""
         self.__context__ = None
         return self.with_traceback(None)

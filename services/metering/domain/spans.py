@@ -1,6 +1,6 @@
-"""Where usage counts: in a term, before the cancellation, and while the product is used. Derived here and nowhere else.
+"""Spans in which usage counts: in a term, before the cancellation, and while the product is used. Derived only here.
 
-Spans are half-open, in microseconds since 1970, in order, and do not touch each other's inside.
+Spans are half-open, in microseconds since 1970, ordered and disjoint.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,33 +8,33 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from services.metering.domain.reasons import Reason
-from services.metering.domain.subscribed import Subscribed, Use
+from services.metering.domain.subscription import Subscription, Use
 
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
 MICROSECOND = timedelta(microseconds=1)
 NEVER_US = 2**62
 
 Span = tuple[int, int]
-"""Start and end; ``NEVER_US``: no end is known."""
+"""Start and end; the end is ``NEVER_US`` where none is known."""
 
 
 def microseconds(at: datetime) -> int:
-    """Whole microseconds from 1970 to ``at``, exactly."""
+    """Convert a time to whole microseconds since 1970."""
     return (at - EPOCH) // MICROSECOND
 
 
 class Spans(NamedTuple):
-    """A subscription's: ``terms`` as far as they count, and per product those of its use."""
+    """A subscription's spans: its ``terms`` until the cancellation, and per product its spans of use."""
 
     terms: tuple[Span, ...]
     uses: Mapping[str, tuple[Span, ...]]
 
     def counted(self, product: str) -> tuple[Span, ...]:
-        """Where usage of the product counts."""
+        """The spans in which usage of the product counts: terms intersected with use."""
         return tuple(common(self.terms, self.uses.get(product, ())))
 
     def gaps(self, product: str, since_us: int) -> list[Span]:
-        """Where it does not, from ``since_us`` on."""
+        """The spans from ``since_us`` on in which usage of the product does not count."""
         found, at = [], since_us
         for start, end in self.counted(product):
             if start > at:
@@ -43,7 +43,7 @@ class Spans(NamedTuple):
         return [*found, (at, NEVER_US)] if at < NEVER_US else found
 
     def reason_at(self, product: str, at_us: int) -> Reason | None:
-        """Why usage of that instant does not count; ``None``: it does."""
+        """Return why usage of that instant does not count; ``None`` if it counts."""
         if at_us < self.terms[0][0]:
             return "before_start"
         if not _holds(self.terms, at_us):
@@ -52,12 +52,12 @@ class Spans(NamedTuple):
 
     @property
     def until_us(self) -> int:
-        """Until when usage may count, by what is known."""
+        """The end of the last known term."""
         return self.terms[-1][1]
 
 
-def spans_of(state: Subscribed) -> Spans:
-    """The spans that follow from what is known of a subscription."""
+def spans_of(state: Subscription) -> Spans:
+    """Derive the spans from a subscription's state."""
     cancelled_us = NEVER_US if state.cancelled_at is None else microseconds(state.cancelled_at)
     starts = [microseconds(term.start) for term in state.terms]
     ends = [microseconds(term.end) for term in state.terms]
@@ -69,7 +69,7 @@ def spans_of(state: Subscribed) -> Spans:
 
 
 def _uses(use: Use, start_us: int) -> Iterator[Span]:
-    """The first span of use begins with the subscription: set-up that comes late loses nothing."""
+    """Spans of use. The first begins with the subscription, so that a product added late loses no earlier usage."""
     begun_us = start_us if use.subscribed_at is None else microseconds(use.subscribed_at)
     newest = begun_us, NEVER_US if use.ended_at is None else microseconds(use.ended_at)
     spans = [*((microseconds(one.start), microseconds(one.end)) for one in use.earlier), newest]
@@ -78,7 +78,7 @@ def _uses(use: Use, start_us: int) -> Iterator[Span]:
 
 
 def common(some: Iterable[Span], others: Sequence[Span]) -> Iterator[Span]:
-    """What lies in both."""
+    """Intersect two lists of spans."""
     for start, end in some:
         for other_start, other_end in others:
             if max(start, other_start) < min(end, other_end):
@@ -90,8 +90,11 @@ def _holds(spans: Iterable[Span], at_us: int) -> bool:
 
 
 class Change(NamedTuple):
-    """``since_us``: nothing earlier is placed differently. ``lost``: some that counted no longer does. ``terms``: terms
-    begin elsewhere than was known; ``windows``: so that what counted may be in another window."""
+    """How a newer state changes where usage counts.
+
+    ``since_us``: usage before it is not affected. ``lost``: some usage no longer counts. ``terms``: a term begins at
+    another time. ``windows``: because of that, counted usage may belong to another window.
+    """
 
     since_us: int
     lost: bool
@@ -99,10 +102,10 @@ class Change(NamedTuple):
     windows: bool
 
 
-def change(before: Subscribed, after: Subscribed) -> Change | None:
-    """What newer knowledge changes of where usage counts; ``None``: nothing of what may be counted already.
+def change(before: Subscription, after: Subscription) -> Change | None:
+    """Compare two states of a subscription; ``None`` if no usage that may be applied already is affected.
 
-    A product that is used for the first time changes nothing: nothing of it was counted.
+    A product that is used for the first time is no change: none of its usage has been counted.
     """
     was, now = spans_of(before), spans_of(after)
     lost_us = min((start for product in was.uses for start, _ in _lost(was, now, product)), default=NEVER_US)
@@ -118,6 +121,6 @@ def change(before: Subscribed, after: Subscribed) -> Change | None:
 
 
 def _lost(had: Spans, has: Spans, product: str) -> Iterator[Span]:
-    """Where usage of the product counted, and does not."""
+    """The spans in which usage of the product counted by ``had`` and does not by ``has``."""
     counted = had.counted(product)
     return common(counted, has.gaps(product, counted[0][0])) if counted else iter(())

@@ -1,10 +1,10 @@
-"""Text that can be kept."""
+"""Text that can be stored in PostgreSQL and sent as UTF-8."""
 
 from collections.abc import Iterable
 
 
 def check_text(texts: Iterable[object]) -> None:
-    """Refuse text that cannot be stored or sent: NUL, and halves of surrogate pairs. What is no text is passed over.
+    """Refuse texts with NUL or unpaired surrogates. Values that are not text are ignored.
 
     Raises:
         ValueError: (or its kind ``UnicodeEncodeError``) with the fault.

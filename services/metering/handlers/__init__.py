@@ -1,1 +1,1 @@
-"""What metering does with records and commands, each in the transaction that it is given."""
+"""Handlers of records, commands and tasks, each in the transaction that it is given."""

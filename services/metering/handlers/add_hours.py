@@ -1,9 +1,9 @@
-"""What batches add to hours is added, many batches at a time; that of a subscription for which it fails waits alone."""
+"""Add usage to hours, many batches at a time. A subscription for which that fails is set aside."""
 
 from collections.abc import Sequence
 
 from services.metering.domain.catalogue import Catalogue
-from services.metering.handlers.alone import do_each
+from services.metering.handlers.isolated_work import run_isolated
 from services.metering.store import hours
 from services.metering.store.hours import Due
 from shared.runtime.delivery.isolation import concerns_one
@@ -13,8 +13,8 @@ from shared.runtime.delivery.transaction import Transaction
 WORK = "hours"
 
 
-async def add_some(tx: Transaction, catalogue: Catalogue) -> bool:
-    """Add what is due of some batches; whether there is more."""
+async def add_due_batches(tx: Transaction, catalogue: Catalogue) -> bool:
+    """Add the due hours of at most ``AT_ONCE`` batches. Return whether there may be more."""
     aside = SetAside(WORK)
     due = await hours.lock_due(tx.connection, WORK, tx.now)
     if not due:
@@ -31,10 +31,10 @@ async def add_some(tx: Transaction, catalogue: Catalogue) -> bool:
 
 
 async def _add_by_subscription(tx: Transaction, catalogue: Catalogue, aside: SetAside, due: Sequence[Due]) -> None:
-    owners = await hours.part_due(tx.connection, due)
+    owners = await hours.split_due_by_subscription(tx.connection, due)
     days = tuple(sorted({day for one in due for day in one.days}))
 
-    await do_each(
+    await run_isolated(
         tx,
         aside,
         [Due(number, days) for number in sorted(owners)],

@@ -1,4 +1,4 @@
-"""Usage is applied: judged, de-duplicated, added up and booked, a batch in one transaction."""
+"""Apply usage: judge, de-duplicate, add up and book a batch in one transaction."""
 
 import asyncio
 from collections import Counter
@@ -11,25 +11,25 @@ import msgspec
 from services.metering.domain.catalogue import DAY_US, EPOCH, UNIQUE, Catalogue, microseconds
 from services.metering.domain.corrections import REVERSAL
 from services.metering.domain.decode import claim_of
-from services.metering.domain.judging import (
-    Judged,
+from services.metering.domain.judgement import (
+    IdentityTimes,
+    Judgement,
     Placed,
-    Places,
     day_of,
+    empty_judgement,
     instant,
     judge,
-    judge_some,
-    nothing_judged,
+    judge_records,
     split_repeats,
 )
-from services.metering.domain.placing import Usage
+from services.metering.domain.placement import Usage
 from services.metering.domain.quantity import exact
 from services.metering.domain.reasons import RejectedError
-from services.metering.handlers.matching import find_faults
-from services.metering.store import books, corrections, moving, partitions, quarantine, restatements
+from services.metering.handlers.reversal_targets import find_faults
+from services.metering.store import books, corrections, moves, partitions, quarantine, restatements
 from services.metering.store import usage as store
 from services.metering.store.books import Entries, Line, Outcome
-from services.metering.store.moving import Misplaced
+from services.metering.store.moves import Misplaced
 from services.metering.store.partitions import Partitioned
 from services.metering.store.projection import Projection, ensure_sources
 from services.metering.store.usage_batch import UsageBatch
@@ -40,11 +40,11 @@ from shared.windows import PROVISIONAL_FOR
 
 FIRST_DAY = date(1970, 1, 1)
 JUDGED_AT_ONCE = 250
-"""Then others have their turn: a batch that waits for the database goes on before this one is judged whole."""
+"""Records judged before other tasks of the process get a turn, such as a batch that has its database answer."""
 PROVISIONAL_US = microseconds(EPOCH + PROVISIONAL_FOR)
 
 CatchUp = Callable[[Connection], Awaitable[None]]
-"""Waits, up to a limit, until the projection holds what allocation.events holds now."""
+"""Wait, up to a limit, until the projection contains what allocation.events has now."""
 
 
 async def _no_wait(_: Connection) -> None:
@@ -52,70 +52,70 @@ async def _no_wait(_: Connection) -> None:
 
 
 @dataclass(slots=True)
-class Applied:
-    """What became of each record of a batch, by its number."""
+class BatchOutcome:
+    """The outcome of each record of a batch, and the error of each rejected one by its index."""
 
     outcomes: list[Outcome]
     rejected: dict[int, RejectedError]
-    judged_by: int
-    """The version of the catalogue that they were judged by. The process may know a newer one by now."""
+    catalogue_version: int
+    """Version of the catalogue by which the batch was judged; the process may have a newer one."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageApplier:
-    """Applies batches of usage, each in a transaction of the caller.
+    """Apply batches of usage, each in a transaction of the caller.
 
-    What it remembers is what is committed: the catalogue, and which partitions exist. A batch adds to that after its
-    commit, so that one that is rolled back leaves nothing.
+    Its caches (the catalogue and the existing partitions) hold only committed state: a batch adds to them after its
+    commit.
     """
 
     projection: Projection = field(default_factory=Projection)
     catch_up: CatchUp = _no_wait
     known_partitions: partitions.Known = field(default_factory=set)
 
-    async def apply(self, tx: Transaction, records: Sequence[Record]) -> Applied:
-        """Apply records that arrive for the first time: effects, quarantine, books, positions."""
+    async def apply(self, tx: Transaction, records: Sequence[Record]) -> BatchOutcome:
+        """Apply records that arrive for the first time; write their effects, quarantine, books and positions."""
         judged = await self._judge(tx.connection, records)
-        applied = await self._add(tx, judged, records)
+        applied = await self._deduplicate(tx, judged, records)
         if applied.rejected:
             await quarantine.insert_rejected(
                 tx.connection,
                 [(records[n], error) for n, error in sorted(applied.rejected.items())],
                 tx.now,
-                applied.judged_by,
+                applied.catalogue_version,
             )
         await books.book(tx.connection, _entries(records, judged, applied), records[0].topic, _positions(records))
         return applied
 
-    async def apply_again(self, tx: Transaction, records: Sequence[Record]) -> Applied:
-        """Apply records that were accepted (and booked) before."""
+    async def reapply(self, tx: Transaction, records: Sequence[Record]) -> BatchOutcome:
+        """Apply quarantined records again; they were accepted and booked before."""
         judged = judge(records, await self.projection.refresh(tx.connection))
-        _leave_forgotten(judged, records, tx.now)
-        await _leave_wrong(tx.connection, judged, records)
-        return await self._add(tx, judged, records)
+        _reject_expired(judged, records, tx.now)
+        await _reject_wrong_reversals(tx.connection, judged, records)
+        return await self._deduplicate(tx, judged, records)
 
-    async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judged:
-        """Judge all by the catalogue that the batch began with, then what that did not know by a newer one."""
-        judged = nothing_judged(await self.projection.refresh(connection))
+    async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judgement:
+        """Judge all by the present catalogue, then those with a transient reason by a newer one."""
+        judged = empty_judgement(await self.projection.refresh(connection))
         for first in range(0, len(records), JUDGED_AT_ONCE):
             if first:
                 await asyncio.sleep(0)
             numbers = range(first, min(first + JUDGED_AT_ONCE, len(records)))
-            judge_some(records, numbers, judged)
-        if waiting := judged.waiting():
+            judge_records(records, numbers, judged)
+        if waiting := judged.transient():
             await self.catch_up(connection)
             newer = await self.projection.refresh(connection)
             if newer.version != judged.catalogue.version:
                 judged.catalogue = newer
-                judge_some(records, waiting + judged.after_end(), judged)
+                judge_records(records, waiting + judged.after_end(), judged)
                 judged.placed.sort(key=lambda placed: placed.n)
         return judged
 
-    async def _add(self, tx: Transaction, judged: Judged, records: Sequence[Record]) -> Applied:
-        """De-duplicate and add up what is placed, as if one record came after the other.
+    async def _deduplicate(self, tx: Transaction, judged: Judgement, records: Sequence[Record]) -> BatchOutcome:
+        """De-duplicate and add up placed usage, with the result of applying one record after the other.
 
-        What an earlier record of the batch may stand in the way of waits until it is known whether that one was
-        applied: another round, for what nothing stands in the way of.
+        Possible repeats within the batch wait until the earlier record is applied or not: each round inserts the
+        records that repeat none before them.
         """
         outcomes: list[Outcome] = ["applied"] * len(records)
         rejected = dict(judged.rejected)
@@ -128,8 +128,8 @@ class UsageApplier:
                 known = [placed for placed in first if placed.n in there]
                 stored = await _find_stored(tx.connection, known + later)
                 taken = _taken(first, there, stored) if later else {}
-                left = [one for one in later if not taken[one.usage.digest].holds(one.usage)]
-                repeats = known + [one for one in later if taken[one.usage.digest].holds(one.usage)]
+                left = [one for one in later if not taken[one.usage.digest].contains(one.usage)]
+                repeats = known + [one for one in later if taken[one.usage.digest].contains(one.usage)]
                 for one in repeats:
                     if _is_stored(one.usage, stored):
                         outcomes[one.n] = "duplicate"
@@ -137,17 +137,17 @@ class UsageApplier:
                         rejected[one.n] = _conflict(one.usage, records[one.n])
             if len(there) < len(first):
                 fresh = [placed for placed in first if placed.n not in there] if there else first
-                await self._count(tx, batch, fresh, records, judged)
+                await self._add_up(tx, batch, fresh, records, judged)
         for n in rejected:
             outcomes[n] = "quarantined"
-        return Applied(outcomes, rejected, judged.catalogue.version)
+        return BatchOutcome(outcomes, rejected, judged.catalogue.version)
 
-    async def _count(
-        self, tx: Transaction, batch: UsageBatch, fresh: Sequence[Placed], records: Sequence[Record], judged: Judged
+    async def _add_up(
+        self, tx: Transaction, batch: UsageBatch, fresh: Sequence[Placed], records: Sequence[Record], judged: Judgement
     ) -> None:
-        """Add up what is new: windows that were final are kept as they were, corrections are recorded and met.
+        """Add up new usage, record corrections, and save previous figures of final windows that change.
 
-        What was placed by older knowledge than is committed by now is counted so, and moved afterwards.
+        If a newer projection was committed meanwhile, usage that it places elsewhere is noted, to be moved later.
         """
         catalogue = judged.catalogue
         if corrected := [placed for placed in fresh if placed.usage.correction]:
@@ -158,15 +158,17 @@ class UsageApplier:
             await corrections.insert_corrections(tx.connection, recorded, numbers, tx.now)
         if await batch.meet_corrections() != judged.first_version:
             newest = await self.projection.refresh(tx.connection)
-            await moving.note_some(tx.connection, misplaced(fresh, newest), tx.now)
-        await restatements.note_final(tx.connection, _final_windows(fresh, catalogue, tx.now), "late_usage", tx.now)
+            await moves.insert_misplaced(tx.connection, find_misplaced(fresh, newest), tx.now)
+        await restatements.insert_previous_figures(
+            tx.connection, _final_windows(fresh, catalogue, tx.now), "late_usage", tx.now
+        )
         await batch.add_up()
 
     async def _prepare(self, tx: Transaction, placed: Sequence[Placed]) -> Sequence[Placed]:
-        """Make the partitions that the batch needs; return what is placed with numbers for its new sources."""
+        """Make missing partitions and number new sources; return the placed usage with those numbers."""
         if new := {item.usage.source for item in placed if not item.usage.source_number}:
             numbers = await ensure_sources(tx.connection, sorted(new))
-            tx.after_commit(lambda: self.projection.learn_sources(numbers))
+            tx.after_commit(lambda: self.projection.add_sources(numbers))
             placed = [_numbered(item, numbers) for item in placed]
         if missing := partitions.missing(_wanted(placed), self.known_partitions):
             await partitions.make_partitions(tx.connection, missing)
@@ -181,16 +183,16 @@ def _numbered(item: Placed, numbers: Mapping[str, int]) -> Placed:
     return item._replace(usage=msgspec.structs.replace(usage, source_number=numbers[usage.source]))
 
 
-async def _leave_wrong(connection: Connection, judged: Judged, records: Sequence[Record]) -> None:
-    """Reversals that may not have what they name stay in quarantine: recorded, they would come back as new ones."""
+async def _reject_wrong_reversals(connection: Connection, judged: Judgement, records: Sequence[Record]) -> None:
+    """Reject reversals whose target they may not reverse; recorded, they would be quarantined as new records."""
     faults = await find_faults(connection, judged.placed, judged.catalogue)
     for n, (reason, detail) in faults.items():
         judged.rejected[n] = RejectedError(reason, detail, claim_of(records[n].value))
     judged.placed = [item for item in judged.placed if item.n not in faults]
 
 
-def misplaced(placed: Sequence[Placed], catalogue: Catalogue) -> list[Misplaced]:
-    """The subscriptions of which some lies elsewhere by this catalogue."""
+def find_misplaced(placed: Sequence[Placed], catalogue: Catalogue) -> list[Misplaced]:
+    """Find the subscriptions of which this catalogue places some of the usage elsewhere."""
     since: dict[int, int] = {}
     windows: set[int] = set()
     for _, usage, _, _, _ in placed:
@@ -206,7 +208,7 @@ def misplaced(placed: Sequence[Placed], catalogue: Catalogue) -> list[Misplaced]
 
 
 def _wanted(placed: Sequence[Placed]) -> Iterator[tuple[Partitioned, date]]:
-    """The partitions of each table that hold these events, their midnights, windows and hours."""
+    """The partitions needed for these events, their midnights, windows and hours."""
     for number in {item.usage.at_us // DAY_US for item in placed}:
         day = FIRST_DAY + timedelta(days=number)
         yield partitions.USAGE, day
@@ -217,21 +219,21 @@ def _wanted(placed: Sequence[Placed]) -> Iterator[tuple[Partitioned, date]]:
         yield partitions.SIGHTINGS, FIRST_DAY + timedelta(days=number)
 
 
-def _leave_forgotten(judged: Judged, records: Sequence[Record], now: datetime) -> None:
-    """What is older than raw usage is kept stays in quarantine: it cannot be told from a repeat any more."""
+def _reject_expired(judged: Judgement, records: Sequence[Record], now: datetime) -> None:
+    """Reject what is older than the retention of raw usage: a repeat could not be detected."""
     oldest_us = microseconds(now - timedelta(days=partitions.USAGE.kept_days))
-    kept = []
+    recent = []
     for item in judged.placed:
         if item.usage.at_us >= oldest_us:
-            kept.append(item)
+            recent.append(item)
         else:
             detail = f"older than the {partitions.USAGE.kept_days} days in which a repeat would be noticed"
             judged.rejected[item.n] = RejectedError("too_old", detail, claim_of(records[item.n].value))
-    judged.placed = kept
+    judged.placed = recent
 
 
 def _final_windows(fresh: Sequence[Placed], catalogue: Catalogue, now: datetime) -> set[restatements.Key]:
-    """The windows of new usage that are final already."""
+    """The windows of new usage that are already final."""
     latest_us = microseconds(now) - PROVISIONAL_US
     return {
         (usage.subscription, usage.meter, instant(usage.window_us))
@@ -249,28 +251,28 @@ Found = dict[bytes, list[store.Stored]]
 
 
 async def _find_stored(connection: Connection, repeats: Sequence[Placed]) -> Found:
-    """What stands on the days of repeats, by digest. Each is read once, however often it is repeated."""
+    """Find stored events on the days of possible repeats, by digest. Each is read once."""
     wanted = dict.fromkeys((placed.usage.digest, day_of(placed.usage.at_us)) for placed in repeats)
     return await store.find_stored(connection, list(wanted))
 
 
-def _taken(first: Sequence[Placed], there: set[int], stored: Found) -> dict[bytes, Places]:
-    """Where identities are taken, after ``first`` was inserted, but for those ``there`` before."""
-    taken: dict[bytes, Places] = {}
+def _taken(first: Sequence[Placed], there: set[int], stored: Found) -> dict[bytes, IdentityTimes]:
+    """Times at which identities are used after ``first`` was inserted; ``there``: indexes that were stored before."""
+    taken: dict[bytes, IdentityTimes] = {}
     for n, usage, _, _, _ in first:
-        places = taken.setdefault(usage.digest, Places())
+        times = taken.setdefault(usage.digest, IdentityTimes())
         if n not in there:
-            places.take(usage)
+            times.add(usage)
             continue
         days = {microseconds(one.at) // DAY_US for one in stored.get(usage.digest, ())}
-        places.days |= days
+        times.days |= days
         if usage.at_us // DAY_US not in days:
-            places.take_midnight(usage)
+            times.add_midnight(usage)
     return taken
 
 
 def _is_stored(usage: Usage, stored: Found) -> bool:
-    """Whether what has the identity is this event."""
+    """Whether this very event is stored under its identity."""
     return any(_is_same(usage, other) for other in stored.get(usage.digest, ()))
 
 
@@ -292,8 +294,8 @@ def _conflict(usage: Usage, record: Record) -> RejectedError:
     )
 
 
-def _entries(records: Sequence[Record], judged: Judged, applied: Applied) -> Entries:
-    """The books' entries of newly accepted records."""
+def _entries(records: Sequence[Record], judged: Judgement, applied: BatchOutcome) -> Entries:
+    """Count newly accepted records for the books."""
     outcomes, rejected = applied.outcomes, applied.rejected
     counts = Counter(  # the broker appends many records at one instant
         [(received_us, part, usage.source, usage.product) for _, usage, received_us, part, _ in judged.placed]
@@ -319,5 +321,5 @@ def _day(received_us: int) -> date:
 
 
 def _positions(records: Sequence[Record]) -> list[tuple[int, datetime]]:
-    """The newest append time of each partition in the batch."""
+    """The last append time of each partition in the batch."""
     return sorted({record.partition: record.appended_at for record in records}.items())

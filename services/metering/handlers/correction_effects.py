@@ -1,4 +1,4 @@
-"""What a set of corrections changes, gathered before it is carried out: windows, resources, hours, restatements."""
+"""Effects of a set of corrections on windows, resources, hours and restatements: collected, then applied together."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -6,16 +6,16 @@ from datetime import datetime
 from decimal import Decimal
 
 from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE, Catalogue
-from services.metering.store import hours, restatements, undoing
+from services.metering.store import hours, restatements, window_changes
 from services.metering.store.corrections import Correction, Target
-from services.metering.store.undoing import Key, ResourceKey, WindowKey
+from services.metering.store.window_changes import Key, ResourceKey, WindowKey
 from shared.events.metering import RestatementCause
 from shared.runtime.postgres.pool import Connection
 
 
 @dataclass(slots=True)
 class Effects:
-    """What changes. Each note is idempotent but the subtractions."""
+    """Collected effects. Adding one again changes nothing, except for amounts to subtract."""
 
     catalogue: Catalogue
     now: datetime
@@ -28,11 +28,11 @@ class Effects:
     as_of: datetime | None = None
 
     def take_out(self, target: Target, as_of: datetime, cause: RestatementCause = "reversal") -> WindowKey:
-        """A usage event no longer counts; the window that it counted in."""
+        """Take a usage event out. Return the window that it counted in."""
         return self._change(target, -1, as_of, cause)
 
     def put_back(self, target: Target, as_of: datetime, cause: RestatementCause) -> WindowKey:
-        """A usage event that was taken out counts after all; the window that it counts in."""
+        """Count a usage event that was taken out. Return the window that it counts in."""
         window = self._change(target, 1, as_of, cause)
         self.back.add(window.key)
         return window
@@ -50,21 +50,21 @@ class Effects:
             self._find(window, kind, target.resource)
         return window
 
-    def find_anew(
+    def recompute(
         self, by: Correction, meter: int, at: datetime, resource: str | None, cause: RestatementCause
     ) -> None:
-        """What the window of ``at`` says of a level, or of this resource, is to be found in raw usage."""
+        """Have the level, or this resource, of the window that contains ``at`` recomputed from raw usage."""
         window = self.window_of(by.subscription, meter, at)
         self._note(by.received_at, window, cause)
         self._find(window, self.catalogue.meters[meter].kind, resource)
 
     def window_of(self, subscription: int, meter: int, at: datetime) -> WindowKey:
-        """The meter's window that holds this instant."""
+        """Return the meter's window that contains ``at``."""
         window = self.catalogue.by_number[subscription].state.calendar.window_at(at)
         return WindowKey(subscription, meter, window.start, window.end)
 
     def is_subtracted(self, meter: int) -> bool:
-        """Whether what is taken out of the meter is exact whatever others do at the same moment."""
+        """Whether the meter is corrected by subtraction, which concurrent usage cannot falsify."""
         return self.catalogue.meters[meter].kind in (SUM, COUNT)
 
     def _find(self, window: WindowKey, kind: int, resource: str | None) -> None:
@@ -80,18 +80,18 @@ class Effects:
             self.final[cause].add(window.key)
 
 
-async def carry_out(connection: Connection, effects: Effects) -> None:
-    """Change what changes, in the order of locks of ``store.usage_batch``."""
+async def apply_effects(connection: Connection, effects: Effects) -> None:
+    """Apply the effects, taking locks in the order of ``store.usage_batch``."""
     for cause, keys in sorted(effects.final.items()):
-        await restatements.note_final(connection, keys, cause, effects.now)
+        await restatements.insert_previous_figures(connection, keys, cause, effects.now)
     amounts = [
         (key, sum((amount for amount, _ in parts), Decimal(0)), max(at for _, at in parts))
         for key, parts in sorted(effects.totals.items())
     ]
-    await undoing.make_windows(connection, effects.back, effects.as_of or effects.now)
-    changed = await undoing.subtract(connection, amounts)
-    changed += await undoing.find_levels(connection, PEAK, effects.levels[PEAK])
-    changed += await undoing.find_levels(connection, LATEST, effects.levels[LATEST])
-    changed += await undoing.count_again(connection, effects.resources, effects.as_of or effects.now)
-    await hours.note_changed(connection, effects.hours)
-    await undoing.make_due(connection, changed)
+    await window_changes.insert_windows(connection, effects.back, effects.as_of or effects.now)
+    changed = await window_changes.subtract(connection, amounts)
+    changed += await window_changes.recompute_levels(connection, PEAK, effects.levels[PEAK])
+    changed += await window_changes.recompute_levels(connection, LATEST, effects.levels[LATEST])
+    changed += await window_changes.recount_resources(connection, effects.resources, effects.as_of or effects.now)
+    await hours.insert_due(connection, effects.hours)
+    await window_changes.insert_due(connection, changed)

@@ -1,7 +1,6 @@
-"""Ingest keys: made, rotated and revoked by the vendor. Only the hash of a key ever comes here."""
+"""Ingest keys: created, rotated and revoked by the vendor. Only the hash of a key is ever sent here."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from services.metering.store import keys
 from shared.events.commands.metering import CreateIngestKey, RevokeIngestKey, RotateIngestKey
@@ -32,12 +31,12 @@ async def create_ingest_key(tx: Transaction, command: Event[CreateIngestKey]) ->
         version=1,
     )
     if not await keys.insert_key(tx.connection, state, bytes.fromhex(asked.secret_sha256)):
-        return Refused(_known_already(), audit)
+        return Refused(_already_exists(), audit)
     return await _changed(tx, state, audit)
 
 
 async def rotate_ingest_key(tx: Transaction, command: Event[RotateIngestKey]) -> Decision:
-    """Make a new key beside an old one, which stays good for the overlap, or until it expires if that is sooner."""
+    """Create a new key; the old one stays valid for the overlap, or until it expires if that is sooner."""
     asked = command.data
     audit = AuditEntry("rotate-ingest-key", asked.key, "vendor")
     if refusal := _vendor_only(command.actorvendor) or _in_the_future(asked.expires_at, tx.now):
@@ -61,15 +60,15 @@ async def rotate_ingest_key(tx: Transaction, command: Event[RotateIngestKey]) ->
         }
     )
     if not await keys.insert_key(tx.connection, new, bytes.fromhex(asked.secret_sha256)):
-        return Refused(_known_already(), audit)
+        return Refused(_already_exists(), audit)
     replaced = await keys.replace_key(tx.connection, old.id, new.id, until)
-    await _tell(tx, replaced)
-    shown: dict[str, Any] = {"product": old.product, "new_key": new.id, "old_expires_at": until.isoformat()}
-    return await _changed(tx, new, AuditEntry(audit.action, audit.object, audit.account, after=shown))
+    await _publish(tx, replaced)
+    after = {"product": old.product, "new_key": new.id, "old_expires_at": until.isoformat()}
+    return await _changed(tx, new, AuditEntry(audit.action, audit.object, audit.account, after=after))
 
 
 async def revoke_ingest_key(tx: Transaction, command: Event[RevokeIngestKey]) -> Decision:
-    """Have a key no longer accepted. Revoking it again changes nothing."""
+    """Revoke a key. Revoking it again changes nothing."""
     key = command.data.key
     audit = AuditEntry("revoke-ingest-key", key, "vendor")
     if refusal := _vendor_only(command.actorvendor):
@@ -81,11 +80,11 @@ async def revoke_ingest_key(tx: Transaction, command: Event[RevokeIngestKey]) ->
 
 
 async def _changed(tx: Transaction, state: IngestKeyState, audit: AuditEntry) -> Decision:
-    await _tell(tx, state)
+    await _publish(tx, state)
     return Accepted(resource=state.id, version=state.version, audit=audit)
 
 
-async def _tell(tx: Transaction, state: IngestKeyState) -> None:
+async def _publish(tx: Transaction, state: IngestKeyState) -> None:
     await tx.emit(METERING_EVENTS_TOPIC, state.product, IngestKeyChanged(ingest_key=state), subject=state.product)
 
 
@@ -102,5 +101,5 @@ def _invalid(field: str, message: str) -> Refusal:
     return Refusal(code="invalid_request", message="The request is not valid.", details={"errors": errors})
 
 
-def _known_already() -> Refusal:
-    return Refusal(code="already_exists", message="There is an ingest key like this already.")
+def _already_exists() -> Refusal:
+    return Refusal(code="already_exists", message="There is an ingest key with this id or secret already.")

@@ -1,12 +1,12 @@
-"""The projection of allocation.events: the newest state of products and subscriptions, and what a change brings."""
+"""Projection of allocation.events: save the newest states, and note snapshots and moves that a change makes due."""
 
 from datetime import datetime
 from typing import Any
 
-from services.metering.domain.judging import instant
+from services.metering.domain.judgement import instant
 from services.metering.domain.spans import change
-from services.metering.domain.subscribed import Subscribed, read_subscribed
-from services.metering.store import consumption, moving, projection
+from services.metering.domain.subscription import Subscription, read_subscription
+from services.metering.store import consumption, moves, projection
 from shared.events.allocation import ALLOCATION_EVENTS, ProductEvent, SubscriptionEvent
 from shared.events.envelope import Event, Payload
 from shared.events.state import ProductState, Span, SubscribedProduct, SubscriptionState
@@ -14,22 +14,24 @@ from shared.runtime.delivery.transaction import EventHandler, Transaction
 
 
 async def project_subscription(tx: Transaction, event: Event[Any]) -> None:
-    """Keep the subscription's state, where it is newer than what is kept; where its rates are locked since then, the
-    snapshots of windows that began meanwhile are published anew. Where usage counts elsewhere than was known, what was
-    placed before is moved."""
+    """Save a subscription's state if it is newer than the stored one.
+
+    Newly locked rates make the snapshots of windows since the lock due. A change of where usage counts makes a move of
+    already placed usage due.
+    """
     before = await projection.find_subscription(tx.connection, event.data.subscription.id)
-    after = completed(event.data.subscription, before, event.time)
+    after = fill_missing_fields(event.data.subscription, before, event.time)
     await projection.save(tx.connection, [after], [])
     if before is None or before.version >= after.version:
         return
     if new := _locks(after) - _locks(before):
-        await consumption.make_locked_due(tx.connection, after.id, min(new))
+        await consumption.insert_due_of_locked_rates(tx.connection, after.id, min(new))
     if changed := change(_read(before), _read(after)):
-        await moving.note(tx.connection, after.id, instant(changed.since_us), changed, tx.now)
+        await moves.insert_due(tx.connection, after.id, instant(changed.since_us), changed, tx.now)
 
 
-def completed(state: SubscriptionState, before: SubscriptionState | None, at: datetime) -> SubscriptionState:
-    """With what events did not say before they had fields for it: when it was cancelled, and earlier spans of use."""
+def fill_missing_fields(state: SubscriptionState, before: SubscriptionState | None, at: datetime) -> SubscriptionState:
+    """Fill fields that older events lack: the time of cancellation, and earlier spans of use."""
     products = {one.product: one for one in before.products} if before else {}
     changes: dict[str, Any] = {
         "products": tuple(_with_earlier(one, products.get(one.product)) for one in state.products)
@@ -48,26 +50,26 @@ def _with_earlier(use: SubscribedProduct, before: SubscribedProduct | None) -> S
     return use.model_copy(update={"earlier": earlier})
 
 
-def _read(state: SubscriptionState) -> Subscribed:
-    return read_subscribed(state.model_dump_json())
+def _read(state: SubscriptionState) -> Subscription:
+    return read_subscription(state.model_dump_json())
 
 
 def _locks(of: SubscriptionState) -> set[datetime]:
-    """When the rates of its terms were locked."""
+    """The times at which rates of its terms were locked."""
     return {term.rates_locked_at for term in of.all_terms if term.rates_locked_at is not None}
 
 
 async def project_product(tx: Transaction, event: Event[Any]) -> None:
-    """Keep the product's state; a rate that holds for windows already measured has their snapshots published anew."""
+    """Save a product's state; a rate that is new for measured windows makes their snapshots due."""
     product = event.data.product
     before = await projection.find_product(tx.connection, product.id)
     await projection.save(tx.connection, [], [product])
     if before and before.version < product.version and (since := new_rates_since(before, product)):
-        await consumption.make_due(tx.connection, product.id, since)
+        await consumption.insert_due_of_product(tx.connection, product.id, since)
 
 
 def new_rates_since(before: ProductState, after: ProductState) -> datetime | None:
-    """From when on figures differ: the earliest effective date of a rate that is new to a known meter."""
+    """Return the earliest effective time of a new rate of a known meter; ``None`` if there is none."""
     known = {(meter.meter, rate.version) for meter in before.meters for rate in meter.rates}
     meters = {meter.meter for meter in before.meters}
     new = [
@@ -83,4 +85,4 @@ HANDLERS: dict[type[Payload], EventHandler] = {
     **{one: project_subscription for one in ALLOCATION_EVENTS if issubclass(one, SubscriptionEvent)},
     **{one: project_product for one in ALLOCATION_EVENTS if issubclass(one, ProductEvent)},
 }
-"""Whatever the change was, the event brings the whole state."""
+"""By event type. Every event carries the whole state, so one handler serves all of a kind."""

@@ -1,8 +1,8 @@
-"""Snapshots of consumption are published: after the commit, by one process, coalesced, and never lost.
+"""Publish snapshots of consumption: after the commit, by one process at a time, coalesced, at least once.
 
-What is due is read, then the state that it names, then the snapshots are sent; only when the broker has acknowledged
-all of them are the rows that were read removed. A crash in between publishes again: readers ignore what is not newer.
-A subscription whose snapshots cannot be made waits alone: the others' go on.
+A round reads the due rows, then the windows that they name, and sends the snapshots; the rows are deleted once the
+broker has acknowledged all. After a crash in between they are published again; readers ignore revisions that are not
+newer. A subscription whose snapshots cannot be made is postponed without delaying others.
 """
 
 import asyncio
@@ -24,42 +24,42 @@ from shared.runtime.records import Outgoing
 
 POLL_SECONDS = 0.05
 STANDBY_SECONDS = 1.0
-SHARE = 8
-"""While usage waits to be applied, a round is followed by a rest of this many times its length."""
+REST_FACTOR = 8
+"""Pause after a round while usage waits to be applied, as a multiple of the round's duration."""
 ROWS_AT_ONCE = 2000
 WINDOWS_AT_ONCE = 100_000
-"""What is due is mostly due many times over: the more is taken at once, the fewer snapshots are made of it. So whoever
-falls behind does not stay behind."""
+"""Most windows in one round. Windows are mostly due many times over, so a larger round makes fewer snapshots of them,
+and a publisher that lags catches up."""
 KEYS_AT_ONCE = 500
 """Snapshots sent at once."""
 MADE_AT_ONCE = 50
-"""Snapshots made without giving way to the other work of the process."""
+"""Snapshots made before other tasks of the process get a turn."""
 
-POISONED = timedelta(minutes=1)
-"""How long a subscription whose snapshots cannot be made waits."""
+FAILED_DELAY = timedelta(minutes=1)
+"""Delay until the snapshots of a subscription that failed are tried again."""
 
 T = TypeVar("T")
 Failed = dict[int, Exception]
-"""Subscriptions (their numbers) whose snapshots cannot be made, each with the first error."""
+"""First error by number of the subscription whose snapshots cannot be made."""
 Connect = Callable[[], Awaitable[Connection]]
 Send = Callable[[list[Outgoing]], Awaitable[None]]
-"""Returns once the broker has acknowledged all, and raises when it has not."""
+"""Send records; return once the broker has acknowledged all, and raise otherwise."""
 Window = tuple[int, int, datetime]
 """Subscription number, meter number, window start."""
 Key = tuple[int, str, datetime]
 """Subscription number, product, window start."""
 
 
-NoteFailed = Callable[[Failed, Collection[int]], Awaitable[int]]
-"""Keeps which subscriptions fail, and that others succeed; how many fail, those that wait among them."""
+SaveFailed = Callable[[Failed, Collection[int]], Awaitable[int]]
+"""Save which subscriptions failed and which succeeded. Return how many are failing, those postponed included."""
 
 
-async def _note_nothing(failed: Failed, _: Collection[int]) -> int:
+async def _count_failed(failed: Failed, _: Collection[int]) -> int:
     return len(failed)
 
 
 class SnapshotRelay:
-    """Publishes what is due, at most once per key within ``interval_seconds``; less often while usage is waiting."""
+    """Publish due snapshots, each key at most once per ``interval_seconds``; less often while usage has a backlog."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class SnapshotRelay:
         *,
         interval_seconds: float,
         usage_waits: Callable[[], bool] = lambda: False,
-        note_failed: NoteFailed = _note_nothing,
+        save_failed: SaveFailed = _count_failed,
     ) -> None:
         self._connect = connect
         self._send = send
@@ -78,11 +78,11 @@ class SnapshotRelay:
         self._interval_seconds = interval_seconds
         self._usage_waits = usage_waits
         self._projection = projection
-        self._note_failed = note_failed
+        self._note_failed = save_failed
         self._may_have_failed = True
 
     async def run(self) -> None:
-        """Until cancelled. A failure of either side raises; nothing is lost by that."""
+        """Publish until cancelled. Errors of Kafka or the database are raised; snapshots stay due."""
         connection = await self._connect()
         try:
             while not await consumption.try_lock(connection):  # noqa: ASYNC110  # another process holds it
@@ -95,16 +95,16 @@ class SnapshotRelay:
                     continue
                 took = loop.time() - started
                 await asyncio.sleep(max(self._interval_seconds - took, 0))
-                while self._usage_waits() and loop.time() < started + (1 + SHARE) * took:  # noqa: ASYNC110  # lag tells
+                while self._usage_waits() and loop.time() < started + (1 + REST_FACTOR) * took:  # noqa: ASYNC110  # polled lag
                     await asyncio.sleep(self._interval_seconds)
         finally:
             connection.terminate()
 
     async def publish(self, connection: Connection) -> int:
-        """Publish what is due; how many snapshots.
+        """Publish one round of due snapshots. Return how many.
 
         Raises:
-            KafkaError: not all were acknowledged; they stay due.
+            KafkaError: not all were acknowledged; all stay due.
         """
         due = await consumption.load_due(connection, ROWS_AT_ONCE, WINDOWS_AT_ONCE, self._clock())
         metrics.SNAPSHOTS_DUE.set(len(due.ids))
@@ -122,7 +122,7 @@ class SnapshotRelay:
         return published
 
     async def _postpone(self, connection: Connection, failed: Failed, due: Collection[Window]) -> None:
-        """What could not be made is tried again after a while, without the others."""
+        """Postpone the snapshots that could not be made."""
         metrics.SNAPSHOTS_FAILING.set(len(failed))
         if failed or self._may_have_failed:  # since this process began, or in another before
             left = await self._note_failed(failed, {window[0] for window in due} - failed.keys())
@@ -130,12 +130,12 @@ class SnapshotRelay:
         if not failed:
             return
         windows = [window for window in due if window[0] in failed]
-        await consumption.postpone(connection, windows, self._clock() + POISONED)
+        await consumption.postpone(connection, windows, self._clock() + FAILED_DELAY)
 
     async def _publish(self, snapshots: Sequence[Snapshot]) -> int:
         now = self._clock()
         outgoing: list[Outgoing] = []
-        async for one in _giving_way(snapshots):
+        async for one in _yielding(snapshots):
             outgoing.append(Outgoing(CONSUMPTION_TOPIC.name, *encode(one, now)))
         await self._send(outgoing)
         acknowledged = self._clock()
@@ -150,7 +150,7 @@ Term = tuple[tuple[int, str], datetime]
 
 
 def _by_kind(catalogue: Catalogue, windows: Collection[Window]) -> tuple[set[Key], dict[tuple[int, str], datetime]]:
-    """Products whose windows stand alone, and those with a term meter, where a change reaches all later windows."""
+    """Split windows by product: those measured alone, and per product with a term meter the earliest window changed."""
     level: set[Key] = set()
     term: dict[tuple[int, str], datetime] = {}
     adds_up = {name: view.adds_up for name, view in catalogue.products.items()}
@@ -166,7 +166,7 @@ def _by_kind(catalogue: Catalogue, windows: Collection[Window]) -> tuple[set[Key
 async def load_levels(
     connection: Connection, catalogue: Catalogue, keys: Sequence[Key], failed: Failed | None = None
 ) -> list[Snapshot]:
-    """The present state of single windows. Who fails is noted in ``failed``, where given."""
+    """Make snapshots of single windows. Errors are added to ``failed`` if given, else raised."""
     wanted = [(key[0], number, key[2]) for key in keys for number in _numbers(catalogue, key[1])]
     histories = await consumption.load_windows(connection, wanted)
     return await _snapshots(catalogue, keys, histories, failed)
@@ -175,7 +175,7 @@ async def load_levels(
 async def load_terms(
     connection: Connection, catalogue: Catalogue, products: Sequence[Term], failed: Failed | None = None
 ) -> list[Snapshot]:
-    """The present state of all measured windows from one on. Who fails is noted in ``failed``, where given."""
+    """Make snapshots of all measured windows from one on. Errors are added to ``failed`` if given, else raised."""
     wanted = [(key[0], number) for key, _ in products for number in _numbers(catalogue, key[1])]
     histories = await consumption.load_histories(connection, wanted)
     keys = [
@@ -197,7 +197,7 @@ async def _snapshots(
     catalogue: Catalogue, keys: Sequence[Key], histories: Histories, failed: Failed | None
 ) -> list[Snapshot]:
     made = []
-    async for subscription, product, start in _giving_way(keys):
+    async for subscription, product, start in _yielding(keys):
         try:
             one = snapshot(
                 catalogue.by_number[subscription].state,
@@ -215,7 +215,7 @@ async def _snapshots(
     return made
 
 
-async def _giving_way(items: Sequence[T]) -> AsyncIterator[T]:
+async def _yielding(items: Sequence[T]) -> AsyncIterator[T]:
     for number, item in enumerate(items):
         if number and not number % MADE_AT_ONCE:
             await asyncio.sleep(0)

@@ -1,9 +1,9 @@
-"""A replay that somebody asked for: the command notes it, a task works it off in pieces, each in a transaction."""
+"""Replays on request: the command saves the request, a task judges its records in portions, one per transaction."""
 
 from dataclasses import replace
 
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.replay import judge_waiting
+from services.metering.handlers.retry_quarantine import reapply_quarantined
 from services.metering.store import quarantine, replays
 from services.metering.store.replays import Replay
 from shared.events.commands.metering import ReplayQuarantine
@@ -19,12 +19,12 @@ ACTION = "replay-quarantine"
 
 
 async def replay_quarantine(tx: Transaction, command: Event[ReplayQuarantine]) -> Decision:
-    """Note what is to be replayed: what is in quarantine now, and no later."""
+    """Save a replay of what is in quarantine now; later records are not part of it."""
     asked = command.data
     audit = AuditEntry(ACTION, asked.replay, "vendor", after=asked.wanted.model_dump(mode="json", exclude_none=True))
     if not command.actorvendor:
         return Refused(Refusal(code="forbidden", message="Only the vendor replays quarantined usage."), audit)
-    if asked.wanted.id and not await quarantine.exists(tx.connection, int(asked.wanted.id)):
+    if asked.wanted.id and not await quarantine.has_record(tx.connection, int(asked.wanted.id)):
         return Refused(Refusal(code="not_found", message="There is no such record in quarantine."), audit)
     noted = Replay(
         number=0,
@@ -34,24 +34,24 @@ async def replay_quarantine(tx: Transaction, command: Event[ReplayQuarantine]) -
         requested_by=str(command.actor),
         address=command.actoraddress,
         correlation_id=command.correlationid,
-        last_row=await quarantine.last_row(tx.connection),
+        last_row=await quarantine.load_last_id(tx.connection),
     )
     if not await replays.insert_replay(tx.connection, noted):
         return Refused(Refusal(code="already_exists", message="There is a replay with this id already."), audit)
-    await _tell(tx, noted)
+    await _publish(tx, noted)
     return Accepted(resource=noted.id, version=noted.version, audit=audit)
 
 
-async def work_off(tx: Transaction, applier: UsageApplier, limit: int) -> bool:
-    """A piece of the oldest replay that is not finished; whether there was one."""
+async def run_replay_step(tx: Transaction, applier: UsageApplier, limit: int) -> bool:
+    """Judge the next portion of the oldest unfinished replay. Return whether there was one."""
     found = await replays.lock_next(tx.connection)
     if found is None:
         return False
     if found.total is None:
-        total = await quarantine.count_wanted(tx.connection, found.wanted, 0, found.last_row)
+        total = await quarantine.count_selected(tx.connection, found.wanted, 0, found.last_row)
         found = replace(found, total=total)
-    waiting = await quarantine.lock_wanted(tx.connection, found.wanted, found.done_row, found.last_row, limit)
-    outcomes = await judge_waiting(tx, applier, waiting) if waiting else []
+    waiting = await quarantine.lock_selected(tx.connection, found.wanted, found.done_row, found.last_row, limit)
+    outcomes = await reapply_quarantined(tx, applier, waiting) if waiting else []
     done = replace(
         found,
         done_row=waiting[-1].id if waiting else found.last_row,
@@ -61,18 +61,18 @@ async def work_off(tx: Transaction, applier: UsageApplier, limit: int) -> bool:
         finished_at=tx.now if len(waiting) < limit else None,
     )
     done = await replays.update_replay(tx.connection, done)
-    await _tell(tx, done)
+    await _publish(tx, done)
     if done.finished_at:
         await _audit(tx, done)
     return True
 
 
-async def _tell(tx: Transaction, one: Replay) -> None:
+async def _publish(tx: Transaction, one: Replay) -> None:
     await tx.emit(METERING_EVENTS_TOPIC, one.id, QuarantineReplayChanged(replay=one.state()), subject=one.id)
 
 
 async def _audit(tx: Transaction, one: Replay) -> None:
-    """What became of it, beside the record that it was asked for."""
+    """Audit the result of a replay; its request was audited by the command."""
     figures = {"judged": one.judged, "applied": one.applied, "duplicate": one.duplicate}
     record = AuditRecord(
         at=tx.now,

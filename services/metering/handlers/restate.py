@@ -1,4 +1,4 @@
-"""Final windows that have changed are restated: both values are kept, and told. What cannot be restated waits alone.
+"""Restate final windows that have changed: save and publish both values. Windows that fail are set aside.
 
 A meter that adds up over the term carries a change into the windows after it: those that are final are restated too.
 """
@@ -12,11 +12,11 @@ import msgspec
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.consumption import History, Measured, Snapshot, snapshot
-from services.metering.domain.subscribed import Subscribed
-from services.metering.handlers.alone import do_each
+from services.metering.domain.subscription import Subscription
+from services.metering.handlers.isolated_work import run_isolated
 from services.metering.store import consumption, restatements
 from services.metering.store.projection import Projection
-from services.metering.store.restatements import Before
+from services.metering.store.restatements import PreviousFigures
 from shared.events.metering import RestatementCause, WindowFigures, WindowRestated, event_key
 from shared.events.topics import METERING_EVENTS_TOPIC
 from shared.runtime.delivery.set_aside_work import SetAside
@@ -24,21 +24,23 @@ from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 
 WORK = "restatements"
-POISONED = timedelta(seconds=30)
-"""How long windows that cannot be restated wait, alone."""
+FAILED_DELAY = timedelta(seconds=30)
+"""Delay until windows of a subscription that failed are restated again."""
 Group = tuple[int, str]
 """Subscription number, product."""
 
 
-async def restate_some(
+async def publish_restatements(
     tx: Transaction, projection: Projection, until: datetime, limit: int, aside: SetAside | None = None
 ) -> int:
-    """Write the restatements of some windows noted until then; how many notes there were. Those of a subscription for
-    which that fails wait alone."""
-    noted = await restatements.lock_noted(tx.connection, until, limit)
+    """Save and publish restatements of at most ``limit`` windows noted until then. Return how many were noted.
+
+    Windows of a subscription that fails are set aside.
+    """
+    noted = await restatements.lock_previous_figures(tx.connection, until, limit)
     if noted:
         catalogue = await projection.refresh(tx.connection)
-        left = await do_each(
+        left = await run_isolated(
             tx,
             aside or SetAside(WORK),
             noted,
@@ -46,12 +48,12 @@ async def restate_some(
             key=lambda one: f"{one.subscription}|{one.meter}|{one.measured.window_start.isoformat()}",
             whose=lambda one: catalogue.name_of(one.subscription),
         )
-        await restatements.postpone_noted(tx.connection, left, tx.now + POISONED)
+        await restatements.postpone_restatements(tx.connection, left, tx.now + FAILED_DELAY)
     return len(noted)
 
 
-async def _restate(tx: Transaction, catalogue: Catalogue, noted: Sequence[Before]) -> None:
-    groups: dict[Group, list[Before]] = defaultdict(list)
+async def _restate(tx: Transaction, catalogue: Catalogue, noted: Sequence[PreviousFigures]) -> None:
+    groups: dict[Group, list[PreviousFigures]] = defaultdict(list)
     for one in noted:
         groups[one.subscription, catalogue.meters[one.meter].product].append(one)
     histories = await _load(tx.connection, catalogue, groups)
@@ -65,13 +67,13 @@ async def _restate(tx: Transaction, catalogue: Catalogue, noted: Sequence[Before
         key = event_key(one_restated.product, one_restated.subscription)
         await tx.emit(METERING_EVENTS_TOPIC, key, one_restated, subject=one_restated.subscription)
         tx.after_commit(metrics.RESTATEMENTS.labels(cause=one_restated.cause).inc)
-    await restatements.forget_noted(tx.connection, noted)
+    await restatements.delete_previous_figures(tx.connection, noted)
 
 
 async def _load(
-    connection: Connection, catalogue: Catalogue, groups: Mapping[Group, Sequence[Before]]
+    connection: Connection, catalogue: Catalogue, groups: Mapping[Group, Sequence[PreviousFigures]]
 ) -> consumption.Histories:
-    """What is measured now: of products whose windows stand alone those that were noted, of the others all."""
+    """Load what is measured now: the noted windows, or all windows of products with a term meter."""
     single: set[tuple[int, int, datetime]] = set()
     whole: set[tuple[int, int]] = set()
     for (number, name), befores in groups.items():
@@ -88,12 +90,12 @@ async def _load(
 
 
 def _restated(
-    catalogue: Catalogue, group: Group, befores: Sequence[Before], now: History, at: datetime
+    catalogue: Catalogue, group: Group, befores: Sequence[PreviousFigures], now: History, at: datetime
 ) -> Iterator[WindowRestated]:
-    """The windows of one subscription and product whose figures differ from what they were."""
+    """Make restatements of the windows of one subscription and product whose figures changed."""
     number, name = group
     state, product = catalogue.by_number[number].state, catalogue.products[name]
-    was = _as_it_was(now, befores)
+    was = _previous_history(now, befores)
     term_meters = {meter.number for meter in product.meters.values() if meter.is_term}
     for start in _final_starts(now, befores, state, at):
         causes = _causes(start, befores, state, term_meters)
@@ -116,9 +118,9 @@ def _restated(
 
 
 def _final_starts(
-    now: Mapping[int, Sequence[Measured]], befores: Sequence[Before], state: Subscribed, at: datetime
+    now: Mapping[int, Sequence[Measured]], befores: Sequence[PreviousFigures], state: Subscription, at: datetime
 ) -> list[datetime]:
-    """The windows that were noted, and the final ones after them that have figures."""
+    """Starts of the noted windows, and of later final windows with figures."""
     noted = {one.measured.window_start for one in befores}
     first = min(noted)
     later = {one.window_start for windows in now.values() for one in windows if one.window_start > first}
@@ -126,9 +128,9 @@ def _final_starts(
 
 
 def _causes(
-    start: datetime, befores: Sequence[Before], state: Subscribed, term_meters: Collection[int]
+    start: datetime, befores: Sequence[PreviousFigures], state: Subscription, term_meters: Collection[int]
 ) -> set[RestatementCause]:
-    """Why a window's figures may differ: it has changed itself, or a window before it that its term adds up."""
+    """Causes for which a window's figures may differ: its own change, or that of an earlier window of its term."""
     term = state.term_at(start).start
     return {
         one.cause
@@ -138,8 +140,10 @@ def _causes(
     }
 
 
-def _as_it_was(now: Mapping[int, Sequence[Measured]], befores: Sequence[Before]) -> dict[int, list[Measured]]:
-    """The windows of each meter with those that have changed as they were."""
+def _previous_history(
+    now: Mapping[int, Sequence[Measured]], befores: Sequence[PreviousFigures]
+) -> dict[int, list[Measured]]:
+    """The windows of each meter with their previous figures in place of the changed ones."""
     known = {number: {one.window_start: one for one in windows} for number, windows in now.items()}
     for one in befores:
         windows = known.setdefault(one.meter, {})

@@ -1,6 +1,6 @@
-"""The books: what became of every record, per source, product, UTC day of arrival (and Kafka partition).
+"""The books: outcomes of all records per source, product, UTC day of arrival and Kafka partition.
 
-What was lost before it was read is beside that, by the day on which it was noticed.
+Records lost before they were read are counted separately, on the day on which the loss was noticed.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ class Line(NamedTuple):
 Outcome = Literal["applied", "duplicate", "quarantined"]
 Entries = Counter[tuple[Line, Outcome]]
 
-# Entries, and up to which append time each partition of the topic is applied: none where entries only move.
+# Adds entries, and raises the append time up to which each partition is applied (none where entries only move).
 _BOOK = """
 WITH booked AS (
     INSERT INTO book AS b (day, kafka_partition, source, product, accepted, applied, duplicate, quarantined)
@@ -64,19 +64,19 @@ class Balance(NamedTuple):
 
 
 async def book(connection: Connection, entries: Entries, topic: str, positions: Sequence[tuple[int, datetime]]) -> None:
-    """Book what was accepted, and note up to which append time each partition is applied."""
+    """Add newly accepted records to the books; save the append time up to which each partition is applied."""
     columns = _columns(entries, accepted=True)
     await connection.execute(_BOOK, *columns, topic, [p for p, _ in positions], [at for _, at in positions])
 
 
 async def move_entries(connection: Connection, entries: Entries) -> None:
-    """Book that outcomes have changed (their sum must be zero); nothing new was accepted."""
+    """Book changed outcomes of records accepted before. The entries must sum to zero."""
     if entries:
         await connection.execute(_BOOK, *_columns(entries, accepted=False), "", [], [])
 
 
 async def book_lost(connection: Connection, line: Line, records: int) -> None:
-    """Book records that will never be read: they were not accepted, and what they were is not known."""
+    """Book records that will never be read; they do not count as accepted."""
     await connection.execute(_LOSE, *line, records)
 
 
@@ -90,5 +90,5 @@ def _columns(entries: Entries, *, accepted: bool) -> list[Sequence[object]]:
 
 
 async def reconcile(connection: Connection, first: date, last: date) -> list[Balance]:
-    """The books of some days."""
+    """Load the books of the days from ``first`` to ``last``, summed over partitions."""
     return [Balance(*row) for row in await connection.fetch(_RECONCILE, first, last)]

@@ -1,4 +1,4 @@
-"""What meters measured, read for snapshots and entitlements, and the snapshots that are due."""
+"""Measured windows, read for snapshots and restatements, and the snapshots that are due."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from services.metering.domain.consumption import Measured
 from shared.runtime.postgres.pool import Connection, Row
 
 WINDOWS_KEPT = timedelta(days=395)
-"""Twelve months are shown, and one more is there."""
+"""Retention of windows: twelve months are shown, plus one."""
 LOCK = 0x756E6974_736E6170
-"""Key of the advisory lock of the process that publishes snapshots."""
+"""Key of the advisory lock that lets one process publish snapshots."""
 
-_TAKE_LOCK = "SELECT pg_try_advisory_lock($1)"
-# The oldest rows that together name so many windows, and at least one.
+_TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
+# The oldest rows that together name at most $2 windows, and at least one row.
 _LOAD_DUE = """
 SELECT id, subscriptions, meters, windows FROM (
     SELECT *, sum(cardinality(meters)) OVER (ORDER BY id) - cardinality(meters) AS before
@@ -38,16 +38,16 @@ FROM unnest($1::integer[], $2::integer[]) AS wanted (subscription, meter)
 JOIN meter_window w USING (subscription, meter)
 ORDER BY w.subscription, w.meter, w.window_start
 """
-# All windows of a product's meters that begin at or after an instant: their figures have a new rate.
-_MAKE_DUE = """
+# All windows of a product's meters that begin at or after $2, whose rate is new.
+_INSERT_DUE_OF_PRODUCT = """
 INSERT INTO snapshot_due (subscriptions, meters, windows)
 SELECT array_agg(w.subscription), array_agg(w.meter), array_agg(w.window_start)
 FROM meter_window w JOIN meter m ON m.number = w.meter
 WHERE m.product = $1 AND w.window_start >= $2
 HAVING count(*) > 0
 """
-# All windows of a subscription that begin after an instant: their rates were locked then.
-_MAKE_LOCKED_DUE = """
+# All windows of a subscription that begin after $2, when their rates were locked.
+_INSERT_DUE_OF_LOCKED_RATES = """
 INSERT INTO snapshot_due (subscriptions, meters, windows)
 SELECT array_agg(w.subscription), array_agg(w.meter), array_agg(w.window_start)
 FROM subscription s JOIN meter_window w ON w.subscription = s.number
@@ -63,24 +63,23 @@ WHERE w.subscription = k.subscription
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Rows of ``snapshot_due``, and the (subscription, meter, window start) that they name."""
+    """Ids of rows of ``snapshot_due``, and the (subscription, meter, window start) that they name."""
 
     ids: list[int]
     windows: set[tuple[int, int, datetime]]
 
 
 Histories = dict[int, dict[int, list[Measured]]]
-"""Per subscription number and meter number, windows that were measured."""
+"""Measured windows by subscription number and meter number."""
 
 
 async def try_lock(connection: Connection) -> bool:
-    """Whether this connection's process is the one that publishes snapshots, for as long as the connection lives."""
-    return bool(await connection.fetchval(_TAKE_LOCK, LOCK))
+    """Try to become the process that publishes snapshots, for as long as the connection lives."""
+    return bool(await connection.fetchval(_TRY_LOCK, LOCK))
 
 
 async def load_due(connection: Connection, rows: int, windows: int, now: datetime) -> Due:
-    """The oldest rows that do not wait: at most so many, and no more once they name so many windows, whatever they
-    have in common."""
+    """Load the oldest rows that are not postponed: at most ``rows``, naming at most ``windows`` (repeats counted)."""
     due = Due([], set())
     for row in await connection.fetch(_LOAD_DUE, rows, windows, now):
         due.ids.append(row["id"])
@@ -89,36 +88,36 @@ async def load_due(connection: Connection, rows: int, windows: int, now: datetim
 
 
 async def delete_due(connection: Connection, ids: Sequence[int]) -> None:
-    """These snapshots are published."""
+    """Delete due rows whose snapshots are published."""
     await connection.execute(_DELETE_DUE, ids)
 
 
 async def postpone(connection: Connection, windows: Collection[tuple[int, int, datetime]], until: datetime) -> None:
-    """Snapshots of these (subscription, meter, window start) could not be made: they are due then."""
+    """Have the snapshots of these (subscription, meter, window start) due at ``until``."""
     ordered = sorted(windows)
     columns = [[key[place] for key in ordered] for place in range(3)]
     await connection.execute(_POSTPONE, *columns, until)
 
 
-async def make_due(connection: Connection, product: str, since: datetime) -> None:
-    """Have a product's snapshots published anew for the windows that begin at or after ``since``."""
-    await connection.execute(_MAKE_DUE, product, since)
+async def insert_due_of_product(connection: Connection, product: str, since: datetime) -> None:
+    """Make a product's snapshots due for the windows that begin at or after ``since``."""
+    await connection.execute(_INSERT_DUE_OF_PRODUCT, product, since)
 
 
-async def make_locked_due(connection: Connection, subscription: str, locked_at: datetime) -> None:
-    """Have a subscription's snapshots published anew for the windows that begin after its rates were locked."""
-    await connection.execute(_MAKE_LOCKED_DUE, subscription, locked_at)
+async def insert_due_of_locked_rates(connection: Connection, subscription: str, locked_at: datetime) -> None:
+    """Make a subscription's snapshots due for the windows that begin after its rates were locked."""
+    await connection.execute(_INSERT_DUE_OF_LOCKED_RATES, subscription, locked_at)
 
 
 async def load_windows(connection: Connection, wanted: Collection[tuple[int, int, datetime]]) -> Histories:
-    """Single windows of (subscription, meter, window start)."""
+    """Load single windows, given as (subscription, meter, window start)."""
     keys = sorted(wanted)
     columns = [[key[place] for key in keys] for place in range(3)]
     return _grouped(await connection.fetch(_LOAD_WINDOWS, *columns))
 
 
 async def load_histories(connection: Connection, wanted: Collection[tuple[int, int]]) -> Histories:
-    """All windows of (subscription, meter)."""
+    """Load all windows of each (subscription, meter), in order of their start."""
     keys = sorted(wanted)
     return _grouped(await connection.fetch(_LOAD_HISTORIES, [key[0] for key in keys], [key[1] for key in keys]))
 
@@ -126,7 +125,7 @@ async def load_histories(connection: Connection, wanted: Collection[tuple[int, i
 async def delete_windows(
     connection: Connection, needed: Sequence[tuple[int, datetime]], term_meters: Sequence[int], oldest: datetime
 ) -> int:
-    """Forget windows that began before ``oldest``; those of term meters before what is needed of a subscription."""
+    """Delete windows begun before ``oldest``; of term meters, before the start in ``needed``. Return how many."""
     columns = [number for number, _ in needed], [start for _, start in needed]
     return int((await connection.execute(_DELETE_WINDOWS, *columns, term_meters, oldest)).split()[-1])
 

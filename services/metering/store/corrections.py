@@ -1,6 +1,5 @@
-"""Corrections as they are recorded, which of them are due, and what became of them."""
+"""Recorded corrections: which are due, and their outcomes."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,8 +7,9 @@ from decimal import Decimal
 from uuid import UUID
 
 from services.metering.domain.corrections import NO_METER, Reversed
-from services.metering.domain.judging import instant
-from services.metering.domain.placing import Usage, digest_of
+from services.metering.domain.judgement import instant
+from services.metering.domain.placement import Usage, digest_of
+from shared.runtime.delivery.headers import headers_from_json, headers_to_json
 from shared.runtime.postgres.pool import Connection, Row
 from shared.runtime.records import Record
 
@@ -31,7 +31,7 @@ _COLUMNS = (
     "headers",
 )
 
-# New ones, those whose target has come, and those that are looked at again. Nobody else takes them meanwhile.
+# New corrections, those whose target was stored since, and those due for a recheck. Rows locked by others are skipped.
 _LOCK_DUE = """
 SELECT * FROM correction
 WHERE id IN (
@@ -41,8 +41,8 @@ WHERE id IN (
 ) AND look_at IS NOT NULL
 ORDER BY id FOR UPDATE SKIP LOCKED
 """
-_FALL_ASLEEP = "DELETE FROM correction_woken WHERE correction = ANY ($1)"
-_FORGET_WOKEN = """
+_DELETE_WOKEN = "DELETE FROM correction_woken WHERE correction = ANY ($1)"
+_DELETE_NEEDLESS_WOKEN = """
 DELETE FROM correction_woken w
 WHERE NOT EXISTS (SELECT FROM correction c WHERE c.id = w.correction AND c.look_at IS NOT NULL)
 """
@@ -54,7 +54,7 @@ ORDER BY u.digest, u.at DESC
 _FIND_CORRECTIONS = """
 SELECT c.* FROM unnest($1::uuid[], $2::timestamptz[]) AS wanted (digest, at) JOIN correction c USING (digest, at)
 """
-_WAIT = """
+_POSTPONE = """
 UPDATE correction c SET look_at = later.look_at
 FROM unnest($1::bigint[], $2::timestamptz[]) AS later (id, look_at) WHERE c.id = later.id
 """
@@ -66,11 +66,11 @@ FROM unnest($1::bigint[], $3::text[], $4::timestamptz[], $5::integer[], $6::time
 WHERE c.id = s.id
 """
 _REVERSE_PURGES = "UPDATE correction SET reversed_at = $2 WHERE id = ANY ($1) AND reversed_at IS NULL RETURNING id"
-_HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
-_LOOK_FROM_HERE = (
+_LOAD_OLDEST_RUNNING = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+_BEGIN_RECHECK = (
     "UPDATE correction SET looks_from = pg_current_xact_id()::text::bigint, look_at = $2 WHERE id = ANY ($1)"
 )
-_DONE = "UPDATE correction SET look_at = NULL, looks_from = NULL WHERE id = ANY ($1)"
+_FINISH_RECHECK = "UPDATE correction SET look_at = NULL, looks_from = NULL WHERE id = ANY ($1)"
 _DELETE_IDENTITIES = f"""
 DELETE FROM usage u USING unnest($1::uuid[], $2::timestamptz[]) AS gone (digest, at)
 WHERE u.digest = gone.digest AND u.at = gone.at AND u.meter = {NO_METER}
@@ -85,7 +85,7 @@ _DELETE_OLD = "DELETE FROM correction WHERE at < $1 AND look_at IS NULL"
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """One that was recorded. ``meter``, ``window_start`` and ``resource``: what it changes, where that is known."""
+    """A recorded correction. ``meter``, ``window_start`` and ``resource``: what it changes, where that is known."""
 
     id: int
     kind: int
@@ -111,7 +111,7 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The event that a reversal names, as it is stored."""
+    """The stored event that a reversal names."""
 
     digest: UUID
     at: datetime
@@ -123,8 +123,8 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What became of a correction, what it changed, and when to look whether somebody did not see that."""
+class Settlement:
+    """The outcome of a correction, what it changed, and when to recheck that (``look_at``; ``None``: never)."""
 
     id: int
     outcome: str
@@ -138,7 +138,7 @@ class Settled:
 async def insert_corrections(
     connection: Connection, placed: Iterable[tuple[Usage, Record]], meters: Mapping[tuple[str, str], int], now: datetime
 ) -> None:
-    """Record corrections whose identity is new; ``meters`` are the numbers by product and id."""
+    """Insert corrections whose identity is new; ``meters``: meter number by product and id."""
     rows = [_row(usage, record, meters, now) for usage, record in placed]
     if rows:
         await connection.copy_records_to_table("correction", records=rows, columns=_COLUMNS)
@@ -154,7 +154,7 @@ def _row(usage: Usage, record: Record, meters: Mapping[tuple[str, str], int], no
         target_name = f"{data.source}/{data.id}"
     else:
         meter, resource = meters[data.product, data.meter], data.resource
-    headers = json.dumps([[name, value.hex() if value else ""] for name, value in record.headers])
+    headers = headers_to_json(record.headers, "hex")
     return (
         *(instant(usage.at_us), record.appended_at, record.offset, now),
         None if target else instant(usage.window_us),
@@ -164,21 +164,21 @@ def _row(usage: Usage, record: Record, meters: Mapping[tuple[str, str], int], no
 
 
 async def lock_due(connection: Connection, now: datetime, limit: int) -> list[Correction]:
-    """Some that are to be looked at now, in the order of their coming; nobody else takes them meanwhile."""
+    """Lock at most ``limit`` due corrections, in order of their id, skipping those locked by others."""
     rows = await connection.fetch(_LOCK_DUE, now, limit)
     if rows:
-        await connection.execute(_FALL_ASLEEP, [row["id"] for row in rows])
+        await connection.execute(_DELETE_WOKEN, [row["id"] for row in rows])
     return [correction_of(row) for row in rows]
 
 
-async def forget_woken(connection: Connection) -> None:
-    """Clear away what was woken and needs nothing any more."""
-    await connection.execute(_FORGET_WOKEN)
+async def delete_woken(connection: Connection) -> None:
+    """Delete notes of corrections that are settled by now."""
+    await connection.execute(_DELETE_NEEDLESS_WOKEN)
 
 
 def correction_of(row: Row) -> Correction:
-    """A row of the table."""
-    headers = tuple((name, bytes.fromhex(value)) for name, value in json.loads(row["headers"]))
+    """Convert a row of the table."""
+    headers = headers_from_json(row["headers"], "hex")
     record = Record(
         *(row["topic"], row["kafka_partition"], row["kafka_offset"], row["key"], row["value"]),
         headers,
@@ -189,7 +189,7 @@ def correction_of(row: Row) -> Correction:
 
 
 async def find_targets(connection: Connection, digests: Sequence[UUID]) -> dict[UUID, Target]:
-    """The stored events with these identities; of several under one the latest."""
+    """Find the stored events with these identities, by identity; of several under one the latest."""
     found: dict[UUID, Target] = {}
     for row in await connection.fetch(_FIND_TARGETS, digests):
         found.setdefault(row["digest"], Target(*row))
@@ -199,18 +199,18 @@ async def find_targets(connection: Connection, digests: Sequence[UUID]) -> dict[
 async def find_corrections(
     connection: Connection, identities: Sequence[tuple[UUID, datetime]]
 ) -> dict[UUID, Correction]:
-    """Corrections by their own identity."""
+    """Find corrections by their own identity (digest, time)."""
     rows = await connection.fetch(_FIND_CORRECTIONS, [digest for digest, _ in identities], [at for _, at in identities])
     return {row["digest"]: correction_of(row) for row in rows}
 
 
-async def wait(connection: Connection, later: Sequence[tuple[int, datetime]]) -> None:
-    """Look at them again then."""
-    await connection.execute(_WAIT, [i for i, _ in later], [at for _, at in later])
+async def postpone(connection: Connection, later: Sequence[tuple[int, datetime]]) -> None:
+    """Have corrections, given by id, due at the given times."""
+    await connection.execute(_POSTPONE, [i for i, _ in later], [at for _, at in later])
 
 
-async def settle(connection: Connection, settled: Sequence[Settled], now: datetime) -> None:
-    """Note what became of them."""
+async def settle(connection: Connection, settled: Sequence[Settlement], now: datetime) -> None:
+    """Save the outcomes of corrections."""
     columns = [
         [getattr(one, name) for one in settled]
         for name in ("outcome", "look_at", "meter", "window_start", "resource", "target_at")
@@ -219,27 +219,27 @@ async def settle(connection: Connection, settled: Sequence[Settled], now: dateti
 
 
 async def reverse_purges(connection: Connection, ids: Sequence[int], now: datetime) -> set[int]:
-    """Have purges no longer hold; those that held until now."""
+    """Mark purges as reversed. Return the ids of those that were not before."""
     return {row["id"] for row in await connection.fetch(_REVERSE_PURGES, sorted(ids), now)}
 
 
-async def horizon(connection: Connection) -> int:
-    """Every transaction with a lower number has ended."""
-    return int(await connection.fetchval(_HORIZON))
+async def load_oldest_running(connection: Connection) -> int:
+    """Load the number of the oldest running transaction: every lower one has ended."""
+    return int(await connection.fetchval(_LOAD_OLDEST_RUNNING))
 
 
-async def look_from_here(connection: Connection, ids: Sequence[int], look_at: datetime) -> None:
-    """What begins after this transaction sees these corrections' effects."""
-    await connection.execute(_LOOK_FROM_HERE, ids, look_at)
+async def begin_recheck(connection: Connection, ids: Sequence[int], look_at: datetime) -> None:
+    """Save this transaction's number: transactions that begin after its end see the effects of these corrections."""
+    await connection.execute(_BEGIN_RECHECK, ids, look_at)
 
 
-async def done(connection: Connection, ids: Sequence[int]) -> None:
-    """They need no further look."""
-    await connection.execute(_DONE, ids)
+async def finish_recheck(connection: Connection, ids: Sequence[int]) -> None:
+    """Mark corrections as needing no further recheck."""
+    await connection.execute(_FINISH_RECHECK, ids)
 
 
 async def delete_corrections(connection: Connection, corrections: Sequence[Correction]) -> None:
-    """Forget corrections that go into quarantine, their identity too: a replay judges them anew."""
+    """Delete corrections that go into quarantine, with their identities, so that a replay can apply them."""
     identities = [one.digest for one in corrections], [one.at for one in corrections]
     await connection.execute(_DELETE_IDENTITIES, *identities)
     await connection.execute(_DELETE_MIDNIGHTS, *identities)
@@ -247,5 +247,5 @@ async def delete_corrections(connection: Connection, corrections: Sequence[Corre
 
 
 async def delete_old(connection: Connection, before: datetime) -> int:
-    """Forget those whose usage is gone; how many."""
+    """Delete finished corrections whose raw usage is deleted. Return how many."""
     return int((await connection.execute(_DELETE_OLD, before)).split()[-1])

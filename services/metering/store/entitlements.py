@@ -1,4 +1,4 @@
-"""What entitlement answers stand on, in one indexed read for many: so all of it is of one moment."""
+"""The measured windows for entitlement answers: one indexed read for many questions, so of one instant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ from datetime import datetime
 from services.metering.domain.consumption import Measured
 from shared.runtime.postgres.pool import Connection
 
-# OFFSET 0: each part is looked up by the primary key, whatever the planner guesses of the arrays' lengths.
+# OFFSET 0: each part is read by the primary key, whatever the planner estimates for the arrays.
 _LOAD = """
-SELECT p.version, position.as_of, found.asked, found.meter, found.window_start, found.aggregate, found.reached_at,
+SELECT p.version, position.as_of, found.query, found.meter, found.window_start, found.aggregate, found.reached_at,
     found.revision, found.as_of AS measured_at
 FROM projection p
 CROSS JOIN (SELECT max(appended_at) AS as_of FROM usage_position) AS position
 LEFT JOIN (
     unnest($1::integer[], $2::integer[], $3::integer[], $4::timestamptz[])
-        AS part (asked, subscription, meter, since)
+        AS part (query, subscription, meter, since)
     CROSS JOIN LATERAL (
         SELECT w.window_start, w.aggregate, w.reached_at, w.revision, w.as_of
         FROM meter_window w
@@ -23,38 +23,41 @@ LEFT JOIN (
         ORDER BY w.window_start
         OFFSET 0
     ) AS window_
-) AS found (asked, subscription, meter, since, window_start, aggregate, reached_at, revision, as_of) ON true
+) AS found (query, subscription, meter, since, window_start, aggregate, reached_at, revision, as_of) ON true
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A subscription's number, and for each meter's number the first window that may count."""
+class MeterQuery:
+    """A subscription's number, and by meter number the start of the first window to read."""
 
     subscription: int
     since: dict[int, datetime]
 
 
-NOTHING = Asked(0, {})
+NOTHING = MeterQuery(0, {})
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """``version`` is the projection's; ``as_of`` up to when usage is applied; ``histories`` of each that was asked for:
-    windows by meter, in order."""
+class MeasuredState:
+    """Measured windows for each query, as of one instant.
+
+    ``version`` is the projection's; ``as_of``: the append time up to which usage is applied; ``histories``: for each
+    query its windows by meter number, in order.
+    """
 
     version: int
     as_of: datetime | None
     histories: list[dict[int, list[Measured]]] = field(default_factory=list)
 
 
-async def load_standing(connection: Connection, asked: Sequence[Asked]) -> Standing:
-    """The windows that were asked for, with all that is needed beside them."""
-    parts = [(n, one.subscription, meter, at) for n, one in enumerate(asked) for meter, at in one.since.items()]
+async def load_measured_state(connection: Connection, queries: Sequence[MeterQuery]) -> MeasuredState:
+    """Load the windows of all queries in one statement."""
+    parts = [(n, one.subscription, meter, at) for n, one in enumerate(queries) for meter, at in one.since.items()]
     columns = zip(*parts, strict=True) if parts else [()] * 4
     rows = await connection.fetch(_LOAD, *map(list, columns))
-    standing = Standing(rows[0]["version"], rows[0]["as_of"], [{} for _ in asked])
+    state = MeasuredState(rows[0]["version"], rows[0]["as_of"], [{} for _ in queries])
     for _, _, number, meter, *measured in map(tuple, rows):
         if number is not None:
-            standing.histories[number].setdefault(meter, []).append(Measured(*measured))
-    return standing
+            state.histories[number].setdefault(meter, []).append(Measured(*measured))
+    return state

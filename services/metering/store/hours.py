@@ -1,7 +1,7 @@
-"""Hours: what batches and corrections change in them is noted as it comes, and added up many batches at a time.
+"""Hourly usage: batches and corrections insert due rows, which are added to hours many batches at a time.
 
-An hour of a meter is changed by many batches, and nobody waits for it: changing its row in each of them was a sixth of
-what usage costs the database. ``hourly_usage`` shows hours with what is due, but for peaks that were reversed.
+Many batches change the same hour; updating its row in each cost a sixth of the database's work for usage. The view
+``hourly_usage`` includes due rows, except for peaks that were reversed.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from services.metering.store import partitions
 from services.metering.store.partitions import HOURS
 from shared.runtime.postgres.pool import Connection
 
-_NOTE_CHANGED = """
+_INSERT_DUE = """
 INSERT INTO hour_due (days, subscriptions, meters, hours, events, totals, peaks)
 VALUES ($1, $2, $3, $4, $5, $6, array_fill(NULL::numeric, ARRAY[cardinality($2::integer[])]))
 """
@@ -26,8 +26,8 @@ SELECT id, days FROM hour_due d
 WHERE NOT EXISTS (SELECT FROM set_aside_work a WHERE a.work = $2 AND a.key = d.id::text AND a.retry_at > $3)
 ORDER BY id LIMIT $1
 """
-# A batch's as one row for each subscription in it.
-_PART = """
+# Splits the row of a batch into one row per subscription.
+_SPLIT_BY_SUBSCRIPTION = """
 WITH whole AS (
     DELETE FROM hour_due
     WHERE id = ANY ($1) AND EXISTS (SELECT FROM unnest(subscriptions) AS one WHERE one <> subscriptions[1])
@@ -43,7 +43,8 @@ GROUP BY whole.id, u.subscription
 RETURNING id
 """
 _LOAD_OWNERS = "SELECT id, subscriptions[1] AS subscription FROM hour_due WHERE id = ANY ($1)"
-# Which of them lost something: their peaks are found in raw usage. What comes meanwhile is due itself.
+# Returns hours with reversed usage, whose peaks are recomputed from raw usage. Usage that arrives meanwhile has due
+# rows of its own.
 _ADD = """
 WITH due AS (
     DELETE FROM hour_due WHERE id = ANY ($1) RETURNING *
@@ -82,14 +83,14 @@ WHERE (h.subscription, h.meter, h.hour) = (k.subscription, k.meter, k.hour) AND 
 """
 
 LOCK = 0x756E6974_686F7572
-"""Key of the advisory lock of the transaction that adds: nobody else changes ``usage_hour``."""
+"""Key of the advisory lock that lets one transaction at a time change ``usage_hour``."""
 AT_ONCE = 500
 """Batches added in one statement."""
 HOUR = timedelta(hours=1)
 
 
 class Due(NamedTuple):
-    """What a batch adds to hours; ``days`` are those of the hours."""
+    """A due row: what a batch adds to hours; ``days`` are the UTC days of these hours."""
 
     id: int
     days: tuple[date, ...]
@@ -99,8 +100,8 @@ Key = tuple[int, int, datetime]
 """Subscription number, meter number, hour."""
 
 
-async def note_changed(connection: Connection, changed: Sequence[tuple[Key, int, Decimal]]) -> None:
-    """Single events no longer count (-1), or count again (1): each with its hour and quantity."""
+async def insert_due(connection: Connection, changed: Sequence[tuple[Key, int, Decimal]]) -> None:
+    """Insert a due row for events that no longer count (-1) or count again (1), each with its hour and quantity."""
     totals: dict[Key, list[Decimal]] = {}
     counted: Counter[Key] = Counter()
     for key, sign, quantity in changed:
@@ -110,18 +111,18 @@ async def note_changed(connection: Connection, changed: Sequence[tuple[Key, int,
         keys = sorted(totals)
         counts, sums = [counted[key] for key in keys], [sum(totals[key], Decimal(0)) for key in keys]
         days = sorted({hour.date() for _, _, hour in keys})
-        await connection.execute(_NOTE_CHANGED, days, *_columns(keys), counts, sums)
+        await connection.execute(_INSERT_DUE, days, *_columns(keys), counts, sums)
 
 
 async def lock_due(connection: Connection, work: str, now: datetime) -> list[Due]:
-    """What is due of some batches, but what ``work`` has set aside; others who add wait until the transaction ends."""
+    """Take the lock for adding, and load at most ``AT_ONCE`` due rows except those that ``work`` has set aside."""
     await connection.execute(_LOCK, LOCK)
     return [Due(row["id"], tuple(row["days"])) for row in await connection.fetch(_LOAD, AT_ONCE, work, now)]
 
 
 async def add_due(connection: Connection, due: Sequence[Due]) -> None:
-    """Add it to the hours."""
-    # Batches have made them. Upkeep may have dropped one since; what is due for it becomes days with the next one.
+    """Add due rows to the hours, and delete them."""
+    # Batches create these partitions, but upkeep may have dropped one since; it is created again.
     known = {(one.kind.table, one.first) for one in await partitions.load_partitions(connection) if one.is_attached}
     wanted = [(HOURS, day) for one in due for day in one.days]
     await partitions.make_partitions(connection, partitions.missing(wanted, known))
@@ -132,15 +133,15 @@ async def add_due(connection: Connection, due: Sequence[Due]) -> None:
         await connection.execute(_DELETE_EMPTY, *_columns(keys))
 
 
-async def part_due(connection: Connection, due: Sequence[Due]) -> dict[int, int]:
-    """Part what is due of batches by subscription; whose (by number) each row is that there is now."""
-    made = [row["id"] for row in await connection.fetch(_PART, [one.id for one in due])]
+async def split_due_by_subscription(connection: Connection, due: Sequence[Due]) -> dict[int, int]:
+    """Split due rows by subscription. Return the subscription number of each resulting row."""
+    made = [row["id"] for row in await connection.fetch(_SPLIT_BY_SUBSCRIPTION, [one.id for one in due])]
     rows = await connection.fetch(_LOAD_OWNERS, [*made, *(one.id for one in due)])
     return {row["id"]: row["subscription"] for row in rows}
 
 
-async def add_some(connection: Connection, work: str = "", now: datetime = EPOCH) -> int:
-    """Add what is due of some batches; of how many. In a transaction: others who add wait until it ends."""
+async def add_due_batches(connection: Connection, work: str = "", now: datetime = EPOCH) -> int:
+    """Add at most ``AT_ONCE`` due rows. Return how many. Must run in a transaction, which holds the lock."""
     due = await lock_due(connection, work, now)
     if due:
         await add_due(connection, due)
@@ -148,8 +149,8 @@ async def add_some(connection: Connection, work: str = "", now: datetime = EPOCH
 
 
 async def add_all(connection: Connection) -> None:
-    """Add all that is due. In a transaction."""
-    while await add_some(connection) == AT_ONCE:
+    """Add all due rows. Must run in a transaction."""
+    while await add_due_batches(connection) == AT_ONCE:
         pass
 
 

@@ -1,4 +1,4 @@
-"""Ingest keys: the SHA-256 of each."""
+"""Ingest keys, stored as their SHA-256."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ FROM ingest_key WHERE secret_sha256 = ANY ($1)
 
 @dataclass(frozen=True, slots=True)
 class IngestKey:
-    """A key as the HTTP door needs it. A limit of ``None`` is the door's own."""
+    """A key as HTTP requests need it. ``None`` for a limit: the default of the settings."""
 
     id: str
     product: str
@@ -47,12 +47,12 @@ class IngestKey:
     max_body_bytes: int | None = None
 
     def is_valid(self, now: datetime) -> bool:
-        """Whether it opens the door."""
+        """Whether the key is accepted at ``now``."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 async def insert_key(connection: Connection, state: IngestKeyState, secret_sha256: bytes) -> bool:
-    """Keep a new key; false where there is one with this id or secret."""
+    """Insert a key. Return false if one with this id or secret exists."""
     inserted = await connection.fetchval(
         _INSERT,
         state.id,
@@ -70,25 +70,25 @@ async def insert_key(connection: Connection, state: IngestKeyState, secret_sha25
 
 
 async def lock_key(connection: Connection, key: str) -> IngestKeyState | None:
-    """Its state, which nobody else changes until the end of the transaction."""
+    """Load a key's state and lock its row; ``None`` if there is no such key."""
     row: Row | None = await connection.fetchrow(_LOCK, key)
     return IngestKeyState(**dict(row)) if row else None
 
 
 async def replace_key(connection: Connection, key: str, by: str, until: datetime) -> IngestKeyState:
-    """Another key takes its place: it is good until then; its state."""
+    """Save that ``by`` replaces a key, which stays valid until ``until``. Return its state."""
     row: Row | None = await connection.fetchrow(_REPLACE, key, by, until)
     assert row is not None  # noqa: S101  # the caller has locked it
     return IngestKeyState(**dict(row))
 
 
 async def revoke_key(connection: Connection, key: str, now: datetime) -> IngestKeyState | None:
-    """Revoke it, where it is not already; its state, or ``None`` where there is no such key."""
+    """Revoke a key if it is not revoked yet. Return its state, or ``None`` if there is no such key."""
     row: Row | None = await connection.fetchrow(_REVOKE, key, now)
     return IngestKeyState(**dict(row)) if row else None
 
 
 async def find_keys(connection: Connection, secrets_sha256: Sequence[bytes]) -> dict[bytes, IngestKey]:
-    """The keys with these hashes, by hash."""
+    """Find keys by the SHA-256 of their secrets."""
     rows = await connection.fetch(_FIND, secrets_sha256)
     return {row["secret_sha256"]: IngestKey(*tuple(row)[1:]) for row in rows}

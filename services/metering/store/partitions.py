@@ -1,4 +1,4 @@
-"""Partitions by day (usage), week (sightings, hours) or month (days): made ahead or on demand, dropped when old."""
+"""Partitions by day (usage), week (sightings, hours) or 28 days (days): created ahead of need, dropped when old."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -14,14 +14,14 @@ FIRST_MONDAY = date(1970, 1, 5)
 
 @dataclass(frozen=True, slots=True)
 class Partitioned:
-    """A partitioned table: how many days a partition holds, and for how many days it is kept."""
+    """A partitioned table: days per partition, and retention in days."""
 
     table: str
     days: int
     kept_days: int
 
     def first_day(self, day: date) -> date:
-        """The first day of the partition that holds ``day``."""
+        """Return the first day of the partition that contains ``day``."""
         return day - timedelta(days=(day - FIRST_MONDAY).days % self.days)
 
 
@@ -31,13 +31,13 @@ SIGHTINGS = Partitioned("sighting", 7, 75)
 HOURS = Partitioned("usage_hour", 7, 45)
 DAYS = Partitioned("usage_day", 28, 395)
 WRITTEN = (USAGE, MIDNIGHTS, SIGHTINGS, HOURS)
-"""Those that usage is written to as it comes."""
+"""Tables that batches of usage write to."""
 ALL = (*WRITTEN, DAYS)
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One that exists. Not attached: left by a drop that was interrupted."""
+    """An existing partition. Not attached: left by an interrupted drop."""
 
     kind: Partitioned
     first: date
@@ -60,13 +60,13 @@ _TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 _TRY_LOCK_IN_TRANSACTION = "SELECT pg_try_advisory_xact_lock($1)"
 _UNLOCK = "SELECT pg_advisory_unlock($1)"
 LOCK = 0x756E6974_75706B70
-"""Key of the advisory lock of the process that drops what is old."""
+"""Key of the advisory lock that lets one process drop partitions and delete old rows."""
 
 Known = set[tuple[str, date]]
 
 
 def missing(wanted: Iterable[tuple[Partitioned, date]], known: Known) -> list[tuple[Partitioned, date]]:
-    """The partitions among ``wanted`` that are not known to exist, in a fixed order."""
+    """Return the partitions of ``wanted`` that are not in ``known``, in a fixed order."""
     keys = {(kind.table, kind.first_day(day)): kind for kind, day in wanted}
     return sorted(((kind, first) for (table, first), kind in keys.items() if (table, first) not in known), key=_order)
 
@@ -76,13 +76,13 @@ def _order(wanted: tuple[Partitioned, date]) -> tuple[str, date]:
 
 
 async def make_partitions(connection: Connection, wanted: Iterable[tuple[Partitioned, date]]) -> None:
-    """Make each where it is missing; safe when several processes do it at once."""
+    """Create partitions that do not exist. Safe when several processes do so concurrently."""
     for kind, first in wanted:
         await connection.execute(_MAKE, kind.table, first, kind.days)
 
 
 async def load_partitions(connection: Connection) -> list[Partition]:
-    """The partitions that exist, and what an interrupted drop has left."""
+    """Load the existing partitions, including those left by an interrupted drop."""
     by_name = {kind.table: kind for kind in ALL}
     return [
         Partition(
@@ -93,9 +93,9 @@ async def load_partitions(connection: Connection) -> list[Partition]:
 
 
 async def drop_partition(connection: Connection, partition: Partition) -> bool:
-    """Drop one; whether it is gone. What hours held becomes days. Must not run inside a transaction.
+    """Drop a partition; hours are first added to days. Return whether it was dropped. Not inside a transaction.
 
-    It is not when long transactions write to its table: nobody is kept waiting for it, and the next upkeep tries again.
+    It is not dropped while a long transaction locks its table: waiting would block writers. Upkeep tries again.
     """
     place = partition.kind.table, partition.first
     try:
@@ -111,8 +111,8 @@ async def drop_partition(connection: Connection, partition: Partition) -> bool:
 
 
 @asynccontextmanager
-async def dropping(connection: Connection) -> AsyncIterator[bool]:
-    """Whether this process may drop partitions now: one at a time does."""
+async def hold_drop_lock(connection: Connection) -> AsyncIterator[bool]:
+    """Try to take the lock for dropping partitions, for the block. Yield whether it was taken."""
     mine = bool(await connection.fetchval(_TRY_LOCK, LOCK))
     try:
         yield mine
@@ -121,6 +121,6 @@ async def dropping(connection: Connection) -> AsyncIterator[bool]:
             await connection.execute(_UNLOCK, LOCK)
 
 
-async def may_delete(connection: Connection) -> bool:
-    """Whether this process may delete what is old until its transaction ends: one at a time does."""
+async def try_lock_deletion(connection: Connection) -> bool:
+    """Try to take the lock for deleting old rows, until the transaction ends. Return whether it was taken."""
     return bool(await connection.fetchval(_TRY_LOCK_IN_TRANSACTION, LOCK))

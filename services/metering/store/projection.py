@@ -1,4 +1,4 @@
-"""The projection of allocation.events: stored by whoever reads the topic, loaded by every process as it needs it."""
+"""The projection of allocation.events: saved by the consumer of the topic, loaded by every process on demand."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from services.metering.domain.catalogue import (
     product_view_of,
     view_of,
 )
-from services.metering.domain.subscribed import read_subscribed
+from services.metering.domain.subscription import read_subscription
 from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.postgres.pool import Connection, Pool, Row
 from shared.runtime.postgres.row_decoding import decode_rows
@@ -43,14 +43,14 @@ _FIND_SOURCES = "SELECT number, id FROM source WHERE id = ANY ($1)"
 
 
 async def load_version(connection: Connection | Pool) -> int:
-    """The projection's version."""
+    """Load the projection's version."""
     return int(await connection.fetchval(_LOAD_VERSION))
 
 
 async def save(
     connection: Connection, subscriptions: Sequence[SubscriptionState], products: Sequence[ProductState]
 ) -> None:
-    """Keep what is newer than what is stored, as one new version of the projection."""
+    """Save states newer than the stored ones, as one new version of the projection."""
     version = await connection.fetchval(_RAISE_VERSION)
     for product in products:
         await connection.execute(_UPSERT_PRODUCT, product.id, product.model_dump_json(), product.version, version)
@@ -62,39 +62,39 @@ async def save(
 
 
 def _until(state: SubscriptionState) -> datetime:
-    """Until when its usage may count."""
+    """Return the time until which its usage may count."""
     end = max(term.end for term in state.all_terms)
     return end if state.cancelled_at is None else min(end, state.cancelled_at)
 
 
 async def find_subscription(connection: Connection, subscription: str) -> SubscriptionState | None:
-    """A subscription as it is stored."""
+    """Load a subscription's state."""
     state = await connection.fetchval(_FIND_SUBSCRIPTION, subscription)
     return SubscriptionState.model_validate_json(state) if state else None
 
 
 async def find_product(connection: Connection, product: str) -> ProductState | None:
-    """A product as it is stored."""
+    """Load a product's state."""
     state = await connection.fetchval(_FIND_PRODUCT, product)
     return ProductState.model_validate_json(state) if state else None
 
 
 class Projection:
-    """This process's newest catalogue: a cache that follows what is committed, in one step per version."""
+    """This process's newest catalogue: a cache of committed state, replaced whole for each version."""
 
     def __init__(self) -> None:
         self.catalogue = Catalogue()
         self._loading = asyncio.Lock()
 
     async def refresh(self, connection: Connection) -> Catalogue:
-        """Load what was stored since; return the newest catalogue. One cheap read where nothing changed."""
+        """Load changes since the last version; return the newest catalogue. One cheap read if nothing changed."""
         if await connection.fetchval(_LOAD_VERSION) != self.catalogue.version:
             async with self._loading:
                 await self._load(connection)
         return self.catalogue
 
-    def learn_sources(self, numbers: Mapping[str, int]) -> None:
-        """Take in the numbers of sources that are committed."""
+    def add_sources(self, numbers: Mapping[str, int]) -> None:
+        """Add numbers of sources, after their commit."""
         self.catalogue = self.catalogue.with_sources(numbers)
 
     async def _load(self, connection: Connection) -> None:
@@ -104,13 +104,13 @@ class Projection:
         meters = await connection.fetch(_LOAD_METERS, [row["id"] for row in products])
         subscriptions = await connection.fetch(_LOAD_SUBSCRIPTIONS, known.version)
         sources = [] if known.sources else await connection.fetch(_LOAD_SOURCES, SOURCES_KNOWN)
-        # From the newest, not from ``known``: sources may have been learned since.
+        # From ``self.catalogue``, not ``known``: sources may have been added during the reads.
         changed = self.catalogue.with_changes(version, _subscriptions(subscriptions), _products(products, meters))
         self.catalogue = changed.with_sources({row["id"]: row["number"] for row in sources})
 
 
 def _products(rows: Sequence[Row], meters: Sequence[Row]) -> list[ProductView]:
-    """The products that can be read: of the others, what was known before still holds."""
+    """Products whose row can be read; for others the previous state stays in force."""
     numbers: dict[str, dict[str, int]] = {}
     for row in meters:
         numbers.setdefault(row["product"], {})[row["id"]] = row["number"]
@@ -122,11 +122,11 @@ def _products(rows: Sequence[Row], meters: Sequence[Row]) -> list[ProductView]:
 
 
 def _subscriptions(rows: Sequence[Row]) -> list[SubscriptionView]:
-    """The subscriptions that can be read."""
-    return decode_rows(rows, lambda row: view_of(row["number"], read_subscribed(row["state"])), "subscription")
+    """Subscriptions whose row can be read; for others the previous state stays in force."""
+    return decode_rows(rows, lambda row: view_of(row["number"], read_subscription(row["state"])), "subscription")
 
 
 async def ensure_sources(connection: Connection, sources: Sequence[str]) -> dict[str, int]:
-    """The numbers of sources, given to those that are new."""
+    """Insert new sources; return the numbers of all given ones."""
     await connection.execute(_INSERT_SOURCES, sorted(sources))
     return {row["id"]: row["number"] for row in await connection.fetch(_FIND_SOURCES, list(sources))}

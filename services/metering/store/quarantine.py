@@ -1,12 +1,12 @@
-"""Usage that is not applied, whole, with its reason."""
+"""The quarantine: whole records that are not applied, with the reason."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from services.metering.domain.reasons import RejectedError
 from shared.events.quarantine import QuarantineWanted
+from shared.runtime.delivery.headers import headers_from_json, headers_to_json
 from shared.runtime.postgres.pool import Connection, Row
 from shared.runtime.records import Record
 
@@ -30,9 +30,9 @@ _COLUMNS = (
 )
 DETAIL_LENGTH = 500
 
-# Rows whose missing part has become known since they were judged. What came after the end waits for a term that holds
-# it: there may be much of it, and it is not judged again whenever something else of the subscription changes.
-_FIND_WAITING = """
+# Rows whose subscription or product has changed since they were judged. Usage after the end waits for a term that
+# includes it instead: there may be much of it, and most changes of a subscription do not concern it.
+_LOCK_RETRYABLE = """
 SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.subscription,
        q.key, q.value, q.headers
 FROM quarantine q
@@ -45,7 +45,7 @@ WHERE q.settled_at IS NULL AND q.digest IS NULL
 ORDER BY q.id LIMIT $1
 FOR UPDATE OF q SKIP LOCKED
 """
-_FIND_AFTER_END = """
+_LOCK_AFTER_END = """
 SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.subscription,
        q.key, q.value, q.headers
 FROM quarantine q
@@ -56,7 +56,7 @@ WHERE q.settled_at IS NULL AND q.digest IS NULL AND q.reason = 'after_end'
 ORDER BY q.id LIMIT $1
 FOR UPDATE OF q SKIP LOCKED
 """
-_FIND_SET_ASIDE = """
+_LOCK_SET_ASIDE = """
 SELECT q.id, q.topic, q.kafka_partition, q.kafka_offset, q.received_at, q.reason, q.source, q.product, q.subscription,
        q.key, q.value, q.headers
 FROM set_aside_work a JOIN quarantine q ON q.id = a.key::bigint
@@ -64,13 +64,13 @@ WHERE a.work = $2 AND a.retry_at <= $3 AND q.settled_at IS NULL AND q.digest IS 
 ORDER BY q.id LIMIT $1
 FOR UPDATE OF q SKIP LOCKED
 """
-_FIND_UNSETTLED = """
+_LOCK_UNSETTLED = """
 SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, subscription, key, value,
        headers
 FROM quarantine WHERE settled_at IS NULL AND digest IS NULL AND id > $1 AND id <= $2 ORDER BY id LIMIT $3 FOR UPDATE
 """
-# Of what is wanted, what nobody has replayed yet, in order of its id.
-_FIND_WANTED = """
+# Unsettled rows that a replay selects, in order of their id.
+_LOCK_SELECTED = """
 SELECT id, topic, kafka_partition, kafka_offset, received_at, reason, source, product, subscription, key, value,
        headers
 FROM quarantine
@@ -80,20 +80,20 @@ WHERE settled_at IS NULL AND digest IS NULL AND id > $1 AND id <= $2
   AND ($8::timestamptz IS NULL OR received_at >= $8) AND ($9::timestamptz IS NULL OR received_at < $9)
 ORDER BY id LIMIT $10 FOR UPDATE
 """
-_COUNT_WANTED = """
+_COUNT_SELECTED = """
 SELECT count(*) FROM quarantine
 WHERE settled_at IS NULL AND digest IS NULL AND id > $1 AND id <= $2
   AND ($3::bigint IS NULL OR id = $3) AND ($4::text IS NULL OR reason = $4) AND ($5::text IS NULL OR source = $5)
   AND ($6::text IS NULL OR product = $6) AND ($7::text IS NULL OR subscription = $7)
   AND ($8::timestamptz IS NULL OR received_at >= $8) AND ($9::timestamptz IS NULL OR received_at < $9)
 """
-_LAST = "SELECT coalesce(max(id), 0) FROM quarantine"
-_EXISTS = "SELECT EXISTS (SELECT FROM quarantine WHERE id = $1)"
+_LOAD_LAST_ID = "SELECT coalesce(max(id), 0) FROM quarantine"
+_HAS_RECORD = "SELECT EXISTS (SELECT FROM quarantine WHERE id = $1)"
 _SETTLE = """
 UPDATE quarantine q SET settled_at = $3, settled_as = moved.outcome, version = q.version + 1, untold = true
 FROM unnest($1::bigint[], $2::text[]) AS moved (id, outcome) WHERE q.id = moved.id
 """
-_JUDGE_AGAIN = """
+_UPDATE_REASONS = """
 UPDATE quarantine q SET reason = judged.reason, detail = judged.detail, judged_version = $4, at = judged.at,
     subscription = judged.subscription, event_id = judged.event_id,
     version = q.version + judged.differs::integer, untold = q.untold OR judged.differs
@@ -107,8 +107,8 @@ FROM (
 ) AS judged
 WHERE q.id = judged.id
 """
-_FORGET = "DELETE FROM quarantine WHERE settled_at < $1 AND NOT untold"
-_PAGE = """
+_DELETE_SETTLED = "DELETE FROM quarantine WHERE settled_at < $1 AND NOT untold"
+_LOAD_PAGE = """
 SELECT id, topic, kafka_partition, kafka_offset, received_at, quarantined_at, reason, detail, source, product,
        subscription, event_id, value, settled_at, settled_as
 FROM quarantine
@@ -122,8 +122,8 @@ ORDER BY id DESC LIMIT $3
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A quarantined record that may be applied now."""
+class QuarantinedUsage:
+    """A quarantined record to be judged again."""
 
     id: int
     reason: str
@@ -136,7 +136,7 @@ class Waiting:
 async def insert_rejected(
     connection: Connection, rejected: Iterable[tuple[Record, RejectedError]], now: datetime, version: int
 ) -> None:
-    """Keep records whole. ``version`` is that of the projection that they were judged by."""
+    """Insert rejected records, whole. ``version``: the projection by which they were judged."""
     rows = [
         (
             record.topic,
@@ -152,7 +152,7 @@ async def insert_rejected(
             error.claim.event_id,
             record.key,
             record.value,
-            json.dumps([[name, value.hex() if value else ""] for name, value in record.headers]),
+            headers_to_json(record.headers, "hex"),
             version,
             error.at,
         )
@@ -165,31 +165,30 @@ def _storable(text: str) -> str:
     return text.replace("\0", "?").encode("utf-8", "replace").decode()
 
 
-async def lock_waiting(connection: Connection, work: str, now: datetime, limit: int) -> list[Waiting]:
-    """Some records that may be applied now, but those that ``work`` has set aside; nobody else takes them until the end
-    of the transaction."""
-    waiting = _waiting(await connection.fetch(_FIND_WAITING, limit, work, now))
-    return waiting or _waiting(await connection.fetch(_FIND_AFTER_END, limit, work, now))
+async def lock_retryable(connection: Connection, work: str, now: datetime, limit: int) -> list[QuarantinedUsage]:
+    """Lock at most ``limit`` records that may be applied by now, except those that ``work`` has set aside."""
+    waiting = _usage_of(await connection.fetch(_LOCK_RETRYABLE, limit, work, now))
+    return waiting or _usage_of(await connection.fetch(_LOCK_AFTER_END, limit, work, now))
 
 
-async def lock_set_aside(connection: Connection, work: str, now: datetime, limit: int) -> list[Waiting]:
-    """Some records that ``work`` has set aside and that are to be tried again now."""
-    return _waiting(await connection.fetch(_FIND_SET_ASIDE, limit, work, now))
+async def lock_set_aside(connection: Connection, work: str, now: datetime, limit: int) -> list[QuarantinedUsage]:
+    """Lock at most ``limit`` records that ``work`` has set aside and whose next attempt is due."""
+    return _usage_of(await connection.fetch(_LOCK_SET_ASIDE, limit, work, now))
 
 
-async def lock_unsettled(connection: Connection, after: int, last: int, limit: int) -> list[Waiting]:
-    """Records in quarantine up to the ``last``, whatever the reason, in order of their id."""
-    return _waiting(await connection.fetch(_FIND_UNSETTLED, after, last, limit))
+async def lock_unsettled(connection: Connection, after: int, last: int, limit: int) -> list[QuarantinedUsage]:
+    """Lock unsettled records with ids above ``after`` up to ``last``, in order of their id."""
+    return _usage_of(await connection.fetch(_LOCK_UNSETTLED, after, last, limit))
 
 
-async def forget_settled(connection: Connection, before: datetime) -> int:
-    """Forget what left the quarantine before then; how much that was. What is still in it stays, however old."""
-    return int((await connection.execute(_FORGET, before)).split()[-1])
+async def delete_settled(connection: Connection, before: datetime) -> int:
+    """Delete records settled before then; unsettled ones stay. Return how many."""
+    return int((await connection.execute(_DELETE_SETTLED, before)).split()[-1])
 
 
-def _waiting(rows: Iterable[Row]) -> list[Waiting]:
+def _usage_of(rows: Iterable[Row]) -> list[QuarantinedUsage]:
     return [
-        Waiting(
+        QuarantinedUsage(
             row["id"],
             row["reason"],
             row["source"],
@@ -197,7 +196,7 @@ def _waiting(rows: Iterable[Row]) -> list[Waiting]:
             row["subscription"],
             Record(
                 *(row["topic"], row["kafka_partition"], row["kafka_offset"], row["key"], row["value"]),
-                tuple((name, bytes.fromhex(value)) for name, value in json.loads(row["headers"])),
+                headers_from_json(row["headers"], "hex"),
                 row["received_at"],
             ),
         )
@@ -206,14 +205,14 @@ def _waiting(rows: Iterable[Row]) -> list[Waiting]:
 
 
 async def settle(connection: Connection, outcomes: Sequence[tuple[int, str]], now: datetime) -> None:
-    """Note that records have left the quarantine, and as what."""
+    """Save that records left the quarantine, with their outcomes, given as (id, outcome)."""
     await connection.execute(_SETTLE, [i for i, _ in outcomes], [outcome for _, outcome in outcomes], now)
 
 
-async def judge_again(connection: Connection, judged: Sequence[tuple[int, RejectedError]], version: int) -> None:
-    """Note the reason that records have now, and what can be read of them by now."""
+async def update_reasons(connection: Connection, judged: Sequence[tuple[int, RejectedError]], version: int) -> None:
+    """Save the present reasons of records that stay, and what can be read of them by now."""
     await connection.execute(
-        _JUDGE_AGAIN,
+        _UPDATE_REASONS,
         [i for i, _ in judged],
         [error.reason for _, error in judged],
         [_storable(error.detail)[:DETAIL_LENGTH] for _, error in judged],
@@ -226,7 +225,7 @@ async def judge_again(connection: Connection, judged: Sequence[tuple[int, Reject
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What of a product's quarantine to show; ``None``: all. Times are of the record's arrival."""
+    """Filter of a product's quarantine; ``None``: no condition. ``start`` and ``end`` are arrival times."""
 
     reason: str | None = None
     source: str | None = None
@@ -236,45 +235,59 @@ class Filter:
     settled: bool | None = None
 
 
-async def page(connection: Connection, product: str, wanted: Filter, before: int | None, limit: int) -> list[Row]:
-    """A product's quarantined records, newest first."""
-    return list(
-        await connection.fetch(
-            _PAGE,
-            product,
-            before,
-            limit,
-            wanted.reason,
-            wanted.source,
-            wanted.subscription,
-            wanted.start,
-            wanted.end,
-            wanted.settled,
-        )
+@dataclass(frozen=True, slots=True)
+class QuarantinedRecord:
+    """A row as it is shown to the product's owner. ``value`` is the event as it was received."""
+
+    id: int
+    topic: str
+    partition: int
+    offset: int
+    received_at: datetime
+    quarantined_at: datetime
+    reason: str
+    detail: str
+    source: str
+    product: str
+    subscription: str | None
+    event_id: str | None
+    value: bytes | None
+    settled_at: datetime | None
+    settled_as: str | None
+
+
+async def load_page(
+    connection: Connection, product: str, wanted: Filter, before: int | None, limit: int
+) -> list[QuarantinedRecord]:
+    """Load at most ``limit`` records of a product, newest first; ``before`` is the id after which the page begins."""
+    rows = await connection.fetch(
+        _LOAD_PAGE,
+        *(product, before, limit),
+        *(wanted.reason, wanted.source, wanted.subscription, wanted.start, wanted.end, wanted.settled),
     )
+    return [QuarantinedRecord(*row) for row in rows]
 
 
-async def last_row(connection: Connection) -> int:
-    """The newest record's id; 0 where there is none."""
-    return int(await connection.fetchval(_LAST))
+async def load_last_id(connection: Connection) -> int:
+    """Load the newest record's id; 0 if there is none."""
+    return int(await connection.fetchval(_LOAD_LAST_ID))
 
 
-async def exists(connection: Connection, row: int) -> bool:
-    """Whether there is, or was, a record with this id in quarantine."""
-    return bool(await connection.fetchval(_EXISTS, row))
+async def has_record(connection: Connection, row: int) -> bool:
+    """Whether a record with this id is, or was, in quarantine."""
+    return bool(await connection.fetchval(_HAS_RECORD, row))
 
 
-async def lock_wanted(
+async def lock_selected(
     connection: Connection, wanted: QuarantineWanted, after: int, last: int, limit: int
-) -> list[Waiting]:
-    """Some of the records that are wanted, in order of their id; nobody else changes them until the end of the
-    transaction."""
-    return _waiting(await connection.fetch(_FIND_WANTED, after, last, *_arguments(wanted), limit))
+) -> list[QuarantinedUsage]:
+    """Lock at most ``limit`` unsettled records that a replay selects, in order of their id."""
+    return _usage_of(await connection.fetch(_LOCK_SELECTED, after, last, *_arguments(wanted), limit))
 
 
-async def count_wanted(connection: Connection, wanted: QuarantineWanted, after: int, last: int) -> int:
-    """How many records are wanted."""
-    return int(await connection.fetchval(_COUNT_WANTED, after, last, *_arguments(wanted)))
+async def count_selected(connection: Connection, wanted: QuarantineWanted, after: int, last: int) -> int:
+    """Count the unsettled records that a replay selects."""
+    return int(await connection.fetchval(_COUNT_SELECTED, after, last, *_arguments(wanted)))
 
 
 def _arguments(wanted: QuarantineWanted) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Replays of the quarantine that somebody asked for."""
+"""Requested replays of the quarantine, and their progress."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,7 +10,7 @@ _INSERT = """
 INSERT INTO quarantine_replay (id, wanted, requested_at, requested_by, address, correlation_id, last_row)
 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING RETURNING number
 """
-# One at a time, in the order in which they were asked for; whoever holds it works it off.
+# One replay at a time, in the order of the requests; others wait behind the one that is locked.
 _LOCK_NEXT = """
 SELECT number, id, wanted, requested_at, requested_by, address, correlation_id, last_row, done_row, total, judged,
     applied, duplicate, finished_at, version
@@ -26,7 +26,7 @@ _ANY = "SELECT EXISTS (SELECT FROM quarantine_replay WHERE finished_at IS NULL)"
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A replay: rows up to ``last_row``, of which those up to ``done_row`` are done."""
+    """A replay of the quarantine up to id ``last_row``; ids up to ``done_row`` are done."""
 
     number: int
     id: str
@@ -45,7 +45,7 @@ class Replay:
     version: int = 1
 
     def state(self) -> QuarantineReplay:
-        """What is told of it."""
+        """Return its state as it is published."""
         begun = "waiting" if self.total is None else "running"
         return QuarantineReplay(
             id=self.id,
@@ -64,7 +64,7 @@ class Replay:
 
 
 async def insert_replay(connection: Connection, asked: Replay) -> bool:
-    """Keep a new one; false where there is one with this id."""
+    """Insert a replay. Return false if one with this id exists."""
     number = await connection.fetchval(
         _INSERT,
         asked.id,
@@ -79,28 +79,28 @@ async def insert_replay(connection: Connection, asked: Replay) -> bool:
 
 
 async def is_any_unfinished(connection: Connection) -> bool:
-    """Whether there is something to do."""
+    """Whether a replay is unfinished."""
     return bool(await connection.fetchval(_ANY))
 
 
 async def lock_next(connection: Connection) -> Replay | None:
-    """The oldest that is not finished and that nobody else works on."""
+    """Lock the oldest unfinished replay that no other process has locked; ``None`` if there is none."""
     row: Row | None = await connection.fetchrow(_LOCK_NEXT)
     return Replay(**{**dict(row), "wanted": QuarantineWanted.model_validate_json(row["wanted"])}) if row else None
 
 
 async def update_replay(connection: Connection, changed: Replay) -> Replay:
-    """Keep how far it is now, as its next version."""
-    kept = replace(changed, version=changed.version + 1)
+    """Save the progress of a replay as its next version. Return that version."""
+    saved = replace(changed, version=changed.version + 1)
     await connection.execute(
         _UPDATE,
-        kept.number,
-        kept.done_row,
-        kept.total,
-        kept.judged,
-        kept.applied,
-        kept.duplicate,
-        kept.finished_at,
-        kept.version,
+        saved.number,
+        saved.done_row,
+        saved.total,
+        saved.judged,
+        saved.applied,
+        saved.duplicate,
+        saved.finished_at,
+        saved.version,
     )
-    return kept
+    return saved

@@ -1,8 +1,9 @@
-"""Which resources a meter counted in a window."""
+"""The resources that a meter counted in a window."""
 
 from datetime import datetime
+from typing import NamedTuple
 
-from shared.runtime.postgres.pool import Connection, Row
+from shared.runtime.postgres.pool import Connection
 
 # An ordered read of the primary key, of one partition: a page costs the same at any place of any number of resources.
 _PAGE = """
@@ -17,11 +18,18 @@ Where = tuple[int, int, datetime]
 """Subscription number, meter number, window start."""
 
 
-async def load_page(connection: Connection, where: Where, after: str, limit: int) -> list[Row]:
-    """Some resources by code points, beginning after one (``""``: with the first), each with when it first came."""
-    return list(await connection.fetch(_PAGE, *where, after, limit))
+class CountedResource(NamedTuple):
+    """A resource, and the append time of the first usage in the window that names it."""
+
+    resource: str
+    first_received_at: datetime
+
+
+async def load_page(connection: Connection, where: Where, after: str, limit: int) -> list[CountedResource]:
+    """Load at most ``limit`` resources in order of code points, those after ``after`` (``""``: from the first)."""
+    return [CountedResource(*row) for row in await connection.fetch(_PAGE, *where, after, limit)]
 
 
 async def count(connection: Connection, where: Where) -> int:
-    """How many there are."""
+    """Count the resources of a window."""
     return int(await connection.fetchval(_COUNTED, *where) or 0)

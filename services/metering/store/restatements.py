@@ -1,4 +1,4 @@
-"""Final windows that change: what they were just before, and the restatements that follow."""
+"""Final windows that change: their previous figures, and the restatements made from them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from services.metering.domain.consumption import Measured
 from shared.events.metering import RestatementCause, WindowRestated
 from shared.runtime.postgres.pool import Connection
 
-# The first note of a window keeps what it was. Others wait for whoever is writing its restatement, then begin anew.
-_NOTE = """
+# The first insert of a window saves its figures; later ones only combine causes. An insert waits for a transaction that
+# writes the window's restatement, and then saves the figures again.
+_INSERT_PREVIOUS = """
 INSERT INTO restating AS r (subscription, meter, window_start, aggregate, reached_at, revision, as_of, cause, noted_at)
 SELECT k.subscription, k.meter, k.window_start, coalesce(w.aggregate, 0), w.reached_at, coalesce(w.revision, 0),
        coalesce(w.as_of, $5), $4, $5
@@ -19,15 +20,15 @@ ORDER BY 1, 2, 3
 ON CONFLICT (subscription, meter, window_start) DO UPDATE SET
     cause = CASE WHEN r.cause = EXCLUDED.cause THEN r.cause ELSE 'several' END
 """
-_LOCK = """
+_LOCK_PREVIOUS = """
 SELECT subscription, meter, window_start, cause, aggregate, reached_at, revision, as_of
 FROM restating WHERE noted_at <= $1 ORDER BY noted_at, subscription, window_start LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-_FORGET = """
+_DELETE_PREVIOUS = """
 DELETE FROM restating r USING unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, start)
 WHERE (r.subscription, r.meter, r.window_start) = (k.subscription, k.meter, k.start)
 """
-# Tried again later, after what is noted meanwhile.
+# Retried later, behind windows noted since.
 _POSTPONE = """
 UPDATE restating r SET noted_at = $4
 FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS k (subscription, meter, start)
@@ -46,8 +47,8 @@ Key = tuple[int, int, datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
-    """What a meter had measured in a final window before that changed. Revision 0: nothing."""
+class PreviousFigures:
+    """What a meter had measured in a final window before it changed. Revision 0: nothing."""
 
     subscription: int
     meter: int
@@ -55,36 +56,38 @@ class Before:
     measured: Measured
 
 
-async def note_final(connection: Connection, keys: Collection[Key], cause: RestatementCause, now: datetime) -> None:
-    """Final windows are about to change: keep what they are."""
+async def insert_previous_figures(
+    connection: Connection, keys: Collection[Key], cause: RestatementCause, now: datetime
+) -> None:
+    """Save the present figures of final windows, in the transaction that is about to change them."""
     if keys:
         ordered = sorted(keys)
         columns = [[key[place] for key in ordered] for place in range(3)]
-        await connection.execute(_NOTE, *columns, cause, now)
+        await connection.execute(_INSERT_PREVIOUS, *columns, cause, now)
 
 
-async def lock_noted(connection: Connection, until: datetime, limit: int) -> list[Before]:
-    """Some of what was noted until then; nobody notes these windows again before the transaction ends."""
+async def lock_previous_figures(connection: Connection, until: datetime, limit: int) -> list[PreviousFigures]:
+    """Lock at most ``limit`` saved figures that were inserted until then, skipping those locked by others."""
     return [
-        Before(row["subscription"], row["meter"], row["cause"], Measured(row["window_start"], *tuple(row)[4:]))
-        for row in await connection.fetch(_LOCK, until, limit)
+        PreviousFigures(row["subscription"], row["meter"], row["cause"], Measured(row["window_start"], *tuple(row)[4:]))
+        for row in await connection.fetch(_LOCK_PREVIOUS, until, limit)
     ]
 
 
-async def forget_noted(connection: Connection, noted: Sequence[Before]) -> None:
-    """Their restatements are written."""
+async def delete_previous_figures(connection: Connection, noted: Sequence[PreviousFigures]) -> None:
+    """Delete saved figures whose restatements are written."""
     columns = [one.subscription for one in noted], [one.meter for one in noted]
-    await connection.execute(_FORGET, *columns, [one.measured.window_start for one in noted])
+    await connection.execute(_DELETE_PREVIOUS, *columns, [one.measured.window_start for one in noted])
 
 
-async def postpone_noted(connection: Connection, noted: Sequence[Before], until: datetime) -> None:
-    """Their restatements cannot be written now."""
+async def postpone_restatements(connection: Connection, noted: Sequence[PreviousFigures], until: datetime) -> None:
+    """Have restatements that could not be written tried again at ``until``."""
     columns = [one.subscription for one in noted], [one.meter for one in noted]
     await connection.execute(_POSTPONE, *columns, [one.measured.window_start for one in noted], until)
 
 
 async def insert_restatements(connection: Connection, restated: Sequence[tuple[int, WindowRestated]]) -> None:
-    """Keep both values, each with the subscription's number."""
+    """Insert restatements, given as (subscription number, event)."""
     if restated:
         rows = [_row(subscription, one) for subscription, one in restated]
         await connection.execute(_INSERT, *map(list, zip(*rows, strict=True)))
@@ -107,5 +110,5 @@ def _row(subscription: int, restated: WindowRestated) -> tuple[object, ...]:
 
 
 async def delete_old(connection: Connection, before: datetime) -> int:
-    """Forget what was restated before then; how much that was."""
+    """Delete restatements made before then. Return how many."""
     return int((await connection.execute(_DELETE_OLD, before)).split()[-1])

@@ -11,7 +11,7 @@ from functools import lru_cache
 from msgspec.structs import astuple as _fields
 
 from services.metering.domain.catalogue import DAY_US
-from services.metering.domain.placing import NEAR_MIDNIGHT_US, Usage
+from services.metering.domain.placement import NEAR_MIDNIGHT_US, Usage
 
 COLUMNS = (
     "n",
@@ -34,7 +34,7 @@ COLUMNS = (
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
 _EPOCH_US = 946_684_800_000_000
-"""PostgreSQL counts from 2000-01-01."""
+"""PostgreSQL's epoch, 2000-01-01, in microseconds since 1970."""
 _ROW = struct.Struct("!h ii iq iq iq i16s ii ii ii ii iq ih").pack
 _TIMESTAMP = struct.Struct("!iq").pack
 _FIELDS = len(COLUMNS)
@@ -45,7 +45,7 @@ _BASE = 10_000
 
 @lru_cache(maxsize=16_384)
 def numeric(value: int | str) -> bytes:
-    """A quantity as a numeric field, length first."""
+    """Encode a quantity as a numeric field, length first."""
     whole, _, decimals = str(value).partition(".")
     scale = len(decimals)
     groups_after = -(-scale // 4)
@@ -68,7 +68,7 @@ def _text(value: str) -> bytes:
 
 
 def encode(placed: Sequence[tuple[int, Usage, int, int, int]]) -> tuple[bytes, bool]:
-    """The COPY stream of ``(n, usage, received_us, partition, offset)``; whether one lies near a midnight."""
+    """Encode ``(n, usage, received_us, partition, offset)`` as a COPY stream. Whether one is near midnight."""
     parts, near_midnight = [_HEADER], False
     add = parts.append
     for n, usage, received_us, partition, offset in placed:
@@ -95,5 +95,5 @@ def encode(placed: Sequence[tuple[int, Usage, int, int, int]]) -> tuple[bytes, b
 
 
 async def stream(data: bytes) -> AsyncIterator[bytes]:
-    """As the source of a COPY."""
+    """Yield the data, as the source of a COPY."""
     yield data

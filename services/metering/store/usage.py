@@ -1,4 +1,4 @@
-"""Raw usage as it is stored."""
+"""Reads of raw usage."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ JOIN usage u ON u.digest = wanted.digest AND u.at >= wanted.day AND u.at < wante
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An applied event, as far as it is its content."""
+    """The content of an applied event."""
 
     at: datetime
     subscription: int
@@ -33,7 +33,7 @@ class Stored:
 
 
 async def find_stored(connection: Connection, wanted: Sequence[tuple[bytes, datetime]]) -> dict[bytes, list[Stored]]:
-    """The stored events of (digest, start of the day), by digest."""
+    """Find stored events by (digest, start of the UTC day). Return them by digest."""
     digests = [_identity(digest) for digest, _ in wanted]
     found: dict[bytes, list[Stored]] = {}
     for row in await connection.fetch(_FIND_STORED, digests, [day for _, day in wanted]):

@@ -8,13 +8,13 @@ import asyncpg
 
 from services.metering.domain.catalogue import COUNT, DAY_US, EPOCH, LATEST, PEAK, SUM, UNIQUE
 from services.metering.domain.corrections import NO_METER, PURGE, REVERSAL
-from services.metering.domain.judging import Placed
+from services.metering.domain.judgement import Placed
 from services.metering.store import rows
 from shared.runtime.postgres.pool import Connection
 
 PASSED_OVER = 7
 
-# The statements of a batch read indexes, also those of a partition that was empty when they were planned.
+# Sequential scans are off: statements must use indexes, also of a partition that was empty when they were planned.
 _EMPTY_BATCH = """
 CREATE TEMPORARY TABLE IF NOT EXISTS usage_batch (
     n integer NOT NULL, at timestamptz NOT NULL, received_at timestamptz NOT NULL, kafka_offset bigint NOT NULL,
@@ -27,8 +27,8 @@ SET LOCAL enable_seqscan = off;
 SAVEPOINT usage_batch
 """
 
-# What is stored already is taken out of the batch and returned: one scan of the index of the day that most usage is of
-# ($1); for each other row, one lookup in the index of its own day.
+# Deletes from the batch, and returns, what is stored already: one scan of the index of the day of most usage ($1); for
+# each other row, one lookup in the index of its own day.
 _TAKE_OUT_KNOWN = """
 WITH known AS (
     SELECT digest, $1::timestamptz AS day FROM usage
@@ -54,13 +54,14 @@ INSERT INTO usage (at, received_at, kafka_offset, digest, subscription, meter, s
 SELECT at, received_at, kafka_offset, digest, subscription, meter, source, kafka_partition, quantity, resource, extra
 FROM usage_batch ORDER BY digest, at
 """
-# The same while others apply some of it: what is in the day's unique index is taken out of the batch and returned.
+# The same when another process applies some of it concurrently: what is in the day's unique index is deleted from the
+# batch and returned.
 _INSERT_WHAT_IS_NEW = f"""
 WITH fresh AS ({_INSERT} ON CONFLICT DO NOTHING RETURNING digest, at)
 DELETE FROM usage_batch b WHERE NOT EXISTS (SELECT FROM fresh f WHERE f.digest = b.digest AND f.at = b.at) RETURNING b.n
 """  # noqa: S608
 
-# Identities that another day has within an hour of the same midnight are taken out again.
+# Deletes events again whose identity is used on the other side of the same midnight, within an hour of it.
 _GUARD_MIDNIGHTS = """
 WITH guarded AS (
     INSERT INTO usage_midnight (midnight, digest)
@@ -79,10 +80,10 @@ SELECT n FROM seen
 """
 
 # Windows by kind: the order of the locks, as PostgreSQL carries out the parts in the order of reading them. It does not
-# promise that: should two processes ever meet crosswise, one of their batches is tried again. A level that does not
+# promise that: should two processes deadlock, one of their batches is tried again. A level that does not
 # change what is known is only written when the window's as_of is a minute old. Of the latest levels at the same time
 # the largest counts, so that order of arrival does not matter.
-# What is added to hours is noted here, and added to them later (``store.hours``).
+# Hours get a due row here and are updated later (``store.hours``).
 # One statement, as each costs a round trip to the server and a turn in this process.
 _ADD_UP = f"""
 WITH totals AS (
@@ -179,7 +180,7 @@ INSERT INTO snapshot_due (subscriptions, meters, windows)
 SELECT array_agg(subscription), array_agg(meter), array_agg(window_start) FROM changed HAVING count(*) > 0
 """  # noqa: S608
 
-# Corrections that usage can meet: one read for each batch, so that nearly all batches need no more than that.
+# Whether there are corrections that may concern usage: one read per batch, which is all that nearly every batch needs.
 _FIND_CORRECTIONS = f"""
 SELECT EXISTS (SELECT FROM correction WHERE kind = {REVERSAL} AND settled_at IS NULL) AS waiting,
        EXISTS (SELECT FROM correction WHERE kind = {PURGE} AND reversed_at IS NULL) AS purged,
@@ -193,7 +194,7 @@ SELECT c.id FROM usage_batch b CROSS JOIN LATERAL (
     SELECT id FROM correction WHERE target = b.digest AND kind = {REVERSAL} AND settled_at IS NULL OFFSET 0
 ) c
 """  # noqa: S608
-# Sightings that are not later than the last purge in their window are stored as usage, but count no resource.
+# Sightings not later than the last purge in their window are stored as usage but count no resource.
 _PASS_OVER = f"""
 UPDATE usage_batch b SET kind = {PASSED_OVER}
 WHERE b.kind = {UNIQUE} AND EXISTS (
@@ -207,12 +208,12 @@ Step = Literal["meet_corrections", "add_up", "nothing"]
 
 
 class UsageBatch:
-    """Placed usage on its way into windows, in the temporary table ``usage_batch`` of a connection.
+    """Placed usage of one batch, in the temporary table ``usage_batch`` of a connection.
 
-    ``insert`` makes one inside the transaction of a batch; then comes ``meet_corrections``, then ``add_up``, each once.
-    A connection has one at a time: the next takes the table over.
+    ``insert`` makes one inside the transaction of a batch; then call ``meet_corrections``, then ``add_up``, each once.
+    A connection has one batch at a time; the next one empties the table.
 
-    Every process locks in one order, so that no two wait for each other: usage by (digest, time), midnights, then
+    Every process locks in one order, so that no two deadlock: usage by (digest, time), midnights, then
     (by the caller, before ``add_up``) final windows that are restated, meter windows by kind and key (those of counted
     resources after their sightings), the books last. Hours are changed by one process at a time (``store.hours``).
     """
@@ -221,11 +222,11 @@ class UsageBatch:
         self._connection = connection
         self._next: Step = "meet_corrections"
         self.repeated = repeated
-        """The numbers of those that were stored before. Their content is not looked at."""
+        """Indexes of usage whose identity was stored before; contents are not compared."""
 
     @classmethod
     async def insert(cls, connection: Connection, placed: Sequence[Placed]) -> "UsageBatch":
-        """Insert usage whose digests differ into raw usage. What was stored before is left out of the table."""
+        """Insert usage with distinct digests into raw usage. What was stored before is not in the table afterwards."""
         data, near_midnight = rows.encode(placed)
         await connection.execute(_EMPTY_BATCH)
         await _copy(connection, data)
@@ -244,7 +245,7 @@ class UsageBatch:
         return cls(connection, repeated)
 
     async def meet_corrections(self) -> int:
-        """Apply what is known of corrections to what was inserted; return the projection's stored version.
+        """Apply recorded corrections to the inserted usage; return the projection's stored version.
 
         A process that changes the projection and commits after this read finds this transaction in progress.
         """
@@ -257,7 +258,7 @@ class UsageBatch:
         return int(known["version"])
 
     async def add_up(self) -> None:
-        """Add what was inserted to windows and sightings, note it for hours, and which snapshots are due."""
+        """Add the inserted usage to windows and sightings; insert due rows for hours and snapshots."""
         self._step("add_up", then="nothing")
         await self._connection.execute(_ADD_UP)
 

@@ -1,4 +1,4 @@
-"""``check``: consumption and the books against raw usage, as far as that is kept (60 days)."""
+"""``check``: compare consumption and the books with raw usage, as far as that is retained (60 days)."""
 
 import sys
 from argparse import Namespace
@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from aiokafka.errors import KafkaError
 
 from services.metering.settings import MeteringSettings
-from services.metering.store import checking, partitions, recomputing
-from services.metering.store.checking import Repeated
+from services.metering.store import differences, partitions, recomputation
+from services.metering.store.differences import Repeated
 from services.metering.store.projection import Projection
-from services.metering.verification.comparing import find_lost
-from services.metering.verification.kafka_reading import KafkaReader, open_reader
+from services.metering.verification.kafka_reader import KafkaReader, open_reader
+from services.metering.verification.published_revisions import find_lost
 from shared.runtime.postgres.database_clock import database_now
 from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, connect
 from shared.runtime.service.command_line import ServiceCommand
@@ -21,14 +21,14 @@ EQUAL, DIFFERENT, NOT_RUN = 0, 1, 2
 KEPT = timedelta(days=partitions.USAGE.kept_days)
 LATE = timedelta(days=36)
 """Usage that arrives on a day may be of days so long before."""
-SLICES_BETWEEN_NEWS = 32
+SLICES_PER_PROGRESS_LINE = 32
 SHOWN_LOST = 20
 
 
 async def check(settings: MeteringSettings, _: Namespace) -> int:
-    """Print every difference; the exit code: 0 there is none, 1 there are some, 2 it could not look."""
+    """Print every difference. Exit code 0: there is none, 1: there are some, 2: the check could not be made."""
     try:
-        async with open_reader(settings) as kafka:  # before the database is read: what was published then is stored
+        async with open_reader(settings) as kafka:  # before the database is read: what is published by then is stored
             return await with_connection(settings, "check", lambda connection: _check(connection, kafka))
     except (KafkaError, TimeoutError) as error:
         print(f"metering cannot ask Kafka what was published: {error!r}", file=sys.stderr)
@@ -40,7 +40,7 @@ async def _check(connection: Connection, kafka: KafkaReader | None = None) -> in
 
 
 async def with_connection(settings: MeteringSettings, name: str, work: Callable[[Connection], Awaitable[int]]) -> int:
-    """Do the work; the exit code."""
+    """Run ``work`` with a connection. Return its exit code, or 2 if the database failed."""
     try:
         connection = await connect(settings, f"metering-{name}")
         try:
@@ -53,21 +53,21 @@ async def with_connection(settings: MeteringSettings, name: str, work: Callable[
 
 
 async def check_all(connection: Connection, now: datetime, kafka: KafkaReader | None = None) -> int:
-    """Everything, in one snapshot: what is written meanwhile is no difference, and nobody waits for this."""
+    """Check everything in one snapshot of the database, so that concurrent writes are no difference and do not wait."""
     async with connection.transaction(isolation="repeatable_read"):
-        since = await work_out(connection, now)
+        since = await recompute_days(connection, now)
         found = 0
-        async for difference in differences(connection, since):
+        async for difference in find_differences(connection, since):
             found += 1
             print(difference, flush=True)
         repeated = 0
-        for part in range(checking.SLICES):
-            async for one in checking.identities_of_several_days(connection, part):
+        for part in range(differences.SLICES):
+            async for one in differences.identities_of_several_days(connection, part):
                 repeated += 1
                 print(await _named(one, kafka), flush=True)
-            if (part + 1) % SLICES_BETWEEN_NEWS == 0:
-                _say(f"identities: {part + 1} of {checking.SLICES} parts compared")
-        unsure = await checking.count_unsure(connection)
+            if (part + 1) % SLICES_PER_PROGRESS_LINE == 0:
+                _print_progress(f"identities: {part + 1} of {differences.SLICES} parts compared")
+        unsure = await differences.count_unsure(connection)
         lost = await _compare_published(connection, kafka, now) if kafka else 0
     print(
         f"{found or 'no'} differences to raw usage since {since:%Y-%m-%d}; {repeated} identities on several days; "
@@ -83,16 +83,16 @@ async def check_all(connection: Connection, now: datetime, kafka: KafkaReader | 
 
 
 async def _named(one: Repeated, kafka: KafkaReader | None) -> str:
-    """The id is in no table but those of corrections: Kafka has the event, as long as it keeps it."""
+    """Describe an identity. Its id is stored for corrections only; others are read from Kafka while it has them."""
     times = ", ".join(f"{at:%Y-%m-%dT%H:%MZ}" for at in one.times)
     name = one.event_id or (await kafka.find_id(one.source, one.digest, one.places) if kafka else None)
     places = ", ".join(f"{partition}/{offset}" for partition, offset in one.places)
-    what = f"id {name}" if name else f"its id is not kept any more; read at partition/offset {places}"
+    what = f"id {name}" if name else f"its id is no longer stored; read at partition/offset {places}"
     return f"identity of {one.source} on several days: {times}; {what}"
 
 
 async def _compare_published(connection: Connection, kafka: KafkaReader, now: datetime) -> int:
-    """Name the first windows of which a newer revision was published than is stored; how many there are."""
+    """Print the first windows whose published revision is newer than the stored one. Return the number of all."""
     catalogue = await Projection().refresh(connection)
     windows: set[str] = set()
     async for some in kafka.published():
@@ -104,31 +104,31 @@ async def _compare_published(connection: Connection, kafka: KafkaReader, now: da
     return len(windows)
 
 
-async def differences(connection: Connection, since: datetime) -> AsyncIterator[str]:
-    """Each as a line, after the days were worked out."""
-    async for line in checking.differing_windows(connection, since):
+async def find_differences(connection: Connection, since: datetime) -> AsyncIterator[str]:
+    """Yield a line for each difference. The days must be recomputed before."""
+    async for line in differences.differing_windows(connection, since):
         yield line
-    async for line in checking.differing_sightings(connection, since):
+    async for line in differences.differing_sightings(connection, since):
         yield line
-    async for line in checking.differing_hours(connection, await hours_since(connection, since)):
+    async for line in differences.differing_hours(connection, await hours_since(connection, since)):
         yield line
-    async for line in checking.differing_books(connection, (since + LATE).date()):
+    async for line in differences.differing_books(connection, (since + LATE).date()):
         yield line
 
 
-async def work_out(connection: Connection, now: datetime) -> datetime:
-    """Since when nothing of the raw usage is gone."""
+async def recompute_days(connection: Connection, now: datetime) -> datetime:
+    """Recompute all days of raw usage. Return the time since which raw usage is complete."""
     catalogue = await Projection().refresh(connection)
-    days = await recomputing.prepare(connection, catalogue)
+    days = await recomputation.prepare(connection, catalogue)
     for number, day in enumerate(days, 1):
-        await recomputing.add_day(connection, day)
-        _say(f"{day:%Y-%m-%d}: {number} of {len(days)} days worked out")
-    await recomputing.add_up(connection)
-    return min([recomputing.instant_of((now - KEPT).date()), *days[:1]])
+        await recomputation.add_day(connection, day)
+        _print_progress(f"{day:%Y-%m-%d}: {number} of {len(days)} days recomputed")
+    await recomputation.add_up(connection)
+    return min([recomputation.instant_of((now - KEPT).date()), *days[:1]])
 
 
 async def hours_since(connection: Connection, since: datetime) -> datetime:
-    """Since when there are hours too. They are kept for less long than raw usage."""
+    """Return the time since which hours are complete; their retention is shorter than that of raw usage."""
     there = list(_starts(await partitions.load_partitions(connection)))
     return max([since, *there[:1]])
 
@@ -136,13 +136,13 @@ async def hours_since(connection: Connection, since: datetime) -> datetime:
 def _starts(there: list[partitions.Partition]) -> Iterator[datetime]:
     for one in there:
         if one.kind is partitions.HOURS and one.is_attached:
-            yield recomputing.instant_of(one.first)
+            yield recomputation.instant_of(one.first)
 
 
-def _say(news: str) -> None:
-    print(news, file=sys.stderr, flush=True)
+def _print_progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 COMMANDS = (
-    ServiceCommand("check", "hold consumption and the books against raw usage, and name every difference", check),
+    ServiceCommand("check", "compare consumption and the books with raw usage, and print every difference", check),
 )

@@ -14,7 +14,7 @@ from typing import Protocol
 from shared.events.topics import Topic
 from shared.runtime.delivery.backoff import Backoff, is_transient
 from shared.runtime.delivery.batch_runner import as_permanent, make_dead_letter
-from shared.runtime.delivery.outbox import headers_text
+from shared.runtime.delivery.headers import headers_to_json
 from shared.runtime.delivery.read_model_state import ReadModelState
 from shared.runtime.delivery.set_aside import record_of
 from shared.runtime.delivery.transaction import Transaction
@@ -62,7 +62,6 @@ class Retries(Protocol):
 
 async def insert(connection: Connection, record: Record, give_up_at: datetime | None = None) -> None:
     """Insert a postponed command; without ``give_up_at`` it queues behind another of its key."""
-    received = tuple((name, value or b"") for name, value in record.headers)
     await connection.execute(
         _INSERT,
         record.topic,
@@ -70,7 +69,7 @@ async def insert(connection: Connection, record: Record, give_up_at: datetime | 
         record.offset,
         record.key,
         record.value,
-        headers_text(received),
+        headers_to_json(record.headers),
         record.appended_at,
         give_up_at,
     )

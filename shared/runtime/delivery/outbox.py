@@ -1,10 +1,9 @@
 """The outbox: rows inserted in the transaction whose change they publish, and sent later by the relay."""
 
-import base64
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from shared.runtime.delivery.headers import headers_from_json, headers_to_json
 from shared.runtime.postgres.listen import wake_channel
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Outgoing
@@ -53,14 +52,14 @@ def columns(outgoing: Sequence[Outgoing]) -> tuple[list[Any], ...]:
         [one.topic for one in outgoing],
         [one.key for one in outgoing],
         [one.value for one in outgoing],
-        [headers_text(one.headers) for one in outgoing],
+        [headers_to_json(one.headers) for one in outgoing],
     )
 
 
 async def load(connection: Connection, limit: int) -> list[tuple[int, Outgoing]]:
     """The oldest rows that are not set aside, in order, with their ids."""
     return [
-        (row["id"], Outgoing(row["topic"], row["key"], row["value"], headers_from(row["headers"])))
+        (row["id"], Outgoing(row["topic"], row["key"], row["value"], headers_from_json(row["headers"])))
         for row in await connection.fetch(_LOAD, limit)
     ]
 
@@ -74,13 +73,3 @@ async def measure(connection: Connection) -> tuple[int, float]:
     """How many rows are unsent (at most 100,000 are counted), and the age of the oldest in seconds."""
     row = await connection.fetchrow(_MEASURE)
     return (row["pending"], max(0.0, row["oldest_seconds"])) if row else (0, 0.0)
-
-
-def headers_text(headers: Sequence[tuple[str, bytes]]) -> str:
-    """Headers as JSON text, values in base64."""
-    return json.dumps([[name, base64.b64encode(value).decode()] for name, value in headers]) if headers else "[]"
-
-
-def headers_from(text: str) -> tuple[tuple[str, bytes], ...]:
-    """Headers from JSON text."""
-    return tuple((name, base64.b64decode(value)) for name, value in json.loads(text))

@@ -16,7 +16,7 @@ from aiokafka.errors import (
     UnsupportedForMessageFormatError,
 )
 
-from shared.runtime.delivery.outbox import headers_from
+from shared.runtime.delivery.headers import headers_from_json
 from shared.runtime.postgres.pool import Connection, Row
 from shared.runtime.records import Outgoing
 
@@ -104,7 +104,7 @@ async def find_due(connection: Connection) -> Due | None:
         return None
     if row["id"] is None:
         return Due(row["aside"], None, None)
-    outgoing = Outgoing(row["topic"], row["key"], row["value"], headers_from(row["headers"]))
+    outgoing = Outgoing(row["topic"], row["key"], row["value"], headers_from_json(row["headers"]))
     return Due(row["aside"], row["id"], outgoing)
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.runtime.delivery.outbox import headers_from, headers_text
+from shared.runtime.delivery.headers import headers_from_json, headers_to_json
 from shared.runtime.delivery.transaction import Transaction, TransientError
 from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, Pool, Row
 from shared.runtime.process import logging
@@ -117,7 +117,7 @@ async def add(
             record.offset,
             record.key,
             record.value,
-            headers_text(tuple((name, value or b"") for name, value in record.headers)),
+            headers_to_json(record.headers),
             record.appended_at,
         )
         for record in records
@@ -258,6 +258,6 @@ def record_of(row: Row) -> Record:
         row["record_offset"],
         row["key"],
         row["value"],
-        headers_from(row["headers"]),
+        headers_from_json(row["headers"]),
         row["appended_at"],
     )

@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 from prometheus_client import Counter
 
 from shared.runtime.delivery.batch_runner import HaltError
+from shared.runtime.delivery.headers import headers_from_json, headers_to_json
 from shared.runtime.delivery.isolation import Failed, isolate
-from shared.runtime.delivery.outbox import headers_from, headers_text
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.process import logging
@@ -152,7 +152,7 @@ class SetAside:
         row = await tx.connection.fetchrow(_LOCK, self.work, key, tx.now)
         if row is None:
             return  # another process has locked it, or it succeeded
-        headers = headers_from(row["headers"])
+        headers = headers_from_json(row["headers"])
         place = self.work, row["partition"], row["record_offset"], row["record_key"], row["value"]
         record = Record(*place, headers, row["appended_at"])
         await tx.connection.fetchrow(_BEGIN, self.work)
@@ -174,7 +174,7 @@ class SetAside:
                 record.offset,
                 record.key,
                 record.value,
-                headers_text(tuple((name, value or b"") for name, value in record.headers)),
+                headers_to_json(record.headers),
                 record.appended_at,
             )
         )

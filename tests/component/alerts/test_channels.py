@@ -35,7 +35,7 @@ def _channel(subscription: str, url: str, seen: int | None = 1) -> AddChannel:
     )
 
 
-async def test_channels_that_hang_delay_neither_another_customer_nor_the_healthy_channel_beside_them(
+async def test_other_deliveries_are_on_time_when_a_channel_hangs(
     driver: AlertsDriver, receiver: Receiver, service_process: StartService
 ) -> None:
     """They hang for longer than the test may take."""
@@ -80,7 +80,7 @@ async def test_channels_that_hang_delay_neither_another_customer_nor_the_healthy
     ],
     ids=["add", "remove", "acknowledge"],
 )
-async def test_what_nobody_knows_is_refused_at_once_and_as_what_is_somebody_elses(
+async def test_a_command_is_not_found_at_once_when_the_subscription_is_unknown_or_foreign(
     driver: AlertsDriver, command: Payload
 ) -> None:
     await driver.knows(acme())
@@ -96,7 +96,7 @@ async def test_what_nobody_knows_is_refused_at_once_and_as_what_is_somebody_else
         assert await connection.fetchval("SELECT count(*) FROM subscriptions WHERE id = 'nobody-knows'") == 0
 
 
-async def test_a_command_waits_for_the_state_that_its_sender_knew_and_no_other_waits_with_it(
+async def test_only_the_command_is_postponed_when_its_sender_saw_a_newer_state(
     driver: AlertsDriver,
 ) -> None:
     await driver.knows(acme())
@@ -112,14 +112,14 @@ async def test_a_command_waits_for_the_state_that_its_sender_knew_and_no_other_w
     assert (await newer).accepted
 
 
-async def test_a_command_that_waited_in_vain_is_refused_as_unavailable(driver: AlertsDriver) -> None:
+async def test_a_command_is_unavailable_when_its_state_does_not_arrive_in_time(driver: AlertsDriver) -> None:
     outcome = await driver.asks(_channel("never-flex", PUBLIC))
     assert outcome.refusal is not None
     assert outcome.refusal.code == "unavailable"
 
 
 @pytest.mark.parametrize("state", ["cancelled", "expired"])
-async def test_a_subscription_that_is_over_takes_no_channel_and_gives_up_those_it_has(
+async def test_channels_are_refused_and_given_up_when_the_subscription_is_over(
     driver: AlertsDriver, state: str
 ) -> None:
     await driver.knows(acme())
@@ -142,7 +142,7 @@ async def test_the_address_of_a_channel_is_in_no_event_no_audit_record_no_log_an
     await driver.consumes(acme(), 850)
 
     async def settled() -> list[DeliverySettled]:
-        return await driver.told(DeliverySettled)
+        return await driver.published(DeliverySettled)
 
     (one,) = await until(settled, what="the delivery's end")
     assert (one.outcome, one.last_error) == ("dead", "HTTP 410")
@@ -163,7 +163,7 @@ async def test_the_address_of_a_channel_is_in_no_event_no_audit_record_no_log_an
         assert "/T0/" not in text
 
 
-async def test_addresses_that_were_stored_in_the_clear_are_sealed_when_the_service_starts(
+async def test_plain_text_addresses_are_sealed_when_the_service_starts(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     await driver.knows(acme())
@@ -179,7 +179,7 @@ async def test_addresses_that_were_stored_in_the_clear_are_sealed_when_the_servi
     assert row["url"].endswith("/****acme")
 
     async def changes() -> list[ChannelChanged]:
-        found = await driver.told(ChannelChanged)
+        found = await driver.published(ChannelChanged)
         return found if len(found) > 1 else []
 
     first, second = await until(changes, what="the channel being published again")

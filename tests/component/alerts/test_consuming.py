@@ -44,21 +44,21 @@ class Replica:
     pool: Any
     offsets: dict[str, int] = field(default_factory=dict)
 
-    async def told(self, *payloads: Payload) -> None:
-        """One batch of new records of allocation."""
+    async def apply_states(self, *payloads: Payload) -> None:
+        """Apply one batch of allocation events."""
         records = [self._record(ALLOCATION_EVENTS_TOPIC.name, payload) for payload in payloads]
         await self.runner(ON_ALLOCATION, ALLOCATION_EVENTS_TOPIC.name).run(records)
 
     def snapshots(self, *payloads: Payload) -> list[Record]:
-        """New records of consumption."""
+        """Build records of snapshots."""
         return [self._record(CONSUMPTION_TOPIC.name, payload) for payload in payloads]
 
     async def takes(self, records: Sequence[Record]) -> None:
-        """One batch of consumption."""
+        """Apply one batch of snapshots."""
         await self.runner(ON_CONSUMPTION, CONSUMPTION_TOPIC.name).run(records)
 
     def runner(self, handler: BatchHandler, topic: str) -> BatchRunner:
-        """What applies batches of a topic."""
+        """Build the batch runner of a topic."""
         return BatchRunner(
             self.pool,
             handler,
@@ -70,7 +70,7 @@ class Replica:
         )
 
     async def published(self) -> list[dict[str, Any]]:
-        """What lies in the outbox, in order."""
+        """Return the events in the outbox, in order."""
         rows = await self.pool.fetch("SELECT value FROM outbox ORDER BY id")
         return [json.loads(row["value"]) for row in rows]
 
@@ -117,16 +117,16 @@ def _snapshot(state: SubscriptionState, consumed: int, revision: int, product: P
 
 async def test_of_several_snapshots_of_a_key_in_a_batch_the_newest_is_kept(replica: Replica) -> None:
     state = acme()
-    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.apply_states(SubscriptionCreated(subscription=state))
     records = replica.snapshots(_snapshot(state, 100, 1), _snapshot(state, 300, 3), _snapshot(state, 200, 2))
     await replica.takes(records)
     assert await replica.kept() == [(SCAN, 3, 300)]
     assert await replica.published() == []
 
 
-async def test_a_rise_and_fall_within_a_batch_is_told(replica: Replica) -> None:
+async def test_an_alert_is_raised_when_consumption_rises_and_falls_within_a_batch(replica: Replica) -> None:
     state = acme()
-    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.apply_states(SubscriptionCreated(subscription=state))
     records = replica.snapshots(_snapshot(state, 850, 1), _snapshot(state, 700, 2))
     await replica.takes(records)
     causes = [json.loads(one.value or b"")["id"] for one in records]
@@ -139,7 +139,7 @@ async def test_a_rise_and_fall_within_a_batch_is_told(replica: Replica) -> None:
 
 async def test_an_equal_or_older_revision_writes_nothing(replica: Replica) -> None:
     state = acme()
-    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.apply_states(SubscriptionCreated(subscription=state))
     await replica.takes(replica.snapshots(_snapshot(state, 700, 5)))
     row = await replica.pool.fetchval("SELECT ctid FROM subscriptions")
     await replica.takes(replica.snapshots(_snapshot(state, 900, 5), _snapshot(state, 950, 4)))
@@ -150,7 +150,7 @@ async def test_an_equal_or_older_revision_writes_nothing(replica: Replica) -> No
 
 async def test_a_crash_before_the_commit_leaves_nothing_and_after_it_nothing_is_done_twice(replica: Replica) -> None:
     state = acme()
-    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.apply_states(SubscriptionCreated(subscription=state))
     records = replica.snapshots(_snapshot(state, 700, 1), _snapshot(state, 850, 2), _snapshot(state, 860, 3))
 
     async def dies(tx: Transaction, some: Sequence[Record]) -> None:
@@ -168,9 +168,9 @@ async def test_a_crash_before_the_commit_leaves_nothing_and_after_it_nothing_is_
     assert await replica.raised() == [("product_consumption", 80)]
 
 
-async def test_two_replicas_see_together_that_the_pool_crosses(replica: Replica) -> None:
+async def test_the_pool_alert_is_raised_once_when_two_replicas_apply_consumption(replica: Replica) -> None:
     state = acme(lots=_lots(1500))
-    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.apply_states(SubscriptionCreated(subscription=state))
 
     async def read(partition: int, product: ProductId, units: int) -> None:
         runner = replica.runner(ON_CONSUMPTION, CONSUMPTION_TOPIC.name)
@@ -185,7 +185,7 @@ async def test_two_replicas_see_together_that_the_pool_crosses(replica: Replica)
 
 async def test_a_plain_snapshot_and_one_only_the_contract_reads_count_the_same(replica: Replica) -> None:
     state = acme()
-    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.apply_states(SubscriptionCreated(subscription=state))
     odd = _snapshot(state, 850, 2)
     value = event(odd).encode().replace(b'"revision":2', b'"revision":"2"')  # pydantic takes it, the fast reader not
     (plain,) = replica.snapshots(_snapshot(state, 100, 1))
@@ -194,9 +194,11 @@ async def test_a_plain_snapshot_and_one_only_the_contract_reads_count_the_same(r
     assert await replica.raised() == [("product_consumption", 80)]
 
 
-async def test_what_is_not_a_snapshot_becomes_a_dead_letter_and_other_types_are_passed_over(replica: Replica) -> None:
+async def test_a_record_is_dead_lettered_when_it_is_no_snapshot_and_skipped_when_of_another_type(
+    replica: Replica,
+) -> None:
     state = acme()
-    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.apply_states(SubscriptionCreated(subscription=state))
     bad, good, other = replica.snapshots(_snapshot(state, 10, 2), _snapshot(state, 850, 1), _snapshot(state, 10, 3))
     broken = bad._replace(value=(bad.value or b"").replace(b'"consumed":10', b'"consumed":-10'))
     newer = other._replace(value=(other.value or b"").replace(b"measured.v1", b"measured.v2"))
@@ -208,7 +210,7 @@ async def test_what_is_not_a_snapshot_becomes_a_dead_letter_and_other_types_are_
 
 async def test_a_snapshot_that_raises_an_alert_must_fit_the_whole_contract(replica: Replica) -> None:
     state = acme()
-    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.apply_states(SubscriptionCreated(subscription=state))
     before, odd, after = replica.snapshots(_snapshot(state, 10, 1), _snapshot(state, 850, 2), _snapshot(state, 20, 3))
     odd = odd._replace(value=(odd.value or b"").replace(b'"specversion":"1.0"', b'"specversion":"9"'))
     await replica.takes([before, odd, after])
@@ -217,26 +219,26 @@ async def test_a_snapshot_that_raises_an_alert_must_fit_the_whole_contract(repli
     assert [row["topic"] for row in rows] == ["metering.consumption.alerts.dlq"]
 
 
-async def test_consumption_of_a_subscription_that_comes_later_is_assessed_then(replica: Replica) -> None:
+async def test_stored_consumption_is_assessed_when_its_subscription_arrives(replica: Replica) -> None:
     state = acme()
     await replica.takes(replica.snapshots(_snapshot(state, 850, 1)))
     assert await replica.raised() == []
-    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.apply_states(SubscriptionCreated(subscription=state))
     assert await replica.raised() == [("product_consumption", 80)]
 
 
 async def test_a_changed_allocation_is_compared_with_the_newest_consumption(replica: Replica) -> None:
     state = acme()
-    await replica.told(SubscriptionCreated(subscription=state))
+    await replica.apply_states(SubscriptionCreated(subscription=state))
     await replica.takes(replica.snapshots(_snapshot(state, 700, 1), _snapshot(state, 790, 2)))
-    await replica.told(GrantsChanged(subscription=acme(2, scan=850), email="alan@acme.example"))
+    await replica.apply_states(GrantsChanged(subscription=acme(2, scan=850), email="alan@acme.example"))
     assert await replica.raised() == [("product_consumption", 90)]
 
 
 async def test_a_voided_lot_that_leaves_the_pool_over_allocated_is_critical(replica: Replica) -> None:
     state = acme()
-    await replica.told(SubscriptionCreated(subscription=state))
-    await replica.told(LotVoided(subscription=acme(2, lots=_lots(1400)), lot=LotId("lot-1"), reason="wrong"))
+    await replica.apply_states(SubscriptionCreated(subscription=state))
+    await replica.apply_states(LotVoided(subscription=acme(2, lots=_lots(1400)), lot=LotId("lot-1"), reason="wrong"))
     (alert,) = [one["data"]["alert"] for one in await replica.published()]
     assert (alert["rule"], alert["severity"]) == ("pool_over_allocated", "critical")
 

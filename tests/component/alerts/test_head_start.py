@@ -43,9 +43,9 @@ async def runtime(bench: Bench, database: MakeDatabase) -> AsyncIterator[Runtime
         await made.pool.close()
 
 
-async def test_it_is_over_once_all_is_applied(runtime: Runtime[AlertsSettings]) -> None:
+async def test_the_head_start_is_over_when_all_partitions_are_applied(runtime: Runtime[AlertsSettings]) -> None:
     start = HeadStart(runtime)
-    await start.look()
+    await start.load_ends()
     assert not await start.is_over()
     await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 0, 1)
     assert not await start.is_over()
@@ -55,12 +55,12 @@ async def test_it_is_over_once_all_is_applied(runtime: Runtime[AlertsSettings]) 
     assert (await start.check()).ok
 
 
-async def test_a_partition_that_nobody_reads_is_waited_for_a_while_and_told_of(
+async def test_the_head_start_is_given_up_and_reported_when_a_partition_makes_no_progress(
     runtime: Runtime[AlertsSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(head_start, "STUCK_SECONDS", 0.5)
     start = HeadStart(runtime)
-    await start.look()
+    await start.load_ends()
     await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 0, 1)
     assert not await start.is_over(), "it has come further"
     await until(start.is_over)
@@ -76,7 +76,7 @@ async def test_a_partition_is_stuck_when_others_are_applied_beyond_their_end(
 ) -> None:
     monkeypatch.setattr(head_start, "STUCK_SECONDS", 0.5)
     start, offset = HeadStart(runtime), 1
-    await start.look()
+    await start.load_ends()
 
     async def is_over_while_new_records_are_applied() -> bool:
         nonlocal offset
@@ -88,12 +88,12 @@ async def test_a_partition_is_stuck_when_others_are_applied_beyond_their_end(
     assert "partitions [1]" in (await start.check()).detail
 
 
-async def test_time_in_which_nobody_asks_does_not_count(
+async def test_time_does_not_count_when_no_poll_is_made(
     runtime: Runtime[AlertsSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head_start, "ASKED_SECONDS", 0.0)
+    monkeypatch.setattr(head_start, "POLL_GAP_MAX_SECONDS", 0.0)
     monkeypatch.setattr(head_start, "STUCK_SECONDS", 0.001)
     start = HeadStart(runtime)
-    await start.look()
+    await start.load_ends()
     for _ in range(20):
         assert not await start.is_over()

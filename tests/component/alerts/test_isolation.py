@@ -74,7 +74,7 @@ async def raised(driver: AlertsDriver, subscription: str, count: int = 1, within
 
     async def enough() -> list[int]:
         found = [
-            one.alert.threshold for one in await driver.told(AlertRaised) if one.alert.subscription == subscription
+            one.alert.threshold for one in await driver.published(AlertRaised) if one.alert.subscription == subscription
         ]
         return found if len(found) >= count else []
 
@@ -106,7 +106,7 @@ async def test_a_consumer_goes_on_when_everything_of_one_subscription_fails(
         await driver.consumes(poisoned, 950, first_revision=100)
         await driver.consumes(healthy, 950, first_revision=2)
         assert await raised(driver, healthy.id, 2, within_seconds=15) == [80, 90]
-        assert [one for one in await driver.told(AlertRaised) if one.alert.subscription == POISONED] == []
+        assert [one for one in await driver.published(AlertRaised) if one.alert.subscription == POISONED] == []
     assert await raised(driver, POISONED) == [90]
     await assert_set_aside(driver, work, 0)
     await driver.consumes(poisoned, 1000, first_revision=101)
@@ -173,7 +173,7 @@ async def test_the_worker_goes_on_when_one_delivery_always_fails(
         await assert_set_aside(driver, "deliveries")
     await _settled_of(driver, POISONED, 2)
     await assert_set_aside(driver, "deliveries", 0)
-    assert set(receiver.accepted) == {one.delivery for one in await driver.told(DeliverySettled)}
+    assert set(receiver.accepted) == {one.delivery for one in await driver.published(DeliverySettled)}
 
 
 async def test_the_worker_goes_on_when_a_stored_alert_cannot_be_read(driver: AlertsDriver, receiver: Receiver) -> None:
@@ -212,7 +212,7 @@ async def test_commands_go_on_when_those_of_one_subscription_always_fail(
         assert failures > 0
 
     async def decided() -> list[AlertsCommandDecided]:
-        return [one for one in await driver.told(AlertsCommandDecided) if str(one.command_id) == command.id]
+        return [one for one in await driver.published(AlertsCommandDecided) if str(one.command_id) == command.id]
 
     (outcome,) = await until(decided, what="the outcome")
     assert outcome.accepted
@@ -243,7 +243,7 @@ async def _is_known(driver: AlertsDriver, subscription: str) -> None:
 
 async def _settled_of(driver: AlertsDriver, subscription: str, count: int) -> None:
     async def enough() -> bool:
-        found = [one.outcome for one in await driver.told(DeliverySettled) if one.subscription == subscription]
+        found = [one.outcome for one in await driver.published(DeliverySettled) if one.subscription == subscription]
         return found == ["delivered"] * count
 
     await until(enough, what=f"{count} deliveries of {subscription}")

@@ -31,7 +31,7 @@ async def test_consumption_and_states_are_kept_when_they_move(database: MakeData
         watches = await lock_watches(connection, [ACME, UNKNOWN])
     assert watches[ACME].subscription == state
     assert watches[ACME].readings == {(one.product, one.window_start): one for one in readings}
-    assert watches[ACME].leeway is None
+    assert watches[ACME].headroom is None
     assert (watches[UNKNOWN].subscription, watches[UNKNOWN].readings) == (None, {})
 
 

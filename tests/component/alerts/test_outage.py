@@ -21,11 +21,11 @@ async def test_a_delivery_goes_on_after_the_database_was_killed(
     postgres_server.restart()
 
     async def settled() -> list[DeliverySettled]:
-        return await driver.told(DeliverySettled)
+        return await driver.published(DeliverySettled)
 
     (delivery,) = await until(settled, within_seconds=60, what="the delivery")
     assert delivery.outcome == "delivered"
     assert set(receiver.accepted) == {delivery.delivery}
     await driver.service.wait_ready()
     await driver.consumes(state, 950, first_revision=2)
-    assert [alert.threshold for alert in await driver.told_of(AlertRaised, 2)] == [80, 90]
+    assert [alert.threshold for alert in await driver.wait_for_alerts(AlertRaised, 2)] == [80, 90]

@@ -30,7 +30,7 @@ from tests.support.servers.webhook_receiver import SECRET, Receiver
 
 async def _settled(driver: AlertsDriver, count: int) -> Sequence[DeliverySettled]:
     async def enough() -> Sequence[DeliverySettled]:
-        found = await driver.told(DeliverySettled)
+        found = await driver.published(DeliverySettled)
         return found if len(found) >= count else []
 
     settled: Sequence[DeliverySettled] = await until(enough, within_seconds=30, what=f"{count} settled deliveries")
@@ -51,7 +51,7 @@ async def _caught_up(driver: AlertsDriver) -> None:
         await until(is_so, what="everything applied")
 
 
-async def test_an_alert_arrives_signed_in_the_end_and_once_when_everything_is_delivered_twice(
+async def test_an_alert_arrives_signed_and_once_when_records_are_delivered_twice(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     state = acme()
@@ -73,25 +73,27 @@ async def test_an_alert_arrives_signed_in_the_end_and_once_when_everything_is_de
     await driver.service.wait_ready()
     await driver.consumes(state, 100, 700, 850, 860, 870, 880)
     await _caught_up(driver)
-    assert [one.alert.threshold for one in await driver.told(AlertRaised)] == [80]
-    assert len(await driver.told(DeliverySettled)) == 1
+    assert [one.alert.threshold for one in await driver.published(AlertRaised)] == [80]
+    assert len(await driver.published(DeliverySettled)) == 1
     assert len(receiver.accepted) == 1
 
 
-async def test_each_crossing_within_one_batch_is_told(driver: AlertsDriver, receiver: Receiver) -> None:
+async def test_each_crossing_raises_an_alert_when_several_are_in_one_batch(
+    driver: AlertsDriver, receiver: Receiver
+) -> None:
     state = acme()
     await driver.knows(state)
     await driver.adds_channel(receiver.url)
     await driver.consumes(state, 850, 700, 950, 840, 1200)
-    raised = await driver.told_of(AlertRaised, 3)
+    raised = await driver.wait_for_alerts(AlertRaised, 3)
     assert [alert.threshold for alert in raised] == [80, 90, 110]
-    assert [alert.threshold for alert in await driver.told_of(AlertResolved, 2)] == [80, 90]
+    assert [alert.threshold for alert in await driver.wait_for_alerts(AlertResolved, 2)] == [80, 90]
     await _settled(driver, 3)
     assert Counter(receiver.accepted).most_common(1)[0][1] == 1
     assert {payload["data"]["id"] for _, payload in receiver.received} == {alert.id for alert in raised}
 
 
-async def test_nothing_is_told_twice_when_it_is_killed_again_and_again(
+async def test_no_alert_is_raised_twice_when_the_service_is_killed_repeatedly(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     state = acme()
@@ -103,23 +105,23 @@ async def test_nothing_is_told_twice_when_it_is_killed_again_and_again(
         driver.service.kill()
         driver.service.start()
     await driver.service.wait_ready()
-    raised = await driver.told_of(AlertRaised, 10)
+    raised = await driver.wait_for_alerts(AlertRaised, 10)
     settled = await _settled(driver, 10)
     await _caught_up(driver)
     assert len({alert.id for alert in raised}) == 10
-    assert len(await driver.told(AlertResolved)) == 10
+    assert len(await driver.published(AlertResolved)) == 10
     assert {one.alert for one in settled} == {alert.id for alert in raised}
     assert set(receiver.accepted) == {one.delivery for one in settled}
 
 
-async def test_a_bad_record_hurts_no_neighbour(driver: AlertsDriver) -> None:
+async def test_other_records_are_applied_when_one_is_bad(driver: AlertsDriver) -> None:
     state = acme()
     await driver.knows(state)
     await driver.consumes(state, 700)
     await driver.bench.send(CONSUMPTION_TOPIC, b"\x00 not json", key=b"x")
     await driver.bench.send(CONSUMPTION_TOPIC, None, key=b"tombstone")
     await driver.consumes(state, 850, first_revision=2)
-    assert [alert.threshold for alert in await driver.told_of(AlertRaised, 1)] == [80]
+    assert [alert.threshold for alert in await driver.wait_for_alerts(AlertRaised, 1)] == [80]
 
     async def dead() -> list[Any]:
         return await driver.bench.records("metering.consumption.alerts.dlq")
@@ -127,11 +129,11 @@ async def test_a_bad_record_hurts_no_neighbour(driver: AlertsDriver) -> None:
     assert len(await until(dead, what="a dead letter")) == 1
 
 
-async def test_commands_are_for_those_whom_it_concerns(driver: AlertsDriver, receiver: Receiver) -> None:
+async def test_a_command_is_refused_when_the_actor_lacks_the_grant(driver: AlertsDriver, receiver: Receiver) -> None:
     state = acme()
     await driver.knows(state)
     await driver.consumes(state, 850)
-    (alert,) = await driver.told_of(AlertRaised, 1)
+    (alert,) = await driver.wait_for_alerts(AlertRaised, 1)
     acknowledge = AcknowledgeAlert(subscription=ACME, alert=alert.id)
     viewer = await driver.asks(acknowledge, "victor@acme.example")
     stranger = await driver.asks(acknowledge, "sam@globex.example")
@@ -142,7 +144,7 @@ async def test_commands_are_for_those_whom_it_concerns(driver: AlertsDriver, rec
     assert (accepted.accepted, accepted.resource, accepted.version) == (True, alert.id, 2)
     again = await driver.asks(acknowledge)
     assert (again.accepted, again.version) == (True, 2)
-    (event,) = await driver.told(AlertAcknowledged)
+    (event,) = await driver.published(AlertAcknowledged)
     assert event.alert.acknowledged_by == "alan@acme.example"
     added = await driver.adds_channel(receiver.url)
     bad = await driver.adds_channel("ftp://example.com")
@@ -160,7 +162,7 @@ async def test_commands_are_for_those_whom_it_concerns(driver: AlertsDriver, rec
     assert (await driver.asks(remove, "vera@unitpool.example", actorvendor=True)).accepted
     gone = await driver.asks(remove)
     assert gone.refusal is not None
-    assert [one.channel.removed_at is None for one in await driver.told(ChannelChanged)] == [True, False]
+    assert [one.channel.removed_at is None for one in await driver.published(ChannelChanged)] == [True, False]
     records = audited(await driver.bench.records(AUDIT))
     assert Counter(record.outcome for record in records) == {"allowed": 4, "denied": 7}
     raw = b"".join(record.value for record in await driver.bench.records(AUDIT))
@@ -169,7 +171,7 @@ async def test_commands_are_for_those_whom_it_concerns(driver: AlertsDriver, rec
     assert b"sealed" not in raw
 
 
-async def test_a_removed_channel_is_told_no_more(driver: AlertsDriver, receiver: Receiver) -> None:
+async def test_no_alert_is_delivered_when_the_channel_is_removed(driver: AlertsDriver, receiver: Receiver) -> None:
     state = acme()
     await driver.knows(state)
     added = await driver.adds_channel(receiver.url)
@@ -181,7 +183,7 @@ async def test_a_removed_channel_is_told_no_more(driver: AlertsDriver, receiver:
     assert (settled.outcome, settled.last_error) == ("dead", "the channel was removed")
 
 
-async def test_a_gone_receiver_is_given_up_and_what_it_says_is_not_kept(
+async def test_a_delivery_is_dead_and_the_answer_not_stored_when_the_receiver_is_gone(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     state = acme()
@@ -194,7 +196,9 @@ async def test_a_gone_receiver_is_given_up_and_what_it_says_is_not_kept(
     assert settled.last_error == "HTTP 410"
 
 
-async def test_a_rebuild_raises_nothing_anew(driver: AlertsDriver, receiver: Receiver) -> None:
+async def test_no_alert_is_raised_again_when_the_read_model_is_rebuilt(
+    driver: AlertsDriver, receiver: Receiver
+) -> None:
     await driver.knows(acme(1))
     await driver.knows(acme(2, scan=500))
     state = acme(3, scan=1000)
@@ -212,8 +216,8 @@ async def test_a_rebuild_raises_nothing_anew(driver: AlertsDriver, receiver: Rec
         assert await connection.fetchval("SELECT count(*) FROM products") == 1
         kept = await connection.fetchval("SELECT readings FROM subscriptions")
         assert [revision for _, _, revision, *_ in json.loads(kept)] == [3]
-    assert len(await driver.told(AlertRaised)) == 1
-    assert await driver.told(AlertResolved) == []
+    assert len(await driver.published(AlertRaised)) == 1
+    assert await driver.published(AlertResolved) == []
 
 
 async def test_metrics_say_what_was_raised_and_delivered(driver: AlertsDriver, receiver: Receiver) -> None:

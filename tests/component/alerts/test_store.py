@@ -191,7 +191,7 @@ async def test_the_reserved_slots_are_for_customers_with_nothing_in_flight(custo
     assert await customers.claims(1, reserved=2) == {("gamma", "c-g"): 1}
 
 
-async def test_a_few_of_a_new_customer_come_before_many_of_another(customers: Customers) -> None:
+async def test_a_new_customer_comes_first_when_another_has_many_due(customers: Customers) -> None:
     for number in range(10):
         await customers.owes("acme", f"c-{number}", 4)
     await customers.owes("beta", "c-b", 2)

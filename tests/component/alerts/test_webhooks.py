@@ -18,9 +18,8 @@ from tests.support.servers.webhook_receiver import SECRET, Receiver
 
 
 async def _send(sender: WebhookSender, url: str) -> Answer:
-    return await sender.send(
-        url, SECRET, customer="acme", id="d-1", payload={"type": "alert.raised"}, now=datetime.now(UTC)
-    )
+    body = '{"type":"alert.raised"}'
+    return await sender.send(url, SECRET, customer="acme", id="d-1", body=body, now=datetime.now(UTC))
 
 
 def _sender(address: str, *, allow_private: bool, asked: list[str] | None = None) -> WebhookSender:
@@ -32,7 +31,9 @@ def _sender(address: str, *, allow_private: bool, asked: list[str] | None = None
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "10.0.0.1"])
-async def test_a_name_that_leads_into_our_network_is_refused(receiver: Receiver, address: str) -> None:
+async def test_a_webhook_is_refused_when_its_name_resolves_to_a_private_address(
+    receiver: Receiver, address: str
+) -> None:
     port = urlsplit(receiver.url).port
     answer = await _send(_sender(address, allow_private=False), f"http://hooks.example:{port}/hook")
     assert answer == Answer("the host's address is not one of the public internet")
@@ -55,13 +56,13 @@ async def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     assert len(receiver.received) == 1
 
 
-async def test_a_silent_receiver_is_left_in_time(receiver: Receiver) -> None:
+async def test_an_attempt_times_out_when_the_receiver_is_silent(receiver: Receiver) -> None:
     receiver.moods.append("silent")
     answer = await _send(WebhookSender(timeout_seconds=0.3, allow_private=True), receiver.url)
     assert answer.error == "no answer within 0.3 s"
 
 
-async def test_nobody_there_is_an_answer_too() -> None:
+async def test_an_attempt_fails_with_a_reason_when_the_connection_is_refused() -> None:
     answer = await _send(WebhookSender(timeout_seconds=2, allow_private=True), "http://127.0.0.1:1/")
     assert answer.error is not None
     assert answer.error.startswith("ConnectError")
@@ -88,7 +89,9 @@ async def test_no_further_address_is_tried_once_the_request_was_sent(receiver: R
     assert len(receiver.received) == 1
 
 
-async def test_what_one_receiver_says_reaches_no_other(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_cookie_reaches_another_receiver_when_one_sets_it(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     sender = WebhookSender(timeout_seconds=2, allow_private=True)
@@ -143,13 +146,13 @@ def silent() -> Iterator[Silent]:
     one.released.set()
 
 
-async def test_names_that_are_never_answered_delay_nobody_else(receiver: Receiver, silent: Silent) -> None:
+async def test_other_customers_are_on_time_when_a_name_server_hangs(receiver: Receiver, silent: Silent) -> None:
     port = urlsplit(receiver.url).port
     sender = WebhookSender(timeout_seconds=30, allow_private=True, resolver=Resolver(silent))
 
     async def sends(customer: str, host: str) -> Answer:
         return await sender.send(
-            f"http://{host}:{port}/", SECRET, customer=customer, id="d-1", payload={}, now=datetime.now(UTC)
+            f"http://{host}:{port}/", SECRET, customer=customer, id="d-1", body="{}", now=datetime.now(UTC)
         )
 
     hanging = [asyncio.create_task(sends("acme", f"hangs-{n % 10}.example")) for n in range(40)]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.metering.handlers.apply_usage import Applied, UsageApplier
+from services.metering.handlers.apply_usage import BatchOutcome, UsageApplier
 from services.metering.store.books import reconcile
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Record
@@ -29,7 +29,7 @@ _TABLES = (
 )
 
 
-async def apply(connection: Connection, batch: list[Record], applier: UsageApplier | None = None) -> Applied:
+async def apply(connection: Connection, batch: list[Record], applier: UsageApplier | None = None) -> BatchOutcome:
     applier = applier or UsageApplier()
     async with transaction(connection) as tx:
         return await applier.apply(tx, batch)

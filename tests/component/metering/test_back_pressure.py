@@ -90,7 +90,7 @@ async def restarted(kafka: Kafka) -> None:
 
 
 @pytest.mark.parametrize(("go", "come"), [(paused, resumed), (killed, restarted)], ids=["paused", "killed"])
-async def test_the_door_says_so_keeps_little_loses_nothing_and_goes_on(
+async def test_ingest_answers_429_or_503_and_loses_nothing_when_kafka_hangs_or_is_away(
     metering: Metering, small: ServiceProcess, kafka_server: Kafka, go: Away, come: Away
 ) -> None:
     now = utc_now()

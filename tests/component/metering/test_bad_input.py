@@ -79,13 +79,15 @@ async def test_each_bad_record_has_a_row_and_touches_no_neighbour(connection: Co
     assert [(row["value"], row["reason"]) for row in rows] == [(value, reason) for _, value, reason in BAD]
 
 
-async def test_a_bad_record_keeps_no_batch_in_memory(connection: Connection) -> None:
+async def test_a_batch_is_released_when_one_of_its_records_is_rejected(connection: Connection) -> None:
     with freed_at_once(Record):
         await apply(connection, records([event("good", resource="r"), *(value for _, value, _ in BAD)]))
 
 
 @pytest.mark.parametrize(("levels", "outcome"), [(50, "applied"), (200_000, "quarantined")])
-async def test_nesting_is_kept_as_far_as_it_can_be_read(connection: Connection, levels: int, outcome: str) -> None:
+async def test_nested_attributes_are_stored_when_they_can_be_read(
+    connection: Connection, levels: int, outcome: str
+) -> None:
     await apply(connection, records([deep(levels)]))
     assert dict(await books(connection)) == {"accepted": 1, outcome: 1}
     kept = [json.loads(row["extra"])["extra"] for row in await connection.fetch("SELECT extra FROM usage")]

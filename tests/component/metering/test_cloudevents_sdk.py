@@ -12,7 +12,7 @@ from cloudevents.core.v03.event import CloudEvent as OldCloudEvent
 from cloudevents.core.v1.event import CloudEvent
 
 from shared.runtime.process.clock import utc_now
-from tests.component.metering.test_doors import reasons
+from tests.component.metering.test_ingest_paths import reasons
 from tests.support.builders.metering import event
 from tests.support.drivers.metering import KEY, Metering
 from tests.support.servers.databases import connect
@@ -86,7 +86,7 @@ async def test_the_sdk_talks_kafka_structured_and_what_is_not_is_quarantined_who
 
 
 @pytest.mark.parametrize("convert", [http.to_structured_event, http.to_binary_event])
-async def test_version_0_3_is_refused_at_the_http_door(metering: Metering, convert: Any) -> None:
+async def test_ingest_refuses_version_0_3(metering: Metering, convert: Any) -> None:
     message = convert(made("old", "r", OldCloudEvent))
     async with httpx.AsyncClient(base_url=metering.process.url, headers=AUTH) as client:
         answer = await client.post("/v1/usage", content=message.body, headers=message.headers)

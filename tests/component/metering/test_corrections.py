@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.metering.handlers.apply_corrections import apply_due_corrections
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.correct import correct_some
 from services.metering.handlers.publish_snapshots import load_terms
-from services.metering.handlers.replay import replay_after
+from services.metering.handlers.retry_quarantine import replay_range
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
 from shared.events.outcomes import DecisionRecorded
@@ -52,7 +52,7 @@ async def apply(connection: Connection, items: Sequence[Any], first: int = 0, at
 async def correct(connection: Connection, now: datetime, *, projection: Projection | None = None) -> int:
     async with connection.transaction():
         tx = Transaction(connection, now, service="metering")
-        looked_at = await correct_some(tx, projection or Projection(), 100)
+        looked_at = await apply_due_corrections(tx, projection or Projection(), 100)
         await tx.flush()
     return looked_at
 
@@ -217,7 +217,7 @@ async def test_processes_that_apply_and_correct_at_once_equal_the_reference(mete
 
 
 @pytest.mark.parametrize("meter", ["unique-window", "peak-window"])
-async def test_usage_that_did_not_see_a_reversal_is_found_when_it_has_committed(metering_dsn: str, meter: str) -> None:
+async def test_concurrent_usage_is_rechecked_when_it_did_not_see_a_reversal(metering_dsn: str, meter: str) -> None:
     first = event("first", "all", meter, subject="sub-3", quantity=9, resource="a")
     lower = event("lower", "all", meter, subject="sub-3", quantity=3, resource="a", at=NOW - timedelta(minutes=1))
     async with connect(metering_dsn) as one, connect(metering_dsn) as other:
@@ -231,7 +231,7 @@ async def test_usage_that_did_not_see_a_reversal_is_found_when_it_has_committed(
         await assert_equals_the_reference(other, [first, lower, reversal("r", first)])
 
 
-async def test_a_reversal_that_came_first_is_applied_as_soon_as_its_target_is_there(connection: Connection) -> None:
+async def test_a_reversal_is_applied_when_its_target_arrives_later(connection: Connection) -> None:
     item = event("late", "calls", "call", quantity=5)
     await apply(connection, [reversal("r", item)])
     assert await correct(connection, NOW) == 1
@@ -274,7 +274,7 @@ async def test_wrong_reversals_go_into_quarantine_and_are_judged_anew_by_a_repla
         while last is not None:
             async with connection.transaction():
                 tx = Transaction(connection, NOW, service="metering")
-                left, last = await replay_after(tx, UsageApplier(), last or 0, 2**60, 2)
+                left, last = await replay_range(tx, UsageApplier(), last or 0, 2**60, 2)
                 assert left == 0
 
 
@@ -309,7 +309,7 @@ async def test_a_purge_acts_in_its_own_window_and_later_sightings_count_again(co
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 @pytest.mark.parametrize("looked_between", [False, True])
-async def test_a_purge_that_is_reversed_leaves_what_it_had_met(
+async def test_resources_count_again_when_their_purge_is_reversed(
     connection: Connection, order: tuple[int, ...], looked_between: bool
 ) -> None:
     """Also in a window of which nothing else is known."""

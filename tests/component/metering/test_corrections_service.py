@@ -10,7 +10,7 @@ import httpx
 
 from deploy.local.environment import clean_environment
 from services.metering.settings import MeteringSettings
-from services.metering.verification.kafka_reading import open_reader
+from services.metering.verification.kafka_reader import open_reader
 from shared.events.metering import WindowRestated
 from shared.runtime.process.clock import utc_now
 from tests.support.builders.metering import event, purge, reversal
@@ -31,7 +31,7 @@ async def settled(running: Metering) -> int:
         return int(await connection.fetchval("SELECT count(*) FROM correction WHERE settled_at IS NOT NULL"))
 
 
-async def test_corrections_come_through_both_doors_and_final_windows_are_restated(metering: Metering) -> None:
+async def test_final_windows_are_restated_when_corrections_arrive_by_http_and_kafka(metering: Metering) -> None:
     now = utc_now()
     long_ago = now - timedelta(days=34)
     hosts = [event(f"h-{n}", at=now, resource=f"host-{n}") for n in range(5)]

@@ -26,7 +26,7 @@ async def ask(connection: Connection, known: Projection, *asked: Question) -> li
     return [None if one is None else json.loads(one) for one in found]
 
 
-async def test_many_are_answered_at_once_each_as_if_it_were_alone(connection: Connection) -> None:
+async def test_answers_equal_those_of_single_requests_when_many_share_a_read(connection: Connection) -> None:
     used = [event(f"s-{n}", subject=f"sub-{1 + n % 2}", resource=f"r-{n}") for n in range(7)]
     used += [event("old", resource="gone", at=EARLIER)]
     used += [event(f"c-{at}", "calls", "call", quantity=95, at=at) for at in (EARLIER, NOW)]
@@ -118,7 +118,7 @@ def test_every_number_of_units_is_read(units: int) -> None:
         ),
     ],
 )
-def test_a_question_that_is_none_names_each_field(given: dict[str, str], fields: list[str]) -> None:
+def test_an_entitlement_request_names_each_field_when_it_is_invalid(given: dict[str, str], fields: list[str]) -> None:
     with pytest.raises(ProblemError) as error:
         read(given)
     assert (error.value.status, [one["field"] for one in error.value.refusal.details["errors"]]) == (422, fields)

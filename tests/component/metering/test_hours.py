@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.metering.domain.catalogue import Catalogue
-from services.metering.handlers.upkeep import keep_up
+from services.metering.handlers.upkeep import maintain_partitions
 from services.metering.store import hours, partitions
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import apply
@@ -23,22 +23,22 @@ async def test_hours_that_are_old_become_days(connection: Connection) -> None:
     expected = await connection.fetch("SELECT day, events, total, peak FROM daily_usage ORDER BY day")
     assert [(row["events"], row["peak"]) for row in expected] == [(14, 13), (16, 29)]
     await add_hours(connection)
-    await keep_up(connection, Catalogue(), NOW + timedelta(days=9))
+    await maintain_partitions(connection, Catalogue(), NOW + timedelta(days=9))
     assert await connection.fetchval("SELECT count(*) FROM usage_hour") == 0
     assert await connection.fetchval("SELECT count(*) FROM usage_day") == 2
     assert await connection.fetch("SELECT day, events, total, peak FROM daily_usage ORDER BY day") == expected
     replayed = event("replayed", "calls", "call", at=old, quantity=50)
     await apply(connection, records([replayed], first=30, at=old))
     await add_hours(connection)
-    await keep_up(connection, Catalogue(), NOW + timedelta(days=9))
+    await maintain_partitions(connection, Catalogue(), NOW + timedelta(days=9))
     row = await connection.fetchrow("SELECT events, total, peak FROM usage_day ORDER BY day LIMIT 1")
     assert row
     assert tuple(row) == (15, expected[0]["total"] + 50, 50), "what comes later is added"
-    await keep_up(connection, Catalogue(), NOW + timedelta(days=480))
+    await maintain_partitions(connection, Catalogue(), NOW + timedelta(days=480))
     assert await connection.fetchval("SELECT count(*) FROM daily_usage") == 0
 
 
-async def test_hours_are_shown_before_they_are_added_and_added_once_by_whoever_comes(metering_dsn: str) -> None:
+async def test_hours_are_shown_before_and_added_once_when_several_processes_add(metering_dsn: str) -> None:
     items = [event(f"c-{n}", "calls", "call", at=NOW - timedelta(hours=n % 3), quantity=n) for n in range(90)]
     async with connect(metering_dsn) as own, connect(metering_dsn) as other:
         for start in range(0, len(items), 6):
@@ -58,7 +58,7 @@ async def test_hours_are_added_many_batches_at_a_time(connection: Connection, mo
     for n in range(9):
         await apply(connection, records([event(f"c-{n}", "calls", "call", quantity=n)], first=n))
     async with connection.transaction():
-        assert [await hours.add_some(connection) for _ in range(4)] == [4, 4, 1, 0]
+        assert [await hours.add_due_batches(connection) for _ in range(4)] == [4, 4, 1, 0]
     await apply(connection, records([event("c-9", "calls", "call", quantity=9)], first=9))
     await add_hours(connection)
     row = await connection.fetchrow("SELECT events, total, peak FROM usage_hour")
@@ -74,5 +74,5 @@ async def test_hours_whose_partition_is_gone_are_added_and_become_days_later(con
         assert await partitions.drop_partition(connection, one)
     await add_hours(connection)
     assert await connection.fetchval("SELECT total FROM usage_hour") == 5
-    await keep_up(connection, Catalogue(), NOW + timedelta(days=9))
+    await maintain_partitions(connection, Catalogue(), NOW + timedelta(days=9))
     assert await connection.fetchval("SELECT total FROM usage_day") == 5

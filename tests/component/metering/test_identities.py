@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.metering.domain.catalogue import DAY_US, microseconds
-from services.metering.domain.placing import NEAR_MIDNIGHT_US
+from services.metering.domain.placement import NEAR_MIDNIGHT_US
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.store import usage as store
 from shared.runtime.postgres.pool import Connection
@@ -68,7 +68,7 @@ def sequential(items: Sequence[Item]) -> list[str]:
         [[("e", EVENING), ("e", NIGHT), ("e", EVENING)], [("e", NIGHT), ("e", EVENING), ("e", NIGHT)]],
     ],
 )
-async def test_what_was_applied_is_a_duplicate_whatever_stands_before_it_in_the_batch(
+async def test_an_applied_event_is_a_duplicate_when_a_conflict_precedes_it_in_the_batch(
     connection: Connection, batches: list[list[tuple[str, datetime]]]
 ) -> None:
     items = [usage(*one) for batch in batches for one in batch]
@@ -102,7 +102,7 @@ async def test_any_order_in_any_batches_equals_one_after_the_other(
         assert row["event_id"] == json.loads(row["value"])["id"]
 
 
-async def test_a_repeat_many_times_over_takes_no_more_rounds(connection: Connection) -> None:
+async def test_no_more_rounds_are_made_when_an_event_repeats_many_times(connection: Connection) -> None:
     await apply(connection, records([usage("e", EVENING)]))
     many = [usage("e", NIGHT, 2), usage("e", EVENING)] * 3000
     async with asyncio.timeout(20):
@@ -130,7 +130,7 @@ async def test_an_identity_that_is_repeated_is_read_once(
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(ITEMS, min_size=4, max_size=24), st.randoms(use_true_random=False))
-async def test_several_that_apply_at_once_agree_about_what_was_applied(
+async def test_an_identity_is_applied_once_when_several_processes_apply_concurrently(
     metering_dsn: str, items: list[Item], rng: random.Random
 ) -> None:
     async with connect(metering_dsn) as own:

@@ -102,9 +102,7 @@ async def test_after_a_rotation_both_keys_are_good_for_the_overlap_and_then_the_
     assert [await opens(pool, key, end) for key in ("old", "new")] == [False, True]
 
 
-async def test_a_key_that_is_remembered_expires_on_time_all_the_same(
-    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]"
-) -> None:
+async def test_a_cached_key_expires_on_time(connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     await decide(connection, create())
     await decide(connection, rotate(overlap_seconds=60))
     now = [NOW]
@@ -130,7 +128,7 @@ async def remembering(connection: Connection, pool: "asyncpg.Pool[asyncpg.Record
     return ring
 
 
-async def test_a_key_in_use_is_looked_up_again_before_it_must_be_waited_for(
+async def test_a_key_in_use_is_refreshed_before_its_cache_time_ends(
     connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]", seconds: list[float]
 ) -> None:
     ring = await remembering(connection, pool)
@@ -143,7 +141,7 @@ async def test_a_key_in_use_is_looked_up_again_before_it_must_be_waited_for(
     assert opened == [True, True, False], "from half of its time on it is looked up; who asks then does not wait"
 
 
-async def test_while_the_database_is_away_a_key_is_good_for_as_long_as_it_is_remembered(
+async def test_a_key_is_valid_for_its_cache_time_when_the_database_is_away(
     connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]", seconds: list[float]
 ) -> None:
     ring = await remembering(connection, pool)

@@ -79,7 +79,7 @@ async def test_windows_that_began_since_the_lock_are_published_anew_with_its_rat
     assert figure(more, "sum-window") == (60, 1)
 
 
-async def test_a_lock_that_is_told_again_publishes_nothing(connection: Connection) -> None:
+async def test_no_snapshot_is_due_when_a_lock_is_published_again(connection: Connection) -> None:
     await apply(connection, records([usage("u", "sum-window", NOW - timedelta(days=1))]))
     await project(connection, locked(NOW - timedelta(days=15)))
     assert len(await published(connection)) == 1

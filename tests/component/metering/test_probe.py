@@ -18,7 +18,7 @@ async def run_probe(metering: Metering, *arguments: str) -> "subprocess.Complete
     return await asyncio.to_thread(call)
 
 
-async def test_the_probe_tells_counted_usage_from_usage_that_nobody_counts(metering: Metering) -> None:
+async def test_the_probe_fails_when_its_usage_is_not_counted(metering: Metering) -> None:
     await metering.process.wait_ready()
     known = ["--subscription", "sub-1", "--product", "calls", "--meter", "call"]
     for _ in range(2):

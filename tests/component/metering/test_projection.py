@@ -2,7 +2,7 @@
 
 import random
 
-from services.metering.domain.subscribed import Subscribed, read_subscribed
+from services.metering.domain.subscription import Subscription, read_subscription
 from services.metering.store import projection
 from services.metering.store.projection import Projection
 from shared.events.state import ProductState, SubscriptionState
@@ -27,7 +27,7 @@ async def test_a_state_that_cannot_be_read_costs_only_itself(connection: Connect
 async def test_the_projection_rebuilt_from_its_topic_equals_the_live_one(database: MakeDatabase) -> None:
     newer = subscription("sub-1", ("scan", "web"), version=3)
     told = [*SUBSCRIPTIONS, newer, subscription("sub-1", ("scan",), version=2)]
-    states: list[tuple[dict[str, Subscribed], dict[str, ProductState], dict[str, str]]] = []
+    states: list[tuple[dict[str, Subscription], dict[str, ProductState], dict[str, str]]] = []
     for several in (told, random.Random(3).sample(told, len(told))):
         async with connect(await database("metering")) as own:
             for one in several:
@@ -45,5 +45,5 @@ async def test_the_projection_rebuilt_from_its_topic_equals_the_live_one(databas
                 )
             )
     assert states[0] == states[1]
-    assert states[0][0]["sub-1"] == read_subscribed(newer.model_dump_json())
+    assert states[0][0]["sub-1"] == read_subscription(newer.model_dump_json())
     assert SubscriptionState.model_validate_json(states[0][2]["sub-1"]) == newer

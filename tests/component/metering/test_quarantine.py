@@ -11,11 +11,11 @@ from uuid import uuid4
 import pytest
 
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.lose import book_lost
-from services.metering.handlers.replay_quarantine import replay_quarantine, work_off
-from services.metering.handlers.tell import OUTBOX_FULL, tell_books, tell_quarantine
+from services.metering.handlers.book_losses import book_lost
+from services.metering.handlers.publish_changes import OUTBOX_FULL, publish_book_changes, publish_quarantine_changes
+from services.metering.handlers.replay_quarantine import replay_quarantine, run_replay_step
 from services.metering.store import projection
-from services.metering.store.telling import beginning
+from services.metering.store.unpublished_changes import decode_beginning
 from shared.events.commands.metering import ReplayQuarantine
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.metering import METERING_EVENTS
@@ -69,8 +69,8 @@ async def told(connection: Connection) -> list[Payload]:
 async def tell(connection: Connection, limit: int = 100) -> list[Payload]:
     async with connection.transaction():
         tx = Transaction(connection, NOW, service="metering")
-        await tell_quarantine(tx, limit)
-        await tell_books(tx, limit)
+        await publish_quarantine_changes(tx, limit)
+        await publish_book_changes(tx, limit)
         await tx.flush()
     return await told(connection)
 
@@ -94,7 +94,7 @@ async def ask(connection: Connection, *, vendor: bool = True, replay: str = "r",
 
 async def work(connection: Connection, applier: UsageApplier, limit: int) -> bool:
     async with transaction(connection) as tx:
-        return await work_off(tx, applier, limit)
+        return await run_replay_step(tx, applier, limit)
 
 
 async def replayed(connection: Connection, limit: int = 3) -> list[QuarantineReplayChanged]:
@@ -105,7 +105,7 @@ async def replayed(connection: Connection, limit: int = 3) -> list[QuarantineRep
     return [one for one in await told(connection) if isinstance(one, QuarantineReplayChanged)]
 
 
-async def test_each_change_of_the_quarantine_is_told_once(connection: Connection) -> None:
+async def test_each_change_of_the_quarantine_is_published_once(connection: Connection) -> None:
     await apply(connection, records([*late(2), event("ok", resource="a"), None]))
     first = [one.record for one in await tell(connection) if isinstance(one, UsageQuarantined)]
     assert [(one.reason, one.product, one.event_id, one.version) for one in first] == [
@@ -126,7 +126,7 @@ async def test_each_change_of_the_quarantine_is_told_once(connection: Connection
     ]
 
 
-async def test_what_was_settled_before_it_was_told_is_told_in_order(connection: Connection) -> None:
+async def test_events_are_in_order_when_a_row_is_settled_before_it_is_published(connection: Connection) -> None:
     await apply(connection, records(late(1)))
     await mend(connection)
     await ask(connection)
@@ -135,7 +135,7 @@ async def test_what_was_settled_before_it_was_told_is_told_in_order(connection: 
     assert [type(one) for one in of_the_record] == [UsageQuarantined, UsageSettled]
 
 
-async def test_a_long_value_is_cut_and_its_length_is_told(connection: Connection) -> None:
+async def test_a_value_is_cut_and_published_with_its_length_when_it_is_long(connection: Connection) -> None:
     long = ("ü" * 5_000).encode()
     await apply(connection, records([long]))
     (record,) = [one.record for one in await tell(connection) if isinstance(one, UsageQuarantined)]
@@ -144,23 +144,23 @@ async def test_a_long_value_is_cut_and_its_length_is_told(connection: Connection
     assert await connection.fetchval("SELECT value FROM quarantine") == long
 
 
-def test_a_cut_through_a_character_leaves_it_out() -> None:
-    assert beginning("aü".encode()[:2], 3) == "a"
-    assert beginning(b"a\xc3", 2) == "a�"
-    assert beginning(b"\x00\xff", 9) == "\x00�"
+def test_a_character_is_left_out_when_the_value_is_cut_within_it() -> None:
+    assert decode_beginning("aü".encode()[:2], 3) == "a"
+    assert decode_beginning(b"a\xc3", 2) == "a�"
+    assert decode_beginning(b"\x00\xff", 9) == "\x00�"
 
 
-async def test_nothing_is_told_while_the_outbox_is_full(connection: Connection) -> None:
+async def test_no_change_is_published_when_the_outbox_is_full(connection: Connection) -> None:
     await apply(connection, records(late(1)))
     await outbox.insert(connection, [Outgoing("metering.events", b"k", b"{}")] * OUTBOX_FULL)
     async with connection.transaction():
         tx = Transaction(connection, NOW, service="metering")
-        assert (await tell_quarantine(tx, 10), await tell_books(tx, 10)) == (0, 0)
+        assert (await publish_quarantine_changes(tx, 10), await publish_book_changes(tx, 10)) == (0, 0)
     await connection.execute("TRUNCATE outbox")
     assert len(await tell(connection)) == 2
 
 
-async def test_what_somebody_is_changing_is_told_later(connection: Connection, metering_dsn: str) -> None:
+async def test_a_row_is_published_later_when_it_is_locked(connection: Connection, metering_dsn: str) -> None:
     await apply(connection, records(late(2)))
     async with connect(metering_dsn) as other, other.transaction():
         await other.execute("UPDATE quarantine SET detail = 'x' WHERE event_id = 'l-0'")
@@ -209,7 +209,9 @@ async def test_a_replay_goes_in_pieces_and_counts_nothing_twice(connection: Conn
         ({"source": "/platforms/scan", "start": NOW + timedelta(hours=1)}, 0),
     ],
 )
-async def test_a_filter_says_what_is_replayed(connection: Connection, wanted: dict[str, Any], judged: int) -> None:
+async def test_only_selected_records_are_replayed_when_a_filter_is_given(
+    connection: Connection, wanted: dict[str, Any], judged: int
+) -> None:
     await apply(connection, records([*late(2), event("s", subject="nobody", resource="a")]))
     await apply(connection, records([event("x", "none", resource="a")], first=9, at=NOW + timedelta(hours=1)))
     await ask(connection, **wanted)
@@ -299,7 +301,7 @@ async def test_a_replay_fills_in_what_an_older_version_did_not_read(connection: 
     assert not [one for one in await tell(connection) if isinstance(one, UsageQuarantined)], "nothing new is said of it"
 
 
-async def test_lost_records_are_told_in_the_books_and_balance_nothing(connection: Connection) -> None:
+async def test_lost_records_are_published_in_the_books_beside_the_balance(connection: Connection) -> None:
     await apply(connection, records([event("u", resource="a")]))
     for topic, loss in (
         ("usage.events", Loss(0, 3, 10, "expired")),
@@ -318,7 +320,7 @@ async def test_lost_records_are_told_in_the_books_and_balance_nothing(connection
     assert await books(connection) == {"accepted": 1, "applied": 1}
 
 
-async def test_the_told_lines_always_equal_the_books(connection: Connection) -> None:
+async def test_published_lines_equal_the_books(connection: Connection) -> None:
     rng, applier, known = random.Random(3), UsageApplier(), dict[tuple[Any, ...], BooksLine]()
     everything = [*late(20), *(event(f"ok-{n}", resource=f"h-{n}") for n in range(20)), None, b"bad"]
     for part in range(6):

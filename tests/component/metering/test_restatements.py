@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.metering.handlers.restate import restate_some
+from services.metering.handlers.restate import publish_restatements
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
 from shared.events.metering import METERING_EVENTS, WindowRestated
@@ -19,7 +19,7 @@ LATER = NOW + timedelta(hours=9)
 async def restate(connection: Connection, at: datetime = LATER) -> list[WindowRestated]:
     async with connection.transaction():
         tx = Transaction(connection, at, service="metering")
-        await restate_some(tx, Projection(), at, 100)
+        await publish_restatements(tx, Projection(), at, 100)
         await tx.flush()
     rows = await connection.fetch("SELECT value FROM outbox WHERE topic = 'metering.events' ORDER BY id")
     await connection.execute("DELETE FROM outbox")

@@ -78,7 +78,7 @@ async def test_usage_becomes_consumption_once_although_the_process_is_killed(met
     assert await until(added, lambda events: events >= 12_000) == 12_000, "hours are added up by themselves"
 
 
-async def test_usage_of_a_product_that_is_subscribed_later_is_applied_by_itself(metering: Metering) -> None:
+async def test_quarantined_usage_is_applied_when_its_product_is_subscribed_later(metering: Metering) -> None:
     late = product("late", *PRODUCTS[0].meters)
     await metering.publish([event("e-1", "late", at=utc_now(), resource="a"), event("e-2", at=utc_now(), resource="b")])
     assert await metering.accepted(2) == {"accepted": 2, "applied": 1, "duplicate": 0, "quarantined": 1}
@@ -90,7 +90,7 @@ async def test_usage_of_a_product_that_is_subscribed_later_is_applied_by_itself(
     assert books == {"accepted": 2, "applied": 2, "duplicate": 0, "quarantined": 0}
 
 
-async def test_the_http_door_takes_good_events_and_refuses_bad_ones_by_index(metering: Metering) -> None:
+async def test_ingest_refuses_events_by_index_when_some_of_a_batch_are_bad(metering: Metering) -> None:
     now = utc_now()
     good = event("h-1", at=now, resource="a")
     async with httpx.AsyncClient(base_url=metering.process.url) as http:
@@ -139,7 +139,7 @@ async def test_the_http_door_takes_good_events_and_refuses_bad_ones_by_index(met
         assert (await http.get("/v1/entitlements", params=params, headers=headers)).status_code == 403
 
 
-async def test_the_http_door_takes_structured_and_binary_events(metering: Metering) -> None:
+async def test_ingest_accepts_structured_and_binary_events(metering: Metering) -> None:
     item = event("s-1", at=utc_now(), resource="a")
     auth = {"authorization": f"Bearer {KEY}"}
     attributes = {f"ce-{name}": value for name, value in item.items() if name not in {"data", "id"}}
@@ -153,7 +153,7 @@ async def test_the_http_door_takes_structured_and_binary_events(metering: Meteri
     assert await metering.accepted(2) == {"accepted": 2, "applied": 2, "duplicate": 0, "quarantined": 0}
 
 
-async def test_the_http_door_says_what_is_wrong_with_a_request(metering: Metering) -> None:
+async def test_ingest_says_what_is_wrong_when_a_request_is_refused(metering: Metering) -> None:
     batch = {"content-type": "application/cloudevents-batch+json", "authorization": f"Bearer {KEY}"}
     single = {**batch, "content-type": "application/cloudevents+json"}
     cases: list[tuple[bytes, dict[str, str], int, str]] = [

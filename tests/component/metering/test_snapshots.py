@@ -9,7 +9,7 @@ from typing import cast
 import asyncpg
 import pytest
 
-from services.metering.handlers.publish_snapshots import SHARE, SnapshotRelay
+from services.metering.handlers.publish_snapshots import REST_FACTOR, SnapshotRelay
 from services.metering.store import consumption
 from services.metering.store.projection import Projection
 from shared.events.envelope import by_type, decode
@@ -49,7 +49,7 @@ async def test_snapshots_are_published_until_acknowledged(connection: Connection
     assert [one.data.meters[0].aggregate for one in events if one] == [Decimal(1), Decimal(8)]
 
 
-async def test_a_level_that_says_nothing_new_is_not_published(connection: Connection) -> None:
+async def test_no_snapshot_is_due_when_a_level_is_unchanged(connection: Connection) -> None:
     await apply(connection, records([event("a", resource="x"), event("b", "web", "app", quantity=5)]))
     await connection.execute("TRUNCATE snapshot_due")
     await apply(connection, records([event("c", resource="x"), event("d", "web", "app", quantity=4)], first=2))
@@ -62,7 +62,7 @@ async def test_a_level_that_says_nothing_new_is_not_published(connection: Connec
     assert due == 2, "as_of follows after a minute"
 
 
-async def test_what_is_due_many_times_is_taken_at_once_up_to_a_bound(connection: Connection) -> None:
+async def test_due_rows_are_taken_together_up_to_a_bound_when_they_repeat_windows(connection: Connection) -> None:
     await connection.execute("TRUNCATE snapshot_due")
     await connection.execute(
         "INSERT INTO snapshot_due (subscriptions, meters, windows)"
@@ -105,7 +105,7 @@ async def test_snapshots_rest_no_longer_than_the_backlog_lasts(metering_dsn: str
             assert len(began) == 1, "work is followed by a rest while there is a backlog"
             backlog[0] = False
             await until(rounds, lambda count: count == 2)
-            assert began[1] - began[0] < (1 + SHARE) * WORK_SECONDS, "the rest ended with the backlog"
+            assert began[1] - began[0] < (1 + REST_FACTOR) * WORK_SECONDS, "the rest ended with the backlog"
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

@@ -18,13 +18,13 @@ import pytest
 
 from services.metering import store
 from services.metering.backfill import Backfill
-from services.metering.domain import judging
+from services.metering.domain import judgement
 from services.metering.domain.catalogue import Catalogue
 from services.metering.handlers import apply_usage
 from services.metering.handlers.apply_usage import JUDGED_AT_ONCE, UsageApplier
-from services.metering.handlers.replay import replay_some
-from services.metering.handlers.upkeep import forget_windows, keep_up
-from services.metering.store import partitions, projection, recomputing, usage_batch
+from services.metering.handlers.retry_quarantine import retry_quarantined
+from services.metering.handlers.upkeep import delete_old_windows, maintain_partitions
+from services.metering.store import partitions, projection, recomputation, usage_batch
 from services.metering.store.projection import Projection
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import apply, books, stored
@@ -51,8 +51,8 @@ async def test_every_statement_fits_the_schema(connection: Connection) -> None:
     assert len(found) > 80
     async with connection.transaction():
         await connection.execute(usage_batch._EMPTY_BATCH)
-        await recomputing.prepare(connection, Catalogue())
-        await recomputing.add_up(connection)
+        await recomputation.prepare(connection, Catalogue())
+        await recomputation.add_up(connection)
         for name, text in found:
             try:
                 await connection.prepare(text)
@@ -62,32 +62,32 @@ async def test_every_statement_fits_the_schema(connection: Connection) -> None:
 
 async def test_upkeep_makes_partitions_ahead_and_drops_old_ones(connection: Connection) -> None:
     old = NOW - timedelta(days=120)
-    await keep_up(connection, Catalogue(), old)
-    known = await keep_up(connection, Catalogue(), NOW)
+    await maintain_partitions(connection, Catalogue(), old)
+    known = await maintain_partitions(connection, Catalogue(), NOW)
     assert ("usage", NOW.date() + timedelta(days=3)) in known
     assert ("usage", old.date()) not in known
     there = {(one.kind.table, one.first) for one in await partitions.load_partitions(connection)}
     assert there == known
-    assert await keep_up(connection, Catalogue(), NOW) == known
+    assert await maintain_partitions(connection, Catalogue(), NOW) == known
 
 
 async def test_a_partition_that_another_process_dropped_meanwhile_is_no_error(
     connection: Connection, metering_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dropping = partitions.dropping
+    hold = partitions.hold_drop_lock
     old = NOW.date() - timedelta(days=100)
     await partitions.make_partitions(connection, [(partitions.USAGE, old)])
 
     @asynccontextmanager
     async def when_another_is_done(mine: Connection) -> AsyncIterator[bool]:
-        monkeypatch.setattr(partitions, "dropping", dropping)
+        monkeypatch.setattr(partitions, "hold_drop_lock", hold)
         async with connect(metering_dsn) as other:
-            await keep_up(other, Catalogue(), NOW)
-        async with dropping(mine) as turn:
+            await maintain_partitions(other, Catalogue(), NOW)
+        async with hold(mine) as turn:
             yield turn
 
-    monkeypatch.setattr(partitions, "dropping", when_another_is_done)
-    assert ("usage", old) not in await keep_up(connection, Catalogue(), NOW)
+    monkeypatch.setattr(partitions, "hold_drop_lock", when_another_is_done)
+    assert ("usage", old) not in await maintain_partitions(connection, Catalogue(), NOW)
     assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is None
 
 
@@ -108,18 +108,18 @@ async def test_a_drop_that_was_interrupted_is_finished(
         else:
             await owner.execute(f"ALTER TABLE usage DETACH PARTITION usage_{old:%Y%m%d} CONCURRENTLY")
         await reading.rollback()
-    await keep_up(connection, Catalogue(), NOW)
+    await maintain_partitions(connection, Catalogue(), NOW)
     assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is None
 
 
-async def test_a_drop_does_not_hold_up_those_who_write(connection: Connection, metering_dsn: str) -> None:
+async def test_writers_do_not_wait_when_a_partition_is_dropped(connection: Connection, metering_dsn: str) -> None:
     old = NOW.date() - timedelta(days=100)
     await partitions.make_partitions(connection, [(partitions.USAGE, old)])
     async with connect(metering_dsn) as writer, writer.transaction():
         await writer.execute("DELETE FROM usage WHERE at < '2000-01-01Z'")
-        assert ("usage", old) not in await keep_up(connection, Catalogue(), NOW)
+        assert ("usage", old) not in await maintain_partitions(connection, Catalogue(), NOW)
         assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is not None
-    await keep_up(connection, Catalogue(), NOW)
+    await maintain_partitions(connection, Catalogue(), NOW)
     assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is None
 
 
@@ -133,7 +133,7 @@ async def test_only_partitions_are_made_and_dropped(connection: Connection, func
 
 
 async def test_a_partition_in_use_is_not_dropped(connection: Connection) -> None:
-    await keep_up(connection, Catalogue(), NOW)
+    await maintain_partitions(connection, Catalogue(), NOW)
     with pytest.raises(asyncpg.ObjectInUseError):
         await connection.execute("SELECT drop_partition('usage', $1)", NOW.date())
 
@@ -221,7 +221,7 @@ async def test_a_replay_is_not_late_and_moves_the_books(connection: Connection) 
     looked_at = []
     for _ in range(3):
         async with transaction(connection) as tx:
-            looked_at.append(await replay_some(tx, applier, 10))
+            looked_at.append(await retry_quarantined(tx, applier, 10))
     assert looked_at == [3, 0, 0]
     assert await books(connection) == {"accepted": 3, "applied": 1, "duplicate": 1, "quarantined": 1}
     rows = await connection.fetch("SELECT reason, settled_as FROM quarantine ORDER BY id")
@@ -250,24 +250,24 @@ async def test_usage_waits_for_the_projection_before_it_counts_as_unknown(
         UsageApplier(shared, catch_up=catch_up),
     )
     assert applied.outcomes == ["applied", "applied", "quarantined"]
-    assert applied.judged_by == shared.catalogue.version
+    assert applied.catalogue_version == shared.catalogue.version
 
 
-async def test_others_have_their_turn_while_a_batch_is_judged(
+async def test_other_tasks_run_when_a_large_batch_is_judged(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns: list[str] = []
 
     def judged(*arguments: Any) -> None:
         turns.append("judged")
-        judging.judge_some(*arguments)
+        judgement.judge_records(*arguments)
 
     async def others() -> None:
         while True:
             turns.append("others")
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(apply_usage, "judge_some", judged)
+    monkeypatch.setattr(apply_usage, "judge_records", judged)
     other = asyncio.create_task(others())
     applied = await apply(connection, records([event(f"e-{n}", resource="r") for n in range(2 * JUDGED_AT_ONCE + 1)]))
     other.cancel()
@@ -276,7 +276,7 @@ async def test_others_have_their_turn_while_a_batch_is_judged(
     assert [turn for turn, _ in groupby(turns)].count("judged") == 3, "others between each two"
 
 
-async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: str) -> None:
+async def test_a_backfill_equals_live_consumption(metering_dsn: str) -> None:
     start = NOW - timedelta(days=200)
     days: list[tuple[datetime, list[dict[str, Any]]]] = []
     for day in range(0, 200, 9):
@@ -301,7 +301,7 @@ async def test_a_backfill_equals_what_the_doors_would_have_given(metering_dsn: s
         assert len(await partitions.load_partitions(own)) < 200
 
 
-async def test_windows_are_forgotten_after_a_year_unless_a_term_still_counts_them(connection: Connection) -> None:
+async def test_windows_are_deleted_after_a_year_unless_a_term_counts_them(connection: Connection) -> None:
     start = NOW - timedelta(days=800)
     long_term = subscription("sub-1", ("calls",), version=9, start=start)
     long_term = long_term.model_copy(update={"term": long_term.term.model_copy(update={"end": NOW})})
@@ -314,12 +314,12 @@ async def test_windows_are_forgotten_after_a_year_unless_a_term_still_counts_the
     known = Projection()
     await known.refresh(connection)
     numbers = list(known.catalogue.by_number)
-    assert await forget_windows(partial(transaction, connection), known.catalogue, numbers) == []
+    assert await delete_old_windows(partial(transaction, connection), known.catalogue, numbers) == []
     left = Counter([key[2] for key in await stored(connection)])
     assert left == {"call": 3, "request": 1}
 
 
-async def test_windows_of_others_are_forgotten_where_one_calendar_cannot_be_read(
+async def test_windows_of_others_are_deleted_when_one_calendar_cannot_be_read(
     connection: Connection, metering_dsn: str
 ) -> None:
     numbers = [row["number"] for row in await connection.fetch("SELECT number FROM subscription ORDER BY number")]
@@ -333,8 +333,8 @@ async def test_windows_of_others_are_forgotten_where_one_calendar_cannot_be_read
     poisoned = Mock(number=numbers[0], state=Mock(id="poisoned", term_at=Mock(side_effect=ValueError)))
     known.catalogue = known.catalogue.with_changes(known.catalogue.version, [poisoned])
     async with connect(metering_dsn) as other, other.transaction():
-        assert await partitions.may_delete(other)
-        assert await forget_windows(partial(transaction, connection), known.catalogue, numbers) == numbers
-    assert await forget_windows(partial(transaction, connection), known.catalogue, numbers) == numbers[:1]
+        assert await partitions.try_lock_deletion(other)
+        assert await delete_old_windows(partial(transaction, connection), known.catalogue, numbers) == numbers
+    assert await delete_old_windows(partial(transaction, connection), known.catalogue, numbers) == numbers[:1]
     assert await connection.fetchval("SELECT array_agg(subscription) FROM meter_window") == numbers[:1]
     assert await connection.fetchval("SELECT array_agg(whose) FROM set_aside_work") == ["poisoned"]

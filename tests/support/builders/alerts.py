@@ -1,10 +1,10 @@
-"""A subscription to try the rules on."""
+"""A subscription, and a driver of its watch, for tests of the rules."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.alerts.domain.measures import Reading
-from services.alerts.domain.watch import Assessment, Watch, assess, take_reading, take_state
+from services.alerts.domain.watch import Assessment, Watch, assess, update_reading, update_state
 from shared.events.ids import ProductId, SubscriptionId
 from shared.events.state import SubscriptionState
 
@@ -44,7 +44,7 @@ def subscription(version: int = 1, *, purchased: int = 10_000, scan: int = 1000,
 
 
 class Story:
-    """One watch, told what happens."""
+    """One watch, and the changes applied to it."""
 
     def __init__(self, state: SubscriptionState | None = None) -> None:
         self.watch = Watch(ACME)
@@ -53,20 +53,20 @@ class Story:
             self.changes(state)
 
     def changes(self, state: SubscriptionState, now: datetime = NOW) -> Assessment:
-        """The subscription is now like this."""
-        return self._assess(take_state(self.watch, state), now)
+        """Apply a new state."""
+        return self._assess(update_state(self.watch, state), now)
 
     def consumes(
         self, consumed: int, product: ProductId = SCAN, *, burned_down: int = 0, now: datetime = NOW, revision: int = 0
     ) -> Assessment:
-        """The product consumed this much in the window at ``now``."""
+        """Apply a reading of the window at ``now``."""
         self._revision += 1
         start = START + (now - START) // WINDOW * WINDOW
         reading = Reading(product, start, revision or self._revision, consumed, burned_down)
-        return self._assess(take_reading(self.watch, reading), now)
+        return self._assess(update_reading(self.watch, reading), now)
 
     def waits(self, now: datetime) -> Assessment:
-        """Nothing happens but time."""
+        """Assess at ``now`` without a change."""
         return self._assess(self.watch, now)
 
     def _assess(self, watch: Watch, now: datetime) -> Assessment:
@@ -76,10 +76,10 @@ class Story:
 
 
 def said(assessment: Assessment) -> list[tuple[str, int]]:
-    """What was raised: rule and threshold."""
+    """Return rule and threshold of the raised alerts."""
     return [(alert.rule, alert.threshold) for alert in assessment.raised]
 
 
 def over(assessment: Assessment) -> list[tuple[str, int]]:
-    """What was resolved: rule and threshold."""
+    """Return rule and threshold of the resolved alerts."""
     return [(alert.rule, alert.threshold) for alert in assessment.resolved]

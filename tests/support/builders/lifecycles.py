@@ -1,4 +1,4 @@
-"""What becomes of a subscription, as allocation would tell it, and metering's own work until nothing is left to do."""
+"""Lifecycles of a subscription as allocation publishes them, and metering's tasks run until nothing is due."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -6,13 +6,13 @@ from itertools import count, islice
 from typing import Any
 from uuid import uuid4
 
+from services.metering.handlers.apply_corrections import apply_due_corrections
 from services.metering.handlers.apply_usage import UsageApplier
-from services.metering.handlers.correct import correct_some
-from services.metering.handlers.move import move_some
+from services.metering.handlers.move_usage import move_due_usage
 from services.metering.handlers.project import project_subscription
 from services.metering.handlers.publish_snapshots import SnapshotRelay
-from services.metering.handlers.replay import replay_some
-from services.metering.store import moving
+from services.metering.handlers.retry_quarantine import retry_quarantined
+from services.metering.store import moves
 from services.metering.store.projection import Projection
 from shared.events.allocation import SubscriptionCreated
 from shared.events.envelope import Event, by_type, decode
@@ -36,7 +36,7 @@ def changed(state: SubscriptionState, /, **changes: Any) -> SubscriptionState:
 
 
 def renewed(state: SubscriptionState, start: datetime | None = None) -> SubscriptionState:
-    """With a further term that begins where the last one ended, or at ``start``."""
+    """Add a term that begins where the last one ends, or at ``start``."""
     last = state.all_terms[-1]
     begins = start or last.end
     return changed(state, terms=(*state.all_terms, Term(start=begins, end=begins + YEAR)))
@@ -60,7 +60,7 @@ def took_again(state: SubscriptionState, product: str, at: datetime) -> Subscrip
 
 
 def subscribed(state: SubscriptionState, product: str, at: datetime) -> SubscriptionState:
-    """To a product that it never used before."""
+    """Add a product that was never used before."""
     return changed(
         state, products=(*state.products, SubscribedProduct(product=ProductId(product), allocated=9, subscribed_at=at))
     )
@@ -74,38 +74,38 @@ def _with(
 
 
 async def know(connection: Connection, state: SubscriptionState, at: datetime = NOW) -> None:
-    """Metering reads what allocation told."""
-    told = Event[Any].of(SubscriptionCreated(subscription=state), id=str(uuid4()), source="/allocation", time=at)
+    """Project the state in metering, as an event of time ``at``."""
+    event = Event[Any].of(SubscriptionCreated(subscription=state), id=str(uuid4()), source="/allocation", time=at)
     async with connection.transaction():
-        await project_subscription(Transaction(connection, at, service="metering"), told)
+        await project_subscription(Transaction(connection, at, service="metering"), event)
 
 
 async def move(connection: Connection, now: datetime) -> bool:
-    """One pass, where one is due."""
+    """Make one pass of a due move. Return whether one was due."""
     async with connection.transaction():
-        due = await moving.lock_next(connection, now)
+        due = await moves.lock_next(connection, now)
         if due:
-            await move_some(Transaction(connection, now, service="metering"), Projection(), due)
+            await move_due_usage(Transaction(connection, now, service="metering"), Projection(), due)
     return due is not None
 
 
 async def replay(connection: Connection, now: datetime) -> int:
     async with connection.transaction():
-        return await replay_some(Transaction(connection, now, service="metering"), UsageApplier(), 100)
+        return await retry_quarantined(Transaction(connection, now, service="metering"), UsageApplier(), 100)
 
 
 async def correct(connection: Connection, now: datetime) -> int:
     async with connection.transaction():
         tx = Transaction(connection, now, service="metering")
-        found = await correct_some(tx, Projection(), 100)
+        found = await apply_due_corrections(tx, Projection(), 100)
         await tx.flush()
     return found
 
 
 async def settle(connection: Connection, since: datetime = NOW) -> None:
-    """Until nothing is due but reversals that wait for what may never come.
+    """Run metering's tasks until nothing is due except reversals without a target.
 
-    What is looked at again waits for every transaction of the server, those of other databases too.
+    Rechecks wait for every running transaction of the server, including those of other databases.
     """
 
     hours = count()
@@ -121,7 +121,7 @@ async def settle(connection: Connection, since: datetime = NOW) -> None:
 
 
 class Reader:
-    """Keeps snapshots by their key as every reader does: what is not newer is ignored."""
+    """A reader of snapshots: keeps the newest revision of each key."""
 
     def __init__(self, connection: Connection) -> None:
         self.known: dict[str, ConsumptionSnapshot] = {}

@@ -1,4 +1,4 @@
-"""A small catalogue and its subscriptions, and records as the broker would hand them over."""
+"""A small catalogue with subscriptions, and records as the broker delivers them."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ def meter(
     block: int = 1,
     later: tuple[int, int, datetime] | None = None,
 ) -> Meter:
-    """A meter with one rate, or another one ``later``."""
+    """Build a meter with one rate, and another one from ``later`` on."""
     rates = [Rate(version=1, units=units, block=block, effective_from=START)]
     if later:
         rates.append(Rate(version=2, units=later[0], block=later[1], effective_from=later[2]))
@@ -44,7 +44,7 @@ def meter(
 
 
 def product(name: str, *meters: Meter, version: int = 1, **changes: Any) -> ProductState:
-    """A product."""
+    """Build a product."""
     return ProductState(
         id=ProductId(name), name=name, sources=(f"/platforms/{name}",), meters=meters, version=version, **changes
     )
@@ -119,7 +119,7 @@ def event(
     at: datetime = NOW,
     **data: Any,
 ) -> dict[str, Any]:
-    """A usage event."""
+    """Build a usage event."""
     return {
         "specversion": "1.0",
         "id": id,
@@ -132,7 +132,7 @@ def event(
 
 
 def reversal(id: str, of: dict[str, Any], /, *, at: datetime = NOW, **changes: Any) -> dict[str, Any]:
-    """A reversal of ``of``; ``changes`` are of its data."""
+    """Build a reversal of ``of``; ``changes`` are made to its data."""
     names = {"product": of["data"]["product"], "source": of["source"], "id": of["id"], "reason": "by mistake"}
     return {
         **event(id, of["data"]["product"], subject=of["subject"], at=at),
@@ -144,7 +144,7 @@ def reversal(id: str, of: dict[str, Any], /, *, at: datetime = NOW, **changes: A
 def purge(
     id: str, resource: str, product: str = "scan", meter: str = "host", *, subject: str = "sub-1", at: datetime = NOW
 ) -> dict[str, Any]:
-    """A purge of a resource."""
+    """Build a purge of a resource."""
     return {
         **event(id, product, subject=subject, at=at),
         "type": "unitpool.platform.resource.purged.v1",
@@ -155,7 +155,7 @@ def purge(
 def records(
     events: Sequence[dict[str, Any] | bytes | None], *, first: int = 0, partition: int = 0, at: datetime = NOW
 ) -> list[Record]:
-    """The events as records of one partition."""
+    """Build records of one partition from events."""
     return [
         Record(
             "usage.events",
@@ -171,6 +171,6 @@ def records(
 
 
 async def add_hours(connection: Connection) -> None:
-    """Have hours hold all that is due."""
+    """Add all due rows to hours."""
     async with connection.transaction():
         await hours.add_all(connection)

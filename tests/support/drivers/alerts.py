@@ -1,4 +1,4 @@
-"""What others would send to alerts, and what it tells them."""
+"""Drive a running alerts service: publish what it reads, and read what it publishes."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,24 +39,24 @@ def acme(version: int = 1, **changes: Any) -> SubscriptionState:
 
 @dataclass
 class AlertsDriver:
-    """The topics around one running service."""
+    """The topics of one running service."""
 
     bench: Bench
     service: ServiceProcess
     env: dict[str, str]
 
     async def knows(self, state: SubscriptionState) -> None:
-        """Allocation tells of a product and a subscription."""
+        """Publish a product and a subscription, as allocation does."""
         rate = {"version": 1, "units": 1, "block": 1, "effective_from": state.term.start}
         meter = {"meter": "host", "name": "Hosts", "aggregation": "unique", "reset": "window", "rates": [rate]}
         product = ProductState.model_validate(
             {"id": SCAN, "name": "Exposure Scan", "sources": [], "meters": [meter], "version": 1}
         )
-        await self._tell(ProductChanged(product=product, change="created"))
-        await self._tell(SubscriptionCreated(subscription=state), state.id)
+        await self._publish(ProductChanged(product=product, change="created"))
+        await self._publish(SubscriptionCreated(subscription=state), state.id)
 
     async def consumes(self, state: SubscriptionState, *consumed: int, first_revision: int = 1) -> None:
-        """Metering tells of Exposure Scan's consumption, revision by revision."""
+        """Publish Exposure Scan's consumption, one revision each, as metering does."""
         window = window_of(state, datetime.now(UTC))
         for revision, units in enumerate(consumed, start=first_revision):
             meter = MeterConsumption(
@@ -82,19 +82,19 @@ class AlertsDriver:
             await self.bench.send(CONSUMPTION_TOPIC, event(snapshot).encode(), key=snapshot.key.encode())
 
     async def asks(self, command: Payload, actor: str = PAULA, **attributes: Any) -> AlertsCommandDecided:
-        """Someone sends a command; its outcome."""
+        """Send a command; return its outcome."""
         asked = event(command, id=str(uuid4()), actor=actor, **attributes)
         await self.bench.send_command(ALERTS_COMMANDS_TOPIC, asked, key=asked.data.subscription)
 
         async def outcome() -> AlertsCommandDecided | None:
-            decided = await self.told(AlertsCommandDecided)
+            decided = await self.published(AlertsCommandDecided)
             return next((one for one in decided if str(one.command_id) == asked.id), None)
 
         found: AlertsCommandDecided = await until(outcome, what="the outcome")
         return found
 
     async def adds_channel(self, url: str) -> AlertsCommandDecided:
-        """Paula wants to be told there."""
+        """Add a webhook channel, as Paula."""
         return await self.asks(
             AddChannel(
                 subscription=ACME,
@@ -107,23 +107,23 @@ class AlertsDriver:
             )
         )
 
-    async def told(self, kind: type[P]) -> list[P]:
-        """Everything of one kind that alerts published so far."""
+    async def published(self, kind: type[P]) -> list[P]:
+        """Return all events of one kind that alerts has published."""
         payloads = by_type(ALERTS_EVENTS)
         events: list[Event[Any] | None] = [
             decode(record.value, payloads) for record in await self.bench.records(ALERTS_EVENTS_TOPIC)
         ]
         return [one.data for one in events if one is not None and isinstance(one.data, kind)]
 
-    async def told_of(self, kind: type[Any], count: int) -> list[AlertState]:
-        """The alerts of ``count`` events of one kind, once there are that many."""
+    async def wait_for_alerts(self, kind: type[Any], count: int) -> list[AlertState]:
+        """Wait for ``count`` events of one kind; return their alerts."""
 
         async def enough() -> list[AlertState]:
-            found = await self.told(kind)
+            found = await self.published(kind)
             return [one.alert for one in found] if len(found) >= count else []
 
         alerts: list[AlertState] = await until(enough, what=f"{count} x {kind.__name__}")
         return alerts
 
-    async def _tell(self, payload: Payload, key: str = ACME) -> None:
+    async def _publish(self, payload: Payload, key: str = ACME) -> None:
         await self.bench.send(ALLOCATION_EVENTS_TOPIC, event(payload).encode(), key=key.encode())

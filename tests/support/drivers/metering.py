@@ -1,4 +1,4 @@
-"""A running metering with the small world in it, and what tests ask it."""
+"""Drive a running metering that knows the small catalogue."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ KEY = "secret-of-scan"
 
 
 class Metering:
-    """A running metering with the small world in it."""
+    """A running metering that knows the small catalogue."""
 
     def __init__(self, env: dict[str, str], process: ServiceProcess, client: AIOKafkaProducer) -> None:
         self.env, self.process, self.client = env, process, client
@@ -35,7 +35,7 @@ class Metering:
         await self.client.send_and_wait(f"{self.prefix}metering.commands", value, b"scan", headers=headers)
 
     async def events(self) -> list[Payload]:
-        """What is on metering.events."""
+        """Read all events of metering.events."""
         return await payloads(self.servers, f"{self.prefix}metering.events", METERING_EVENTS)
 
     async def publish(self, events: list[dict[str, Any]]) -> None:
@@ -63,7 +63,7 @@ class Metering:
 
 
 def usage_request(*events: dict[str, Any]) -> dict[str, Any]:
-    """A batch for the HTTP door."""
+    """Build the arguments of a batch request to POST /v1/usage."""
     return {
         "content": json.dumps(events).encode(),
         "headers": {"content-type": "application/cloudevents-batch+json", "authorization": f"Bearer {KEY}"},

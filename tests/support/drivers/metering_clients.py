@@ -1,4 +1,4 @@
-"""The doors of a running metering: Kafka and HTTP."""
+"""Clients of a running metering, over Kafka and HTTP."""
 
 import asyncio
 import hashlib
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def producer(servers: str) -> AsyncIterator[AIOKafkaProducer]:
-    """A plain client, as a platform would use it."""
+    """Open a plain Kafka producer, as a platform uses."""
     client = AIOKafkaProducer(bootstrap_servers=servers, acks="all", enable_idempotence=True)
     await client.start()
     try:
@@ -34,7 +34,7 @@ async def producer(servers: str) -> AsyncIterator[AIOKafkaProducer]:
 
 
 async def send(client: AIOKafkaProducer, topic: str, values: Iterable[tuple[str, bytes | None]]) -> None:
-    """Send (key, value) and wait for the broker."""
+    """Send (key, value) pairs and wait for the broker's acknowledgement."""
     futures = [await client.send(topic, value, key.encode()) for key, value in values]
     await asyncio.gather(*futures)
 
@@ -42,7 +42,7 @@ async def send(client: AIOKafkaProducer, topic: str, values: Iterable[tuple[str,
 async def send_world(
     client: AIOKafkaProducer, prefix: str, products: Iterable[ProductState], subscriptions: Iterable[SubscriptionState]
 ) -> None:
-    """Publish states as allocation would."""
+    """Publish states, as allocation does."""
     payloads: list[tuple[str, Payload]] = [
         (product.id, ProductChanged(product=product, change="created")) for product in products
     ]
@@ -58,7 +58,7 @@ async def send_world(
 
 
 async def knows_world(dsn: str, products: int, subscriptions: int) -> None:
-    """Until so many are projected: the door judges by what is known."""
+    """Wait until so many products and subscriptions are projected."""
     async with connect(dsn) as connection:
 
         async def known() -> tuple[int, int]:
@@ -72,7 +72,7 @@ async def knows_world(dsn: str, products: int, subscriptions: int) -> None:
 
 
 async def add_key(dsn: str, secret: str, product: str) -> None:
-    """An ingest key, as a command would leave it."""
+    """Insert an ingest key, as the command does."""
     async with connect(dsn) as connection:
         await connection.execute(
             "INSERT INTO ingest_key (id, product, secret_sha256, created_at, created_by, version)"
@@ -84,7 +84,7 @@ async def add_key(dsn: str, secret: str, product: str) -> None:
 
 
 async def payloads(servers: str, topic: str, kinds: Iterable[type[Payload]]) -> list[Any]:
-    """What all records of a topic say, partition by partition; each under its own key where it has one."""
+    """Read the payloads of all records of a topic, partition by partition, and check their keys."""
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest")
     await consumer.start()
     found: list[Any] = []
@@ -105,7 +105,7 @@ async def payloads(servers: str, topic: str, kinds: Iterable[type[Payload]]) -> 
 
 
 async def newest_snapshots(servers: str, prefix: str) -> dict[str, ConsumptionSnapshot]:
-    """The newest snapshot of each key, after reading all that is there; revisions must never fall."""
+    """Read the topic of snapshots; return the newest of each key, and check that revisions never fall."""
     newest: dict[str, ConsumptionSnapshot] = {}
     for one in await payloads(servers, f"{prefix}metering.consumption", CONSUMPTION):
         before = newest.get(one.key)
@@ -115,7 +115,7 @@ async def newest_snapshots(servers: str, prefix: str) -> dict[str, ConsumptionSn
 
 
 async def until(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], seconds: float = 60) -> T:
-    """Look until it is as wanted; fails with what was seen last."""
+    """Poll until the value is as wanted; fail with the last value after ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:
         seen = await look()
@@ -126,5 +126,5 @@ async def until(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], s
 
 
 def encoded(item: dict[str, Any]) -> tuple[str, bytes]:
-    """Key and value of a usage event."""
+    """Encode a usage event to its key and value."""
     return item["subject"], json.dumps(item).encode()

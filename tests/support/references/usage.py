@@ -1,4 +1,4 @@
-"""What usage and its corrections add up to, said as slowly and as obviously as possible.
+"""Reference for what usage and its corrections add up to: slow and simple.
 
 A set of events has one meaning, whatever order they arrive in, how often, and in which batches.
 """
@@ -31,7 +31,7 @@ _METERS = {(state.id, one.meter): one for state in PRODUCTS for one in state.met
 
 
 def distinct(events: Iterable[Event]) -> list[Event]:
-    """Each (source, id) of a day once: the first."""
+    """Keep the first event of each (source, id) per day."""
     seen: dict[tuple[str, str, str], Event] = {}
     for item in events:
         seen.setdefault((item["source"], item["id"], item["time"][:10]), item)
@@ -77,7 +77,7 @@ def counting(events: Iterable[Event], states: States) -> list[Event]:
 
 
 def may_reverse(correction: Event, target: Event) -> bool:
-    """Whether the reversal, accepted now, may have this event."""
+    """Whether the reversal, accepted now, may reverse this event."""
     named = (correction["data"]["source"], correction["data"]["id"])
     return (
         named == (target["source"], target["id"])
@@ -89,7 +89,7 @@ def may_reverse(correction: Event, target: Event) -> bool:
 
 
 def unreversed(events: Iterable[Event]) -> list[Event]:
-    """What still stands."""
+    """Return the events that are not reversed."""
     events = list(events)
     reversals = [item for item in events if item["type"] == REVERSED]
     return [item for item in events if not any(may_reverse(one, item) for one in reversals)]

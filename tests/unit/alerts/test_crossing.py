@@ -42,12 +42,12 @@ def test_a_threshold_is_crossed_once_until_it_is_armed_again(percents: list[int]
     assert _walk([(percent, 100) for percent in percents]) == crossed
 
 
-def test_a_hair_below_is_not_there() -> None:
+def test_a_threshold_is_not_reached_when_the_share_is_just_below() -> None:
     big = 2**53 - 1
     assert _walk([(big * 80 // 100, big), (big * 80 // 100 + 1, big)]) == [None, 80]
 
 
-def test_anything_of_nothing_is_a_breach_and_nothing_of_nothing_is_not() -> None:
+def test_a_share_is_a_breach_when_the_whole_is_0_and_the_part_is_not() -> None:
     assert _walk([(0, 0), (1, 0), (2, 0), (0, 0), (1, 0)]) == [None, 110, None, None, 110]
 
 

@@ -1,5 +1,6 @@
 """When a webhook is tried again, where it may go, and who may say so."""
 
+import json
 from datetime import timedelta
 from ipaddress import ip_address
 
@@ -7,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.alerts.domain.access import Deed, refusal_for
+from services.alerts.domain.access import Action, refusal_for
 from services.alerts.domain.addresses import fault_of_url, is_public
-from services.alerts.domain.payload import webhook_payload
 from services.alerts.domain.schedule import GIVE_UP_AFTER, Backoff
+from services.alerts.domain.webhook_body import webhook_body
 from shared.events.alerts import shown_address
 from tests.support.builders.alerts import NOW, Story, subscription
 
@@ -182,18 +183,20 @@ def test_bad_addresses_are_refused(url: str) -> None:
         ("vera@unitpool.example", True, "channels", None),
     ],
 )
-def test_only_whom_it_concerns_may_act(actor: str, is_vendor: bool, deed: Deed, code: str | None) -> None:
+def test_an_action_is_refused_when_the_actor_lacks_the_grant(
+    actor: str, is_vendor: bool, deed: Action, code: str | None
+) -> None:
     refusal = refusal_for(subscription(), actor, is_vendor, deed)
     assert (refusal.code if refusal else None) == code
 
 
-def test_a_webhook_tells_then_and_now() -> None:
+def test_a_webhook_has_the_value_when_raised_and_when_sent() -> None:
     alert = Story(subscription()).consumes(850).raised[0]
-    payload = webhook_payload(alert, 910, 1000, NOW + timedelta(days=2))
+    payload = json.loads(webhook_body(alert, 910, 1000, NOW + timedelta(days=2)))
     assert (payload["type"], payload["timestamp"]) == ("alert.raised", "2026-11-10T12:00:00Z")
     data = payload["data"]
     assert (data["value_at"], data["value_now"], data["window"]["days_left"]) == ("85.0", "91.0", 4)
-    assert webhook_payload(alert, None, None, NOW)["data"]["value_now"] is None
+    assert json.loads(webhook_body(alert, None, None, NOW))["data"]["value_now"] is None
 
 
 @pytest.mark.parametrize(

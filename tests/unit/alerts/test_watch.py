@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.alerts.domain.measures import Reading
-from services.alerts.domain.watch import acknowledge, take_reading
+from services.alerts.domain.watch import acknowledge, update_reading
 from shared.events.state import SubscriptionState
 from shared.units import MAX_UNITS
 from tests.support.builders.alerts import ACME, GUARD, NOW, SCAN, START, WINDOW, Story, over, said, subscription
@@ -42,7 +42,7 @@ def test_an_older_state_is_ignored_when_it_comes_late() -> None:
     assert said(story.changes(subscription(version=2, scan=700))) == []
 
 
-def test_the_same_again_changes_nothing() -> None:
+def test_an_assessment_changes_nothing_when_repeated() -> None:
     story = Story(subscription())
     assert len(story.consumes(850, revision=7).raised) == 1
     again = story.consumes(850, revision=7)
@@ -77,7 +77,7 @@ def test_consumption_without_an_allocation_is_a_breach() -> None:
     assert assessment.raised[0].message.startswith("Exposure Scan consumed 12 Units and has none allocated.")
 
 
-def test_a_wholly_allocated_pool_is_told_once_also_over_windows() -> None:
+def test_a_wholly_allocated_pool_raises_one_alert_over_several_windows() -> None:
     story = Story(subscription(version=1, purchased=1600))
     assert said(story.changes(subscription(version=2, purchased=1500))) == [("pool_allocation", 100)]
     again = story.waits(NEXT_WINDOW)
@@ -123,7 +123,7 @@ def test_a_new_windows_first_value_may_cross_at_once() -> None:
     assert assessment.raised[0].id != assessment.resolved[0].id
 
 
-def test_a_burn_down_goes_on_over_windows_and_is_told_once() -> None:
+def test_a_burn_down_raises_one_alert_over_several_windows() -> None:
     story = Story(subscription())
     assert said(story.consumes(460, GUARD, burned_down=460)) == [("product_consumption", 90)]
     quiet = story.waits(NEXT_WINDOW)
@@ -135,13 +135,13 @@ def test_a_burn_down_goes_on_over_windows_and_is_told_once() -> None:
 
 def test_usage_ahead_of_its_window_waits_for_it() -> None:
     story, begins = Story(subscription()), START + WINDOW
-    story.watch = take_reading(story.watch, Reading(SCAN, begins, revision=1, consumed=950, burned_down=0))
+    story.watch = update_reading(story.watch, Reading(SCAN, begins, revision=1, consumed=950, burned_down=0))
     assert said(story.waits(begins - timedelta(minutes=5))) == []
     assert said(story.waits(begins)) == [("product_consumption", 90)]
 
 
 @pytest.mark.parametrize("changes", [{"state": "cancelled"}, {"state": "read_only"}, {"model": "per_product"}])
-def test_what_cannot_be_used_any_more_has_no_alerts(changes: dict[str, Any]) -> None:
+def test_alerts_are_resolved_when_the_pool_cannot_be_used(changes: dict[str, Any]) -> None:
     story = Story(subscription())
     story.consumes(950)
     assert over(story.changes(subscription(version=2, **changes))) == [("product_consumption", 90)]
@@ -193,7 +193,7 @@ def test_an_over_allocated_pool_is_critical_until_it_is_cured() -> None:
     assert said(story.changes(subscription(version=4, purchased=1499))) == [("pool_over_allocated", 100)]
 
 
-def test_a_pool_that_is_over_allocated_at_once_is_told_of_as_that_only() -> None:
+def test_only_the_over_allocation_alert_is_raised_when_a_pool_becomes_over_allocated_at_once() -> None:
     story = Story(subscription(version=1, purchased=1600))
     assert said(story.changes(subscription(version=2, purchased=1400))) == [("pool_over_allocated", 100)]
 
@@ -216,7 +216,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-def test_in_any_story_ids_never_repeat_and_every_alert_ends_at_most_once(events: list[tuple[str, int, str]]) -> None:
+def test_alert_ids_are_unique_and_each_alert_is_resolved_at_most_once(events: list[tuple[str, int, str]]) -> None:
     story, now, version = Story(subscription()), NOW, 1
     begun: list[str] = []
     ended: list[str] = []
@@ -263,7 +263,7 @@ def test_a_subscription_is_assessed_when_nothing_lies_ahead_of_it(
     assert story.watch.next_check_at > now
 
 
-def test_sums_beyond_what_an_event_carries_are_told_as_the_largest_figure() -> None:
+def test_sums_are_the_largest_figure_when_beyond_what_an_event_carries() -> None:
     story = Story(subscription())
     story.consumes(MAX_UNITS, GUARD)
     story.consumes(MAX_UNITS)

@@ -16,7 +16,7 @@ from shared.runtime.delivery.lag import ConsumerState
         ("metering.commands", 10_001, False),
     ],
 )
-def test_a_backlog_is_usage_that_waits(topic: str, lag: int, expected: bool) -> None:
+def test_there_is_a_backlog_when_usage_lags_by_several_batches(topic: str, lag: int, expected: bool) -> None:
     idle = ConsumerState("usage.events", None, halted=False, lag_records=0, lag_seconds=0)
     asked = ConsumerState(topic, None, halted=False, lag_records=lag, lag_seconds=1)
     assert has_backlog([idle, asked], 10_000) is expected

@@ -9,7 +9,7 @@ import pytest
 
 from services.metering.domain import catalogue as domain
 from services.metering.domain.catalogue import Catalogue, SubscriptionView, product_view_of, view_of
-from services.metering.domain.subscribed import read_subscribed
+from services.metering.domain.subscription import read_subscription
 from shared.events.state import SubscriptionState
 from tests.support.builders.metering import NOW, PRODUCTS, SUBSCRIPTIONS, product, subscription
 
@@ -17,7 +17,7 @@ SOURCE = "/platforms/scan"
 
 
 def views(states: Sequence[SubscriptionState], first: int = 0) -> list[SubscriptionView]:
-    return [view_of(number, read_subscribed(one.model_dump_json())) for number, one in enumerate(states, first)]
+    return [view_of(number, read_subscription(one.model_dump_json())) for number, one in enumerate(states, first)]
 
 
 def known() -> Catalogue:
@@ -36,7 +36,7 @@ def said(catalogue: Catalogue) -> dict[str, Any]:
     return {**copied, "found": found, "unknown source": catalogue.find_reporter("scan", "host", f"{SOURCE}/new")}
 
 
-def test_a_held_catalogue_says_the_same_after_every_kind_of_change() -> None:
+def test_a_catalogue_is_unchanged_when_a_newer_one_is_made() -> None:
     held = known()
     before = said(held)
     newer = held.with_changes(
@@ -63,7 +63,7 @@ def test_nothing_of_a_catalogue_can_be_assigned() -> None:
                 setattr(value, one.name, None)
 
 
-def test_what_did_not_change_is_shared() -> None:
+def test_unchanged_parts_are_shared_when_a_newer_catalogue_is_made() -> None:
     held = known()
     newer = held.with_changes(2, views([subscription("sub-1", ("scan",), version=9)]))
     for name in ("products", "meters", "sources", "reporters"):
@@ -75,7 +75,7 @@ def test_what_did_not_change_is_shared() -> None:
     assert held.with_sources({SOURCE: 7}) is held
 
 
-def test_a_found_reporter_is_forgotten_with_the_product_that_it_was_found_for() -> None:
+def test_cached_reporters_are_dropped_when_their_product_changes() -> None:
     held = known()
     first = held.find_reporter("scan", "host", SOURCE)
     assert held.reporters == {("scan", "host", SOURCE): first}
@@ -87,7 +87,7 @@ def test_a_found_reporter_is_forgotten_with_the_product_that_it_was_found_for() 
     assert held.find_reporter("scan", "host", SOURCE) == first
 
 
-def test_sources_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_are_cached_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(domain, "SOURCES_KNOWN", 3)
     catalogue = Catalogue().with_sources({"a": 1, "b": 2}).with_sources({"a": 1, "c": 3, "d": 4})
     assert catalogue.sources == {"a": 1, "b": 2, "c": 3}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.metering.domain.catalogue import ProductView, product_view_of
 from services.metering.domain.consumption import Measured, encode, snapshot
-from services.metering.domain.subscribed import read_subscribed
+from services.metering.domain.subscription import read_subscription
 from shared.events.envelope import by_type, decode
 from shared.events.ids import MeterId, ProductId
 from shared.events.metering import CONSUMPTION
@@ -18,7 +18,7 @@ from shared.events.state import Aggregation, Meter, ProductState, Rate, Reset
 from shared.units import MAX_UNITS
 from tests.support.builders.metering import START, subscription
 
-SUBSCRIPTION = read_subscribed(subscription("sub-1", ("p",)).model_dump_json())
+SUBSCRIPTION = read_subscription(subscription("sub-1", ("p",)).model_dump_json())
 WINDOW = timedelta(days=15)
 
 

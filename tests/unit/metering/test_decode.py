@@ -118,7 +118,7 @@ def test_what_can_be_read_of_a_bad_record_is_claimed(raw: bytes) -> None:
     assert claim.event_id == (None if b'"id": 7' in raw else "e-1")
 
 
-def test_what_is_said_twice_or_cannot_be_stored_is_not_claimed() -> None:
+def test_a_claim_leaves_out_what_is_ambiguous_or_cannot_be_stored() -> None:
     for raw in (
         text().replace(b'"id": "e-1"', b'"id": "e-1", "id": "e-2"'),
         text().replace(b"e-1", b"e-\xff"),
@@ -241,7 +241,7 @@ KEYS = st.sampled_from([*EVENT, "extra", "more"])
 @given(
     st.dictionaries(KEYS, JSON, max_size=3), st.dictionaries(st.sampled_from([*EVENT["data"], "x"]), JSON, max_size=2)
 )
-def test_whatever_comes_is_read_alike_or_rejected(changes: dict[str, Any], data: dict[str, Any]) -> None:
+def test_fast_and_slow_decoders_agree_on_any_input(changes: dict[str, Any], data: dict[str, Any]) -> None:
     document = {**EVENT, "data": {**EVENT["data"], **data}, **changes}
     raw = json.dumps(document).encode()
     assert _read(decode, raw) == _read(module._decode_slowly, raw)

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from services.metering.domain.entitlement import decide
-from services.metering.domain.subscribed import Subscribed, read_subscribed
+from services.metering.domain.subscription import Subscription, read_subscription
 from services.metering.handlers.project import HANDLERS
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.state import SubscriptionState
 from tests.support.builders.metering import START, subscription
 
 
-def subscribed(state: str = "active", **changes: Any) -> Subscribed:
+def subscribed(state: str = "active", **changes: Any) -> Subscription:
     one = subscription("sub", ("scan",), allocated=changes.pop("allocated", 100))
     products = tuple(product.model_copy(update=changes) for product in one.products)
-    return read_subscribed(one.model_copy(update={"products": products, "state": state}).model_dump_json())
+    return read_subscription(one.model_copy(update={"products": products, "state": state}).model_dump_json())
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,9 @@ def subscribed(state: str = "active", **changes: Any) -> Subscribed:
         ("reserve", 100, 1, True, "overage_permitted"),
     ],
 )
-def test_only_hard_says_no(policy: str, consumed: int, wanted: int, allowed: bool, reason: str) -> None:
+def test_only_the_hard_policy_refuses_at_the_allocation(
+    policy: str, consumed: int, wanted: int, allowed: bool, reason: str
+) -> None:
     answer = decide(subscribed(policy=policy), "scan", consumed, wanted)
     assert (answer.allowed, answer.reason) == (allowed, reason)
 
@@ -49,7 +51,9 @@ def test_only_hard_says_no(policy: str, consumed: int, wanted: int, allowed: boo
         (subscribed("expired", restricted=True), "scan", "subscription_not_active"),
     ],
 )
-def test_what_cannot_be_used_is_not(state: Subscribed, product: str, reason: str) -> None:
+def test_an_entitlement_is_refused_when_the_subscription_cannot_be_used(
+    state: Subscription, product: str, reason: str
+) -> None:
     answer = decide(state, product, 0, 1)
     assert (answer.allowed, answer.reason) == (False, reason)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from services.metering.api.limits import KeyLimits
-from services.metering.api.parsing import BodyError
+from services.metering.api.request_body import BodyError
 from services.metering.store.keys import IngestKey
 from shared.runtime.http.middleware import ProblemError
 
@@ -34,7 +34,7 @@ def retry_after(of: KeyLimits, one: IngestKey) -> str | None:
     return None
 
 
-def test_what_is_sent_beyond_the_limit_waits_for_as_long_as_it_is_worth() -> None:
+def test_a_key_waits_in_proportion_when_it_exceeds_its_limit() -> None:
     clock = Clock()
     bucket = limits(clock)
     assert retry_after(bucket, key()) is None
@@ -63,7 +63,7 @@ def test_an_idle_key_saves_no_more_than_a_burst() -> None:
     assert retry_after(bucket, key()) == "1"
 
 
-def test_without_a_limit_everything_is_let_in() -> None:
+def test_every_request_is_admitted_when_there_is_no_limit() -> None:
     bucket = limits(Clock(), events_per_second=0)
     bucket.spend(key(), 10**9)
     assert retry_after(bucket, key()) is None

@@ -12,7 +12,7 @@ KNOWN = [
     *(("unitpool_usage_events_total", {"outcome": one}) for one in ("applied", "duplicate", "quarantined")),
     *(("unitpool_usage_quarantined_total", {"reason": one}) for one in get_args(QuarantineReason)),
     *(("unitpool_usage_replayed_total", {"outcome": one}) for one in ("applied", "duplicate")),
-    *(("unitpool_ingest_refused_total", {"code": one}) for one in metrics.DOOR_CODES),
+    *(("unitpool_ingest_refused_total", {"code": one}) for one in metrics.INGEST_CODES),
     ("unitpool_usage_corrections_total", {"kind": "reversal", "outcome": "quarantined"}),
     ("unitpool_usage_corrections_total", {"kind": "purge", "outcome": "applied"}),
     ("unitpool_usage_restatements_total", {"cause": "late_usage"}),
@@ -21,6 +21,6 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("name", "labels"), KNOWN)
-def test_a_series_is_there_before_its_first_event(name: str, labels: dict[str, str]) -> None:
-    metrics.begin()
+def test_a_series_exists_before_its_first_event(name: str, labels: dict[str, str]) -> None:
+    metrics.initialise()
     assert REGISTRY.get_sample_value(name, labels) is not None

@@ -8,9 +8,9 @@ import pytest
 from services.metering.domain.catalogue import Catalogue, may_report, microseconds, product_view_of, view_of
 from services.metering.domain.decode import UsageEvent, decode
 from services.metering.domain.entitlement import decide
-from services.metering.domain.placing import place
+from services.metering.domain.placement import place
 from services.metering.domain.reasons import RejectedError
-from services.metering.domain.subscribed import read_subscribed
+from services.metering.domain.subscription import read_subscription
 from services.metering.handlers.project import new_rates_since
 from services.metering.store.rows import numeric
 from shared.events.state import Rate
@@ -42,16 +42,16 @@ def test_an_entitlement_has_its_reason(
 ) -> None:
     state = subscription("s", ("scan",))
     state = state.model_copy(update={"products": (state.products[0].model_copy(update=changes),)})
-    answer = decide(read_subscribed(state.model_dump_json()), "scan", consumed, wanted)
+    answer = decide(read_subscription(state.model_dump_json()), "scan", consumed, wanted)
     assert (answer.allowed, answer.reason) == (allowed, reason)
     assert answer.unused == answer.allocated - consumed
 
 
 def test_no_entitlement_without_subscribing_or_an_active_subscription() -> None:
     state = subscription("s", ("scan",))
-    assert decide(read_subscribed(state.model_dump_json()), "web", 0, 1).reason == "not_allocated"
+    assert decide(read_subscription(state.model_dump_json()), "web", 0, 1).reason == "not_allocated"
     over = state.model_copy(update={"state": "read_only"})
-    assert decide(read_subscribed(over.model_dump_json()), "scan", 0, 1).reason == "subscription_not_active"
+    assert decide(read_subscription(over.model_dump_json()), "scan", 0, 1).reason == "subscription_not_active"
 
 
 def test_a_source_must_begin_with_one_of_the_products_prefixes() -> None:
@@ -91,7 +91,7 @@ def known() -> Catalogue:
         for number, one in enumerate(PRODUCTS)
     ]
     subscriptions = [
-        view_of(number, read_subscribed(state.model_dump_json())) for number, state in enumerate(SUBSCRIPTIONS)
+        view_of(number, read_subscription(state.model_dump_json())) for number, state in enumerate(SUBSCRIPTIONS)
     ]
     return Catalogue().with_changes(1, subscriptions, products)
 
@@ -131,7 +131,7 @@ def test_usage_after_a_product_was_retired_is_not_applied() -> None:
     assert error.value.reason == "product_not_subscribed"
 
 
-def test_new_rates_are_told_from_known_ones() -> None:
+def test_new_rates_are_distinguished_from_known_ones() -> None:
     before = PRODUCTS[0]
     rate = Rate(version=2, units=2, block=1, effective_from=NOW)
     meter = before.meters[0].model_copy(update={"rates": (*before.meters[0].rates, rate)})

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.metering.domain.spans import NEVER_US, change, microseconds, spans_of
-from services.metering.domain.subscribed import Subscribed, read_subscribed
+from services.metering.domain.subscription import Subscription, read_subscription
 from shared.events.state import SubscriptionState
 from tests.support.builders.lifecycles import cancelled, changed, gave_up, renewed, subscribed, took_again
 from tests.support.builders.metering import START, subscription
@@ -17,8 +17,8 @@ END, TINY = STATE.term.end, timedelta(microseconds=1)
 MIDDLE, LATER = START + timedelta(days=100), START + timedelta(days=200)
 
 
-def read(state: SubscriptionState) -> Subscribed:
-    return read_subscribed(state.model_dump_json())
+def read(state: SubscriptionState) -> Subscription:
+    return read_subscription(state.model_dump_json())
 
 
 def reasons(state: SubscriptionState, product: str, *instants: datetime) -> list[str | None]:
@@ -65,7 +65,7 @@ def test_spans_agree_with_the_reference(edge: datetime, shift: int, which: int) 
     assert is_in != in_gap
 
 
-def test_only_what_was_counted_or_told_makes_a_change() -> None:
+def test_there_is_a_change_only_when_counted_usage_is_affected() -> None:
     before = read(STATE)
     assert change(before, read(changed(STATE))) is None
     assert change(before, read(subscribed(STATE, "web", LATER))) is None, "nothing of it was counted"

@@ -1,0 +1,165 @@
+"""Renewals, cancellations, giving up and taking again, late events, purges and reversals, heard of in any order.
+
+Whatever the order, what is counted at the end is what the newest state says of all that came: as the reference says it.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from datetime import datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.metering.handlers.apply_usage import UsageApplier
+from services.metering.verification import EQUAL, check_all
+from shared.events.state import SubscriptionState, Term
+from shared.runtime.postgres.pool import Connection
+from tests.component.metering.test_corrections import TABLES, figures, hours, resources
+from tests.support.builders.lifecycles import (
+    Reader,
+    cancelled,
+    changed,
+    correct,
+    gave_up,
+    know,
+    move,
+    renewed,
+    replay,
+    settle,
+    subscribed,
+    took_again,
+)
+from tests.support.builders.metering import NOW, event, purge, records, reversal, subscription
+from tests.support.drivers.transactions import transaction
+from tests.support.references import usage as reference
+
+Life = list[SubscriptionState]
+"""What is told of a subscription, in order."""
+PRODUCTS = {"scan": ["host"], "calls": ["call", "request"], "web": ["app", "cert"]}
+HOUR, TINY = timedelta(hours=1), timedelta(microseconds=1)
+EDGES = [NOW - timedelta(days=days) for days in (31, 17, 16, 3)] + [NOW]
+"""Instants at which something happens; usage is around them."""
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> Life:
+    """From its creation on: what happens to it at some of the edges, one after the other."""
+    start = draw(st.sampled_from([NOW - timedelta(days=300, hours=5), EDGES[0]]))
+    end = draw(st.sampled_from([*EDGES[1:4], NOW + timedelta(days=9)]))
+    term = Term(start=start, end=end)
+    first = subscription("life", draw(st.sampled_from([("scan", "calls"), ("calls",)])), start=start)
+    told = [first.model_copy(update={"term": term, "terms": (term,)})]
+    for at in draw(st.lists(st.sampled_from(EDGES[1:]), max_size=5).map(sorted)):
+        if told[-1].cancelled_at is None:
+            told.append(draw(st.sampled_from(list(_next(told[-1], at)))))
+    return told
+
+
+def _next(state: SubscriptionState, at: datetime) -> Iterator[SubscriptionState]:
+    """What may happen to it at that instant."""
+    yield changed(state)
+    yield cancelled(state, at)
+    last = state.all_terms[-1]
+    if len(state.all_terms) < 3:
+        yield renewed(state)
+        if at > last.end:
+            yield renewed(state, at)
+    if last.start < at < last.end:  # no command does so yet
+        yield renewed(changed(state, terms=(*state.all_terms[:-1], Term(start=last.start, end=at))))
+    used, active = ({one.product for one in products} for products in (state.products, state.active_products))
+    for name in PRODUCTS:
+        if name not in used:
+            yield subscribed(state, name, at)
+        elif name in active:
+            yield gave_up(state, name, at)
+        else:
+            yield took_again(state, name, at)
+
+
+TIMES = st.builds(
+    lambda edge, shift: edge + shift,
+    st.sampled_from(EDGES),
+    st.sampled_from([-2 * HOUR, -TINY, 0 * TINY, TINY, HOUR, timedelta(days=4)]),
+).filter(lambda at: NOW - timedelta(days=35) <= at <= NOW + timedelta(minutes=5))
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    for n in range(draw(st.integers(1, 12))):
+        product = draw(st.sampled_from(sorted(PRODUCTS)))
+        meter = draw(st.sampled_from(PRODUCTS[product]))
+        data = {"quantity": draw(st.integers(0, 40)), "resource": draw(st.sampled_from("ab"))}
+        items.append(event(f"u{n}", product, meter, subject="life", at=draw(TIMES), **data))
+    for n in range(draw(st.integers(0, 2))):
+        items.append(purge(f"p{n}", draw(st.sampled_from("ab")), subject="life", at=draw(TIMES)))
+    for n in range(draw(st.integers(0, 4))):
+        items.append(reversal(f"r{n}", draw(st.sampled_from(items[:12]))))
+    return items
+
+
+async def step(connection: Connection, rng: random.Random, at: datetime) -> None:
+    """A little of what metering does by itself, or nothing."""
+    for work in rng.sample([move, replay, correct], rng.randrange(4)):
+        await work(connection, at)
+
+
+@pytest.mark.timeout(900)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(lives(), streams(), st.integers(0, 2**32))
+async def test_counted_usage_follows_the_newest_state_when_events_arrive_in_any_order(
+    connection: Connection, life: Life, events: list[dict[str, Any]], seed: int
+) -> None:
+    await connection.execute(f"TRUNCATE {TABLES}, move_due")
+    await connection.execute("DELETE FROM subscription WHERE id = 'life'")
+    rng, reader = random.Random(seed), Reader(connection)
+    shuffled = [*events, *rng.choices(events, k=3)]
+    rng.shuffle(shuffled)
+    steps: list[Any] = [*life[1:], *([one] for one in shuffled)]
+    places = sorted(rng.sample(range(len(steps)), len(life) - 1))
+    order = iter(life[1:])
+    batches = iter(shuffled)
+    await know(connection, life[0])
+    for number in range(len(steps)):
+        if number in places:
+            await know(connection, next(order))
+        else:
+            async with transaction(connection) as tx:
+                await UsageApplier().apply(tx, records([next(batches)], first=number))
+        await step(connection, rng, NOW + timedelta(seconds=number))
+        if rng.randrange(2):
+            await reader.read()
+        assert await connection.fetchval("SELECT coalesce(min(aggregate), 0) FROM meter_window") >= 0
+    await settle(connection, NOW + timedelta(minutes=1))
+    await reader.read()
+    states = {"life": life[-1]}
+    wanted = reference.aggregates(events, states)
+    assert await figures(connection) == wanted
+    assert await hours(connection) == reference.hours(events, states)
+    assert await resources(connection) == reference.resources(events, states)
+    said = StringIO()
+    with redirect_stdout(said):
+        assert await check_all(connection, NOW) == EQUAL, said.getvalue()
+    assert_readers_know(reader, wanted, states)
+
+
+def assert_readers_know(reader: Reader, wanted: reference.Figures, states: reference.States) -> None:
+    """A reader that ignores what is not newer has the figures of the end, and the windows' ends.
+
+    Where a window began once, and by the newest state none begins, nothing is left: its usage is in another window.
+    """
+    shown = {(one.product, part.meter, one.window_start): part for one in reader.known.values() for part in one.meters}
+    for _, product, meter, start in wanted:
+        assert (product, meter, start) in shown
+    for one in reader.known.values():
+        window = reference.window_of(states["life"], one.window_start)
+        if any(part.aggregate for part in one.meters):
+            assert (one.window_start, one.window_end) == window
+        for part in one.meters:
+            units = reference.units(wanted, "life", one.product, part.meter, one.window_start, states=states)
+            expected = units if one.window_start == window[0] else 0
+            assert part.consumed == expected, (one.product, part.meter, one.window_start)
