@@ -119,7 +119,7 @@ async def _sent(site: Site, request: Request) -> tuple[SignedIn | None, Mapping[
     """
     who = await site.signed_in(request)
     form = dict(await request.form())
-    if who and not site.secrecy.is_form_token(str(form.get("csrf", "")), who.session):
+    if who and not site.csrf.is_form_token(str(form.get("csrf", "")), who.session):
         raise ProblemError.of("forbidden", "This form is not from your session. Load the page again.")
     return who, form
 
@@ -137,7 +137,7 @@ async def _show(site: Site, who: SignedIn, subscription: str, me: Me | None = No
 
 def _whole(site: Site, who: SignedIn, view: SubscriptionView, alert_error: str | None = None) -> Response:
     fragments = render_fragments(site.templates, view)
-    since, token = digest(fragments), site.secrecy.form_token(who.session)
+    since, token = digest(fragments), site.csrf.form_token(who.session)
     written = {element: with_token(html, token) for element, html in fragments.items()}
     return site.page("subscription.html", who, view=view, since=since, fragments=written, alert_error=alert_error)
 

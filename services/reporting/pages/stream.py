@@ -60,7 +60,7 @@ async def _events(site: Site, who: SignedIn, subscription: str, since: str) -> A
                 return
             if known is None:  # the watch has begun: nothing was missed between the page and this reading
                 known = now if digest(now) == since else {}
-            if news := with_token(swaps(known, now), site.secrecy.form_token(who.session)):
+            if news := with_token(swaps(known, now), site.csrf.form_token(who.session)):
                 yield ServerSentEvent(news, event="leaves")
             known = now
             await asyncio.sleep(BREATH_SECONDS)
