@@ -1,7 +1,7 @@
 """The utilisation class of a product: over, near, healthy, under, idle, or none yet.
 
-``over`` > 100 %, ``near`` > 90 %, ``healthy`` 50-90 %, ``under`` < 50 % in each of the last 3 closed windows, ``idle`` no
-usage in them (docs/domain.md). Where that is silent:
+``over`` > 100 %, ``near`` > 90 %, ``healthy`` 50-90 %, ``under`` < 50 % in each of the last 3 closed windows, ``idle``
+no usage in them (docs/domain.md). Where that is silent:
 
 - units are compared, not rounded percentages: 1,001 of 1,000 is over;
 - any consumption without an allocation is ``over``; neither the one nor the other is no class (``None``);

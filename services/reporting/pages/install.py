@@ -10,10 +10,10 @@ from starlette.middleware.gzip import GZipMiddleware
 from services.reporting.application import Application
 from services.reporting.auth import Claims, Tokens
 from services.reporting.pages.assets import Assets
+from services.reporting.pages.csrf import CsrfProtection
 from services.reporting.pages.errors import OnError, designed_not_found
 from services.reporting.pages.provider import Client, Provider
 from services.reporting.pages.routes import page_router
-from services.reporting.pages.secrecy import Secrecy
 from services.reporting.pages.sign_in import sign_in_router
 from services.reporting.pages.site import Site
 from services.reporting.sessions import Sessions
@@ -41,7 +41,7 @@ def install(
         application=application,
         sessions=Sessions(pool),
         provider=Provider(client, tokens.verify),
-        secrecy=Secrecy(secret),
+        csrf=CsrfProtection(secret),
         assets=Assets(),
         public_url=public_url,
         issuer=settings.oidc_issuer,

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Request, Response
 
 from services.reporting.domain.me import Me
 from services.reporting.domain.permissions import VIEW
-from services.reporting.pages.desk import Desk, PlanForm
 from services.reporting.pages.errors import page_route
 from services.reporting.pages.fragments import digest, render_fragments, render_plan_fragments, with_token
 from services.reporting.pages.site import SignedIn, Site
 from services.reporting.pages.stream import answer_live
 from services.reporting.pages.subscription import present
+from services.reporting.pages.subscription_page import PlanForm, SubscriptionPage
 from services.reporting.pages.usage import SHOWN, present_usage
 from services.reporting.pages.view import SubscriptionView
 from shared.runtime.http.middleware import ProblemError
@@ -89,7 +89,7 @@ def _add_writes(router: APIRouter, site: Site) -> None:
         if who is None:
             return site.sign_in_page(request)
         sent = PlanForm.read(form)
-        view = await Desk(site, who, subscription).take(sent)
+        view = await SubscriptionPage(site, who, subscription).submit(sent)
         if _is_partial(request):
             return site.page("plan.html", who, view=view, fragments=render_plan_fragments(site.templates, view.plan))
         if view.plan.applied:
@@ -101,11 +101,11 @@ def _add_writes(router: APIRouter, site: Site) -> None:
         who, _ = await _sent(site, request)
         if who is None:
             return site.sign_in_page(request)
-        desk = Desk(site, who, subscription)
-        error = await desk.acknowledge(alert)
+        page = SubscriptionPage(site, who, subscription)
+        error = await page.acknowledge(alert)
         if not _is_partial(request) and error is None:
             return site.redirect(f"/subscriptions/{subscription}")
-        view = await desk.view()
+        view = await page.view()
         if _is_partial(request):
             return site.page("alerts.html", who, view=view, alert_error=error)
         return _whole(site, who, view, error)
@@ -119,7 +119,7 @@ async def _sent(site: Site, request: Request) -> tuple[SignedIn | None, Mapping[
     """
     who = await site.signed_in(request)
     form = dict(await request.form())
-    if who and not site.secrecy.is_form_token(str(form.get("csrf", "")), who.session):
+    if who and not site.csrf.is_form_token(str(form.get("csrf", "")), who.session):
         raise ProblemError.of("forbidden", "This form is not from your session. Load the page again.")
     return who, form
 
@@ -129,7 +129,7 @@ def _is_partial(request: Request) -> bool:
 
 
 async def _show(site: Site, who: SignedIn, subscription: str, me: Me | None = None) -> Response:
-    context = await Desk(site, who, subscription).context(me)
+    context = await SubscriptionPage(site, who, subscription).context(me)
     if context.overview.model != "flex":
         return _does_not_apply(site, who, context.overview.name)
     return _whole(site, who, present(context))
@@ -137,7 +137,7 @@ async def _show(site: Site, who: SignedIn, subscription: str, me: Me | None = No
 
 def _whole(site: Site, who: SignedIn, view: SubscriptionView, alert_error: str | None = None) -> Response:
     fragments = render_fragments(site.templates, view)
-    since, token = digest(fragments), site.secrecy.form_token(who.session)
+    since, token = digest(fragments), site.csrf.form_token(who.session)
     written = {element: with_token(html, token) for element, html in fragments.items()}
     return site.page("subscription.html", who, view=view, since=since, fragments=written, alert_error=alert_error)
 

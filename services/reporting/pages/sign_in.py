@@ -35,7 +35,7 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
         answer = site.redirect(url)
         answer.set_cookie(
             COOKIE,
-            site.secrecy.seal(kept),
+            site.csrf.seal(kept),
             max_age=int(WITHIN.total_seconds()),
             path="/auth",
             httponly=True,
@@ -46,7 +46,7 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
 
     @router.get("/auth/callback")
     async def callback(request: Request, code: str = "", state: str = "", error: str = "") -> Response:
-        kept = site.secrecy.unseal(request.cookies.get(COOKIE, ""))
+        kept = site.csrf.unseal(request.cookies.get(COOKIE, ""))
         known = kept is not None and secrets.compare_digest(str(kept["state"]).encode(), state.encode())
         if kept is None or not known or kept["until"] < site.clock().timestamp() or error or not code:
             log.warning("sign_in_refused", error=error[:MAX_ERROR_LENGTH] or "state")
@@ -77,7 +77,7 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
         form = await request.form()
         if who is None:
             return site.redirect("/")
-        if not site.secrecy.is_form_token(str(form.get("csrf", "")), who.session):
+        if not site.csrf.is_form_token(str(form.get("csrf", "")), who.session):
             return site.message(who, 403)
         await site.sessions.end(who.session)
         answer = site.redirect(await site.provider.end_session_url() or "/")

@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from services.reporting.application import Application
 from services.reporting.domain.caller import Caller
 from services.reporting.pages.assets import Assets
+from services.reporting.pages.csrf import CsrfProtection
 from services.reporting.pages.provider import Provider
-from services.reporting.pages.secrecy import Secrecy
 from services.reporting.sessions import LIFETIME, Person, Sessions
 from shared.runtime.http.middleware import ProblemError
 
@@ -43,7 +43,7 @@ class Site:
         application: Application,
         sessions: Sessions,
         provider: Provider,
-        secrecy: Secrecy,
+        csrf: CsrfProtection,
         assets: Assets,
         public_url: str,
         issuer: str,
@@ -51,7 +51,7 @@ class Site:
         self.application = application
         self.sessions = sessions
         self.provider = provider
-        self.secrecy = secrecy
+        self.csrf = csrf
         self.assets = assets
         self.is_secure = public_url.startswith("https:")
         self.session_cookie = "__Host-unitpool_session" if self.is_secure else "unitpool_session"
@@ -82,8 +82,8 @@ class Site:
 
     def page(self, template: str, who: SignedIn | None, status: int = 200, **values: Any) -> HTMLResponse:
         """Write a template."""
-        csrf = self.secrecy.form_token(who.session) if who else ""
-        html = self.templates.get_template(template).render(person=who.person if who else None, csrf=csrf, **values)
+        token = self.csrf.form_token(who.session) if who else ""
+        html = self.templates.get_template(template).render(person=who.person if who else None, csrf=token, **values)
         return HTMLResponse(html, status, self._headers())
 
     def message(self, who: SignedIn | None, problem: ProblemError | int, reference: str | None = None) -> HTMLResponse:

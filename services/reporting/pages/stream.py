@@ -7,9 +7,9 @@ from dataclasses import replace
 from fastapi import Response
 from sse_starlette import ServerSentEvent
 
-from services.reporting.pages.desk import Desk
 from services.reporting.pages.fragments import Fragments, digest, render_fragments, swaps, with_token
 from services.reporting.pages.site import SignedIn, Site
+from services.reporting.pages.subscription_page import SubscriptionPage
 from services.reporting.streaming import HeldStream
 from shared.runtime.http.middleware import ProblemError
 
@@ -55,12 +55,12 @@ async def _events(site: Site, who: SignedIn, subscription: str, since: str) -> A
                     yield ServerSentEvent("", event="alive")
                     continue
                 changed.clear()
-                now = render_fragments(site.templates, await Desk(site, who, subscription).view())
+                now = render_fragments(site.templates, await SubscriptionPage(site, who, subscription).view())
             except ProblemError:
                 return
             if known is None:  # the watch has begun: nothing was missed between the page and this reading
                 known = now if digest(now) == since else {}
-            if news := with_token(swaps(known, now), site.secrecy.form_token(who.session)):
+            if news := with_token(swaps(known, now), site.csrf.form_token(who.session)):
                 yield ServerSentEvent(news, event="leaves")
             known = now
             await asyncio.sleep(BREATH_SECONDS)

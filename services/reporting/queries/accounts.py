@@ -6,7 +6,7 @@ from services.reporting.domain.caller import Caller
 from services.reporting.domain.people import AccountPerson, account_person
 from services.reporting.domain.roles import RoleMember, RoleView
 from services.reporting.queries.access import find_account_seen, is_role_id, not_found
-from services.reporting.queries.discretion import Discretion, discretion
+from services.reporting.queries.people_visibility import PeopleVisibility, load_people_visibility
 from services.reporting.store import accounts, people, products, roles
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
@@ -35,27 +35,27 @@ class AccountQueries:
         """An account's people, each with what they were given in its subscriptions."""
         async with self._pool.acquire() as connection:
             await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
-            kept = await discretion(connection, caller, [account])
-            page = await people.list_people(connection, account, limit, cursor, kept.hidden_of(account))
-            return Page(await self._with_grants(connection, page.items, kept), page.next_cursor)
+            visibility = await load_people_visibility(connection, caller, [account])
+            page = await people.list_people(connection, account, limit, cursor, visibility.hidden_of(account))
+            return Page(await self._with_grants(connection, page.items, visibility), page.next_cursor)
 
     async def person(self, caller: Caller, account: str, email: str) -> AccountPerson:
         """One of them, also one who was removed."""
         async with self._pool.acquire() as connection:
             await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
-            kept = await discretion(connection, caller, [account])
+            visibility = await load_people_visibility(connection, caller, [account])
             found = await people.find_person(connection, account, email)
-            if found is None or kept.hides(account, email):
+            if found is None or visibility.hides(account, email):
                 raise not_found("person")
-            return (await self._with_grants(connection, [found], kept))[0]
+            return (await self._with_grants(connection, [found], visibility))[0]
 
     async def _with_grants(
-        self, connection: Connection, states: list[PersonState], kept: Discretion
+        self, connection: Connection, states: list[PersonState], visibility: PeopleVisibility
     ) -> list[AccountPerson]:
         if not states:
             return []
         grants = await store.load_grants(connection, states[0].account, [one.email for one in states])
-        return [account_person(one, kept.given(grants.get(one.email, ()))) for one in states]
+        return [account_person(one, visibility.given(grants.get(one.email, ()))) for one in states]
 
     async def roles(
         self, caller: Caller, account: str, limit: int, cursor: str | None, product: str | None = None
@@ -65,9 +65,12 @@ class AccountQueries:
             await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
             page = await roles.list_roles(connection, account, limit, cursor, product)
             catalogue = await products.find_products(connection, {one.product for one in page.items})
-            kept = await discretion(connection, caller, [account])
+            visibility = await load_people_visibility(connection, caller, [account])
         return Page(
-            [domain.present(one, catalogue.get(one.product), kept.shown(account, one.members)) for one in page.items],
+            [
+                domain.present(one, catalogue.get(one.product), visibility.shown(account, one.members))
+                for one in page.items
+            ],
             page.next_cursor,
         )
 
@@ -76,14 +79,14 @@ class AccountQueries:
         async with self._pool.acquire() as connection:
             state = await self._role(connection, caller, account, role)
             catalogue = await products.find_products(connection, [state.product])
-            kept = await discretion(connection, caller, [account])
-        return domain.present(state, catalogue.get(state.product), kept.shown(account, state.members))
+            visibility = await load_people_visibility(connection, caller, [account])
+        return domain.present(state, catalogue.get(state.product), visibility.shown(account, state.members))
 
     async def members(self, caller: Caller, account: str, role: str) -> list[RoleMember]:
         """Who has a role, by e-mail."""
         async with self._pool.acquire() as connection:
             state = await self._role(connection, caller, account, role)
-            shown = (await discretion(connection, caller, [account])).shown(account, state.members)
+            shown = (await load_people_visibility(connection, caller, [account])).shown(account, state.members)
             known = await people.find_people(connection, [(account, email) for email in shown])
         return [domain.member(email, known.get((account, email))) for email in shown]
 

@@ -8,7 +8,7 @@ from services.reporting.domain.applications import ApplicationSummary, Applicati
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.quoting import QuotedUnits
 from services.reporting.queries.access import find_account_seen, find_seen, is_id, not_found
-from services.reporting.queries.discretion import discretion
+from services.reporting.queries.people_visibility import load_people_visibility
 from services.reporting.store import people, price_lists, products, roles
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
@@ -85,9 +85,9 @@ class CatalogueQueries:
             state = await _find_product(connection, product)
             wanted = await self._accounts_seen(connection, caller, account)
             held = await roles.list_held_roles(connection, product, wanted, MOST_ROLES + 1)
-            kept = await discretion(connection, caller, wanted or ())
+            visibility = await load_people_visibility(connection, caller, wanted or ())
             shown = [
-                role.model_copy(update={"members": tuple(kept.shown(role.account, role.members))})
+                role.model_copy(update={"members": tuple(visibility.shown(role.account, role.members))})
                 for role in held[:MOST_ROLES]
             ]
             members = [(role.account, email) for role in shown for email in role.members]

@@ -7,7 +7,7 @@ from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.command_status import CommandStatus, command_status
 from services.reporting.queries.access import is_id, not_found, vendor_only
-from services.reporting.queries.discretion import Discretion, discretion
+from services.reporting.queries.people_visibility import PeopleVisibility, load_people_visibility
 from services.reporting.store import audit, commands, ingest_keys
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
@@ -24,7 +24,7 @@ class AuditEntry(AuditRecord):
 
 
 class RecordQueries:
-    """Reads of what is kept for the vendor, and of what one did oneself."""
+    """Read ingest keys, the audit log as the caller may see it, and the caller's own commands."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -53,7 +53,7 @@ class RecordQueries:
         Raises:
             ProblemError: ``forbidden`` for who may not audit any; ``not_found`` for a subscription that they may not.
         """
-        kept = Discretion()
+        visibility = PeopleVisibility()
         async with self._pool.acquire() as connection:
             if not caller.vendor:
                 auditing = permissions.roles_with(permissions.VIEW_AUDIT)
@@ -62,13 +62,13 @@ class RecordQueries:
                     raise ProblemError.of("forbidden", "Only auditors, primary contacts and the vendor see the log.")
                 if wanted.subscriptions is None:
                     accounts = await store.find_accounts_by_role(connection, caller.email, auditing)
-                    kept = await discretion(connection, caller, accounts, permissions.VIEW_AUDIT)
-                    hidden = sorted(f"account/{account}/person/{email}" for account, email in kept.hidden)
+                    visibility = await load_people_visibility(connection, caller, accounts, permissions.VIEW_AUDIT)
+                    hidden = sorted(f"account/{account}/person/{email}" for account, email in visibility.hidden)
                     wanted = replace(wanted, subscriptions=mine, accounts=accounts, hidden_objects=hidden)
                 elif not set(wanted.subscriptions) <= set(mine):
                     raise not_found("subscription")
             page = await audit.list_audit(connection, limit, cursor, wanted)
-        return Page([_shown(one, kept) for one in page.items], page.next_cursor)
+        return Page([_shown(one, visibility) for one in page.items], page.next_cursor)
 
     async def command(self, caller: Caller, command_id: UUID) -> CommandStatus:
         """A command that the caller sent, and what became of it."""
@@ -79,7 +79,7 @@ class RecordQueries:
         return command_status(found)
 
 
-def _shown(one: audit.Logged, kept: Discretion) -> AuditEntry:
+def _shown(one: audit.Logged, visibility: PeopleVisibility) -> AuditEntry:
     record = one.record
-    states = {name: kept.without_hidden(record.account, getattr(record, name)) for name in ("before", "after")}
+    states = {name: visibility.without_hidden(record.account, getattr(record, name)) for name in ("before", "after")}
     return AuditEntry(**{**dict(record), **states}, sequence=one.sequence)

@@ -132,12 +132,12 @@ async def test_a_stream_reads_once_when_it_opens_and_sends_what_the_page_does_no
     if not is_current:
         assert 'hx-swap-oob="innerHTML:#row-scan"' in sent
         token = sent.partition('name="csrf" value="')[2].partition('"')[0]
-        assert site.secrecy.is_form_token(token, session)
+        assert site.csrf.is_form_token(token, session)
 
 
 async def test_a_plan_whose_numbers_cannot_be_read_changes_nothing(driver: ReportingDriver, site: Site) -> None:
     session = await signed_in(driver, site, began=NOW)
-    form = {"csrf": site.secrecy.form_token(session), "version": "1", "units.scan": "150,5", "intent": "preview"}
+    form = {"csrf": site.csrf.form_token(session), "version": "1", "units.scan": "150,5", "intent": "preview"}
     answer = await driver.http.post(f"{PAGE}/plan", data=form)
     assert answer.status_code == 200
     assert "Type a whole number of units" in answer.text

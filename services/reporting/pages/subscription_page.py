@@ -1,4 +1,4 @@
-"""One subscription as one person sees it: reads what there is, makes its view, takes plans."""
+"""The page of one subscription for one person: load its view, preview and apply plans, acknowledge alerts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ _CHANGED = "The plan is not the one that was previewed. Here is what it would do
 
 @dataclass(frozen=True, slots=True)
 class PlanForm:
-    """The plan editor's form, as it was sent."""
+    """The plan editor's form fields, parsed from a request."""
 
     draft: Draft
     version: int | None
@@ -35,7 +35,7 @@ class PlanForm:
 
     @classmethod
     def read(cls, form: Mapping[str, object]) -> "PlanForm":
-        """Whatever was sent; what cannot be read is left out, and so counts as not sent."""
+        """Parse the form's fields; one that cannot be parsed counts as absent."""
         values = {name.removeprefix("units."): str(value) for name, value in form.items() if name.startswith("units.")}
         draft = Draft(values=values, accept_overage=form.get("accept_overage") == "yes")
         draft = replace(draft, offer_overage=draft.accept_overage)
@@ -49,8 +49,8 @@ class PlanForm:
         )
 
 
-class Desk:
-    """Reads and writes for one person and one subscription."""
+class SubscriptionPage:
+    """Load and change one subscription on behalf of one signed-in person."""
 
     def __init__(self, site: Site, who: SignedIn, subscription: str) -> None:
         self._site = site
@@ -58,7 +58,7 @@ class Desk:
         self._subscription = subscription
 
     async def context(self, me: Me | None = None) -> PageContext:
-        """Read all that the page shows, once. ``me``: what was read for this request already.
+        """Load all that the page shows, in one read. ``me``: the person, where this request has loaded them already.
 
         Raises:
             ProblemError: ``not_found``, ``forbidden``.
@@ -66,11 +66,11 @@ class Desk:
         return await self._site.application.page_contexts.page(self._who.caller, self._subscription, me)
 
     async def view(self) -> SubscriptionView:
-        """The page as it is now."""
+        """Load the subscription and return the page's view model of it."""
         return present(await self.context())
 
     async def acknowledge(self, alert: str) -> str | None:
-        """Say that an alert was seen; a sentence when that did not work."""
+        """Acknowledge an alert. Returns ``None``, or a sentence for the person when it was refused or is undecided."""
         await self._site.application.queries.subscription(self._who.caller, self._subscription)
         try:
             payload = AcknowledgeAlert.model_validate({"subscription": self._subscription, "alert": alert})
@@ -81,8 +81,11 @@ class Desk:
             return answer.refusal.message
         return None if answer.decided else _WAITING
 
-    async def take(self, form: PlanForm) -> SubscriptionView:
-        """Preview or apply what was sent, and show the editor with the answer."""
+    async def submit(self, form: PlanForm) -> SubscriptionView:
+        """Preview or apply the plan of the form, and return the view with the outcome.
+
+        A plan is applied only when it equals the one that was previewed; otherwise it is previewed again.
+        """
         context = await self.context()
         changed, unreadable = plan.changes(context.overview, form.draft)
         if unreadable:
@@ -106,7 +109,7 @@ class Desk:
         return replace(view, plan=replace(view.plan, preview=shown))
 
     async def _apply(self, form: PlanForm, changed: dict[str, int]) -> SubscriptionView:
-        """The page after the plan: what is shown was read once the plan was decided."""
+        """Apply the plan, and return the view that is loaded after its decision."""
         answer = await self._submit(form, changed, preview=False)
         context = await self.context()
         if answer is None or not answer.accepted:
@@ -115,7 +118,7 @@ class Desk:
         return replace(view, plan=replace(view.plan, applied="The plan is applied; these are the new allocations."))
 
     async def _submit(self, form: PlanForm, changed: dict[str, int], *, preview: bool) -> Answer | None:
-        """The answer; ``None`` when the form was sent before and meant something else then."""
+        """Send the plan's command; ``None`` when its id was used before for another plan."""
         try:
             return await self._site.application.commands.plan(
                 self._who.caller,

@@ -1,4 +1,7 @@
-"""What binds a form to a session, and a sign-in to the browser that began it."""
+"""Protection against cross-site request forgery, of forms and of the sign-in.
+
+A form carries a token of its session. A sealed cookie binds a sign-in to the browser that started it.
+"""
 
 import base64
 import binascii
@@ -15,19 +18,19 @@ _TOKEN_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Secrecy:
-    """``secret`` is the session secret of the settings."""
+class CsrfProtection:
+    """Issue and check form tokens, and seal the sign-in cookie, with keys derived from the session secret."""
 
     secret: str
 
     def form_token(self, session: str) -> str:
-        """The session's anti-forgery token, masked anew each time so that compression does not give it away."""
+        """Return the session's form token under a fresh mask, so that compression does not leak it (BREACH)."""
         pad = secrets.token_bytes(_TOKEN_BYTES)
         masked = bytes(a ^ b for a, b in zip(pad, self._token(session), strict=True))
         return base64.urlsafe_b64encode(pad + masked).decode()
 
     def is_form_token(self, given: str, session: str) -> bool:
-        """Whether ``given`` came with a form of this session."""
+        """Whether ``given`` is a form token of this session; compared in constant time."""
         try:
             raw = base64.urlsafe_b64decode(given.encode())
         except (ValueError, binascii.Error):
@@ -38,11 +41,11 @@ class Secrecy:
         return hmac.compare_digest(bytes(a ^ b for a, b in zip(pad, masked, strict=True)), self._token(session))
 
     def seal(self, content: dict[str, Any]) -> str:
-        """Text that only this service can read."""
+        """Encrypt JSON content into text that only a process with the same secret can read."""
         return seal(json.dumps(content), {"page": self._key("sign-in")})
 
     def unseal(self, sealed: str) -> dict[str, Any] | None:
-        """What was sealed; ``None`` for anything else."""
+        """Decrypt what ``seal`` returned; ``None`` for any other text."""
         try:
             content = json.loads(unseal(sealed, {"page": self._key("sign-in")}))
         except (SignatureError, ValueError):
