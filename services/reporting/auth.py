@@ -17,6 +17,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from services.reporting import metrics
+from services.reporting.discovery import fetch_metadata, fetch_object
 from services.reporting.domain.caller import Caller
 from shared import people
 from shared.events.refusals import Refusal
@@ -252,18 +253,7 @@ def _reach(claims: Mapping[str, Any], path: str, absent: Any = None) -> Any:
 
 
 async def _fetch_keys(http: httpx.AsyncClient, issuer: str) -> KeySet:
-    """The issuer's signing keys, as its discovery document names them."""
-    described = await _json(http, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-    if described.get("issuer") != issuer:
-        raise ValueError(f"the issuer calls itself {described.get('issuer')!r}")
-    document = await _json(http, str(described.get("jwks_uri")))
+    """Fetch the issuer's signing keys from the ``jwks_uri`` of its metadata."""
+    metadata = await fetch_metadata(http, issuer)
+    document = await fetch_object(http, str(metadata.get("jwks_uri")))
     return KeySet.import_key_set({"keys": [key for key in document["keys"] if key.get("use", "sig") == "sig"]})
-
-
-async def _json(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    answer = await http.get(url)
-    answer.raise_for_status()
-    document = answer.json()
-    if not isinstance(document, dict):
-        raise TypeError(f"{url} is no object")
-    return document

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import httpx
 
 from services.reporting.auth import IssuerUnavailableError
+from services.reporting.discovery import fetch_metadata
 
 SCOPES = "openid email profile"
 _TIMEOUT_SECONDS = 10
@@ -79,7 +80,7 @@ class Provider:
         }
         if self._client.client_secret:
             form["client_secret"] = self._client.client_secret
-        answer = await _json("POST", await self._endpoint("token_endpoint"), data=form)
+        answer = await _post_form(await self._endpoint("token_endpoint"), form)
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise ProviderError("the token endpoint gave no id token")
@@ -110,21 +111,22 @@ class Provider:
 
     async def _description(self) -> Mapping[str, Any]:
         if self._described is None:
-            found = await _json("GET", f"{self._client.issuer.rstrip('/')}/.well-known/openid-configuration")
-            if found.get("issuer") != self._client.issuer:
-                raise ProviderError(f"the provider calls itself {found.get('issuer')}, not {self._client.issuer}")
-            self._described = found
+            try:
+                async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as http:
+                    self._described = await fetch_metadata(http, self._client.issuer)
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError) as error:
+                raise ProviderError(f"the provider's metadata cannot be fetched: {error!r}") from error
         return self._described
 
 
-async def _json(method: str, url: str, **arguments: Any) -> dict[str, Any]:
+async def _post_form(url: str, form: Mapping[str, str]) -> dict[str, Any]:
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as http:
-            answer = await http.request(method, url, **arguments)
+            answer = await http.post(url, data=dict(form))
             body = answer.json()
     except (httpx.HTTPError, ValueError) as error:
-        raise ProviderError(f"{method} {url}: {error!r}") from error
+        raise ProviderError(f"POST {url}: {error!r}") from error
     if answer.is_error or not isinstance(body, dict):
         said = body.get("error") if isinstance(body, dict) else "no object"
-        raise ProviderError(f"{method} {url} answered {answer.status_code}: {said}")
+        raise ProviderError(f"POST {url} answered {answer.status_code}: {said}")
     return body
