@@ -1,6 +1,6 @@
 """The topics: their writers, readers, keys and retention, in one table.
 
-Topics are created from this table, access rights are generated from it, and a test holds the real subscribers to it.
+Topics are created from this table, and a test holds the real subscribers to it.
 """
 
 import re
