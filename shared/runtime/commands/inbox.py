@@ -4,6 +4,8 @@ A command that is not decided in the usual way is one of these:
 
 - Unsigned, signed with an unknown key, forged, or without an actor: it is audited as denied and becomes a dead letter
   with that reason.
+- Malformed, or of an unknown type: it becomes a dead letter (``malformed``, ``unsupported_type``) without an outcome or
+  an audit record, and counts towards the limit of dead letters that halts the consumer.
 - A repeat (same actor, id and content): the stored outcome is published again and nothing else happens. The outcome
   ``unavailable`` is not stored, so that a repeat is decided again.
 - Not decidable yet (``Postponed``): it is postponed and retried apart from the batch, so that other keys do not wait.
