@@ -55,7 +55,7 @@ async def test_what_is_right_has_no_differences(
     assert await check_all(connection, NOW) == EQUAL
     said = capsys.readouterr()
     assert "no differences" in said.out
-    assert "days worked out" in said.err
+    assert "days recomputed" in said.err
 
 
 @pytest.mark.parametrize(
