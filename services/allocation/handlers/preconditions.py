@@ -61,9 +61,7 @@ def by_vendor(action: Action, object_of: ObjectOf, *, what: str) -> "Callable[[V
 def on_product(action: Action, object_of: ObjectOf) -> "Callable[[ProductHandler[C]], CommandHandler]":
     """Run a handler for vendors only, with the product that its command names, locked."""
 
-    def decorate(
-        handle: "ProductHandler[C]",
-    ) -> CommandHandler:
+    def decorate(handle: "ProductHandler[C]") -> CommandHandler:
         @by_vendor(action, object_of, what="product")
         @wraps(handle)
         async def handler(tx: Transaction, command: Event[C], context: Context) -> Decision:
@@ -98,9 +96,7 @@ def on_account(action: Action, object_of: ObjectOf) -> "Callable[[AccountHandler
 def on_role(action: Action, object_of: ObjectOf) -> "Callable[[RoleHandler[R]], CommandHandler]":
     """Run a handler as ``on_account`` does, with the role that its command names, locked, and the role's product."""
 
-    def decorate(
-        handle: "RoleHandler[R]",
-    ) -> CommandHandler:
+    def decorate(handle: "RoleHandler[R]") -> CommandHandler:
         @on_account(action, object_of)
         @wraps(handle)
         async def handler(tx: Transaction, command: Event[R], context: Context) -> Decision:

@@ -77,21 +77,6 @@ INSERT INTO consumer_offsets (reader, topic, partition, next_offset)
 SELECT $1, $2, partition, 0 FROM unnest($3::int[]) AS new (partition) ORDER BY partition
 ON CONFLICT DO NOTHING
 """
-# One statement for the offsets and the outbox (as outbox._INSERT): a round trip less in every batch.
-_STORE = """
-WITH moved AS (
-    UPDATE consumer_offsets AS stored SET next_offset = new.next_offset, updated_at = now()
-    FROM unnest($5::int[], $6::bigint[]) AS new (partition, next_offset)
-    WHERE stored.reader = $7 AND stored.topic = $8 AND stored.partition = new.partition
-), added AS (
-    INSERT INTO outbox (topic, key, value, headers)
-    SELECT topic, key, value, headers
-    FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[])
-        WITH ORDINALITY AS new (topic, key, value, headers, place)
-    ORDER BY place
-)
-SELECT pg_notify('outbox', '') WHERE cardinality($1::text[]) > 0
-"""
 _RESTART = """
 UPDATE consumer_offsets SET next_offset = 0, topic_id = NULL, updated_at = now() WHERE reader = $1 AND topic = $2
 """
@@ -160,7 +145,12 @@ async def lock(connection: Connection, reader: str, topic: str, partitions: Coll
 async def store(connection: Connection, moved: Moved, outgoing: Sequence[Outgoing]) -> None:
     """Store offsets, whose rows must be locked, and insert published records in the outbox, in one statement."""
     await connection.execute(
-        _STORE, *outbox.columns(outgoing), list(moved.nexts), list(moved.nexts.values()), moved.reader, moved.topic
+        outbox.INSERT_AND_STORE_OFFSETS,
+        *outbox.columns(outgoing),
+        list(moved.nexts),
+        list(moved.nexts.values()),
+        moved.reader,
+        moved.topic,
     )
 
 

@@ -11,10 +11,8 @@ from shared.runtime.records import Outgoing
 CHANNEL = wake_channel("outbox")
 """Where the relay listens for new rows."""
 
-
-# offsets._STORE inserts in the same way.
-_INSERT = """
-WITH added AS (
+_ADD_AND_WAKE = """
+added AS (
     INSERT INTO outbox (topic, key, value, headers)
     SELECT topic, key, value, headers
     FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[])
@@ -23,6 +21,15 @@ WITH added AS (
 )
 SELECT pg_notify('outbox', '') WHERE cardinality($1::text[]) > 0
 """
+_INSERT = f"WITH {_ADD_AND_WAKE}"
+INSERT_AND_STORE_OFFSETS = f"""
+WITH moved AS (
+    UPDATE consumer_offsets AS stored SET next_offset = new.next_offset, updated_at = now()
+    FROM unnest($5::int[], $6::bigint[]) AS new (partition, next_offset)
+    WHERE stored.reader = $7 AND stored.topic = $8 AND stored.partition = new.partition
+), {_ADD_AND_WAKE}
+"""  # noqa: S608
+"""Insert rows and store a reader's offsets in one statement, a round trip less in every batch: ``offsets.store``."""
 _LOAD = """
 SELECT id, topic, key, value, headers FROM outbox
 WHERE NOT EXISTS (
