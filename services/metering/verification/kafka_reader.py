@@ -63,7 +63,7 @@ class KafkaReader:
                 for record in records
                 if record.value and record.offset < self._ends[tp]  # what came later is newer than the database's side
                 for one in [read_snapshot(record.value)]
-                if one is not None  # whoever wrote it: no snapshot was published there
+                if one is not None  # a record of another kind is no published snapshot
             ]
 
     async def find_id(self, source: str, digest: UUID, places: Sequence[tuple[int, int]]) -> str | None:
