@@ -13,7 +13,9 @@ from aiokafka.errors import KafkaError
 from services.metering.domain.decode import claim_of
 from services.metering.domain.placement import digest_of
 from services.metering.settings import MeteringSettings
-from shared.events.snapshots import read_snapshot
+from shared.events.envelope import UndecodableError, by_type, decode
+from shared.events.metering import ConsumptionSnapshot
+from shared.events.snapshots import Snapshot, read_snapshot
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
 from shared.runtime.kafka.client import client_arguments, partitions_of
 
@@ -22,6 +24,7 @@ AT_ONCE = 5_000
 IDS_MAX = 1_000
 """Most identities looked up, since each takes a fetch."""
 CLIENT = "metering-check"
+_SNAPSHOT = by_type([ConsumptionSnapshot])
 
 
 class Published(NamedTuple):
@@ -31,6 +34,20 @@ class Published(NamedTuple):
     product: str
     window_start: datetime
     revision: int
+
+
+def read_published(value: bytes) -> Published | None:
+    """Decode a snapshot's identity, as its readers do; ``None``: the record is no snapshot."""
+    one: Snapshot | ConsumptionSnapshot | None = read_snapshot(value)
+    if one is None:
+        try:
+            event = decode(value, _SNAPSHOT)
+        except UndecodableError:
+            return None
+        if event is None:
+            return None
+        one = event.data
+    return Published(one.subscription, one.product, one.window_start, one.revision)
 
 
 class KafkaReader:
@@ -58,12 +75,12 @@ class KafkaReader:
                 taken = await self._consumer.getmany(timeout_ms=1000, max_records=AT_ONCE)
                 left = {tp for tp in left if await self._consumer.position(tp) < self._ends[tp]}
             yield [
-                Published(one.subscription, one.product, one.window_start, one.revision)
+                one
                 for tp, records in taken.items()
                 for record in records
                 if record.value and record.offset < self._ends[tp]  # what came later is newer than the database's side
-                for one in [read_snapshot(record.value)]
-                if one is not None  # a record of another kind is no published snapshot
+                for one in [read_published(record.value)]
+                if one is not None
             ]
 
     async def find_id(self, source: str, digest: UUID, places: Sequence[tuple[int, int]]) -> str | None:
