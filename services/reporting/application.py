@@ -1,4 +1,4 @@
-"""What the API and the page both stand on; ``main.py`` builds one."""
+"""The parts that the API and the page share; ``main.py`` builds them."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,9 +20,10 @@ from shared.runtime.http.caller_limits import RateLimit, Shares
 
 @dataclass(slots=True)
 class Application:
-    """``session`` is set by the page: who the request's session belongs to, ``None`` without one; it is not renewed.
+    """Queries, commands and limits of one process.
 
-    ``streams`` are the live streams' places, of the API and the page together.
+    ``session`` is set by the page: the person of the request's session, without renewing it; ``None`` without a
+    session. ``streams`` limits the live streams of API and page together.
     """
 
     queries: Queries
@@ -39,10 +40,10 @@ class Application:
     session: Callable[[Request], Awaitable[Caller | None]] | None = None
 
     def check_failures(self, address: str | None) -> None:
-        """Count a sign-in that failed, and say so where an address had too many.
+        """Count a failed sign-in of an address.
 
         Raises:
-            ProblemError: ``too_many_requests``. Who signs in well from there is never told so.
+            ProblemError: ``too_many_requests``, if the address had too many. Successful sign-ins are never refused.
         """
         where = address or "unknown"
         self.failures.check(where, "Too many sign-ins from this address failed. Try again later.")

@@ -1,7 +1,8 @@
-"""Who calls: a bearer token of the issuer, checked against the issuer's own keys.
+"""Authentication of callers by bearer tokens that the issuer signed.
 
-Only RS256 and ES256 are taken, whatever the token says of itself. The keys come from the issuer's discovery document,
-are kept for a while, and are fetched again when a token names a key that is not among them, at most once in a set time.
+Only RS256 and ES256 are accepted, whatever algorithm the token's header names. The keys come from the issuer's
+discovery document and are cached. They are fetched again when they are old, or when a token names an unknown key, but
+at most once in a set time.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ _VERIFIED = "email_verified"
 
 
 class TokenError(ValueError):
-    """The token is not accepted. ``reason`` is one of a few words; the message says it to a person."""
+    """The token is not accepted. ``reason`` is a metric label; the message is for a person."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -41,12 +42,12 @@ class TokenError(ValueError):
 
 
 class IssuerUnavailableError(Exception):
-    """The issuer's keys cannot be had now."""
+    """The issuer's keys are unknown and cannot be fetched now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whose tokens are taken."""
+    """The issuer and audience of accepted tokens, and how its keys are fetched."""
 
     issuer: str
     audience: str
@@ -58,9 +59,9 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Which claims say who somebody is; dots reach into objects.
+    """The names of the claims that identify a person; dots reach into objects.
 
-    ``may_leave_unverified``: a token that says nothing of ``email_verified`` is taken.
+    ``may_leave_unverified``: accept tokens without ``email_verified``.
     """
 
     email: str
@@ -69,37 +70,37 @@ class Claims:
     may_leave_unverified: bool = False
 
     def caller(self, claims: Mapping[str, Any], address: str | None, correlation_id: str | None) -> Caller:
-        """The person.
+        """Read the person from verified claims.
 
         Raises:
-            TokenError: no e-mail address, or one that the issuer has not verified.
+            TokenError: there is no e-mail address, or the issuer has not verified it.
         """
         email = self._address(claims)
-        name = _reach(claims, self.name)
+        name = _find_claim(claims, self.name)
         readable = name if isinstance(name, str) and name.isprintable() and name.strip() else email
-        roles = _reach(claims, self.roles)
+        roles = _find_claim(claims, self.roles)
         held = roles.split() if isinstance(roles, str) else roles if isinstance(roles, list) else []
         return Caller(
-            email, readable[:MAX_NAME_LENGTH], "vendor" in held, address, correlation_id, said_at=_said_at(claims)
+            email, readable[:MAX_NAME_LENGTH], "vendor" in held, address, correlation_id, said_at=_issued_at(claims)
         )
 
     def _address(self, claims: Mapping[str, Any]) -> str:
-        """Who it is, where the issuer vouches for it: by what stands beside the address, and at the top."""
-        said = _reach(claims, self.email)
+        """Read the address; ``email_verified`` counts beside it and at the top of the claims."""
+        said = _find_claim(claims, self.email)
         try:
             email = people.read_address(said if isinstance(said, str) else "")
         except ValueError as error:
-            message = f"The token's claim {self.email} is no e-mail address that somebody can be known by."
+            message = f"The token's claim {self.email} is not an e-mail address that can identify a person."
             raise TokenError("no_email", message) from error
         beside = ".".join([*self.email.split(".")[:-1], _VERIFIED])
-        words = [word for path in {beside, _VERIFIED} if (word := _reach(claims, path, _ABSENT)) is not _ABSENT]
+        words = [word for path in {beside, _VERIFIED} if (word := _find_claim(claims, path, _ABSENT)) is not _ABSENT]
         if not people.is_verified(words, may_be_absent=self.may_leave_unverified):
             raise TokenError("no_email", "The token's e-mail address is not verified.")
         return email
 
 
 class IssuerKeys:
-    """The issuer's public keys."""
+    """The issuer's public keys, cached."""
 
     def __init__(self, trust: Trust, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._trust = trust
@@ -111,10 +112,12 @@ class IssuerKeys:
         self._log = logging.get("auth")
 
     async def current(self, key_id: str | None) -> KeySet:
-        """The keys; looked up anew when they are old, or when ``key_id`` is not among them (but not too often).
+        """Return the keys, after fetching them if they are old or ``key_id`` is unknown.
+
+        Fetches are limited to one per ``refresh_seconds``.
 
         Raises:
-            IssuerUnavailableError: there are none, and none can be had.
+            IssuerUnavailableError: no keys are known, and none can be fetched.
         """
         if self._keys is not None and self._serves(key_id):
             return self._keys
@@ -124,7 +127,7 @@ class IssuerKeys:
                 self._tried_at = self._monotonic()
                 await self._fetch()
         if self._keys is None:
-            raise IssuerUnavailableError("the issuer's keys cannot be had")
+            raise IssuerUnavailableError("the issuer's keys cannot be fetched")
         return self._keys
 
     def _serves(self, key_id: str | None) -> bool:
@@ -132,7 +135,7 @@ class IssuerKeys:
         return fresh and self._keys is not None and (key_id is None or any(k.kid == key_id for k in self._keys.keys))
 
     async def _fetch(self) -> None:
-        """Keys that cannot be fetched leave those that are there in use."""
+        """Fetch the keys. After a failure, the known keys stay in use."""
         try:
             async with httpx.AsyncClient(timeout=self._trust.timeout_seconds) as http:
                 self._keys = await _fetch_keys(http, self._trust.issuer)
@@ -144,7 +147,7 @@ class IssuerKeys:
 
 
 class Tokens:
-    """Judges tokens."""
+    """Verifies bearer tokens and id tokens of the issuer."""
 
     def __init__(self, trust: Trust, claims: Claims, now: Callable[[], float] = time.time) -> None:
         self._trust = trust
@@ -153,24 +156,26 @@ class Tokens:
         self._now = now
 
     async def verify(self, token: str, *, audience: str | None = None) -> Mapping[str, Any]:
-        """The claims of a token that the issuer signed, for ``audience`` (the API's own where ``None``), and valid now.
+        """Return the claims of a token that the issuer signed and that is valid now.
+
+        ``audience``: whom the token must be for; ``None``: the API.
 
         Raises:
-            TokenError: it is not such a token (a ``ValueError``).
-            IssuerUnavailableError: it cannot be judged now.
+            TokenError: the token is not accepted (a ``ValueError``).
+            IssuerUnavailableError: the issuer's keys are unknown, so it cannot be verified now.
         """
         if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
             raise TokenError("malformed", "The token cannot be read.")
         header = _header(token)
         keys = await self._keys.current(header.get("kid"))
         claims = _signed(token, keys, header.get("kid"))
-        self._judge(claims, audience or self._trust.audience)
+        self._check_claims(claims, audience or self._trust.audience)
         return claims
 
-    def _judge(self, claims: Mapping[str, Any], audience: str) -> None:
+    def _check_claims(self, claims: Mapping[str, Any], audience: str) -> None:
         now, leeway = self._now(), self._trust.leeway_seconds
         if claims.get("iss") != self._trust.issuer:
-            raise TokenError("issuer", "The token is of another issuer.")
+            raise TokenError("issuer", "The token is from another issuer.")
         meant_for = claims.get("aud")
         if audience not in (meant_for if isinstance(meant_for, list) else [meant_for]):
             raise TokenError("audience", "The token is meant for another audience.")
@@ -180,10 +185,10 @@ class Tokens:
             raise TokenError("not_yet", "The token is not valid yet.")
 
     async def caller(self, authorization: str, address: str | None, correlation_id: str | None) -> Caller:
-        """The person of an ``Authorization`` header.
+        """Return the person of an ``Authorization`` header.
 
         Raises:
-            ProblemError: 401 ``unauthenticated``; 503 while the issuer cannot be asked.
+            ProblemError: 401 ``unauthenticated``; 503 while the issuer's keys cannot be fetched.
         """
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
@@ -196,19 +201,19 @@ class Tokens:
             metrics.TOKENS_REFUSED.labels(reason=error.reason).inc()
             raise unauthenticated(str(error), "invalid_token") from error
         except IssuerUnavailableError as error:
-            message = "The issuer of tokens cannot be asked now. Try again shortly."
+            message = "The issuer of tokens is not reachable now. Try again shortly."
             refusal = Refusal(code="unavailable", message=message)
             raise ProblemError(refusal, headers={"Retry-After": "5"}) from error
 
 
 def unauthenticated(message: str, error: str | None) -> ProblemError:
-    """401, and what would be accepted (RFC 6750)."""
+    """Build a 401 problem with the ``WWW-Authenticate`` challenge of RFC 6750."""
     challenge = 'Bearer realm="unitpool"' + (f', error="{error}", error_description="{message}"' if error else "")
     return ProblemError(Refusal(code="unauthenticated", message=message), headers={"WWW-Authenticate": challenge})
 
 
 def _signed(token: str, keys: KeySet, key_id: str | None) -> Mapping[str, Any]:
-    """The claims, signed with the key that the token names, or with any of them where it names none."""
+    """Return the claims, verified with the key that the token names, or with any key if it names none."""
     for key in [key for key in keys.keys if key_id is None or key.kid == key_id]:
         try:
             claims = jwt.decode(token, key, algorithms=ALGORITHMS).claims
@@ -220,7 +225,7 @@ def _signed(token: str, keys: KeySet, key_id: str | None) -> Mapping[str, Any]:
 
 
 def _header(token: str) -> Mapping[str, Any]:
-    """What the token says of itself, unverified: good only to find its key."""
+    """Read the token's header, which is unverified and serves only to find the key."""
     try:
         header: object = jws.extract_compact(token.encode()).headers()
     except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -237,13 +242,13 @@ def _number(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value) if abs(value) < LATEST_SECONDS else None
 
 
-def _said_at(claims: Mapping[str, Any]) -> datetime:
-    """When the token was issued, which is not ahead; one that does not say counts as the oldest."""
+def _issued_at(claims: Mapping[str, Any]) -> datetime:
+    """Return when the token was issued, at most now; without ``iat`` it counts as the oldest."""
     return datetime.fromtimestamp(min(max(_number(claims, "iat") or 0.0, 0.0), time.time()), UTC)
 
 
-def _reach(claims: Mapping[str, Any], path: str, absent: Any = None) -> Any:
-    """A claim by its name, or by the way to it."""
+def _find_claim(claims: Mapping[str, Any], path: str, absent: Any = None) -> Any:
+    """Find a claim by its name, or by its path through objects."""
     if path in claims:
         return claims[path]
     found: Any = claims

@@ -1,4 +1,4 @@
-"""Upkeep: what is older than it is kept is forgotten. Each part by itself, and in it each customer or person."""
+"""Upkeep: deletion of rows older than their retention, isolated by part and, within it, by owner."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,15 +19,16 @@ from shared.runtime.postgres.pool import Connection
 
 KEPT: Final = timedelta(days=366)
 SECRETS_KEPT: Final = timedelta(days=1)
-"""A secret that was made with a command is kept for so long, sealed, for whoever asks again."""
+"""Retention of a secret that was created with a command, for the answer to its repeat."""
 UPKEEP: Final = "upkeep"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is forgotten after some time: ``find`` whose it is (but some), ``forget`` theirs.
+    """One kind of rows with a retention.
 
-    ``is_of_subscriptions``: they may be named where everybody may look; people are not.
+    ``find`` lists owners of expired rows, except some; ``forget`` deletes the rows of owners. ``is_of_subscriptions``:
+    owners may be named in metrics and readiness; people may not.
     """
 
     name: str
@@ -54,7 +55,7 @@ PARTS: Final = (
 
 
 class Upkeep:
-    """Run it as a background task. What fails is set aside, and tried again by itself."""
+    """The background task of upkeep. Owners whose deletion fails are set aside and retried."""
 
     def __init__(
         self,
@@ -70,13 +71,13 @@ class Upkeep:
         self._every_seconds = every_seconds
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Delete expired rows at intervals, until cancelled."""
         while True:
             failed = [await self.do(part) for part in PARTS]
             await asyncio.sleep(min(self._every_seconds, PAUSE_MAX_SECONDS) if any(failed) else self._every_seconds)
 
     async def do(self, part: Part) -> bool:
-        """Forget what is due of one part; whether some of it waits for another attempt."""
+        """Delete the expired rows of one part; return whether some of its owners are set aside."""
         before = self._clock() - part.kept
         async with self._transaction() as tx:
             await self._aside.begin(tx.connection)

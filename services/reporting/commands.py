@@ -1,8 +1,8 @@
-"""The write path: a command goes out through the outbox, and its outcome is waited for.
+"""The write path: send a command through the outbox and wait for its outcome.
 
-The command's row and its message are written in one transaction; the relay sends the message, signed. The outcome comes
-back as an event, after the state that it tells of, so that whoever is answered sees the effect. The page uses
-``Commands.submit`` in-process, with the payload classes of ``shared.events.commands``.
+The command's row and its signed message are written in one transaction; the relay sends the message. The outcome
+arrives as an event after the state that it refers to, so the answer is sent once the effect is visible to reads. The
+page calls ``Commands.submit`` in-process, with the payload classes of ``shared.events.commands``.
 """
 
 import asyncio
@@ -37,11 +37,11 @@ from shared.runtime.process import logging
 from shared.runtime.records import Outgoing
 from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError
 
-LOOK_AGAIN_SECONDS = 1.0
+POLL_SECONDS = 1.0
 _log = logging.get("commands")
 _DENIALS = frozenset({"forbidden", "not_found"})
-_CHOSEN_BY_US = frozenset({"seen", "sealed_secret", "sealed_url", "secret_sha256"})
-"""Fields that the asker did not write: a repeat is still the same request when they differ."""
+_ADDED_FIELDS = frozenset({"seen", "sealed_secret", "sealed_url", "secret_sha256"})
+"""Fields that reporting adds. A repeat is the same request even if they differ."""
 _TOPICS: dict[type[Payload], Topic] = {
     **dict.fromkeys(ALERTS_COMMANDS, ALERTS_COMMANDS_TOPIC),
     **dict.fromkeys(METERING_COMMANDS, METERING_COMMANDS_TOPIC),
@@ -50,9 +50,9 @@ _TOPICS: dict[type[Payload], Topic] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a command. Neither ``decided`` nor ``refusal``: no outcome came in time, look again later.
+    """The outcome of a command; if not ``decided``, none arrived in time.
 
-    ``secret`` is what was made with the command, to be shown in this answer only.
+    ``secret`` was created with the command and may be shown in this answer only.
     """
 
     command_id: UUID
@@ -65,12 +65,12 @@ class Answer:
 
     @property
     def accepted(self) -> bool:
-        """Carried out, and visible to reads."""
+        """Whether the command was carried out and its effect is visible to reads."""
         return self.decided and self.refusal is None
 
 
 class Commands:
-    """Sends commands for people."""
+    """Sends commands on behalf of people."""
 
     def __init__(
         self,
@@ -102,21 +102,27 @@ class Commands:
         key: str | None = None,
         secret: str | None = None,
     ) -> Answer:
-        """Send ``payload`` and wait (5 s) for its outcome. The same ``command_id`` of the same person gets the first
-        answer. A new one is made up where it is ``None``. ``key`` is the Kafka key where it is not in the payload.
-        ``secret`` is kept for a day, sealed, for the answer to a repeat and for ``take_secret``.
+        """Send ``payload`` and wait up to ``wait_seconds`` for its outcome.
+
+        A repeated ``command_id`` of the same person returns the first answer; ``None`` generates an id. ``key`` is the
+        Kafka key if the payload does not contain it. ``secret`` is stored sealed for a day, for the answer to a repeat
+        and for ``take_secret``.
 
         Raises:
-            ProblemError: ``idempotency_key_reused``; ``too_many_requests``: of this person.
+            ProblemError: ``idempotency_key_reused``; ``too_many_requests`` for this person.
         """
         command_id = command_id or uuid4()
-        self._writes.check(caller.email, "You write more often than one person may. Send the same again, later.")
-        self._denied.check(caller.email, "Too much that you asked for was denied. Send the same again, later.")
+        self._writes.check(
+            caller.email, "You have sent too many writes. Wait a moment, then send the same request again."
+        )
+        self._denied.check(
+            caller.email, "Too many of your requests were denied. Wait a moment, then send the same request again."
+        )
         self._writes.spend(caller.email)
         name = payload.event_type.split(".")[2]
         with self._live.outcome(command_id) as woken, metrics.COMMAND_WAIT.labels(command=name).time():
             await self._send(payload, caller, command_id, key or kafka_key(payload), secret)
-            answer = await self._decided(caller, command_id, woken)
+            answer = await self._wait_for_outcome(caller, command_id, woken)
         if answer.refusal is not None and answer.refusal.code in _DENIALS:
             self._denied.spend(caller.email)
         return answer
@@ -133,7 +139,7 @@ class Commands:
         override_reason: str | None = None,
         expected_version: int | None = None,
     ) -> Answer:
-        """A plan of new allocations by product, decided on the consumption that reads show now."""
+        """Send a plan of new allocations by product, decided on the consumption that reads show now."""
         payload = ApplyPlan.model_validate(
             {
                 "subscription": subscription,
@@ -148,20 +154,20 @@ class Commands:
         return await self.submit(payload, caller, command_id)
 
     async def take_secret(self, caller: Caller, command_id: UUID) -> str | None:
-        """What was made with an accepted command, unless it was shown before: this once, and it is kept no longer."""
+        """Return and erase the secret created with an accepted command; ``None`` if it was shown before."""
         async with self._pool.acquire() as connection:
             sealed = await take_secret(connection, caller.email, command_id)
         try:
             return None if sealed is None else signing.unseal(sealed, self._keys)
-        except SignatureError:  # its key was dropped meanwhile
+        except SignatureError:  # the key that sealed it has been removed from the settings
             return None
 
     def seal(self, secret: str) -> str:
-        """A secret for the service that takes the command: it alone can open it."""
+        """Encrypt a secret so that only the service that takes the command can read it."""
         return signing.seal(secret, self._keys)
 
     async def _send(self, payload: Payload, caller: Caller, command_id: UUID, key: str, secret: str | None) -> None:
-        """Row and message in one transaction, unless this was asked before."""
+        """Write row and message in one transaction, unless the same request was sent before."""
         digest = request_digest(payload)
         async with self._transaction() as tx:
             sent = SentCommand(
@@ -175,7 +181,7 @@ class Commands:
             )
             if await insert_command(tx.connection, sent, caller.correlation_id):
                 tx.add(self._message(payload, caller, command_id, key, tx.now))
-                tx.after_commit(partial(_say_sent, payload, command_id, caller.correlation_id))
+                tx.after_commit(partial(_log_sent, payload, command_id, caller.correlation_id))
                 return
             earlier = await find_command(tx.connection, caller.email, command_id)
         if earlier is None or earlier.digest != digest:
@@ -205,13 +211,13 @@ class Commands:
         )
 
     def _without_secrets(self, payload: Payload) -> Payload:
-        """As it travels: a channel's address is a secret, and would lie in the outbox and on the topic."""
+        """Seal a channel's address: it is a secret, and would be readable in the outbox and the topic."""
         if not isinstance(payload, AddChannel):
             return payload
         return payload.model_copy(update={"url": shown_address(payload.url), "sealed_url": self.seal(payload.url)})
 
-    async def _decided(self, caller: Caller, command_id: UUID, woken: asyncio.Event) -> Answer:
-        """Look, then wait to be woken; look now and then anyway, should a notice be missed."""
+    async def _wait_for_outcome(self, caller: Caller, command_id: UUID, woken: asyncio.Event) -> Answer:
+        """Poll for the outcome after each notification, and every second in case one is missed."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._wait_seconds
         while True:
@@ -227,14 +233,14 @@ class Commands:
             if left <= 0 or self._live.is_stopped:
                 return Answer(command_id, decided=False)
             try:
-                async with asyncio.timeout(min(left, LOOK_AGAIN_SECONDS)):
+                async with asyncio.timeout(min(left, POLL_SECONDS)):
                     await woken.wait()
             except TimeoutError:
                 continue
 
     def _answer(self, sent: SentCommand) -> Answer:
         outcome = sent.outcome
-        assert outcome is not None  # noqa: S101  # the caller has looked
+        assert outcome is not None  # noqa: S101  # the caller has checked it
         secret = signing.unseal(sent.sealed_secret, self._keys) if sent.sealed_secret and outcome.accepted else None
         return Answer(
             sent.command_id,
@@ -247,13 +253,13 @@ class Commands:
         )
 
 
-def _say_sent(payload: Payload, command_id: UUID, correlation_id: str | None) -> None:
+def _log_sent(payload: Payload, command_id: UUID, correlation_id: str | None) -> None:
     command, correlation = command_name(payload.event_type), correlation_id or str(command_id)
     _log.info("command_sent", command=command, command_id=str(command_id), correlation_id=correlation)
 
 
 def kafka_key(payload: Payload) -> str:
-    """The aggregate that a command is about: its subscription, else its account, else its product."""
+    """Return the aggregate that a command is about: its subscription, else account, else product."""
     for field in ("subscription", "account", "product"):
         if value := getattr(payload, field, None):
             return str(value)
@@ -261,6 +267,6 @@ def kafka_key(payload: Payload) -> str:
 
 
 def request_digest(payload: Payload) -> bytes:
-    """What was asked, without what we added to it."""
-    asked = payload.model_dump_json(exclude=set(_CHOSEN_BY_US))
+    """Hash what the person requested, without the fields that reporting adds."""
+    asked = payload.model_dump_json(exclude=set(_ADDED_FIELDS))
     return hashlib.sha256(f"{payload.event_type}\n{asked}".encode()).digest()

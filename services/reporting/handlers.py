@@ -1,4 +1,4 @@
-"""Events into read models. State: the newest version wins; history: each event once. Order and repeats are harmless."""
+"""Event handlers: save states by newest version, history by event id. Order and repeats are harmless."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -66,103 +66,103 @@ AlertEvent = AlertRaised | AlertAcknowledged | AlertResolved
 
 
 async def keep_account(tx: Transaction, event: Event[Any]) -> None:
-    """An account's state."""
+    """Save an account's state."""
     change: AccountEvent = event.data
     await upsert_account(tx.connection, change.account)
 
 
 async def keep_product(tx: Transaction, event: Event[Any]) -> None:
-    """A product's state."""
+    """Save a product's state."""
     change: ProductEvent = event.data
     await upsert_product(tx.connection, change.product)
 
 
 async def keep_subscription(tx: Transaction, event: Event[Any]) -> None:
-    """A subscription's state, whatever changed of it."""
+    """Save the subscription's state that the event contains."""
     await upsert_subscription(tx.connection, event.data.subscription)
 
 
 async def keep_person(tx: Transaction, event: Event[PersonChanged]) -> None:
-    """A person's state."""
+    """Save a person's state."""
     await upsert_person(tx.connection, event.data.person)
 
 
 async def keep_role(tx: Transaction, event: Event[RoleChanged]) -> None:
-    """A role's state."""
+    """Save a role's state."""
     await upsert_role(tx.connection, event.data.role)
 
 
 async def keep_price_list(tx: Transaction, event: Event[PriceListChanged]) -> None:
-    """What units cost."""
+    """Save the price list."""
     await upsert_price_list(tx.connection, event.data.price_list)
 
 
 async def keep_plan(tx: Transaction, event: Event[PlanApplied]) -> None:
-    """A subscription's state, and the history of its allocations."""
+    """Save a subscription's state, and the plan's changes in the history of allocations."""
     await insert_changes(tx.connection, event)
     await upsert_subscription(tx.connection, event.data.subscription)
 
 
 async def keep_end(tx: Transaction, event: Event[ProductEnded]) -> None:
-    """A subscription's state, and in its history the units that a product gave back."""
+    """Save a subscription's state, and the units that an ended product returned in the history."""
     await insert_end(tx.connection, event)
     await upsert_subscription(tx.connection, event.data.subscription)
 
 
 async def keep_outcome(tx: Transaction, event: Event[Any]) -> None:
-    """What became of a command."""
+    """Save a command's outcome."""
     decided: CommandDecided = event.data
     await insert_outcome(tx.connection, decided)
 
 
 async def keep_alert(tx: Transaction, event: Event[Any]) -> None:
-    """An alert's state."""
+    """Save an alert's state."""
     change: AlertEvent = event.data
     await upsert_alert(tx.connection, change.alert)
 
 
 async def keep_channel(tx: Transaction, event: Event[ChannelChanged]) -> None:
-    """A channel's state."""
+    """Save a channel's state."""
     await upsert_channel(tx.connection, event.data.channel)
 
 
 async def keep_delivery(tx: Transaction, event: Event[DeliverySettled]) -> None:
-    """What became of a delivery."""
+    """Save a delivery's outcome."""
     await upsert_delivery(tx.connection, event.data)
 
 
 async def keep_ingest_key(tx: Transaction, event: Event[IngestKeyChanged]) -> None:
-    """An ingest key's state."""
+    """Save an ingest key's state."""
     await upsert_ingest_key(tx.connection, event.data.ingest_key)
 
 
 async def keep_quarantined(tx: Transaction, event: Event[UsageQuarantined]) -> None:
-    """A record in quarantine."""
+    """Save a record in quarantine."""
     await upsert_record(tx.connection, event.data.record)
 
 
 async def keep_settled(tx: Transaction, event: Event[UsageSettled]) -> None:
-    """A record that left the quarantine."""
+    """Save that a record has left the quarantine."""
     await settle_record(tx.connection, event.data)
 
 
 async def keep_replay(tx: Transaction, event: Event[QuarantineReplayChanged]) -> None:
-    """How far a replay is."""
+    """Save a replay's progress."""
     await upsert_replay(tx.connection, event.data.replay)
 
 
 async def keep_books(tx: Transaction, event: Event[BooksChanged]) -> None:
-    """A line of the books."""
+    """Save a line of the books."""
     await upsert_line(tx.connection, event.data.line)
 
 
 async def record_decisions(tx: Transaction, events: Sequence[Event[DecisionRecorded]]) -> None:
-    """Records of the audit log."""
+    """Append records to the audit log."""
     await insert_audit(tx.connection, *events)
 
 
 async def keep_consumption(tx: Transaction, snapshots: Sequence[Snapshot]) -> None:
-    """What products consumed."""
+    """Save snapshots of consumption."""
     if snapshots:
         await upsert_snapshots(tx.connection, snapshots)
 

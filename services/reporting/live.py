@@ -1,4 +1,4 @@
-"""What changes, as it changes: woken by NOTIFY from the transactions that change the read models, in every replica."""
+"""Changes of the read models, delivered to every replica by NOTIFY when their transactions commit."""
 
 import asyncio
 from collections import defaultdict
@@ -13,9 +13,9 @@ What = Literal["subscription", "consumption", "alert", "channel", "missed", "not
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something about a subscription is different now; read again. ``missed``: perhaps more than one thing is.
+    """A change of a subscription, which must be reread.
 
-    ``nothing``: only time went by.
+    ``missed``: several things may have changed. ``nothing``: only time passed.
     """
 
     subscription: str
@@ -23,7 +23,7 @@ class Change:
 
 
 class _Watch:
-    """What a watcher has not been told yet: each kind once, in order."""
+    """The changes that one watcher has not taken yet: each kind once, in order."""
 
     def __init__(self) -> None:
         self.waiting: dict[What, None] = {}
@@ -35,7 +35,7 @@ class _Watch:
 
 
 class Live:
-    """Hands changes to whoever watches, and outcomes to whoever waits."""
+    """Passes changes to the watchers of a subscription, and outcomes to the requests that wait for them."""
 
     def __init__(self) -> None:
         self._watches: defaultdict[str, set[_Watch]] = defaultdict(set)
@@ -45,10 +45,11 @@ class Live:
     async def changes(
         self, subscription: str, *, for_seconds: float | None = None, at_least_every: float | None = None
     ) -> AsyncGenerator[Change, None]:
-        """Changes from now on, until the iterator is closed, the time is over, or the process stops. Several in a row
-        of one kind come as one.
+        """Yield changes until the iterator is closed, the time is over, or the process stops.
 
-        The first is ``missed``, at once: what changed before the watch began may not have been read.
+        Several changes of one kind in a row are yielded as one. The first is ``missed``, at once: a change before the
+        watch began may not have been read. With ``at_least_every`` seconds, ``nothing`` is yielded when no change came
+        for so long.
         """
         loop = asyncio.get_running_loop()
         until = None if for_seconds is None else loop.time() + for_seconds
@@ -76,7 +77,7 @@ class Live:
 
     @contextmanager
     def outcome(self, command_id: object) -> Iterator[asyncio.Event]:
-        """An event that is set when the outcome of a command may be known: look, and clear it to wait on."""
+        """Yield an event that is set when the command's outcome may be known: clear it, then check."""
         event = asyncio.Event()
         name = str(command_id)
         self._outcomes[name].add(event)
@@ -86,7 +87,7 @@ class Live:
             _forget(self._outcomes, name, event)
 
     def hear(self, notice: str) -> None:
-        """A notice of ``store.notices``."""
+        """Apply a notification that ``store.notices`` sent."""
         match notice.split(" "):
             case ["subscription", subscription, what]:
                 self._tell(subscription, cast(What, what))
@@ -102,12 +103,12 @@ class Live:
             watch.add(what)
 
     def stop(self) -> None:
-        """The process takes no more requests: streams end, and who waits for an outcome looks a last time."""
+        """End streams, and let waiting requests check for their outcome a last time."""
         self.is_stopped = True
         self.look_again()
 
     def look_again(self) -> None:
-        """Notices may have been missed: everybody looks for themselves."""
+        """Make every watcher and waiting request recheck, since notifications may have been missed."""
         for watches in self._watches.values():
             for watch in watches:
                 watch.add("missed")

@@ -1,4 +1,4 @@
-"""Reporting's composition root: everything is built here, and given what it needs."""
+"""Reporting's composition root: builds the parts of a process and passes each its dependencies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,7 +109,7 @@ def _add_consumers(runtime: Runtime[ReportingSettings]) -> None:
 
 
 def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Application:
-    """What the API and the page stand on."""
+    """Build the parts that the API and the page share."""
     queries = Queries(runtime.pool, runtime.clock)
     commands = Commands(
         runtime.pool,
@@ -137,7 +137,7 @@ def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Applicat
 
 
 def new_claims(settings: ReportingSettings) -> Claims:
-    """Which claims say who somebody is."""
+    """Build the names of the claims that identify a person, from the settings."""
     return Claims(
         settings.email_claim,
         settings.name_claim,
@@ -147,7 +147,7 @@ def new_claims(settings: ReportingSettings) -> Claims:
 
 
 def new_tokens(settings: ReportingSettings, claims: Claims, clock: Clock) -> Tokens:
-    """Who judges tokens, by the clock that all replicas share."""
+    """Build the verifier of bearer tokens. ``clock``: the database's, which all replicas share."""
     trust = Trust(
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,
@@ -160,7 +160,7 @@ def new_tokens(settings: ReportingSettings, claims: Claims, clock: Clock) -> Tok
 
 
 def add_api(runtime: Runtime[ReportingSettings], application: Application, tokens: Tokens) -> None:
-    """The routes under ``/v1``."""
+    """Add the routes under ``/v1``."""
     doors = Doors(application, tokens)
     doors.install(runtime.api)
     for router in (
@@ -211,7 +211,7 @@ def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:
 
 
 def definition() -> ServiceDefinition[ReportingSettings]:
-    """The service."""
+    """Define the service for the runtime."""
     return ServiceDefinition(
         name=NAME,
         settings_type=ReportingSettings,

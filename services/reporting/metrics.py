@@ -6,10 +6,12 @@ _FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 COMMAND_WAIT = Histogram(
     "unitpool_reporting_command_wait_seconds",
-    "From a request to the answer that its command's outcome, or the end of waiting, allowed",
+    "Seconds from a write request until its command's outcome is visible, or until its wait ends",
     ["command"],
     buckets=_FAST,
 )
-TOKENS_REFUSED = Counter("unitpool_reporting_tokens_refused_total", "Bearer tokens that were not accepted", ["reason"])
-KEYS_FETCHED = Counter("unitpool_reporting_issuer_keys_fetched_total", "Fetches of the issuer's keys", ["outcome"])
-STREAMS = Gauge("unitpool_reporting_live_streams", "Live streams that are open")
+TOKENS_REFUSED = Counter("unitpool_reporting_tokens_refused_total", "Bearer tokens refused, by reason", ["reason"])
+KEYS_FETCHED = Counter(
+    "unitpool_reporting_issuer_keys_fetched_total", "Fetches of the issuer's keys, by outcome", ["outcome"]
+)
+STREAMS = Gauge("unitpool_reporting_live_streams", "Live streams open now")

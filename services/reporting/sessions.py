@@ -1,4 +1,4 @@
-"""Sessions of the page: a row each, found by the hash of an id that only the browser holds."""
+"""Sessions of the page: one row each, found by the hash of an id that only the browser stores."""
 
 import hashlib
 import secrets
@@ -30,7 +30,7 @@ _TOUCH = "UPDATE sessions SET seen_at = $2 WHERE id_sha256 = $1 AND seen_at < $2
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who is signed in."""
+    """The person who is signed in. ``ends_in_seconds``: until the session expires."""
 
     email: str
     name: str
@@ -45,7 +45,7 @@ class Sessions:
         self._pool = pool
 
     async def begin(self, person: Person, now: datetime) -> str:
-        """A new session; its id, for the cookie."""
+        """Insert a session and return its id, for the cookie."""
         session = secrets.token_urlsafe(32)
         async with self._pool.acquire() as connection:
             await connection.execute(
@@ -54,9 +54,9 @@ class Sessions:
         return session
 
     async def find(self, session: str, now: datetime, *, renew: bool = True) -> Person | None:
-        """Whose session it is; ``None`` when it has ended, lain idle too long, or never was.
+        """Find the person of a session that has neither expired nor been idle for too long.
 
-        ``renew``: somebody is there. What a page asks for by itself is no sign of that.
+        ``renew``: count the request as activity. Requests that the page sends without the person do not count.
         """
         digest = _digest(session)
         async with self._pool.acquire() as connection:
@@ -68,18 +68,18 @@ class Sessions:
         return Person(row["email"], row["name"], row["vendor"], (row["expires_at"] - now).total_seconds())
 
     async def end(self, session: str) -> None:
-        """Forget it."""
+        """Delete the session."""
         async with self._pool.acquire() as connection:
             await connection.execute(_DELETE, _digest(session))
 
 
 async def find_expired(connection: Connection, now: datetime, but: Sequence[str]) -> list[str]:
-    """People, but these, who have sessions that have run out."""
+    """List people with expired sessions, except ``but``."""
     return [row["email"] for row in await connection.fetch(_FIND_EXPIRED, now, list(but))]
 
 
 async def forget_expired(connection: Connection, now: datetime, people: Sequence[str]) -> None:
-    """Forget these people's sessions that have run out."""
+    """Delete the expired sessions of these people."""
     await connection.execute(_DELETE_EXPIRED, now, list(people))
 
 

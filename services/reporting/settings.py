@@ -8,7 +8,7 @@ from shared.runtime.process.settings import ServiceSettings
 
 
 class ReportingSettings(ServiceSettings):
-    """What reporting is told. Any OIDC provider that issues JWT access tokens serves, by settings alone."""
+    """Settings of a reporting process. Any OIDC provider that issues JWT access tokens can be used."""
 
     model_config = SettingsConfigDict(env_prefix="UNITPOOL_REPORTING_")
 
@@ -24,7 +24,7 @@ class ReportingSettings(ServiceSettings):
     oidc_client_secret: SecretStr | None = Field(None, description="Client secret of the page's sign-in, if it has one")
     email_claim: str = Field("email", description="Claim that holds a person's e-mail address; dots reach into objects")
     email_verified_may_be_absent: bool = Field(
-        False, description="Whether tokens without email_verified are accepted; where it is there, it must be JSON true"
+        False, description="Whether tokens without email_verified are accepted; if it is present, it must be JSON true"
     )
     name_claim: str = Field("name", description="Claim with a person's name; dots reach into objects")
     roles_claim: str = Field(
@@ -32,33 +32,36 @@ class ReportingSettings(ServiceSettings):
         description="Claim whose values include 'vendor' for vendor operators; dots reach into objects",
     )
     session_secret: SecretStr | None = Field(
-        None, description="Secret of the page's sessions, 32 characters or more; without one they end with the process"
+        None,
+        description="Secret of the page's forms and sign-ins, 32 characters or more; unset: a new one per process",
     )
     token_leeway_seconds: int = Field(
-        10, ge=0, le=120, description="Tolerated difference between clocks when a token is judged, in seconds"
+        10, ge=0, le=120, description="Tolerated difference between clocks when a token is verified, in seconds"
     )
     issuer_keys_seconds: float = Field(
         3600, gt=0, description="Time for which the issuer's keys are used before they are fetched again, in seconds"
     )
     issuer_refresh_seconds: float = Field(
-        10, ge=0, description="Shortest time between two fetches of the issuer's keys, in seconds, whatever tokens come"
+        10, ge=0, description="Shortest time between two fetches of the issuer's keys, in seconds; 0: no limit"
     )
-    issuer_timeout_seconds: float = Field(5, gt=0, description="Longest wait for an answer of the issuer, in seconds")
+    issuer_timeout_seconds: float = Field(5, gt=0, description="Longest wait for a response of the issuer, in seconds")
     command_wait_seconds: float = Field(
-        5, ge=0, description="Longest wait of a write for its outcome before it answers 202, in seconds; 0: none"
+        5,
+        ge=0,
+        description="Longest wait of a write for its command's outcome before it answers 202, in seconds; 0: none",
     )
     key_overlap_seconds: int = Field(
         86_400,
         ge=0,
         le=31 * 86_400,
-        description="Time for which a rotated ingest key is still valid, in seconds, unless the request says another",
+        description="Time for which a rotated ingest key stays valid, in seconds, unless the request sets another",
     )
     metering_url: str = Field(
-        "http://localhost:8002", description="URL of metering, which is asked which resources were counted"
+        "http://localhost:8002", description="URL of metering, from which counted resources are requested"
     )
-    metering_timeout_seconds: float = Field(5, gt=0, description="Longest wait for an answer of metering, in seconds")
+    metering_timeout_seconds: float = Field(5, gt=0, description="Longest wait for a response of metering, in seconds")
     upkeep_seconds: float = Field(
-        3600, gt=0, description="Time between two deletions of what is older than its retention, in seconds"
+        3600, gt=0, description="Time between two deletions of rows older than their retention, in seconds"
     )
     max_streams: int = Field(500, ge=1, description="Most live streams open at once; beyond it the answer is 429")
     max_streams_per_person: int = Field(
@@ -78,6 +81,6 @@ class ReportingSettings(ServiceSettings):
 
     @field_validator("oidc_issuer", "metering_url")
     @classmethod
-    def _urls_can_be_meant(cls, value: str) -> str:
+    def _check_urls(cls, value: str) -> str:
         check_url(value, path=True)
         return value

@@ -1,4 +1,4 @@
-"""Server-sent events that hold one of the places for live streams."""
+"""Server-sent events that count against the limit of live streams."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 
 class HeldStream(EventSourceResponse):
-    """The place is given back when the answer is over, also where it never began."""
+    """A live stream that releases its place under the limit when the response ends or fails to begin."""
 
     def __init__(
         self, events: AsyncIterator[ServerSentEvent], give_back: Callable[[], None], *, ping_seconds: int
@@ -16,7 +16,7 @@ class HeldStream(EventSourceResponse):
         self._give_back = give_back
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Send the stream, then release its place."""
         try:
             await super().__call__(scope, receive, send)
         finally:

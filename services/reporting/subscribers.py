@@ -1,4 +1,4 @@
-"""Kafka's edge where records come in batches."""
+"""Kafka subscribers that apply records in batches."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,12 +16,12 @@ _AUDIT = by_type([DecisionRecorded])
 
 
 async def on_consumption(tx: Transaction, records: Sequence[Record]) -> None:
-    """Snapshots, a batch in one statement."""
+    """Save a batch of snapshots in one statement."""
     await keep_consumption(tx, list(_snapshots(records)))
 
 
 async def on_audit(tx: Transaction, records: Sequence[Record]) -> None:
-    """Decisions, a batch in one statement, which locks the chains of its accounts in order."""
+    """Append a batch of decisions in one statement, which locks the chains of its accounts in order."""
     await record_decisions(tx, list(read_events(records, _AUDIT)))
 
 

@@ -1,4 +1,4 @@
-"""``verify-audit``: every chain of the audit log from its first record to its head."""
+"""``verify-audit``: verify every chain of the audit log from its first record to its head."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -21,7 +21,7 @@ def _arguments(parser: ArgumentParser) -> None:
 async def verify(settings: ReportingSettings, parsed: Namespace) -> int:
     """Print each chain's length and hash, or its first broken record.
 
-    The exit code: 0 all are whole, 1 some are broken, 2 it could not look.
+    Return the exit code: 0 all are whole, 1 some are broken, 2 the log could not be read.
     """
     only: str | None = parsed.account
     try:
@@ -38,7 +38,7 @@ async def verify(settings: ReportingSettings, parsed: Namespace) -> int:
 async def _verify(connection: Connection, only: str | None) -> int:
     chains = records = broken = 0
     async for account in _accounts(connection, only):
-        chain, fault = await _go_along(connection, account)
+        chain, fault = await _verify_chain(connection, account)
         chains, records = chains + 1, records + chain.records
         if fault:
             broken += 1
@@ -60,8 +60,8 @@ async def _accounts(connection: Connection, only: str | None) -> AsyncIterator[s
         account = await find_next_chain(connection, account) if only is None else None
 
 
-async def _go_along(connection: Connection, account: str) -> tuple[Chain, Fault | None]:
-    """Head and records as of one instant: what is appended meanwhile is no fault."""
+async def _verify_chain(connection: Connection, account: str) -> tuple[Chain, Fault | None]:
+    """Verify head and records as of one instant: records appended meanwhile are no fault."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         head = await find_head(connection, account)
         chain, total = Chain(head), head.records if head else 0
@@ -78,5 +78,5 @@ def _shown(account: str) -> str:
 
 
 COMMAND = ServiceCommand(
-    "verify-audit", "go along the audit log's chains and name what was changed", verify, _arguments
+    "verify-audit", "verify the chains of the audit log and print the first broken record of each", verify, _arguments
 )

@@ -24,7 +24,7 @@ def accounts_router(doors: Doors) -> APIRouter:
 
     @router.post("", **write_answers(answers.Account))
     async def create(caller: Asking, asked: NewAccount, command: CommandId) -> Response:
-        """A new customer. The vendor's."""
+        """Create an account. Vendor only."""
         account = asked.id or id_from(asked.name) or chosen_id(caller, command)
         payload = CreateAccount(account=AccountId(account), name=asked.name)
         return await doors.write(
@@ -33,17 +33,17 @@ def accounts_router(doors: Doors) -> APIRouter:
 
     @router.get("", response_model=answers.Accounts)
     async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """All for the vendor, else one's own."""
+        """List accounts: all for the vendor, else those of the caller's subscriptions."""
         return await accounts.accounts(caller, limit, cursor)
 
     @router.get("/{account}", response_model=answers.Account)
     async def one(caller: Asking, account: InAccount) -> Any:
-        """One account."""
+        """Return one account."""
         return await accounts.account(caller, account)
 
     @router.put("/{account}/flex", **write_answers(answers.Account))
     async def set_flex(caller: Asking, account: InAccount, asked: FlexSetting, command: CommandId) -> Response:
-        """Enable or disable flexible subscriptions for an account. The vendor's."""
+        """Enable or disable flexible subscriptions of an account. Vendor only."""
         payload = SetFlex(account=account, enabled=asked.enabled, reason=asked.reason)
         return await doors.write(
             payload, caller, command, lambda: answers.Account.of(accounts.account(caller, account))
@@ -53,6 +53,6 @@ def accounts_router(doors: Doors) -> APIRouter:
 
 
 def id_from(name: str, most: int = MAX_ID_LENGTH) -> str:
-    """``Acme Corporation`` as ``acme-corporation``; empty where no letter or digit is left."""
+    """Convert ``Acme Corporation`` to ``acme-corporation``; return '' if no letter or digit is left."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:most].strip("-")

@@ -1,4 +1,4 @@
-"""A subscription's alerts, and where they go."""
+"""Alerts and alert channels of a subscription."""
 
 import base64
 import secrets
@@ -31,12 +31,12 @@ def _add_alerts(router: APIRouter, doors: Doors) -> None:
     async def several(
         caller: Asking, subscription: InSubscription, limit: Limit = 50, cursor: Cursor = None, active: bool = False
     ) -> Any:
-        """Newest first; ``active``: only those that are not over."""
+        """List alerts, newest first; ``active``: without resolved ones."""
         return await queries.alerts(caller, subscription, limit, cursor, active_only=active)
 
     @router.post("/alerts/{alert}/acknowledge", **write_answers(answers.Alert))
     async def acknowledge(caller: Asking, subscription: InSubscription, alert: str, command: CommandId) -> Response:
-        """Say that it was seen."""
+        """Acknowledge an alert."""
         seen = await queries.version(caller, subscription)
         payload = AcknowledgeAlert(subscription=subscription, alert=existing(alert, "alert"), seen=seen)
         return await doors.write(
@@ -49,14 +49,14 @@ def _add_channels(router: APIRouter, doors: Doors) -> None:
 
     @router.get("/alert-channels", response_model=answers.Channels)
     async def several(caller: Asking, subscription: InSubscription, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """Where alerts go; never with a secret: of an address its host and last four characters."""
+        """List alert channels, without secrets: of an address, only its host and last four characters."""
         return await queries.channels(caller, subscription, limit, cursor)
 
     @router.post("/alert-channels", **write_answers(answers.Channel))
     async def add(caller: Asking, subscription: InSubscription, asked: NewChannel, command: CommandId) -> Response:
-        """A webhook. The answer shows its signing secret (Standard Webhooks), this once.
+        """Add a webhook. The answer shows its signing secret (Standard Webhooks) once.
 
-        After a 202 the secret is in the answer to `GET /v1/commands/{id}`, once, within a day.
+        After a 202, the answer to `GET /v1/commands/{id}` shows the secret once, within a day.
         """
         channel, secret = chosen_id(caller, command), new_signing_secret()
         payload = AddChannel(
@@ -77,7 +77,7 @@ def _add_channels(router: APIRouter, doors: Doors) -> None:
 
     @router.delete("/alert-channels/{channel}", **write_answers(answers.Channel))
     async def remove(caller: Asking, subscription: InSubscription, channel: str, command: CommandId) -> Response:
-        """Nothing more goes there."""
+        """Remove a channel: no further alerts are sent to it."""
         seen = await queries.version(caller, subscription)
         payload = RemoveChannel(subscription=subscription, channel=existing(channel, "channel"), seen=seen)
         return await doors.write(
@@ -86,5 +86,5 @@ def _add_channels(router: APIRouter, doors: Doors) -> None:
 
 
 def new_signing_secret() -> str:
-    """A secret as the Standard Webhooks specification writes it."""
+    """Generate a secret in the form of the Standard Webhooks specification."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()

@@ -1,4 +1,4 @@
-"""The central view: each product's application, its default roles, and who holds which permission."""
+"""The central view: each product's application, its default roles, and the holders of permissions."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ def applications_router(doors: Doors) -> APIRouter:
 
     @router.get("", response_model=answers.Applications)
     async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:  # noqa: ARG001
-        """Each application with the number of its default roles, and each role in one line."""
+        """List applications with their default roles, each in one line."""
         return await catalogue.applications(limit, cursor)
 
     @router.get("/{product}", response_model=answers.Application)
     async def one(caller: Asking, product: OfProduct, account: AccountWanted) -> Any:
-        """Permission, description, default roles, held by: in ``account``, else where the caller may see people."""
+        """Return permissions with description, default roles and holders in ``account``, or in all visible ones."""
         return await catalogue.application(caller, product, account)
 
     return router

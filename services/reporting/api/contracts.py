@@ -1,4 +1,4 @@
-"""What the vendor changes about a subscription once it is sold."""
+"""Changes of a subscription by the vendor after the sale."""
 
 from fastapi import APIRouter, Response
 
@@ -24,10 +24,10 @@ from shared.events.commands.subscriptions import (
 
 
 def contracts_router(doors: Doors) -> APIRouter:
-    """What the vendor changes about a subscription: ``/v1/subscriptions/{id}/cancel``, ``/renew`` and so on."""
+    """``/v1/subscriptions/{id}/cancel``, ``/renew``, ``/convert``, ``/rate-lock`` and so on."""
     router = new_router("subscriptions", "/subscriptions/{subscription}")
     _add_terms(router, doors)
-    _add_takings_back(router, doors)
+    _add_reversals(router, doors)
     return router
 
 
@@ -42,7 +42,7 @@ def _add_terms(router: APIRouter, doors: Doors) -> None:
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
-        """It ends now, for good; its history stays readable. The vendor's."""
+        """End the subscription now, permanently; its history stays readable. Vendor only."""
         payload = CancelSubscription(subscription=subscription, reason=asked.reason)
         return await doors.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
@@ -52,9 +52,9 @@ def _add_terms(router: APIRouter, doors: Doors) -> None:
     async def renew(
         caller: Asking, subscription: InSubscription, asked: Renewal, command: CommandId, versions: ExpectedVersions
     ) -> Response:
-        """A further term. It begins where the last one ended, also when that is past; allocations are carried over.
+        """Add a term after the last one; allocations are carried over. Vendor only.
 
-        The vendor's.
+        It begins where the last term ended, even if that is in the past.
         """
         lot = chosen_id(caller, command) if asked.units is not None else None
         payload = RenewSubscription(subscription=subscription, lot=lot, **asked.model_dump())
@@ -66,7 +66,7 @@ def _add_terms(router: APIRouter, doors: Doors) -> None:
     async def convert(
         caller: Asking, subscription: InSubscription, asked: Conversion, command: CommandId, versions: ExpectedVersions
     ) -> Response:
-        """From per-product licensing to flexible units. The vendor's."""
+        """Convert per-product licensing to flexible units. Vendor only."""
         payload = ConvertSubscription(subscription=subscription, model=asked.model)
         return await doors.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
@@ -80,14 +80,14 @@ def _add_terms(router: APIRouter, doors: Doors) -> None:
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
-        """Hold the rates in force now until the term's end. The vendor's."""
+        """Lock the rates in force now until the term's end. Vendor only."""
         payload = LockRates(subscription=subscription, locked=asked.locked)
         return await doors.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
 
-def _add_takings_back(router: APIRouter, doors: Doors) -> None:
+def _add_reversals(router: APIRouter, doors: Doors) -> None:
     queries = doors.application.queries
 
     @router.post("/purchases/{lot}/void", **write_answers(Overview))
@@ -100,7 +100,10 @@ def _add_takings_back(router: APIRouter, doors: Doors) -> None:
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
-        """A purchase was wrong: its units no longer count; it stays in the list with the reason. The vendor's."""
+        """Void a purchase that was wrong. Vendor only.
+
+        Its units no longer count; it stays in the list of purchases, with the reason.
+        """
         payload = VoidLot(subscription=subscription, lot=existing(lot, "purchase"), reason=asked.reason)
         return await doors.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
@@ -110,7 +113,10 @@ def _add_takings_back(router: APIRouter, doors: Doors) -> None:
     async def unsubscribe(
         caller: Asking, subscription: InSubscription, product: OfProduct, command: CommandId, versions: ExpectedVersions
     ) -> Response:
-        """Its units return to the pool; its history and roles stay readable. The vendor's."""
+        """Unsubscribe a product. Vendor only.
+
+        Its units return to the pool; its history and roles stay readable.
+        """
         payload = UnsubscribeProduct(subscription=subscription, product=product)
         return await doors.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions

@@ -1,4 +1,4 @@
-"""The API's description for people: a page of our own, made from the OpenAPI document, without scripts."""
+"""The API's description for people: a page without scripts, made from the OpenAPI document."""
 
 from html import escape
 from typing import Any
@@ -37,7 +37,7 @@ def documents_router(api: FastAPI) -> APIRouter:
 
 
 def with_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """The same, with refusals as the media type that they are answered with."""
+    """Copy the document with refusals under the media type with which they are answered."""
     for operations in document["paths"].values():
         for operation in operations.values():
             for response in operation["responses"].values():
@@ -48,7 +48,7 @@ def with_problems(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(document: dict[str, Any]) -> str:
-    """The page."""
+    """Render the page."""
     by_tag: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():

@@ -1,4 +1,4 @@
-"""What all routes share: who calls, how writes are answered, and how failures look."""
+"""Parts that all routes share: callers, answers to writes, and problems."""
 
 import re
 from collections.abc import Awaitable, Callable, Collection
@@ -26,7 +26,7 @@ from shared.runtime.http.middleware import ProblemError, field_errors
 from shared.runtime.http.routes import ApiRoute, Handler
 
 MAX_DIGITS = 15
-"""Of a version."""
+"""Most digits of a version."""
 NO_VERSION = 0
 MAX_TAGS_LENGTH = 1000
 _OPAQUE = r'"([\x21\x23-\x7e\x80-\xff]{0,100})"'
@@ -40,41 +40,44 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         400: "`malformed`: the body is not JSON",
         401: "`unauthenticated`",
         403: "`forbidden`",
-        404: "`not_found`, also for what the caller may not know exists",
-        409: "A refusal, with its `code` and numbers; `stale_version` where `If-Match` names another version",
+        404: "`not_found`, also for what the caller may not see",
+        409: "A refusal, with its `code` and numbers; `stale_version` if `If-Match` names another version",
         413: "`too_large`",
         415: "`unsupported_media_type`",
-        422: "`invalid_request`: `errors` names each field; also `If-Match` on what has no version to judge",
-        429: "`too_many_requests`, with `Retry-After`: of one person, or from one address",
+        422: "`invalid_request`: `errors` names each field; also `If-Match` on a resource without a version",
+        429: "`too_many_requests`, with `Retry-After`: by one person, or from one address",
         503: "`unavailable`, with `Retry-After`",
     }.items()
 }
-_PENDING: dict[int | str, dict[str, Any]] = {202: {"model": Pending, "description": "No outcome yet: ask `Location`"}}
+_PENDING: dict[int | str, dict[str, Any]] = {202: {"model": Pending, "description": "No outcome yet: poll `Location`"}}
 Read = Callable[[], Awaitable[Shown]]
-"""What the resource's GET gives now."""
+"""Reads the resource as its GET answers it now."""
 
 
 def write_answers(*shapes: type[Any]) -> dict[str, Any]:
-    """How a write's route is described: what the resource's GET gives, its id where one does not see it, or 202."""
+    """Describe the answers of a write route, for its decorator.
+
+    They are the body of the resource's GET, its id if the caller may not see it, or 202.
+    """
     return {"response_model": reduce(or_, (*shapes, Done)), "responses": _PENDING}
 
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """What the routers are given."""
+    """The dependencies of the routers: the application and the verifier of tokens."""
 
     application: Application
     tokens: Tokens
 
     def install(self, api: FastAPI) -> None:
-        """Where the routes' dependencies find it."""
+        """Store itself in the app's state, where the routes' dependencies find it."""
         api.state.doors = self
 
     async def caller(self, request: Request) -> Caller:
-        """The bearer of the request's token.
+        """Authenticate the bearer of the request's token.
 
         Raises:
-            ProblemError: 401; 503.
+            ProblemError: 401; 429; 503.
         """
         address, correlation = _origin(request)
         try:
@@ -86,7 +89,13 @@ class Doors:
         return await self.application.words.judged(caller)
 
     async def watcher(self, request: Request) -> Caller:
-        """The same, or the person of the page's session, which that does not keep alive: for live streams only."""
+        """Authenticate the caller of a live stream, by token or by the page's session.
+
+        The session is not renewed.
+
+        Raises:
+            ProblemError: 401; 429; 503.
+        """
         if "authorization" in request.headers or self.application.session is None:
             return await self.caller(request)
         person = await self.application.session(request)
@@ -95,7 +104,7 @@ class Doors:
         return person
 
     async def still(self, request: Request, caller: Caller) -> Caller:
-        """Who it is that still watches, judged by what is known now.
+        """Recheck the caller of an open stream: their session and their vendor role.
 
         Raises:
             ProblemError: 401: the session has ended.
@@ -116,9 +125,10 @@ class Doors:
         shown_as: str = "secret",
         versions: Collection[int] | None = None,
     ) -> Response:
-        """Send a command and answer with its outcome. A ``secret`` made with it is shown once, as ``shown_as``.
+        """Send a command and answer with its outcome.
 
-        ``versions``: of its subscription, as the asker may have seen it; see ``expected``.
+        A ``secret`` created with it is shown once, as the member ``shown_as``. ``versions``: the versions of the
+        subscription for which the command may apply; see ``expected``.
         """
         if versions is not None:
             payload = payload.model_copy(update={"expected_version": await expected(versions, read)})
@@ -132,18 +142,18 @@ def _origin(request: Request) -> tuple[str | None, str | None]:
 
 
 _STORED = ("State", "Record", "Replay", "Decided", "MeterConsumption, ...]")
-"""How the models end in which rows are read: a row that cannot be read says nothing of the request."""
+"""Suffixes of the models of stored rows. An invalid row is an error of the server, not of the request."""
 
 
 class Route(ApiRoute):
-    """A cursor that is none of ours, and what only the command's own model refuses, is the asker's mistake."""
+    """A route that answers foreign cursors and invalid commands with 422."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        # What a read does not give (``command_id``, a secret) is left out, not shown as null.
+        # Members that a read does not set (``command_id``, a secret) are left out instead of null.
         super().__init__(path, endpoint, **{**options, "response_model_exclude_unset": True})
 
     def get_route_handler(self) -> Handler:
-        """The handler, guarded."""
+        """Wrap the handler."""
         inner = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
@@ -152,7 +162,7 @@ class Route(ApiRoute):
             except CursorError as error:
                 raise invalid("cursor", "is not a cursor of this list") from error
             except ValidationError as error:
-                if error.title.endswith(_STORED):  # a fault of ours, not of the request
+                if error.title.endswith(_STORED):  # an error of the server, not of the request
                     raise
                 raise _invalid_payload(error) from error
             except PermanentError as error:
@@ -166,28 +176,29 @@ def _invalid_payload(error: ValidationError) -> ProblemError:
 
 
 def new_router(tag: str, prefix: str = "") -> APIRouter:
-    """A router of the API."""
+    """Create a router under ``/v1``."""
     return APIRouter(prefix=f"/v1{prefix}", tags=[tag], route_class=Route, responses=PROBLEMS)
 
 
 async def command_id(
     idempotency_key: Annotated[
-        UUID | None, Header(description="The command's id, unique per person; a repeat gets the first answer")
+        UUID | None, Header(description="The command's id, unique per person; a repeat returns the first answer")
     ] = None,
 ) -> UUID:
-    """What names the command; made up where the request does not."""
+    """Return the command's id; generate one if the request has none."""
     return idempotency_key or uuid4()
 
 
 async def expected_versions(
     request: Request,
-    if_match: Annotated[str | None, Header(description='The ETag that was seen, e.g. `"17"`')] = None,
+    if_match: Annotated[str | None, Header(description='The ETag of the version to change, e.g. `"17"`')] = None,
 ) -> Collection[int] | None:
-    """The versions that the asker may have seen; ``None``: any. Compared strongly (RFC 9110, 13.1.1), so a weak tag,
-    like one that is none of ours, is that of no version.
+    """Parse ``If-Match`` to the versions for which a write may apply; ``None``: any.
+
+    ETags are compared strongly (RFC 9110, 13.1.1), so a weak or foreign tag matches no version.
 
     Raises:
-        ProblemError: it is no list of ETags.
+        ProblemError: it is not a list of ETags.
     """
     if if_match is None:
         return None
@@ -202,13 +213,13 @@ async def expected_versions(
 
 
 async def asking(request: Request) -> Caller:
-    """The bearer of the request's token."""
+    """Authenticate the bearer of the request's token."""
     doors: Doors = request.app.state.doors
     return await doors.caller(request)
 
 
 async def watching(request: Request) -> Caller:
-    """The same, or the person of the page's session."""
+    """Authenticate the caller of a live stream, by token or by the page's session."""
     doors: Doors = request.app.state.doors
     return await doors.watcher(request)
 
@@ -220,7 +231,10 @@ ExpectedVersions = Annotated[Collection[int] | None, Depends(expected_versions)]
 
 
 async def expected(versions: Collection[int] | None, read: Read) -> int | None:
-    """The version that the command is for: the present one, where it is among several; the owner judges in the end."""
+    """Return the version to send with the command; ``NO_VERSION`` matches none.
+
+    Of several versions it is the current one, if it is among them. The owner compares it again.
+    """
     if versions is None:
         return None
     if len(versions) < 2:  # noqa: PLR2004
@@ -230,7 +244,11 @@ async def expected(versions: Collection[int] | None, read: Read) -> int | None:
 
 
 async def answer_write(answer: Answer, read: Read, *, is_versioned: bool = True, **shown_once: str | None) -> Response:
-    """200 with what the resource's GET now gives; the refusal; or 202 where no outcome came."""
+    """Answer 200 with the resource as its GET shows it, or 202 if no outcome arrived.
+
+    Raises:
+        ProblemError: the command was refused.
+    """
     headers = {"Idempotency-Key": str(answer.command_id)}
     if answer.refusal:
         raise ProblemError(answer.refusal, headers=headers)
@@ -245,7 +263,7 @@ async def answer_write(answer: Answer, read: Read, *, is_versioned: bool = True,
 
 
 async def _effect(answer: Answer, read: Read) -> Shown:
-    """What was changed, as the caller sees it; who may change a thing without seeing it gets its id."""
+    """Read the changed resource; if the caller may not see it, return its id only."""
     try:
         return await read()
     except ProblemError as hidden:
@@ -255,16 +273,16 @@ async def _effect(answer: Answer, read: Read) -> Shown:
 
 
 def version_of(shown: BaseModel) -> int | None:
-    """The version of what has one."""
+    """Return the version of an answer, if it has one."""
     version: int | None = getattr(shown, "version", None)
     return version
 
 
 def etag(version: int | None) -> dict[str, str]:
-    """The ETag of what has a version."""
+    """Build the ``ETag`` header of a version."""
     return {} if version is None else {"ETag": f'"{version}"'}
 
 
 def chosen_id(caller: Caller, command_id: UUID) -> str:
-    """The id of something new: a repeat of the command chooses the same."""
+    """Derive the id of a new resource; a repeat of the command derives the same."""
     return str(uuid5(NEW_THINGS, f"{caller.email}:{command_id}"))

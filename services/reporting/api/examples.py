@@ -1,4 +1,4 @@
-"""Examples of answers, for the description."""
+"""Examples of answers, for the API's description."""
 
 from typing import Any
 

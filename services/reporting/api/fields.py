@@ -1,4 +1,4 @@
-"""The parts of request bodies. Nothing is guessed: unknown fields and wrong types are refused, each by its name."""
+"""Base models and fields of request bodies. Unknown fields and wrong types are refused by name."""
 
 from collections.abc import Awaitable
 from datetime import UTC, datetime
@@ -14,24 +14,24 @@ FIRST_YEAR, LAST_YEAR = 1971, 2300
 
 
 class Request(BaseModel):
-    """A body of a request."""
+    """The body of a request."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def example(**body: Any) -> ConfigDict:
-    """A request's configuration, with an example for the description."""
+    """Configure a request's model with an example for the API's description."""
     return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [body]})
 
 
 class Shown(BaseModel):
-    """A body of an answer."""
+    """The body of an answer."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     @classmethod
     async def of(cls, read: Awaitable[object]) -> Self:
-        """What a read gives, as this answer: its attributes of the same names."""
+        """Build the answer from the attributes of the same names of what ``read`` returns."""
         return cls.model_validate(await read, from_attributes=True)
 
 
@@ -52,18 +52,20 @@ At = Annotated[AwareDatetime, BeforeValidator(as_written), AfterValidator(_sensi
 
 
 NewEmail = Annotated[str, StringConstraints(max_length=people.MAX_LENGTH), AfterValidator(people.read_address)]
-"""The e-mail address of somebody who is to be known by it."""
+"""An e-mail address that is to identify a person."""
 
 
 def invalid(field: str, message: str) -> ProblemError:
-    """422 for one field."""
+    """Build a 422 problem about one field."""
     errors = [{"field": field, "message": message}]
     return ProblemError.of("invalid_request", "The request is not valid.", errors=errors)
 
 
 def check_order(start: datetime | None, end: datetime | None) -> None:
-    """Raises:
-    ProblemError: ``end`` is not after ``start``; they are a query's ``from`` and ``to``.
+    """Check the times of a query's ``from`` and ``to``.
+
+    Raises:
+        ProblemError: ``end`` is not after ``start``.
     """
     if start is not None and end is not None and end <= start:
         raise invalid("to", "must be after from")
@@ -71,5 +73,5 @@ def check_order(start: datetime | None, end: datetime | None) -> None:
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable)]
 Source = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
-Limit = Annotated[int, Field(ge=1, le=200, description="How many items at most")]
-Cursor = Annotated[str | None, Field(max_length=6000, description="`next_cursor` of the page before")]
+Limit = Annotated[int, Field(ge=1, le=200, description="Most items in one answer")]
+Cursor = Annotated[str | None, Field(max_length=6000, description="`next_cursor` of the previous page")]

@@ -1,4 +1,4 @@
-"""Whose a subscription is: its primary contact, and what its delegates may do."""
+"""The primary contact of a subscription, and the grants of its delegates."""
 
 from typing import Any
 
@@ -26,7 +26,10 @@ def grants_router(doors: Doors) -> APIRouter:
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
-        """Hand it over, in one step, to somebody known in the account. The primary contact's and the vendor's."""
+        """Hand the subscription over to a person known in the account.
+
+        By the primary contact or the vendor.
+        """
         payload = SetPrimaryContact(subscription=subscription, email=asked.email)
         return await doors.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
@@ -34,12 +37,12 @@ def grants_router(doors: Doors) -> APIRouter:
 
     @router.get("/grants", response_model=answers.Grants)
     async def several(caller: Asking, subscription: InSubscription) -> Any:
-        """What delegates were given, by e-mail."""
+        """List the delegates' grants, by e-mail."""
         return {"items": await queries.grants(caller, subscription)}
 
     @router.get("/grants/{email}", response_model=answers.Granted)
     async def one(caller: Asking, subscription: InSubscription, email: OfPerson) -> Any:
-        """What somebody known in the account was given: perhaps nothing."""
+        """Return the grants of a person known in the account, of which there may be none."""
         return await queries.grant(caller, subscription, email)
 
     @router.put("/grants/{email}", **write_answers(answers.Granted))
@@ -52,7 +55,7 @@ def grants_router(doors: Doors) -> APIRouter:
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
-        """Exactly these grants, to somebody known in the account. The primary contact's."""
+        """Replace all grants of a person known in the account. By the primary contact."""
         payload = SetGrants(subscription=subscription, email=email, grants=tuple(asked.grants))
         return await doors.write(
             payload,
@@ -66,7 +69,7 @@ def grants_router(doors: Doors) -> APIRouter:
     async def take(
         caller: Asking, subscription: InSubscription, email: OfPerson, command: CommandId, versions: ExpectedVersions
     ) -> Response:
-        """Take everything back. The primary contact's."""
+        """Revoke all grants of a person. By the primary contact."""
         payload = SetGrants(subscription=subscription, email=email, grants=())
         return await doors.write(
             payload,

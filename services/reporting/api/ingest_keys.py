@@ -1,4 +1,4 @@
-"""Ingest keys: with one, a product's platform reports usage over HTTP. The vendor's."""
+"""Ingest keys, with which a product's platform reports usage over HTTP. Vendor only."""
 
 import hashlib
 import secrets
@@ -17,7 +17,7 @@ SECRET_BYTES = 32
 
 
 def ingest_keys_router(doors: Doors, overlap_seconds: int) -> APIRouter:
-    """``/v1/ingest-keys``. ``overlap_seconds``: how long a rotated key is still good where nobody says otherwise."""
+    """``/v1/ingest-keys``. ``overlap_seconds``: default validity of a rotated key."""
     router = new_router("ingest keys", "/ingest-keys")
     _add_reads(router, doors)
     _add_writes(router, doors)
@@ -30,12 +30,12 @@ def _add_reads(router: APIRouter, doors: Doors) -> None:
 
     @router.get("", response_model=answers.IngestKeys)
     async def several(caller: Asking, product: ProductWanted, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """All keys, never the keys themselves."""
+        """List ingest keys, without their text."""
         return await records.ingest_keys(caller, limit, cursor, product)
 
     @router.get("/{key}", response_model=answers.IngestKey)
     async def one(caller: Asking, key: str) -> Any:
-        """One key, never the key itself."""
+        """Return one ingest key, without its text."""
         return await records.ingest_key(caller, key)
 
 
@@ -44,7 +44,7 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
 
     @router.post("", **write_answers(answers.IngestKey))
     async def create(caller: Asking, asked: NewIngestKey, command: CommandId) -> Response:
-        """A new key of a product. The answer shows it, this once; only its hash leaves this service."""
+        """Create an ingest key of a product. The answer shows it once; only its hash leaves this service."""
         await catalogue.product(asked.product)
         key, secret = chosen_id(caller, command), new_secret()
         payload = CreateIngestKey(
@@ -66,9 +66,10 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
 
     @router.delete("/{key}", **write_answers(answers.IngestKey))
     async def revoke(caller: Asking, key: str, command: CommandId) -> Response:
-        """The key is no longer accepted."""
+        """Revoke an ingest key."""
         payload = RevokeIngestKey(key=existing(key, "ingest key"))
-        # State and outcome share the product's key. Who is not the vendor is refused, and audited, by the owner.
+        # The Kafka key is the product, so that state and outcome arrive in order. Other callers than the vendor may not
+        # know the product; the owner refuses and audits their command.
         known = await records.ingest_key(caller, key) if caller.vendor else None
         return await doors.write(
             payload,
@@ -84,9 +85,9 @@ def _add_rotation(router: APIRouter, doors: Doors, overlap_seconds: int) -> None
 
     @router.post("/{key}/rotate", **write_answers(answers.IngestKey))
     async def rotate(caller: Asking, key: str, command: CommandId, asked: NewRotation | None = None) -> Response:
-        """A new key of the same product and limits; the old one is good for a while more (`expires_at`).
+        """Create a key of the same product and limits; the old one stays valid for a while.
 
-        The answer is the new key, with what it `replaces`; it is shown this once.
+        The answer shows the new key once, with the key that it `replaces`; `expires_at` ends the old one.
         """
         asked = asked or NewRotation()
         new, secret = chosen_id(caller, command), new_secret()
@@ -110,10 +111,10 @@ def _add_rotation(router: APIRouter, doors: Doors, overlap_seconds: int) -> None
 
 
 def new_secret() -> str:
-    """A key nobody can guess."""
+    """Generate an unguessable key."""
     return f"upk_{secrets.token_urlsafe(SECRET_BYTES)}"
 
 
 def hashed(secret: str) -> str:
-    """What leaves this service of it."""
+    """Hash a key; only the hash leaves this service."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,6 +1,7 @@
-"""What a request's path and query name: nothing could have an odd id, so it is not found, or refused by its name.
+"""Identifiers in paths and queries, validated before they are looked up.
 
-Dependencies are coroutines although they wait for nothing: FastAPI sends plain functions through a thread.
+An impossible identifier is not found in a path, and refused by name in a query. The dependencies are coroutines
+although they do not await: FastAPI runs plain functions in a thread.
 """
 
 from typing import Annotated
@@ -17,10 +18,10 @@ _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 
 
 def existing(identifier: str, what: str) -> str:
-    """An id of a path, which may be any text.
+    """Return the id of a path, which may be any text.
 
     Raises:
-        ProblemError: ``not_found``, where nothing could have it.
+        ProblemError: ``not_found``, if it does not have the form of an id.
     """
     if not is_id(identifier):
         raise not_found(what)
@@ -28,10 +29,10 @@ def existing(identifier: str, what: str) -> str:
 
 
 def wanted_id(name: str, identifier: str | None) -> str | None:
-    """An id of a query.
+    """Return the id of a query.
 
     Raises:
-        ProblemError: nothing could have it.
+        ProblemError: it does not have the form of an id.
     """
     if identifier is not None and not is_id(identifier):
         raise invalid(name, f"is not the id of a {name}")
@@ -64,7 +65,7 @@ async def _named_person(email: str) -> str:
 
 
 async def _product_wanted(request: Request, product: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
-    """The catalogue is no secret, so a product that is not in it is a mistake and not an empty list."""
+    """Return the product of a query. The catalogue is public, so an unknown product is refused by name."""
     doors: Doors = request.app.state.doors
     if product is not None and not await doors.application.catalogue.is_product(product):
         raise invalid("product", "is not a product of the catalogue")

@@ -1,4 +1,4 @@
-"""A subscription's overview, which its GET and all writes on it answer with."""
+"""The overview of a subscription, the answer to its GET and to all writes on it."""
 
 from services.reporting.api.answers.overview import Overview, overview_answer
 from services.reporting.domain.caller import Caller

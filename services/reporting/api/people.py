@@ -38,12 +38,12 @@ def _add_people(router: APIRouter, doors: Doors) -> None:
 
     @router.get("/people", response_model=answers.People)
     async def several(caller: Asking, account: InAccount, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """The account's people, each with what they may do in its subscriptions."""
+        """List the account's people, each with their roles in its subscriptions."""
         return await accounts.people(caller, account, limit, cursor)
 
     @router.post("/people", **write_answers(answers.AccountPerson))
     async def add(caller: Asking, account: InAccount, asked: NewPerson, command: CommandId) -> Response:
-        """Somebody new, who may do nothing yet."""
+        """Add a person to the account, without any grants."""
         payload = AddPerson(account=account, email=asked.email, name=asked.name)
         return await doors.write(
             payload, caller, command, lambda: answers.AccountPerson.of(accounts.person(caller, account, asked.email))
@@ -51,14 +51,14 @@ def _add_people(router: APIRouter, doors: Doors) -> None:
 
     @router.get("/people/{email}", response_model=answers.AccountPerson)
     async def one(caller: Asking, account: InAccount, email: OfPerson) -> Any:
-        """One of them, also one who was removed."""
+        """Return one person, removed or not."""
         return await accounts.person(caller, account, email)
 
     @router.patch("/people/{email}", **write_answers(answers.AccountPerson))
     async def change(
         caller: Asking, account: InAccount, email: OfPerson, asked: PersonChange, command: CommandId
     ) -> Response:
-        """Another name; or disabled, or enabled again."""
+        """Rename, disable or enable a person."""
         payload = ChangePerson(account=account, email=email, name=asked.name, enabled=asked.enabled)
         return await doors.write(
             payload, caller, command, lambda: answers.AccountPerson.of(accounts.person(caller, account, email))
@@ -66,7 +66,7 @@ def _add_people(router: APIRouter, doors: Doors) -> None:
 
     @router.delete("/people/{email}", **write_answers(answers.AccountPerson))
     async def remove(caller: Asking, account: InAccount, email: OfPerson, command: CommandId) -> Response:
-        """They lose what they were given; what they did stays in the records."""
+        """Remove a person with all grants and roles; records of their actions stay."""
         payload = RemovePerson(account=account, email=email)
         return await doors.write(
             payload, caller, command, lambda: answers.AccountPerson.of(accounts.person(caller, account, email))
@@ -80,12 +80,12 @@ def _add_roles(router: APIRouter, doors: Doors) -> None:
     async def several(
         caller: Asking, account: InAccount, product: ProductWanted, limit: Limit = 50, cursor: Cursor = None
     ) -> Any:
-        """The account's roles, each with its difference from the default."""
+        """List the account's roles, each with its difference from the default."""
         return await accounts.roles(caller, account, limit, cursor, product)
 
     @router.post("/roles", **write_answers(answers.Role))
     async def create(caller: Asking, account: InAccount, asked: NewRole, command: CommandId) -> Response:
-        """A role of the account's own."""
+        """Create a role of the account's own."""
         made = id_from(f"{asked.product}-{asked.name}", MAX_ROLE_ID_LENGTH) or chosen_id(caller, command)
         role = asked.role or RoleId(made)
         payload = CreateRole(
@@ -97,14 +97,17 @@ def _add_roles(router: APIRouter, doors: Doors) -> None:
 
     @router.get("/roles/{role}", response_model=answers.Role)
     async def one(caller: Asking, account: InAccount, role: OfRole) -> Any:
-        """What a role permits, who has it, and what was added to its default or removed from it."""
+        """Return a role with its permissions, its members, and its difference from the default."""
         return await accounts.role(caller, account, role)
 
     @router.patch("/roles/{role}", **write_answers(answers.Role))
     async def change(
         caller: Asking, account: InAccount, role: OfRole, asked: RoleChange, command: CommandId
     ) -> Response:
-        """Another name, or other permissions: from then on its own, whatever becomes of the default."""
+        """Rename a role, or replace its permissions.
+
+        A default role is customised by that: later changes of the default do not affect it.
+        """
         permissions = None if asked.permissions is None else tuple(asked.permissions)
         payload = ChangeRole(account=account, role=role, name=asked.name, permissions=permissions)
         return await doors.write(
@@ -113,7 +116,7 @@ def _add_roles(router: APIRouter, doors: Doors) -> None:
 
     @router.post("/roles/{role}/reset", **write_answers(answers.Role))
     async def reset(caller: Asking, account: InAccount, role: OfRole, command: CommandId) -> Response:
-        """A default role becomes again what its template says."""
+        """Reset a customised role to its default."""
         payload = ResetRole(account=account, role=role)
         return await doors.write(
             payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
@@ -125,12 +128,12 @@ def _add_members(router: APIRouter, doors: Doors) -> None:
 
     @router.get("/roles/{role}/members", response_model=answers.Members)
     async def several(caller: Asking, account: InAccount, role: OfRole) -> Any:
-        """Who has the role."""
+        """List the members of the role."""
         return {"items": await accounts.members(caller, account, role)}
 
     @router.post("/roles/{role}/members", **write_answers(answers.Role))
     async def add(caller: Asking, account: InAccount, role: OfRole, asked: NewMember, command: CommandId) -> Response:
-        """Give the role to somebody known in the account."""
+        """Give the role to a person known in the account."""
         payload = SetRoleMember(account=account, role=role, email=asked.email, member=True)
         return await doors.write(
             payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
@@ -138,7 +141,7 @@ def _add_members(router: APIRouter, doors: Doors) -> None:
 
     @router.put("/roles/{role}/members/{email}", **write_answers(answers.Role))
     async def give(caller: Asking, account: InAccount, role: OfRole, email: OfPerson, command: CommandId) -> Response:
-        """The same, by address."""
+        """Give the role to a person, named in the path."""
         payload = SetRoleMember(account=account, role=role, email=email, member=True)
         return await doors.write(
             payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
@@ -146,7 +149,7 @@ def _add_members(router: APIRouter, doors: Doors) -> None:
 
     @router.delete("/roles/{role}/members/{email}", **write_answers(answers.Role))
     async def take(caller: Asking, account: InAccount, role: OfRole, email: OfPerson, command: CommandId) -> Response:
-        """Take the role back."""
+        """Take the role from a person."""
         payload = SetRoleMember(account=account, role=role, email=email, member=False)
         return await doors.write(
             payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))

@@ -1,4 +1,4 @@
-"""Allocations: plans of one or more changes, previews, policies, and their history."""
+"""Allocations: plans with one or more changes, previews, policies, and the history."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
-        """Set one product's allocation. The primary contact's and the allocators'."""
+        """Set one product's allocation. By the primary contact and allocators."""
 
         async def overview() -> Overview:
             return await read_overview(queries, caller, subscription)
@@ -65,7 +65,7 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
-        """Change several allocations in one step, or see what that would do."""
+        """Change several allocations in one step, or preview the result."""
 
         async def overview() -> Overview:
             return await read_overview(queries, caller, subscription)
@@ -100,7 +100,7 @@ def _add_policy_and_history(router: APIRouter, doors: Doors) -> None:
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
-        """What happens when a product uses more than it was given."""
+        """Set what happens when a product consumes more than its allocation."""
         payload = SetPolicy(subscription=subscription, product=product, overage=asked.overage)
         return await doors.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
@@ -114,5 +114,5 @@ def _add_policy_and_history(router: APIRouter, doors: Doors) -> None:
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Any:
-        """Before, after, who, when, why; newest first."""
+        """List changes of allocations with actor, time and reason, newest first."""
         return await queries.allocations(caller, subscription, limit, cursor, product)

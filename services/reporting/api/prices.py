@@ -1,4 +1,4 @@
-"""What units cost: the price list, and quotes before buying."""
+"""Prices: the price list, and quotes before a purchase."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from shared.events.commands.catalogue import SetPriceList
 from shared.events.state import Tier
 
 KEY = "price-list"
-"""The Kafka key: all about prices is decided in one order."""
+"""The Kafka key of all commands about prices, so that they are decided in order."""
 
 
 def prices_router(doors: Doors) -> APIRouter:
@@ -21,12 +21,12 @@ def prices_router(doors: Doors) -> APIRouter:
 
     @router.get("/price-list", response_model=answers.PriceList)
     async def price_list(caller: Asking) -> Any:  # noqa: ARG001
-        """What units cost now: all-units tiers, money in integer minor units."""
+        """Return the price list: all-units tiers, money in integer minor units."""
         return await catalogue.price_list()
 
     @router.put("/price-list", **write_answers(answers.PriceList))
     async def set_price_list(caller: Asking, asked: PriceListSetting, command: CommandId) -> Response:
-        """What units cost from now on. Lots that were bought keep their price. The vendor's."""
+        """Set the price list from now on. Lots already bought keep their price. Vendor only."""
         payload = SetPriceList(
             currency=asked.currency,
             list_price_minor=asked.list_price_minor,
@@ -38,7 +38,7 @@ def prices_router(doors: Doors) -> APIRouter:
 
     @router.post("/quotes", response_model=answers.Quote)
     async def quote(caller: Asking, asked: NewQuote) -> Any:
-        """What so many units would cost now, with the arithmetic; nothing is bought."""
+        """Quote units at the price of now, with the arithmetic; nothing is bought."""
         return await catalogue.quote(caller, asked.units, asked.subscription)
 
     return router

@@ -1,4 +1,4 @@
-"""Who I am, commands that I sent, and the audit log."""
+"""The caller, the commands that they sent, and the audit log."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -16,7 +16,7 @@ from shared import people
 from shared.events.commands.metering import CreateIngestKey, RotateIngestKey
 
 _SECRETS = {one.event_type: "key" for one in (CreateIngestKey, RotateIngestKey)}
-"""What the secret of a command is called in its answers, where that is not ``secret``."""
+"""The member of answers that shows a command's secret, if not ``secret``."""
 
 
 def records_router(doors: Doors) -> APIRouter:
@@ -26,15 +26,15 @@ def records_router(doors: Doors) -> APIRouter:
 
     @router.get("/me", response_model=answers.Me)
     async def me(caller: Asking) -> Any:
-        """Who I am, what I may do, where."""
+        """Describe the caller and their permissions in each subscription."""
         return await queries.me(caller)
 
     @router.get("/commands/{command_id}", response_model=answers.Command)
     async def command(caller: Asking, command_id: str, request: Request, response: Response) -> Any:
-        """A command that I sent, and what became of it.
+        """Return a command that the caller sent, with its outcome.
 
-        A secret that was made with it (`secret` of a channel, `key` of an ingest key) is shown this once, where the
-        answer to the command itself did not show it (202).
+        The secret created with it (`secret` of a channel, `key` of an ingest key) is shown once, if the answer to the
+        command was a 202 and did not show it.
         """
         try:
             id = UUID(command_id)  # noqa: A001
@@ -42,7 +42,7 @@ def records_router(doors: Doors) -> APIRouter:
             raise not_found("command") from None
         shown = await records.command(caller, id)
         answered = answers.Command.model_validate(shown, from_attributes=True)
-        if request.scope.get("is_head") or shown.status != "accepted":  # HEAD would throw it away
+        if request.scope.get("is_head") or shown.status != "accepted":  # HEAD would erase the secret unseen
             return answered
         secret = await doors.application.commands.take_secret(caller, id)
         if secret is None:
@@ -63,7 +63,7 @@ def records_router(doors: Doors) -> APIRouter:
         outcome: Literal["allowed", "denied"] | None = None,
         subscription: SubscriptionWanted,
     ) -> Any:
-        """Decisions, allowed and denied, the latest first; with ``subscription``, those that concern it."""
+        """List allowed and denied decisions, newest first; ``subscription``: those about it."""
         for name, text in (("action", action), ("actor", actor)):
             if text is not None and not text.isprintable():
                 raise invalid(name, "must be printable text")

@@ -1,4 +1,4 @@
-"""Which resources were counted."""
+"""Counted resources of a meter."""
 
 from typing import Annotated, Any
 
@@ -30,8 +30,10 @@ def resources_router(queries: ResourceQueries) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         cursor: Annotated[str | None, Query(max_length=MAX_CURSOR_LENGTH)] = None,
     ) -> Any:
-        """The resources that a meter counted in the window that holds an instant (by default now), by name. They are
-        kept for 75 days."""
+        """List the resources that a meter counted in a window, by name.
+
+        The window is the one that contains an instant, by default now. Resources are retained for 75 days.
+        """
         for name, text in (("product", product), ("meter", meter)):
             if not is_id(text):
                 raise invalid(name, f"is not the id of a {name}")

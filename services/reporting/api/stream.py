@@ -1,4 +1,4 @@
-"""The live stream: what changes about a subscription, as server-sent events."""
+"""The live stream: changes of a subscription, as server-sent events."""
 
 import asyncio
 import json
@@ -17,19 +17,19 @@ from shared.runtime.http.middleware import ProblemError
 
 AT_MOST_EVERY_SECONDS = 0.25
 LASTS_SECONDS = 15 * 60
-"""After this a client asks anew, with a token that is still valid."""
-JUDGED_EVERY_SECONDS = 10
-"""So often at least it is asked whether the caller may still watch: sessions end, roles are taken back."""
+"""Longest stream. Then the client reconnects, with a token that is still valid."""
+RECHECK_SECONDS = 10
+"""Longest time between two checks of access, since sessions end and roles are revoked."""
 PING_SECONDS = 15
 
 
 async def _events(doors: Doors, request: Request, caller: Caller, subscription: str) -> AsyncIterator[ServerSentEvent]:
-    """Changes, as long as the caller's token or session is good and shows the subscription, and not for ever."""
+    """Yield changes until the token or session expires, access ends, or the time limit is reached."""
     application = doors.application
     lasts = min(LASTS_SECONDS, caller.ends_in_seconds if caller.ends_in_seconds is not None else LASTS_SECONDS)
     metrics.STREAMS.inc()
     try:
-        changes = application.live.changes(subscription, for_seconds=lasts, at_least_every=JUDGED_EVERY_SECONDS)
+        changes = application.live.changes(subscription, for_seconds=lasts, at_least_every=RECHECK_SECONDS)
         async with aclosing(changes):
             async for change in changes:
                 if change.what in {"subscription", "missed", "nothing"}:
@@ -53,13 +53,15 @@ def stream_router(doors: Doors) -> APIRouter:
 
     @router.get("/stream", response_class=Response)
     async def stream(request: Request, caller: Watching, subscription: InSubscription) -> Response:
-        """Server-sent events ``change`` with ``{"subscription", "what"}``: read again what you show.
+        """Stream server-sent events ``change`` with ``{"subscription", "what"}``.
 
-        ``what`` is subscription, consumption, alert, channel, or missed (perhaps several; also the first event). It
-        ends with the token that it was asked with, and after 15 minutes.
+        Each asks the client to reread. ``what`` is subscription, consumption, alert, channel, or missed (perhaps
+        several; also the first event). The stream ends when its token expires, and after 15 minutes.
         """
         await doors.application.queries.subscription(caller, subscription)
-        give_back = doors.application.streams.take(caller.email, "You have too many live streams open, or all have.")
+        give_back = doors.application.streams.take(
+            caller.email, "Too many live streams are open. Close one, or try again later."
+        )
         return HeldStream(_events(doors, request, caller, subscription), give_back, ping_seconds=PING_SECONDS)
 
     return router

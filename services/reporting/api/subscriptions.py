@@ -1,4 +1,4 @@
-"""Subscriptions, what they bought and what they use."""
+"""Subscriptions, their purchases and their usage."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -37,7 +37,7 @@ def subscriptions_router(doors: Doors) -> APIRouter:
     return router
 
 
-_VERSIONED = {"headers": {"ETag": {"description": "Its version, for `If-Match`", "schema": {"type": "string"}}}}
+_VERSIONED = {"headers": {"ETag": {"description": "The version, for `If-Match`", "schema": {"type": "string"}}}}
 
 
 def _add_reads(router: APIRouter, doors: Doors) -> None:
@@ -45,19 +45,19 @@ def _add_reads(router: APIRouter, doors: Doors) -> None:
 
     @router.get("", response_model=answers.Subscriptions)
     async def several(caller: Asking, account: AccountWanted, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """All for the vendor, else those that concern the caller."""
+        """List subscriptions: all for the vendor, else those in which the caller has a role."""
         return await queries.subscriptions(caller, limit, cursor, account)
 
     @router.get("/{subscription}", response_model=Overview, responses={200: _VERSIONED})
     async def overview(caller: Asking, subscription: InSubscription, response: Response) -> Any:
-        """Everything about a subscription in one answer; its ETag is for ``If-Match``."""
+        """Return a subscription with all figures; its ETag is for ``If-Match``."""
         shown = await read_overview(queries, caller, subscription)
         response.headers.update(etag(shown.version))
         return shown
 
     @router.get("/{subscription}/purchases", response_model=answers.Lots)
     async def purchases(caller: Asking, subscription: InSubscription) -> Any:
-        """The lots that were bought, newest first."""
+        """List the purchased lots, newest first."""
         return {"items": await queries.purchases(caller, subscription)}
 
 
@@ -74,17 +74,19 @@ def _add_usage(router: APIRouter, doors: Doors) -> None:
         end: Annotated[At | None, Query(alias="to")] = None,
         interval: Literal["window", "day", "hour"] = "window",
     ) -> Any:
-        """What each window that overlaps ``from`` to ``to`` added; 0 where nothing was used.
+        """List what each window that overlaps ``from`` to ``to`` added; 0 without usage.
 
-        Without ``from``: of the last 12 months, each product from its first window that was measured to its last.
+        Without ``from``, list the last 12 months, each product from its first measured window to its last.
         ``term_to_date`` has the running totals of a meter that burns down.
         """
         if interval != "window":
-            raise invalid("interval", f"usage by {interval} is not kept yet; ask for interval=window")
+            raise invalid("interval", f"usage by {interval} is not stored; request interval=window")
         kept_from = clock() - timedelta(days=SHOWN_DAYS)
         for name, at in (("from", start), ("to", end)):
             if at is not None and at < kept_from:
-                raise invalid(name, f"is before {kept_from:%Y-%m-%dT%H:%M:%SZ}: usage is kept for {SHOWN_DAYS} days")
+                raise invalid(
+                    name, f"is before {kept_from:%Y-%m-%dT%H:%M:%SZ}: usage is retained for {SHOWN_DAYS} days"
+                )
         asked_from, end = start, end or clock()
         start = start or max(end - timedelta(days=SHOWN_DAYS), kept_from)
         check_order(start, end)
@@ -97,7 +99,7 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
 
     @router.post("", **write_answers(Overview))
     async def create(caller: Asking, asked: NewSubscription, command: CommandId) -> Response:
-        """A new subscription. The vendor's."""
+        """Create a subscription. Vendor only."""
         subscription = chosen_id(caller, command)
         payload = CreateSubscription(
             subscription=SubscriptionId(subscription),
@@ -110,7 +112,7 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
     async def purchase(
         caller: Asking, subscription: InSubscription, asked: NewPurchase, command: CommandId, versions: ExpectedVersions
     ) -> Response:
-        """Units bought in one order. The vendor's."""
+        """Add units bought in one order. Vendor only."""
         payload = PurchaseLot(subscription=subscription, lot=chosen_id(caller, command), **asked.model_dump())
         return await doors.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
@@ -124,7 +126,10 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
-        """Subscribe to a product; its default roles are made, once. The primary contact's and the vendor's."""
+        """Subscribe to a product, and create its default roles, once.
+
+        By the primary contact and the vendor.
+        """
         payload = SubscribeProduct(subscription=subscription, product=asked.product)
         return await doors.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions

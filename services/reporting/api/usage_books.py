@@ -1,4 +1,4 @@
-"""What became of usage: the quarantine, replays of it, and the reconciliation. The vendor's."""
+"""Outcomes of usage: the quarantine, its replays, and the reconciliation. Vendor only."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from shared.events.quarantine import QuarantineReason
 
 Claimed = Annotated[str | None, Query(min_length=1, max_length=200)]
 Day = Annotated[At | Date | None, Query(description="A day, or an instant of it (UTC)")]
-Lines = Annotated[int, Query(ge=1, le=5000, description="How many lines at most")]
+Lines = Annotated[int, Query(ge=1, le=5000, description="Most lines in one answer")]
 
 
 def usage_books_router(doors: Doors, books: UsageBookQueries) -> APIRouter:
@@ -57,38 +57,38 @@ QuarantineFilter = Annotated[Filter, Depends(_filter)]
 def _add_quarantine(router: APIRouter, books: UsageBookQueries) -> None:
     @router.get("/quarantine", response_model=answers.Quarantine)
     async def several(caller: Asking, wanted: QuarantineFilter, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """Usage that was not applied, with its reason, the newest first; with ``settled=false`` what still waits."""
+        """List usage that was not applied, with its reason, newest first; ``settled=false``: still waiting."""
         return await books.quarantine(caller, limit, cursor, wanted)
 
     @router.get("/quarantine/{record}", response_model=answers.Quarantined)
     async def one(caller: Asking, record: str) -> Any:
-        """One record."""
+        """Return one record in quarantine."""
         return await books.quarantined(caller, record)
 
 
 def _add_counts(router: APIRouter, books: UsageBookQueries) -> None:
     @router.get("/quarantine/counts", response_model=answers.QuarantineCounts)
     async def counts(caller: Asking, wanted: QuarantineFilter, limit: Limit = 200, cursor: Cursor = None) -> Any:
-        """How many records there are per day of arrival, product, source and reason, the latest day first."""
+        """Count records per day of arrival, product, source and reason, newest day first."""
         return await books.counts(caller, limit, cursor, wanted)
 
 
 def _add_replays(router: APIRouter, doors: Doors, books: UsageBookQueries) -> None:
     @router.get("/quarantine/replays", response_model=answers.Replays)
     async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """Replays, and how far each is, the newest first."""
+        """List replays with their progress, newest first."""
         return await books.replays(caller, limit, cursor)
 
     @router.get("/quarantine/replays/{replay}", response_model=answers.Replay)
     async def one(caller: Asking, replay: str) -> Any:
-        """A replay, and how far it is."""
+        """Return a replay with its progress."""
         return await books.replay(caller, replay)
 
     @router.post("/quarantine/replay", **write_answers(answers.Replay))
     async def replay(caller: Asking, asked: NewReplay, command: CommandId) -> Response:
-        """Judge again what is in quarantine now, once its cause is mended. Nothing is counted twice.
+        """Apply quarantined usage again after a repair. Nothing is counted twice.
 
-        The answer comes when the replay is noted; its progress is in ``/v1/usage/quarantine/replays/{id}``.
+        The answer is sent once the replay is stored; `/v1/usage/quarantine/replays/{id}` shows its progress.
         """
         chosen = chosen_id(caller, command)
         payload = ReplayQuarantine(replay=chosen, wanted=asked.wanted())
@@ -109,9 +109,10 @@ def _add_reconciliation(router: APIRouter, books: UsageBookQueries) -> None:
         limit: Lines = 1000,
         cursor: Cursor = None,
     ) -> Any:
-        """Per source, product and UTC day of arrival: accepted = applied + duplicate + quarantined.
+        """List the books per source, product and UTC day of arrival.
 
-        ``to`` as a day is among those shown; as an instant it ends them.
+        The check is accepted = applied + duplicate + quarantined. ``to`` is included if it is a day, and excluded if it
+        is an instant.
         """
         _printable(product=product, source=source)
         last = (end - timedelta(microseconds=1)).date() if isinstance(end, datetime) else end

@@ -1,1 +1,1 @@
-"""What reporting works out: figures, classes, permissions. Pure functions; ``now`` is passed in."""
+"""The computations of reporting: figures, classes, permissions. Pure; ``now`` is passed in."""

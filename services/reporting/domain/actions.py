@@ -1,4 +1,4 @@
-"""What the audit log knows as actions, so that a filter by something else is not an empty list."""
+"""The actions that the audit log knows, so that a filter by an unknown one is refused."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -7,14 +7,14 @@ from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERING_COMMANDS
 from shared.events.envelope import Payload
 
-_BESIDE: Final = (
+_OTHERS: Final = (
     "command",
     "finish-quarantine-replay",
     "override-plan",
     "preview-plan",
     "reverse-usage",
 )
-"""Of commands that cannot be told apart, of plans by their kind, and of what services do by themselves."""
+"""Undecodable commands, kinds of plans, and automatic actions of services."""
 
 
 def _short(types: Iterable[type[Payload]]) -> Iterable[str]:
@@ -23,6 +23,6 @@ def _short(types: Iterable[type[Payload]]) -> Iterable[str]:
 
 _COMMANDS: Final = (*ALLOCATION_COMMANDS, *ALERTS_COMMANDS, *METERING_COMMANDS)
 ACTIONS: Final = frozenset(
-    (*_short(_COMMANDS), *(one.event_type for one in _COMMANDS), *_short(ALLOCATION_EVENTS), *_BESIDE)
+    (*_short(_COMMANDS), *(one.event_type for one in _COMMANDS), *_short(ALLOCATION_EVENTS), *_OTHERS)
 )
-"""Commands by their short names (whole where their id was used twice), and changes that happen by themselves."""
+"""Short names of commands (full names for ids that were used twice), and automatic changes."""

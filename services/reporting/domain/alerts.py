@@ -1,4 +1,4 @@
-"""Alerts with what they watch as it is now, and the channels that they go to."""
+"""Alerts with the current value of the share that they watch, and alert channels."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +30,7 @@ class AlertNow:
 
 
 def alert_now(state: AlertState, overview: Overview) -> AlertNow:
-    """An alert, as its subscription is now."""
+    """Combine an alert with its subscription's current figures."""
     return AlertNow(
         id=state.id,
         rule=state.rule,
@@ -50,7 +50,7 @@ def alert_now(state: AlertState, overview: Overview) -> AlertNow:
 
 
 def value_now(state: AlertState, overview: Overview) -> float | None:
-    """The share that the alert's rule watches, as a percentage, as it is now."""
+    """Return the current value of the share that the alert's rule watches, in percent."""
     if state.rule in {"pool_allocation", "pool_over_allocated"}:
         tenths = percent_tenths(overview.allocated, overview.purchased)
     elif state.scope == "pool":
@@ -63,7 +63,7 @@ def value_now(state: AlertState, overview: Overview) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class ShownChannel:
-    """Where alerts go; of the address, which is a secret, its host and end."""
+    """A channel as people see it. The address is a secret: only its host and last characters are shown."""
 
     id: str
     kind: Literal["webhook"]
@@ -73,5 +73,5 @@ class ShownChannel:
 
 
 def shown_channel(state: ChannelState) -> ShownChannel:
-    """A channel without its secrets: old states hold the whole address."""
+    """Remove the secrets from a channel's state; old states contain the whole address."""
     return ShownChannel(state.id, state.kind, shown_address(state.url), state.created_by, state.created_at)

@@ -1,4 +1,4 @@
-"""The central view of an application: its default roles, and who holds which permission by which role."""
+"""The central view of an application: its default roles, and the holders of each permission."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ class ApplicationSummary:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Somebody active who has a permission by a role."""
+    """An active person who has a permission through a role."""
 
     account: str
     email: str
@@ -45,7 +45,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class PermissionRow:
-    """A permission, the default roles that include it, and who holds it."""
+    """A permission, the default roles that include it, and its holders."""
 
     permission: str
     category: str
@@ -56,14 +56,14 @@ class PermissionRow:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationView(ApplicationSummary):
-    """The same with a row per permission. ``complete``: no holder is missing for want of room."""
+    """An application with a row per permission. ``complete``: no holder was left out by the limit."""
 
     permissions: tuple[PermissionRow, ...]
     complete: bool
 
 
 def in_short(product: ProductState) -> ApplicationSummary:
-    """An application in a list."""
+    """Summarise an application for a list."""
     return ApplicationSummary(
         product=product.id,
         name=product.name,
@@ -75,7 +75,7 @@ def in_short(product: ProductState) -> ApplicationSummary:
 
 
 def whole(product: ProductState, held: Iterable[RoleState], people: People, *, complete: bool) -> ApplicationView:
-    """An application with who holds what. ``held``: roles with their members; who is not active holds nothing."""
+    """Build the view of an application. ``held``: roles with their members; inactive people hold nothing."""
     holders = _holders(product, held, people)
     return ApplicationView(
         product=product.id,

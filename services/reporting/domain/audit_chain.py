@@ -1,14 +1,14 @@
-"""The chains of the audit log: what a record's hash is of, and where a chain is broken.
+"""The chains of the audit log: the hash of a record, and the first fault of a chain.
 
-The records of an account are numbered 1, 2, 3, ... and each holds the hash of the one before it. A hash is the SHA-256
+The records of an account are numbered 1, 2, 3, ... and each holds the hash of the previous one. A hash is the SHA-256
 of
 
-- the hash before (32 bytes; the first record's: 32 zero bytes),
+- the previous hash (32 bytes; the first record's: 32 zero bytes),
 - the record's number in its chain (8 bytes, big-endian),
 - the event's id, its source and the record, each as its length in bytes (4 bytes, big-endian) and its UTF-8.
 
-The record is its JSON text as it was taken in, byte for byte. The database computes the hash as it appends
-(``audit_hash`` in migration 0004); here it is computed again from the stored row.
+The record is its JSON text as it was received, byte for byte. The database computes the hash when it appends
+(``audit_hash`` in migration 0004); here it is recomputed from the stored row.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from decimal import Decimal
 from typing import Any
 
 START = bytes(32)
-"""What stands for the hash before the first record's."""
+"""The previous hash of the first record."""
 
-_READ_OUT = ("account", "subscription", "actor", "action", "outcome")
+_EXTRACTED = ("account", "subscription", "actor", "action", "outcome")
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the head of a chain says: how many records there are, and the hash of the last."""
+    """The head of a chain: its number of records, and the hash of the last."""
 
     records: int
     hash: bytes
@@ -35,7 +35,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A stored record. ``columns`` are those that were read out of it, ``record`` among them (as JSON text)."""
+    """A stored record. ``columns`` are those extracted from it, ``record`` among them (as JSON text)."""
 
     number: int
     sequence: int
@@ -49,21 +49,21 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The first record of a chain that is not as it must be, and what is wrong with it."""
+    """The first wrong record of a chain, and what is wrong with it."""
 
     number: int
     what: str
 
 
 def link_hash(previous_hash: bytes, number: int, event_id: str, source: str, recorded: str) -> bytes:
-    """The hash of a record at its place."""
+    """Compute the hash of a record at its place in the chain."""
     parts = [part.encode() for part in (event_id, source, recorded)]
-    told = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-    return hashlib.sha256(previous_hash + number.to_bytes(8, "big") + told).digest()
+    encoded = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return hashlib.sha256(previous_hash + number.to_bytes(8, "big") + encoded).digest()
 
 
 class Chain:
-    """A chain that is gone along, record by record. It keeps the last only."""
+    """The verification of a chain, record by record. Only the last record's hash is held."""
 
     def __init__(self, head: Head | None) -> None:
         self.records = 0
@@ -72,14 +72,14 @@ class Chain:
         self._sequence = 0
 
     def add(self, link: Link) -> Fault | None:
-        """Go on to the next record; what is wrong with it."""
+        """Verify the next record; return its fault, if any."""
         if fault := self._fault(link):
             return fault
         self.records, self.hash, self._sequence = link.number, link.hash, link.sequence
         return None
 
     def end(self) -> Fault | None:
-        """There are no more records: what the head says against it."""
+        """Compare the head with the last record; return the fault, if any."""
         if self._head is None:
             return Fault(1, "missing: the head of the chain")
         if self.records < self._head.records:
@@ -113,7 +113,7 @@ class Chain:
 
 
 def _changed_column(link: Link) -> str | None:
-    """A column that does not say what the hashed text says."""
+    """Return the first column that differs from the hashed text."""
     try:
         recorded, record = _read(link.recorded), _read(link.columns["record"])
         at = datetime.fromisoformat(recorded["at"])
@@ -123,7 +123,7 @@ def _changed_column(link: Link) -> str | None:
         return "record"
     if at != link.columns["at"]:
         return "at"
-    return next((name for name in _READ_OUT if link.columns[name] != recorded.get(name)), None)
+    return next((name for name in _EXTRACTED if link.columns[name] != recorded.get(name)), None)
 
 
 def _read(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Who asks."""
+"""The caller of a request."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A person whose token or session was verified. ``email`` is as ``shared.people`` reads it: it is who they are."""
+    """A person whose token or session was verified, identified by ``email`` as ``shared.people`` reads it."""
 
     email: str
     name: str
@@ -14,6 +14,6 @@ class Caller:
     address: str | None = None
     correlation_id: str | None = None
     said_at: datetime | None = None
-    """When the issuer said so; ``None`` of a session, which is judged where it is found."""
+    """When the issuer asserted ``vendor``; ``None`` for a session, whose role is read with it."""
     ends_in_seconds: float | None = None
-    """How long the token or session is still good, from when it was verified."""
+    """Seconds for which the token or session is valid, from its verification."""

@@ -1,16 +1,16 @@
 """The utilisation class of a product: over, near, healthy, under, idle, or none yet.
 
 ``over`` > 100 %, ``near`` > 90 %, ``healthy`` 50-90 %, ``under`` < 50 % in each of the last 3 closed windows, ``idle``
-no usage in them (docs/domain.md). Where that is silent:
+no usage in them (docs/domain.md). Cases that this definition leaves open:
 
 - units are compared, not rounded percentages: 1,001 of 1,000 is over;
-- any consumption without an allocation is ``over``; neither the one nor the other is no class (``None``);
-- closed windows are measured against today's allocation, and count only when the product was subscribed to before the
+- any consumption without an allocation is ``over``; without either there is no class (``None``);
+- closed windows are measured against today's allocation, and count only if the product was subscribed to before the
   first of them began; a window without a snapshot had no usage;
 - below half, but not in each of three such windows, is ``healthy``: one quiet window is no reason to take units away;
-- no usage yet, and not subscribed for three windows: no class, as nothing is known;
+- no usage yet, and not subscribed for three windows: no class, since nothing is known;
 - a product whose units burn down over the term is never ``under``: early in a term it should be low. It is ``idle``
-  when the closed windows added nothing.
+  if the closed windows added nothing.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ CLOSED_WINDOWS = 3
 
 @dataclass(frozen=True, slots=True)
 class ClosedWindow:
-    """What a product consumed by the end of a closed window, and whether that window itself had usage."""
+    """A product's consumption by the end of a closed window, and whether that window had usage."""
 
     consumed: int
     used: bool
@@ -32,7 +32,7 @@ class ClosedWindow:
 def utilisation_class(
     allocated: int, consumed: int, closed: Sequence[ClosedWindow], *, burns_down: bool, used_now: bool
 ) -> UtilisationClass | None:
-    """The class. ``closed`` are the last closed windows since the product was subscribed to, at most three."""
+    """Classify a product. ``closed``: the last closed windows since it was subscribed to, at most three."""
     if consumed > allocated:
         return "over"
     if allocated == 0:

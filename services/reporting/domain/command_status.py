@@ -1,4 +1,4 @@
-"""Commands that were sent, and what became of them."""
+"""Sent commands and their outcomes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from shared.events.outcomes import CommandDecided
 
 
 class SentRow(Protocol):
-    """A command that was sent."""
+    """The row of a sent command."""
 
     @property
     def command_id(self) -> UUID: ...
@@ -26,7 +26,7 @@ class SentRow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommandStatus:
-    """A command and what became of it. ``result`` and ``refusal`` are JSON, as the command's owner wrote them."""
+    """A command and its outcome. ``result`` and ``refusal`` are JSON, as the command's owner wrote them."""
 
     command_id: str
     command: str
@@ -41,7 +41,7 @@ class CommandStatus:
 
 
 def command_status(sent: SentRow) -> CommandStatus:
-    """A command and what became of it."""
+    """Combine a sent command with its outcome."""
     outcome, id = sent.outcome, str(sent.command_id)  # noqa: A001
     if outcome is None:
         return CommandStatus(id, sent.command, sent.subscription, sent.sent_at, "pending")

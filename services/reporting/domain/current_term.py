@@ -1,4 +1,4 @@
-"""A subscription at an instant: its term and window then, and what was measured in its windows."""
+"""The term and window of a subscription at an instant, and the consumption of its windows."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from shared.windows import Window
 
 @dataclass(frozen=True, slots=True)
 class WindowFigures:
-    """What one product consumed in one window. ``meters`` are needed of the newest only."""
+    """The consumption of one product in one window. ``meters`` are required of the newest window only."""
 
     window_start: datetime
     revision: int
@@ -33,20 +33,20 @@ class PlacedWindow:
 
     @classmethod
     def of(cls, subscription: SubscriptionState, window: Window) -> Self:
-        """A window of the subscription's calendar."""
+        """Place a window of the subscription's calendar."""
         return cls(window.start, window.end, subscription.term_at(window.start).start)
 
     def burned_before(self, windows: Iterable[WindowFigures]) -> int:
-        """The term to date just before this window."""
+        """Return the term to date just before this window, in units."""
         since, start = self.term_start, self.start
         return max([one.burned_down for one in windows if since <= one.window_start < start], default=0)
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentTerm:
-    """A subscription at an instant: its term and window then, and the last closed windows, the latest first.
+    """A subscription's term and window at an instant, and the last closed windows.
 
-    They are the same for all products, so they are computed once.
+    They are the same for all products, so they are computed once. The newest closed window is first.
     """
 
     subscription: SubscriptionState
@@ -56,25 +56,25 @@ class CurrentTerm:
 
     @classmethod
     def of(cls, subscription: SubscriptionState, now: datetime) -> Self:
-        """The term and window that hold ``now``."""
+        """Find the term and window that contain ``now``."""
         window = current_window(subscription, now)
         closed = [PlacedWindow.of(subscription, one) for one in _before(subscription, window)]
         return cls(subscription, subscription.term_at(now), PlacedWindow.of(subscription, window), tuple(closed))
 
 
 def current_window(subscription: SubscriptionState, now: datetime) -> Window:
-    """The window that holds ``now``; before the term begins, its first."""
+    """Return the window that contains ``now``; before the term begins, its first."""
     return subscription.calendar.window_at(max(now, subscription.all_terms[0].start))
 
 
 def snapshots_from(subscription: SubscriptionState, window: Window) -> datetime:
-    """From when on snapshots matter to the overview: the term's start, and the closed windows that it looks back on."""
+    """Return the start of the oldest window that the overview reads: in the term, or closed before it."""
     *_, first = _before(subscription, window)
     return min(subscription.term_at(window.start).start, first.start)
 
 
 def _before(subscription: SubscriptionState, window: Window) -> Iterator[Window]:
-    """The closed windows that matter, the latest first."""
+    """Yield the closed windows that the overview reads, newest first."""
     calendar = subscription.calendar
     for _ in range(CLOSED_WINDOWS):
         window = calendar.before(window)

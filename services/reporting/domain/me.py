@@ -1,4 +1,4 @@
-"""Who the caller is, what they may do, where."""
+"""The caller's identity and their permissions in each subscription."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from shared.events.state import SubscriptionState
 
 @dataclass(frozen=True, slots=True)
 class PermittedSubscription:
-    """A subscription, the caller's strongest role in it, and what all their roles in it permit."""
+    """A subscription, the caller's strongest role in it, and the permissions of all their roles."""
 
     id: str
     account: str
@@ -21,7 +21,7 @@ class PermittedSubscription:
 
 @dataclass(frozen=True, slots=True)
 class Me:
-    """Who the caller is, what they may do, where."""
+    """The caller's identity and their permissions in each subscription."""
 
     email: str
     name: str
@@ -30,7 +30,7 @@ class Me:
 
 
 def me_of(caller: Caller, subscriptions: Iterable[SubscriptionState]) -> Me:
-    """The caller, and what they may do in these subscriptions."""
+    """Describe the caller and their permissions in these subscriptions."""
     mine = []
     for one in subscriptions:
         roles = permissions.roles_of(caller, one)

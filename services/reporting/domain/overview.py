@@ -1,6 +1,6 @@
-"""What a person sees of a subscription: a tree of frozen values, which ``subscription_overview`` makes.
+"""The overview of a subscription: the figures that people see, as frozen values.
 
-The API's answers, the page and alerts read it. The fields are explained where they are computed.
+``subscription_overview`` computes them, and explains the fields. The API, the page and alerts read them.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from shared.pricing import ProductCost
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A term or a window: ``start`` inclusive, ``end`` exclusive, and the days until it ends (0: it is over)."""
+    """A term or a window: ``start`` inclusive, ``end`` exclusive, and the days until it ends (0: it has)."""
 
     start: datetime
     end: datetime
@@ -23,7 +23,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class RebalanceClock:
-    """Whether allocations may be lowered now. ``next_allowed_at`` ``None``: the clock does not run."""
+    """Whether allocations may be lowered now. ``next_allowed_at`` ``None``: the clock is not running."""
 
     allowed: bool
     next_allowed_at: datetime | None
@@ -33,9 +33,9 @@ class RebalanceClock:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """The term that was sold and has not begun, with the ``units`` that will count then.
+    """A term that was sold and has not begun, with the ``units`` that will count then.
 
-    ``carries_over``: they are enough for today's allocations.
+    ``carries_over``: they suffice for today's allocations.
     """
 
     start: datetime
@@ -81,7 +81,7 @@ class ProductOverview:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A subscription. ``as_of``: until when usage is counted in it; ``None`` as long as nothing was measured."""
+    """A subscription. ``as_of``: until when its usage is counted; ``None`` before the first measurement."""
 
     id: str
     account: str
@@ -106,5 +106,5 @@ class Overview:
     renewal: Renewal | None
 
     def product(self, product: str | None) -> ProductOverview | None:
-        """One of its products."""
+        """Return one of its products; ``None`` if it has no such product."""
         return next((one for one in self.products if one.product == product), None)

@@ -1,4 +1,4 @@
-"""People of an account, and what they were given in its subscriptions."""
+"""People of an account, and their grants and roles in its subscriptions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ from shared.events.state import Grant, PersonState, SubscriptionState
 
 @dataclass(frozen=True, slots=True)
 class GivenRole:
-    """In which subscription somebody has which role."""
+    """A role that a person has in a subscription."""
 
     subscription: str
     role: str
 
 
 class AccountPerson(PersonState):
-    """Someone of an account, and what they were given."""
+    """A person of an account, with their roles in its subscriptions."""
 
     subscriptions: tuple[GivenRole, ...]
 
 
 def account_person(state: PersonState, grants: Iterable[tuple[str, str]]) -> AccountPerson:
-    """Someone of an account; ``grants`` are subscriptions and roles."""
+    """Combine a person with ``grants``: pairs of subscription and role."""
     return AccountPerson(**dict(state), subscriptions=tuple(GivenRole(*one) for one in grants))
 
 
 @dataclass(frozen=True, slots=True)
 class DelegateGrants:
-    """What a delegate was given in a subscription."""
+    """The grants of a delegate in a subscription."""
 
     subscription: str
     email: str
@@ -36,6 +36,6 @@ class DelegateGrants:
 
 
 def delegate_grants(state: SubscriptionState, email: str, person: PersonState | None) -> DelegateGrants:
-    """What a delegate was given: perhaps nothing."""
+    """Collect a delegate's grants, of which there may be none."""
     grants = tuple(one.grant for one in state.grants if one.email == email)
     return DelegateGrants(state.id, email, person.name if person else None, grants)

@@ -1,4 +1,4 @@
-"""What a person may do with a subscription, and in its account. Allocation decides again before anything is changed."""
+"""The permissions of a person in a subscription and its account. Allocation checks them again for commands."""
 
 from collections.abc import Collection, Iterable
 from types import MappingProxyType
@@ -43,7 +43,7 @@ PERMISSIONS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 
 
 def roles_of(caller: Caller, subscription: SubscriptionState) -> tuple[str, ...]:
-    """All roles that the caller has in a subscription, the strongest first; empty: it is none of their concern."""
+    """Return the caller's roles in a subscription, strongest first; empty: it is not visible to them."""
     held = {grant.grant for grant in subscription.grants if grant.email == caller.email}
     if subscription.primary_contact.email == caller.email:
         return in_order(caller, {PRIMARY, *held})
@@ -51,15 +51,15 @@ def roles_of(caller: Caller, subscription: SubscriptionState) -> tuple[str, ...]
 
 
 def in_order(caller: Caller, roles: Collection[str]) -> tuple[str, ...]:
-    """These roles of the caller, and the vendor's where they are one, the strongest first."""
+    """Sort the caller's roles, strongest first; ``vendor`` is added for vendor operators."""
     return tuple(role for role in PERMISSIONS if role in roles or (role == VENDOR and caller.vendor))
 
 
 def permissions_of(roles: Iterable[str]) -> tuple[str, ...]:
-    """What the roles permit together."""
+    """Return the permissions of all these roles together."""
     return tuple(dict.fromkeys(permission for role in roles for permission in PERMISSIONS[role]))
 
 
 def roles_with(permission: str) -> tuple[str, ...]:
-    """The roles that have a permission."""
+    """Return the roles that have a permission."""
     return tuple(role for role, permissions in PERMISSIONS.items() if permission in permissions)

@@ -1,4 +1,4 @@
-"""What a plan would do, as the service that decides on plans worked it out."""
+"""Previews of plans, as allocation computed them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 @dataclass(frozen=True, slots=True)
 class PlannedProduct:
-    """A product's allocation in a plan, and what it consumes."""
+    """A product's allocation in a plan, and its consumption."""
 
     product: str
     allocated: int
@@ -19,7 +19,7 @@ class PlannedProduct:
 
 @dataclass(frozen=True, slots=True)
 class PlanPreview:
-    """Before and after. ``starts_clock``: it is a rebalance; the next is allowed at ``next_allowed_at``."""
+    """Allocations before and after. ``starts_clock``: a rebalance; the next is allowed at ``next_allowed_at``."""
 
     before: tuple[PlannedProduct, ...]
     after: tuple[PlannedProduct, ...]
@@ -32,5 +32,5 @@ _PREVIEW = TypeAdapter(PlanPreview)
 
 
 def read_preview(result: Mapping[str, Any]) -> PlanPreview:
-    """The preview in a command's result, which is JSON."""
+    """Decode the preview from a command's result, which is JSON."""
     return _PREVIEW.validate_python(result)

@@ -24,7 +24,7 @@ from shared.units import percent_tenths
 
 @dataclass(frozen=True, slots=True)
 class ProductConsumption:
-    """What a product consumes now. ``newest`` is its last snapshot of the term, ``here`` that of the current window."""
+    """A product's consumption now. ``newest``: its last snapshot of the term; ``here``: the current window's."""
 
     windows: Sequence[WindowFigures]
     by_start: Mapping[datetime, WindowFigures]
@@ -35,7 +35,7 @@ class ProductConsumption:
 
     @classmethod
     def of(cls, windows: Sequence[WindowFigures], current: CurrentTerm) -> Self:
-        """``windows`` are in order of time, and end with the current one where it has a snapshot."""
+        """Compute from ``windows`` in order of time, of which the current one is last if it has a snapshot."""
         newest = windows[-1] if windows and windows[-1].window_start >= current.term.start else None
         by_start = {one.window_start: one for one in windows}
         here = by_start.get(current.window.start)
@@ -61,7 +61,7 @@ def product_overview(
     drawn: int,
     cost: ProductCost | None,
 ) -> ProductOverview:
-    """One product's part. ``known``: as it is in the catalogue; ``drawn`` and ``cost``: its share of the pool's."""
+    """Compute one product's part. ``known``: its catalogue entry; ``drawn``, ``cost``: its share of the pool's."""
     meters, here = known.meters if known else (), measured.here
     burned_before = current.window.burned_before(measured.windows)
     tenths = percent_tenths(measured.consumed, product.allocated)
@@ -89,7 +89,7 @@ def product_overview(
 
 
 def _closed(product: SubscribedProduct, measured: ProductConsumption, current: CurrentTerm) -> list[ClosedWindow]:
-    """The last closed windows since the product was subscribed to, at most three, the latest first."""
+    """Return the last closed windows since the product was subscribed to, at most three, newest first."""
     closed: list[ClosedWindow] = []
     for window in current.closed:
         if window.start < product.subscribed_at:
@@ -105,7 +105,7 @@ def _closed(product: SubscribedProduct, measured: ProductConsumption, current: C
 
 
 def _meters(meters: Sequence[Meter], measured: ProductConsumption, current: CurrentTerm) -> list[MeterArithmetic]:
-    """Each meter with its arithmetic: what was measured, or nothing yet at the rate in force."""
+    """Return each meter's arithmetic: of its measurement, or of none yet at the rate in force."""
     newest = measured.newest
     is_current = measured.here is newest
     of_newest = {one.meter: one for one in newest.meters} if newest else {}

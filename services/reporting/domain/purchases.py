@@ -1,4 +1,4 @@
-"""What was bought: the lots of a subscription, with their prices."""
+"""The purchases of a subscription: its lots, with their prices."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ class PaidPrice(Price):
 
 @dataclass(frozen=True, slots=True)
 class PurchaseLot:
-    """A lot. ``valid``: it counts now. ``price`` is ``None`` where there was no price list."""
+    """A lot. ``valid``: it counts now. ``price`` ``None``: there was no price list."""
 
     id: str
     units: int
@@ -30,7 +30,7 @@ class PurchaseLot:
 
 
 def lots_of(state: SubscriptionState, now: datetime) -> list[PurchaseLot]:
-    """The purchase lots, newest first."""
+    """List the lots, newest first."""
     valid = {one.id for one in state.lots_at(now)}
     ordered = sorted(state.lots, key=lambda one: (one.purchased_at, one.id), reverse=True)
     return [_lot(one, valid=one.id in valid) for one in ordered]

@@ -1,4 +1,4 @@
-"""Exact aggregates, as JSON has them."""
+"""Exact aggregates in JSON."""
 
 from decimal import Decimal
 
@@ -6,7 +6,7 @@ from shared.units import MAX_UNITS
 
 
 def quantity(exact: Decimal) -> int | str:
-    """An exact aggregate for JSON: an integer where it is one that every reader holds, else a decimal string."""
+    """Encode an exact aggregate: an integer if every JSON reader can hold it, else a decimal string."""
     if exact == exact.to_integral_value() and exact <= MAX_UNITS:
         return int(exact)
     text = f"{exact:f}"

@@ -1,4 +1,4 @@
-"""Quotes: what units would cost, before anything is bought."""
+"""Quotes: the price of units before a purchase."""
 
 from datetime import datetime
 from typing import Literal
@@ -13,7 +13,7 @@ _ENDED = frozenset({"expired", "cancelled"})
 
 
 class QuotedUnits(pricing.Quote):
-    """A quote as what it was made (``kind``), for which subscription, with its arithmetic in one line."""
+    """A quote with its ``kind``, its subscription, and its arithmetic in one line."""
 
     kind: Kind
     arithmetic: str
@@ -21,10 +21,10 @@ class QuotedUnits(pricing.Quote):
 
 
 def quoted(price_list: PriceList, units: int, state: SubscriptionState | None, now: datetime) -> QuotedUnits | Refusal:
-    """What could be bought now, and as what (``kind``).
+    """Quote ``units`` at ``now``, or return why they cannot be bought.
 
-    ``top_up``: for the rest of the subscription's term. ``renewal``: where that is over, a year from where it ended.
-    ``contract``: a year from now, without a subscription.
+    The ``kind``: ``top_up``, for the rest of the subscription's term. ``renewal``, after its end: a year from there.
+    ``contract``, without a subscription: a year from now.
     """
     if state is not None and state.model != "flex":
         return Refusal(code="not_a_flex_subscription", message="Units are sold to flexible subscriptions only.")
@@ -33,7 +33,7 @@ def quoted(price_list: PriceList, units: int, state: SubscriptionState | None, n
         return Refusal(code="subscription_not_active", message=message, details={"state": state.state})
     kind, quote = _quoted(price_list, units, state, now)
     if quote.list_total_minor > pricing.MAX_MINOR:
-        error = {"field": "units", "message": "so many that their price cannot be written exactly"}
+        error = {"field": "units", "message": "is too large to price exactly"}
         return Refusal(code="invalid_request", message="The request is not valid.", details={"errors": [error]})
     return QuotedUnits(
         **dict(quote),
@@ -57,7 +57,7 @@ def _quoted(
 
 
 def in_a_year(at: datetime) -> datetime:
-    """The same day of the next year; the 28th for a 29 February."""
+    """Return the same day of the next year; the 28th for a 29 February."""
     try:
         return at.replace(year=at.year + 1)
     except ValueError:

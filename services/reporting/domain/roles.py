@@ -1,4 +1,4 @@
-"""Roles in products' applications: what they permit, and how that differs from their default."""
+"""Roles in products' applications: their permissions, and their difference from the default."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from shared.events.state import PersonState, ProductState, RoleState, RoleTempla
 
 
 def template_of(role: RoleState, product: ProductState | None) -> RoleTemplate | None:
-    """The default role that it began as; ``None`` for an account's own role, or when there is none any more."""
+    """Return the role's default; ``None`` for an account's own role, or if the default was removed."""
     if not role.is_default or product is None:
         return None
     return next((one for one in product.roles if one.role == role.role), None)
 
 
 def permitted(role: RoleState, product: ProductState | None) -> tuple[str, ...]:
-    """The permissions that it gives: its own where it was customised, else those of its template as it is now."""
+    """Return the role's permissions: its own if customised, else those of its current template."""
     if role.customised is not None:
         return role.customised
     template = template_of(role, product)
@@ -23,7 +23,7 @@ def permitted(role: RoleState, product: ProductState | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class DescribedPermission:
-    """A permission with what its product says of it; nothing where the product does not know it any more."""
+    """A permission with its description; both texts are ``None`` if the product no longer has it."""
 
     permission: str
     category: str | None
@@ -32,7 +32,7 @@ class DescribedPermission:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What was added to a default and what was taken from it."""
+    """Permissions added to a default and removed from it."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class RoleView:
-    """A role as the API shows it. ``difference`` is ``None`` where there is no default to compare with."""
+    """A role as the API shows it. ``difference`` ``None``: there is no default to compare with."""
 
     account: str
     role: str
@@ -60,7 +60,7 @@ class RoleView:
 
 @dataclass(frozen=True, slots=True)
 class RoleMember:
-    """Someone who has a role; it counts as long as they are ``active``."""
+    """A member of a role. The role has effect only while they are ``active``."""
 
     email: str
     name: str | None
@@ -68,7 +68,7 @@ class RoleMember:
 
 
 def present(role: RoleState, product: ProductState | None, members: Iterable[str]) -> RoleView:
-    """A role with those of its ``members`` that the caller may know."""
+    """Build the view of a role with ``members``, those visible to the caller."""
     template = template_of(role, product)
     allowed = permitted(role, product)
     return RoleView(
@@ -90,13 +90,13 @@ def present(role: RoleState, product: ProductState | None, members: Iterable[str
 
 
 def difference(has: Iterable[str], default: Iterable[str]) -> Difference:
-    """What was added to a default and what was taken from it, each in order."""
+    """Compare with a default: permissions added to it and removed from it, each sorted."""
     ours, theirs = set(has), set(default)
     return Difference(tuple(sorted(ours - theirs)), tuple(sorted(theirs - ours)))
 
 
 def described(permissions: Iterable[str], product: ProductState | None) -> list[DescribedPermission]:
-    """Permissions with their category and description, in the product's order; unknown ones last."""
+    """Describe permissions in the product's order, unknown ones last."""
     wanted = set(permissions)
     known = [one for one in (product.permissions if product else ()) if one.id in wanted]
     unknown = sorted(wanted - {one.id for one in known})
@@ -106,5 +106,5 @@ def described(permissions: Iterable[str], product: ProductState | None) -> list[
 
 
 def member(email: str, person: PersonState | None) -> RoleMember:
-    """Someone who has a role."""
+    """Describe a member of a role."""
     return RoleMember(email, person.name if person else None, person is None or person.is_active)

@@ -1,9 +1,9 @@
-"""The arithmetic of a subscription's overview: from its state and its snapshots to the figures that a person sees.
+"""The arithmetic of a subscription's overview, from its state and snapshots.
 
-- ``unallocated`` and ``over_allocated`` are never negative; ``unused`` is, where more is consumed than allocated.
+- ``unallocated`` and ``over_allocated`` are never negative; ``unused`` is, if consumption exceeds the allocation.
 - ``drawn``: what products with the policy ``reserve`` consume beyond their allocations, in the products' order, capped
-  by what is unallocated. The rest is overage. ``unallocated`` is before it, as plans are decided on that.
-- ``cost`` of a product: its share of what was paid, where all units that count have a price.
+  by what is unallocated. The rest is overage. ``unallocated`` does not subtract it, since plans are decided so.
+- ``cost`` of a product: its share of what was paid, if all units that count have a price.
 - Products that have ended are left out; their history stays.
 """
 
@@ -25,7 +25,7 @@ def overview_of(
     consumption: Mapping[str, Sequence[WindowFigures]],
     now: datetime,
 ) -> Overview:
-    """The overview at ``now``. ``consumption`` by product, each in order of time."""
+    """Compute the overview at ``now``. ``consumption``: by product, each in order of time."""
     current = CurrentTerm.of(subscription, now)
     products = subscription.active_products
     measured = [ProductConsumption.of(consumption.get(one.product, ()), current) for one in products]
@@ -69,7 +69,7 @@ def overview_of(
 
 
 def _renewal(subscription: SubscriptionState, now: datetime) -> Renewal | None:
-    """The term that was sold and has not begun, if any."""
+    """Return the term that was sold and has not begun, if any."""
     waiting = next((term for term in subscription.all_terms if term.start > now), None)
     if waiting is None or waiting == subscription.all_terms[0]:
         return None

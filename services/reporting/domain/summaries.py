@@ -1,4 +1,4 @@
-"""Subscriptions in a list: each in short."""
+"""Summaries of subscriptions, for lists."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ class SubscriptionSummary:
 
 
 def summary_of(state: SubscriptionState, now: datetime) -> SubscriptionSummary:
-    """A subscription in a list."""
+    """Summarise a subscription at ``now``."""
     term, purchased = state.term_at(now), state.purchased(now)
     return SubscriptionSummary(
         id=state.id,

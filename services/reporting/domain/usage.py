@@ -1,9 +1,9 @@
-"""Usage by window: what each window added, whether it was used or not.
+"""Usage by window: what each window added, with 0 for windows without usage.
 
-- An item per window, product and meter. Windows are those that overlap the asked time, have begun, and in which the
-  product was used by the subscription; without usage they are there with 0 (and ``revision`` 0).
-- Of a meter that burns down, ``aggregate`` and ``consumed`` are what the window added, so that windows add up;
-  ``term_to_date`` has the running totals. An old snapshot has only these: then what was added is their difference.
+- An item per window, product and meter. Windows are those that overlap the requested time, have begun, and in which the
+  product was subscribed to; windows without usage have 0 (and ``revision`` 0).
+- For a meter that burns down, ``aggregate`` and ``consumed`` are what the window added, so that windows add up;
+  ``term_to_date`` has the running totals. An old snapshot has only the totals; the difference of two is what was added.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from shared.windows import Window
 
 
 class MeasuredWindow(Protocol):
-    """One product in one window."""
+    """The measurement of one product in one window."""
 
     @property
     def product(self) -> str: ...
@@ -34,7 +34,7 @@ class MeasuredWindow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What of a subscription is shown: the windows that overlap ``start`` to ``end``, as of ``now``."""
+    """The requested part of a subscription: windows that overlap ``start`` to ``end``, as of ``now``."""
 
     subscription: SubscriptionState
     start: datetime
@@ -42,22 +42,22 @@ class Asked:
     now: datetime
     product: str | None = None
     measured_only: bool = False
-    """Nobody asked from when on: of each product from the first window that was measured to the last."""
+    """The request has no start: show each product from its first measured window to its last."""
 
     @property
     def rows_from(self) -> datetime:
-        """From when on windows matter: running totals go on from the windows of the term before."""
+        """The start of the oldest window to read: running totals continue from earlier windows of the term."""
         first = self.subscription.calendar.window_at(self.start).start
         return min(self.subscription.term_at(first).start, first)
 
     def overlaps(self, window: Window) -> bool:
-        """Whether the window is to be shown."""
+        """Whether the window is within the requested time."""
         return window.end > self.start and window.start < self.end
 
 
 @dataclass(frozen=True, slots=True)
 class MeterTotal:
-    """What a meter measured, and the units that this makes."""
+    """A meter's aggregate, and the units that it amounts to."""
 
     aggregate: Decimal = Decimal(0)
     consumed: int = 0
@@ -65,7 +65,7 @@ class MeterTotal:
 
 @dataclass(frozen=True, slots=True)
 class UsageItem:
-    """What one window added to one meter. ``revision`` 0: nothing was measured. ``term_to_date``: of a burn-down."""
+    """What one window added to one meter. ``revision`` 0: no measurement. ``term_to_date``: burn-down only."""
 
     product: str
     meter: str
@@ -79,7 +79,7 @@ class UsageItem:
 
 
 def usage(asked: Asked, catalogue: Mapping[str, ProductState], rows: Iterable[MeasuredWindow]) -> list[UsageItem]:
-    """The items in order of time, product and meter. ``rows`` begin at ``asked.rows_from``."""
+    """List the items in order of time, product and meter. ``rows`` begin at ``asked.rows_from``."""
     by_product: dict[str, list[MeasuredWindow]] = {}
     for row in rows:
         by_product.setdefault(row.product, []).append(row)
@@ -94,7 +94,7 @@ def usage(asked: Asked, catalogue: Mapping[str, ProductState], rows: Iterable[Me
 
 
 def _measured(items: Sequence[UsageItem]) -> list[UsageItem]:
-    """From the first that was measured to the last, and what lies between."""
+    """Return the items from the first measured one to the last."""
     starts = [item.start for item in items if item.revision]
     return [item for item in items if starts and min(starts) <= item.start <= max(starts)]
 
@@ -102,7 +102,7 @@ def _measured(items: Sequence[UsageItem]) -> list[UsageItem]:
 def _windows(
     asked: Asked, used: SubscribedProduct | None, rows: Iterable[MeasuredWindow]
 ) -> dict[Window, MeasuredWindow | None]:
-    """In order of time: those with a row, and those without one in which the product was used."""
+    """Return, in order of time, windows with a row, and windows without one while the product was subscribed."""
     found: dict[Window, MeasuredWindow | None] = {Window(one.window_start, one.window_end): one for one in rows}
     starts = {window.start for window in found}
     for start, end in _spans(asked, used) if used else ():
@@ -115,7 +115,7 @@ def _windows(
 
 
 def _spans(asked: Asked, used: SubscribedProduct) -> Iterator[tuple[datetime, datetime]]:
-    """When the product was used, as far as that is asked for, has begun, and the subscription holds it."""
+    """Yield when the product was subscribed, within the requested time, the terms, and the past."""
     terms = asked.subscription.all_terms
     over = min(asked.end, asked.now, terms[-1].end, asked.subscription.cancelled_at or asked.end)
     for start, end in [
@@ -154,7 +154,7 @@ def _of_product(
 
 
 def _added(one: MeterConsumption | None, before: MeterTotal) -> tuple[MeterTotal, MeterTotal]:
-    """What a window added, and the total with it."""
+    """Return what a window added, and the running total after it."""
     if one is None:
         return MeterTotal(), before
     total = MeterTotal(one.aggregate, one.consumed)

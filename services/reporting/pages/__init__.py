@@ -1,1 +1,1 @@
-"""The Subscription page: presenters make a view of what the API shows, templates write it, routes serve it."""
+"""The Subscription page: presenters build a view of reads, templates render it, routes serve it."""

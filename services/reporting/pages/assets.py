@@ -1,4 +1,4 @@
-"""Files of the page: read once, compressed once, named by their content so that browsers keep them."""
+"""Files of the page, read and compressed at start. Their URLs contain a hash, so browsers cache them."""
 
 import gzip
 import hashlib
@@ -10,12 +10,12 @@ from fastapi import Request, Response
 
 STATIC = Path(__file__).parent.parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_KEPT = "public, max-age=31536000, immutable"
+_IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file."""
+    """A file, plain and compressed. ``mark``: the beginning of its hash."""
 
     plain: bytes
     packed: bytes
@@ -34,18 +34,18 @@ class Assets:
         }
 
     def address(self, name: str) -> str:
-        """Where a file is served; its address changes when it does."""
+        """Return the URL of a file; it changes with the content."""
         asset = self._files.get(name)
         return f"/static/{name}?v={asset.mark}" if asset else f"/static/{name}"
 
     def answer(self, request: Request, name: str) -> Response:
-        """The file, or 404."""
+        """Answer with the file, or with 404."""
         asset = self._files.get(name)
         if asset is None:
             return Response("There is no such file.", 404, media_type="text/plain")
         packs = "gzip" in request.headers.get("accept-encoding", "")
         current = request.query_params.get("v") == asset.mark
-        headers = {"Cache-Control": _KEPT if current else "no-cache", "Vary": "Accept-Encoding"}
+        headers = {"Cache-Control": _IMMUTABLE if current else "no-cache", "Vary": "Accept-Encoding"}
         if packs:
             headers["Content-Encoding"] = "gzip"
         return Response(asset.packed if packs else asset.plain, headers=headers, media_type=asset.media_type)

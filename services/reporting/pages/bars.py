@@ -1,11 +1,11 @@
-"""Geometry of the two kinds of bar, exact until the last step."""
+"""Geometry of the two kinds of bars, exact until the last step."""
 
 from fractions import Fraction
 
 from services.reporting.pages.view import Bar, Segment
 
 PRODUCT_SCALE = Fraction(5, 4)
-"""A product's bar shows up to 125 % of its allocation, so that the ticks of all rows stand under each other."""
+"""A product's bar shows up to 125 % of its allocation, so that the ticks of all rows are aligned."""
 TICKS = (80, 90, 100)
 
 
@@ -14,7 +14,7 @@ def _percent(part: Fraction | int) -> str:
 
 
 def _segments(scale: int | Fraction, pieces: list[tuple[str, int | Fraction, int | Fraction]]) -> tuple[Segment, ...]:
-    """Pieces as (kind, from, to); what has no length is left out."""
+    """Convert pieces of (kind, from, to) to segments; empty ones are left out."""
     return tuple(
         Segment(kind, _percent(Fraction(start) / scale), _percent(Fraction(end - start) / scale))
         for kind, start, end in pieces
@@ -23,7 +23,7 @@ def _segments(scale: int | Fraction, pieces: list[tuple[str, int | Fraction, int
 
 
 def pool_bar(purchased: int, allocated: int, consumed: int, label: str) -> Bar:
-    """The whole length is what was purchased; what is allocated or consumed beyond it hangs over."""
+    """Build the pool's bar: purchased units are its whole; what is allocated or consumed beyond follows."""
     whole = max(purchased, allocated, consumed, 1)
     inside, used = min(allocated, purchased), min(consumed, purchased)
     pieces = [
@@ -38,7 +38,7 @@ def pool_bar(purchased: int, allocated: int, consumed: int, label: str) -> Bar:
 
 
 def product_bar(allocated: int, consumed: int, label: str) -> Bar:
-    """Filled by consumption up to the allocation, overage past its end, with ticks at 80, 90 and 100 %."""
+    """Build a product's bar: consumption up to the allocation, overage past it, ticks at 80, 90 and 100 %."""
     if allocated == 0:
         pieces: list[tuple[str, int | Fraction, int | Fraction]] = [("over", 0, 1 if consumed else 0)]
         return Bar(label, _segments(PRODUCT_SCALE, pieces), _percent(0), clipped=consumed > 0)

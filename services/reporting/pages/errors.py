@@ -1,4 +1,4 @@
-"""How the page's routes fail: as a page, never as a JSON document."""
+"""Error answers of the page's routes: pages, never JSON documents."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -18,14 +18,14 @@ _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def page_route(site: Site) -> type[APIRoute]:
-    """A route class that answers refusals, and what nobody expected, with a designed page."""
+    """Create a route class that answers refusals and unexpected errors with a page."""
     log = logging.get("pages")
 
     class PageRoute(APIRoute):
-        """One route of the page."""
+        """A route of the page."""
 
         def get_route_handler(self) -> _Handler:
-            """The handler, guarded."""
+            """Wrap the handler."""
             inner = super().get_route_handler()
 
             async def guarded(request: Request) -> Response:
@@ -46,7 +46,7 @@ def page_route(site: Site) -> type[APIRoute]:
 
 
 def designed_not_found(site: Site, otherwise: OnError) -> OnError:
-    """For a browser at an address that nothing serves: the page's words. Everybody else gets what they got."""
+    """Create a handler of 404: a page for browsers; all other errors go to ``otherwise``."""
 
     async def handler(request: Request, error: Exception) -> Response:
         browses = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")

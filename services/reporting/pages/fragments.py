@@ -1,6 +1,6 @@
-"""The fragments of the page: what changes while it is open, by the id of the element that each fills.
+"""The fragments of the page: its changing parts, by the id of their element.
 
-They are rendered once for a request: the whole page is put together from them, the live stream sends those that differ.
+They are rendered once per request. The whole page contains them; the live stream sends those that differ.
 """
 
 import hashlib
@@ -11,11 +11,11 @@ from jinja2 import Environment
 from services.reporting.pages.view import Plan, SubscriptionView
 
 Fragments = Mapping[str, str]
-_NO_TOKEN = 'name="csrf" value=""'  # noqa: S105  # where a token is put
+_NO_TOKEN = 'name="csrf" value=""'  # noqa: S105  # the place of a token
 
 
 def render_fragments(environment: Environment, view: SubscriptionView) -> dict[str, str]:
-    """Render every fragment. Forms in them have no token yet: see ``with_token``."""
+    """Render every fragment. Their forms have no token yet: see ``with_token``."""
     write = environment.get_template("fragments.html").module
     found: dict[str, str] = {}
 
@@ -41,25 +41,25 @@ def render_fragments(environment: Environment, view: SubscriptionView) -> dict[s
 
 
 def render_plan_fragments(environment: Environment, plan: Plan) -> dict[str, str]:
-    """Render those inside the plan editor's form."""
+    """Render the fragments inside the plan editor's form."""
     write = environment.get_template("fragments.html").module
     hints = {f"hint-{field.product}": str(write.hint(field)).strip() for field in plan.fields}  # type: ignore[attr-defined]
     return {"plan-numbers": str(write.plan_numbers(plan)).strip(), **hints}  # type: ignore[attr-defined]
 
 
 def digest(fragments: Fragments) -> str:
-    """A short mark of what all of them say."""
+    """Hash all fragments, to compare the page with a later rendering."""
     text = "\n".join(f"{element}\t{html}" for element, html in sorted(fragments.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def with_token(html: str, token: str) -> str:
-    """The HTML with a token in its forms. It is put in last, since it differs each time and is no news."""
+    """Insert a token into the HTML's forms. It differs each time, so it is not part of the comparison."""
     return html.replace(_NO_TOKEN, f'name="csrf" value="{token}"')
 
 
 def swaps(before: Fragments, after: Fragments) -> str:
-    """The fragments that differ, each with the element that it fills (htmx, out of band)."""
+    """Build the htmx out-of-band swaps of the fragments that differ."""
     return "".join(
         f'<div hx-swap-oob="innerHTML:#{element}">{html}</div>'
         for element, html in after.items()

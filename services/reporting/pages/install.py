@@ -1,4 +1,4 @@
-"""Puts the page into the service: ``main.py`` calls it once."""
+"""Installation of the page: ``main.py`` calls ``install`` once."""
 
 import secrets
 from typing import cast
@@ -32,7 +32,7 @@ def install(
     tokens: Tokens,
     claims: Claims,
 ) -> Site:
-    """Add the page's routes, and let its sessions speak for people where the API asks ``application.session``."""
+    """Add the page's routes, and accept its sessions as callers of the API's live streams."""
     public_url = settings.public_url.rstrip("/")
     client_secret = settings.oidc_client_secret.get_secret_value() if settings.oidc_client_secret else None
     secret = settings.session_secret.get_secret_value() if settings.session_secret else secrets.token_urlsafe(48)

@@ -1,4 +1,4 @@
-"""The plan editor: what may be changed, between which bounds, and what the answer to a plan says."""
+"""The plan editor: the fields with their bounds, and the outcome of a plan."""
 
 import re
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from shared.events.refusals import Refusal
 from shared.units import MAX_UNITS, percent_tenths
 
 GRAMMAR = "[ \u00a0\u202f]*([0-9]{1,16}|[1-9][0-9]{0,2}([, \u00a0\u202f])[0-9]{3}(?:\\2[0-9]{3}){0,4})[ \u00a0\u202f]*"
-"""Whole numbers, as the page writes them or without separators: groups of three, parted by one sign throughout.
+"""Whole numbers without separators, or in groups of three with one separator throughout, as the page writes them.
 
-The script is given the same expression, so that what it adds up is what is read here.
+The script uses the same expression, so that its sum equals the server's.
 """
 _GRAMMAR = re.compile(GRAMMAR)
 _NO_DIGIT = re.compile("[^0-9]")
@@ -27,7 +27,7 @@ _OF_THE_SUM = frozenset({"insufficient_units"})
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What was typed into the editor, and what was said to it."""
+    """The values typed into the editor, and the errors about them."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Draft:
     offer_overage: bool = False
 
     def refused(self, refusal: Refusal, current: Mapping[str, int]) -> "Draft":
-        """The same values with each of the refusal's sentences beside the field that caused it."""
+        """Copy the draft with each sentence of the refusal beside the field that caused it."""
         by_field = {
             str(error["field"]).removeprefix("units.").split(".")[-1]: str(error["message"])
             for error in refusal.details.get("errors", ())
@@ -64,7 +64,7 @@ class Draft:
 
 
 def parse(text: str) -> int | None:
-    """Units as a person types them (``GRAMMAR``, at most ``MAX_UNITS``); ``None`` for anything else."""
+    """Parse units as people type them (``GRAMMAR``, at most ``MAX_UNITS``); ``None`` if they cannot be."""
     if not (read := _GRAMMAR.fullmatch(text)):
         return None
     units = int(_NO_DIGIT.sub("", read.group(1)))
@@ -72,7 +72,7 @@ def parse(text: str) -> int | None:
 
 
 def changes(overview: Overview, draft: Draft) -> tuple[dict[str, int], dict[str, str]]:
-    """What the draft changes, and what cannot be read, each by product."""
+    """Return the draft's changes, and the sentences about unreadable values, each by product."""
     changed, unreadable = {}, {}
     for product in overview.products:
         text = draft.values.get(product.product, "")
@@ -87,12 +87,12 @@ def changes(overview: Overview, draft: Draft) -> tuple[dict[str, int], dict[str,
 
 
 def previewed(changed: Mapping[str, int]) -> str:
-    """A plan as one line, to tell whether what is applied is what was previewed."""
+    """Encode a plan as one line, to compare the applied plan with the previewed one."""
     return ",".join(f"{product}={units}" for product, units in sorted(changed.items()))
 
 
 def present_plan(overview: Overview, now: datetime, *, may_allocate: bool, draft: Draft | None = None) -> Plan:
-    """The editor as it stands, with a draft or with the allocations of today."""
+    """Present the editor, with a draft or with today's allocations."""
     draft = draft or Draft()
     fields = tuple(_field(product, overview, draft) for product in sorted(overview.products, key=lambda one: one.name))
     total = sum(parse(one.value) if parse(one.value) is not None else one.current for one in fields)  # type: ignore[misc]
@@ -138,13 +138,13 @@ def _field(product: ProductOverview, overview: Overview, draft: Draft) -> PlanFi
 
 
 def _typed(text: str | None, current: int) -> str:
-    """What stands in the field: a number well written, or what was typed as it was."""
+    """Return the text of a field: a formatted number, or unreadable text unchanged."""
     units = parse(text) if text and text.strip() else current
     return wording.count(units) if units is not None else (text or "")
 
 
 def _status(overview: Overview, now: datetime, mine: bool) -> tuple[str, str]:
-    """Whether and when allocations may be lowered, and the rule behind it; ``mine``: the reader may do it."""
+    """Return whether and when allocations may be lowered, and the rule. ``mine``: the reader may do it."""
     rebalance, label = overview.rebalance, overview.unit_label
     free = overview.unallocated
     every = rebalance.every_days
@@ -159,18 +159,18 @@ def _status(overview: Overview, now: datetime, mine: bool) -> tuple[str, str]:
         return (
             "You can rebalance today." if mine else "A rebalance is allowed today.",
             f"Lowering any allocation starts {wording.days(every)} in which nothing else can be lowered. "
-            "Giving out unallocated units is always free.",
+            "Allocating unallocated units is always allowed.",
         )
     if rebalance.next_allowed_at is None:
         return "Allocations cannot be changed now.", "They can be while the subscription is active or in grace."
     at = rebalance.next_allowed_at
-    may = "you can give products" if mine else "products can be given"
-    until = f"Until then {may} {unallocated}." if free else "Until then no unit is free to give."
+    may = "you can allocate" if mine else "products can still receive"
+    until = f"Until then {may} {unallocated}." if free else "Until then no units are free to allocate."
     return (f"The next rebalance is allowed on {wording.day(at)}, {wording.days_until(at, now)}.", until)
 
 
 def present_preview(overview: Overview, answer: PlanPreview, changed: Mapping[str, int], command: str) -> Preview:
-    """Before and after, and whether it starts the clock."""
+    """Present before and after of a plan, and whether it starts the clock."""
     names = {product.product: product.name for product in overview.products}
     before = {one.product: one.allocated for one in answer.before}
     rows = [

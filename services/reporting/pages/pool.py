@@ -1,4 +1,4 @@
-"""Head and pool: the sentence, the five figures, the bar."""
+"""The page's head and pool: the summary sentence, the five figures, the bar."""
 
 from datetime import datetime
 
@@ -20,7 +20,7 @@ _LEADS = {
     "pending": "The term has not begun yet",
     "exhausted": "The units of this term are used up",
     "grace": "The term is over; you have a period of grace to renew",
-    "read_only": "The subscription is read-only; what you see is kept, nothing can be changed",
+    "read_only": "The subscription is read-only; its data stays visible, but nothing can be changed",
     "expired": "The subscription has expired",
     "cancelled": "The subscription was cancelled",
 }
@@ -28,12 +28,12 @@ _ATTENTION = frozenset({"over", "near"})
 
 
 def needs_attention(product: ProductOverview) -> bool:
-    """Whether a product is above or close to what it was given, or restricted."""
+    """Whether a product is above or close to its allocation, or restricted."""
     return product.utilisation_class in _ATTENTION or product.restricted
 
 
 def present_head(overview: Overview, now: datetime) -> Head:
-    """Name, state, term, and the sentence."""
+    """Present name, state, term, and the summary sentence."""
     word, kind = _STATES.get(overview.state, (overview.state, "quiet"))
     at = overview.as_of or now
     return Head(
@@ -50,7 +50,7 @@ def present_head(overview: Overview, now: datetime) -> Head:
 
 
 def _term(overview: Overview) -> str:
-    """When it ends, or that it goes on."""
+    """Return when the term ends, or that the subscription is renewed."""
     if renewal := overview.renewal:
         return f"Renewed from {wording.day(renewal.start)} to {wording.day(renewal.end)}"
     end, left = wording.day(overview.term.end), overview.term.days_left
@@ -58,7 +58,7 @@ def _term(overview: Overview) -> str:
 
 
 def sentence(overview: Overview) -> str:
-    """What a person would say who has looked at all of it."""
+    """Summarise the subscription in one sentence."""
     label, listed = overview.unit_label, overview.products
     lead = _LEADS.get(overview.state)
     if lead:
@@ -84,17 +84,17 @@ def sentence(overview: Overview) -> str:
 
 
 def present_pool(overview: Overview) -> tuple[Bar, tuple[Figure, ...]]:
-    """One bar, five figures."""
+    """Present the pool's bar and five figures."""
     purchased, allocated, consumed = overview.purchased, overview.allocated, overview.consumed
     unallocated, unused, over = overview.unallocated, overview.unused, overview.over_allocated
     figures = (
         Figure("Purchased", wording.count(purchased), "Bought, and valid today", "purchased"),
-        Figure("Allocated", wording.count(allocated), "Given to products", "allocated", over > 0),
+        Figure("Allocated", wording.count(allocated), "Allocated to products", "allocated", over > 0),
         Figure("Consumed", wording.count(consumed), "Used by products", "consumed", consumed > purchased),
         Figure("Unused", wording.count(unused), "Allocated, not consumed", "unused", unused < 0),
         Figure("Over-allocated", wording.count(over), "Allocated beyond what was bought", "overhang", alarming=True)
         if over
-        else Figure("Unallocated", wording.count(unallocated), "Free to give to products", "free"),
+        else Figure("Unallocated", wording.count(unallocated), "Free to allocate", "free"),
     )
     spoken = (
         f"{wording.count(consumed)} consumed, {wording.count(allocated)} allocated, of {wording.count(purchased)} "

@@ -1,4 +1,4 @@
-"""A row per product."""
+"""The rows of products."""
 
 import hashlib
 from datetime import datetime
@@ -10,7 +10,7 @@ from services.reporting.pages.pool import needs_attention
 from services.reporting.pages.view import MeterLine, ProductRow
 
 MARKS = 36
-"""Twelve hues in three shapes each."""
+"""Number of marks: twelve hues in three shapes each."""
 _CLASSES = {
     "over": "Over",
     "near": "Near limit",
@@ -26,9 +26,9 @@ _POLICIES = {
 
 
 def mark(product: str) -> str:
-    """The product's hue and shape, the same for everybody, always: classes of the style sheet.
+    """Return the product's hue and shape, as classes of the style sheet.
 
-    A keyed hash, whose key is chosen so that the products of the demo have marks of their own.
+    They depend on its id only: a keyed hash, whose key was chosen so that the demo's products have distinct marks.
     """
     digest = hashlib.blake2s(product.encode(), digest_size=4, key=b"hue 18717").digest()
     number = int.from_bytes(digest, "big") % MARKS
@@ -36,7 +36,7 @@ def mark(product: str) -> str:
 
 
 def present_products(overview: Overview, now: datetime) -> tuple[ProductRow, ...]:
-    """Those that need attention first, then by size."""
+    """Present products that need attention first, then by allocation."""
     ordered = sorted(
         overview.products,
         key=lambda product: (

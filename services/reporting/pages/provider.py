@@ -1,6 +1,6 @@
-"""The OpenID Connect provider, as the page uses it: authorization code with PKCE (RFC 7636), an id token checked whole.
+"""The OpenID Connect provider: authorization code with PKCE (RFC 7636).
 
-Which provider it is only the settings know.
+Which provider it is depends on settings only.
 """
 
 import base64
@@ -19,17 +19,18 @@ SCOPES = "openid email profile"
 _TIMEOUT_SECONDS = 10
 
 VerifyToken = Callable[..., Awaitable[Mapping[str, Any]]]
-"""``await verify(token, audience=...)``: the claims of a token of the issuer that is meant for ``audience`` and holds
-now; raises ``ValueError`` otherwise."""
+"""``await verify(token, audience=...)`` returns the claims of a valid token that the issuer signed for ``audience``.
+
+It raises ``ValueError`` for any other."""
 
 
 class ProviderError(Exception):
-    """The provider cannot be reached, or its answer is not one. The message is for the log."""
+    """The provider cannot be reached, or its answer is invalid. The message is for the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What the provider knows this page as."""
+    """The page's registration as a client of the provider."""
 
     issuer: str
     client_id: str
@@ -38,20 +39,20 @@ class Client:
 
     @property
     def callback(self) -> str:
-        """Where people come back to."""
+        """The URL to which the provider redirects people back."""
         return f"{self.public_url}/auth/callback"
 
 
 class Provider:
-    """Talks to the issuer. Its own description (discovery) is read once it is needed, and kept."""
+    """Client of the issuer. Its metadata is fetched when first used, and cached."""
 
     def __init__(self, client: Client, verify: VerifyToken) -> None:
         self._client = client
         self._verify = verify
-        self._described: Mapping[str, Any] | None = None
+        self._fetched: Mapping[str, Any] | None = None
 
     async def authorization_url(self, *, state: str, nonce: str, verifier: str) -> str:
-        """Where to send somebody who wants to sign in."""
+        """Build the URL at which a person signs in."""
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
         asked = {
             "response_type": "code",
@@ -66,10 +67,10 @@ class Provider:
         return f"{await self._endpoint('authorization_endpoint')}?{urlencode(asked)}"
 
     async def redeem(self, code: str, *, verifier: str, nonce: str) -> Mapping[str, Any]:
-        """The verified claims of the id token that ``code`` stands for.
+        """Exchange ``code`` for an id token, and return its verified claims.
 
         Raises:
-            ProviderError: no token came, or it is not for us, not for this sign-in, or not valid.
+            ProviderError: there is no token, or it is invalid, or for another client or sign-in.
         """
         form = {
             "grant_type": "authorization_code",
@@ -83,7 +84,7 @@ class Provider:
         answer = await _post_form(await self._endpoint("token_endpoint"), form)
         token = answer.get("id_token")
         if not isinstance(token, str):
-            raise ProviderError("the token endpoint gave no id token")
+            raise ProviderError("the token endpoint answered without an id token")
         try:
             claims = await self._verify(token, audience=self._client.client_id)
         except (ValueError, IssuerUnavailableError) as error:
@@ -93,9 +94,9 @@ class Provider:
         return claims
 
     async def end_session_url(self) -> str | None:
-        """Where to send somebody who signs out, where the provider has such a place."""
+        """Build the URL at which a person signs out; ``None`` if the provider has none."""
         try:
-            endpoint = (await self._description()).get("end_session_endpoint")
+            endpoint = (await self._metadata()).get("end_session_endpoint")
         except ProviderError:
             return None
         if not isinstance(endpoint, str):
@@ -104,19 +105,19 @@ class Provider:
         return f"{endpoint}?{urlencode(back)}"
 
     async def _endpoint(self, name: str) -> str:
-        endpoint = (await self._description()).get(name)
+        endpoint = (await self._metadata()).get(name)
         if not isinstance(endpoint, str):
-            raise ProviderError(f"the provider's description has no {name}")
+            raise ProviderError(f"the provider's metadata has no {name}")
         return endpoint
 
-    async def _description(self) -> Mapping[str, Any]:
-        if self._described is None:
+    async def _metadata(self) -> Mapping[str, Any]:
+        if self._fetched is None:
             try:
                 async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as http:
-                    self._described = await fetch_metadata(http, self._client.issuer)
+                    self._fetched = await fetch_metadata(http, self._client.issuer)
             except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError) as error:
                 raise ProviderError(f"the provider's metadata cannot be fetched: {error!r}") from error
-        return self._described
+        return self._fetched
 
 
 async def _post_form(url: str, form: Mapping[str, str]) -> dict[str, Any]:

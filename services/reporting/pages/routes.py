@@ -1,4 +1,4 @@
-"""The page's own routes: the subscription, its plan, its alerts, its live stream, and the files it is served with."""
+"""Routes of the page: subscription, plan, alerts, live stream, and static files."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -112,7 +112,7 @@ def _add_writes(router: APIRouter, site: Site) -> None:
 
 
 async def _sent(site: Site, request: Request) -> tuple[SignedIn | None, Mapping[str, object]]:
-    """Who sent which form.
+    """Return the signed-in person and the form that they sent.
 
     Raises:
         ProblemError: the form did not come from a page of this session.
@@ -120,7 +120,7 @@ async def _sent(site: Site, request: Request) -> tuple[SignedIn | None, Mapping[
     who = await site.signed_in(request)
     form = dict(await request.form())
     if who and not site.csrf.is_form_token(str(form.get("csrf", "")), who.session):
-        raise ProblemError.of("forbidden", "This form is not from your session. Load the page again.")
+        raise ProblemError.of("forbidden", "This form belongs to another session. Reload the page.")
     return who, form
 
 
@@ -153,7 +153,7 @@ def _does_not_apply(site: Site, who: SignedIn, name: str) -> Response:
 
 
 def _nothing_yet(site: Site, who: SignedIn, administered: list[str]) -> Response:
-    """``administered`` are subscriptions whose people they manage: they see no units."""
+    """Answer that the person sees no units. ``administered``: subscriptions whose people they manage."""
     if administered:
         sentences = [
             f"You administer the people and roles of {', '.join(administered[:MOST_NAMED])}.",
@@ -161,7 +161,7 @@ def _nothing_yet(site: Site, who: SignedIn, administered: list[str]) -> Response
         ]
         return site.page("message.html", who, title="People and roles", paragraphs=sentences, link=None, reference=None)
     sentences = [
-        f"You are signed in as {who.person.email}, and no subscription is shared with that address.",
+        f"You are signed in as {who.person.email}, and no subscription is shared with this address.",
         "A subscription is seen by its primary contact, and by those to whom the primary contact gives access.",
     ]
     return site.page("message.html", who, 404, title="Not found", paragraphs=sentences, link=None, reference=None)

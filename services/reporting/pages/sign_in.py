@@ -1,4 +1,4 @@
-"""Signing in at the provider and coming back, and signing out."""
+"""Routes of the sign-in at the provider, its callback, and the sign-out."""
 
 import secrets
 from datetime import timedelta
@@ -31,11 +31,11 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
             log.warning("provider_unavailable", error=str(error))
             return site.message(None, 503)
         until = (site.clock() + WITHIN).timestamp()
-        kept = {"state": state, "nonce": nonce, "verifier": verifier, "to": _local(to), "until": until}
+        pending = {"state": state, "nonce": nonce, "verifier": verifier, "to": _local(to), "until": until}
         answer = site.redirect(url)
         answer.set_cookie(
             COOKIE,
-            site.csrf.seal(kept),
+            site.csrf.seal(pending),
             max_age=int(WITHIN.total_seconds()),
             path="/auth",
             httponly=True,
@@ -46,29 +46,29 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
 
     @router.get("/auth/callback")
     async def callback(request: Request, code: str = "", state: str = "", error: str = "") -> Response:
-        kept = site.csrf.unseal(request.cookies.get(COOKIE, ""))
-        known = kept is not None and secrets.compare_digest(str(kept["state"]).encode(), state.encode())
-        if kept is None or not known or kept["until"] < site.clock().timestamp() or error or not code:
+        pending = site.csrf.unseal(request.cookies.get(COOKIE, ""))
+        known = pending is not None and secrets.compare_digest(str(pending["state"]).encode(), state.encode())
+        if pending is None or not known or pending["until"] < site.clock().timestamp() or error or not code:
             log.warning("sign_in_refused", error=error[:MAX_ERROR_LENGTH] or "state")
             site.application.check_failures(request.client.host if request.client else None)
-            return _again(site, "The sign-in was not finished, or took too long. Nothing is wrong; begin it again.")
+            return _failed(site, "The sign-in was not completed in time. Sign in again.")
         try:
-            found = await site.provider.redeem(code, verifier=kept["verifier"], nonce=kept["nonce"])
+            found = await site.provider.redeem(code, verifier=pending["verifier"], nonce=pending["nonce"])
         except ProviderError as failed:
             log.warning("sign_in_failed", error=str(failed))
-            return _again(site, "The sign-in could not be confirmed. Try again.")
+            return _failed(site, "The sign-in could not be verified. Sign in again.")
         try:
             caller = claims.caller(found, None, None)
         except TokenError as refused:
             log.warning("sign_in_without_address", error=str(refused))
-            return _again(site, "Your account there has no confirmed e-mail address, which is how you are known here.")
+            return _failed(site, "Your account has no verified e-mail address, which is required to sign in here.")
         caller = await site.application.words.judged(caller)
         person = Person(caller.email, caller.name, caller.vendor)
         if former := request.cookies.get(site.session_cookie):
             await site.sessions.end(former)
-        answer = site.redirect(kept["to"])
+        answer = site.redirect(pending["to"])
         site.start_session(answer, await site.sessions.begin(person, site.clock()))
-        _forget(site, answer)
+        _delete_cookie(site, answer)
         return answer
 
     @router.post("/sign-out")
@@ -88,16 +88,16 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
 
 
 def _local(to: str) -> str:
-    """Only ever a path of our own."""
+    """Return ``to`` if it is a path of the page, else the start page."""
     known = to.startswith("/subscriptions/") and to.isascii() and to.isprintable() and "\\" not in to
     return to if known else "/"
 
 
-def _forget(site: Site, answer: Response) -> None:
+def _delete_cookie(site: Site, answer: Response) -> None:
     answer.delete_cookie(COOKIE, path="/auth", httponly=True, samesite="lax", secure=site.is_secure)
 
 
-def _again(site: Site, sentence: str) -> Response:
+def _failed(site: Site, sentence: str) -> Response:
     answer = site.page(
         "message.html",
         None,
@@ -107,5 +107,5 @@ def _again(site: Site, sentence: str) -> Response:
         link=("/sign-in", "Sign in again"),
         reference=None,
     )
-    _forget(site, answer)
+    _delete_cookie(site, answer)
     return answer

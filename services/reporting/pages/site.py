@@ -1,4 +1,4 @@
-"""What every route of the page is given: who asks, how to answer with a page, and how refusals look."""
+"""The parts that all routes of the page share: sessions, templates and message pages."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from shared.runtime.http.middleware import ProblemError
 
 _MESSAGES: Mapping[int, tuple[str, str]] = {
     400: ("That did not work", "The request cannot be read."),
-    403: ("Not allowed", "You are signed in, but this is not yours to see or to do."),
-    404: ("Not found", "There is nothing here for you: it does not exist, or nobody has given you access to it."),
+    403: ("Not allowed", "You are signed in, but you have no permission for this."),
+    404: ("Not found", "This page does not exist, or you have no access to it."),
     503: ("One moment", "A part of the service is not answering. Nothing is lost; try again shortly."),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A request of somebody whose session was found. ``session`` is its id, from the cookie."""
+    """The signed-in person of a request. ``session`` is the session's id, from the cookie."""
 
     person: Person
     session: str
@@ -35,7 +35,7 @@ class SignedIn:
 
 
 class Site:
-    """The page's parts, and the few things that all its routes do."""
+    """The parts of the page, with what all its routes do."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class Site:
 
     @property
     def clock(self) -> Callable[[], datetime]:
-        """The time."""
+        """The clock of the application."""
         return self.application.clock
 
     async def signed_in(self, request: Request, *, renew: bool = True) -> SignedIn | None:
-        """Whose session the request's cookie names, if any. ``renew``: a person asks, and not a page by itself."""
+        """Find the person of the request's session. ``renew``: a person acts, not the page on its own."""
         session = request.cookies.get(self.session_cookie)
         person = await self.sessions.find(session, self.clock(), renew=renew) if session else None
         if person is None or session is None:
@@ -76,32 +76,32 @@ class Site:
         return SignedIn(person, session, caller)
 
     async def caller(self, request: Request) -> Caller | None:
-        """The session's person, for the API's live streams."""
+        """Return the session's person, for the API's live streams."""
         found = await self.signed_in(request, renew=False)
         return found.caller if found else None
 
     def page(self, template: str, who: SignedIn | None, status: int = 200, **values: Any) -> HTMLResponse:
-        """Write a template."""
+        """Render a template."""
         token = self.csrf.form_token(who.session) if who else ""
         html = self.templates.get_template(template).render(person=who.person if who else None, csrf=token, **values)
         return HTMLResponse(html, status, self._headers())
 
     def message(self, who: SignedIn | None, problem: ProblemError | int, reference: str | None = None) -> HTMLResponse:
-        """A whole page that says one thing."""
+        """Render a page about a refusal or an error. ``reference``: the correlation id to quote."""
         status = problem if isinstance(problem, int) else problem.status
         title, sentence = _MESSAGES.get(status, ("That did not work", "Something went wrong here, and was logged."))
         if isinstance(problem, ProblemError) and status not in _MESSAGES:
             sentence = problem.refusal.message
-        link = ("/", "To your subscriptions") if who else ("/", "To the start")
+        link = ("/", "To your subscriptions") if who else ("/", "To the start page")
         return self.page(
             "message.html", who, status, title=title, paragraphs=[sentence], link=link, reference=reference
         )
 
     def sign_in_page(self, request: Request) -> HTMLResponse:
-        """For who is not signed in: what this is, and the way in; back to where they wanted to be."""
+        """Render the start page, whose sign-in returns to the requested page."""
         path = request.url.path if request.method == "GET" else "/"
         target = f"/sign-in?to={path}" if path != "/" else "/sign-in"
-        paragraphs = ["See what your subscription was given, what is used, and decide where its units go."]
+        paragraphs = ["See what your subscription has purchased and consumed, and decide how its units are allocated."]
         answer = self.page(
             "message.html",
             None,
@@ -116,7 +116,7 @@ class Site:
         return answer
 
     def start_session(self, answer: Response, session: str) -> None:
-        """Give the browser its session."""
+        """Set the session's cookie."""
         answer.set_cookie(
             self.session_cookie,
             session,
@@ -127,11 +127,11 @@ class Site:
         )
 
     def end_session(self, answer: Response) -> None:
-        """Take it from the browser, which looks at the same attributes as when it was given."""
+        """Delete the session's cookie; browsers require the attributes with which it was set."""
         answer.delete_cookie(self.session_cookie, httponly=True, samesite="lax", secure=self.is_secure)
 
     def redirect(self, to: str) -> RedirectResponse:
-        """Go there, with GET."""
+        """Redirect to a path, with GET."""
         return RedirectResponse(to, 303, self._headers())
 
     def _headers(self) -> dict[str, str]:
@@ -156,7 +156,7 @@ def _environment(address: Callable[[str], str]) -> Environment:
 
 
 def _content_security_policy(issuer: str) -> str:
-    """Ours only; no inline script or style. A sign-out form may end at the issuer."""
+    """Allow own resources only, no inline script or style. A sign-out form may end at the issuer."""
     own = "'self'"
     return "; ".join(
         (

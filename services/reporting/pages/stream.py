@@ -1,4 +1,4 @@
-"""The live stream: when something changes, the pieces of the page that now read differently (server-sent events)."""
+"""The page's live stream: fragments that have changed, as server-sent events."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,19 +13,21 @@ from services.reporting.pages.subscription_page import SubscriptionPage
 from services.reporting.streaming import HeldStream
 from shared.runtime.http.middleware import ProblemError
 
-BREATH_SECONDS = 0.5
-"""At most so often is the page written anew for one reader."""
-ALIVE_SECONDS = 10
-"""So often at least a reader hears something, so that silence means a lost connection."""
+RENDER_GAP_SECONDS = 0.5
+"""Shortest time between two renderings for one reader."""
+KEEP_ALIVE_SECONDS = 10
+"""Longest time between two events, so that the page recognises a lost connection."""
 
 
 async def answer_live(site: Site, who: SignedIn, subscription: str, since: str) -> Response:
-    """Follow one subscription for one reader. ``since`` is the digest of what the page says already.
+    """Stream one subscription. ``since``: the digest of the loaded page.
 
     Raises:
-        ProblemError: ``not_found``, ``forbidden``.
+        ProblemError: ``not_found``, ``forbidden``; ``too_many_requests``.
     """
-    give_back = site.application.streams.take(who.person.email, "You have too many pages open at once, or all have.")
+    give_back = site.application.streams.take(
+        who.person.email, "Too many pages are open. Close one, or try again later."
+    )
     try:
         await site.application.queries.subscription(who.caller, subscription)
     except BaseException:
@@ -43,14 +45,14 @@ async def _events(site: Site, who: SignedIn, subscription: str, since: str) -> A
             who = replace(who, person=person, caller=replace(who.caller, vendor=person.vendor))
             is_quiet = False
             try:
-                async with asyncio.timeout(min(ALIVE_SECONDS, person.ends_in_seconds)):
+                async with asyncio.timeout(min(KEEP_ALIVE_SECONDS, person.ends_in_seconds)):
                     await changed.wait()
             except TimeoutError:
                 is_quiet = True
             if listening.done():
                 return
             try:
-                if is_quiet:  # roles are taken back without a change of the subscription
+                if is_quiet:  # access may end without a change of the subscription
                     await site.application.queries.subscription(who.caller, subscription)
                     yield ServerSentEvent("", event="alive")
                     continue
@@ -58,12 +60,12 @@ async def _events(site: Site, who: SignedIn, subscription: str, since: str) -> A
                 now = render_fragments(site.templates, await SubscriptionPage(site, who, subscription).view())
             except ProblemError:
                 return
-            if known is None:  # the watch has begun: nothing was missed between the page and this reading
+            if known is None:  # the watch began before this rendering, so no change since the page is missed
                 known = now if digest(now) == since else {}
             if news := with_token(swaps(known, now), site.csrf.form_token(who.session)):
                 yield ServerSentEvent(news, event="leaves")
             known = now
-            await asyncio.sleep(BREATH_SECONDS)
+            await asyncio.sleep(RENDER_GAP_SECONDS)
     finally:
         listening.cancel()
 
@@ -73,4 +75,4 @@ async def _listen(site: Site, subscription: str, changed: asyncio.Event) -> None
         async for _ in site.application.live.changes(subscription):
             changed.set()
     finally:
-        asyncio.get_running_loop().call_soon(changed.set)  # when this is over
+        asyncio.get_running_loop().call_soon(changed.set)  # after the iterator is closed

@@ -1,4 +1,4 @@
-"""The whole page of one subscription, from what was read for it."""
+"""The view of the whole page of one subscription."""
 
 from services.reporting.domain.permissions import VIEW
 from services.reporting.pages.alerts import present_alerts
@@ -13,7 +13,7 @@ ALLOCATE, ACKNOWLEDGE = "allocate", "acknowledge_alerts"
 
 
 def present(context: PageContext, draft: Draft | None = None) -> SubscriptionView:
-    """The page, with what was typed into the plan editor, if anything."""
+    """Present the page, with a draft of the plan, if any."""
     overview, now = context.overview, context.now
     bar, figures = present_pool(overview)
     names = {product.product: product.name for product in overview.products}

@@ -19,8 +19,10 @@ from services.reporting.queries.page_context import PageContext
 from shared.events.commands.alerts import AcknowledgeAlert
 from shared.runtime.http.middleware import ProblemError
 
-_WAITING = "No answer came yet. It may still be carried out; look again in a moment, and do not send it twice."
-_CHANGED = "The plan is not the one that was previewed. Here is what it would do now."
+_WAITING = (
+    "No answer has arrived yet. The change may still be carried out: reload in a moment, and do not send it twice."
+)
+_CHANGED = "The plan is not the one that was previewed. This is what it would do now."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ class SubscriptionPage:
         self._subscription = subscription
 
     async def context(self, me: Me | None = None) -> PageContext:
-        """Load all that the page shows, in one read. ``me``: the person, where this request has loaded them already.
+        """Load all that the page shows, in one read.
+
+        ``me``: the person, if this request has loaded them already.
 
         Raises:
             ProblemError: ``not_found``, ``forbidden``.
@@ -70,7 +74,7 @@ class SubscriptionPage:
         return present(await self.context())
 
     async def acknowledge(self, alert: str) -> str | None:
-        """Acknowledge an alert. Returns ``None``, or a sentence for the person when it was refused or is undecided."""
+        """Acknowledge an alert. Return a sentence if it was refused or is undecided."""
         await self._site.application.queries.subscription(self._who.caller, self._subscription)
         try:
             payload = AcknowledgeAlert.model_validate({"subscription": self._subscription, "alert": alert})
@@ -91,7 +95,7 @@ class SubscriptionPage:
         if unreadable:
             return present(context, replace(form.draft, errors=unreadable))
         if not changed:
-            return present(context, replace(form.draft, error="Nothing differs from what is allocated."))
+            return present(context, replace(form.draft, error="The plan changes no allocation."))
         as_previewed = form.previewed == plan.previewed(changed)
         if form.applies and as_previewed:
             return await self._apply(form, changed)
@@ -118,7 +122,7 @@ class SubscriptionPage:
         return replace(view, plan=replace(view.plan, applied="The plan is applied; these are the new allocations."))
 
     async def _submit(self, form: PlanForm, changed: dict[str, int], *, preview: bool) -> Answer | None:
-        """Send the plan's command; ``None`` when its id was used before for another plan."""
+        """Send the plan's command; ``None`` if its id was used before for another plan."""
         try:
             return await self._site.application.commands.plan(
                 self._who.caller,

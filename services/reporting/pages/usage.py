@@ -1,4 +1,4 @@
-"""Consumption by window over the last twelve months: a table, of which the chart is a picture."""
+"""Consumption by window over the last twelve months: a table, which the chart draws."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ SHOWN = timedelta(days=366)
 
 @dataclass(frozen=True, slots=True)
 class UsageColumn:
-    """One product."""
+    """The column of one product."""
 
     name: str
     mark: str
@@ -23,7 +23,7 @@ class UsageColumn:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One window; ``cells`` in the order of the columns, ``plain`` the same for the chart."""
+    """The row of one window. ``cells`` are in the order of the columns; ``plain`` are their numbers."""
 
     label: str
     short: str
@@ -35,7 +35,7 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class UsageView:
-    """The whole table, oldest window first."""
+    """The table, oldest window first."""
 
     columns: tuple[UsageColumn, ...]
     rows: tuple[UsageRow, ...]
@@ -45,7 +45,7 @@ class UsageView:
 
 
 def present_usage(overview: Overview, items: Iterable[UsageItem]) -> UsageView:
-    """``items``: what each window added to each meter."""
+    """Present ``items``: what each window added to each meter."""
     names = {product.product: product.name for product in overview.products}
     by_window: dict[tuple[datetime, datetime], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     provisional: set[tuple[datetime, datetime]] = set()

@@ -1,4 +1,4 @@
-"""What the templates are given: text and geometry, nothing left to decide.
+"""The view models of the templates: formatted text and geometry.
 
 Lengths of bars are percent of their width.
 """
@@ -17,7 +17,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar with what it says to those who do not see it. ``end`` is where the whole ends, ``clipped`` cut off."""
+    """A bar with its text alternative. ``end``: where the whole ends; ``clipped``: it is longer than shown."""
 
     label: str
     segments: tuple[Segment, ...]
@@ -28,7 +28,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One large number with its meaning in one line."""
+    """A large number with its meaning in one line."""
 
     name: str
     value: str
@@ -39,7 +39,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Who, until when, and are we all right."""
+    """The page's head: subscription, state, term, and the summary sentence."""
 
     name: str
     account: str
@@ -64,7 +64,7 @@ class MeterLine:
 
 @dataclass(frozen=True, slots=True)
 class ProductRow:
-    """One product."""
+    """The row of one product."""
 
     id: str
     name: str
@@ -85,7 +85,7 @@ class ProductRow:
 
 @dataclass(frozen=True, slots=True)
 class AlertCard:
-    """One active alert."""
+    """An unresolved alert."""
 
     id: str
     severity: str
@@ -101,7 +101,7 @@ class AlertCard:
 
 @dataclass(frozen=True, slots=True)
 class PlanField:
-    """One product's allocation in the plan editor; the numbers are for the inputs and the script beside them."""
+    """A product's field in the plan editor. The numbers are for the inputs and the script."""
 
     product: str
     name: str
@@ -116,7 +116,7 @@ class PlanField:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Before and after of one product, as a preview shows it."""
+    """Before and after of one product in a preview."""
 
     name: str
     before: str
@@ -128,7 +128,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What applying would do."""
+    """The result that a plan would have."""
 
     changes: tuple[Change, ...]
     unallocated_before: str
@@ -140,8 +140,9 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan editor. ``error`` belongs to the form, ``sum_error`` to the running sum. The script reads numbers by
-    ``grammar``, up to ``most``.
+    """The plan editor. ``error`` is about the form, ``sum_error`` about the running sum.
+
+    The script parses numbers by ``grammar``, up to ``most``.
     """
 
     status: str

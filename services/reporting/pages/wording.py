@@ -1,4 +1,4 @@
-"""Numbers, dates and words as the page says them. Pure; times are UTC."""
+"""Numbers, dates and words as the page writes them. Pure; times are UTC."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,28 +16,28 @@ _AGGREGATIONS = {
 
 
 def count(value: int) -> str:
-    """``12345`` as ``12,345``; a negative number with a real minus sign."""
+    """Format ``12345`` as ``12,345``; a negative number with a real minus sign."""
     return f"{value:,}".replace("-", MINUS)
 
 
 def quantity(value: object) -> str:
-    """A metered aggregate: thousands separated, no trailing zeros."""
+    """Format a metered aggregate: thousands separated, no trailing zeros."""
     text = f"{Decimal(str(value)):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def percent(value: float | Decimal | None) -> str:
-    """``96.4`` as ``96.4 %``; a dash where there is nothing to divide by."""
+    """Format ``96.4`` as ``96.4 %``; a dash if there is nothing to divide by."""
     return "\u2013" if value is None else f"{Decimal(str(value)):,.1f}\u202f%"
 
 
 def day(at: datetime) -> str:
-    """``14 March 2027``."""
+    """Format a date as ``14 March 2027``."""
     return f"{at.day} {at:%B %Y}"
 
 
 def span(start: datetime, end: datetime) -> str:
-    """``12 to 26 November 2026``; the end is not part of it."""
+    """Format a span as ``12 to 26 November 2026``; the end is exclusive."""
     last = end - timedelta(microseconds=1)
     if (start.year, start.month) == (last.year, last.month):
         return f"{start.day} to {day(last)}"
@@ -45,7 +45,7 @@ def span(start: datetime, end: datetime) -> str:
 
 
 def minute(at: datetime, now: datetime) -> str:
-    """``10:15 UTC`` today, ``23 November, 10:15 UTC`` on another day."""
+    """Format a time as ``10:15 UTC`` today, ``23 November, 10:15 UTC`` on another day."""
     clock = f"{at:%H:%M} UTC"
     if at.date() == now.date():
         return clock
@@ -54,30 +54,30 @@ def minute(at: datetime, now: datetime) -> str:
 
 
 def days(number: int) -> str:
-    """``1 day``, ``37 days``."""
+    """Format a number of days as ``1 day``, ``37 days``."""
     return f"{number} day" if number == 1 else f"{number:,} days"
 
 
 def days_until(at: datetime, now: datetime) -> str:
-    """``today``, ``in 1 day``, ``in 37 days``."""
+    """Format the days until a time as ``today``, ``in 1 day``, ``in 37 days``."""
     left = days_left(at, now)
     return "today" if left == 0 or at.date() == now.date() else f"in {days(left)}"
 
 
 def units(number: int, label: str) -> str:
-    """``1 unit``, ``1,240 units``, in the vendor's own word for a unit."""
+    """Format units as ``1 unit``, ``1,240 units``, with the vendor's own word for a unit."""
     word = label[:1].lower() + label[1:]
     singular = word[:-1] if word.endswith("s") and not word.endswith("ss") else word
     return f"{count(number)} {singular if number == 1 else word}"
 
 
 def products(number: int) -> str:
-    """``1 product``, ``8 products``."""
+    """Format a number of products as ``1 product``, ``8 products``."""
     return "1 product" if number == 1 else f"{number} products"
 
 
 def things(meter: str) -> str:
-    """A meter's id as what it counts: ``agent-vm`` as ``agent VMs``, ``host`` as ``hosts``."""
+    """Convert a meter's id to what it counts: ``agent-vm`` to ``agent VMs``, ``host`` to ``hosts``."""
     words = [word.upper() if word in {"vm", "api"} else word for word in meter.split("-")]
     last = words[-1]
     words[-1] = f"{last[:-1]}ies" if last.endswith("y") else last if last.endswith("s") else f"{last}s"
@@ -85,5 +85,5 @@ def things(meter: str) -> str:
 
 
 def aggregation(kind: str) -> str:
-    """How a meter adds up, in two words."""
+    """Describe an aggregation in two words."""
     return _AGGREGATIONS.get(kind, kind)

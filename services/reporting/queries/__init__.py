@@ -1,5 +1,5 @@
-"""What may be read, as the API answers it. The page calls the same functions, in-process.
+"""Reads, as the API answers them. The page calls the same functions in-process.
 
-Bodies are dicts of the shape that INTERFACES gives; times are ``datetime`` in UTC. Whatever the caller may not know of
-raises ``ProblemError`` with ``not_found``.
+Results are frozen values or states of events; times are ``datetime`` in UTC. What the caller may not see raises
+``ProblemError`` with ``not_found``, as if it did not exist.
 """

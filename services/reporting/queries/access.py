@@ -1,4 +1,4 @@
-"""Who may read what: the same answer for what does not exist and for what the caller may not know of."""
+"""Access to reads: what the caller may not see is answered like what does not exist."""
 
 import re
 
@@ -15,23 +15,25 @@ _ROLE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 
 
 def not_found(what: str) -> ProblemError:
-    """The answer for what does not exist, and for what the caller may not know of."""
+    """Build the problem for what does not exist or is invisible to the caller."""
     return ProblemError.of("not_found", f"There is no such {what}.")
 
 
 def is_id(text: str) -> bool:
-    """Whether anything could have this id."""
+    """Whether the text has the form of an id."""
     return _ID.fullmatch(text) is not None
 
 
 def is_role_id(text: str) -> bool:
-    """Whether a role could have this id."""
+    """Whether the text has the form of a role's id."""
     return _ROLE_ID.fullmatch(text) is not None
 
 
 def vendor_only(caller: Caller, message: str) -> None:
-    """Raises:
-    ProblemError: ``forbidden``, unless the caller is a vendor operator.
+    """Check that the caller is a vendor operator.
+
+    Raises:
+        ProblemError: ``forbidden`` with ``message``.
     """
     if not caller.vendor:
         raise ProblemError.of("forbidden", message)
@@ -40,7 +42,7 @@ def vendor_only(caller: Caller, message: str) -> None:
 async def find_seen(
     connection: Connection, caller: Caller, subscription: str, permission: str = permissions.VIEW
 ) -> SubscriptionState:
-    """A subscription, for whoever has the permission on it.
+    """Find a subscription on which the caller has the permission.
 
     Raises:
         ProblemError: ``not_found``; ``forbidden``.
@@ -56,7 +58,9 @@ async def find_seen(
 async def find_account_seen(
     connection: Connection, caller: Caller, account: str, permission: str | None = None
 ) -> AccountState:
-    """An account, for its people and the vendor; with ``permission``, for whoever has it in the account.
+    """Find an account that the caller belongs to, or any for the vendor.
+
+    With ``permission``, the caller must have it in one of the account's subscriptions.
 
     Raises:
         ProblemError: ``not_found``; ``forbidden``.

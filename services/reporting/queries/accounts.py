@@ -1,4 +1,4 @@
-"""Accounts: customers, their people, and their roles."""
+"""Accounts, their people, and their roles."""
 
 from services.reporting.domain import permissions
 from services.reporting.domain import roles as domain
@@ -15,24 +15,24 @@ from shared.runtime.postgres.pool import Connection, Pool
 
 
 class AccountQueries:
-    """Reads of accounts and of those who work in them."""
+    """Reads of accounts, their people and their roles."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def account(self, caller: Caller, account: str) -> AccountState:
-        """One account; the vendor's and its people's."""
+        """Find one account, visible to the vendor and the account's people."""
         async with self._pool.acquire() as connection:
             return await find_account_seen(connection, caller, account)
 
     async def accounts(self, caller: Caller, limit: int, cursor: str | None) -> Page[AccountState]:
-        """All for the vendor, else those of one's subscriptions."""
+        """List all accounts for the vendor, else those of the caller's subscriptions."""
         person = None if caller.vendor else caller.email
         async with self._pool.acquire() as connection:
             return await accounts.list_accounts(connection, limit, cursor, person)
 
     async def people(self, caller: Caller, account: str, limit: int, cursor: str | None) -> Page[AccountPerson]:
-        """An account's people, each with what they were given in its subscriptions."""
+        """List an account's people, each with their roles in its subscriptions."""
         async with self._pool.acquire() as connection:
             await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
             visibility = await load_people_visibility(connection, caller, [account])
@@ -40,7 +40,7 @@ class AccountQueries:
             return Page(await self._with_grants(connection, page.items, visibility), page.next_cursor)
 
     async def person(self, caller: Caller, account: str, email: str) -> AccountPerson:
-        """One of them, also one who was removed."""
+        """Find a person of the account, removed or not."""
         async with self._pool.acquire() as connection:
             await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
             visibility = await load_people_visibility(connection, caller, [account])
@@ -60,7 +60,7 @@ class AccountQueries:
     async def roles(
         self, caller: Caller, account: str, limit: int, cursor: str | None, product: str | None = None
     ) -> Page[RoleView]:
-        """An account's roles, each with its difference from the default."""
+        """List an account's roles, each with its difference from the default."""
         async with self._pool.acquire() as connection:
             await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
             page = await roles.list_roles(connection, account, limit, cursor, product)
@@ -75,7 +75,7 @@ class AccountQueries:
         )
 
     async def role(self, caller: Caller, account: str, role: str) -> RoleView:
-        """One role."""
+        """Find a role of the account."""
         async with self._pool.acquire() as connection:
             state = await self._role(connection, caller, account, role)
             catalogue = await products.find_products(connection, [state.product])
@@ -83,7 +83,7 @@ class AccountQueries:
         return domain.present(state, catalogue.get(state.product), visibility.shown(account, state.members))
 
     async def members(self, caller: Caller, account: str, role: str) -> list[RoleMember]:
-        """Who has a role, by e-mail."""
+        """List the members of a role, by e-mail."""
         async with self._pool.acquire() as connection:
             state = await self._role(connection, caller, account, role)
             shown = (await load_people_visibility(connection, caller, [account])).shown(account, state.members)

@@ -1,4 +1,4 @@
-"""The catalogue, what units cost, and the applications that products are."""
+"""The catalogue, the price list, quotes, and the applications of products."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -18,42 +18,42 @@ from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Connection, Pool
 
 MOST_ROLES = 1000
-"""Roles that the central view looks at, when it is asked for all accounts."""
+"""Most roles that the central view of all accounts reads."""
 
 
 class CatalogueQueries:
-    """Reads of what the vendor offers."""
+    """Reads of the catalogue, of prices and of applications."""
 
     def __init__(self, pool: Pool, clock: Callable[[], datetime]) -> None:
         self._pool = pool
         self._clock = clock
 
     async def product(self, product: str) -> ProductState:
-        """One product of the catalogue."""
+        """Find one product of the catalogue."""
         async with self._pool.acquire() as connection:
             return await _find_product(connection, product)
 
     async def is_product(self, product: str) -> bool:
-        """Whether it is, or was, in the catalogue."""
+        """Whether the catalogue has the product, retired or not."""
         async with self._pool.acquire() as connection:
             return is_id(product) and product in await products.find_products(connection, [product])
 
     async def products(self, limit: int, cursor: str | None) -> Page[ProductState]:
-        """The catalogue."""
+        """List the catalogue."""
         async with self._pool.acquire() as connection:
             return await products.list_products(connection, limit, cursor)
 
     async def price_list(self) -> PriceList:
-        """What units cost now.
+        """Return the price list in force.
 
         Raises:
-            ProblemError: ``not_found``, as long as the vendor has not said.
+            ProblemError: ``not_found``, until the vendor has set one.
         """
         async with self._pool.acquire() as connection:
             return await _find_price_list(connection)
 
     async def quote(self, caller: Caller, units: int, subscription: str | None) -> QuotedUnits:
-        """What ``units`` would cost: for the rest of a subscription's term, for its renewal, or for a year.
+        """Quote ``units`` for the rest of a subscription's term, its renewal, or a year.
 
         Raises:
             ProblemError: ``not_found``, also without a price list; ``forbidden``; ``not_a_flex_subscription``;
@@ -68,13 +68,13 @@ class CatalogueQueries:
         return quoted
 
     async def applications(self, limit: int, cursor: str | None) -> Page[ApplicationSummary]:
-        """Every product's default roles, in short."""
+        """List products with a summary of their default roles."""
         async with self._pool.acquire() as connection:
             page = await products.list_products(connection, limit, cursor)
         return Page([applications.in_short(state) for state in page.items], page.next_cursor)
 
     async def application(self, caller: Caller, product: str, account: str | None = None) -> ApplicationView:
-        """The central view of one product: its default roles, and who holds which permission by which role.
+        """Build the central view of a product: default roles and holders of permissions.
 
         Holders are those of ``account``, else of every account whose people the caller may see.
 

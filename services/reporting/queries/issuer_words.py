@@ -1,4 +1,4 @@
-"""Whether somebody is a vendor operator, by the issuer's newest word."""
+"""Whether a caller is a vendor operator, by the issuer's newest assertion."""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -12,15 +12,15 @@ MAX_KNOWN = 10_000
 
 
 class IssuerWords:
-    """Judges callers by what the issuer said last of them, in whichever token or sign-in."""
+    """Corrects callers' roles by the newest token or sign-in of the same person."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._noted: OrderedDict[str, datetime] = OrderedDict()
-        """Who was said to be no operator, and when: each such word is noted once."""
+        """When each person was last asserted as no operator, so that it is written to the database once."""
 
     async def judged(self, caller: Caller) -> Caller:
-        """The same person, with the role that they have now."""
+        """Return the same person with the role that they have now."""
         said_at = caller.said_at
         if said_at is None:
             return caller

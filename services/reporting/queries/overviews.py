@@ -1,4 +1,4 @@
-"""What an overview is computed from, read from the database."""
+"""The rows from which an overview is computed."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from shared.runtime.postgres.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class OverviewSource:
-    """The rows of an overview. They are computed with once the connection is given back."""
+    """The rows of an overview, computed after the connection is released."""
 
     subscription: SubscriptionState
     catalogue: Mapping[str, ProductState]
@@ -23,12 +23,12 @@ class OverviewSource:
     now: datetime
 
     def overview(self) -> Overview:
-        """The overview at ``now``."""
+        """Compute the overview at ``now``."""
         return overview_of(self.subscription, self.catalogue, self.consumption, self.now)
 
 
 async def load_overview_source(connection: Connection, state: SubscriptionState, now: datetime) -> OverviewSource:
-    """What the overview of ``state`` needs beside it. ``connection``: a consistent read, which has read ``state``."""
+    """Load the rows beside ``state``, in the consistent read that has read ``state``."""
     window = current_window(state, now)
     catalogue = await products.find_products(connection, [one.product for one in state.products])
     rows = await consumption.load_term(connection, state.id, snapshots_from(state, window), window.start)

@@ -1,4 +1,4 @@
-"""All that the Subscription page shows, read once for a request: one connection, one instant."""
+"""All that the Subscription page shows, read once per request, at one instant."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ from shared.runtime.postgres.pool import Pool
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """A subscription as somebody sees it. ``permissions``: theirs in it. ``me.subscriptions`` are all that they have;
-    a vendor operator, who may see every one, is shown none beside this.
+    """A subscription as one person sees it, with their ``permissions`` in it.
+
+    ``me.subscriptions`` are all that the person has; for a vendor operator, who may see all, only this one.
     """
 
     overview: Overview
@@ -34,24 +35,24 @@ class PageContext:
 
 @dataclass(frozen=True, slots=True)
 class UsageContext:
-    """A subscription, and what each of its windows added."""
+    """A subscription, and the usage of each of its windows."""
 
     overview: Overview
     items: list[UsageItem]
 
 
 class PageContexts:
-    """Reads for the page."""
+    """Reads of the page."""
 
     def __init__(self, pool: Pool, clock: Callable[[], datetime]) -> None:
         self._pool = pool
         self._clock = clock
 
     async def page(self, caller: Caller, subscription: str, me: Me | None = None) -> PageContext:
-        """The page's context. ``me``: what was read for this request already.
+        """Load the page's context. ``me``: the caller, if the request has them already.
 
         Raises:
-            ProblemError: ``not_found``; ``forbidden`` for who manages its people only.
+            ProblemError: ``not_found``; ``forbidden`` for user administrators.
         """
         now = self._clock()
         async with consistent_read(self._pool) as connection:
@@ -69,7 +70,7 @@ class PageContexts:
         )
 
     async def usage(self, caller: Caller, subscription: str, start: datetime, end: datetime) -> UsageContext:
-        """The overview, and of each product the windows from the first that was measured to the last.
+        """Load the overview, and each product's usage from its first measured window on.
 
         Raises:
             ProblemError: ``not_found``; ``forbidden``.

@@ -1,4 +1,4 @@
-"""Records of what was done: commands, the audit log, and ingest keys."""
+"""Records: the caller's commands, the audit log, and ingest keys."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -18,13 +18,13 @@ from shared.runtime.postgres.pool import Pool
 
 
 class AuditEntry(AuditRecord):
-    """A record of the audit log, as far as the caller may see it. ``sequence``: its place in the log."""
+    """A record of the audit log as the caller may see it. ``sequence``: its number in the log."""
 
     sequence: int
 
 
 class RecordQueries:
-    """Read ingest keys, the audit log as the caller may see it, and the caller's own commands."""
+    """Reads of ingest keys, of the audit log, and of the caller's own commands."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -32,13 +32,13 @@ class RecordQueries:
     async def ingest_keys(
         self, caller: Caller, limit: int, cursor: str | None, product: str | None = None
     ) -> Page[IngestKeyState]:
-        """Ingest keys, never the keys themselves."""
+        """List ingest keys, without their text."""
         vendor_only(caller, "Only the vendor sees ingest keys.")
         async with self._pool.acquire() as connection:
             return await ingest_keys.list_ingest_keys(connection, limit, cursor, product)
 
     async def ingest_key(self, caller: Caller, key: str) -> IngestKeyState:
-        """One ingest key."""
+        """Find an ingest key, without its text."""
         vendor_only(caller, "Only the vendor sees ingest keys.")
         async with self._pool.acquire() as connection:
             state = await ingest_keys.find_ingest_key(connection, key) if is_id(key) else None
@@ -47,11 +47,13 @@ class RecordQueries:
         return state
 
     async def audit(self, caller: Caller, limit: int, cursor: str | None, wanted: audit.Filter) -> Page[AuditEntry]:
-        """The audit log, the latest first: the vendor's, and what concerns subscriptions that one may audit, or the
-        people and roles of their accounts, as far as they may know these people.
+        """List the audit log, newest first, as far as the caller may see it.
+
+        The vendor sees all. Others see records about subscriptions that they may audit, and about visible people and
+        roles of those accounts.
 
         Raises:
-            ProblemError: ``forbidden`` for who may not audit any; ``not_found`` for a subscription that they may not.
+            ProblemError: ``forbidden`` if the caller may audit nothing; ``not_found`` for a subscription beyond.
         """
         visibility = PeopleVisibility()
         async with self._pool.acquire() as connection:
@@ -71,7 +73,7 @@ class RecordQueries:
         return Page([_shown(one, visibility) for one in page.items], page.next_cursor)
 
     async def command(self, caller: Caller, command_id: UUID) -> CommandStatus:
-        """A command that the caller sent, and what became of it."""
+        """Find a command that the caller sent, with its outcome."""
         async with self._pool.acquire() as connection:
             found = await commands.find_command(connection, caller.email, command_id)
         if found is None:

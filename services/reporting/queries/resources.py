@@ -1,4 +1,4 @@
-"""Which resources were counted: metering keeps them, up to a million in one window, and is asked for a page of them."""
+"""Counted resources: up to a million per window, so metering is requested for one page at a time."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -17,11 +17,11 @@ from shared.runtime.process import logging
 from shared.runtime.signing import Keys
 
 _PASSED_ON = {404, 422}
-"""What metering refuses because of what is asked for; anything else is not the asker's doing."""
+"""Statuses of metering that the request caused; all others are transient errors."""
 
 
 class ResourceQueries:
-    """Decides who may ask, and asks metering."""
+    """Checks access, then requests a page from metering."""
 
     def __init__(
         self, pool: Pool, clock: Callable[[], datetime], *, metering_url: str, keys: Keys, timeout_seconds: float
@@ -34,7 +34,7 @@ class ResourceQueries:
         self._log = logging.get("resources")
 
     async def resources(self, caller: Caller, subscription: str, wanted: Mapping[str, str | int]) -> dict[str, Any]:
-        """A page of them, as metering gives it. ``wanted``: the query.
+        """Return a page of counted resources, as metering answered. ``wanted``: the query.
 
         Raises:
             ProblemError: the caller may not see the subscription; or metering's refusal.

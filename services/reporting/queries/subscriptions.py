@@ -39,7 +39,7 @@ class Queries:
     # ---- the caller ------------------------------------------------------------------------------------------------
 
     async def me(self, caller: Caller) -> Me:
-        """At most 200 subscriptions, the caller's own first; a vendor operator finds the rest in the list."""
+        """Describe the caller with at most 200 subscriptions, their own first; operators find the rest in the list."""
         async with self._pool.acquire() as connection:
             mine = await list_mine(connection, caller)
             if caller.vendor and len(mine) < LISTED_IN_ME:
@@ -53,7 +53,7 @@ class Queries:
     async def subscriptions(
         self, caller: Caller, limit: int, cursor: str | None, account: str | None = None
     ) -> Page[SubscriptionSummary]:
-        """All for the vendor, else one's own, in short."""
+        """List summaries of all subscriptions for the vendor, else of the caller's."""
         person = None if caller.vendor else caller.email
         async with self._pool.acquire() as connection:
             page = await store.list_subscriptions(connection, limit, cursor, person=person, account=account)
@@ -63,7 +63,7 @@ class Queries:
     async def subscription(
         self, caller: Caller, subscription: str, permission: str = permissions.VIEW
     ) -> SubscriptionState:
-        """The whole state, as events carry it, for whoever has the permission.
+        """Find a subscription's whole state, if the caller has the permission.
 
         Raises:
             ProblemError: ``not_found``; ``forbidden``.
@@ -72,10 +72,10 @@ class Queries:
             return await find_seen(connection, caller, subscription, permission)
 
     async def overview(self, caller: Caller, subscription: str) -> Overview:
-        """The subscription's overview, of one instant. Its ``version`` is its ETag.
+        """Compute the subscription's overview at one instant. Its ``version`` is its ETag.
 
         Raises:
-            ProblemError: ``not_found``; ``forbidden`` for who manages its people only.
+            ProblemError: ``not_found``; ``forbidden`` for user administrators.
         """
         async with consistent_read(self._pool) as connection:
             state = await find_seen(connection, caller, subscription)
@@ -83,19 +83,19 @@ class Queries:
         return source.overview()
 
     async def version(self, caller: Caller, subscription: str) -> int | None:
-        """Of a subscription that is the caller's concern; ``None`` for all others, whether they exist or not."""
+        """Return the version of a subscription in which the caller has a role; ``None`` otherwise."""
         async with self._pool.acquire() as connection:
             state = await store.find_subscription(connection, subscription) if is_id(subscription) else None
         return state.version if state and permissions.roles_of(caller, state) else None
 
     async def purchases(self, caller: Caller, subscription: str) -> list[PurchaseLot]:
-        """The lots, newest first."""
+        """List the lots, newest first."""
         async with self._pool.acquire() as connection:
             state = await find_seen(connection, caller, subscription)
         return lots_of(state, self._clock())
 
     async def grants(self, caller: Caller, subscription: str) -> list[DelegateGrants]:
-        """What delegates were given, by e-mail."""
+        """List the delegates' grants, by e-mail."""
         async with self._pool.acquire() as connection:
             state = await find_seen(connection, caller, subscription, permissions.VIEW_PEOPLE)
             emails = sorted({one.email for one in state.grants})
@@ -103,10 +103,10 @@ class Queries:
         return [delegate_grants(state, email, known.get((state.account, email))) for email in emails]
 
     async def grant(self, caller: Caller, subscription: str, email: str) -> DelegateGrants:
-        """What somebody known was given: perhaps nothing.
+        """Return the grants of a known person, of which there may be none.
 
         Raises:
-            ProblemError: ``not_found``, also for who is not known in the account; ``forbidden``.
+            ProblemError: ``not_found``, also for people unknown in the account; ``forbidden``.
         """
         async with self._pool.acquire() as connection:
             state = await find_seen(connection, caller, subscription, permissions.VIEW_PEOPLE)
@@ -118,7 +118,7 @@ class Queries:
     async def allocations(
         self, caller: Caller, subscription: str, limit: int, cursor: str | None, product: str | None = None
     ) -> Page[AllocationRow]:
-        """History, newest first: before, after, who, when, why."""
+        """List the history of allocations, newest first."""
         async with self._pool.acquire() as connection:
             await find_seen(connection, caller, subscription)
             return await allocations.list_changes(connection, subscription, limit, cursor, product)
@@ -133,9 +133,13 @@ class Queries:
         *,
         measured_only: bool = False,
     ) -> list[UsageItem]:
-        """By window, product and meter: what each window that overlaps ``start`` to ``end`` added.
+        """List what each window from ``start`` to ``end`` added, by product and meter.
 
-        With ``measured_only``, of each product from the first window that was measured to the last.
+        Windows that overlap the time belong to it. With ``measured_only``, list of each product its first measured
+        window to its last.
+
+        Raises:
+            ProblemError: ``not_found``; ``forbidden``.
         """
         async with consistent_read(self._pool) as connection:
             state = await find_seen(connection, caller, subscription)
@@ -144,7 +148,7 @@ class Queries:
         return source.items()
 
     async def seen(self, subscription: str, wanted: Sequence[str]) -> tuple[SeenConsumption, ...]:
-        """The newest consumption of products, in the current and the last closed window, that reads show now."""
+        """Return the revisions of products' consumption in the current and last closed window, as reads show it."""
         async with self._pool.acquire() as connection:
             state = await store.find_subscription(connection, subscription)
             if state is None:
@@ -164,7 +168,7 @@ class Queries:
     async def alerts(
         self, caller: Caller, subscription: str, limit: int, cursor: str | None, *, active_only: bool = False
     ) -> Page[AlertNow]:
-        """The subscription's alerts, newest first, each as it was raised and as it is now."""
+        """List the subscription's alerts, newest first, each with its value when raised and now."""
         async with consistent_read(self._pool) as connection:
             state = await find_seen(connection, caller, subscription)
             page = await alerts.list_alerts(connection, subscription, limit, cursor, active_only=active_only)
@@ -175,7 +179,7 @@ class Queries:
         return Page([alert_now(one, overview) for one in page.items], page.next_cursor)
 
     async def alert(self, caller: Caller, subscription: str, alert: str) -> AlertNow:
-        """One alert."""
+        """Find one alert, with its value when raised and now."""
         async with consistent_read(self._pool) as connection:
             state = await find_seen(connection, caller, subscription)
             found = await alerts.find_alert(connection, subscription, alert)
@@ -185,14 +189,14 @@ class Queries:
         return alert_now(found, source.overview())
 
     async def channels(self, caller: Caller, subscription: str, limit: int, cursor: str | None) -> Page[ShownChannel]:
-        """Where its alerts go."""
+        """List the subscription's alert channels."""
         async with self._pool.acquire() as connection:
             await find_seen(connection, caller, subscription)
             page = await alerts.list_channels(connection, subscription, limit, cursor)
         return Page([shown_channel(one) for one in page.items], page.next_cursor)
 
     async def channel(self, caller: Caller, subscription: str, channel: str) -> ShownChannel:
-        """One channel, also one that was removed."""
+        """Find one channel, removed or not."""
         async with self._pool.acquire() as connection:
             await find_seen(connection, caller, subscription)
             found = await alerts.find_channel(connection, subscription, channel)
@@ -202,6 +206,6 @@ class Queries:
 
 
 async def list_mine(connection: Connection, caller: Caller) -> list[SubscriptionState]:
-    """The subscriptions that concern the caller, at most 200."""
+    """List the subscriptions in which the caller has a role, at most 200."""
     page = await store.list_subscriptions(connection, LISTED_IN_ME, None, person=caller.email)
     return list(page.items)

@@ -1,4 +1,4 @@
-"""What usage by window is computed from, read from the database."""
+"""The rows from which usage by window is computed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ class UsageSource:
     rows: Sequence[Consumed]
 
     def items(self) -> list[UsageItem]:
-        """What each window added."""
+        """Compute what each window added."""
         return usage(self.asked, self.catalogue, self.rows)
 
 
 async def load_usage_source(connection: Connection, asked: Asked) -> UsageSource:
-    """What is needed beside the asked subscription's state. ``connection``: a consistent read, which has read that."""
+    """Load the rows beside the subscription's state, in the consistent read that has read it."""
     state = asked.subscription
     rows = await consumption.load_usage(connection, state.id, asked.rows_from, asked.end, asked.product)
     names = {one.product for one in state.products} | {row.product for row in rows}

@@ -1,4 +1,4 @@
-"""What became of usage: the quarantine, replays of it, and the books. The vendor's."""
+"""Outcomes of usage, for the vendor: the quarantine, its replays, and the books."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ _VENDOR = "Only the vendor sees what became of usage."
 
 
 class Quarantined(QuarantinedRecord):
-    """A quarantined record, and what became of it."""
+    """A quarantined record; ``settled_at`` and ``settled_as`` are ``None`` while it is in quarantine."""
 
     settled_at: datetime | None
     settled_as: str | None
@@ -30,7 +30,7 @@ class BalancedLine(BooksLine):
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """Lines of the books, and the sums over all that are wanted."""
+    """A page of lines of the books, and the sums over all lines that match."""
 
     items: list[BalancedLine]
     next_cursor: str | None
@@ -38,20 +38,20 @@ class Reconciliation:
 
 
 class UsageBookQueries:
-    """Reads of what metering told."""
+    """Reads of what metering published about usage."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def quarantine(self, caller: Caller, limit: int, cursor: str | None, wanted: Filter) -> Page[Quarantined]:
-        """Quarantined records, the newest first."""
+        """List quarantined records, newest first."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             page = await quarantine.list_records(connection, limit, cursor, wanted)
         return Page([_shown(one) for one in page.items], page.next_cursor)
 
     async def quarantined(self, caller: Caller, record: str) -> Quarantined:
-        """One quarantined record."""
+        """Find one quarantined record."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             found = await quarantine.find_record(connection, record)
@@ -60,19 +60,19 @@ class UsageBookQueries:
         return _shown(found)
 
     async def counts(self, caller: Caller, limit: int, cursor: str | None, wanted: Filter) -> Page[Count]:
-        """How many records per day, product, source and reason."""
+        """Count records per day, product, source and reason."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             return await quarantine.count_records(connection, limit, cursor, wanted)
 
     async def replays(self, caller: Caller, limit: int, cursor: str | None) -> Page[QuarantineReplay]:
-        """Replays, the newest first."""
+        """List replays, newest first."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             return await quarantine.list_replays(connection, limit, cursor)
 
     async def replay(self, caller: Caller, replay: str) -> QuarantineReplay:
-        """A replay, and how far it is."""
+        """Find a replay, with its progress."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             found = await quarantine.find_replay(connection, replay) if is_id(replay) else None
@@ -81,7 +81,7 @@ class UsageBookQueries:
         return found
 
     async def reconciliation(self, caller: Caller, limit: int, cursor: str | None, wanted: Wanted) -> Reconciliation:
-        """The books' lines with their check, and the sums over all that are wanted."""
+        """List the books' lines with their balance, and the sums over all lines that match."""
         vendor_only(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             page = await reconciliation.list_lines(connection, limit, cursor, wanted)

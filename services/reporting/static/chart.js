@@ -1,4 +1,4 @@
-// Draws the table of consumption by window as stacked columns. The numbers are the table's; nothing is fetched.
+// Draws the table of consumption by window as stacked columns, from the table's numbers, without a request.
 "use strict";
 
 (() => {
@@ -44,7 +44,7 @@
     };
   }
 
-  /** What was bought and what is allocated today, as lines across; where they would lie on each other, one says both. */
+  /** Draw purchased and allocated units as horizontal lines; close labels are moved apart. */
   function drawLimits(holder, limits) {
     holder.querySelectorAll(".limit").forEach((one) => one.remove());
     const right = holder.clientWidth - RIGHT;
@@ -66,7 +66,7 @@
     }
   }
 
-  function tell(event) {
+  function showReading(event) {
     const reading = document.getElementById("usage-reading");
     reading.textContent = `${event.name}: ${event.seriesName} ${event.value.toLocaleString("en")}`;
   }
@@ -77,7 +77,7 @@
     drawn?.dispose();
     drawn = window.echarts.init(holder);
     drawn.setOption(options(limits));
-    drawn.on("mouseover", tell);
+    drawn.on("mouseover", showReading);
     drawLimits(holder, limits);
     redraw = () => { drawn.resize(); drawLimits(holder, limits); };
   };

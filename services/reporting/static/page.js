@@ -1,5 +1,5 @@
-// What htmx does not do: keeps slider, number and sum together, holds back news that would move what is in use,
-// and says when the live connection is lost. Without this script every form still posts.
+// Complements htmx: synchronises slider, number and sum, holds back changes that would move the element in use,
+// and shows when the live connection is lost. Without this script every form still posts.
 "use strict";
 
 document.documentElement.classList.add("scripted");
@@ -9,11 +9,11 @@ const QUIET_SECONDS = 25;
 const byId = (id) => document.getElementById(id);
 const text = (number) => number.toLocaleString(LOCALE).replace("-", "\u2212");
 
-// --- The plan: slider, number, sum --------------------------------------------------------------------------------
+// --- The plan: slider, number, sum -----------------------------------------------------------------------------------
 
 const planForm = () => document.querySelector("form[data-plan]");
 
-/** Units as the server reads them, by its own expression; NaN for anything else. */
+/** Parse units with the server's expression; NaN if they do not match. */
 function parse(typed) {
   const { grammar, most } = planForm().dataset;
   const read = new RegExp(`^(?:${grammar})$`).exec(typed);
@@ -72,12 +72,12 @@ document.addEventListener("input", (event) => {
   outdatePreview(planForm());
 });
 
-// --- Live: leaves are swapped by htmx; here is what surrounds that ----------------------------------------------------
+// --- Live: htmx swaps the fragments; this handles changes that must wait ---------------------------------------------
 
 const held = new Map();
 let heard = Date.now();
 
-/** Whether swapping this element would move or take away what the person points at or types in. */
+/** Whether swapping this element would move or remove what the person points at or types in. */
 function isInUse(element) {
   const active = document.activeElement;
   const focused = active && active !== document.body && active.id !== "main" ? active : null;
@@ -92,7 +92,7 @@ function isInUse(element) {
 
 const isNarrow = () => window.matchMedia("(max-width: 1120px)").matches;
 
-function tell(message) {
+function announce(message) {
   const news = byId("news");
   news.querySelector("[role=status]").textContent = message;
   news.hidden = false;
@@ -120,12 +120,12 @@ document.addEventListener("htmx:oobBeforeSwap", (event) => {
   if (target.id !== "alerts" || !event.detail.shouldSwap || !isInUse(target)) return;
   held.set(target.id, html);
   event.detail.shouldSwap = false;
-  tell("The alerts have changed");
+  announce("The alerts have changed");
 });
 
 document.addEventListener("htmx:oobErrorNoTarget", () => {
   byId("news").dataset.reload = "yes";
-  tell("The list of products has changed");
+  announce("The list of products has changed");
 });
 
 document.addEventListener("htmx:oobAfterSwap", (event) => {
@@ -135,7 +135,7 @@ document.addEventListener("htmx:oobAfterSwap", (event) => {
   if (target.dataset.number !== undefined || target.id.startsWith("row-")) flash(target);
 });
 
-/** A field that nobody has touched follows the allocation that someone else has changed. */
+/** Set an unedited field to the current allocation, which another person may have changed. */
 function followBounds(field) {
   if (!field.classList.contains("edited") && !field.contains(document.activeElement)) {
     numberOf(field).value = text(Number(boundsOf(field).current));
@@ -165,7 +165,7 @@ document.addEventListener("htmx:sseMessage", () => setConnected(true));
 document.addEventListener("htmx:sseBeforeMessage", () => setConnected(true));
 setInterval(() => { if (Date.now() - heard > QUIET_SECONDS * 1000) setConnected(false); }, 5000);
 
-// --- After a form was answered ----------------------------------------------------------------------------------------
+// --- After the answer to a form --------------------------------------------------------------------------------------
 
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.detail.target?.id !== "plan-form") return;
@@ -176,7 +176,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   place.focus({ preventScroll: false });
 });
 
-// --- The chart: its library is large, and comes only when the numbers that it draws are there ---------------------------
+// --- The chart: its library is large, so it is loaded only once the numbers are there --------------------------------
 
 function load(source) {
   return new Promise((resolve, reject) => {

@@ -21,12 +21,12 @@ ORDER BY id LIMIT $2
 
 
 async def upsert_account(connection: Connection, state: AccountState) -> None:
-    """Keep the state if it is newer."""
+    """Upsert the state unless the stored one is as new."""
     await connection.execute(_UPSERT, state.id, state.version, state.model_dump_json())
 
 
 async def find_account(connection: Connection, account: str) -> AccountState | None:
-    """One account."""
+    """Find an account."""
     state = await connection.fetchval(_FIND, account)
     return None if state is None else AccountState.model_validate_json(state)
 
@@ -34,7 +34,7 @@ async def find_account(connection: Connection, account: str) -> AccountState | N
 async def list_accounts(
     connection: Connection, limit: int, cursor: str | None, person: str | None = None
 ) -> Page[AccountState]:
-    """Accounts by id; with ``person`` only those in which a subscription concerns them."""
+    """List accounts by id; with ``person``, those with a subscription in which they have a role."""
     place = read_cursor(cursor, 1)
     after = place[0] if place else ""
     if person is None:

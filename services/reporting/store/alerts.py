@@ -1,4 +1,4 @@
-"""Alerts, the channels that they go to, and what became of deliveries."""
+"""Alerts, alert channels, and the outcomes of deliveries."""
 
 from typing import Any
 
@@ -42,14 +42,14 @@ WHERE deliveries.settled_at < excluded.settled_at
 
 
 async def upsert_alert(connection: Connection, state: AlertState) -> None:
-    """Keep the state if it is newer, and tell those who watch."""
+    """Upsert the state unless the stored one is as new, and notify watchers."""
     row = (state.id, state.subscription, state.version, state.raised_at, state.state, state.model_dump_json())
     if await connection.fetchval(_UPSERT_ALERT, *row):
         await notify_subscription(connection, state.subscription, "alert")
 
 
 async def find_alert(connection: Connection, subscription: str, alert: str) -> AlertState | None:
-    """One alert."""
+    """Find an alert of a subscription."""
     state = await connection.fetchval(_FIND_ALERT, alert, subscription)
     return None if state is None else AlertState.model_validate_json(state)
 
@@ -57,7 +57,7 @@ async def find_alert(connection: Connection, subscription: str, alert: str) -> A
 async def list_alerts(
     connection: Connection, subscription: str, limit: int, cursor: str | None, *, active_only: bool = False
 ) -> Page[AlertState]:
-    """Newest first."""
+    """List a subscription's alerts, newest first."""
     place: list[Any] = [*(read_cursor(cursor, 2) or (None, None))]
     if place[0] is not None:
         place[0] = read_instant(place[0])
@@ -70,14 +70,14 @@ def _alert(row: Row) -> AlertState:
 
 
 async def upsert_channel(connection: Connection, state: ChannelState) -> None:
-    """Keep the state if it is newer, and tell those who watch."""
+    """Upsert the state unless the stored one is as new, and notify watchers."""
     row = (state.id, state.subscription, state.version, state.removed_at, state.model_dump_json())
     if await connection.fetchval(_UPSERT_CHANNEL, *row):
         await notify_subscription(connection, state.subscription, "channel")
 
 
 async def find_channel(connection: Connection, subscription: str, channel: str) -> ChannelState | None:
-    """One channel, removed or not."""
+    """Find a channel of a subscription, removed or not."""
     state = await connection.fetchval(_FIND_CHANNEL, channel, subscription)
     return None if state is None else ChannelState.model_validate_json(state)
 
@@ -85,7 +85,7 @@ async def find_channel(connection: Connection, subscription: str, channel: str) 
 async def list_channels(
     connection: Connection, subscription: str, limit: int, cursor: str | None
 ) -> Page[ChannelState]:
-    """Those that are in use, by id."""
+    """List the channels in use, by id."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST_CHANNELS, subscription, limit + 1, place[0] if place else "")
     return page(rows, limit, _channel, lambda row: (row["id"],), "channels")
@@ -96,7 +96,7 @@ def _channel(row: Row) -> ChannelState:
 
 
 async def upsert_delivery(connection: Connection, settled: DeliverySettled) -> None:
-    """What became of a delivery; the later end counts (a dead one may be sent again)."""
+    """Upsert a delivery's outcome unless the stored one is as late; a dead delivery may be sent again."""
     await connection.execute(
         _INSERT_DELIVERY,
         settled.delivery,

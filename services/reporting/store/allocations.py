@@ -1,4 +1,4 @@
-"""History of allocations: each change once, by the id of its event."""
+"""The history of allocations: each change once, by the id of its event."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ ORDER BY at DESC, event_id DESC, product DESC LIMIT $2
 
 @dataclass(frozen=True, slots=True)
 class AllocationRow:
-    """One product's allocation before and after, who did it, when, and why where it was said."""
+    """A change of one product's allocation; ``reason`` and ``actor`` may be unknown."""
 
     event_id: str
     product: str
@@ -43,7 +43,7 @@ class AllocationRow:
 
 
 async def insert_changes(connection: Connection, event: Event[PlanApplied]) -> None:
-    """Remember a plan's changes, unless they are there already."""
+    """Insert a plan's changes, unless they are stored already."""
     plan = event.data
     await connection.execute(
         _INSERT,
@@ -62,7 +62,7 @@ async def insert_changes(connection: Connection, event: Event[PlanApplied]) -> N
 
 
 async def insert_end(connection: Connection, event: Event[ProductEnded]) -> None:
-    """Remember that a product was given up, and its units returned."""
+    """Insert the end of a product and the return of its units, unless it is stored already."""
     ended = event.data
     await connection.execute(
         _INSERT,
@@ -83,7 +83,7 @@ async def insert_end(connection: Connection, event: Event[ProductEnded]) -> None
 async def list_changes(
     connection: Connection, subscription: str, limit: int, cursor: str | None, product: str | None = None
 ) -> Page[AllocationRow]:
-    """Newest first."""
+    """List the changes of a subscription, newest first."""
     place: list[Any] = [*(read_cursor(cursor, 3) or (None, None, None))]
     if place[0] is not None:
         place[0] = read_instant(place[0])
@@ -98,15 +98,15 @@ async def list_changes(
 
 
 def read_instant(text: str) -> datetime:
-    """A time in a cursor.
+    """Parse a time in a cursor.
 
     Raises:
-        CursorError: it is none.
+        CursorError: it cannot be parsed.
     """
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:
         raise CursorError("not a cursor of this list") from error
-    if at.tzinfo is None or not 1970 <= at.year <= 2300:  # noqa: PLR2004  # what PostgreSQL and arithmetic bear
+    if at.tzinfo is None or not 1970 <= at.year <= 2300:  # noqa: PLR2004  # limits of PostgreSQL and of arithmetic
         raise CursorError("not a cursor of this list")
     return at

@@ -1,4 +1,4 @@
-"""The audit log: only ever added to, by a function of its owner (``append_audit`` in migration 0004)."""
+"""The audit log: append-only, through a function of its owner (``append_audit`` in migration 0004)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ MAX_DIGITS = 18
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What to show of the log; ``None``: all.
+    """The records to list; ``None``: no restriction.
 
-    With ``subscriptions``, what concerns one of them, and what concerns none but one of ``accounts`` (people, roles)
-    and is not about one of ``hidden_objects``.
+    With ``subscriptions``: records about one of them, and records about people and roles of ``accounts`` except those
+    about ``hidden_objects``.
     """
 
     subscriptions: Sequence[str] | None = None
@@ -43,16 +43,17 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """One record and its place."""
+    """A record and its sequence number in the log."""
 
     sequence: int
     record: AuditRecord
 
 
 async def insert_audit(connection: Connection, *events: Event[DecisionRecorded]) -> None:
-    """Add records to the chains of their accounts, in this order; one that is there already is passed over.
+    """Append records to their accounts' chains, in order; skip those already stored.
 
-    Batches whose accounts overlap wait for each other, never in a circle: give all of a transaction's at once.
+    Transactions whose accounts overlap wait for each other. Pass all events of a transaction at once: the chains are
+    locked in one order, which excludes deadlocks.
     """
     if events:
         await connection.execute(
@@ -64,7 +65,7 @@ async def insert_audit(connection: Connection, *events: Event[DecisionRecorded])
 
 
 async def list_audit(connection: Connection, limit: int, cursor: str | None, wanted: Filter) -> Page[Logged]:
-    """The latest first."""
+    """List records, newest first."""
     rows = await connection.fetch(
         _LIST,
         limit + 1,

@@ -1,4 +1,4 @@
-"""The chains of the audit log, for whoever verifies them: read one after the other, a few records at a time."""
+"""The chains of the audit log, for verification: read one after the other, streamed."""
 
 from collections.abc import AsyncIterator
 
@@ -6,9 +6,9 @@ from services.reporting.domain.audit_chain import Head, Link
 from shared.runtime.postgres.pool import Connection
 
 PREFETCH = 100
-"""Records held at once; one is below 1 MB."""
+"""Records in memory at once; each is below 1 MB."""
 
-# Chains have a head, but one whose head was taken away is to be found as well.
+# The log is searched too, so that a chain whose head was deleted is found.
 _NEXT = """
 SELECT least(
     (SELECT min(account) FROM audit_chains WHERE $1::text IS NULL OR account > $1),
@@ -25,19 +25,19 @@ FROM audit_log WHERE account = $1 ORDER BY chain_sequence, sequence
 
 
 async def find_next_chain(connection: Connection, after: str | None) -> str | None:
-    """The account whose chain comes after that of ``after``; ``None``: there are no more."""
+    """Return the account whose chain follows that of ``after``; ``None``: there are no more."""
     account: str | None = await connection.fetchval(_NEXT, after)
     return account
 
 
 async def find_head(connection: Connection, account: str) -> Head | None:
-    """The head of an account's chain."""
+    """Find the head of an account's chain."""
     row = await connection.fetchrow(_HEAD, account)
     return Head(row["records"], row["hash"]) if row else None
 
 
 async def stream_links(connection: Connection, account: str) -> AsyncIterator[Link]:
-    """An account's records in the order of its chain. Must run inside a transaction."""
+    """Stream an account's records in the order of its chain. Must run inside a transaction."""
     async for row in connection.cursor(_LINKS, account, prefetch=PREFETCH):
         yield Link(
             number=row["chain_sequence"],

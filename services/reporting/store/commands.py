@@ -1,4 +1,4 @@
-"""Commands that were sent for people, and what became of them."""
+"""Commands sent on behalf of people, their outcomes, and the secrets created with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ INSERT INTO outcomes (actor, command_id, outcome) VALUES ($1, $2, $3) ON CONFLIC
 
 @dataclass(frozen=True, slots=True)
 class SentCommand:
-    """A command with its outcome, once there is one."""
+    """A command, with its outcome if there is one."""
 
     actor: str
     command_id: UUID
@@ -63,7 +63,7 @@ class SentCommand:
 
 
 async def insert_command(connection: Connection, sent: SentCommand, correlation_id: str | None) -> bool:
-    """Whether it is new: the id was not used by this person before."""
+    """Insert a command; return whether it is new, so this person has not used its id before."""
     return bool(
         await connection.fetchval(
             _INSERT,
@@ -80,7 +80,7 @@ async def insert_command(connection: Connection, sent: SentCommand, correlation_
 
 
 async def find_command(connection: Connection, actor: str, command_id: UUID) -> SentCommand | None:
-    """One command of a person."""
+    """Find a command of a person."""
     row = await connection.fetchrow(_FIND, actor, command_id)
     if row is None:
         return None
@@ -90,27 +90,27 @@ async def find_command(connection: Connection, actor: str, command_id: UUID) -> 
 
 
 async def note_secret_shown(connection: Connection, actor: str, command_id: UUID) -> None:
-    """The answer to the command itself shows it; a repeat of that may, while it is kept."""
+    """Mark the secret as shown in the command's answer. A repeat of the command still shows it."""
     await connection.execute(_NOTE_SHOWN, actor, command_id)
 
 
 async def take_secret(connection: Connection, actor: str, command_id: UUID) -> str | None:
-    """The sealed secret of an accepted command that was never shown; it is erased here."""
+    """Return and erase the sealed secret of an accepted command, if it was never shown."""
     sealed: str | None = await connection.fetchval(_TAKE_SEALED, actor, command_id)
     return sealed
 
 
 async def find_old_secrets(connection: Connection, before: datetime, but: Sequence[str]) -> list[str]:
-    """People, but these, whose commands were sent before then and still hold a secret."""
+    """List people with secrets of commands sent before ``before``, except ``but``."""
     return [row["actor"] for row in await connection.fetch(_FIND_SEALED, before, list(but))]
 
 
 async def erase_secrets(connection: Connection, before: datetime, actors: Sequence[str] | None = None) -> None:
-    """Erase the secrets of commands that were sent before then, shown or not: these people's, or all."""
+    """Erase secrets of commands sent before ``before``, shown or not; ``actors`` ``None``: everyone's."""
     await connection.execute(_ERASE_SEALED, before, actors)
 
 
 async def insert_outcome(connection: Connection, decided: CommandDecided) -> None:
-    """Remember the first outcome (a repeat has the same), and wake whoever waits for it."""
+    """Insert the first outcome of a command, and notify the request that waits for it."""
     if await connection.fetchval(_INSERT_OUTCOME, decided.actor, decided.command_id, decided.model_dump_json()):
         await notify_outcome(connection, decided.command_id)

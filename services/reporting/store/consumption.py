@@ -12,7 +12,7 @@ from shared.runtime.postgres.pool import Connection
 
 _METERS = TypeAdapter(tuple[MeterConsumption, ...])
 
-# What changed is told in few notices, each of many subscriptions: a notice may have 8,000 bytes.
+# Many subscriptions share a notification, since a batch changes thousands. PostgreSQL limits one to 8,000 bytes.
 _UPSERT = """
 WITH changed AS (
     INSERT INTO consumption (
@@ -34,7 +34,7 @@ WITH changed AS (
 )
 SELECT pg_notify('reporting_changes', 'consumption ' || string_agg(subscription, ' ')) FROM numbered GROUP BY notice
 """
-# The arithmetic is wanted only of each product's newest window, so only that is read.
+# Only each product's newest window needs its meters, so only those are read.
 _OF_TERM = """
 SELECT product, window_start, window_end, revision, consumed, level, burned_down, as_of,
     CASE WHEN lead(window_start) OVER (PARTITION BY product ORDER BY window_start) IS NULL THEN meters END AS meters
@@ -48,7 +48,7 @@ FROM consumption
 WHERE subscription = $1 AND window_end > $2 AND window_start < $3 AND ($4::text IS NULL OR product = $4)
 ORDER BY window_start, product
 """
-# The newest window of each product stays, however old: it holds the term to date.
+# The newest window of each product is retained at any age: it holds the term to date.
 _FIND_OLD = """
 SELECT DISTINCT subscription FROM consumption AS old
 WHERE window_end < $1 AND subscription <> ALL($2::text[]) AND EXISTS (
@@ -69,7 +69,7 @@ WHERE window_end < $1 AND ($2::text[] IS NULL OR subscription = ANY($2)) AND EXI
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """One product in one window. ``meters`` is empty where it was not asked for."""
+    """The consumption of one product in one window. ``meters`` is empty if it was not loaded."""
 
     product: str
     window_start: datetime
@@ -83,7 +83,7 @@ class Consumed:
 
 
 async def upsert_snapshots(connection: Connection, snapshots: Iterable[Snapshot]) -> None:
-    """Keep each snapshot that is newer than what is there, and tell those who watch."""
+    """Upsert each snapshot that is newer than the stored one, and notify watchers."""
     newest: dict[tuple[str, str, datetime], Snapshot] = {}
     for one in snapshots:
         key = one.key
@@ -108,7 +108,7 @@ def _columns(snapshots: Sequence[Snapshot]) -> tuple[list[object], ...]:
 
 
 async def load_term(connection: Connection, subscription: str, start: datetime, until: datetime) -> list[Consumed]:
-    """The windows that begin from ``start`` until ``until`` (inclusive), by product and time."""
+    """Load the windows that begin from ``start`` to ``until`` (inclusive), by product and time."""
     rows = await connection.fetch(_OF_TERM, subscription, start, until)
     return [Consumed(**{**dict(row), "meters": _meters(row["meters"])}) for row in rows]
 
@@ -116,20 +116,20 @@ async def load_term(connection: Connection, subscription: str, start: datetime, 
 async def load_usage(
     connection: Connection, subscription: str, start: datetime, end: datetime, product: str | None
 ) -> list[Consumed]:
-    """The windows that overlap ``start`` to ``end``, with their meters."""
+    """Load the windows that overlap ``start`` to ``end``, with their meters."""
     rows = await connection.fetch(_USAGE, subscription, start, end, product)
     return [Consumed(**{**dict(row), "meters": _meters(row["meters"])}) for row in rows]
 
 
 async def find_old_consumption(connection: Connection, before: datetime, but: Sequence[str]) -> list[str]:
-    """Subscriptions that have windows to be forgotten, but these."""
+    """List subscriptions with expired windows, except ``but``."""
     return [row["subscription"] for row in await connection.fetch(_FIND_OLD, before, list(but))]
 
 
 async def prune_consumption(
     connection: Connection, before: datetime, subscriptions: Sequence[str] | None = None
 ) -> None:
-    """Forget windows that ended before: these subscriptions', or all."""
+    """Delete windows that ended before ``before``, of these subscriptions or of all."""
     await connection.execute(_PRUNE, before, subscriptions)
 
 

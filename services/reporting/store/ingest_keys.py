@@ -1,4 +1,4 @@
-"""Ingest keys as administrators may see them: never the key itself."""
+"""Ingest keys as administrators may see them, without the key's text."""
 
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.metering import IngestKeyState
@@ -16,12 +16,12 @@ SELECT id, state FROM ingest_keys WHERE id > $1 AND ($3::text IS NULL OR product
 
 
 async def upsert_ingest_key(connection: Connection, state: IngestKeyState) -> None:
-    """Keep the state if it is newer."""
+    """Upsert the state unless the stored one is as new."""
     await connection.execute(_UPSERT, state.id, state.product, state.version, state.model_dump_json())
 
 
 async def find_ingest_key(connection: Connection, key: str) -> IngestKeyState | None:
-    """One key."""
+    """Find an ingest key by its id."""
     state = await connection.fetchval(_FIND, key)
     return None if state is None else IngestKeyState.model_validate_json(state)
 
@@ -29,7 +29,7 @@ async def find_ingest_key(connection: Connection, key: str) -> IngestKeyState | 
 async def list_ingest_keys(
     connection: Connection, limit: int, cursor: str | None, product: str | None = None
 ) -> Page[IngestKeyState]:
-    """Keys by id."""
+    """List ingest keys by id."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST, place[0] if place else "", limit + 1, product)
     return page(rows, limit, _state, lambda row: (row["id"],), "ingest_keys")

@@ -1,4 +1,4 @@
-"""What the issuer said last of vendor operators: its newest word counts, whichever token or session is shown."""
+"""The issuer's newest assertion about vendor operators; it overrides older tokens and sessions."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ _TAKE_BACK = "UPDATE issuer_words SET vendor = false, said_at = $2 WHERE email =
 
 
 async def is_vendor(connection: Connection, email: str, said_at: datetime) -> bool:
-    """Whether someone whom the issuer called a vendor operator at that time is one, as far as is known since."""
+    """Whether a person asserted as operator at ``said_at`` still is, as far as newer assertions say."""
     row = await connection.fetchrow(_FIND, email)
     if row is not None and row["said_at"] >= said_at:
         return bool(row["vendor"])
@@ -22,5 +22,5 @@ async def is_vendor(connection: Connection, email: str, said_at: datetime) -> bo
 
 
 async def take_back(connection: Connection, email: str, said_at: datetime) -> None:
-    """The issuer said at that time that someone is no vendor operator."""
+    """Record that at ``said_at`` the issuer no longer asserted the person as operator."""
     await connection.execute(_TAKE_BACK, email, said_at)

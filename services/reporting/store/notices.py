@@ -1,6 +1,6 @@
-"""NOTIFY: what a transaction changed, told to every replica when it commits.
+"""NOTIFY of a transaction's changes, received by every replica when it commits.
 
-Consumption changes by thousands: the statement that keeps it tells of it, ``consumption <subscription> ...``.
+Consumption changes by thousands, so its upsert notifies itself: ``consumption <subscription> ...``.
 """
 
 from typing import Literal
@@ -15,10 +15,10 @@ _NOTIFY = "SELECT pg_notify('reporting_changes', $1)"
 
 
 async def notify_subscription(connection: Connection, subscription: str, what: What) -> None:
-    """Something about the subscription is different. PostgreSQL sends the same notice once per transaction."""
+    """Notify of a change. PostgreSQL sends the same notification once per transaction."""
     await connection.execute(_NOTIFY, f"subscription {subscription} {what}")
 
 
 async def notify_outcome(connection: Connection, command_id: object) -> None:
-    """The outcome of a command is known."""
+    """Notify that a command's outcome is known."""
     await connection.execute(_NOTIFY, f"outcome {command_id}")

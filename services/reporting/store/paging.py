@@ -1,4 +1,4 @@
-"""Opaque cursors: where a page ended, so that the next begins after it whatever was added meanwhile."""
+"""Opaque cursors: the place where a page ended, so that the next continues after it despite insertions."""
 
 import base64
 import binascii
@@ -13,31 +13,31 @@ from shared.runtime.postgres.row_decoding import decode_rows
 
 T = TypeVar("T")
 MAX_CURSOR_LENGTH = 6000
-"""Of what a place may consist of: names that somebody claimed, of characters that take the most room."""
+"""Longest cursor, in characters. Its parts are names, whose characters may take up to 12 bytes each in JSON."""
 
 
 class CursorError(ValueError):
-    """The cursor is none of ours."""
+    """The cursor is not a cursor of this list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some of a list, and the cursor of what follows."""
+    """A part of a list, and the cursor of the rest; ``None``: nothing follows."""
 
     items: list[T]
     next_cursor: str | None
 
 
 def write_cursor(*place: str) -> str:
-    """The cursor of a place."""
+    """Encode a place as a cursor."""
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str | None, parts: int) -> list[str] | None:
-    """The place that a cursor names; ``None`` for the beginning.
+    """Decode a cursor to a place of ``parts`` parts; ``None``: the beginning.
 
     Raises:
-        CursorError: it is not a cursor of a place with so many parts.
+        CursorError: it does not decode to such a place.
     """
     if cursor is None:
         return None
@@ -55,10 +55,10 @@ def read_cursor(cursor: str | None, parts: int) -> list[str] | None:
 
 
 def read_day(part: str) -> date:
-    """The day in a place.
+    """Parse a day in a place.
 
     Raises:
-        CursorError: it is none.
+        CursorError: it cannot be parsed.
     """
     try:
         return date.fromisoformat(part)
@@ -69,9 +69,9 @@ def read_day(part: str) -> date:
 def page(
     rows: Sequence[Row], limit: int, read: Callable[[Row], T], place: Callable[[Row], tuple[str, ...]], table: str
 ) -> Page[T]:
-    """A page of ``limit`` from rows of ``table`` that were fetched one more than that.
+    """Build a page from up to ``limit`` + 1 fetched rows of ``table``.
 
-    A row that cannot be read is left out; ``place`` is of rows, so that the list goes on behind it.
+    A row that cannot be decoded is left out; ``place`` takes rows, so that the next page continues after such a row.
     """
     shown = rows[:limit]
     more = len(rows) > limit and shown

@@ -26,19 +26,19 @@ ORDER BY email LIMIT $2
 
 
 async def upsert_person(connection: Connection, state: PersonState) -> None:
-    """Keep the state if it is newer."""
+    """Upsert the state unless the stored one is as new."""
     row = (state.account, state.email, state.version, state.removed_at, state.model_dump_json())
     await connection.execute(_UPSERT, *row)
 
 
 async def find_person(connection: Connection, account: str, email: str) -> PersonState | None:
-    """One person of an account, removed or not."""
+    """Find a person of an account, removed or not."""
     state = await connection.fetchval(_FIND, account, email)
     return None if state is None else PersonState.model_validate_json(state)
 
 
 async def find_people(connection: Connection, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], PersonState]:
-    """Those of the people, each an account and an e-mail, that are known."""
+    """Find people by pairs of account and e-mail; unknown ones are left out."""
     pairs = sorted(set(wanted))
     if not pairs:
         return {}
@@ -49,7 +49,7 @@ async def find_people(connection: Connection, wanted: Iterable[tuple[str, str]])
 async def list_people(
     connection: Connection, account: str, limit: int, cursor: str | None, hidden: Sequence[str] = ()
 ) -> Page[PersonState]:
-    """An account's people by e-mail, without those who were removed, and without ``hidden``."""
+    """List an account's people by e-mail, without removed ones and without ``hidden``."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST, account, limit + 1, place[0] if place else "", list(hidden))
     return page(rows, limit, _state, lambda row: (row["email"],), "people")

@@ -1,4 +1,4 @@
-"""The price list: the newest."""
+"""The newest price list."""
 
 from shared.events.state import PriceList
 from shared.runtime.postgres.pool import Connection
@@ -12,11 +12,11 @@ _FIND = "SELECT state FROM price_lists WHERE id = 'units'"
 
 
 async def upsert_price_list(connection: Connection, state: PriceList) -> None:
-    """Keep it if it is newer."""
+    """Upsert the price list unless the stored one is as new."""
     await connection.execute(_UPSERT, state.version, state.model_dump_json())
 
 
 async def find_price_list(connection: Connection) -> PriceList | None:
-    """What units cost now, once the vendor has said."""
+    """Find the price list; ``None`` until the vendor has set one."""
     state = await connection.fetchval(_FIND)
     return None if state is None else PriceList.model_validate_json(state)

@@ -17,18 +17,18 @@ _LIST = "SELECT id, state FROM products WHERE id > $1 ORDER BY id LIMIT $2"
 
 
 async def upsert_product(connection: Connection, state: ProductState) -> None:
-    """Keep the state if it is newer."""
+    """Upsert the state unless the stored one is as new."""
     await connection.execute(_UPSERT, state.id, state.version, state.model_dump_json())
 
 
 async def find_products(connection: Connection, ids: Iterable[str]) -> dict[str, ProductState]:
-    """Those of the products that are known, by id."""
+    """Find products by id; unknown ones are left out."""
     rows = await connection.fetch(_FIND_ALL, list(ids))
     return {state.id: state for state in decode_rows(rows, _state, "products")}
 
 
 async def list_products(connection: Connection, limit: int, cursor: str | None) -> Page[ProductState]:
-    """Products by id."""
+    """List products by id."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST, place[0] if place else "", limit + 1)
     return page(rows, limit, _state, lambda row: (row["id"],), "products")

@@ -1,4 +1,4 @@
-"""Usage in quarantine, as metering told of it, and replays of it. The newest version wins."""
+"""Quarantined usage and its replays, as metering published them. The newest version wins."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -54,7 +54,7 @@ MAX_DIGITS = 18
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What to show; ``None``: all. Times are of the record's arrival."""
+    """The records to list; ``None``: no restriction. Times refer to the record's arrival."""
 
     reason: str | None = None
     source: str | None = None
@@ -65,13 +65,13 @@ class Filter:
     settled: bool | None = None
 
     def arguments(self) -> tuple[object, ...]:
-        """In the order of the statements."""
+        """The values in the order of the statements' parameters."""
         return self.reason, self.source, self.product, self.subscription, self.start, self.end, self.settled
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A record, and what became of it."""
+    """A stored record: when it left the quarantine, and as what; ``None`` while it is there."""
 
     record: QuarantinedRecord
     settled_at: datetime | None
@@ -80,7 +80,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many records of one kind there are, and how many there were."""
+    """Counts of the records of one kind: still in quarantine, and settled."""
 
     day: date
     source: str
@@ -91,7 +91,7 @@ class Count:
 
 
 async def upsert_record(connection: Connection, record: QuarantinedRecord) -> None:
-    """Keep it if it is newer."""
+    """Upsert the record unless the stored one is as new."""
     await connection.execute(
         _UPSERT,
         int(record.id),
@@ -106,25 +106,25 @@ async def upsert_record(connection: Connection, record: QuarantinedRecord) -> No
 
 
 async def settle_record(connection: Connection, settled: UsageSettled) -> None:
-    """Note that it left the quarantine."""
+    """Save that the record has left the quarantine."""
     await connection.execute(_SETTLE, int(settled.record), settled.settled_at, settled.settled_as, settled.version)
 
 
 async def find_record(connection: Connection, record: str) -> Kept | None:
-    """One record."""
+    """Find a record."""
     row = await connection.fetchrow(_FIND, int(record)) if _is_number(record) else None
     return _kept(row) if row else None
 
 
 async def list_records(connection: Connection, limit: int, cursor: str | None, wanted: Filter) -> Page[Kept]:
-    """The newest first."""
+    """List records, newest first."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST, limit + 1, _number(place[0]) if place else None, *wanted.arguments())
     return page(rows, limit, _kept, lambda row: (str(row["id"]),), "quarantine")
 
 
 async def count_records(connection: Connection, limit: int, cursor: str | None, wanted: Filter) -> Page[Count]:
-    """Counts per day, product, source and reason, the latest day first."""
+    """Count records per day, product, source and reason, newest day first."""
     place: list[Any] = read_cursor(cursor, 4) or [None] * 4
     if place[0] is not None:
         place[0] = read_day(place[0])
@@ -139,25 +139,25 @@ async def count_records(connection: Connection, limit: int, cursor: str | None, 
 
 
 async def prune_quarantine(connection: Connection, before: datetime) -> None:
-    """Forget what left the quarantine, and replays that were asked for, before then. What waits in it stays."""
+    """Delete records settled and replays requested before ``before``; quarantined records are retained."""
     await connection.execute(_FORGET_SETTLED, before)
     await connection.execute(_FORGET_REPLAYS, before)
 
 
 async def upsert_replay(connection: Connection, replay: QuarantineReplay) -> None:
-    """Keep it if it is newer."""
+    """Upsert the replay unless the stored one is as new."""
     state = replay.model_dump_json()
     await connection.execute(_UPSERT_REPLAY, replay.id, replay.requested_at, replay.version, state)
 
 
 async def find_replay(connection: Connection, replay: str) -> QuarantineReplay | None:
-    """One replay."""
+    """Find a replay."""
     state = await connection.fetchval(_FIND_REPLAY, replay)
     return None if state is None else QuarantineReplay.model_validate_json(state)
 
 
 async def list_replays(connection: Connection, limit: int, cursor: str | None) -> Page[QuarantineReplay]:
-    """The newest first."""
+    """List replays, newest first."""
     place: list[Any] = read_cursor(cursor, 2) or [None, None]
     if place[0] is not None:
         place[0] = _instant(place[0])

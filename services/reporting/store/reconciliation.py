@@ -1,4 +1,4 @@
-"""The books of usage, as metering told of them. The newest revision of a line wins."""
+"""The books of usage, as metering published them. The newest revision of a line wins."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -35,7 +35,7 @@ WHERE ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which lines; ``None``: all. Both days are among them."""
+    """The lines to list, from the first to the last day inclusive; ``None``: no restriction."""
 
     first: date | None = None
     last: date | None = None
@@ -45,7 +45,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums of lines of the books."""
+    """The sums of lines of the books."""
 
     accepted: int
     applied: int
@@ -60,7 +60,7 @@ class Totals:
 
 
 async def upsert_line(connection: Connection, line: BooksLine) -> None:
-    """Keep it if it is newer."""
+    """Upsert the line unless the stored one is as new."""
     await connection.execute(
         _UPSERT,
         line.day,
@@ -76,7 +76,7 @@ async def upsert_line(connection: Connection, line: BooksLine) -> None:
 
 
 async def list_lines(connection: Connection, limit: int, cursor: str | None, wanted: Wanted) -> Page[BooksLine]:
-    """By day, product and source."""
+    """List lines by day, product and source."""
     place: list[Any] = read_cursor(cursor, 3) or [None, None, None]
     if place[0] is not None:
         place[0] = read_day(place[0])
@@ -91,7 +91,7 @@ async def list_lines(connection: Connection, limit: int, cursor: str | None, wan
 
 
 async def total(connection: Connection, wanted: Wanted) -> Totals:
-    """The sums over all lines that are wanted, whatever the page."""
+    """Sum all lines that match, on all pages."""
     row = await connection.fetchrow(_TOTAL, wanted.first, wanted.last, wanted.product, wanted.source)
     assert row is not None  # noqa: S101  # sums without groups are one row
     return Totals(**dict(row))

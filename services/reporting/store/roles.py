@@ -27,13 +27,13 @@ ORDER BY account, role LIMIT $3
 
 
 async def upsert_role(connection: Connection, state: RoleState) -> None:
-    """Keep the state if it is newer."""
+    """Upsert the state unless the stored one is as new."""
     row = (state.account, state.role, state.product, state.version, state.model_dump_json())
     await connection.execute(_UPSERT, *row)
 
 
 async def find_role(connection: Connection, account: str, role: str) -> RoleState | None:
-    """One role."""
+    """Find a role of an account."""
     state = await connection.fetchval(_FIND, account, role)
     return None if state is None else RoleState.model_validate_json(state)
 
@@ -41,7 +41,7 @@ async def find_role(connection: Connection, account: str, role: str) -> RoleStat
 async def list_roles(
     connection: Connection, account: str, limit: int, cursor: str | None, product: str | None = None
 ) -> Page[RoleState]:
-    """An account's roles by id."""
+    """List an account's roles by id."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST, account, limit + 1, place[0] if place else "", product)
     return page(rows, limit, _state, lambda row: (row["role"],), "roles")
@@ -50,7 +50,7 @@ async def list_roles(
 async def list_held_roles(
     connection: Connection, product: str, accounts: Sequence[str] | None, limit: int
 ) -> list[RoleState]:
-    """The roles of a product that somebody has, in some accounts or (``None``) in all."""
+    """List roles of a product that have members, in some accounts or (``None``) in all."""
     rows = await connection.fetch(_LIST_OF_PRODUCT, product, accounts, limit)
     return decode_rows(rows, _state, "roles")
 

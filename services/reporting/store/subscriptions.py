@@ -1,4 +1,4 @@
-"""Subscriptions, and the people whom each concerns."""
+"""Subscriptions, and the people with a role in each."""
 
 from collections.abc import Collection, Iterable
 
@@ -60,7 +60,7 @@ ORDER BY p.email, p.subscription, p.role
 
 
 async def upsert_subscription(connection: Connection, state: SubscriptionState) -> None:
-    """Keep the state if it is newer, and tell those who watch."""
+    """Upsert the state unless the stored one is as new, and notify watchers."""
     if not await connection.fetchval(_UPSERT, state.id, state.account, state.version, state.model_dump_json()):
         return
     people = {(state.primary_contact.email, PRIMARY), *((one.email, one.grant) for one in state.grants)}
@@ -70,7 +70,7 @@ async def upsert_subscription(connection: Connection, state: SubscriptionState) 
 
 
 async def find_subscription(connection: Connection, subscription: str) -> SubscriptionState | None:
-    """One subscription."""
+    """Find a subscription."""
     state = await connection.fetchval(_FIND, subscription)
     return None if state is None else SubscriptionState.model_validate_json(state)
 
@@ -83,7 +83,7 @@ async def list_subscriptions(
     person: str | None = None,
     account: str | None = None,
 ) -> Page[SubscriptionState]:
-    """Subscriptions by id; with ``person`` those that concern them, with ``account`` those of one customer."""
+    """List subscriptions by id; ``person``: where they have a role; ``account``: those of one account."""
     place = read_cursor(cursor, 1)
     after = place[0] if place else ""
     if person is None:
@@ -98,22 +98,22 @@ def _state(row: Row) -> SubscriptionState:
 
 
 async def find_ids_by_role(connection: Connection, email: str, roles: Iterable[str]) -> list[str]:
-    """The subscriptions in which someone has one of the roles."""
+    """List the subscriptions in which a person has one of the roles."""
     return [row["subscription"] for row in await connection.fetch(_AUDITED, email, list(roles))]
 
 
 async def find_roles_in_account(connection: Connection, email: str, account: str) -> set[str]:
-    """The roles that someone has in any subscription of an account."""
+    """Return the roles that a person has in any subscription of an account."""
     return {row["role"] for row in await connection.fetch(_ROLES_IN_ACCOUNT, email, account)}
 
 
 async def find_accounts_by_role(connection: Connection, email: str, roles: Iterable[str]) -> list[str]:
-    """The accounts in which someone has one of the roles in a subscription."""
+    """List the accounts with a subscription in which a person has one of the roles."""
     return sorted(row["account"] for row in await connection.fetch(_ACCOUNTS_BY_ROLE, email, list(roles)))
 
 
 async def load_grants(connection: Connection, account: str, emails: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
-    """By e-mail: in which of the account's subscriptions someone has which role."""
+    """Load, by e-mail, pairs of subscription and role in the account's subscriptions."""
     found: dict[str, list[tuple[str, str]]] = {}
     for row in await connection.fetch(_PEOPLE_OF_ACCOUNT, account, list(emails)):
         found.setdefault(row["email"], []).append((row["subscription"], row["role"]))
@@ -123,6 +123,6 @@ async def load_grants(connection: Connection, account: str, emails: Iterable[str
 async def find_people_beyond(
     connection: Connection, accounts: Collection[str], subscriptions: Collection[str]
 ) -> list[tuple[str, str]]:
-    """Accounts and e-mails of those who were given something there, and nothing in any of these subscriptions."""
+    """List pairs of account and e-mail of people whose roles are all outside these subscriptions."""
     rows = await connection.fetch(_PEOPLE_BEYOND, list(accounts), list(subscriptions))
     return [(row["account"], row["email"]) for row in rows]

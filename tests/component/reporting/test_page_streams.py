@@ -25,8 +25,8 @@ DEADLINE_SECONDS = 15
 @pytest.fixture
 def site(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> Site:
     """The page; its streams look often."""
-    monkeypatch.setattr(stream, "ALIVE_SECONDS", 0.3)
-    monkeypatch.setattr(api_stream, "JUDGED_EVERY_SECONDS", 0.3)
+    monkeypatch.setattr(stream, "KEEP_ALIVE_SECONDS", 0.3)
+    monkeypatch.setattr(api_stream, "RECHECK_SECONDS", 0.3)
     runtime = driver.runtime
     claims = new_claims(runtime.settings)
     tokens = new_tokens(runtime.settings, claims, runtime.clock)

@@ -131,7 +131,7 @@ async def test_answer_is_202_when_no_outcome_comes_and_the_command_can_be_asked_
 async def test_outcome_wakes_a_waiter_in_another_replica(
     database: MakeDatabase, shared_issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "LOOK_AGAIN_SECONDS", 60)
+    monkeypatch.setattr(commands, "POLL_SECONDS", 60)
     dsn = await database("reporting")
     async with reporting(dsn, shared_issuer) as one, reporting(dsn, shared_issuer) as other:
         asking = asyncio.create_task(one.ask("POST", "/v1/accounts", json={"name": "Acme"}))

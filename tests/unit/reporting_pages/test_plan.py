@@ -24,7 +24,7 @@ def test_plan_may_only_raise_while_the_clock_runs_and_says_until_when() -> None:
     plan = present_plan(body, NOW, may_allocate=True)
     assert (plan.fields[0].lowest, plan.fields[0].highest) == (500, 800)
     assert plan.status == "The next rebalance is allowed on 12 January 2027, in 49 days."
-    assert plan.rule == "Until then you can give products the 300 units that are still unallocated."
+    assert plan.rule == "Until then you can allocate the 300 units that are still unallocated."
 
 
 def test_plan_may_only_lower_while_the_pool_is_over_allocated() -> None:

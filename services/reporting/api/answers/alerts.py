@@ -1,4 +1,4 @@
-"""Alerts, and where they go."""
+"""Alerts and alert channels."""
 
 from datetime import datetime
 from typing import Literal
@@ -31,7 +31,7 @@ class Alerts(Shown):
 
 
 class Channel(Commanded):
-    """``secret`` is in the answer that makes it, and nowhere else."""
+    """``secret`` is present only in the answer that creates the channel."""
 
     id: str
     kind: Literal["webhook"]

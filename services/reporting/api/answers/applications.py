@@ -14,7 +14,7 @@ class RoleLine(Shown):
 
 
 class ApplicationInList(Shown):
-    """``default_roles``: how many there are."""
+    """``default_roles``: their number."""
 
     product: str
     name: str
@@ -30,7 +30,7 @@ class Applications(Shown):
 
 
 class Holder(Shown):
-    """Somebody active who has the permission by a role."""
+    """An active person who has the permission through a role."""
 
     account: str
     email: str
@@ -48,7 +48,7 @@ class PermissionRow(Shown):
 
 
 class Application(ApplicationInList):
-    """``complete``: no holder is left out for want of room; ask for one ``account`` then."""
+    """``complete``: no holder was left out by the limit; otherwise request one ``account``."""
 
     permissions: list[PermissionRow]
     complete: bool

@@ -7,7 +7,7 @@ from services.reporting.api.fields import Shown
 
 
 class IngestKey(Commanded):
-    """``key`` is in the answer that makes it, and nowhere else. Limits that are null are the door's own."""
+    """``key`` is present only in the answer that creates it. Null limits: metering's defaults apply."""
 
     id: str
     product: str

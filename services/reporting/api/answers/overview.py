@@ -1,4 +1,4 @@
-"""The overview: everything about a subscription in one answer."""
+"""The overview of a subscription, with all figures."""
 
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from shared.pricing import ProductCost
 
 
 class RebalanceClock(Shown):
-    """``next_allowed_at`` null: now, as far as the clock is concerned."""
+    """``next_allowed_at`` null: the clock allows a rebalance now."""
 
     allowed: bool
     next_allowed_at: datetime | None
@@ -37,7 +37,7 @@ class Meter(Shown):
 
 
 class Cost(Shown):
-    """Its share of what was paid for the units that count now, in integer minor units of ``currency``."""
+    """The product's share of what was paid for the units that count now, in integer minor units."""
 
     currency: str
     allocated_minor: int
@@ -45,7 +45,7 @@ class Cost(Shown):
 
 
 class ProductUse(Shown):
-    """``drawn``: unallocated units that it uses (policy ``reserve``). ``cost`` is null where there is no price."""
+    """``drawn``: unallocated units that it uses (policy ``reserve``). ``cost`` is null without a price."""
 
     product: str
     name: str
@@ -63,7 +63,7 @@ class ProductUse(Shown):
 
 
 class Renewal(Shown):
-    """A term that was sold and has not begun. ``carries_over``: its units are enough for today's allocations."""
+    """A term that was sold and has not begun. ``carries_over``: its units suffice for today's allocations."""
 
     start: datetime
     end: datetime
@@ -99,7 +99,7 @@ class Overview(Commanded):
 
 
 def overview_answer(overview: domain.Overview) -> Overview:
-    """An overview as the API answers it."""
+    """Convert an overview to the API's answer."""
     renewal = overview.renewal
     return Overview(
         id=overview.id,

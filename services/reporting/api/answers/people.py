@@ -1,4 +1,4 @@
-"""People and roles of an account, and what delegates were given."""
+"""People and roles of an account, and the grants of delegates."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from shared.events.state import Grant
 
 
 class GivenTo(Shown):
-    """In which subscription somebody is the primary contact, or has which grant."""
+    """A subscription, and the person's grant in it (or that they are its primary contact)."""
 
     subscription: str
     role: str
@@ -36,14 +36,14 @@ class PermissionShown(Shown):
 
 
 class Difference(Shown):
-    """From the default as it is now."""
+    """The difference from the current default."""
 
     added: list[str]
     removed: list[str]
 
 
 class Role(Commanded):
-    """``difference`` is null for an account's own role. ``based_on``: the default's version when it was customised."""
+    """``difference`` is null for an account's own role. ``based_on``: the default's version when customised."""
 
     account: str
     role: str
@@ -67,7 +67,7 @@ class Roles(Shown):
 
 
 class Member(Shown):
-    """A role counts for those who are ``active``."""
+    """The role has effect only for ``active`` members."""
 
     email: str
     name: str | None
@@ -80,7 +80,7 @@ class Members(Shown):
 
 
 class Granted(Commanded):
-    """What a delegate may do with a subscription."""
+    """The grants of a delegate in a subscription."""
 
     subscription: str
     email: str

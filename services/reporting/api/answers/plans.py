@@ -27,7 +27,7 @@ class Preview(Commanded):
 
 
 class PreviewResult(Shown):
-    """The members of ``Preview`` as the plan's owner worked them out: passed on as they came."""
+    """The members of ``Preview``, passed through as allocation computed them."""
 
     model_config = ConfigDict(extra="allow")
 

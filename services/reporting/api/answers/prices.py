@@ -36,9 +36,9 @@ class PriceShown(Shown):
 
 
 class Quote(PriceShown):
-    """``committed_units`` are those that the term has already; with ``units`` they decide the tier.
+    """``committed_units`` are already in the term; with ``units`` they decide the tier.
 
-    ``kind``: ``top_up`` of the subscription's term; ``renewal``, for a year, where that is over; else ``contract``.
+    ``kind``: ``top_up`` of the subscription's term; ``renewal`` for a year, after its end; else ``contract``.
     """
 
     subscription: str | None

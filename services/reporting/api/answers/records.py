@@ -1,4 +1,4 @@
-"""Who I am, commands that I sent, and the audit log."""
+"""The caller, commands that they sent, and the audit log."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -22,7 +22,7 @@ class Me(Shown):
 
 
 class Command(Shown):
-    """``secret`` or ``key`` is there once: in the first answer after the command was accepted that shows it."""
+    """``secret`` or ``key`` is present once, in the first answer after acceptance that shows it."""
 
     command_id: str
     command: str

@@ -1,4 +1,4 @@
-"""Answers about counted resources."""
+"""Counted resources."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""What several answers share."""
+"""Models that several answers share."""
 
 from datetime import datetime
 from typing import Literal
@@ -9,7 +9,7 @@ from services.reporting.api.fields import Shown
 
 
 class Problem(Shown):
-    """RFC 9457, with a stable ``code``; a code's numbers are members beside it."""
+    """RFC 9457, with a stable ``code``; the code's numbers are further members."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -37,13 +37,13 @@ class Problem(Shown):
 
 
 class Commanded(Shown):
-    """``command_id`` is there in the answer to a write."""
+    """``command_id`` is present in the answer to a write."""
 
     command_id: str | None = None
 
 
 class Pending(Shown):
-    """No outcome came in time: ask ``Location``."""
+    """No outcome arrived in time: poll ``Location``."""
 
     command_id: str
     status: Literal["pending"]
@@ -56,7 +56,7 @@ class Span(Shown):
 
 
 class Done(Commanded):
-    """The answer to a write of somebody who does not see what they changed: its id, and nothing else."""
+    """The answer to a write whose effect the caller may not see: the id only."""
 
     model_config = ConfigDict(extra="forbid")
     id: str | None

@@ -1,4 +1,4 @@
-"""Subscriptions, what they bought and what they use."""
+"""Subscriptions, their purchases and their usage."""
 
 from datetime import datetime
 
@@ -57,7 +57,7 @@ class TermToDate(Shown):
 
 
 class UsageItem(Shown):
-    """What a window added. ``revision`` is 0 where nothing was measured."""
+    """What a window added. ``revision`` 0: no measurement."""
 
     product: str
     meter: str
@@ -76,7 +76,7 @@ class Usage(Shown):
 
 
 def usage_item(item: domain.UsageItem) -> UsageItem:
-    """An item as the API answers it."""
+    """Convert an item to the API's answer."""
     total = item.term_to_date
     return UsageItem(
         product=item.product,

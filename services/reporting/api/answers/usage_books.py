@@ -1,4 +1,4 @@
-"""The quarantine, replays of it, and the books of usage."""
+"""The quarantine, its replays, and the books of usage."""
 
 from datetime import date, datetime
 from typing import Literal
@@ -8,7 +8,7 @@ from services.reporting.api.fields import Shown
 
 
 class Quarantined(Shown):
-    """``value`` is the beginning of the record's value as text, ``value_bytes`` its length; metering keeps it whole."""
+    """``value``: the beginning of the record's value, ``value_bytes``: its length; metering stores all of it."""
 
     id: str
     topic: str
@@ -35,7 +35,7 @@ class Quarantine(Shown):
 
 
 class QuarantineCount(Shown):
-    """Of one UTC day of arrival: ``waiting`` are in quarantine, ``settled`` have left it."""
+    """Counts of one UTC day of arrival: ``waiting`` are in quarantine, ``settled`` have left it."""
 
     day: date
     source: str
@@ -51,7 +51,7 @@ class QuarantineCounts(Shown):
 
 
 class ReplayWanted(Shown):
-    """What is replayed fits all that is given; nothing given: all."""
+    """The filter of a replay: records that match all given members; none given: all records."""
 
     id: str | None
     reason: str | None
@@ -85,7 +85,7 @@ class Replays(Shown):
 
 
 class Totals(Shown):
-    """``lost``: records that expired before they were read, or were stepped over, at most; they were not accepted."""
+    """``lost``: at most so many records expired unread or were skipped; they were not accepted."""
 
     accepted: int
     applied: int
@@ -105,7 +105,7 @@ class BooksLine(Totals):
 
 
 class Reconciliation(Shown):
-    """``totals`` are over all lines that are wanted, whatever the page."""
+    """``totals`` are over all lines that match, on all pages."""
 
     items: list[BooksLine]
     next_cursor: str | None

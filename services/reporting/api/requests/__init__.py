@@ -1,1 +1,1 @@
-"""What may be asked of the API, a file per resource."""
+"""Request bodies of the API, a file per resource."""

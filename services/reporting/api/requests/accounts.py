@@ -1,4 +1,4 @@
-"""Accounts."""
+"""Requests about accounts."""
 
 from pydantic import Field
 
@@ -7,7 +7,7 @@ from shared.events.ids import AccountRef, Name
 
 
 class NewAccount(Request):
-    """Without ``id`` it is made from the name."""
+    """An account. Without ``id``, one is derived from the name."""
 
     model_config = example(id="acme", name="Acme Corporation")
     id: AccountRef | None = None

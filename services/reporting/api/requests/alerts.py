@@ -1,4 +1,4 @@
-"""Where alerts go."""
+"""Requests about alert channels."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ WebAddress = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["https", "http"],
 
 
 class NewChannel(Request):
-    """A webhook. Its signing secret is made here and shown in the answer, once."""
+    """A webhook. Its signing secret is generated, and shown in the answer once."""
 
     model_config = example(kind="webhook", url="https://hooks.acme.example/unitpool")
     kind: Literal["webhook"] = "webhook"

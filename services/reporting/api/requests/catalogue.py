@@ -1,4 +1,4 @@
-"""The catalogue."""
+"""Requests about the catalogue and prices."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from shared.units import PositiveUnits
 
 
 class NewProduct(Request):
-    """``sources`` empty: those that begin with ``/platforms/<id>``."""
+    """A product. ``sources`` empty: those that begin with ``/platforms/<id>``."""
 
     model_config = example(id="exposure-scan", name="Exposure Scan")
     id: ProductRef
@@ -41,7 +41,7 @@ class NewRate(Request):
 
 
 class PermissionAsked(Request):
-    """Something that may be permitted in the product's application."""
+    """A permission in the product's application."""
 
     id: PermissionRef
     category: PlainName
@@ -58,7 +58,7 @@ class RoleTemplateAsked(Request):
 
 
 class RolesSetting(Request):
-    """The whole list. Roles that accounts have customised stay as they are."""
+    """All permissions and default roles. Roles that accounts have customised do not change."""
 
     model_config = example(
         permissions=[{"id": "page.use", "category": "Access", "description": "Use the application's page"}],
@@ -76,14 +76,14 @@ class RolesSetting(Request):
 
 
 class TierAsked(Request):
-    """From so many units in the term on: hundredths of a percent off the list price."""
+    """A discount in hundredths of a percent, from a number of units in the term on."""
 
     from_units: Annotated[int, Field(strict=True, ge=0, le=10**12)]
     discount_basis_points: Annotated[int, Field(strict=True, ge=0, le=10_000)]
 
 
 class PriceListSetting(Request):
-    """What units cost from now on, in integer minor units of the currency, per unit and year."""
+    """The price list from now on, in integer minor units of the currency, per unit and year."""
 
     model_config = example(
         currency="EUR",
@@ -99,7 +99,7 @@ class PriceListSetting(Request):
 
 
 class NewQuote(Request):
-    """``subscription``: as a top-up of it, for the rest of its term; else for one year."""
+    """Units to quote: with ``subscription`` for the rest of its term, else for one year."""
 
     model_config = example(units=50_000)
     units: PositiveUnits

@@ -1,4 +1,4 @@
-"""Ingest keys."""
+"""Requests about ingest keys."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ BodyBytes = Annotated[int, Field(ge=1024, le=10 * 1024 * 1024)]
 
 
 class NewIngestKey(Request):
-    """The key is made here and shown in the answer, once. Limits count per process of metering."""
+    """An ingest key, generated and shown in the answer once. Limits apply per process of metering."""
 
     model_config = example(product="exposure-scan")
     product: ProductRef
@@ -23,7 +23,7 @@ class NewIngestKey(Request):
 
 
 class NewRotation(Request):
-    """How long the old key is still good (24 hours unless set otherwise), and when the new one expires."""
+    """How long the old key stays valid (24 hours unless configured), and when the new one expires."""
 
     model_config = example(overlap_seconds=86_400)
     overlap_seconds: Annotated[int, Field(ge=0, le=MAX_OVERLAP_SECONDS)] | None = None

@@ -1,4 +1,4 @@
-"""People and roles of an account."""
+"""Requests about people and roles of an account."""
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,7 @@ class NewPerson(Request):
 
 
 class PersonChange(Request):
-    """What is absent stays. Whoever is not ``enabled`` may do nothing; what they were given waits for them."""
+    """Changes of a person; absent fields stay. A disabled person keeps their grants without effect."""
 
     model_config = example(enabled=False)
     name: PlainName | None = None
@@ -27,7 +27,7 @@ class PersonChange(Request):
 
 
 class NewRole(Request):
-    """A role of the account's own. Without ``role``, its id is made from the product and the name."""
+    """A role of the account's own. Without ``role``, its id is derived from the product and the name."""
 
     model_config = example(product="exposure-scan", name="Night Shift", permissions=["page.use"])
     role: RoleRef | None = None
@@ -37,7 +37,7 @@ class NewRole(Request):
 
 
 class RoleChange(Request):
-    """What is absent stays. ``permissions`` are all that it gives from now on."""
+    """Changes of a role; absent fields stay. ``permissions`` replaces all of them."""
 
     model_config = example(permissions=["page.use"])
     name: PlainName | None = None
@@ -51,7 +51,7 @@ class RoleChange(Request):
 
 
 class NewMember(Request):
-    """Somebody known in the account."""
+    """A person known in the account."""
 
     model_config = example(email="victor@acme.example")
     email: Email

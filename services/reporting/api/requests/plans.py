@@ -1,4 +1,4 @@
-"""Plans and policies."""
+"""Requests about plans and policies."""
 
 from pydantic import Field, field_validator
 
@@ -9,7 +9,7 @@ from shared.units import Units
 
 
 class NewAllocation(Request):
-    """The allocation that a product shall have. ``accept_overage``: also below what it consumes, where permitted."""
+    """A product's new allocation. ``accept_overage``: allow it below consumption, if the policy permits."""
 
     model_config = example(product="exposure-scan", units=12_000)
     product: ProductRef
@@ -23,7 +23,7 @@ class ChangeAsked(Request):
 
 
 class NewRebalance(Request):
-    """One step. ``preview``: the same validation, before and after, and no effect."""
+    """Several changes in one step. ``preview``: validate and return before and after, without effect."""
 
     model_config = example(
         changes=[{"product": "exposure-scan", "units": 10_000}, {"product": "risk-hub", "units": 4_000}], preview=True

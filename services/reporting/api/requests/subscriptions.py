@@ -1,4 +1,4 @@
-"""Subscriptions: what is sold."""
+"""Requests about subscriptions."""
 
 from typing import Literal
 
@@ -11,8 +11,10 @@ from shared.units import PositiveUnits
 
 
 def after_start(end: At, info: ValidationInfo) -> At:
-    """Raises:
-    ValueError: it is not after the start that was asked for with it.
+    """Check that the end is after the start of the same request.
+
+    Raises:
+        ValueError: it is not.
     """
     start = info.data.get("start")
     if start is not None and end <= start:
@@ -50,7 +52,7 @@ class NewSubscription(Request):
 
 
 class NewPurchase(Request):
-    """``start`` absent: now, or the term's start if that is later; ``end`` absent: the term's end."""
+    """A purchase. ``start`` defaults to now, or the term's start if later; ``end`` to the term's end."""
 
     model_config = example(units=50_000, order_reference="PO-2026-118")
     units: PositiveUnits
@@ -80,9 +82,9 @@ class Cancellation(Request):
 
 
 class Renewal(Request):
-    """A further term until ``end``: after the last one, or from a later ``start``.
+    """A further term until ``end``, after the last one or from a later ``start``.
 
-    ``units`` and ``order_reference`` belong to a flex subscription only.
+    ``units`` and ``order_reference`` are for flexible subscriptions only.
     """
 
     model_config = example(end="2028-11-01T00:00:00Z", units=60_000, order_reference="PO-2027-004")
@@ -99,21 +101,21 @@ class Conversion(Request):
 
 
 class RateLockSetting(Request):
-    """``locked``: the rates in force now hold until the term's end."""
+    """``locked``: lock the rates in force now until the term's end."""
 
     model_config = example(locked=True)
     locked: bool = Field(strict=True)
 
 
 class PrimaryContactSetting(Request):
-    """Somebody known in the account."""
+    """The new primary contact, a person known in the account."""
 
     model_config = example(email="paul@acme.example")
     email: Email
 
 
 class GrantsSetting(Request):
-    """Exactly these; none takes everything back."""
+    """All grants of a person; an empty list revokes all."""
 
     model_config = example(grants=["viewer"])
     grants: list[Grant] = Field(max_length=4)

@@ -1,4 +1,4 @@
-"""Replays of quarantined usage."""
+"""Requests about quarantined usage."""
 
 from typing import Annotated, Self
 
@@ -12,7 +12,7 @@ Short = Annotated[Source, StringConstraints(max_length=64)]
 
 
 class ReplayFilter(Request):
-    """What fits all of these. ``from`` and ``to`` are of the record's arrival."""
+    """Records that match all of these. ``from`` and ``to`` refer to the record's arrival."""
 
     reason: QuarantineReason | None = None
     source: Source | None = None
@@ -24,14 +24,14 @@ class ReplayFilter(Request):
     @model_validator(mode="after")
     def _names_something(self) -> Self:
         if not self.model_dump(exclude_none=True):
-            raise ValueError("must name something; for everything there is all")
+            raise ValueError("must not be empty; use all for everything")
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise ValueError("to must be after from")
         return self
 
 
 class NewReplay(Request):
-    """One of: the ``id`` of a record, a ``filter``, or ``all``."""
+    """The records to replay: the ``id`` of one, a ``filter``, or ``all``."""
 
     model_config = example(filter={"reason": "product_not_subscribed", "product": "exposure-scan"})
     id: RecordId | None = None
@@ -45,7 +45,7 @@ class NewReplay(Request):
         return self
 
     def wanted(self) -> QuarantineWanted:
-        """As the command says it."""
+        """Convert to the command's form."""
         if self.filter is None:
             return QuarantineWanted(id=self.id)
         return QuarantineWanted(**self.filter.model_dump())
