@@ -8,13 +8,13 @@ from fastapi import Request
 
 from services.reporting.commands import Commands
 from services.reporting.domain.caller import Caller
-from services.reporting.live import Live
+from services.reporting.live_changes import LiveChanges
 from services.reporting.queries.accounts import AccountQueries
 from services.reporting.queries.catalogue import CatalogueQueries
-from services.reporting.queries.issuer_words import IssuerWords
 from services.reporting.queries.page_context import PageContexts
 from services.reporting.queries.records import RecordQueries
-from services.reporting.queries.subscriptions import Queries
+from services.reporting.queries.subscriptions import SubscriptionQueries
+from services.reporting.queries.vendor_operators import VendorOperators
 from shared.runtime.http.caller_limits import RateLimit, Shares
 
 
@@ -26,15 +26,15 @@ class Application:
     session. ``streams`` limits the live streams of API and page together.
     """
 
-    queries: Queries
+    queries: SubscriptionQueries
     page_contexts: PageContexts
     accounts: AccountQueries
     catalogue: CatalogueQueries
     records: RecordQueries
     commands: Commands
-    live: Live
+    live: LiveChanges
     clock: Callable[[], datetime]
-    words: IssuerWords
+    vendor_operators: VendorOperators
     streams: Shares
     failures: RateLimit
     session: Callable[[Request], Awaitable[Caller | None]] | None = None

@@ -28,7 +28,7 @@ from shared.runtime.process import logging
 ALGORITHMS = ["RS256", "ES256"]
 MAX_TOKEN_LENGTH = 16_384
 MAX_NAME_LENGTH = 200
-LATEST_SECONDS = 2**53
+MAX_TIME_SECONDS = 2**53
 _ABSENT = object()
 _VERIFIED = "email_verified"
 
@@ -46,7 +46,7 @@ class IssuerUnavailableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class TrustedIssuer:
     """The issuer and audience of accepted tokens, and how its keys are fetched."""
 
     issuer: str
@@ -58,16 +58,16 @@ class Trust:
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class ClaimNames:
     """The names of the claims that identify a person; dots reach into objects.
 
-    ``may_leave_unverified``: accept tokens without ``email_verified``.
+    ``verification_may_be_absent``: accept tokens without ``email_verified``.
     """
 
     email: str
     name: str
     roles: str
-    may_leave_unverified: bool = False
+    verification_may_be_absent: bool = False
 
     def caller(self, claims: Mapping[str, Any], address: str | None, correlation_id: str | None) -> Caller:
         """Read the person from verified claims.
@@ -86,15 +86,15 @@ class Claims:
 
     def _address(self, claims: Mapping[str, Any]) -> str:
         """Read the address; ``email_verified`` counts beside it and at the top of the claims."""
-        said = _find_claim(claims, self.email)
+        claimed = _find_claim(claims, self.email)
         try:
-            email = people.read_address(said if isinstance(said, str) else "")
+            email = people.read_address(claimed if isinstance(claimed, str) else "")
         except ValueError as error:
             message = f"The token's claim {self.email} is not an e-mail address that can identify a person."
             raise TokenError("no_email", message) from error
         beside = ".".join([*self.email.split(".")[:-1], _VERIFIED])
-        words = [word for path in {beside, _VERIFIED} if (word := _find_claim(claims, path, _ABSENT)) is not _ABSENT]
-        if not people.is_verified(words, may_be_absent=self.may_leave_unverified):
+        flags = [flag for path in {beside, _VERIFIED} if (flag := _find_claim(claims, path, _ABSENT)) is not _ABSENT]
+        if not people.is_verified(flags, may_be_absent=self.verification_may_be_absent):
             raise TokenError("no_email", "The token's e-mail address is not verified.")
         return email
 
@@ -102,7 +102,7 @@ class Claims:
 class IssuerKeys:
     """The issuer's public keys, cached."""
 
-    def __init__(self, trust: Trust, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, trust: TrustedIssuer, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._trust = trust
         self._monotonic = monotonic
         self._keys: KeySet | None = None
@@ -146,10 +146,10 @@ class IssuerKeys:
             self._log.warning("issuer_keys_not_fetched", issuer=self._trust.issuer, error=repr(error))
 
 
-class Tokens:
+class TokenVerifier:
     """Verifies bearer tokens and id tokens of the issuer."""
 
-    def __init__(self, trust: Trust, claims: Claims, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, trust: TrustedIssuer, claims: ClaimNames, now: Callable[[], float] = time.time) -> None:
         self._trust = trust
         self._claims = claims
         self._keys = IssuerKeys(trust)
@@ -176,8 +176,8 @@ class Tokens:
         now, leeway = self._now(), self._trust.leeway_seconds
         if claims.get("iss") != self._trust.issuer:
             raise TokenError("issuer", "The token is from another issuer.")
-        meant_for = claims.get("aud")
-        if audience not in (meant_for if isinstance(meant_for, list) else [meant_for]):
+        audiences = claims.get("aud")
+        if audience not in (audiences if isinstance(audiences, list) else [audiences]):
             raise TokenError("audience", "The token is meant for another audience.")
         if (expires := _number(claims, "exp")) is None or expires + leeway <= now:
             raise TokenError("expired", "The token has expired.")
@@ -239,7 +239,7 @@ def _number(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if abs(value) < LATEST_SECONDS else None
+    return float(value) if abs(value) < MAX_TIME_SECONDS else None
 
 
 def _issued_at(claims: Mapping[str, Any]) -> datetime:

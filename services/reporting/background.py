@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from services.reporting.sessions import find_expired, forget_expired
+from services.reporting.sessions import delete_expired, find_expired
 from services.reporting.store.commands import erase_secrets, find_old_secrets
 from services.reporting.store.consumption import find_old_consumption, prune_consumption
 from services.reporting.store.quarantine import prune_quarantine
@@ -17,8 +17,8 @@ from shared.runtime.delivery.set_aside_work import PAUSE_MAX_SECONDS, SetAside
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 
-KEPT: Final = timedelta(days=366)
-SECRETS_KEPT: Final = timedelta(days=1)
+RETENTION: Final = timedelta(days=366)
+SECRETS_RETENTION: Final = timedelta(days=1)
 """Retention of a secret that was created with a command, for the answer to its repeat."""
 UPKEEP: Final = "upkeep"
 
@@ -27,30 +27,30 @@ UPKEEP: Final = "upkeep"
 class Part:
     """One kind of rows with a retention.
 
-    ``find`` lists owners of expired rows, except some; ``forget`` deletes the rows of owners. ``is_of_subscriptions``:
+    ``find`` lists owners of expired rows, except some; ``delete`` deletes the rows of owners. ``is_of_subscriptions``:
     owners may be named in metrics and readiness; people may not.
     """
 
     name: str
-    kept: timedelta
+    retention: timedelta
     find: Callable[[Connection, datetime, Sequence[str]], Awaitable[list[str]]]
-    forget: Callable[[Connection, datetime, Sequence[str]], Awaitable[None]]
+    delete: Callable[[Connection, datetime, Sequence[str]], Awaitable[None]]
     is_of_subscriptions: bool = False
 
 
-async def _the_quarantine(_connection: Connection, _before: datetime, but: Sequence[str]) -> list[str]:
-    return [] if but else ["quarantine"]
+async def _find_quarantine(_connection: Connection, _before: datetime, except_for: Sequence[str]) -> list[str]:
+    return [] if except_for else ["quarantine"]
 
 
-async def _forget_quarantine(connection: Connection, before: datetime, _whose: Sequence[str]) -> None:
+async def _delete_settled(connection: Connection, before: datetime, _owners: Sequence[str]) -> None:
     await prune_quarantine(connection, before)
 
 
 PARTS: Final = (
-    Part("consumption", KEPT, find_old_consumption, prune_consumption, is_of_subscriptions=True),
-    Part("quarantine", KEPT, _the_quarantine, _forget_quarantine),
-    Part("secrets", SECRETS_KEPT, find_old_secrets, erase_secrets),
-    Part("sessions", timedelta(0), find_expired, forget_expired),
+    Part("consumption", RETENTION, find_old_consumption, prune_consumption, is_of_subscriptions=True),
+    Part("quarantine", RETENTION, _find_quarantine, _delete_settled),
+    Part("secrets", SECRETS_RETENTION, find_old_secrets, erase_secrets),
+    Part("sessions", timedelta(0), find_expired, delete_expired),
 )
 
 
@@ -78,14 +78,14 @@ class Upkeep:
 
     async def do(self, part: Part) -> bool:
         """Delete the expired rows of one part; return whether some of its owners are set aside."""
-        before = self._clock() - part.kept
+        before = self._clock() - part.retention
         async with self._transaction() as tx:
             await self._aside.begin(tx.connection)
             known = await self._aside.load(tx.connection, tx.now)
             mine = f"{part.name}/"
             waiting = [key.removeprefix(mine) for key in known.waiting if key.startswith(mine)]
             due = sorted(await part.find(tx.connection, before, waiting))
-            failed = await isolate(tx, due, str, partial(part.forget, tx.connection, before))
+            failed = await isolate(tx, due, str, partial(part.delete, tx.connection, before))
             for one in failed:
                 whose = one.whose if part.is_of_subscriptions else part.name
                 await self._aside.add(tx, f"{mine}{one.whose}", whose, one.error)

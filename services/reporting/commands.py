@@ -17,9 +17,9 @@ from uuid import UUID, uuid4
 
 from services.reporting import metrics
 from services.reporting.domain.caller import Caller
-from services.reporting.live import Live
-from services.reporting.queries.subscriptions import Queries
-from services.reporting.store.commands import SentCommand, find_command, insert_command, note_secret_shown, take_secret
+from services.reporting.live_changes import LiveChanges
+from services.reporting.queries.subscriptions import SubscriptionQueries
+from services.reporting.store.commands import SentCommand, find_command, insert_command, mark_secret_shown, take_secret
 from shared.events.alerts import shown_address
 from shared.events.commands import ALERTS_COMMANDS, METERING_COMMANDS
 from shared.events.commands.alerts import AddChannel
@@ -76,8 +76,8 @@ class Commands:
         self,
         pool: Pool,
         transaction: Callable[[], AbstractAsyncContextManager[Transaction]],
-        live: Live,
-        queries: Queries,
+        live: LiveChanges,
+        queries: SubscriptionQueries,
         *,
         keys: Keys,
         wait_seconds: float,
@@ -227,7 +227,7 @@ class Commands:
                 if sent is not None and sent.outcome is not None:
                     answer = self._answer(sent)
                     if answer.secret:
-                        await note_secret_shown(connection, caller.email, command_id)
+                        await mark_secret_shown(connection, caller.email, command_id)
                     return answer
             left = deadline - loop.time()
             if left <= 0 or self._live.is_stopped:

@@ -65,109 +65,109 @@ ProductEvent = ProductChanged | ProductRetired | RoleTemplatesChanged
 AlertEvent = AlertRaised | AlertAcknowledged | AlertResolved
 
 
-async def keep_account(tx: Transaction, event: Event[Any]) -> None:
+async def save_account(tx: Transaction, event: Event[Any]) -> None:
     """Save an account's state."""
     change: AccountEvent = event.data
     await upsert_account(tx.connection, change.account)
 
 
-async def keep_product(tx: Transaction, event: Event[Any]) -> None:
+async def save_product(tx: Transaction, event: Event[Any]) -> None:
     """Save a product's state."""
     change: ProductEvent = event.data
     await upsert_product(tx.connection, change.product)
 
 
-async def keep_subscription(tx: Transaction, event: Event[Any]) -> None:
+async def save_subscription(tx: Transaction, event: Event[Any]) -> None:
     """Save the subscription's state that the event contains."""
     await upsert_subscription(tx.connection, event.data.subscription)
 
 
-async def keep_person(tx: Transaction, event: Event[PersonChanged]) -> None:
+async def save_person(tx: Transaction, event: Event[PersonChanged]) -> None:
     """Save a person's state."""
     await upsert_person(tx.connection, event.data.person)
 
 
-async def keep_role(tx: Transaction, event: Event[RoleChanged]) -> None:
+async def save_role(tx: Transaction, event: Event[RoleChanged]) -> None:
     """Save a role's state."""
     await upsert_role(tx.connection, event.data.role)
 
 
-async def keep_price_list(tx: Transaction, event: Event[PriceListChanged]) -> None:
+async def save_price_list(tx: Transaction, event: Event[PriceListChanged]) -> None:
     """Save the price list."""
     await upsert_price_list(tx.connection, event.data.price_list)
 
 
-async def keep_plan(tx: Transaction, event: Event[PlanApplied]) -> None:
+async def save_plan(tx: Transaction, event: Event[PlanApplied]) -> None:
     """Save a subscription's state, and the plan's changes in the history of allocations."""
     await insert_changes(tx.connection, event)
     await upsert_subscription(tx.connection, event.data.subscription)
 
 
-async def keep_end(tx: Transaction, event: Event[ProductEnded]) -> None:
+async def save_end(tx: Transaction, event: Event[ProductEnded]) -> None:
     """Save a subscription's state, and the units that an ended product returned in the history."""
     await insert_end(tx.connection, event)
     await upsert_subscription(tx.connection, event.data.subscription)
 
 
-async def keep_outcome(tx: Transaction, event: Event[Any]) -> None:
+async def save_outcome(tx: Transaction, event: Event[Any]) -> None:
     """Save a command's outcome."""
     decided: CommandDecided = event.data
     await insert_outcome(tx.connection, decided)
 
 
-async def keep_alert(tx: Transaction, event: Event[Any]) -> None:
+async def save_alert(tx: Transaction, event: Event[Any]) -> None:
     """Save an alert's state."""
     change: AlertEvent = event.data
     await upsert_alert(tx.connection, change.alert)
 
 
-async def keep_channel(tx: Transaction, event: Event[ChannelChanged]) -> None:
+async def save_channel(tx: Transaction, event: Event[ChannelChanged]) -> None:
     """Save a channel's state."""
     await upsert_channel(tx.connection, event.data.channel)
 
 
-async def keep_delivery(tx: Transaction, event: Event[DeliverySettled]) -> None:
+async def save_delivery(tx: Transaction, event: Event[DeliverySettled]) -> None:
     """Save a delivery's outcome."""
     await upsert_delivery(tx.connection, event.data)
 
 
-async def keep_ingest_key(tx: Transaction, event: Event[IngestKeyChanged]) -> None:
+async def save_ingest_key(tx: Transaction, event: Event[IngestKeyChanged]) -> None:
     """Save an ingest key's state."""
     await upsert_ingest_key(tx.connection, event.data.ingest_key)
 
 
-async def keep_quarantined(tx: Transaction, event: Event[UsageQuarantined]) -> None:
+async def save_quarantined(tx: Transaction, event: Event[UsageQuarantined]) -> None:
     """Save a record in quarantine."""
     await upsert_record(tx.connection, event.data.record)
 
 
-async def keep_settled(tx: Transaction, event: Event[UsageSettled]) -> None:
+async def save_settled(tx: Transaction, event: Event[UsageSettled]) -> None:
     """Save that a record has left the quarantine."""
     await settle_record(tx.connection, event.data)
 
 
-async def keep_replay(tx: Transaction, event: Event[QuarantineReplayChanged]) -> None:
+async def save_replay(tx: Transaction, event: Event[QuarantineReplayChanged]) -> None:
     """Save a replay's progress."""
     await upsert_replay(tx.connection, event.data.replay)
 
 
-async def keep_books(tx: Transaction, event: Event[BooksChanged]) -> None:
+async def save_books(tx: Transaction, event: Event[BooksChanged]) -> None:
     """Save a line of the books."""
     await upsert_line(tx.connection, event.data.line)
 
 
-async def record_decisions(tx: Transaction, events: Sequence[Event[DecisionRecorded]]) -> None:
+async def append_decisions(tx: Transaction, events: Sequence[Event[DecisionRecorded]]) -> None:
     """Append records to the audit log."""
     await insert_audit(tx.connection, *events)
 
 
-async def keep_consumption(tx: Transaction, snapshots: Sequence[Snapshot]) -> None:
+async def save_consumption(tx: Transaction, snapshots: Sequence[Snapshot]) -> None:
     """Save snapshots of consumption."""
     if snapshots:
         await upsert_snapshots(tx.connection, snapshots)
 
 
-_OF_A_SUBSCRIPTION: tuple[type[Payload], ...] = (
+_SUBSCRIPTION_EVENTS: tuple[type[Payload], ...] = (
     SubscriptionCreated,
     LotPurchased,
     LotStarted,
@@ -187,32 +187,32 @@ _OF_A_SUBSCRIPTION: tuple[type[Payload], ...] = (
     GrantsChanged,
 )
 ALLOCATION: Mapping[type[Payload], EventHandler] = {
-    AccountCreated: keep_account,
-    AccountFlexChanged: keep_account,
-    ProductChanged: keep_product,
-    ProductRetired: keep_product,
-    RoleTemplatesChanged: keep_product,
-    **dict.fromkeys(_OF_A_SUBSCRIPTION, keep_subscription),
-    PlanApplied: keep_plan,
-    ProductEnded: keep_end,
-    PersonChanged: keep_person,
-    RoleChanged: keep_role,
-    PriceListChanged: keep_price_list,
-    AllocationCommandDecided: keep_outcome,
+    AccountCreated: save_account,
+    AccountFlexChanged: save_account,
+    ProductChanged: save_product,
+    ProductRetired: save_product,
+    RoleTemplatesChanged: save_product,
+    **dict.fromkeys(_SUBSCRIPTION_EVENTS, save_subscription),
+    PlanApplied: save_plan,
+    ProductEnded: save_end,
+    PersonChanged: save_person,
+    RoleChanged: save_role,
+    PriceListChanged: save_price_list,
+    AllocationCommandDecided: save_outcome,
 }
 ALERTS: Mapping[type[Payload], EventHandler] = {
-    AlertRaised: keep_alert,
-    AlertAcknowledged: keep_alert,
-    AlertResolved: keep_alert,
-    ChannelChanged: keep_channel,
-    DeliverySettled: keep_delivery,
-    AlertsCommandDecided: keep_outcome,
+    AlertRaised: save_alert,
+    AlertAcknowledged: save_alert,
+    AlertResolved: save_alert,
+    ChannelChanged: save_channel,
+    DeliverySettled: save_delivery,
+    AlertsCommandDecided: save_outcome,
 }
 METERING: Mapping[type[Payload], EventHandler] = {
-    IngestKeyChanged: keep_ingest_key,
-    UsageQuarantined: keep_quarantined,
-    UsageSettled: keep_settled,
-    QuarantineReplayChanged: keep_replay,
-    BooksChanged: keep_books,
-    MeteringCommandDecided: keep_outcome,
+    IngestKeyChanged: save_ingest_key,
+    UsageQuarantined: save_quarantined,
+    UsageSettled: save_settled,
+    QuarantineReplayChanged: save_replay,
+    BooksChanged: save_books,
+    MeteringCommandDecided: save_outcome,
 }

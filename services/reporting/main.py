@@ -11,7 +11,6 @@ from services.reporting.api.applications import applications_router
 from services.reporting.api.catalogue import catalogue_router
 from services.reporting.api.contracts import contracts_router
 from services.reporting.api.documents import documents_router
-from services.reporting.api.edge import Doors
 from services.reporting.api.grants import grants_router
 from services.reporting.api.ingest_keys import ingest_keys_router
 from services.reporting.api.people import people_router
@@ -19,23 +18,24 @@ from services.reporting.api.plans import plans_router
 from services.reporting.api.prices import prices_router
 from services.reporting.api.records import records_router
 from services.reporting.api.resources import resources_router
+from services.reporting.api.routing import ApiContext
 from services.reporting.api.stream import stream_router
 from services.reporting.api.subscriptions import subscriptions_router
 from services.reporting.api.usage_books import usage_books_router
 from services.reporting.application import Application
-from services.reporting.auth import Claims, Tokens, Trust
+from services.reporting.auth import ClaimNames, TokenVerifier, TrustedIssuer
 from services.reporting.background import UPKEEP, Upkeep
 from services.reporting.commands import Commands
-from services.reporting.live import Live
-from services.reporting.pages.install import install
+from services.reporting.live_changes import LiveChanges
+from services.reporting.pages.installation import install
 from services.reporting.queries.accounts import AccountQueries
 from services.reporting.queries.catalogue import CatalogueQueries
-from services.reporting.queries.issuer_words import IssuerWords
 from services.reporting.queries.page_context import PageContexts
 from services.reporting.queries.records import RecordQueries
 from services.reporting.queries.resources import ResourceQueries
-from services.reporting.queries.subscriptions import Queries
+from services.reporting.queries.subscriptions import SubscriptionQueries
 from services.reporting.queries.usage_books import UsageBookQueries
+from services.reporting.queries.vendor_operators import VendorOperators
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.notices import CHANNEL
 from services.reporting.subscribers import on_audit, on_consumption
@@ -90,11 +90,11 @@ def build(runtime: Runtime[ReportingSettings]) -> None:
     if not runtime.settings.signing_keys:
         raise SettingsError("UNITPOOL_COMMAND_KEYS is not set: no command could be signed")
     _add_consumers(runtime)
-    live = Live()
+    live = LiveChanges()
     runtime.on_hang_up(live.stop)
     application = new_application(runtime, live)
-    claims = new_claims(runtime.settings)
-    tokens = new_tokens(runtime.settings, claims, runtime.database_clock)
+    claims = new_claim_names(runtime.settings)
+    tokens = new_token_verifier(runtime.settings, claims, runtime.database_clock)
     _add_background(runtime, live)
     add_api(runtime, application, tokens)
     install(runtime.api, application, pool=runtime.pool, settings=runtime.settings, tokens=tokens, claims=claims)
@@ -108,9 +108,9 @@ def _add_consumers(runtime: Runtime[ReportingSettings]) -> None:
     runtime.consume_batch(AUDIT, on_audit, max_records=runtime.settings.max_records)
 
 
-def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Application:
+def new_application(runtime: Runtime[ReportingSettings], live: LiveChanges) -> Application:
     """Build the parts that the API and the page share."""
-    queries = Queries(runtime.pool, runtime.clock)
+    queries = SubscriptionQueries(runtime.pool, runtime.clock)
     commands = Commands(
         runtime.pool,
         runtime.transaction,
@@ -130,25 +130,25 @@ def new_application(runtime: Runtime[ReportingSettings], live: Live) -> Applicat
         commands,
         live,
         runtime.clock,
-        IssuerWords(runtime.pool),
+        VendorOperators(runtime.pool),
         Shares(runtime.settings.max_streams, runtime.settings.max_streams_per_person),
         RateLimit(runtime.settings.failed_sign_ins_per_minute),
     )
 
 
-def new_claims(settings: ReportingSettings) -> Claims:
+def new_claim_names(settings: ReportingSettings) -> ClaimNames:
     """Build the names of the claims that identify a person, from the settings."""
-    return Claims(
+    return ClaimNames(
         settings.email_claim,
         settings.name_claim,
         settings.roles_claim,
-        may_leave_unverified=settings.email_verified_may_be_absent,
+        verification_may_be_absent=settings.email_verified_may_be_absent,
     )
 
 
-def new_tokens(settings: ReportingSettings, claims: Claims, clock: Clock) -> Tokens:
+def new_token_verifier(settings: ReportingSettings, claims: ClaimNames, clock: Clock) -> TokenVerifier:
     """Build the verifier of bearer tokens. ``clock``: the database's, which all replicas share."""
-    trust = Trust(
+    trust = TrustedIssuer(
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,
         leeway_seconds=settings.token_leeway_seconds,
@@ -156,28 +156,28 @@ def new_tokens(settings: ReportingSettings, claims: Claims, clock: Clock) -> Tok
         refresh_seconds=settings.issuer_refresh_seconds,
         timeout_seconds=settings.issuer_timeout_seconds,
     )
-    return Tokens(trust, claims, lambda: clock().timestamp())
+    return TokenVerifier(trust, claims, lambda: clock().timestamp())
 
 
-def add_api(runtime: Runtime[ReportingSettings], application: Application, tokens: Tokens) -> None:
+def add_api(runtime: Runtime[ReportingSettings], application: Application, tokens: TokenVerifier) -> None:
     """Add the routes under ``/v1``."""
-    doors = Doors(application, tokens)
-    doors.install(runtime.api)
+    context = ApiContext(application, tokens)
+    context.install(runtime.api)
     for router in (
-        records_router(doors),
-        accounts_router(doors),
-        people_router(doors),
-        catalogue_router(doors),
-        applications_router(doors),
-        prices_router(doors),
-        subscriptions_router(doors),
-        contracts_router(doors),
-        grants_router(doors),
-        plans_router(doors),
-        alerts_router(doors),
-        stream_router(doors),
-        ingest_keys_router(doors, runtime.settings.key_overlap_seconds),
-        usage_books_router(doors, UsageBookQueries(runtime.pool)),
+        records_router(context),
+        accounts_router(context),
+        people_router(context),
+        catalogue_router(context),
+        applications_router(context),
+        prices_router(context),
+        subscriptions_router(context),
+        contracts_router(context),
+        grants_router(context),
+        plans_router(context),
+        alerts_router(context),
+        stream_router(context),
+        ingest_keys_router(context, runtime.settings.key_overlap_seconds),
+        usage_books_router(context, UsageBookQueries(runtime.pool)),
         resources_router(_resource_queries(runtime)),
         documents_router(runtime.api),
     ):
@@ -195,16 +195,18 @@ def _resource_queries(runtime: Runtime[ReportingSettings]) -> ResourceQueries:
     )
 
 
-def _add_background(runtime: Runtime[ReportingSettings], live: Live) -> None:
+def _add_background(runtime: Runtime[ReportingSettings], live: LiveChanges) -> None:
     settings = runtime.settings
 
-    async def hear() -> None:
-        await keep_listening(lambda: connect(settings, f"{NAME}-listen"), CHANNEL, live.hear, live.look_again)
+    async def listen() -> None:
+        await keep_listening(
+            lambda: connect(settings, f"{NAME}-listen"), CHANNEL, live.apply_notification, live.recheck_all
+        )
 
     aside = SetAside(UPKEEP)
     upkeep = Upkeep(runtime.deciding, runtime.clock, aside, every_seconds=settings.upkeep_seconds)
     shown = SetAsideRetries(runtime.transaction, {}, (aside,), delay_max_seconds=settings.retry_delay_max_seconds)
-    runtime.background("listen", hear)
+    runtime.background("listen", listen)
     runtime.background(UPKEEP, upkeep.run)
     runtime.background("set aside", shown.run)
     runtime.health.add("set aside", shown.check)

@@ -73,12 +73,12 @@ class Sessions:
             await connection.execute(_DELETE, _digest(session))
 
 
-async def find_expired(connection: Connection, now: datetime, but: Sequence[str]) -> list[str]:
-    """List people with expired sessions, except ``but``."""
-    return [row["email"] for row in await connection.fetch(_FIND_EXPIRED, now, list(but))]
+async def find_expired(connection: Connection, now: datetime, except_for: Sequence[str]) -> list[str]:
+    """List people with expired sessions, without those of ``except_for``."""
+    return [row["email"] for row in await connection.fetch(_FIND_EXPIRED, now, list(except_for))]
 
 
-async def forget_expired(connection: Connection, now: datetime, people: Sequence[str]) -> None:
+async def delete_expired(connection: Connection, now: datetime, people: Sequence[str]) -> None:
     """Delete the expired sessions of these people."""
     await connection.execute(_DELETE_EXPIRED, now, list(people))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from services.reporting.handlers import keep_consumption, record_decisions
+from services.reporting.handlers import append_decisions, save_consumption
 from shared.events.envelope import by_type
 from shared.events.metering import CONSUMPTION
 from shared.events.outcomes import DecisionRecorded
@@ -17,12 +17,12 @@ _AUDIT = by_type([DecisionRecorded])
 
 async def on_consumption(tx: Transaction, records: Sequence[Record]) -> None:
     """Save a batch of snapshots in one statement."""
-    await keep_consumption(tx, list(_snapshots(records)))
+    await save_consumption(tx, list(_snapshots(records)))
 
 
 async def on_audit(tx: Transaction, records: Sequence[Record]) -> None:
     """Append a batch of decisions in one statement, which locks the chains of its accounts in order."""
-    await record_decisions(tx, list(read_events(records, _AUDIT)))
+    await append_decisions(tx, list(read_events(records, _AUDIT)))
 
 
 def _snapshots(records: Sequence[Record]) -> Iterator[Snapshot]:

@@ -7,45 +7,47 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import accounts as answers
-from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, new_router, write_answers
 from services.reporting.api.fields import Cursor, Limit
-from services.reporting.api.names import InAccount
+from services.reporting.api.identifiers import AccountInPath
 from services.reporting.api.requests.accounts import FlexSetting, NewAccount
+from services.reporting.api.routing import ApiContext, CommandId, CurrentCaller, derive_id, new_router, write_answers
 from shared.events.commands.accounts import CreateAccount, SetFlex
 from shared.events.ids import AccountId
 
 MAX_ID_LENGTH = 64
 
 
-def accounts_router(doors: Doors) -> APIRouter:
+def accounts_router(context: ApiContext) -> APIRouter:
     """``/v1/accounts``."""
     router = new_router("accounts", "/accounts")
-    accounts = doors.application.accounts
+    accounts = context.application.accounts
 
     @router.post("", **write_answers(answers.Account))
-    async def create(caller: Asking, asked: NewAccount, command: CommandId) -> Response:
+    async def create(caller: CurrentCaller, body: NewAccount, command: CommandId) -> Response:
         """Create an account. Vendor only."""
-        account = asked.id or id_from(asked.name) or chosen_id(caller, command)
-        payload = CreateAccount(account=AccountId(account), name=asked.name)
-        return await doors.write(
+        account = body.id or id_from(body.name) or derive_id(caller, command)
+        payload = CreateAccount(account=AccountId(account), name=body.name)
+        return await context.write(
             payload, caller, command, lambda: answers.Account.of(accounts.account(caller, account))
         )
 
     @router.get("", response_model=answers.Accounts)
-    async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:
+    async def several(caller: CurrentCaller, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """List accounts: all for the vendor, else those of the caller's subscriptions."""
         return await accounts.accounts(caller, limit, cursor)
 
     @router.get("/{account}", response_model=answers.Account)
-    async def one(caller: Asking, account: InAccount) -> Any:
+    async def one(caller: CurrentCaller, account: AccountInPath) -> Any:
         """Return one account."""
         return await accounts.account(caller, account)
 
     @router.put("/{account}/flex", **write_answers(answers.Account))
-    async def set_flex(caller: Asking, account: InAccount, asked: FlexSetting, command: CommandId) -> Response:
+    async def set_flex(
+        caller: CurrentCaller, account: AccountInPath, body: FlexSetting, command: CommandId
+    ) -> Response:
         """Enable or disable flexible subscriptions of an account. Vendor only."""
-        payload = SetFlex(account=account, enabled=asked.enabled, reason=asked.reason)
-        return await doors.write(
+        payload = SetFlex(account=account, enabled=body.enabled, reason=body.reason)
+        return await context.write(
             payload, caller, command, lambda: answers.Account.of(accounts.account(caller, account))
         )
 

@@ -5,23 +5,23 @@ from typing import Any
 from fastapi import APIRouter
 
 from services.reporting.api.answers import applications as answers
-from services.reporting.api.edge import Asking, Doors, new_router
 from services.reporting.api.fields import Cursor, Limit
-from services.reporting.api.names import AccountWanted, OfProduct
+from services.reporting.api.identifiers import AccountInQuery, ProductInPath
+from services.reporting.api.routing import ApiContext, CurrentCaller, new_router
 
 
-def applications_router(doors: Doors) -> APIRouter:
+def applications_router(context: ApiContext) -> APIRouter:
     """``/v1/applications``."""
     router = new_router("people and roles", "/applications")
-    catalogue = doors.application.catalogue
+    catalogue = context.application.catalogue
 
     @router.get("", response_model=answers.Applications)
-    async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:  # noqa: ARG001
+    async def several(caller: CurrentCaller, limit: Limit = 50, cursor: Cursor = None) -> Any:  # noqa: ARG001
         """List applications with their default roles, each in one line."""
         return await catalogue.applications(limit, cursor)
 
     @router.get("/{product}", response_model=answers.Application)
-    async def one(caller: Asking, product: OfProduct, account: AccountWanted) -> Any:
+    async def one(caller: CurrentCaller, product: ProductInPath, account: AccountInQuery) -> Any:
         """Return permissions with description, default roles and holders in ``account``, or in all visible ones."""
         return await catalogue.application(caller, product, account)
 

@@ -61,6 +61,6 @@ def describe(document: dict[str, Any]) -> str:
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     parameters = ", ".join(escape(one["name"]) for one in operation.get("parameters", ()) if one["in"] != "path")
-    asked = f"<p>Parameters: {parameters}</p>" if parameters else ""
+    shown = f"<p>Parameters: {parameters}</p>" if parameters else ""
     meaning = escape(operation.get("description") or operation.get("summary") or "")
-    return f"<h3><code>{method.upper()} {escape(path)}</code></h3><p>{meaning}</p>{asked}"
+    return f"<h3><code>{method.upper()} {escape(path)}</code></h3><p>{meaning}</p>{shown}"

@@ -24,7 +24,7 @@ def example(**body: Any) -> ConfigDict:
     return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [body]})
 
 
-class Shown(BaseModel):
+class AnswerBody(BaseModel):
     """The body of an answer."""
 
     model_config = ConfigDict(populate_by_name=True)

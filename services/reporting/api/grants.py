@@ -6,23 +6,30 @@ from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import people as answers
 from services.reporting.api.answers.overview import Overview
-from services.reporting.api.edge import Asking, CommandId, Doors, ExpectedVersions, new_router, write_answers
-from services.reporting.api.names import InSubscription, OfPerson
+from services.reporting.api.identifiers import PersonInPath, SubscriptionInPath
 from services.reporting.api.overview import read_overview
 from services.reporting.api.requests.subscriptions import GrantsSetting, PrimaryContactSetting
+from services.reporting.api.routing import (
+    ApiContext,
+    CommandId,
+    CurrentCaller,
+    ExpectedVersions,
+    new_router,
+    write_answers,
+)
 from shared.events.commands.subscriptions import SetGrants, SetPrimaryContact
 
 
-def grants_router(doors: Doors) -> APIRouter:
+def grants_router(context: ApiContext) -> APIRouter:
     """``/v1/subscriptions/{id}/primary-contact``, ``/grants``."""
     router = new_router("people and roles", "/subscriptions/{subscription}")
-    queries = doors.application.queries
+    queries = context.application.queries
 
     @router.put("/primary-contact", **write_answers(Overview))
     async def hand_over(
-        caller: Asking,
-        subscription: InSubscription,
-        asked: PrimaryContactSetting,
+        caller: CurrentCaller,
+        subscription: SubscriptionInPath,
+        body: PrimaryContactSetting,
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
@@ -30,34 +37,34 @@ def grants_router(doors: Doors) -> APIRouter:
 
         By the primary contact or the vendor.
         """
-        payload = SetPrimaryContact(subscription=subscription, email=asked.email)
-        return await doors.write(
+        payload = SetPrimaryContact(subscription=subscription, email=body.email)
+        return await context.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
     @router.get("/grants", response_model=answers.Grants)
-    async def several(caller: Asking, subscription: InSubscription) -> Any:
+    async def several(caller: CurrentCaller, subscription: SubscriptionInPath) -> Any:
         """List the delegates' grants, by e-mail."""
         return {"items": await queries.grants(caller, subscription)}
 
     @router.get("/grants/{email}", response_model=answers.Granted)
-    async def one(caller: Asking, subscription: InSubscription, email: OfPerson) -> Any:
+    async def one(caller: CurrentCaller, subscription: SubscriptionInPath, email: PersonInPath) -> Any:
         """Return the grants of a person known in the account, of which there may be none."""
         return await queries.grant(caller, subscription, email)
 
     @router.put("/grants/{email}", **write_answers(answers.Granted))
     async def give(
-        caller: Asking,
-        subscription: InSubscription,
+        caller: CurrentCaller,
+        subscription: SubscriptionInPath,
         *,
-        email: OfPerson,
-        asked: GrantsSetting,
+        email: PersonInPath,
+        body: GrantsSetting,
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
         """Replace all grants of a person known in the account. By the primary contact."""
-        payload = SetGrants(subscription=subscription, email=email, grants=tuple(asked.grants))
-        return await doors.write(
+        payload = SetGrants(subscription=subscription, email=email, grants=tuple(body.grants))
+        return await context.write(
             payload,
             caller,
             command,
@@ -67,11 +74,15 @@ def grants_router(doors: Doors) -> APIRouter:
 
     @router.delete("/grants/{email}", **write_answers(answers.Granted))
     async def take(
-        caller: Asking, subscription: InSubscription, email: OfPerson, command: CommandId, versions: ExpectedVersions
+        caller: CurrentCaller,
+        subscription: SubscriptionInPath,
+        email: PersonInPath,
+        command: CommandId,
+        versions: ExpectedVersions,
     ) -> Response:
         """Revoke all grants of a person. By the primary contact."""
         payload = SetGrants(subscription=subscription, email=email, grants=())
-        return await doors.write(
+        return await context.write(
             payload,
             caller,
             command,

@@ -2,10 +2,10 @@
 
 from services.reporting.api.answers.overview import Overview, overview_answer
 from services.reporting.domain.caller import Caller
-from services.reporting.queries.subscriptions import Queries
+from services.reporting.queries.subscriptions import SubscriptionQueries
 
 
-async def read_overview(queries: Queries, caller: Caller, subscription: str) -> Overview:
+async def read_overview(queries: SubscriptionQueries, caller: Caller, subscription: str) -> Overview:
     """Read the overview, as the API answers it.
 
     Raises:

@@ -6,39 +6,39 @@ from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import plans as answers
 from services.reporting.api.answers.overview import Overview
-from services.reporting.api.edge import (
-    Asking,
+from services.reporting.api.fields import Cursor, Limit
+from services.reporting.api.identifiers import ProductInPath, ProductInQuery, SubscriptionInPath
+from services.reporting.api.overview import read_overview
+from services.reporting.api.requests.plans import NewAllocation, NewRebalance, PolicySetting
+from services.reporting.api.routing import (
+    ApiContext,
     CommandId,
-    Doors,
+    CurrentCaller,
     ExpectedVersions,
     answer_write,
     expected,
     new_router,
     write_answers,
 )
-from services.reporting.api.fields import Cursor, Limit
-from services.reporting.api.names import InSubscription, OfProduct, ProductWanted
-from services.reporting.api.overview import read_overview
-from services.reporting.api.requests.plans import NewAllocation, NewRebalance, PolicySetting
 from shared.events.commands.subscriptions import SetPolicy
 
 
-def plans_router(doors: Doors) -> APIRouter:
+def plans_router(context: ApiContext) -> APIRouter:
     """``/v1/subscriptions/{id}/allocations``, ``/rebalances``, ``/products/{product}/policy``."""
     router = new_router("allocations", "/subscriptions/{subscription}")
-    _add_plans(router, doors)
-    _add_policy_and_history(router, doors)
+    _add_plans(router, context)
+    _add_policy_and_history(router, context)
     return router
 
 
-def _add_plans(router: APIRouter, doors: Doors) -> None:
-    queries, commands = doors.application.queries, doors.application.commands
+def _add_plans(router: APIRouter, context: ApiContext) -> None:
+    queries, commands = context.application.queries, context.application.commands
 
     @router.post("/allocations", **write_answers(Overview))
     async def allocate(
-        caller: Asking,
-        subscription: InSubscription,
-        asked: NewAllocation,
+        caller: CurrentCaller,
+        subscription: SubscriptionInPath,
+        body: NewAllocation,
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
@@ -50,18 +50,18 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
         answer = await commands.plan(
             caller,
             subscription,
-            {asked.product: asked.units},
+            {body.product: body.units},
             command_id=command,
-            accept_overage=asked.accept_overage,
+            accept_overage=body.accept_overage,
             expected_version=await expected(versions, overview),
         )
         return await answer_write(answer, overview)
 
     @router.post("/rebalances", **write_answers(Overview, answers.Preview))
     async def rebalance(
-        caller: Asking,
-        subscription: InSubscription,
-        asked: NewRebalance,
+        caller: CurrentCaller,
+        subscription: SubscriptionInPath,
+        body: NewRebalance,
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
@@ -73,44 +73,44 @@ def _add_plans(router: APIRouter, doors: Doors) -> None:
         answer = await commands.plan(
             caller,
             subscription,
-            {change.product: change.units for change in asked.changes},
+            {change.product: change.units for change in body.changes},
             command_id=command,
-            preview=asked.preview,
-            accept_overage=asked.accept_overage,
-            override_reason=asked.override_reason,
+            preview=body.preview,
+            accept_overage=body.accept_overage,
+            override_reason=body.override_reason,
             expected_version=await expected(versions, overview),
         )
 
         async def previewed() -> answers.PreviewResult:
             return answers.PreviewResult.model_validate({"preview": True, "allowed": True, **(answer.result or {})})
 
-        return await answer_write(answer, previewed if asked.preview else overview)
+        return await answer_write(answer, previewed if body.preview else overview)
 
 
-def _add_policy_and_history(router: APIRouter, doors: Doors) -> None:
-    queries = doors.application.queries
+def _add_policy_and_history(router: APIRouter, context: ApiContext) -> None:
+    queries = context.application.queries
 
     @router.put("/products/{product}/policy", **write_answers(Overview))
     async def set_policy(
-        caller: Asking,
-        subscription: InSubscription,
+        caller: CurrentCaller,
+        subscription: SubscriptionInPath,
         *,
-        product: OfProduct,
-        asked: PolicySetting,
+        product: ProductInPath,
+        body: PolicySetting,
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
         """Set what happens when a product consumes more than its allocation."""
-        payload = SetPolicy(subscription=subscription, product=product, overage=asked.overage)
-        return await doors.write(
+        payload = SetPolicy(subscription=subscription, product=product, overage=body.overage)
+        return await context.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
     @router.get("/allocations", response_model=answers.AllocationChanges)
     async def history(
-        caller: Asking,
-        subscription: InSubscription,
-        product: ProductWanted,
+        caller: CurrentCaller,
+        subscription: SubscriptionInPath,
+        product: ProductInQuery,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Any:

@@ -6,9 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from services.reporting.api.answers import records as answers
-from services.reporting.api.edge import Asking, Doors, new_router
 from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
-from services.reporting.api.names import SubscriptionWanted
+from services.reporting.api.identifiers import SubscriptionInQuery
+from services.reporting.api.routing import ApiContext, CurrentCaller, new_router
 from services.reporting.domain.actions import ACTIONS
 from services.reporting.queries.access import not_found
 from services.reporting.store.audit import Filter
@@ -19,18 +19,18 @@ _SECRETS = {one.event_type: "key" for one in (CreateIngestKey, RotateIngestKey)}
 """The member of answers that shows a command's secret, if not ``secret``."""
 
 
-def records_router(doors: Doors) -> APIRouter:
+def records_router(context: ApiContext) -> APIRouter:
     """``/v1/me``, ``/v1/commands``, ``/v1/audit``."""
     router = new_router("records")
-    queries, records = doors.application.queries, doors.application.records
+    queries, records = context.application.queries, context.application.records
 
     @router.get("/me", response_model=answers.Me)
-    async def me(caller: Asking) -> Any:
+    async def me(caller: CurrentCaller) -> Any:
         """Describe the caller and their permissions in each subscription."""
         return await queries.me(caller)
 
     @router.get("/commands/{command_id}", response_model=answers.Command)
-    async def command(caller: Asking, command_id: str, request: Request, response: Response) -> Any:
+    async def command(caller: CurrentCaller, command_id: str, request: Request, response: Response) -> Any:
         """Return a command that the caller sent, with its outcome.
 
         The secret created with it (`secret` of a channel, `key` of an ingest key) is shown once, if the answer to the
@@ -44,7 +44,7 @@ def records_router(doors: Doors) -> APIRouter:
         answered = answers.Command.model_validate(shown, from_attributes=True)
         if request.scope.get("is_head") or shown.status != "accepted":  # HEAD would erase the secret unseen
             return answered
-        secret = await doors.application.commands.take_secret(caller, id)
+        secret = await context.application.commands.take_secret(caller, id)
         if secret is None:
             return answered
         response.headers["Cache-Control"] = "no-store"
@@ -52,7 +52,7 @@ def records_router(doors: Doors) -> APIRouter:
 
     @router.get("/audit", response_model=answers.AuditEntries)
     async def audit(
-        caller: Asking,
+        caller: CurrentCaller,
         *,
         limit: Limit = 50,
         cursor: Cursor = None,
@@ -61,7 +61,7 @@ def records_router(doors: Doors) -> APIRouter:
         action: Annotated[str | None, Query(max_length=200)] = None,
         actor: Annotated[str | None, Query(max_length=254)] = None,
         outcome: Literal["allowed", "denied"] | None = None,
-        subscription: SubscriptionWanted,
+        subscription: SubscriptionInQuery,
     ) -> Any:
         """List allowed and denied decisions, newest first; ``subscription``: those about it."""
         for name, text in (("action", action), ("actor", actor)):

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from services.reporting.api.answers import resources as answers
-from services.reporting.api.edge import Asking, new_router
 from services.reporting.api.fields import At, invalid
-from services.reporting.api.names import InSubscription
+from services.reporting.api.identifiers import SubscriptionInPath
+from services.reporting.api.routing import CurrentCaller, new_router
 from services.reporting.queries.access import is_id
 from services.reporting.queries.resources import ResourceQueries
 
@@ -21,8 +21,8 @@ def resources_router(queries: ResourceQueries) -> APIRouter:
 
     @router.get("/{subscription}/resources", response_model=answers.Resources)
     async def resources(
-        caller: Asking,
-        subscription: InSubscription,
+        caller: CurrentCaller,
+        subscription: SubscriptionInPath,
         *,
         product: Id,
         meter: Id,

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request, Response
 from sse_starlette.event import ServerSentEvent
 
 from services.reporting import metrics
-from services.reporting.api.edge import Doors, Watching, new_router
-from services.reporting.api.names import InSubscription
+from services.reporting.api.identifiers import SubscriptionInPath
+from services.reporting.api.routing import ApiContext, StreamCaller, new_router
 from services.reporting.domain.caller import Caller
-from services.reporting.streaming import HeldStream
+from services.reporting.limited_streams import LimitedStream
 from shared.runtime.http.middleware import ProblemError
 
 AT_MOST_EVERY_SECONDS = 0.25
@@ -23,9 +23,11 @@ RECHECK_SECONDS = 10
 PING_SECONDS = 15
 
 
-async def _events(doors: Doors, request: Request, caller: Caller, subscription: str) -> AsyncIterator[ServerSentEvent]:
+async def _events(
+    context: ApiContext, request: Request, caller: Caller, subscription: str
+) -> AsyncIterator[ServerSentEvent]:
     """Yield changes until the token or session expires, access ends, or the time limit is reached."""
-    application = doors.application
+    application = context.application
     lasts = min(LASTS_SECONDS, caller.ends_in_seconds if caller.ends_in_seconds is not None else LASTS_SECONDS)
     metrics.STREAMS.inc()
     try:
@@ -33,7 +35,7 @@ async def _events(doors: Doors, request: Request, caller: Caller, subscription: 
         async with aclosing(changes):
             async for change in changes:
                 if change.what in {"subscription", "missed", "nothing"}:
-                    caller = await doors.still(request, caller)
+                    caller = await context.recheck(request, caller)
                     await application.queries.subscription(caller, subscription)
                 if change.what == "nothing":
                     continue
@@ -47,21 +49,21 @@ async def _events(doors: Doors, request: Request, caller: Caller, subscription: 
         metrics.STREAMS.dec()
 
 
-def stream_router(doors: Doors) -> APIRouter:
+def stream_router(context: ApiContext) -> APIRouter:
     """``/v1/subscriptions/{id}/stream``."""
     router = new_router("subscriptions", "/subscriptions/{subscription}")
 
     @router.get("/stream", response_class=Response)
-    async def stream(request: Request, caller: Watching, subscription: InSubscription) -> Response:
+    async def stream(request: Request, caller: StreamCaller, subscription: SubscriptionInPath) -> Response:
         """Stream server-sent events ``change`` with ``{"subscription", "what"}``.
 
         Each asks the client to reread. ``what`` is subscription, consumption, alert, channel, or missed (perhaps
         several; also the first event). The stream ends when its token expires, and after 15 minutes.
         """
-        await doors.application.queries.subscription(caller, subscription)
-        give_back = doors.application.streams.take(
+        await context.application.queries.subscription(caller, subscription)
+        release = context.application.streams.take(
             caller.email, "Too many live streams are open. Close one, or try again later."
         )
-        return HeldStream(_events(doors, request, caller, subscription), give_back, ping_seconds=PING_SECONDS)
+        return LimitedStream(_events(context, request, caller, subscription), release, ping_seconds=PING_SECONDS)
 
     return router

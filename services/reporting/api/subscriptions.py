@@ -7,20 +7,20 @@ from fastapi import APIRouter, Query, Response
 
 from services.reporting.api.answers import subscriptions as answers
 from services.reporting.api.answers.overview import Overview
-from services.reporting.api.edge import (
-    Asking,
+from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
+from services.reporting.api.identifiers import AccountInQuery, ProductInQuery, SubscriptionInPath
+from services.reporting.api.overview import read_overview
+from services.reporting.api.requests.subscriptions import NewPurchase, NewSubscribedProduct, NewSubscription
+from services.reporting.api.routing import (
+    ApiContext,
     CommandId,
-    Doors,
+    CurrentCaller,
     ExpectedVersions,
-    chosen_id,
+    derive_id,
     etag,
     new_router,
     write_answers,
 )
-from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
-from services.reporting.api.names import AccountWanted, InSubscription, ProductWanted
-from services.reporting.api.overview import read_overview
-from services.reporting.api.requests.subscriptions import NewPurchase, NewSubscribedProduct, NewSubscription
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SubscribeProduct
 from shared.events.ids import SubscriptionId
 from shared.events.state import Person
@@ -28,47 +28,47 @@ from shared.events.state import Person
 SHOWN_DAYS = 366
 
 
-def subscriptions_router(doors: Doors) -> APIRouter:
+def subscriptions_router(context: ApiContext) -> APIRouter:
     """``/v1/subscriptions``."""
     router = new_router("subscriptions", "/subscriptions")
-    _add_reads(router, doors)
-    _add_usage(router, doors)
-    _add_writes(router, doors)
+    _add_reads(router, context)
+    _add_usage(router, context)
+    _add_writes(router, context)
     return router
 
 
 _VERSIONED = {"headers": {"ETag": {"description": "The version, for `If-Match`", "schema": {"type": "string"}}}}
 
 
-def _add_reads(router: APIRouter, doors: Doors) -> None:
-    queries = doors.application.queries
+def _add_reads(router: APIRouter, context: ApiContext) -> None:
+    queries = context.application.queries
 
     @router.get("", response_model=answers.Subscriptions)
-    async def several(caller: Asking, account: AccountWanted, limit: Limit = 50, cursor: Cursor = None) -> Any:
+    async def several(caller: CurrentCaller, account: AccountInQuery, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """List subscriptions: all for the vendor, else those in which the caller has a role."""
         return await queries.subscriptions(caller, limit, cursor, account)
 
     @router.get("/{subscription}", response_model=Overview, responses={200: _VERSIONED})
-    async def overview(caller: Asking, subscription: InSubscription, response: Response) -> Any:
+    async def overview(caller: CurrentCaller, subscription: SubscriptionInPath, response: Response) -> Any:
         """Return a subscription with all figures; its ETag is for ``If-Match``."""
         shown = await read_overview(queries, caller, subscription)
         response.headers.update(etag(shown.version))
         return shown
 
     @router.get("/{subscription}/purchases", response_model=answers.Lots)
-    async def purchases(caller: Asking, subscription: InSubscription) -> Any:
+    async def purchases(caller: CurrentCaller, subscription: SubscriptionInPath) -> Any:
         """List the purchased lots, newest first."""
         return {"items": await queries.purchases(caller, subscription)}
 
 
-def _add_usage(router: APIRouter, doors: Doors) -> None:
-    queries, clock = doors.application.queries, doors.application.clock
+def _add_usage(router: APIRouter, context: ApiContext) -> None:
+    queries, clock = context.application.queries, context.application.clock
 
     @router.get("/{subscription}/usage", response_model=answers.Usage)
     async def usage(
-        caller: Asking,
-        subscription: InSubscription,
-        product: ProductWanted,
+        caller: CurrentCaller,
+        subscription: SubscriptionInPath,
+        product: ProductInQuery,
         *,
         start: Annotated[At | None, Query(alias="from")] = None,
         end: Annotated[At | None, Query(alias="to")] = None,
@@ -94,35 +94,39 @@ def _add_usage(router: APIRouter, doors: Doors) -> None:
         return answers.Usage(items=[answers.usage_item(one) for one in shown])
 
 
-def _add_writes(router: APIRouter, doors: Doors) -> None:
-    queries = doors.application.queries
+def _add_writes(router: APIRouter, context: ApiContext) -> None:
+    queries = context.application.queries
 
     @router.post("", **write_answers(Overview))
-    async def create(caller: Asking, asked: NewSubscription, command: CommandId) -> Response:
+    async def create(caller: CurrentCaller, body: NewSubscription, command: CommandId) -> Response:
         """Create a subscription. Vendor only."""
-        subscription = chosen_id(caller, command)
+        subscription = derive_id(caller, command)
         payload = CreateSubscription(
             subscription=SubscriptionId(subscription),
-            primary_contact=Person(email=asked.primary_contact.email, name=asked.primary_contact.name),
-            **asked.model_dump(exclude={"primary_contact"}),
+            primary_contact=Person(email=body.primary_contact.email, name=body.primary_contact.name),
+            **body.model_dump(exclude={"primary_contact"}),
         )
-        return await doors.write(payload, caller, command, lambda: read_overview(queries, caller, subscription))
+        return await context.write(payload, caller, command, lambda: read_overview(queries, caller, subscription))
 
     @router.post("/{subscription}/purchases", **write_answers(Overview))
     async def purchase(
-        caller: Asking, subscription: InSubscription, asked: NewPurchase, command: CommandId, versions: ExpectedVersions
+        caller: CurrentCaller,
+        subscription: SubscriptionInPath,
+        body: NewPurchase,
+        command: CommandId,
+        versions: ExpectedVersions,
     ) -> Response:
         """Add units bought in one order. Vendor only."""
-        payload = PurchaseLot(subscription=subscription, lot=chosen_id(caller, command), **asked.model_dump())
-        return await doors.write(
+        payload = PurchaseLot(subscription=subscription, lot=derive_id(caller, command), **body.model_dump())
+        return await context.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
 
     @router.post("/{subscription}/products", **write_answers(Overview))
     async def subscribe(
-        caller: Asking,
-        subscription: InSubscription,
-        asked: NewSubscribedProduct,
+        caller: CurrentCaller,
+        subscription: SubscriptionInPath,
+        body: NewSubscribedProduct,
         command: CommandId,
         versions: ExpectedVersions,
     ) -> Response:
@@ -130,7 +134,7 @@ def _add_writes(router: APIRouter, doors: Doors) -> None:
 
         By the primary contact and the vendor.
         """
-        payload = SubscribeProduct(subscription=subscription, product=asked.product)
-        return await doors.write(
+        payload = SubscribeProduct(subscription=subscription, product=body.product)
+        return await context.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from services.reporting.api.answers import usage_books as answers
-from services.reporting.api.edge import Asking, CommandId, Doors, chosen_id, new_router, write_answers
 from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
 from services.reporting.api.requests.usage_books import NewReplay
+from services.reporting.api.routing import ApiContext, CommandId, CurrentCaller, derive_id, new_router, write_answers
 from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.store.quarantine import Filter
-from services.reporting.store.reconciliation import Wanted
+from services.reporting.store.reconciliation import LineFilter
 from shared.events.commands.metering import ReplayQuarantine
 from shared.events.envelope import Day as Date
 from shared.events.quarantine import QuarantineReason
@@ -21,12 +21,12 @@ Day = Annotated[At | Date | None, Query(description="A day, or an instant of it 
 Lines = Annotated[int, Query(ge=1, le=5000, description="Most lines in one answer")]
 
 
-def usage_books_router(doors: Doors, books: UsageBookQueries) -> APIRouter:
+def usage_books_router(context: ApiContext, books: UsageBookQueries) -> APIRouter:
     """``/v1/usage/quarantine``, ``/v1/usage/reconciliation``."""
     router = new_router("usage", "/usage")
     _add_reconciliation(router, books)
     _add_counts(router, books)
-    _add_replays(router, doors, books)
+    _add_replays(router, context, books)
     _add_quarantine(router, books)
     return router
 
@@ -56,43 +56,43 @@ QuarantineFilter = Annotated[Filter, Depends(_filter)]
 
 def _add_quarantine(router: APIRouter, books: UsageBookQueries) -> None:
     @router.get("/quarantine", response_model=answers.Quarantine)
-    async def several(caller: Asking, wanted: QuarantineFilter, limit: Limit = 50, cursor: Cursor = None) -> Any:
+    async def several(caller: CurrentCaller, wanted: QuarantineFilter, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """List usage that was not applied, with its reason, newest first; ``settled=false``: still waiting."""
         return await books.quarantine(caller, limit, cursor, wanted)
 
     @router.get("/quarantine/{record}", response_model=answers.Quarantined)
-    async def one(caller: Asking, record: str) -> Any:
+    async def one(caller: CurrentCaller, record: str) -> Any:
         """Return one record in quarantine."""
         return await books.quarantined(caller, record)
 
 
 def _add_counts(router: APIRouter, books: UsageBookQueries) -> None:
     @router.get("/quarantine/counts", response_model=answers.QuarantineCounts)
-    async def counts(caller: Asking, wanted: QuarantineFilter, limit: Limit = 200, cursor: Cursor = None) -> Any:
+    async def counts(caller: CurrentCaller, wanted: QuarantineFilter, limit: Limit = 200, cursor: Cursor = None) -> Any:
         """Count records per day of arrival, product, source and reason, newest day first."""
         return await books.counts(caller, limit, cursor, wanted)
 
 
-def _add_replays(router: APIRouter, doors: Doors, books: UsageBookQueries) -> None:
+def _add_replays(router: APIRouter, context: ApiContext, books: UsageBookQueries) -> None:
     @router.get("/quarantine/replays", response_model=answers.Replays)
-    async def several(caller: Asking, limit: Limit = 50, cursor: Cursor = None) -> Any:
+    async def several(caller: CurrentCaller, limit: Limit = 50, cursor: Cursor = None) -> Any:
         """List replays with their progress, newest first."""
         return await books.replays(caller, limit, cursor)
 
     @router.get("/quarantine/replays/{replay}", response_model=answers.Replay)
-    async def one(caller: Asking, replay: str) -> Any:
+    async def one(caller: CurrentCaller, replay: str) -> Any:
         """Return a replay with its progress."""
         return await books.replay(caller, replay)
 
     @router.post("/quarantine/replay", **write_answers(answers.Replay))
-    async def replay(caller: Asking, asked: NewReplay, command: CommandId) -> Response:
+    async def replay(caller: CurrentCaller, body: NewReplay, command: CommandId) -> Response:
         """Apply quarantined usage again after a repair. Nothing is counted twice.
 
         The answer is sent once the replay is stored; `/v1/usage/quarantine/replays/{id}` shows its progress.
         """
-        chosen = chosen_id(caller, command)
-        payload = ReplayQuarantine(replay=chosen, wanted=asked.wanted())
-        return await doors.write(
+        chosen = derive_id(caller, command)
+        payload = ReplayQuarantine(replay=chosen, wanted=body.wanted())
+        return await context.write(
             payload, caller, command, lambda: answers.Replay.of(books.replay(caller, chosen)), key=chosen
         )
 
@@ -100,7 +100,7 @@ def _add_replays(router: APIRouter, doors: Doors, books: UsageBookQueries) -> No
 def _add_reconciliation(router: APIRouter, books: UsageBookQueries) -> None:
     @router.get("/reconciliation", response_model=answers.Reconciliation)
     async def reconciliation(
-        caller: Asking,
+        caller: CurrentCaller,
         *,
         start: Annotated[Day, Query(alias="from")] = None,
         end: Annotated[Day, Query(alias="to")] = None,
@@ -121,4 +121,4 @@ def _add_reconciliation(router: APIRouter, books: UsageBookQueries) -> None:
             check_order(start, end)
         if first is not None and last is not None and last < first:
             raise invalid("to", "must not be before from")
-        return await books.reconciliation(caller, limit, cursor, Wanted(first, last, product, source))
+        return await books.reconciliation(caller, limit, cursor, LineFilter(first, last, product, source))

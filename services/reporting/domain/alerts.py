@@ -10,7 +10,7 @@ from shared.units import percent_tenths
 
 
 @dataclass(frozen=True, slots=True)
-class AlertNow:
+class CurrentAlert:
     """An alert with the percentage that raised it, and the same percentage now."""
 
     id: str
@@ -29,9 +29,9 @@ class AlertNow:
     actions: tuple[str, ...]
 
 
-def alert_now(state: AlertState, overview: Overview) -> AlertNow:
+def current_alert(state: AlertState, overview: Overview) -> CurrentAlert:
     """Combine an alert with its subscription's current figures."""
-    return AlertNow(
+    return CurrentAlert(
         id=state.id,
         rule=state.rule,
         scope=state.scope,
@@ -62,7 +62,7 @@ def value_now(state: AlertState, overview: Overview) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownChannel:
+class MaskedChannel:
     """A channel as people see it. The address is a secret: only its host and last characters are shown."""
 
     id: str
@@ -72,6 +72,6 @@ class ShownChannel:
     created_at: datetime
 
 
-def shown_channel(state: ChannelState) -> ShownChannel:
+def mask_channel(state: ChannelState) -> MaskedChannel:
     """Remove the secrets from a channel's state; old states contain the whole address."""
-    return ShownChannel(state.id, state.kind, shown_address(state.url), state.created_by, state.created_at)
+    return MaskedChannel(state.id, state.kind, shown_address(state.url), state.created_by, state.created_at)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.reporting.domain.roles import permitted
+from services.reporting.domain.roles import permissions_of_role
 from shared.events.state import PersonState, ProductState, RoleState
 
 People = Mapping[tuple[str, str], PersonState]
@@ -62,7 +62,7 @@ class ApplicationView(ApplicationSummary):
     complete: bool
 
 
-def in_short(product: ProductState) -> ApplicationSummary:
+def summarise_application(product: ProductState) -> ApplicationSummary:
     """Summarise an application for a list."""
     return ApplicationSummary(
         product=product.id,
@@ -74,7 +74,9 @@ def in_short(product: ProductState) -> ApplicationSummary:
     )
 
 
-def whole(product: ProductState, held: Iterable[RoleState], people: People, *, complete: bool) -> ApplicationView:
+def view_application(
+    product: ProductState, held: Iterable[RoleState], people: People, *, complete: bool
+) -> ApplicationView:
     """Build the view of an application. ``held``: roles with their members; inactive people hold nothing."""
     holders = _holders(product, held, people)
     return ApplicationView(
@@ -110,6 +112,6 @@ def _holders(product: ProductState, held: Iterable[RoleState], people: People) -
             if person is not None and not person.is_active:
                 continue
             holder = Holder(role.account, email, person.name if person else None, role.role, role.name)
-            for permission in permitted(role, product):
+            for permission in permissions_of_role(role, product):
                 holders[permission].append(holder)
     return holders

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from services.reporting.domain.classes import CLOSED_WINDOWS
+from services.reporting.domain.utilisation_classes import CLOSED_WINDOWS
 from shared.events.metering import MeterConsumption
 from shared.events.state import SubscriptionState, Term
 from shared.windows import Window

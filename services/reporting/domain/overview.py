@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from services.reporting.domain.classes import UtilisationClass
+from services.reporting.domain.utilisation_classes import UtilisationClass
 from shared.events.state import Aggregation, Lifecycle, OveragePolicy, Reset, SubscriptionModel
 from shared.pricing import ProductCost
 

@@ -46,11 +46,11 @@ def roles_of(caller: Caller, subscription: SubscriptionState) -> tuple[str, ...]
     """Return the caller's roles in a subscription, strongest first; empty: it is not visible to them."""
     held = {grant.grant for grant in subscription.grants if grant.email == caller.email}
     if subscription.primary_contact.email == caller.email:
-        return in_order(caller, {PRIMARY, *held})
-    return in_order(caller, held)
+        return sort_roles(caller, {PRIMARY, *held})
+    return sort_roles(caller, held)
 
 
-def in_order(caller: Caller, roles: Collection[str]) -> tuple[str, ...]:
+def sort_roles(caller: Caller, roles: Collection[str]) -> tuple[str, ...]:
     """Sort the caller's roles, strongest first; ``vendor`` is added for vendor operators."""
     return tuple(role for role in PERMISSIONS if role in roles or (role == VENDOR and caller.vendor))
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Self
 
-from services.reporting.domain.classes import ClosedWindow, utilisation_class
 from services.reporting.domain.current_term import CurrentTerm, WindowFigures
 from services.reporting.domain.overview import MeterArithmetic, ProductOverview
+from services.reporting.domain.utilisation_classes import ClosedWindow, utilisation_class
 from shared import consumption
 from shared.events.metering import MeterConsumption
 from shared.events.state import Meter, ProductState, Rate, SubscribedProduct

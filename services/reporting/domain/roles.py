@@ -13,7 +13,7 @@ def template_of(role: RoleState, product: ProductState | None) -> RoleTemplate |
     return next((one for one in product.roles if one.role == role.role), None)
 
 
-def permitted(role: RoleState, product: ProductState | None) -> tuple[str, ...]:
+def permissions_of_role(role: RoleState, product: ProductState | None) -> tuple[str, ...]:
     """Return the role's permissions: its own if customised, else those of its current template."""
     if role.customised is not None:
         return role.customised
@@ -67,10 +67,10 @@ class RoleMember:
     active: bool
 
 
-def present(role: RoleState, product: ProductState | None, members: Iterable[str]) -> RoleView:
+def view_role(role: RoleState, product: ProductState | None, members: Iterable[str]) -> RoleView:
     """Build the view of a role with ``members``, those visible to the caller."""
     template = template_of(role, product)
-    allowed = permitted(role, product)
+    allowed = permissions_of_role(role, product)
     return RoleView(
         account=role.account,
         role=role.role,
@@ -82,20 +82,20 @@ def present(role: RoleState, product: ProductState | None, members: Iterable[str
         customised=role.customised is not None,
         based_on=role.based_on,
         template_version=product.roles_version if product and template else None,
-        permissions=tuple(described(allowed, product)),
-        difference=difference(allowed, template.permissions) if template else None,
+        permissions=tuple(describe_permissions(allowed, product)),
+        difference=compare_permissions(allowed, template.permissions) if template else None,
         members=tuple(sorted(members)),
         version=role.version,
     )
 
 
-def difference(has: Iterable[str], default: Iterable[str]) -> Difference:
+def compare_permissions(has: Iterable[str], default: Iterable[str]) -> Difference:
     """Compare with a default: permissions added to it and removed from it, each sorted."""
     ours, theirs = set(has), set(default)
     return Difference(tuple(sorted(ours - theirs)), tuple(sorted(theirs - ours)))
 
 
-def described(permissions: Iterable[str], product: ProductState | None) -> list[DescribedPermission]:
+def describe_permissions(permissions: Iterable[str], product: ProductState | None) -> list[DescribedPermission]:
     """Describe permissions in the product's order, unknown ones last."""
     wanted = set(permissions)
     known = [one for one in (product.permissions if product else ()) if one.id in wanted]
@@ -105,6 +105,6 @@ def described(permissions: Iterable[str], product: ProductState | None) -> list[
     ]
 
 
-def member(email: str, person: PersonState | None) -> RoleMember:
+def role_member(email: str, person: PersonState | None) -> RoleMember:
     """Describe a member of a role."""
     return RoleMember(email, person.name if person else None, person is None or person.is_active)

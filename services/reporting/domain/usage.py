@@ -33,7 +33,7 @@ class MeasuredWindow(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class UsageRequest:
     """The requested part of a subscription: windows that overlap ``start`` to ``end``, as of ``now``."""
 
     subscription: SubscriptionState
@@ -78,18 +78,20 @@ class UsageItem:
     term_to_date: MeterTotal | None
 
 
-def usage(asked: Asked, catalogue: Mapping[str, ProductState], rows: Iterable[MeasuredWindow]) -> list[UsageItem]:
-    """List the items in order of time, product and meter. ``rows`` begin at ``asked.rows_from``."""
+def usage_items(
+    request: UsageRequest, catalogue: Mapping[str, ProductState], rows: Iterable[MeasuredWindow]
+) -> list[UsageItem]:
+    """List the items in order of time, product and meter. ``rows`` begin at ``request.rows_from``."""
     by_product: dict[str, list[MeasuredWindow]] = {}
     for row in rows:
         by_product.setdefault(row.product, []).append(row)
-    used = {str(one.product): one for one in asked.subscription.products if asked.product in {None, one.product}}
+    used = {str(one.product): one for one in request.subscription.products if request.product in {None, one.product}}
     items: list[UsageItem] = []
     for product in by_product.keys() | used.keys():
         known = catalogue.get(product)
-        windows = _windows(asked, used.get(product), by_product.get(product, ()))
-        found = list(_of_product(asked, product, known.meters if known else (), windows))
-        items += _measured(found) if asked.measured_only else found
+        windows = _windows(request, used.get(product), by_product.get(product, ()))
+        found = list(_of_product(request, product, known.meters if known else (), windows))
+        items += _measured(found) if request.measured_only else found
     return sorted(items, key=lambda item: (item.start, item.product))
 
 
@@ -100,46 +102,46 @@ def _measured(items: Sequence[UsageItem]) -> list[UsageItem]:
 
 
 def _windows(
-    asked: Asked, used: SubscribedProduct | None, rows: Iterable[MeasuredWindow]
+    request: UsageRequest, used: SubscribedProduct | None, rows: Iterable[MeasuredWindow]
 ) -> dict[Window, MeasuredWindow | None]:
     """Return, in order of time, windows with a row, and windows without one while the product was subscribed."""
     found: dict[Window, MeasuredWindow | None] = {Window(one.window_start, one.window_end): one for one in rows}
     starts = {window.start for window in found}
-    for start, end in _spans(asked, used) if used else ():
-        window = asked.subscription.calendar.window_at(start)
+    for start, end in _spans(request, used) if used else ():
+        window = request.subscription.calendar.window_at(start)
         while window.start < end:
             if window.start not in starts:
                 found.setdefault(window, None)
-            window = asked.subscription.calendar.window_at(window.end)
+            window = request.subscription.calendar.window_at(window.end)
     return {window: found[window] for window in sorted(found, key=lambda one: one.start)}
 
 
-def _spans(asked: Asked, used: SubscribedProduct) -> Iterator[tuple[datetime, datetime]]:
+def _spans(request: UsageRequest, used: SubscribedProduct) -> Iterator[tuple[datetime, datetime]]:
     """Yield when the product was subscribed, within the requested time, the terms, and the past."""
-    terms = asked.subscription.all_terms
-    over = min(asked.end, asked.now, terms[-1].end, asked.subscription.cancelled_at or asked.end)
+    terms = request.subscription.all_terms
+    over = min(request.end, request.now, terms[-1].end, request.subscription.cancelled_at or request.end)
     for start, end in [
         *((one.start, one.end) for one in used.earlier),
-        (used.subscribed_at, used.ended_at or asked.end),
+        (used.subscribed_at, used.ended_at or request.end),
     ]:
-        yield max(start, asked.start, terms[0].start), min(end, over)
+        yield max(start, request.start, terms[0].start), min(end, over)
 
 
 def _of_product(
-    asked: Asked, product: str, known: Sequence[Meter], windows: Mapping[Window, MeasuredWindow | None]
+    request: UsageRequest, product: str, known: Sequence[Meter], windows: Mapping[Window, MeasuredWindow | None]
 ) -> Iterator[UsageItem]:
     totals: dict[str, MeterTotal] = {}
     term: datetime | None = None
     resets: dict[str, str] = {one.meter: one.reset for one in known}
     for window, row in windows.items():
-        if (begins := asked.subscription.term_at(window.start).start) != term:
+        if (begins := request.subscription.term_at(window.start).start) != term:
             term, totals = begins, {}
         measured = {str(one.meter): one for one in (row.meters if row else ())}
         resets |= {one.meter: one.reset for one in measured.values()}
         for meter, reset in resets.items():
             added, total = _added(measured.get(meter), totals.get(meter, MeterTotal()))
             totals[meter] = total
-            if asked.overlaps(window):
+            if request.overlaps(window):
                 yield UsageItem(
                     product=product,
                     meter=meter,
@@ -147,7 +149,7 @@ def _of_product(
                     end=window.end,
                     aggregate=added.aggregate,
                     consumed=added.consumed,
-                    provisional=window.is_provisional(asked.now),
+                    provisional=window.is_provisional(request.now),
                     revision=row.revision if row else 0,
                     term_to_date=total if reset == "term" else None,
                 )

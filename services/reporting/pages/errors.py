@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from services.reporting.pages.site import Site
+from services.reporting.pages.responder import PageResponder
 from shared.runtime.delivery.backoff import is_transient
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.process import logging
@@ -17,7 +17,7 @@ OnError = Callable[[Request, Exception], Awaitable[Response]]
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-def page_route(site: Site) -> type[APIRoute]:
+def page_route(responder: PageResponder) -> type[APIRoute]:
     """Create a route class that answers refusals and unexpected errors with a page."""
     log = logging.get("pages")
 
@@ -33,25 +33,25 @@ def page_route(site: Site) -> type[APIRoute]:
                     return await inner(request)
                 except (ProblemError, HTTPException) as problem:
                     known = problem if isinstance(problem, ProblemError) else problem.status_code
-                    return site.message(await site.signed_in(request, renew=False), known)
+                    return responder.message(await responder.signed_in(request, renew=False), known)
                 except Exception as error:
                     if is_transient(error):
-                        return site.message(None, 503)
+                        return responder.message(None, 503)
                     log.exception("page_failed", route=self.path)
-                    return site.message(None, 500, getattr(request.state, "correlation_id", None))
+                    return responder.message(None, 500, getattr(request.state, "correlation_id", None))
 
             return guarded
 
     return PageRoute
 
 
-def designed_not_found(site: Site, otherwise: OnError) -> OnError:
+def page_not_found(responder: PageResponder, otherwise: OnError) -> OnError:
     """Create a handler of 404: a page for browsers; all other errors go to ``otherwise``."""
 
     async def handler(request: Request, error: Exception) -> Response:
         browses = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")
         if browses and isinstance(error, HTTPException) and error.status_code == NOT_FOUND:
-            return site.message(await site.signed_in(request), NOT_FOUND)
+            return responder.message(await responder.signed_in(request), NOT_FOUND)
         return await otherwise(request, error)
 
     return handler

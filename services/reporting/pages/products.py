@@ -89,7 +89,7 @@ def _facts(product: ProductOverview, overview: Overview) -> tuple[tuple[str, str
 
 
 def _meter(meter: MeterArithmetic, now: datetime) -> MeterLine:
-    things = wording.things(meter.meter)
+    counted_noun = wording.counted_noun(meter.meter)
     aggregate = wording.quantity(meter.aggregate)
     rate = f"{wording.units(meter.units, 'units')} per {wording.count(meter.block)}"
     notes = [f"Rate version {meter.rate_version}"]
@@ -100,8 +100,8 @@ def _meter(meter: MeterArithmetic, now: datetime) -> MeterLine:
     if meter.provisional:
         notes.append("provisional, late usage may still arrive")
     return MeterLine(
-        name=things[:1].upper() + things[1:],
-        arithmetic=f"{aggregate} {things} \u00d7 {rate} = {wording.count(meter.consumed)}",
+        name=counted_noun[:1].upper() + counted_noun[1:],
+        arithmetic=f"{aggregate} {counted_noun} \u00d7 {rate} = {wording.count(meter.consumed)}",
         how=wording.aggregation(meter.aggregation),
         notes=tuple(notes),
     )

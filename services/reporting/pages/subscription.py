@@ -12,7 +12,7 @@ ALLOCATE, ACKNOWLEDGE = "allocate", "acknowledge_alerts"
 """Permissions that show a control."""
 
 
-def present(context: PageContext, draft: Draft | None = None) -> SubscriptionView:
+def present_subscription(context: PageContext, draft: Draft | None = None) -> SubscriptionView:
     """Present the page, with a draft of the plan, if any."""
     overview, now = context.overview, context.now
     bar, figures = present_pool(overview)

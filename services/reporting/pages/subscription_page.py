@@ -12,8 +12,8 @@ from services.reporting.domain.overview import Overview
 from services.reporting.domain.previews import read_preview
 from services.reporting.pages import plan
 from services.reporting.pages.plan import Draft
-from services.reporting.pages.site import SignedIn, Site
-from services.reporting.pages.subscription import present
+from services.reporting.pages.responder import PageResponder, SignedIn
+from services.reporting.pages.subscription import present_subscription
 from services.reporting.pages.view import SubscriptionView
 from services.reporting.queries.page_context import PageContext
 from shared.events.commands.alerts import AcknowledgeAlert
@@ -54,8 +54,8 @@ class PlanForm:
 class SubscriptionPage:
     """Load and change one subscription on behalf of one signed-in person."""
 
-    def __init__(self, site: Site, who: SignedIn, subscription: str) -> None:
-        self._site = site
+    def __init__(self, responder: PageResponder, who: SignedIn, subscription: str) -> None:
+        self._site = responder
         self._who = who
         self._subscription = subscription
 
@@ -71,7 +71,7 @@ class SubscriptionPage:
 
     async def view(self) -> SubscriptionView:
         """Load the subscription and return the page's view model of it."""
-        return present(await self.context())
+        return present_subscription(await self.context())
 
     async def acknowledge(self, alert: str) -> str | None:
         """Acknowledge an alert. Return a sentence if it was refused or is undecided."""
@@ -93,9 +93,9 @@ class SubscriptionPage:
         context = await self.context()
         changed, unreadable = plan.changes(context.overview, form.draft)
         if unreadable:
-            return present(context, replace(form.draft, errors=unreadable))
+            return present_subscription(context, replace(form.draft, errors=unreadable))
         if not changed:
-            return present(context, replace(form.draft, error="The plan changes no allocation."))
+            return present_subscription(context, replace(form.draft, error="The plan changes no allocation."))
         as_previewed = form.previewed == plan.previewed(changed)
         if form.applies and as_previewed:
             return await self._apply(form, changed)
@@ -107,8 +107,8 @@ class SubscriptionPage:
     ) -> SubscriptionView:
         answer = await self._submit(form, changed, preview=True)
         if answer is None or answer.refusal or answer.result is None:
-            return present(context, _refused(form.draft, answer, context.overview))
-        view = present(context, replace(form.draft, error=note))
+            return present_subscription(context, _refused(form.draft, answer, context.overview))
+        view = present_subscription(context, replace(form.draft, error=note))
         shown = plan.present_preview(context.overview, read_preview(answer.result), changed, str(uuid4()))
         return replace(view, plan=replace(view.plan, preview=shown))
 
@@ -117,8 +117,8 @@ class SubscriptionPage:
         answer = await self._submit(form, changed, preview=False)
         context = await self.context()
         if answer is None or not answer.accepted:
-            return present(context, _refused(form.draft, answer, context.overview))
-        view = present(context)
+            return present_subscription(context, _refused(form.draft, answer, context.overview))
+        view = present_subscription(context)
         return replace(view, plan=replace(view.plan, applied="The plan is applied; these are the new allocations."))
 
     async def _submit(self, form: PlanForm, changed: dict[str, int], *, preview: bool) -> Answer | None:

@@ -76,7 +76,7 @@ def products(number: int) -> str:
     return "1 product" if number == 1 else f"{number} products"
 
 
-def things(meter: str) -> str:
+def counted_noun(meter: str) -> str:
     """Convert a meter's id to what it counts: ``agent-vm`` to ``agent VMs``, ``host`` to ``hosts``."""
     words = [word.upper() if word in {"vm", "api"} else word for word in meter.split("-")]
     last = words[-1]

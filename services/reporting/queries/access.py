@@ -29,7 +29,7 @@ def is_role_id(text: str) -> bool:
     return _ROLE_ID.fullmatch(text) is not None
 
 
-def vendor_only(caller: Caller, message: str) -> None:
+def require_vendor(caller: Caller, message: str) -> None:
     """Check that the caller is a vendor operator.
 
     Raises:
@@ -39,7 +39,7 @@ def vendor_only(caller: Caller, message: str) -> None:
         raise ProblemError.of("forbidden", message)
 
 
-async def find_seen(
+async def find_visible(
     connection: Connection, caller: Caller, subscription: str, permission: str = permissions.VIEW
 ) -> SubscriptionState:
     """Find a subscription on which the caller has the permission.
@@ -55,7 +55,7 @@ async def find_seen(
     return state
 
 
-async def find_account_seen(
+async def find_visible_account(
     connection: Connection, caller: Caller, account: str, permission: str | None = None
 ) -> AccountState:
     """Find an account that the caller belongs to, or any for the vendor.
@@ -66,7 +66,7 @@ async def find_account_seen(
         ProblemError: ``not_found``; ``forbidden``.
     """
     state = await accounts.find_account(connection, account) if is_id(account) else None
-    roles = permissions.in_order(caller, await store.find_roles_in_account(connection, caller.email, account))
+    roles = permissions.sort_roles(caller, await store.find_roles_in_account(connection, caller.email, account))
     if state is None or not roles:
         raise not_found("account")
     if permission is not None:

@@ -5,7 +5,7 @@ from services.reporting.domain import roles as domain
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.people import AccountPerson, account_person
 from services.reporting.domain.roles import RoleMember, RoleView
-from services.reporting.queries.access import find_account_seen, is_role_id, not_found
+from services.reporting.queries.access import find_visible_account, is_role_id, not_found
 from services.reporting.queries.people_visibility import PeopleVisibility, load_people_visibility
 from services.reporting.store import accounts, people, products, roles
 from services.reporting.store import subscriptions as store
@@ -23,7 +23,7 @@ class AccountQueries:
     async def account(self, caller: Caller, account: str) -> AccountState:
         """Find one account, visible to the vendor and the account's people."""
         async with self._pool.acquire() as connection:
-            return await find_account_seen(connection, caller, account)
+            return await find_visible_account(connection, caller, account)
 
     async def accounts(self, caller: Caller, limit: int, cursor: str | None) -> Page[AccountState]:
         """List all accounts for the vendor, else those of the caller's subscriptions."""
@@ -34,7 +34,7 @@ class AccountQueries:
     async def people(self, caller: Caller, account: str, limit: int, cursor: str | None) -> Page[AccountPerson]:
         """List an account's people, each with their roles in its subscriptions."""
         async with self._pool.acquire() as connection:
-            await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
+            await find_visible_account(connection, caller, account, permissions.VIEW_PEOPLE)
             visibility = await load_people_visibility(connection, caller, [account])
             page = await people.list_people(connection, account, limit, cursor, visibility.hidden_of(account))
             return Page(await self._with_grants(connection, page.items, visibility), page.next_cursor)
@@ -42,7 +42,7 @@ class AccountQueries:
     async def person(self, caller: Caller, account: str, email: str) -> AccountPerson:
         """Find a person of the account, removed or not."""
         async with self._pool.acquire() as connection:
-            await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
+            await find_visible_account(connection, caller, account, permissions.VIEW_PEOPLE)
             visibility = await load_people_visibility(connection, caller, [account])
             found = await people.find_person(connection, account, email)
             if found is None or visibility.hides(account, email):
@@ -62,13 +62,13 @@ class AccountQueries:
     ) -> Page[RoleView]:
         """List an account's roles, each with its difference from the default."""
         async with self._pool.acquire() as connection:
-            await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
+            await find_visible_account(connection, caller, account, permissions.VIEW_PEOPLE)
             page = await roles.list_roles(connection, account, limit, cursor, product)
             catalogue = await products.find_products(connection, {one.product for one in page.items})
             visibility = await load_people_visibility(connection, caller, [account])
         return Page(
             [
-                domain.present(one, catalogue.get(one.product), visibility.shown(account, one.members))
+                domain.view_role(one, catalogue.get(one.product), visibility.shown(account, one.members))
                 for one in page.items
             ],
             page.next_cursor,
@@ -80,7 +80,7 @@ class AccountQueries:
             state = await self._role(connection, caller, account, role)
             catalogue = await products.find_products(connection, [state.product])
             visibility = await load_people_visibility(connection, caller, [account])
-        return domain.present(state, catalogue.get(state.product), visibility.shown(account, state.members))
+        return domain.view_role(state, catalogue.get(state.product), visibility.shown(account, state.members))
 
     async def members(self, caller: Caller, account: str, role: str) -> list[RoleMember]:
         """List the members of a role, by e-mail."""
@@ -88,10 +88,10 @@ class AccountQueries:
             state = await self._role(connection, caller, account, role)
             shown = (await load_people_visibility(connection, caller, [account])).shown(account, state.members)
             known = await people.find_people(connection, [(account, email) for email in shown])
-        return [domain.member(email, known.get((account, email))) for email in shown]
+        return [domain.role_member(email, known.get((account, email))) for email in shown]
 
     async def _role(self, connection: Connection, caller: Caller, account: str, role: str) -> RoleState:
-        await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
+        await find_visible_account(connection, caller, account, permissions.VIEW_PEOPLE)
         state = await roles.find_role(connection, account, role) if is_role_id(role) else None
         if state is None:
             raise not_found("role")

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from services.reporting.domain import applications, permissions, quoting
+from services.reporting.domain import applications, permissions, quotes
 from services.reporting.domain.applications import ApplicationSummary, ApplicationView
 from services.reporting.domain.caller import Caller
-from services.reporting.domain.quoting import QuotedUnits
-from services.reporting.queries.access import find_account_seen, find_seen, is_id, not_found
+from services.reporting.domain.quotes import QuotedUnits
+from services.reporting.queries.access import find_visible, find_visible_account, is_id, not_found
 from services.reporting.queries.people_visibility import load_people_visibility
 from services.reporting.store import people, price_lists, products, roles
 from services.reporting.store import subscriptions as store
@@ -60,9 +60,9 @@ class CatalogueQueries:
                 ``subscription_not_active``; ``invalid_request``.
         """
         async with self._pool.acquire() as connection:
-            state = await find_seen(connection, caller, subscription) if subscription else None
+            state = await find_visible(connection, caller, subscription) if subscription else None
             price_list = await _find_price_list(connection)
-        quoted = quoting.quoted(price_list, units, state, self._clock())
+        quoted = quotes.quote_units(price_list, units, state, self._clock())
         if isinstance(quoted, Refusal):
             raise ProblemError(quoted)
         return quoted
@@ -71,7 +71,7 @@ class CatalogueQueries:
         """List products with a summary of their default roles."""
         async with self._pool.acquire() as connection:
             page = await products.list_products(connection, limit, cursor)
-        return Page([applications.in_short(state) for state in page.items], page.next_cursor)
+        return Page([applications.summarise_application(state) for state in page.items], page.next_cursor)
 
     async def application(self, caller: Caller, product: str, account: str | None = None) -> ApplicationView:
         """Build the central view of a product: default roles and holders of permissions.
@@ -92,11 +92,11 @@ class CatalogueQueries:
             ]
             members = [(role.account, email) for role in shown for email in role.members]
             known = await people.find_people(connection, members)
-        return applications.whole(state, shown, known, complete=len(held) <= MOST_ROLES)
+        return applications.view_application(state, shown, known, complete=len(held) <= MOST_ROLES)
 
     async def _accounts_seen(self, connection: Connection, caller: Caller, account: str | None) -> list[str] | None:
         if account is not None:
-            await find_account_seen(connection, caller, account, permissions.VIEW_PEOPLE)
+            await find_visible_account(connection, caller, account, permissions.VIEW_PEOPLE)
             return [account]
         if caller.vendor:
             return None

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.reporting.domain import permissions
-from services.reporting.domain.alerts import AlertNow, alert_now
+from services.reporting.domain.alerts import CurrentAlert, current_alert
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.me import Me, me_of
 from services.reporting.domain.overview import Overview
-from services.reporting.domain.usage import Asked, UsageItem
-from services.reporting.queries.access import find_seen
+from services.reporting.domain.usage import UsageItem, UsageRequest
+from services.reporting.queries.access import find_visible
 from services.reporting.queries.overviews import load_overview_source
-from services.reporting.queries.subscriptions import NEWEST_ALERTS, list_mine
+from services.reporting.queries.subscriptions import NEWEST_ALERTS, list_own
 from services.reporting.queries.usage import load_usage_source
 from services.reporting.store import alerts
 from services.reporting.store.consistent_read import consistent_read
@@ -27,7 +27,7 @@ class PageContext:
     """
 
     overview: Overview
-    alerts: tuple[AlertNow, ...]
+    alerts: tuple[CurrentAlert, ...]
     permissions: frozenset[str]
     me: Me
     now: datetime
@@ -56,14 +56,14 @@ class PageContexts:
         """
         now = self._clock()
         async with consistent_read(self._pool) as connection:
-            state = await find_seen(connection, caller, subscription)
+            state = await find_visible(connection, caller, subscription)
             source = await load_overview_source(connection, state, now)
             active = await alerts.list_alerts(connection, subscription, NEWEST_ALERTS, None, active_only=True)
-            mine = [] if caller.vendor or me else await list_mine(connection, caller)
+            mine = [] if caller.vendor or me else await list_own(connection, caller)
         overview = source.overview()
         return PageContext(
             overview,
-            tuple(alert_now(one, overview) for one in active.items),
+            tuple(current_alert(one, overview) for one in active.items),
             frozenset(permissions.permissions_of(permissions.roles_of(caller, state))),
             me or me_of(caller, mine),
             now,
@@ -77,7 +77,7 @@ class PageContexts:
         """
         now = self._clock()
         async with consistent_read(self._pool) as connection:
-            state = await find_seen(connection, caller, subscription)
+            state = await find_visible(connection, caller, subscription)
             source = await load_overview_source(connection, state, now)
-            measured = await load_usage_source(connection, Asked(state, start, end, now, measured_only=True))
+            measured = await load_usage_source(connection, UsageRequest(state, start, end, now, measured_only=True))
         return UsageContext(source.overview(), measured.items())

@@ -58,4 +58,4 @@ async def load_people_visibility(
     if caller.vendor:
         return PeopleVisibility()
     seen = await store.find_ids_by_role(connection, caller.email, permissions.roles_with(permission))
-    return PeopleVisibility(frozenset(seen), frozenset(await store.find_people_beyond(connection, accounts, seen)))
+    return PeopleVisibility(frozenset(seen), frozenset(await store.find_people_outside(connection, accounts, seen)))

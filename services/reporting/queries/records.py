@@ -6,7 +6,7 @@ from uuid import UUID
 from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.command_status import CommandStatus, command_status
-from services.reporting.queries.access import is_id, not_found, vendor_only
+from services.reporting.queries.access import is_id, not_found, require_vendor
 from services.reporting.queries.people_visibility import PeopleVisibility, load_people_visibility
 from services.reporting.store import audit, commands, ingest_keys
 from services.reporting.store import subscriptions as store
@@ -33,13 +33,13 @@ class RecordQueries:
         self, caller: Caller, limit: int, cursor: str | None, product: str | None = None
     ) -> Page[IngestKeyState]:
         """List ingest keys, without their text."""
-        vendor_only(caller, "Only the vendor sees ingest keys.")
+        require_vendor(caller, "Only the vendor sees ingest keys.")
         async with self._pool.acquire() as connection:
             return await ingest_keys.list_ingest_keys(connection, limit, cursor, product)
 
     async def ingest_key(self, caller: Caller, key: str) -> IngestKeyState:
         """Find an ingest key, without its text."""
-        vendor_only(caller, "Only the vendor sees ingest keys.")
+        require_vendor(caller, "Only the vendor sees ingest keys.")
         async with self._pool.acquire() as connection:
             state = await ingest_keys.find_ingest_key(connection, key) if is_id(key) else None
         if state is None:
@@ -81,7 +81,7 @@ class RecordQueries:
         return command_status(found)
 
 
-def _shown(one: audit.Logged, visibility: PeopleVisibility) -> AuditEntry:
+def _shown(one: audit.LoggedRecord, visibility: PeopleVisibility) -> AuditEntry:
     record = one.record
     states = {name: visibility.without_hidden(record.account, getattr(record, name)) for name in ("before", "after")}
     return AuditEntry(**{**dict(record), **states}, sequence=one.sequence)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from services.reporting.domain.caller import Caller
-from services.reporting.queries.access import find_seen
+from services.reporting.queries.access import find_visible
 from shared.events.refusals import Refusal
 from shared.runtime.delivery.transaction import TransientError
 from shared.runtime.http.middleware import ProblemError
@@ -41,7 +41,7 @@ class ResourceQueries:
             TransientError: metering does not answer.
         """
         async with self._pool.acquire() as connection:
-            await find_seen(connection, caller, subscription)
+            await find_visible(connection, caller, subscription)
         url = httpx.URL(f"{self._url}/v1/subscriptions/{subscription}/resources", params=wanted)
         headers = sign_question(url.raw_path.decode(), self._clock(), self._keys)
         try:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from services.reporting.domain import permissions
-from services.reporting.domain.alerts import AlertNow, ShownChannel, alert_now, shown_channel
+from services.reporting.domain.alerts import CurrentAlert, MaskedChannel, current_alert, mask_channel
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.current_term import current_window
 from services.reporting.domain.me import Me, me_of
@@ -12,8 +12,8 @@ from services.reporting.domain.overview import Overview
 from services.reporting.domain.people import DelegateGrants, delegate_grants
 from services.reporting.domain.purchases import PurchaseLot, lots_of
 from services.reporting.domain.summaries import SubscriptionSummary, summary_of
-from services.reporting.domain.usage import Asked, UsageItem
-from services.reporting.queries.access import find_seen, is_id, not_found
+from services.reporting.domain.usage import UsageItem, UsageRequest
+from services.reporting.queries.access import find_visible, is_id, not_found
 from services.reporting.queries.overviews import load_overview_source
 from services.reporting.queries.usage import load_usage_source
 from services.reporting.store import alerts, allocations, consumption, people
@@ -29,7 +29,7 @@ NEWEST_ALERTS = 200
 LISTED_IN_ME = 200
 
 
-class Queries:
+class SubscriptionQueries:
     """Reads on the read models."""
 
     def __init__(self, pool: Pool, clock: Callable[[], datetime]) -> None:
@@ -41,7 +41,7 @@ class Queries:
     async def me(self, caller: Caller) -> Me:
         """Describe the caller with at most 200 subscriptions, their own first; operators find the rest in the list."""
         async with self._pool.acquire() as connection:
-            mine = await list_mine(connection, caller)
+            mine = await list_own(connection, caller)
             if caller.vendor and len(mine) < LISTED_IN_ME:
                 known = {one.id for one in mine}
                 every = await store.list_subscriptions(connection, LISTED_IN_ME, None)
@@ -69,7 +69,7 @@ class Queries:
             ProblemError: ``not_found``; ``forbidden``.
         """
         async with self._pool.acquire() as connection:
-            return await find_seen(connection, caller, subscription, permission)
+            return await find_visible(connection, caller, subscription, permission)
 
     async def overview(self, caller: Caller, subscription: str) -> Overview:
         """Compute the subscription's overview at one instant. Its ``version`` is its ETag.
@@ -78,7 +78,7 @@ class Queries:
             ProblemError: ``not_found``; ``forbidden`` for user administrators.
         """
         async with consistent_read(self._pool) as connection:
-            state = await find_seen(connection, caller, subscription)
+            state = await find_visible(connection, caller, subscription)
             source = await load_overview_source(connection, state, self._clock())
         return source.overview()
 
@@ -91,13 +91,13 @@ class Queries:
     async def purchases(self, caller: Caller, subscription: str) -> list[PurchaseLot]:
         """List the lots, newest first."""
         async with self._pool.acquire() as connection:
-            state = await find_seen(connection, caller, subscription)
+            state = await find_visible(connection, caller, subscription)
         return lots_of(state, self._clock())
 
     async def grants(self, caller: Caller, subscription: str) -> list[DelegateGrants]:
         """List the delegates' grants, by e-mail."""
         async with self._pool.acquire() as connection:
-            state = await find_seen(connection, caller, subscription, permissions.VIEW_PEOPLE)
+            state = await find_visible(connection, caller, subscription, permissions.VIEW_PEOPLE)
             emails = sorted({one.email for one in state.grants})
             known = await people.find_people(connection, [(state.account, email) for email in emails])
         return [delegate_grants(state, email, known.get((state.account, email))) for email in emails]
@@ -109,7 +109,7 @@ class Queries:
             ProblemError: ``not_found``, also for people unknown in the account; ``forbidden``.
         """
         async with self._pool.acquire() as connection:
-            state = await find_seen(connection, caller, subscription, permissions.VIEW_PEOPLE)
+            state = await find_visible(connection, caller, subscription, permissions.VIEW_PEOPLE)
             person = await people.find_person(connection, state.account, email)
         if person is None and all(one.email != email for one in state.grants):
             raise not_found("person")
@@ -120,7 +120,7 @@ class Queries:
     ) -> Page[AllocationRow]:
         """List the history of allocations, newest first."""
         async with self._pool.acquire() as connection:
-            await find_seen(connection, caller, subscription)
+            await find_visible(connection, caller, subscription)
             return await allocations.list_changes(connection, subscription, limit, cursor, product)
 
     async def usage(
@@ -142,9 +142,9 @@ class Queries:
             ProblemError: ``not_found``; ``forbidden``.
         """
         async with consistent_read(self._pool) as connection:
-            state = await find_seen(connection, caller, subscription)
-            asked = Asked(state, start, end, self._clock(), product, measured_only)
-            source = await load_usage_source(connection, asked)
+            state = await find_visible(connection, caller, subscription)
+            request = UsageRequest(state, start, end, self._clock(), product, measured_only)
+            source = await load_usage_source(connection, request)
         return source.items()
 
     async def seen(self, subscription: str, wanted: Sequence[str]) -> tuple[SeenConsumption, ...]:
@@ -167,45 +167,45 @@ class Queries:
 
     async def alerts(
         self, caller: Caller, subscription: str, limit: int, cursor: str | None, *, active_only: bool = False
-    ) -> Page[AlertNow]:
+    ) -> Page[CurrentAlert]:
         """List the subscription's alerts, newest first, each with its value when raised and now."""
         async with consistent_read(self._pool) as connection:
-            state = await find_seen(connection, caller, subscription)
+            state = await find_visible(connection, caller, subscription)
             page = await alerts.list_alerts(connection, subscription, limit, cursor, active_only=active_only)
             if not page.items:
                 return Page([], page.next_cursor)
             source = await load_overview_source(connection, state, self._clock())
         overview = source.overview()
-        return Page([alert_now(one, overview) for one in page.items], page.next_cursor)
+        return Page([current_alert(one, overview) for one in page.items], page.next_cursor)
 
-    async def alert(self, caller: Caller, subscription: str, alert: str) -> AlertNow:
+    async def alert(self, caller: Caller, subscription: str, alert: str) -> CurrentAlert:
         """Find one alert, with its value when raised and now."""
         async with consistent_read(self._pool) as connection:
-            state = await find_seen(connection, caller, subscription)
+            state = await find_visible(connection, caller, subscription)
             found = await alerts.find_alert(connection, subscription, alert)
             if found is None:
                 raise not_found("alert")
             source = await load_overview_source(connection, state, self._clock())
-        return alert_now(found, source.overview())
+        return current_alert(found, source.overview())
 
-    async def channels(self, caller: Caller, subscription: str, limit: int, cursor: str | None) -> Page[ShownChannel]:
+    async def channels(self, caller: Caller, subscription: str, limit: int, cursor: str | None) -> Page[MaskedChannel]:
         """List the subscription's alert channels."""
         async with self._pool.acquire() as connection:
-            await find_seen(connection, caller, subscription)
+            await find_visible(connection, caller, subscription)
             page = await alerts.list_channels(connection, subscription, limit, cursor)
-        return Page([shown_channel(one) for one in page.items], page.next_cursor)
+        return Page([mask_channel(one) for one in page.items], page.next_cursor)
 
-    async def channel(self, caller: Caller, subscription: str, channel: str) -> ShownChannel:
+    async def channel(self, caller: Caller, subscription: str, channel: str) -> MaskedChannel:
         """Find one channel, removed or not."""
         async with self._pool.acquire() as connection:
-            await find_seen(connection, caller, subscription)
+            await find_visible(connection, caller, subscription)
             found = await alerts.find_channel(connection, subscription, channel)
         if found is None:
             raise not_found("channel")
-        return shown_channel(found)
+        return mask_channel(found)
 
 
-async def list_mine(connection: Connection, caller: Caller) -> list[SubscriptionState]:
+async def list_own(connection: Connection, caller: Caller) -> list[SubscriptionState]:
     """List the subscriptions in which the caller has a role, at most 200."""
     page = await store.list_subscriptions(connection, LISTED_IN_ME, None, person=caller.email)
     return list(page.items)

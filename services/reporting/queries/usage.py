@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.reporting.domain.usage import Asked, UsageItem, usage
+from services.reporting.domain.usage import UsageItem, UsageRequest, usage_items
 from services.reporting.store import consumption, products
-from services.reporting.store.consumption import Consumed
+from services.reporting.store.consumption import ConsumptionRow
 from shared.events.state import ProductState
 from shared.runtime.postgres.pool import Connection
 
@@ -14,18 +14,18 @@ from shared.runtime.postgres.pool import Connection
 class UsageSource:
     """The rows of usage by window."""
 
-    asked: Asked
+    request: UsageRequest
     catalogue: Mapping[str, ProductState]
-    rows: Sequence[Consumed]
+    rows: Sequence[ConsumptionRow]
 
     def items(self) -> list[UsageItem]:
         """Compute what each window added."""
-        return usage(self.asked, self.catalogue, self.rows)
+        return usage_items(self.request, self.catalogue, self.rows)
 
 
-async def load_usage_source(connection: Connection, asked: Asked) -> UsageSource:
+async def load_usage_source(connection: Connection, request: UsageRequest) -> UsageSource:
     """Load the rows beside the subscription's state, in the consistent read that has read it."""
-    state = asked.subscription
-    rows = await consumption.load_usage(connection, state.id, asked.rows_from, asked.end, asked.product)
+    state = request.subscription
+    rows = await consumption.load_usage(connection, state.id, request.rows_from, request.end, request.product)
     names = {one.product for one in state.products} | {row.product for row in rows}
-    return UsageSource(asked, await products.find_products(connection, names), rows)
+    return UsageSource(request, await products.find_products(connection, names), rows)

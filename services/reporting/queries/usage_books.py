@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.reporting.domain.caller import Caller
-from services.reporting.queries.access import is_id, not_found, vendor_only
+from services.reporting.queries.access import is_id, not_found, require_vendor
 from services.reporting.store import quarantine, reconciliation
 from services.reporting.store.paging import Page
-from services.reporting.store.quarantine import Count, Filter, Kept
-from services.reporting.store.reconciliation import Totals, Wanted
+from services.reporting.store.quarantine import Count, Filter, StoredRecord
+from services.reporting.store.reconciliation import LineFilter, Totals
 from shared.events.quarantine import BooksLine, QuarantinedRecord, QuarantineReplay
 from shared.runtime.postgres.pool import Pool
 
@@ -45,14 +45,14 @@ class UsageBookQueries:
 
     async def quarantine(self, caller: Caller, limit: int, cursor: str | None, wanted: Filter) -> Page[Quarantined]:
         """List quarantined records, newest first."""
-        vendor_only(caller, _VENDOR)
+        require_vendor(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             page = await quarantine.list_records(connection, limit, cursor, wanted)
         return Page([_shown(one) for one in page.items], page.next_cursor)
 
     async def quarantined(self, caller: Caller, record: str) -> Quarantined:
         """Find one quarantined record."""
-        vendor_only(caller, _VENDOR)
+        require_vendor(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             found = await quarantine.find_record(connection, record)
         if found is None:
@@ -61,35 +61,37 @@ class UsageBookQueries:
 
     async def counts(self, caller: Caller, limit: int, cursor: str | None, wanted: Filter) -> Page[Count]:
         """Count records per day, product, source and reason."""
-        vendor_only(caller, _VENDOR)
+        require_vendor(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             return await quarantine.count_records(connection, limit, cursor, wanted)
 
     async def replays(self, caller: Caller, limit: int, cursor: str | None) -> Page[QuarantineReplay]:
         """List replays, newest first."""
-        vendor_only(caller, _VENDOR)
+        require_vendor(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             return await quarantine.list_replays(connection, limit, cursor)
 
     async def replay(self, caller: Caller, replay: str) -> QuarantineReplay:
         """Find a replay, with its progress."""
-        vendor_only(caller, _VENDOR)
+        require_vendor(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             found = await quarantine.find_replay(connection, replay) if is_id(replay) else None
         if found is None:
             raise not_found("replay")
         return found
 
-    async def reconciliation(self, caller: Caller, limit: int, cursor: str | None, wanted: Wanted) -> Reconciliation:
+    async def reconciliation(
+        self, caller: Caller, limit: int, cursor: str | None, wanted: LineFilter
+    ) -> Reconciliation:
         """List the books' lines with their balance, and the sums over all lines that match."""
-        vendor_only(caller, _VENDOR)
+        require_vendor(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             page = await reconciliation.list_lines(connection, limit, cursor, wanted)
             totals = await reconciliation.total(connection, wanted)
         return Reconciliation([_balanced(line) for line in page.items], page.next_cursor, totals)
 
 
-def _shown(one: Kept) -> Quarantined:
+def _shown(one: StoredRecord) -> Quarantined:
     return Quarantined(**dict(one.record), settled_at=one.settled_at, settled_as=one.settled_as)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.reporting.store.allocations import read_instant
+from services.reporting.store.allocations import read_time
 from services.reporting.store.notices import notify_subscription
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.alerts import AlertState, ChannelState, DeliverySettled
@@ -60,7 +60,7 @@ async def list_alerts(
     """List a subscription's alerts, newest first."""
     place: list[Any] = [*(read_cursor(cursor, 2) or (None, None))]
     if place[0] is not None:
-        place[0] = read_instant(place[0])
+        place[0] = read_time(place[0])
     rows = await connection.fetch(_LIST_ALERTS, subscription, limit + 1, *place, active_only)
     return page(rows, limit, _alert, lambda row: (row["raised_at"].isoformat(), row["id"]), "alerts")
 

@@ -86,7 +86,7 @@ async def list_changes(
     """List the changes of a subscription, newest first."""
     place: list[Any] = [*(read_cursor(cursor, 3) or (None, None, None))]
     if place[0] is not None:
-        place[0] = read_instant(place[0])
+        place[0] = read_time(place[0])
     rows = await connection.fetch(_LIST, subscription, limit + 1, *place, product)
     return page(
         rows,
@@ -97,7 +97,7 @@ async def list_changes(
     )
 
 
-def read_instant(text: str) -> datetime:
+def read_time(text: str) -> datetime:
     """Parse a time in a cursor.
 
     Raises:

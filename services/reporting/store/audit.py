@@ -42,7 +42,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LoggedRecord:
     """A record and its sequence number in the log."""
 
     sequence: int
@@ -64,7 +64,7 @@ async def insert_audit(connection: Connection, *events: Event[DecisionRecorded])
         )
 
 
-async def list_audit(connection: Connection, limit: int, cursor: str | None, wanted: Filter) -> Page[Logged]:
+async def list_audit(connection: Connection, limit: int, cursor: str | None, wanted: Filter) -> Page[LoggedRecord]:
     """List records, newest first."""
     rows = await connection.fetch(
         _LIST,
@@ -82,8 +82,8 @@ async def list_audit(connection: Connection, limit: int, cursor: str | None, wan
     return page(rows, limit, _logged, lambda row: (str(row["sequence"]),), "audit_log")
 
 
-def _logged(row: Row) -> Logged:
-    return Logged(row["sequence"], AuditRecord.model_validate_json(row["record"]))
+def _logged(row: Row) -> LoggedRecord:
+    return LoggedRecord(row["sequence"], AuditRecord.model_validate_json(row["record"]))
 
 
 def _sequence(cursor: str | None) -> int | None:

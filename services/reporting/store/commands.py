@@ -20,7 +20,7 @@ SELECT c.actor, c.command_id, c.command, c.subscription, c.digest, c.sent_at, c.
 FROM commands AS c LEFT JOIN outcomes AS o ON o.actor = c.actor AND o.command_id = c.command_id
 WHERE c.actor = $1 AND c.command_id = $2
 """
-_NOTE_SHOWN = """
+_MARK_SHOWN = """
 UPDATE commands SET secret_shown_at = now()
 WHERE actor = $1 AND command_id = $2 AND sealed_secret IS NOT NULL AND secret_shown_at IS NULL
 """
@@ -89,9 +89,9 @@ async def find_command(connection: Connection, actor: str, command_id: UUID) -> 
     return SentCommand(**found, outcome=CommandDecided.model_validate_json(outcome) if outcome else None)
 
 
-async def note_secret_shown(connection: Connection, actor: str, command_id: UUID) -> None:
+async def mark_secret_shown(connection: Connection, actor: str, command_id: UUID) -> None:
     """Mark the secret as shown in the command's answer. A repeat of the command still shows it."""
-    await connection.execute(_NOTE_SHOWN, actor, command_id)
+    await connection.execute(_MARK_SHOWN, actor, command_id)
 
 
 async def take_secret(connection: Connection, actor: str, command_id: UUID) -> str | None:
@@ -100,9 +100,9 @@ async def take_secret(connection: Connection, actor: str, command_id: UUID) -> s
     return sealed
 
 
-async def find_old_secrets(connection: Connection, before: datetime, but: Sequence[str]) -> list[str]:
-    """List people with secrets of commands sent before ``before``, except ``but``."""
-    return [row["actor"] for row in await connection.fetch(_FIND_SEALED, before, list(but))]
+async def find_old_secrets(connection: Connection, before: datetime, except_for: Sequence[str]) -> list[str]:
+    """List people with secrets of commands sent before ``before``, without those of ``except_for``."""
+    return [row["actor"] for row in await connection.fetch(_FIND_SEALED, before, list(except_for))]
 
 
 async def erase_secrets(connection: Connection, before: datetime, actors: Sequence[str] | None = None) -> None:

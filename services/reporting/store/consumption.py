@@ -68,7 +68,7 @@ WHERE window_end < $1 AND ($2::text[] IS NULL OR subscription = ANY($2)) AND EXI
 
 
 @dataclass(frozen=True, slots=True)
-class Consumed:
+class ConsumptionRow:
     """The consumption of one product in one window. ``meters`` is empty if it was not loaded."""
 
     product: str
@@ -107,23 +107,25 @@ def _columns(snapshots: Sequence[Snapshot]) -> tuple[list[object], ...]:
     )
 
 
-async def load_term(connection: Connection, subscription: str, start: datetime, until: datetime) -> list[Consumed]:
+async def load_term(
+    connection: Connection, subscription: str, start: datetime, until: datetime
+) -> list[ConsumptionRow]:
     """Load the windows that begin from ``start`` to ``until`` (inclusive), by product and time."""
     rows = await connection.fetch(_OF_TERM, subscription, start, until)
-    return [Consumed(**{**dict(row), "meters": _meters(row["meters"])}) for row in rows]
+    return [ConsumptionRow(**{**dict(row), "meters": _meters(row["meters"])}) for row in rows]
 
 
 async def load_usage(
     connection: Connection, subscription: str, start: datetime, end: datetime, product: str | None
-) -> list[Consumed]:
+) -> list[ConsumptionRow]:
     """Load the windows that overlap ``start`` to ``end``, with their meters."""
     rows = await connection.fetch(_USAGE, subscription, start, end, product)
-    return [Consumed(**{**dict(row), "meters": _meters(row["meters"])}) for row in rows]
+    return [ConsumptionRow(**{**dict(row), "meters": _meters(row["meters"])}) for row in rows]
 
 
-async def find_old_consumption(connection: Connection, before: datetime, but: Sequence[str]) -> list[str]:
-    """List subscriptions with expired windows, except ``but``."""
-    return [row["subscription"] for row in await connection.fetch(_FIND_OLD, before, list(but))]
+async def find_old_consumption(connection: Connection, before: datetime, except_for: Sequence[str]) -> list[str]:
+    """List subscriptions with expired windows, without those of ``except_for``."""
+    return [row["subscription"] for row in await connection.fetch(_FIND_OLD, before, list(except_for))]
 
 
 async def prune_consumption(

@@ -70,7 +70,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredRecord:
     """A stored record: when it left the quarantine, and as what; ``None`` while it is there."""
 
     record: QuarantinedRecord
@@ -110,17 +110,17 @@ async def settle_record(connection: Connection, settled: UsageSettled) -> None:
     await connection.execute(_SETTLE, int(settled.record), settled.settled_at, settled.settled_as, settled.version)
 
 
-async def find_record(connection: Connection, record: str) -> Kept | None:
+async def find_record(connection: Connection, record: str) -> StoredRecord | None:
     """Find a record."""
     row = await connection.fetchrow(_FIND, int(record)) if _is_number(record) else None
-    return _kept(row) if row else None
+    return _stored(row) if row else None
 
 
-async def list_records(connection: Connection, limit: int, cursor: str | None, wanted: Filter) -> Page[Kept]:
+async def list_records(connection: Connection, limit: int, cursor: str | None, wanted: Filter) -> Page[StoredRecord]:
     """List records, newest first."""
     place = read_cursor(cursor, 1)
     rows = await connection.fetch(_LIST, limit + 1, _number(place[0]) if place else None, *wanted.arguments())
-    return page(rows, limit, _kept, lambda row: (str(row["id"]),), "quarantine")
+    return page(rows, limit, _stored, lambda row: (str(row["id"]),), "quarantine")
 
 
 async def count_records(connection: Connection, limit: int, cursor: str | None, wanted: Filter) -> Page[Count]:
@@ -169,8 +169,8 @@ def _replay(row: Row) -> QuarantineReplay:
     return QuarantineReplay.model_validate_json(row["state"])
 
 
-def _kept(row: Row) -> Kept:
-    return Kept(QuarantinedRecord.model_validate_json(row["state"]), row["settled_at"], row["settled_as"])
+def _stored(row: Row) -> StoredRecord:
+    return StoredRecord(QuarantinedRecord.model_validate_json(row["state"]), row["settled_at"], row["settled_as"])
 
 
 def _is_number(text: str) -> bool:

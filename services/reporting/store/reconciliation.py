@@ -34,7 +34,7 @@ WHERE ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LineFilter:
     """The lines to list, from the first to the last day inclusive; ``None``: no restriction."""
 
     first: date | None = None
@@ -75,7 +75,7 @@ async def upsert_line(connection: Connection, line: BooksLine) -> None:
     )
 
 
-async def list_lines(connection: Connection, limit: int, cursor: str | None, wanted: Wanted) -> Page[BooksLine]:
+async def list_lines(connection: Connection, limit: int, cursor: str | None, wanted: LineFilter) -> Page[BooksLine]:
     """List lines by day, product and source."""
     place: list[Any] = read_cursor(cursor, 3) or [None, None, None]
     if place[0] is not None:
@@ -90,7 +90,7 @@ async def list_lines(connection: Connection, limit: int, cursor: str | None, wan
     )
 
 
-async def total(connection: Connection, wanted: Wanted) -> Totals:
+async def total(connection: Connection, wanted: LineFilter) -> Totals:
     """Sum all lines that match, on all pages."""
     row = await connection.fetchrow(_TOTAL, wanted.first, wanted.last, wanted.product, wanted.source)
     assert row is not None  # noqa: S101  # sums without groups are one row

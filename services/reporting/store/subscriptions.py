@@ -120,7 +120,7 @@ async def load_grants(connection: Connection, account: str, emails: Iterable[str
     return found
 
 
-async def find_people_beyond(
+async def find_people_outside(
     connection: Connection, accounts: Collection[str], subscriptions: Collection[str]
 ) -> list[tuple[str, str]]:
     """List pairs of account and e-mail of people whose roles are all outside these subscriptions."""

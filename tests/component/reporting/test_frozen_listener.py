@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from services.reporting.live import Live
+from services.reporting.live_changes import LiveChanges
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.notices import CHANNEL
 from shared.runtime.postgres import pool
@@ -22,11 +22,11 @@ SLACK_SECONDS = 3
 
 
 @asynccontextmanager
-async def listening(dsn: str, live: Live) -> AsyncIterator[None]:
+async def listening(dsn: str, live: LiveChanges) -> AsyncIterator[None]:
     """``live`` hears what is told there."""
     settings = ReportingSettings(database_url=SecretStr(dsn))
     task = asyncio.create_task(
-        keep_listening(lambda: pool.connect(settings, "test"), CHANNEL, live.hear, live.look_again)
+        keep_listening(lambda: pool.connect(settings, "test"), CHANNEL, live.apply_notification, live.recheck_all)
     )
     try:
         yield
@@ -38,7 +38,7 @@ async def listening(dsn: str, live: Live) -> AsyncIterator[None]:
 class Watcher:
     """What a watch of a subscription is told, as it comes."""
 
-    def __init__(self, live: Live, connection: Any) -> None:
+    def __init__(self, live: LiveChanges, connection: Any) -> None:
         self._live = live
         self._connection = connection
         self.told: asyncio.Queue[str] = asyncio.Queue()
@@ -66,9 +66,9 @@ class Watcher:
 
 
 @asynccontextmanager
-async def watching(dsn: str, through: str) -> AsyncIterator[tuple[Live, Watcher, Any]]:
+async def watching(dsn: str, through: str) -> AsyncIterator[tuple[LiveChanges, Watcher, Any]]:
     """Somebody watches, the connection ``through`` which they hear is well."""
-    live = Live()
+    live = LiveChanges()
     async with connect(dsn) as connection, listening(through, live):
         watcher = Watcher(live, connection)
         task = asyncio.create_task(watcher.watch())

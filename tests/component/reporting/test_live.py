@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import aclosing
 
-from services.reporting.live import Change
+from services.reporting.live_changes import Change
 from tests.conftest import MakeDatabase
 from tests.support.builders.published import account, alert, created, product, snapshot
 from tests.support.drivers.reporting import ReportingDriver, reporting
@@ -33,16 +33,16 @@ async def test_stream_ends_when_its_watcher_is_closed(driver: ReportingDriver) -
     changes = live.changes("sub-1")
     await anext(changes)
     await changes.aclose()
-    live.hear("subscription sub-1 alert")
-    live.hear("subscription")
-    live.hear("outcome 1")
+    live.apply_notification("subscription sub-1 alert")
+    live.apply_notification("subscription")
+    live.apply_notification("outcome 1")
 
 
 async def test_one_notice_of_many_subscriptions_is_told_to_each_of_their_watchers(driver: ReportingDriver) -> None:
     live = driver.application.live
     async with aclosing(live.changes("sub-1")) as one, aclosing(live.changes("sub-2")) as other:
         await anext(one), await anext(other)
-        live.hear("consumption sub-0 sub-1 sub-2 sub-3")
+        live.apply_notification("consumption sub-0 sub-1 sub-2 sub-3")
         assert await anext(one) == Change("sub-1", "consumption")
         assert await anext(other) == Change("sub-2", "consumption")
 

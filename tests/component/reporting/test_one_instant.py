@@ -9,10 +9,10 @@ import pytest
 from jinja2 import meta
 
 from services.reporting.domain.caller import Caller
-from services.reporting.main import new_claims, new_tokens
+from services.reporting.main import new_claim_names, new_token_verifier
 from services.reporting.pages import fragments
-from services.reporting.pages.install import install
-from services.reporting.pages.site import Site
+from services.reporting.pages.installation import install
+from services.reporting.pages.responder import PageResponder
 from services.reporting.sessions import Person, Sessions
 from services.reporting.store import alerts, consumption, products, subscriptions
 from shared.runtime.postgres.pool import connect, is_transient_database_error, within_request
@@ -71,20 +71,20 @@ async def test_usage_is_of_one_instant(overtaken: ReportingDriver) -> None:
 
 
 @pytest.fixture
-async def site(driver: ReportingDriver) -> Site:
+async def responder(driver: ReportingDriver) -> PageResponder:
     """The page, with Paula signed in."""
     runtime = driver.runtime
-    claims = new_claims(runtime.settings)
-    tokens = new_tokens(runtime.settings, claims, runtime.clock)
-    site = install(
+    claims = new_claim_names(runtime.settings)
+    tokens = new_token_verifier(runtime.settings, claims, runtime.clock)
+    responder = install(
         runtime.api, driver.application, pool=runtime.pool, settings=runtime.settings, tokens=tokens, claims=claims
     )
     session = await Sessions(runtime.pool).begin(Person(PRIMARY, "Paula", vendor=False), NOW)
-    driver.http.cookies.set(site.session_cookie, session)
-    return site
+    driver.http.cookies.set(responder.session_cookie, session)
+    return responder
 
 
-@pytest.mark.usefixtures("site")
+@pytest.mark.usefixtures("responder")
 async def test_the_page_is_of_one_instant(overtaken: ReportingDriver) -> None:
     page = (await overtaken.http.get("/subscriptions/sub-1")).text
     assert "100 consumed, 400 allocated" in page
@@ -129,7 +129,7 @@ ONCE = {
 
 
 @pytest.mark.parametrize("path", ["/subscriptions/sub-1", "/"])
-@pytest.mark.usefixtures("site")
+@pytest.mark.usefixtures("responder")
 async def test_the_page_reads_everything_once(driver: ReportingDriver, counted: Counter[str], path: str) -> None:
     await driver.apply(alert())
     counted.clear()
@@ -141,7 +141,7 @@ async def test_the_page_reads_everything_once(driver: ReportingDriver, counted: 
     assert counted == ONCE | again
 
 
-@pytest.mark.usefixtures("site")
+@pytest.mark.usefixtures("responder")
 async def test_usage_over_twelve_months_is_read_from_one_connection(
     driver: ReportingDriver, counted: Counter[str]
 ) -> None:
@@ -150,12 +150,12 @@ async def test_usage_over_twelve_months_is_read_from_one_connection(
     assert (counted["acquire"], counted["find_subscription"], counted["load_term"]) == (2, 1, 1)
 
 
-def test_the_whole_page_is_put_together_from_fragments_and_renders_none_again(site: Site) -> None:
+def test_the_whole_page_is_put_together_from_fragments_and_renders_none_again(responder: PageResponder) -> None:
     found = {}
     for template in ("subscription.html", "plan.html"):
-        assert site.templates.loader is not None
-        source, _, _ = site.templates.loader.get_source(site.templates, template)
-        found[template] = set(meta.find_referenced_templates(site.templates.parse(source)))
+        assert responder.templates.loader is not None
+        source, _, _ = responder.templates.loader.get_source(responder.templates, template)
+        found[template] = set(meta.find_referenced_templates(responder.templates.parse(source)))
     assert found == {"subscription.html": {"layout.html", "plan.html"}, "plan.html": {"fragments.html"}}  # its icons
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from services.reporting.api import stream as api_stream
-from services.reporting.main import new_claims, new_tokens
+from services.reporting.main import new_claim_names, new_token_verifier
 from services.reporting.pages import stream
-from services.reporting.pages.install import install
-from services.reporting.pages.site import Site
+from services.reporting.pages.installation import install
+from services.reporting.pages.responder import PageResponder
 from services.reporting.sessions import IDLE, LIFETIME, Person, Sessions
-from services.reporting.store import consumption, issuer_words
+from services.reporting.store import consumption, vendor_operators
 from tests.support.builders.published import NOW, PRIMARY, STRANGER, VENDOR, alert
 from tests.support.drivers.reporting import ReportingDriver
 
@@ -23,27 +23,27 @@ DEADLINE_SECONDS = 15
 
 
 @pytest.fixture
-def site(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> Site:
+def responder(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> PageResponder:
     """The page; its streams look often."""
     monkeypatch.setattr(stream, "KEEP_ALIVE_SECONDS", 0.3)
     monkeypatch.setattr(api_stream, "RECHECK_SECONDS", 0.3)
     runtime = driver.runtime
-    claims = new_claims(runtime.settings)
-    tokens = new_tokens(runtime.settings, claims, runtime.clock)
+    claims = new_claim_names(runtime.settings)
+    tokens = new_token_verifier(runtime.settings, claims, runtime.clock)
     return install(
         runtime.api, driver.application, pool=runtime.pool, settings=runtime.settings, tokens=tokens, claims=claims
     )
 
 
 async def signed_in(
-    driver: ReportingDriver, site: Site, *, began: datetime, seen: datetime | None = None, **who: bool
+    driver: ReportingDriver, responder: PageResponder, *, began: datetime, seen: datetime | None = None, **who: bool
 ) -> str:
     """A session that began then and was last used then; the browser has it from now on."""
     email = VENDOR if who.get("vendor") else PRIMARY
     session = await Sessions(driver.runtime.pool).begin(Person(email, "P", vendor=bool(who.get("vendor"))), began)
     async with driver.runtime.pool.acquire() as connection:
         await connection.execute("UPDATE sessions SET seen_at = $1", seen or began)
-    driver.http.cookies.set(site.session_cookie, session)
+    driver.http.cookies.set(responder.session_cookie, session)
     return session
 
 
@@ -61,9 +61,9 @@ async def seen_at(driver: ReportingDriver) -> datetime:
     ids=["its end", "idle"],
 )
 async def test_a_stream_ends_with_its_session(
-    driver: ReportingDriver, site: Site, path: str, began: datetime, seen: datetime
+    driver: ReportingDriver, responder: PageResponder, path: str, began: datetime, seen: datetime
 ) -> None:
-    await signed_in(driver, site, began=began, seen=seen)
+    await signed_in(driver, responder, began=began, seen=seen)
     following = asyncio.create_task(driver.http.get(path))
     await until_watched(driver)
     driver.application.clock = lambda: NOW + SOON
@@ -74,28 +74,32 @@ async def test_a_stream_ends_with_its_session(
     assert again.status_code == (204 if path == LIVE else 401)
 
 
-async def test_the_pages_stream_ends_when_somebody_signs_out(driver: ReportingDriver, site: Site) -> None:
-    session = await signed_in(driver, site, began=NOW)
+async def test_the_pages_stream_ends_when_somebody_signs_out(driver: ReportingDriver, responder: PageResponder) -> None:
+    session = await signed_in(driver, responder, began=NOW)
     following = asyncio.create_task(driver.http.get(LIVE))
     await until_watched(driver)
     await Sessions(driver.runtime.pool).end(session)
     assert (await asyncio.wait_for(following, DEADLINE_SECONDS)).status_code == 200
 
 
-async def test_the_pages_stream_ends_when_the_issuer_takes_the_role_back(driver: ReportingDriver, site: Site) -> None:
-    await signed_in(driver, site, began=NOW, vendor=True)
+async def test_the_pages_stream_ends_when_the_issuer_takes_the_role_back(
+    driver: ReportingDriver, responder: PageResponder
+) -> None:
+    await signed_in(driver, responder, began=NOW, vendor=True)
     following = asyncio.create_task(driver.http.get(LIVE))
     await until_watched(driver)
     async with driver.runtime.pool.acquire() as connection:
-        await issuer_words.is_vendor(connection, VENDOR, NOW)
-        await issuer_words.take_back(connection, VENDOR, NOW + timedelta(seconds=1))
+        await vendor_operators.is_vendor(connection, VENDOR, NOW)
+        await vendor_operators.upsert_revocation(connection, VENDOR, NOW + timedelta(seconds=1))
     assert (await asyncio.wait_for(following, DEADLINE_SECONDS)).status_code == 200
     assert (await driver.http.get(PAGE)).status_code == 404
 
 
-async def test_who_asks_renews_the_session_and_a_page_by_itself_does_not(driver: ReportingDriver, site: Site) -> None:
+async def test_who_asks_renews_the_session_and_a_page_by_itself_does_not(
+    driver: ReportingDriver, responder: PageResponder
+) -> None:
     seen = NOW - timedelta(minutes=30)
-    await signed_in(driver, site, began=NOW - timedelta(hours=1), seen=seen)
+    await signed_in(driver, responder, began=NOW - timedelta(hours=1), seen=seen)
     following = asyncio.create_task(driver.http.get(LIVE))
     await until_watched(driver)
     assert await seen_at(driver) == seen
@@ -107,9 +111,9 @@ async def test_who_asks_renews_the_session_and_a_page_by_itself_does_not(driver:
 
 @pytest.mark.parametrize("is_current", [True, False])
 async def test_a_stream_reads_once_when_it_opens_and_sends_what_the_page_does_not_say(
-    driver: ReportingDriver, site: Site, monkeypatch: pytest.MonkeyPatch, is_current: bool
+    driver: ReportingDriver, responder: PageResponder, monkeypatch: pytest.MonkeyPatch, is_current: bool
 ) -> None:
-    session = await signed_in(driver, site, began=NOW)
+    session = await signed_in(driver, responder, began=NOW)
     await driver.apply(alert())
     page = (await driver.http.get(PAGE)).text
     since = page.partition("/live?since=")[2].partition('"')[0] if is_current else "0" * 16
@@ -132,12 +136,14 @@ async def test_a_stream_reads_once_when_it_opens_and_sends_what_the_page_does_no
     if not is_current:
         assert 'hx-swap-oob="innerHTML:#row-scan"' in sent
         token = sent.partition('name="csrf" value="')[2].partition('"')[0]
-        assert site.csrf.is_form_token(token, session)
+        assert responder.csrf.is_form_token(token, session)
 
 
-async def test_a_plan_whose_numbers_cannot_be_read_changes_nothing(driver: ReportingDriver, site: Site) -> None:
-    session = await signed_in(driver, site, began=NOW)
-    form = {"csrf": site.csrf.form_token(session), "version": "1", "units.scan": "150,5", "intent": "preview"}
+async def test_a_plan_whose_numbers_cannot_be_read_changes_nothing(
+    driver: ReportingDriver, responder: PageResponder
+) -> None:
+    session = await signed_in(driver, responder, began=NOW)
+    form = {"csrf": responder.csrf.form_token(session), "version": "1", "units.scan": "150,5", "intent": "preview"}
     answer = await driver.http.post(f"{PAGE}/plan", data=form)
     assert answer.status_code == 200
     assert "Type a whole number of units" in answer.text
@@ -146,9 +152,9 @@ async def test_a_plan_whose_numbers_cannot_be_read_changes_nothing(driver: Repor
         assert await connection.fetchval("SELECT count(*) FROM commands") == 0
 
 
-async def test_the_page_of_another_customer_is_not_there(driver: ReportingDriver, site: Site) -> None:
+async def test_the_page_of_another_customer_is_not_there(driver: ReportingDriver, responder: PageResponder) -> None:
     session = await Sessions(driver.runtime.pool).begin(Person(STRANGER, "S", vendor=False), NOW)
-    driver.http.cookies.set(site.session_cookie, session)
+    driver.http.cookies.set(responder.session_cookie, session)
     for path in (PAGE, LIVE, f"{PAGE}/usage"):
         assert (await driver.http.get(path)).status_code == 404
 

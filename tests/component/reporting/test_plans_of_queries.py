@@ -11,7 +11,7 @@ import pytest
 
 from services.reporting.domain.caller import Caller
 from services.reporting.queries.accounts import AccountQueries
-from services.reporting.queries.subscriptions import Queries
+from services.reporting.queries.subscriptions import SubscriptionQueries
 from services.reporting.store.commands import find_command
 from tests.bench.loading import load_reporting
 from tests.bench.workload import Workload, account, contact, subscription
@@ -45,7 +45,7 @@ PAULA, VERA = Caller(contact(7), "Paula", vendor=False), Caller("vera@unitpool.e
 ONE = subscription(7)
 RAN: list[Any] = []
 """What the pool's connections have run."""
-Read = Callable[[Queries, AccountQueries], Awaitable[Any]]
+Read = Callable[[SubscriptionQueries, AccountQueries], Awaitable[Any]]
 READS: dict[str, Read] = {
     "overview": lambda q, _: q.overview(PAULA, ONE),
     "me": lambda q, _: q.me(PAULA),
@@ -77,7 +77,7 @@ async def pool(database: MakeDatabase) -> Any:
 
 
 async def test_no_read_looks_at_a_whole_table_that_grows(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    queries, accounts = Queries(pool, lambda: NOW), AccountQueries(pool)
+    queries, accounts = SubscriptionQueries(pool, lambda: NOW), AccountQueries(pool)
     for name, read in READS.items():
         RAN.clear()
         await read(queries, accounts)

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from services.reporting.api import stream
-from services.reporting.live import Live
+from services.reporting.live_changes import LiveChanges
 from services.reporting.sessions import IDLE, Person, Sessions
-from services.reporting.store import issuer_words
+from services.reporting.store import vendor_operators
 from shared.runtime.http.caller_limits import Shares
 from tests.support.builders.published import NOW, PRIMARY
 from tests.support.drivers.reporting import ReportingDriver
@@ -65,16 +65,16 @@ async def test_a_session_has_the_role_that_the_issuer_gave_last(driver: Reportin
     sessions = Sessions(driver.runtime.pool)
     session = await sessions.begin(Person("vera@unitpool.example", "V", vendor=True), NOW)
     async with driver.runtime.pool.acquire() as connection:
-        assert await issuer_words.is_vendor(connection, "vera@unitpool.example", NOW - timedelta(hours=1))
-        await issuer_words.take_back(connection, "vera@unitpool.example", NOW + timedelta(minutes=1))
-        await issuer_words.take_back(connection, "nobody@unitpool.example", NOW + timedelta(minutes=1))
+        assert await vendor_operators.is_vendor(connection, "vera@unitpool.example", NOW - timedelta(hours=1))
+        await vendor_operators.upsert_revocation(connection, "vera@unitpool.example", NOW + timedelta(minutes=1))
+        await vendor_operators.upsert_revocation(connection, "nobody@unitpool.example", NOW + timedelta(minutes=1))
     found = await sessions.find(session, NOW + timedelta(minutes=2))
     assert found is not None
     assert not found.vendor
 
 
 async def test_time_that_goes_by_is_told_where_it_is_asked_for() -> None:
-    changes = Live().changes("sub-1", for_seconds=0.3, at_least_every=0.1)
+    changes = LiveChanges().changes("sub-1", for_seconds=0.3, at_least_every=0.1)
     told = [change.what async for change in changes]
     assert told[0] == "missed"
     assert set(told[1:]) == {"nothing"}

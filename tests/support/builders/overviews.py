@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from services.reporting.domain.alerts import AlertNow
+from services.reporting.domain.alerts import CurrentAlert
 from services.reporting.domain.overview import MeterArithmetic, Overview, Period, ProductOverview, RebalanceClock
 
 NOW = datetime(2026, 11, 24, 10, 15, tzinfo=UTC)
@@ -83,7 +83,7 @@ def waiting(until: datetime | None) -> RebalanceClock:
     return RebalanceClock(allowed=False, next_allowed_at=until, every_days=90, last_at=last)
 
 
-def alert(**more: Any) -> AlertNow:
+def alert(**more: Any) -> CurrentAlert:
     """One active alert."""
     values: dict[str, Any] = {
         "id": "a1",
@@ -101,4 +101,4 @@ def alert(**more: Any) -> AlertNow:
         "message": "Exposure Scan uses 97.3 % of its units.",
         "actions": ("Give it more.",),
     }
-    return AlertNow(**{**values, **more})
+    return CurrentAlert(**{**values, **more})

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from services.reporting import handlers
 from services.reporting.application import Application
-from services.reporting.live import Live
-from services.reporting.main import add_api, definition, new_application, new_claims, new_tokens
+from services.reporting.live_changes import LiveChanges
+from services.reporting.main import add_api, definition, new_application, new_claim_names, new_token_verifier
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.notices import CHANNEL
 from services.reporting.subscribers import on_audit, on_consumption
@@ -145,16 +145,16 @@ async def reporting(dsn: str, issuer: Issuer, now: datetime = NOW, **settings: A
     )
     runtime = Runtime(definition(), chosen, clock=lambda: now)
     await runtime.pool
-    live = Live()
+    live = LiveChanges()
     application = new_application(runtime, live)
-    add_api(runtime, application, new_tokens(chosen, new_claims(chosen), runtime.database_clock))
+    add_api(runtime, application, new_token_verifier(chosen, new_claim_names(chosen), runtime.database_clock))
     listens = asyncio.Event()
 
     def begun() -> None:
-        live.look_again()
+        live.recheck_all()
         listens.set()
 
-    listening = asyncio.create_task(listen(lambda: connect(chosen, "test"), CHANNEL, live.hear, begun))
+    listening = asyncio.create_task(listen(lambda: connect(chosen, "test"), CHANNEL, live.apply_notification, begun))
     await asyncio.wait_for(listens.wait(), DEADLINE_SECONDS)
     driver = ReportingDriver(runtime, application, issuer)
     try:

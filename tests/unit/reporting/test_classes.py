@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reporting.domain.classes import ClosedWindow, utilisation_class
+from services.reporting.domain.utilisation_classes import ClosedWindow, utilisation_class
 
 LOW = [ClosedWindow(10, used=True)] * 3
 QUIET = [ClosedWindow(0, used=False)] * 3

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.reporting.domain.money import amount
-from services.reporting.domain.quoting import quoted
+from services.reporting.domain.quotes import quote_units
 from shared.events.refusals import Refusal
 from shared.events.state import PriceList, Term, Tier
 from tests.support.builders.published import NOW, subscription
@@ -28,7 +28,7 @@ def test_amount_is_written_with_its_decimals(minor: int, currency: str, text: st
 
 
 def test_top_up_is_priced_at_the_cumulative_tier_for_the_rest_of_the_term() -> None:
-    quote = quoted(PRICES, 500, subscription(), NOW)
+    quote = quote_units(PRICES, 500, subscription(), NOW)
     assert not isinstance(quote, Refusal)
     assert (quote.committed_units, quote.discount_basis_points, quote.years) == (1000, 805, "315/365")
     assert quote.arithmetic == (
@@ -41,7 +41,7 @@ def test_top_up_is_priced_at_the_cumulative_tier_for_the_rest_of_the_term() -> N
 def test_a_quote_after_the_term_prices_the_renewal(days: int) -> None:
     """From where the term ended, as it is sold; the old term's units reach no tier of the new one."""
     state = subscription(state="grace")
-    quote = quoted(PRICES, 500, state, state.term.end + timedelta(days=days))
+    quote = quote_units(PRICES, 500, state, state.term.end + timedelta(days=days))
     assert not isinstance(quote, Refusal)
     assert (quote.kind, quote.start, quote.committed_units) == ("renewal", state.term.end, 0)
     assert (quote.years, quote.total_minor) == ("1", 500_000)
@@ -49,7 +49,7 @@ def test_a_quote_after_the_term_prices_the_renewal(days: int) -> None:
 
 def test_the_last_instant_of_a_term_is_topped_up() -> None:
     state = subscription()
-    quote = quoted(PRICES, 500, state, state.term.end - timedelta(microseconds=1))
+    quote = quote_units(PRICES, 500, state, state.term.end - timedelta(microseconds=1))
     assert not isinstance(quote, Refusal)
     assert (quote.kind, quote.end, quote.committed_units) == ("top_up", state.term.end, 1000)
 
@@ -59,13 +59,13 @@ def test_a_renewal_that_was_sold_and_has_not_begun_is_topped_up() -> None:
     begins = state.term.end + timedelta(days=10)
     sold = Term(start=begins, end=begins + timedelta(days=365))
     state = state.model_copy(update={"terms": (*state.all_terms, sold)})
-    quote = quoted(PRICES, 500, state, begins - timedelta(days=1))
+    quote = quote_units(PRICES, 500, state, begins - timedelta(days=1))
     assert not isinstance(quote, Refusal)
     assert (quote.kind, quote.start, quote.end) == ("top_up", begins, sold.end)
 
 
 def test_quote_without_a_subscription_is_for_a_year() -> None:
-    quote = quoted(PRICES, 1, None, NOW)
+    quote = quote_units(PRICES, 1, None, NOW)
     assert not isinstance(quote, Refusal)
     assert (quote.kind, quote.years, quote.total_minor) == ("contract", "1", 1000)
     assert quote.arithmetic == "1 unit x 10.00 EUR x 1 year = 10.00 EUR (list 10.00 EUR)"
@@ -80,13 +80,13 @@ def test_quote_without_a_subscription_is_for_a_year() -> None:
     ],
 )
 def test_quote_is_refused_when_nothing_could_be_bought(units: int, more: dict[str, Any], code: str) -> None:
-    refusal = quoted(PRICES, units, subscription(**more), NOW)
+    refusal = quote_units(PRICES, units, subscription(**more), NOW)
     assert isinstance(refusal, Refusal)
     assert refusal.code == code
 
 
 def test_arithmetic_needs_no_float() -> None:
-    quote = quoted(PRICES, 10**12, None, NOW)
+    quote = quote_units(PRICES, 10**12, None, NOW)
     assert not isinstance(quote, Refusal)
     assert isinstance(quote.total_minor, int)
     assert "1,000,000,000,000 units" in quote.arithmetic

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from services.reporting.domain.usage import Asked, UsageItem, usage
+from services.reporting.domain.usage import UsageItem, UsageRequest, usage_items
 from shared.events.metering import MeterConsumption
 from shared.events.state import ProductState, Span, SubscribedProduct, SubscriptionState, Term
 from tests.support.builders.published import CALENDAR, NOW, START, product, subscription
@@ -41,7 +41,7 @@ def shown(
     """The items."""
     known: dict[str, ProductState] = {"scan": product(reset=reset, aggregation="sum").product}
     times = {"start": START, "end": NOW, "now": NOW, **more}
-    return usage(Asked(state or subscription(), **times), known, rows)
+    return usage_items(UsageRequest(state or subscription(), **times), known, rows)
 
 
 def added(items: list[UsageItem]) -> list[tuple[int, int, int | None]]:
@@ -66,7 +66,7 @@ def test_an_old_snapshot_added_the_difference_of_the_totals() -> None:
 def test_totals_before_the_asked_time_count_and_are_not_shown() -> None:
     rows = [row(0, 10), row(1, 30), row(2, 35)]
     assert added(shown(rows, start=WINDOWS[2].start)) == [(2, 5, 35), (3, 0, 35)]
-    asked = Asked(subscription(), WINDOWS[2].start, NOW, NOW)
+    asked = UsageRequest(subscription(), WINDOWS[2].start, NOW, NOW)
     assert asked.rows_from == START
 
 

@@ -2,7 +2,7 @@
 
 from fastapi import Response
 
-from services.reporting.pages.site import Site
+from services.reporting.pages.responder import PageResponder
 
 
 def cookie(answer: Response) -> tuple[str, set[str]]:
@@ -13,11 +13,11 @@ def cookie(answer: Response) -> tuple[str, set[str]]:
 
 def test_a_session_is_taken_back_as_it_was_given() -> None:
     for is_secure, name in ((True, "__Host-unitpool_session"), (False, "unitpool_session")):
-        site = Site.__new__(Site)
-        site.is_secure, site.session_cookie = is_secure, name
+        responder = PageResponder.__new__(PageResponder)
+        responder.is_secure, responder.session_cookie = is_secure, name
         given, taken = Response(), Response()
-        site.start_session(given, "session")
-        site.end_session(taken)
+        responder.start_session(given, "session")
+        responder.end_session(taken)
         assert cookie(given) == cookie(taken)
         assert ("secure" in cookie(taken)[1]) == is_secure
         assert "max-age=0" in taken.headers["set-cookie"].lower()

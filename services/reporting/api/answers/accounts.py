@@ -1,16 +1,16 @@
 """Accounts."""
 
-from services.reporting.api.answers.shapes import Commanded
-from services.reporting.api.fields import Shown
+from services.reporting.api.answers.shapes import WriteAnswer
+from services.reporting.api.fields import AnswerBody
 
 
-class Account(Commanded):
+class Account(WriteAnswer):
     id: str
     name: str
     flex_enabled: bool
     version: int
 
 
-class Accounts(Shown):
+class Accounts(AnswerBody):
     items: list[Account]
     next_cursor: str | None

@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Literal
 
-from services.reporting.api.answers.shapes import Commanded
-from services.reporting.api.fields import Shown
+from services.reporting.api.answers.shapes import WriteAnswer
+from services.reporting.api.fields import AnswerBody
 from shared.events.alerts import AlertLifecycle, AlertScope, Severity
 
 
-class Alert(Commanded):
+class Alert(WriteAnswer):
     id: str
     rule: str
     scope: AlertScope
@@ -25,12 +25,12 @@ class Alert(Commanded):
     actions: list[str]
 
 
-class Alerts(Shown):
+class Alerts(AnswerBody):
     items: list[Alert]
     next_cursor: str | None
 
 
-class Channel(Commanded):
+class Channel(WriteAnswer):
     """``secret`` is present only in the answer that creates the channel."""
 
     id: str
@@ -41,6 +41,6 @@ class Channel(Commanded):
     secret: str | None = None
 
 
-class Channels(Shown):
+class Channels(AnswerBody):
     items: list[Channel]
     next_cursor: str | None

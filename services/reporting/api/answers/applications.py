@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from services.reporting.api.fields import Shown
+from services.reporting.api.fields import AnswerBody
 
 
-class RoleLine(Shown):
+class RoleLine(AnswerBody):
     """A default role in one line."""
 
     role: str
@@ -13,7 +13,7 @@ class RoleLine(Shown):
     summary: str
 
 
-class ApplicationInList(Shown):
+class ApplicationInList(AnswerBody):
     """``default_roles``: their number."""
 
     product: str
@@ -24,12 +24,12 @@ class ApplicationInList(Shown):
     roles: list[RoleLine]
 
 
-class Applications(Shown):
+class Applications(AnswerBody):
     items: list[ApplicationInList]
     next_cursor: str | None
 
 
-class Holder(Shown):
+class Holder(AnswerBody):
     """An active person who has the permission through a role."""
 
     account: str
@@ -39,7 +39,7 @@ class Holder(Shown):
     role_name: str
 
 
-class PermissionRow(Shown):
+class PermissionRow(AnswerBody):
     permission: str
     category: str
     description: str

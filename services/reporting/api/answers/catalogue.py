@@ -2,19 +2,19 @@
 
 from datetime import datetime
 
-from services.reporting.api.answers.shapes import Commanded
-from services.reporting.api.fields import Shown
+from services.reporting.api.answers.shapes import WriteAnswer
+from services.reporting.api.fields import AnswerBody
 from shared.events.state import Aggregation, Reset
 
 
-class RateShown(Shown):
+class RateShown(AnswerBody):
     version: int
     units: int
     block: int
     effective_from: datetime
 
 
-class MeterOfProduct(Shown):
+class MeterOfProduct(AnswerBody):
     meter: str
     name: str
     aggregation: Aggregation
@@ -22,20 +22,20 @@ class MeterOfProduct(Shown):
     rates: list[RateShown]
 
 
-class PermissionOfProduct(Shown):
+class PermissionOfProduct(AnswerBody):
     id: str
     category: str
     description: str
 
 
-class RoleTemplateShown(Shown):
+class RoleTemplateShown(AnswerBody):
     role: str
     name: str
     summary: str
     permissions: list[str]
 
 
-class Product(Commanded):
+class Product(WriteAnswer):
     id: str
     name: str
     sources: list[str]
@@ -47,12 +47,12 @@ class Product(Commanded):
     version: int
 
 
-class Products(Shown):
+class Products(AnswerBody):
     items: list[Product]
     next_cursor: str | None
 
 
-class Meters(Shown):
+class Meters(AnswerBody):
     items: list[MeterOfProduct]
     next_cursor: str | None = None
 
@@ -61,6 +61,6 @@ class RateOfMeter(RateShown):
     meter: str
 
 
-class Rates(Shown):
+class Rates(AnswerBody):
     items: list[RateOfMeter]
     next_cursor: str | None = None

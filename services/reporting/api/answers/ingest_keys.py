@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from services.reporting.api.answers.shapes import Commanded
-from services.reporting.api.fields import Shown
+from services.reporting.api.answers.shapes import WriteAnswer
+from services.reporting.api.fields import AnswerBody
 
 
-class IngestKey(Commanded):
+class IngestKey(WriteAnswer):
     """``key`` is present only in the answer that creates it. Null limits: metering's defaults apply."""
 
     id: str
@@ -23,6 +23,6 @@ class IngestKey(Commanded):
     key: str | None = None
 
 
-class IngestKeys(Shown):
+class IngestKeys(AnswerBody):
     items: list[IngestKey]
     next_cursor: str | None

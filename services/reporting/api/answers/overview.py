@@ -4,17 +4,17 @@ from datetime import datetime
 
 from pydantic import ConfigDict, Field
 
-from services.reporting.api.answers.shapes import Commanded, Span
+from services.reporting.api.answers.shapes import Span, WriteAnswer
 from services.reporting.api.examples import OVERVIEW
-from services.reporting.api.fields import Shown
+from services.reporting.api.fields import AnswerBody
 from services.reporting.domain import overview as domain
-from services.reporting.domain.classes import UtilisationClass
 from services.reporting.domain.quantity import quantity
+from services.reporting.domain.utilisation_classes import UtilisationClass
 from shared.events.state import Aggregation, Lifecycle, OveragePolicy, Reset, SubscriptionModel
 from shared.pricing import ProductCost
 
 
-class RebalanceClock(Shown):
+class RebalanceClock(AnswerBody):
     """``next_allowed_at`` null: the clock allows a rebalance now."""
 
     allowed: bool
@@ -23,7 +23,7 @@ class RebalanceClock(Shown):
     last_at: datetime | None
 
 
-class Meter(Shown):
+class Meter(AnswerBody):
     meter: str
     aggregation: Aggregation
     reset: Reset
@@ -36,7 +36,7 @@ class Meter(Shown):
     provisional: bool
 
 
-class Cost(Shown):
+class Cost(AnswerBody):
     """The product's share of what was paid for the units that count now, in integer minor units."""
 
     currency: str
@@ -44,7 +44,7 @@ class Cost(Shown):
     consumed_minor: int
 
 
-class ProductUse(Shown):
+class ProductUse(AnswerBody):
     """``drawn``: unallocated units that it uses (policy ``reserve``). ``cost`` is null without a price."""
 
     product: str
@@ -62,7 +62,7 @@ class ProductUse(Shown):
     cost: Cost | None
 
 
-class Renewal(Shown):
+class Renewal(AnswerBody):
     """A term that was sold and has not begun. ``carries_over``: its units suffice for today's allocations."""
 
     start: datetime
@@ -71,7 +71,7 @@ class Renewal(Shown):
     carries_over: bool
 
 
-class Overview(Commanded):
+class Overview(WriteAnswer):
     """A subscription. Its ``version`` is the ETag, for ``If-Match`` on plans."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [OVERVIEW]})

@@ -2,19 +2,19 @@
 
 from datetime import datetime
 
-from services.reporting.api.answers.shapes import Commanded
-from services.reporting.api.fields import Shown
+from services.reporting.api.answers.shapes import WriteAnswer
+from services.reporting.api.fields import AnswerBody
 from shared.events.state import Grant
 
 
-class GivenTo(Shown):
+class GivenTo(AnswerBody):
     """A subscription, and the person's grant in it (or that they are its primary contact)."""
 
     subscription: str
     role: str
 
 
-class AccountPerson(Commanded):
+class AccountPerson(WriteAnswer):
     account: str
     email: str
     name: str
@@ -24,25 +24,25 @@ class AccountPerson(Commanded):
     subscriptions: list[GivenTo]
 
 
-class People(Shown):
+class People(AnswerBody):
     items: list[AccountPerson]
     next_cursor: str | None
 
 
-class PermissionShown(Shown):
+class PermissionShown(AnswerBody):
     permission: str
     category: str | None
     description: str | None
 
 
-class Difference(Shown):
+class Difference(AnswerBody):
     """The difference from the current default."""
 
     added: list[str]
     removed: list[str]
 
 
-class Role(Commanded):
+class Role(WriteAnswer):
     """``difference`` is null for an account's own role. ``based_on``: the default's version when customised."""
 
     account: str
@@ -61,12 +61,12 @@ class Role(Commanded):
     version: int
 
 
-class Roles(Shown):
+class Roles(AnswerBody):
     items: list[Role]
     next_cursor: str | None
 
 
-class Member(Shown):
+class Member(AnswerBody):
     """The role has effect only for ``active`` members."""
 
     email: str
@@ -74,12 +74,12 @@ class Member(Shown):
     active: bool
 
 
-class Members(Shown):
+class Members(AnswerBody):
     items: list[Member]
     next_cursor: str | None = None
 
 
-class Granted(Commanded):
+class Granted(WriteAnswer):
     """The grants of a delegate in a subscription."""
 
     subscription: str
@@ -88,6 +88,6 @@ class Granted(Commanded):
     grants: list[Grant]
 
 
-class Grants(Shown):
+class Grants(AnswerBody):
     items: list[Granted]
     next_cursor: str | None = None

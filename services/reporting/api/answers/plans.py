@@ -5,17 +5,17 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
-from services.reporting.api.answers.shapes import Commanded
-from services.reporting.api.fields import Shown
+from services.reporting.api.answers.shapes import WriteAnswer
+from services.reporting.api.fields import AnswerBody
 
 
-class Share(Shown):
+class Share(AnswerBody):
     product: str
     allocated: int
     consumed: int
 
 
-class Preview(Commanded):
+class Preview(WriteAnswer):
     model_config = ConfigDict(extra="allow")
     preview: Literal[True] = True
     allowed: bool = True
@@ -26,13 +26,13 @@ class Preview(Commanded):
     next_allowed_at: datetime | None
 
 
-class PreviewResult(Shown):
+class PreviewResult(AnswerBody):
     """The members of ``Preview``, passed through as allocation computed them."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class AllocationChange(Shown):
+class AllocationChange(AnswerBody):
     product: str
     before: int
     after: int
@@ -44,6 +44,6 @@ class AllocationChange(Shown):
     version: int
 
 
-class AllocationChanges(Shown):
+class AllocationChanges(AnswerBody):
     items: list[AllocationChange]
     next_cursor: str | None

@@ -3,16 +3,16 @@
 from datetime import datetime
 from typing import Literal
 
-from services.reporting.api.answers.shapes import Commanded
-from services.reporting.api.fields import Shown
+from services.reporting.api.answers.shapes import WriteAnswer
+from services.reporting.api.fields import AnswerBody
 
 
-class TierShown(Shown):
+class TierShown(AnswerBody):
     from_units: int
     discount_basis_points: int
 
 
-class PriceList(Commanded):
+class PriceList(WriteAnswer):
     """Money is in integer minor units of ``currency``; ``list_price_minor`` is per unit and year."""
 
     currency: str
@@ -21,7 +21,7 @@ class PriceList(Commanded):
     version: int
 
 
-class PriceShown(Shown):
+class PriceShown(AnswerBody):
     """``total_minor`` = units x ``unit_price_minor`` x ``years`` (an exact fraction), rounded half up once."""
 
     currency: str

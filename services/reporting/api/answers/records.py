@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from services.reporting.api.fields import Shown
+from services.reporting.api.fields import AnswerBody
 
 
-class Permitted(Shown):
+class Permitted(AnswerBody):
     id: str
     account: str
     name: str
@@ -14,14 +14,14 @@ class Permitted(Shown):
     permissions: list[str]
 
 
-class Me(Shown):
+class Me(AnswerBody):
     email: str
     name: str
     vendor: bool
     subscriptions: list[Permitted]
 
 
-class Command(Shown):
+class Command(AnswerBody):
     """``secret`` or ``key`` is present once, in the first answer after acceptance that shows it."""
 
     command_id: str
@@ -38,7 +38,7 @@ class Command(Shown):
     key: str | None = None
 
 
-class AuditEntry(Shown):
+class AuditEntry(AnswerBody):
     sequence: int
     at: datetime
     account: str
@@ -54,6 +54,6 @@ class AuditEntry(Shown):
     correlation_id: str | None
 
 
-class AuditEntries(Shown):
+class AuditEntries(AnswerBody):
     items: list[AuditEntry]
     next_cursor: str | None

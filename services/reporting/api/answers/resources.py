@@ -2,20 +2,20 @@
 
 from datetime import datetime
 
-from services.reporting.api.fields import Shown
+from services.reporting.api.fields import AnswerBody
 
 
-class CountedIn(Shown):
+class CountedIn(AnswerBody):
     start: datetime
     end: datetime
 
 
-class CountedResource(Shown):
+class CountedResource(AnswerBody):
     resource: str
     first_received_at: datetime
 
 
-class Resources(Shown):
+class Resources(AnswerBody):
     subscription: str
     product: str
     meter: str

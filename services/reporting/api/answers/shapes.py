@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
-from services.reporting.api.fields import Shown
+from services.reporting.api.fields import AnswerBody
 
 
-class Problem(Shown):
+class Problem(AnswerBody):
     """RFC 9457, with a stable ``code``; the code's numbers are further members."""
 
     model_config = ConfigDict(
@@ -36,32 +36,32 @@ class Problem(Shown):
     code: str
 
 
-class Commanded(Shown):
+class WriteAnswer(AnswerBody):
     """``command_id`` is present in the answer to a write."""
 
     command_id: str | None = None
 
 
-class Pending(Shown):
+class Pending(AnswerBody):
     """No outcome arrived in time: poll ``Location``."""
 
     command_id: str
     status: Literal["pending"]
 
 
-class Span(Shown):
+class Span(AnswerBody):
     start: datetime
     end: datetime
     days_left: int
 
 
-class Done(Commanded):
+class Done(WriteAnswer):
     """The answer to a write whose effect the caller may not see: the id only."""
 
     model_config = ConfigDict(extra="forbid")
     id: str | None
 
 
-class PersonShown(Shown):
+class PersonShown(AnswerBody):
     email: str
     name: str

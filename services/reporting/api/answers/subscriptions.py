@@ -4,13 +4,13 @@ from datetime import datetime
 
 from services.reporting.api.answers.prices import PriceShown
 from services.reporting.api.answers.shapes import PersonShown, Span
-from services.reporting.api.fields import Shown
+from services.reporting.api.fields import AnswerBody
 from services.reporting.domain import usage as domain
 from services.reporting.domain.quantity import quantity
 from shared.events.state import Lifecycle, SubscriptionModel
 
 
-class SubscriptionInList(Shown):
+class SubscriptionInList(AnswerBody):
     id: str
     account: str
     name: str
@@ -26,12 +26,12 @@ class SubscriptionInList(Shown):
     over_allocated: int
 
 
-class Subscriptions(Shown):
+class Subscriptions(AnswerBody):
     items: list[SubscriptionInList]
     next_cursor: str | None
 
 
-class Lot(Shown):
+class Lot(AnswerBody):
     id: str
     units: int
     start: datetime
@@ -44,19 +44,19 @@ class Lot(Shown):
     price: PriceShown | None
 
 
-class Lots(Shown):
+class Lots(AnswerBody):
     items: list[Lot]
     next_cursor: str | None = None
 
 
-class TermToDate(Shown):
+class TermToDate(AnswerBody):
     """The running totals of a meter that burns down, until the end of the window."""
 
     aggregate: int | str
     consumed: int
 
 
-class UsageItem(Shown):
+class UsageItem(AnswerBody):
     """What a window added. ``revision`` 0: no measurement."""
 
     product: str
@@ -70,7 +70,7 @@ class UsageItem(Shown):
     term_to_date: TermToDate | None
 
 
-class Usage(Shown):
+class Usage(AnswerBody):
     items: list[UsageItem]
     next_cursor: str | None = None
 

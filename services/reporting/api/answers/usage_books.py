@@ -3,11 +3,11 @@
 from datetime import date, datetime
 from typing import Literal
 
-from services.reporting.api.answers.shapes import Commanded
-from services.reporting.api.fields import Shown
+from services.reporting.api.answers.shapes import WriteAnswer
+from services.reporting.api.fields import AnswerBody
 
 
-class Quarantined(Shown):
+class Quarantined(AnswerBody):
     """``value``: the beginning of the record's value, ``value_bytes``: its length; metering stores all of it."""
 
     id: str
@@ -29,12 +29,12 @@ class Quarantined(Shown):
     settled_as: str | None
 
 
-class Quarantine(Shown):
+class Quarantine(AnswerBody):
     items: list[Quarantined]
     next_cursor: str | None
 
 
-class QuarantineCount(Shown):
+class QuarantineCount(AnswerBody):
     """Counts of one UTC day of arrival: ``waiting`` are in quarantine, ``settled`` have left it."""
 
     day: date
@@ -45,12 +45,12 @@ class QuarantineCount(Shown):
     settled: int
 
 
-class QuarantineCounts(Shown):
+class QuarantineCounts(AnswerBody):
     items: list[QuarantineCount]
     next_cursor: str | None
 
 
-class ReplayWanted(Shown):
+class ReplayWanted(AnswerBody):
     """The filter of a replay: records that match all given members; none given: all records."""
 
     id: str | None
@@ -62,7 +62,7 @@ class ReplayWanted(Shown):
     end: datetime | None
 
 
-class Replay(Commanded):
+class Replay(WriteAnswer):
     """``judged`` of ``total`` records are done: ``applied``, ``duplicate``, or still ``quarantined``."""
 
     id: str
@@ -79,12 +79,12 @@ class Replay(Commanded):
     version: int
 
 
-class Replays(Shown):
+class Replays(AnswerBody):
     items: list[Replay]
     next_cursor: str | None
 
 
-class Totals(Shown):
+class Totals(AnswerBody):
     """``lost``: at most so many records expired unread or were skipped; they were not accepted."""
 
     accepted: int
@@ -104,7 +104,7 @@ class BooksLine(Totals):
     revision: int
 
 
-class Reconciliation(Shown):
+class Reconciliation(AnswerBody):
     """``totals`` are over all lines that match, on all pages."""
 
     items: list[BooksLine]

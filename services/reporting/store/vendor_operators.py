@@ -9,7 +9,7 @@ _UPSERT = """
 INSERT INTO issuer_words AS w (email, vendor, said_at) VALUES ($1, true, $2)
 ON CONFLICT (email) DO UPDATE SET vendor = true, said_at = excluded.said_at WHERE w.said_at < excluded.said_at
 """
-_TAKE_BACK = "UPDATE issuer_words SET vendor = false, said_at = $2 WHERE email = $1 AND said_at <= $2"
+_REVOKE = "UPDATE issuer_words SET vendor = false, said_at = $2 WHERE email = $1 AND said_at <= $2"
 
 
 async def is_vendor(connection: Connection, email: str, said_at: datetime) -> bool:
@@ -21,6 +21,6 @@ async def is_vendor(connection: Connection, email: str, said_at: datetime) -> bo
     return True
 
 
-async def take_back(connection: Connection, email: str, said_at: datetime) -> None:
+async def upsert_revocation(connection: Connection, email: str, said_at: datetime) -> None:
     """Record that at ``said_at`` the issuer no longer asserted the person as operator."""
-    await connection.execute(_TAKE_BACK, email, said_at)
+    await connection.execute(_REVOKE, email, said_at)

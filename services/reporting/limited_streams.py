@@ -6,18 +6,18 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
 
-class HeldStream(EventSourceResponse):
+class LimitedStream(EventSourceResponse):
     """A live stream that releases its place under the limit when the response ends or fails to begin."""
 
     def __init__(
-        self, events: AsyncIterator[ServerSentEvent], give_back: Callable[[], None], *, ping_seconds: int
+        self, events: AsyncIterator[ServerSentEvent], release: Callable[[], None], *, ping_seconds: int
     ) -> None:
         super().__init__(events, ping=ping_seconds)
-        self._give_back = give_back
+        self._release = release
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, then release its place."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._give_back()
+            self._release()

@@ -34,7 +34,7 @@ class SignedIn:
     caller: Caller
 
 
-class Site:
+class PageResponder:
     """The parts of the page, with what all its routes do."""
 
     def __init__(

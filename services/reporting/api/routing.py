@@ -13,9 +13,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
 from services.reporting.api.answers.shapes import Done, Pending, Problem
-from services.reporting.api.fields import Shown, invalid
+from services.reporting.api.fields import AnswerBody, invalid
 from services.reporting.application import Application
-from services.reporting.auth import Tokens, unauthenticated
+from services.reporting.auth import TokenVerifier, unauthenticated
 from services.reporting.commands import Answer
 from services.reporting.domain.caller import Caller
 from services.reporting.store.paging import CursorError
@@ -32,7 +32,7 @@ MAX_TAGS_LENGTH = 1000
 _OPAQUE = r'"([\x21\x23-\x7e\x80-\xff]{0,100})"'
 _TAG = re.compile(rf"(W/)?{_OPAQUE}")
 _TAGS = re.compile(rf"[ \t,]*(?:W/)?{_OPAQUE}[ \t]*(?:,[ \t]*(?:(?:W/)?{_OPAQUE}[ \t]*)?)*")
-NEW_THINGS = UUID("4be6f0a5-1b0c-5f0e-9d55-6f2b3a7c9d10")
+NEW_IDS = UUID("4be6f0a5-1b0c-5f0e-9d55-6f2b3a7c9d10")
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": meaning, "content": {"application/problem+json": {}}}
@@ -50,7 +50,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 _PENDING: dict[int | str, dict[str, Any]] = {202: {"model": Pending, "description": "No outcome yet: poll `Location`"}}
-Read = Callable[[], Awaitable[Shown]]
+Read = Callable[[], Awaitable[AnswerBody]]
 """Reads the resource as its GET answers it now."""
 
 
@@ -63,15 +63,15 @@ def write_answers(*shapes: type[Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class ApiContext:
     """The dependencies of the routers: the application and the verifier of tokens."""
 
     application: Application
-    tokens: Tokens
+    tokens: TokenVerifier
 
     def install(self, api: FastAPI) -> None:
         """Store itself in the app's state, where the routes' dependencies find it."""
-        api.state.doors = self
+        api.state.api_context = self
 
     async def caller(self, request: Request) -> Caller:
         """Authenticate the bearer of the request's token.
@@ -86,9 +86,9 @@ class Doors:
             if refused.refusal.code == "unauthenticated" and "authorization" in request.headers:
                 self.application.check_failures(address)
             raise
-        return await self.application.words.judged(caller)
+        return await self.application.vendor_operators.with_current_role(caller)
 
-    async def watcher(self, request: Request) -> Caller:
+    async def stream_caller(self, request: Request) -> Caller:
         """Authenticate the caller of a live stream, by token or by the page's session.
 
         The session is not renewed.
@@ -103,15 +103,15 @@ class Doors:
             raise unauthenticated("Sign in, or send a token: Authorization: Bearer <token>.", None)
         return person
 
-    async def still(self, request: Request, caller: Caller) -> Caller:
+    async def recheck(self, request: Request, caller: Caller) -> Caller:
         """Recheck the caller of an open stream: their session and their vendor role.
 
         Raises:
             ProblemError: 401: the session has ended.
         """
         if "authorization" in request.headers:
-            return await self.application.words.judged(caller)
-        return await self.watcher(request)
+            return await self.application.vendor_operators.with_current_role(caller)
+        return await self.stream_caller(request)
 
     async def write(
         self,
@@ -212,20 +212,20 @@ async def expected_versions(
     return [int(tag) for weak, tag in tags if not weak and tag.isdigit()]
 
 
-async def asking(request: Request) -> Caller:
+async def current_caller(request: Request) -> Caller:
     """Authenticate the bearer of the request's token."""
-    doors: Doors = request.app.state.doors
-    return await doors.caller(request)
+    context: ApiContext = request.app.state.api_context
+    return await context.caller(request)
 
 
-async def watching(request: Request) -> Caller:
+async def stream_caller(request: Request) -> Caller:
     """Authenticate the caller of a live stream, by token or by the page's session."""
-    doors: Doors = request.app.state.doors
-    return await doors.watcher(request)
+    context: ApiContext = request.app.state.api_context
+    return await context.stream_caller(request)
 
 
-Asking = Annotated[Caller, Depends(asking)]
-Watching = Annotated[Caller, Depends(watching)]
+CurrentCaller = Annotated[Caller, Depends(current_caller)]
+StreamCaller = Annotated[Caller, Depends(stream_caller)]
 CommandId = Annotated[UUID, Depends(command_id)]
 ExpectedVersions = Annotated[Collection[int] | None, Depends(expected_versions)]
 
@@ -262,7 +262,7 @@ async def answer_write(answer: Answer, read: Read, *, is_versioned: bool = True,
     return JSONResponse(content, 200, headers | (etag(version_of(effect)) if is_versioned else {}))
 
 
-async def _effect(answer: Answer, read: Read) -> Shown:
+async def _effect(answer: Answer, read: Read) -> AnswerBody:
     """Read the changed resource; if the caller may not see it, return its id only."""
     try:
         return await read()
@@ -283,6 +283,6 @@ def etag(version: int | None) -> dict[str, str]:
     return {} if version is None else {"ETag": f'"{version}"'}
 
 
-def chosen_id(caller: Caller, command_id: UUID) -> str:
+def derive_id(caller: Caller, command_id: UUID) -> str:
     """Derive the id of a new resource; a repeat of the command derives the same."""
-    return str(uuid5(NEW_THINGS, f"{caller.email}:{command_id}"))
+    return str(uuid5(NEW_IDS, f"{caller.email}:{command_id}"))

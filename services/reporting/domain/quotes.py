@@ -20,7 +20,9 @@ class QuotedUnits(pricing.Quote):
     subscription: str | None
 
 
-def quoted(price_list: PriceList, units: int, state: SubscriptionState | None, now: datetime) -> QuotedUnits | Refusal:
+def quote_units(
+    price_list: PriceList, units: int, state: SubscriptionState | None, now: datetime
+) -> QuotedUnits | Refusal:
     """Quote ``units`` at ``now``, or return why they cannot be bought.
 
     The ``kind``: ``top_up``, for the rest of the subscription's term. ``renewal``, after its end: a year from there.
@@ -31,7 +33,7 @@ def quoted(price_list: PriceList, units: int, state: SubscriptionState | None, n
     if state is not None and state.state in _ENDED:
         message = f"The subscription is {state.state}; nothing can be bought for it."
         return Refusal(code="subscription_not_active", message=message, details={"state": state.state})
-    kind, quote = _quoted(price_list, units, state, now)
+    kind, quote = _quoted_units(price_list, units, state, now)
     if quote.list_total_minor > pricing.MAX_MINOR:
         error = {"field": "units", "message": "is too large to price exactly"}
         return Refusal(code="invalid_request", message="The request is not valid.", details={"errors": [error]})
@@ -43,7 +45,7 @@ def quoted(price_list: PriceList, units: int, state: SubscriptionState | None, n
     )
 
 
-def _quoted(
+def _quoted_units(
     price_list: PriceList, units: int, state: SubscriptionState | None, now: datetime
 ) -> tuple[Kind, pricing.Quote]:
     if state is None:

@@ -34,7 +34,7 @@ class _Watch:
         self.woken.set()
 
 
-class Live:
+class LiveChanges:
     """Passes changes to the watchers of a subscription, and outcomes to the requests that wait for them."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Live:
                     if self.is_stopped or (until is not None and loop.time() >= until):
                         return
         finally:
-            _forget(self._watches, subscription, watch)
+            _discard(self._watches, subscription, watch)
 
     @contextmanager
     def outcome(self, command_id: object) -> Iterator[asyncio.Event]:
@@ -84,30 +84,30 @@ class Live:
         try:
             yield event
         finally:
-            _forget(self._outcomes, name, event)
+            _discard(self._outcomes, name, event)
 
-    def hear(self, notice: str) -> None:
+    def apply_notification(self, notice: str) -> None:
         """Apply a notification that ``store.notices`` sent."""
         match notice.split(" "):
             case ["subscription", subscription, what]:
-                self._tell(subscription, cast(What, what))
+                self._notify_watchers(subscription, cast(What, what))
             case ["consumption", *subscriptions]:
                 for subscription in subscriptions:
-                    self._tell(subscription, "consumption")
+                    self._notify_watchers(subscription, "consumption")
             case ["outcome", command_id]:
                 for event in self._outcomes.get(command_id, ()):
                     event.set()
 
-    def _tell(self, subscription: str, what: What) -> None:
+    def _notify_watchers(self, subscription: str, what: What) -> None:
         for watch in self._watches.get(subscription, ()):
             watch.add(what)
 
     def stop(self) -> None:
         """End streams, and let waiting requests check for their outcome a last time."""
         self.is_stopped = True
-        self.look_again()
+        self.recheck_all()
 
-    def look_again(self) -> None:
+    def recheck_all(self) -> None:
         """Make every watcher and waiting request recheck, since notifications may have been missed."""
         for watches in self._watches.values():
             for watch in watches:
@@ -117,7 +117,7 @@ class Live:
                 event.set()
 
 
-def _forget(table: "defaultdict[str, set[T]]", key: str, value: T) -> None:
+def _discard(table: "defaultdict[str, set[T]]", key: str, value: T) -> None:
     table[key].discard(value)
     if not table[key]:
         del table[key]

@@ -8,14 +8,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from services.reporting.application import Application
-from services.reporting.auth import Claims, Tokens
+from services.reporting.auth import ClaimNames, TokenVerifier
 from services.reporting.pages.assets import Assets
 from services.reporting.pages.csrf import CsrfProtection
-from services.reporting.pages.errors import OnError, designed_not_found
+from services.reporting.pages.errors import OnError, page_not_found
 from services.reporting.pages.provider import Client, Provider
+from services.reporting.pages.responder import PageResponder
 from services.reporting.pages.routes import page_router
 from services.reporting.pages.sign_in import sign_in_router
-from services.reporting.pages.site import Site
 from services.reporting.sessions import Sessions
 from services.reporting.settings import ReportingSettings
 from shared.runtime.postgres.pool import Pool
@@ -29,15 +29,15 @@ def install(
     *,
     pool: Pool,
     settings: ReportingSettings,
-    tokens: Tokens,
-    claims: Claims,
-) -> Site:
+    tokens: TokenVerifier,
+    claims: ClaimNames,
+) -> PageResponder:
     """Add the page's routes, and accept its sessions as callers of the API's live streams."""
     public_url = settings.public_url.rstrip("/")
     client_secret = settings.oidc_client_secret.get_secret_value() if settings.oidc_client_secret else None
     secret = settings.session_secret.get_secret_value() if settings.session_secret else secrets.token_urlsafe(48)
     client = Client(settings.oidc_issuer, settings.oidc_client_id, client_secret, public_url)
-    site = Site(
+    responder = PageResponder(
         application=application,
         sessions=Sessions(pool),
         provider=Provider(client, tokens.verify),
@@ -46,10 +46,10 @@ def install(
         public_url=public_url,
         issuer=settings.oidc_issuer,
     )
-    application.session = site.caller
-    api.include_router(page_router(site))
-    api.include_router(sign_in_router(site, claims))
+    application.session = responder.caller
+    api.include_router(page_router(responder))
+    api.include_router(sign_in_router(responder, claims))
     otherwise = cast(OnError, api.exception_handlers[HTTPException])
-    api.add_exception_handler(HTTPException, designed_not_found(site, otherwise))
+    api.add_exception_handler(HTTPException, page_not_found(responder, otherwise))
     api.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM_BYTES)
-    return site
+    return responder

@@ -5,13 +5,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from services.reporting.domain.caller import Caller
-from services.reporting.store import issuer_words
+from services.reporting.store import vendor_operators
 from shared.runtime.postgres.pool import Pool
 
 MAX_KNOWN = 10_000
 
 
-class IssuerWords:
+class VendorOperators:
     """Corrects callers' roles by the newest token or sign-in of the same person."""
 
     def __init__(self, pool: Pool) -> None:
@@ -19,17 +19,17 @@ class IssuerWords:
         self._noted: OrderedDict[str, datetime] = OrderedDict()
         """When each person was last asserted as no operator, so that it is written to the database once."""
 
-    async def judged(self, caller: Caller) -> Caller:
+    async def with_current_role(self, caller: Caller) -> Caller:
         """Return the same person with the role that they have now."""
         said_at = caller.said_at
         if said_at is None:
             return caller
         if caller.vendor:
             async with self._pool.acquire() as connection:
-                return replace(caller, vendor=await issuer_words.is_vendor(connection, caller.email, said_at))
+                return replace(caller, vendor=await vendor_operators.is_vendor(connection, caller.email, said_at))
         if (noted := self._noted.get(caller.email)) is None or noted < said_at:
             async with self._pool.acquire() as connection:
-                await issuer_words.take_back(connection, caller.email, said_at)
+                await vendor_operators.upsert_revocation(connection, caller.email, said_at)
             self._noted[caller.email] = said_at
             self._noted.move_to_end(caller.email)
             if len(self._noted) > MAX_KNOWN:
