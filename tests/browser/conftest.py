@@ -1,4 +1,4 @@
-"""A real browser on the whole product. Skipped only where there is no Chromium, and says so."""
+"""Fixtures: a real browser on the whole product. Skipped if there is no Chromium."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ SignIn = Callable[..., Awaitable[Page]]
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """The system's Chromium."""
+    """Launch the system's Chromium."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine: the page was not tested in a browser")
     async with async_playwright() as playwright:
@@ -50,7 +50,7 @@ async def stack(
     kafka_server: KafkaServer | RunningKafka,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Stack]:
-    """The whole product, with a catalogue."""
+    """Start the whole product, with a catalogue."""
     assert browser.is_connected()
     if not all((assets.VENDOR / name).exists() for name in assets.FILES) or not AXE.exists():
         assets.install()
@@ -62,7 +62,7 @@ async def stack(
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def acme(stack: Stack) -> str:
-    """Acme's subscription: allocated, and somewhat used. Tests only look at it."""
+    """Create Acme's subscription with allocations and some usage, for tests that only read it."""
     subscription = await sell(stack, "Acme Flex")
     path = f"/v1/subscriptions/{subscription}"
     for product, units in (("exposure-scan", 100), ("risk-hub", 300)):
@@ -76,7 +76,7 @@ async def acme(stack: Stack) -> str:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def sign_in(browser: Browser, stack: Stack) -> AsyncIterator[SignIn]:
-    """``page = await sign_in("primary", path, width=..., dark=...)``: a browser of its own, signed in."""
+    """``page = await sign_in("primary", path, width=..., dark=...)`` signs in with a new browser context."""
     contexts: list[BrowserContext] = []
 
     async def enter(

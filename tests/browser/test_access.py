@@ -1,4 +1,4 @@
-"""Who may see and send what: forms of others, forged sign-ins, and what the browser is told to keep out."""
+"""Access to the page: form tokens, forged sign-ins, and the content security policy."""
 
 import httpx
 import pytest
@@ -9,7 +9,7 @@ from tests.support.drivers.product_for_browsers import Stack
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
 
-async def test_form_without_its_token_is_refused(sign_in: SignIn, stack: Stack, acme: str) -> None:
+async def test_form_is_refused_when_it_has_no_token(sign_in: SignIn, stack: Stack, acme: str) -> None:
     page = await sign_in("primary", f"/subscriptions/{acme}")
     sent: dict[str, str | float | bool] = {"intent": "preview", "units.risk-hub": "10", "csrf": "x"}
     answer = await page.request.post(f"{stack.url}/subscriptions/{acme}/plan", form=sent)
@@ -17,7 +17,7 @@ async def test_form_without_its_token_is_refused(sign_in: SignIn, stack: Stack, 
     assert "Not allowed" in await answer.text()
 
 
-async def test_callback_that_nobody_began_signs_nobody_in(stack: Stack) -> None:
+async def test_callback_is_refused_when_its_sign_in_was_not_started(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=stack.url) as http:
         for query in ("?code=a&state=b", "?error=access_denied", "", "?code=%00&state=%F0%9F%92%A5"):
             answer = await http.get(f"/auth/callback{query}")
@@ -25,7 +25,7 @@ async def test_callback_that_nobody_began_signs_nobody_in(stack: Stack) -> None:
             assert "set-cookie" not in answer.headers or "unitpool_session" not in answer.headers["set-cookie"]
 
 
-async def test_page_lets_nothing_foreign_in(sign_in: SignIn, stack: Stack, acme: str) -> None:
+async def test_page_loads_nothing_from_other_origins(sign_in: SignIn, stack: Stack, acme: str) -> None:
     page = await sign_in("primary", "/")
     answer = await page.goto(f"{stack.url}/subscriptions/{acme}")
     assert answer is not None
@@ -38,7 +38,7 @@ async def test_page_lets_nothing_foreign_in(sign_in: SignIn, stack: Stack, acme:
     assert session["sameSite"] == "Lax"
 
 
-async def test_sign_in_comes_back_only_to_the_page_itself(stack: Stack) -> None:
+async def test_sign_in_returns_only_to_paths_of_the_page(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=stack.url) as http:
         for to in ("https://evil.example/", "//evil.example", "/\\evil.example", "/subscriptions/\nx"):
             answer = await http.get("/sign-in", params={"to": to})
@@ -46,7 +46,7 @@ async def test_sign_in_comes_back_only_to_the_page_itself(stack: Stack) -> None:
             assert answer.headers["location"].startswith(stack.issuer.issuer)
 
 
-async def test_whole_page_is_small(sign_in: SignIn, stack: Stack, acme: str) -> None:
+async def test_page_is_small(sign_in: SignIn, stack: Stack, acme: str) -> None:
     page = await sign_in("primary", "/")
     sizes: list[int] = []
     session = await page.context.new_cdp_session(page)
@@ -58,7 +58,7 @@ async def test_whole_page_is_small(sign_in: SignIn, stack: Stack, acme: str) -> 
     assert 0 < sum(sizes) < 250_000
 
 
-async def test_address_of_nothing_is_a_page_for_browsers_and_a_document_for_programs(stack: Stack) -> None:
+async def test_unknown_path_is_a_page_for_browsers_and_a_problem_for_programs(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=stack.url) as http:
         answer = await http.get("/nothing", headers={"Accept": "text/html,*/*"})
         assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")

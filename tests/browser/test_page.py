@@ -1,4 +1,4 @@
-"""The Subscription page in a browser, on four real services: what people see, what moves, what they can do."""
+"""The Subscription page in a browser, with all four services."""
 
 import pytest
 from playwright.async_api import expect
@@ -23,7 +23,9 @@ async def test_signing_in_shows_the_pool_and_its_products(sign_in: SignIn, acme:
     await expect(page.locator("#inside-risk-hub")).to_contain_text("41 assets \u00d7 1 unit per 2 = 21")
 
 
-async def test_usage_moves_the_numbers_without_a_reload_and_leaves_a_form_alone(sign_in: SignIn, stack: Stack) -> None:
+async def test_usage_updates_the_numbers_without_a_reload_and_without_changing_a_form(
+    sign_in: SignIn, stack: Stack
+) -> None:
     subscription = await sell(stack, "Live Flex")
     await stack.ask(
         "primary", "POST", f"/v1/subscriptions/{subscription}/allocations", {"product": "exposure-scan", "units": 50}
@@ -60,7 +62,7 @@ async def test_plan_is_previewed_and_applied(sign_in: SignIn, stack: Stack) -> N
     await expect(page.locator("#row-exposure-scan")).to_contain_text("0 / 600")
 
 
-async def test_refusals_stand_beside_what_caused_them(sign_in: SignIn, stack: Stack, acme: str) -> None:
+async def test_refusals_are_shown_beside_the_fields_that_caused_them(sign_in: SignIn, stack: Stack, acme: str) -> None:
     page = await sign_in("primary", f"/subscriptions/{acme}")
     await page.get_by_label("Exposure Scan", exact=True).fill("20")
     await page.get_by_role("button", name="Preview").click()
@@ -124,7 +126,9 @@ async def test_without_scripts_a_plan_changed_after_its_preview_is_previewed_aga
     await expect(page.locator("#row-risk-hub")).to_contain_text("0 / 20")
 
 
-async def test_stranger_and_unlicensed_see_designed_pages(sign_in: SignIn, stack: Stack, acme: str) -> None:
+async def test_strangers_and_per_product_subscriptions_see_message_pages(
+    sign_in: SignIn, stack: Stack, acme: str
+) -> None:
     page = await sign_in("stranger", f"/subscriptions/{acme}")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
     traditional = await sell(stack, "Acme Classic", model="per_product", contact="stranger")
@@ -144,7 +148,7 @@ async def test_signing_out_ends_the_session(sign_in: SignIn, stack: Stack, acme:
     await expect(page.get_by_role("link", name="Sign in")).to_be_visible()
 
 
-async def test_lost_connection_is_told_and_mends(sign_in: SignIn, stack: Stack, acme: str) -> None:
+async def test_lost_connection_is_shown_until_it_is_restored(sign_in: SignIn, stack: Stack, acme: str) -> None:
     page = await sign_in("primary", f"/subscriptions/{acme}")
     await expect(page.locator("#freshness")).not_to_contain_text("reconnecting")
     stack.processes["reporting"].kill()
@@ -157,7 +161,7 @@ async def test_lost_connection_is_told_and_mends(sign_in: SignIn, stack: Stack, 
 TYPED = ("150,5", "1e3", "+7", "-7", "1.5", "\uff11\uff10", "1 0", "1,00", "1,000", "1 000", "10", "9" * 16)
 
 
-async def test_script_and_server_read_the_same_number_in_what_is_typed(sign_in: SignIn, acme: str) -> None:
+async def test_script_and_server_parse_typed_numbers_alike(sign_in: SignIn, acme: str) -> None:
     page = await sign_in("primary", f"/subscriptions/{acme}")
     field, total = page.get_by_label("Exposure Scan", exact=True), page.locator("[data-sum]")
     current = parse(await field.input_value()) or 0

@@ -1,4 +1,4 @@
-"""What the page shows to whom: each delegate sees what the primary contact's grant says, and no more."""
+"""The page for each delegate: it shows what their grant permits."""
 
 import pytest
 import pytest_asyncio
@@ -20,7 +20,7 @@ EMAILS = {
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def team(stack: Stack) -> str:
-    """A subscription that is 120 % used, with delegates."""
+    """Create a subscription with delegates, of which 120 % is consumed."""
     subscription = await sell(stack, "Team Flex")
     path = f"/v1/subscriptions/{subscription}"
     account = (await stack.ask("primary", "GET", path))["account"]
@@ -44,7 +44,7 @@ async def team(stack: Stack) -> str:
         ("vendor", False, True),
     ],
 )
-async def test_controls_are_those_that_one_may_use(
+async def test_controls_are_shown_only_with_their_permission(
     sign_in: SignIn, team: str, who: str, plans: bool, acknowledges: bool
 ) -> None:
     page = await sign_in(who, f"/subscriptions/{team}")
@@ -58,7 +58,7 @@ async def test_controls_are_those_that_one_may_use(
 
 
 @pytest.mark.usefixtures("team")
-async def test_delegate_with_one_subscription_lands_on_it(sign_in: SignIn) -> None:
+async def test_start_page_shows_the_subscription_when_there_is_one_only(sign_in: SignIn) -> None:
     page = await sign_in("viewer", "/")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Team Flex")
 
@@ -75,7 +75,7 @@ async def test_user_administrator_sees_no_units(sign_in: SignIn, stack: Stack, t
         await expect(page.get_by_role("heading", level=1)).to_have_text("Not allowed")
 
 
-async def test_grant_that_is_taken_back_closes_the_page(sign_in: SignIn, stack: Stack) -> None:
+async def test_page_is_closed_when_the_grant_is_revoked(sign_in: SignIn, stack: Stack) -> None:
     subscription = await sell(stack, "Short Flex")
     path = f"/v1/subscriptions/{subscription}"
     account = (await stack.ask("primary", "GET", path))["account"]

@@ -1,4 +1,4 @@
-"""Reporting on a real database, with an issuer of its own."""
+"""Fixtures: reporting on a real database with its own token issuer, and reporting with allocation."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -15,28 +15,28 @@ from tests.support.servers.token_issuer import Issuer, issuing
 
 @pytest.fixture(scope="session")
 def shared_issuer() -> Iterator[Issuer]:
-    """Making keys is slow: one for all."""
+    """Start one token issuer for all tests, since generating keys is slow."""
     with issuing() as issuer:
         yield issuer
 
 
 @pytest.fixture
 async def empty(database: MakeDatabase, shared_issuer: Issuer) -> AsyncIterator[ReportingDriver]:
-    """Nothing is known yet."""
+    """Start reporting with empty read models."""
     async with reporting(await database("reporting"), shared_issuer) as driver:
         yield driver
 
 
 @pytest.fixture
 async def driver(empty: ReportingDriver) -> ReportingDriver:
-    """Acme, the product, and Acme's subscription."""
+    """Start reporting with an account, a product and a subscription."""
     await empty.apply(account(), product(), created())
     return empty
 
 
 @pytest.fixture
 async def allocation(processes: ReportingProcesses) -> ServiceProcess:
-    """The one behind the processes."""
+    """Return allocation's process."""
     return processes.allocation
 
 
@@ -48,7 +48,7 @@ async def processes(
     service_process: StartService,
     shared_issuer: Issuer,
 ) -> AsyncIterator[ReportingProcesses]:
-    """Both services."""
+    """Start reporting and allocation as processes."""
     env = {}
     for name in ("allocation", "reporting"):
         env[name] = service_env(

@@ -1,4 +1,4 @@
-"""Channels at the API: their address stays a secret, their signing secret is shown once, unknown is as foreign."""
+"""Alert channels: the address stays secret, the signing secret is shown once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,8 +38,8 @@ HIDDEN = "services/T0/B0/SECRET"
 
 
 @pytest.fixture
-async def hurried(database: MakeDatabase, shared_issuer: Issuer) -> AsyncIterator[ReportingDriver]:
-    """A replica that waits for no outcome: every write ends in 202."""
+async def impatient(database: MakeDatabase, shared_issuer: Issuer) -> AsyncIterator[ReportingDriver]:
+    """Start a replica that does not wait for outcomes, so every write answers 202."""
     async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0.05) as driver:
         await driver.apply(account(), product(), created())
         yield driver
@@ -67,7 +67,7 @@ async def _added(driver: ReportingDriver, **arguments: Any) -> tuple[Sent, httpx
     return sent, await asking
 
 
-async def test_the_address_of_a_channel_travels_sealed_and_is_shown_as_host_and_end(driver: ReportingDriver) -> None:
+async def test_channel_address_is_sealed_in_the_command_and_masked_in_answers(driver: ReportingDriver) -> None:
     sent, answer = await _added(driver)
     asked: AddChannel = sent.command.data
     assert asked.sealed_url is not None
@@ -79,14 +79,14 @@ async def test_the_address_of_a_channel_travels_sealed_and_is_shown_as_host_and_
         assert shown["url"] == SHOWN
 
 
-async def test_an_address_that_was_published_whole_is_not_shown_whole(driver: ReportingDriver) -> None:
+async def test_channel_address_is_masked_when_an_old_event_has_all_of_it(driver: ReportingDriver) -> None:
     sent, _ = await _added(driver)
     await driver.apply(_channel(sent, url=URL, version=2))
     (shown,) = (await driver.get(CHANNELS, PRIMARY))["items"]
     assert shown["url"] == SHOWN
 
 
-async def test_another_address_under_the_same_key_is_another_request(driver: ReportingDriver) -> None:
+async def test_write_is_refused_when_its_key_was_used_for_another_address(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     _, answer = await _added(driver, headers=key)
     again = await driver.ask("POST", CHANNELS, PRIMARY, json={"url": URL}, headers=key)
@@ -96,7 +96,7 @@ async def test_another_address_under_the_same_key_is_another_request(driver: Rep
     assert len(await driver.sent()) == 1
 
 
-async def test_a_command_says_which_version_its_actor_knew_and_nothing_of_what_they_do_not_see(
+async def test_command_has_the_seen_version_only_when_its_actor_may_see_it(
     driver: ReportingDriver,
 ) -> None:
     await driver.apply(alert())
@@ -119,62 +119,62 @@ async def test_a_command_says_which_version_its_actor_knew_and_nothing_of_what_t
         task.cancel()
 
 
-async def test_after_a_202_the_secret_is_shown_once_to_who_asked_and_to_nobody_else(hurried: ReportingDriver) -> None:
-    answer = await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})
+async def test_secret_is_shown_once_to_its_requester_only_after_a_202(impatient: ReportingDriver) -> None:
+    answer = await impatient.ask("POST", CHANNELS, PRIMARY, json={"url": URL})
     assert answer.status_code == 202
     where = answer.headers["location"]
-    (sent,) = await hurried.sent()
-    pending = await hurried.get(where, PRIMARY)
+    (sent,) = await impatient.sent()
+    pending = await impatient.get(where, PRIMARY)
     assert (pending["status"], "secret" in pending) == ("pending", False)
-    await hurried.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
-    assert (await hurried.ask("GET", where, VENDOR)).status_code == 404
-    await hurried.ask("HEAD", where, PRIMARY)
-    first = await hurried.ask("GET", where, PRIMARY)
+    await impatient.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
+    assert (await impatient.ask("GET", where, VENDOR)).status_code == 404
+    await impatient.ask("HEAD", where, PRIMARY)
+    first = await impatient.ask("GET", where, PRIMARY)
     assert first.json()["secret"] == unseal(sent.command.data.sealed_secret, parse_keys(COMMAND_KEYS))
     assert first.headers["cache-control"] == "no-store"
-    assert "secret" not in await hurried.get(where, PRIMARY)
-    async with hurried.runtime.pool.acquire() as connection:
+    assert "secret" not in await impatient.get(where, PRIMARY)
+    async with impatient.runtime.pool.acquire() as connection:
         assert await connection.fetchval("SELECT count(*) FROM commands WHERE sealed_secret IS NOT NULL") == 0
 
 
-async def test_of_many_who_ask_at_once_one_is_shown_the_secret(hurried: ReportingDriver) -> None:
-    where = (await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
-    (sent,) = await hurried.sent()
-    await hurried.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
-    bodies = await asyncio.gather(*(hurried.get(where, PRIMARY) for _ in range(10)))
+async def test_secret_is_shown_once_when_many_requests_arrive_at_once(impatient: ReportingDriver) -> None:
+    where = (await impatient.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
+    (sent,) = await impatient.sent()
+    await impatient.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
+    bodies = await asyncio.gather(*(impatient.get(where, PRIMARY) for _ in range(10)))
     assert sum("secret" in body for body in bodies) == 1
 
 
-async def test_what_the_answer_has_shown_is_not_shown_with_the_command(driver: ReportingDriver) -> None:
+async def test_secret_is_not_shown_with_the_command_when_the_answer_showed_it(driver: ReportingDriver) -> None:
     sent, answer = await _added(driver)
     assert "secret" in answer.json()
     assert "secret" not in await driver.get(f"/v1/commands/{sent.command.id}", PRIMARY)
 
 
-async def test_a_refused_command_shows_no_secret(hurried: ReportingDriver) -> None:
-    where = (await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
-    (sent,) = await hurried.sent()
-    await hurried.decide(sent.command, refusal=Refusal(code="subscription_not_active", message="It is over."))
-    body = await hurried.get(where, PRIMARY)
+async def test_secret_is_not_shown_when_the_command_is_refused(impatient: ReportingDriver) -> None:
+    where = (await impatient.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
+    (sent,) = await impatient.sent()
+    await impatient.decide(sent.command, refusal=Refusal(code="subscription_not_active", message="It is over."))
+    body = await impatient.get(where, PRIMARY)
     assert (body["status"], "secret" in body) == ("refused", False)
 
 
-async def test_a_secret_is_erased_after_its_time(hurried: ReportingDriver) -> None:
-    where = (await hurried.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
-    (sent,) = await hurried.sent()
-    await hurried.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
-    async with hurried.runtime.pool.acquire() as connection:
+async def test_secret_is_erased_when_its_retention_ends(impatient: ReportingDriver) -> None:
+    where = (await impatient.ask("POST", CHANNELS, PRIMARY, json={"url": URL})).headers["location"]
+    (sent,) = await impatient.sent()
+    await impatient.decide(sent.command, _channel(sent), resource=sent.command.data.channel, version=1)
+    async with impatient.runtime.pool.acquire() as connection:
         await erase_secrets(connection, NOW)
         assert await connection.fetchval("SELECT count(*) FROM commands WHERE sealed_secret IS NOT NULL") == 1
         await erase_secrets(connection, NOW + timedelta(microseconds=1))
-    assert "secret" not in await hurried.get(where, PRIMARY)
+    assert "secret" not in await impatient.get(where, PRIMARY)
 
 
-async def test_an_ingest_key_is_shown_once_after_a_202_under_its_name(hurried: ReportingDriver) -> None:
-    where = (await hurried.ask("POST", "/v1/ingest-keys", json={"product": "scan"})).headers["location"]
-    (sent,) = await hurried.sent()
+async def test_ingest_key_is_shown_once_as_key_after_a_202(impatient: ReportingDriver) -> None:
+    where = (await impatient.ask("POST", "/v1/ingest-keys", json={"product": "scan"})).headers["location"]
+    (sent,) = await impatient.sent()
     asked = sent.command.data
     state = IngestKeyState(id=asked.key, product=asked.product, created_at=NOW, created_by=VENDOR, version=1)
-    await hurried.decide(sent.command, IngestKeyChanged(ingest_key=state), resource=asked.key, version=1)
-    assert (await hurried.get(where))["key"].startswith("upk_")
-    assert "key" not in await hurried.get(where)
+    await impatient.decide(sent.command, IngestKeyChanged(ingest_key=state), resource=asked.key, version=1)
+    assert (await impatient.get(where))["key"].startswith("upk_")
+    assert "key" not in await impatient.get(where)

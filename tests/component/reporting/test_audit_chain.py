@@ -1,4 +1,4 @@
-"""The audit log: chains that stay whole whoever appends, that the service cannot change, whose every change shows."""
+"""The audit log: its chains, the verification of changes, and the rights of the service's role."""
 
 import asyncio
 import json
@@ -53,10 +53,10 @@ async def append(driver: ReportingDriver, events: Sequence[Event[DecisionRecorde
         await insert_audit(connection, *events)
 
 
-async def test_chains_stay_whole_when_many_append_to_the_same_and_to_different_accounts(
+async def test_chains_are_whole_when_many_append_to_the_same_and_to_different_accounts(
     empty: ReportingDriver, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each event comes twice, in batches of mixed accounts in any order."""
+    """Each event arrives twice, in batches of mixed accounts in any order."""
     accounts = [f"account-{number}" for number in range(5)]
     events = [decision(account, number) for number in range(60) for account in accounts]
     chance = random.Random(4)
@@ -72,7 +72,7 @@ async def test_chains_stay_whole_when_many_append_to_the_same_and_to_different_a
     assert [line.rsplit(" ", 1)[1] for line in said[:-1]] == [head["hash"].hex() for head in heads]
 
 
-async def test_accounts_do_not_wait_for_each_other_and_one_chain_takes_one_at_a_time(empty: ReportingDriver) -> None:
+async def test_appends_wait_for_each_other_only_when_they_share_an_account(empty: ReportingDriver) -> None:
     await append(empty, [decision("acme"), decision("globex")])
     async with connect(dsn_of(empty)) as first, connect(dsn_of(empty)) as second:
         await second.execute("SET lock_timeout = '300ms'")
@@ -86,7 +86,7 @@ async def test_accounts_do_not_wait_for_each_other_and_one_chain_takes_one_at_a_
     assert await verify(empty) == 0
 
 
-async def test_an_event_of_two_accounts_is_kept_once_and_leaves_no_gap(empty: ReportingDriver) -> None:
+async def test_event_is_recorded_once_without_a_gap_when_it_comes_for_two_accounts(empty: ReportingDriver) -> None:
     one, other = decision("acme"), decision("globex")
     await append(empty, [one, other.model_copy(update={"id": one.id}), decision("globex")])
     assert await verify(empty) == 0
@@ -95,14 +95,14 @@ async def test_an_event_of_two_accounts_is_kept_once_and_leaves_no_gap(empty: Re
     assert [tuple(row) for row in rows] == [("acme", 1), ("globex", 1)]
 
 
-# Record 3 of 6 made to look untouched: its hash, and in the second case those of all that follow, computed anew.
+# Record 3 of 6 is forged: its hash is recomputed, in the second case also those of all records after it.
 _FORGED = """
 UPDATE audit_log SET recorded = replace(recorded, 'allowed', 'denied') WHERE account = 'acme' AND chain_sequence = 3;
 UPDATE audit_log SET record = recorded::jsonb, outcome = 'denied' WHERE account = 'acme' AND chain_sequence = 3;
 UPDATE audit_log SET hash = audit_hash(previous_hash, chain_sequence, event_id, source, recorded)
 WHERE account = 'acme' AND chain_sequence = 3;
 """
-_ALL_ANEW = """
+_RECOMPUTE_ALL = """
 DO $$ DECLARE one record; before bytea; BEGIN
     FOR one IN SELECT * FROM audit_log WHERE account = 'acme' ORDER BY chain_sequence LOOP
         before := coalesce(before, one.previous_hash);
@@ -123,7 +123,7 @@ TAMPERINGS = {
     "changed source": (_SET.format("source = '/other'", 3), 3, "changed: its hash"),
     "changed hash": (_SET.format("hash = sha256('x')", 3), 3, "changed: its hash"),
     "changed link": (_SET.format("previous_hash = sha256('x')", 3), 3, "hash wrong: it does not follow"),
-    "no JSON any more": (_SET.format("recorded = 'x'", 1) + ";" + _ALL_ANEW, 1, "changed: its column recorded"),
+    "no longer JSON": (_SET.format("recorded = 'x'", 1) + ";" + _RECOMPUTE_ALL, 1, "changed: its column recorded"),
     "deleted in the middle": ("DELETE FROM audit_log WHERE chain_sequence = 3", 3, "missing: the next one"),
     "deleted and closed up": (
         "DELETE FROM audit_log WHERE chain_sequence = 3; "
@@ -135,16 +135,16 @@ TAMPERINGS = {
     "newest deleted": ("DELETE FROM audit_log WHERE chain_sequence > 4", 5, "truncated: the head tells of 6"),
     "all deleted": ("DELETE FROM audit_log WHERE account = 'acme'", 1, "truncated: the head tells of 6"),
     "reordered": (_SWAP, 3, "hash wrong: it does not follow"),
-    "reordered, all hashes anew": (_SWAP + ";" + _ALL_ANEW, 4, "moved: it stands"),
+    "reordered, all hashes recomputed": (_SWAP + ";" + _RECOMPUTE_ALL, 4, "moved: it stands"),
     "forged": (_FORGED, 4, "hash wrong: it does not follow the record before it, or that one was replaced"),
-    "forged, all hashes anew": (_FORGED + _ALL_ANEW, 6, "hash wrong: the head of the chain"),
+    "forged, all hashes recomputed": (_FORGED + _RECOMPUTE_ALL, 6, "hash wrong: the head of the chain"),
     "head cut": ("UPDATE audit_chains SET records = 5", 6, "added: the head tells of 5"),
     "head gone": ("DELETE FROM audit_chains WHERE account = 'acme'", 1, "missing: the head"),
 }
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
-async def test_what_an_owner_changed_is_named(
+async def test_fault_is_named_when_an_owner_changed_the_log(
     empty: ReportingDriver, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     statements, number, words = TAMPERINGS[name]
@@ -158,7 +158,7 @@ async def test_what_an_owner_changed_is_named(
     assert "acme: BROKEN" in capsys.readouterr().out
 
 
-async def test_other_chains_are_verified_beside_a_broken_one(
+async def test_other_chains_are_verified_when_one_is_broken(
     empty: ReportingDriver, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await append(empty, [decision(account) for account in ("acme", "globex", "new\nline") for _ in range(2)])
@@ -174,7 +174,7 @@ async def test_other_chains_are_verified_beside_a_broken_one(
     assert await verify(empty, "nobody") == 2
 
 
-async def test_progress_of_a_long_chain_is_told(
+async def test_progress_is_printed_when_a_chain_is_long(
     empty: ReportingDriver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await append(empty, [decision("acme") for _ in range(250)])
@@ -212,7 +212,7 @@ FORBIDDEN = [
 ]
 
 
-async def test_the_service_s_role_cannot_change_the_log(empty: ReportingDriver) -> None:
+async def test_log_cannot_be_changed_by_the_role_of_the_service(empty: ReportingDriver) -> None:
     await append(empty, [decision("acme")])
     async with empty.runtime.pool.acquire() as connection:
         for statement in FORBIDDEN:
@@ -228,8 +228,8 @@ async def test_the_service_s_role_cannot_change_the_log(empty: ReportingDriver) 
     assert await verify(empty) == 0
 
 
-async def test_nothing_of_the_session_reaches_into_the_append(empty: ReportingDriver) -> None:
-    """Temporary objects and a search path of its own: what the function reads and calls is the owner's."""
+async def test_append_ignores_temporary_objects_and_the_search_path_of_the_session(empty: ReportingDriver) -> None:
+    """The function reads and calls its owner's objects only."""
     async with empty.runtime.pool.acquire() as connection:
         await connection.execute(
             "CREATE TEMPORARY TABLE audit_chains (account text PRIMARY KEY, records bigint, hash bytea)"
@@ -247,7 +247,7 @@ async def test_nothing_of_the_session_reaches_into_the_append(empty: ReportingDr
     assert await verify(empty) == 0
 
 
-async def test_what_was_logged_before_there_were_chains_is_chained_in_its_order(
+async def test_records_are_chained_in_order_when_they_are_older_than_the_chains(
     database: MakeDatabase, tmp_path: Path, empty: ReportingDriver
 ) -> None:
     for number in (1, 2, 3):
@@ -284,7 +284,7 @@ async def test_what_was_logged_before_there_were_chains_is_chained_in_its_order(
     assert await verification.verify(settings, Namespace(account=None)) == 0
 
 
-async def test_the_command_ends_with_its_exit_code(empty: ReportingDriver) -> None:
+async def test_verify_audit_exits_with_its_code(empty: ReportingDriver) -> None:
     await append(empty, [decision("acme", number) for number in range(3)])
 
     async def run(*arguments: str, dsn: str = dsn_of(empty)) -> tuple[int, str]:
@@ -307,7 +307,7 @@ async def test_the_command_ends_with_its_exit_code(empty: ReportingDriver) -> No
     assert (code, "BROKEN at record 2: missing" in said) == (1, True)
 
 
-async def test_migrate_says_when_one_role_owns_and_serves(database: MakeDatabase) -> None:
+async def test_migrate_warns_when_the_service_role_owns_its_tables(database: MakeDatabase) -> None:
     dsn = await database("reporting")
 
     async def migrated(service: str) -> str:
@@ -323,7 +323,7 @@ async def test_migrate_says_when_one_role_owns_and_serves(database: MakeDatabase
     assert "its role owns its tables, so nothing keeps it from changing audit_log, audit_chains" in one
 
 
-async def test_the_text_that_was_hashed_is_what_is_shown(empty: ReportingDriver) -> None:
+async def test_record_is_shown_as_it_was_hashed(empty: ReportingDriver) -> None:
     one = decision("acme", 7)
     await empty.apply(one, one)
     [shown] = (await empty.get("/v1/audit"))["items"]

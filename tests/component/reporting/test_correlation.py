@@ -1,4 +1,4 @@
-"""One correlation id of a caller is found in the logs of every service that had part in what was asked."""
+"""Correlation: a caller's id is in the logs of every service that took part."""
 
 import asyncio
 import json
@@ -15,18 +15,18 @@ DEADLINE_SECONDS = 30
 
 
 def lines(service: ServiceProcess) -> list[dict[str, Any]]:
-    """What the service has said of it."""
+    """Read the service's log lines with the id."""
     assert service.log is not None
     said = [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
     return [line for line in said if line.get("correlation_id") == ID]
 
 
 def events(service: ServiceProcess) -> Counter[str]:
-    """How often which line."""
+    """Count the service's log lines by event."""
     return Counter(line["event"] for line in lines(service))
 
 
-async def test_a_write_is_followed_by_its_id_through_all_services(  # fixtures
+async def test_write_is_logged_with_its_correlation_id_by_all_services(  # fixtures
     processes: ReportingProcesses,
     database: MakeDatabase,
     kafka_server: Any,

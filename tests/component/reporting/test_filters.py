@@ -1,4 +1,4 @@
-"""What a list is filtered by must be there: a filter that means nothing is refused by its name."""
+"""Filters and limits: a filter by an unknown value is refused with its name."""
 
 import asyncio
 from typing import Any
@@ -41,7 +41,7 @@ LATER, EARLIER = "2026-11-20T00:00:00Z", "2026-11-10T00:00:00Z"
         ("/v1/accounts/acme/roles?product=nonsense", "product"),
     ],
 )
-async def test_a_filter_that_means_nothing_is_refused(driver: ReportingDriver, path: str, field: str) -> None:
+async def test_filter_is_refused_when_its_value_does_not_exist(driver: ReportingDriver, path: str, field: str) -> None:
     answer = await driver.ask("GET", path)
     assert (answer.status_code, next(one["field"].split(".")[0] for one in answer.json()["errors"])) == (422, field)
     if "+" in path:
@@ -62,11 +62,11 @@ async def test_a_filter_that_means_nothing_is_refused(driver: ReportingDriver, p
         "/v1/audit?from=2026-11-10T00:00:00%2B01:00",
     ],
 )
-async def test_a_filter_that_means_something_is_kept(driver: ReportingDriver, path: str) -> None:
+async def test_filter_is_accepted_when_its_value_exists(driver: ReportingDriver, path: str) -> None:
     await driver.get(path)
 
 
-async def test_the_audit_of_a_subscription_is_for_who_may_audit_it(driver: ReportingDriver) -> None:
+async def test_audit_of_a_subscription_is_refused_without_the_permission(driver: ReportingDriver) -> None:
     assert (await driver.ask("GET", "/v1/audit?subscription=sub-1", PRIMARY)).status_code == 200
     assert (await driver.ask("GET", "/v1/audit?subscription=sub-2", PRIMARY)).status_code == 404
     assert (await driver.ask("GET", "/v1/audit?subscription=sub-1", STRANGER)).status_code == 403
@@ -77,11 +77,11 @@ async def test_the_audit_of_a_subscription_is_for_who_may_audit_it(driver: Repor
     [{"filter": {}}, {"filter": {"reason": None}}, {"filter": {"reason": "nonsense"}}, {},
      {"filter": {"from": LATER, "to": EARLIER}}, {"filter": {"from": 1764000000}}],
 )  # fmt: skip
-async def test_a_replay_of_nothing_in_particular_is_refused(driver: ReportingDriver, body: object) -> None:
+async def test_replay_is_refused_when_its_body_selects_nothing(driver: ReportingDriver, body: object) -> None:
     assert (await driver.ask("POST", "/v1/usage/quarantine/replay", json=body)).status_code == 422
 
 
-async def test_numbers_are_no_times_in_any_body(driver: ReportingDriver) -> None:
+async def test_time_is_refused_when_it_is_a_number(driver: ReportingDriver) -> None:
     contact = {"email": PRIMARY, "name": "P"}
     body = {"account": "acme", "name": "A", "model": "flex", "primary_contact": contact, "end": "2027-01-01T00:00:00Z"}
     for start in (1764000000000, 1764000000, "1764000000", 1.5):
@@ -92,7 +92,7 @@ async def test_numbers_are_no_times_in_any_body(driver: ReportingDriver) -> None
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "effective_from")
 
 
-async def test_writes_denials_and_failed_sign_ins_are_each_ones_own(
+async def test_limits_apply_to_each_person_and_address_separately(
     database: MakeDatabase, shared_issuer: Issuer
 ) -> None:
     limits: dict[str, Any] = {"writes_per_minute": 3, "failed_sign_ins_per_minute": 5, "command_wait_seconds": 0}
@@ -111,7 +111,9 @@ async def test_writes_denials_and_failed_sign_ins_are_each_ones_own(
         assert (await driver.ask("GET", "/v1/me", PRIMARY)).status_code == 200, "who signs in well is not locked out"
 
 
-async def test_who_is_denied_too_often_waits_and_nobody_else(database: MakeDatabase, shared_issuer: Issuer) -> None:
+async def test_writes_of_a_person_are_refused_when_too_many_were_denied(
+    database: MakeDatabase, shared_issuer: Issuer
+) -> None:
     async with reporting(await database("reporting"), shared_issuer, denied_writes_per_minute=2) as driver:
         await driver.apply(account(), product(), created())
         policy = "/v1/subscriptions/sub-1/products/scan/policy"
@@ -130,7 +132,7 @@ async def test_who_is_denied_too_often_waits_and_nobody_else(database: MakeDatab
         assert (await other).status_code == 200
 
 
-async def test_the_vendors_role_is_the_issuers_newest_word(driver: ReportingDriver) -> None:
+async def test_vendor_role_follows_the_newest_token(driver: ReportingDriver) -> None:
     old, no, new = (
         driver.issuer.token("vera@unitpool.example", vendor=vendor, iat=at)
         for vendor, at in ((True, 1_000_000), (False, 1_000_100), (True, 1_000_200))

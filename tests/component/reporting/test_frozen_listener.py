@@ -1,4 +1,4 @@
-"""The connection that listens stands still (as after SIGSTOP of its backend): who waits is told within 15 seconds."""
+"""A frozen listening connection (as after SIGSTOP of its backend): watchers are notified in 15 s."""
 
 import asyncio
 import time
@@ -17,13 +17,13 @@ from tests.conftest import MakeDatabase
 from tests.support.servers.databases import connect
 from tests.support.servers.frozen import freezer
 
-TOLD_SECONDS = 15
+NOTIFIED_SECONDS = 15
 SLACK_SECONDS = 3
 
 
 @asynccontextmanager
 async def listening(dsn: str, live: LiveChanges) -> AsyncIterator[None]:
-    """``live`` hears what is told there."""
+    """Listen for notifications, and pass them to ``live``."""
     settings = ReportingSettings(database_url=SecretStr(dsn))
     task = asyncio.create_task(
         keep_listening(lambda: pool.connect(settings, "test"), CHANNEL, live.apply_notification, live.recheck_all)
@@ -36,28 +36,28 @@ async def listening(dsn: str, live: LiveChanges) -> AsyncIterator[None]:
 
 
 class Watcher:
-    """What a watch of a subscription is told, as it comes."""
+    """Collects the changes of a subscription in a queue."""
 
     def __init__(self, live: LiveChanges, connection: Any) -> None:
         self._live = live
         self._connection = connection
-        self.told: asyncio.Queue[str] = asyncio.Queue()
+        self.changes: asyncio.Queue[str] = asyncio.Queue()
 
     async def watch(self) -> None:
-        """Until cancelled."""
+        """Collect changes until cancelled."""
         async with aclosing(self._live.changes("sub-1")) as changes:
             async for change in changes:
-                self.told.put_nowait(change.what)
+                self.changes.put_nowait(change.what)
 
     async def until(self, what: str) -> None:
-        """Until it is told."""
-        async with asyncio.timeout(TOLD_SECONDS):
-            while await self.told.get() != what:
+        """Wait until a change of this kind arrives."""
+        async with asyncio.timeout(NOTIFIED_SECONDS):
+            while await self.changes.get() != what:
                 pass
 
-    async def until_heard(self) -> None:
-        """Until a notice comes through."""
-        async with asyncio.timeout(TOLD_SECONDS):
+    async def until_notified(self) -> None:
+        """Wait until a notification arrives."""
+        async with asyncio.timeout(NOTIFIED_SECONDS):
             while True:
                 await self._connection.execute(f"NOTIFY {CHANNEL.name}, 'subscription sub-1 channel'")
                 with suppress(TimeoutError):
@@ -67,40 +67,40 @@ class Watcher:
 
 @asynccontextmanager
 async def watching(dsn: str, through: str) -> AsyncIterator[tuple[LiveChanges, Watcher, Any]]:
-    """Somebody watches, the connection ``through`` which they hear is well."""
+    """Watch a subscription, with a listener that is connected by ``through``."""
     live = LiveChanges()
     async with connect(dsn) as connection, listening(through, live):
         watcher = Watcher(live, connection)
         task = asyncio.create_task(watcher.watch())
         try:
-            await watcher.until_heard()
-            while not watcher.told.empty():
-                watcher.told.get_nowait()
+            await watcher.until_notified()
+            while not watcher.changes.empty():
+                watcher.changes.get_nowait()
             yield live, watcher, connection
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_who_waits_is_told_while_the_listening_connection_stands_still(database: MakeDatabase) -> None:
+async def test_watchers_are_notified_when_the_listening_connection_is_frozen(database: MakeDatabase) -> None:
     dsn = await database("reporting")
-    assert ALIVE_SECONDS + ANSWER_SECONDS + SLACK_SECONDS < TOLD_SECONDS
+    assert ALIVE_SECONDS + ANSWER_SECONDS + SLACK_SECONDS < NOTIFIED_SECONDS
     async with freezer(dsn) as between, watching(dsn, between.dsn) as (live, watcher, connection):
         between.freeze()
         await connection.execute(f"NOTIFY {CHANNEL.name}, 'subscription sub-1 alert'")
         with live.outcome("waited-for") as woken:
             began = time.monotonic()
             await watcher.until("missed")
-            await asyncio.wait_for(woken.wait(), TOLD_SECONDS)
-            assert time.monotonic() - began < TOLD_SECONDS
+            await asyncio.wait_for(woken.wait(), NOTIFIED_SECONDS)
+            assert time.monotonic() - began < NOTIFIED_SECONDS
         between.thaw()
-        await watcher.until_heard()
+        await watcher.until_notified()
 
 
-async def test_the_listener_is_found_again_after_its_backend_ended(database: MakeDatabase) -> None:
+async def test_listener_reconnects_when_its_backend_has_ended(database: MakeDatabase) -> None:
     dsn = await database("reporting")
     async with watching(dsn, dsn) as (_, watcher, connection):
         ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test'"
         await connection.execute(f"{ended} AND datname = current_database()")
         await watcher.until("missed")
-        await watcher.until_heard()
+        await watcher.until_notified()

@@ -1,6 +1,6 @@
-"""The API's answers, byte for byte: what is inside may be written differently, what is answered may not change.
+"""The API's answers, byte for byte: refactorings must not change them.
 
-To change an answer on purpose, delete its file in ``golden``, run this test, and look at what it writes.
+To change an answer on purpose, delete its file in ``golden``, run this test, and review what it writes.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ WRITES: dict[str, tuple[str, str, str, Any]] = {
 
 @pytest.fixture
 async def filled(empty: ReportingDriver) -> ReportingDriver:
-    """One of everything that is answered."""
+    """Apply one of every resource that is answered."""
     await fill(empty)
     return empty
 
@@ -106,7 +106,7 @@ async def test_writes_answer_the_same_bytes(filled: ReportingDriver) -> None:
 
 
 def _different(answers: dict[str, httpx.Response]) -> list[str]:
-    """The names of those that differ; what has no file yet is written, and differs."""
+    """Return the names of answers that differ; a missing file is written, and counts as different."""
     different = []
     for name, answer in answers.items():
         assert answer.status_code == 200, (name, answer.text)

@@ -1,5 +1,6 @@
-"""One subscription (product, account) whose handling always fails, in every consumer, task and stream of reporting: it
-costs only itself, and is handled by itself once the cause is gone.
+"""Isolation: a subscription, product or account that always fails costs only itself.
+
+It is set aside in every consumer, task and stream of reporting, and handled automatically after the repair.
 """
 
 import asyncio
@@ -40,12 +41,12 @@ from tests.support.servers.token_issuer import Issuer
 POISONED, HEALTHY = "poisoned", "healthy"
 REPEATS = 30
 MOST_LOG_LINES = 40
-"""Of 34 keys that fail in five consumers: what repeats is summed up."""
+"""Most log lines about 34 failing keys in five consumers: repeats are summarised."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """A consumer: what it is sent of one owner, and where that is seen."""
+    """A consumer: the events of one owner for it, and the table that shows their effect."""
 
     topic: Topic
     table: str
@@ -55,7 +56,7 @@ class Work:
 
 
 def quarantined(product_id: str, number: int) -> UsageQuarantined:
-    """A record of a product."""
+    """Build a quarantined record of a product."""
     times = {"received_at": NOW, "quarantined_at": NOW}
     identity = str(number + 1000 * len(product_id))
     place = {"topic": "usage.events", "partition": 0, "offset": number, "id": identity}
@@ -72,13 +73,13 @@ def quarantined(product_id: str, number: int) -> UsageQuarantined:
 
 
 def audited(of: str, _: int) -> DecisionRecorded:
-    """A decision about an account."""
+    """Build a decision about an account."""
     values = {"at": NOW, "actor": PRIMARY, "action": "set-flex", "object": "x", "account": of, "outcome": "allowed"}
     return DecisionRecorded(record=AuditRecord.model_validate(values))
 
 
 def measured(of: str, number: int) -> Payload:
-    """A snapshot, each of another product: one customer may have many keys."""
+    """Build a snapshot, each of another product: one subscription may have many keys."""
     return snapshot(number, sub=of, product=f"product-{number}")
 
 
@@ -99,7 +100,7 @@ WORKS = [
 
 @asynccontextmanager
 async def poison(dsn: str, table: str, condition: str, when: str = "INSERT OR UPDATE") -> AsyncIterator[None]:
-    """Until the end of the block every write of such a row fails."""
+    """Make every write of matching rows fail until the end of the block."""
     name = f"poison_{table}"
     async with connect(as_owner(dsn)) as connection:
         await connection.execute(
@@ -115,33 +116,33 @@ async def poison(dsn: str, table: str, condition: str, when: str = "INSERT OR UP
 
 @dataclass
 class Reporting:
-    """The service between topics that the test fills."""
+    """Drives a process of reporting through its topics."""
 
     bench: Bench
     service: ServiceProcess
     env: dict[str, str]
 
-    async def tell(self, work: Work, of: str, numbers: Sequence[int]) -> None:
-        """Records of one owner."""
+    async def publish(self, work: Work, of: str, numbers: Sequence[int]) -> None:
+        """Publish events of one owner."""
         for number in numbers:
             value = event(work.payload(of, number)).encode()
             await self.bench.send(work.topic, value, key=work.key(of, number).encode())
 
     async def rows(self, work: Work, of: str) -> int:
-        """How much of it has been applied."""
+        """Count the rows of an owner."""
         async with connect(as_owner(self.bench.dsn)) as connection:
             sql = f"SELECT count(*) FROM {work.table} WHERE {work.column} = $1"  # noqa: S608
             return int(await connection.fetchval(sql, of))
 
     async def metric(self, name: str, topic: Topic) -> float:
-        """A figure of ``/metrics``."""
+        """Read a figure of ``/metrics``."""
         async with httpx.AsyncClient() as http:
             text = (await http.get(f"{self.service.url}/metrics")).text
         line = next(one for one in text.splitlines() if one.startswith(f'{name}{{topic="{topic.name}"}}'))
         return float(line.rpartition(" ")[2])
 
     async def until_applied(self, work: Work, of: str, count: int) -> None:
-        """Wait until so much of it has been applied."""
+        """Wait until an owner has so many rows."""
 
         async def is_so() -> bool:
             return await self.rows(work, of) == count
@@ -149,7 +150,7 @@ class Reporting:
         await until(is_so, within_seconds=90, what=f"{count} rows of {of} in {work.table}")
 
     async def until_set_aside(self, work: Work, keys: int | None = None) -> None:
-        """Wait until so many keys of it wait; ``None``: some."""
+        """Wait until so many keys are set aside; ``None``: any number but 0."""
 
         async def is_so() -> bool:
             found = await self.metric("unitpool_set_aside_keys", work.topic)
@@ -157,8 +158,8 @@ class Reporting:
 
         await until(is_so, within_seconds=20, what=f"{keys} keys set aside of {work.topic.name}")
 
-    async def assert_well(self) -> None:
-        """Ready, nothing halted, nothing buried."""
+    async def assert_healthy(self) -> None:
+        """Assert readiness, without halted consumers and dead letters."""
         async with httpx.AsyncClient() as http:
             answer = await http.get(f"{self.service.url}/readyz")
         assert answer.status_code == 200, answer.text
@@ -166,8 +167,8 @@ class Reporting:
             assert await self.metric("unitpool_consumer_halted", work.topic) == 0
             assert await self.bench.records(f"{work.topic.name}.reporting.dlq") == []
 
-    def said(self) -> list[str]:
-        """Warnings and errors of the log."""
+    def warnings(self) -> list[str]:
+        """Return warnings and errors of the log."""
         assert self.service.log is not None
         lines = self.service.log.read_text().splitlines()
         return [line for line in lines if '"level": "warning"' in line or '"level": "error"' in line]
@@ -177,7 +178,7 @@ class Reporting:
 async def service(
     database: MakeDatabase, kafka_server: Any, topic_prefix: str, service_process: StartService, shared_issuer: Issuer
 ) -> AsyncIterator[Reporting]:
-    """Started."""
+    """Start reporting."""
     dsn, kafka = await database("reporting"), kafka_server.bootstrap_servers
     env = service_env("reporting", dsn=dsn, kafka=kafka, topic_prefix=topic_prefix, oidc_issuer=shared_issuer.url)
     producer = AIOKafkaProducer(bootstrap_servers=kafka, enable_idempotence=True)
@@ -190,14 +191,14 @@ async def service(
         await producer.stop()
 
 
-async def test_every_consumer_goes_on_and_heals(service: Reporting) -> None:
+async def test_consumers_continue_and_recover_when_one_key_fails(service: Reporting) -> None:
     async with AsyncExitStack() as poisons:
         for work in WORKS:
             condition = f"NEW.{work.column} = '{POISONED}'"
             await poisons.enter_async_context(poison(service.bench.dsn, work.table, condition))
         for work in WORKS:
-            await service.tell(work, POISONED, range(1, REPEATS + 1))
-            await service.tell(work, HEALTHY, [1])
+            await service.publish(work, POISONED, range(1, REPEATS + 1))
+            await service.publish(work, HEALTHY, [1])
         for work in WORKS:
             await service.until_applied(work, HEALTHY, 1)
             await service.until_set_aside(work)
@@ -205,19 +206,19 @@ async def test_every_consumer_goes_on_and_heals(service: Reporting) -> None:
         checks = (await service.service.readiness())["checks"]
         for work in WORKS:
             assert "set aside" in checks[f"consumer:{work.topic.name}"]["detail"]
-        await service.assert_well()
+        await service.assert_healthy()
         for work in WORKS:
-            await service.tell(work, HEALTHY, [2])
+            await service.publish(work, HEALTHY, [2])
         for work in WORKS[1:]:
             await service.until_applied(work, HEALTHY, 2)
-        assert len([one for one in service.said() if "poison" in one]) <= MOST_LOG_LINES
+        assert len([one for one in service.warnings() if "poison" in one]) <= MOST_LOG_LINES
     for work in WORKS:
         await service.until_applied(work, POISONED, 1 if work.table == "subscriptions" else REPEATS)
         await service.until_set_aside(work, 0)
-    await service.assert_well()
+    await service.assert_healthy()
 
 
-async def test_upkeep_goes_on_beside_a_subscription_and_a_person_that_always_fail(driver: ReportingDriver) -> None:
+async def test_upkeep_continues_when_one_subscription_and_one_person_fail(driver: ReportingDriver) -> None:
     runtime, dsn = driver.runtime, driver.runtime.settings.database_url.get_secret_value()
     for of in (HEALTHY, POISONED):
         await driver.measure(snapshot(1, sub=of), snapshot(2, sub=of, windows_ago=3))
@@ -254,7 +255,7 @@ async def test_upkeep_goes_on_beside_a_subscription_and_a_person_that_always_fai
         assert await connection.fetchval("SELECT count(*) FROM set_aside_work") == 0
 
 
-async def test_a_sign_in_waits_for_no_session_of_another(driver: ReportingDriver) -> None:
+async def test_sign_in_succeeds_when_the_session_of_another_is_locked(driver: ReportingDriver) -> None:
     dsn = driver.runtime.settings.database_url.get_secret_value()
     sessions = Sessions(driver.runtime.pool)
     await sessions.begin(Person("old@acme.example", "Old", vendor=False), START - timedelta(days=1))
@@ -264,12 +265,12 @@ async def test_a_sign_in_waits_for_no_session_of_another(driver: ReportingDriver
         assert await asyncio.wait_for(begun, 2)
 
 
-async def test_one_live_stream_that_always_fails_ends_alone(service: Reporting, shared_issuer: Issuer) -> None:
+async def test_other_live_streams_continue_when_one_fails(service: Reporting, shared_issuer: Issuer) -> None:
     allocation = WORKS[0]
     for payload, key in ((account(), "acme"), (product(), "scan")):
         await service.bench.send(allocation.topic, event(payload).encode(), key=key.encode())
     for of in (HEALTHY, POISONED):
-        await service.tell(allocation, of, [1])
+        await service.publish(allocation, of, [1])
         await service.until_applied(allocation, of, 1)
     processes = ReportingProcesses(shared_issuer, service.service, service.env)
     try:

@@ -1,4 +1,4 @@
-"""The page over HTTP: its live stream ends with the session, and keeps nobody signed in."""
+"""The page's live stream: it ends with the session, and does not renew it."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ DEADLINE_SECONDS = 15
 
 @pytest.fixture
 def responder(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> PageResponder:
-    """The page; its streams look often."""
+    """Install the page, with streams that check access often."""
     monkeypatch.setattr(stream, "KEEP_ALIVE_SECONDS", 0.3)
     monkeypatch.setattr(api_stream, "RECHECK_SECONDS", 0.3)
     runtime = driver.runtime
@@ -38,7 +38,7 @@ def responder(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> PageR
 async def signed_in(
     driver: ReportingDriver, responder: PageResponder, *, began: datetime, seen: datetime | None = None, **who: bool
 ) -> str:
-    """A session that began then and was last used then; the browser has it from now on."""
+    """Begin a session, last used at ``seen``, and set the client's cookie."""
     email = VENDOR if who.get("vendor") else PRIMARY
     session = await Sessions(driver.runtime.pool).begin(Person(email, "P", vendor=bool(who.get("vendor"))), began)
     async with driver.runtime.pool.acquire() as connection:
@@ -48,7 +48,7 @@ async def signed_in(
 
 
 async def seen_at(driver: ReportingDriver) -> datetime:
-    """When the session was used last."""
+    """Return when the session was last used."""
     async with driver.runtime.pool.acquire() as connection:
         found: datetime = await connection.fetchval("SELECT seen_at FROM sessions")
     return found
@@ -60,7 +60,7 @@ async def seen_at(driver: ReportingDriver) -> datetime:
     [(NOW - LIFETIME + SOON, NOW), (NOW - IDLE + SOON, NOW - IDLE + SOON)],
     ids=["its end", "idle"],
 )
-async def test_a_stream_ends_with_its_session(
+async def test_stream_ends_when_its_session_ends(
     driver: ReportingDriver, responder: PageResponder, path: str, began: datetime, seen: datetime
 ) -> None:
     await signed_in(driver, responder, began=began, seen=seen)
@@ -74,7 +74,7 @@ async def test_a_stream_ends_with_its_session(
     assert again.status_code == (204 if path == LIVE else 401)
 
 
-async def test_the_pages_stream_ends_when_somebody_signs_out(driver: ReportingDriver, responder: PageResponder) -> None:
+async def test_page_stream_ends_when_the_person_signs_out(driver: ReportingDriver, responder: PageResponder) -> None:
     session = await signed_in(driver, responder, began=NOW)
     following = asyncio.create_task(driver.http.get(LIVE))
     await until_watched(driver)
@@ -82,7 +82,7 @@ async def test_the_pages_stream_ends_when_somebody_signs_out(driver: ReportingDr
     assert (await asyncio.wait_for(following, DEADLINE_SECONDS)).status_code == 200
 
 
-async def test_the_pages_stream_ends_when_the_issuer_takes_the_role_back(
+async def test_page_stream_ends_when_the_issuer_revokes_the_role(
     driver: ReportingDriver, responder: PageResponder
 ) -> None:
     await signed_in(driver, responder, began=NOW, vendor=True)
@@ -95,7 +95,7 @@ async def test_the_pages_stream_ends_when_the_issuer_takes_the_role_back(
     assert (await driver.http.get(PAGE)).status_code == 404
 
 
-async def test_who_asks_renews_the_session_and_a_page_by_itself_does_not(
+async def test_session_is_renewed_by_requests_of_a_person_only(
     driver: ReportingDriver, responder: PageResponder
 ) -> None:
     seen = NOW - timedelta(minutes=30)
@@ -110,7 +110,7 @@ async def test_who_asks_renews_the_session_and_a_page_by_itself_does_not(
 
 
 @pytest.mark.parametrize("is_current", [True, False])
-async def test_a_stream_reads_once_when_it_opens_and_sends_what_the_page_does_not_say(
+async def test_stream_reads_once_and_sends_the_differences_when_it_opens(
     driver: ReportingDriver, responder: PageResponder, monkeypatch: pytest.MonkeyPatch, is_current: bool
 ) -> None:
     session = await signed_in(driver, responder, began=NOW)
@@ -139,7 +139,7 @@ async def test_a_stream_reads_once_when_it_opens_and_sends_what_the_page_does_no
         assert responder.csrf.is_form_token(token, session)
 
 
-async def test_a_plan_whose_numbers_cannot_be_read_changes_nothing(
+async def test_plan_changes_nothing_when_its_numbers_are_unreadable(
     driver: ReportingDriver, responder: PageResponder
 ) -> None:
     session = await signed_in(driver, responder, began=NOW)
@@ -152,7 +152,9 @@ async def test_a_plan_whose_numbers_cannot_be_read_changes_nothing(
         assert await connection.fetchval("SELECT count(*) FROM commands") == 0
 
 
-async def test_the_page_of_another_customer_is_not_there(driver: ReportingDriver, responder: PageResponder) -> None:
+async def test_page_is_not_found_when_it_belongs_to_another_customer(
+    driver: ReportingDriver, responder: PageResponder
+) -> None:
     session = await Sessions(driver.runtime.pool).begin(Person(STRANGER, "S", vendor=False), NOW)
     driver.http.cookies.set(responder.session_cookie, session)
     for path in (PAGE, LIVE, f"{PAGE}/usage"):
@@ -160,7 +162,7 @@ async def test_the_page_of_another_customer_is_not_there(driver: ReportingDriver
 
 
 async def until_watched(driver: ReportingDriver) -> None:
-    """Until somebody follows."""
+    """Wait until a stream watches the subscription."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not driver.application.live._watches:  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""An account with two subscriptions: who belongs to one only is not told of the other, nor of its people."""
+"""An account with two subscriptions: members of one cannot see the other, nor its people."""
 
 from typing import Any
 
@@ -27,14 +27,14 @@ HERE = {PRIMARY, VIEWER, AUDITOR, USERADMIN, NEW}
 
 
 def decided(object: str, actor: str, **states: Any) -> DecisionRecorded:
-    """A decision about the account."""
+    """Build a decision about the account."""
     values = {"at": NOW, "actor": actor, "action": "set-role-member", "object": object, "account": "acme"}
     return DecisionRecorded(record=AuditRecord.model_validate({**values, "outcome": "allowed", **states}))
 
 
 @pytest.fixture
 async def two(empty: ReportingDriver) -> ReportingDriver:
-    """Paula's subscription and Paul's: Victor belongs to both, Tom to Paul's only, Nora to none."""
+    """Apply Paula's and Paul's subscription: Victor is in both, Tom in Paul's only, Nora in none."""
     second = subscription(
         "sub-2",
         primary_contact=Person(email=SECOND, name="Paul"),
@@ -59,7 +59,7 @@ async def two(empty: ReportingDriver) -> ReportingDriver:
 
 
 async def listed(driver: ReportingDriver, who: str) -> dict[str, list[str]]:
-    """Who is listed, with the subscriptions that are named."""
+    """List visible people with the subscriptions named for each."""
     found: dict[str, list[str]] = {}
     path: str | None = f"{PEOPLE}?limit=2"
     while path:
@@ -71,7 +71,7 @@ async def listed(driver: ReportingDriver, who: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("who", [PRIMARY, AUDITOR, USERADMIN])
-async def test_people_are_those_of_what_one_may_see(two: ReportingDriver, who: str) -> None:
+async def test_people_of_invisible_subscriptions_are_hidden(two: ReportingDriver, who: str) -> None:
     seen = await listed(two, who)
     assert set(seen) == HERE
     assert (seen[VIEWER], seen[NEW]) == (["sub-1"], [])
@@ -80,14 +80,14 @@ async def test_people_are_those_of_what_one_may_see(two: ReportingDriver, who: s
     assert "sub-2" not in (await two.ask("GET", f"{PEOPLE}/{VIEWER}", who)).text
 
 
-async def test_the_other_side_and_the_vendor_see_theirs(two: ReportingDriver) -> None:
+async def test_people_are_listed_for_their_own_contact_and_for_the_vendor(two: ReportingDriver) -> None:
     assert set(await listed(two, THERE)) == {SECOND, VIEWER, THERE, NEW}
     everybody = await listed(two, VENDOR)
     assert set(everybody) == HERE | {SECOND, THERE}
     assert everybody[VIEWER] == ["sub-1", "sub-2"]
 
 
-async def test_members_of_roles_are_hidden_in_every_view(two: ReportingDriver) -> None:
+async def test_hidden_people_are_missing_from_roles_in_every_view(two: ReportingDriver) -> None:
     views = [ROLE, f"{ROLE}/members", "/v1/accounts/acme/roles", "/v1/applications/scan?account=acme"]
     for path in [*views, "/v1/applications/scan"]:
         answer = await two.ask("GET", path, AUDITOR)
@@ -97,7 +97,7 @@ async def test_members_of_roles_are_hidden_in_every_view(two: ReportingDriver) -
     assert [one["email"] for one in await items(two, f"{ROLE}/members", AUDITOR)] == [NEW, VIEWER]
 
 
-async def test_the_audit_log_names_no_hidden_person(two: ReportingDriver) -> None:
+async def test_hidden_people_are_missing_from_the_audit_log(two: ReportingDriver) -> None:
     mine = await items(two, "/v1/audit", AUDITOR)
     assert {one["object"] for one in mine} == {f"account/acme/person/{NEW}", "account/acme/role/scan-reader"}
     (role,) = (one for one in mine if "role" in one["object"])
@@ -106,6 +106,6 @@ async def test_the_audit_log_names_no_hidden_person(two: ReportingDriver) -> Non
 
 
 async def items(driver: ReportingDriver, path: str, who: str) -> list[dict[str, Any]]:
-    """A list."""
+    """List the items of a path."""
     found: list[dict[str, Any]] = (await driver.get(path, who))["items"]
     return found

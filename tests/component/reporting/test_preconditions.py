@@ -1,4 +1,4 @@
-"""``If-Match`` on the writes of a subscription: what the asker saw is what is changed, or nothing is."""
+"""``If-Match`` on the writes of a subscription: only the seen version is changed."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from tests.support.builders.published import PRIMARY, VENDOR, VIEWER
 from tests.support.drivers.reporting_processes import ReportingProcesses, sold
 
 STALE = ('"1"', 'W/"{now}"', '"abc"', '"1", "2"', '"{now}0"')
-"""Another version, a weak tag of this one, a tag that is none of ours, a list without it."""
+"""Another version, a weak tag of the current one, a foreign tag, and a list without the current one."""
 
 
-async def test_a_write_on_a_version_that_is_gone_is_refused_on_every_write(processes: ReportingProcesses) -> None:
+async def test_every_write_is_refused_when_if_match_has_an_old_version(processes: ReportingProcesses) -> None:
     subscription = await sold(processes)
     path = f"/v1/subscriptions/{subscription}"
     now = (await processes.ask("GET", path)).headers["etag"].strip('"')
@@ -45,7 +45,7 @@ async def test_a_write_on_a_version_that_is_gone_is_refused_on_every_write(proce
         now = answer.headers["etag"].strip('"')
 
 
-async def test_what_is_no_tag_or_is_not_judged_is_refused_by_its_name(processes: ReportingProcesses) -> None:
+async def test_if_match_is_refused_when_it_is_invalid_or_unsupported(processes: ReportingProcesses) -> None:
     subscription = await sold(processes)
     policy = f"/v1/subscriptions/{subscription}/products/scan/policy"
     for tag in ("17", '"1', '"1" "2"', "W/17", "*, *", '"a b"', "", '"1",,x'):

@@ -1,4 +1,4 @@
-"""Redelivery and order: whatever comes twice or late, the newest state stays and history holds each event once."""
+"""Read models: the newest state wins, and history has each event once, despite repeats and delays."""
 
 from itertools import permutations
 from typing import Any
@@ -50,7 +50,7 @@ async def test_newest_version_wins_in_every_order(driver: ReportingDriver) -> No
     assert len((await driver.get("/v1/subscriptions/sub-1/allocations"))["items"]) == 3
 
 
-def test_no_event_of_allocation_is_passed_over() -> None:
+def test_every_event_of_allocation_has_a_handler() -> None:
     assert set(handlers.ALLOCATION) == set(ALLOCATION_EVENTS)
 
 
@@ -58,7 +58,7 @@ def _of_a_subscription() -> list[type[Payload]]:
     return [one for one in ALLOCATION_EVENTS if "subscription" in one.model_fields]
 
 
-async def test_every_event_that_carries_a_subscription_brings_its_state(empty: ReportingDriver) -> None:
+async def test_subscription_is_saved_from_every_event_that_contains_it(empty: ReportingDriver) -> None:
     for version, kind in enumerate(_of_a_subscription(), start=1):
         example = kind.model_validate(example_of(kind)["data"])
         state = subscription(version=version, name=kind.__name__)
@@ -66,7 +66,7 @@ async def test_every_event_that_carries_a_subscription_brings_its_state(empty: R
         assert (await empty.get("/v1/subscriptions/sub-1"))["name"] == kind.__name__
 
 
-async def test_every_event_that_carries_a_product_brings_its_state(empty: ReportingDriver) -> None:
+async def test_product_is_saved_from_every_event_that_contains_it(empty: ReportingDriver) -> None:
     kinds: tuple[type[Any], ...] = (ProductChanged, RoleTemplatesChanged, ProductRetired)
     for version, kind in enumerate(kinds, start=1):
         example = kind.model_validate(example_of(kind)["data"])
@@ -95,14 +95,14 @@ async def test_newest_person_role_and_price_list_win_in_every_order(driver: Repo
     assert (await driver.get("/v1/price-list"))["list_price_minor"] == 2
 
 
-async def test_late_old_state_does_not_bring_back_a_grant(driver: ReportingDriver) -> None:
+async def test_grant_stays_revoked_when_an_old_state_arrives_late(driver: ReportingDriver) -> None:
     await driver.apply(created(subscription(version=3, grants=[])))
     await driver.apply(created(subscription(version=2, grants=[GrantedTo(email=VIEWER, grant="viewer")])))
     assert (await driver.ask("GET", "/v1/subscriptions/sub-1", VIEWER)).status_code == 404
     assert (await driver.get("/v1/me", VIEWER))["subscriptions"] == []
 
 
-async def test_handed_over_subscription_is_seen_by_its_new_contact_only(driver: ReportingDriver) -> None:
+async def test_subscription_is_visible_to_its_new_contact_only_after_a_hand_over(driver: ReportingDriver) -> None:
     contact = {"email": STRANGER, "name": "Sam"}
     await driver.apply(created(subscription(version=2, grants=[], primary_contact=contact)))
     assert (await driver.ask("GET", "/v1/subscriptions/sub-1", STRANGER)).status_code == 200
@@ -111,8 +111,8 @@ async def test_handed_over_subscription_is_seen_by_its_new_contact_only(driver: 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-async def test_newest_revision_wins_however_batches_fall(driver: ReportingDriver, data: st.DataObject) -> None:
-    """Revisions only grow from example to example, as the database stays."""
+async def test_newest_revision_wins_in_any_batches(driver: ReportingDriver, data: st.DataObject) -> None:
+    """Revisions grow from example to example, since the database stays."""
     base = data.draw(st.just(await _revision(driver)))
     order = data.draw(st.permutations(range(1, 7)))
     cuts = data.draw(st.integers(1, 5))
@@ -128,7 +128,7 @@ async def _revision(driver: ReportingDriver) -> int:
     return int(items[-1]["revision"]) if items else 0
 
 
-async def test_a_snapshot_that_only_the_contract_reads_is_kept_too(driver: ReportingDriver) -> None:
+async def test_snapshot_is_saved_when_only_the_full_decoder_accepts_it(driver: ReportingDriver) -> None:
     odd = record(snapshot(70, revision=9))
     value = (odd.value or b"").replace(b'"revision":9', b'"revision":"9"')
     async with driver.runtime.transaction() as tx:
@@ -144,7 +144,7 @@ async def test_audit_event_is_recorded_once(driver: ReportingDriver) -> None:
     assert len((await driver.get("/v1/audit"))["items"]) == 1
 
 
-async def test_old_windows_are_forgotten_but_never_the_newest_of_a_product(driver: ReportingDriver) -> None:
+async def test_old_windows_are_deleted_except_the_newest_of_a_product(driver: ReportingDriver) -> None:
     old = snapshot(9, windows_ago=3, product="old")
     await driver.measure(snapshot(1, windows_ago=3), snapshot(2, windows_ago=2), old)
     async with driver.runtime.pool.acquire() as connection:

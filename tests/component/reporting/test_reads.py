@@ -1,4 +1,4 @@
-"""What the API shows, and to whom."""
+"""Reads of the API, and who may see them."""
 
 import json
 from typing import Any
@@ -69,7 +69,7 @@ async def test_overview_has_exactly_the_promised_members(driver: ReportingDriver
     }
 
 
-async def test_overview_carries_its_version_as_etag(driver: ReportingDriver) -> None:
+async def test_overview_has_its_version_as_etag(driver: ReportingDriver) -> None:
     answer = await driver.ask("GET", "/v1/subscriptions/sub-1")
     assert answer.headers["etag"] == '"1"'
 
@@ -80,7 +80,7 @@ async def test_floor_is_the_larger_of_this_and_the_last_closed_window(driver: Re
     assert (shown["consumed"], shown["floor"], shown["class"]) == (10, 55, "under")
 
 
-async def test_term_meter_burns_down_from_its_newest_window(empty: ReportingDriver) -> None:
+async def test_term_to_date_is_that_of_the_newest_window(empty: ReportingDriver) -> None:
     state = subscription(allocated={"calls": 100})
     await empty.apply(account(), product("calls", aggregation="sum", reset="term"), created(state))
     await empty.measure(*(snapshot(n, windows_ago=ago, product="calls", reset="term") for n, ago in ((30, 3), (45, 2))))
@@ -88,12 +88,12 @@ async def test_term_meter_burns_down_from_its_newest_window(empty: ReportingDriv
     assert (shown["consumed"], shown["floor"], shown["meters"][0]["aggregate"]) == (45, 45, 45)
 
 
-async def test_subscription_is_seen_by_those_it_concerns(driver: ReportingDriver) -> None:
+async def test_subscription_is_visible_to_the_people_with_a_role_in_it(driver: ReportingDriver) -> None:
     for who in (VENDOR, PRIMARY, VIEWER, ALLOCATOR, AUDITOR):
         assert (await driver.ask("GET", "/v1/subscriptions/sub-1", who)).status_code == 200, who
 
 
-async def test_subscription_does_not_exist_for_a_stranger(driver: ReportingDriver) -> None:
+async def test_subscription_is_not_found_for_a_stranger(driver: ReportingDriver) -> None:
     for path in ("", "/purchases", "/allocations", "/usage", "/alerts", "/alert-channels", "/stream"):
         answer = await driver.ask("GET", f"/v1/subscriptions/sub-1{path}", STRANGER)
         unknown = await driver.ask("GET", f"/v1/subscriptions/no-such{path}", STRANGER)
@@ -105,7 +105,7 @@ async def test_user_administrator_does_not_see_units(driver: ReportingDriver) ->
     assert (await driver.ask("GET", "/v1/subscriptions/sub-1", USERADMIN)).status_code == 403
 
 
-async def test_lists_hold_only_ones_own(driver: ReportingDriver) -> None:
+async def test_lists_contain_only_what_the_caller_may_see(driver: ReportingDriver) -> None:
     assert (await driver.get("/v1/subscriptions", STRANGER))["items"] == []
     assert (await driver.get("/v1/accounts", STRANGER))["items"] == []
     assert [one["id"] for one in (await driver.get("/v1/subscriptions", VIEWER))["items"]] == ["sub-1"]
@@ -113,7 +113,7 @@ async def test_lists_hold_only_ones_own(driver: ReportingDriver) -> None:
     assert (await driver.ask("GET", "/v1/accounts/acme", STRANGER)).status_code == 404
 
 
-async def test_me_says_what_i_may_do(driver: ReportingDriver) -> None:
+async def test_me_lists_the_permissions_of_the_caller(driver: ReportingDriver) -> None:
     mine = await driver.get("/v1/me", ALLOCATOR)
     assert mine["email"] == ALLOCATOR
     assert mine["vendor"] is False
@@ -123,7 +123,7 @@ async def test_me_says_what_i_may_do(driver: ReportingDriver) -> None:
     assert "set_policy" not in one["permissions"]
 
 
-async def test_pages_follow_each_other_without_gap_or_repeat(empty: ReportingDriver) -> None:
+async def test_pages_have_no_gap_and_no_repeat(empty: ReportingDriver) -> None:
     await empty.apply(*(created(subscription(f"sub-{n:02}")) for n in range(7)))
     found: list[str] = []
     cursor: str | None = ""
@@ -157,7 +157,7 @@ async def test_usage_by_window_has_its_items(driver: ReportingDriver) -> None:
     assert answer.json()["errors"][0]["field"] == "interval"
 
 
-async def test_usage_of_a_burn_down_adds_up_and_names_the_term_to_date(empty: ReportingDriver) -> None:
+async def test_usage_of_a_burn_down_adds_up_to_its_term_to_date(empty: ReportingDriver) -> None:
     await empty.apply(account(), product(reset="term", aggregation="sum"), created())
     await empty.measure(snapshot(9, reset="term", windows_ago=2), snapshot(25, reset="term"))
     path = "/v1/subscriptions/sub-1/usage"
@@ -167,7 +167,7 @@ async def test_usage_of_a_burn_down_adds_up_and_names_the_term_to_date(empty: Re
     assert [one["consumed"] for one in (await empty.get(path, VIEWER))["items"]] == [9, 0, 16]
 
 
-async def test_alert_shows_its_value_then_and_now(driver: ReportingDriver) -> None:
+async def test_alert_shows_its_value_when_raised_and_now(driver: ReportingDriver) -> None:
     await driver.measure(snapshot(350))
     await driver.apply(alert())
     (shown,) = (await driver.get("/v1/subscriptions/sub-1/alerts", VIEWER))["items"]
@@ -195,7 +195,7 @@ async def test_removed_channel_is_not_listed(driver: ReportingDriver) -> None:
     assert (await driver.get("/v1/subscriptions/sub-1/alert-channels"))["items"] == []
 
 
-async def test_audit_log_is_shown_to_those_who_may_audit(driver: ReportingDriver) -> None:
+async def test_audit_log_is_visible_to_those_who_may_audit(driver: ReportingDriver) -> None:
     def decided(subscription: str | None, actor: str, account: str = "acme") -> DecisionRecorded:
         return DecisionRecorded(
             record=AuditRecord(
@@ -237,5 +237,5 @@ async def test_openapi_describes_every_route_and_docs_need_no_network(driver: Re
     assert "https://" not in page.text
 
 
-async def test_window_of_the_states_is_the_one_that_holds_now() -> None:
+async def test_window_of_the_fixtures_contains_now() -> None:
     assert WINDOW.start <= NOW < WINDOW.end

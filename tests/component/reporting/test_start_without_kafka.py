@@ -1,4 +1,4 @@
-"""Reporting started while Kafka is away serves what its database knows, and goes on by itself once Kafka is there."""
+"""Start without Kafka: reads are served, and consumption begins once Kafka is available."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ DEADLINE_SECONDS = 60
 
 @asynccontextmanager
 async def leading(port: int, to: str) -> Any:
-    """Something listens on the port, and leads to the Kafka there (which then names its own address)."""
+    """Forward a port to Kafka, which then names its own address."""
     server = await asyncio.start_server(Freezer(f"kafka://{to}").serve, "127.0.0.1", port)
     try:
         yield
@@ -29,7 +29,7 @@ async def leading(port: int, to: str) -> Any:
 
 
 async def until_answers(service: ServiceProcess) -> None:
-    """Until it serves what it has."""
+    """Wait until it serves its read models."""
     async with httpx.AsyncClient() as http, asyncio.timeout(DEADLINE_SECONDS):
         while True:
             try:
@@ -40,7 +40,7 @@ async def until_answers(service: ServiceProcess) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_reads_are_served_and_writes_wait_until_kafka_is_there(  # fixtures
+async def test_reads_are_served_and_writes_wait_until_kafka_is_available(  # fixtures
     processes: ReportingProcesses,
     kafka_server: Any,
     topic_prefix: str,

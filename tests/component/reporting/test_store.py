@@ -1,4 +1,4 @@
-"""Every statement fits the schema, and what is read often is read by index."""
+"""Statements of the store: all fit the schema, and frequent reads use indexes."""
 
 import importlib
 import json
@@ -18,7 +18,7 @@ READS_OF_THE_OVERVIEW: dict[str, tuple[ModuleType, list[object]]] = {
 
 
 def statements() -> list[tuple[str, str]]:
-    """Every SQL constant of the store."""
+    """Collect every SQL constant of the store."""
     found = []
     for module in pkgutil.iter_modules(store.__path__):
         loaded = importlib.import_module(f"services.reporting.store.{module.name}")

@@ -1,4 +1,4 @@
-"""Live streams: how long they last, whom they keep signed in, and how many one person may have."""
+"""Live streams: their end, the sessions behind them, and the limit per person."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from tests.support.drivers.reporting import ReportingDriver
 PATH = "/v1/subscriptions/sub-1/stream"
 
 
-async def test_a_quiet_stream_ends_with_its_token(driver: ReportingDriver) -> None:
+async def test_quiet_stream_ends_when_its_token_expires(driver: ReportingDriver) -> None:
     token = driver.issuer.token(PRIMARY, exp=int(time.time()) + 3)
     async with asyncio.timeout(10):
         answer = await driver.http.get(PATH, headers={"authorization": f"Bearer {token}"})
@@ -25,7 +25,7 @@ async def test_a_quiet_stream_ends_with_its_token(driver: ReportingDriver) -> No
     assert "missed" in answer.text
 
 
-async def test_a_stream_ends_when_the_process_takes_no_more_requests(driver: ReportingDriver) -> None:
+async def test_stream_ends_when_the_process_stops(driver: ReportingDriver) -> None:
     told = asyncio.create_task(driver.ask("GET", PATH, PRIMARY))
     async with asyncio.timeout(10):
         while not driver.application.live._watches:  # noqa: ASYNC110
@@ -34,7 +34,7 @@ async def test_a_stream_ends_when_the_process_takes_no_more_requests(driver: Rep
         assert (await told).status_code == 200
 
 
-async def test_a_place_is_given_back_however_a_stream_ends(
+async def test_place_under_the_limit_is_released_however_a_stream_ends(
     driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "LASTS_SECONDS", 0.1)
@@ -49,7 +49,7 @@ async def test_a_place_is_given_back_however_a_stream_ends(
     give_back()
 
 
-async def test_what_a_page_asks_for_by_itself_renews_no_session(driver: ReportingDriver) -> None:
+async def test_session_is_not_renewed_by_requests_of_the_page_itself(driver: ReportingDriver) -> None:
     sessions = Sessions(driver.runtime.pool)
     session = await sessions.begin(Person(PRIMARY, "P", vendor=False), NOW)
     almost = NOW + IDLE - timedelta(minutes=1)
@@ -61,7 +61,7 @@ async def test_what_a_page_asks_for_by_itself_renews_no_session(driver: Reportin
     assert found.ends_in_seconds < timedelta(hours=8).total_seconds()
 
 
-async def test_a_session_has_the_role_that_the_issuer_gave_last(driver: ReportingDriver) -> None:
+async def test_session_has_the_role_of_the_newest_token(driver: ReportingDriver) -> None:
     sessions = Sessions(driver.runtime.pool)
     session = await sessions.begin(Person("vera@unitpool.example", "V", vendor=True), NOW)
     async with driver.runtime.pool.acquire() as connection:
@@ -73,7 +73,7 @@ async def test_a_session_has_the_role_that_the_issuer_gave_last(driver: Reportin
     assert not found.vendor
 
 
-async def test_time_that_goes_by_is_told_where_it_is_asked_for() -> None:
+async def test_passed_time_is_yielded_when_it_is_requested() -> None:
     changes = LiveChanges().changes("sub-1", for_seconds=0.3, at_least_every=0.1)
     told = [change.what async for change in changes]
     assert told[0] == "missed"

@@ -1,4 +1,4 @@
-"""Bearer tokens: whose are taken, and how the issuer's keys are kept."""
+"""Bearer tokens: which are accepted, and how the issuer's keys are cached."""
 
 import hmac
 import json
@@ -16,7 +16,7 @@ from tests.support.servers.token_issuer import Issuer, issuing, new_rsa
 
 
 async def status(driver: ReportingDriver, token: str) -> int:
-    """Of /v1/me with this token; a refusal must say what would be accepted."""
+    """Return the status of /v1/me with this token; a 401 must have a challenge."""
     answer = await driver.http.get("/v1/me", headers={"authorization": f"Bearer {token}"})
     if answer.status_code == 401:
         assert answer.json()["code"] == "unauthenticated"
@@ -24,7 +24,7 @@ async def status(driver: ReportingDriver, token: str) -> int:
     return answer.status_code
 
 
-async def test_token_is_judged_by_every_claim(empty: ReportingDriver, shared_issuer: Issuer) -> None:
+async def test_token_is_refused_when_any_claim_is_wrong(empty: ReportingDriver, shared_issuer: Issuer) -> None:
     now = int(time.time())
     good = shared_issuer.token
     assert await status(empty, good(PRIMARY)) == 200
@@ -57,7 +57,7 @@ async def test_token_is_judged_by_every_claim(empty: ReportingDriver, shared_iss
     assert {name: await status(empty, token) for name, token in refused.items()} == dict.fromkeys(refused, 401)
 
 
-async def test_token_may_not_choose_its_algorithm(empty: ReportingDriver, shared_issuer: Issuer) -> None:
+async def test_token_is_refused_when_it_chooses_its_algorithm(empty: ReportingDriver, shared_issuer: Issuer) -> None:
     assert await status(empty, confused(shared_issuer)) == 401
     head, body, _ = shared_issuer.token(PRIMARY).split(".")
     assert await status(empty, f"eyJhbGciOiJub25lIn0.{body}.") == 401
@@ -66,7 +66,7 @@ async def test_token_may_not_choose_its_algorithm(empty: ReportingDriver, shared
 
 
 def confused(issuer: Issuer) -> str:
-    """A token whose HMAC key is the issuer's public key, as everybody can make one."""
+    """Build a token whose HMAC key is the issuer's public key, as anyone can."""
 
     def encoded(part: Mapping[str, Any]) -> str:
         return urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
@@ -76,14 +76,14 @@ def confused(issuer: Issuer) -> str:
     return f"{signed}.{urlsafe_b64encode(mark).decode().rstrip('=')}"
 
 
-async def test_request_without_a_token_is_told_what_is_needed(empty: ReportingDriver) -> None:
+async def test_request_is_answered_with_a_challenge_when_it_has_no_token(empty: ReportingDriver) -> None:
     for header in ("", "Bearer", "Basic dXNlcjpwYXNz", "Bearer \u00e9"):
         headers = {b"authorization": header.encode()} if header else {}
         answer = await empty.http.get("/v1/me", headers=headers)
         assert answer.status_code == 401, header
 
 
-async def test_elliptic_keys_and_new_keys_are_taken(database: MakeDatabase) -> None:
+async def test_elliptic_and_new_keys_are_accepted(database: MakeDatabase) -> None:
     with issuing() as issuer:
         async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=0) as driver:
             assert await status(driver, issuer.token(PRIMARY)) == 200
@@ -95,7 +95,7 @@ async def test_elliptic_keys_and_new_keys_are_taken(database: MakeDatabase) -> N
             assert issuer.fetches == 2, "kept keys are used"
 
 
-async def test_unknown_key_ids_do_not_hammer_the_issuer(database: MakeDatabase) -> None:
+async def test_keys_are_fetched_once_when_many_tokens_have_unknown_key_ids(database: MakeDatabase) -> None:
     with issuing() as issuer:
         async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=60) as driver:
             stranger = new_rsa("stranger")
@@ -104,7 +104,7 @@ async def test_unknown_key_ids_do_not_hammer_the_issuer(database: MakeDatabase) 
             assert issuer.fetches == 1
 
 
-async def test_answer_is_503_while_the_issuer_cannot_be_asked(database: MakeDatabase) -> None:
+async def test_answer_is_503_when_the_keys_of_the_issuer_cannot_be_fetched(database: MakeDatabase) -> None:
     with issuing() as issuer:
         issuer.down = True
         async with reporting(await database("reporting"), issuer, issuer_refresh_seconds=0) as driver:
@@ -117,7 +117,7 @@ async def test_answer_is_503_while_the_issuer_cannot_be_asked(database: MakeData
             assert await status(driver, issuer.token(PRIMARY)) == 200, "kept keys outlive the issuer"
 
 
-async def test_claims_are_found_where_settings_say(database: MakeDatabase, shared_issuer: Issuer) -> None:
+async def test_claims_are_read_from_the_configured_paths(database: MakeDatabase, shared_issuer: Issuer) -> None:
     dsn = await database("reporting")
     named: dict[str, Any] = {"email_claim": "who.upn", "roles_claim": "realm_access.roles"}
     async with reporting(dsn, shared_issuer, email_verified_may_be_absent=True, **named) as driver:

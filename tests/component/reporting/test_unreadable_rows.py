@@ -1,4 +1,4 @@
-"""A stored row that this release cannot read: lists that many people share go on without it."""
+"""Stored rows that this release cannot decode: lists continue without them."""
 
 import pytest
 from prometheus_client import REGISTRY
@@ -22,7 +22,7 @@ def passed_over(table: str) -> float:
         ("products", "/v1/catalogue/products"),
     ],
 )
-async def test_a_list_goes_on_without_a_row_that_cannot_be_read(
+async def test_list_continues_when_a_row_cannot_be_decoded(
     empty: ReportingDriver, table: str, path: str, spoilt: str, limit: int
 ) -> None:
     for name in "abc":

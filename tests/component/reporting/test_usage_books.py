@@ -1,4 +1,4 @@
-"""The quarantine, replays of it and the books, as reporting shows what metering told."""
+"""The quarantine, its replays and the books, as metering published them."""
 
 import asyncio
 from datetime import date, timedelta
@@ -70,7 +70,7 @@ async def ids(driver: ReportingDriver, query: str) -> list[str]:
     return [item["id"] for item in (await driver.get(f"/v1/usage/quarantine?{query}"))["items"]]
 
 
-async def test_the_quarantine_is_filtered(driver: ReportingDriver) -> None:
+async def test_quarantine_is_filtered(driver: ReportingDriver) -> None:
     await driver.apply(
         quarantined(1),
         quarantined(2, reason="malformed", source="unknown", product="unknown"),
@@ -94,7 +94,7 @@ async def test_the_quarantine_is_filtered(driver: ReportingDriver) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
 
 
-async def test_pages_of_the_quarantine_follow_each_other(driver: ReportingDriver) -> None:
+async def test_pages_of_the_quarantine_have_no_gap_and_no_repeat(driver: ReportingDriver) -> None:
     await driver.apply(*(quarantined(number) for number in range(1, 8)))
     seen: list[str] = []
     cursor = ""
@@ -108,14 +108,14 @@ async def test_pages_of_the_quarantine_follow_each_other(driver: ReportingDriver
     assert (await driver.ask("GET", "/v1/usage/quarantine?cursor=bad")).status_code == 422
 
 
-async def test_repeats_and_older_versions_change_nothing(driver: ReportingDriver) -> None:
+async def test_record_is_unchanged_by_repeats_and_older_versions(driver: ReportingDriver) -> None:
     await driver.apply(quarantined(1), settled(1, version=3))
     await driver.apply(quarantined(1), quarantined(1, reason="unknown_meter", version=2), settled(1, version=3))
     one = await driver.get("/v1/usage/quarantine/1")
     assert (one["settled_as"], one["reason"]) == ("applied", "unknown_product")
 
 
-async def test_what_left_the_quarantine_is_forgotten_and_what_waits_never(driver: ReportingDriver) -> None:
+async def test_settled_records_are_deleted_and_quarantined_ones_retained(driver: ReportingDriver) -> None:
     await driver.apply(quarantined(1), quarantined(2), settled(1), replay(1))
     for age, left in ((timedelta(0), ["2", "1"]), (timedelta(seconds=1), ["2"])):
         async with driver.runtime.pool.acquire() as connection:
@@ -144,7 +144,7 @@ async def test_counts_are_per_day_product_source_and_reason(driver: ReportingDri
     assert rest["next_cursor"] is None
 
 
-async def test_pages_of_counts_go_by_place_whatever_comes_between(driver: ReportingDriver) -> None:
+async def test_pages_of_counts_have_no_repeat_when_records_arrive_between(driver: ReportingDriver) -> None:
     widest = "\U0001f600" * 200
     await driver.apply(
         *(quarantined(number, product=f"p-{number}", source=widest) for number in range(2, 7)),
@@ -170,7 +170,7 @@ async def test_pages_of_counts_go_by_place_whatever_comes_between(driver: Report
         assert (await driver.ask("GET", f"/v1/usage/quarantine/counts?cursor={bad}")).status_code == 422
 
 
-async def test_what_was_lost_is_shown_beside_the_books(driver: ReportingDriver) -> None:
+async def test_lost_records_are_shown_in_the_books(driver: ReportingDriver) -> None:
     lost = {"accepted": 0, "applied": 0, "duplicate": 0, "quarantined": 0}
     await driver.apply(line(20), line(21, **lost, lost=7, source="unknown"), line(20, revision=2, lost=1))
     whole = await driver.get("/v1/usage/reconciliation")
@@ -181,12 +181,12 @@ async def test_what_was_lost_is_shown_beside_the_books(driver: ReportingDriver) 
     assert (whole["totals"]["lost"], whole["totals"]["accepted"], whole["totals"]["balanced"]) == (8, 10, True)
 
 
-async def test_a_subscription_that_became_known_of_a_record_is_found_by_it(driver: ReportingDriver) -> None:
+async def test_record_is_found_by_its_subscription_when_that_becomes_known(driver: ReportingDriver) -> None:
     await driver.apply(quarantined(1), quarantined(1, subscription="sub-1", version=2))
     assert await ids(driver, "subscription=sub-1") == ["1"]
 
 
-async def test_the_reconciliation_has_the_newest_lines_and_their_sum(driver: ReportingDriver) -> None:
+async def test_reconciliation_has_the_newest_lines_and_their_sum(driver: ReportingDriver) -> None:
     await driver.apply(line(20), line(21, revision=5), line(22, product="hub"), line(21, revision=4, accepted=99))
     whole = await driver.get("/v1/usage/reconciliation")
     assert [(item["day"], item["accepted"], item["balanced"]) for item in whole["items"]] == [
@@ -219,7 +219,7 @@ async def test_the_reconciliation_has_the_newest_lines_and_their_sum(driver: Rep
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_only_the_vendor_sees_what_became_of_usage(driver: ReportingDriver, route: str) -> None:
+async def test_usage_books_are_visible_to_the_vendor_only(driver: ReportingDriver, route: str) -> None:
     await driver.apply(quarantined(1), replay(1))
     assert (await driver.ask("GET", route, PRIMARY)).status_code == 403
     assert (await driver.ask("GET", route)).status_code == 200
@@ -234,7 +234,7 @@ async def test_only_the_vendor_sees_what_became_of_usage(driver: ReportingDriver
         ({"filter": {"from": "2026-11-20T00:00:00Z"}}, {"start": "2026-11-20T00:00:00Z"}),
     ],
 )
-async def test_a_replay_is_asked_for_and_its_progress_is_seen(
+async def test_replay_is_requested_and_shows_its_progress(
     driver: ReportingDriver, body: dict[str, Any], wanted: dict[str, Any]
 ) -> None:
     asking = asyncio.create_task(driver.ask("POST", "/v1/usage/quarantine/replay", json=body))
@@ -266,7 +266,7 @@ async def test_a_replay_is_asked_for_and_its_progress_is_seen(
         {"filter": {"from": "2026-11-20T00:00:00"}},
     ],
 )
-async def test_a_replay_of_nothing_in_particular_is_refused(driver: ReportingDriver, body: dict[str, Any]) -> None:
+async def test_replay_is_refused_when_its_body_selects_nothing(driver: ReportingDriver, body: dict[str, Any]) -> None:
     answer = await driver.ask("POST", "/v1/usage/quarantine/replay", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
@@ -274,7 +274,7 @@ async def test_a_replay_of_nothing_in_particular_is_refused(driver: ReportingDri
 @pytest.mark.parametrize(
     ("body", "overlap"), [(None, 86_400), ({}, 86_400), ({"overlap_seconds": 0}, 0), ({"overlap_seconds": 60}, 60)]
 )
-async def test_a_key_is_rotated(driver: ReportingDriver, body: dict[str, Any] | None, overlap: int) -> None:
+async def test_ingest_key_is_rotated(driver: ReportingDriver, body: dict[str, Any] | None, overlap: int) -> None:
     old = IngestKeyState.model_validate(
         {"id": "k-1", "product": "scan", "created_at": NOW, "created_by": VENDOR, "version": 1}
     )
@@ -296,6 +296,6 @@ async def test_a_key_is_rotated(driver: ReportingDriver, body: dict[str, Any] | 
     assert (await driver.get("/v1/ingest-keys/k-1"))["replaced_by"] == new.id
 
 
-async def test_a_rotation_with_a_body_that_is_no_json_is_refused(driver: ReportingDriver) -> None:
+async def test_rotation_is_refused_when_its_body_is_not_json(driver: ReportingDriver) -> None:
     answer = await driver.ask("POST", "/v1/ingest-keys/k-1/rotate", content=b"overlap=1")
     assert answer.status_code == 415

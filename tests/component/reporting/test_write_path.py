@@ -1,4 +1,4 @@
-"""Writes: one command for a request, its outcome waited for, a repeat answered as before."""
+"""Writes: one command per request, its outcome in the answer, and repeats."""
 
 import asyncio
 import hashlib
@@ -38,7 +38,7 @@ async def test_write_answers_when_its_effect_is_visible(driver: ReportingDriver)
     assert body == {**await driver.get("/v1/subscriptions/sub-1", PRIMARY), "command_id": sent.command.id}
 
 
-async def test_command_carries_who_asked_and_what_they_saw(driver: ReportingDriver) -> None:
+async def test_command_contains_its_actor_and_the_seen_consumption(driver: ReportingDriver) -> None:
     await driver.measure(
         snapshot(300, revision=7), snapshot(200, revision=4, windows_ago=1), snapshot(1, windows_ago=3)
     )
@@ -63,7 +63,7 @@ async def test_command_carries_who_asked_and_what_they_saw(driver: ReportingDriv
     assert all(isinstance(seen, SeenConsumption) for seen in asked.seen)
 
 
-async def test_refusal_is_a_problem_with_its_numbers_and_a_repeat_gets_the_same(driver: ReportingDriver) -> None:
+async def test_refusal_is_a_problem_with_its_numbers_also_when_repeated(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     path = "/v1/subscriptions/sub-1/allocations"
     asking = asyncio.create_task(driver.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key))
@@ -80,7 +80,7 @@ async def test_refusal_is_a_problem_with_its_numbers_and_a_repeat_gets_the_same(
     assert len(await driver.sent()) == 1
 
 
-async def test_key_used_for_something_else_is_refused_and_nothing_is_sent(driver: ReportingDriver) -> None:
+async def test_write_is_refused_when_its_key_was_used_for_another_request(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     path = "/v1/subscriptions/sub-1/allocations"
     asking = asyncio.create_task(driver.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key))
@@ -91,7 +91,7 @@ async def test_key_used_for_something_else_is_refused_and_nothing_is_sent(driver
     assert len(await driver.sent()) == 1
 
 
-async def test_same_key_of_another_person_is_another_command(driver: ReportingDriver) -> None:
+async def test_command_is_new_when_another_person_uses_the_same_key(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     path = "/v1/subscriptions/sub-1/allocations"
     both = (PRIMARY, VENDOR)
@@ -101,7 +101,7 @@ async def test_same_key_of_another_person_is_another_command(driver: ReportingDr
         task.cancel()
 
 
-async def test_repeat_is_the_same_request_although_consumption_went_on(driver: ReportingDriver) -> None:
+async def test_repeat_is_the_same_request_when_consumption_has_changed(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     path = "/v1/subscriptions/sub-1/allocations"
     asking = asyncio.create_task(driver.ask("POST", path, PRIMARY, json=ALLOCATION, headers=key))
@@ -112,7 +112,7 @@ async def test_repeat_is_the_same_request_although_consumption_went_on(driver: R
     assert {(await task).status_code for task in (asking, again)} == {200}
 
 
-async def test_answer_is_202_when_no_outcome_comes_and_the_command_can_be_asked_for(
+async def test_write_answers_202_and_its_command_can_be_polled_when_no_outcome_arrives(
     database: MakeDatabase, shared_issuer: Issuer
 ) -> None:
     async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0.05) as driver:
@@ -128,7 +128,7 @@ async def test_answer_is_202_when_no_outcome_comes_and_the_command_can_be_asked_
         assert (await driver.ask("GET", location, PRIMARY)).status_code == 404
 
 
-async def test_outcome_wakes_a_waiter_in_another_replica(
+async def test_waiting_write_is_woken_when_another_replica_applies_the_outcome(
     database: MakeDatabase, shared_issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "POLL_SECONDS", 60)
@@ -140,7 +140,7 @@ async def test_outcome_wakes_a_waiter_in_another_replica(
         assert (await asking).status_code == 403, "it was not woken"
 
 
-async def test_preview_answers_what_the_owner_worked_out(driver: ReportingDriver) -> None:
+async def test_preview_answers_with_the_result_of_the_owner(driver: ReportingDriver) -> None:
     body = {"changes": [ALLOCATION], "preview": True}
     asking = asyncio.create_task(driver.ask("POST", "/v1/subscriptions/sub-1/rebalances", PRIMARY, json=body))
     (sent,) = await driver.sent()
@@ -157,7 +157,7 @@ async def test_preview_answers_what_the_owner_worked_out(driver: ReportingDriver
     }
 
 
-async def test_ingest_key_is_shown_to_its_maker_and_only_its_hash_travels(driver: ReportingDriver) -> None:
+async def test_ingest_key_is_shown_once_and_only_its_hash_is_sent(driver: ReportingDriver) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     asking = asyncio.create_task(driver.ask("POST", "/v1/ingest-keys", json={"product": "scan"}, headers=key))
     (sent,) = await driver.sent()
@@ -195,7 +195,7 @@ async def test_webhook_secret_is_shown_once_and_sealed_in_the_command(driver: Re
     assert made["secret"] not in (sent.outgoing.value or b"").decode()
 
 
-async def test_alert_is_acknowledged_through_its_owner(driver: ReportingDriver) -> None:
+async def test_alert_is_acknowledged_when_its_owner_accepts(driver: ReportingDriver) -> None:
     await driver.apply(alert())
     asking = asyncio.create_task(driver.ask("POST", "/v1/subscriptions/sub-1/alerts/alert-1/acknowledge", PRIMARY))
     (sent,) = await driver.sent()
@@ -206,7 +206,7 @@ async def test_alert_is_acknowledged_through_its_owner(driver: ReportingDriver) 
 
 
 @pytest.mark.parametrize("count", [20])
-async def test_many_repeats_at_once_are_one_command(driver: ReportingDriver, count: int) -> None:
+async def test_command_is_sent_once_when_many_repeats_arrive_at_once(driver: ReportingDriver, count: int) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     path = "/v1/subscriptions/sub-1/purchases"
     body = {"units": 5, "order_reference": "PO-9"}

@@ -1,4 +1,4 @@
-"""Reporting in this process, on a real database: events are put in, its API is asked."""
+"""Driver of reporting in this process, on a real database: apply events, request the API."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -45,14 +45,14 @@ DEADLINE_SECONDS = 10
 
 @dataclass
 class Sent:
-    """A command as its owner gets it."""
+    """A command as its owner receives it."""
 
     outgoing: Outgoing
     command: Event[Any]
 
 
 class ReportingDriver:
-    """One replica."""
+    """Drives one replica."""
 
     def __init__(self, runtime: Runtime[ReportingSettings], application: Application, issuer: Issuer) -> None:
         self.runtime = runtime
@@ -63,31 +63,31 @@ class ReportingDriver:
         )
 
     async def apply(self, *payloads: Payload | Event[Any]) -> None:
-        """Have events applied, as the consumers do, in one transaction."""
+        """Apply events in one transaction, as the consumers do."""
         dispatch, all_of_them = Dispatch(_EVERYTHING), records(payloads)
         async with self.runtime.transaction() as tx:
             await dispatch(tx, all_of_them)
             await on_audit(tx, all_of_them)
 
     async def measure(self, *snapshots: Payload) -> None:
-        """Have snapshots applied, as one batch."""
+        """Apply snapshots as one batch."""
         async with self.runtime.transaction() as tx:
             await on_consumption(tx, [record(one) for one in snapshots])
 
     async def ask(self, method: str, path: str, who: str = VENDOR, **arguments: Any) -> httpx.Response:
-        """A request of somebody."""
+        """Send a request with the token of a person."""
         token = self.issuer.token(who, vendor=who == VENDOR)
         headers = {"authorization": f"Bearer {token}", **arguments.pop("headers", {})}
         return await self.http.request(method, path, headers=headers, **arguments)
 
     async def get(self, path: str, who: str = VENDOR) -> Any:
-        """The body of a good answer."""
+        """Return the body of a successful GET."""
         answer = await self.ask("GET", path, who)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     async def sent(self, count: int = 1) -> list[Sent]:
-        """The commands that wait in the outbox, once there are so many; verified."""
+        """Wait for so many commands in the outbox, and verify them."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:
                 async with self.runtime.pool.acquire() as connection:
@@ -105,7 +105,7 @@ class ReportingDriver:
         return found
 
     async def decide(self, command: Event[Any], *state: Payload, refusal: Refusal | None = None, **more: Any) -> None:
-        """The owner's answer: its state events, then the outcome."""
+        """Apply the owner's state events, then the outcome."""
         outcome = outcome_type(command.type)(
             command_id=UUID(command.id),
             command=command.type,
@@ -118,25 +118,25 @@ class ReportingDriver:
 
 
 def outcome_type(command: str) -> type[CommandDecided]:
-    """Of the service that the command is for."""
+    """Return the outcome event of the service that decides the command."""
     of = {"alerts": AlertsCommandDecided, "metering": MeteringCommandDecided, "allocation": AllocationCommandDecided}
     return of[command.split(".")[1]]
 
 
 def record(one: Payload | Event[Any]) -> Record:
-    """A Kafka record of it."""
+    """Build the Kafka record of an event."""
     wrapped = one if isinstance(one, Event) else event(one)
     return Record("topic", 0, 0, b"key", wrapped.encode(), (), NOW)
 
 
 def records(payloads: Sequence[Payload | Event[Any]]) -> list[Record]:
-    """Several."""
+    """Build the Kafka records of events."""
     return [record(one) for one in payloads]
 
 
 @asynccontextmanager
 async def reporting(dsn: str, issuer: Issuer, now: datetime = NOW, **settings: Any) -> AsyncIterator[ReportingDriver]:
-    """A replica that listens and answers; it consumes what ``ReportingDriver.apply`` gives it."""
+    """Start a replica that listens and answers; it consumes what ``ReportingDriver.apply`` passes."""
     chosen = ReportingSettings(
         database_url=SecretStr(dsn),
         command_keys=SecretStr(COMMAND_KEYS),

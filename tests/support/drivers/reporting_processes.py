@@ -1,4 +1,4 @@
-"""People in front of reporting, with allocation behind it: real processes, real Kafka between them."""
+"""Driver of reporting and allocation as processes, with real Kafka between them."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.support.servers.token_issuer import Issuer
 
 
 class ReportingProcesses:
-    """People in front of the API."""
+    """Sends people's requests to reporting's process."""
 
     def __init__(
         self, issuer: Issuer, service: ServiceProcess, env: dict[str, str], allocation: ServiceProcess | None = None
@@ -28,26 +28,26 @@ class ReportingProcesses:
         self._http = httpx.AsyncClient(timeout=20)
 
     async def ask(self, method: str, path: str, who: str = VENDOR, **arguments: Any) -> httpx.Response:
-        """A request of somebody."""
+        """Send a request with the token of a person."""
         token = self._issuer.token(who, vendor=who == VENDOR)
         headers = {"authorization": f"Bearer {token}", **arguments.pop("headers", {})}
         return await self._http.request(method, f"{self.service.url}{path}", headers=headers, **arguments)
 
     async def done(self, path: str, body: Any, who: str = VENDOR, method: str = "POST") -> Any:
-        """A write that is carried out."""
+        """Send a write that must succeed; return the answer's body."""
         answer = await self.ask(method, path, who, json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     async def refused(self, path: str, body: Any, who: str = VENDOR, **headers: str) -> Any:
-        """A write that is refused."""
+        """Send a write that must be refused; return the problem."""
         answer = await self.ask("POST", path, who, json=body, headers=headers)
         assert 400 <= answer.status_code < 500, answer.text
         return answer.json()
 
     @asynccontextmanager
     async def watch(self, path: str, who: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-        """What a live stream tells."""
+        """Open a live stream, and yield its events."""
         headers = {"authorization": f"Bearer {self._issuer.token(who)}"}
         async with self._http.stream("GET", f"{self.service.url}{path}", headers=headers) as answer:
             assert answer.status_code == 200
@@ -55,7 +55,7 @@ class ReportingProcesses:
 
     @property
     def allocation(self) -> ServiceProcess:
-        """The service that decides."""
+        """Return allocation's process."""
         assert self._allocation is not None
         return self._allocation
 
@@ -66,7 +66,7 @@ class ReportingProcesses:
                 await asyncio.sleep(0.05)
 
     async def run(self, command: str) -> str:
-        """A command of the service, beside it; what it printed."""
+        """Run a command of reporting beside the process; return its output."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "services.reporting", command),
             cwd=ROOT,
@@ -78,12 +78,12 @@ class ReportingProcesses:
         return printed.decode()
 
     async def close(self) -> None:
-        """Enough."""
+        """Close the connections."""
         await self._http.aclose()
 
 
 async def sold(processes: ReportingProcesses) -> str:
-    """A customer with 1,000 units and two products; the subscription's id."""
+    """Create an account with 1,000 units and two products; return the subscription's id."""
     await processes.done("/v1/accounts", {"id": "acme", "name": "Acme"})
     await processes.done("/v1/accounts/acme/flex", {"enabled": True, "reason": "ordered"}, method="PUT")
     for product in ("scan", "hub"):

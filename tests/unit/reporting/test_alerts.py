@@ -1,4 +1,4 @@
-"""What an alert shows of the present."""
+"""The current value of an alert."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ OVERVIEW = replace(overview(product("Scan", allocated=400, consumed=350)), purch
         ("product_consumption", "product", "gone", None),
     ],
 )
-def test_value_now_is_of_the_share_that_the_rule_watches(
+def test_current_value_is_of_the_share_that_the_rule_watches(
     rule: str, scope: str, product: str | None, percent: float | None
 ) -> None:
     state = alert(rule=rule, scope=scope, product=product).alert

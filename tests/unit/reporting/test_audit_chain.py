@@ -1,4 +1,4 @@
-"""The chain's hash, as it is documented, and the first fault of a chain."""
+"""The chains of the audit log: the documented hash, and the first fault of a chain."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def first_fault(links: list[Link], head: Head | None) -> Fault | None:
     return chain.end()
 
 
-def test_the_hash_is_of_the_bytes_that_are_documented() -> None:
+def test_hash_is_of_the_documented_bytes() -> None:
     told = bytes(32) + b"\0\0\0\0\0\0\0\1" + b"\0\0\0\1e" + b"\0\0\0\2/s" + b"\0\0\0\3\xc3\xabx"
     assert link_hash(START, 1, "e", "/s", "\u00ebx") == hashlib.sha256(told).digest()
     assert link_hash(START, 1, "e", "/s", "\u00ebx").hex() == (
@@ -46,13 +46,13 @@ def test_the_hash_is_of_the_bytes_that_are_documented() -> None:
 
 
 @given(st.integers(0, 8))
-def test_a_chain_that_nobody_touched_is_whole(count: int) -> None:
+def test_chain_is_whole_when_unchanged(count: int) -> None:
     links = chain_of(count)
     assert first_fault(links, Head(count, links[-1].hash if links else START)) is None
 
 
 @given(st.integers(1, 8), st.data())
-def test_any_record_that_is_changed_left_out_or_doubled_shows(count: int, data: st.DataObject) -> None:
+def test_fault_is_found_when_a_record_is_changed_removed_or_repeated(count: int, data: st.DataObject) -> None:
     links = chain_of(count)
     head = Head(count, links[-1].hash)
     at = data.draw(st.integers(0, count - 1))
@@ -83,7 +83,7 @@ def test_any_record_that_is_changed_left_out_or_doubled_shows(count: int, data: 
 @pytest.mark.parametrize(
     ("head", "number", "word"), [(None, 1, "missing"), (Head(4, START), 4, "truncated"), (Head(2, START), 3, "added")]
 )
-def test_a_head_that_does_not_fit_shows(head: Head | None, number: int, word: str) -> None:
+def test_fault_is_found_when_the_head_differs(head: Head | None, number: int, word: str) -> None:
     fault = first_fault(chain_of(3), head)
     assert fault is not None
     assert (fault.number, fault.what.split(":")[0]) == (number, word)

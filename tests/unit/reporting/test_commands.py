@@ -1,4 +1,4 @@
-"""Which request is the same as another, and what ids are made of."""
+"""Identity of requests, and derived ids."""
 
 import pytest
 
@@ -14,13 +14,13 @@ from tests.support.builders.published import ALLOCATOR, PRIMARY, START, STRANGER
 
 
 def plan(units: int = 5, revision: int = 1) -> ApplyPlan:
-    """A plan, decided on a revision."""
+    """Build a plan decided on a revision."""
     seen = [{"product": "scan", "window_start": START, "revision": revision}]
     changes = [{"product": "scan", "units": units}]
     return ApplyPlan.model_validate({"subscription": "sub-1", "changes": changes, "seen": seen})
 
 
-def test_request_is_the_same_whatever_we_add_to_it() -> None:
+def test_request_digest_ignores_the_fields_that_reporting_adds() -> None:
     assert request_digest(plan()) == request_digest(plan(revision=2))
     assert request_digest(plan()) != request_digest(plan(units=6))
     keys = [
@@ -39,11 +39,11 @@ def test_kafka_key_is_the_aggregate() -> None:
 @pytest.mark.parametrize(
     ("name", "made"), [("Acme Corporation", "acme-corporation"), ("Ümläut & Söhne", "umlaut-sohne"), ("山田", "")]
 )
-def test_account_id_is_made_of_its_name(name: str, made: str) -> None:
+def test_account_id_is_derived_from_its_name(name: str, made: str) -> None:
     assert id_from(name) == made
 
 
-def test_cursor_is_read_as_it_was_written() -> None:
+def test_cursor_decodes_to_the_encoded_place() -> None:
     assert read_cursor(write_cursor("a", "b"), 2) == ["a", "b"]
     assert read_cursor(None, 2) is None
     for wrong in ("", "x", write_cursor("a"), "é"):

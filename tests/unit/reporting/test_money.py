@@ -1,4 +1,4 @@
-"""Money for people."""
+"""Amounts of money and quotes."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ PRICES = PriceList(
     ("minor", "currency", "text"),
     [(0, "EUR", "0.00 EUR"), (5, "EUR", "0.05 EUR"), (4_250_000, "USD", "42,500.00 USD"), (500, "JPY", "500 JPY")],
 )
-def test_amount_is_written_with_its_decimals(minor: int, currency: str, text: str) -> None:
+def test_amount_is_formatted_with_the_decimals_of_its_currency(minor: int, currency: str, text: str) -> None:
     assert amount(minor, currency) == text
 
 
@@ -38,8 +38,8 @@ def test_top_up_is_priced_at_the_cumulative_tier_for_the_rest_of_the_term() -> N
 
 
 @pytest.mark.parametrize("days", [0, 1, 29, 30, 119])
-def test_a_quote_after_the_term_prices_the_renewal(days: int) -> None:
-    """From where the term ended, as it is sold; the old term's units reach no tier of the new one."""
+def test_quote_is_for_the_renewal_after_the_term(days: int) -> None:
+    """It starts where the term ended; the old term's units do not count for its tier."""
     state = subscription(state="grace")
     quote = quote_units(PRICES, 500, state, state.term.end + timedelta(days=days))
     assert not isinstance(quote, Refusal)
@@ -47,14 +47,14 @@ def test_a_quote_after_the_term_prices_the_renewal(days: int) -> None:
     assert (quote.years, quote.total_minor) == ("1", 500_000)
 
 
-def test_the_last_instant_of_a_term_is_topped_up() -> None:
+def test_quote_is_a_top_up_until_the_last_instant_of_the_term() -> None:
     state = subscription()
     quote = quote_units(PRICES, 500, state, state.term.end - timedelta(microseconds=1))
     assert not isinstance(quote, Refusal)
     assert (quote.kind, quote.end, quote.committed_units) == ("top_up", state.term.end, 1000)
 
 
-def test_a_renewal_that_was_sold_and_has_not_begun_is_topped_up() -> None:
+def test_quote_is_a_top_up_when_a_renewal_was_sold_and_has_not_begun() -> None:
     state = subscription(state="grace")
     begins = state.term.end + timedelta(days=10)
     sold = Term(start=begins, end=begins + timedelta(days=365))
@@ -64,7 +64,7 @@ def test_a_renewal_that_was_sold_and_has_not_begun_is_topped_up() -> None:
     assert (quote.kind, quote.start, quote.end) == ("top_up", begins, sold.end)
 
 
-def test_quote_without_a_subscription_is_for_a_year() -> None:
+def test_quote_is_for_a_year_without_a_subscription() -> None:
     quote = quote_units(PRICES, 1, None, NOW)
     assert not isinstance(quote, Refusal)
     assert (quote.kind, quote.years, quote.total_minor) == ("contract", "1", 1000)
@@ -85,7 +85,7 @@ def test_quote_is_refused_when_nothing_could_be_bought(units: int, more: dict[st
     assert refusal.code == code
 
 
-def test_arithmetic_needs_no_float() -> None:
+def test_arithmetic_is_exact_for_large_numbers() -> None:
     quote = quote_units(PRICES, 10**12, None, NOW)
     assert not isinstance(quote, Refusal)
     assert isinstance(quote.total_minor, int)

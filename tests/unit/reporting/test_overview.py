@@ -19,7 +19,7 @@ from tests.support.builders.published import CALENDAR, NOW, START, WINDOW, lot, 
 
 
 def figures(level: int = 0, burned_down: int = 0, windows_ago: int = 0) -> WindowFigures:
-    """One window of a product."""
+    """Build the figures of one window."""
     window = WINDOW
     for _ in range(windows_ago):
         window = CALENDAR.before(window)
@@ -40,18 +40,18 @@ def figures(level: int = 0, burned_down: int = 0, windows_ago: int = 0) -> Windo
 
 
 def seen(windows: Sequence[WindowFigures], allocated: int = 400, reset: str = "window") -> Overview:
-    """The overview of a subscription with one product."""
+    """Compute the overview of a subscription with one product."""
     known: dict[str, ProductState] = {"scan": product(reset=reset).product}
     return overview_of(subscription(allocated={"scan": allocated}), known, {"scan": windows}, NOW)
 
 
-def test_product_without_a_snapshot_in_this_window_consumes_nothing() -> None:
+def test_consumed_is_0_when_the_window_has_no_snapshot() -> None:
     (shown,) = seen([figures(level=90, windows_ago=1)]).products
     assert (shown.consumed, shown.floor, shown.utilisation) == (0, 90, 0.0)
     assert (shown.meters[0].aggregate, shown.meters[0].consumed) == (Decimal(0), 0)
 
 
-def test_term_to_date_goes_on_from_the_newest_window() -> None:
+def test_term_to_date_continues_from_the_newest_window() -> None:
     (shown,) = seen([figures(burned_down=70, windows_ago=3)], reset="term").products
     assert (shown.consumed, shown.floor, shown.meters[0].consumed) == (70, 70, 70)
 
@@ -101,7 +101,7 @@ def _product(name: str, allocated: int, **more: Any) -> SubscribedProduct:
     st.lists(st.tuples(st.integers(0, 500), st.integers(0, 900), st.booleans()), min_size=1, max_size=5),
     st.integers(1, 3000),
 )
-def test_reserve_draws_on_unallocated_units_in_the_order_of_products_and_never_more(
+def test_reserve_draws_at_most_the_unallocated_units_in_the_order_of_products(
     given_and_used: list[tuple[int, int, bool]], purchased: int
 ) -> None:
     products = [
@@ -119,14 +119,14 @@ def test_reserve_draws_on_unallocated_units_in_the_order_of_products_and_never_m
         left -= shown.drawn
 
 
-def test_ended_product_is_left_out_and_gives_no_cost() -> None:
+def test_ended_product_is_left_out_without_a_cost() -> None:
     state = subscription(products=[_product("scan", 5), _product("hub", 0, ended_at=NOW)])
     body = overview_of(state, {}, {"hub": [figures(level=7)]}, NOW)
     assert ([one.product for one in body.products], body.consumed) == (["scan"], 0)
     assert body.products[0].cost is None
 
 
-def test_renewal_that_waits_says_whether_it_carries_the_allocations_over() -> None:
+def test_renewal_shows_whether_its_units_suffice_for_the_allocations() -> None:
     end = START + timedelta(days=365)
     terms = (Term(start=START, end=end), Term(start=end, end=end + timedelta(days=365)))
     following = lot(300).model_copy(update={"id": "next", "start": end, "end": terms[1].end})
@@ -135,7 +135,7 @@ def test_renewal_that_waits_says_whether_it_carries_the_allocations_over() -> No
     assert overview_of(subscription(), {}, {}, NOW).renewal is None
 
 
-def test_window_of_a_subscription_that_has_not_begun_is_its_first() -> None:
+def test_window_is_the_first_when_the_subscription_has_not_begun() -> None:
     assert current_window(subscription(), START - timedelta(days=40)).start == START
 
 
@@ -143,5 +143,5 @@ def test_window_of_a_subscription_that_has_not_begun_is_its_first() -> None:
     ("exact", "shown"),
     [("12", 12), ("12.000", 12), ("12.50", "12.5"), ("0", 0), ("9007199254740992", "9007199254740992")],
 )
-def test_aggregate_is_an_integer_where_every_reader_holds_it(exact: str, shown: int | str) -> None:
+def test_aggregate_is_an_integer_when_every_json_reader_can_hold_it(exact: str, shown: int | str) -> None:
     assert quantity(Decimal(exact)) == shown

@@ -1,4 +1,4 @@
-"""What reporting shows as permitted is what allocation permits."""
+"""Permissions that reporting shows, compared with those that allocation enforces."""
 
 import pytest
 
@@ -32,12 +32,12 @@ SHOWN_FOR: dict[Action, str] = {
 
 
 @pytest.mark.parametrize("action", SHOWN_FOR)
-def test_permission_is_shown_to_exactly_those_roles_that_may(action: Action) -> None:
+def test_permission_is_shown_for_exactly_the_roles_that_allocation_permits(action: Action) -> None:
     shown = {role for role, permissions in PERMISSIONS.items() if SHOWN_FOR[action] in permissions}
     assert shown == MAY[action]
 
 
-def test_roles_come_the_strongest_first_and_permit_together() -> None:
+def test_roles_are_sorted_strongest_first_and_their_permissions_combined() -> None:
     state = subscription()
     assert roles_of(Caller(PRIMARY, "", vendor=True), state) == ("vendor", "primary")
     assert roles_of(Caller(VENDOR, ""), state) == ()

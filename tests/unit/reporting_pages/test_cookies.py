@@ -1,4 +1,4 @@
-"""A cookie is taken back with the attributes that it was given with: a browser keeps ``__Host-`` cookies otherwise."""
+"""Deletion of cookies: browsers require the attributes with which ``__Host-`` cookies were set."""
 
 from fastapi import Response
 
@@ -11,7 +11,7 @@ def cookie(answer: Response) -> tuple[str, set[str]]:
     return name, {part for part in parts if not part.startswith(("max-age", "expires"))}
 
 
-def test_a_session_is_taken_back_as_it_was_given() -> None:
+def test_session_cookie_is_deleted_with_its_attributes() -> None:
     for is_secure, name in ((True, "__Host-unitpool_session"), (False, "unitpool_session")):
         responder = PageResponder.__new__(PageResponder)
         responder.is_secure, responder.session_cookie = is_secure, name

@@ -10,7 +10,7 @@ def test_form_token_is_masked_and_refused_when_the_session_differs() -> None:
     assert token != CSRF.form_token("one")
 
 
-def test_text_is_refused_when_it_is_no_form_token() -> None:
+def test_text_is_refused_when_it_is_not_a_form_token() -> None:
     for given in ("", "x", "é", "A" * 88, "null"):
         assert not CSRF.is_form_token(given, "one")
 

@@ -19,7 +19,7 @@ def test_plan_may_lower_to_the_floor_when_a_rebalance_is_allowed() -> None:
     assert (plan.total, plan.free) == (1700, 300)
 
 
-def test_plan_may_only_raise_while_the_clock_runs_and_says_until_when() -> None:
+def test_plan_may_only_raise_while_the_clock_runs_and_shows_its_end() -> None:
     body = overview(*BODY.products, purchased=2000, rebalance=waiting(NOW + timedelta(days=49)))
     plan = present_plan(body, NOW, may_allocate=True)
     assert (plan.fields[0].lowest, plan.fields[0].highest) == (500, 800)
@@ -35,7 +35,7 @@ def test_plan_may_only_lower_while_the_pool_is_over_allocated() -> None:
     assert plan.free == -700
 
 
-def test_plan_of_a_product_above_its_allocation_does_not_start_above_it() -> None:
+def test_slider_minimum_is_the_allocation_when_consumption_is_above_it() -> None:
     over = present_plan(overview(product(allocated=900, consumed=1044)), NOW, may_allocate=True).fields[0]
     assert (over.lowest, over.current) == (900, 900)
 
@@ -44,12 +44,12 @@ def test_plan_of_a_product_above_its_allocation_does_not_start_above_it() -> Non
     ("state", "may", "editable"),
     [("active", True, True), ("grace", True, True), ("read_only", True, False), ("active", False, False)],
 )
-def test_editor_is_shown_to_who_may_use_it_while_it_can_be_used(state: str, may: bool, editable: bool) -> None:
+def test_editor_is_shown_only_with_the_permission_in_usable_states(state: str, may: bool, editable: bool) -> None:
     body = overview(product(), state=state)
     assert present_plan(body, NOW, may_allocate=may).editable is editable
 
 
-def test_plan_of_a_subscription_that_has_ended_says_so_without_a_date() -> None:
+def test_plan_has_a_status_without_a_date_when_the_subscription_has_ended() -> None:
     body = overview(product(), state="expired", rebalance=waiting(None))
     assert present_plan(body, NOW, may_allocate=True).status == "Allocations cannot be changed now."
 
@@ -101,18 +101,18 @@ TYPED: list[tuple[str, int | None]] = [
 
 
 @pytest.mark.parametrize(("text", "units"), TYPED)
-def test_units_are_read_as_people_type_them(text: str, units: int | None) -> None:
+def test_units_are_parsed_as_people_type_them(text: str, units: int | None) -> None:
     assert parse(text) == units
 
 
-def test_changes_are_what_differs_and_unreadable_values_get_a_sentence() -> None:
+def test_changes_are_the_differences_and_unreadable_values_have_a_sentence() -> None:
     changed, unreadable = changes(BODY, Draft(values={"api-guard": "500", "risk-hub": "1,300", "unknown": "7"}))
     assert (changed, unreadable) == ({"risk-hub": 1300}, {})
     _, unreadable = changes(BODY, Draft(values={"api-guard": "many"}))
     assert unreadable == {"api-guard": "Type a whole number of units, zero or more, like 1500 or 1,500."}
 
 
-def test_refusal_stands_beside_the_field_that_caused_it() -> None:
+def test_refusal_is_shown_beside_the_field_that_caused_it() -> None:
     draft = Draft(values={"api-guard": "100", "risk-hub": "1200"})
     current = {"api-guard": 500, "risk-hub": 1200}
     floor = draft.refused(
@@ -136,7 +136,7 @@ def test_refusal_stands_beside_the_field_that_caused_it() -> None:
     assert named.errors == {"risk-hub": "Bad."}
 
 
-def test_preview_shows_only_what_changes_and_whether_the_clock_starts() -> None:
+def test_preview_shows_only_changes_and_whether_the_clock_starts() -> None:
     told = {
         "before": [
             {"product": "api-guard", "allocated": 500, "consumed": 120},

@@ -8,7 +8,7 @@ from services.reporting.pages.pool import present_head, present_pool, sentence
 from tests.support.builders.overviews import NOW, overview, product
 
 
-def test_sentence_counts_who_needs_attention_and_what_is_free() -> None:
+def test_sentence_counts_products_that_need_attention_and_free_units() -> None:
     body = overview(
         product(),
         product("Risk Hub", 100, 97, utilisation_class="near"),
@@ -17,7 +17,7 @@ def test_sentence_counts_who_needs_attention_and_what_is_free() -> None:
     assert sentence(body) == "2 of 3 products need attention; 8,800 units are still free to allocate."
 
 
-def test_sentence_says_that_all_is_well_when_it_is() -> None:
+def test_sentence_says_that_all_products_are_within_their_allocations() -> None:
     assert sentence(overview(product(), product("Risk Hub"), purchased=2000)) == (
         "All 2 products are within their allocations; everything purchased is allocated."
     )
@@ -28,7 +28,7 @@ def test_sentence_counts_a_restricted_product() -> None:
     assert sentence(overview(product(restricted=True))).startswith("1 of 1 product needs attention;")
 
 
-def test_sentence_leads_with_what_matters_most() -> None:
+def test_sentence_begins_with_the_most_urgent_state() -> None:
     assert sentence(overview(product(), purchased=0)) == "No units have been purchased yet."
     assert sentence(overview(product(), purchased=400)) == (
         "600 units more are allocated than purchased; lower some allocations."
@@ -41,18 +41,18 @@ def test_sentence_uses_the_vendors_word_for_units() -> None:
     assert "9,000 credits are still free" in sentence(overview(product(), unit_label="Credits"))
 
 
-def test_head_says_how_long_the_term_lasts() -> None:
+def test_head_shows_the_days_left_in_the_term() -> None:
     head = present_head(overview(product()), NOW)
     assert head.term == "Ends 1 April 2027, 128 days left"
     ended = overview(product(), term=Period(NOW, NOW - timedelta(days=3), 0), state="grace")
     assert present_head(ended, NOW).term == "Ended 21 November 2026"
 
 
-def test_head_without_any_usage_yet_is_as_of_now() -> None:
+def test_head_is_as_of_now_when_there_is_no_usage() -> None:
     assert present_head(overview(product(), as_of=None), NOW).as_of == "10:15 UTC"
 
 
-def test_figures_are_five_and_the_last_tells_of_an_overhang() -> None:
+def test_last_of_five_figures_is_over_allocation_if_there_is_any() -> None:
     _, figures = present_pool(overview(product(), purchased=5000))
     assert [(one.name, one.value) for one in figures] == [
         ("Purchased", "5,000"),
@@ -87,7 +87,7 @@ def test_pool_bar_shows_each_part_once(purchased: int, allocated: int, consumed:
     assert all(end <= 100.01 for end in ends)
 
 
-def test_product_bar_draws_overage_past_its_end_and_cuts_it_off_when_far() -> None:
+def test_product_bar_draws_overage_past_its_end_and_clips_it_when_far() -> None:
     bar = product_bar(900, 990, "")
     assert [(one.kind, one.start, one.width) for one in bar.segments] == [
         ("consumed", "0%", "80%"),

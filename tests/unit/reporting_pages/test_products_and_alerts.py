@@ -52,7 +52,7 @@ def test_row_shows_the_arithmetic_of_each_meter() -> None:
     assert "counts over the whole term" in lines[2].notes
 
 
-def test_row_says_its_class_in_words_and_its_use_with_one_decimal() -> None:
+def test_row_shows_its_class_in_words_and_its_use_with_one_decimal() -> None:
     rows = present_products(
         overview(
             product(consumed=964, utilisation_class="near"),
@@ -64,12 +64,12 @@ def test_row_says_its_class_in_words_and_its_use_with_one_decimal() -> None:
     assert (rows[1].klass_word, rows[1].utilisation) == ("Nothing allocated", "\u2013")
 
 
-def test_row_of_an_over_used_product_says_by_how_much() -> None:
+def test_row_shows_the_overage_when_a_product_is_over() -> None:
     facts = present_products(overview(product(consumed=1144)), NOW)[0].facts
     assert facts[0][:2] == ("Over by", "144")
 
 
-def test_the_same_product_always_has_the_same_mark_and_those_of_the_demo_differ() -> None:
+def test_mark_of_a_product_is_stable_and_distinct_in_the_demo() -> None:
     demo = [
         "exposure-scan",
         "risk-hub",
@@ -91,7 +91,7 @@ def test_the_same_product_always_has_the_same_mark_and_those_of_the_demo_differ(
     assert mark("risk-hub") == mark("risk-hub")
 
 
-def test_alerts_that_are_over_are_left_out_and_acknowledged_ones_come_last() -> None:
+def test_resolved_alerts_are_left_out_and_acknowledged_ones_come_last() -> None:
     shown = present_alerts(
         [
             alert(id="old", raised_at=NOW - timedelta(days=2)),

@@ -1,4 +1,4 @@
-"""The page's script reads numbers as the server does: its own function, run by node."""
+"""The page's script parses numbers as the server does; its function is run by node."""
 
 import json
 import random
@@ -15,7 +15,7 @@ SIGNS = "0123456789" * 3 + ",, .+-e\u00a0\u202f\uff11\n"
 
 
 def read_by_script(texts: list[str]) -> list[int | None]:
-    """What ``parse`` of the page's script makes of them."""
+    """Parse texts with the function of the page's script."""
     script = (STATIC / "page.js").read_text()
     function = re.search(r"^function parse\(.*?^}$", script, re.MULTILINE | re.DOTALL)
     assert function
@@ -29,7 +29,7 @@ def read_by_script(texts: list[str]) -> list[int | None]:
     return read
 
 
-def test_script_and_server_read_the_same() -> None:
+def test_script_parses_numbers_as_the_server_does() -> None:
     chance = random.Random(16)
     texts = [text for text, _ in TYPED]
     texts += ["".join(chance.choices(SIGNS, k=chance.randrange(1, 12))) for _ in range(5000)]

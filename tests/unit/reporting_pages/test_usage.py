@@ -21,7 +21,7 @@ def item(product_id: str, meter: str, consumed: int, windows_ago: int = 0) -> Us
     )
 
 
-def test_meters_of_a_product_are_one_cell_and_windows_are_in_order_of_time() -> None:
+def test_meters_of_a_product_share_a_cell_and_windows_are_in_order_of_time() -> None:
     body = overview(product("Risk Hub"), product("Api Guard"))
     items = [item("risk-hub", "asset", 1200), item("api-guard", "call", 7, 1), item("api-guard", "key", 3, 1)]
     usage = present_usage(body, items)
@@ -33,9 +33,9 @@ def test_meters_of_a_product_are_one_cell_and_windows_are_in_order_of_time() -> 
     assert usage.rows[1].cells == ("0", "1,200")
 
 
-def test_product_that_is_no_longer_subscribed_keeps_its_column() -> None:
+def test_product_has_a_column_when_it_is_no_longer_subscribed() -> None:
     assert present_usage(overview(), [item("gone", "host", 5)]).columns[0].name == "gone"
 
 
-def test_nothing_consumed_is_an_empty_table() -> None:
+def test_table_is_empty_when_nothing_was_consumed() -> None:
     assert present_usage(overview(product()), []).rows == ()

@@ -1,4 +1,4 @@
-"""The live stream: told by the transactions that change what is shown."""
+"""Live changes: notifications of the transactions that change the read models."""
 
 import asyncio
 from contextlib import aclosing
@@ -12,7 +12,7 @@ from tests.support.servers.token_issuer import Issuer
 SECONDS = 5
 
 
-async def test_change_is_told_in_every_replica(database: MakeDatabase, shared_issuer: Issuer) -> None:
+async def test_change_is_delivered_in_every_replica(database: MakeDatabase, shared_issuer: Issuer) -> None:
     dsn = await database("reporting")
     async with reporting(dsn, shared_issuer) as one, reporting(dsn, shared_issuer) as other:
         await one.apply(account(), product(), created())
@@ -28,7 +28,7 @@ async def test_change_is_told_in_every_replica(database: MakeDatabase, shared_is
             assert await asyncio.wait_for(anext(changes), SECONDS) == Change("sub-1", "alert"), "no news is not told"
 
 
-async def test_stream_ends_when_its_watcher_is_closed(driver: ReportingDriver) -> None:
+async def test_watch_is_removed_when_its_iterator_is_closed(driver: ReportingDriver) -> None:
     live = driver.application.live
     changes = live.changes("sub-1")
     await anext(changes)
@@ -38,7 +38,7 @@ async def test_stream_ends_when_its_watcher_is_closed(driver: ReportingDriver) -
     live.apply_notification("outcome 1")
 
 
-async def test_one_notice_of_many_subscriptions_is_told_to_each_of_their_watchers(driver: ReportingDriver) -> None:
+async def test_notification_reaches_all_watchers_when_it_names_many_subscriptions(driver: ReportingDriver) -> None:
     live = driver.application.live
     async with aclosing(live.changes("sub-1")) as one, aclosing(live.changes("sub-2")) as other:
         await anext(one), await anext(other)
@@ -47,7 +47,7 @@ async def test_one_notice_of_many_subscriptions_is_told_to_each_of_their_watcher
         assert await anext(other) == Change("sub-2", "consumption")
 
 
-async def test_consumption_of_more_subscriptions_than_a_notice_holds_is_told(empty: ReportingDriver) -> None:
+async def test_consumption_is_delivered_when_its_subscriptions_exceed_one_notification(empty: ReportingDriver) -> None:
     names = [f"{'x' * 60}-{n}" for n in range(250)]
     watches = [empty.application.live.changes(name) for name in (names[0], names[-1])]
     for watch in watches:

@@ -1,4 +1,4 @@
-"""Reporting and allocation as real processes, with real Kafka between them."""
+"""Reporting and allocation as processes, with real Kafka between them."""
 
 import asyncio
 from uuid import uuid4
@@ -7,7 +7,7 @@ from tests.support.builders.published import PRIMARY, STRANGER, VIEWER
 from tests.support.drivers.reporting_processes import ReportingProcesses, sold
 
 
-async def test_pool_is_bought_allocated_and_rebalanced_when_asked_through_the_api(
+async def test_pool_is_bought_allocated_and_rebalanced_through_the_api(
     processes: ReportingProcesses,
 ) -> None:
     subscription = await sold(processes)
@@ -57,7 +57,7 @@ async def test_repeat_has_one_effect_when_many_arrive_at_once(processes: Reporti
     assert audit
 
 
-async def test_stream_tells_of_a_change_and_does_not_hold_up_a_stop(processes: ReportingProcesses) -> None:
+async def test_stream_sends_a_change_and_does_not_delay_a_stop(processes: ReportingProcesses) -> None:
     subscription = await sold(processes)
     path = f"/v1/subscriptions/{subscription}"
     async with processes.watch(f"{path}/stream", PRIMARY) as told:

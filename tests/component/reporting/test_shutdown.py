@@ -1,4 +1,4 @@
-"""SIGTERM: it is announced, nobody is refused or cut off, and what waits is told how to go on."""
+"""SIGTERM: readiness ends first, no request is refused, and waiting requests are answered."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from tests.support.drivers.processes import ServiceProcess
 from tests.support.drivers.reporting_processes import ReportingProcesses, sold
 
 
-async def test_streams_end_and_a_waiting_write_is_202_with_its_id(
+async def test_streams_end_and_a_waiting_write_answers_202_when_the_process_stops(
     processes: ReportingProcesses, allocation: ServiceProcess
 ) -> None:
     subscription = await sold(processes)
@@ -55,7 +55,7 @@ async def test_streams_end_and_a_waiting_write_is_202_with_its_id(
 
 
 @pytest.mark.parametrize(("setting", "is_open"), [("75", True), ("1", False)])
-async def test_an_idle_connection_stays_open_for_as_long_as_is_set(
+async def test_idle_connection_stays_open_for_the_configured_time(
     processes: ReportingProcesses, service_process: StartService, setting: str, is_open: bool
 ) -> None:
     service = service_process("reporting", processes.env | {"UNITPOOL_REPORTING_HTTP_KEEP_ALIVE_SECONDS": setting})
@@ -78,7 +78,7 @@ async def test_an_idle_connection_stays_open_for_as_long_as_is_set(
         writer.close()
 
 
-async def test_readiness_falls_first_and_no_request_is_refused_meanwhile(processes: ReportingProcesses) -> None:
+async def test_no_request_is_refused_when_readiness_ends_first(processes: ReportingProcesses) -> None:
     statuses: list[int] = []
     closing = asyncio.Event()
 

@@ -1,7 +1,7 @@
-"""The OpenAPI document is kept: whatever it allows or forbids is asked of the running services, and every answer fits.
+"""The OpenAPI document against the running services: every answer matches it.
 
-The same requests every time. Each operation is asked with ids that exist and ids that do not, and with bodies near to
-what it describes and far from it; a write is carried out by the service that owns it.
+The requests are the same in every run. Each operation is requested with existing and unknown ids, and with valid and
+invalid bodies; writes are carried out by the service that owns them.
 """
 
 import asyncio
@@ -36,22 +36,22 @@ pytestmark = pytest.mark.timeout(300)
 Operation = APIOperation[Any, Any, Any, Any]
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 NEAR, ODD, FAR = 5, 2, 4
-"""Requests of each operation: with ids that exist, with any ids, and with bodies that it forbids."""
+"""Requests per operation: with existing ids, with any ids, and with invalid bodies."""
 NOTHING = "no-such-thing"
 ENDLESS = "/v1/subscriptions/{subscription}/stream"
 _LAST = ("/cancel", "/retire", "/convert", "/primary-contact", "/products/{product}", "/people/{email}", "/flex")
-"""What is done to these is seen by all others, so they come last."""
+"""Operations whose effects change the answers of others, so they are requested last."""
 
 
 @pytest.fixture
-async def whole_office(
+async def all_services(
     database: MakeDatabase,
     kafka_server: Any,
     topic_prefix: str,
     service_process: StartService,
     shared_issuer: Issuer,
 ) -> AsyncIterator[ReportingProcesses]:
-    """All four services."""
+    """Start all four services."""
     env = {}
     for name in ("allocation", "metering", "alerts", "reporting"):
         env[name] = service_env(
@@ -69,7 +69,7 @@ async def whole_office(
 
 
 async def furnished(processes: ReportingProcesses) -> dict[str, str]:
-    """Something of everything; the ids by the names that paths have for them."""
+    """Create one resource of every kind; return their ids by the names of path parameters."""
     subscription = await sold(processes)
     path = f"/v1/subscriptions/{subscription}"
     prices = {"currency": "EUR", "list_price_minor": 1000, "tiers": [{"from_units": 0, "discount_basis_points": 0}]}
@@ -95,20 +95,22 @@ async def furnished(processes: ReportingProcesses) -> dict[str, str]:
     }
 
 
-async def test_every_answer_fits_the_description(whole_office: ReportingProcesses, shared_issuer: Issuer) -> None:
-    ids = await furnished(whole_office)
-    document = (await whole_office.ask("GET", "/v1/openapi.json")).json()
+async def test_every_answer_matches_the_openapi_document(
+    all_services: ReportingProcesses, shared_issuer: Issuer
+) -> None:
+    ids = await furnished(all_services)
+    document = (await all_services.ask("GET", "/v1/openapi.json")).json()
     schema = schemathesis.openapi.from_dict(strict(document))
-    asked = Asked(whole_office.service.url, shared_issuer)
+    asked = Requester(all_services.service.url, shared_issuer)
     began = time.monotonic()
     for operation in sorted(operations(schema), key=lambda one: (one.path.endswith(_LAST), one.label)):
-        await asyncio.to_thread(asked.ask_all, operation, ids)
+        await asyncio.to_thread(asked.request_all, operation, ids)
     print(f"{asked.count} requests in {time.monotonic() - began:.0f} s: {sorted(asked.statuses.items())}")
     assert len(asked.operations) > 60
     assert asked.statuses[200] > 100, asked.statuses
 
 
-def test_answer_outside_a_description_is_found() -> None:
+def test_answer_is_reported_when_it_does_not_match_the_document() -> None:
     shape = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}
     document = {
@@ -138,7 +140,7 @@ def test_answer_outside_a_description_is_found() -> None:
 
 
 def strict(document: dict[str, Any]) -> dict[str, Any]:
-    """The document, and no member of an answer that it does not describe (problems carry their own)."""
+    """Copy the document, forbidding undescribed members of answers, except in problems."""
     for shape in document["components"]["schemas"].values():
         if "properties" in shape:
             shape.setdefault("additionalProperties", False)
@@ -146,13 +148,13 @@ def strict(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def operations(schema: BaseSchema) -> list[Operation]:
-    """All but the stream, which does not end."""
+    """List all operations but the stream, which does not end."""
     found = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
     return [one for one in found if one.path.startswith("/v1/") and one.path != ENDLESS]
 
 
-class Asked:
-    """Asks, and keeps count."""
+class Requester:
+    """Sends requests, and counts them and their statuses."""
 
     def __init__(self, url: str, issuer: Issuer) -> None:
         self._url = url
@@ -161,18 +163,18 @@ class Asked:
         self.statuses: dict[int, int] = {}
         self.operations: set[str] = set()
 
-    def ask_all(self, operation: Operation, ids: Mapping[str, str]) -> None:
-        """An operation, several times."""
+    def request_all(self, operation: Operation, ids: Mapping[str, str]) -> None:
+        """Request an operation several times."""
         known = {one.name: ids.get(one.name, NOTHING) for one in operation.path_parameters}
         modes = schemathesis.GenerationMode
-        self._ask_several(NEAR, operation.as_strategy(modes.POSITIVE, path_parameters=known or None))
+        self._request_several(NEAR, operation.as_strategy(modes.POSITIVE, path_parameters=known or None))
         if known:
-            self._ask_several(ODD, operation.as_strategy(modes.POSITIVE))
+            self._request_several(ODD, operation.as_strategy(modes.POSITIVE))
         if operation.body:
-            self._ask_several(FAR, operation.as_strategy(modes.NEGATIVE, path_parameters=known or None))
+            self._request_several(FAR, operation.as_strategy(modes.NEGATIVE, path_parameters=known or None))
         self.operations.add(operation.label)
 
-    def _ask_several(self, count: int, cases: st.SearchStrategy[Any]) -> None:
+    def _request_several(self, count: int, cases: st.SearchStrategy[Any]) -> None:
         @settings(
             max_examples=count,
             derandomize=True,

@@ -1,4 +1,4 @@
-"""What the API reads, it reads by index: the plan of every statement that a route runs, once there are many rows."""
+"""Query plans of every statement that a read runs, with many rows: reads use indexes."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ GROWING = {"subscriptions", "subscription_people", "consumption", "people", "all
     "commands",
     "outcomes",
 }
-"""Tables that grow with the number of subscriptions. Products, roles' templates and prices do not."""
+"""Tables that grow with the number of subscriptions, unlike products, role templates and prices."""
 _FILL = """
 INSERT INTO allocation_changes (event_id, product, subscription, at, kind, before, after, starts_clock, version)
 SELECT s.id || n, 'product-00', s.id, now(), 'allocation', 0, n, false, n FROM subscriptions s, generate_series(1, 3) n;
@@ -44,7 +44,7 @@ ANALYZE
 PAULA, VERA = Caller(contact(7), "Paula", vendor=False), Caller("vera@unitpool.example", "Vera", vendor=True)
 ONE = subscription(7)
 RAN: list[Any] = []
-"""What the pool's connections have run."""
+"""The statements that the pool's connections have run."""
 Read = Callable[[SubscriptionQueries, AccountQueries], Awaitable[Any]]
 READS: dict[str, Read] = {
     "overview": lambda q, _: q.overview(PAULA, ONE),
@@ -63,7 +63,7 @@ READS: dict[str, Read] = {
 
 @pytest.fixture
 async def pool(database: MakeDatabase) -> Any:
-    """A read model with many subscriptions."""
+    """Open a pool on read models with many subscriptions."""
     dsn = await database("reporting")
     await load_reporting(dsn, Workload(0, SUBSCRIPTIONS, NOW), WINDOWS)
     async with connect(as_owner(dsn)) as connection:
@@ -76,7 +76,7 @@ async def pool(database: MakeDatabase) -> Any:
         yield opened
 
 
-async def test_no_read_looks_at_a_whole_table_that_grows(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+async def test_reads_use_indexes_when_tables_have_many_rows(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     queries, accounts = SubscriptionQueries(pool, lambda: NOW), AccountQueries(pool)
     for name, read in READS.items():
         RAN.clear()
@@ -97,13 +97,13 @@ async def test_command_is_found_by_index(pool: "asyncpg.Pool[asyncpg.Record]") -
         assert not await scanned(connection, one.query, one.args)
 
 
-async def test_scan_is_noticed(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+async def test_sequential_scan_is_reported(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     async with pool.acquire() as connection:
         assert await scanned(connection, "SELECT id FROM alerts WHERE lifecycle = $1", ("resolved",)) == {"alerts"}
 
 
 async def scanned(connection: Any, sql: str, arguments: Any) -> set[str]:
-    """The growing tables that the statement reads from one end to the other."""
+    """Return the growing tables that the statement scans sequentially."""
     plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *arguments))
     return {one["Relation Name"] for one in _nodes(plan[0]["Plan"]) if one["Node Type"] == "Seq Scan"} & GROWING
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer says what is wrong with it; never a 500."""
+"""Invalid requests: the answer names what is wrong, and is never a 500."""
 
 import asyncio
 import json
@@ -86,7 +86,7 @@ UNREADABLE: list[tuple[bytes, str, int, str]] = [
 ]
 
 
-async def test_body_is_refused_by_the_name_of_its_field(driver: ReportingDriver) -> None:
+async def test_body_is_refused_with_its_field_when_a_value_is_invalid(driver: ReportingDriver) -> None:
     for path, body, field in BODIES:
         answer = await driver.ask("POST", path, json=body)
         assert answer.status_code == 422, (body, answer.text)
@@ -95,14 +95,14 @@ async def test_body_is_refused_by_the_name_of_its_field(driver: ReportingDriver)
         assert field in [error["field"] for error in problem["errors"]], body
 
 
-async def test_body_that_cannot_be_read_is_refused(driver: ReportingDriver) -> None:
+async def test_body_is_refused_when_it_cannot_be_decoded(driver: ReportingDriver) -> None:
     for content, content_type, status, code in UNREADABLE:
         answer = await driver.ask("POST", PURCHASES, content=content, headers={"content-type": content_type})
         assert (answer.status_code, answer.json()["code"]) == (status, code), content[:100]
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_odd_id_in_a_path_is_only_not_found(driver: ReportingDriver) -> None:
+async def test_path_is_not_found_when_its_id_is_invalid(driver: ReportingDriver) -> None:
     for odd in ODD_IDS:
         for path in (
             f"/v1/subscriptions/{odd}",
@@ -128,7 +128,7 @@ USAGE_QUERIES = [
 ]
 
 
-async def test_query_is_refused_by_its_name(driver: ReportingDriver) -> None:
+async def test_query_is_refused_with_its_name_when_it_is_invalid(driver: ReportingDriver) -> None:
     for resource, queries in (("allocations", ALLOCATION_QUERIES), ("usage", USAGE_QUERIES)):
         for query in queries:
             answer = await driver.ask("GET", f"/v1/subscriptions/sub-1/{resource}?{query}")
@@ -136,7 +136,7 @@ async def test_query_is_refused_by_its_name(driver: ReportingDriver) -> None:
             assert answer.json()["errors"][0]["field"] == query.split("=")[0]
 
 
-async def test_header_is_refused_by_its_name(driver: ReportingDriver) -> None:
+async def test_header_is_refused_with_its_name_when_it_is_invalid(driver: ReportingDriver) -> None:
     body = {"product": "scan", "units": 1}
     for name, value in (("Idempotency-Key", "x"), ("If-Match", "x"), ("If-Match", '"' + "9" * 50 + '"')):
         answer = await driver.ask(
@@ -159,10 +159,10 @@ JSON = st.recursive(
 
 
 @pytest.mark.timeout(300)
-async def test_no_request_that_the_description_allows_or_not_is_a_500(
+async def test_no_request_is_answered_500_when_bodies_are_near_to_the_description(
     database: MakeDatabase, shared_issuer: Issuer
 ) -> None:
-    """Every operation of the OpenAPI document, with bodies near to and far from what it describes."""
+    """Every operation of the OpenAPI document is requested, with valid and invalid bodies."""
     async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0) as driver:
         document = (await driver.http.get("/v1/openapi.json")).json()
         token = shared_issuer.token(VENDOR, vendor=True)
@@ -201,7 +201,7 @@ async def test_no_request_that_the_description_allows_or_not_is_a_500(
 
 
 def near(document: dict[str, Any], operation: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """The body's example, with one member replaced, added or taken away."""
+    """Generate the body's example with one member replaced, added or removed."""
     content = operation.get("requestBody", {}).get("content", {})
     reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
     schema = document["components"]["schemas"].get(reference.rpartition("/")[2], {})

@@ -1,4 +1,4 @@
-"""The utilisation class, at its edges."""
+"""The utilisation class at its limits."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ QUIET = [ClosedWindow(0, used=False)] * 3
 
 
 def of(allocated: int, consumed: int, closed: list[ClosedWindow], *, burns_down: bool = False) -> str | None:
-    """The class, when what is consumed was used now."""
+    """Classify a product with usage in the current window, if it consumed anything."""
     return utilisation_class(allocated, consumed, closed, burns_down=burns_down, used_now=consumed > 0)
 
 
@@ -32,7 +32,7 @@ def test_class_is_by_share_when_three_windows_were_low(allocated: int, consumed:
     assert of(allocated, consumed, LOW) == expected
 
 
-def test_product_is_under_only_when_each_of_three_windows_was() -> None:
+def test_product_is_under_only_when_each_of_three_windows_was_low() -> None:
     assert of(100, 49, LOW) == "under"
     assert of(100, 49, [*LOW[:2], ClosedWindow(50, used=True)]) == "healthy"
     assert of(100, 49, LOW[:2]) == "healthy"
@@ -52,5 +52,5 @@ def test_product_that_burns_down_is_never_under_but_may_be_idle() -> None:
 
 
 @given(st.integers(1, 10**9), st.integers(0, 2 * 10**9))
-def test_over_is_exactly_more_than_was_given(allocated: int, consumed: int) -> None:
+def test_product_is_over_when_it_consumes_more_than_its_allocation(allocated: int, consumed: int) -> None:
     assert (of(allocated, consumed, LOW) == "over") == (consumed > allocated)

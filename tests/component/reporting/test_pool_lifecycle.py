@@ -1,4 +1,4 @@
-"""Everything that is done to a pool, to its people and to its price, through the API, with allocation behind it."""
+"""The lifecycle of a pool, its people and its prices, through the API with allocation behind it."""
 
 import asyncio
 from typing import Any
@@ -28,7 +28,7 @@ TEAM = {VIEWER: "viewer", ALLOCATOR: "allocator", AUDITOR: "auditor", USERADMIN:
 
 
 async def staffed(processes: ReportingProcesses) -> str:
-    """A customer whose primary contact has given each delegate a grant; the subscription's path."""
+    """Create an account whose delegates have one grant each; return the subscription's path."""
     path = f"/v1/subscriptions/{await sold(processes)}"
     for email, grant in TEAM.items():
         person = {"email": email, "name": grant.title()}
@@ -42,11 +42,11 @@ async def staffed(processes: ReportingProcesses) -> str:
 async def statuses(
     processes: ReportingProcesses, path: str, *people: str, method: str = "GET", body: Any = None
 ) -> list[int]:
-    """What each of them gets."""
+    """Return the status that each person's request gets."""
     return [(await processes.ask(method, path, who, json=body)).status_code for who in people]
 
 
-async def test_each_delegate_sees_and_does_what_the_grant_says(processes: ReportingProcesses) -> None:
+async def test_delegates_may_do_exactly_what_their_grant_permits(processes: ReportingProcesses) -> None:
     path = await staffed(processes)
     everybody = (VENDOR, PRIMARY, VIEWER, ALLOCATOR, AUDITOR, USERADMIN, STRANGER)
     assert await statuses(processes, path, *everybody) == [200, 200, 200, 200, 200, 403, 404]
@@ -68,7 +68,9 @@ async def test_each_delegate_sees_and_does_what_the_grant_says(processes: Report
     assert added["email"] == "new@acme.example"
 
 
-async def test_write_of_somebody_who_does_not_see_the_effect_answers_with_its_id(processes: ReportingProcesses) -> None:
+async def test_write_answers_with_the_id_when_its_effect_is_invisible_to_the_caller(
+    processes: ReportingProcesses,
+) -> None:
     path = await staffed(processes)
     given = await processes.done(f"{path}/primary-contact", {"email": ALLOCATOR}, PRIMARY, method="PUT")
     assert given == {"id": path.split("/")[-1], "command_id": given["command_id"]}
@@ -77,7 +79,7 @@ async def test_write_of_somebody_who_does_not_see_the_effect_answers_with_its_id
     assert again["code"] == "not_found"
 
 
-async def test_hand_over_needs_somebody_known_and_active(processes: ReportingProcesses) -> None:
+async def test_hand_over_is_refused_when_the_person_is_unknown_or_inactive(processes: ReportingProcesses) -> None:
     path = await staffed(processes)
     for email in ("nobody@acme.example", STRANGER):
         answer = await processes.ask("PUT", f"{path}/primary-contact", PRIMARY, json={"email": email})
@@ -93,7 +95,7 @@ async def test_hand_over_needs_somebody_known_and_active(processes: ReportingPro
     assert {"set-primary-contact", "set-grants", "change-person", "remove-person"} <= {one["action"] for one in audit}
 
 
-async def test_disabled_person_does_nothing_until_enabled_and_removed_one_never_again(
+async def test_person_has_no_access_while_disabled_and_after_removal(
     processes: ReportingProcesses,
 ) -> None:
     path = await staffed(processes)
@@ -155,7 +157,7 @@ async def test_roles_come_with_a_product_are_customised_compared_given_and_reset
     assert back.json()["members"] == []
 
 
-async def test_names_with_markup_are_refused_by_their_field(processes: ReportingProcesses) -> None:
+async def test_name_is_refused_when_it_contains_markup(processes: ReportingProcesses) -> None:
     await staffed(processes)
     roles, people = "/v1/accounts/acme/roles", "/v1/accounts/acme/people"
     markup = "<b>Boss</b>"
@@ -238,7 +240,7 @@ async def test_contract_is_locked_voided_renewed_and_cancelled(processes: Report
 
 
 async def until_products(processes: ReportingProcesses, path: str, *products: str) -> None:
-    """Wait until the subscription uses exactly these."""
+    """Wait until the subscription has exactly these products."""
     async with asyncio.timeout(20):
         while True:
             overview = (await processes.ask("GET", path, PRIMARY)).json()
@@ -247,7 +249,7 @@ async def until_products(processes: ReportingProcesses, path: str, *products: st
             await asyncio.sleep(0.05)
 
 
-async def test_retired_product_returns_its_units_and_stays_readable(processes: ReportingProcesses) -> None:
+async def test_product_returns_its_units_and_stays_readable_when_retired(processes: ReportingProcesses) -> None:
     path = f"/v1/subscriptions/{await sold(processes)}"
     await processes.done(f"{path}/allocations", {"product": "hub", "units": 400}, PRIMARY)
     assert await statuses(processes, "/v1/catalogue/products/hub/retire", PRIMARY, method="POST") == [403]

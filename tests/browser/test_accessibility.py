@@ -1,4 +1,4 @@
-"""Widths, dark mode, keyboard, and what axe finds."""
+"""Widths, dark mode, keyboard, and violations that axe finds."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def busy(stack: Stack) -> str:
-    """A subscription with something of everything: over-use, a warning, nothing allocated."""
+    """Create a subscription with overage, a warning, and a product without an allocation."""
     subscription = await sell(stack, "Busy Flex", units=150)
     path = f"/v1/subscriptions/{subscription}"
     for product, units in (("exposure-scan", 40), ("risk-hub", 100)):
@@ -27,14 +27,14 @@ async def busy(stack: Stack) -> str:
 
 
 async def violations(page: Page) -> list[str]:
-    """What axe finds, one line each. The page's policy keeps injected scripts out, so axe is evaluated."""
+    """List axe's findings. The page's policy forbids injected scripts, so axe is evaluated."""
     await page.evaluate(AXE.read_text())
     found: dict[str, Any] = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [f"{one['id']}: {[node['html'][:160] for node in one['nodes']]}" for one in found["violations"]]
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (768, False), (1440, False), (1440, True)])
-async def test_nothing_scrolls_sideways_and_axe_finds_nothing(
+async def test_page_fits_every_width_and_has_no_axe_violations(
     sign_in: SignIn, busy: str, width: int, dark: bool
 ) -> None:
     page = await sign_in("primary", f"/subscriptions/{busy}", width=width, dark=dark)
@@ -51,7 +51,7 @@ async def test_nothing_scrolls_sideways_and_axe_finds_nothing(
     assert await violations(page) == []
 
 
-async def test_messages_have_no_violations_either(sign_in: SignIn, stack: Stack, busy: str) -> None:
+async def test_message_pages_have_no_axe_violations(sign_in: SignIn, stack: Stack, busy: str) -> None:
     page = await sign_in("primary", f"/subscriptions/{busy}", width=390)
     for path in ("/", "/subscriptions/nothing-here"):
         await page.goto(f"{stack.url}{path}")
@@ -61,13 +61,13 @@ async def test_messages_have_no_violations_either(sign_in: SignIn, stack: Stack,
     assert await violations(page) == []
 
 
-async def test_dark_follows_the_system(sign_in: SignIn, busy: str) -> None:
+async def test_dark_mode_follows_the_system(sign_in: SignIn, busy: str) -> None:
     page = await sign_in("primary", f"/subscriptions/{busy}", dark=True)
     red, *_ = await page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert red < 64
 
 
-async def test_plan_is_made_and_applied_by_keyboard_alone(sign_in: SignIn, stack: Stack) -> None:
+async def test_plan_is_edited_and_applied_by_keyboard_alone(sign_in: SignIn, stack: Stack) -> None:
     subscription = await sell(stack, "Keys Flex")
     page = await sign_in("primary", f"/subscriptions/{subscription}")
     await page.keyboard.press("Tab")

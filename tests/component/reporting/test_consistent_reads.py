@@ -1,4 +1,4 @@
-"""What a request shows is of one instant of the database, read once, whatever is committed meanwhile."""
+"""Consistent reads: a request reads once, at one instant, despite concurrent commits."""
 
 import asyncio
 from collections import Counter
@@ -26,7 +26,7 @@ PAULA = Caller(PRIMARY, "Paula")
 
 @pytest.fixture
 async def overtaken(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> ReportingDriver:
-    """Between the first statement of a read and the next, everything changes, and is committed."""
+    """Commit changes between the first statement of a read and the next."""
     await driver.measure(snapshot(100))
     await driver.apply(alert("alert-1"))
     changes = [1]
@@ -51,7 +51,7 @@ async def overtaken(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) ->
     return driver
 
 
-async def test_an_overview_is_of_one_instant_when_a_write_commits_between_its_statements(
+async def test_overview_is_of_one_instant_when_a_write_commits_between_its_statements(
     overtaken: ReportingDriver,
 ) -> None:
     first, second = await overtaken.get(SUB, VIEWER), await overtaken.get(SUB, VIEWER)
@@ -59,20 +59,22 @@ async def test_an_overview_is_of_one_instant_when_a_write_commits_between_its_st
     assert (second["version"], second["allocated"], second["consumed"]) == (2, 900, 850)
 
 
-async def test_alerts_are_of_one_instant_with_what_they_are_compared_with(overtaken: ReportingDriver) -> None:
+async def test_alerts_and_their_values_are_of_one_instant_when_a_write_commits_between(
+    overtaken: ReportingDriver,
+) -> None:
     (first,) = (await overtaken.get(f"{SUB}/alerts", VIEWER))["items"]
     assert (first["id"], first["value_now"]) == ("alert-1", 25.0)
     assert len((await overtaken.get(f"{SUB}/alerts", VIEWER))["items"]) == 2
 
 
-async def test_usage_is_of_one_instant(overtaken: ReportingDriver) -> None:
+async def test_usage_is_of_one_instant_when_a_write_commits_between(overtaken: ReportingDriver) -> None:
     (first,) = (await overtaken.get(f"{SUB}/usage", VIEWER))["items"]
     assert (first["consumed"], first["revision"]) == (100, 1)
 
 
 @pytest.fixture
 async def responder(driver: ReportingDriver) -> PageResponder:
-    """The page, with Paula signed in."""
+    """Install the page, and sign Paula in."""
     runtime = driver.runtime
     claims = new_claim_names(runtime.settings)
     tokens = new_token_verifier(runtime.settings, claims, runtime.clock)
@@ -85,7 +87,7 @@ async def responder(driver: ReportingDriver) -> PageResponder:
 
 
 @pytest.mark.usefixtures("responder")
-async def test_the_page_is_of_one_instant(overtaken: ReportingDriver) -> None:
+async def test_page_is_of_one_instant_when_a_write_commits_between(overtaken: ReportingDriver) -> None:
     page = (await overtaken.http.get("/subscriptions/sub-1")).text
     assert "100 consumed, 400 allocated" in page
     assert 'id="alert-alert-1"' in page
@@ -95,7 +97,7 @@ async def test_the_page_is_of_one_instant(overtaken: ReportingDriver) -> None:
 
 @pytest.fixture
 def counted(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often what was read, and from how many connections."""
+    """Count reads by function, and acquired connections."""
     counts: Counter[str] = Counter()
 
     def count(of: Any, name: str) -> None:
@@ -125,12 +127,12 @@ ONCE = {
     "render_plan_fragments": 1,
     "acquire": 2,
 }
-"""Of the two connections one is for the session."""
+"""One of the two connections is for the session."""
 
 
 @pytest.mark.parametrize("path", ["/subscriptions/sub-1", "/"])
 @pytest.mark.usefixtures("responder")
-async def test_the_page_reads_everything_once(driver: ReportingDriver, counted: Counter[str], path: str) -> None:
+async def test_page_reads_each_table_once(driver: ReportingDriver, counted: Counter[str], path: str) -> None:
     await driver.apply(alert())
     counted.clear()
     answer = await driver.http.get(path)
@@ -142,15 +144,13 @@ async def test_the_page_reads_everything_once(driver: ReportingDriver, counted: 
 
 
 @pytest.mark.usefixtures("responder")
-async def test_usage_over_twelve_months_is_read_from_one_connection(
-    driver: ReportingDriver, counted: Counter[str]
-) -> None:
+async def test_page_of_usage_is_read_from_one_connection(driver: ReportingDriver, counted: Counter[str]) -> None:
     counted.clear()
     assert (await driver.http.get("/subscriptions/sub-1/usage")).status_code == 200
     assert (counted["acquire"], counted["find_subscription"], counted["load_term"]) == (2, 1, 1)
 
 
-def test_the_whole_page_is_put_together_from_fragments_and_renders_none_again(responder: PageResponder) -> None:
+def test_page_contains_the_fragments_without_rendering_them_again(responder: PageResponder) -> None:
     found = {}
     for template in ("subscription.html", "plan.html"):
         assert responder.templates.loader is not None
@@ -159,7 +159,7 @@ def test_the_whole_page_is_put_together_from_fragments_and_renders_none_again(re
     assert found == {"subscription.html": {"layout.html", "plan.html"}, "plan.html": {"fragments.html"}}  # its icons
 
 
-async def test_a_read_that_hangs_is_cut_off_and_its_connection_is_not_used_again(driver: ReportingDriver) -> None:
+async def test_read_is_cancelled_and_its_connection_closed_when_it_hangs(driver: ReportingDriver) -> None:
     other = await connect(driver.runtime.settings, "test")
     async with other.transaction():
         await other.execute("LOCK TABLE consumption IN ACCESS EXCLUSIVE MODE")
