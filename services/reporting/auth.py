@@ -85,7 +85,7 @@ class ClaimNames:
         )
 
     def _address(self, claims: Mapping[str, Any]) -> str:
-        """Read the address; ``email_verified`` counts beside it and at the top of the claims."""
+        """Read the address, verified by ``email_verified`` next to it and at the top level."""
         claimed = _find_claim(claims, self.email)
         try:
             email = people.read_address(claimed if isinstance(claimed, str) else "")
@@ -178,7 +178,7 @@ class TokenVerifier:
             raise TokenError("issuer", "The token is from another issuer.")
         audiences = claims.get("aud")
         if audience not in (audiences if isinstance(audiences, list) else [audiences]):
-            raise TokenError("audience", "The token is meant for another audience.")
+            raise TokenError("audience", "The token is for another audience.")
         if (expires := _number(claims, "exp")) is None or expires + leeway <= now:
             raise TokenError("expired", "The token has expired.")
         if "nbf" in claims and ((begins := _number(claims, "nbf")) is None or begins - leeway > now):

@@ -73,24 +73,24 @@ class Upkeep:
     async def run(self) -> None:
         """Delete expired rows at intervals, until cancelled."""
         while True:
-            failed = [await self.do(part) for part in PARTS]
+            failed = [await self.run_part(part) for part in PARTS]
             await asyncio.sleep(min(self._every_seconds, PAUSE_MAX_SECONDS) if any(failed) else self._every_seconds)
 
-    async def do(self, part: Part) -> bool:
+    async def run_part(self, part: Part) -> bool:
         """Delete the expired rows of one part; return whether some of its owners are set aside."""
         before = self._clock() - part.retention
         async with self._transaction() as tx:
             await self._aside.begin(tx.connection)
             known = await self._aside.load(tx.connection, tx.now)
-            mine = f"{part.name}/"
-            waiting = [key.removeprefix(mine) for key in known.waiting if key.startswith(mine)]
+            prefix = f"{part.name}/"
+            waiting = [key.removeprefix(prefix) for key in known.waiting if key.startswith(prefix)]
             due = sorted(await part.find(tx.connection, before, waiting))
             failed = await isolate(tx, due, str, partial(part.delete, tx.connection, before))
             for one in failed:
                 whose = one.whose if part.is_of_subscriptions else part.name
-                await self._aside.add(tx, f"{mine}{one.whose}", whose, one.error)
+                await self._aside.add(tx, f"{prefix}{one.whose}", whose, one.error)
             failing = {one.whose for one in failed}
-            well = [key for key in known.due if key.startswith(mine) and key.removeprefix(mine) not in failing]
-            if well:
-                await self._aside.clear(tx.connection, well)
+            recovered = [key for key in known.due if key.startswith(prefix) and key.removeprefix(prefix) not in failing]
+            if recovered:
+                await self._aside.clear(tx.connection, recovered)
         return bool(failed or waiting)

@@ -268,5 +268,5 @@ def kafka_key(payload: Payload) -> str:
 
 def request_digest(payload: Payload) -> bytes:
     """Hash what the person requested, without the fields that reporting adds."""
-    asked = payload.model_dump_json(exclude=set(_ADDED_FIELDS))
-    return hashlib.sha256(f"{payload.event_type}\n{asked}".encode()).digest()
+    requested = payload.model_dump_json(exclude=set(_ADDED_FIELDS))
+    return hashlib.sha256(f"{payload.event_type}\n{requested}".encode()).digest()

@@ -83,32 +83,32 @@ class Chain:
         if self._head is None:
             return Fault(1, "missing: the head of the chain")
         if self.records < self._head.records:
-            there = f"the head tells of {self._head.records} records, the log ends after {self.records}"
+            there = f"the head counts {self._head.records} records, the log ends after {self.records}"
             return Fault(self.records + 1, f"truncated: {there}")
         if self.records > self._head.records:
-            return Fault(self._head.records + 1, f"added: the head tells of {self._head.records} records only")
+            return Fault(self._head.records + 1, f"added: the head counts {self._head.records} records only")
         if self.hash != self._head.hash:
-            return Fault(self.records, "hash wrong: the head of the chain tells of another")
+            return Fault(self.records, "hash wrong: the head of the chain has another hash")
         return None
 
     def _fault(self, link: Link) -> Fault | None:
         wanted = self.records + 1
         if link.number > wanted:
-            return Fault(wanted, f"missing: the next one that is there is {link.number}")
+            return Fault(wanted, f"missing: the next record is {link.number}")
         if link.number < wanted:
-            return Fault(link.number, "added: there is more than one of this number")
+            return Fault(link.number, "added: there are several records with this number")
         what = self._wrong(link)
         return Fault(wanted, what) if what else None
 
     def _wrong(self, link: Link) -> str | None:
         if link.previous_hash != self.hash:
-            return "hash wrong: it does not follow the record before it, or that one was replaced"
+            return "hash wrong: it does not follow the previous record, or that one was replaced"
         if link.hash != link_hash(self.hash, link.number, link.event_id, link.source, link.recorded):
-            return "changed: its hash is not that of what it says"
+            return "changed: its hash is not that of its content"
         if name := _changed_column(link):
             return f"changed: its column {name} is not what was recorded"
         if link.sequence <= self._sequence:
-            return "moved: it stands in the log before the record that it follows"
+            return "moved: it is in the log before the record that it follows"
         return None
 
 

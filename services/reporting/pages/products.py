@@ -82,7 +82,7 @@ def _facts(product: ProductOverview, overview: Overview) -> tuple[tuple[str, str
         ("Floor", wording.count(product.floor), "The allocation cannot go below this"),
     ]
     if product.drawn:
-        facts.insert(1, ("Drawn", wording.count(product.drawn), "Of it, taken from unallocated units"))
+        facts.insert(1, ("Drawn", wording.count(product.drawn), "Of that, drawn from unallocated units"))
     window = overview.window
     facts.append(("Window", f"{wording.days(window.days_left)} left", wording.span(window.start, window.end)))
     return tuple(facts)

@@ -54,7 +54,7 @@ class Provider:
     async def authorization_url(self, *, state: str, nonce: str, verifier: str) -> str:
         """Build the URL at which a person signs in."""
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
-        asked = {
+        query = {
             "response_type": "code",
             "client_id": self._client.client_id,
             "redirect_uri": self._client.callback,
@@ -64,7 +64,7 @@ class Provider:
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
-        return f"{await self._endpoint('authorization_endpoint')}?{urlencode(asked)}"
+        return f"{await self._endpoint('authorization_endpoint')}?{urlencode(query)}"
 
     async def redeem(self, code: str, *, verifier: str, nonce: str) -> Mapping[str, Any]:
         """Exchange ``code`` for an id token, and return its verified claims.

@@ -35,7 +35,7 @@ class SignedIn:
 
 
 class PageResponder:
-    """The parts of the page, with what all its routes do."""
+    """Answers requests of the page: finds the session, renders templates, builds redirects and messages."""
 
     def __init__(
         self,

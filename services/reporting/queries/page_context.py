@@ -23,7 +23,7 @@ from shared.runtime.postgres.pool import Pool
 class PageContext:
     """A subscription as one person sees it, with their ``permissions`` in it.
 
-    ``me.subscriptions`` are all that the person has; for a vendor operator, who may see all, only this one.
+    ``me.subscriptions`` are all that the person has; for a vendor operator, who may see all, it is this one alone.
     """
 
     overview: Overview

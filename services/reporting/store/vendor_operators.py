@@ -13,7 +13,7 @@ _REVOKE = "UPDATE issuer_words SET vendor = false, said_at = $2 WHERE email = $1
 
 
 async def is_vendor(connection: Connection, email: str, said_at: datetime) -> bool:
-    """Whether a person asserted as operator at ``said_at`` still is, as far as newer assertions say."""
+    """Whether a person asserted as operator at ``said_at`` has not been asserted otherwise since."""
     row = await connection.fetchrow(_FIND, email)
     if row is not None and row["said_at"] >= said_at:
         return bool(row["vendor"])

@@ -124,21 +124,21 @@ TAMPERINGS = {
     "changed hash": (_SET.format("hash = sha256('x')", 3), 3, "changed: its hash"),
     "changed link": (_SET.format("previous_hash = sha256('x')", 3), 3, "hash wrong: it does not follow"),
     "no longer JSON": (_SET.format("recorded = 'x'", 1) + ";" + _RECOMPUTE_ALL, 1, "changed: its column recorded"),
-    "deleted in the middle": ("DELETE FROM audit_log WHERE chain_sequence = 3", 3, "missing: the next one"),
+    "deleted in the middle": ("DELETE FROM audit_log WHERE chain_sequence = 3", 3, "missing: the next record"),
     "deleted and closed up": (
         "DELETE FROM audit_log WHERE chain_sequence = 3; "
         "UPDATE audit_log SET chain_sequence = chain_sequence - 1 WHERE chain_sequence > 3",
         3,
         "hash wrong: it does not follow",
     ),
-    "deleted first": ("DELETE FROM audit_log WHERE chain_sequence = 1", 1, "missing: the next one that is there is 2"),
-    "newest deleted": ("DELETE FROM audit_log WHERE chain_sequence > 4", 5, "truncated: the head tells of 6"),
-    "all deleted": ("DELETE FROM audit_log WHERE account = 'acme'", 1, "truncated: the head tells of 6"),
+    "deleted first": ("DELETE FROM audit_log WHERE chain_sequence = 1", 1, "missing: the next record is 2"),
+    "newest deleted": ("DELETE FROM audit_log WHERE chain_sequence > 4", 5, "truncated: the head counts 6"),
+    "all deleted": ("DELETE FROM audit_log WHERE account = 'acme'", 1, "truncated: the head counts 6"),
     "reordered": (_SWAP, 3, "hash wrong: it does not follow"),
-    "reordered, all hashes recomputed": (_SWAP + ";" + _RECOMPUTE_ALL, 4, "moved: it stands"),
-    "forged": (_FORGED, 4, "hash wrong: it does not follow the record before it, or that one was replaced"),
+    "reordered, all hashes recomputed": (_SWAP + ";" + _RECOMPUTE_ALL, 4, "moved: it is in"),
+    "forged": (_FORGED, 4, "hash wrong: it does not follow the previous record, or that one was replaced"),
     "forged, all hashes recomputed": (_FORGED + _RECOMPUTE_ALL, 6, "hash wrong: the head of the chain"),
-    "head cut": ("UPDATE audit_chains SET records = 5", 6, "added: the head tells of 5"),
+    "head cut": ("UPDATE audit_chains SET records = 5", 6, "added: the head counts 5"),
     "head gone": ("DELETE FROM audit_chains WHERE account = 'acme'", 1, "missing: the head"),
 }
 

@@ -103,12 +103,14 @@ async def test_limits_apply_to_each_person_and_address_separately(
         assert statuses == [202, 202, 202, 429, 429]
         refused = await driver.ask("PUT", policy, PRIMARY, json={"overage": "hard"})
         assert (refused.json()["code"], refused.headers["retry-after"].isdigit()) == ("too_many_requests", True)
-        assert (await driver.ask("PUT", policy, json={"overage": "hard"})).status_code == 202, "of somebody else"
+        assert (await driver.ask("PUT", policy, json={"overage": "hard"})).status_code == 202, (
+            "another person has a limit of their own"
+        )
 
         bad = {"authorization": "Bearer x.y.z"}
         failed = [(await driver.http.get("/v1/me", headers=bad)).status_code for _ in range(7)]
         assert failed == [401] * 5 + [429] * 2
-        assert (await driver.ask("GET", "/v1/me", PRIMARY)).status_code == 200, "who signs in well is not locked out"
+        assert (await driver.ask("GET", "/v1/me", PRIMARY)).status_code == 200, "valid tokens are not limited"
 
 
 async def test_writes_of_a_person_are_refused_when_too_many_were_denied(
@@ -146,5 +148,5 @@ async def test_vendor_role_follows_the_newest_token(driver: ReportingDriver) -> 
     assert not await is_vendor(no)
     assert not await is_vendor(old), "an older word"
     assert await is_vendor(new)
-    assert not await is_vendor(no), "what the token itself says"
+    assert not await is_vendor(no), "the token itself denies it"
     assert await is_vendor(new)

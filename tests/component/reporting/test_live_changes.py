@@ -20,12 +20,16 @@ async def test_change_is_delivered_in_every_replica(database: MakeDatabase, shar
             assert await anext(changes) == Change("sub-1", "missed")
             await one.measure(snapshot(1), snapshot(9, sub="sub-2"))
             told = await asyncio.wait_for(anext(changes), SECONDS)
-            if told == Change("sub-1", "subscription"):  # of its creation: the notice may arrive after the watch began
+            if told == Change(
+                "sub-1", "subscription"
+            ):  # its creation: the notification may arrive after the watch began
                 told = await asyncio.wait_for(anext(changes), SECONDS)
             assert told == Change("sub-1", "consumption")
             await one.measure(snapshot(1))
             await one.apply(alert())
-            assert await asyncio.wait_for(anext(changes), SECONDS) == Change("sub-1", "alert"), "no news is not told"
+            assert await asyncio.wait_for(anext(changes), SECONDS) == Change("sub-1", "alert"), (
+                "an unchanged state is not a change"
+            )
 
 
 async def test_watch_is_removed_when_its_iterator_is_closed(driver: ReportingDriver) -> None:

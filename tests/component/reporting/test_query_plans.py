@@ -92,7 +92,7 @@ async def test_command_is_found_by_index(pool: "asyncpg.Pool[asyncpg.Record]") -
     RAN.clear()
     async with pool.acquire() as connection:
         await find_command(connection, "somebody7", uuid4())
-    (one,) = [one for one in RAN if "FROM" in one.query]  # told when the loop goes on
+    (one,) = [one for one in RAN if "FROM" in one.query]  # the listener is called by the event loop
     async with pool.acquire() as connection:
         assert not await scanned(connection, one.query, one.args)
 

@@ -42,11 +42,11 @@ async def test_place_under_the_limit_is_released_however_a_stream_ends(
     for _ in range(3):
         assert (await driver.ask("GET", PATH, PRIMARY)).status_code == 200
         assert (await driver.ask("HEAD", PATH, PRIMARY)).status_code == 200
-    give_back = driver.application.streams.take(PRIMARY, "no")
+    release = driver.application.streams.take(PRIMARY, "no")
     refused = await driver.ask("GET", PATH, PRIMARY)
     assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
-    assert (await driver.ask("GET", PATH)).status_code == 200, "of somebody else"
-    give_back()
+    assert (await driver.ask("GET", PATH)).status_code == 200, "another person has a limit of their own"
+    release()
 
 
 async def test_session_is_not_renewed_by_requests_of_the_page_itself(driver: ReportingDriver) -> None:

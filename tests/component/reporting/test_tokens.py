@@ -41,7 +41,7 @@ async def test_token_is_refused_when_any_claim_is_wrong(empty: ReportingDriver, 
         "no e-mail": good(PRIMARY, email=...),
         "e-mail is no address": good(PRIMARY, email="paula"),
         "e-mail is not verified": good(PRIMARY, email_verified=False),
-        "nothing is said of its verification": good(PRIMARY, email_verified=...),
+        "email_verified is absent": good(PRIMARY, email_verified=...),
         **{f"email_verified is {word!r}": good(PRIMARY, email_verified=word) for word in ("false", "true", 0, 1, None)},
         "e-mail looks like another": good("\u212aim@acme.example"),
         "e-mail is not all seen": good(f"\u200b{PRIMARY}"),
@@ -92,7 +92,7 @@ async def test_elliptic_and_new_keys_are_accepted(database: MakeDatabase) -> Non
             assert await status(driver, issuer.token(PRIMARY, key=curve, alg="ES256")) == 200
             assert issuer.fetches == 2
             assert await status(driver, issuer.token(PRIMARY)) == 200
-            assert issuer.fetches == 2, "kept keys are used"
+            assert issuer.fetches == 2, "cached keys are used"
 
 
 async def test_keys_are_fetched_once_when_many_tokens_have_unknown_key_ids(database: MakeDatabase) -> None:
@@ -114,7 +114,9 @@ async def test_answer_is_503_when_the_keys_of_the_issuer_cannot_be_fetched(datab
             issuer.down = False
             assert await status(driver, issuer.token(PRIMARY)) == 200
             issuer.down = True
-            assert await status(driver, issuer.token(PRIMARY)) == 200, "kept keys outlive the issuer"
+            assert await status(driver, issuer.token(PRIMARY)) == 200, (
+                "cached keys are used while the issuer is unavailable"
+            )
 
 
 async def test_claims_are_read_from_the_configured_paths(database: MakeDatabase, shared_issuer: Issuer) -> None:
