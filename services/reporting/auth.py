@@ -119,18 +119,18 @@ class IssuerKeys:
         Raises:
             IssuerUnavailableError: no keys are known, and none can be fetched.
         """
-        if self._keys is not None and self._serves(key_id):
+        if self._keys is not None and self._is_known(key_id):
             return self._keys
         async with self._lock:
             may_try = self._monotonic() - self._tried_at >= self._trust.refresh_seconds
-            if (self._keys is None or not self._serves(key_id)) and may_try:
+            if (self._keys is None or not self._is_known(key_id)) and may_try:
                 self._tried_at = self._monotonic()
                 await self._fetch()
         if self._keys is None:
             raise IssuerUnavailableError("the issuer's keys cannot be fetched")
         return self._keys
 
-    def _serves(self, key_id: str | None) -> bool:
+    def _is_known(self, key_id: str | None) -> bool:
         fresh = self._monotonic() - self._fetched_at < self._trust.keys_seconds
         return fresh and self._keys is not None and (key_id is None or any(k.kid == key_id for k in self._keys.keys))
 

@@ -86,9 +86,9 @@ class LiveChanges:
         finally:
             _discard(self._outcomes, name, event)
 
-    def apply_notification(self, notice: str) -> None:
-        """Apply a notification that ``store.notices`` sent."""
-        match notice.split(" "):
+    def apply_notification(self, notification: str) -> None:
+        """Apply a notification that ``store.notifications`` sent."""
+        match notification.split(" "):
             case ["subscription", subscription, what]:
                 self._notify_watchers(subscription, cast(What, what))
             case ["consumption", *subscriptions]:

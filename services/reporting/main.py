@@ -37,7 +37,7 @@ from services.reporting.queries.subscriptions import SubscriptionQueries
 from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.queries.vendor_operators import VendorOperators
 from services.reporting.settings import ReportingSettings
-from services.reporting.store.notices import CHANNEL
+from services.reporting.store.notifications import CHANNEL
 from services.reporting.subscribers import on_audit, on_consumption
 from services.reporting.verification import COMMAND as VERIFY_AUDIT
 from shared.events.topics import (

@@ -10,7 +10,7 @@ from shared.runtime.postgres.pool import Connection, Pool
 
 LIFETIME = timedelta(hours=10)
 IDLE = timedelta(hours=2)
-_SEEN_EVERY = timedelta(minutes=1)
+_TOUCH_INTERVAL = timedelta(minutes=1)
 
 _INSERT = """
 INSERT INTO sessions (id_sha256, email, name, vendor, created_at, seen_at, expires_at)
@@ -63,7 +63,7 @@ class Sessions:
             row = await connection.fetchrow(_FIND, digest, now, now - IDLE)
             if row is None:
                 return None
-            if renew and row["seen_at"] < now - _SEEN_EVERY:
+            if renew and row["seen_at"] < now - _TOUCH_INTERVAL:
                 await connection.execute(_TOUCH, digest, now)
         return Person(row["email"], row["name"], row["vendor"], (row["expires_at"] - now).total_seconds())
 

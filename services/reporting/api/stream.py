@@ -15,8 +15,8 @@ from services.reporting.domain.caller import Caller
 from services.reporting.limited_streams import LimitedStream
 from shared.runtime.http.middleware import ProblemError
 
-AT_MOST_EVERY_SECONDS = 0.25
-LASTS_SECONDS = 15 * 60
+EVENT_GAP_SECONDS = 0.25
+MAX_STREAM_SECONDS = 15 * 60
 """Longest stream. Then the client reconnects, with a token that is still valid."""
 RECHECK_SECONDS = 10
 """Longest time between two checks of access, since sessions end and roles are revoked."""
@@ -28,10 +28,12 @@ async def _events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Yield changes until the token or session expires, access ends, or the time limit is reached."""
     application = context.application
-    lasts = min(LASTS_SECONDS, caller.ends_in_seconds if caller.ends_in_seconds is not None else LASTS_SECONDS)
+    limit = min(
+        MAX_STREAM_SECONDS, caller.ends_in_seconds if caller.ends_in_seconds is not None else MAX_STREAM_SECONDS
+    )
     metrics.STREAMS.inc()
     try:
-        changes = application.live.changes(subscription, for_seconds=lasts, at_least_every=RECHECK_SECONDS)
+        changes = application.live.changes(subscription, for_seconds=limit, at_least_every=RECHECK_SECONDS)
         async with aclosing(changes):
             async for change in changes:
                 if change.what in {"subscription", "missed", "nothing"}:
@@ -42,7 +44,7 @@ async def _events(
                 yield ServerSentEvent(
                     data=json.dumps({"subscription": subscription, "what": change.what}), event="change"
                 )
-                await asyncio.sleep(AT_MOST_EVERY_SECONDS)
+                await asyncio.sleep(EVENT_GAP_SECONDS)
     except ProblemError:
         return
     finally:

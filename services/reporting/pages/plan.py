@@ -86,7 +86,7 @@ def changes(overview: Overview, draft: Draft) -> tuple[dict[str, int], dict[str,
     return changed, unreadable
 
 
-def previewed(changed: Mapping[str, int]) -> str:
+def encode_plan(changed: Mapping[str, int]) -> str:
     """Encode a plan as one line, to compare the applied plan with the previewed one."""
     return ",".join(f"{product}={units}" for product, units in sorted(changed.items()))
 
@@ -183,7 +183,7 @@ def present_preview(overview: Overview, answer: PlanPreview, changed: Mapping[st
         unallocated_before=wording.count(overview.unallocated),
         unallocated_after=wording.count(answer.unallocated_after),
         consequence=_consequence(answer),
-        previewed=previewed(changed),
+        previewed=encode_plan(changed),
         command_id=command,
     )
 

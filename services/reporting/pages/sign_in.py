@@ -13,7 +13,7 @@ from services.reporting.sessions import Person
 from shared.runtime.process import logging
 
 COOKIE = "unitpool_sign_in"
-WITHIN = timedelta(minutes=10)
+SIGN_IN_LIFETIME = timedelta(minutes=10)
 MAX_ERROR_LENGTH = 200
 
 
@@ -30,13 +30,13 @@ def sign_in_router(responder: PageResponder, claims: ClaimNames) -> APIRouter:
         except ProviderError as error:
             log.warning("provider_unavailable", error=str(error))
             return responder.message(None, 503)
-        until = (responder.clock() + WITHIN).timestamp()
+        until = (responder.clock() + SIGN_IN_LIFETIME).timestamp()
         pending = {"state": state, "nonce": nonce, "verifier": verifier, "to": _local(to), "until": until}
         answer = responder.redirect(url)
         answer.set_cookie(
             COOKIE,
             responder.csrf.seal(pending),
-            max_age=int(WITHIN.total_seconds()),
+            max_age=int(SIGN_IN_LIFETIME.total_seconds()),
             path="/auth",
             httponly=True,
             samesite="lax",

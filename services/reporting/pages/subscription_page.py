@@ -96,7 +96,7 @@ class SubscriptionPage:
             return present_subscription(context, replace(form.draft, errors=unreadable))
         if not changed:
             return present_subscription(context, replace(form.draft, error="The plan changes no allocation."))
-        as_previewed = form.previewed == plan.previewed(changed)
+        as_previewed = form.previewed == plan.encode_plan(changed)
         if form.applies and as_previewed:
             return await self._apply(form, changed)
         note = _CHANGED if form.applies else None

@@ -8,7 +8,7 @@ from services.reporting.domain.caller import Caller
 from services.reporting.store import vendor_operators
 from shared.runtime.postgres.pool import Pool
 
-MAX_KNOWN = 10_000
+MAX_CACHED = 10_000
 
 
 class VendorOperators:
@@ -32,6 +32,6 @@ class VendorOperators:
                 await vendor_operators.upsert_revocation(connection, caller.email, said_at)
             self._noted[caller.email] = said_at
             self._noted.move_to_end(caller.email)
-            if len(self._noted) > MAX_KNOWN:
+            if len(self._noted) > MAX_CACHED:
                 self._noted.popitem(last=False)
         return caller

@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.reporting.store.allocations import read_time
-from services.reporting.store.notices import notify_subscription
+from services.reporting.store.notifications import notify_subscription
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.alerts import AlertState, ChannelState, DeliverySettled
 from shared.runtime.postgres.pool import Connection, Row

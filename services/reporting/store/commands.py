@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from services.reporting.store.notices import notify_outcome
+from services.reporting.store.notifications import notify_outcome
 from shared.events.outcomes import CommandDecided
 from shared.runtime.postgres.pool import Connection
 

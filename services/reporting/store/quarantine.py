@@ -47,8 +47,8 @@ SELECT requested_at, id, state FROM quarantine_replays
 WHERE $2::timestamptz IS NULL OR (requested_at, id) < ($2, $3)
 ORDER BY requested_at DESC, id DESC LIMIT $1
 """
-_FORGET_SETTLED = "DELETE FROM quarantine WHERE settled_at < $1"
-_FORGET_REPLAYS = "DELETE FROM quarantine_replays WHERE requested_at < $1"
+_DELETE_SETTLED = "DELETE FROM quarantine WHERE settled_at < $1"
+_DELETE_REPLAYS = "DELETE FROM quarantine_replays WHERE requested_at < $1"
 MAX_DIGITS = 18
 
 
@@ -140,8 +140,8 @@ async def count_records(connection: Connection, limit: int, cursor: str | None, 
 
 async def prune_quarantine(connection: Connection, before: datetime) -> None:
     """Delete records settled and replays requested before ``before``; quarantined records are retained."""
-    await connection.execute(_FORGET_SETTLED, before)
-    await connection.execute(_FORGET_REPLAYS, before)
+    await connection.execute(_DELETE_SETTLED, before)
+    await connection.execute(_DELETE_REPLAYS, before)
 
 
 async def upsert_replay(connection: Connection, replay: QuarantineReplay) -> None:

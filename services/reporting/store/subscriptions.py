@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from services.reporting.store.notices import notify_subscription
+from services.reporting.store.notifications import notify_subscription
 from services.reporting.store.paging import Page, page, read_cursor
 from shared.events.state import SubscriptionState
 from shared.runtime.postgres.pool import Connection, Row
@@ -15,7 +15,7 @@ ON CONFLICT (id) DO UPDATE SET account = excluded.account, version = excluded.ve
 WHERE subscriptions.version < excluded.version
 RETURNING true
 """
-_FORGET_PEOPLE = "DELETE FROM subscription_people WHERE subscription = $1"
+_DELETE_PEOPLE = "DELETE FROM subscription_people WHERE subscription = $1"
 _INSERT_PEOPLE = """
 INSERT INTO subscription_people (email, subscription, role)
 SELECT email, $1, role FROM unnest($2::text[], $3::text[]) AS new (email, role) ORDER BY email, role
@@ -44,7 +44,7 @@ SELECT DISTINCT s.account
 FROM subscription_people AS p JOIN subscriptions AS s ON s.id = p.subscription
 WHERE p.email = $1 AND p.role = ANY($2::text[])
 """
-_PEOPLE_BEYOND = """
+_PEOPLE_OUTSIDE = """
 SELECT s.account, p.email
 FROM subscriptions AS s JOIN subscription_people AS p ON p.subscription = s.id
 WHERE s.account = ANY($1::text[])
@@ -64,7 +64,7 @@ async def upsert_subscription(connection: Connection, state: SubscriptionState) 
     if not await connection.fetchval(_UPSERT, state.id, state.account, state.version, state.model_dump_json()):
         return
     people = {(state.primary_contact.email, PRIMARY), *((one.email, one.grant) for one in state.grants)}
-    await connection.execute(_FORGET_PEOPLE, state.id)
+    await connection.execute(_DELETE_PEOPLE, state.id)
     await connection.execute(_INSERT_PEOPLE, state.id, [one[0] for one in people], [one[1] for one in people])
     await notify_subscription(connection, state.id, "subscription")
 
@@ -124,5 +124,5 @@ async def find_people_outside(
     connection: Connection, accounts: Collection[str], subscriptions: Collection[str]
 ) -> list[tuple[str, str]]:
     """List pairs of account and e-mail of people whose roles are all outside these subscriptions."""
-    rows = await connection.fetch(_PEOPLE_BEYOND, list(accounts), list(subscriptions))
+    rows = await connection.fetch(_PEOPLE_OUTSIDE, list(accounts), list(subscriptions))
     return [(row["account"], row["email"]) for row in rows]

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from services.reporting.live_changes import LiveChanges
 from services.reporting.settings import ReportingSettings
-from services.reporting.store.notices import CHANNEL
+from services.reporting.store.notifications import CHANNEL
 from shared.runtime.postgres import pool
 from shared.runtime.postgres.listen import ALIVE_SECONDS, ANSWER_SECONDS, keep_listening
 from tests.conftest import MakeDatabase

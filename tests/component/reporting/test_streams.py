@@ -37,7 +37,7 @@ async def test_stream_ends_when_the_process_stops(driver: ReportingDriver) -> No
 async def test_place_under_the_limit_is_released_however_a_stream_ends(
     driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "LASTS_SECONDS", 0.1)
+    monkeypatch.setattr(stream, "MAX_STREAM_SECONDS", 0.1)
     driver.application.streams = Shares(2, 1)
     for _ in range(3):
         assert (await driver.ask("GET", PATH, PRIMARY)).status_code == 200

@@ -16,7 +16,7 @@ from services.reporting.application import Application
 from services.reporting.live_changes import LiveChanges
 from services.reporting.main import add_api, definition, new_application, new_claim_names, new_token_verifier
 from services.reporting.settings import ReportingSettings
-from services.reporting.store.notices import CHANNEL
+from services.reporting.store.notifications import CHANNEL
 from services.reporting.subscribers import on_audit, on_consumption
 from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERING_COMMANDS
 from shared.events.envelope import Event, Payload, by_type, decode

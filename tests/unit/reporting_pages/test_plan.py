@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from services.reporting.domain.previews import read_preview
-from services.reporting.pages.plan import Draft, changes, parse, present_plan, present_preview, previewed
+from services.reporting.pages.plan import Draft, changes, encode_plan, parse, present_plan, present_preview
 from shared.events.refusals import Refusal
 from tests.support.builders.overviews import NOW, overview, product, waiting
 
@@ -155,4 +155,4 @@ def test_preview_shows_only_changes_and_whether_the_clock_starts() -> None:
         ("Api Guard", "500", "400", "\u2212100", "30.0\u202f%")
     ]
     assert shown.consequence == "This is a rebalance. The next one will be allowed on 22 February 2027."
-    assert shown.previewed == previewed({"api-guard": 400}) == "api-guard=400"
+    assert shown.previewed == encode_plan({"api-guard": 400}) == "api-guard=400"
