@@ -34,7 +34,10 @@ _VERIFIED = "email_verified"
 
 
 class TokenError(ValueError):
-    """The token is not accepted. ``reason`` is a metric label; the message is for a person."""
+    """The token is not accepted.
+
+    ``reason`` is a metric label; the message is for a person.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

@@ -55,7 +55,10 @@ PARTS: Final = (
 
 
 class Upkeep:
-    """The background task of upkeep. Owners whose deletion fails are set aside and retried."""
+    """The background task of upkeep.
+
+    Owners whose deletion fails are set aside and retried.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""Event handlers: save states by newest version, history by event id. Order and repeats are harmless."""
+"""Event handlers: save states by newest version, history by event id.
+
+Order and repeats are harmless.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -147,7 +147,10 @@ def new_claim_names(settings: ReportingSettings) -> ClaimNames:
 
 
 def new_token_verifier(settings: ReportingSettings, claims: ClaimNames, clock: Clock) -> TokenVerifier:
-    """Build the verifier of bearer tokens. ``clock``: the database's, which all replicas share."""
+    """Build the verifier of bearer tokens.
+
+    ``clock``: the database's, which all replicas share.
+    """
     trust = TrustedIssuer(
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,

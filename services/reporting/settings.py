@@ -8,7 +8,10 @@ from shared.runtime.process.settings import ServiceSettings
 
 
 class ReportingSettings(ServiceSettings):
-    """Settings of a reporting process. Any OIDC provider that issues JWT access tokens can be used."""
+    """Settings of a reporting process.
+
+    Any OIDC provider that issues JWT access tokens can be used.
+    """
 
     model_config = SettingsConfigDict(env_prefix="UNITPOOL_REPORTING_")
 

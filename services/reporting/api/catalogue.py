@@ -1,4 +1,7 @@
-"""The catalogue: products, their meters, and the meters' rates. The vendor writes, everyone reads."""
+"""The catalogue: products, their meters, and the meters' rates.
+
+The vendor writes, everyone reads.
+"""
 
 from typing import Any
 
@@ -86,7 +89,10 @@ def _add_later_writes(router: APIRouter, context: ApiContext) -> None:
     async def set_roles(
         caller: CurrentCaller, product: ProductInPath, body: RolesSetting, command: CommandId
     ) -> Response:
-        """Replace all permissions and default roles of the product's application. Vendor only."""
+        """Replace all permissions and default roles of the product's application.
+
+        Vendor only.
+        """
         payload = SetRoleTemplates(
             product=product,
             permissions=tuple(Permission(**one.model_dump()) for one in body.permissions),

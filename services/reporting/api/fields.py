@@ -1,4 +1,7 @@
-"""Base models and fields of request bodies. Unknown fields and wrong types are refused by name."""
+"""Base models and fields of request bodies.
+
+Unknown fields and wrong types are refused by name.
+"""
 
 from collections.abc import Awaitable
 from datetime import UTC, datetime

@@ -67,7 +67,10 @@ async def _person_in_path(email: str) -> str:
 async def _product_in_query(
     request: Request, product: Annotated[str | None, Query(max_length=64)] = None
 ) -> str | None:
-    """Return the product of a query. The catalogue is public, so an unknown product is refused by name."""
+    """Return the product of a query.
+
+    The catalogue is public, so an unknown product is refused by name.
+    """
     context: ApiContext = request.app.state.api_context
     if product is not None and not await context.application.catalogue.is_product(product):
         raise invalid("product", "is not a product of the catalogue")

@@ -1,4 +1,7 @@
-"""Ingest keys, with which a product's platform reports usage over HTTP. Vendor only."""
+"""Ingest keys, with which a product's platform reports usage over HTTP.
+
+Vendor only.
+"""
 
 import hashlib
 import secrets
@@ -44,7 +47,10 @@ def _add_writes(router: APIRouter, context: ApiContext) -> None:
 
     @router.post("", **write_answers(answers.IngestKey))
     async def create(caller: CurrentCaller, body: NewIngestKey, command: CommandId) -> Response:
-        """Create an ingest key of a product. The answer shows it once; only its hash leaves this service."""
+        """Create an ingest key of a product.
+
+        The answer shows it once; only its hash leaves this service.
+        """
         await catalogue.product(body.product)
         key, secret = derive_id(caller, command), new_secret()
         payload = CreateIngestKey(

@@ -26,7 +26,10 @@ def prices_router(context: ApiContext) -> APIRouter:
 
     @router.put("/price-list", **write_answers(answers.PriceList))
     async def set_price_list(caller: CurrentCaller, body: PriceListSetting, command: CommandId) -> Response:
-        """Set the price list from now on. Lots already bought keep their price. Vendor only."""
+        """Set the price list from now on.
+
+        Lots already bought keep their price. Vendor only.
+        """
         payload = SetPriceList(
             currency=body.currency,
             list_price_minor=body.list_price_minor,

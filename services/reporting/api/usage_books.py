@@ -1,4 +1,7 @@
-"""Outcomes of usage: the quarantine, its replays, and the reconciliation. Vendor only."""
+"""Outcomes of usage: the quarantine, its replays, and the reconciliation.
+
+Vendor only.
+"""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any

@@ -1,1 +1,4 @@
-"""The computations of reporting: figures, classes, permissions. Pure; ``now`` is passed in."""
+"""The computations of reporting: figures, classes, permissions.
+
+Pure; ``now`` is passed in.
+"""

@@ -63,7 +63,10 @@ def value_now(state: AlertState, overview: Overview) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class MaskedChannel:
-    """A channel as people see it. The address is a secret: only its host and last characters are shown."""
+    """A channel as people see it.
+
+    The address is a secret: only its host and last characters are shown.
+    """
 
     id: str
     kind: Literal["webhook"]

@@ -56,7 +56,10 @@ class PermissionRow:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationView(ApplicationSummary):
-    """An application with a row per permission. ``complete``: no holder was left out by the limit."""
+    """An application with a row per permission.
+
+    ``complete``: no holder was left out by the limit.
+    """
 
     permissions: tuple[PermissionRow, ...]
     complete: bool
@@ -77,7 +80,10 @@ def summarise_application(product: ProductState) -> ApplicationSummary:
 def view_application(
     product: ProductState, held: Iterable[RoleState], people: People, *, complete: bool
 ) -> ApplicationView:
-    """Build the view of an application. ``held``: roles with their members; inactive people hold nothing."""
+    """Build the view of an application.
+
+    ``held``: roles with their members; inactive people hold nothing.
+    """
     holders = _holders(product, held, people)
     return ApplicationView(
         product=product.id,

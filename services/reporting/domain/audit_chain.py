@@ -35,7 +35,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A stored record. ``columns`` are those extracted from it, ``record`` among them (as JSON text)."""
+    """A stored record.
+
+    ``columns`` are those extracted from it, ``record`` among them (as JSON text).
+    """
 
     number: int
     sequence: int
@@ -63,7 +66,10 @@ def link_hash(previous_hash: bytes, number: int, event_id: str, source: str, rec
 
 
 class Chain:
-    """The verification of a chain, record by record. Only the last record's hash is held."""
+    """The verification of a chain, record by record.
+
+    Only the last record's hash is held.
+    """
 
     def __init__(self, head: Head | None) -> None:
         self.records = 0

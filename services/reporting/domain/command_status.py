@@ -26,7 +26,10 @@ class SentRow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommandStatus:
-    """A command and its outcome. ``result`` and ``refusal`` are JSON, as the command's owner wrote them."""
+    """A command and its outcome.
+
+    ``result`` and ``refusal`` are JSON, as the command's owner wrote them.
+    """
 
     command_id: str
     command: str

@@ -13,7 +13,10 @@ from shared.windows import Window
 
 @dataclass(frozen=True, slots=True)
 class WindowFigures:
-    """The consumption of one product in one window. ``meters`` are required of the newest window only."""
+    """The consumption of one product in one window.
+
+    ``meters`` are required of the newest window only.
+    """
 
     window_start: datetime
     revision: int

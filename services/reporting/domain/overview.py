@@ -23,7 +23,10 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class RebalanceClock:
-    """Whether allocations may be lowered now. ``next_allowed_at`` ``None``: the clock is not running."""
+    """Whether allocations may be lowered now.
+
+    ``next_allowed_at`` ``None``: the clock is not running.
+    """
 
     allowed: bool
     next_allowed_at: datetime | None
@@ -62,7 +65,10 @@ class MeterArithmetic:
 
 @dataclass(frozen=True, slots=True)
 class ProductOverview:
-    """One product. ``utilisation``: percent of its allocation, with one decimal; ``None`` without an allocation."""
+    """One product.
+
+    ``utilisation``: percent of its allocation, with one decimal; ``None`` without an allocation.
+    """
 
     product: str
     name: str
@@ -81,7 +87,10 @@ class ProductOverview:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A subscription. ``as_of``: until when its usage is counted; ``None`` before the first measurement."""
+    """A subscription.
+
+    ``as_of``: until when its usage is counted; ``None`` before the first measurement.
+    """
 
     id: str
     account: str

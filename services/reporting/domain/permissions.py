@@ -1,4 +1,7 @@
-"""The permissions of a person in a subscription and its account. Allocation checks them again for commands."""
+"""The permissions of a person in a subscription and its account.
+
+Allocation checks them again for commands.
+"""
 
 from collections.abc import Collection, Iterable
 from types import MappingProxyType

@@ -19,7 +19,10 @@ class PlannedProduct:
 
 @dataclass(frozen=True, slots=True)
 class PlanPreview:
-    """Allocations before and after. ``starts_clock``: a rebalance; the next is allowed at ``next_allowed_at``."""
+    """Allocations before and after.
+
+    ``starts_clock``: a rebalance; the next is allowed at ``next_allowed_at``.
+    """
 
     before: tuple[PlannedProduct, ...]
     after: tuple[PlannedProduct, ...]

@@ -24,7 +24,10 @@ from shared.units import percent_tenths
 
 @dataclass(frozen=True, slots=True)
 class ProductConsumption:
-    """A product's consumption now. ``newest``: its last snapshot of the term; ``here``: the current window's."""
+    """A product's consumption now.
+
+    ``newest``: its last snapshot of the term; ``here``: the current window's.
+    """
 
     windows: Sequence[WindowFigures]
     by_start: Mapping[datetime, WindowFigures]
@@ -61,7 +64,10 @@ def product_overview(
     drawn: int,
     cost: ProductCost | None,
 ) -> ProductOverview:
-    """Compute one product's part. ``known``: its catalogue entry; ``drawn``, ``cost``: its share of the pool's."""
+    """Compute one product's part.
+
+    ``known``: its catalogue entry; ``drawn``, ``cost``: its share of the pool's.
+    """
     meters, here = known.meters if known else (), measured.here
     burned_before = current.window.burned_before(measured.windows)
     tenths = percent_tenths(measured.consumed, product.allocated)

@@ -40,7 +40,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class RoleView:
-    """A role as the API shows it. ``difference`` ``None``: there is no default to compare with."""
+    """A role as the API shows it.
+
+    ``difference`` ``None``: there is no default to compare with.
+    """
 
     account: str
     role: str

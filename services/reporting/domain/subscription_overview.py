@@ -25,7 +25,10 @@ def overview_of(
     consumption: Mapping[str, Sequence[WindowFigures]],
     now: datetime,
 ) -> Overview:
-    """Compute the overview at ``now``. ``consumption``: by product, each in order of time."""
+    """Compute the overview at ``now``.
+
+    ``consumption``: by product, each in order of time.
+    """
     current = CurrentTerm.of(subscription, now)
     products = subscription.active_products
     measured = [ProductConsumption.of(consumption.get(one.product, ()), current) for one in products]

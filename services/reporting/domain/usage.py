@@ -65,7 +65,10 @@ class MeterTotal:
 
 @dataclass(frozen=True, slots=True)
 class UsageItem:
-    """What one window added to one meter. ``revision`` 0: no measurement. ``term_to_date``: burn-down only."""
+    """What one window added to one meter.
+
+    ``revision`` 0: no measurement. ``term_to_date``: burn-down only.
+    """
 
     product: str
     meter: str
@@ -81,7 +84,10 @@ class UsageItem:
 def usage_items(
     request: UsageRequest, catalogue: Mapping[str, ProductState], rows: Iterable[MeasuredWindow]
 ) -> list[UsageItem]:
-    """List the items in order of time, product and meter. ``rows`` begin at ``request.rows_from``."""
+    """List the items in order of time, product and meter.
+
+    ``rows`` begin at ``request.rows_from``.
+    """
     by_product: dict[str, list[MeasuredWindow]] = {}
     for row in rows:
         by_product.setdefault(row.product, []).append(row)

@@ -32,7 +32,10 @@ class ClosedWindow:
 def utilisation_class(
     allocated: int, consumed: int, closed: Sequence[ClosedWindow], *, burns_down: bool, used_now: bool
 ) -> UtilisationClass | None:
-    """Classify a product. ``closed``: the last closed windows since it was subscribed to, at most three."""
+    """Classify a product.
+
+    ``closed``: the last closed windows since it was subscribed to, at most three.
+    """
     if consumed > allocated:
         return "over"
     if allocated == 0:

@@ -11,7 +11,10 @@ _SEVERITIES = {"info": "Info", "warning": "Warning", "high": "High", "critical":
 
 
 def present_alerts(alerts: Iterable[CurrentAlert], names: Mapping[str, str], now: datetime) -> tuple[AlertCard, ...]:
-    """Present unresolved alerts, acknowledged ones last. ``names``: the products', by id."""
+    """Present unresolved alerts, acknowledged ones last.
+
+    ``names``: the products', by id.
+    """
     active = [alert for alert in alerts if alert.state != "resolved"]
     active.sort(key=lambda alert: (alert.state == "acknowledged", -alert.raised_at.timestamp()))
     return tuple(_card(alert, names, now) for alert in active)

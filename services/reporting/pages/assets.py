@@ -1,4 +1,7 @@
-"""Files of the page, read and compressed at start. Their URLs contain a hash, so browsers cache them."""
+"""Files of the page, read and compressed at start.
+
+Their URLs contain a hash, so browsers cache them.
+"""
 
 import gzip
 import hashlib

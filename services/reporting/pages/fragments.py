@@ -54,7 +54,10 @@ def digest(fragments: Fragments) -> str:
 
 
 def with_token(html: str, token: str) -> str:
-    """Insert a token into the HTML's forms. It differs each time, so it is not part of the comparison."""
+    """Insert a token into the HTML's forms.
+
+    It differs each time, so it is not part of the comparison.
+    """
     return html.replace(_NO_TOKEN, f'name="csrf" value="{token}"')
 
 

@@ -144,7 +144,10 @@ def _typed(text: str | None, current: int) -> str:
 
 
 def _status(overview: Overview, now: datetime, mine: bool) -> tuple[str, str]:
-    """Return whether and when allocations may be lowered, and the rule. ``mine``: the reader may do it."""
+    """Return whether and when allocations may be lowered, and the rule.
+
+    ``mine``: the reader may do it.
+    """
     rebalance, label = overview.rebalance, overview.unit_label
     free = overview.unallocated
     every = rebalance.every_days

@@ -25,7 +25,10 @@ It raises ``ValueError`` for any other."""
 
 
 class ProviderError(Exception):
-    """The provider cannot be reached, or its answer is invalid. The message is for the log."""
+    """The provider cannot be reached, or its answer is invalid.
+
+    The message is for the log.
+    """
 
 
 @dataclass(frozen=True, slots=True)

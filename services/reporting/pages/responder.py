@@ -27,7 +27,10 @@ _MESSAGES: Mapping[int, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """The signed-in person of a request. ``session`` is the session's id, from the cookie."""
+    """The signed-in person of a request.
+
+    ``session`` is the session's id, from the cookie.
+    """
 
     person: Person
     session: str
@@ -64,7 +67,10 @@ class PageResponder:
         return self.application.clock
 
     async def signed_in(self, request: Request, *, renew: bool = True) -> SignedIn | None:
-        """Find the person of the request's session. ``renew``: a person acts, not the page on its own."""
+        """Find the person of the request's session.
+
+        ``renew``: a person acts, not the page on its own.
+        """
         session = request.cookies.get(self.session_cookie)
         person = await self.sessions.find(session, self.clock(), renew=renew) if session else None
         if person is None or session is None:
@@ -87,7 +93,10 @@ class PageResponder:
         return HTMLResponse(html, status, self._headers())
 
     def message(self, who: SignedIn | None, problem: ProblemError | int, reference: str | None = None) -> HTMLResponse:
-        """Render a page about a refusal or an error. ``reference``: the correlation id to quote."""
+        """Render a page about a refusal or an error.
+
+        ``reference``: the correlation id to quote.
+        """
         status = problem if isinstance(problem, int) else problem.status
         title, sentence = _MESSAGES.get(status, ("That did not work", "Something went wrong here, and was logged."))
         if isinstance(problem, ProblemError) and status not in _MESSAGES:
@@ -156,7 +165,10 @@ def _environment(address: Callable[[str], str]) -> Environment:
 
 
 def _content_security_policy(issuer: str) -> str:
-    """Allow own resources only, no inline script or style. A sign-out form may end at the issuer."""
+    """Allow own resources only, no inline script or style.
+
+    A sign-out form may end at the issuer.
+    """
     own = "'self'"
     return "; ".join(
         (

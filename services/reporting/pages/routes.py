@@ -157,7 +157,10 @@ def _does_not_apply(responder: PageResponder, who: SignedIn, name: str) -> Respo
 
 
 def _no_subscription(responder: PageResponder, who: SignedIn, administered: list[str]) -> Response:
-    """Answer that the person sees no units. ``administered``: subscriptions whose people they manage."""
+    """Answer that the person sees no units.
+
+    ``administered``: subscriptions whose people they manage.
+    """
     if administered:
         sentences = [
             f"You administer the people and roles of {', '.join(administered[:MOST_NAMED])}.",

@@ -23,7 +23,10 @@ class UsageColumn:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """The row of one window. ``cells`` are in the order of the columns; ``plain`` are their numbers."""
+    """The row of one window.
+
+    ``cells`` are in the order of the columns; ``plain`` are their numbers.
+    """
 
     label: str
     short: str

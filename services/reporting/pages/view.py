@@ -17,7 +17,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar with its text alternative. ``end``: where the whole ends; ``clipped``: it is longer than shown."""
+    """A bar with its text alternative.
+
+    ``end``: where the whole ends; ``clipped``: it is longer than shown.
+    """
 
     label: str
     segments: tuple[Segment, ...]
@@ -101,7 +104,10 @@ class AlertCard:
 
 @dataclass(frozen=True, slots=True)
 class PlanField:
-    """A product's field in the plan editor. The numbers are for the inputs and the script."""
+    """A product's field in the plan editor.
+
+    The numbers are for the inputs and the script.
+    """
 
     product: str
     name: str
@@ -140,9 +146,10 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan editor. ``error`` is about the form, ``sum_error`` about the running sum.
+    """The plan editor.
 
-    The script parses numbers by ``grammar``, up to ``most``.
+    ``error`` is about the form, ``sum_error`` about the running sum. The script parses numbers by ``grammar``, up to
+    ``most``.
     """
 
     status: str

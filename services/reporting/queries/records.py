@@ -18,7 +18,10 @@ from shared.runtime.postgres.pool import Pool
 
 
 class AuditEntry(AuditRecord):
-    """A record of the audit log as the caller may see it. ``sequence``: its number in the log."""
+    """A record of the audit log as the caller may see it.
+
+    ``sequence``: its number in the log.
+    """
 
     sequence: int
 

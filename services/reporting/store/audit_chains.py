@@ -37,7 +37,10 @@ async def find_head(connection: Connection, account: str) -> Head | None:
 
 
 async def stream_links(connection: Connection, account: str) -> AsyncIterator[Link]:
-    """Stream an account's records in the order of its chain. Must run inside a transaction."""
+    """Stream an account's records in the order of its chain.
+
+    Must run inside a transaction.
+    """
     async for row in connection.cursor(_LINKS, account, prefetch=PREFETCH):
         yield Link(
             number=row["chain_sequence"],

@@ -90,7 +90,10 @@ async def find_command(connection: Connection, actor: str, command_id: UUID) -> 
 
 
 async def mark_secret_shown(connection: Connection, actor: str, command_id: UUID) -> None:
-    """Mark the secret as shown in the command's answer. A repeat of the command still shows it."""
+    """Mark the secret as shown in the command's answer.
+
+    A repeat of the command still shows it.
+    """
     await connection.execute(_MARK_SHOWN, actor, command_id)
 
 

@@ -69,7 +69,10 @@ WHERE window_end < $1 AND ($2::text[] IS NULL OR subscription = ANY($2)) AND EXI
 
 @dataclass(frozen=True, slots=True)
 class ConsumptionRow:
-    """The consumption of one product in one window. ``meters`` is empty if it was not loaded."""
+    """The consumption of one product in one window.
+
+    ``meters`` is empty if it was not loaded.
+    """
 
     product: str
     window_start: datetime

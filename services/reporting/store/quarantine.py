@@ -1,4 +1,7 @@
-"""Quarantined usage and its replays, as metering published them. The newest version wins."""
+"""Quarantined usage and its replays, as metering published them.
+
+The newest version wins.
+"""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -54,7 +57,10 @@ MAX_DIGITS = 18
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """The records to list; ``None``: no restriction. Times refer to the record's arrival."""
+    """The records to list; ``None``: no restriction.
+
+    Times refer to the record's arrival.
+    """
 
     reason: str | None = None
     source: str | None = None

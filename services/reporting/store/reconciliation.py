@@ -1,4 +1,7 @@
-"""The books of usage, as metering published them. The newest revision of a line wins."""
+"""The books of usage, as metering published them.
+
+The newest revision of a line wins.
+"""
 
 from dataclasses import dataclass
 from datetime import date

@@ -7,7 +7,10 @@ from services.reporting.api.fields import AnswerBody
 
 
 class IngestKey(WriteAnswer):
-    """``key`` is present only in the answer that creates it. Null limits: metering's defaults apply."""
+    """``key`` is present only in the answer that creates it.
+
+    Null limits: metering's defaults apply.
+    """
 
     id: str
     product: str

@@ -45,7 +45,10 @@ class Cost(AnswerBody):
 
 
 class ProductUse(AnswerBody):
-    """``drawn``: unallocated units that it uses (policy ``reserve``). ``cost`` is null without a price."""
+    """``drawn``: unallocated units that it uses (policy ``reserve``).
+
+    ``cost`` is null without a price.
+    """
 
     product: str
     name: str
@@ -63,7 +66,10 @@ class ProductUse(AnswerBody):
 
 
 class Renewal(AnswerBody):
-    """A term that was sold and has not begun. ``carries_over``: its units suffice for today's allocations."""
+    """A term that was sold and has not begun.
+
+    ``carries_over``: its units suffice for today's allocations.
+    """
 
     start: datetime
     end: datetime

@@ -43,7 +43,10 @@ class Difference(AnswerBody):
 
 
 class Role(WriteAnswer):
-    """``difference`` is null for an account's own role. ``based_on``: the default's version when customised."""
+    """``difference`` is null for an account's own role.
+
+    ``based_on``: the default's version when customised.
+    """
 
     account: str
     role: str

@@ -58,7 +58,10 @@ class RoleTemplateAsked(Request):
 
 
 class RolesSetting(Request):
-    """All permissions and default roles. Roles that accounts have customised do not change."""
+    """All permissions and default roles.
+
+    Roles that accounts have customised do not change.
+    """
 
     model_config = example(
         permissions=[{"id": "page.use", "category": "Access", "description": "Use the application's page"}],

@@ -13,7 +13,10 @@ BodyBytes = Annotated[int, Field(ge=1024, le=10 * 1024 * 1024)]
 
 
 class NewIngestKey(Request):
-    """An ingest key, generated and shown in the answer once. Limits apply per process of metering."""
+    """An ingest key, generated and shown in the answer once.
+
+    Limits apply per process of metering.
+    """
 
     model_config = example(product="exposure-scan")
     product: ProductRef

@@ -13,7 +13,10 @@ class NewPerson(Request):
 
 
 class PersonChange(Request):
-    """Changes of a person; absent fields stay. A disabled person keeps their grants without effect."""
+    """Changes of a person; absent fields stay.
+
+    A disabled person keeps their grants without effect.
+    """
 
     model_config = example(enabled=False)
     name: PlainName | None = None
@@ -27,7 +30,10 @@ class PersonChange(Request):
 
 
 class NewRole(Request):
-    """A role of the account's own. Without ``role``, its id is derived from the product and the name."""
+    """A role of the account's own.
+
+    Without ``role``, its id is derived from the product and the name.
+    """
 
     model_config = example(product="exposure-scan", name="Night Shift", permissions=["page.use"])
     role: RoleRef | None = None

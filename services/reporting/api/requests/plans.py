@@ -9,7 +9,10 @@ from shared.units import Units
 
 
 class NewAllocation(Request):
-    """A product's new allocation. ``accept_overage``: allow it below consumption, if the policy permits."""
+    """A product's new allocation.
+
+    ``accept_overage``: allow it below consumption, if the policy permits.
+    """
 
     model_config = example(product="exposure-scan", units=12_000)
     product: ProductRef
@@ -23,7 +26,10 @@ class ChangeAsked(Request):
 
 
 class NewRebalance(Request):
-    """Several changes in one step. ``preview``: validate and return before and after, without effect."""
+    """Several changes in one step.
+
+    ``preview``: validate and return before and after, without effect.
+    """
 
     model_config = example(
         changes=[{"product": "exposure-scan", "units": 10_000}, {"product": "risk-hub", "units": 4_000}], preview=True

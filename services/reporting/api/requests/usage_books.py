@@ -12,7 +12,10 @@ Short = Annotated[Source, StringConstraints(max_length=64)]
 
 
 class ReplayFilter(Request):
-    """Records that match all of these. ``from`` and ``to`` refer to the record's arrival."""
+    """Records that match all of these.
+
+    ``from`` and ``to`` refer to the record's arrival.
+    """
 
     reason: QuarantineReason | None = None
     source: Source | None = None
