@@ -216,7 +216,10 @@ def unauthenticated(message: str, error: str | None) -> ProblemError:
 
 
 def _signed(token: str, keys: KeySet, key_id: str | None) -> Mapping[str, Any]:
-    """Return the claims, verified with the key that the token names, or with any key if it names none."""
+    """Return the claims, verified with the key that the token names.
+
+    If it names none, any key of the issuer may fit.
+    """
     for key in [key for key in keys.keys if key_id is None or key.kid == key_id]:
         try:
             claims = jwt.decode(token, key, algorithms=ALGORITHMS).claims
@@ -246,7 +249,10 @@ def _number(claims: Mapping[str, Any], name: str) -> float | None:
 
 
 def _issued_at(claims: Mapping[str, Any]) -> datetime:
-    """Return when the token was issued, at most now; without ``iat`` it counts as the oldest."""
+    """Return when the token was issued, at most now.
+
+    Without ``iat`` it counts as the oldest.
+    """
     return datetime.fromtimestamp(min(max(_number(claims, "iat") or 0.0, 0.0), time.time()), UTC)
 
 

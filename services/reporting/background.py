@@ -1,4 +1,7 @@
-"""Upkeep: deletion of rows older than their retention, isolated by part and, within it, by owner."""
+"""Upkeep: deletion of rows older than their retention.
+
+A failure is isolated to its part and, within the part, to one owner.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -80,7 +83,7 @@ class Upkeep:
             await asyncio.sleep(min(self._every_seconds, PAUSE_MAX_SECONDS) if any(failed) else self._every_seconds)
 
     async def run_part(self, part: Part) -> bool:
-        """Delete the expired rows of one part; return whether some of its owners are set aside."""
+        """Delete the expired rows of one part; return whether any owner is set aside."""
         before = self._clock() - part.retention
         async with self._transaction() as tx:
             await self._aside.begin(tx.connection)

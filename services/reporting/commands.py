@@ -139,7 +139,7 @@ class Commands:
         override_reason: str | None = None,
         expected_version: int | None = None,
     ) -> Answer:
-        """Send a plan of new allocations by product, decided on the consumption that reads show now."""
+        """Send a plan of allocations by product, decided on the consumption shown now."""
         payload = ApplyPlan.model_validate(
             {
                 "subscription": subscription,
@@ -154,7 +154,10 @@ class Commands:
         return await self.submit(payload, caller, command_id)
 
     async def take_secret(self, caller: Caller, command_id: UUID) -> str | None:
-        """Return and erase the secret created with an accepted command; ``None`` if it was shown before."""
+        """Return and erase the secret created with an accepted command.
+
+        ``None``: there is none, or it was shown before.
+        """
         async with self._pool.acquire() as connection:
             sealed = await take_secret(connection, caller.email, command_id)
         try:
@@ -211,13 +214,16 @@ class Commands:
         )
 
     def _without_secrets(self, payload: Payload) -> Payload:
-        """Seal a channel's address: it is a secret, and would be readable in the outbox and the topic."""
+        """Seal a channel's address.
+
+        It is a secret, and would be readable in the outbox and the topic.
+        """
         if not isinstance(payload, AddChannel):
             return payload
         return payload.model_copy(update={"url": shown_address(payload.url), "sealed_url": self.seal(payload.url)})
 
     async def _wait_for_outcome(self, caller: Caller, command_id: UUID, woken: asyncio.Event) -> Answer:
-        """Poll for the outcome after each notification, and every second in case one is missed."""
+        """Poll after each notification, and every second in case one is missed."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._wait_seconds
         while True:
@@ -259,7 +265,10 @@ def _log_sent(payload: Payload, command_id: UUID, correlation_id: str | None) ->
 
 
 def kafka_key(payload: Payload) -> str:
-    """Return the aggregate that a command is about: its subscription, else account, else product."""
+    """Return the Kafka key of a command: the aggregate that it is about.
+
+    This is its subscription, else its account, else its product.
+    """
     for field in ("subscription", "account", "product"):
         if value := getattr(payload, field, None):
             return str(value)

@@ -107,7 +107,7 @@ async def save_plan(tx: Transaction, event: Event[PlanApplied]) -> None:
 
 
 async def save_end(tx: Transaction, event: Event[ProductEnded]) -> None:
-    """Save a subscription's state, and the units that an ended product returned in the history."""
+    """Save a subscription's state, and the returned units in the history."""
     await insert_end(tx.connection, event)
     await upsert_subscription(tx.connection, event.data.subscription)
 

@@ -7,7 +7,10 @@ from starlette.types import Receive, Scope, Send
 
 
 class LimitedStream(EventSourceResponse):
-    """A live stream that releases its place under the limit when the response ends or fails to begin."""
+    """A live stream that occupies a place under the limit.
+
+    The place is released when the response ends or fails to begin.
+    """
 
     def __init__(
         self, events: AsyncIterator[ServerSentEvent], release: Callable[[], None], *, ping_seconds: int

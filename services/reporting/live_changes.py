@@ -1,4 +1,4 @@
-"""Changes of the read models, delivered to every replica by NOTIFY when their transactions commit."""
+"""Changes of the read models, delivered to every replica by NOTIFY."""
 
 import asyncio
 from collections import defaultdict
@@ -35,7 +35,7 @@ class _Watch:
 
 
 class LiveChanges:
-    """Passes changes to the watchers of a subscription, and outcomes to the requests that wait for them."""
+    """Passes changes to watchers, and outcomes to the requests that wait for them."""
 
     def __init__(self) -> None:
         self._watches: defaultdict[str, set[_Watch]] = defaultdict(set)
@@ -77,7 +77,10 @@ class LiveChanges:
 
     @contextmanager
     def outcome(self, command_id: object) -> Iterator[asyncio.Event]:
-        """Yield an event that is set when the command's outcome may be known: clear it, then check."""
+        """Yield an event that is set when the command's outcome may be known.
+
+        Clear it, then check.
+        """
         event = asyncio.Event()
         name = str(command_id)
         self._outcomes[name].add(event)
@@ -108,7 +111,10 @@ class LiveChanges:
         self.recheck_all()
 
     def recheck_all(self) -> None:
-        """Make every watcher and waiting request recheck, since notifications may have been missed."""
+        """Make every watcher and waiting request recheck.
+
+        Notifications may have been missed.
+        """
         for watches in self._watches.values():
             for watch in watches:
                 watch.add("missed")

@@ -1,4 +1,4 @@
-"""Reporting's composition root: builds the parts of a process and passes each its dependencies."""
+"""Reporting's composition root: builds the parts of a process and connects them."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Sessions of the page: one row each, found by the hash of an id that only the browser stores."""
+"""Sessions of the page, one row each.
+
+A row is found by the hash of an id that only the browser stores.
+"""
 
 import hashlib
 import secrets

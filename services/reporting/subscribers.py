@@ -21,7 +21,10 @@ async def on_consumption(tx: Transaction, records: Sequence[Record]) -> None:
 
 
 async def on_audit(tx: Transaction, records: Sequence[Record]) -> None:
-    """Append a batch of decisions in one statement, which locks the chains of its accounts in order."""
+    """Append a batch of decisions in one statement.
+
+    The statement locks the chains of its accounts in order.
+    """
     await append_decisions(tx, list(read_events(records, _AUDIT)))
 
 

@@ -1,4 +1,4 @@
-"""``verify-audit``: verify every chain of the audit log from its first record to its head."""
+"""``verify-audit``: verify every chain of the audit log from first record to head."""
 
 import sys
 from argparse import ArgumentParser, Namespace

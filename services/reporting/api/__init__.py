@@ -1,1 +1,1 @@
-"""The administrators' API, a file per resource: requests into commands, reads into answers."""
+"""The administrators' API, a file per resource."""

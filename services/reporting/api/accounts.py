@@ -55,6 +55,9 @@ def accounts_router(context: ApiContext) -> APIRouter:
 
 
 def id_from(name: str, most: int = MAX_ID_LENGTH) -> str:
-    """Convert ``Acme Corporation`` to ``acme-corporation``; return '' if no letter or digit is left."""
+    """Convert ``Acme Corporation`` to ``acme-corporation``.
+
+    The result is empty if no letter or digit is left.
+    """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:most].strip("-")

@@ -57,7 +57,10 @@ def _add_channels(router: APIRouter, context: ApiContext) -> None:
     async def several(
         caller: CurrentCaller, subscription: SubscriptionInPath, limit: Limit = 50, cursor: Cursor = None
     ) -> Any:
-        """List alert channels, without secrets: of an address, only its host and last four characters."""
+        """List alert channels, without secrets.
+
+        Of an address, only its host and last four characters are shown.
+        """
         return await queries.channels(caller, subscription, limit, cursor)
 
     @router.post("/alert-channels", **write_answers(answers.Channel))

@@ -1,4 +1,4 @@
-"""The central view: each product's application, its default roles, and the holders of permissions."""
+"""The central view: applications, their default roles, and holders of permissions."""
 
 from typing import Any
 
@@ -22,7 +22,10 @@ def applications_router(context: ApiContext) -> APIRouter:
 
     @router.get("/{product}", response_model=answers.Application)
     async def one(caller: CurrentCaller, product: ProductInPath, account: AccountInQuery) -> Any:
-        """Return permissions with description, default roles and holders in ``account``, or in all visible ones."""
+        """Return an application's permissions with description, default roles and holders.
+
+        Holders are those in ``account``, else in every account whose people the caller may see.
+        """
         return await catalogue.application(caller, product, account)
 
     return router

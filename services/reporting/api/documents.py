@@ -1,4 +1,4 @@
-"""The API's description for people: a page without scripts, made from the OpenAPI document."""
+"""The API's description for people: a page made from the OpenAPI document."""
 
 from html import escape
 from typing import Any

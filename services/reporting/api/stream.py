@@ -26,7 +26,7 @@ PING_SECONDS = 15
 async def _events(
     context: ApiContext, request: Request, caller: Caller, subscription: str
 ) -> AsyncIterator[ServerSentEvent]:
-    """Yield changes until the token or session expires, access ends, or the time limit is reached."""
+    """Yield changes while the caller may see them, up to the time limit."""
     application = context.application
     limit = min(
         MAX_STREAM_SECONDS, caller.ends_in_seconds if caller.ends_in_seconds is not None else MAX_STREAM_SECONDS

@@ -60,7 +60,10 @@ QuarantineFilter = Annotated[Filter, Depends(_filter)]
 def _add_quarantine(router: APIRouter, books: UsageBookQueries) -> None:
     @router.get("/quarantine", response_model=answers.Quarantine)
     async def several(caller: CurrentCaller, wanted: QuarantineFilter, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """List usage that was not applied, with its reason, newest first; ``settled=false``: still waiting."""
+        """List usage that was not applied, with its reason, newest first.
+
+        ``settled=false``: only what is still in quarantine.
+        """
         return await books.quarantine(caller, limit, cursor, wanted)
 
     @router.get("/quarantine/{record}", response_model=answers.Quarantined)

@@ -1,4 +1,4 @@
-"""The central view of an application: its default roles, and the holders of each permission."""
+"""The central view of an application: default roles and holders of permissions."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

@@ -6,7 +6,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A person whose token or session was verified, identified by ``email`` as ``shared.people`` reads it."""
+    """A person whose token or session was verified.
+
+    They are identified by ``email``, as ``shared.people`` reads it.
+    """
 
     email: str
     name: str

@@ -1,4 +1,4 @@
-"""The term and window of a subscription at an instant, and the consumption of its windows."""
+"""The term and window of a subscription at an instant, and windows' consumption."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -71,7 +71,10 @@ def current_window(subscription: SubscriptionState, now: datetime) -> Window:
 
 
 def snapshots_from(subscription: SubscriptionState, window: Window) -> datetime:
-    """Return the start of the oldest window that the overview reads: in the term, or closed before it."""
+    """Return the start of the oldest window that the overview reads.
+
+    It is in the term, or one of the last closed windows before it.
+    """
     *_, first = _before(subscription, window)
     return min(subscription.term_at(window.start).start, first.start)
 

@@ -14,7 +14,10 @@ from shared.pricing import ProductCost
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A term or a window: ``start`` inclusive, ``end`` exclusive, and the days until it ends (0: it has)."""
+    """A term or a window: ``start`` inclusive, ``end`` exclusive.
+
+    ``days_left`` until it ends; 0: it has ended.
+    """
 
     start: datetime
     end: datetime
@@ -49,7 +52,7 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class MeterArithmetic:
-    """How a meter's ``aggregate`` becomes units: ``units`` per ``block`` metered things make ``consumed``."""
+    """A meter's arithmetic: ``units`` per ``block`` of ``aggregate`` are ``consumed``."""
 
     meter: str
     aggregation: Aggregation

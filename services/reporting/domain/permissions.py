@@ -46,7 +46,10 @@ PERMISSIONS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 
 
 def roles_of(caller: Caller, subscription: SubscriptionState) -> tuple[str, ...]:
-    """Return the caller's roles in a subscription, strongest first; empty: it is not visible to them."""
+    """Return the caller's roles in a subscription, strongest first.
+
+    Empty: the subscription is invisible to them.
+    """
     held = {grant.grant for grant in subscription.grants if grant.email == caller.email}
     if subscription.primary_contact.email == caller.email:
         return sort_roles(caller, {PRIMARY, *held})

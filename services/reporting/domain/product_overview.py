@@ -38,7 +38,10 @@ class ProductConsumption:
 
     @classmethod
     def of(cls, windows: Sequence[WindowFigures], current: CurrentTerm) -> Self:
-        """Compute from ``windows`` in order of time, of which the current one is last if it has a snapshot."""
+        """Compute from ``windows``, in order of time.
+
+        The current window is last, if it has a snapshot.
+        """
         newest = windows[-1] if windows and windows[-1].window_start >= current.term.start else None
         by_start = {one.window_start: one for one in windows}
         here = by_start.get(current.window.start)
@@ -95,7 +98,10 @@ def product_overview(
 
 
 def _closed(product: SubscribedProduct, measured: ProductConsumption, current: CurrentTerm) -> list[ClosedWindow]:
-    """Return the last closed windows since the product was subscribed to, at most three, newest first."""
+    """Return a product's last closed windows, newest first.
+
+    At most three, and only since the product was subscribed to.
+    """
     closed: list[ClosedWindow] = []
     for window in current.closed:
         if window.start < product.subscribed_at:
@@ -111,7 +117,7 @@ def _closed(product: SubscribedProduct, measured: ProductConsumption, current: C
 
 
 def _meters(meters: Sequence[Meter], measured: ProductConsumption, current: CurrentTerm) -> list[MeterArithmetic]:
-    """Return each meter's arithmetic: of its measurement, or of none yet at the rate in force."""
+    """Return each meter's arithmetic; unmeasured meters at the rate in force."""
     newest = measured.newest
     is_current = measured.here is newest
     of_newest = {one.meter: one for one in newest.meters} if newest else {}

@@ -6,7 +6,10 @@ from shared.units import MAX_UNITS
 
 
 def quantity(exact: Decimal) -> int | str:
-    """Encode an exact aggregate: an integer if every JSON reader can hold it, else a decimal string."""
+    """Encode an exact aggregate for JSON.
+
+    It is an integer if every JSON reader can hold it, else a decimal string.
+    """
     if exact == exact.to_integral_value() and exact <= MAX_UNITS:
         return int(exact)
     text = f"{exact:f}"

@@ -7,14 +7,20 @@ from shared.events.state import PersonState, ProductState, RoleState, RoleTempla
 
 
 def template_of(role: RoleState, product: ProductState | None) -> RoleTemplate | None:
-    """Return the role's default; ``None`` for an account's own role, or if the default was removed."""
+    """Return the role's default.
+
+    ``None`` for an account's own role, or if the default was removed.
+    """
     if not role.is_default or product is None:
         return None
     return next((one for one in product.roles if one.role == role.role), None)
 
 
 def permissions_of_role(role: RoleState, product: ProductState | None) -> tuple[str, ...]:
-    """Return the role's permissions: its own if customised, else those of its current template."""
+    """Return the role's permissions.
+
+    They are its own if it was customised, else those of its current template.
+    """
     if role.customised is not None:
         return role.customised
     template = template_of(role, product)
@@ -23,7 +29,10 @@ def permissions_of_role(role: RoleState, product: ProductState | None) -> tuple[
 
 @dataclass(frozen=True, slots=True)
 class DescribedPermission:
-    """A permission with its description; both texts are ``None`` if the product no longer has it."""
+    """A permission with its description.
+
+    Both texts are ``None`` if the product no longer has it.
+    """
 
     permission: str
     category: str | None

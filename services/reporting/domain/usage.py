@@ -34,7 +34,10 @@ class MeasuredWindow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UsageRequest:
-    """The requested part of a subscription: windows that overlap ``start`` to ``end``, as of ``now``."""
+    """The requested part of a subscription's usage.
+
+    Windows that overlap ``start`` to ``end``, as of ``now``.
+    """
 
     subscription: SubscriptionState
     start: datetime
@@ -46,7 +49,10 @@ class UsageRequest:
 
     @property
     def rows_from(self) -> datetime:
-        """The start of the oldest window to read: running totals continue from earlier windows of the term."""
+        """The start of the oldest window to read.
+
+        Running totals continue from earlier windows of the term.
+        """
         first = self.subscription.calendar.window_at(self.start).start
         return min(self.subscription.term_at(first).start, first)
 
@@ -110,7 +116,10 @@ def _measured(items: Sequence[UsageItem]) -> list[UsageItem]:
 def _windows(
     request: UsageRequest, used: SubscribedProduct | None, rows: Iterable[MeasuredWindow]
 ) -> dict[Window, MeasuredWindow | None]:
-    """Return, in order of time, windows with a row, and windows without one while the product was subscribed."""
+    """Return the windows to show, in order of time.
+
+    These have a row, or the product was subscribed to in them.
+    """
     found: dict[Window, MeasuredWindow | None] = {Window(one.window_start, one.window_end): one for one in rows}
     starts = {window.start for window in found}
     for start, end in _spans(request, used) if used else ():
@@ -123,7 +132,7 @@ def _windows(
 
 
 def _spans(request: UsageRequest, used: SubscribedProduct) -> Iterator[tuple[datetime, datetime]]:
-    """Yield when the product was subscribed, within the requested time, the terms, and the past."""
+    """Yield when the product was subscribed, within requested time, terms and past."""
     terms = request.subscription.all_terms
     over = min(request.end, request.now, terms[-1].end, request.subscription.cancelled_at or request.end)
     for start, end in [

@@ -1,1 +1,1 @@
-"""The Subscription page: presenters build a view of reads, templates render it, routes serve it."""
+"""The Subscription page: presenters build views, templates render, routes serve."""

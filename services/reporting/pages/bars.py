@@ -23,7 +23,10 @@ def _segments(scale: int | Fraction, pieces: list[tuple[str, int | Fraction, int
 
 
 def pool_bar(purchased: int, allocated: int, consumed: int, label: str) -> Bar:
-    """Build the pool's bar: purchased units are its whole; what is allocated or consumed beyond follows."""
+    """Build the pool's bar, whose whole is the purchased units.
+
+    What is allocated or consumed beyond follows after it.
+    """
     whole = max(purchased, allocated, consumed, 1)
     inside, used = min(allocated, purchased), min(consumed, purchased)
     pieces = [
@@ -38,7 +41,10 @@ def pool_bar(purchased: int, allocated: int, consumed: int, label: str) -> Bar:
 
 
 def product_bar(allocated: int, consumed: int, label: str) -> Bar:
-    """Build a product's bar: consumption up to the allocation, overage past it, ticks at 80, 90 and 100 %."""
+    """Build a product's bar, with ticks at 80, 90 and 100 %.
+
+    Consumption fills it up to the allocation; overage follows after it.
+    """
     if allocated == 0:
         pieces: list[tuple[str, int | Fraction, int | Fraction]] = [("over", 0, 1 if consumed else 0)]
         return Bar(label, _segments(PRODUCT_SCALE, pieces), _percent(0), clipped=consumed > 0)

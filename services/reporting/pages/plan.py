@@ -64,7 +64,10 @@ class Draft:
 
 
 def parse(text: str) -> int | None:
-    """Parse units as people type them (``GRAMMAR``, at most ``MAX_UNITS``); ``None`` if they cannot be."""
+    """Parse units as people type them.
+
+    By ``GRAMMAR``, at most ``MAX_UNITS``; ``None`` for any other text.
+    """
     if not (read := _GRAMMAR.fullmatch(text)):
         return None
     units = int(_NO_DIGIT.sub("", read.group(1)))
@@ -72,7 +75,7 @@ def parse(text: str) -> int | None:
 
 
 def changes(overview: Overview, draft: Draft) -> tuple[dict[str, int], dict[str, str]]:
-    """Return the draft's changes, and the sentences about unreadable values, each by product."""
+    """Return the draft's changes, and sentences about unreadable values, by product."""
     changed, unreadable = {}, {}
     for product in overview.products:
         text = draft.values.get(product.product, "")

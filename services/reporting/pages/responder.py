@@ -38,7 +38,10 @@ class SignedIn:
 
 
 class PageResponder:
-    """Answers requests of the page: finds the session, renders templates, builds redirects and messages."""
+    """Answers requests of the page.
+
+    It finds the session, renders templates, and builds redirects and messages.
+    """
 
     def __init__(
         self,

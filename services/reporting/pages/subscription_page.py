@@ -1,4 +1,4 @@
-"""The page of one subscription for one person: load its view, preview and apply plans, acknowledge alerts."""
+"""The page of one subscription for one person: reads, plans, acknowledgements."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

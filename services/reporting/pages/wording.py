@@ -77,7 +77,10 @@ def products(number: int) -> str:
 
 
 def counted_noun(meter: str) -> str:
-    """Convert a meter's id to what it counts: ``agent-vm`` to ``agent VMs``, ``host`` to ``hosts``."""
+    """Convert a meter's id to what it counts.
+
+    ``agent-vm`` to ``agent VMs``, ``host`` to ``hosts``.
+    """
     words = [word.upper() if word in {"vm", "api"} else word for word in meter.split("-")]
     last = words[-1]
     words[-1] = f"{last[:-1]}ies" if last.endswith("y") else last if last.endswith("s") else f"{last}s"

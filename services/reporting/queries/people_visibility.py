@@ -37,11 +37,17 @@ class PeopleVisibility:
         return sorted(email for email in emails if not self.hides(account, email))
 
     def given(self, grants: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Pairs of subscription and role, without subscriptions whose people the caller may not see."""
+        """Filter pairs of subscription and role.
+
+        Subscriptions whose people the caller may not see are left out.
+        """
         return [one for one in grants if self.seen is None or one[0] in self.seen]
 
     def without_hidden(self, account: str, state: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Copy a state of the audit log; hidden people are left out of its ``members``, if it has them."""
+        """Copy a state of the audit log without hidden people.
+
+        They are left out of its ``members``, if it has them.
+        """
         if state is None or not isinstance(members := state.get("members"), list):
             return None if state is None else dict(state)
         return {**state, "members": [one for one in members if not self.hides(account, str(one))]}

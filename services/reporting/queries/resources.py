@@ -1,4 +1,7 @@
-"""Counted resources: up to a million per window, so metering is requested for one page at a time."""
+"""Counted resources, requested from metering one page at a time.
+
+A window may have up to a million.
+"""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime

@@ -39,7 +39,10 @@ class SubscriptionQueries:
     # ---- the caller ------------------------------------------------------------------------------------------------
 
     async def me(self, caller: Caller) -> Me:
-        """Describe the caller with at most 200 subscriptions, their own first; operators find the rest in the list."""
+        """Describe the caller with at most 200 subscriptions, their own first.
+
+        Vendor operators find the rest in the list.
+        """
         async with self._pool.acquire() as connection:
             mine = await list_own(connection, caller)
             if caller.vendor and len(mine) < LISTED_IN_ME:
@@ -83,7 +86,10 @@ class SubscriptionQueries:
         return source.overview()
 
     async def version(self, caller: Caller, subscription: str) -> int | None:
-        """Return the version of a subscription in which the caller has a role; ``None`` otherwise."""
+        """Return the version of a subscription.
+
+        ``None``: the caller has no role in it.
+        """
         async with self._pool.acquire() as connection:
             state = await store.find_subscription(connection, subscription) if is_id(subscription) else None
         return state.version if state and permissions.roles_of(caller, state) else None
@@ -148,7 +154,10 @@ class SubscriptionQueries:
         return source.items()
 
     async def seen(self, subscription: str, wanted: Sequence[str]) -> tuple[SeenConsumption, ...]:
-        """Return the revisions of products' consumption in the current and last closed window, as reads show it."""
+        """Return the revisions of products' consumption that reads show now.
+
+        They are of the current and the last closed window.
+        """
         async with self._pool.acquire() as connection:
             state = await store.find_subscription(connection, subscription)
             if state is None:
@@ -168,7 +177,7 @@ class SubscriptionQueries:
     async def alerts(
         self, caller: Caller, subscription: str, limit: int, cursor: str | None, *, active_only: bool = False
     ) -> Page[CurrentAlert]:
-        """List the subscription's alerts, newest first, each with its value when raised and now."""
+        """List alerts, newest first, each with its value when raised and now."""
         async with consistent_read(self._pool) as connection:
             state = await find_visible(connection, caller, subscription)
             page = await alerts.list_alerts(connection, subscription, limit, cursor, active_only=active_only)

@@ -24,7 +24,7 @@ class UsageSource:
 
 
 async def load_usage_source(connection: Connection, request: UsageRequest) -> UsageSource:
-    """Load the rows other than the subscription's state, in the consistent read that has read it."""
+    """Load the rows in the consistent read that has read the subscription's state."""
     state = request.subscription
     rows = await consumption.load_usage(connection, state.id, request.rows_from, request.end, request.product)
     names = {one.product for one in state.products} | {row.product for row in rows}

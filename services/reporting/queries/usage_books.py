@@ -16,7 +16,10 @@ _VENDOR = "Only the vendor sees what became of usage."
 
 
 class Quarantined(QuarantinedRecord):
-    """A quarantined record; ``settled_at`` and ``settled_as`` are ``None`` while it is in quarantine."""
+    """A quarantined record.
+
+    ``settled_at`` and ``settled_as`` are ``None`` while it is in quarantine.
+    """
 
     settled_at: datetime | None
     settled_as: str | None

@@ -1,1 +1,1 @@
-"""SQL of the read models, the commands and the audit log, a file per table (or two that belong together)."""
+"""SQL of the read models, the commands and the audit log, a file per table."""

@@ -34,7 +34,10 @@ async def find_account(connection: Connection, account: str) -> AccountState | N
 async def list_accounts(
     connection: Connection, limit: int, cursor: str | None, person: str | None = None
 ) -> Page[AccountState]:
-    """List accounts by id; with ``person``, those with a subscription in which they have a role."""
+    """List accounts by id.
+
+    ``person``: only those with a subscription in which they have a role.
+    """
     place = read_cursor(cursor, 1)
     after = place[0] if place else ""
     if person is None:

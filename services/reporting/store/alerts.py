@@ -96,7 +96,10 @@ def _channel(row: Row) -> ChannelState:
 
 
 async def upsert_delivery(connection: Connection, settled: DeliverySettled) -> None:
-    """Upsert a delivery's outcome unless the stored one is as late; a dead delivery may be sent again."""
+    """Upsert a delivery's outcome unless the stored one is as late.
+
+    A dead delivery may be sent again.
+    """
     await connection.execute(
         _INSERT_DELIVERY,
         settled.delivery,

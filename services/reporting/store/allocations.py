@@ -62,7 +62,7 @@ async def insert_changes(connection: Connection, event: Event[PlanApplied]) -> N
 
 
 async def insert_end(connection: Connection, event: Event[ProductEnded]) -> None:
-    """Insert the end of a product and the return of its units, unless it is stored already."""
+    """Insert the end of a product, with its returned units, unless it is stored."""
     ended = event.data
     await connection.execute(
         _INSERT,

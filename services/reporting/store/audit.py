@@ -1,4 +1,7 @@
-"""The audit log: append-only, through a function of its owner (``append_audit`` in migration 0004)."""
+"""The audit log, which is append-only.
+
+The service may write it only through its owner's function ``append_audit`` (migration 0004).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -25,7 +25,10 @@ FROM audit_log WHERE account = $1 ORDER BY chain_sequence, sequence
 
 
 async def find_next_chain(connection: Connection, after: str | None) -> str | None:
-    """Return the account whose chain follows that of ``after``; ``None``: there are no more."""
+    """Return the account whose chain follows that of ``after``.
+
+    ``None``: there are no more.
+    """
     account: str | None = await connection.fetchval(_NEXT, after)
     return account
 

@@ -1,4 +1,4 @@
-"""Commands sent on behalf of people, their outcomes, and the secrets created with them."""
+"""Commands sent on behalf of people, with outcomes and created secrets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +63,10 @@ class SentCommand:
 
 
 async def insert_command(connection: Connection, sent: SentCommand, correlation_id: str | None) -> bool:
-    """Insert a command; return whether it is new, so this person has not used its id before."""
+    """Insert a command; return whether it is new.
+
+    It is not if this person has used its id before.
+    """
     return bool(
         await connection.fetchval(
             _INSERT,
@@ -104,12 +107,18 @@ async def take_secret(connection: Connection, actor: str, command_id: UUID) -> s
 
 
 async def find_old_secrets(connection: Connection, before: datetime, except_for: Sequence[str]) -> list[str]:
-    """List people with secrets of commands sent before ``before``, without those of ``except_for``."""
+    """List people with secrets of commands sent before ``before``.
+
+    Those of ``except_for`` are left out.
+    """
     return [row["actor"] for row in await connection.fetch(_FIND_SEALED, before, list(except_for))]
 
 
 async def erase_secrets(connection: Connection, before: datetime, actors: Sequence[str] | None = None) -> None:
-    """Erase secrets of commands sent before ``before``, shown or not; ``actors`` ``None``: everyone's."""
+    """Erase secrets of commands sent before ``before``, shown or not.
+
+    ``actors``: the people whose secrets; ``None``: everyone's.
+    """
     await connection.execute(_ERASE_SEALED, before, actors)
 
 

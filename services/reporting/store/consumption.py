@@ -113,7 +113,10 @@ def _columns(snapshots: Sequence[Snapshot]) -> tuple[list[object], ...]:
 async def load_term(
     connection: Connection, subscription: str, start: datetime, until: datetime
 ) -> list[ConsumptionRow]:
-    """Load the windows that begin from ``start`` to ``until`` (inclusive), by product and time."""
+    """Load the windows that begin from ``start`` to ``until``, inclusive.
+
+    They are in order of product and time.
+    """
     rows = await connection.fetch(_OF_TERM, subscription, start, until)
     return [ConsumptionRow(**{**dict(row), "meters": _meters(row["meters"])}) for row in rows]
 

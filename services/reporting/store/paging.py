@@ -1,4 +1,7 @@
-"""Opaque cursors: the place where a page ended, so that the next continues after it despite insertions."""
+"""Opaque cursors: the place where a page ended.
+
+The next page continues after it, despite insertions.
+"""
 
 import base64
 import binascii

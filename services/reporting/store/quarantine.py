@@ -77,7 +77,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A stored record: when it left the quarantine, and as what; ``None`` while it is there."""
+    """A stored record, with when and as what it left the quarantine.
+
+    Both are ``None`` while it is there.
+    """
 
     record: QuarantinedRecord
     settled_at: datetime | None
@@ -145,7 +148,10 @@ async def count_records(connection: Connection, limit: int, cursor: str | None, 
 
 
 async def prune_quarantine(connection: Connection, before: datetime) -> None:
-    """Delete records settled and replays requested before ``before``; quarantined records are retained."""
+    """Delete records settled and replays requested before ``before``.
+
+    Records in quarantine are retained.
+    """
     await connection.execute(_DELETE_SETTLED, before)
     await connection.execute(_DELETE_REPLAYS, before)
 

@@ -38,7 +38,10 @@ WHERE ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2)
 
 @dataclass(frozen=True, slots=True)
 class LineFilter:
-    """The lines to list, from the first to the last day inclusive; ``None``: no restriction."""
+    """The lines to list, from the first to the last day inclusive.
+
+    ``None``: no restriction.
+    """
 
     first: date | None = None
     last: date | None = None

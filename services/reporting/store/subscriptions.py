@@ -83,7 +83,10 @@ async def list_subscriptions(
     person: str | None = None,
     account: str | None = None,
 ) -> Page[SubscriptionState]:
-    """List subscriptions by id; ``person``: where they have a role; ``account``: those of one account."""
+    """List subscriptions by id.
+
+    ``person``: those in which they have a role; ``account``: those of one account.
+    """
     place = read_cursor(cursor, 1)
     after = place[0] if place else ""
     if person is None:
@@ -123,6 +126,6 @@ async def load_grants(connection: Connection, account: str, emails: Iterable[str
 async def find_people_outside(
     connection: Connection, accounts: Collection[str], subscriptions: Collection[str]
 ) -> list[tuple[str, str]]:
-    """List pairs of account and e-mail of people whose roles are all outside these subscriptions."""
+    """List account and e-mail of people whose roles are all in other subscriptions."""
     rows = await connection.fetch(_PEOPLE_OUTSIDE, list(accounts), list(subscriptions))
     return [(row["account"], row["email"]) for row in rows]

@@ -1,4 +1,7 @@
-"""The issuer's newest assertion about vendor operators; it overrides older tokens and sessions."""
+"""The issuer's newest assertion about vendor operators.
+
+It overrides older tokens and sessions.
+"""
 
 from datetime import datetime
 
@@ -13,7 +16,7 @@ _REVOKE = "UPDATE issuer_words SET vendor = false, said_at = $2 WHERE email = $1
 
 
 async def is_vendor(connection: Connection, email: str, said_at: datetime) -> bool:
-    """Whether a person asserted as operator at ``said_at`` has not been asserted otherwise since."""
+    """Whether an operator asserted at ``said_at`` was not asserted otherwise since."""
     row = await connection.fetchrow(_FIND, email)
     if row is not None and row["said_at"] >= said_at:
         return bool(row["vendor"])
