@@ -1,4 +1,4 @@
-"""TCP ports of the loopback interface: free ones for tests, and whether the fixed ones are taken."""
+"""TCP ports of the loopback interface: find free ones for tests, and check that the fixed ones are free."""
 
 import errno
 import socket
@@ -10,7 +10,7 @@ HOST = "127.0.0.1"
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """A port on which no process listens now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -18,7 +18,7 @@ def free_port() -> int:
 
 
 def is_taken(port: int) -> bool:
-    """Whether somebody listens on ``port``; a port left over in TIME_WAIT is not taken."""
+    """Whether a process listens on ``port``; a port in TIME_WAIT is not taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -38,10 +38,10 @@ def answers(port: int) -> bool:
 
 
 def require_free(wanted: Mapping[str, int]) -> None:
-    """Refuse to start when any of the ports is taken.
+    """Check that the ports are free; ``wanted`` maps the name of each port's program to the port.
 
     Raises:
-        LocalStackError: naming each taken port and what it is for.
+        LocalStackError: ports are taken; the message names each with its program.
     """
     taken = [f"{port} ({name})" for name, port in wanted.items() if is_taken(port)]
     if taken:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import uvloop
 
-from deploy.local import reach
+from deploy.local import postgres_home
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
 from tests.bench import commands, entitlements, growth, http_ingest, ingest, latency, overview, snapshots, soak, table
@@ -58,7 +58,7 @@ def servers(root: Path) -> Iterator[Servers]:
     finally:
         kafka_server.kill()
         postgres_server.stop()
-        reach.forget(root / "postgres" / "data")
+        postgres_home.delete(root / "postgres" / "data")
 
 
 async def measure(around: Servers, options: argparse.Namespace, results: dict[str, Any]) -> None:

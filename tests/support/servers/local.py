@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import reach
+from deploy.local import postgres_home
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
 
@@ -34,7 +34,7 @@ def running_postgres(root: Path, *, durable: bool) -> Iterator[PostgresServer]:
         yield server
     finally:
         server.stop()
-        reach.forget(root / "data")
+        postgres_home.delete(root / "data")
 
 
 @pytest.fixture(scope="module", name="postgres_server")
