@@ -52,7 +52,7 @@ DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, async
 
 
 def is_transient_database_error(error: BaseException) -> bool:
-    """Whether a retry can succeed although nobody changes the data or the code."""
+    """Whether a retry can succeed without a change of the data or the code."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         migrated = isinstance(error, asyncpg.InvalidCachedStatementError)
@@ -72,7 +72,7 @@ def is_lock_or_timeout(error: BaseException) -> bool:
 def new_pool(settings: ServiceSettings, application: str, session: Mapping[str, str] | None = None) -> Pool:
     """Make a pool, which ``open_pool`` opens. Call it while the event loop runs.
 
-    asyncpg closes a pool permanently when its first connections fail. So the pool opens none by itself: ``open_pool``
+    asyncpg closes a pool permanently when its first connections fail. So the pool opens none at first: ``open_pool``
     does, and may be called until it succeeds. ``session``: PostgreSQL settings beside ours.
     """
     return _RequestPool(
