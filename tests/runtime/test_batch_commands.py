@@ -1,4 +1,4 @@
-"""A batch handler decides several commands from one look-up and saves them at once, each as if it were alone."""
+"""A batch handler decides commands from one lookup and saves them at once, with the outcomes of single ones."""
 
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ REFUSED = Refused(Refusal(code="already_exists", message="Too late."))
 
 
 class Counted(Payload):
-    """What a change publishes."""
+    """The event of a change."""
 
     event_type = "unitpool.alerts.test.counted.v1"
     name: str
@@ -39,7 +39,10 @@ class Counted(Payload):
 
 @dataclass
 class Acknowledging:
-    """Adds one to a row per alert. ``refused``, ``later`` and ``alone`` are alerts that are treated so."""
+    """A handler that adds 1 to a row per alert.
+
+    It refuses, postpones or plans alone the alerts whose names begin with ``refused``, ``later`` or ``alone``.
+    """
 
     looked_up: list[list[str]] = field(default_factory=list)
     saved: list[list[str]] = field(default_factory=list)
@@ -99,7 +102,7 @@ def record(command: Event[Any], key: str, offset: int) -> Record:
 
 
 class Batches:
-    """Applies batches, and reads what was published."""
+    """Driver of the inbox with this handler."""
 
     def __init__(self, pool: Any) -> None:
         self.pool, self.handler = pool, Acknowledging()
@@ -111,7 +114,7 @@ class Batches:
         )
 
     async def apply(self, *commands: tuple[str, Event[Any]]) -> list[Any]:
-        """Commands with their keys; what was published on the events' topic, in order."""
+        """Apply commands with their keys in one batch; return the published events in order."""
         async with transaction(self.pool, utc_now, "alerts") as tx:
             await self.inbox(tx, [record(one, key, offset) for offset, (key, one) in enumerate(commands)])
         types = by_type([AlertsCommandDecided])
