@@ -8,7 +8,7 @@ from typing import Final
 from services.allocation.handlers.backfill import backfill
 from services.allocation.handlers.commands import command_handlers
 from services.allocation.handlers.consumption import expire_consumption
-from services.allocation.handlers.due import DueWork
+from services.allocation.handlers.due_work import DueWork
 from services.allocation.settings import AllocationSettings
 from services.allocation.subscribers import on_consumption
 from shared.events.allocation import ALLOCATION_EVENTS

@@ -14,7 +14,7 @@ from services.allocation.domain.subscriptions import Subscription
 from services.allocation.store.accounts import insert_account
 from services.allocation.store.catalogue import insert_meter, insert_product
 from services.allocation.store.consumption import upsert_consumption
-from services.allocation.store.due import insert_due
+from services.allocation.store.due_work import insert_due
 from services.allocation.store.people import insert_person
 from services.allocation.store.subscriptions import insert_subscription, save_subscription
 from services.metering.store import projection

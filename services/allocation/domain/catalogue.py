@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.allocation.domain import refusals
-from services.allocation.domain.instants import errors_of
 from services.allocation.domain.roles import with_standard_roles
-from services.allocation.domain.sizes import is_too_large
+from services.allocation.domain.size_limits import is_too_large
+from services.allocation.domain.time_limits import errors_of
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.envelope import rfc3339
 from shared.events.refusals import Refusal

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from services.allocation.domain import refusals
-from services.allocation.domain.sizes import is_too_large
+from services.allocation.domain.size_limits import is_too_large
 from shared.events.commands.accounts import ChangeRole, CreateRole
 from shared.events.commands.catalogue import SetRoleTemplates
 from shared.events.ids import AccountId, PermissionId, ProductId, RoleId

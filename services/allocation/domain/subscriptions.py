@@ -5,9 +5,9 @@ from datetime import datetime
 
 from services.allocation.domain import rebalance, refusals
 from services.allocation.domain.floor import Consumptions, Measured, consumptions_at
-from services.allocation.domain.instants import errors_of
 from services.allocation.domain.lifecycle import FLEX, PERMITS, state_at
 from services.allocation.domain.permissions import Action
+from services.allocation.domain.time_limits import errors_of
 from shared.events.commands.subscriptions import CreateSubscription
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Final
 
 from services.allocation.domain import refusals
-from services.allocation.domain.instants import errors_of
 from services.allocation.domain.lots import sell
 from services.allocation.domain.subscriptions import Subscription
+from services.allocation.domain.time_limits import errors_of
 from shared.events.commands.subscriptions import RenewSubscription
 from shared.events.envelope import rfc3339
 from shared.events.ids import LotId

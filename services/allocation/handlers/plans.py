@@ -12,7 +12,7 @@ from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.context import Context
 from services.allocation.handlers.publishing import publish
 from services.allocation.handlers.subscription_lock import judge, lock_for
-from services.allocation.store.due import bring_forward
+from services.allocation.store.due_work import bring_forward
 from services.allocation.store.plans import SavedPlan, save_plans
 from services.allocation.store.subscriptions import try_lock_subscriptions
 from shared.events.allocation import PlanApplied

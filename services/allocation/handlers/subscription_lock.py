@@ -11,7 +11,7 @@ from services.allocation.domain.permissions import Action, refusal_for, roles_of
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.context import Context, actor_of
 from services.allocation.handlers.publishing import publish
-from services.allocation.store.due import bring_forward, update_due
+from services.allocation.store.due_work import bring_forward, update_due
 from services.allocation.store.subscriptions import (
     is_subscription,
     save_subscription,

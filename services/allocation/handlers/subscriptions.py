@@ -12,7 +12,7 @@ from services.allocation.handlers.preconditions import knows_account
 from services.allocation.handlers.publishing import publish
 from services.allocation.handlers.subscription_lock import carry_out, on_subscription
 from services.allocation.store.accounts import find_account
-from services.allocation.store.due import insert_due
+from services.allocation.store.due_work import insert_due
 from services.allocation.store.prices import find_price_list
 from services.allocation.store.subscriptions import insert_subscription
 from shared.events.allocation import (

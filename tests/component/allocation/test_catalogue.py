@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.allocation.domain.sizes import MAX_BYTES
+from services.allocation.domain.size_limits import MAX_BYTES
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, RetireProduct, SetRate, SetRoleTemplates
 from shared.events.envelope import Event, Payload
 from shared.events.ids import PermissionId, RoleId

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.allocation.domain.instants import EARLIEST, LATEST
+from services.allocation.domain.time_limits import EARLIEST, LATEST
 from shared.events.commands.accounts import CreateAccount, SetFlex
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.commands.plans import ApplyPlan, PlannedChange

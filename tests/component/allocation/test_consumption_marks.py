@@ -4,7 +4,7 @@ import random
 
 from services.allocation.domain.overage import observe
 from services.allocation.domain.subscriptions import Subscription
-from services.allocation.store.due import find_next_due
+from services.allocation.store.due_work import find_next_due
 from services.allocation.store.subscriptions import lock_subscription
 from shared.events.ids import SubscriptionId
 from tests.support.drivers.allocation import START, AllocationDriver, snapshot

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from services.allocation.handlers.due import DueWork
+from services.allocation.handlers.due_work import DueWork
 from services.allocation.handlers.subscription_lock import SYSTEM
-from services.allocation.store.due import find_next_due, find_oldest_due, update_due
+from services.allocation.store.due_work import find_next_due, find_oldest_due, update_due
 from services.allocation.store.subscriptions import lock_subscription
 from shared.events.commands.catalogue import RetireProduct
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, RenewSubscription, SubscribeProduct

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from services.allocation.store.due import find_oldest_due
+from services.allocation.store.due_work import find_oldest_due
 from shared.events.commands.accounts import CreateAccount, SetFlex
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, RetireProduct
 from shared.events.commands.subscriptions import (

@@ -11,8 +11,8 @@ import asyncpg
 
 from services.allocation.domain.subscriptions import Terms
 from services.allocation.handlers.commands import command_handlers
-from services.allocation.handlers.due import settle_if_due
-from services.allocation.store.due import find_next_due
+from services.allocation.handlers.due_work import settle_if_due
+from services.allocation.store.due_work import find_next_due
 from services.allocation.subscribers import on_consumption
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.commands.accounts import CreateAccount, SetFlex

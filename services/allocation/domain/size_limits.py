@@ -1,4 +1,4 @@
-"""What travels whole in an event must stay far below what Kafka takes; an audit record holds it twice."""
+"""The limit of a state in an event: far below the largest record of Kafka, as an audit record has it twice."""
 
 from typing import Final
 
