@@ -75,8 +75,8 @@ class Acknowledging:
             return Planned(REFUSED)
         if name.startswith("later"):
             return Planned(Postponed(REFUSED, 60))
-        told = Counted(name=name)
-        return Planned(Accepted(resource=name, version=prefetched.get(name, 0) + 1), name, [(name, told)])
+        counted = Counted(name=name)
+        return Planned(Accepted(resource=name, version=prefetched.get(name, 0) + 1), name, [(name, counted)])
 
     async def save(self, tx: Transaction, changes: Sequence[str]) -> None:
         self.saved.append(list(changes))
@@ -144,10 +144,10 @@ def test_a_batch_handler_is_recognised_by_its_methods() -> None:
 
 
 async def test_a_batch_has_one_prefetch_and_one_save_and_each_event_precedes_its_outcome(batches: Batches) -> None:
-    told = await batches.apply(("a", asked("a")), ("r", asked("refused")), ("b", asked("b")))
+    published = await batches.apply(("a", asked("a")), ("r", asked("refused")), ("b", asked("b")))
     assert batches.handler.looked_up == [["a", "refused", "b"]]
     assert batches.handler.saved == [["a", "b"]]
-    assert ["event" if one == "event" else (one.resource, one.accepted) for one in told] == [
+    assert ["event" if one == "event" else (one.resource, one.accepted) for one in published] == [
         "event",
         ("a", True),
         (None, False),
@@ -158,31 +158,31 @@ async def test_a_batch_has_one_prefetch_and_one_save_and_each_event_precedes_its
 
 
 async def test_the_second_command_on_a_subject_sees_the_change_of_the_first(batches: Batches) -> None:
-    told = await batches.apply(("a", asked("a")), ("b", asked("b")), ("other", asked("a")), ("c", asked("c")))
+    published = await batches.apply(("a", asked("a")), ("b", asked("b")), ("other", asked("a")), ("c", asked("c")))
     assert batches.handler.looked_up == [["a", "b"], ["a", "c"]]
-    assert [one.version for one in told if one != "event"] == [1, 1, 2, 1]
+    assert [one.version for one in published if one != "event"] == [1, 1, 2, 1]
     assert await batches.counts() == {"a": 2, "b": 1, "c": 1}
 
 
 async def test_a_repeat_in_the_same_batch_or_later_gets_the_first_outcome(batches: Batches) -> None:
     first = asked("a")
-    told = await batches.apply(("a", first), ("x", first), ("b", asked("b")))
+    published = await batches.apply(("a", first), ("x", first), ("b", asked("b")))
     again = await batches.apply(("a", first), ("b", asked("b")))
-    assert [one.version for one in told if one != "event"] == [1, 1, 1]
+    assert [one.version for one in published if one != "event"] == [1, 1, 1]
     assert [one.version for one in again if one != "event"] == [1, 2]
     assert await batches.counts() == {"a": 1, "b": 2}
 
 
 async def test_a_command_is_decided_alone_when_its_data_was_not_prefetched(batches: Batches) -> None:
-    told = await batches.apply(("a", asked("a")), ("x", asked("alone")), ("b", asked("b")))
+    published = await batches.apply(("a", asked("a")), ("x", asked("alone")), ("b", asked("b")))
     assert batches.handler.alone == ["alone"]
-    assert [one.resource for one in told if one != "event"] == ["a", "alone", "b"]
+    assert [one.resource for one in published if one != "event"] == ["a", "alone", "b"]
     assert await batches.counts() == {"a": 1, "alone": 1, "b": 1}
 
 
 async def test_commands_queue_behind_a_postponed_one_of_their_key(batches: Batches) -> None:
-    told = await batches.apply(("a", asked("later")), ("b", asked("b")), ("a", asked("a")), ("a", asked("a")))
-    assert [one.resource for one in told if one != "event"] == ["b"]
+    published = await batches.apply(("a", asked("later")), ("b", asked("b")), ("a", asked("a")), ("a", asked("a")))
+    assert [one.resource for one in published if one != "event"] == ["b"]
     assert await batches.counts() == {"b": 1}
     waiting = await batches.pool.fetchval("SELECT count(*) FROM postponed_commands")
     assert waiting == 3
@@ -191,8 +191,8 @@ async def test_commands_queue_behind_a_postponed_one_of_their_key(batches: Batch
 
 async def test_commands_of_another_kind_are_decided_in_their_order(batches: Batches) -> None:
     other = event(RemoveChannel(subscription="s-1", channel="ch-1"), actor="paula@acme.example", id=str(uuid4()))
-    told = await batches.apply(("a", asked("a")), ("a", other), ("a", asked("a")))
-    assert [one.resource for one in told if one != "event"] == ["a", "ch-1", "a"]
+    published = await batches.apply(("a", asked("a")), ("a", other), ("a", asked("a")))
+    assert [one.resource for one in published if one != "event"] == ["a", "ch-1", "a"]
     assert batches.handler.looked_up == [["a"], ["a"]]
 
 

@@ -262,17 +262,17 @@ async def test_the_check_fails_and_the_time_is_ignored_when_a_topic_takes_the_pr
         await until(lambda: seen)
         assert abs((utc_now() - seen[0].appended_at).total_seconds()) < 60
 
-        async def told() -> str:
+        async def detail() -> str:
             return (await runtime.health.report())["topics"].detail
 
-        await until(told_with(told, "message.timestamp.type=CreateTime"))
-        assert "retention.ms=1000000000 instead of -1" in await told()
+        await until(check_has(detail, "message.timestamp.type=CreateTime"))
+        assert "retention.ms=1000000000 instead of -1" in await detail()
         assert not (await runtime.health.report())["topics"].ok
 
 
-def told_with(told: Any, wanted: str) -> Any:
+def check_has(detail: Any, wanted: str) -> Any:
     async def check() -> bool:
-        return wanted in await told()
+        return wanted in await detail()
 
     return check
 

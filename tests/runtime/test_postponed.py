@@ -77,9 +77,9 @@ async def test_other_keys_are_decided_and_its_own_in_order_when_a_command_is_pos
         await apply(bench, "go")
         outcomes = [str(one.resource) for one in await decided(bench, 3)]
         keys = [record.key for record in await bench.records(ALERTS_EVENTS_TOPIC)]
-    told = list(zip(keys, outcomes, strict=True))
-    assert [alert for key, alert in told if key == b"s-1"] == ["wait-1", "after"]
-    assert (b"s-2", "other") in told
+    decisions = list(zip(keys, outcomes, strict=True))
+    assert [alert for key, alert in decisions if key == b"s-1"] == ["wait-1", "after"]
+    assert (b"s-2", "other") in decisions
     assert await count(bench, "postponed_commands") == 0
     assert await count(bench, "applied") == 4
     assert len(audited(await bench.records(AUDIT))) == 3

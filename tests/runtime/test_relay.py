@@ -184,7 +184,7 @@ async def test_refused_rows_are_set_aside_and_sent_when_kafka_accepts_them(bench
         assert [value for value in found if value in {b"1", b"2", b"3"}] == [b"1", b"2", b"3"]
         assert set(found) == {b"1", b"2", b"3", b"without a key"}
         await allow(bench, topic, record_bytes=1_000_000)
-        await until(lambda: is_empty(bench), what="what was refused to go by itself")
+        await until(lambda: is_empty(bench), what="the refused rows to be sent automatically")
         assert (await refused(bench)).places == 0
     finally:
         await stop(task)
@@ -206,7 +206,7 @@ async def test_other_topics_are_sent_when_one_topic_does_not_exist(
         await until(lambda: has(bench, 3), within_seconds=5, what="the others to go at once")
         assert (await refused(bench)).topic == topic
         await create_topics(bench.kafka, bench.prefix, [replace(TOPIC, name=topic, partitions=1)])
-        await until(lambda: is_empty(bench), what="its own to go by themselves")
+        await until(lambda: is_empty(bench), what="its own rows to be sent automatically")
     finally:
         await stop(task)
     assert await values(bench, topic) == [b"1", b"2", b"3"]

@@ -127,7 +127,7 @@ async def test_other_subscriptions_are_settled_when_one_cannot_be_loaded(driver:
     assert {key for key, _ in await published_changes(driver)} == {f"s-{n}" for n in range(1, MANY)}
     assert await replica.settle_due() == 0
     driver.now += timedelta(seconds=1)
-    assert await replica.settle_due() == 1, "tried again, and in vain"
+    assert await replica.settle_due() == 1, "it is tried again and fails"
     driver.now += timedelta(seconds=1)
     assert await replica.settle_due() == 0, "it waits longer each time"
     await driver.pool.execute("UPDATE subscriptions SET unit_label = 'Units' WHERE id = 's-0'")

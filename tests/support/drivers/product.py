@@ -90,9 +90,9 @@ class Product:
         self, who: str | DemoPerson, method: str, path: str, body: object = None, **headers: str
     ) -> httpx.Response:
         """Send a request to the administrators' API; ``headers`` have ``_`` for ``-``."""
-        someone = person(who) if isinstance(who, str) else who
-        assert someone is not None, who
-        token = self.issuer.access_token(someone)
+        one = person(who) if isinstance(who, str) else who
+        assert one is not None, who
+        token = self.issuer.access_token(one)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         url = f"{self.services['reporting'].url}{path}"
         return await self.http.request(method, url, json=body, headers={"Authorization": f"Bearer {token}", **sent})

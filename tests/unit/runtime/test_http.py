@@ -36,7 +36,7 @@ def direct() -> APIRouter:
                 raise ConnectionRefusedError("secret host")
             case "bug":
                 raise ZeroDivisionError("secret detail")
-        assert "fastapi_middleware_astack" not in request.scope, "it came through the app's layers"
+        assert "fastapi_middleware_astack" not in request.scope, "it passed the layers of the app"
         return PlainTextResponse(f"{request.state.correlation_id} {len(await request.body())}")
 
     return router

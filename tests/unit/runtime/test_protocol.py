@@ -56,7 +56,7 @@ async def serving(api: FastAPI) -> AsyncIterator[int]:
     app = Middleware(api, max_body_bytes=10_000_000)
     server = Server(uvicorn.Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:  # noqa: ASYNC110  # uvicorn tells of it in no other way
+    while not server.started:  # noqa: ASYNC110  # uvicorn reports it in no other way
         await asyncio.sleep(0.01)
     yield listener.getsockname()[1]
     server.should_exit = server.force_exit = True
