@@ -43,7 +43,7 @@ def token(layout: Layout, who: str) -> str:
 
 
 def new_ingest_key(layout: Layout, product: str) -> str:
-    """Create an ingest key of ``product`` as the vendor, through the API, and wait for the command's outcome.
+    """Create an ingest key of ``product`` through the API, as the vendor; return the key.
 
     Raises:
         LocalStackError: no demo runs, or the API refused the command.

@@ -1,6 +1,6 @@
-"""One database per service, with two roles: the owner, which migrates it, and the service's, which owns nothing.
+"""One database per service, with two roles: its owner, and the service's.
 
-Each role can connect to this database only.
+The owner migrates the database; the service's role owns nothing. Each role can connect to this database only.
 """
 
 import subprocess
@@ -65,7 +65,7 @@ def create_roles(admin_dsn: str, passwords: Mapping[str, str]) -> None:
 
 
 def create_database(admin_dsn: str, database: str, *, service_role: str) -> None:
-    """Create the database if it is missing, for the owner; the service has the rights that the owner grants."""
+    """Create the database for the owner if it is missing; the service's role may connect."""
     names = {"database": database, "service": service_role, "owner": owner_of(service_role)}
     _run(admin_dsn, _DATABASE, names)
 

@@ -77,5 +77,8 @@ def oidc_environment(layout: Layout) -> dict[str, str]:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without UNITPOOL_ variables, so that a shell's settings do not reach the stack."""
+    """This process's environment without UNITPOOL_ variables.
+
+    A shell's settings must not reach the stack.
+    """
     return {name: value for name, value in os.environ.items() if not name.startswith("UNITPOOL_")}

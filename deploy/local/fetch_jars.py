@@ -1,4 +1,7 @@
-"""Fetch Kafka's jars with jgo, or resolve their lock file again: ``python -m deploy.local.fetch_jars [lock]``."""
+"""``python -m deploy.local.fetch_jars [lock]``: fetch Kafka's jars with jgo.
+
+With ``lock``, resolve their versions again first, and write the lock file.
+"""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor

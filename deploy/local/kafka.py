@@ -1,4 +1,4 @@
-"""Apache Kafka 4 in KRaft mode: one node that is broker and controller, reachable on the loopback interface only."""
+"""Apache Kafka 4 in KRaft mode: one node, broker and controller, on the loopback interface."""
 
 import os
 import shutil

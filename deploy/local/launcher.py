@@ -1,4 +1,4 @@
-"""``make demo``: start the stack, load the demo data, publish usage, report failures; stop everything at the end."""
+"""``make demo``: run the stack with demo data until a signal comes, and report failures."""
 
 import asyncio
 import signal

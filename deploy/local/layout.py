@@ -1,4 +1,4 @@
-"""The folders, files and fixed ports of the local stack; ``UNITPOOL_LOCAL_*`` variables change them."""
+"""The folders, files and ports of the local stack; ``UNITPOOL_LOCAL_*`` variables change them."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""TCP ports of the loopback interface: find free ones for tests, and check that the fixed ones are free."""
+"""TCP ports of the loopback interface: find free ones, and check that given ones are free."""
 
 import errno
 import socket

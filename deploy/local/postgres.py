@@ -1,4 +1,4 @@
-"""PostgreSQL 18 from its Python package: a durable cluster, reachable on the loopback interface only."""
+"""PostgreSQL 18 from its Python package: a durable cluster on the loopback interface."""
 
 import importlib.util
 import os
@@ -112,7 +112,7 @@ class PostgresServer(Server):
         return len(lines) > 7 and lines[7].strip() == "ready" and ports.answers(self.port)  # noqa: PLR2004
 
     def _initialise(self) -> None:
-        """Run ``initdb``; it reads the password from a file for the server's user only, deleted afterwards."""
+        """Run ``initdb``; the password is in a file for the server's user only, deleted afterwards."""
         password_file = self._home.data.parent / "initdb.password"
         password_file.write_text(self._password)
         password_file.chmod(0o600)

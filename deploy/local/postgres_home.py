@@ -79,7 +79,7 @@ def _can_run(user: str, program: Path, *arguments: str) -> bool:
 
 
 def _copied(programs: Path, elsewhere: Path) -> Path:
-    """Copy the package's folder of this PostgreSQL, and its libraries beside it, in the layout of the package."""
+    """Copy the package's PostgreSQL and the libraries beside it; keep the package's layout."""
     installed, package = programs.parent, programs.parent.parent
     target = elsewhere / package.name / installed.name
     if not target.exists():

@@ -1,4 +1,4 @@
-"""A program of the local stack: its command, its log, its check of readiness, and the signals that end it."""
+"""A program of the local stack: its command, log, readiness, and the signals that end it."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Print the quickest build of this Python on the PATH, if it is clearly quicker than the running one.
+"""Print the quickest build of this Python on the PATH, if it is clearly quicker.
 
 Builds of one version differ: without profile-guided optimisation (pyenv's default) our services take 1.4 times the
 processor time of what Debian, Docker's images and uv ship (docs/decisions/0033). This runs before the packages are
@@ -60,7 +60,7 @@ def find_quickest(this: str, folders: list[str]) -> str | None:
 
 
 def _probe(path: str) -> tuple[tuple[str, str, str], float, str] | None:
-    """Implementation and version, seconds of the probe, and real path of a Python; None if it does not work."""
+    """Version, seconds of the probe, and real path of a Python; None if it does not work."""
     try:
         done = subprocess.run([path, "-I", "-c", _PROBE], capture_output=True, text=True, timeout=20, check=True)
         implementation, major, minor, seconds, executable = done.stdout.strip().split(" ", 4)

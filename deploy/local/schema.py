@@ -1,4 +1,4 @@
-"""``make schema``: write the schema of each service's database as text, table by table, for people to read.
+"""``make schema``: write the schema of each service's database as text, by table.
 
 The schema is that of an empty database after all migrations. It has no rights, because every run of the migrations
 grants them (docs/runtime.md).
@@ -36,7 +36,7 @@ _FIRST = ("FUNCTION", "TABLE", "VIEW")
 
 
 class Entry(NamedTuple):
-    """One object of the database. ``table`` is the table it belongs to; empty for functions, which come first."""
+    """An object of the database; ``table`` is empty for functions, which come first."""
 
     table: str
     rank: int
@@ -46,7 +46,7 @@ class Entry(NamedTuple):
 
 
 def page_of(dump: str) -> str:
-    """Sort a dump of pg_dump: functions, then each table or view by name, with all that belongs to it.
+    """Sort a dump of pg_dump: functions, then each table or view with what belongs to it.
 
     The result does not depend on the server, the roles, the time, or the order in which objects were created.
     """
@@ -68,7 +68,7 @@ def _entries(dump: str) -> Iterator[Entry]:
 
 
 def schema_of(service: str, dsn: str) -> str:
-    """The schema page of a service's database; the user of ``dsn`` must be allowed to read its tables.
+    """The schema page of a service's database; the user of ``dsn`` must have read access.
 
     Raises:
         LocalStackError: pg_dump failed.

@@ -1,4 +1,4 @@
-"""A server of the local stack that runs as a child of this process, so that tests can stop, kill and restart it."""
+"""A server that runs as a child of this process, so that tests can stop, kill and restart it."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The whole local stack: its programs, and how they are started and prepared, with a progress line per step."""
+"""The local stack: its programs, and their start with a progress line per step."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""supervisord as the demo's process manager: its configuration, its start and stop, and the states of its programs.
+"""supervisord as the demo's process manager: its configuration, its start and its stop.
 
 It restarts programs that die. It ends with the launcher and its programs end with it, so no program is left when the
 launcher is killed.
@@ -185,7 +185,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 
 def _socket_in(root: Path) -> Path:
-    """The path of supervisord's socket: in ``root``, or in a temporary folder if that path is too long for one."""
+    """The path of supervisord's socket: in ``root``, or a temporary folder if that is too long."""
     socket = root / "supervisor.sock"
     if len(str(socket)) < LONGEST_SOCKET_PATH - len(".12345"):  # supervisord first creates it under a longer name
         return socket
@@ -219,14 +219,14 @@ priority={priority}
 
 
 def _escaped(text: str) -> str:
-    """Escape a value for supervisord's configuration, which expands ``%`` and ends a value at a quote."""
+    """Escape a value for supervisord, which expands ``%`` and ends a value at a quote."""
     if '"' in text or "\n" in text:
         raise LocalStackError(f"a setting with a quote or line break cannot be passed on: {text[:20]}...")
     return text.replace("%", "%%")
 
 
 def stop_left_over(root: Path) -> None:
-    """Stop the supervisord that a killed launcher left, on systems that do not end it with its parent."""
+    """Stop the supervisord that a killed launcher left, as only Linux ends it with its parent."""
     with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess, psutil.TimeoutExpired):
         process = psutil.Process(int((root / "supervisord.pid").read_text()))
         if str(root / "supervisord.conf") in process.cmdline():

@@ -31,9 +31,9 @@ def _become(user: str) -> None:
 
 
 def die_with_parent(death_signal: signal.Signals, parent: int) -> None:
-    """Have Linux send ``death_signal`` to this process when its parent ends; exit if ``parent`` has ended already.
+    """Have Linux send ``death_signal`` to this process when its parent ends.
 
-    A change of user clears the setting, so that must happen before.
+    Exit if ``parent`` has ended already. A change of user clears the setting, so that must happen before.
     """
     if sys.platform != "linux":
         return

@@ -10,7 +10,7 @@ from shared.events.topics import Topic, every_topic
 
 
 async def create_topics(bootstrap_servers: str, prefix: str = "", topics: Iterable[Topic] | None = None) -> list[str]:
-    """Create the topics that are missing, each name with ``prefix`` before it; return the names created.
+    """Create the missing topics, each name with ``prefix`` before it; return their names.
 
     Raises:
         LocalStackError: Kafka did not create a topic.

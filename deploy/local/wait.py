@@ -1,4 +1,4 @@
-"""Waits of the local stack: without a limit by default, for slow machines, with a line of progress now and then."""
+"""Waits of the local stack: without a limit by default, and with lines of progress."""
 
 import os
 import sys

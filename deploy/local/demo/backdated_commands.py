@@ -78,9 +78,10 @@ class BackdatedCommands:
             raise LocalStackError(f"{payload.event_type} as of {at:%Y-%m-%d}: {outcome['refusal']['message']}")
 
     async def _outcome_of(self, record: Record, actor: DemoPerson, identity: uuid.UUID, at: datetime) -> dict[str, Any]:
-        """Decide the command, and again while the running service has locked the subscription; its outcome.
+        """Decide the command, and again while its subscription is locked; return the outcome.
 
-        A postponed command would be decided later, at another time, so the transaction is rolled back instead.
+        The running service takes such locks. A postponed command would be decided later, at another time, so the
+        transaction is rolled back instead.
         """
         wait = Wait("the subscription to be unlocked")
         while not wait.is_over():

@@ -1,4 +1,4 @@
-"""Load usage that is too old for ingest, with metering's own handler and a clock that moves by days."""
+"""Load usage that is too old for ingest, with metering's handler and a moving clock."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Live usage of the main account: events every second, and one product that crosses its next threshold."""
+"""Live usage of the main account, in which one product after another crosses a threshold."""
 
 import asyncio
 import random
@@ -37,7 +37,7 @@ class Climb:
 
 
 def next_climb(overview: dict[str, Any]) -> Climb | None:
-    """The product that needs fewest resources to cross its next threshold; None if all are beyond the last."""
+    """The climb with the fewest resources; None if all products are beyond the last threshold."""
     found: list[Climb] = []
     for row in overview["products"]:
         product = PRODUCTS.get(row["product"])

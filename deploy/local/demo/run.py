@@ -1,4 +1,4 @@
-"""The demo on a running stack: load the data that is missing, print addresses, publish live usage."""
+"""The demo on a running stack: load missing data, print addresses, publish live usage."""
 
 import asyncio
 import logging
@@ -132,7 +132,7 @@ class Loader:
             return 0
 
     async def _sell(self, account: DemoAccount) -> None:
-        """Sell the account's subscription: by backdated commands if it began long ago, otherwise through the API."""
+        """Sell the account's subscription: through the API, or by backdated commands if it is old."""
         if account.id in self._state.subscriptions:
             return
         if account.start > self._state.now - RECENT:

@@ -1,4 +1,4 @@
-"""Writes of vendor and customers through the API: catalogue, accounts, subscriptions, allocations."""
+"""Writes through the API: catalogue, accounts, subscriptions, lots, allocations."""
 
 import asyncio
 from datetime import datetime

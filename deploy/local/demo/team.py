@@ -35,7 +35,7 @@ async def let_in(api: Api, account: DemoAccount, subscription: str) -> None:
 
 
 async def give_roles(api: Api, account: DemoAccount) -> None:
-    """Customise a default role, create a custom one, and give them to people, as the user administrator."""
+    """Customise a role, create one, and give both to people, as the user administrator."""
     viewer, allocator, _, useradmin = team()
     roles = f"/v1/accounts/{account.id}/roles"
     await api.write("PATCH", useradmin, f"{roles}/{CUSTOMISED}", {"permissions": CUSTOM_PERMISSIONS})

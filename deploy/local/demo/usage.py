@@ -1,4 +1,7 @@
-"""The usage that the demo's platforms report; always the same for an account, a window and a meter."""
+"""The usage that the demo's platforms report.
+
+It is always the same for an account, a window and a meter.
+"""
 
 import hashlib
 import json
@@ -62,7 +65,7 @@ def windows(account: DemoAccount, until: datetime) -> list[Window]:
 
 
 def usage_of(account: DemoAccount, subscription: str, since: datetime, now: datetime) -> Iterator[UsageEvent]:
-    """The events of all products of an account from ``since`` to before ``now``, not in order of time."""
+    """All events of an account from ``since`` to before ``now``, not in order of time."""
     every = windows(account, now)
     for number, window in enumerate(every):
         if window.end <= since:

@@ -1,4 +1,4 @@
-"""The issuer's HTTP: discovery, JWKS, authorization code with PKCE (RFC 7636), token, end of session."""
+"""The issuer's HTTP: discovery, JWKS, authorization with PKCE (RFC 7636), token, sign-out."""
 
 import base64
 import hashlib

@@ -20,7 +20,10 @@ ID_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """An issuer and its key; tests forge tokens with a second issuer of the same name and another key."""
+    """An issuer and its key.
+
+    Tests forge tokens with a second issuer of the same name and another key.
+    """
 
     issuer: str
     key: RSAKey
@@ -39,7 +42,10 @@ class Issuer:
     def access_token(
         self, person: DemoPerson, *, audience: str = AUDIENCE, expires_in: int = ACCESS_SECONDS, **claims: Any
     ) -> str:
-        """A bearer token (RFC 9068). A negative ``expires_in`` makes it expired; ``claims`` replace default ones."""
+        """A bearer token (RFC 9068).
+
+        A negative ``expires_in`` makes it expired; ``claims`` replace default ones.
+        """
         return self._signed("at+jwt", person, audience, expires_in, {"unitpool_roles": list(person.roles), **claims})
 
     def id_token(self, person: DemoPerson, *, client_id: str, nonce: str | None) -> str:
