@@ -164,20 +164,8 @@ class Tokens:
         header = _header(token)
         keys = await self._keys.current(header.get("kid"))
         claims = _signed(token, keys, header.get("kid"))
-        self._judge(claims, audience or self._trust.audience)
+        judge(claims, self._trust, audience or self._trust.audience, self._now())
         return claims
-
-    def _judge(self, claims: Mapping[str, Any], audience: str) -> None:
-        now, leeway = self._now(), self._trust.leeway_seconds
-        if claims.get("iss") != self._trust.issuer:
-            raise TokenError("issuer", "The token is of another issuer.")
-        meant_for = claims.get("aud")
-        if audience not in (meant_for if isinstance(meant_for, list) else [meant_for]):
-            raise TokenError("audience", "The token is meant for another audience.")
-        if (expires := _number(claims, "exp")) is None or expires + leeway <= now:
-            raise TokenError("expired", "The token has expired.")
-        if "nbf" in claims and ((begins := _number(claims, "nbf")) is None or begins - leeway > now):
-            raise TokenError("not_yet", "The token is not valid yet.")
 
     async def caller(self, authorization: str, address: str | None, correlation_id: str | None) -> Caller:
         """The person of an ``Authorization`` header.
@@ -199,6 +187,23 @@ class Tokens:
             message = "The issuer of tokens cannot be asked now. Try again shortly."
             refusal = Refusal(code="unavailable", message=message)
             raise ProblemError(refusal, headers={"Retry-After": "5"}) from error
+
+
+def judge(claims: Mapping[str, Any], trust: Trust, audience: str, now: float) -> None:
+    """Whether the issuer made the token for ``audience``, and for now (decision 91: why joserfc's registry does not).
+
+    Raises:
+        TokenError: it did not.
+    """
+    if claims.get("iss") != trust.issuer:
+        raise TokenError("issuer", "The token is of another issuer.")
+    meant_for = claims.get("aud")
+    if audience not in (meant_for if isinstance(meant_for, list) else [meant_for]):
+        raise TokenError("audience", "The token is meant for another audience.")
+    if (expires := _number(claims, "exp")) is None or expires + trust.leeway_seconds <= now:
+        raise TokenError("expired", "The token has expired.")
+    if "nbf" in claims and ((begins := _number(claims, "nbf")) is None or begins - trust.leeway_seconds > now):
+        raise TokenError("not_yet", "The token is not valid yet.")
 
 
 def unauthenticated(message: str, error: str | None) -> ProblemError:
