@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from services.allocation.domain import rebalance, refusals
 from services.allocation.domain.floor import NOTHING, Consumptions
@@ -16,6 +16,26 @@ from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
 
 Changes = Sequence[AllocationChange]
+
+
+class ProductFigures(TypedDict):
+    """A product before or after a plan."""
+
+    product: ProductId
+    allocated: int
+    consumed: int
+
+
+class PlanResult(TypedDict):
+    """The result of a plan, for its requester."""
+
+    preview: bool
+    allowed: bool
+    before: list[ProductFigures]
+    after: list[ProductFigures]
+    unallocated_after: int
+    starts_clock: bool
+    next_allowed_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +53,7 @@ class Decided:
         """``rebalance`` if an allocation is lowered, otherwise ``allocation``."""
         return "rebalance" if _lowered(self.changes) else "allocation"
 
-    def result(self, consumptions: Consumptions, now: datetime, *, preview: bool) -> dict[str, Any]:
+    def result(self, consumptions: Consumptions, now: datetime, *, preview: bool) -> PlanResult:
         """Return the result for the requester; a preview and an applied plan have the same fields."""
         return {
             "preview": preview,
@@ -169,7 +189,7 @@ def _apply(subscription: Subscription, changes: Changes, now: datetime, *, start
     return subscription.changed(now, products=products, rebalance=clock)
 
 
-def _figures(subscription: Subscription, consumptions: Consumptions) -> list[dict[str, Any]]:
+def _figures(subscription: Subscription, consumptions: Consumptions) -> list[ProductFigures]:
     return [
         {
             "product": one.product,
