@@ -37,8 +37,8 @@ deletes may be lost and the rows are sent again, as after a crash of the relay. 
 GENERIC_PLANS = {"plan_cache_mode": "force_generic_plan"}
 """Session settings for few statements with one good plan each. PostgreSQL expects longer arrays than they give, and
 would plan each execution, which can take longer than the execution."""
-CLOSE_SECONDS = 1.0
-"""Longest wait for the server when a connection that was cancelled within a transaction is closed."""
+CLOSE_SECONDS = 2.0
+"""Longest wait until the server consents to a cancellation; then the connection is closed without its consent."""
 _CLOSED_WORDS = ("closed", "closing", "released back", "terminated")
 
 
@@ -106,15 +106,17 @@ class _ServicePool(asyncpg.Pool):
         return await super().acquire()
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as asyncpg has it
-        """Take a connection back. One whose transaction did not end is closed instead, whatever becomes of the caller.
+        """Take a connection back, whatever becomes of the caller. One that does not end what was begun is closed.
 
         A block ends its transaction however it is left; but COMMIT and ROLLBACK are awaited, too, and are cancelled
-        like every statement. asyncpg would log that as an error of the caller's.
+        like every statement. asyncpg would log that as an error of the caller's; and it would wait as long as for a
+        statement until the server consents to a cancellation, and keep the place in the pool for so long.
         """
         if _is_in_transaction(connection):
             await asyncio.shield(_close(connection))
         else:
-            await super().release(connection, timeout=timeout)
+            with suppress(TimeoutError):  # then asyncpg has closed it
+                await super().release(connection, timeout=timeout or CLOSE_SECONDS)
 
 
 def _is_in_transaction(connection: Connection) -> bool:
@@ -124,7 +126,7 @@ def _is_in_transaction(connection: Connection) -> bool:
 
 
 async def _close(connection: Connection) -> None:
-    """Close it once the server has consented to what was cancelled, or after ``CLOSE_SECONDS``."""
+    """Close it once the server has consented to the cancellation, or after ``CLOSE_SECONDS``."""
     with suppress(*DATABASE_ERRORS):
         await connection.close(timeout=CLOSE_SECONDS)
 
