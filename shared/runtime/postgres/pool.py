@@ -38,7 +38,7 @@ GENERIC_PLANS = {"plan_cache_mode": "force_generic_plan"}
 """Session settings for few statements with one good plan each. PostgreSQL expects longer arrays than they give, and
 would plan each execution, which can take longer than the execution."""
 CLOSE_SECONDS = 2.0
-"""Longest wait until the server consents to a cancellation; then the connection is closed without its consent."""
+"""Longest wait for the server to answer a cancellation; then the connection is closed without the answer."""
 _CLOSED_WORDS = ("closed", "closing", "released back", "terminated")
 
 
@@ -94,7 +94,7 @@ def new_pool(settings: ServiceSettings, application: str, session: Mapping[str, 
 
 
 class _ServicePool(asyncpg.Pool):
-    """A pool that bounds how long a request may use a connection (``within_request``), and takes back none in use."""
+    """A pool that bounds how long a request may use a connection (``within_request``), and closes unfinished ones."""
 
     def acquire(self, *, timeout: float | None = None) -> Any:
         """Acquire a connection, by ``async with`` or ``await``, within the request's time."""
@@ -106,11 +106,11 @@ class _ServicePool(asyncpg.Pool):
         return await super().acquire()
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as asyncpg has it
-        """Take a connection back, whatever becomes of the caller. One that does not end what was begun is closed.
+        """Return a connection to the pool, or close it if its transaction has not ended.
 
-        A block ends its transaction however it is left; but COMMIT and ROLLBACK are awaited, too, and are cancelled
-        like every statement. asyncpg would log that as an error of the caller's; and it would wait as long as for a
-        statement until the server consents to a cancellation, and keep the place in the pool for so long.
+        The COMMIT or ROLLBACK at the end of a block can be cancelled like any statement. asyncpg would log the open
+        transaction as an error, and would occupy the pool's slot for as long as a statement may take, until the server
+        answers the cancellation.
         """
         if _is_in_transaction(connection):
             await asyncio.shield(_close(connection))
@@ -126,7 +126,7 @@ def _is_in_transaction(connection: Connection) -> bool:
 
 
 async def _close(connection: Connection) -> None:
-    """Close it once the server has consented to the cancellation, or after ``CLOSE_SECONDS``."""
+    """Close the connection once the server has answered the cancellation, or after ``CLOSE_SECONDS``."""
     with suppress(*DATABASE_ERRORS):
         await connection.close(timeout=CLOSE_SECONDS)
 
