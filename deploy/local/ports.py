@@ -1,6 +1,7 @@
 """TCP ports of the loopback interface: find free ones, and check that given ones are free."""
 
 import errno
+import random
 import socket
 from collections.abc import Mapping
 
@@ -9,12 +10,24 @@ from deploy.local.errors import LocalStackError
 HOST = "127.0.0.1"
 
 
+FREE_PORTS = range(20_000, 32_000)
+"""Above the fixed ports, and below those that systems give to outgoing connections (Linux: from 32768 on)."""
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port on which no process listens now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of ``FREE_PORTS`` on which no program listens; never the same one twice in a process.
+
+    The system's own choice (port 0) would be a port that an outgoing connection may take before the server listens.
+
+    Raises:
+        LocalStackError: none is left.
+    """
+    for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
+        if port not in _given and not is_taken(port):
+            _given.add(port)
+            return port
+    raise LocalStackError(f"No port from {FREE_PORTS[0]} to {FREE_PORTS[-1]} is free: end programs that listen there.")
 
 
 def is_taken(port: int) -> bool:

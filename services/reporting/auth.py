@@ -68,7 +68,7 @@ class Claims:
     roles: str
     may_leave_unverified: bool = False
 
-    def caller(self, claims: Mapping[str, Any], address: str | None, correlation_id: str | None) -> Caller:
+    def caller(self, claims: Mapping[str, object], address: str | None, correlation_id: str | None) -> Caller:
         """The person.
 
         Raises:
@@ -83,7 +83,7 @@ class Claims:
             email, readable[:MAX_NAME_LENGTH], "vendor" in held, address, correlation_id, said_at=_said_at(claims)
         )
 
-    def _address(self, claims: Mapping[str, Any]) -> str:
+    def _address(self, claims: Mapping[str, object]) -> str:
         """Who it is, where the issuer vouches for it: by what stands beside the address, and at the top."""
         said = _reach(claims, self.email)
         try:
@@ -152,7 +152,7 @@ class Tokens:
         self._keys = IssuerKeys(trust)
         self._now = now
 
-    async def verify(self, token: str, *, audience: str | None = None) -> Mapping[str, Any]:
+    async def verify(self, token: str, *, audience: str | None = None) -> Mapping[str, object]:
         """The claims of a token that the issuer signed, for ``audience`` (the API's own where ``None``), and valid now.
 
         Raises:
@@ -161,23 +161,10 @@ class Tokens:
         """
         if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
             raise TokenError("malformed", "The token cannot be read.")
-        header = _header(token)
-        keys = await self._keys.current(header.get("kid"))
-        claims = _signed(token, keys, header.get("kid"))
-        self._judge(claims, audience or self._trust.audience)
+        key_id = _key_id(token)
+        claims = _signed(token, await self._keys.current(key_id), key_id)
+        judge(claims, self._trust, audience or self._trust.audience, self._now())
         return claims
-
-    def _judge(self, claims: Mapping[str, Any], audience: str) -> None:
-        now, leeway = self._now(), self._trust.leeway_seconds
-        if claims.get("iss") != self._trust.issuer:
-            raise TokenError("issuer", "The token is of another issuer.")
-        meant_for = claims.get("aud")
-        if audience not in (meant_for if isinstance(meant_for, list) else [meant_for]):
-            raise TokenError("audience", "The token is meant for another audience.")
-        if (expires := _number(claims, "exp")) is None or expires + leeway <= now:
-            raise TokenError("expired", "The token has expired.")
-        if "nbf" in claims and ((begins := _number(claims, "nbf")) is None or begins - leeway > now):
-            raise TokenError("not_yet", "The token is not valid yet.")
 
     async def caller(self, authorization: str, address: str | None, correlation_id: str | None) -> Caller:
         """The person of an ``Authorization`` header.
@@ -201,13 +188,30 @@ class Tokens:
             raise ProblemError(refusal, headers={"Retry-After": "5"}) from error
 
 
+def judge(claims: Mapping[str, object], trust: Trust, audience: str, now: float) -> None:
+    """Whether the issuer made the token for ``audience``, and for now (decision 91: why joserfc's registry does not).
+
+    Raises:
+        TokenError: it did not.
+    """
+    if claims.get("iss") != trust.issuer:
+        raise TokenError("issuer", "The token is of another issuer.")
+    meant_for = claims.get("aud")
+    if audience not in (meant_for if isinstance(meant_for, list) else [meant_for]):
+        raise TokenError("audience", "The token is meant for another audience.")
+    if (expires := _number(claims, "exp")) is None or expires + trust.leeway_seconds <= now:
+        raise TokenError("expired", "The token has expired.")
+    if "nbf" in claims and ((begins := _number(claims, "nbf")) is None or begins - trust.leeway_seconds > now):
+        raise TokenError("not_yet", "The token is not valid yet.")
+
+
 def unauthenticated(message: str, error: str | None) -> ProblemError:
     """401, and what would be accepted (RFC 6750)."""
     challenge = 'Bearer realm="unitpool"' + (f', error="{error}", error_description="{message}"' if error else "")
     return ProblemError(Refusal(code="unauthenticated", message=message), headers={"WWW-Authenticate": challenge})
 
 
-def _signed(token: str, keys: KeySet, key_id: str | None) -> Mapping[str, Any]:
+def _signed(token: str, keys: KeySet, key_id: str | None) -> Mapping[str, object]:
     """The claims, signed with the key that the token names, or with any of them where it names none."""
     for key in [key for key in keys.keys if key_id is None or key.kid == key_id]:
         try:
@@ -219,30 +223,30 @@ def _signed(token: str, keys: KeySet, key_id: str | None) -> Mapping[str, Any]:
     raise TokenError("forged", "The token's signature is not valid.")
 
 
-def _header(token: str) -> Mapping[str, Any]:
-    """What the token says of itself, unverified: good only to find its key."""
+def _key_id(token: str) -> str | None:
+    """Which key the token says that it is signed with: unverified, good only to find that key."""
     try:
         header: object = jws.extract_compact(token.encode()).headers()
     except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise TokenError("malformed", "The token cannot be read.") from error
-    if not isinstance(header, dict) or not isinstance(header.get("kid", ""), str):
+    if not isinstance(header, dict) or not isinstance(key_id := header.get("kid", ""), str):
         raise TokenError("malformed", "The token cannot be read.")
-    return header
+    return key_id if "kid" in header else None
 
 
-def _number(claims: Mapping[str, Any], name: str) -> float | None:
+def _number(claims: Mapping[str, object], name: str) -> float | None:
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) < LATEST_SECONDS else None
 
 
-def _said_at(claims: Mapping[str, Any]) -> datetime:
+def _said_at(claims: Mapping[str, object]) -> datetime:
     """When the token was issued, which is not ahead; one that does not say counts as the oldest."""
     return datetime.fromtimestamp(min(max(_number(claims, "iat") or 0.0, 0.0), time.time()), UTC)
 
 
-def _reach(claims: Mapping[str, Any], path: str, absent: Any = None) -> Any:
+def _reach(claims: Mapping[str, object], path: str, absent: Any = None) -> Any:
     """A claim by its name, or by the way to it."""
     if path in claims:
         return claims[path]
@@ -255,5 +259,7 @@ def _reach(claims: Mapping[str, Any], path: str, absent: Any = None) -> Any:
 async def _fetch_keys(http: httpx.AsyncClient, issuer: str) -> KeySet:
     """Fetch the issuer's signing keys from the ``jwks_uri`` of its metadata."""
     metadata = await fetch_metadata(http, issuer)
-    document = await fetch_object(http, str(metadata.get("jwks_uri")))
-    return KeySet.import_key_set({"keys": [key for key in document["keys"] if key.get("use", "sig") == "sig"]})
+    keys = (await fetch_object(http, str(metadata.get("jwks_uri"))))["keys"]
+    if not isinstance(keys, list):
+        raise TypeError("the keys are no list")
+    return KeySet.import_key_set({"keys": [key for key in keys if key.get("use", "sig") == "sig"]})

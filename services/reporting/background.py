@@ -1,6 +1,5 @@
 """Upkeep: what is older than it is kept is forgotten. Each part by itself, and in it each customer or person."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from shared.runtime.delivery.isolation import isolate
 from shared.runtime.delivery.set_aside_work import PAUSE_MAX_SECONDS, SetAside
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.process.background import repeat
 
 KEPT: Final = timedelta(days=366)
 SECRETS_KEPT: Final = timedelta(days=1)
@@ -71,9 +71,11 @@ class Upkeep:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            failed = [await self.do(part) for part in PARTS]
-            await asyncio.sleep(min(self._every_seconds, PAUSE_MAX_SECONDS) if any(failed) else self._every_seconds)
+        await repeat(self._do_all)
+
+    async def _do_all(self) -> float:
+        failed = [await self.do(part) for part in PARTS]
+        return min(self._every_seconds, PAUSE_MAX_SECONDS) if any(failed) else self._every_seconds
 
     async def do(self, part: Part) -> bool:
         """Forget what is due of one part; whether some of it waits for another attempt."""

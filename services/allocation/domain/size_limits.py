@@ -1,4 +1,4 @@
-"""The limit of a state in an event: far below the largest record of Kafka, as an audit record has it twice."""
+"""Size limit of states. Events carry them whole, audit records twice, and Kafka limits the size of a record."""
 
 from typing import Final
 

@@ -7,7 +7,6 @@ import base64
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 import httpx
@@ -18,7 +17,7 @@ from services.reporting.discovery import fetch_metadata
 SCOPES = "openid email profile"
 _TIMEOUT_SECONDS = 10
 
-VerifyToken = Callable[..., Awaitable[Mapping[str, Any]]]
+VerifyToken = Callable[..., Awaitable[Mapping[str, object]]]
 """``await verify(token, audience=...)``: the claims of a token of the issuer that is meant for ``audience`` and holds
 now; raises ``ValueError`` otherwise."""
 
@@ -48,7 +47,7 @@ class Provider:
     def __init__(self, client: Client, verify: VerifyToken) -> None:
         self._client = client
         self._verify = verify
-        self._described: Mapping[str, Any] | None = None
+        self._described: Mapping[str, object] | None = None
 
     async def authorization_url(self, *, state: str, nonce: str, verifier: str) -> str:
         """Where to send somebody who wants to sign in."""
@@ -65,7 +64,7 @@ class Provider:
         }
         return f"{await self._endpoint('authorization_endpoint')}?{urlencode(asked)}"
 
-    async def redeem(self, code: str, *, verifier: str, nonce: str) -> Mapping[str, Any]:
+    async def redeem(self, code: str, *, verifier: str, nonce: str) -> Mapping[str, object]:
         """The verified claims of the id token that ``code`` stands for.
 
         Raises:
@@ -109,7 +108,7 @@ class Provider:
             raise ProviderError(f"the provider's description has no {name}")
         return endpoint
 
-    async def _description(self) -> Mapping[str, Any]:
+    async def _description(self) -> Mapping[str, object]:
         if self._described is None:
             try:
                 async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as http:
@@ -119,7 +118,7 @@ class Provider:
         return self._described
 
 
-async def _post_form(url: str, form: Mapping[str, str]) -> dict[str, Any]:
+async def _post_form(url: str, form: Mapping[str, str]) -> Mapping[str, object]:
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as http:
             answer = await http.post(url, data=dict(form))

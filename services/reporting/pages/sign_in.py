@@ -6,6 +6,7 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 
 from services.reporting.auth import Claims, TokenError
+from services.reporting.pages.csrf import StartedSignIn
 from services.reporting.pages.errors import page_route
 from services.reporting.pages.provider import ProviderError
 from services.reporting.pages.site import Site
@@ -30,8 +31,7 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
         except ProviderError as error:
             log.warning("provider_unavailable", error=str(error))
             return site.message(None, 503)
-        until = (site.clock() + WITHIN).timestamp()
-        kept = {"state": state, "nonce": nonce, "verifier": verifier, "to": _local(to), "until": until}
+        kept = StartedSignIn(state, nonce, verifier, to=_local(to), until=(site.clock() + WITHIN).timestamp())
         answer = site.redirect(url)
         answer.set_cookie(
             COOKIE,
@@ -47,13 +47,13 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
     @router.get("/auth/callback")
     async def callback(request: Request, code: str = "", state: str = "", error: str = "") -> Response:
         kept = site.csrf.unseal(request.cookies.get(COOKIE, ""))
-        known = kept is not None and secrets.compare_digest(str(kept["state"]).encode(), state.encode())
-        if kept is None or not known or kept["until"] < site.clock().timestamp() or error or not code:
+        known = kept is not None and secrets.compare_digest(kept.state.encode(), state.encode())
+        if kept is None or not known or kept.until < site.clock().timestamp() or error or not code:
             log.warning("sign_in_refused", error=error[:MAX_ERROR_LENGTH] or "state")
             site.application.check_failures(request.client.host if request.client else None)
             return _again(site, "The sign-in was not finished, or took too long. Nothing is wrong; begin it again.")
         try:
-            found = await site.provider.redeem(code, verifier=kept["verifier"], nonce=kept["nonce"])
+            found = await site.provider.redeem(code, verifier=kept.verifier, nonce=kept.nonce)
         except ProviderError as failed:
             log.warning("sign_in_failed", error=str(failed))
             return _again(site, "The sign-in could not be confirmed. Try again.")
@@ -66,7 +66,7 @@ def sign_in_router(site: Site, claims: Claims) -> APIRouter:
         person = Person(caller.email, caller.name, caller.vendor)
         if former := request.cookies.get(site.session_cookie):
             await site.sessions.end(former)
-        answer = site.redirect(kept["to"])
+        answer = site.redirect(kept.to)
         site.start_session(answer, await site.sessions.begin(person, site.clock()))
         _forget(site, answer)
         return answer

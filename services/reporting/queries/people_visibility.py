@@ -40,7 +40,7 @@ class PeopleVisibility:
         """Pairs of subscription and role, without subscriptions whose people the caller may not see."""
         return [one for one in grants if self.seen is None or one[0] in self.seen]
 
-    def without_hidden(self, account: str, state: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def without_hidden(self, account: str, state: Mapping[str, object] | None) -> dict[str, Any] | None:
         """Copy a state of the audit log; hidden people are left out of its ``members``, if it has them."""
         if state is None or not isinstance(members := state.get("members"), list):
             return None if state is None else dict(state)

@@ -263,7 +263,7 @@ def _sentences(settings: type[ServiceSettings], error: ValidationError) -> Itera
         yield f"{variable} {says} ({meaning})"
 
 
-def describe(settings: type[ServiceSettings], current: Mapping[str, Any]) -> Iterator[Described]:
+def describe(settings: type[ServiceSettings], current: Mapping[str, object]) -> Iterator[Described]:
     """Every setting with its meaning, default and current value."""
     for name, field in sorted(settings.model_fields.items()):
         yield Described(
