@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -24,6 +25,10 @@ from tests.support.servers.local import running_kafka, running_postgres
 
 # Services are started often, and without cached bytecode each would compile all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Hypothesis would fail an example that takes 200 ms, which any can on a busy machine.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 TEST_PARTITIONS = 3
 """Partitions of each topic: several, and few enough to create quickly."""

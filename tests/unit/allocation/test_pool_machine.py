@@ -339,4 +339,4 @@ class Pool(RuleBasedStateMachine):
 
 
 TestPool = Pool.TestCase
-TestPool.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestPool.settings = settings(max_examples=200, stateful_step_count=60)
