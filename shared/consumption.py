@@ -1,4 +1,4 @@
-"""What a pool's products consume, in whole units: arithmetic that every service shares. Pure, as ``shared.pricing``.
+"""Consumption of a pool's products in whole units: pure arithmetic shared by all services.
 
 A product's meters are of two kinds. Those that reset with the window make its *level* in a window; those that reset
 with the term make what it has *burned down* of its allocation since the term began.
@@ -11,7 +11,7 @@ from shared.events.state import Lifecycle, OveragePolicy
 from shared.units import MAX_UNITS
 
 USABLE_STATES: Final[frozenset[Lifecycle]] = frozenset({"active", "exhausted", "grace"})
-"""In these a pool can be used: allocations may change, entitlements are granted, alerts are raised."""
+"""States in which a pool can be used: allocations may change, entitlements are granted, alerts are raised."""
 
 
 def consumed(level: int, burned_down: int) -> int:

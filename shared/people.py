@@ -5,7 +5,7 @@
 - An address that cannot be distinguished from another by eye is refused wherever a person is added or signs in
   (``read_address``): characters that are not seen (control and format characters, zero width, marks of direction, BOM,
   fillers, variation selectors), spaces, unassigned and private ones, spellings that Unicode holds for compatibility
-  (Kelvin sign, full width, decomposed accents: whatever is not its own NFKC form), and words that mix Latin letters
+  (Kelvin sign, full width, decomposed accents: all that is not its own NFKC form), and words that mix Latin letters
   with those of a script that looks like them.
 - An address stored before these rules is read as it is (``fold``), so that it can be shown, revoked and removed.
 """

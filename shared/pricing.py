@@ -1,4 +1,4 @@
-"""What units cost: exact arithmetic in integers and fractions, no floats. Money is in minor units of a currency.
+"""Prices of units: exact arithmetic in integers and fractions, no floats. Money is in minor units of a currency.
 
 How it is rounded, and nowhere else:
 
@@ -26,7 +26,7 @@ _DAY: Final = timedelta(days=1)
 
 
 class Quote(Frozen):
-    """What ``units`` would cost from ``start`` to ``end``, with its arithmetic.
+    """The price that ``units`` would have from ``start`` to ``end``, with its arithmetic.
 
     ``committed_units`` are those that the term has already, ``cumulative_units`` with these. ``list_total_minor`` is
     the total without discount, ``discount_minor`` what the tier saves. ``next_tier_from_units``: where the next begins.
@@ -65,7 +65,7 @@ class Quote(Frozen):
 
 
 def quote(price_list: PriceList, units: int, start: datetime, end: datetime, *, committed: int = 0) -> Quote:
-    """What ``units`` cost on top of ``committed`` ones of the same term.
+    """Quote ``units`` on top of ``committed`` ones of the same term.
 
     Raises:
         ValueError: no units, or a span that does not go forward.
@@ -99,23 +99,23 @@ def quote(price_list: PriceList, units: int, start: datetime, end: datetime, *, 
 
 
 def quote_for(price_list: PriceList, state: SubscriptionState, units: int, start: datetime, end: datetime) -> Quote:
-    """What a purchase of ``units`` from ``start`` to ``end`` would cost this subscription."""
+    """Quote a purchase of ``units`` from ``start`` to ``end`` for this subscription."""
     return quote(price_list, units, start, end, committed=committed_units(state.lots, state.term_at(start)))
 
 
 def committed_units(lots: Iterable[Lot], term: Term) -> int:
-    """Units of the lots that begin in the term, those that a mistake bought left out."""
+    """Units of the lots that begin in the term, without voided ones."""
     return sum(lot.units for lot in lots if lot.voided_at is None and term.start <= lot.start < term.end)
 
 
 def tier_of(price_list: PriceList, units: int) -> Tier:
-    """The tier for so many units."""
+    """The tier of a number of units."""
     return [tier for tier in price_list.tiers if tier.from_units <= units][-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """How long something is paid for: whole calendar years, and days of a further one, at most 365."""
+    """A paid span: whole calendar years, and days of a further one, at most 365."""
 
     years: int
     days: int
@@ -148,19 +148,19 @@ class Span:
 
 
 def half_up(amount: Fraction) -> int:
-    """The nearest integer, a half upwards. Amounts here are never negative."""
+    """Round to the nearest integer, half up. Amounts are never negative."""
     return (2 * amount.numerator + amount.denominator) // (2 * amount.denominator)
 
 
 @dataclass(frozen=True, slots=True)
 class BlendedPrice:
-    """What one unit of the pool costs on average, over the spans that its lots are paid for: exact."""
+    """The exact average price of a unit of the pool, over the paid spans of its lots."""
 
     currency: str
     minor_per_unit: Fraction
 
     def cost(self, units: int) -> int:
-        """What so many units cost, rounded half up.
+        """The cost of a number of units, rounded half up.
 
         The costs of parts differ from the cost of their sum by at most half a minor unit for each part and one half.
         """
@@ -183,7 +183,7 @@ def blended_price(lots: Iterable[Lot]) -> BlendedPrice | None:
 
 
 class ProductCost(Frozen):
-    """What a product costs: by allocated units, and by consumed units."""
+    """The cost of a product, by its allocated and by its consumed units."""
 
     product: str
     currency: str
@@ -192,7 +192,7 @@ class ProductCost(Frozen):
 
 
 def product_costs(state: SubscriptionState, consumed: dict[str, int], now: datetime) -> tuple[ProductCost, ...] | None:
-    """What each product that is in use costs at ``now``; ``None`` where the pool has no blended price.
+    """The costs of the products in use at ``now``; ``None`` if the pool has no blended price.
 
     ``consumed``: units by product.
     """

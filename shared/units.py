@@ -1,4 +1,4 @@
-"""Units, quantities and rates: the exact arithmetic that every service shares. No floats.
+"""Units, quantities and rates: exact arithmetic without floats, shared by all services.
 
 A unit is an integer. A rate is a ratio ``units / block`` of two integers. A metered aggregate is an exact decimal.
 """

@@ -1,7 +1,7 @@
-"""Fixtures for everybody: one real PostgreSQL and one real Kafka per test run, a fresh corner of them per test.
+"""Fixtures for all tests: one PostgreSQL and one Kafka per test run, a database and a topic prefix per test.
 
-``UNITPOOL_TEST_POSTGRES_DSN`` and ``UNITPOOL_TEST_KAFKA`` name servers that run already; then none are started, and
-tests that kill one are skipped.
+With ``UNITPOOL_TEST_POSTGRES_DSN`` and ``UNITPOOL_TEST_KAFKA`` running servers are used instead, and tests that kill
+one are skipped.
 """
 
 import os
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -22,21 +23,25 @@ from tests.support.drivers.processes import ServiceProcess, start_service
 from tests.support.servers.databases import create_database, drop_database
 from tests.support.servers.local import running_kafka, running_postgres
 
-# Services are started often: without kept bytecode each would compile all that it imports.
+# Services are started often, and without cached bytecode each would compile all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Hypothesis would fail an example that takes 200 ms, which any can on a busy machine.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
+
 TEST_PARTITIONS = 3
-"""Enough to see several, few enough to create quickly."""
+"""Partitions of each topic: several, and few enough to create quickly."""
 
 LONG_FIRST = ("e2e/test_crash.py", "e2e", "runtime", "component", "browser", "architecture", "contract", "unit")
-"""Files in which a test takes long, first: what is left at the end is small, and both halves of a run end together."""
+"""Order of the files: those with long tests first, so that all workers end at about the same time."""
 
 MakeDatabase = Callable[[str], Awaitable[str]]
 StartService = Callable[..., ServiceProcess]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files in the order of ``LONG_FIRST``; each stays whole."""
+    """Sort the tests by ``LONG_FIRST``; the order within a file is unchanged."""
 
     def place(item: pytest.Item) -> int:
         file = item.path.relative_to(Path(__file__).parent)
@@ -47,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class RunningPostgres:
-    """A server that somebody else runs."""
+    """A PostgreSQL that was running before the tests."""
 
     admin_dsn: str
 
@@ -59,7 +64,7 @@ class RunningPostgres:
 
 @dataclass(frozen=True)
 class RunningKafka:
-    """A server that somebody else runs."""
+    """A Kafka that was running before the tests."""
 
     bootstrap_servers: str
 
@@ -71,7 +76,7 @@ class RunningKafka:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer | RunningPostgres]:
-    """PostgreSQL, as its superuser sees it. Not durable: the file of a test that kills it has one of its own."""
+    """A PostgreSQL with its superuser; it is not durable, so tests that kill PostgreSQL start another one."""
     if dsn := os.environ.get("UNITPOOL_TEST_POSTGRES_DSN"):
         yield RunningPostgres(dsn)
         return
@@ -81,7 +86,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 
 @pytest.fixture(scope="session")
 def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer | RunningKafka]:
-    """Kafka, without any topics yet."""
+    """A Kafka without topics."""
     if servers := os.environ.get("UNITPOOL_TEST_KAFKA"):
         yield RunningKafka(servers)
         return
@@ -91,9 +96,9 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServ
 
 @pytest.fixture
 async def database(postgres_server: PostgresServer | RunningPostgres) -> AsyncIterator[MakeDatabase]:
-    """``await database("allocation")``: the connection string of a fresh, migrated database of that service."""
+    """Create a migrated database of a service: ``await database("allocation")`` returns its connection string."""
     if isinstance(postgres_server, PostgresServer) and not postgres_server.is_ready():
-        postgres_server.restart()  # a test that failed had killed it
+        postgres_server.restart()  # a failed test may have killed it
     made: list[str] = []
 
     async def make(service: str, migrations: Path | None = None) -> str:
@@ -107,7 +112,7 @@ async def database(postgres_server: PostgresServer | RunningPostgres) -> AsyncIt
 
 @pytest.fixture
 async def topic_prefix(kafka_server: KafkaServer | RunningKafka) -> AsyncIterator[str]:
-    """A prefix of this test's own, under which all topics exist (with few partitions)."""
+    """A prefix for this test, with which all topics exist (with few partitions)."""
     if isinstance(kafka_server, KafkaServer) and not kafka_server.is_ready():
         kafka_server.restart()
     prefix = f"t{uuid4().hex[:8]}."
@@ -124,14 +129,14 @@ async def topic_prefix(kafka_server: KafkaServer | RunningKafka) -> AsyncIterato
 
 @pytest.fixture(scope="session", autouse=True)
 def _fork_servers() -> Iterator[None]:
-    """Services start quickly."""
+    """Processes from which services are forked, so that they start quickly."""
     with fork_servers():
         yield
 
 
 @pytest.fixture
 def service_process(tmp_path: Path) -> Iterator[StartService]:
-    """``start_service``, whose processes end with the test; their logs lie in ``tmp_path``."""
+    """``start_service``, with processes that end with the test and logs in ``tmp_path``."""
     started: list[ServiceProcess] = []
 
     def start(name: str, env: dict[str, str], *, module: str | None = None) -> ServiceProcess:

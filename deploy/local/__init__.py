@@ -1,1 +1,4 @@
-"""The stack on one machine, without Docker: real Kafka and PostgreSQL from pinned Python packages, and the demo."""
+"""The local stack: the whole system on one machine without Docker, and the demo.
+
+Kafka and PostgreSQL are real servers from pinned Python packages.
+"""

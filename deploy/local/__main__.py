@@ -11,18 +11,18 @@ from deploy.local.layout import layout
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; 1 and one clear message when it cannot."""
+    """Run one command; print the reason and return 1 when it fails."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
     names = parser.add_subparsers(dest="command", required=True)
     names.add_parser("demo", help="the whole stack with its data and live usage, until Ctrl-C")
     names.add_parser("servers", help="the whole stack without demo data, until Ctrl-C")
     names.add_parser("stop", help="stop a demo started elsewhere")
-    names.add_parser("reset", help="stop, and forget the demo's data")
+    names.add_parser("reset", help="stop the demo and delete its data")
     names.add_parser("token", help="a bearer token of a demo person").add_argument("who")
     names.add_parser("ingest-key", help="a new ingest key of a product").add_argument("product")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        _run(asked)
+        _run(options)
     except LocalStackError as error:
         print(error, file=sys.stderr)
         return 1
@@ -35,18 +35,18 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _run(asked: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
     here = layout()
-    if asked.command in {"demo", "servers"}:
-        asyncio.run(launch(here, with_data=asked.command == "demo"))
-    elif asked.command == "stop":
+    if options.command in {"demo", "servers"}:
+        asyncio.run(launch(here, with_data=options.command == "demo"))
+    elif options.command == "stop":
         commands.stop(here)
-    elif asked.command == "reset":
+    elif options.command == "reset":
         commands.reset(here)
-    elif asked.command == "token":
-        print(commands.token(here, asked.who))
+    elif options.command == "token":
+        print(commands.token(here, options.who))
     else:
-        print(commands.new_ingest_key(here, asked.product))
+        print(commands.new_ingest_key(here, options.product))
 
 
 if __name__ == "__main__":

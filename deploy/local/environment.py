@@ -12,27 +12,27 @@ CLIENT_ID = "unitpool-page"
 
 
 def issuer_url(layout: Layout) -> str:
-    """What tokens of this stack say in ``iss``."""
+    """The issuer of this stack's tokens (``iss``)."""
     return f"http://localhost:{layout.ports.oidc}"
 
 
 def public_url(layout: Layout) -> str:
-    """Where a browser finds the page."""
+    """The address of the page, for a browser."""
     return f"http://localhost:{layout.ports.reporting}"
 
 
 def kafka_address(layout: Layout) -> str:
-    """Where Kafka's clients begin."""
+    """The bootstrap address for Kafka's clients."""
     return f"127.0.0.1:{layout.ports.kafka}"
 
 
 def command_keys(layout: Layout) -> str:
-    """The keys that commands are signed with, as the services are told them."""
-    return f"local:{base64.b64encode(secret.kept(layout.secrets / 'commands.key', 48).encode()).decode()}"
+    """The keys with which commands are signed, as the value of ``UNITPOOL_COMMAND_KEYS``."""
+    return f"local:{base64.b64encode(secret.load_or_create(layout.secrets / 'commands.key', 48).encode()).decode()}"
 
 
 def service_environment(layout: Layout, databases: Mapping[ServiceName, str]) -> dict[ServiceName, dict[str, str]]:
-    """Each service's own variables: it is told no other's database."""
+    """Each service's variables; only its own database's address is among them."""
     shared = {"UNITPOOL_KAFKA_BOOTSTRAP_SERVERS": kafka_address(layout), "UNITPOOL_LOG_LEVEL": "INFO"}
     result: dict[ServiceName, dict[str, str]] = {}
     for service, address in databases.items():
@@ -55,27 +55,30 @@ def _reporting(layout: Layout) -> dict[str, str]:
         f"{own}OIDC_ISSUER": issuer_url(layout),
         f"{own}OIDC_AUDIENCE": "unitpool",
         f"{own}OIDC_CLIENT_ID": CLIENT_ID,
-        f"{own}OIDC_CLIENT_SECRET": secret.kept(layout.secrets / "oidc-client.secret"),
+        f"{own}OIDC_CLIENT_SECRET": secret.load_or_create(layout.secrets / "oidc-client.secret"),
         f"{own}PUBLIC_URL": public_url(layout),
         f"{own}METERING_URL": f"http://127.0.0.1:{layout.ports.metering}",
-        f"{own}SESSION_SECRET": secret.kept(layout.secrets / "session.secret", 48),
+        f"{own}SESSION_SECRET": secret.load_or_create(layout.secrets / "session.secret", 48),
     }
 
 
 def oidc_environment(layout: Layout) -> dict[str, str]:
-    """The issuer's variables."""
+    """The variables of the OpenID Connect issuer."""
     pages = (public_url(layout), public_url(layout).replace("localhost", "127.0.0.1"))
     return {
         "UNITPOOL_OIDC_ISSUER": issuer_url(layout),
         "UNITPOOL_OIDC_PORT": str(layout.ports.oidc),
         "UNITPOOL_OIDC_KEY_FILE": str(layout.secrets / "oidc.jwk"),
         "UNITPOOL_OIDC_CLIENT_ID": CLIENT_ID,
-        "UNITPOOL_OIDC_CLIENT_SECRET": secret.kept(layout.secrets / "oidc-client.secret"),
+        "UNITPOOL_OIDC_CLIENT_SECRET": secret.load_or_create(layout.secrets / "oidc-client.secret"),
         "UNITPOOL_OIDC_REDIRECT_URIS": " ".join(f"{page}/auth/callback" for page in pages),
         "UNITPOOL_OIDC_SIGNED_OUT_URIS": " ".join(f"{page}/" for page in pages),
     }
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours without any UNITPOOL_ variable, so that a shell's settings do not leak into the stack."""
+    """This process's environment without UNITPOOL_ variables.
+
+    A shell's settings must not reach the stack.
+    """
     return {name: value for name, value in os.environ.items() if not name.startswith("UNITPOOL_")}

@@ -1,4 +1,4 @@
-"""What the local stack tells a person when it cannot go on."""
+"""Errors of the local stack, with messages for the person who started it."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ _FULL_DISK = ("No space left on device", "ENOSPC", "could not extend file")
 
 
 class LocalStackError(Exception):
-    """Something that whoever typed the command can act on. The message is the whole of what they need."""
+    """A failure that the user can act on; the message says all that is needed for that."""
 
 
 def last_lines(log: Path, count: int = SHOWN_LINES) -> str:
@@ -20,7 +20,10 @@ def last_lines(log: Path, count: int = SHOWN_LINES) -> str:
 
 
 def died_at_start(name: str, exit_code: int | None, log: Path) -> LocalStackError:
-    """Say that a server did not come up, why as far as its log tells, and where the log is."""
+    """The error for a server that did not start, with the path and the last lines of its log.
+
+    ``exit_code`` is None when the server runs and did not become ready in time.
+    """
     tail = last_lines(log)
     how = "did not answer in time" if exit_code is None else f"stopped while starting (exit code {exit_code})"
     reason = " because the disk is full" if any(sign in tail for sign in _FULL_DISK) else ""

@@ -1,4 +1,7 @@
-"""Fetches Kafka's jars with jgo, and renews their lock file: ``python -m deploy.local.fetch_jars [lock]``."""
+"""``python -m deploy.local.fetch_jars [lock]``: fetch Kafka's jars with jgo.
+
+With ``lock``, resolve their versions again first, and write the lock file.
+"""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +16,14 @@ from deploy.local.errors import LocalStackError
 from deploy.local.jars import LOCK, REPOSITORY, Jar, locked
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
-LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4!"  # "!": its version list must not change those of Kafka
+LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4!"  # "!": its version list would change Kafka's versions
 
 
 def fetch() -> None:
-    """Fetch what is not here yet.
+    """Fetch the jars that are missing.
 
     Raises:
-        LocalStackError: a jar cannot be had, or what came is not the locked one.
+        LocalStackError: a jar cannot be fetched, or its content is not the locked one.
     """
     missing = [jar for jar in locked() if not jar.is_here()]
     if not missing:
@@ -35,14 +38,14 @@ def fetch() -> None:
         except (OSError, RuntimeError) as error:
             raise LocalStackError(f"{jar.artifact} {jar.version} cannot be fetched: {error}") from error
         if not jar.is_here():
-            raise LocalStackError(f"{jar.artifact} {jar.version} is not the one that {LOCK.name} names.")
+            raise LocalStackError(f"{jar.artifact} {jar.version} does not have the hash in {LOCK.name}.")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(fetch_one, missing))
 
 
 def lock() -> None:
-    """Resolve Kafka's dependencies anew and write the lock file."""
+    """Resolve Kafka's dependencies again and write the lock file."""
     with TemporaryDirectory() as folder:
         environment = jgo.build(f"{KAFKA}+{LOGGING}", cache_dir=Path(folder), update=True)
         content = (environment.path / "jgo.lock.toml").read_text()
@@ -50,7 +53,7 @@ def lock() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Fetch, or ``lock``."""
+    """Fetch the jars, after resolving the lock file again if the argument is ``lock``."""
     try:
         if arguments == ["lock"]:
             lock()

@@ -1,4 +1,4 @@
-"""Apache Kafka's jars: exactly those of ``kafka.lock.toml``, checked before every start."""
+"""Apache Kafka's jars: those of ``kafka.lock.toml``, whose hashes are checked before every start."""
 
 import hashlib
 import sys
@@ -14,7 +14,7 @@ REPOSITORY = Path(sys.prefix) / "kafka"
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One artifact as the lock file names it."""
+    """One artifact of the lock file."""
 
     group: str
     artifact: str
@@ -23,13 +23,13 @@ class Jar:
 
     @property
     def path(self) -> Path:
-        """Where it is kept, laid out as in a Maven repository."""
+        """Its file, in the layout of a Maven repository."""
         return REPOSITORY.joinpath(
             *self.group.split("."), self.artifact, self.version, f"{self.artifact}-{self.version}.jar"
         )
 
     def is_here(self) -> bool:
-        """Whether it is there with the locked content."""
+        """Whether its file exists and has the locked content."""
         try:
             return hashlib.sha256(self.path.read_bytes()).hexdigest() == self.sha256
         except FileNotFoundError:
@@ -37,7 +37,7 @@ class Jar:
 
 
 def locked() -> list[Jar]:
-    """What the lock file names."""
+    """The jars of the lock file."""
     content = tomllib.loads(LOCK.read_text())
     return [Jar(d["groupId"], d["artifactId"], d["version"], d["sha256"]) for d in content["dependencies"]]
 
@@ -46,7 +46,7 @@ def class_path() -> str:
     """Kafka's class path.
 
     Raises:
-        LocalStackError: a jar is missing or is not the locked one.
+        LocalStackError: a jar is missing, or its content is not the locked one.
     """
     jars = locked()
     missing = [jar.artifact for jar in jars if not jar.is_here()]

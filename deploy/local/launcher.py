@@ -1,4 +1,4 @@
-"""``make demo``: brings the stack up, loads the demo data, keeps usage flowing, watches; stops it all at the end."""
+"""``make demo``: run the stack with demo data until a signal comes, and report failures."""
 
 import asyncio
 import signal
@@ -9,27 +9,27 @@ from deploy.local.errors import LocalStackError
 from deploy.local.layout import Layout
 from deploy.local.lock import DemoLock
 from deploy.local.stack import Stack
-from deploy.local.supervision import Standing, Supervisor, stop_left_over
+from deploy.local.supervision import ProgramState, Supervisor, stop_left_over
 
 WATCH_SECONDS = 1.0
 
 
 class Progress:
-    """Lines with the time that has passed since the start."""
+    """Printer of progress lines with the seconds since the start."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
     def __call__(self, line: str) -> None:
-        """Print one."""
+        """Print one line."""
         print(f"[{time.monotonic() - self._began:6.1f} s] {line}", flush=True)
 
 
 async def launch(layout: Layout, *, with_data: bool = True) -> None:
-    """Run until a signal comes. Everything started is stopped in the end.
+    """Run the stack until a signal comes, then stop all of its programs.
 
     Raises:
-        LocalStackError: it cannot start, or cannot go on.
+        LocalStackError: the stack cannot start, or a program of it failed permanently.
     """
     say = Progress()
     DemoLock(layout.lock).take()
@@ -62,25 +62,25 @@ async def _serve(stack: Stack, layout: Layout, say: Progress, *, with_data: bool
 
 
 async def _watch(supervisor: Supervisor, say: Progress) -> None:
-    """Tell when something died and was started again."""
-    before: dict[str, Standing] = {}
+    """Report each program that died or was started again."""
+    before: dict[str, ProgramState] = {}
     while True:
         if supervisor.has_died():
             raise LocalStackError("The process manager was killed, and everything with it.")
-        now = {one.name: one for one in supervisor.standings()}
-        for name, standing in now.items():
+        states = {one.name: one for one in supervisor.program_states()}
+        for name, now in states.items():
             was = before.get(name)
-            if was is not None and (was.pid, was.state) != (standing.pid, standing.state):
-                _tell(supervisor, was, standing, say)
-        before = now
+            if was is not None and (was.pid, was.state) != (now.pid, now.state):
+                _report_change(supervisor, was, now, say)
+        before = states
         await asyncio.sleep(WATCH_SECONDS)
 
 
-def _tell(supervisor: Supervisor, was: Standing, standing: Standing, say: Progress) -> None:
-    if standing.state == "FATAL":
-        say(f"{standing.name} does not come up again. Its log is {supervisor.log_of(standing.name)}. Its last lines:")
-        say(supervisor.tail_of(standing.name))
-    elif was.pid and standing.pid and was.pid != standing.pid:
-        say(f"{standing.name} died (process {was.pid}) and was started again (process {standing.pid})")
-    elif standing.state == "BACKOFF":
-        say(f"{standing.name} stopped while starting; it is tried again. Its log is {supervisor.log_of(standing.name)}")
+def _report_change(supervisor: Supervisor, was: ProgramState, now: ProgramState, say: Progress) -> None:
+    if now.state == "FATAL":
+        say(f"{now.name} failed to restart. Its log is {supervisor.log_of(now.name)}. Its last lines:")
+        say(supervisor.tail_of(now.name))
+    elif was.pid and now.pid and was.pid != now.pid:
+        say(f"{now.name} died (process {was.pid}) and was started again (process {now.pid})")
+    elif now.state == "BACKOFF":
+        say(f"{now.name} stopped while starting and is started again. Its log is {supervisor.log_of(now.name)}")

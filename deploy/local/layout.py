@@ -1,4 +1,4 @@
-"""Where the local stack keeps its state, and its fixed ports. ``UNITPOOL_LOCAL_*`` variables move them."""
+"""The folders, files and ports of the local stack; ``UNITPOOL_LOCAL_*`` variables change them."""
 
 import os
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ STATE = ".local"
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of docs/interfaces.md; the controller's is Kafka's own affair."""
+    """The ports of docs/interfaces.md, and that of Kafka's controller, which only Kafka uses."""
 
     reporting: int = 8000
     allocation: int = 8001
@@ -22,7 +22,7 @@ class Ports:
     postgres: int = 15432
 
     def by_name(self) -> dict[str, int]:
-        """Name -> port."""
+        """Each port by its name."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -45,21 +45,21 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        """Held by the launcher while its demo runs; holds its process id."""
+        """The lock file of the running demo; it contains the launcher's process id."""
         return self.root / "demo.pid"
 
     @property
     def loaded(self) -> Path:
-        """Which parts of the demo data are loaded."""
+        """The file that names the loaded parts of the demo data."""
         return self.root / "demo.loaded"
 
 
 def layout() -> Layout:
-    """That of this checkout, as far as the environment does not say otherwise."""
-    moved = {
+    """The layout of this checkout, with the changes that the environment asks for."""
+    ports = {
         name: int(value)
         for name in Ports.__slots__
         if (value := os.environ.get(f"UNITPOOL_LOCAL_{name.upper()}_PORT", "")).isdigit()
     }
     root = Path(os.environ.get("UNITPOOL_LOCAL_ROOT") or CHECKOUT / STATE)
-    return Layout(root.absolute(), Ports(**moved))
+    return Layout(root.absolute(), Ports(**ports))

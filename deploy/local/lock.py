@@ -1,4 +1,7 @@
-"""One demo at a time: a lock that the system lets go of however its holder ends, with the holder's process id in it."""
+"""The file lock that allows one demo per checkout; the file contains the holder's process id.
+
+The operating system releases the lock when the holder ends, also when it is killed.
+"""
 
 import fcntl
 import os
@@ -14,14 +17,14 @@ STOP_SECONDS = 120
 
 
 class DemoLock:
-    """Held from ``take`` until this process ends."""
+    """A lock that this process has from ``take`` until it ends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
 
     def take(self) -> None:
-        """Take it.
+        """Take the lock.
 
         Raises:
             LocalStackError: another demo of this checkout runs.
@@ -42,7 +45,7 @@ class DemoLock:
 
 
 def holder(path: Path) -> int | None:
-    """The process id of the demo that runs, if one does."""
+    """The process id of the running demo; None if no demo runs."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -57,16 +60,16 @@ def holder(path: Path) -> int | None:
 
 
 def stop_holder(path: Path) -> bool:
-    """Stop the demo that holds the lock, and wait until it is gone; whether there was one.
+    """Stop the running demo and wait until it has ended; return whether there was one.
 
     Raises:
-        LocalStackError: it does not end.
+        LocalStackError: the demo did not end in time, or the lock's holder is another program.
     """
     pid = holder(path)
     if pid is None:
         return False
     if not any("deploy.local" in part for part in psutil.Process(pid).cmdline()):
-        raise LocalStackError(f"Process {pid} holds {path} but is no demo; it was left alone.")
+        raise LocalStackError(f"Process {pid} has locked {path} but is not a demo, so it was not stopped.")
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     while holder(path) == pid:

@@ -1,4 +1,4 @@
-"""The people of the demo, by the words that ``make token AS=`` takes."""
+"""The people of the demo, with the short names that ``make token AS=`` accepts."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ OTHER_ACCOUNT = "globex"
 
 @dataclass(frozen=True, slots=True)
 class DemoPerson:
-    """``who`` is the word for them, ``does`` what a person choosing on the sign-in page should know."""
+    """A person of the demo: ``who`` is the short name, ``does`` the text on the sign-in page."""
 
     who: str
     email: str
@@ -20,16 +20,16 @@ class DemoPerson:
 PEOPLE: tuple[DemoPerson, ...] = (
     DemoPerson("primary", "paula@acme.example", "Paula Prime", "primary contact of Acme: sees and allocates its units"),
     DemoPerson("vendor", "vera@unitpool.example", "Vera Vendor", "vendor operator: sells, and sees all", ("vendor",)),
-    DemoPerson("viewer", "victor@acme.example", "Victor View", "may look at Acme"),
+    DemoPerson("viewer", "victor@acme.example", "Victor View", "may see Acme's units"),
     DemoPerson("allocator", "alan@acme.example", "Alan Allocate", "may allocate at Acme"),
-    DemoPerson("auditor", "audrey@acme.example", "Audrey Audit", "may look at Acme and its audit log"),
+    DemoPerson("auditor", "audrey@acme.example", "Audrey Audit", "may see Acme's units and its audit log"),
     DemoPerson("useradmin", "uma@acme.example", "Uma Users", "administers Acme's people and roles, no units"),
     DemoPerson("stranger", "sam@globex.example", "Sam Stranger", "primary contact of Globex: sees nothing of Acme"),
 )
 
 
 def person(who: str) -> DemoPerson | None:
-    """Whom the word means."""
+    """The demo person with this short name; None if there is none."""
     return next((one for one in PEOPLE if one.who == who), None)
 
 

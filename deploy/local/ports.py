@@ -1,6 +1,7 @@
-"""TCP ports of the loopback interface: free ones for tests, and whether the fixed ones are taken."""
+"""TCP ports of the loopback interface: find free ones, and check that given ones are free."""
 
 import errno
+import random
 import socket
 from collections.abc import Mapping
 
@@ -9,16 +10,28 @@ from deploy.local.errors import LocalStackError
 HOST = "127.0.0.1"
 
 
+FREE_PORTS = range(20_000, 32_000)
+"""Above the fixed ports, and below those that systems give to outgoing connections (Linux: from 32768 on)."""
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of ``FREE_PORTS`` on which no program listens; never the same one twice in a process.
+
+    The system's own choice (port 0) would be a port that an outgoing connection may take before the server listens.
+
+    Raises:
+        LocalStackError: none is left.
+    """
+    for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
+        if port not in _given and not is_taken(port):
+            _given.add(port)
+            return port
+    raise LocalStackError(f"No port from {FREE_PORTS[0]} to {FREE_PORTS[-1]} is free: end programs that listen there.")
 
 
 def is_taken(port: int) -> bool:
-    """Whether somebody listens on ``port``; a port left over in TIME_WAIT is not taken."""
+    """Whether a process listens on ``port``; a port in TIME_WAIT is not taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -38,10 +51,10 @@ def answers(port: int) -> bool:
 
 
 def require_free(wanted: Mapping[str, int]) -> None:
-    """Refuse to start when any of the ports is taken.
+    """Check that the ports are free; ``wanted`` maps the name of each port's program to the port.
 
     Raises:
-        LocalStackError: naming each taken port and what it is for.
+        LocalStackError: ports are taken; the message names each with its program.
     """
     taken = [f"{port} ({name})" for name, port in wanted.items() if is_taken(port)]
     if taken:

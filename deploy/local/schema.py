@@ -1,7 +1,7 @@
-"""``make schema``: the present schema of each service's database as text, table by table, for people to read.
+"""``make schema``: write the schema of each service's database as text, by table.
 
-It is what the migrations make of an empty database. Rights are not in it: every migration run grants them
-(docs/runtime.md).
+The schema is that of an empty database after all migrations. It has no rights, because every run of the migrations
+grants them (docs/runtime.md).
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from deploy.local import databases, reach
+from deploy.local import databases, postgres_home
 from deploy.local.errors import LocalStackError
 from deploy.local.postgres import PostgresServer, programs
 from shared.events.topics import ServiceName
@@ -31,12 +31,12 @@ TITLE = """\
 _ENTRY = re.compile(r"^--\n-- Name: (?P<name>.+); Type: (?P<kind>[A-Z ]+); Schema: .*\n--\n", re.MULTILINE)
 _TABLE = re.compile(r"\b(?:TABLE ONLY|TABLE|VIEW|OWNED BY|ON ONLY|ON COLUMN|ON) public\.(?P<table>\w+)")
 _BETWEEN = re.compile(r"(?:\s*^(?:SET default_\w+ = .*;|--.*|\\.*)$)+\s*\Z", re.MULTILINE)
-"""What pg_dump writes after an entry that is no part of it."""
+"""The lines of pg_dump between two entries."""
 _FIRST = ("FUNCTION", "TABLE", "VIEW")
 
 
 class Entry(NamedTuple):
-    """One object of the database. ``table`` is the one that it belongs to; empty for functions, which come first."""
+    """An object of the database; ``table`` is empty for functions, which come first."""
 
     table: str
     rank: int
@@ -45,10 +45,10 @@ class Entry(NamedTuple):
     text: str
 
 
-def arranged(dump: str) -> str:
-    """A dump of pg_dump as a page: functions, then each table or view with all that belongs to it, by name.
+def page_of(dump: str) -> str:
+    """Sort a dump of pg_dump: functions, then each table or view with what belongs to it.
 
-    It does not depend on the server, the roles, the moment, or the order in which objects were made.
+    The result does not depend on the server, the roles, the time, or the order in which objects were created.
     """
     return "\n\n".join(entry.text for entry in sorted(_entries(dump))) + "\n"
 
@@ -68,10 +68,10 @@ def _entries(dump: str) -> Iterator[Entry]:
 
 
 def schema_of(service: str, dsn: str) -> str:
-    """The page of the database at ``dsn``, which holds the service's tables and whose user may read them.
+    """The schema page of a service's database; the user of ``dsn`` must have read access.
 
     Raises:
-        LocalStackError: pg_dump refused.
+        LocalStackError: pg_dump failed.
     """
     options = ("--schema-only", "--no-owner", "--no-privileges")
     done = subprocess.run(
@@ -83,7 +83,7 @@ def schema_of(service: str, dsn: str) -> str:
     )
     if done.returncode != 0:
         raise LocalStackError(f"pg_dump could not read the schema of {service}: {done.stderr.strip()}")
-    return f"{TITLE.format(service=service)}\n{arranged(done.stdout)}"
+    return f"{TITLE.format(service=service)}\n{page_of(done.stdout)}"
 
 
 async def _migrate(service: ServiceName, owner: str) -> None:
@@ -95,7 +95,7 @@ async def _migrate(service: ServiceName, owner: str) -> None:
 
 
 def write(folder: Path = FOLDER) -> None:
-    """Write every service's page, from databases that are made for it and gone afterwards."""
+    """Write every service's schema page, from databases created for this and deleted afterwards."""
     with TemporaryDirectory(prefix="unitpool-schema-") as root:
         server, secrets = PostgresServer(Path(root)), Path(root) / "secrets"
         try:
@@ -108,7 +108,7 @@ def write(folder: Path = FOLDER) -> None:
                 (folder / f"{service}.sql").write_text(schema_of(service, owner), encoding="utf-8")
         finally:
             server.stop()
-            reach.forget(Path(root) / "data")
+            postgres_home.delete(Path(root) / "data")
 
 
 if __name__ == "__main__":

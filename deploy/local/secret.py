@@ -1,12 +1,12 @@
-"""Generated secrets of the local stack: made once, kept in files that only their owner may read."""
+"""Generated secrets of the local stack, in files that only their owner may read."""
 
 import os
 import secrets
 from pathlib import Path
 
 
-def kept(path: Path, length_bytes: int = 24) -> str:
-    """The secret in ``path``; made there at the first call."""
+def load_or_create(path: Path, length_bytes: int = 24) -> str:
+    """Load the secret in ``path``; generate and write it at the first call."""
     try:
         return path.read_text()
     except FileNotFoundError:
@@ -16,7 +16,7 @@ def kept(path: Path, length_bytes: int = 24) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write whole or not at all, readable by the owner only."""
+    """Write a file atomically, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -1,4 +1,4 @@
-"""A server of the local stack that this process runs itself: what tests start, stop, kill and start again."""
+"""A server that runs as a child of this process, so that tests can stop, kill and restart it."""
 
 import os
 import signal
@@ -8,40 +8,40 @@ from deploy.local.program import Program, Running
 
 
 class Server(ABC):
-    """``start``, ``stop``, ``kill`` and ``restart`` keep its data, its ports and its passwords."""
+    """A server whose data, ports and passwords survive ``stop``, ``kill`` and ``restart``."""
 
     _running: Running | None = None
 
     @abstractmethod
     def program(self) -> Program:
-        """It as a program, what it needs made ready."""
+        """Prepare the server's files; return the server as a program."""
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start the server and wait until it accepts connections."""
         self._running = Running(self.program())
         self._running.start()
 
     def stop(self) -> None:
-        """An orderly shutdown."""
+        """Shut the server down in order."""
         if self._running:
             self._running.stop()
 
     def kill(self) -> None:
-        """SIGKILL to all of it."""
+        """Kill the server with all its processes (SIGKILL)."""
         if self._running:
             self._running.kill()
 
     def pause(self) -> None:
-        """SIGSTOP: its connections stay open, and it answers nothing until ``resume``."""
+        """Pause the server (SIGSTOP): connections stay open, and no request is answered until ``resume``."""
         if self._running:
             os.kill(self._running.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after ``pause``."""
+        """Resume the server after ``pause`` (SIGCONT)."""
         if self._running:
             os.kill(self._running.pid, signal.SIGCONT)
 
     def restart(self) -> None:
-        """Start again on the same data and ports, after ``kill`` or ``stop``, or stopping it first."""
+        """Start the server again on the same data and ports; stop it first if it runs."""
         self.stop()
         self.start()

@@ -1,4 +1,4 @@
-"""The whole stack: what it consists of, and bringing it up step by step with messages that a person can follow."""
+"""The local stack: its programs, and their start with a progress line per step."""
 
 import asyncio
 import sys
@@ -13,19 +13,19 @@ from deploy.local.environment import clean_environment, kafka_address, oidc_envi
 from deploy.local.errors import LocalStackError, died_at_start, last_lines
 from deploy.local.kafka import KafkaServer
 from deploy.local.layout import CHECKOUT, Layout
-from deploy.local.patience import Patience
 from deploy.local.postgres import PostgresServer
 from deploy.local.program import POLL_SECONDS, Program
 from deploy.local.supervision import Supervisor
 from deploy.local.topics import create_topics
+from deploy.local.wait import Wait
 from shared.events.topics import ServiceName
 
 Say = Callable[[str], None]
-ROOM_MIB = 2048
+NEEDED_MIB = 2048
 
 
 def answers_ok(url: str) -> bool:
-    """Whether a GET of ``url`` gives a 2xx."""
+    """Whether a GET of ``url`` is answered with a 2xx status."""
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own loopback address
             return bool(200 <= answer.status < 300)  # noqa: PLR2004
@@ -43,22 +43,22 @@ class Stack:
         self.supervisor: Supervisor | None = None
 
     def check(self) -> None:
-        """Everything that can be known to fail, before anything starts.
+        """Check programs, files, disk space and ports before anything is started.
 
         Raises:
-            LocalStackError: what is missing, full or taken.
+            LocalStackError: a program or file is missing, the disk is full, or a port is taken.
         """
         postgres.programs()
         jars.class_path()
         assets.require()
-        disk.require_room(self._layout.root, ROOM_MIB)
+        disk.require_free_space(self._layout.root, NEEDED_MIB)
         ports.require_free(self._layout.ports.by_name())
 
     async def start(self) -> None:
-        """Bring everything up.
+        """Start all programs, create databases and topics, and wait until all services are ready.
 
         Raises:
-            LocalStackError: something did not come up; with the end of its log.
+            LocalStackError: a program did not start; the message has the end of its log.
         """
         layout = self._layout
         database_server = PostgresServer(layout.root / "postgres", layout.ports.postgres)
@@ -82,15 +82,15 @@ class Stack:
         self.databases = await asyncio.to_thread(create_databases, server, self._layout.secrets)
         owners = {name: owner_address(server, self._layout.secrets, name) for name in SERVICES}
         await asyncio.gather(*(self._migrate(name, environments[name], owners[name]) for name in SERVICES))
-        self._say("databases are there and migrated")
+        self._say("databases are created and migrated")
 
     async def _prepare_topics(self) -> None:
         await self._bring_up("Kafka")
-        made = await create_topics(kafka_address(self._layout))
-        self._say(f"{len(made)} topics made" if made else "topics are there")
+        created = await create_topics(kafka_address(self._layout))
+        self._say(f"{len(created)} topics created" if created else "topics exist")
 
     def stop(self) -> None:
-        """End all of it, in order."""
+        """Stop all programs, in order."""
         if self.supervisor:
             self.supervisor.stop()
 
@@ -98,8 +98,8 @@ class Stack:
         if self.supervisor is None:
             raise RuntimeError("the process manager is not started")
         for name in names:
-            self.supervisor.begin(name)
-        patience = Patience(", ".join(names), self._say)
+            self.supervisor.start_program(name)
+        wait = Wait(", ".join(names), self._say)
         waiting = list(names)
         while waiting:
             for name in list(waiting):
@@ -107,7 +107,7 @@ class Stack:
                     waiting.remove(name)
                     self._say(f"{name} is ready")
             log = self.supervisor.log_of(waiting[0].lower()) if waiting else None
-            if log and patience.is_over(f"{', '.join(waiting)} not ready yet, the log is {log}"):
+            if log and wait.is_over(f"{', '.join(waiting)} not ready yet, the log is {log}"):
                 raise died_at_start(waiting[0], None, log)
             await asyncio.sleep(POLL_SECONDS)
 

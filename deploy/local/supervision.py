@@ -1,6 +1,7 @@
-"""supervisord as the demo's process manager: its configuration, starting and stopping it, and asking it how things are.
+"""supervisord as the demo's process manager: its configuration, its start and its stop.
 
-It restarts what dies. It is tied to the launcher, and its programs to it, so that nothing outlives a killed launcher.
+It restarts programs that die. It ends with the launcher and its programs end with it, so no program is left when the
+launcher is killed.
 """
 
 import contextlib
@@ -24,8 +25,8 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 from deploy.local import secret, tether
 from deploy.local.environment import clean_environment
 from deploy.local.errors import LocalStackError, died_at_start, last_lines
-from deploy.local.patience import Patience
 from deploy.local.program import POLL_SECONDS, Program
+from deploy.local.wait import Wait
 
 _FAILED = frozenset({"BACKOFF", "FATAL", "EXITED"})
 _GROUP = "services"
@@ -33,8 +34,8 @@ LONGEST_SOCKET_PATH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How one program stands."""
+class ProgramState:
+    """The state of one program, as supervisord reports it."""
 
     name: str
     state: str
@@ -44,7 +45,7 @@ class Standing:
 
 
 class Supervisor:
-    """One supervisord below ``root`` for ``programs``, of which ``services`` stop together and first."""
+    """One supervisord below ``root``; ``services`` are stopped together, before ``programs``."""
 
     def __init__(self, root: Path, programs: Sequence[Program], services: Sequence[Program]) -> None:
         self._root = root
@@ -55,10 +56,10 @@ class Supervisor:
         self._first_pids: dict[str, int] = {}
 
     def launch(self) -> None:
-        """Start supervisord itself; no program yet.
+        """Start supervisord without any program.
 
         Raises:
-            LocalStackError: it did not come up.
+            LocalStackError: supervisord did not start.
         """
         configuration = self._root / "supervisord.conf"
         secret.write_private(configuration, self._configuration())
@@ -83,50 +84,50 @@ class Supervisor:
                 env=clean_environment(),
                 start_new_session=True,
             )
-        patience = Patience("the process manager")
+        wait = Wait("the process manager")
         while not self._answers():
-            if self._process.poll() is not None or patience.is_over():
+            if self._process.poll() is not None or wait.is_over():
                 raise died_at_start("The process manager", self._process.poll(), self._root / "supervisord.log")
             time.sleep(POLL_SECONDS)
 
-    def begin(self, name: str) -> None:
-        """Have a program started, without waiting for it."""
+    def start_program(self, name: str) -> None:
+        """Start a program without waiting for it."""
         self._first_pids.pop(self._programs[_slug(name)].name, None)
         self._call().startProcess(self._full(name), False)
 
     def is_ready(self, name: str) -> bool:
-        """Whether it is ready.
+        """Whether a program is ready.
 
         Raises:
-            LocalStackError: it stopped while starting.
+            LocalStackError: the program stopped while starting.
         """
         program = self._programs[_slug(name)]
-        standing = self._standing(self._call().getProcessInfo(self._full(name)))
-        if standing.pid:
-            self._first_pids.setdefault(program.name, standing.pid)
-        started_again = standing.pid not in {0, self._first_pids.get(program.name)}
-        if standing.state in _FAILED or started_again:
-            raise died_at_start(program.name, standing.exit_status, program.log)
+        state = self._state_of(self._call().getProcessInfo(self._full(name)))
+        if state.pid:
+            self._first_pids.setdefault(program.name, state.pid)
+        started_again = state.pid not in {0, self._first_pids.get(program.name)}
+        if state.state in _FAILED or started_again:
+            raise died_at_start(program.name, state.exit_status, program.log)
         return program.ready()
 
-    def standings(self) -> list[Standing]:
-        """How all programs stand."""
-        return [self._standing(info) for info in self._call().getAllProcessInfo()]
+    def program_states(self) -> list[ProgramState]:
+        """The states of all programs."""
+        return [self._state_of(info) for info in self._call().getAllProcessInfo()]
 
     def has_died(self) -> bool:
-        """Whether supervisord itself is gone."""
+        """Whether supervisord has ended."""
         return self._process is None or self._process.poll() is not None
 
     def log_of(self, name: str) -> Path:
-        """Where a program logs."""
+        """The log of a program."""
         return self._programs[name].log
 
     def tail_of(self, name: str) -> str:
-        """The end of a program's log."""
+        """The last lines of a program's log."""
         return last_lines(self.log_of(name))
 
     def stop(self, timeout_seconds: float = 90) -> None:
-        """Everything in order: services first, then Kafka, then PostgreSQL."""
+        """Stop all programs in order: services, then Kafka, then PostgreSQL."""
         if self._process is None:
             return
         if self._process.poll() is None:
@@ -154,8 +155,8 @@ class Supervisor:
         return f"{_GROUP}:{slug}" if slug in self._services else slug
 
     @staticmethod
-    def _standing(info: Mapping[str, Any]) -> Standing:
-        return Standing(info["name"], info["statename"], info["pid"], info["exitstatus"], info["start"])
+    def _state_of(info: Mapping[str, Any]) -> ProgramState:
+        return ProgramState(info["name"], info["statename"], info["pid"], info["exitstatus"], info["start"])
 
     def _configuration(self) -> str:
         head = f"""\
@@ -184,9 +185,9 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 
 def _socket_in(root: Path) -> Path:
-    """In ``root``, or where its path is short enough for a socket."""
+    """The path of supervisord's socket: in ``root``, or a temporary folder if that is too long."""
     socket = root / "supervisor.sock"
-    if len(str(socket)) < LONGEST_SOCKET_PATH - len(".12345"):  # supervisord first makes it under a longer name
+    if len(str(socket)) < LONGEST_SOCKET_PATH - len(".12345"):  # supervisord first creates it under a longer name
         return socket
     return Path(tempfile.gettempdir()) / f"unitpool-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}.sock"
 
@@ -218,14 +219,14 @@ priority={priority}
 
 
 def _escaped(text: str) -> str:
-    """supervisord expands ``%``, and a quoted value ends at a quote."""
+    """Escape a value for supervisord, which expands ``%`` and ends a value at a quote."""
     if '"' in text or "\n" in text:
         raise LocalStackError(f"a setting with a quote or line break cannot be passed on: {text[:20]}...")
     return text.replace("%", "%%")
 
 
 def stop_left_over(root: Path) -> None:
-    """Stop a supervisord that a killed launcher left behind, where the system did not do so itself."""
+    """Stop the supervisord that a killed launcher left, as only Linux ends it with its parent."""
     with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess, psutil.TimeoutExpired):
         process = psutil.Process(int((root / "supervisord.pid").read_text()))
         if str(root / "supervisord.conf") in process.cmdline():

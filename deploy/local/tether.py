@@ -1,10 +1,13 @@
-"""Runs a program that ends when its parent ends, as another user if asked: ``tether.py [options] SIGNAL -- program``.
+"""Run a program so that it ends with its parent: ``tether.py [options] SIGNAL -- program``.
 
-Linux sends SIGNAL to the program when the process that started it is gone, however that happened. Elsewhere there is
-no such thing: what a killed launcher leaves behind is stopped by the next ``make demo`` or ``make stop``.
-``--user USER``: whom to run it as when we are root. ``--parent PID-or-file``: who must still be our parent, or else we
-end at once; without it, whoever is when we look, which may be too late.
-Runs before anything of ours is imported, so it needs the standard library only.
+Linux sends SIGNAL to the program when the process that started it has ended for any reason. Other systems cannot do so:
+there the next ``make demo`` or ``make stop`` stops what a killed launcher left.
+
+``--user USER``: the user to run the program as, if this process is root.
+``--parent PID-or-file``: the expected parent; if the parent is another process, this one exits at once. Without the
+option, a parent that ended before this process started is not noticed.
+
+It runs before the packages are installed, so it imports the standard library only.
 """
 
 import ctypes
@@ -17,7 +20,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def _become(user: str) -> None:
-    """Give up root for good. Ordinary users stay who they are."""
+    """Change from root to another user permanently; do nothing if this process is not root."""
     if os.geteuid() != 0:
         return
     entry = pwd.getpwnam(user)
@@ -28,25 +31,28 @@ def _become(user: str) -> None:
 
 
 def die_with_parent(death_signal: signal.Signals, parent: int) -> None:
-    """Must come after a change of user, which clears it."""
+    """Have Linux send ``death_signal`` to this process when its parent ends.
+
+    Exit if ``parent`` has ended already. A change of user clears the setting, so that must happen before.
+    """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # it ended before prctl
         os._exit(1)
 
 
 def _expected_parent(given: str) -> int:
     if given.isdigit():
         return int(given)
-    with open(given) as file:  # noqa: PTH123 - nothing but what is needed is imported here
+    with open(given) as file:  # noqa: PTH123 - importing pathlib would slow every start
         return int(file.read())
 
 
 def main(arguments: list[str]) -> None:
-    """Replaces this process with the program."""
+    """Replace this process with the program."""
     parent = os.getppid()
     while arguments[0] in {"--user", "--parent"}:
         option, value, *arguments = arguments

@@ -1,4 +1,4 @@
-"""Creates the topics that ``shared.events.topics`` states. Harmless to repeat."""
+"""Create the topics of ``shared.events.topics``; topics that exist are left unchanged."""
 
 from collections.abc import Iterable
 
@@ -10,10 +10,10 @@ from shared.events.topics import Topic, every_topic
 
 
 async def create_topics(bootstrap_servers: str, prefix: str = "", topics: Iterable[Topic] | None = None) -> list[str]:
-    """Create what is missing, each name with ``prefix`` before it; answers the names made now.
+    """Create the missing topics, each name with ``prefix`` before it; return their names.
 
     Raises:
-        LocalStackError: Kafka refused one.
+        LocalStackError: Kafka did not create a topic.
     """
     wanted = list(every_topic() if topics is None else topics)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=60_000)
@@ -33,10 +33,10 @@ async def create_topics(bootstrap_servers: str, prefix: str = "", topics: Iterab
         )
     finally:
         await admin.close()
-    made = []
+    created = []
     for name, code, *message in response.topic_errors:
         if code == 0:
-            made.append(name)
+            created.append(name)
         elif for_code(code) is not TopicAlreadyExistsError:
             raise LocalStackError(f"Kafka did not create the topic {name}: {message[0] if message else code}")
-    return made
+    return created

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from services.alerts import metrics
+from services.alerts.allocation_catch_up import AllocationCatchUp
 from services.alerts.domain.rules import DEFAULT_RULES
 from services.alerts.domain.schedule import Backoff
 from services.alerts.handlers.assess_changes import apply_time
 from services.alerts.handlers.commands import Commands, isolated
 from services.alerts.handlers.delivery_worker import DeliveryWorker, WorkerOptions
 from services.alerts.handlers.seal_addresses import seal_addresses
-from services.alerts.head_start import HeadStart
 from services.alerts.settings import AlertsSettings
 from services.alerts.store.watches import find_next_check
 from services.alerts.subscribers import AllocationSubscriber, ConsumptionSubscriber
@@ -41,7 +41,7 @@ def build(runtime: Runtime[AlertsSettings]) -> None:
     """Wire one process."""
     settings = runtime.settings
     metrics.initialise((rule.name, one.severity) for rule in DEFAULT_RULES.values() for one in rule.thresholds)
-    head_start = HeadStart(runtime)
+    catch_up = AllocationCatchUp(runtime)
     commands = Commands(settings.signing_keys, allow_private=settings.allow_private_webhooks)
 
     async def seal_old_addresses() -> None:
@@ -51,12 +51,12 @@ def build(runtime: Runtime[AlertsSettings]) -> None:
                 done = await seal_addresses(tx, settings.signing_keys, SEAL_BATCH)
 
     runtime.on_start(seal_old_addresses)
-    runtime.on_start(head_start.load_ends)
-    runtime.health.add("head start", head_start.check)
+    runtime.on_start(catch_up.load_ends)
+    runtime.health.add("head start", catch_up.check)
     states = SetAside(ALLOCATION_EVENTS_TOPIC.name, keys_max=settings.dead_letter_limit)
     snapshots = SetAside(CONSUMPTION_TOPIC.name, keys_max=settings.dead_letter_limit)
     on_states = AllocationSubscriber(states)
-    on_snapshots = ConsumptionSubscriber(head_start.is_over, snapshots)
+    on_snapshots = ConsumptionSubscriber(catch_up.is_over, snapshots)
     runtime.consume_batch(ALLOCATION_EVENTS_TOPIC, on_states.on_allocation, max_records=settings.max_records)
     runtime.consume_batch(
         CONSUMPTION_TOPIC, on_snapshots.on_consumption, max_records=settings.consumption_batch_records

@@ -46,7 +46,7 @@ class AllocationSubscriber:
 
 
 class ConsumptionSubscriber:
-    """Consumer of consumption snapshots. It waits for the head start: old allocations would raise false alerts."""
+    """Consumer of consumption snapshots. It waits for the catch-up: old allocations would raise false alerts."""
 
     def __init__(self, caught_up: IsCaughtUp, aside: SetAside) -> None:
         self._caught_up = caught_up
@@ -56,7 +56,7 @@ class ConsumptionSubscriber:
         """Apply a batch of snapshots.
 
         Raises:
-            TransientError: the head start is not over.
+            TransientError: the catch-up is not over.
         """
         if not await self._caught_up():
             raise TransientError("allocation.events is still being read", delay_seconds=0.3)

@@ -1,6 +1,5 @@
 """Allocation's composition root: builds every part and passes each its dependencies."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -8,13 +7,14 @@ from typing import Final
 from services.allocation.handlers.backfill import backfill
 from services.allocation.handlers.commands import command_handlers
 from services.allocation.handlers.consumption import expire_consumption
-from services.allocation.handlers.due import DueWork
+from services.allocation.handlers.due_work import DueWork
 from services.allocation.settings import AllocationSettings
 from services.allocation.subscribers import on_consumption
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.envelope import event_of
 from shared.events.outcomes import AllocationCommandDecided, DecisionRecorded
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
+from shared.runtime.process.background import repeat
 from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefinition, run
 
 NAME: Final = "allocation"
@@ -45,15 +45,14 @@ def build(runtime: Runtime[AllocationSettings]) -> None:
 
     runtime.on_start(backfill_all)
 
-    async def upkeep() -> None:
-        while True:
-            await asyncio.sleep(settings.upkeep_seconds)
-            await backfill_all()
-            await runtime.can_decide()
-            async with runtime.pool.acquire() as connection:
-                await expire_consumption(connection, runtime.clock())
+    async def upkeep() -> float:
+        await backfill_all()
+        await runtime.can_decide()
+        async with runtime.pool.acquire() as connection:
+            await expire_consumption(connection, runtime.clock())
+        return settings.upkeep_seconds
 
-    runtime.background("upkeep", upkeep)
+    runtime.background("upkeep", lambda: repeat(upkeep, first_after_seconds=settings.upkeep_seconds))
     runtime.background("due work", DueWork(runtime.deciding, poll_seconds=settings.due_poll_seconds).run)
 
 

@@ -1,6 +1,5 @@
 """Background tasks of a metering process: snapshots, replays, corrections, moves, restatements, hours, upkeep."""
 
-import asyncio
 import time
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, timedelta
@@ -27,6 +26,7 @@ from shared.runtime.delivery.set_aside_work_retries import SetAsideRetries
 from shared.runtime.kafka.bulk_producer import BulkProducer
 from shared.runtime.kafka.producer import Producer
 from shared.runtime.postgres.pool import RELAY_SESSION, connect
+from shared.runtime.process.background import repeat
 from shared.runtime.records import Outgoing
 from shared.runtime.service.command_line import Runtime
 
@@ -108,12 +108,16 @@ def _add_replay(runtime: Runtime[MeteringSettings], projection: Projection) -> N
 
     async def replay() -> None:
         catalogue_version, since = -1, 0.0
-        while True:
+
+        async def replay_when_due() -> float:
+            nonlocal catalogue_version, since
             version = await load_version(runtime.pool)
             if version != catalogue_version or time.monotonic() - since > RETRY_QUARANTINE_SECONDS:
                 catalogue_version, since = version, time.monotonic()
                 await _replay_waiting(runtime, replayer)
-            await asyncio.sleep(runtime.settings.replay_poll_seconds)
+            return runtime.settings.replay_poll_seconds
+
+        await repeat(replay_when_due)
 
     runtime.background("replay", replay)
 
@@ -121,84 +125,80 @@ def _add_replay(runtime: Runtime[MeteringSettings], projection: Projection) -> N
 def _add_requested_replays(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
     replayer = UsageApplier(projection)
 
-    async def replay() -> None:
-        while True:
-            async with runtime.transaction() as tx:
-                found = await run_replay_step(tx, replayer, runtime.settings.replay_records)
-            if not found:
-                await asyncio.sleep(runtime.settings.replay_poll_seconds)
+    async def replay() -> float:
+        async with runtime.transaction() as tx:
+            found = await run_replay_step(tx, replayer, runtime.settings.replay_records)
+        return 0 if found else runtime.settings.replay_poll_seconds
 
-    runtime.background("requested replays", replay)
+    runtime.background("requested replays", lambda: repeat(replay))
 
 
 def _add_publishing(runtime: Runtime[MeteringSettings]) -> None:
     async def publish() -> None:
         books_at = 0.0
-        while True:
+
+        async def publish_once() -> float:
+            nonlocal books_at
             async with runtime.transaction() as tx:
                 await publish_quarantine_changes(tx, PUBLISHED_AT_ONCE)
             if time.monotonic() - books_at >= runtime.settings.books_seconds:
                 books_at = time.monotonic()
                 async with runtime.transaction() as tx:
                     await publish_book_changes(tx, PUBLISHED_AT_ONCE)
-            await asyncio.sleep(PUBLISH_SECONDS)
+            return PUBLISH_SECONDS
+
+        await repeat(publish_once)
 
     runtime.background("publish changes", publish)
 
 
 def _add_corrections(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
-    async def correct() -> None:
-        while True:
-            async with runtime.transaction() as tx:
-                found = await apply_due_corrections(tx, projection, runtime.settings.correction_records)
-            if not found:
-                await asyncio.sleep(runtime.settings.correction_poll_seconds)
+    async def correct() -> float:
+        async with runtime.transaction() as tx:
+            found = await apply_due_corrections(tx, projection, runtime.settings.correction_records)
+        return 0 if found else runtime.settings.correction_poll_seconds
 
-    runtime.background("corrections", correct)
+    runtime.background("corrections", lambda: repeat(correct))
 
 
 def _add_moves(runtime: Runtime[MeteringSettings], projection: Projection, aside: SetAside) -> None:
     """Move usage, one subscription per transaction, so that a failing one delays no other."""
 
-    async def move() -> None:
-        while True:
-            due = None
-            try:
-                async with runtime.transaction() as tx:
-                    if due := await moves.lock_next(tx.connection, tx.now):
-                        await move_due_usage(tx, projection, due)
-                        await aside.clear(tx.connection, [str(due.id)])
-            except Exception as error:
-                if due is None or not concerns_one(error):
-                    raise
-                async with runtime.transaction() as tx:
-                    await aside.add(tx, str(due.id), projection.catalogue.name_of(due.subscription), error)
-                    await moves.postpone(tx.connection, due.id, tx.now + FAILED_DELAY)
-            if due is None:
-                await asyncio.sleep(runtime.settings.correction_poll_seconds)
+    async def move() -> float:
+        due = None
+        try:
+            async with runtime.transaction() as tx:
+                if due := await moves.lock_next(tx.connection, tx.now):
+                    await move_due_usage(tx, projection, due)
+                    await aside.clear(tx.connection, [str(due.id)])
+        except Exception as error:
+            if due is None or not concerns_one(error):
+                raise
+            async with runtime.transaction() as tx:
+                await aside.add(tx, str(due.id), projection.catalogue.name_of(due.subscription), error)
+                await moves.postpone(tx.connection, due.id, tx.now + FAILED_DELAY)
+        return runtime.settings.correction_poll_seconds if due is None else 0
 
-    runtime.background("moves", move)
+    runtime.background("moves", lambda: repeat(move))
 
 
 def _add_restatements(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
-    async def restate() -> None:
-        collected = timedelta(seconds=runtime.settings.restate_after_seconds)
-        while True:
-            async with runtime.transaction() as tx:
-                found = await publish_restatements(tx, projection, tx.now - collected, RESTATED_AT_ONCE)
-            if found < RESTATED_AT_ONCE:
-                await asyncio.sleep(RESTATE_POLL_SECONDS)
+    collected = timedelta(seconds=runtime.settings.restate_after_seconds)
 
-    runtime.background("restatements", restate)
+    async def restate() -> float:
+        async with runtime.transaction() as tx:
+            found = await publish_restatements(tx, projection, tx.now - collected, RESTATED_AT_ONCE)
+        return RESTATE_POLL_SECONDS if found < RESTATED_AT_ONCE else 0
+
+    runtime.background("restatements", lambda: repeat(restate))
 
 
 def _add_hours(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
-    async def add() -> None:
-        while True:
-            await _add_hours_due(runtime, projection)
-            await asyncio.sleep(runtime.settings.hours_seconds)
+    async def add() -> float:
+        await _add_hours_due(runtime, projection)
+        return runtime.settings.hours_seconds
 
-    runtime.background("hours", add)
+    runtime.background("hours", lambda: repeat(add))
 
 
 async def _add_hours_due(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
@@ -251,14 +251,15 @@ def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usag
         for subscriber in usage:
             subscriber.applier.known_partitions.update(known)
 
-    async def upkeep() -> None:
-        while True:
-            await asyncio.sleep(runtime.settings.upkeep_seconds)
-            await runtime.can_decide()
-            await run_upkeep()
+    async def run_upkeep_when_decidable() -> float:
+        await runtime.can_decide()
+        await run_upkeep()
+        return runtime.settings.upkeep_seconds
 
     runtime.on_start(run_upkeep)
-    runtime.background("upkeep", upkeep)
+    runtime.background(
+        "upkeep", lambda: repeat(run_upkeep_when_decidable, first_after_seconds=runtime.settings.upkeep_seconds)
+    )
 
 
 def has_backlog(consumers: Iterable[ConsumerState], records: int) -> bool:

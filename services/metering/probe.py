@@ -22,6 +22,7 @@ from shared.events.metering import ConsumptionSnapshot
 from shared.events.topics import CONSUMPTION_TOPIC, USAGE
 from shared.runtime.kafka.client import client_arguments
 from shared.runtime.process import logging
+from shared.runtime.process.background import repeat
 from shared.runtime.service.command_line import ServiceCommand
 
 PROBE_SECONDS = Histogram(
@@ -94,27 +95,34 @@ class Probe:
 
 async def probe(settings: MeteringSettings, wanted: Namespace) -> int:
     """Probe once (exit code 0: counted in time, 1: not), or periodically until stopped."""
-    log = logging.get("probe")
-    if not wanted.once:
-        start_http_server(wanted.port, wanted.host)
     watched = Probe(settings, wanted)
-    while True:
-        try:
-            seconds = await watched.attempt()
-        except (TimeoutError, KafkaError, OSError) as error:
-            said = repr(error) if isinstance(error, KafkaError) else f"not counted within {wanted.within:g} s"
-            log.warning("probe_failed", error=said)
-            if wanted.once:
-                print(f"the probe's event was {said}", file=sys.stderr)
-                return 1
-        else:
-            PROBE_SECONDS.observe(seconds)
-            LAST_SUCCESS.set_to_current_time()
-            log.info("probe_succeeded", seconds=round(seconds, 3))
-            if wanted.once:
-                print(f"the probe's event was counted after {seconds:.3f} s")
-                return 0
-        await asyncio.sleep(wanted.every)
+    if wanted.once:
+        is_counted, said = await _attempt(watched, wanted.within)
+        print(f"the probe's event was {said}", file=sys.stdout if is_counted else sys.stderr)
+        return 0 if is_counted else 1
+    start_http_server(wanted.port, wanted.host)
+
+    async def attempt() -> float:
+        await _attempt(watched, wanted.within)
+        return float(wanted.every)
+
+    await repeat(attempt)
+    return 0
+
+
+async def _attempt(watched: Probe, within_seconds: float) -> tuple[bool, str]:
+    """Whether the event was counted in time, and a description of it; measured and logged."""
+    log = logging.get("probe")
+    try:
+        seconds = await watched.attempt()
+    except (TimeoutError, KafkaError, OSError) as error:
+        said = repr(error) if isinstance(error, KafkaError) else f"not counted within {within_seconds:g} s"
+        log.warning("probe_failed", error=said)
+        return False, said
+    PROBE_SECONDS.observe(seconds)
+    LAST_SUCCESS.set_to_current_time()
+    log.info("probe_succeeded", seconds=round(seconds, 3))
+    return True, f"counted after {seconds:.3f} s"
 
 
 def _arguments(parser: ArgumentParser) -> None:

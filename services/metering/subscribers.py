@@ -1,6 +1,5 @@
 """Kafka consumers of usage: the topic of all products, and products' own topics."""
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from shared.events.topics import product_of, product_usage
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.kafka.client import client_arguments
 from shared.runtime.process import logging
+from shared.runtime.process.background import repeat
 from shared.runtime.records import Record
 from shared.runtime.service.command_line import Runtime
 
@@ -49,12 +49,15 @@ class ProductTopics:
     async def run(self) -> None:
         """Poll Kafka for new topics until cancelled."""
         runtime = self._runtime
+
+        async def subscribe() -> float:
+            await self._subscribe_new(await admin.list_topics())
+            return runtime.settings.product_topics_seconds
+
         admin = AIOKafkaAdminClient(**client_arguments(runtime.settings, f"{runtime.name}-product-topics"))
         await admin.start()
         try:
-            while True:
-                await self._subscribe_new(await admin.list_topics())
-                await asyncio.sleep(runtime.settings.product_topics_seconds)
+            await repeat(subscribe)
         finally:
             await admin.close()
 

@@ -72,7 +72,7 @@ class ClaimNames:
     roles: str
     verification_may_be_absent: bool = False
 
-    def caller(self, claims: Mapping[str, Any], address: str | None, correlation_id: str | None) -> Caller:
+    def caller(self, claims: Mapping[str, object], address: str | None, correlation_id: str | None) -> Caller:
         """Read the person from verified claims.
 
         Raises:
@@ -87,7 +87,7 @@ class ClaimNames:
             email, readable[:MAX_NAME_LENGTH], "vendor" in held, address, correlation_id, said_at=_issued_at(claims)
         )
 
-    def _address(self, claims: Mapping[str, Any]) -> str:
+    def _address(self, claims: Mapping[str, object]) -> str:
         """Read the address, verified by ``email_verified`` next to it and at the top level."""
         claimed = _find_claim(claims, self.email)
         try:
@@ -158,7 +158,7 @@ class TokenVerifier:
         self._keys = IssuerKeys(trust)
         self._now = now
 
-    async def verify(self, token: str, *, audience: str | None = None) -> Mapping[str, Any]:
+    async def verify(self, token: str, *, audience: str | None = None) -> Mapping[str, object]:
         """Return the claims of a token that the issuer signed and that is valid now.
 
         ``audience``: whom the token must be for; ``None``: the API.
@@ -169,23 +169,10 @@ class TokenVerifier:
         """
         if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
             raise TokenError("malformed", "The token cannot be read.")
-        header = _header(token)
-        keys = await self._keys.current(header.get("kid"))
-        claims = _signed(token, keys, header.get("kid"))
-        self._check_claims(claims, audience or self._trust.audience)
+        key_id = _key_id(token)
+        claims = _signed(token, await self._keys.current(key_id), key_id)
+        check_claims(claims, self._trust, audience or self._trust.audience, self._now())
         return claims
-
-    def _check_claims(self, claims: Mapping[str, Any], audience: str) -> None:
-        now, leeway = self._now(), self._trust.leeway_seconds
-        if claims.get("iss") != self._trust.issuer:
-            raise TokenError("issuer", "The token is from another issuer.")
-        audiences = claims.get("aud")
-        if audience not in (audiences if isinstance(audiences, list) else [audiences]):
-            raise TokenError("audience", "The token is for another audience.")
-        if (expires := _number(claims, "exp")) is None or expires + leeway <= now:
-            raise TokenError("expired", "The token has expired.")
-        if "nbf" in claims and ((begins := _number(claims, "nbf")) is None or begins - leeway > now):
-            raise TokenError("not_yet", "The token is not valid yet.")
 
     async def caller(self, authorization: str, address: str | None, correlation_id: str | None) -> Caller:
         """Return the person of an ``Authorization`` header.
@@ -209,13 +196,30 @@ class TokenVerifier:
             raise ProblemError(refusal, headers={"Retry-After": "5"}) from error
 
 
+def check_claims(claims: Mapping[str, object], trust: TrustedIssuer, audience: str, now: float) -> None:
+    """Check issuer, audience and times of a token. Decision 91 says why joserfc's registry does not.
+
+    Raises:
+        TokenError: one of them does not fit.
+    """
+    if claims.get("iss") != trust.issuer:
+        raise TokenError("issuer", "The token is from another issuer.")
+    audiences = claims.get("aud")
+    if audience not in (audiences if isinstance(audiences, list) else [audiences]):
+        raise TokenError("audience", "The token is for another audience.")
+    if (expires := _number(claims, "exp")) is None or expires + trust.leeway_seconds <= now:
+        raise TokenError("expired", "The token has expired.")
+    if "nbf" in claims and ((begins := _number(claims, "nbf")) is None or begins - trust.leeway_seconds > now):
+        raise TokenError("not_yet", "The token is not valid yet.")
+
+
 def unauthenticated(message: str, error: str | None) -> ProblemError:
     """Build a 401 problem with the ``WWW-Authenticate`` challenge of RFC 6750."""
     challenge = 'Bearer realm="unitpool"' + (f', error="{error}", error_description="{message}"' if error else "")
     return ProblemError(Refusal(code="unauthenticated", message=message), headers={"WWW-Authenticate": challenge})
 
 
-def _signed(token: str, keys: KeySet, key_id: str | None) -> Mapping[str, Any]:
+def _signed(token: str, keys: KeySet, key_id: str | None) -> Mapping[str, object]:
     """Return the claims, verified with the key that the token names.
 
     If it names none, any key of the issuer may fit.
@@ -230,25 +234,25 @@ def _signed(token: str, keys: KeySet, key_id: str | None) -> Mapping[str, Any]:
     raise TokenError("forged", "The token's signature is not valid.")
 
 
-def _header(token: str) -> Mapping[str, Any]:
-    """Read the token's header, which is unverified and serves only to find the key."""
+def _key_id(token: str) -> str | None:
+    """Read the id of the key from the token's header, which is unverified and serves only to find the key."""
     try:
         header: object = jws.extract_compact(token.encode()).headers()
     except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise TokenError("malformed", "The token cannot be read.") from error
-    if not isinstance(header, dict) or not isinstance(header.get("kid", ""), str):
+    if not isinstance(header, dict) or not isinstance(key_id := header.get("kid", ""), str):
         raise TokenError("malformed", "The token cannot be read.")
-    return header
+    return key_id if "kid" in header else None
 
 
-def _number(claims: Mapping[str, Any], name: str) -> float | None:
+def _number(claims: Mapping[str, object], name: str) -> float | None:
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) < MAX_TIME_SECONDS else None
 
 
-def _issued_at(claims: Mapping[str, Any]) -> datetime:
+def _issued_at(claims: Mapping[str, object]) -> datetime:
     """Return when the token was issued, at most now.
 
     Without ``iat`` it counts as the oldest.
@@ -256,7 +260,7 @@ def _issued_at(claims: Mapping[str, Any]) -> datetime:
     return datetime.fromtimestamp(min(max(_number(claims, "iat") or 0.0, 0.0), time.time()), UTC)
 
 
-def _find_claim(claims: Mapping[str, Any], path: str, absent: Any = None) -> Any:
+def _find_claim(claims: Mapping[str, object], path: str, absent: Any = None) -> Any:
     """Find a claim by its name, or by its path through objects."""
     if path in claims:
         return claims[path]
@@ -269,5 +273,7 @@ def _find_claim(claims: Mapping[str, Any], path: str, absent: Any = None) -> Any
 async def _fetch_keys(http: httpx.AsyncClient, issuer: str) -> KeySet:
     """Fetch the issuer's signing keys from the ``jwks_uri`` of its metadata."""
     metadata = await fetch_metadata(http, issuer)
-    document = await fetch_object(http, str(metadata.get("jwks_uri")))
-    return KeySet.import_key_set({"keys": [key for key in document["keys"] if key.get("use", "sig") == "sig"]})
+    keys = (await fetch_object(http, str(metadata.get("jwks_uri"))))["keys"]
+    if not isinstance(keys, list):
+        raise TypeError("the keys are no list")
+    return KeySet.import_key_set({"keys": [key for key in keys if key.get("use", "sig") == "sig"]})

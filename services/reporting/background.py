@@ -3,7 +3,6 @@
 A failure is isolated to its part and, within the part, to one owner.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from shared.runtime.delivery.isolation import isolate
 from shared.runtime.delivery.set_aside_work import PAUSE_MAX_SECONDS, SetAside
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.process.background import repeat
 
 RETENTION: Final = timedelta(days=366)
 SECRETS_RETENTION: Final = timedelta(days=1)
@@ -78,9 +78,11 @@ class Upkeep:
 
     async def run(self) -> None:
         """Delete expired rows at intervals, until cancelled."""
-        while True:
-            failed = [await self.run_part(part) for part in PARTS]
-            await asyncio.sleep(min(self._every_seconds, PAUSE_MAX_SECONDS) if any(failed) else self._every_seconds)
+        await repeat(self._run_all)
+
+    async def _run_all(self) -> float:
+        failed = [await self.run_part(part) for part in PARTS]
+        return min(self._every_seconds, PAUSE_MAX_SECONDS) if any(failed) else self._every_seconds
 
     async def run_part(self, part: Part) -> bool:
         """Delete the expired rows of one part; return whether any owner is set aside."""

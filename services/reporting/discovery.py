@@ -1,12 +1,11 @@
 """Discovery of the OpenID Connect provider (OpenID Connect Discovery 1.0, section 4)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import httpx
 
 
-async def fetch_metadata(http: httpx.AsyncClient, issuer: str) -> Mapping[str, Any]:
+async def fetch_metadata(http: httpx.AsyncClient, issuer: str) -> Mapping[str, object]:
     """Fetch the provider's metadata, and check that it names the issuer it was fetched for.
 
     Raises:
@@ -20,7 +19,7 @@ async def fetch_metadata(http: httpx.AsyncClient, issuer: str) -> Mapping[str, A
     return metadata
 
 
-async def fetch_object(http: httpx.AsyncClient, url: str) -> Mapping[str, Any]:
+async def fetch_object(http: httpx.AsyncClient, url: str) -> Mapping[str, object]:
     """Fetch a JSON object.
 
     Raises:

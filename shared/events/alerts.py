@@ -63,7 +63,7 @@ class AlertResolved(Payload):
 MASK = "****"
 _HIDDEN = re.compile(rf"/{re.escape(MASK)}.{{0,4}}")
 _SHOWN_FROM_LENGTH = 12
-"""Shortest path with query whose end is shown: of a shorter one it would be most."""
+"""Shortest path with query whose last four characters are shown; of a shorter one they would be most."""
 
 
 def shown_address(url: str) -> str:
@@ -80,9 +80,10 @@ def shown_address(url: str) -> str:
 
 
 class ChannelState(Frozen):
-    """Where a subscription's alerts go; never its secrets. ``url`` is its address as ``shown_address`` gives it.
+    """A channel to which a subscription's alerts are sent, without its secrets.
 
-    Before 2026-12 it was the whole address: who shows it still applies ``shown_address``.
+    ``url`` is its address as ``shown_address`` returns it. Events from before 2026-12 have the whole address, so a
+    reader that shows it must apply ``shown_address``.
     """
 
     id: str

@@ -96,7 +96,7 @@ class PlanApplied(SubscriptionEvent):
 
 
 class LotStarted(SubscriptionEvent):
-    """A lot that was bought before counts from now on."""
+    """A lot that was bought earlier begins to count."""
 
     event_type = "unitpool.allocation.lot.started.v1"
     lot: LotId
@@ -118,7 +118,10 @@ class LotVoided(SubscriptionEvent):
 
 
 class PoolOverAllocated(SubscriptionEvent):
-    """The pool has shrunk below what is allocated: critical. Nothing is cut; allocations can only be lowered."""
+    """The pool has shrunk below the allocated units: critical.
+
+    Allocations are unchanged; until they fit the pool again, they can only be lowered.
+    """
 
     event_type = "unitpool.allocation.pool.over-allocated.v1"
     purchased: Units
@@ -192,7 +195,7 @@ class RoleTemplatesChanged(ProductEvent):
 
 
 class RestrictionChanged(SubscriptionEvent):
-    """A product is restricted, having been far over its allocation for too long; or no longer restricted."""
+    """A product is restricted, as it was far above its allocation for too long, or is no longer restricted."""
 
     event_type = "unitpool.allocation.restriction.changed.v1"
     product: ProductRef

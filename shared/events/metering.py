@@ -140,6 +140,6 @@ METERING_EVENTS: tuple[type[Payload], ...] = (
 def event_key(product: str, subscription: str | None = None) -> str:
     """The Kafka key on ``metering.events`` for a product, or for one subscription's use of it.
 
-    The subscription comes first: it tells readers whose record fails, so that only that customer's records wait.
+    The subscription comes first, so that readers can count failures by customer from the key.
     """
     return f"{subscription}|{product}" if subscription else product

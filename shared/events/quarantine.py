@@ -10,7 +10,7 @@ from pydantic import Field
 from shared.events.envelope import Day, Frozen, Instant, Payload
 
 VALUE_BYTES = 2048
-"""How many bytes of a quarantined record's value are published; metering stores all."""
+"""Most bytes of a quarantined record's value that are published; metering stores all."""
 
 QuarantineReason = Literal[
     "malformed",
@@ -28,7 +28,7 @@ QuarantineReason = Literal[
     "invalid_quantity",
     "identity_conflict",
 ]
-"""Why usage is not applied. Readers accept reasons that they do not know."""
+"""The reason why usage is not applied. Readers accept reasons that they do not know."""
 
 SettledAs = Literal["applied", "duplicate"]
 

@@ -43,7 +43,7 @@ class AccountState(Frozen):
 
 
 class Rate(Frozen):
-    """``units`` pool units per ``block`` metered things, from ``effective_from`` until the next rate of the meter."""
+    """A rate: ``units`` pool units per ``block`` metered things, from ``effective_from`` to the meter's next rate."""
 
     version: Version
     units: PositiveUnits
@@ -52,7 +52,7 @@ class Rate(Frozen):
 
 
 class Meter(Frozen):
-    """What a product measures. ``rates`` are in order of ``effective_from``; the first also holds before its date."""
+    """A measured amount of a product. ``rates`` are in order of ``effective_from``; the first also holds before it."""
 
     meter: MeterRef
     name: Name
@@ -151,7 +151,7 @@ class GrantedTo(Frozen):
 
 
 class Term(Frozen):
-    """``start`` inclusive, ``end`` exclusive. Where rates are locked, those in force then hold until the end."""
+    """A term: ``start`` inclusive, ``end`` exclusive. Rates in force at ``rates_locked_at`` hold until the end."""
 
     start: Instant
     end: Instant
@@ -159,14 +159,14 @@ class Term(Frozen):
 
 
 class Tier(Frozen):
-    """``discount_basis_points`` (hundredths of a percent) off the list price, from ``from_units`` units in the term."""
+    """A discount of ``discount_basis_points`` (hundredths of a percent) from ``from_units`` units in the term on."""
 
     from_units: Units
     discount_basis_points: int = Field(ge=0, le=10_000)
 
 
 class PriceList(Frozen):
-    """What units cost. Money is in integer minor units of ``currency`` (ISO 4217). Tiers are in order, the first at 0.
+    """The price list. Money is in integer minor units of ``currency`` (ISO 4217). Tiers are in order, the first at 0.
 
     ``list_price_minor`` is per unit and year.
     """
@@ -178,7 +178,7 @@ class PriceList(Frozen):
 
 
 class Price(Frozen):
-    """What some units cost, with the arithmetic. The prices are in integer minor units of ``currency``.
+    """The price of some units, with its arithmetic, in integer minor units of ``currency``.
 
     ``total_minor`` = units x ``unit_price_minor`` (per unit and year) x years, rounded half up once; ``years`` is an
     exact fraction, written ``"1"`` or ``"73/365"``.
@@ -216,7 +216,7 @@ class Span(Frozen):
 
 
 class SubscribedProduct(Frozen):
-    """A product that the subscription uses, or used until ``ended_at``, and what it was given.
+    """A product that the subscription uses, or used until ``ended_at``, with its allocation.
 
     It is used from ``subscribed_at`` until ``ended_at``; ``earlier`` are the spans of use before that, in order.
     ``over_since``: since when it consumes more than 110% of its allocation; after 45 days it is ``restricted``.
@@ -303,7 +303,7 @@ class SubscriptionState(Frozen):
 
     @property
     def allocated(self) -> int:
-        """Units given to products, together."""
+        """Sum of the allocations, in units."""
         return sum(product.allocated for product in self.products)
 
     def rate_of(self, meter: Meter, window_start: datetime) -> Rate:

@@ -22,14 +22,14 @@ Writer = Literal["platforms", "allocation", "metering", "alerts", "reporting"]
 
 PARTITIONS = 12
 _PRODUCT_USAGE = re.compile(r"usage\.events\.([a-z0-9][a-z0-9-]{0,63})")
-DEAD_LETTERS_KEPT = timedelta(days=35)
+DEAD_LETTERS_RETENTION = timedelta(days=35)
 DEAD_LETTER_BYTES = 2 * 1024 * 1024
 """The largest record of a dead-letter topic: the largest of any topic, with the headers of the failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic. ``kept``: its retention, ``None`` means forever; ``compacted`` retains the newest record of each key.
+    """A topic. ``retention`` of None means forever; a ``compacted`` topic retains the newest record of each key.
 
     ``max_record_bytes`` is the broker's default (1 MiB) unless given.
     """
@@ -39,16 +39,16 @@ class Topic:
     writers: tuple[Writer, ...]
     readers: tuple[ServiceName, ...]
     carries: tuple[type[Payload], ...]
-    kept: timedelta | None
+    retention: timedelta | None
     compacted: bool = False
     partitions: int = PARTITIONS
     max_record_bytes: int | None = None
 
     def config(self) -> dict[str, str]:
         """The topic's Kafka configuration. Timestamps are the broker's, never the event's."""
-        retention_ms = -1 if self.kept is None else int(self.kept.total_seconds() * 1000)
+        retention_ms = -1 if self.retention is None else int(self.retention.total_seconds() * 1000)
         config = {
-            "cleanup.policy": "compact,delete" if self.compacted and self.kept else "delete",
+            "cleanup.policy": "compact,delete" if self.compacted and self.retention else "delete",
             "message.timestamp.type": "LogAppendTime",
             "retention.ms": str(retention_ms),
         }
@@ -62,7 +62,7 @@ class Topic:
             writers=(reader,),
             readers=(),
             carries=(),
-            kept=DEAD_LETTERS_KEPT,
+            retention=DEAD_LETTERS_RETENTION,
             partitions=1,
             max_record_bytes=DEAD_LETTER_BYTES,
         )

@@ -28,7 +28,7 @@ class UsageRecorded(Payload):
 
 
 class UsageReversed(Payload):
-    """Takes back an earlier event of the same subscription and product, named by its ``source`` and ``id``.
+    """Reversal of an earlier event of the same subscription and product, named by its ``source`` and ``id``.
 
     That event is at most 35 days old when this is accepted, and may arrive after it. A purge can be reversed too; a
     reversal cannot.
@@ -42,7 +42,7 @@ class UsageReversed(Payload):
 
 
 class ResourcePurged(Payload):
-    """Takes a resource of a ``unique`` meter out of the window of this event's time; only its later usage counts."""
+    """Purge of a resource of a ``unique`` meter from the window of this event's time; only later usage counts."""
 
     event_type = "unitpool.platform.resource.purged.v1"
     product: ProductRef

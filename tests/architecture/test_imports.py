@@ -1,4 +1,4 @@
-"""The import rules hold, and each is broken when a violation is planted: a rule that cannot fail is no rule."""
+"""The import rules hold, and each reports a planted violation."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ def _run(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProces
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the rules are about, to plant in."""
+    """A copy of the code, in which tests plant violations."""
     copy = tmp_path_factory.mktemp("checkout")
     for folder in ("services", "shared", "deploy"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=_only_code)
@@ -88,12 +88,12 @@ def test_a_planted_violation_breaks_its_rule(checkout: Path, contract: str, file
     assert "Contracts: 0 kept, 1 broken." in result.stdout
 
 
-def test_the_copy_itself_is_clean(checkout: Path) -> None:
+def test_all_rules_hold_in_the_copy(checkout: Path) -> None:
     result = _run("lint-imports", "--no-cache", cwd=checkout)
     assert result.returncode == 0, result.stdout
 
 
-def test_no_dependency_is_missing_or_dead() -> None:
+def test_no_dependency_is_missing_or_unused() -> None:
     result = _run("deptry", ".", cwd=ROOT)
     assert result.returncode == 0, result.stderr
 
@@ -119,7 +119,7 @@ def test_a_planted_import_of_a_foreign_package_is_found(checkout: Path, code: st
     assert says in result.stderr
 
 
-def test_a_planted_dead_dependency_is_found(checkout: Path) -> None:
+def test_a_planted_unused_dependency_is_found(checkout: Path) -> None:
     project = checkout / "pyproject.toml"
     before = project.read_text(encoding="utf-8")
     project.write_text(before.replace('alerts = ["httpx', 'alerts = ["rich>=13", "httpx'), encoding="utf-8")
@@ -132,6 +132,6 @@ def test_a_planted_dead_dependency_is_found(checkout: Path) -> None:
 
 
 def _deptry_for(service: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The service and what it shares, with only its own group of dependencies."""
+    """A copy of the service and the shared code, with the service's group of dependencies only."""
     only = ("--non-dev-dependency-groups", service, "--ignore", "DEP002", "--no-ansi")
     return _run("deptry", f"services/{service}", "shared", *only, cwd=cwd)

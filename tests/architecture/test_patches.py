@@ -1,4 +1,4 @@
-"""Private parts of other libraries are touched in one file, which refuses to start where one of them has changed."""
+"""Private parts of libraries are used in one module only, which refuses to start when one of them has changed."""
 
 import ast
 import os
@@ -16,9 +16,9 @@ from shared.runtime.patches import NEEDS, Need, find_fault
 ROOT = Path(__file__).parent.parent.parent
 PATCHES = ROOT / "shared" / "runtime" / "patches.py"
 PUBLIC = {"_asdict", "_exit", "_fields", "_make", "_replace"}
-"""Of named tuples and ``os``, whatever they look like."""
+"""Public names of named tuples and ``os`` that begin with an underscore."""
 THEIRS = vars(patches)["_PartitionRecords"]
-"""aiokafka's own, which another test may have replaced."""
+"""The class of aiokafka, which another test may have replaced."""
 LIBRARIES = {"aiokafka", "faststream", "uvicorn", "asyncpg"}
 
 
@@ -27,7 +27,7 @@ def is_private(name: str) -> bool:
 
 
 def touches(source: str) -> Iterator[str]:
-    """Private names of other objects, and of the libraries' modules, that a source uses."""
+    """Private names of other objects and of the libraries' modules that a source uses."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in LIBRARIES:
             yield from (alias.name for alias in node.names if is_private(alias.name))
@@ -43,7 +43,7 @@ def touches(source: str) -> Iterator[str]:
 
 
 def own_names(source: str) -> set[str]:
-    """Private names that the source itself gives: of its own classes, and of modules of ours."""
+    """Private names that the source defines itself."""
     tree = ast.parse(source)
     found = {
         node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
@@ -59,7 +59,7 @@ def own_names(source: str) -> set[str]:
     return found
 
 
-def test_private_parts_are_touched_in_one_file_only() -> None:
+def test_private_parts_are_used_in_one_module_only() -> None:
     for folder in ("services", "shared", "deploy"):
         for path in (ROOT / folder).rglob("*.py"):
             if path != PATCHES:
@@ -78,25 +78,25 @@ def test_private_parts_are_touched_in_one_file_only() -> None:
         "def f(pool): return getattr(pool, '_holders')",
     ],
 )
-def test_a_touch_elsewhere_is_seen(planted: str) -> None:
+def test_a_planted_use_in_another_module_is_found(planted: str) -> None:
     assert set(touches(planted)) - own_names(planted)
 
 
 @pytest.mark.parametrize("need", NEEDS, ids=lambda need: need.name)
-def test_each_need_is_met_and_its_absence_is_a_sentence(need: Need, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_need_is_met_and_the_fault_names_it_when_it_is_not(need: Need, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "PartitionRecords", THEIRS)
     assert need.fault() is None
     gone = Need(need.library, f"{need.name}_gone", need.purpose, need.parameters)
     assert f"{need.name}_gone" in (find_fault([need, gone]) or "")
 
 
-def test_other_parameters_are_a_fault() -> None:
+def test_a_need_is_not_met_when_the_parameters_differ() -> None:
     need = NEEDS[-1]
     assert need.parameters
     assert Need(need.library, need.name, need.purpose, ("self", "other")).fault()
 
 
-def test_a_service_does_not_start_where_a_private_part_has_changed(tmp_path: Path) -> None:
+def test_a_service_does_not_start_when_a_private_part_has_changed(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "from aiokafka.consumer.fetcher import PartitionRecords\ndel PartitionRecords._consumer_record\n"
     )

@@ -1,4 +1,4 @@
-"""The page of rules names files and tests that exist: a rule whose test is gone is no rule."""
+"""The page of rules names files and tests that exist."""
 
 import ast
 import re
@@ -8,17 +8,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "rules.md"
-HERE = "architecture/test_rules.py::test_every_rule_has_its_place_and_its_tests"
+HERE = "architecture/test_rules.py::test_every_rule_names_existing_files_and_tests"
 
 
 def rows(text: str) -> list[list[str]]:
-    """The rows of the page's tables, without heads."""
+    """The rows of the page's tables, without the header rows."""
     lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith(("|---", "| Rule "))]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def gone(text: str) -> list[str]:
-    """What the page names and the repository does not have."""
+def missing_names(text: str) -> list[str]:
+    """The files and tests that the page names and the repository does not have, and rules without either."""
     missing = []
     for rule, decided_in, tests in rows(text):
         files, named = re.findall(r"`([^`]+)`", decided_in), re.findall(r"`([^`]+)`", tests)
@@ -30,7 +30,7 @@ def gone(text: str) -> list[str]:
 
 
 def exists(test: str) -> bool:
-    """Whether there is a test function of this name in this file."""
+    """Whether the test function ``file::name`` exists."""
     file, _, name = test.partition("::")
     path = ROOT / "tests" / file
     if not path.is_file():
@@ -42,10 +42,10 @@ def exists(test: str) -> bool:
     )
 
 
-def test_every_rule_has_its_place_and_its_tests() -> None:
+def test_every_rule_names_existing_files_and_tests() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert len(rows(text)) > 20
-    assert gone(text) == []
+    assert missing_names(text) == []
 
 
 @pytest.mark.parametrize(
@@ -54,10 +54,10 @@ def test_every_rule_has_its_place_and_its_tests() -> None:
         f"| R | `services/allocation/domain/none.py` | `{HERE}` |",
         "| R | `shared/units.py` | `architecture/test_rules.py::test_that_is_gone` |",
         "| R | `shared/units.py` | `architecture/test_gone.py::test_a` |",
-        "| R | `shared/units.py` | `architecture/test_rules.py::gone` |",
+        "| R | `shared/units.py` | `architecture/test_rules.py::missing_names` |",
         "| R | `shared/units.py` | |",
         f"| R | | `{HERE}` |",
     ],
 )
-def test_a_rule_without_its_place_or_test_is_found(row: str) -> None:
-    assert gone(row)
+def test_a_rule_without_an_existing_file_or_test_is_found(row: str) -> None:
+    assert missing_names(row)

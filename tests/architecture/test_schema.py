@@ -1,4 +1,4 @@
-"""``docs/schema`` says what the migrations make, table by table, and nothing of the machine that it was written on."""
+"""``docs/schema`` equals the migrated databases, table by table, on any machine."""
 
 import re
 from pathlib import Path
@@ -29,18 +29,18 @@ CREATE TRIGGER refuses BEFORE DELETE ON zebra FOR EACH ROW EXECUTE FUNCTION refu
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_the_committed_schema_is_what_the_migrations_make(service: ServiceName, database: MakeDatabase) -> None:
+async def test_the_committed_schema_equals_the_migrated_database(service: ServiceName, database: MakeDatabase) -> None:
     committed = schema.FOLDER / f"{service}.sql"
     made = schema.schema_of(service, as_owner(await database(service)))
     text = committed.read_text(encoding="utf-8") if committed.exists() else ""
     assert text == made, f"docs/schema/{service}.sql is not what the migrations make: run `make schema` and commit it"
 
 
-def test_there_is_a_page_for_each_service_and_no_other() -> None:
+def test_there_is_one_page_for_each_service() -> None:
     assert {path.name for path in schema.FOLDER.iterdir()} == {f"{service}.sql" for service in SERVICES}
 
 
-async def test_every_kind_of_planted_object_is_seen_beside_its_table(database: MakeDatabase) -> None:
+async def test_every_kind_of_planted_object_is_in_the_schema_with_its_table(database: MakeDatabase) -> None:
     owner = as_owner(await database("alerts"))
     before = schema.schema_of("alerts", owner)
     async with connect(owner) as connection:
@@ -64,14 +64,14 @@ async def test_every_kind_of_planted_object_is_seen_beside_its_table(database: M
     assert "    PERFORM FROM public.zebra;\n    RETURN NULL;\nEND\n$$;" in body, "as it was written"
 
 
-async def test_a_page_says_nothing_of_server_role_or_moment(database: MakeDatabase) -> None:
+async def test_a_page_does_not_depend_on_server_role_or_time(database: MakeDatabase) -> None:
     addresses = [as_owner(await database("metering")) for _ in range(2)]
     first, second = (schema.schema_of("metering", one) for one in addresses)
     assert first == second
     assert not re.search(r"test_metering|Dumped|restrict [A-Za-z0-9]{20}|search_path',|GRANT|OWNER", first)
 
 
-def test_pages_are_written_whole_and_as_committed(tmp_path: Path) -> None:
+def test_written_pages_equal_the_committed_ones(tmp_path: Path) -> None:
     schema.write(tmp_path)
     for service in SERVICES:
         assert (tmp_path / f"{service}.sql").read_bytes() == (schema.FOLDER / f"{service}.sql").read_bytes()

@@ -1,4 +1,4 @@
-"""SQL is text of one module: no statement has parts of two, and the table of a batch has one owner."""
+"""Statements: none has parts of two modules, and the table of a batch is used by one module."""
 
 import ast
 import re
@@ -14,9 +14,9 @@ OWNED = re.compile(r"\b(FROM|INTO|UPDATE|JOIN|USING|TABLE|EXISTS)\s+usage_batch\
 
 
 def foreign_parts(text: str) -> Iterator[str]:
-    """What SQL in f-strings takes from other modules: by attribute, or by an imported name that is no constant.
+    """The parts of f-strings with SQL that come from other modules: attributes, or imported names.
 
-    ``SUM`` and the like are numbers of the domain, which SQL has no name for.
+    Constants of the domain such as ``SUM`` are allowed, as they are numbers that SQL has no name for.
     """
     tree = ast.parse(text)
     own = {

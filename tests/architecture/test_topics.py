@@ -1,4 +1,4 @@
-"""What the services really read is what the topics' table says that they read."""
+"""The topics that services read are those of the table of topics."""
 
 import importlib
 from dataclasses import replace
@@ -14,7 +14,7 @@ SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
 
 
 def _definition(service: ServiceName, monkeypatch: pytest.MonkeyPatch) -> ServiceDefinition[Any]:
-    """What the service's command line runs."""
+    """The definition that the service's command line runs."""
     main = importlib.import_module(f"services.{service}.main")
     given: list[ServiceDefinition[Any]] = []
 
@@ -31,7 +31,7 @@ def _definition(service: ServiceName, monkeypatch: pytest.MonkeyPatch) -> Servic
 
 
 async def _topics_read(definition: ServiceDefinition[Any]) -> set[str]:
-    """Build the service, without its servers, and ask it."""
+    """Build the service without servers; return the topics of its consumers."""
     settings = definition.settings_type(
         database_url="postgresql://nobody@127.0.0.1:1/nothing", command_keys=COMMAND_KEYS
     )
@@ -47,13 +47,11 @@ def _topics_promised(service: ServiceName) -> set[str]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_service_reads_the_topics_that_the_table_says(
-    service: ServiceName, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_service_reads_the_topics_of_the_table(service: ServiceName, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await _topics_read(_definition(service, monkeypatch)) == _topics_promised(service)
 
 
-async def test_a_planted_reader_more_or_less_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_planted_or_missing_reader_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     alerts = _definition("alerts", monkeypatch)
 
     def with_one_less(runtime: Runtime[Any]) -> None:
@@ -68,14 +66,14 @@ async def test_a_planted_reader_more_or_less_is_found(monkeypatch: pytest.Monkey
         assert await _topics_read(replace(alerts, build=planted)) != _topics_promised("alerts")
 
 
-def test_every_topic_has_a_writer_a_reader_and_something_to_carry() -> None:
+def test_every_topic_has_a_writer_a_reader_and_a_payload() -> None:
     for topic in TOPICS:
         assert topic.writers, topic.name
         assert topic.readers, topic.name
         assert topic.carries, topic.name
 
 
-def test_every_reader_has_a_dead_letter_topic_and_no_name_repeats() -> None:
+def test_every_reader_has_a_dead_letter_topic_and_names_are_unique() -> None:
     names = [topic.name for topic in every_topic()]
     assert len(names) == len(set(names))
     for topic in TOPICS:
@@ -83,6 +81,6 @@ def test_every_reader_has_a_dead_letter_topic_and_no_name_repeats() -> None:
             assert f"{topic.name}.{reader}.dlq" in names
 
 
-def test_an_event_travels_on_one_topic_only() -> None:
+def test_an_event_type_is_on_one_topic_only() -> None:
     carried = [payload.event_type for topic in TOPICS for payload in topic.carries]
     assert len(carried) == len(set(carried))

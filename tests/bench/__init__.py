@@ -1,1 +1,1 @@
-"""The benchmarks: ``make bench``. Each figure stands beside its ceiling of the same run."""
+"""The benchmarks: ``make bench``. Each figure is compared with a ceiling measured in the same run."""

@@ -1,4 +1,4 @@
-"""``python -m tests.bench``: measures, prints a table, writes ``bench-results.json``."""
+"""``python -m tests.bench``: run the benchmarks, print a table, write ``bench-results.json``."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import uvloop
 
-from deploy.local import reach
+from deploy.local import postgres_home
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
 from tests.bench import commands, entitlements, growth, http_ingest, ingest, latency, overview, snapshots, soak, table
@@ -37,12 +37,12 @@ SECTIONS: dict[str, Callable[[Servers, argparse.Namespace], Awaitable[dict[str, 
     "growth": growth.measure,
 }
 ON_DEMAND: dict[str, Callable[[Servers, argparse.Namespace], Awaitable[dict[str, Any]]]] = {"soak": soak.measure}
-"""Not part of a run unless they are named."""
+"""Sections that only run when they are named."""
 
 
 @contextmanager
 def servers(root: Path) -> Iterator[Servers]:
-    """Running ones (``UNITPOOL_TEST_POSTGRES_DSN``, ``UNITPOOL_TEST_KAFKA``), or our own on free ports."""
+    """Servers of the environment (``UNITPOOL_TEST_POSTGRES_DSN``, ``UNITPOOL_TEST_KAFKA``), or new ones."""
     dsn, kafka = os.environ.get("UNITPOOL_TEST_POSTGRES_DSN"), os.environ.get("UNITPOOL_TEST_KAFKA")
     postgres_server, kafka_server = PostgresServer(root / "postgres"), KafkaServer(root / "kafka")
     try:
@@ -58,11 +58,11 @@ def servers(root: Path) -> Iterator[Servers]:
     finally:
         kafka_server.kill()
         postgres_server.stop()
-        reach.forget(root / "postgres" / "data")
+        postgres_home.delete(root / "postgres" / "data")
 
 
 async def measure(around: Servers, options: argparse.Namespace, results: dict[str, Any]) -> None:
-    """The wanted sections, one after the other, into ``results``."""
+    """Run the wanted sections one after another; add their figures to ``results``."""
     for name in options.only:
         say(f"---- {name}")
         results |= await (SECTIONS | ON_DEMAND)[name](around, options)
@@ -71,7 +71,7 @@ async def measure(around: Servers, options: argparse.Namespace, results: dict[st
 
 
 def machine() -> dict[str, Any]:
-    """What produced the figures."""
+    """The machine and the versions that produced the figures."""
     names = ("aiokafka", "asyncpg", "fastapi", "faststream", "msgspec", "pydantic", "uvicorn", "uvloop")
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -85,7 +85,7 @@ def machine() -> dict[str, Any]:
 
 
 def arguments() -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -94,14 +94,19 @@ def arguments() -> argparse.Namespace:
         "--only",
         type=_sections,
         default=",".join(SECTIONS),
-        help=f"sections, with commas between them; only where named: {', '.join(ON_DEMAND)} (--soak-minutes)",
+        help=f"sections, separated by commas; only if named: {', '.join(ON_DEMAND)} (--soak-minutes)",
     )
-    add("--subscriptions", type=int, default=10_000, help="in all sections but commands, which has 2,000")
+    add("--subscriptions", type=int, default=10_000, help="of all sections but commands, which has 2,000")
     add("--seconds", type=float, default=20, help="of commands, overviews and entitlements, each after a warm-up")
     add("--events", type=int, default=int(os.environ.get("UNITPOOL_BENCH_EVENTS", "400000")), help="of ingest")
     add("--batch", type=int, default=10_000, help="records in one transaction of ingest")
     add("--at-once", type=int, default=4, help="batches of usage at the same time, in the process of ingest")
-    add("--http-events", type=int, default=100_000, help="in requests of 100; more in those of 1,000, fewer in single")
+    add(
+        "--http-events",
+        type=int,
+        default=100_000,
+        help="in requests of 100 events; more in those of 1,000, fewer in those of one",
+    )
     add("--latency-rate", type=int, default=5_000, help="events a second")
     add("--latency-seconds", type=float, default=60, help="after the warm-up")
     add("--snapshot-events", type=int, default=200_000, help="events whose snapshots alerts and reporting read")
@@ -111,11 +116,11 @@ def arguments() -> argparse.Namespace:
     add("--growth-events", type=int, default=200_000, help="ingested in either case")
     add("--growth-small", type=int, default=200_000, help="events stored before")
     add("--growth-large", type=int, default=2_000_000, help="events stored before")
-    add("--soak-minutes", type=float, default=30, help="of the soak, without loading before and draining after")
+    add("--soak-minutes", type=float, default=30, help="of publishing in the soak, without loading and draining")
     add("--soak-rate", type=int, default=5_000, help="events a second of the soak")
-    add("--soak-backlog", type=int, default=100_000, help="events at once, before the rate begins")
+    add("--soak-backlog", type=int, default=100_000, help="events published at once before the steady rate")
     add("--soak-poison", action="store_true", help="one subscription's handling fails in all services until the end")
-    add("--soak-look-seconds", type=float, default=30, help="how often memory and lag are looked at in the soak")
+    add("--soak-sample-seconds", type=float, default=30, help="between two samples of memory and lag in the soak")
     return parser.parse_args()
 
 
@@ -129,13 +134,13 @@ def _sections(text: str) -> list[str]:
 def main() -> int:
     """Run the benchmarks."""
     options = arguments()
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns while new topics find their leaders
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns while new topics have no leader yet
     with tempfile.TemporaryDirectory(prefix="unitpool-bench-", ignore_cleanup_errors=True) as folder:
         before, results = machine(), dict[str, Any]()
         try:
             with servers(Path(folder)) as around:
                 uvloop.run(measure(around, options, results))
-        finally:  # a section that fails costs no figure of those before it
+        finally:  # the figures of earlier sections are written when one fails
             RESULTS.write_text(json.dumps({**results, "machine": before}, indent=2) + "\n")
             print("\n".join(table.lines(results)))
             print(f"written to {RESULTS}")

@@ -1,4 +1,4 @@
-"""The bare loop: what this machine could ingest if there were no rules. Written as well as we can.
+"""The bare loop: the ceiling of ingest on this machine, a loop without the rules of metering.
 
 aiokafka ``getmany``, a typed decode, COPY into a temporary table, a unique key, resource sets, an hourly aggregate and
 the offsets in one transaction. No catalogue, no quarantine, no windows, no books, no snapshots.
@@ -15,7 +15,7 @@ from services.metering.domain.catalogue import DAY_US, microseconds
 from services.metering.domain.decode import UsageEvent
 from services.metering.domain.placement import Usage
 from services.metering.store import rows
-from tests.bench.topic import Filled
+from tests.bench.topic import UsageTopic
 
 _CREATE = """
 CREATE TABLE bare_usage (
@@ -64,8 +64,8 @@ ON CONFLICT (kafka_partition) DO UPDATE SET next_offset = EXCLUDED.next_offset
 _decode = msgspec.json.Decoder(UsageEvent).decode
 
 
-async def run(dsn: str, usage: Filled, max_records: int) -> float:
-    """Events a second."""
+async def run(dsn: str, usage: UsageTopic, max_records: int) -> float:
+    """Run the loop on a full topic; return events per second."""
     connection = await asyncpg.connect(dsn)
     numbers: dict[str, int] = {}
     try:

@@ -1,6 +1,6 @@
-"""What a service costs that does nothing: FastAPI answers a constant, and Kafka records are sent on as they came.
+"""A service that does nothing: FastAPI returns a constant, and Kafka records are forwarded unchanged.
 
-The ceiling of what is measured over HTTP and of commands, on the same machine in the same run.
+It is the ceiling of measurements over HTTP and of commands, on the same machine in the same run.
 """
 
 import asyncio
@@ -51,13 +51,13 @@ api = FastAPI(lifespan=_lifespan)
 @api.get("/readyz")
 @api.get("/v1/nothing")
 async def answer() -> dict[str, object]:
-    """A constant."""
+    """Return a constant."""
     return dict(ANSWER)
 
 
 @api.post("/v1/usage")
 async def take(request: Request) -> JSONResponse:
-    """The same, after the body was received."""
+    """Return a constant after the body was received."""
     await request.body()
     return JSONResponse(ANSWER, 202)
 

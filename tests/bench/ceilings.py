@@ -1,4 +1,4 @@
-"""What each part of the ingest path could do alone: consume, decode, copy. The whole cannot exceed any of them."""
+"""Ceilings of ingest: the rate of each part alone (consume, decode, copy), which the whole cannot exceed."""
 
 import time
 
@@ -8,7 +8,7 @@ from services.metering.domain.decode import decode
 from services.metering.domain.placement import Usage
 from services.metering.domain.reasons import RejectedError
 from services.metering.store import rows
-from tests.bench.topic import Filled
+from tests.bench.topic import UsageTopic
 
 _CREATE = """
 CREATE TEMPORARY TABLE copied (
@@ -19,8 +19,8 @@ CREATE TEMPORARY TABLE copied (
 """
 
 
-async def consume_only(usage: Filled, max_records: int) -> float:
-    """Events a second: take them from Kafka and do nothing."""
+async def consume_only(usage: UsageTopic, max_records: int) -> float:
+    """Consume events and do nothing with them; return events per second."""
     started = time.perf_counter()
     async for _ in usage.batches(max_records):
         pass
@@ -28,7 +28,7 @@ async def consume_only(usage: Filled, max_records: int) -> float:
 
 
 def decode_only(values: list[bytes]) -> float:
-    """Events a second: read each as metering does, from memory."""
+    """Decode events in memory as metering does; return events per second."""
     started = time.perf_counter()
     for value in values:
         try:
@@ -39,7 +39,7 @@ def decode_only(values: list[bytes]) -> float:
 
 
 async def copy_only(dsn: str, usage: list[Usage], max_records: int) -> float:
-    """Events a second: encode placed usage and copy it into a temporary table."""
+    """Encode placed usage and copy it into a temporary table; return events per second."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(_CREATE)
@@ -55,7 +55,7 @@ async def copy_only(dsn: str, usage: list[Usage], max_records: int) -> float:
 
 
 def invent_usage(count: int) -> list[Usage]:
-    """Placed usage for ``copy_only``."""
+    """Make placed usage for ``copy_only``."""
     at_us = 1_800_000_000_000_000
     return [
         Usage(

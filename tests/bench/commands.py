@@ -1,4 +1,4 @@
-"""Commands at a steady rate: published, signed, on ``allocation.commands``, until their outcome is published."""
+"""Latency of commands at a steady rate: from a signed command on ``allocation.commands`` to its outcome."""
 
 import asyncio
 import json
@@ -30,11 +30,11 @@ from tests.support.drivers.processes import COMMAND_KEYS
 
 RATE = 200
 SUBSCRIPTIONS = 2_000
-PATIENCE_SECONDS = 60
+WAIT_SECONDS = 60
 _OUTCOME = AllocationCommandDecided.event_type.encode()
 
 Named = Callable[[bytes], str | None]
-"""The id of the command that a record answers, if it answers one."""
+"""Pattern of the command's id in the record of an outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Asked:
 
 
 async def measure(servers: Servers, options: Namespace) -> Figures:
-    """``command_*``."""
+    """Measure the figures ``command_*``."""
     workload = Workload(0, SUBSCRIPTIONS, datetime.now(UTC))
     pace = Pace(options.command_rate, options.seconds, WARM_BROKER_SECONDS)
     async with section(servers) as made:
@@ -74,7 +74,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
 
 
 def plans(workload: Workload, count: int) -> list[Asked]:
-    """Plans that each give one product one unit more, of random subscriptions, as reporting sends them."""
+    """Make plans of random subscriptions that raise one product by one unit, as reporting sends them."""
     rng, keys = random.Random(workload.seed), parse_keys(COMMAND_KEYS)
     states = list(workload.states())
     given: dict[tuple[str, str], int] = {}
@@ -135,7 +135,7 @@ def accepted(value: bytes) -> str | None:
 async def round_trips(
     made: Section, asked: Sequence[Asked], pace: Pace, topics: tuple[str, str], named: Named
 ) -> list[float]:
-    """Seconds from when each command was due until its answer was here, of those after the warm-up."""
+    """Seconds from the time that each command was due to the arrival of its outcome, after the warm-up."""
     source, target = topics
     due_at: dict[str, float] = {}
     seen_at: dict[str, float] = {}
@@ -152,7 +152,7 @@ async def round_trips(
                     now = time.perf_counter()
                     seen_at.update(dict.fromkeys(filter(None, (named(one.value) for one in records)), now))
 
-        async with asyncio.timeout(pace.count / pace.rate + PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(pace.count / pace.rate + WAIT_SECONDS), asyncio.TaskGroup() as tasks:
             tasks.create_task(listen())
             async for number, due in pace.steps():
                 one = asked[number]

@@ -1,4 +1,4 @@
-"""``GET /v1/entitlements``: one metering process that knows a year of windows of every subscription."""
+"""Latency of ``GET /v1/entitlements``: one metering process with a year of windows of every subscription."""
 
 import random
 from argparse import Namespace
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from tests.bench.figures import Figures, spread
-from tests.bench.http_client import door, open_loop, request
+from tests.bench.http_client import http_pool, open_loop, request
 from tests.bench.loading import load_metering
 from tests.bench.pace import WARM_BROKER_SECONDS, Pace
 from tests.bench.platforms import add_keys, ask_entitlement
@@ -19,7 +19,7 @@ from tests.support.servers.databases import as_owner, connect
 AGE_DAYS = 360
 CONNECTIONS = 32
 ROUNDS = 3
-"""In turn with those of the ceiling."""
+"""Rounds, in turn with those of the ceiling."""
 
 _FILL_WINDOWS = """
 INSERT INTO meter_window (window_start, as_of, revision, subscription, meter, aggregate)
@@ -35,7 +35,7 @@ _FILL_POSITION = "INSERT INTO usage_position SELECT 'usage.events', n, now() FRO
 
 
 async def measure(servers: Servers, options: Namespace) -> Figures:
-    """``entitlement_*``."""
+    """Measure the figures ``entitlement_*``."""
     workload = Workload(0, options.subscriptions, datetime.now(UTC), age_days=AGE_DAYS)
     pace = Pace(options.entitlement_rate, options.seconds, WARM_BROKER_SECONDS)
     rng = random.Random(workload.seed)
@@ -65,10 +65,10 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
 
 
 async def _ask(process: ServiceProcess, pace: Pace, wanted: Callable[[int], bytes]) -> list[float]:
-    async with door(process.port, CONNECTIONS) as through:
+    async with http_pool(process.port, CONNECTIONS) as through:
         return await open_loop(through, pace, wanted)
 
 
 def _middle(rounds: Sequence[Figures], by: str) -> Figures:
-    """The round in the middle: what else the machine does in a few seconds moves the 99th percentile by half."""
+    """The median round, because other load of a few seconds changes the 99th percentile by half."""
     return sorted(rounds, key=lambda one: one[by])[len(rounds) // 2]

@@ -1,9 +1,9 @@
-"""From measurements to figures."""
+"""Figures computed from measurements."""
 
 from collections.abc import Sequence
 
 Figures = dict[str, int | float]
-"""What a section measured, by the keys of ``bench-results.json``."""
+"""The figures of a section, by the keys of ``bench-results.json``."""
 
 
 def percentile_ms(seconds: Sequence[float], percent: float) -> float:
@@ -19,5 +19,5 @@ def percentile_ms(seconds: Sequence[float], percent: float) -> float:
 
 
 def spread(name: str, seconds: Sequence[float]) -> Figures:
-    """``<name>_p50_ms`` and ``<name>_p99_ms``."""
+    """The figures ``<name>_p50_ms`` and ``<name>_p99_ms``."""
     return {f"{name}_p50_ms": percentile_ms(seconds, 50), f"{name}_p99_ms": percentile_ms(seconds, 99)}

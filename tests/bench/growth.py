@@ -1,4 +1,4 @@
-"""Ingest with little and with much usage stored already: the same events, into copies of two databases."""
+"""Ingest with little and with much stored usage: the same events, into copies of two databases."""
 
 import time
 from argparse import Namespace
@@ -18,7 +18,7 @@ from tests.support.servers.databases import as_owner, connect
 STORED_DAYS = 35
 ROWS_AT_ONCE = 200_000
 ROUNDS = 3
-"""Of both in turn, into copies; the one in the middle counts."""
+"""Rounds of each database, in turn; the median counts."""
 WINDOW = timedelta(days=15)
 
 _MAKE_PARTITION = "SELECT make_partition($1, $2, $3)"
@@ -67,10 +67,10 @@ FROM usage GROUP BY 1, 3, 4
 
 
 async def measure(servers: Servers, options: Namespace) -> Figures:
-    """``growth_*``."""
+    """Measure the figures ``growth_*``."""
     workload = Workload(options.growth_events, options.subscriptions, datetime.now(UTC))
     async with section(servers) as made:
-        filled = topic.Filled(servers.kafka, made.topic(USAGE_TOPIC), workload.events)
+        filled = topic.UsageTopic(servers.kafka, made.topic(USAGE_TOPIC), workload.events)
         await topic.fill(filled, workload)
         stored = {count: await _filled(made, workload, count) for count in (options.growth_small, options.growth_large)}
         rates: dict[int, list[float]] = {count: [] for count in stored}
@@ -89,7 +89,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
 
 
 async def _filled(made: Section, workload: Workload, stored: int) -> str:
-    """A database with so many events."""
+    """Create a database with this number of events."""
     dsn = await made.database("metering")
     await load_metering(dsn, workload)
     await fill(dsn, workload, stored)
@@ -98,7 +98,7 @@ async def _filled(made: Section, workload: Workload, stored: int) -> str:
 
 
 async def _run(made: Section, workload: Workload, dsn: str, stored: int) -> float:
-    """Events a second into a copy of the database."""
+    """Ingest into a copy of the database; return events per second."""
     say(f"growth: a copy with {stored:,} events stored")
     async with made.copy(dsn) as copied:
         await settle(made.servers, copied)
@@ -108,7 +108,7 @@ async def _run(made: Section, workload: Workload, dsn: str, stored: int) -> floa
 
 
 async def fill(dsn: str, workload: Workload, stored: int) -> None:
-    """Store so many events of the last 35 days, with what they add up to."""
+    """Insert this number of events of the last 35 days, with their aggregates."""
     started = time.perf_counter()
     async with connect(as_owner(dsn)) as connection:
         await connection.execute("SET synchronous_commit = off; SET work_mem = '256MB'")
@@ -126,6 +126,6 @@ async def fill(dsn: str, workload: Workload, stored: int) -> None:
 
 
 def _days(now: datetime) -> list[date]:
-    """The days of the stored events, and those that a window of theirs may begin on."""
+    """The days of the stored events, and the days on which their windows may begin."""
     oldest = now - timedelta(days=STORED_DAYS) - WINDOW
     return [(oldest + timedelta(days=n)).date() for n in range((now - oldest).days + 2)]

@@ -1,6 +1,6 @@
-"""An HTTP/1.1 client as lean as can be, since it runs on the cores of what it measures; one process beside the service.
+"""A minimal HTTP/1.1 client, which uses little of the cores that it shares with the measured service.
 
-Requests are bytes made beforehand; connections stay open; every answer must have a ``Content-Length``.
+Requests are prepared bytes; connections stay open; every answer must have a ``Content-Length``.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class UnexpectedAnswerError(Exception):
-    """Another status than the one that was to be measured; with the answer's beginning."""
+    """An answer had another status than expected; the message has its beginning."""
 
 
 def request(method: str, path: str, *, token: str = "", content_type: str = "", body: bytes = b"") -> bytes:
-    """A request's bytes."""
+    """Build the bytes of a request."""
     lines = [f"{method} {path} HTTP/1.1", "host: localhost", f"content-length: {len(body)}"]
     if token:
         lines.append(f"authorization: Bearer {token}")
@@ -31,7 +31,7 @@ def request(method: str, path: str, *, token: str = "", content_type: str = "", 
 
 
 class _Connection(asyncio.Protocol):
-    """One open connection, and the answer that is coming on it. A stream's reader costs twice as much."""
+    """One open connection, and the answer that it receives; an asyncio stream costs twice as much."""
 
     def __init__(self) -> None:
         self._came = b""
@@ -54,27 +54,27 @@ class _Connection(asyncio.Protocol):
             self._answer.set_result((head, body))
 
     async def ask(self, wanted: bytes) -> tuple[bytes, bytes]:
-        """The head and the body of the answer."""
+        """Send a request; return the head and the body of the answer."""
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(wanted)
         return await self._answer
 
     def close(self) -> None:
-        """Done."""
+        """Close the connection."""
         assert self._transport is not None
         self._transport.close()
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """Open connections to one service, taken in turn: a server closes one that is idle for a few seconds."""
+class HttpPool:
+    """Open connections to one service, used in turn because a server closes idle ones after a few seconds."""
 
     free: "asyncio.Queue[_Connection]"
     expected: int
 
     async def ask(self, wanted: bytes) -> bytes:
-        """The body of the answer, once a connection was free.
+        """Send a request when a connection is free; return the body of the answer.
 
         Raises:
             UnexpectedAnswerError
@@ -88,22 +88,22 @@ class Door:
 
 
 @asynccontextmanager
-async def door(port: int, connections: int, *, expected: int = 200) -> AsyncIterator[Door]:
-    """So many connections to a local port."""
+async def http_pool(port: int, connections: int, *, expected: int = 200) -> AsyncIterator[HttpPool]:
+    """Open this number of connections to a local port, for the block."""
     free: asyncio.Queue[_Connection] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     opened = [(await loop.create_connection(_Connection, "127.0.0.1", port))[1] for _ in range(connections)]
     for connection in opened:
         free.put_nowait(connection)
     try:
-        yield Door(free, expected)
+        yield HttpPool(free, expected)
     finally:
         for connection in opened:
             connection.close()
 
 
-async def open_loop(through: Door, pace: Pace, wanted: Callable[[int], bytes]) -> list[float]:
-    """Ask when due; the seconds from then to the answer, of each after the warm-up."""
+async def open_loop(through: HttpPool, pace: Pace, wanted: Callable[[int], bytes]) -> list[float]:
+    """Send each request when it is due; return the seconds from then to its answer, after the warm-up."""
     latencies: list[float] = []
 
     async def ask(number: int, due: float) -> None:
@@ -117,8 +117,8 @@ async def open_loop(through: Door, pace: Pace, wanted: Callable[[int], bytes]) -
     return latencies
 
 
-async def closed_loop(through: Door, wanted: Sequence[bytes]) -> list[float]:
-    """Ask as fast as the answers come, on all connections; the seconds that each took."""
+async def closed_loop(through: HttpPool, wanted: Sequence[bytes]) -> list[float]:
+    """Send requests on all connections, each after the previous answer; return the seconds of each."""
     latencies: list[float] = []
 
     async def work(left: Iterable[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP door: one metering process, answers only after the broker's ``acks=all``, counted until applied."""
+"""Ingest over HTTP: one metering process, from requests to answers (after ``acks=all``), and until applied."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from shared.events.topics import METERING_EVENTS_TOPIC
 from tests.bench import platforms
 from tests.bench.figures import Figures, percentile_ms
-from tests.bench.http_client import closed_loop, door
+from tests.bench.http_client import closed_loop, http_pool
 from tests.bench.ingest import reach
 from tests.bench.loading import load_metering
 from tests.bench.progress import say
@@ -27,7 +27,7 @@ WARM_EVENTS = 500
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Requests of so many events, on so many connections at once; so many events per thousand that were asked for."""
+    """One size of requests: events per request, concurrent connections, and the part of the wanted events, in ‰."""
 
     size: int
     connections: int
@@ -39,7 +39,7 @@ LOADS = (Load(1, 16, 100), Load(100, 8, 1_000), Load(1_000, 4, 1_500))
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The events of each request, and the requests."""
+    """The events of each request, and the requests as bytes."""
 
     load: Load
     events: list[list[bytes]]
@@ -47,12 +47,12 @@ class Prepared:
 
     @property
     def count(self) -> int:
-        """All events."""
+        """The number of events."""
         return sum(map(len, self.events))
 
 
 async def measure(servers: Servers, options: Namespace) -> Figures:
-    """``http_ingest_*``."""
+    """Measure the figures ``http_ingest_*``."""
     workload = Workload(0, options.subscriptions, datetime.now(UTC))
     figures: Figures = {}
     async with section(servers) as made:
@@ -76,7 +76,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
 
 
 def prepare(workload: Workload, load: Load, first: int) -> Prepared:
-    """The requests, made beforehand."""
+    """Make the requests before the measurement."""
     events = platforms.batches(workload, load.size, first)
     requests = [platforms.post(several, _product_of(several[0])) for several in events]
     return Prepared(load, events, requests)
@@ -88,7 +88,7 @@ def _product_of(event: bytes) -> int:
 
 async def _warm_up(metering: ServiceProcess, dsn: str, workload: Workload) -> int:
     few = prepare(replace(workload, events=WARM_EVENTS), LOADS[0], 0)
-    async with door(metering.port, few.load.connections, expected=ACCEPTED) as through:
+    async with http_pool(metering.port, few.load.connections, expected=ACCEPTED) as through:
         await closed_loop(through, few.requests)
     async with connect(dsn) as connection:
         await reach(connection, few.count)
@@ -97,7 +97,7 @@ async def _warm_up(metering: ServiceProcess, dsn: str, workload: Workload) -> in
 
 async def _ingest(metering: ServiceProcess, dsn: str, name: str, wanted: Prepared, applied: int) -> Figures:
     async with (
-        door(metering.port, wanted.load.connections, expected=ACCEPTED) as through,
+        http_pool(metering.port, wanted.load.connections, expected=ACCEPTED) as through,
         connect(dsn) as connection,
     ):
         started = time.perf_counter()
@@ -114,8 +114,8 @@ async def _ingest(metering: ServiceProcess, dsn: str, name: str, wanted: Prepare
 
 
 async def _ceilings(made: Section, bare: ServiceProcess, name: str, wanted: Prepared) -> Figures:
-    """The same requests to the service that does nothing; the same events straight to the broker."""
-    async with door(bare.port, wanted.load.connections, expected=ACCEPTED) as through:
+    """Ceilings: the same requests to the service that does nothing, and the same events directly to the broker."""
+    async with http_pool(bare.port, wanted.load.connections, expected=ACCEPTED) as through:
         started = time.perf_counter()
         taken = await closed_loop(through, wanted.requests)
         answered = time.perf_counter() - started
@@ -129,7 +129,7 @@ async def _ceilings(made: Section, bare: ServiceProcess, name: str, wanted: Prep
 
 
 async def _acknowledged(made: Section, wanted: Prepared) -> Sequence[float]:
-    """Seconds of each batch, one after the other: sent, and acknowledged by the broker."""
+    """Send batches one after another; return the seconds to each acknowledgement."""
     topic = made.topic(METERING_EVENTS_TOPIC)
     producer = AIOKafkaProducer(bootstrap_servers=made.servers.kafka, acks="all", enable_idempotence=True)
     await producer.start()

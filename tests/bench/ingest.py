@@ -1,4 +1,4 @@
-"""The ingest path: one metering process as it is deployed, on a topic that is full already, beside its ceilings."""
+"""Ingest from Kafka: one metering process as deployed, on a full topic, compared with its ceilings."""
 
 import asyncio
 import time
@@ -43,10 +43,10 @@ class Ingested:
 
 
 async def measure(servers: Servers, options: Namespace) -> dict[str, Any]:
-    """``ingest_*``."""
+    """Measure the figures ``ingest_*``."""
     workload = Workload(options.events, options.subscriptions, datetime.now(UTC))
     async with section(servers) as made:
-        usage = topic.Filled(servers.kafka, made.topic(USAGE), options.events)
+        usage = topic.UsageTopic(servers.kafka, made.topic(USAGE), options.events)
         await topic.fill(usage, workload)
         figures = await _ceilings(made, usage, options)
         say("metering, as deployed")
@@ -71,7 +71,7 @@ async def measure(servers: Servers, options: Namespace) -> dict[str, Any]:
     }
 
 
-async def _ceilings(made: Section, usage: topic.Filled, options: Namespace) -> dict[str, int]:
+async def _ceilings(made: Section, usage: topic.UsageTopic, options: Namespace) -> dict[str, int]:
     say("consume only")
     consumed = await ceilings.consume_only(usage, options.batch)
     say("decode only")
@@ -113,7 +113,7 @@ async def run(made: Section, dsn: str, events: int, *, until_published: bool = T
 
 
 async def reach(connection: Connection, wanted: int) -> tuple[int, float]:
-    """Wait until so many records of usage are applied; how many there are, and when that was seen."""
+    """Wait until this number of records is applied; return the applied number and the time of the check."""
     said = time.perf_counter()
     while (done := await connection.fetchval(_DONE)) < wanted:
         if time.perf_counter() - said > SAY_SECONDS:

@@ -1,8 +1,7 @@
-"""How long usage takes to be seen, at a steady rate: until the snapshot that counts it, and until the alert it causes.
+"""Latency of usage at a steady rate: from an event to the first snapshot that counts it, and to the alert it causes.
 
-Measured on events of ``sum`` meters that are neither late nor repeated nor invalid: each changes its window, and the
-running sum of what was published before says which snapshot is the first to count it. Times of snapshots and alerts
-are the broker's append times.
+It is measured on valid new events of ``sum`` meters: each changes its window, and the running sum of the published
+events identifies the first snapshot that counts it. Times of snapshots and alerts are the broker's append times.
 """
 
 import asyncio
@@ -30,7 +29,7 @@ from tests.support.servers.databases import connect
 
 SUMMED = frozenset(product(number) for number in range(25) if KINDS[number % len(KINDS)] == "sum")
 QUIET_SECONDS = 3
-PATIENCE_SECONDS = 120
+WAIT_SECONDS = 120
 _DUE = "SELECT count(*) FROM snapshot_due"
 _DONE = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumer_offsets WHERE topic = 'usage.events'"
 
@@ -40,21 +39,21 @@ Key = tuple[str, str, datetime]
 
 @dataclass(slots=True)
 class Track:
-    """What was published into one window: the sum after each event, when it was due, whether it counts."""
+    """The events of one window: the sum after each, the time it was due, and whether it is after the warm-up."""
 
     sums: list[int] = field(default_factory=list)
     due: list[float] = field(default_factory=list)
     counts: list[bool] = field(default_factory=list)
 
     def add(self, quantity: int, due: float, *, counts: bool) -> None:
-        """One more event."""
+        """Add an event."""
         self.sums.append(quantity + (self.sums[-1] if self.sums else 0))
         self.due.append(due)
         self.counts.append(counts)
 
 
 async def measure(servers: Servers, options: Namespace) -> Figures:
-    """``latency_*``."""
+    """Measure the figures ``latency_*``."""
     pace = Pace(options.latency_rate, options.latency_seconds, WARM_BROKER_SECONDS)
     workload = Workload(pace.count, options.subscriptions, datetime.now(UTC))
     async with section(servers) as made:
@@ -81,7 +80,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
 
 
 async def publish(made: Section, workload: Workload, pace: Pace) -> dict[Key, Track]:
-    """Publish at the pace; what was published of summed meters, by window."""
+    """Publish at the pace; return the events of ``sum`` meters by window."""
     say(f"latency: making {pace.count:,} events")
     records = list(workload.records())
     windows = {state.id: state.calendar for state in workload.states()}
@@ -103,7 +102,7 @@ async def publish(made: Section, workload: Workload, pace: Pace) -> dict[Key, Tr
 
 
 def _followed(records: list[tuple[bytes, bytes]], now: datetime) -> dict[int, tuple[Any, str, datetime, int]]:
-    """By number: subscription, product, time and quantity of the events to follow."""
+    """Subscription, product, time and quantity of the measured events, by number."""
     found, before = {}, set()
     for number, (_, value) in enumerate(records):
         try:
@@ -119,15 +118,15 @@ def _followed(records: list[tuple[bytes, bytes]], now: datetime) -> dict[int, tu
 
 
 async def _drained(dsn: str, events: int) -> None:
-    """Wait until all is applied, published, and looked at by alerts."""
-    async with asyncio.timeout(PATIENCE_SECONDS), connect(dsn) as connection:
+    """Wait until all events are applied and published, and alerts has had time to assess them."""
+    async with asyncio.timeout(WAIT_SECONDS), connect(dsn) as connection:
         while await connection.fetchval(_DONE) < events or await connection.fetchval(_DUE):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
     await asyncio.sleep(QUIET_SECONDS)
 
 
 async def _read(made: Section, topic: str) -> list[tuple[dict[str, Any], float]]:
-    """All events of a topic, each with the broker's time in seconds."""
+    """Read all events of a topic, each with the broker's time in seconds."""
     consumer = AIOKafkaConsumer(
         f"{made.prefix}{topic}", bootstrap_servers=made.servers.kafka, auto_offset_reset="earliest"
     )
@@ -144,7 +143,7 @@ async def _read(made: Section, topic: str) -> list[tuple[dict[str, Any], float]]
 
 
 def snapshot_latencies(tracks: dict[Key, Track], snapshots: list[tuple[dict[str, Any], float]]) -> list[float]:
-    """Seconds from when each event was due until the first snapshot that counts it was appended."""
+    """Seconds from the time each event was due to the append time of the first snapshot that counts it."""
     by_key: defaultdict[Key, list[tuple[int, float]]] = defaultdict(list)
     for event, appended in snapshots:
         data = event["data"]
@@ -153,29 +152,31 @@ def snapshot_latencies(tracks: dict[Key, Track], snapshots: list[tuple[dict[str,
             by_key[key].append((int(data["meters"][0]["aggregate"]), appended))
     taken = []
     for key, track in tracks.items():
-        told = sorted(by_key[key])
-        assert told, f"{key}: no snapshot"
-        assert told[-1][0] == track.sums[-1], f"{key}: published {track.sums[-1]}, told {told[-1:]}"
+        counted = sorted(by_key[key])
+        assert counted, f"{key}: no snapshot"
+        assert counted[-1][0] == track.sums[-1], f"{key}: published {track.sums[-1]}, counted {counted[-1:]}"
         place = 0
         for total, due, counts in zip(track.sums, track.due, track.counts, strict=True):
-            while told[place][0] < total:
+            while counted[place][0] < total:
                 place += 1
             if counts:
-                taken.append(told[place][1] - due)
+                taken.append(counted[place][1] - due)
     return taken
 
 
 def alert_latencies(tracks: dict[Key, Track], alerts: list[tuple[dict[str, Any], float]]) -> list[float]:
-    """Seconds from when the event was due that made a product cross the threshold until the alert was appended."""
+    """Seconds from the time that the crossing event was due to the append time of the alert."""
     taken = []
     for event, appended in alerts:
         alert = event["data"].get("alert")
-        if event["type"] != AlertRaised.event_type or alert.get("product") not in SUMMED:  # the pool's has none
+        if event["type"] != AlertRaised.event_type or alert.get("product") not in SUMMED:  # the pool's has no product
             continue
         track = tracks.get((alert["subscription"], alert["product"], datetime.fromisoformat(alert["window_start"])))
         if track is None:
             continue
-        needed = -(-alert["limit"] * alert["threshold"] // 100)  # units; rounded up, so the last one needs one more
+        needed = -(
+            -alert["limit"] * alert["threshold"] // 100
+        )  # in units, of which the last counts from its first thing
         crossing = bisect_left(track.sums, (needed - 1) * BLOCK + 1)
         if track.counts[crossing]:
             taken.append(appended - track.due[crossing])

@@ -1,4 +1,4 @@
-"""Fills the services' databases with the workload's world, through their own stores: faster than by events."""
+"""Fill the services' databases with the workload through their stores, which is faster than by events."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -14,7 +14,7 @@ from services.allocation.domain.subscriptions import Subscription
 from services.allocation.store.accounts import insert_account
 from services.allocation.store.catalogue import insert_meter, insert_product
 from services.allocation.store.consumption import upsert_consumption
-from services.allocation.store.due import insert_due
+from services.allocation.store.due_work import insert_due
 from services.allocation.store.people import insert_person
 from services.allocation.store.subscriptions import insert_subscription, save_subscription
 from services.metering.store import projection
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 async def load_allocation(dsn: str, workload: Workload) -> None:
-    """The catalogue, customers, and subscriptions with their lots, allocations and present consumption."""
+    """Insert catalogue, customers, and subscriptions with lots, allocations and present consumption."""
     async with connect(dsn) as connection, connection.transaction():
         for one in workload.accounts():
             await insert_account(connection, one)
@@ -66,13 +66,13 @@ async def _keep(connection: Connection, state: SubscriptionState, now: datetime)
 
 
 async def load_metering(dsn: str, workload: Workload) -> None:
-    """The catalogue and the subscriptions, as the projection has them."""
+    """Insert catalogue and subscriptions into metering's projection."""
     async with connect(dsn) as connection, connection.transaction():
         await projection.save(connection, list(workload.states()), workload.products())
 
 
 async def load_alerts(dsn: str, workload: Workload) -> None:
-    """The subscriptions under watch."""
+    """Insert the watched subscriptions of alerts."""
     async with connect(dsn) as connection:
         for states in _several(_read_record(workload, "alerts"), WATCHES_AT_ONCE):
             async with connection.transaction():
@@ -82,12 +82,12 @@ async def load_alerts(dsn: str, workload: Workload) -> None:
 
 
 def _created(state: SubscriptionState, now: datetime) -> Event[SubscriptionCreated]:
-    told = SubscriptionCreated(subscription=state)
-    return Event[SubscriptionCreated].of(told, id=str(uuid4()), source="/allocation", time=now)
+    created = SubscriptionCreated(subscription=state)
+    return Event[SubscriptionCreated].of(created, id=str(uuid4()), source="/allocation", time=now)
 
 
 async def load_reporting(dsn: str, workload: Workload, windows: int) -> int:
-    """The catalogue, customers, subscriptions, and what they consumed in so many windows; how many snapshots."""
+    """Insert catalogue, customers, subscriptions and snapshots of the last windows; return the snapshots' number."""
     count = 0
     async with connect(dsn) as connection:
         async with connection.transaction():
@@ -106,7 +106,7 @@ async def load_reporting(dsn: str, workload: Workload, windows: int) -> int:
 
 
 def _read_record(workload: Workload, service: str) -> Iterator[SubscriptionState]:
-    """The subscriptions, with progress."""
+    """The subscriptions, with lines of progress."""
     step = max(1, workload.subscriptions // TENTH)
     for number, state in enumerate(workload.states(), 1):
         yield state

@@ -1,11 +1,11 @@
-"""The overview route: one reporting process, with a year of windows of every subscription in its read model."""
+"""Latency of the overview: one reporting process with a year of windows of every subscription."""
 
 import random
 from argparse import Namespace
 from datetime import UTC, datetime
 
 from tests.bench.figures import Figures, spread
-from tests.bench.http_client import door, open_loop, request
+from tests.bench.http_client import http_pool, open_loop, request
 from tests.bench.loading import load_reporting
 from tests.bench.pace import Pace
 from tests.bench.progress import say
@@ -19,7 +19,7 @@ CONNECTIONS = 32
 
 
 async def measure(servers: Servers, options: Namespace) -> Figures:
-    """``overview_*``."""
+    """Measure the figures ``overview_*``."""
     workload = Workload(0, options.subscriptions, datetime.now(UTC), age_days=AGE_DAYS)
     pace = Pace(options.overview_rate, options.seconds)
     async with section(servers) as made:
@@ -30,13 +30,13 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
             wanted = requests(issuer, options.subscriptions, pace.count)
             reporting = await made.start("reporting", dsn, oidc_issuer=issuer.url)
             say(f"overview: {pace.rate:g} a second for {pace.seconds:g} s, {snapshots:,} snapshots")
-            async with door(reporting.port, CONNECTIONS) as through:
+            async with http_pool(reporting.port, CONNECTIONS) as through:
                 taken = await open_loop(through, pace, wanted.__getitem__)
         reporting.kill()
         say("overview: its ceiling, an answer without work")
         bare = await made.start_bare()
         nothing = request("GET", "/v1/nothing")
-        async with door(bare.port, CONNECTIONS) as through:
+        async with http_pool(bare.port, CONNECTIONS) as through:
             ceiling = await open_loop(through, pace, lambda _: nothing)
     return {
         "overview_subscriptions": options.subscriptions,
@@ -48,7 +48,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
 
 
 def requests(issuer: Issuer, subscriptions: int, count: int) -> list[bytes]:
-    """Each for a random subscription, by its primary contact with a token as the provider issues it."""
+    """Make requests for random subscriptions, each with a token of the primary contact."""
     rng = random.Random(count)
     tokens = [issuer.token(contact(number)) for number in range(ACCOUNTS)]
     chosen = [rng.randrange(subscriptions) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Open loop: things begin when they are due, however long earlier ones take, so that waiting in a queue counts."""
+"""Open loop: steps start when they are due, without waiting for earlier ones, so that queueing counts."""
 
 import asyncio
 import time
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 PORTION_SECONDS = 0.02
 WARM_SECONDS = 2.0
-"""What is due in the first seconds is done, but not counted: connections, caches and prepared statements are made."""
+"""Seconds of warm-up, whose steps do not count: connections, caches and prepared statements are created in it."""
 WARM_BROKER_SECONDS = 20.0
-"""As long as that takes where the broker is there too: its virtual machine compiles what it does, on our cores."""
+"""Seconds of warm-up with a broker, whose virtual machine compiles its code on the same cores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """So many a second, for so long after the warm-up."""
+    """A rate per second, for a time after the warm-up."""
 
     rate: float
     seconds: float
@@ -22,15 +22,15 @@ class Pace:
 
     @property
     def count(self) -> int:
-        """How many there are, the warm-up included."""
+        """The number of steps, with those of the warm-up."""
         return int(self.rate * (self.warm_seconds + self.seconds))
 
     def counts(self, number: int) -> bool:
-        """Whether this one is after the warm-up."""
+        """Whether the step is after the warm-up."""
         return number >= self.rate * self.warm_seconds
 
     async def steps(self) -> AsyncIterator[tuple[int, float]]:
-        """Each number when it is due, or as soon after as can be, with when it was due (``time.perf_counter``)."""
+        """Yield each number when it is due, or as soon as possible after, with that time (``time.perf_counter``)."""
         started = time.perf_counter()
         for number in range(self.count):
             due = started + number / self.rate
@@ -38,7 +38,7 @@ class Pace:
             yield number, due
 
     async def portions(self) -> AsyncIterator[tuple[range, float]]:
-        """The numbers that have become due since the last portion, and when number 0 was due; 50 times a second."""
+        """Yield, 50 times a second, the numbers that have become due, with the time when number 0 was due."""
         started, begin = time.perf_counter(), 0
         while begin < self.count:
             end = min(self.count, int((time.perf_counter() - started) * self.rate) + 1)

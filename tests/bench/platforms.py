@@ -1,4 +1,4 @@
-"""The products' platforms: their ingest keys, and the doors of metering as they use them."""
+"""The products' platforms: their ingest keys, and their requests to metering."""
 
 import random
 
@@ -11,7 +11,7 @@ _ONE = "application/cloudevents+json"
 
 
 async def add_keys(dsn: str) -> None:
-    """A key for every product."""
+    """Insert a key for every product."""
     for number in range(PRODUCTS):
         await add_key(dsn, key(number), product(number))
 
@@ -22,7 +22,7 @@ def key(of: int) -> str:
 
 
 def batches(workload: Workload, size: int, first: int) -> list[list[bytes]]:
-    """The workload's events by request: each of one product, and of random subscriptions that use it."""
+    """The workload's events by request: each request of one product and random subscriptions that use it."""
     rng = random.Random(workload.seed + first)
     users: list[list[int]] = [[] for _ in range(PRODUCTS)]
     for chosen in range(workload.subscriptions):
@@ -36,14 +36,14 @@ def batches(workload: Workload, size: int, first: int) -> list[list[bytes]]:
 
 
 def post(events: list[bytes], of: int) -> bytes:
-    """``POST /v1/usage`` with these events of a product."""
+    """A request ``POST /v1/usage`` with these events of a product."""
     single = len(events) == 1
     body = events[0] if single else b"[" + b",".join(events) + b"]"
     return request("POST", "/v1/usage", token=key(of), content_type=_ONE if single else _BATCH, body=body)
 
 
 def ask_entitlement(rng: random.Random, subscriptions: int) -> bytes:
-    """``GET /v1/entitlements`` for a random subscription and one of its products."""
+    """A request ``GET /v1/entitlements`` for a random subscription and one of its products."""
     chosen = rng.randrange(subscriptions)
     of = rng.choice(active(chosen))
     path = f"/v1/entitlements?subscription={subscription(chosen)}&product={product(of)}&units=5"

@@ -7,5 +7,5 @@ _started = time.monotonic()
 
 
 def say(what: str) -> None:
-    """One line, with the seconds since the start."""
+    """Print a line with the seconds since the start."""
     print(f"{time.monotonic() - _started:7.1f} s  {what}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Where a section of the benchmarks plays: the servers, and topics, databases and processes of its own."""
+"""The environment of a section: the servers, and its own topics, databases and processes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ READY_SECONDS = 180
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """PostgreSQL as its administrator, Kafka's address, and a folder for what processes log."""
+    """The superuser's connection string, Kafka's address, and a folder for logs."""
 
     admin_dsn: str
     kafka: str
@@ -27,7 +27,7 @@ class Servers:
 
 
 class Section:
-    """One section's own corner of the servers."""
+    """The topics, databases and processes of one section."""
 
     def __init__(self, servers: Servers) -> None:
         self.servers = servers
@@ -36,30 +36,30 @@ class Section:
         self.processes: list[ServiceProcess] = []
 
     def topic(self, topic: Topic) -> str:
-        """A topic's name here."""
+        """The topic's name with the section's prefix."""
         return f"{self.prefix}{topic.name}"
 
     async def database(self, service: str) -> str:
-        """A new database of a service; the connection string of its role."""
+        """Create a database of a service; return the connection string of its role."""
         self.databases.append(await create_database(self.servers.admin_dsn, service))
         return self.databases[-1]
 
     @asynccontextmanager
     async def copy(self, dsn: str) -> AsyncIterator[str]:
-        """A copy of a database with all that is in it, for as long as this lasts."""
+        """Copy a database for the block."""
         self.databases.append(await copy_database(self.servers.admin_dsn, dsn))
         yield self.databases[-1]
         await drop_database(self.servers.admin_dsn, self.databases.pop())
 
     async def start(self, service: str, dsn: str, *, wait: bool = True, **settings: str | int) -> ServiceProcess:
-        """A process of a service with its default settings, but for these; ready unless ``wait`` is false."""
+        """Start a process of a service with these settings; wait until it is ready unless ``wait`` is false."""
         own = {name: str(value) for name, value in settings.items()}
         env = service_env(service, dsn=dsn, kafka=self.servers.kafka, topic_prefix=self.prefix, **own)
-        del env[f"UNITPOOL_{service.upper()}_SESSION_TIMEOUT_SECONDS"]  # short for tests that kill; here as deployed
+        del env[f"UNITPOOL_{service.upper()}_SESSION_TIMEOUT_SECONDS"]  # it is short for tests; the default counts here
         return await self._started(service, env, None, wait=wait)
 
     async def start_bare(self, **settings: str) -> ServiceProcess:
-        """The service that does nothing."""
+        """Start the service that does nothing."""
         own = {f"UNITPOOL_BARE_{name.upper()}": value for name, value in settings.items()}
         env = {"UNITPOOL_BARE_KAFKA": self.servers.kafka, **own}
         return await self._started("bare", env, "tests.bench.bare_service", wait=True)
@@ -75,7 +75,7 @@ class Section:
 
 @asynccontextmanager
 async def section(servers: Servers) -> AsyncIterator[Section]:
-    """Topics are there; everything is gone afterwards."""
+    """Create a section with topics; delete all that it created at the end of the block."""
     made = Section(servers)
     topics = await create_topics(servers.kafka, made.prefix, every_topic())
     try:
@@ -98,7 +98,7 @@ async def _delete(kafka: str, topics: list[str]) -> None:
 
 
 async def settle(servers: Servers, dsn: str) -> None:
-    """After loading: statistics for the planner, and nothing left to be written while others are measured."""
+    """Vacuum, analyse and checkpoint after loading, so that this work does not disturb the measurement."""
     say("vacuum, analyse and checkpoint")
     async with connect(as_owner(dsn)) as connection:
         await connection.execute("VACUUM ANALYZE")

@@ -1,6 +1,6 @@
-"""Publishing at a steady rate, as cheaply as platforms do it whose client is no Python.
+"""A producer for a steady rate, as cheap as a platform's client that is not written in Python.
 
-With a future, a hash and a task for each event, the client took more of the two cores than metering itself.
+With a future, a hash and a task for each event, the client took more of two cores than metering.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from shared.runtime.process.settings import ServiceSettings
 
 
 class PortionProducer:
-    """Sends one portion after the other to a topic, without waiting for each to be acknowledged."""
+    """A producer that sends portions to a topic without waiting for each acknowledgement."""
 
     def __init__(self, bulk: BulkProducer) -> None:
         self._bulk = bulk
         self._under_way: set[asyncio.Task[None]] = set()
 
     def send(self, records: Sequence[tuple[bytes, bytes]]) -> None:
-        """Begin to send keys with their values.
+        """Start to send keys with their values.
 
         Raises:
             KafkaError: an earlier portion was not acknowledged.
@@ -31,21 +31,21 @@ class PortionProducer:
         self._under_way.add(asyncio.create_task(self._bulk.send([(value, key) for key, value in records])))
 
     async def flush(self) -> None:
-        """Until everything is acknowledged.
+        """Wait until all portions are acknowledged.
 
         Raises:
-            KafkaError: something was not.
+            KafkaError: a portion was not acknowledged.
         """
         await asyncio.gather(*self._under_way)
 
 
 @asynccontextmanager
 async def portion_producer(kafka: str, prefix: str, topic: str) -> AsyncIterator[PortionProducer]:
-    """Connected; what was sent is acknowledged when the block ends."""
+    """Connect a producer; wait for all acknowledgements at the end of the block."""
     settings = ServiceSettings(
         kafka_bootstrap_servers=kafka,
         kafka_topic_prefix=prefix,
-        kafka_compression="none",  # what it costs is platforms' own choice
+        kafka_compression="none",  # platforms choose the compression, at their own cost
         database_url="postgresql://nobody@nowhere/none",
     )
     producer = Producer(settings, "platforms")

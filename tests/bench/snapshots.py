@@ -1,4 +1,4 @@
-"""What one consumption snapshot costs its readers: alerts and reporting each drain a topic that is full already.
+"""Cost of a snapshot for its readers: alerts and reporting each read a full topic.
 
 Processor time, not wall clock: beside metering it counts how much of the two cores is left.
 """
@@ -29,13 +29,13 @@ from tests.support.servers.databases import connect
 ROUND_EVENTS = 1_250
 """Events between two snapshots of a key: those of a quarter of a second."""
 POLL_SECONDS = 0.1
-PATIENCE_SECONDS = 900
+WAIT_SECONDS = 900
 _DONE = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumer_offsets WHERE topic = 'metering.consumption'"
 _FOLDER = "SELECT current_setting('data_directory')"
 
 
 async def measure(servers: Servers, options: Namespace) -> Figures:
-    """``snapshot_*``."""
+    """Measure the figures ``snapshot_*``."""
     workload = Workload(options.snapshot_events, options.subscriptions, datetime.now(UTC))
     figures: Figures = {}
     async with section(servers) as made:
@@ -53,7 +53,7 @@ async def _load_reporting(dsn: str, workload: Workload) -> None:
 
 
 def snapshots(workload: Workload) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value of each snapshot, as metering would publish them: per round one of each key that was used."""
+    """Key and value of each snapshot, as metering publishes them: per round, one of each used key."""
     calendars: dict[str, Calendar] = {state.id: state.calendar for state in workload.states()}
     totals: Counter[tuple[str, str, datetime]] = Counter()
     revisions: Counter[tuple[str, str, datetime]] = Counter()
@@ -82,7 +82,7 @@ def _snapshot(key: tuple[str, str, datetime], end: datetime, revision: int, tota
 
 
 async def fill(made: Section, workload: Workload) -> int:
-    """Publish them all; how many there are."""
+    """Publish all snapshots; return their number."""
     producer = AIOKafkaProducer(bootstrap_servers=made.servers.kafka, acks="all", linger_ms=20)
     await producer.start()
     count = 0
@@ -97,10 +97,10 @@ async def fill(made: Section, workload: Workload) -> int:
 
 
 async def drain(made: Section, service: str, dsn: str, count: int) -> Figures:
-    """Processor time per snapshot, in microseconds, of the service and of PostgreSQL, until all are applied."""
+    """Processor time per snapshot in microseconds, of the service and of PostgreSQL, until all are applied."""
     process = await made.start(service, dsn, wait=False)
     ours, theirs = await _clocks(made, process.pid)
-    async with asyncio.timeout(PATIENCE_SECONDS), connect(dsn) as connection:
+    async with asyncio.timeout(WAIT_SECONDS), connect(dsn) as connection:
         while not (first := await connection.fetchval(_DONE)):  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
         before, started = (ours(), theirs()), time.perf_counter()
@@ -115,7 +115,7 @@ async def drain(made: Section, service: str, dsn: str, count: int) -> Figures:
 
 
 async def _clocks(made: Section, pid: int) -> tuple[Callable[[], float], Callable[[], float]]:
-    """Seconds of processor time that the process, and that PostgreSQL with all its backends, have used so far."""
+    """Seconds of processor time used by the process, and by PostgreSQL with all its backends."""
     async with connect(made.servers.admin_dsn) as connection:
         folder = Path(await connection.fetchval(_FOLDER))
     service, server = psutil.Process(pid), psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))

@@ -1,9 +1,9 @@
 """A soak: metering, alerts and allocation as deployed, at a steady rate for a long time.
 
-Looked at regularly: the memory of each process, the lag of each of its consumers, and how much is applied. What comes
-out is whether memory or lag grows, and whether everything that was published is accounted for. It begins with a
-backlog: a process keeps the memory that its largest batches took, so they come first, and what grows later is a leak.
-Half an hour at 5,000 events a second takes about 10 GB of disk, so it runs only where it is asked for.
+It samples the memory of each process, the lag of its consumers, and the applied events. The figures show whether memory
+or lag grows, and whether all published events are accounted for. It begins with a backlog: a process does not return
+the memory of its largest batches, so these come first, and later growth is a leak. Half an hour at 5,000 events per
+second takes about 10 GB of disk, so it only runs when it is named.
 """
 
 import asyncio
@@ -35,9 +35,9 @@ from tests.support.servers.databases import connect
 LOADS = {"allocation": load_allocation, "metering": load_metering, "alerts": load_alerts}
 STEP_SECONDS = 0.02
 WARM_SHARE = 0.2
-"""Of the time: pools, caches and the interpreter's memory fill up in it; growth is measured afterwards."""
+"""Part of the time in which pools, caches and the interpreter's memory fill; growth is measured afterwards."""
 START_SECONDS = 600
-"""Allocation makes the default roles of all accounts first."""
+"""Longest start: allocation first creates the default roles of all accounts."""
 DRAIN_SECONDS = 900
 POISONED = subscription(3)
 _LAG = "unitpool_consumer_lag_records"
@@ -46,22 +46,22 @@ _BOOKS = (
     " coalesce(sum(duplicate), 0)::bigint AS duplicate, coalesce(sum(quarantined), 0)::bigint AS quarantined FROM book"
 )
 FOLLOWED = {("metering", USAGE.name), ("alerts", CONSUMPTION_TOPIC.name), ("allocation", CONSUMPTION_TOPIC.name)}
-"""Consumers whose lag is told, by process and topic."""
+"""Consumers whose lag is a figure, by process and topic."""
 
 
 @dataclass(slots=True)
 class Samples:
-    """What was seen: per process its memory in MB, per process and topic the records that waited, by second."""
+    """Samples by second: memory in MB by process, and lag in records by process and topic."""
 
     memory: defaultdict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     lag: defaultdict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     accepted: list[tuple[float, int]] = field(default_factory=list)
     set_aside: int = 0
-    """Records of usage that waited for the poisoned subscription's recovery when all was published."""
+    """Usage records of the poisoned subscription that were set aside when all was published."""
 
 
 async def measure(servers: Servers, options: Namespace) -> Figures:
-    """``soak_*``."""
+    """Measure the figures ``soak_*``."""
     seconds, rate = options.soak_minutes * 60, options.soak_rate
     backlog = options.soak_backlog
     workload = Workload(backlog + int(seconds * rate), options.subscriptions, datetime.now(UTC))
@@ -75,7 +75,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
             await process.wait_ready(START_SECONDS)
         samples = Samples()
         async with connect(dsns["metering"]) as connection:
-            looking = asyncio.create_task(_look(connection, processes, samples, options.soak_look_seconds))
+            sampling = asyncio.create_task(_sample(connection, processes, samples, options.soak_sample_seconds))
             poison = _Poison(dsns) if options.soak_poison else None
             try:
                 if poison:
@@ -85,10 +85,10 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
                     samples.set_aside = await poison.end(connection)
                 published = time.perf_counter()
                 books = await _drained(connection, workload.events)
-                if looking.done():
-                    looking.result()  # it ends only by failing
+                if sampling.done():
+                    sampling.result()  # it only ends with an error
             finally:
-                looking.cancel()
+                sampling.cancel()
     return {
         "soak_minutes": options.soak_minutes,
         "soak_rate_events_per_second": rate,
@@ -97,7 +97,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
         "soak_exact": _is_exact(books, workload.events),
         "soak_set_aside_records": samples.set_aside,
         "soak_drained_seconds": round(time.perf_counter() - published, 1),
-        **told(samples, seconds),
+        **figures_of(samples, seconds),
     }
 
 
@@ -109,7 +109,7 @@ class _Poison:
         self._open = AsyncExitStack()
 
     async def begin(self) -> None:
-        """From now on."""
+        """Make the handling of the subscription fail."""
         async with connect(self._dsns["metering"]) as connection:
             number = await connection.fetchval("SELECT number FROM subscription WHERE id = $1", POISONED)
         conditions = {
@@ -122,7 +122,7 @@ class _Poison:
         say(f"soak: {POISONED} is poisoned in {', '.join(conditions)}")
 
     async def end(self, metering: Connection) -> int:
-        """The cause is gone; how many records of usage waited for it."""
+        """Remove the cause; return the number of usage records that were set aside."""
         waiting: int = await metering.fetchval("SELECT count(*) FROM set_aside_records")
         await self._open.aclose()
         say(f"soak: the poison is gone; {waiting:,} records of usage were set aside")
@@ -130,7 +130,7 @@ class _Poison:
 
 
 async def _publish(made: Section, workload: Workload, rate: float, backlog: int) -> None:
-    """A backlog at once, then records in small portions, each as soon as it is due."""
+    """Publish a backlog at once, then records in small portions when they are due."""
     say(f"soak: {backlog:,} events, then {rate:g} a second, {workload.events:,} in all")
     async with portion_producer(made.servers.kafka, made.prefix, USAGE.name) as producer:
         records, sent = workload.records(), 0
@@ -144,10 +144,10 @@ async def _publish(made: Section, workload: Workload, rate: float, backlog: int)
     say(f"soak: all acknowledged, {time.perf_counter() - started - sent / rate:.1f} s late")
 
 
-async def _look(
+async def _sample(
     connection: Connection, processes: Mapping[str, ServiceProcess], samples: Samples, every_seconds: float
 ) -> None:
-    """Until cancelled."""
+    """Take samples until cancelled."""
     started = time.perf_counter()
     async with httpx.AsyncClient(timeout=30) as http:
         while True:
@@ -182,7 +182,7 @@ def _followed(samples: Samples) -> dict[tuple[str, str], list[tuple[float, float
 
 
 async def _drained(connection: Connection, events: int) -> dict[str, int]:
-    """The books, once all is accounted for, or when that takes too long."""
+    """Wait until the books account for all events, or for the limit; return the books' totals."""
     deadline = time.monotonic() + DRAIN_SECONDS
     while True:
         row = await connection.fetchrow(_BOOKS)
@@ -197,10 +197,10 @@ def _is_exact(books: Mapping[str, int], published: int) -> bool:
     return published == books["accepted"] == outcomes
 
 
-def told(samples: Samples, seconds: float) -> Figures:
+def figures_of(samples: Samples, seconds: float) -> Figures:
     """Memory at the start and the end with its growth after the warm-up, and lag at the start and the end.
 
-    Start and end are means of the first and the last tenth of what was seen while events were published.
+    Start and end are means of the first and the last tenth of the samples taken while events were published.
     """
     figures: Figures = {}
     for service, seen in samples.memory.items():
@@ -223,7 +223,7 @@ def _mean(taken: Sequence[tuple[float, float]]) -> float:
 
 
 def slope(taken: Sequence[tuple[float, float]]) -> float:
-    """By how much a value grows in a second: the line of least squares; 0 where there are fewer than two."""
+    """Growth of a value per second, by least squares; 0 for fewer than two samples."""
     if len({at for at, _ in taken}) < 2:
         return 0.0
     mean_at, mean = sum(at for at, _ in taken) / len(taken), _mean(taken)

@@ -1,4 +1,4 @@
-"""The table: each figure beside its aim and its ceiling, where it has them."""
+"""The table of figures, with their aims and ceilings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A figure's aim: at least or at most so much; and the key of the figure that it cannot pass."""
+    """A figure's aim: the least or the most value, and the key of the figure that is its ceiling."""
 
     least: float | None = None
     most: float | None = None
@@ -39,7 +39,7 @@ AIMS: Mapping[str, Aim] = {
 
 
 def lines(results: Mapping[str, Any]) -> list[str]:
-    """Name, value, aim (with an exclamation mark where it is missed) and ceiling."""
+    """Lines with name, value, aim (with an exclamation mark if it is missed) and ceiling."""
     width = max(map(len, results), default=0)
     written = [f"{'':<{width}} {'value':>12}   {'aim':<14} {'ceiling':>12}"]
     for name, value in results.items():

@@ -1,4 +1,4 @@
-"""A topic of usage: filled once, read by whatever is measured on it."""
+"""A topic of usage that is filled once and read by several measurements."""
 
 import time
 from collections.abc import AsyncIterator
@@ -16,15 +16,15 @@ PORTION = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """A topic with so many events."""
+class UsageTopic:
+    """A topic with this number of events."""
 
     servers: str
     topic: str
     events: int
 
     async def batches(self, max_records: int) -> AsyncIterator[list[ConsumerRecord]]:
-        """Everything on it, in batches as they come."""
+        """Read all records, in batches as Kafka returns them."""
         consumer = AIOKafkaConsumer(
             self.topic, bootstrap_servers=self.servers, auto_offset_reset="earliest", group_id=None
         )
@@ -41,7 +41,7 @@ class Filled:
             await consumer.stop()
 
 
-async def fill(empty: Filled, workload: Workload) -> None:
+async def fill(empty: UsageTopic, workload: Workload) -> None:
     """Publish the workload."""
     started, size, done, records = time.perf_counter(), 0, 0, workload.records()
     async with portion_producer(empty.servers, "", empty.topic) as producer:

@@ -1,6 +1,6 @@
-"""The world of the benchmarks: 10,000 subscriptions, 25 products, and usage (Zipf): repeated, late, invalid too.
+"""The workload of the benchmarks: 10,000 subscriptions, 25 products, and usage with a Zipf distribution.
 
-The same for the same values.
+It is the same for the same values.
 """
 
 import random
@@ -42,7 +42,7 @@ KINDS: tuple[Aggregation, ...] = ("unique", "sum", "unique", "peak")
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """So many ``events`` over so many ``subscriptions``, whose terms began about ``age_days`` before ``now``."""
+    """``events`` of ``subscriptions`` subscriptions, whose terms began about ``age_days`` before ``now``."""
 
     events: int
     subscriptions: int
@@ -80,7 +80,7 @@ class Workload:
         ]
 
     def states(self) -> Iterator[SubscriptionState]:
-        """The subscriptions, each with 8 products and windows of its own."""
+        """The subscriptions, each with 8 products and its own calendar of windows."""
         for number in range(self.subscriptions):
             start = self._start + timedelta(hours=number % 360)
             end = start + timedelta(days=365)
@@ -130,7 +130,7 @@ class Workload:
         if rng.random() < LATE:
             back += timedelta(days=rng.randrange(16, 34))
         name, at = product(of), (self.now - back).isoformat().replace("+00:00", "Z")
-        return (  # as json.dumps writes it, in half of its time
+        return (  # as json.dumps would write it, in half the time
             f'{{"specversion":"1.0","id":"{rng.getrandbits(64):016x}-{number:012d}","source":"/platforms/{name}",'
             f'"type":"unitpool.platform.usage.recorded.v1","subject":"{subscription(chosen)}","time":"{at}",'
             f'"datacontenttype":"application/json","data":{{"product":"{name}","meter":"{METER}",'
@@ -138,7 +138,7 @@ class Workload:
         ).encode()
 
     def snapshots(self, state: SubscriptionState, windows: int) -> Iterator[ConsumptionSnapshot]:
-        """What each product consumed in the newest windows of a subscription, at most so many."""
+        """Snapshots of each product in the newest windows of a subscription, at most this number of windows."""
         window = state.calendar.window_at(self.now)
         for ago in range(windows):
             if window.start < state.term.start:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from deploy.local.demo.accounts import DemoAccount, Share
+from deploy.local.demo.backdated_commands import open_backdated_commands
+from deploy.local.demo.backdated_sales import sell_backdated
 from deploy.local.demo.catalogue import PRODUCTS
 from deploy.local.demo.history import load_history
-from deploy.local.demo.past import open_past
-from deploy.local.demo.selling_then import sell_then
 from deploy.local.demo.usage import usage_of
 from tests.support.drivers.processes import COMMAND_KEYS
 from tests.support.drivers.product import Product, until
@@ -66,9 +66,9 @@ async def _through_the_doors(product: Product) -> str:
 
 async def _under_a_moving_clock(product: Product) -> str:
     account = replace(ACCOUNT, subscription_name="Then")
-    async with open_past(product.databases["allocation"], COMMAND_KEYS) as past:
-        subscription = await sell_then(past, account, TODAY)
-        assert await sell_then(past, account, TODAY) == subscription  # again: nothing changes
+    async with open_backdated_commands(product.databases["allocation"], COMMAND_KEYS) as past:
+        subscription = await sell_backdated(past, account, TODAY)
+        assert await sell_backdated(past, account, TODAY) == subscription  # again: nothing changes
     wanted = {subscription: [share.product for share in SHARES]}
     reported = list(usage_of(account, subscription, account.start, NOW))
     assert await load_history(product.databases["metering"], reported, wanted) == len(reported)

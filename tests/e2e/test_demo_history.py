@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 from deploy.local.demo.accounts import RECENT, DemoAccount, Share
 from deploy.local.demo.catalogue import CATALOGUE, DemoMeter, DemoProduct
 from deploy.local.demo.history import load_history
-from deploy.local.demo.usage import Reported, usage_of
+from deploy.local.demo.usage import UsageEvent, usage_of
 from deploy.local.kafka import KafkaServer
 from services.metering.store import projection
 from shared.events.ids import MeterId, ProductId
@@ -52,7 +52,7 @@ def _subscription() -> SubscriptionState:
 
 
 async def _through_the_doors(
-    dsn: str, kafka: str, prefix: str, start_service: StartService, reported: Iterable[Reported]
+    dsn: str, kafka: str, prefix: str, start_service: StartService, reported: Iterable[UsageEvent]
 ) -> None:
     process = start_service("metering", service_env("metering", dsn=dsn, kafka=kafka, topic_prefix=prefix))
     client: AIOKafkaProducer

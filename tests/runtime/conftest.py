@@ -1,4 +1,4 @@
-"""A bench for each test of the runtime."""
+"""Fixtures of the runtime's tests."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,7 +16,7 @@ _TABLE = "CREATE TABLE applied (id text NOT NULL, partition int NOT NULL, record
 
 @pytest.fixture
 async def bench(database: MakeDatabase, kafka_server: Any, topic_prefix: str) -> AsyncIterator[Bench]:
-    """A database with a table ``applied``, and topics of its own."""
+    """A database with a table ``applied``, topics of this test, and a producer."""
     dsn = await database("runtime")
     async with connect(as_owner(dsn)) as connection:
         await connection.execute(_TABLE)
@@ -30,5 +30,5 @@ async def bench(database: MakeDatabase, kafka_server: Any, topic_prefix: str) ->
 
 @pytest.fixture
 async def tallies(bench: Bench, database: MakeDatabase, service_process: StartService) -> Tallies:
-    """Nothing is started yet."""
+    """The tally service, with no process started."""
     return Tallies(bench, service_process, await database("alerts", MIGRATIONS))  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""Which partitions a consumer takes its batches from, on a real Kafka."""
+"""The choice of the partitions whose records make a batch, on a real Kafka."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Records that no decent client writes, written all the same: the stream goes on, and nothing is dropped."""
+"""Records with bytes that usual clients never write: they are applied or dead-lettered, and reading goes on."""
 
 import struct
 from typing import Any
@@ -14,12 +14,12 @@ from tests.runtime.test_delivery import DEAD, all_stored, applied, reader
 from tests.support.drivers.runtime import Bench, until
 
 CRC_AT, CRC_OVER = 17, 21
-"""Where a record batch (magic 2) has its checksum, and from where on it is taken."""
+"""Position of the checksum in a record batch (magic 2), and of the bytes that it covers."""
 
 
 @pytest.fixture
 def bad_header_names(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A header named QQ gets a name that is not UTF-8, in a batch that is otherwise right."""
+    """Replace the name of the header QQ by bytes that are not UTF-8, in a valid batch."""
     buffer_of = MessageBatch.get_data_buffer
 
     def patched(self: Any) -> bytearray:
@@ -32,7 +32,7 @@ def bad_header_names(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.usefixtures("bad_header_names")
-async def test_a_header_name_that_is_not_utf8_neither_stops_nor_loses_anything(bench: Bench) -> None:
+async def test_all_records_are_applied_when_a_header_name_is_not_utf8(bench: Bench) -> None:
     topic = ALLOCATION_EVENTS_TOPIC
     await bench.send(topic, b"a")
     await bench.send(topic, b"bad", headers=[("QQ", b"v")])

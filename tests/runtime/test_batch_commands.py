@@ -1,4 +1,4 @@
-"""A batch handler decides several commands from one look-up and saves them at once, each as if it were alone."""
+"""A batch handler decides commands from one lookup and saves them at once, with the outcomes of single ones."""
 
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ REFUSED = Refused(Refusal(code="already_exists", message="Too late."))
 
 
 class Counted(Payload):
-    """What a change publishes."""
+    """The event of a change."""
 
     event_type = "unitpool.alerts.test.counted.v1"
     name: str
@@ -39,7 +39,10 @@ class Counted(Payload):
 
 @dataclass
 class Acknowledging:
-    """Adds one to a row per alert. ``refused``, ``later`` and ``alone`` are alerts that are treated so."""
+    """A handler that adds 1 to a row per alert.
+
+    It refuses, postpones or plans alone the alerts whose names begin with ``refused``, ``later`` or ``alone``.
+    """
 
     looked_up: list[list[str]] = field(default_factory=list)
     saved: list[list[str]] = field(default_factory=list)
@@ -72,8 +75,8 @@ class Acknowledging:
             return Planned(REFUSED)
         if name.startswith("later"):
             return Planned(Postponed(REFUSED, 60))
-        told = Counted(name=name)
-        return Planned(Accepted(resource=name, version=prefetched.get(name, 0) + 1), name, [(name, told)])
+        counted = Counted(name=name)
+        return Planned(Accepted(resource=name, version=prefetched.get(name, 0) + 1), name, [(name, counted)])
 
     async def save(self, tx: Transaction, changes: Sequence[str]) -> None:
         self.saved.append(list(changes))
@@ -99,7 +102,7 @@ def record(command: Event[Any], key: str, offset: int) -> Record:
 
 
 class Batches:
-    """Applies batches, and reads what was published."""
+    """Driver of the inbox with this handler."""
 
     def __init__(self, pool: Any) -> None:
         self.pool, self.handler = pool, Acknowledging()
@@ -111,7 +114,7 @@ class Batches:
         )
 
     async def apply(self, *commands: tuple[str, Event[Any]]) -> list[Any]:
-        """Commands with their keys; what was published on the events' topic, in order."""
+        """Apply commands with their keys in one batch; return the published events in order."""
         async with transaction(self.pool, utc_now, "alerts") as tx:
             await self.inbox(tx, [record(one, key, offset) for offset, (key, one) in enumerate(commands)])
         types = by_type([AlertsCommandDecided])
@@ -141,10 +144,10 @@ def test_a_batch_handler_is_recognised_by_its_methods() -> None:
 
 
 async def test_a_batch_has_one_prefetch_and_one_save_and_each_event_precedes_its_outcome(batches: Batches) -> None:
-    told = await batches.apply(("a", asked("a")), ("r", asked("refused")), ("b", asked("b")))
+    published = await batches.apply(("a", asked("a")), ("r", asked("refused")), ("b", asked("b")))
     assert batches.handler.looked_up == [["a", "refused", "b"]]
     assert batches.handler.saved == [["a", "b"]]
-    assert ["event" if one == "event" else (one.resource, one.accepted) for one in told] == [
+    assert ["event" if one == "event" else (one.resource, one.accepted) for one in published] == [
         "event",
         ("a", True),
         (None, False),
@@ -155,31 +158,31 @@ async def test_a_batch_has_one_prefetch_and_one_save_and_each_event_precedes_its
 
 
 async def test_the_second_command_on_a_subject_sees_the_change_of_the_first(batches: Batches) -> None:
-    told = await batches.apply(("a", asked("a")), ("b", asked("b")), ("other", asked("a")), ("c", asked("c")))
+    published = await batches.apply(("a", asked("a")), ("b", asked("b")), ("other", asked("a")), ("c", asked("c")))
     assert batches.handler.looked_up == [["a", "b"], ["a", "c"]]
-    assert [one.version for one in told if one != "event"] == [1, 1, 2, 1]
+    assert [one.version for one in published if one != "event"] == [1, 1, 2, 1]
     assert await batches.counts() == {"a": 2, "b": 1, "c": 1}
 
 
 async def test_a_repeat_in_the_same_batch_or_later_gets_the_first_outcome(batches: Batches) -> None:
     first = asked("a")
-    told = await batches.apply(("a", first), ("x", first), ("b", asked("b")))
+    published = await batches.apply(("a", first), ("x", first), ("b", asked("b")))
     again = await batches.apply(("a", first), ("b", asked("b")))
-    assert [one.version for one in told if one != "event"] == [1, 1, 1]
+    assert [one.version for one in published if one != "event"] == [1, 1, 1]
     assert [one.version for one in again if one != "event"] == [1, 2]
     assert await batches.counts() == {"a": 1, "b": 2}
 
 
 async def test_a_command_is_decided_alone_when_its_data_was_not_prefetched(batches: Batches) -> None:
-    told = await batches.apply(("a", asked("a")), ("x", asked("alone")), ("b", asked("b")))
+    published = await batches.apply(("a", asked("a")), ("x", asked("alone")), ("b", asked("b")))
     assert batches.handler.alone == ["alone"]
-    assert [one.resource for one in told if one != "event"] == ["a", "alone", "b"]
+    assert [one.resource for one in published if one != "event"] == ["a", "alone", "b"]
     assert await batches.counts() == {"a": 1, "alone": 1, "b": 1}
 
 
 async def test_commands_queue_behind_a_postponed_one_of_their_key(batches: Batches) -> None:
-    told = await batches.apply(("a", asked("later")), ("b", asked("b")), ("a", asked("a")), ("a", asked("a")))
-    assert [one.resource for one in told if one != "event"] == ["b"]
+    published = await batches.apply(("a", asked("later")), ("b", asked("b")), ("a", asked("a")), ("a", asked("a")))
+    assert [one.resource for one in published if one != "event"] == ["b"]
     assert await batches.counts() == {"b": 1}
     waiting = await batches.pool.fetchval("SELECT count(*) FROM postponed_commands")
     assert waiting == 3
@@ -188,8 +191,8 @@ async def test_commands_queue_behind_a_postponed_one_of_their_key(batches: Batch
 
 async def test_commands_of_another_kind_are_decided_in_their_order(batches: Batches) -> None:
     other = event(RemoveChannel(subscription="s-1", channel="ch-1"), actor="paula@acme.example", id=str(uuid4()))
-    told = await batches.apply(("a", asked("a")), ("a", other), ("a", asked("a")))
-    assert [one.resource for one in told if one != "event"] == ["a", "ch-1", "a"]
+    published = await batches.apply(("a", asked("a")), ("a", other), ("a", asked("a")))
+    assert [one.resource for one in published if one != "event"] == ["a", "ch-1", "a"]
     assert batches.handler.looked_up == [["a"], ["a"]]
 
 

@@ -1,4 +1,4 @@
-"""One batch, one transaction: nothing lost, nothing doubled, a bad record never costs a good neighbour."""
+"""One batch, one transaction: records are applied exactly once, and a bad record costs no other."""
 
 import asyncio
 import sys
@@ -26,12 +26,12 @@ AT_ONCE = 1
 
 @pytest.fixture(autouse=True, params=[1, 3], ids=lambda number: f"{number} at once")
 def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of this holds whether a consumer applies one batch after the other or several at the same time."""
+    """Run each test with one batch at a time, and with several at the same time."""
     monkeypatch.setattr(sys.modules[__name__], "AT_ONCE", request.param)
 
 
 async def apply(tx: Transaction, records: Sequence[Record]) -> None:
-    """Note each record; some are poison."""
+    """Insert each record; a record with the value ``poison`` is a permanent error."""
     for record in records:
         if record.value == b"poison":
             raise PermanentError("poisonous", "this one can never be applied")
@@ -79,7 +79,7 @@ async def all_stored(bench: Bench, count: int) -> bool:
     return sum((await stored(bench)).values()) == count
 
 
-async def test_poison_becomes_a_dead_letter_whole_and_its_neighbours_survive(bench: Bench) -> None:
+async def test_a_record_is_dead_lettered_and_others_are_applied_when_its_error_is_permanent(bench: Bench) -> None:
     for i in range(10):
         await bench.send(TOPIC, f"r{i}".encode())
     at = await bench.send(TOPIC, b"poison", key=b"\xff\xfekey", headers=[("h", b"\xff\x00"), ("plain", b"text")])
@@ -98,7 +98,7 @@ async def test_poison_becomes_a_dead_letter_whole_and_its_neighbours_survive(ben
     assert (why["topic"], why["partition"], why["offset"]) == (TOPIC.name, "0", str(at))
 
 
-async def test_a_handlers_bug_costs_the_one_record_that_meets_it(bench: Bench) -> None:
+async def test_only_one_record_is_set_aside_when_the_handler_fails_on_it(bench: Bench) -> None:
     async with bench.running(reader()):
         await bench.send_many(TOPIC, [b"a", b"crash", b"b", b"", b"c"], partitions=1)
         await until(lambda: all_stored(bench, 5))
@@ -121,13 +121,13 @@ async def test_a_batch_is_retried_in_place_when_errors_are_transient(bench: Benc
         await bench.send_many(TOPIC, [b"a", b"b"], partitions=1)
         await until(lambda: all_stored(bench, 2))
         consumer = runtime.consumers[0]
-        assert consumer._assigned()  # not put out of the group
+        assert consumer._assigned()  # it is still a member of the group
     assert sorted(await applied(bench)) == ["a", "b"]
     assert attempts["all"] >= 5
     assert not await bench.records(DEAD)
 
 
-async def test_a_disk_that_is_full_for_a_while_loses_nothing(bench: Bench) -> None:
+async def test_all_records_are_applied_when_the_disk_was_full_for_a_while(bench: Bench) -> None:
     attempts = Counter[str]()
 
     async def disk_full(tx: Transaction, records: Sequence[Record]) -> None:
@@ -165,7 +165,7 @@ async def note_all(tx: Transaction, records: Sequence[Record]) -> None:
         await note(tx, record)
 
 
-async def test_rewound_kafka_offsets_change_nothing(bench: Bench) -> None:
+async def test_nothing_changes_when_kafkas_offsets_are_rewound(bench: Bench) -> None:
     await bench.send_many(TOPIC, [f"r{i}".encode() for i in range(30)])
     async with bench.running(reader()):
         await until(lambda: all_stored(bench, 30))
@@ -176,7 +176,7 @@ async def test_rewound_kafka_offsets_change_nothing(bench: Bench) -> None:
     assert len(await applied(bench)) == 31
 
 
-async def test_kafka_offsets_that_ran_ahead_skip_nothing(bench: Bench) -> None:
+async def test_no_record_is_skipped_when_kafkas_offsets_are_ahead(bench: Bench) -> None:
     await bench.send_many(TOPIC, [f"r{i}".encode() for i in range(30)])
     await set_kafka_offsets(bench, 10)
     async with bench.running(reader()):
@@ -206,7 +206,7 @@ async def test_everything_is_read_again_when_offsets_are_set_back_while_running(
     assert len(await applied(bench)) == 33
 
 
-async def test_a_stored_offset_beyond_the_topics_end_halts_with_a_clear_sentence(bench: Bench) -> None:
+async def test_the_reader_halts_with_a_clear_message_when_the_stored_offset_is_beyond_the_end(bench: Bench) -> None:
     async with connect(bench.dsn) as connection:
         await connection.execute("INSERT INTO consumer_offsets VALUES ('alerts', $1, 1, 1000)", TOPIC.name)
     async with bench.running(reader()) as runtime:
@@ -217,7 +217,7 @@ async def test_a_stored_offset_beyond_the_topics_end_halts_with_a_clear_sentence
 
 
 @pytest.mark.parametrize("at_once", [3], indirect=True)
-async def test_no_partition_waits_for_another_and_each_stays_in_order(bench: Bench) -> None:
+async def test_other_partitions_are_applied_in_order_when_one_waits(bench: Bench) -> None:
     held, seen = asyncio.Event(), dict[int, list[bytes | None]]()
     working = Counter[int]()
 
@@ -245,7 +245,7 @@ async def test_no_partition_waits_for_another_and_each_stays_in_order(bench: Ben
         assert seen[partition] == before + [f"{n}-{i}".encode() for n in range(5) for i in range(partition, 30, 3)]
 
 
-async def test_a_stop_ends_all_running_batches(bench: Bench) -> None:
+async def test_all_running_batches_end_when_the_consumer_stops(bench: Bench) -> None:
     begun = Counter[int]()
 
     async def slowly(tx: Transaction, records: Sequence[Record]) -> None:

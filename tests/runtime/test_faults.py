@@ -29,7 +29,7 @@ STEPS = {
 
 
 class Faults:
-    """Makes one function fail every third time that it is called, a few times; before it does its work or after."""
+    """A fault of one function: every third call fails, before or after its work, a few times."""
 
     def __init__(self, work: Any, *, after: bool) -> None:
         self._work = work
@@ -74,7 +74,7 @@ class Faults:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_fault_between_fetch_and_commit_neither_loses_nor_doubles(
+async def test_records_are_applied_exactly_once_when_a_step_between_fetch_and_commit_fails(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
 ) -> None:
     monkeypatch.setattr(consumer_module, "REREAD_SECONDS", 0.2)
@@ -89,7 +89,7 @@ async def test_a_fault_between_fetch_and_commit_neither_loses_nor_doubles(
         runtime.consume_batch(TOPIC, apply, apply, max_records=7)
 
     await bench.send_many(TOPIC, [one.encode() for one in wanted[:120]])
-    for _ in range(3):  # a fault in the delivery itself halts until the service is started again
+    for _ in range(3):  # a fault in the delivery itself halts the consumer until a restart
         async with bench.running(build) as runtime:
             if len(await applied(bench)) < 120:
                 await until(lambda: has_all_or_halted(bench, runtime, 120), what="the backlog")
@@ -106,7 +106,7 @@ async def test_a_fault_between_fetch_and_commit_neither_loses_nor_doubles(
 
 
 async def quick_sleep(seconds: float) -> None:
-    """FastStream waits 5 s after an error of Kafka's."""
+    """Shorten the pause of 5 s that FastStream makes after an error of Kafka."""
     await asyncio.sleep(min(seconds, 0.05))
 
 
@@ -115,7 +115,7 @@ async def has_all_or_halted(bench: Bench, runtime: Runtime[Any], count: int) -> 
 
 
 def resolve(target: str) -> tuple[Any, str]:
-    """The object that holds the last name of a dotted path."""
+    """The object that has the attribute named by the last part of a dotted path."""
     import importlib  # noqa: PLC0415
 
     parts = target.split(".")

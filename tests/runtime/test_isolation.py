@@ -1,4 +1,4 @@
-"""One key whose handling fails costs only itself, and is handled by itself once the cause is gone."""
+"""One key whose handling fails: other keys are applied, and it is retried automatically until repaired."""
 
 import asyncio
 from collections import Counter
@@ -22,7 +22,7 @@ TOPIC = ALLOCATION_EVENTS_TOPIC
 
 
 class Poisoned:
-    """Fails on the keys in ``bad``, with what is given; notes all others."""
+    """A handler that fails on the keys in ``bad`` with ``error``, and inserts all other records."""
 
     def __init__(self, *bad: bytes, error: Exception | None = None) -> None:
         self.bad = set(bad)
@@ -97,8 +97,8 @@ async def is_empty(bench: Bench) -> bool:
         return not await connection.fetchval("SELECT count(*) FROM set_aside_keys")
 
 
-async def test_a_key_that_comes_very_often_costs_no_more_than_its_rows(bench: Bench) -> None:
-    """Only its first record is tried: what follows is set aside without an attempt."""
+async def test_only_the_first_record_is_handled_when_a_failing_key_is_very_frequent(bench: Bench) -> None:
+    """Only the key's first record is handled; later ones are set aside without an attempt."""
     poisoned = Poisoned(b"bad")
     await asyncio.gather(*(bench.send(TOPIC, b"bad", key=b"bad", partition=n % 3) for n in range(3000)))
     await send(bench, b"good", "good")
@@ -163,12 +163,12 @@ async def test_records_without_a_key_are_applied_when_another_without_a_key_is_s
 
 
 async def test_only_its_key_is_set_aside_when_a_statement_always_times_out(bench: Bench) -> None:
-    """It passes, in principle, so a batch is tried again; but not for ever at the cost of its neighbours."""
+    """A timeout is transient, so the batch is retried; but it must not delay other keys forever."""
     poisoned = Poisoned(b"slow", error=asyncpg.QueryCanceledError("canceling statement due to statement timeout"))
     async with bench.running(reader(poisoned)) as runtime:
         await send(bench, b"slow", "slow")
         await until(lambda: poisoned.calls >= 3)
-        assert await stored(bench) == {0: 0, 1: 0, 2: 0}  # alone in its batch it is only tried again
+        assert await stored(bench) == {0: 0, 1: 0, 2: 0}  # a record that is alone in its batch is only retried
         await send(bench, b"good", "good")
         poisoned.calls = 0
         await send(bench, b"slow", "slow again")
@@ -178,7 +178,9 @@ async def test_only_its_key_is_set_aside_when_a_statement_always_times_out(bench
         poisoned.bad.add(b"slow")
         async with connect(bench.dsn) as connection, connection.transaction():
             await connection.execute("SELECT * FROM consumer_offsets FOR UPDATE")
-            await send(bench, b"good", "with")  # a batch that waits for its row; what follows is one batch
+            await send(
+                bench, b"good", "with"
+            )  # its batch waits for the locked row; the next three records make one batch
             await send(bench, b"slow", "slow with")
             await send(bench, b"good", "with")
             await until(lambda: runtime.consumers[0].state(utc_now()).lag_records == 3)
@@ -189,8 +191,8 @@ async def test_only_its_key_is_set_aside_when_a_statement_always_times_out(bench
     assert len(await applied_in_order(bench)) == 11
 
 
-async def test_everything_failing_halts_by_the_number_of_customers(bench: Bench) -> None:
-    """As a deploy that cannot handle anything would; one customer's many keys are one."""
+async def test_the_consumer_halts_by_the_number_of_customers_when_everything_fails(bench: Bench) -> None:
+    """All handling fails, as after a bad deploy; the keys of one customer count once."""
 
     async def broken(_: Transaction, records: Sequence[Record]) -> None:
         raise ZeroDivisionError(str(records))
@@ -210,7 +212,7 @@ async def test_everything_failing_halts_by_the_number_of_customers(bench: Bench)
     assert sum((await stored(bench)).values()) < 21
 
 
-async def test_a_customers_dead_letters_never_halt_others(bench: Bench) -> None:
+async def test_the_consumer_does_not_halt_when_one_customer_has_many_dead_letters(bench: Bench) -> None:
     async def handler(tx: Transaction, records: Sequence[Record]) -> None:
         for record in records:
             if record.key == b"bad":

@@ -1,4 +1,4 @@
-"""PostgreSQL and Kafka are killed under a service process."""
+"""A service process while PostgreSQL or Kafka is killed or hangs."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from tests.support.servers.local import durable_postgres  # noqa: F401 - the fix
 TOPIC = ALLOCATION_EVENTS_TOPIC
 
 
-async def test_it_survives_postgres_and_kafka_being_killed(
+async def test_a_service_recovers_when_postgres_and_kafka_are_killed(
     tallies: Tallies, postgres_server: PostgresServer, kafka_server: Any
 ) -> None:
     wanted = [f"r{number}" for number in range(300)]
@@ -35,8 +35,8 @@ async def test_it_survives_postgres_and_kafka_being_killed(
     await tallies.assert_exactly(wanted)
 
 
-async def test_while_kafka_is_away_it_stays_ready_and_says_so_once(tallies: Tallies, kafka_server: Any) -> None:
-    """What the database can answer is served by every replica, and no log fills a disk."""
+async def test_a_service_stays_ready_and_logs_it_once_when_kafka_is_away(tallies: Tallies, kafka_server: Any) -> None:
+    """Requests answered from the database are served, and repeated log lines are limited."""
     process = tallies.start()
     await process.wait_ready()
     kafka_server.kill()
@@ -53,7 +53,7 @@ async def test_while_kafka_is_away_it_stays_ready_and_says_so_once(tallies: Tall
     await until(lambda: is_degraded(process, no_longer=True))
 
 
-async def test_a_kafka_that_hangs_makes_no_replica_not_ready(tallies: Tallies, kafka_server: Any) -> None:
+async def test_a_service_stays_ready_when_kafka_hangs(tallies: Tallies, kafka_server: Any) -> None:
     process = tallies.start()
     await process.wait_ready()
     kafka_server.pause()
@@ -77,7 +77,7 @@ _SINCE: dict[int, float] = {}
 
 
 async def lasts(process: ServiceProcess, *, seconds: float) -> bool:
-    """Whether it has been so for a while; degraded all the time."""
+    """Whether ``seconds`` have passed since the first call; the service must be degraded at every call."""
     since = _SINCE.setdefault(process.pid, time.monotonic())
     assert await is_degraded(process)
     return time.monotonic() - since > seconds

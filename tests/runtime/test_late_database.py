@@ -1,4 +1,4 @@
-"""A service that starts before its database waits for it, however often it looked in vain."""
+"""A service that starts before its database waits until it can connect."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from tests.conftest import MakeDatabase
 
 @asynccontextmanager
 async def reachable(dsn: str, port: int) -> AsyncIterator[None]:
-    """The server of ``dsn`` answers at ``port`` too."""
+    """Forward connections from ``port`` to the server of ``dsn``."""
     parts = urlsplit(dsn)
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""The local servers: what they keep apart, what they say when they cannot start, and that nothing outlives us."""
+"""The local servers: separation of databases, errors at the start, and no process left at the end."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import asyncpg
 import psutil
 import pytest
 
-from deploy.local import reach
+from deploy.local import postgres_home
 from deploy.local.databases import SERVICES, create_databases, database_of, owner_address, owner_of
 from deploy.local.errors import LocalStackError
 from deploy.local.kafka import KafkaServer
@@ -34,7 +34,7 @@ sleeper = Program("sleeper", (sys.executable, "-c", "import time; time.sleep(600
 supervisor = Supervisor(root, [server.program()], [sleeper])
 supervisor.launch()
 for name in ("PostgreSQL", "sleeper"):
-    supervisor.begin(name)
+    supervisor.start_program(name)
     while not supervisor.is_ready(name):
         time.sleep(0.05)
 print("up", flush=True)
@@ -44,7 +44,7 @@ time.sleep(600)
 
 @pytest.fixture
 def own_server(postgres_server: PostgresServer | RunningPostgres) -> PostgresServer:
-    """The session's server, where it is ours."""
+    """The session's server; the test is skipped if another process started it."""
     if isinstance(postgres_server, RunningPostgres):
         pytest.skip("this PostgreSQL was not started by the test run")
     return postgres_server
@@ -64,10 +64,12 @@ async def test_a_role_connects_to_its_own_database_and_to_no_other(own_server: P
                     await asyncpg.connect(f"{address.rpartition('/')[0]}/{other}")
 
 
-async def test_a_service_s_role_owns_nothing_also_where_it_did(own_server: PostgresServer, tmp_path: Path) -> None:
+async def test_a_services_role_owns_nothing_when_it_was_the_owner_before(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
     dsn, role = create_databases(own_server, tmp_path)["alerts"], database_of("alerts")
     admin = await asyncpg.connect(own_server.admin_dsn)
-    await admin.execute(f"ALTER DATABASE {role} OWNER TO {role}")  # as it was before there were owners
+    await admin.execute(f"ALTER DATABASE {role} OWNER TO {role}")  # as in stacks from before there were owner roles
     before = await asyncpg.connect(dsn)
     await before.execute("CREATE TABLE of_old (id int); CREATE FUNCTION of_old() RETURNS int RETURN 1")
     await before.close()
@@ -85,7 +87,7 @@ async def test_a_service_s_role_owns_nothing_also_where_it_did(own_server: Postg
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await service.execute(forbidden)
-    await service.execute("CREATE TEMPORARY TABLE passing (id int)")
+    await service.execute("CREATE TEMPORARY TABLE own_temporary (id int)")
     await service.close()
     await admin.close()
 
@@ -96,7 +98,7 @@ async def test_a_wrong_password_is_refused(own_server: PostgresServer, tmp_path:
         await asyncpg.connect(own_server.dsn("unitpool_alerts", "guess", "unitpool_alerts"))
 
 
-async def test_committed_rows_survive_a_kill(tmp_path: Path) -> None:
+async def test_committed_rows_survive_when_the_server_is_killed(tmp_path: Path) -> None:
     server = PostgresServer(tmp_path / "pg")
     try:
         server.start()
@@ -110,7 +112,7 @@ async def test_committed_rows_survive_a_kill(tmp_path: Path) -> None:
         await connection.close()
     finally:
         server.stop()
-        reach.forget(tmp_path / "pg" / "data")
+        postgres_home.delete(tmp_path / "pg" / "data")
 
 
 def test_a_taken_port_is_named_before_anything_starts(own_server: PostgresServer) -> None:
@@ -127,7 +129,7 @@ def test_a_server_that_dies_at_start_shows_the_end_of_its_log(tmp_path: Path) ->
     assert "no such thing" in str(caught.value)
 
 
-def test_kafka_says_so_when_its_configuration_is_bad(tmp_path: Path) -> None:
+def test_kafka_fails_to_start_with_its_log_named_when_its_configuration_is_bad(tmp_path: Path) -> None:
     server = KafkaServer(tmp_path / "kafka")
     server.prepare()
     (tmp_path / "kafka" / "data" / "meta.properties").write_text("broken")
@@ -135,7 +137,7 @@ def test_kafka_says_so_when_its_configuration_is_bad(tmp_path: Path) -> None:
         server.start()
 
 
-def test_a_full_disk_is_recognised(tmp_path: Path) -> None:
+def test_the_error_names_the_reason_when_the_disk_is_full(tmp_path: Path) -> None:
     program = Program(
         "Full", (sys.executable, "-c", "import sys; sys.exit('write: No space left on device')"),
         tmp_path / "full.log", lambda: False,
@@ -144,7 +146,7 @@ def test_a_full_disk_is_recognised(tmp_path: Path) -> None:
         Running(program).start()
 
 
-def test_a_second_demo_is_told_of_the_first(tmp_path: Path) -> None:
+def test_a_second_demo_is_refused_when_one_is_running(tmp_path: Path) -> None:
     path = tmp_path / "demo.pid"
     held = "import sys, time; from pathlib import Path; from deploy.local.lock import DemoLock; "
     held += "lock = DemoLock(Path(sys.argv[1])); lock.take(); print('held', flush=True); time.sleep(600)"
@@ -177,7 +179,7 @@ def test_nothing_is_left_when_the_launcher_dies(tmp_path: Path, number: signal.S
     launcher.stdout.close()
     _, alive = psutil.wait_procs(started, timeout=30)
     assert not alive
-    reach.forget(tmp_path / "postgres" / "data")
+    postgres_home.delete(tmp_path / "postgres" / "data")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
@@ -196,4 +198,4 @@ def test_nothing_is_left_when_the_process_manager_is_killed(tmp_path: Path) -> N
     launcher.kill()
     launcher.wait()
     launcher.stdout.close()
-    reach.forget(tmp_path / "postgres" / "data")
+    postgres_home.delete(tmp_path / "postgres" / "data")

@@ -53,7 +53,7 @@ async def test_records_that_expired_before_any_of_their_partition_was_read_are_c
     assert await lost_records(bench) == [(1, 0, 2, "expired")]
 
 
-async def test_a_reader_that_is_new_has_lost_nothing_of_what_expired_before(bench: Bench) -> None:
+async def test_no_record_is_counted_as_lost_when_it_expired_before_the_first_read(bench: Bench) -> None:
     await bench.send(TOPIC, b"expired", partition=1)
     await delete_up_to_the_end(bench)
     async with bench.running(reader()) as runtime:
@@ -75,8 +75,8 @@ async def delete_up_to_the_end(bench: Bench) -> None:
         await admin.delete_records({TopicPartition(name(bench), p): RecordsToDelete(end) for p, end in ends.items()})
 
 
-async def test_records_that_expire_while_the_reader_cannot_apply_are_counted(bench: Bench) -> None:
-    """It stands still for its database; meanwhile Kafka deletes what it has not fetched."""
+async def test_records_are_counted_as_lost_when_they_expire_while_the_reader_waits(bench: Bench) -> None:
+    """The reader waits for its database while Kafka deletes records that it has not fetched."""
     taken, gate = asyncio.Event(), asyncio.Event()
 
     async def waits(tx: Transaction, records: Sequence[Record]) -> None:
@@ -86,8 +86,8 @@ async def test_records_that_expire_while_the_reader_cannot_apply_are_counted(ben
 
     async with bench.running(reader(waits, max_records=1)) as runtime:
         await bench.send(TOPIC, b"first", partition=0)
-        await asyncio.wait_for(taken.wait(), 60)  # a reader without a position has lost nothing
-        for _ in range(3):  # more than one fetch brings
+        await asyncio.wait_for(taken.wait(), 60)  # records expired before a reader has a position are not lost
+        for _ in range(3):  # more than one fetch returns
             await bench.send(TOPIC, b"x" * 900_000, partition=0)
         await bench.send(TOPIC, b"y" * 900_000, partition=0)
         await delete_up_to_the_end(bench)

@@ -1,4 +1,4 @@
-"""Migrations: each once, by one runner at a time; a changed file is refused by its name."""
+"""Migrations: each file is applied once, by one runner at a time; a changed file is refused."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_two_runners_at_once_apply_each_file_once(empty: str, folder: Path) -> None:
+async def test_each_file_is_applied_once_when_two_runners_run_at_once(empty: str, folder: Path) -> None:
     async def run() -> list[str]:
         async with connect(empty) as connection:
             return await migrate(connection, load_migrations("alerts", folder))
@@ -50,7 +50,7 @@ async def test_two_runners_at_once_apply_each_file_once(empty: str, folder: Path
         assert await find_fault(connection, load_migrations("alerts", folder)) is None
 
 
-async def test_a_changed_file_is_refused_by_its_name(empty: str, folder: Path) -> None:
+async def test_the_error_names_the_file_when_it_was_changed(empty: str, folder: Path) -> None:
     async with connect(empty) as connection:
         await migrate(connection, load_migrations("alerts", folder))
         (folder / "0001_first.sql").write_text("CREATE TABLE first (id bigint);")
@@ -59,7 +59,7 @@ async def test_a_changed_file_is_refused_by_its_name(empty: str, folder: Path) -
         assert "0001_first.sql has changed" in str(await find_fault(connection, load_migrations("alerts", folder)))
 
 
-async def test_a_file_that_fails_leaves_nothing_and_is_named(empty: str, folder: Path) -> None:
+async def test_nothing_is_changed_and_the_file_is_named_when_it_fails(empty: str, folder: Path) -> None:
     (folder / "0003_third.sql").write_text("CREATE TABLE third (id int); SELECT 1 / 0;")
     async with connect(empty) as connection:
         with pytest.raises(MigrationError, match=r"0003_third\.sql failed: division by zero"):
@@ -81,10 +81,10 @@ async def test_the_fault_names_whether_the_database_is_ahead_or_was_never_migrat
             await migrate(connection, load_migrations("alerts", folder))
 
 
-async def test_an_older_program_on_a_newer_schema_ends_with_a_sentence(
+async def test_every_command_fails_with_a_message_when_the_schema_is_newer_than_the_program(
     database: MakeDatabase, service_process: StartService, kafka_server: Any, topic_prefix: str
 ) -> None:
-    """``serve`` does not wait in vain, and no command changes what it may not know."""
+    """``serve`` exits at once, and no other command changes a schema that is newer than the program."""
     dsn = await database("alerts")
     async with connect(as_owner(dsn)) as owner:
         await owner.execute("INSERT INTO schema_migrations (name, checksum) VALUES ('alerts/9999_later', 'x')")
@@ -109,8 +109,8 @@ async def test_an_older_program_on_a_newer_schema_ends_with_a_sentence(
         assert b"ahead of this program: alerts/9999_later" in errors, command
 
 
-async def test_wrong_credentials_are_told_from_a_server_that_is_away(database: MakeDatabase) -> None:
-    """Those of a service whose password was changed while it ran, too: readiness asks the same."""
+async def test_the_error_differs_from_an_outage_when_the_credentials_are_wrong(database: MakeDatabase) -> None:
+    """Readiness has the same message, so it also names a password that was changed while the service ran."""
     dsn = urlsplit(await database("alerts"))
     place = f"{dsn.hostname}:{dsn.port}"
     user = dsn.netloc.rpartition("@")[0].partition(":")[0]
@@ -128,13 +128,13 @@ async def test_wrong_credentials_are_told_from_a_server_that_is_away(database: M
 
 
 @pytest.mark.parametrize("name", ["1_short.sql", "0003-dash.sql", "0001_again.sql"])
-def test_a_misnamed_or_doubled_file_is_refused(folder: Path, name: str) -> None:
+def test_a_file_is_refused_when_its_name_is_invalid_or_repeated(folder: Path, name: str) -> None:
     (folder / name).write_text("SELECT 1;")
     with pytest.raises(MigrationError, match=r"not named like|same number"):
         load_migrations("alerts", folder)
 
 
-async def test_a_runner_that_was_killed_does_not_lock_out_the_next(empty: str, folder: Path) -> None:
+async def test_the_next_runner_gets_the_lock_when_one_was_killed(empty: str, folder: Path) -> None:
     doomed = await asyncpg.connect(empty)
     running = asyncio.create_task(migrate(doomed, load_migrations("alerts", folder)))
     await asyncio.sleep(0.1)
@@ -145,7 +145,7 @@ async def test_a_runner_that_was_killed_does_not_lock_out_the_next(empty: str, f
         assert await find_fault(connection, load_migrations("alerts", folder)) is None
 
 
-async def test_a_service_gets_the_rights_on_rows_and_no_more(database: MakeDatabase, folder: Path) -> None:
+async def test_a_services_role_has_rights_on_rows_only(database: MakeDatabase, folder: Path) -> None:
     dsn = await database("runtime")
     (folder / "0002_second.sql").write_text(
         "CREATE TABLE second (id int GENERATED ALWAYS AS IDENTITY, word text);"
@@ -182,7 +182,7 @@ async def test_a_service_gets_the_rights_on_rows_and_no_more(database: MakeDatab
             await service.execute("DELETE FROM second")
 
 
-async def test_a_misspelt_table_to_protect_is_named(database: MakeDatabase, folder: Path) -> None:
+async def test_the_error_names_a_protected_table_that_does_not_exist(database: MakeDatabase, folder: Path) -> None:
     async with connect(as_owner(await database("runtime"))) as owner:
         with pytest.raises(MigrationError, match="do not exist: secnod"):
             await migrate(owner, load_migrations("alerts", folder), Access("test_runtime", ("first", "secnod")))

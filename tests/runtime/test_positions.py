@@ -1,4 +1,4 @@
-"""Where reading goes on: what was taken from Kafka and not applied is read again, whatever failed beside it."""
+"""Positions: records that were fetched and not applied are read again, whatever else failed."""
 
 import asyncio
 from collections import Counter
@@ -53,7 +53,7 @@ async def lost_records(bench: Bench) -> list[tuple[int, int, int, str]]:
         return sorted(tuple(row) for row in rows)
 
 
-# ---- transactions, and what cannot be read ---------------------------------------------------------------------------
+# ---- transactions, and unreadable records ----------------------------------------------------------------------------
 
 
 async def test_records_of_transactions_are_applied_and_their_markers_are_no_lag(bench: Bench) -> None:
@@ -93,7 +93,7 @@ async def has_stored(bench: Bench, wanted: dict[int, int]) -> bool:
 
 @pytest.fixture
 def damaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """``damaged["now"] = b"x"``: wherever x was sent, one bit arrives flipped, as from a disk that has lost it."""
+    """Flip one bit of each fetched record that contains ``damaged["now"]``, as a faulty disk would."""
     what: dict[str, bytes] = {}
     whole = fetcher.MemoryRecords
 
@@ -116,7 +116,7 @@ def damaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 async def test_only_its_partition_halts_when_a_record_is_unreadable(
     bench: Bench, damaged: dict[str, bytes], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what the same poll had taken of others is applied; the place is stepped over on request, and counted."""
+    """Records of other partitions from the same poll are applied; the record is skipped on request, and counted."""
     monkeypatch.setattr(consumer_module, "REREAD_SECONDS", 0.5)
     damaged["now"] = b"DAMAGED"
     for number in range(30):
@@ -134,7 +134,7 @@ async def test_only_its_partition_halts_when_a_record_is_unreadable(
         await bench.send_many(TOPIC, [b"later"] * 3)
         await until(lambda: has_applied(bench, 30 + 11 + 30 + 2))
         await until(lambda: state(runtime).lag_records == 21, what="the lag of what follows")
-        elsewhere = runtime.consumers[0].positions.of(TOPIC.name)  # as the command does, in a process of its own
+        elsewhere = runtime.consumers[0].positions.of(TOPIC.name)  # as the command does, in another process
         assert await elsewhere.skip(1, 12) == 1
         await until(lambda: has_applied(bench, 93), what="the rest of the partition")
         await until(lambda: state(runtime).fault is None)
@@ -183,7 +183,7 @@ async def is_gone(admin: AIOKafkaAdminClient, bench: Bench) -> bool:
 
 
 async def send_afresh(bench: Bench, values: Sequence[bytes]) -> None:
-    """With a client that has never heard of the former topic."""
+    """Send with a new client, which has no metadata of the former topic."""
     producer = AIOKafkaProducer(bootstrap_servers=bench.kafka)
     await producer.start()
     try:
@@ -262,17 +262,17 @@ async def test_the_check_fails_and_the_time_is_ignored_when_a_topic_takes_the_pr
         await until(lambda: seen)
         assert abs((utc_now() - seen[0].appended_at).total_seconds()) < 60
 
-        async def told() -> str:
+        async def detail() -> str:
             return (await runtime.health.report())["topics"].detail
 
-        await until(told_with(told, "message.timestamp.type=CreateTime"))
-        assert "retention.ms=1000000000 instead of -1" in await told()
+        await until(check_has(detail, "message.timestamp.type=CreateTime"))
+        assert "retention.ms=1000000000 instead of -1" in await detail()
         assert not (await runtime.health.report())["topics"].ok
 
 
-def told_with(told: Any, wanted: str) -> Any:
+def check_has(detail: Any, wanted: str) -> Any:
     async def check() -> bool:
-        return wanted in await told()
+        return wanted in await detail()
 
     return check
 
@@ -280,10 +280,10 @@ def told_with(told: Any, wanted: str) -> Any:
 async def test_lag_has_the_age_of_the_backlog_when_it_was_never_fetched(
     bench: Bench, damaged: dict[str, bytes]
 ) -> None:
-    """The partition cannot be read, so only Kafka itself knows since when its records wait."""
+    """The partition cannot be read, so the age of its records must come from Kafka."""
     damaged["now"] = b"DAMAGED"
     await bench.send(TOPIC, b"DAMAGED", partition=0)
-    await asyncio.sleep(4)  # the age that is to be told
+    await asyncio.sleep(4)  # the age that the lag must have
     async with bench.running(reader()) as runtime:
         await until(lambda: state(runtime).lag_seconds >= 3, within_seconds=10)
         assert state(runtime).lag_seconds < 30

@@ -1,4 +1,4 @@
-"""A command that cannot be decided yet waits aside: the others do not wait for it, and nothing of it is lost."""
+"""Postponed commands: other keys do not wait for them, and each is decided or refused in the end."""
 
 from typing import Any
 from uuid import uuid4
@@ -18,7 +18,10 @@ WAIT_SECONDS = 60.0
 
 
 async def acknowledge(tx: Transaction, command: Event[AcknowledgeAlert]) -> Decision:
-    """Writes a row; what begins with ``wait`` waits for a row ``go``, ``briefly`` not for long, ``bad`` dies of it."""
+    """Insert a row; some alerts are postponed until there is a row ``go``.
+
+    Those begin with ``wait``, ``briefly`` (which has a short deadline) or ``bad`` (which then is a permanent error).
+    """
     alert = command.data.alert
     entry = AuditEntry("acknowledge", alert, account="acme")
     await tx.connection.execute("INSERT INTO applied VALUES ($1, 0, 0)", alert)
@@ -45,7 +48,7 @@ def command(alert: str, **attributes: Any) -> Event[Any]:
 
 
 async def decided(bench: Bench, count: int) -> list[AlertsCommandDecided]:
-    """The outcomes, once there are so many."""
+    """Wait for this number of outcomes; return them."""
 
     async def enough() -> Any:
         records = await bench.records(ALERTS_EVENTS_TOPIC)
@@ -65,7 +68,7 @@ async def count(bench: Bench, table: str) -> int:
         return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))  # noqa: S608
 
 
-async def test_other_keys_do_not_wait_and_its_own_keeps_its_order_when_a_command_is_postponed(bench: Bench) -> None:
+async def test_other_keys_are_decided_and_its_own_in_order_when_a_command_is_postponed(bench: Bench) -> None:
     async with bench.running(build):
         for alert, key in (("wait-1", "s-1"), ("after", "s-1"), ("other", "s-2")):
             await bench.send_command(ALERTS_COMMANDS_TOPIC, command(alert), key=key)
@@ -74,9 +77,9 @@ async def test_other_keys_do_not_wait_and_its_own_keeps_its_order_when_a_command
         await apply(bench, "go")
         outcomes = [str(one.resource) for one in await decided(bench, 3)]
         keys = [record.key for record in await bench.records(ALERTS_EVENTS_TOPIC)]
-    told = list(zip(keys, outcomes, strict=True))
-    assert [alert for key, alert in told if key == b"s-1"] == ["wait-1", "after"]
-    assert (b"s-2", "other") in told
+    decisions = list(zip(keys, outcomes, strict=True))
+    assert [alert for key, alert in decisions if key == b"s-1"] == ["wait-1", "after"]
+    assert (b"s-2", "other") in decisions
     assert await count(bench, "postponed_commands") == 0
     assert await count(bench, "applied") == 4
     assert len(audited(await bench.records(AUDIT))) == 3

@@ -1,4 +1,4 @@
-"""A whole service process: killed, stopped, doubled, and without its servers."""
+"""A service process: killed, stopped, run twice, and without its servers."""
 
 import asyncio
 import time
@@ -18,8 +18,8 @@ from tests.support.servers.databases import connect
 TOPIC = ALLOCATION_EVENTS_TOPIC
 
 
-async def test_sigkill_between_the_two_commits_doubles_nothing(tallies: Tallies) -> None:
-    """The database has committed, Kafka has not: the records come again, and are passed over."""
+async def test_records_are_applied_once_when_the_process_is_killed_between_the_two_commits(tallies: Tallies) -> None:
+    """PostgreSQL has committed and Kafka has not, so the records are read again and skipped."""
     wanted = [f"r{number}" for number in range(100)]
     await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted])
     dying = tallies.start(die_after_commit_of="r50")
@@ -30,7 +30,7 @@ async def test_sigkill_between_the_two_commits_doubles_nothing(tallies: Tallies)
     await tallies.assert_exactly(wanted)
 
 
-async def test_sigkill_again_and_again_loses_and_doubles_nothing(tallies: Tallies) -> None:
+async def test_records_are_applied_exactly_once_when_the_process_is_killed_repeatedly(tallies: Tallies) -> None:
     wanted = [f"r{number}" for number in range(600)]
     await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted])
     kills = 0
@@ -45,7 +45,7 @@ async def test_sigkill_again_and_again_loses_and_doubles_nothing(tallies: Tallie
     await tallies.assert_exactly(wanted)
 
 
-async def test_sigterm_finishes_the_running_batch_and_commits(tallies: Tallies) -> None:
+async def test_the_running_batch_is_committed_when_the_process_is_terminated(tallies: Tallies) -> None:
     process = tallies.start(handler_seconds="1.5")
     await process.wait_ready()
     await tallies.bench.send_many(TOPIC, [b"r0", b"r1", b"r2"], partitions=1)
@@ -62,8 +62,8 @@ async def lag_is_seen(process: ServiceProcess) -> bool:
     return "lag 3 records" in (await process.readiness())["checks"][f"consumer:{TOPIC.name}"]["detail"]
 
 
-async def test_a_rebalance_in_the_middle_of_a_batch_loses_and_doubles_nothing(tallies: Tallies) -> None:
-    """Records keep coming while a second process joins, and while the first one leaves."""
+async def test_records_are_applied_exactly_once_when_partitions_are_rebalanced_during_a_batch(tallies: Tallies) -> None:
+    """Records are sent while a second process joins, and while the first one leaves."""
     first = tallies.start(handler_seconds="0.3")
     await first.wait_ready()
     wanted: list[str] = []
@@ -84,7 +84,9 @@ async def test_a_rebalance_in_the_middle_of_a_batch_loses_and_doubles_nothing(ta
     assert await first.terminate() == 0
     await send_more()
     await until(lambda: tallies.has_noted(len(wanted)), what="everything noted")
-    await until(tallies.settled, what="the second process as the relay")  # within a second of the first one's end
+    await until(
+        tallies.settled, what="the second process as the relay"
+    )  # it takes over within a second of the first one's end
     assert await second.terminate() == 0
     await tallies.assert_exactly(wanted)
 
@@ -129,10 +131,10 @@ async def test_rebuild_refills_the_read_model_and_replay_redrives_dead_letters(t
 
     replayed = await tallies.run("replay")
     assert replayed.returncode == 0, replayed.stderr
-    assert "2 of 2 redriven" in replayed.stdout  # once at first, once from the rebuild
+    assert "2 of 2 redriven" in replayed.stdout  # one from the first reading, one from the rebuild
     assert "0 redriven" in (await tallies.run("replay")).stdout
     originals = [record for record in await tallies.bench.records(TOPIC) if record.value == b"poison"]
-    assert len(originals) == 1  # others who read the topic are not bothered with it again
+    assert len(originals) == 1  # a redrive goes to the reader only, not to the topic
     tallies.start()
     dead = await until(lambda: letters(tallies, 4), what="the two, still poison, among the dead letters again")
     assert {record.value for record in dead} == {b"poison"}
@@ -147,7 +149,7 @@ async def letters(tallies: Tallies, count: int) -> list[Any]:
     return found if len(found) == count else []
 
 
-async def test_health_metrics_and_version_answer(tallies: Tallies) -> None:
+async def test_health_metrics_and_version_are_served(tallies: Tallies) -> None:
     process = tallies.start()
     await process.wait_ready()
     await tallies.bench.send_many(TOPIC, [b"r0", b"r1"])
@@ -177,7 +179,7 @@ async def test_health_metrics_and_version_answer(tallies: Tallies) -> None:
     } <= families
 
 
-async def test_a_wrong_setting_is_one_clear_message_and_exit_code_2(tallies: Tallies) -> None:
+async def test_the_process_exits_with_2_and_one_clear_message_when_a_setting_is_invalid(tallies: Tallies) -> None:
     tallies.dsn = ""
     process = tallies.start(http_port="1")
     assert await process.wait_ended() == 2
@@ -187,7 +189,7 @@ async def test_a_wrong_setting_is_one_clear_message_and_exit_code_2(tallies: Tal
     assert "Traceback" not in said
 
 
-async def test_a_taken_port_is_one_clear_message(tallies: Tallies) -> None:
+async def test_the_process_exits_with_one_clear_message_when_its_port_is_taken(tallies: Tallies) -> None:
     first = tallies.start()
     await first.wait_ready()
     second = tallies.start(http_port=str(first.port))
@@ -196,7 +198,7 @@ async def test_a_taken_port_is_one_clear_message(tallies: Tallies) -> None:
     assert f"127.0.0.1:{first.port} is in use by another program" in second.log.read_text()
 
 
-async def test_a_stop_while_it_waits_for_its_servers_is_quick(tallies: Tallies) -> None:
+async def test_the_process_stops_quickly_when_it_waits_for_its_servers(tallies: Tallies) -> None:
     tallies.dsn = "postgresql://nobody:secret-word@127.0.0.1:1/none"
     process = tallies.start()
     await until(lambda: says(process, "startup", "waiting for PostgreSQL at 127.0.0.1:1/none"), what="a clear reason")
@@ -212,7 +214,7 @@ async def test_a_stop_while_it_waits_for_its_servers_is_quick(tallies: Tallies) 
 
 
 async def test_a_named_instance_gets_its_partitions_at_once_when_restarted_after_a_crash(tallies: Tallies) -> None:
-    """Without a name Kafka would first wait for the session of the dead one to end: here half a minute."""
+    """Without a name, Kafka would wait until the session of the dead process expires: here half a minute."""
     named = {"group_instance_id": "one", "session_timeout_seconds": "30"}
     process = tallies.start(**named)
     await process.wait_ready()

@@ -1,4 +1,4 @@
-"""What is published, compressed as the settings say, is read as it was."""
+"""Records are read as they were published, with every compression."""
 
 import pytest
 
@@ -13,7 +13,7 @@ VALUE = b'{"compressed":"well"}' * 50
 
 
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
-async def test_records_and_batches_arrive_whatever_compresses_them(bench: Bench, codec: str) -> None:
+async def test_records_and_batches_arrive_with_every_compression(bench: Bench, codec: str) -> None:
     producer = Producer(bench.settings(kafka_compression=codec), "test")
     await producer.start()
     assert await producer.send_all([Outgoing(TOPIC, b"k", VALUE), Outgoing(TOPIC, b"k", None)]) == [None, None]

@@ -1,4 +1,4 @@
-"""A read model that is being rebuilt: nothing is answered from it, and no command decided, until it is whole again."""
+"""A rebuild of the read model: no request is answered and no command decided until it is complete."""
 
 import asyncio
 from collections.abc import Sequence

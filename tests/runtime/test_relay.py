@@ -1,4 +1,4 @@
-"""The relay: in order, once on purpose, whatever dies; rows go only when Kafka has acknowledged them."""
+"""The relay: rows are sent in order and deleted only after Kafka's acknowledgement, through crashes and outages."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ TOPIC = ALERTS_EVENTS_TOPIC
 
 
 async def write(bench: Bench, first: int, count: int) -> None:
-    """Rows of one key, one transaction each ten."""
+    """Insert rows of one key, ten per transaction."""
     async with connect(bench.dsn) as connection:
         for start in range(first, first + count, 10):
             rows = [Outgoing(TOPIC.name, b"k", str(number).encode()) for number in range(start, start + 10)]
@@ -74,7 +74,7 @@ async def test_a_standby_takes_over_when_the_relay_ends(bench: Bench) -> None:
 
 
 async def test_the_relay_resumes_in_order_when_its_connection_is_lost(bench: Bench) -> None:
-    """Cut off in the middle: what it had sent but not yet deleted comes again, in order; nothing is missing."""
+    """Rows that were sent and not yet deleted are sent again, in order; none is missing."""
     relay = Relay(bench.settings(), "alerts")
     task = asyncio.create_task(relay.run())
     writing = asyncio.create_task(write(bench, 0, 2000))
@@ -97,7 +97,7 @@ async def test_the_relay_resumes_in_order_when_its_connection_is_lost(bench: Ben
     assert first_seen == list(range(2000))
 
 
-async def test_headers_keys_and_empty_values_travel_as_bytes(bench: Bench) -> None:
+async def test_headers_keys_and_empty_values_are_sent_unchanged(bench: Bench) -> None:
     relay = Relay(bench.settings(), "alerts")
     task = asyncio.create_task(relay.run())
     async with connect(bench.dsn) as connection:
@@ -131,7 +131,7 @@ async def test_rows_are_sent_when_kafka_is_back(bench: Bench, kafka_server: Any)
 
 
 async def put(bench: Bench, *rows: tuple[str, bytes | None, bytes]) -> None:
-    """Rows (topic, key, value)."""
+    """Insert rows (topic, key, value)."""
     async with connect(bench.dsn) as connection:
         await outbox.insert(connection, [Outgoing(*row) for row in rows])
 
@@ -146,7 +146,7 @@ async def values(bench: Bench, topic: str) -> list[bytes]:
 
 
 async def allow(bench: Bench, topic: str, *, record_bytes: int) -> None:
-    """Raise a topic's limit."""
+    """Raise the topic's limit of the record size."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bench.kafka)
     await admin.start()
     try:
@@ -157,9 +157,9 @@ async def allow(bench: Bench, topic: str, *, record_bytes: int) -> None:
 
 
 async def test_refused_rows_are_set_aside_and_sent_when_kafka_accepts_them(bench: Bench) -> None:
-    """Too large for their topic, with and without a key; those beside, before and behind them go on."""
+    """Rows too large for their topic, with and without a key, are set aside; the others are sent."""
     topic = "alerts.small"
-    # A topic of its own: the limit of one that exists is in force some time after Kafka has confirmed it.
+    # A new topic, because a changed limit takes effect some time after Kafka has confirmed it.
     await create_topics(bench.kafka, bench.prefix, [replace(TOPIC, name=topic, max_record_bytes=2_000)])
     large = os.urandom(5_000)  # compresses badly
     relay = Relay(bench.settings(), "alerts")
@@ -184,7 +184,7 @@ async def test_refused_rows_are_set_aside_and_sent_when_kafka_accepts_them(bench
         assert [value for value in found if value in {b"1", b"2", b"3"}] == [b"1", b"2", b"3"]
         assert set(found) == {b"1", b"2", b"3", b"without a key"}
         await allow(bench, topic, record_bytes=1_000_000)
-        await until(lambda: is_empty(bench), what="what was refused to go by itself")
+        await until(lambda: is_empty(bench), what="the refused rows to be sent automatically")
         assert (await refused(bench)).places == 0
     finally:
         await stop(task)
@@ -206,7 +206,7 @@ async def test_other_topics_are_sent_when_one_topic_does_not_exist(
         await until(lambda: has(bench, 3), within_seconds=5, what="the others to go at once")
         assert (await refused(bench)).topic == topic
         await create_topics(bench.kafka, bench.prefix, [replace(TOPIC, name=topic, partitions=1)])
-        await until(lambda: is_empty(bench), what="its own to go by themselves")
+        await until(lambda: is_empty(bench), what="its own rows to be sent automatically")
     finally:
         await stop(task)
     assert await values(bench, topic) == [b"1", b"2", b"3"]

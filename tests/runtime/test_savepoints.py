@@ -1,4 +1,4 @@
-"""A part of a transaction that is undone leaves nothing: no row, no event, no callback."""
+"""A savepoint that is rolled back leaves no row, no event and no callback."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a service says while one of its servers is away, or stands still."""
+"""Readiness and metrics of a service while one of its servers is away or hangs."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from tests.support.servers.databases import connect
 from tests.support.servers.frozen import freezer
 
 ANSWER_SECONDS = 4.0
-"""The bound is 3 s; the rest is for a loaded machine."""
+"""Longest answer in seconds: the limit is 3 s; the rest allows for a busy machine."""
 
 
 async def timed(process: ServiceProcess, path: str) -> tuple[float, httpx.Response]:
@@ -30,7 +30,7 @@ async def test_readiness_and_metrics_answer_in_time_when_postgres_hangs(tallies:
         process = tallies.start(database_url=between.dsn)
         await process.wait_ready()
         between.freeze()
-        for _ in range(3):  # one that hangs must not make the next wait longer
+        for _ in range(3):  # a check that hangs must not delay the next answer
             for path in ("/readyz", "/metrics", "/healthz"):
                 seconds, answer = await timed(process, path)
                 assert seconds < ANSWER_SECONDS, path
@@ -40,7 +40,7 @@ async def test_readiness_and_metrics_answer_in_time_when_postgres_hangs(tallies:
         await process.wait_ready()
 
 
-async def test_a_service_that_starts_before_kafka_is_open_and_degraded_not_away(
+async def test_a_service_is_open_and_degraded_when_it_starts_before_kafka(
     tallies: Tallies, service_process: StartService
 ) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
@@ -60,7 +60,7 @@ async def test_a_service_that_starts_before_kafka_is_open_and_degraded_not_away(
     assert not report["broker"]["ok"]
     assert report["database"]["ok"]
     _, unknown = await timed(process, "/nothing")
-    assert unknown.status_code == 404  # open: not "the service is starting"
+    assert unknown.status_code == 404  # the service is open, else the answer would be "the service is starting"
 
 
 async def test_the_service_is_not_ready_when_only_the_database_is_away(tallies: Tallies) -> None:

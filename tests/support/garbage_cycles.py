@@ -1,4 +1,4 @@
-"""What is freed only when the garbage collector comes: with batches in it, that is most of a process's memory."""
+"""A check for reference cycles: batches in cycles are freed late, and would be most of a process's memory."""
 
 import gc
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def freed_at_once(kind: type) -> Iterator[None]:
-    """Assert that no ``kind`` of what was made within is left in a cycle."""
+    """Assert that no object of class ``kind`` made in the block is left in a reference cycle."""
     gc.collect()
     gc.disable()
     try:
@@ -19,4 +19,4 @@ def freed_at_once(kind: type) -> Iterator[None]:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
-    assert not left, f"{len(left)} of {kind.__name__} wait for the garbage collector: what refers to them is in a cycle"
+    assert not left, f"{len(left)} of {kind.__name__} are left in reference cycles until the garbage collector runs"

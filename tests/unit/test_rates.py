@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.allocation.domain import catalogue
@@ -94,7 +94,6 @@ def test_locked_rates_hold_until_the_term_ends() -> None:
     assert [measured(of, window, two_terms).consumed for window in range(6)] == [10, 10, 30, 30, 30, 30]
 
 
-@settings(deadline=None)
 @given(
     st.timedeltas(timedelta(0), 6 * WINDOW),
     st.timedeltas(-catalogue.BACKDATED, 4 * WINDOW),

@@ -1,1 +1,4 @@
-"""The demo's data: invented accounts and their usage, through the same doors as real ones; and live usage."""
+"""The demo's data: invented accounts, their past usage, and live usage.
+
+It goes through the same APIs and topics as real data, except what is too old for them.
+"""

@@ -1,4 +1,4 @@
-"""The demo's accounts: who they are, what they bought, allocated and use. The same on every machine."""
+"""The demo's accounts: names, contacts, lots, allocations, usage; the same on every machine."""
 
 import random
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MONTHS_13 = timedelta(days=26 * DEFAULT_WINDOW_DAYS)
 BIG_ACCOUNT = "colossus"
 BIG_RESOURCES = 250_000
 RECENT = timedelta(days=34)
-"""What is older than this no door takes any more (35 days, less a day for a slow start)."""
+"""Age up to which ingest accepts usage: 35 days, less a day for a slow start."""
 
 Story = Literal[
     "ordinary",
@@ -31,7 +31,10 @@ Story = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One product of a subscription: units allocated, and percent of them used in the last window and at the start."""
+    """One product of a subscription.
+
+    It has the units allocated, and the percentage of them used in the last window and in the first.
+    """
 
     product: str
     allocated: int
@@ -55,7 +58,7 @@ class DemoAccount:
 
     @property
     def allocated(self) -> int:
-        """All its allocations."""
+        """Sum of its allocations, in units."""
         return sum(share.allocated for share in self.shares)
 
 
@@ -75,8 +78,8 @@ _STORIES: dict[str, Story] = {
     "delta-mills": "per product",
 }
 
-# The one that people look at. Exposure Scan waits just below 80 %: live usage carries it over within a minute.
-# Certificate Watch goes up and down for as long as one looks.
+# The main account. Exposure Scan is just below 80 %, so that live usage crosses this threshold within a minute.
+# Certificate Watch goes up and down all the time.
 _ACME = (
     Share("exposure-scan", 600, 78, 45),
     Share("risk-hub", 300, 62, 40),
@@ -91,7 +94,7 @@ _ACME = (
 
 
 def demo_accounts(today: datetime) -> Iterator[DemoAccount]:
-    """All 25, the main one first. ``today`` is a midnight; terms are laid around it."""
+    """All 25 accounts, the main one first; their terms contain ``today``, a midnight."""
     yield DemoAccount(
         id=MAIN_ACCOUNT,
         name="Acme",
@@ -120,7 +123,7 @@ def demo_accounts(today: datetime) -> Iterator[DemoAccount]:
 def _account(name: str, chance: random.Random, today: datetime) -> DemoAccount:
     identity = name.lower().replace(" ", "-")
     story = _STORIES.get(identity, "ordinary")
-    # What burns down over a term is never called under-used, so the under-used account has none of it.
+    # A product whose meter burns down is never reported as under-used, so the under-used account has none.
     offered = [product.id for product in CATALOGUE if story != "under-used" or not product.burns_down]
     products = chance.sample(offered, chance.randint(3, 5))
     shares = tuple(_share(product, story, chance) for product in products)

@@ -1,4 +1,4 @@
-"""The administrators' API as a client sees it: bearer tokens, idempotency keys, outcomes that may take a while."""
+"""A client of the administrators' API: bearer tokens, idempotency keys, waits for outcomes."""
 
 import asyncio
 import json
@@ -11,8 +11,8 @@ from deploy.local.commands import token_for
 from deploy.local.environment import public_url
 from deploy.local.errors import LocalStackError
 from deploy.local.layout import Layout
-from deploy.local.patience import Patience
 from deploy.local.people import DemoPerson
+from deploy.local.wait import Wait
 
 _NAMESPACE = uuid.UUID("6f1d7c0e-5a2b-4f0e-9d53-0f6b8a2f7c11")
 _ACCEPTED = 202
@@ -20,7 +20,7 @@ _WAIT = frozenset({429, 502, 503, 504})
 
 
 class RefusedError(Exception):
-    """The API said no; ``code`` is the problem's."""
+    """The API refused a request; ``code`` is the problem document's."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
@@ -28,7 +28,7 @@ class RefusedError(Exception):
 
 
 class Api:
-    """Each write carries a command id made from what it says, so that loading again changes nothing."""
+    """A client whose command ids are hashes of the request, so that repeated loading changes nothing."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -36,24 +36,24 @@ class Api:
         self._tokens: dict[str, str] = {}
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._client.aclose()
 
     async def read(self, person: DemoPerson, path: str, *, limit_seconds: float | None = None) -> dict[str, Any]:
-        """GET."""
-        patience = Patience(f"GET {path}", limit_seconds=limit_seconds)
-        return await self._ask("GET", path, None, self._headers(person), patience)
+        """GET ``path`` as ``person``; the JSON answer."""
+        wait = Wait(f"GET {path}", limit_seconds=limit_seconds)
+        return await self._ask("GET", path, None, self._headers(person), wait)
 
     async def write(self, method: str, person: DemoPerson, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """A write; returns when its effect is visible.
+        """Send a write and wait until its effect is visible; the JSON answer.
 
         Raises:
-            RefusedError: with the refusal's code.
-            LocalStackError: no answer in time.
+            RefusedError: the API refused it.
+            LocalStackError: it had no outcome in time.
         """
         identity = uuid.uuid5(_NAMESPACE, f"{person.email} {method} {path} {json.dumps(body, sort_keys=True)}")
         headers = {**self._headers(person), "Idempotency-Key": str(identity)}
-        return await self._ask(method, path, body, headers, Patience(f"{method} {path}"))
+        return await self._ask(method, path, body, headers, Wait(f"{method} {path}"))
 
     def _headers(self, person: DemoPerson) -> dict[str, str]:
         if person.email not in self._tokens:
@@ -61,27 +61,29 @@ class Api:
         return {"Authorization": f"Bearer {self._tokens[person.email]}"}
 
     async def _ask(
-        self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str], patience: Patience
+        self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str], wait: Wait
     ) -> dict[str, Any]:
-        said = "nothing"
-        while not patience.is_over(said):
+        last = "none"
+        while not wait.is_over(last):
             try:
                 answer = await self._client.request(method, path, json=body, headers=headers)
-            except httpx.TransportError as error:  # reporting may just be starting again
-                said = repr(error)
+            except httpx.TransportError as error:  # reporting may be restarting
+                last = repr(error)
             else:
                 if answer.status_code not in _WAIT and answer.status_code != _ACCEPTED:
                     return _body(answer, f"{method} {path}")
-                said = f"{answer.status_code} {answer.text[:300]}"  # asking again gives the first answer, once there
+                last = f"{answer.status_code} {answer.text[:300]}"  # a retry gets the first request's answer
             await asyncio.sleep(1)
-        raise LocalStackError(f"{method} {path} had no outcome in time; the last answer: {said}")
+        raise LocalStackError(f"{method} {path} had no outcome in time; the last answer: {last}")
 
 
 def _body(answer: httpx.Response, what: str) -> dict[str, Any]:
     try:
         body = answer.json()
     except ValueError:
-        raise LocalStackError(f"{what} answered {answer.status_code} without JSON: {answer.text[:300]}") from None
+        raise LocalStackError(
+            f"{what} was answered with status {answer.status_code} and no JSON: {answer.text[:300]}"
+        ) from None
     if answer.is_success:
         return dict(body)
     code, detail = str(body.get("code", answer.status_code)), str(body.get("detail") or body.get("title"))

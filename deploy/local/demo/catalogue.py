@@ -7,7 +7,7 @@ from shared.events.state import Aggregation, Reset
 
 @dataclass(frozen=True, slots=True)
 class DemoMeter:
-    """``units`` pool units per ``block``."""
+    """A meter whose first rate is ``units`` pool units per ``block``."""
 
     id: str
     name: str
@@ -27,12 +27,12 @@ class DemoProduct:
 
     @property
     def source(self) -> str:
-        """What its platform calls itself."""
+        """The source in the events of its platform."""
         return f"/platforms/{self.id}"
 
     @property
     def burns_down(self) -> bool:
-        """Whether its usage adds up over the term."""
+        """Whether one of its meters adds up over the term."""
         return any(meter.reset == "term" for meter in self.meters)
 
 
@@ -81,4 +81,4 @@ PRICE_LIST = {
         {"from_units": 1_000_000, "discount_basis_points": 2800},
     ],
 }
-"""10.00 per unit and year, less by tiers."""
+"""10.00 EUR per unit and year, with a discount by tiers."""

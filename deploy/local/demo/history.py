@@ -1,4 +1,4 @@
-"""Usage that is too old for the doors: metering's own applying, under a clock that moves day by day."""
+"""Load usage that is too old for ingest, with metering's handler and a moving clock."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -7,10 +7,10 @@ from itertools import groupby
 
 from pydantic import SecretStr
 
-from deploy.local.demo.doors import in_order
-from deploy.local.demo.usage import Reported
+from deploy.local.demo.usage import UsageEvent
+from deploy.local.demo.usage_sender import in_order
 from deploy.local.errors import LocalStackError
-from deploy.local.patience import Patience
+from deploy.local.wait import Wait
 from services.metering.backfill import Backfill
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.settings import MeteringSettings
@@ -19,16 +19,17 @@ from shared.runtime.postgres.pool import Connection, connect
 
 async def load_history(
     dsn: str,
-    reported: Iterable[Reported],
+    reported: Iterable[UsageEvent],
     wanted: Mapping[str, Collection[str]],
     note: Callable[[datetime, int], None] = lambda _day, _count: None,
 ) -> int:
-    """Apply usage as if each day's had been accepted at the end of that day; how many events were applied.
+    """Apply each day's usage as if accepted at the end of that day; return the number of events.
 
-    ``wanted`` are the subscriptions that it is of, with their products.
+    ``wanted`` maps the events' subscriptions to their products; ``note`` is called with each day and the events
+    applied so far.
 
     Raises:
-        LocalStackError: metering does not know a subscription, or did not apply something.
+        LocalStackError: metering does not know a subscription, or rejected an event.
     """
     settings = MeteringSettings(database_url=SecretStr(dsn), statement_timeout_seconds=120)
     connection = await connect(settings, "unitpool-demo-history")
@@ -40,21 +41,21 @@ async def load_history(
             batch = [(one.key, one.value) for one in events]
             applied = await backfill.apply(day, batch)
             if applied.rejected:
-                raise LocalStackError(f"usage of {day:%Y-%m-%d} was refused: {next(iter(applied.rejected.values()))}")
+                raise LocalStackError(f"usage of {day:%Y-%m-%d} was rejected: {next(iter(applied.rejected.values()))}")
             note(day, count := count + len(batch))
         return count
     finally:
         await connection.close()
 
 
-def _end_of_day(one: Reported) -> datetime:
+def _end_of_day(one: UsageEvent) -> datetime:
     midnight = one.at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight + timedelta(days=1) - timedelta(seconds=1)
 
 
 async def _wait_for(applier: UsageApplier, connection: Connection, wanted: Mapping[str, Collection[str]]) -> None:
-    """Until metering's projection holds the subscriptions with their products."""
-    patience = Patience("metering to know the demo's subscriptions")
+    """Wait until metering's projection has the subscriptions with their products."""
+    wait = Wait("metering to know the demo's subscriptions")
     while True:
         known = (await applier.projection.refresh(connection)).subscriptions
         missing = [
@@ -65,6 +66,6 @@ async def _wait_for(applier: UsageApplier, connection: Connection, wanted: Mappi
         ]
         if not missing:
             return
-        if patience.is_over(f"{len(missing)} are not known, {missing[0]} first"):
+        if wait.is_over(f"{len(missing)} are not known yet, the first is {missing[0]}"):
             raise LocalStackError(f"metering does not know {len(missing)} of the demo's subscriptions: {missing[0]}")
         await asyncio.sleep(0.2)

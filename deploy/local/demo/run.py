@@ -1,4 +1,4 @@
-"""What the demo does once the stack is up: load what is not loaded yet, tell where things are, keep usage flowing."""
+"""The demo on a running stack: load missing data, print addresses, publish live usage."""
 
 import asyncio
 import logging
@@ -8,21 +8,21 @@ from typing import TypeVar
 
 from deploy.local.demo.accounts import BIG_ACCOUNT, RECENT, DemoAccount, demo_accounts
 from deploy.local.demo.api import Api, RefusedError
-from deploy.local.demo.doors import HTTP_PRODUCT, Doors, in_order
+from deploy.local.demo.backdated_commands import open_backdated_commands
+from deploy.local.demo.backdated_sales import sell_backdated
 from deploy.local.demo.history import load_history
-from deploy.local.demo.live import Live
-from deploy.local.demo.past import open_past
-from deploy.local.demo.progress import LoadState
-from deploy.local.demo.selling import allocate, enter_catalogue, sell
-from deploy.local.demo.selling_then import sell_then
+from deploy.local.demo.live_usage import LiveUsage
+from deploy.local.demo.load_state import LoadState
+from deploy.local.demo.sales import allocate, enter_catalogue, sell
 from deploy.local.demo.team import give_roles, let_in, order_ahead, renew
-from deploy.local.demo.usage import Reported, usage_of
+from deploy.local.demo.usage import UsageEvent, usage_of
+from deploy.local.demo.usage_sender import HTTP_PRODUCT, UsageSender, in_order
 from deploy.local.demo.welcome import welcome
 from deploy.local.environment import command_keys
 from deploy.local.errors import LocalStackError
 from deploy.local.layout import Layout
-from deploy.local.patience import Patience
 from deploy.local.people import OTHER_ACCOUNT
+from deploy.local.wait import Wait
 from shared.events.topics import ServiceName
 from shared.runtime.process.log_repeats import WINDOW_SECONDS, Repeats
 
@@ -33,19 +33,19 @@ _SOURCE = '"source": "/platforms/%s"'
 
 
 async def run_demo(layout: Layout, databases: Mapping[ServiceName, str], say: Say) -> None:
-    """Until cancelled.
+    """Load the data and publish live usage until cancelled.
 
     Raises:
         LocalStackError: the main account cannot be loaded.
     """
-    if logging.lastResort:  # a broker that is away is one fact, not thousands of lines of the client's
+    if logging.lastResort:  # while a broker is away, its client logs thousands of equal lines
         logging.lastResort.addFilter(
             Repeats(lambda _logger, event, times: say(f"{event!r}: {times} times more within {WINDOW_SECONDS:g} s"))
         )
-    api, doors = Api(layout), Doors(layout)
+    api, sender = Api(layout), UsageSender(layout)
     try:
         state = LoadState(layout.loaded, datetime.now(UTC))
-        loader = Loader(layout, api, doors, state=state, databases=databases, say=say)
+        loader = Loader(layout, api, sender, state=state, databases=databases, say=say)
         main, *others = demo_accounts(state.today)
         try:
             await loader.load_main(main)
@@ -53,21 +53,21 @@ async def run_demo(layout: Layout, databases: Mapping[ServiceName, str], say: Sa
             raise LocalStackError(f"The demo data cannot be loaded: {refusal}") from refusal
         say(welcome(layout, state.subscriptions[main.id]))
         async with asyncio.TaskGroup() as group:
-            group.create_task(Live(api, doors, main, state.subscriptions[main.id]).run(say))
+            group.create_task(LiveUsage(api, sender, main, state.subscriptions[main.id]).run(say))
             group.create_task(loader.load_rest(main, others))
     finally:
-        await doors.stop()
+        await sender.stop()
         await api.close()
 
 
 class Loader:
-    """Loads accounts, each step once."""
+    """Loader of the accounts; it skips steps that an earlier run completed."""
 
     def __init__(
         self,
         layout: Layout,
         api: Api,
-        doors: Doors,
+        sender: UsageSender,
         *,
         state: LoadState,
         databases: Mapping[ServiceName, str],
@@ -75,15 +75,15 @@ class Loader:
     ) -> None:
         self._layout = layout
         self._api = api
-        self._doors = doors
+        self._sender = sender
         self._state = state
         self._databases = databases
         self._say = say
 
     async def load_main(self, account: DemoAccount) -> None:
-        """The catalogue, and the account that people look at as it is today; its past follows."""
+        """Load the catalogue and the main account's present; ``load_rest`` loads its past."""
         if self._state.is_done(account.id):
-            self._say("the demo data is there")
+            self._say("the demo data is loaded already")
         else:
             self._say("loading the demo data: catalogue")
             await enter_catalogue(self._api, account.start - timedelta(days=30))
@@ -95,7 +95,7 @@ class Loader:
         await self._once(f"{account.id} team", self._let_in, account)
 
     async def load_rest(self, main: DemoAccount, others: list[DemoAccount]) -> None:
-        """The main account's past and the other accounts, meanwhile. What fails is told; the demo goes on."""
+        """Load the main account's past and the other accounts; report a failure and return."""
         try:
             await self._once(f"{main.id} history", self._load_history, [main])
             small = [account for account in others if account.id != BIG_ACCOUNT]
@@ -107,8 +107,8 @@ class Loader:
             await self._once("others history", self._load_history, small)
             await self._once("big recent", self._load_recent, big)
             self._say("all demo data is loaded")
-        except Exception as error:  # whatever it is, the demo itself goes on
-            self._say(f"the rest of the demo data is not loaded; the next start goes on with it: {error}")
+        except Exception as error:  # the demo can go on without this data
+            self._say(f"the rest of the demo data could not be loaded; the next start resumes it: {error}")
 
     async def _once(self, step: str, load: Callable[[T], Awaitable[None]], what: T) -> None:
         if not self._state.is_done(step):
@@ -116,36 +116,36 @@ class Loader:
             self._state.finish(step)
 
     async def _settle(self, account: DemoAccount) -> None:
-        """Until the page shows what was just reported."""
+        """Wait until the page shows the usage that was reported."""
         wanted = sum(share.allocated * share.used_percent for share in account.shares if share.product != "api-guard")
-        patience = Patience(f"the usage of {account.name} to show", self._say)
+        wait = Wait(f"the usage of {account.name} to be visible", self._say)
         path = f"/v1/subscriptions/{self._subscription(account)}"
         while await self._consumed(account, path) < wanted * SETTLED_PERCENT // 100_00:
-            if patience.is_over():
-                raise LocalStackError(f"The usage of {account.name} did not show in time.")
+            if wait.is_over():
+                raise LocalStackError(f"The usage of {account.name} was not visible in time.")
             await asyncio.sleep(0.5)
 
     async def _consumed(self, account: DemoAccount, path: str) -> int:
         try:
             return int((await self._api.read(account.contact, path))["consumed"])
-        except RefusedError:  # not to be seen yet
+        except RefusedError:  # reporting does not know the subscription yet
             return 0
 
     async def _sell(self, account: DemoAccount) -> None:
-        """Through the API what began lately; what began before that, under a moving clock."""
+        """Sell the account's subscription: through the API, or by backdated commands if it is old."""
         if account.id in self._state.subscriptions:
             return
         if account.start > self._state.now - RECENT:
             subscription = await sell(self._api, account)
             await allocate(self._api, account, subscription)
         else:
-            async with open_past(self._databases["allocation"], command_keys(self._layout)) as past:
-                subscription = await sell_then(past, account, self._state.today)
+            async with open_backdated_commands(self._databases["allocation"], command_keys(self._layout)) as commands:
+                subscription = await sell_backdated(commands, account, self._state.today)
         self._state.subscriptions[account.id] = subscription
         self._state.save()
 
     async def _let_in(self, account: DemoAccount) -> None:
-        """People, roles, and units that count from a later day on."""
+        """Add the account's people and roles, and order units that count from a later day on."""
         subscription = self._subscription(account)
         await let_in(self._api, account, subscription)
         await give_roles(self._api, account)
@@ -155,7 +155,7 @@ class Loader:
         await renew(self._api, account, self._subscription(account))
 
     async def _load_history(self, accounts: list[DemoAccount]) -> None:
-        """What is too old for the doors, under a moving clock."""
+        """Load the usage that is too old for ingest."""
         boundary = self._state.now - RECENT
         using = [account for account in accounts if account.story != "per product" and account.start < boundary]
         old = await self._events(using, None, boundary)
@@ -164,16 +164,21 @@ class Loader:
         await load_history(self._databases["metering"], old, wanted)
 
     async def _load_recent(self, accounts: list[DemoAccount]) -> None:
-        """What the doors still take."""
+        """Send the usage that ingest still accepts."""
         using = [account for account in accounts if account.story != "per product"]
         recent = await self._events(using, self._state.now - RECENT, self._state.now)
         self._say(f"{_named(using)}: {len(recent):,} events of the last weeks, through Kafka and HTTP")
-        await self._doors.report(one for one in recent if not _is_of(HTTP_PRODUCT, one))
-        await self._doors.report_over_http(HTTP_PRODUCT, [one for one in recent if _is_of(HTTP_PRODUCT, one)])
+        await self._sender.report(one for one in recent if not _is_of(HTTP_PRODUCT, one))
+        await self._sender.report_over_http(HTTP_PRODUCT, [one for one in recent if _is_of(HTTP_PRODUCT, one)])
 
-    async def _events(self, accounts: Iterable[DemoAccount], since: datetime | None, until: datetime) -> list[Reported]:
-        """In order of time. The last window is laid out up to the load's ``now``, whatever part is asked for."""
-        result: list[Reported] = []
+    async def _events(
+        self, accounts: Iterable[DemoAccount], since: datetime | None, until: datetime
+    ) -> list[UsageEvent]:
+        """The accounts' usage in order of time.
+
+        It is generated up to the load's ``now`` and cut at ``until``, as an event depends on the end of its window.
+        """
+        result: list[UsageEvent] = []
         for account in accounts:
             begin = account.start if since is None else max(since, account.start)
             made = usage_of(account, self._subscription(account), begin, self._state.now)
@@ -181,7 +186,7 @@ class Loader:
                 if reported.at < until:
                     result.append(reported)
                 if len(result) % 500 == 0:
-                    await asyncio.sleep(0)  # let live usage and signals through
+                    await asyncio.sleep(0)  # so that live usage and signals are handled
         return await asyncio.to_thread(in_order, result)
 
     def _subscription(self, account: DemoAccount) -> str:
@@ -192,5 +197,5 @@ def _named(accounts: list[DemoAccount]) -> str:
     return accounts[0].name if len(accounts) == 1 else f"{len(accounts)} accounts"
 
 
-def _is_of(product: str, reported: Reported) -> bool:
+def _is_of(product: str, reported: UsageEvent) -> bool:
     return (_SOURCE % product).encode() in reported.value

@@ -1,10 +1,10 @@
-"""What people do once an account is there: they are let in, roles are given, and units are ordered for later."""
+"""Changes to an existing account: people and grants, roles, and orders of later units."""
 
 from datetime import datetime, timedelta
 
 from deploy.local.demo.accounts import DemoAccount
 from deploy.local.demo.api import Api
-from deploy.local.demo.selling import VENDOR
+from deploy.local.demo.sales import VENDOR
 from deploy.local.people import PEOPLE, DemoPerson
 from shared.events.state import Grant
 
@@ -14,7 +14,7 @@ GRANTS: dict[str, Grant] = {
     "auditor": "auditor",
     "useradmin": "useradmin",
 }
-"""What the primary contact gives, by the words for people."""
+"""The grant that the primary contact gives each person, by short name."""
 ORDERED_AHEAD = timedelta(days=30)
 ORDERED_UNITS = 400
 CUSTOMISED, CUSTOM_PERMISSIONS = "exposure-scan-reader", ["page.use", "data.read", "data.export"]
@@ -26,7 +26,7 @@ OWN_ROLE = {
 
 
 async def let_in(api: Api, account: DemoAccount, subscription: str) -> None:
-    """The primary contact adds the account's people and gives each delegate a grant."""
+    """Add the account's people and give each delegate a grant, as the primary contact."""
     for one in team():
         people = f"/v1/accounts/{account.id}/people"
         await api.write("POST", account.contact, people, {"email": one.email, "name": one.name})
@@ -35,7 +35,7 @@ async def let_in(api: Api, account: DemoAccount, subscription: str) -> None:
 
 
 async def give_roles(api: Api, account: DemoAccount) -> None:
-    """The user administrator customises a default role, makes one of the account's own, and gives them to people."""
+    """Customise a role, create one, and give both to people, as the user administrator."""
     viewer, allocator, _, useradmin = team()
     roles = f"/v1/accounts/{account.id}/roles"
     await api.write("PATCH", useradmin, f"{roles}/{CUSTOMISED}", {"permissions": CUSTOM_PERMISSIONS})
@@ -45,7 +45,7 @@ async def give_roles(api: Api, account: DemoAccount) -> None:
 
 
 async def order_ahead(api: Api, account: DemoAccount, subscription: str, today: datetime) -> None:
-    """The vendor sells units that begin to count later."""
+    """Sell units that begin to count later, as the vendor."""
     order = {
         "units": ORDERED_UNITS,
         "order_reference": f"PO-{account.id}-later",
@@ -55,7 +55,7 @@ async def order_ahead(api: Api, account: DemoAccount, subscription: str, today: 
 
 
 async def renew(api: Api, account: DemoAccount, subscription: str) -> None:
-    """The vendor sells the next term, with as many units as today's and a fifth more."""
+    """Sell the next term with a fifth more units than the present one, as the vendor."""
     body = {
         "end": (account.end + timedelta(days=365)).isoformat(),
         "units": sum(account.lots) * 12 // 10,

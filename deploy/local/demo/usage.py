@@ -1,4 +1,7 @@
-"""What the demo's platforms report: for an account, a window and a meter always the same events."""
+"""The usage that the demo's platforms report.
+
+It is always the same for an account, a window and a meter.
+"""
 
 import hashlib
 import json
@@ -13,14 +16,14 @@ from shared.units import units_for
 from shared.windows import Window, window_at
 
 LEVEL_READINGS = 15
-"""Readings of a level in a window: one a day."""
+"""Readings of a level in a window, evenly spread."""
 BUSY_PART = 6
-"""Tenths of a window in which all its resources are seen for the first time."""
+"""Tenths of a window in which all its resources are reported first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
-    """One usage event: when it happened, its Kafka key, and itself as structured JSON."""
+class UsageEvent:
+    """One usage event: its time, its Kafka key, and its structured JSON."""
 
     at: datetime
     key: str
@@ -35,8 +38,8 @@ class Platform:
     product: DemoProduct
     meter: DemoMeter
 
-    def report(self, at: datetime, identity: str, quantity: int, resource: str | None = None) -> Reported:
-        """One event as the platform sends it."""
+    def report(self, at: datetime, identity: str, quantity: int, resource: str | None = None) -> UsageEvent:
+        """Create one event as the platform sends it."""
         data: dict[str, object] = {"product": self.product.id, "meter": self.meter.id, "quantity": quantity}
         if resource is not None:
             data["resource"] = resource
@@ -50,7 +53,7 @@ class Platform:
             "datacontenttype": "application/json",
             "data": data,
         }
-        return Reported(at, self.subscription, json.dumps(event).encode())
+        return UsageEvent(at, self.subscription, json.dumps(event).encode())
 
 
 def windows(account: DemoAccount, until: datetime) -> list[Window]:
@@ -61,8 +64,8 @@ def windows(account: DemoAccount, until: datetime) -> list[Window]:
     return result
 
 
-def usage_of(account: DemoAccount, subscription: str, since: datetime, now: datetime) -> Iterator[Reported]:
-    """What all products of the account reported from ``since`` until just before ``now``; not in order of time."""
+def usage_of(account: DemoAccount, subscription: str, since: datetime, now: datetime) -> Iterator[UsageEvent]:
+    """All events of an account from ``since`` to before ``now``, not in order of time."""
     every = windows(account, now)
     for number, window in enumerate(every):
         if window.end <= since:
@@ -78,11 +81,14 @@ def usage_of(account: DemoAccount, subscription: str, since: datetime, now: date
 
 
 def level_of(share: Share, meter: DemoMeter, number: int, count: int) -> int:
-    """The window's aggregate: grows from ``began_percent`` to ``used_percent`` of the meter's part, with a wobble."""
+    """The aggregate of a meter in window ``number`` of ``count``.
+
+    It grows from ``began_percent`` to ``used_percent`` of the meter's part of the allocation, with small variations.
+    """
     meters = len(PRODUCTS[share.product].meters)
     grown = share.began_percent + (share.used_percent - share.began_percent) * number // max(1, count - 1)
     percent = grown if number == count - 1 else max(1, grown + _hash(share.product, number) % 9 - 4)
-    if meter.reset == "term":  # what the whole term uses up, spread evenly
+    if meter.reset == "term":  # the whole term's consumption, spread evenly
         return share.allocated * share.used_percent * meter.block // (100 * meter.units * count)
     units = share.allocated * percent // (100 * meters)
     level = units * meter.block // meter.units
@@ -91,7 +97,7 @@ def level_of(share: Share, meter: DemoMeter, number: int, count: int) -> int:
     return max(1, level)
 
 
-def _reports(platform: Platform, window: Window, level: int) -> Iterator[Reported]:
+def _reports(platform: Platform, window: Window, level: int) -> Iterator[UsageEvent]:
     length = window.end - window.start
     name = platform.meter.id
     if platform.meter.aggregation == "unique":

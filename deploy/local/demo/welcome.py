@@ -1,4 +1,4 @@
-"""Where things are, and how to use them: what the demo prints when it is ready."""
+"""The text that the demo prints when it is ready: addresses, people, first commands."""
 
 from datetime import UTC, datetime
 
@@ -15,13 +15,13 @@ _TEXT = """the demo is ready
   Kafka                   localhost:{kafka}, topic usage.events
   PostgreSQL              localhost:{postgres}, passwords in {secrets}
 
-  Who you can be ({page} and make token):
+  People to sign in as (at {page} and with make token):
 {people}
 
   Read the subscription:
     curl -H "Authorization: Bearer $(make -s token AS=primary)" {page}/v1/subscriptions/{subscription}
 
-  Report usage as a product platform (send it twice: it counts once):
+  Report usage as a product platform (sent twice, it counts once):
     KEY=$(make -s ingest-key PRODUCT=exposure-scan)
     curl -H "Authorization: Bearer $KEY" -H "Content-Type: application/cloudevents+json" \\
       http://localhost:{metering}/v1/usage -d '{{"specversion": "1.0", "id": "try-1",
@@ -29,12 +29,12 @@ _TEXT = """the demo is ready
       "subject": "{subscription}", "time": "{now}",
       "data": {{"product": "exposure-scan", "meter": "host", "quantity": 1, "resource": "my-host"}}}}'
 
-  Ctrl-C stops everything; the data stays until `make reset`.
+  Ctrl-C stops everything; `make reset` deletes the data.
 """
 
 
 def welcome(layout: Layout, subscription: str) -> str:
-    """The text, for this stack and the main account's subscription."""
+    """The text for this stack and the main account's subscription."""
     ports = layout.ports
     return _TEXT.format(
         page=public_url(layout),

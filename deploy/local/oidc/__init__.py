@@ -1,1 +1,1 @@
-"""A small OpenID Connect issuer for the demo and for tests: real protocol, invented people, loopback only."""
+"""A small OpenID Connect issuer for the demo and for tests, on the loopback interface."""

@@ -1,4 +1,4 @@
-"""``python -m deploy.local.oidc``: the issuer as the demo runs it; everything it needs comes by ``UNITPOOL_OIDC_*``."""
+"""``python -m deploy.local.oidc``: run the issuer, with the ``UNITPOOL_OIDC_*`` variables."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from deploy.local.ports import HOST
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a signal comes."""
     read = os.environ.__getitem__
     client = Client(
         client_id=read("UNITPOOL_OIDC_CLIENT_ID"),
@@ -19,7 +19,7 @@ def main() -> None:
         redirect_uris=tuple(read("UNITPOOL_OIDC_REDIRECT_URIS").split()),
         signed_out_uris=tuple(read("UNITPOOL_OIDC_SIGNED_OUT_URIS").split()),
     )
-    issuer = Issuer.kept(read("UNITPOOL_OIDC_ISSUER"), Path(read("UNITPOOL_OIDC_KEY_FILE")))
+    issuer = Issuer.load_or_create(read("UNITPOOL_OIDC_ISSUER"), Path(read("UNITPOOL_OIDC_KEY_FILE")))
     uvicorn.run(build_app(issuer, client), host=HOST, port=int(read("UNITPOOL_OIDC_PORT")), log_level="warning")
 
 

@@ -1,4 +1,4 @@
-"""The issuer's HTTP: discovery, JWKS, authorization code with PKCE (RFC 7636), token, userinfo, end of session."""
+"""The issuer's HTTP: discovery, JWKS, authorization with PKCE (RFC 7636), token, sign-out."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ from deploy.local.oidc.tokens import ACCESS_SECONDS, Issuer
 from deploy.local.people import PEOPLE, DemoPerson
 
 CODE_SECONDS = 120
-_ASKED = (
+_REQUEST_FIELDS = (
     "client_id",
     "redirect_uri",
     "response_type",
@@ -32,7 +32,7 @@ _ASKED = (
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who may send people here to sign in, and where to send them back."""
+    """The client of the issuer, and the addresses to which people may be returned."""
 
     client_id: str
     client_secret: str
@@ -49,7 +49,7 @@ class _Code:
 
 @dataclass
 class _Codes:
-    """Authorization codes: good once, and not for long."""
+    """Authorization codes: valid once, for ``CODE_SECONDS``."""
 
     waiting: dict[str, _Code] = field(default_factory=dict)
 
@@ -66,12 +66,12 @@ class _Codes:
 
 
 def build_app(issuer: Issuer, client: Client, people: Sequence[DemoPerson] = PEOPLE) -> FastAPI:
-    """The application."""
+    """Build the issuer's application."""
     app = FastAPI(title="Unitpool demo sign-in", docs_url=None, redoc_url=None, openapi_url=None)
     _describe(app, issuer)
     _authorize(app, client, people, codes := _Codes())
     _token(app, issuer, client, codes)
-    _leave(app, client)
+    _end_session(app, client)
     return app
 
 
@@ -103,10 +103,10 @@ def _describe(app: FastAPI, issuer: Issuer) -> None:
 
 
 def _authorize(app: FastAPI, client: Client, people: Sequence[DemoPerson], codes: _Codes) -> None:
-    by_word = {one.who: one for one in people}
+    by_name = {one.who: one for one in people}
 
     def refused(asked: dict[str, str]) -> Response | None:
-        """Who asks wrongly is told here; only a known redirect address is ever used."""
+        """The error for an invalid request; errors are only returned to an allowed address."""
         if asked.get("client_id") != client.client_id:
             return HTMLResponse(message_page("Cannot sign in", "This application is not known here."), 400)
         if asked.get("redirect_uri") not in client.redirect_uris:
@@ -118,17 +118,17 @@ def _authorize(app: FastAPI, client: Client, people: Sequence[DemoPerson], codes
         return None
 
     @app.get("/authorize")
-    async def ask(request: Request) -> Response:
-        asked = {name: request.query_params[name] for name in _ASKED if name in request.query_params}
+    async def show_people(request: Request) -> Response:
+        asked = {name: request.query_params[name] for name in _REQUEST_FIELDS if name in request.query_params}
         return refused(asked) or HTMLResponse(sign_in_page(people, asked))
 
     @app.post("/authorize")
-    async def choose(request: Request) -> Response:
+    async def choose_person(request: Request) -> Response:
         form = await request.form()
-        asked = {name: str(form[name]) for name in _ASKED if name in form}
+        asked = {name: str(form[name]) for name in _REQUEST_FIELDS if name in form}
         if problem := refused(asked):
             return problem
-        chosen = by_word.get(str(form.get("who")))
+        chosen = by_name.get(str(form.get("who")))
         return _back(asked, code=codes.issue(chosen, asked)) if chosen else _back(asked, error="access_denied")
 
 
@@ -183,10 +183,10 @@ def _proves(verifier: str, asked: dict[str, str]) -> bool:
     return _same(base64.urlsafe_b64encode(digest).decode().rstrip("="), asked["code_challenge"])
 
 
-def _leave(app: FastAPI, client: Client) -> None:
+def _end_session(app: FastAPI, client: Client) -> None:
     @app.get("/end_session")
     async def end_session(post_logout_redirect_uri: str = "", state: str = "") -> Response:
-        """Nothing is remembered here, so there is nothing to forget."""
+        """Return to the client; the issuer has no sessions to end."""
         if post_logout_redirect_uri in client.signed_out_uris:
             return RedirectResponse(
                 f"{post_logout_redirect_uri}{'?' + urlencode({'state': state}) if state else ''}", 303

@@ -1,4 +1,4 @@
-"""The sign-in page: who of the demo's people do you want to be? Plain HTML, works without scripts."""
+"""The sign-in page: a choice among the demo's people, in plain HTML without scripts."""
 
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -26,19 +26,19 @@ def _page(title: str, body: str) -> str:
 
 
 def sign_in_page(people: Iterable[DemoPerson], asked: Mapping[str, str]) -> str:
-    """One button per person; what the client asked for goes along."""
+    """The page with one button per person; its form repeats the client's request."""
     hidden = "".join(f'<input type="hidden" name="{escape(k)}" value="{escape(v)}">' for k, v in asked.items())
     buttons = "".join(
         f'<li><button name="who" value="{escape(one.who)}">{escape(one.name)}'
         f"<span>{escape(one.email)}: {escape(one.does)}</span></button></li>"
         for one in people
     )
-    note = "<p>These people are invented and need no password. Choose whom to be.</p>"
+    note = "<p>These people are invented and need no password. Choose one of them.</p>"
     return _page(
         "Sign in to the demo", f'{note}<form method="post" action="/authorize">{hidden}<ul>{buttons}</ul></form>'
     )
 
 
 def message_page(title: str, sentence: str) -> str:
-    """One sentence."""
+    """A page with one sentence."""
     return _page(title, f"<p>{escape(sentence)}</p>")

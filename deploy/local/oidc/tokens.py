@@ -1,4 +1,4 @@
-"""The issuer's key, and the tokens that it signs: good ones, and for tests any kind of bad one."""
+"""The issuer's key and the tokens that it signs: valid ones, and for tests invalid ones."""
 
 import json
 import time
@@ -20,30 +20,36 @@ ID_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """``key`` signs what ``issuer`` says. A second one with the same name and another key makes forgeries for tests."""
+    """An issuer and its key.
+
+    Tests forge tokens with a second issuer of the same name and another key.
+    """
 
     issuer: str
     key: RSAKey
 
     @classmethod
-    def kept(cls, issuer: str, path: Path) -> "Issuer":
-        """With the key in ``path``, made there at the first call."""
+    def load_or_create(cls, issuer: str, path: Path) -> "Issuer":
+        """Load the issuer's key from ``path``; generate it at the first call."""
         if not path.exists():
             secret.write_private(path, json.dumps(new_key().as_dict(private=True)))
         return cls(issuer, RSAKey.import_key(json.loads(path.read_text())))
 
     def jwks(self) -> dict[str, Any]:
-        """The public key, as a set of one."""
+        """The public key, as a JWK set (RFC 7517)."""
         return {"keys": [{**self.key.as_dict(private=False), "use": "sig", "alg": "RS256"}]}
 
     def access_token(
         self, person: DemoPerson, *, audience: str = AUDIENCE, expires_in: int = ACCESS_SECONDS, **claims: Any
     ) -> str:
-        """A bearer token (RFC 9068). Negative ``expires_in``: expired already. ``claims`` replace any."""
+        """A bearer token (RFC 9068).
+
+        A negative ``expires_in`` makes it expired; ``claims`` replace default ones.
+        """
         return self._signed("at+jwt", person, audience, expires_in, {"unitpool_roles": list(person.roles), **claims})
 
     def id_token(self, person: DemoPerson, *, client_id: str, nonce: str | None) -> str:
-        """What the page learns who signed in from."""
+        """An ID token, from which the page learns who signed in."""
         more: dict[str, Any] = {"unitpool_roles": list(person.roles)}
         return self._signed("JWT", person, client_id, ID_SECONDS, {**more, **({"nonce": nonce} if nonce else {})})
 
@@ -65,5 +71,5 @@ class Issuer:
 
 
 def new_key() -> RSAKey:
-    """A fresh RSA key with an id."""
+    """Generate an RSA key with an id."""
     return RSAKey.generate_key(2048, parameters={"kid": uuid.uuid4().hex[:8]}, private=True)

@@ -5,12 +5,12 @@ from shared.events.state import AccountState
 
 
 def create(command: CreateAccount) -> AccountState:
-    """A new account. Flexible units are off until the vendor enables them."""
+    """Create an account. Flexible units are off until the vendor enables them."""
     return AccountState(id=command.account, name=command.name, flex_enabled=False, version=1)
 
 
 def set_flex(account: AccountState, enabled: bool) -> AccountState:
-    """The account with the feature on or off; the same value where that changes nothing."""
+    """Enable or disable flexible units; return the same value if that changes nothing."""
     if account.flex_enabled == enabled:
         return account
     return account.model_copy(update={"flex_enabled": enabled, "version": account.version + 1})

@@ -27,7 +27,7 @@ from shared.events.envelope import Payload
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """A subscription that was brought up to date, and the events of that, in order."""
+    """A subscription that was brought up to date, and the events of its changes, in order."""
 
     subscription: Subscription
     events: tuple[Payload, ...]
@@ -63,7 +63,7 @@ def conclude(before: Subscription, after: Subscription, now: datetime) -> Advanc
 
 
 def next_due(subscription: Subscription, now: datetime) -> datetime | None:
-    """When the next change without a command may be due; ``None``: never.
+    """Return when the next change without a command may be due; ``None``: never.
 
     The start of a window is such an instant, because consumption restarts there even without usage.
     """
@@ -77,7 +77,7 @@ def next_due(subscription: Subscription, now: datetime) -> datetime | None:
 
 
 def _next_instant(subscription: Subscription, after: datetime) -> datetime | None:
-    """The next instant at which time alone may change something."""
+    """Return the next instant at which time alone may change something."""
     if subscription.cancelled_at is not None:
         return None
     instants = [at for lot in subscription.state.lots if lot.voided_at is None for at in (lot.start, lot.end)]
@@ -117,7 +117,7 @@ def _assess(before: Subscription, now: datetime) -> Advanced:
 
 
 def _lots(before: Subscription, after: Subscription, at: datetime) -> Sequence[Payload]:
-    """Events of the lots that end or start at ``at``."""
+    """Return the events of the lots that end or start at ``at``."""
     had = {lot.id for lot in before.state.lots_at(before.settled_at)}
     has = {lot.id for lot in after.state.lots_at(at)}
     lots = [lot.id for lot in after.state.lots]
@@ -128,7 +128,7 @@ def _lots(before: Subscription, after: Subscription, at: datetime) -> Sequence[P
 
 
 def _consequences(before: Subscription, after: Subscription, then: datetime, now: datetime) -> list[Payload]:
-    """Events that follow from a change: of the lifecycle, restrictions, and over-allocation."""
+    """Return the events that follow from a change: of the lifecycle, restrictions, and over-allocation."""
     events: list[Payload] = []
     was, state = before.state, after.state
     if was.state != state.state != "cancelled":

@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.allocation.domain import refusals
-from services.allocation.domain.instants import errors_of
 from services.allocation.domain.roles import with_standard_roles
-from services.allocation.domain.sizes import is_too_large
+from services.allocation.domain.size_limits import is_too_large
+from services.allocation.domain.time_limits import errors_of
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.envelope import rfc3339
 from shared.events.refusals import Refusal
@@ -17,20 +17,20 @@ MAX_RATES: Final = 200
 """Limits of a product. Events carry it whole, and Kafka limits the size of a record."""
 
 ADD_UP: Final = ("sum", "count")
-"""Aggregations of which windows may be added. Meters of others that reset with the term were taken once; they stay."""
+"""Aggregations whose windows may be added up, as a reset by term needs. Earlier releases accepted others; they stay."""
 BACKDATED: Final = timedelta(minutes=5)
 """A rate may begin this long ago: shorter than any window, so that no closed window is restated."""
 
 
 def create_product(command: CreateProduct) -> ProductState:
-    """A new product, without meters yet, with the standard default roles."""
+    """Create a product without meters, with the standard default roles."""
     sources = command.sources or (f"/platforms/{command.product}",)
     product = ProductState(id=command.product, name=command.name, sources=sources, meters=(), version=1)
     return with_standard_roles(product)
 
 
 def add_meter(product: ProductState, command: CreateMeter, now: datetime) -> ProductState | Refusal:
-    """The product with one meter more, and its first rate."""
+    """Add a meter to the product, with its first rate."""
     if product.retired_at is not None:
         return refusals.product_retired(product.id)
     if any(meter.meter == command.meter for meter in product.meters):
@@ -55,7 +55,7 @@ def add_meter(product: ProductState, command: CreateMeter, now: datetime) -> Pro
 
 
 def add_rate(product: ProductState, command: SetRate, now: datetime) -> ProductState | Refusal:
-    """The product with a rate that follows the meter's last one."""
+    """Add a rate that follows the meter's last one."""
     if product.retired_at is not None:
         return refusals.product_retired(product.id)
     meter = next((one for one in product.meters if one.meter == command.meter), None)
@@ -79,7 +79,7 @@ def add_rate(product: ProductState, command: SetRate, now: datetime) -> ProductS
 
 
 def retire(product: ProductState, now: datetime) -> ProductState:
-    """Retire the product; the same value where it is retired already."""
+    """Retire the product; return the same value if it is retired already."""
     if product.retired_at is not None:
         return product
     return product.model_copy(update={"retired_at": now, "version": product.version + 1})

@@ -1,4 +1,4 @@
-"""What a product consumes, as a floor under its allocation."""
+"""Consumption of a product, and the floor below which it cannot be allocated."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from shared.events.state import SubscriptionState
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The newest snapshot of one product in one window, as far as it has arrived."""
+    """The newest snapshot that has arrived of one product in one window."""
 
     product: ProductId
     window_start: datetime
@@ -25,7 +25,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Consumption:
-    """What a product consumes. ``level``: the current window's; ``last_level``: the last closed window's."""
+    """Units that a product consumes, in the current window (``level``), the last closed one, and the term to date."""
 
     level: int = 0
     last_level: int = 0
@@ -44,16 +44,16 @@ class Consumption:
 
 NOTHING = Consumption()
 Consumptions = Mapping[ProductId, Consumption]
-"""By product. What is not there consumes nothing."""
+"""By product. A product that is missing consumes nothing."""
 
 
 def consumption_at(measured: Iterable[Measured], subscription: SubscriptionState, now: datetime) -> Consumption:
-    """One product's consumption at ``now``."""
+    """Add up the snapshots of one product, as of ``now``."""
     return _Present.of(subscription, now).consumption(measured)
 
 
 def consumptions_at(measured: Iterable[Measured], subscription: SubscriptionState, now: datetime) -> Consumptions:
-    """What each product consumes at ``now``."""
+    """Add up the snapshots of each product, as of ``now``."""
     present = _Present.of(subscription, now)
     by_product: dict[ProductId, list[Measured]] = defaultdict(list)
     for one in measured:
@@ -63,7 +63,7 @@ def consumptions_at(measured: Iterable[Measured], subscription: SubscriptionStat
 
 @dataclass(frozen=True, slots=True)
 class _Present:
-    """Where an instant lies: looked up once for all products. The starts of the windows that count, and of the term."""
+    """Starts of the windows that count at one instant, and of the term; looked up once for all products."""
 
     window: datetime
     last_window: datetime
@@ -76,7 +76,7 @@ class _Present:
         return cls(current.start, calendar.before(current).start, subscription.term_at(current.start).start)
 
     def consumption(self, measured: Iterable[Measured]) -> Consumption:
-        """One product's."""
+        """Add up the snapshots of one product."""
         level = last_level = burned_down = 0
         newest: datetime | None = None
         for one in measured:

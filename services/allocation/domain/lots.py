@@ -21,8 +21,8 @@ def purchase(
 ) -> tuple[Subscription, Lot] | Refusal:
     """Add a lot to the pool: unallocated, and without effect on the rebalance clock.
 
-    It lies within one term, by its start: the present one, or a renewal that was sold already. ``price_list`` is the
-    one that holds, where there is one.
+    Its start decides its term: the present one, or a renewal that was sold already. ``price_list`` is the current one,
+    if there is any.
     """
     if refusal := subscription.refusal_for("purchase-lot", now):
         return refusal
@@ -59,7 +59,7 @@ def void(subscription: Subscription, command: VoidLot, now: datetime) -> tuple[S
 
 
 def sell(state: SubscriptionState, lot: Lot, term: Term, price_list: PriceList | None) -> Lot | Refusal:
-    """One more lot of ``term``, with its price: that of the tier which all units of the term reach together."""
+    """Create a lot of ``term``, priced by the tier that all units of the term reach together."""
     if errors := _errors(state, lot, term):
         return Refusal.invalid(*errors)
     if price_list is None:
@@ -72,7 +72,7 @@ def sell(state: SubscriptionState, lot: Lot, term: Term, price_list: PriceList |
 
 
 def _errors(state: SubscriptionState, lot: Lot, term: Term) -> list[tuple[str, str]]:
-    """What is wrong with one more lot, as ``(field, message)``."""
+    """Return what is wrong with the new lot, as ``(field, message)``."""
     errors = []
     if lot.start < term.start:
         errors.append(("start", "must not be before the subscription's term"))

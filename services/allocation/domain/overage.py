@@ -1,4 +1,4 @@
-"""What consumption does to a subscription: its pool is exhausted, a product is restricted. And no longer."""
+"""Effects of consumption: a pool becomes exhausted, a product restricted, and both may end."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,15 +11,15 @@ from shared.consumption import USABLE_STATES
 from shared.events.state import SubscribedProduct
 
 TOLERATED_PERCENT: Final = 110
-"""Of an allocation. Above it a product is over."""
+"""Percent of its allocation above which a product counts as over."""
 TOLERATED_FOR: Final = timedelta(days=45)
-"""Over for so long, without falling below in between, it is restricted: no new resources; nothing is lost."""
+"""A product that is over for so long without a break is restricted: no new resources, but nothing is lost."""
 
 
 def observe(subscription: Subscription, now: datetime) -> Subscription:
-    """The same version with what its consumption at ``now`` says: ``exhausted``, ``over_since``, ``restricted``.
+    """Set ``exhausted``, ``over_since`` and ``restricted`` by the consumption at ``now``, within the same version.
 
-    After the grace nothing is decided by consumption any more: what was, stays.
+    After the grace period consumption changes nothing more.
     """
     lifecycle = subscription.lifecycle_at(now)
     if subscription.state.model != "flex" or lifecycle not in USABLE_STATES:
@@ -35,7 +35,7 @@ def observe(subscription: Subscription, now: datetime) -> Subscription:
 
 
 def judge(product: SubscribedProduct, consumption: Consumption, now: datetime) -> SubscribedProduct:
-    """The product with what its consumption says: the larger window and the term to date count, as for the floor."""
+    """Set ``over_since`` and ``restricted`` of a product by its consumption, which is compared as its floor."""
     if consumption.floor * 100 <= product.allocated * TOLERATED_PERCENT:
         over_since, restricted = None, False
     else:
@@ -47,6 +47,6 @@ def judge(product: SubscribedProduct, consumption: Consumption, now: datetime) -
 
 
 def restricted_from(subscription: Subscription, now: datetime) -> list[datetime]:
-    """When products that are over now will be restricted, unless they fall below before."""
+    """Return when each product that is over will be restricted, unless it falls below before."""
     since = [one.over_since for one in subscription.state.active_products if one.over_since and not one.restricted]
     return [at + TOLERATED_FOR for at in since if at + TOLERATED_FOR > now]

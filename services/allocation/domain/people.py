@@ -14,7 +14,7 @@ from shared.events.refusals import Refusal
 from shared.events.state import Grant, Person, PersonState
 
 MAX_GRANTS: Final = 200
-"""A subscription travels whole in an event: this keeps it far below what Kafka takes."""
+"""Most grants of a subscription. Events carry it whole, and Kafka limits the size of a record."""
 
 _NOT_ACTIVE: Final = ("email", "is no active person of this account")
 _OF_OTHERS: Final = "This person belongs to subscriptions whose people you do not manage."
@@ -26,7 +26,7 @@ _IS_PRIMARY: Final = ("email", "is a primary contact of this account: hand the s
 
 
 def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
-    """Add a person, or a removed one again, who then has nothing of what they had before."""
+    """Add a person. One who was removed comes back without their earlier grants and roles."""
     if (known is None or known.removed_at is not None) and (fault := people.fault_of(command.email)):
         return Refusal.invalid(("email", fault))
     if known is None:
@@ -39,7 +39,7 @@ def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
 
 
 def as_primary(known: PersonState | None, account: AccountId, person: Person) -> PersonState | Refusal:
-    """The primary contact of a new subscription as a person of the account, added where they are new."""
+    """Return the primary contact of a new subscription as a person of the account, added if they are new."""
     if known is None or known.removed_at is not None:
         if fault := people.fault_of(person.email):
             return Refusal.invalid(("primary_contact.email", fault))
@@ -50,7 +50,7 @@ def as_primary(known: PersonState | None, account: AccountId, person: Person) ->
 
 
 def change(known: PersonState | None, command: ChangePerson, *, is_primary: bool) -> PersonState | Refusal:
-    """Change a person's name, or whether they are enabled; the same value where that changes nothing."""
+    """Change a person's name, or whether they are enabled; return the same value if that changes nothing."""
     if known is None or known.removed_at is not None:
         return Refusal.not_found("person")
     if command.enabled is False and is_primary:
@@ -99,14 +99,14 @@ class Reach:
 
 
 def not_active(person: PersonState | None) -> Refusal | None:
-    """Why a person cannot be given grants or roles; ``None`` where they can."""
+    """Return why a person cannot be given grants or roles; ``None`` if they can."""
     return None if person is not None and person.is_active else Refusal.invalid(_NOT_ACTIVE)
 
 
 def hand_over(subscription: Subscription, person: PersonState | None, now: datetime) -> Subscription | Refusal:
-    """Hand a subscription over. The new primary contact's own grants are removed: they may do everything.
+    """Hand a subscription over. The new primary contact's own grants are removed, as they may do everything.
 
-    The one before keeps nothing but what they are granted afterwards.
+    The previous one has only what they are granted afterwards.
     """
     if refusal := subscription.refusal_for("set-primary-contact", now):
         return refusal
@@ -122,7 +122,7 @@ def hand_over(subscription: Subscription, person: PersonState | None, now: datet
 def grant_refusal(
     subscription: Subscription, person: PersonState | None, email: str, grants: Sequence[Grant], now: datetime
 ) -> Refusal | None:
-    """Why a person cannot have these grants; ``None`` where they can. Grants can be removed from anyone."""
+    """Return why a person cannot have these grants; ``None`` if they can. Removing all grants is always possible."""
     if refusal := subscription.refusal_for("set-grants", now):
         return refusal
     errors, state = [], subscription.state

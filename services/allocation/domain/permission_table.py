@@ -36,7 +36,7 @@ carries; the API's own check only answers sooner.
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Write the page, in Markdown."""
     return _HEAD + _permissions() + "\n" + _states()
 
 
@@ -54,7 +54,7 @@ def _name(action: Action) -> str:
 
 
 def _states() -> str:
-    """What each state of a subscription permits, of the commands that need a subscription."""
+    """List which commands on a subscription each of its states permits."""
     needing = [action for action in ACTIONS if any(action in permitted for permitted in PERMITS.values())]
     rows = [["Command", *(f"`{state}`" for state in PERMITS), "Needs a pool"]]
     rows += [

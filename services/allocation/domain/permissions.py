@@ -97,7 +97,7 @@ OPEN: Final[frozenset[Action]] = frozenset(
         "set-price-list",
     }
 )
-"""Actions whose object is no secret: a stranger gets ``forbidden``, not ``not_found``."""
+"""Actions whose object is not secret: a person without a role gets ``forbidden``, not ``not_found``."""
 
 _SENTENCES: Final[Mapping[Action, str]] = MappingProxyType(
     {
@@ -136,7 +136,7 @@ _SENTENCES: Final[Mapping[Action, str]] = MappingProxyType(
 
 
 def sentence_of(action: Action) -> str:
-    """The sentence for an actor without the right."""
+    """Return the sentence for an actor without the right."""
     return _SENTENCES[action]
 
 
@@ -149,7 +149,7 @@ class Actor:
 
 
 def roles_of(actor: Actor, subscription: SubscriptionState | None) -> frozenset[Role]:
-    """The roles that ``actor`` has, on ``subscription`` where there is one. None: a stranger."""
+    """Return the roles of ``actor``, on ``subscription`` if there is one. Without any, they may not know of it."""
     roles: set[Role] = {"vendor"} if actor.is_vendor else set()
     if subscription is not None:
         if subscription.primary_contact.email == actor.email:
@@ -159,15 +159,15 @@ def roles_of(actor: Actor, subscription: SubscriptionState | None) -> frozenset[
 
 
 def account_roles_of(actor: Actor, given: Iterable[str]) -> frozenset[Role]:
-    """The roles that ``actor`` has on an account: ``given`` are those on any of its subscriptions."""
+    """Return the roles of ``actor`` on an account; ``given`` are those on any of its subscriptions."""
     roles = {role for role in ROLES if role in set(given)} - {"vendor"}
     return frozenset(roles | {"vendor"} if actor.is_vendor else roles)
 
 
 def refusal_for(action: Action, roles: Collection[Role], *, known: bool = False, what: str) -> Refusal | None:
-    """Why these roles do not permit ``action``; ``None`` where they do.
+    """Return why these roles do not permit ``action``; ``None`` if they do.
 
-    ``known``: they may know of ``what`` for another reason than a role on it.
+    ``known``: the actor may know of ``what`` without a role on it.
     """
     if not MAY[action].isdisjoint(roles):
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from services.allocation.domain import rebalance, refusals
 from services.allocation.domain.floor import NOTHING, Consumptions
@@ -18,9 +18,29 @@ from shared.events.refusals import Refusal
 Changes = Sequence[AllocationChange]
 
 
+class ProductFigures(TypedDict):
+    """A product before or after a plan."""
+
+    product: ProductId
+    allocated: int
+    consumed: int
+
+
+class PlanResult(TypedDict):
+    """The result of a plan, for its requester."""
+
+    preview: bool
+    allowed: bool
+    before: list[ProductFigures]
+    after: list[ProductFigures]
+    unallocated_after: int
+    starts_clock: bool
+    next_allowed_at: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A plan that passes every rule. ``changes`` are those that change something, in the order requested."""
+    """A plan that passes every rule. ``changes`` has only effective ones, in the order requested."""
 
     before: Subscription
     after: Subscription
@@ -30,11 +50,11 @@ class Decided:
 
     @property
     def kind(self) -> Literal["allocation", "rebalance"]:
-        """``rebalance`` where an allocation is lowered."""
+        """``rebalance`` if an allocation is lowered, otherwise ``allocation``."""
         return "rebalance" if _lowered(self.changes) else "allocation"
 
-    def result(self, consumptions: Consumptions, now: datetime, *, preview: bool) -> dict[str, Any]:
-        """The result for the requester: the same fields for a preview and an applied plan."""
+    def result(self, consumptions: Consumptions, now: datetime, *, preview: bool) -> PlanResult:
+        """Return the result for the requester; a preview and an applied plan have the same fields."""
         return {
             "preview": preview,
             "allowed": True,
@@ -88,7 +108,7 @@ def _next_allowed_at(subscription: Subscription, now: datetime) -> str | None:
 
 
 def _changes(subscription: Subscription, planned: Sequence[PlannedChange]) -> tuple[AllocationChange, ...] | Refusal:
-    """What the plan changes; refused when it names a product twice, a foreign one, or changes nothing."""
+    """Return the changes. A plan is refused if it names a product twice or an unknown one, or changes nothing."""
     has = {one.product: one.allocated for one in subscription.state.active_products}
     named: set[ProductId] = set()
     changes = []
@@ -115,13 +135,13 @@ def _added(changes: Changes) -> int:
 
 
 def _only_cures(subscription: Subscription, changes: Changes, purchased: int) -> bool:
-    """Whether it lowers an over-allocated pool by no more than its excess."""
+    """Whether the plan only lowers an over-allocated pool, by no more than its excess."""
     excess = subscription.state.allocated - purchased
     return excess > 0 and -_added(changes) <= excess
 
 
 def _pool_refusal(subscription: Subscription, changes: Changes, purchased: int) -> Refusal | None:
-    """The sum of allocations stays within what is purchased; where it is above already, nothing is raised."""
+    """Refuse a sum of allocations above what is purchased, and any rise while it is above already."""
     allocated, added = subscription.state.allocated, _added(changes)
     if allocated > purchased:
         raises = any(change.after > change.before for change in changes)
@@ -135,7 +155,7 @@ def _pool_refusal(subscription: Subscription, changes: Changes, purchased: int) 
 def _floor_refusal(
     subscription: Subscription, changes: Changes, consumptions: Consumptions, *, accept_overage: bool
 ) -> Refusal | None:
-    """What is lowered stays at or above its floor, unless the policy permits overage and the requester accepts it."""
+    """Refuse to lower a product below its floor, unless its policy permits overage and the requester accepts it."""
     policies = {one.product: one.policy for one in subscription.state.products}
     for change in changes:
         floor = consumptions.get(change.product, NOTHING).floor
@@ -169,7 +189,7 @@ def _apply(subscription: Subscription, changes: Changes, now: datetime, *, start
     return subscription.changed(now, products=products, rebalance=clock)
 
 
-def _figures(subscription: Subscription, consumptions: Consumptions) -> list[dict[str, Any]]:
+def _figures(subscription: Subscription, consumptions: Consumptions) -> list[ProductFigures]:
     return [
         {
             "product": one.product,

@@ -1,4 +1,4 @@
-"""Price lists: which can be. What units cost by one is in shared.pricing."""
+"""Price lists: their validity. Prices of units are computed in ``shared.pricing``."""
 
 from itertools import pairwise
 
@@ -8,10 +8,10 @@ from shared.events.state import PriceList
 
 
 def set_price_list(before: PriceList | None, command: SetPriceList) -> PriceList | Refusal:
-    """The next price list; the same value where that changes nothing.
+    """Return the next price list, or the same value if nothing changes.
 
     Tiers are in order, the first from 0 units, each from more units than the one before, and no discount is smaller
-    than the one before: who commits to more never pays more per unit.
+    than the one before, so that a larger commitment never costs more per unit.
     """
     tiers, errors = command.tiers, []
     if tiers[0].from_units != 0:

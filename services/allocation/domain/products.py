@@ -16,9 +16,9 @@ MAX_PRODUCTS: Final = 1000
 def subscribe(
     subscription: Subscription, id: ProductId, product: ProductState | None, now: datetime
 ) -> Subscription | Refusal:
-    """The subscription with a product in it, nothing allocated yet. ``product``: what the catalogue has of that id.
+    """Add a product to the subscription, with nothing allocated. ``product``: the catalogue's entry of that id.
 
-    One that was given up may be taken again; when it was last lowered, and used before, is not forgotten by that.
+    A product whose use ended may be added again; its last lowering and its earlier spans of use are retained.
     """
     if refusal := subscription.refusal_for("subscribe-product", now) or _subscribe_refusal(subscription, id, product):
         return refusal
@@ -55,7 +55,7 @@ def unsubscribe(subscription: Subscription, product: ProductId, now: datetime) -
 def set_policy(
     subscription: Subscription, product: ProductId, overage: OveragePolicy, now: datetime
 ) -> Subscription | Refusal:
-    """The subscription with this overage policy of ``product``; the same value where that changes nothing."""
+    """Set the overage policy of ``product``; return the same value if that changes nothing."""
     if refusal := subscription.refusal_for("set-policy", now):
         return refusal
     subscribed = subscription.product(product)
@@ -68,7 +68,7 @@ def set_policy(
 
 
 def ended(subscription: Subscription, products: Collection[ProductId], now: datetime) -> tuple[SubscribedProduct, ...]:
-    """All products, with the use of these ended and their units unallocated."""
+    """Return all products, with the use of these ended and their units unallocated."""
     end: dict[str, Any] = {"ended_at": now, "allocated": 0, "over_since": None, "restricted": False}
     over = {one.product: one.model_copy(update=end) for one in subscription.state.products if one.product in products}
     return replaced(subscription, over)
@@ -77,5 +77,5 @@ def ended(subscription: Subscription, products: Collection[ProductId], now: date
 def replaced(
     subscription: Subscription, products: Mapping[ProductId, SubscribedProduct]
 ) -> tuple[SubscribedProduct, ...]:
-    """All products in their order, with these replaced."""
+    """Return all products in their order, with these replaced."""
     return tuple(products.get(one.product, one) for one in subscription.state.products)

@@ -7,7 +7,7 @@ from shared.events.state import RebalanceClock, SubscribedProduct
 
 
 def waits_until(clock: RebalanceClock, lowering: Collection[SubscribedProduct], now: datetime) -> datetime | None:
-    """The first instant at which these products may be lowered; ``None``: now."""
+    """Return the first instant at which these products may be lowered; ``None``: now."""
     lowered = [clock.last_at] if clock.scope == "subscription" else [one.last_lowered_at for one in lowering]
     last = max((at for at in lowered if at is not None), default=None)
     if last is None:
@@ -17,7 +17,7 @@ def waits_until(clock: RebalanceClock, lowering: Collection[SubscribedProduct], 
 
 
 def next_allowed_at(clock: RebalanceClock, products: Collection[SubscribedProduct], now: datetime) -> datetime | None:
-    """When the next rebalance is allowed, of any product that has units; ``None``: now."""
+    """Return when any product that has units may be lowered next; ``None``: now."""
     if clock.scope == "subscription":
         return waits_until(clock, (), now)
     waits = [waits_until(clock, (one,), now) for one in products if one.allocated]

@@ -1,10 +1,10 @@
-"""Roles in the products' applications: a product's default roles, and an account's own and customised ones."""
+"""Roles within products: a product's default roles, and an account's customised and own ones."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from services.allocation.domain import refusals
-from services.allocation.domain.sizes import is_too_large
+from services.allocation.domain.size_limits import is_too_large
 from shared.events.commands.accounts import ChangeRole, CreateRole
 from shared.events.commands.catalogue import SetRoleTemplates
 from shared.events.ids import AccountId, PermissionId, ProductId, RoleId
@@ -16,7 +16,7 @@ MAX_MEMBERS: Final = 1000
 """Most members of a role. Events carry it whole, and Kafka limits the size of a record."""
 
 STANDARD_VERSION: Final = 1
-"""Of the standard set below. A product keeps the set that it was created with until its own is set."""
+"""Version of the standard set below. A product has the set of its creation until its own is set."""
 
 STANDARD_PERMISSIONS: Final[tuple[tuple[str, str, str], ...]] = (
     ("page.use", "Access", "Sign in to the application's pages"),
@@ -44,7 +44,7 @@ STANDARD_ROLES: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
 
 
 def with_standard_roles(product: ProductState) -> ProductState:
-    """The product with the standard permissions and default roles."""
+    """Give the product the standard permissions and default roles."""
     permissions = tuple(
         Permission(id=PermissionId(permission), category=category, description=description)
         for permission, category, description in STANDARD_PERMISSIONS
@@ -68,7 +68,7 @@ def set_templates(
     elsewhere: Mapping[RoleId, ProductId],
     own: Collection[RoleId],
 ) -> ProductState | Refusal:
-    """The product with these permissions and default roles; the same value where that changes nothing.
+    """Set the product's permissions and default roles; return the same value if that changes nothing.
 
     ``elsewhere``: default roles of other products by their ids; ``own``: ids that accounts gave to roles of their own.
     """
@@ -105,7 +105,7 @@ def set_templates(
 
 
 def defaults(account: AccountId, product: ProductState) -> tuple[RoleState, ...]:
-    """A product's default roles for an account, copied from the templates as they are now."""
+    """Copy a product's default roles for an account from the present templates."""
     return tuple(
         RoleState(account=account, role=one.role, product=product.id, name=one.name, is_default=True, version=1)
         for one in product.roles
@@ -113,7 +113,7 @@ def defaults(account: AccountId, product: ProductState) -> tuple[RoleState, ...]
 
 
 def create(command: CreateRole, product: ProductState, *, taken: bool, count: int) -> RoleState | Refusal:
-    """A role of the account's own. ``taken``: its id is that of a default role, so that it may not be used."""
+    """Create a role of the account's own. ``taken``: a default role has its id, so it is refused."""
     if product.retired_at is not None:
         return refusals.product_retired(product.id)
     if taken:
@@ -134,9 +134,9 @@ def create(command: CreateRole, product: ProductState, *, taken: bool, count: in
 
 
 def change(role: RoleState, command: ChangeRole, product: ProductState) -> RoleState | Refusal:
-    """The role with another name or permissions; the same value where that changes nothing.
+    """Change a role's name or permissions; return the same value if that changes nothing.
 
-    A default role whose permissions are set is customised, on the base of the templates as they are now.
+    A default role whose permissions are set becomes customised, based on the present templates.
     """
     if product.retired_at is not None:
         return refusals.product_retired(product.id)
@@ -152,7 +152,7 @@ def change(role: RoleState, command: ChangeRole, product: ProductState) -> RoleS
 
 
 def reset(role: RoleState, product: ProductState) -> RoleState | Refusal:
-    """The default role as its template says now, its name too; the same value where that changes nothing."""
+    """Reset a default role to its present template, name included; return the same value if nothing changes."""
     if product.retired_at is not None:
         return refusals.product_retired(product.id)
     template = next((one for one in product.roles if one.role == role.role), None)

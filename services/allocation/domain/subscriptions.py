@@ -5,9 +5,9 @@ from datetime import datetime
 
 from services.allocation.domain import rebalance, refusals
 from services.allocation.domain.floor import Consumptions, Measured, consumptions_at
-from services.allocation.domain.instants import errors_of
 from services.allocation.domain.lifecycle import FLEX, PERMITS, state_at
 from services.allocation.domain.permissions import Action
+from services.allocation.domain.time_limits import errors_of
 from shared.events.commands.subscriptions import CreateSubscription
 from shared.events.ids import ProductId
 from shared.events.refusals import Refusal
@@ -41,7 +41,7 @@ class Subscription:
     settled_at: datetime
     """Changes by time are published up to this instant."""
     retired: frozenset[ProductId] = frozenset()
-    """Those of its products that the vendor has retired."""
+    """Its products that the vendor has retired."""
     cancelled_at: datetime | None = None
     exhausted: bool = False
     """Whether the pool was consumed when the subscription was last brought up to date."""
@@ -77,11 +77,11 @@ class Subscription:
         return consumptions_at(self.measured, self.state, now)
 
     def product(self, product: ProductId) -> SubscribedProduct | None:
-        """The product as it is used now; ``None`` where it is not."""
+        """Return the product if it is in use; otherwise ``None``."""
         return next((one for one in self.state.active_products if one.product == product), None)
 
     def refusal_for(self, action: Action, now: datetime) -> Refusal | None:
-        """Why ``action`` is not possible on this subscription at ``now``, for any actor; ``None`` where it is."""
+        """Return why ``action`` is not possible at ``now``, whoever the actor; ``None`` if it is."""
         if action in FLEX and self.state.model != "flex":
             return refusals.not_a_flex_subscription()
         if action in FLEX and not self.flex_enabled:
@@ -130,7 +130,7 @@ def cancel(subscription: Subscription, now: datetime) -> Subscription | Refusal:
 
 
 def convert(subscription: Subscription, now: datetime) -> Subscription | Refusal:
-    """Convert per-product licensing to an empty pool; the same value where it has a pool."""
+    """Convert per-product licensing to an empty pool; return the same value if there is a pool already."""
     if not subscription.flex_enabled:
         return refusals.feature_not_enabled(subscription.state.account)
     if refusal := subscription.refusal_for("convert-subscription", now):

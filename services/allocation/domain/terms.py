@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Final
 
 from services.allocation.domain import refusals
-from services.allocation.domain.instants import errors_of
 from services.allocation.domain.lots import sell
 from services.allocation.domain.subscriptions import Subscription
+from services.allocation.domain.time_limits import errors_of
 from shared.events.commands.subscriptions import RenewSubscription
 from shared.events.envelope import rfc3339
 from shared.events.ids import LotId
@@ -20,9 +20,9 @@ MAX_TERMS: Final = 100
 def renew(
     subscription: Subscription, command: RenewSubscription, now: datetime, price_list: PriceList | None = None
 ) -> tuple[Subscription, Term, Lot | None] | Refusal:
-    """Add a term to the subscription, with its lot where it has a pool.
+    """Add a term to the subscription, with its lot if it has a pool.
 
-    It begins where the last one ended, or at a later start that is given: perhaps in the past, and then at once.
+    It begins at the end of the last one, or at a later start that is given, which may lie in the past.
     """
     if refusal := _renew_refusal(subscription, command, now):
         return refusal
@@ -72,9 +72,9 @@ def _lot(command: RenewSubscription, term: Term, now: datetime) -> Lot | None:
 
 
 def lock_rates(subscription: Subscription, *, locked: bool, now: datetime) -> Subscription | Refusal:
-    """Lock the rates in force now until the term's end; the same value where that changes nothing.
+    """Lock the rates in force until the term's end; return the same value if that changes nothing.
 
-    A lock is for the whole term: to give it up would restate windows that are closed.
+    A lock lasts for the whole term, as ending it earlier would restate closed windows.
     """
     if refusal := subscription.refusal_for("lock-rates", now):
         return refusal
@@ -103,7 +103,7 @@ def _errors(subscription: Subscription, term: Term, now: datetime) -> list[tuple
 
 
 def _field_errors(command: RenewSubscription, *, is_flex: bool) -> list[tuple[str, str]]:
-    """A pool is sold with the new term, and only a flex subscription has one."""
+    """Return what is wrong: a flex subscription needs a pool for the new term, and others cannot have one."""
     given = {"units": command.units, "order_reference": command.order_reference, "lot": command.lot}
     message = "is needed: the new term has a pool of its own" if is_flex else "does not belong to per-product licensing"
     return [(field, message) for field, value in given.items() if (value is None) == is_flex]

@@ -1,1 +1,1 @@
-"""One async function per command or event: load, decide, save, tell. The transaction is the only source of time."""
+"""One async function per command or event: load, decide, save, publish. Its transaction is the only source of time."""

@@ -1,6 +1,6 @@
-"""Backfills roles and people for rows of releases before there were any; runs when the service starts.
+"""Backfills roles and people of earlier releases, when the service starts.
 
-Each part finds what is missing and adds only that, so it may be repeated, interrupted, and run by several processes.
+Each part adds only what is missing, so it may be repeated, interrupted, and run by several processes.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ ROWS: Final = 200
 
 
 async def backfill(tx: Transaction) -> int:
-    """Add up to ``ROWS`` missing parts. The number added; 0 when nothing is missing or nothing more can be added."""
+    """Add up to ``ROWS`` missing parts; return the number added, 0 when all that can be added is there."""
     return await _products(tx) or await _people(tx) or await _roles(tx)
 
 
@@ -65,7 +65,7 @@ async def _roles(tx: Transaction) -> int:
 
 
 def _say(what: str, failed: Sequence[Failed[Any]]) -> int:
-    """Log the failures; their number. The next upkeep retries them."""
+    """Log the failures and return their number. The next upkeep retries them."""
     for one in failed:
         _log.error("backfill_failed", what=what, whose=one.whose, exc_info=one.error)
     return sum(len(one.items) for one in failed)

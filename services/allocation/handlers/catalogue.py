@@ -13,7 +13,7 @@ from services.allocation.store.catalogue import (
     replace_templates,
     update_product,
 )
-from services.allocation.store.due import mark_users_of
+from services.allocation.store.due_work import mark_users_of
 from services.allocation.store.roles import find_templates_elsewhere
 from shared.events.allocation import ProductChanged, ProductRetired
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, RetireProduct, SetRate

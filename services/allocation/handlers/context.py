@@ -7,7 +7,7 @@ from services.allocation.domain.permissions import Action, Actor
 from shared import people
 from shared.events.envelope import Event
 from shared.events.refusals import Refusal
-from shared.runtime.commands.decisions import Accepted, AuditEntry, Refused
+from shared.runtime.commands.decisions import Accepted, AuditEntry, CommandResult, Refused
 
 VENDOR = "vendor"
 """Account of audit records that concern no customer, or an unknown one."""
@@ -38,7 +38,7 @@ class Context:
         *,
         before: dict[str, Any] | None = None,
         after: dict[str, Any] | None = None,
-        result: dict[str, Any] | None = None,
+        result: CommandResult | None = None,
         reason: str | None = None,
     ) -> Accepted:
         """Build an acceptance with its audit entry."""

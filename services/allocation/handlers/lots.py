@@ -33,7 +33,7 @@ async def purchase_lot(
 
 @on_subscription("void-lot")
 async def void_lot(tx: Transaction, command: Event[VoidLot], context: Context, before: Subscription) -> Decision:
-    """Take a wrong purchase back: its units count no longer, it stays on record."""
+    """Void a wrong purchase: its units no longer count, and it stays on record."""
     asked = command.data
     voided = lots.void(before, asked, tx.now)
     if isinstance(voided, Refusal):

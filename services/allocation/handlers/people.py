@@ -1,4 +1,4 @@
-"""Commands on people, and on what they may do with subscriptions.
+"""Commands on people, and on their rights on subscriptions.
 
 Locks are taken in this order: subscriptions by their ids, people, roles by their ids.
 """
@@ -148,7 +148,7 @@ async def set_grants(tx: Transaction, command: Event[SetGrants], context: Contex
 
 
 async def _reach(tx: Transaction, command: Event[Any], account: AccountId, email: str) -> people.Reach | None:
-    """How far the actor may change this person; ``None``: without limits, for the vendor."""
+    """Return which of this person's subscriptions the actor administers; ``None``: no limit, for the vendor."""
     actor = actor_of(command)
     if actor.is_vendor:
         return None
@@ -174,7 +174,7 @@ async def _rename_primary(tx: Transaction, led: Sequence[SubscriptionId], person
 
 
 async def _publish_grants(tx: Transaction, subscriptions: Sequence[SubscriptionId], email: str) -> list[int]:
-    """Publish the next version of each of these subscriptions, whose grants are saved; the new versions."""
+    """Publish the next version of each of these subscriptions, whose grants are saved; return the versions."""
     versions = []
     for subscription in subscriptions:
         loaded = await _up_to_date(tx, subscription)
@@ -192,7 +192,7 @@ async def _up_to_date(tx: Transaction, subscription: SubscriptionId) -> Subscrip
 
 
 async def _roles_of(tx: Transaction, account: AccountId, email: str) -> list[RoleState]:
-    """The person's roles, locked, as they are before the change."""
+    """Lock the person's roles; return them as they are before the change."""
     ids: list[RoleId] = await find_held(tx.connection, account, email)
     return [role for one in ids if (role := await lock_role(tx.connection, account, one))]
 

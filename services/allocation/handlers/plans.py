@@ -1,4 +1,4 @@
-"""Plans: the one command that changes allocations, and the frequent one. Plans of a batch are decided together."""
+"""Plans, the only command that changes allocations. It is frequent, so plans of a batch are decided together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.context import Context
 from services.allocation.handlers.publishing import publish
 from services.allocation.handlers.subscription_lock import judge, lock_for
-from services.allocation.store.due import bring_forward
+from services.allocation.store.due_work import bring_forward
 from services.allocation.store.plans import SavedPlan, save_plans
 from services.allocation.store.subscriptions import try_lock_subscriptions
 from shared.events.allocation import PlanApplied
@@ -36,7 +36,7 @@ class PlanHandler:
     wait_seconds: float
 
     async def __call__(self, tx: Transaction, command: Event[ApplyPlan]) -> Decision:
-        """Decide one plan alone, after what has become due for its subscription."""
+        """Decide one plan, after its subscription was brought up to date."""
         found = await lock_for(_action(command), tx, command, command.data.subscription)
         if not isinstance(found, tuple):
             return found
@@ -48,7 +48,7 @@ class PlanHandler:
         return planned.decision
 
     def subject(self, command: Event[ApplyPlan]) -> SubscriptionId:
-        """The subscription."""
+        """Return the subscription of the plan."""
         return command.data.subscription
 
     async def prefetch(self, tx: Transaction, commands: Sequence[Event[ApplyPlan]]) -> Locked:
@@ -56,7 +56,7 @@ class PlanHandler:
         return await try_lock_subscriptions(tx.connection, sorted(command.data.subscription for command in commands))
 
     def decide(self, command: Event[ApplyPlan], prefetched: Locked, now: datetime) -> Planned[SavedPlan] | None:
-        """Decide a plan; ``None`` where its subscription is not there, is locked, or must be brought up to date."""
+        """Decide a plan; ``None`` if its subscription is missing, locked, or must be brought up to date first."""
         found = prefetched.get(command.data.subscription)
         if found is None or advance.is_behind(found, now):
             return None
@@ -65,7 +65,7 @@ class PlanHandler:
         return Planned(judged) if isinstance(judged, Refused) else self._plan(judged, subscription, command, now)
 
     async def save(self, tx: Transaction, changes: Sequence[SavedPlan]) -> None:
-        """Write what the plans have changed."""
+        """Save the changes of the plans."""
         await save_plans(tx.connection, changes)
         for change in changes:
             await bring_forward(tx.connection, change.after, advance.next_due(change.after, tx.now))

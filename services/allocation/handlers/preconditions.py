@@ -1,6 +1,6 @@
-"""What a command that is not about a subscription needs before its handler runs: a right, and what it is about.
+"""Preconditions of commands on other objects than subscriptions: a right, and the locked object.
 
-Each decorator refuses a command without its handler where its actor may not send it or what it names is not there. For
+Each decorator refuses a command before its handler if the actor may not send it or its object does not exist. For
 commands on subscriptions see ``subscription_lock``.
 """
 
@@ -44,7 +44,7 @@ ObjectOf = Callable[[Any], str]
 
 
 def by_vendor(action: Action, object_of: ObjectOf, *, what: str) -> "Callable[[VendorHandler[P]], CommandHandler]":
-    """Run a handler for vendors only. ``what`` is named to others as what they may not see."""
+    """Run a handler for vendors only. Others are refused; ``what`` names the object in the refusal."""
 
     def decorate(handle: "VendorHandler[P]") -> CommandHandler:
         @wraps(handle)
@@ -59,7 +59,7 @@ def by_vendor(action: Action, object_of: ObjectOf, *, what: str) -> "Callable[[V
 
 
 def on_product(action: Action, object_of: ObjectOf) -> "Callable[[ProductHandler[C]], CommandHandler]":
-    """Run a handler for vendors only, with the product that its command names, locked."""
+    """Run a handler for vendors only, with the product of its command locked."""
 
     def decorate(handle: "ProductHandler[C]") -> CommandHandler:
         @by_vendor(action, object_of, what="product")
@@ -76,7 +76,7 @@ def on_product(action: Action, object_of: ObjectOf) -> "Callable[[ProductHandler
 
 
 def on_account(action: Action, object_of: ObjectOf) -> "Callable[[AccountHandler[A]], CommandHandler]":
-    """Run a handler for those who may do ``action`` in the account that its command names."""
+    """Run a handler if the actor may do ``action`` in the account of its command."""
 
     def decorate(handle: "AccountHandler[A]") -> CommandHandler:
         @wraps(handle)
@@ -94,7 +94,7 @@ def on_account(action: Action, object_of: ObjectOf) -> "Callable[[AccountHandler
 
 
 def on_role(action: Action, object_of: ObjectOf) -> "Callable[[RoleHandler[R]], CommandHandler]":
-    """Run a handler as ``on_account`` does, with the role that its command names, locked, and the role's product."""
+    """Run a handler as ``on_account`` does, with the role of its command locked, and the role's product."""
 
     def decorate(handle: "RoleHandler[R]") -> CommandHandler:
         @on_account(action, object_of)
@@ -112,5 +112,5 @@ def on_role(action: Action, object_of: ObjectOf) -> "Callable[[RoleHandler[R]], 
 
 
 async def knows_account(tx: Transaction, actor: Actor, account: AccountId) -> bool:
-    """Whether someone without a right may know that the account exists."""
+    """Whether an actor without a right may know that the account exists."""
     return actor.is_vendor or bool(await load_account_roles(tx.connection, account, actor.email))

@@ -1,4 +1,4 @@
-"""Commands on the products of a subscription, but for what they are given."""
+"""Commands on the products of a subscription, except their allocations."""
 
 from services.allocation.domain import products
 from services.allocation.domain.subscriptions import Subscription
@@ -18,7 +18,7 @@ from shared.runtime.delivery.transaction import Transaction
 async def subscribe_product(
     tx: Transaction, command: Event[SubscribeProduct], context: Context, before: Subscription
 ) -> Decision:
-    """Let a subscription use a product."""
+    """Add a product to a subscription."""
     asked = command.data
     product = await share_lock_product(tx.connection, asked.product)
     after = products.subscribe(before, asked.product, product, tx.now)
@@ -51,7 +51,7 @@ async def unsubscribe_product(
 
 @on_subscription("set-policy")
 async def set_policy(tx: Transaction, command: Event[SetPolicy], context: Context, before: Subscription) -> Decision:
-    """Choose the overage policy of a product. The one that it has already changes nothing."""
+    """Set the overage policy of a product. Setting the present one changes nothing."""
     asked = command.data
     after = products.set_policy(before, asked.product, asked.overage, tx.now)
     if isinstance(after, Refusal):

@@ -119,7 +119,7 @@ async def set_role_member(tx: Transaction, command: Event[SetRoleMember], contex
 
 
 async def members_changed(tx: Transaction, before: RoleState) -> RoleState:
-    """The role's next version where its active members differ from ``before``, which is locked."""
+    """Return the role's next version if its active members differ from ``before``, which is locked."""
     after = await lock_role(tx.connection, before.account, before.role)
     if after is None or after.members == before.members:
         return before

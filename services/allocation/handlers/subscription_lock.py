@@ -1,4 +1,4 @@
-"""The frame of every command on a subscription: lock it, bring it up to date, save and publish its change."""
+"""The steps around every command on a subscription: lock it, bring it up to date, save and publish its change."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ from services.allocation.domain.permissions import Action, refusal_for, roles_of
 from services.allocation.domain.subscriptions import Subscription
 from services.allocation.handlers.context import Context, actor_of
 from services.allocation.handlers.publishing import publish
-from services.allocation.store.due import bring_forward, update_due
+from services.allocation.store.due_work import bring_forward, update_due
 from services.allocation.store.subscriptions import (
     is_subscription,
     save_subscription,
@@ -57,7 +57,7 @@ async def lock_for(
 ) -> tuple[Context, Subscription] | Refused | Postponed:
     """Lock the subscription, check that the command's actor may do ``action`` on it, and bring it up to date.
 
-    Where another transaction has locked it, the command is postponed: commands on other subscriptions must not wait.
+    If another transaction has locked it, the command is postponed, so that other subscriptions' commands do not wait.
     """
     found = await try_lock_subscription(tx.connection, subscription)
     context = Context(action, f"subscription/{subscription}", subscription=subscription)
@@ -73,7 +73,7 @@ async def lock_for(
 
 
 def judge(action: Action, command: Event[Any], found: Subscription) -> Context | Refused:
-    """The command's context, or a refusal: its actor may not do ``action``, or expects another version."""
+    """Return the command's context, or a refusal: its actor may not do ``action``, or expects another version."""
     context = _authorise(action, command, found)
     expected = command.data.expected_version if isinstance(command.data, SubscriptionCommand) else None
     if isinstance(context, Context) and expected is not None and expected != found.state.version:
@@ -89,9 +89,9 @@ def _authorise(action: Action, command: Event[Any], found: Subscription) -> Cont
 
 
 async def bring_up_to_date(tx: Transaction, found: Subscription) -> Subscription:
-    """Save, publish and audit what has become due on a locked subscription since it was saved; the subscription now.
+    """Save, publish and audit due changes of a locked subscription; return the subscription.
 
-    Where the command that needs this is refused, it is rolled back, and the due work does it later.
+    If the command is then refused, this is rolled back, and the due work repeats it later.
     """
     if not is_behind(found, tx.now):
         return found.at(tx.now)
@@ -112,7 +112,7 @@ async def bring_up_to_date(tx: Transaction, found: Subscription) -> Subscription
 async def carry_out(
     tx: Transaction, before: Subscription, after: Subscription, event: Callable[[SubscriptionState], Payload]
 ) -> Subscription:
-    """Save and publish a command's change and what follows from it at once; the subscription afterwards."""
+    """Save and publish a command's change and what follows from it at once; return the subscription."""
     concluded = conclude(before, after, tx.now)
     done = concluded.subscription
     await save_subscription(tx.connection, before, done)

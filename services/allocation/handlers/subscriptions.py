@@ -12,7 +12,7 @@ from services.allocation.handlers.preconditions import knows_account
 from services.allocation.handlers.publishing import publish
 from services.allocation.handlers.subscription_lock import carry_out, on_subscription
 from services.allocation.store.accounts import find_account
-from services.allocation.store.due import insert_due
+from services.allocation.store.due_work import insert_due
 from services.allocation.store.prices import find_price_list
 from services.allocation.store.subscriptions import insert_subscription
 from shared.events.allocation import (
@@ -36,7 +36,7 @@ from shared.runtime.delivery.transaction import Transaction
 
 
 async def create_subscription(tx: Transaction, command: Event[CreateSubscription], terms: Terms) -> Decision:
-    """Create a subscription, on these terms."""
+    """Create a subscription on these terms."""
     asked, actor = command.data, actor_of(command)
     account = await find_account(tx.connection, asked.account)
     owner = account.id if account else VENDOR
@@ -101,7 +101,7 @@ async def renew_subscription(
 async def convert_subscription(
     tx: Transaction, _command: Event[ConvertSubscription], context: Context, before: Subscription
 ) -> Decision:
-    """Convert per-product licensing to a pool. A subscription that has a pool stays as it is."""
+    """Convert per-product licensing to a pool. A subscription with a pool stays as it is."""
     after = subscriptions.convert(before, tx.now)
     if isinstance(after, Refusal):
         return context.refused(after)

@@ -13,23 +13,23 @@ _UPDATE = "UPDATE accounts SET flex_enabled = $2, version = $3 WHERE id = $1"
 
 
 async def insert_account(connection: Connection, account: AccountState) -> bool:
-    """Keep a new account; false where there is one with this id."""
+    """Insert an account; return false if the id is used already."""
     inserted = await connection.fetchval(_INSERT, account.id, account.name, account.flex_enabled, account.version)
     return inserted is not None
 
 
 async def find_account(connection: Connection, account: AccountId) -> AccountState | None:
-    """The account."""
+    """Find an account."""
     return _account(await connection.fetchrow(_FIND, account))
 
 
 async def lock_account(connection: Connection, account: AccountId) -> AccountState | None:
-    """The account, for this transaction alone to change."""
+    """Lock an account for update, and load it."""
     return _account(await connection.fetchrow(_LOCK, account))
 
 
 async def update_account(connection: Connection, account: AccountState) -> None:
-    """Write what may change of an account."""
+    """Update an account's columns that may change."""
     await connection.execute(_UPDATE, account.id, account.flex_enabled, account.version)
 
 

@@ -1,4 +1,4 @@
-"""What each product of a subscription was given, its overage policy, and how it does."""
+"""Products of subscriptions: their allocation, overage policy, and span of use."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _SPANS: TypeAdapter[tuple[Span, ...]] = TypeAdapter(tuple[Span, ...])
 
 
 def columns(placed: Sequence[tuple[SubscriptionId, int, SubscribedProduct]]) -> tuple[list[Any], ...]:
-    """Products, each with its subscription and place, as the first arrays of ``SAVE``."""
+    """Return products, each with its subscription and place, as the first arrays of ``SAVE``."""
     products = [product for _, _, product in placed]
     return (
         [subscription for subscription, _, _ in placed],
@@ -47,6 +47,6 @@ def product_of(row: tuple[Any, ...]) -> SubscribedProduct:
 
 
 async def save_earlier(connection: Connection, subscription: SubscriptionId, product: SubscribedProduct) -> None:
-    """Keep the spans of use of a product that was taken again. Its row is there, and locked."""
+    """Save the earlier spans of use of a product that was added again. Its row exists and is locked."""
     spans = _SPANS.dump_json(product.earlier).decode()
     await connection.execute(_SET_EARLIER, subscription, product.product, spans)

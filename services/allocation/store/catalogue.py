@@ -44,7 +44,7 @@ INSERT INTO rates (product, meter, version, units, block, effective_from) VALUES
 
 
 async def insert_product(connection: Connection, product: ProductState) -> bool:
-    """Insert a product without meters; false where there is one with this id."""
+    """Insert a product without meters; return false if the id is used already."""
     inserted = await connection.fetchval(
         _INSERT_PRODUCT, product.id, product.name, list(product.sources), product.retired_at, product.version
     )
@@ -72,7 +72,7 @@ async def update_product(connection: Connection, product: ProductState) -> None:
 
 
 async def insert_meter(connection: Connection, product: ProductState, meter: Meter) -> None:
-    """Add a meter of ``product``, which has its new version, with its rates."""
+    """Insert a meter of ``product`` with its rates, and save the product's new version."""
     await update_product(connection, product)
     await connection.execute(_INSERT_METER, product.id, meter.meter, meter.name, meter.aggregation, meter.reset)
     for rate in meter.rates:
@@ -80,13 +80,13 @@ async def insert_meter(connection: Connection, product: ProductState, meter: Met
 
 
 async def insert_rate(connection: Connection, product: ProductState, meter: Meter) -> None:
-    """Add the newest rate of ``meter`` of ``product``, which has its new version."""
+    """Insert the newest rate of ``meter``, and save the new version of ``product``."""
     await update_product(connection, product)
     await _insert_rate(connection, product.id, meter, meter.rates[-1])
 
 
 async def replace_templates(connection: Connection, product: ProductState) -> None:
-    """Write the permissions and default roles of ``product``, which has its new versions."""
+    """Replace the permissions and default roles of ``product``, and save its new versions."""
     await connection.execute(_SET_ROLES_VERSION, product.id, product.roles_version, product.version)
     await connection.execute(_DELETE_PERMISSIONS, product.id)
     await connection.execute(_DELETE_TEMPLATES, product.id)
@@ -104,7 +104,7 @@ async def replace_templates(connection: Connection, product: ProductState) -> No
 
 
 async def find_without_roles(connection: Connection, limit: int) -> list[ProductId]:
-    """Products that were there before products had default roles."""
+    """Find products of releases in which products had no default roles."""
     return [row["id"] for row in await connection.fetch(_FIND_WITHOUT_ROLES, limit)]
 
 

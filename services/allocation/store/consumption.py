@@ -43,10 +43,9 @@ DELETE FROM consumption AS c USING (
 ) AS passed
 WHERE (c.subscription, c.product, c.window_start) = (passed.subscription, passed.product, passed.window_start)
 """
-"""What another transaction has locked is left for the next time: two replicas would wait for each other."""
-# Which of these subscriptions have, by their newest consumption, another state than the one on record: the same figures
-# as domain/floor.py and domain/overage.py, which decide. Where terms meet, one may be marked that
-# does not change.
+"""Rows that another transaction has locked are left for the next batch: two replicas would wait for each other."""
+# Finds subscriptions whose newest consumption gives another state than the saved one, by the figures of domain/floor.py
+# and domain/overage.py, which decide. Near the boundary of two terms one may be marked that does not change.
 _MARK_AFFECTED = """
 WITH touched AS (
     SELECT DISTINCT id FROM unnest($1::text[]) AS new (id)
@@ -107,9 +106,9 @@ DELETE FROM consumption WHERE (subscription, product, window_start) IN (
 
 
 async def upsert_consumption(connection: Connection, snapshots: Sequence[ConsumptionSnapshot]) -> None:
-    """Keep snapshots (one per product and window) where they are newer, and forget windows that no longer count.
+    """Save newer snapshots (one per product and window), and delete those of windows that no longer count.
 
-    Kept are the newest window and the two before it: the newest may be the next one, when usage came a little ahead.
+    The newest window and the two before it are retained: the newest may be the next one, if usage came a little early.
     """
     subscriptions = [one.subscription for one in snapshots]
     products = [one.product for one in snapshots]
@@ -127,7 +126,7 @@ async def upsert_consumption(connection: Connection, snapshots: Sequence[Consump
 
 
 async def mark_affected(connection: Connection, subscriptions: Collection[SubscriptionId], now: datetime) -> None:
-    """Mark those of these subscriptions as due whose state their consumption changes."""
+    """Mark the subscriptions as due whose state their consumption changes."""
     await connection.execute(_MARK_AFFECTED, list(subscriptions), now, GRACE, TOLERATED_PERCENT)
 
 
@@ -137,6 +136,6 @@ def measured_of(row: tuple[Any, ...]) -> Measured:
 
 
 async def delete_expired(connection: Connection, before: datetime, limit: int) -> int:
-    """Forget at most ``limit`` snapshots of windows that ended before ``before``; how many there were."""
+    """Delete at most ``limit`` snapshots of windows that ended before ``before``; return the number deleted."""
     deleted: str = await connection.execute(_DELETE_EXPIRED, before, limit)
     return int(deleted.rsplit(" ", 1)[-1])

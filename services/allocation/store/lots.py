@@ -15,7 +15,7 @@ ON CONFLICT (subscription, id) DO UPDATE SET voided_at = EXCLUDED.voided_at, voi
 
 
 async def upsert_lot(connection: Connection, subscription: SubscriptionId, place: int, lot: Lot) -> None:
-    """Keep a lot of a subscription that this transaction has locked, or that it is void."""
+    """Insert a lot, or save that it was voided. This transaction has locked its subscription."""
     await connection.execute(
         _UPSERT,
         subscription,

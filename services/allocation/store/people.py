@@ -1,4 +1,4 @@
-"""The people of an account, and what they may do with its subscriptions."""
+"""The people of an account, and their grants on its subscriptions."""
 
 from collections.abc import Sequence
 
@@ -59,7 +59,7 @@ RETURNING account, email, name, enabled, removed_at, version
 
 
 async def insert_person(connection: Connection, person: PersonState) -> bool:
-    """Insert a person; false where the account has this address already."""
+    """Insert a person; return false if the account has this address already."""
     inserted = await connection.fetchval(
         _INSERT, person.account, person.email, person.name, person.enabled, person.removed_at, person.version
     )
@@ -84,7 +84,7 @@ async def update_person(connection: Connection, person: PersonState) -> None:
 
 
 async def load_account_roles(connection: Connection, account: AccountId, email: str) -> frozenset[str]:
-    """A person's roles on any of the account's subscriptions: ``primary``, and effective grants."""
+    """Load a person's roles on any of the account's subscriptions: ``primary``, and effective grants."""
     return frozenset(row["role"] for row in await connection.fetch(_LOAD_ROLES, account, email))
 
 
@@ -94,25 +94,25 @@ async def lock_subscriptions_of(connection: Connection, account: AccountId) -> N
 
 
 async def find_led_by(connection: Connection, account: AccountId, email: str) -> list[SubscriptionId]:
-    """Subscriptions whose primary contact the person is."""
+    """Find the subscriptions whose primary contact the person is."""
     return [row["id"] for row in await connection.fetch(_FIND_LED, account, email)]
 
 
 async def find_granting(connection: Connection, account: AccountId, email: str) -> list[SubscriptionId]:
-    """Subscriptions on which the person has grants, effective or not."""
+    """Find the subscriptions on which the person has grants, effective or not."""
     return [row["subscription"] for row in await connection.fetch(_FIND_GRANTING, account, email)]
 
 
 async def find_by_role(
     connection: Connection, account: AccountId, email: str, grants: Sequence[Grant]
 ) -> frozenset[SubscriptionId]:
-    """Subscriptions whose primary contact the person is, or on which one of these grants is effective."""
+    """Find the subscriptions whose primary contact the person is, or on which one of these grants is effective."""
     rows = await connection.fetch(_FIND_BY_ROLE, account, email, list(grants))
     return frozenset(row["id"] for row in rows)
 
 
 async def load_grants(connection: Connection, subscription: SubscriptionId, email: str) -> tuple[Grant, ...]:
-    """A person's grants on a subscription, effective or not."""
+    """Load a person's grants on a subscription, effective or not."""
     return tuple(row["role"] for row in await connection.fetch(_LOAD_GRANTS, subscription, email))
 
 

@@ -14,7 +14,7 @@ from shared.runtime.postgres.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """An applied plan: what it made of the subscription, and who applied it, when, by which command."""
+    """An applied plan: the subscription before and after, and who applied it, when, by which command."""
 
     before: Subscription
     after: Subscription
@@ -25,7 +25,7 @@ class SavedPlan:
 
 
 async def save_plans(connection: Connection, kept: Sequence[SavedPlan]) -> None:
-    """Write what applied plans have changed, each on a subscription of its own, and keep them with their changes."""
+    """Save applied plans, each of another subscription, with the rows that they change, in one statement."""
     plans = [one.plan for one in kept]
     changes = [(one.after.state, change) for one in kept for change in one.plan.changes]
     await connection.execute(

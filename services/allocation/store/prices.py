@@ -1,4 +1,4 @@
-"""Price lists: every one that ever held."""
+"""Price lists, past ones included."""
 
 from datetime import datetime
 
@@ -17,7 +17,7 @@ VALUES ($1, $2, $3, $4, $5, $6)
 
 
 async def find_price_list(connection: Connection) -> PriceList | None:
-    """The one that holds."""
+    """Find the current price list."""
     row = await connection.fetchrow(_FIND)
     if row is None:
         return None
@@ -31,13 +31,13 @@ async def find_price_list(connection: Connection) -> PriceList | None:
 
 
 async def lock_price_list(connection: Connection) -> PriceList | None:
-    """The one that holds, for this transaction alone to replace. Whoever only reads does not wait."""
+    """Load the current price list, and lock it against replacement by others. Readers do not wait."""
     await connection.execute(_LOCK)
     return await find_price_list(connection)
 
 
 async def insert_price_list(connection: Connection, price_list: PriceList, at: datetime) -> None:
-    """Keep the next one."""
+    """Insert the next price list."""
     await connection.execute(
         _INSERT,
         price_list.version,

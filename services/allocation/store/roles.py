@@ -1,4 +1,4 @@
-"""Roles as the accounts have them, and the default roles of the products."""
+"""Roles of accounts, and default roles of products."""
 
 from shared.events.ids import AccountId, ProductId, RoleId
 from shared.events.state import RoleState
@@ -60,7 +60,7 @@ ORDER BY s.account
 
 
 async def insert_role(connection: Connection, role: RoleState) -> bool:
-    """Insert a role without members; false where the account has one with this id."""
+    """Insert a role without members; return false if the account uses the id already."""
     inserted = await connection.fetchval(
         _INSERT,
         role.account,
@@ -93,30 +93,30 @@ async def set_member(connection: Connection, role: RoleState, email: str, member
 
 
 async def count_members(connection: Connection, role: RoleState) -> int:
-    """Number of members of a role, active or not."""
+    """Count the members of a role, active or not."""
     return int(await connection.fetchval(_COUNT_MEMBERS, role.account, role.role))
 
 
 async def count_roles(connection: Connection, account: AccountId) -> int:
-    """Number of roles of an account."""
+    """Count the roles of an account."""
     return int(await connection.fetchval(_COUNT_ROLES, account))
 
 
 async def find_held(connection: Connection, account: AccountId, email: str) -> list[RoleId]:
-    """A person's roles, effective or not, in the order in which roles are locked."""
+    """Find a person's roles, effective or not, in the order in which roles are locked."""
     return [row["role"] for row in await connection.fetch(_FIND_HELD, account, email)]
 
 
 async def find_templates_elsewhere(
     connection: Connection, roles: list[RoleId], product: ProductId
 ) -> dict[RoleId, ProductId]:
-    """Which of these ids are default roles of another product, and of which."""
+    """Find which of these ids are default roles of another product, and of which."""
     rows = await connection.fetch(_FIND_TEMPLATES_ELSEWHERE, roles, product)
     return {row["role"]: row["product"] for row in rows}
 
 
 async def find_own(connection: Connection, roles: list[RoleId]) -> set[RoleId]:
-    """Which of these ids an account uses for a role of its own."""
+    """Find which of these ids an account uses for a role of its own."""
     return {row["id"] for row in await connection.fetch(_FIND_OWN, roles)}
 
 
@@ -131,12 +131,12 @@ async def uses_product(connection: Connection, account: AccountId, product: Prod
 
 
 async def find_missing_roles(connection: Connection, limit: int) -> list[tuple[AccountId, ProductId]]:
-    """Accounts that use a product and lack some of its default roles."""
+    """Find accounts that use a product and lack some of its default roles."""
     return [(row["account"], row["product"]) for row in await connection.fetch(_FIND_MISSING, limit)]
 
 
 async def find_users(connection: Connection, product: ProductId) -> list[AccountId]:
-    """The accounts that use the product."""
+    """Find the accounts that use the product."""
     return [row["account"] for row in await connection.fetch(_FIND_USERS, product)]
 
 

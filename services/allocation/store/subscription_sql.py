@@ -19,7 +19,7 @@ JOIN products AS p ON p.id = a.product
 WHERE a.subscription = s.id
 ORDER BY a.place
 """
-"""In their order; the last field says whether the vendor has retired the product."""
+"""Columns of an allocation, in order; the last one says whether the vendor has retired the product."""
 _GRANTS = """
 SELECT ROW(g.email, g.role)
 FROM grants AS g
@@ -103,4 +103,4 @@ WITH {_SAVE}, kept AS (
 INSERT INTO plan_changes (subscription, version, product, units_before, units_after)
 SELECT * FROM unnest($25::text[], $26::bigint[], $27::text[], $28::bigint[], $29::bigint[])
 """  # noqa: S608
-"""The same, with the plans that changed them. Parameters: those of ``SAVE``, then ``plans.save_plans``."""
+"""Like ``SAVE``, with the plans that changed the rows. Parameters: those of ``SAVE``, then ``plans.save_plans``."""

@@ -32,7 +32,7 @@ Change = tuple[Subscription, Subscription]
 
 
 async def insert_subscription(connection: Connection, subscription: Subscription) -> bool:
-    """Keep a new subscription, without lots and products; false where there is one with this id."""
+    """Insert a subscription without lots and products; return false if the id is used already."""
     state = subscription.state
     inserted = await connection.fetchval(
         _INSERT,
@@ -57,26 +57,26 @@ async def insert_subscription(connection: Connection, subscription: Subscription
 
 
 async def lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
-    """Lock a subscription for update and load it with its parts, as last published; ``None``: there is none."""
+    """Lock a subscription for update, and load it with its parts as last published; ``None`` if unknown."""
     row = await connection.fetchrow(LOCK, [subscription])
     return await _load(connection, row) if row else None
 
 
 async def try_lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
-    """Like ``lock_subscription``, but ``None`` also where another transaction has locked it."""
+    """Like ``lock_subscription``, but ``None`` also if another transaction has locked it."""
     return (await try_lock_subscriptions(connection, [subscription])).get(subscription)
 
 
 async def try_lock_subscriptions(
     connection: Connection, subscriptions: Sequence[SubscriptionId]
 ) -> dict[SubscriptionId, Subscription]:
-    """Lock and load those of these subscriptions that no other transaction has locked, by id."""
+    """Lock and load these subscriptions, by id, except those that another transaction has locked."""
     rows = await connection.fetch(TRY_LOCK, subscriptions)
     return {row["id"]: await _load(connection, row) for row in rows}
 
 
 async def is_subscription(connection: Connection, subscription: SubscriptionId) -> bool:
-    """Whether there is one of this id."""
+    """Whether the subscription exists."""
     return bool(await connection.fetchval(_EXISTS, subscription))
 
 
@@ -116,12 +116,12 @@ async def _load(connection: Connection, row: Row) -> Subscription:
 
 
 async def update_subscription(connection: Connection, subscription: Subscription) -> None:
-    """Write what may change of the row itself."""
+    """Update the columns of the row that may change."""
     await connection.execute(_UPDATE, subscription.state.id, *_columns(subscription))
 
 
 async def save_subscription(connection: Connection, before: Subscription, after: Subscription) -> None:
-    """Write the row, and of the terms, lots and products those that have changed; but not people and grants."""
+    """Save the row and the changed terms, lots and products; people and grants are saved elsewhere."""
     was, state = before.state, after.state
     if state.products != was.products:
         await connection.execute(SAVE, *saved_columns([(before, after)]))
@@ -140,7 +140,7 @@ async def save_subscription(connection: Connection, before: Subscription, after:
 
 
 def saved_columns(changes: Sequence[Change]) -> tuple[list[Any], ...]:
-    """What ``SAVE`` writes of these subscriptions, each of which may be there once."""
+    """Return the parameters of ``SAVE`` for these subscriptions, each at most once."""
     changed = []
     for before, after in changes:
         had = {id(one) for one in before.state.products}  # cheaper than comparing; equals may be written again
@@ -151,7 +151,7 @@ def saved_columns(changes: Sequence[Change]) -> tuple[list[Any], ...]:
 
 
 def _columns(subscription: Subscription) -> tuple[Any, ...]:
-    """What may change of the row itself."""
+    """Return the columns of the row that may change."""
     state = subscription.state
     return (
         state.model,

@@ -13,7 +13,7 @@ ON CONFLICT (subscription, starts_at) DO UPDATE SET rates_locked_at = EXCLUDED.r
 
 
 async def upsert_term(connection: Connection, subscription: SubscriptionId, term: Term) -> None:
-    """Keep a term of a subscription that this transaction has locked, or whether its rates are locked."""
+    """Insert a term, or save whether its rates are locked. This transaction has locked its subscription."""
     await connection.execute(_UPSERT, subscription, term.start, term.end, term.rates_locked_at)
 
 

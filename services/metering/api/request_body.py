@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.metering.api.binary import HeaderError, read_attributes
+from services.metering.api.binary_mode import HeaderError, read_attributes
 from shared import media_types
 
 MAX_EVENTS = 5000

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from services.metering.domain.reasons import Claim, RejectedError
-from services.metering.domain.text import check_text
+from services.metering.domain.text_checks import check_text
 from shared.events.usage import ResourcePurged, UsageReversed
 
 REVERSAL, PURGE = 5, 6

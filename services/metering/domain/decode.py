@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from services.metering.domain.corrections import KINDS, CorrectionEvent, read_correction
-from services.metering.domain.instants import cut_time, may_be_rounded
+from services.metering.domain.event_times import cut_time, may_be_rounded
 from services.metering.domain.quantity import MAX_WHOLE, is_quantity, quantity_fault
 from services.metering.domain.reasons import UNKNOWN, Claim, Reason, RejectedError
-from services.metering.domain.text import check_text
+from services.metering.domain.text_checks import check_text
 from shared.events.usage import UsageRecorded
 from shared.media_types import is_json
 

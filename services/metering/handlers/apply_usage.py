@@ -127,7 +127,7 @@ class UsageApplier:
             if there or later:
                 known = [placed for placed in first if placed.n in there]
                 stored = await _find_stored(tx.connection, known + later)
-                taken = _taken(first, there, stored) if later else {}
+                taken = _taken({one.usage.digest for one in later}, first, there, stored)
                 left = [one for one in later if not taken[one.usage.digest].contains(one.usage)]
                 repeats = known + [one for one in later if taken[one.usage.digest].contains(one.usage)]
                 for one in repeats:
@@ -256,11 +256,15 @@ async def _find_stored(connection: Connection, repeats: Sequence[Placed]) -> Fou
     return await store.find_stored(connection, list(wanted))
 
 
-def _taken(first: Sequence[Placed], there: set[int], stored: Found) -> dict[bytes, IdentityTimes]:
-    """Times at which identities are used after ``first`` was inserted; ``there``: indexes that were stored before."""
-    taken: dict[bytes, IdentityTimes] = {}
+def _taken(digests: set[bytes], first: Sequence[Placed], there: set[int], stored: Found) -> dict[bytes, IdentityTimes]:
+    """Times at which these identities are used after ``first`` was inserted; ``there``: indexes stored before."""
+    taken = {digest: IdentityTimes() for digest in digests}
+    if not taken:
+        return taken
     for n, usage, _, _, _ in first:
-        times = taken.setdefault(usage.digest, IdentityTimes())
+        times = taken.get(usage.digest)
+        if times is None:
+            continue
         if n not in there:
             times.add(usage)
             continue

@@ -19,6 +19,7 @@ from services.metering.store.consumption import Histories
 from services.metering.store.projection import Projection
 from shared.events.topics import CONSUMPTION_TOPIC
 from shared.runtime.postgres.pool import Connection
+from shared.runtime.process.background import repeat
 from shared.runtime.process.clock import Clock
 from shared.runtime.records import Outgoing
 
@@ -80,6 +81,7 @@ class SnapshotRelay:
         self._projection = projection
         self._note_failed = save_failed
         self._may_have_failed = True
+        self._rests_until = 0.0
 
     async def run(self) -> None:
         """Publish until cancelled. Errors of Kafka or the database are raised; snapshots stay due."""
@@ -87,18 +89,21 @@ class SnapshotRelay:
         try:
             while not await consumption.try_lock(connection):  # noqa: ASYNC110  # another process holds it
                 await asyncio.sleep(STANDBY_SECONDS)
-            loop = asyncio.get_running_loop()
-            while True:
-                started = loop.time()
-                if not await self.publish(connection):
-                    await asyncio.sleep(POLL_SECONDS)
-                    continue
-                took = loop.time() - started
-                await asyncio.sleep(max(self._interval_seconds - took, 0))
-                while self._usage_waits() and loop.time() < started + (1 + REST_FACTOR) * took:  # noqa: ASYNC110  # polled lag
-                    await asyncio.sleep(self._interval_seconds)
+            await repeat(lambda: self._publish_or_rest(connection))
         finally:
             connection.terminate()
+
+    async def _publish_or_rest(self, connection: Connection) -> float:
+        """One round, or none while usage waits after one; the seconds until the next."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._rests_until and self._usage_waits():
+            return self._interval_seconds
+        started = self._rests_until = loop.time()
+        if not await self.publish(connection):
+            return POLL_SECONDS
+        took = loop.time() - started
+        self._rests_until = started + (1 + REST_FACTOR) * took
+        return max(self._interval_seconds - took, 0)
 
     async def publish(self, connection: Connection) -> int:
         """Publish one round of due snapshots. Return how many.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 from shared.events.outcomes import CommandDecided
@@ -39,8 +39,8 @@ class CommandStatus:
     decided_at: datetime | None = None
     resource: str | None = None
     version: int | None = None
-    result: Mapping[str, Any] | None = None
-    refusal: Mapping[str, Any] | None = None
+    result: Mapping[str, object] | None = None
+    refusal: Mapping[str, object] | None = None
 
 
 def command_status(sent: SentRow) -> CommandStatus:

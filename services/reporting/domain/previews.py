@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -34,6 +33,6 @@ class PlanPreview:
 _PREVIEW = TypeAdapter(PlanPreview)
 
 
-def read_preview(result: Mapping[str, Any]) -> PlanPreview:
+def read_preview(result: Mapping[str, object]) -> PlanPreview:
     """Decode the preview from a command's result, which is JSON."""
     return _PREVIEW.validate_python(result)

@@ -7,14 +7,28 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import secrets
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from shared.runtime.signing import SignatureError, seal, unseal
 
 _TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class StartedSignIn:
+    """What a browser brings back from the provider: ``to`` is where it goes then; ``until`` a POSIX time."""
+
+    state: str
+    nonce: str
+    verifier: str
+    to: str
+    until: float
+
+
+_SIGN_IN = TypeAdapter(StartedSignIn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +54,16 @@ class CsrfProtection:
         pad, masked = raw[:_TOKEN_BYTES], raw[_TOKEN_BYTES:]
         return hmac.compare_digest(bytes(a ^ b for a, b in zip(pad, masked, strict=True)), self._token(session))
 
-    def seal(self, content: dict[str, Any]) -> str:
-        """Encrypt JSON content into text that only a process with the same secret can read."""
-        return seal(json.dumps(content), {"page": self._key("sign-in")})
+    def seal(self, started: StartedSignIn) -> str:
+        """Encrypt it into text that only a process with the same secret can read."""
+        return seal(_SIGN_IN.dump_json(started).decode(), {"page": self._key("sign-in")})
 
-    def unseal(self, sealed: str) -> dict[str, Any] | None:
+    def unseal(self, sealed: str) -> StartedSignIn | None:
         """Decrypt what ``seal`` returned; ``None`` for any other text."""
         try:
-            content = json.loads(unseal(sealed, {"page": self._key("sign-in")}))
+            return _SIGN_IN.validate_json(unseal(sealed, {"page": self._key("sign-in")}))
         except (SignatureError, ValueError):
             return None
-        return content if isinstance(content, dict) else None
 
     def _token(self, session: str) -> bytes:
         return hmac.digest(self._key("form"), session.encode(), "sha256")

@@ -7,7 +7,6 @@ import base64
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 import httpx
@@ -18,7 +17,7 @@ from services.reporting.discovery import fetch_metadata
 SCOPES = "openid email profile"
 _TIMEOUT_SECONDS = 10
 
-VerifyToken = Callable[..., Awaitable[Mapping[str, Any]]]
+VerifyToken = Callable[..., Awaitable[Mapping[str, object]]]
 """``await verify(token, audience=...)`` returns the claims of a valid token that the issuer signed for ``audience``.
 
 It raises ``ValueError`` for any other."""
@@ -52,7 +51,7 @@ class Provider:
     def __init__(self, client: Client, verify: VerifyToken) -> None:
         self._client = client
         self._verify = verify
-        self._fetched: Mapping[str, Any] | None = None
+        self._fetched: Mapping[str, object] | None = None
 
     async def authorization_url(self, *, state: str, nonce: str, verifier: str) -> str:
         """Build the URL at which a person signs in."""
@@ -69,7 +68,7 @@ class Provider:
         }
         return f"{await self._endpoint('authorization_endpoint')}?{urlencode(query)}"
 
-    async def redeem(self, code: str, *, verifier: str, nonce: str) -> Mapping[str, Any]:
+    async def redeem(self, code: str, *, verifier: str, nonce: str) -> Mapping[str, object]:
         """Exchange ``code`` for an id token, and return its verified claims.
 
         Raises:
@@ -113,7 +112,7 @@ class Provider:
             raise ProviderError(f"the provider's metadata has no {name}")
         return endpoint
 
-    async def _metadata(self) -> Mapping[str, Any]:
+    async def _metadata(self) -> Mapping[str, object]:
         if self._fetched is None:
             try:
                 async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as http:
@@ -123,7 +122,7 @@ class Provider:
         return self._fetched
 
 
-async def _post_form(url: str, form: Mapping[str, str]) -> dict[str, Any]:
+async def _post_form(url: str, form: Mapping[str, str]) -> Mapping[str, object]:
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as http:
             answer = await http.post(url, data=dict(form))

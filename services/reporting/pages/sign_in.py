@@ -6,6 +6,7 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 
 from services.reporting.auth import ClaimNames, TokenError
+from services.reporting.pages.csrf import StartedSignIn
 from services.reporting.pages.errors import page_route
 from services.reporting.pages.provider import ProviderError
 from services.reporting.pages.responder import PageResponder
@@ -31,7 +32,7 @@ def sign_in_router(responder: PageResponder, claims: ClaimNames) -> APIRouter:
             log.warning("provider_unavailable", error=str(error))
             return responder.message(None, 503)
         until = (responder.clock() + SIGN_IN_LIFETIME).timestamp()
-        pending = {"state": state, "nonce": nonce, "verifier": verifier, "to": _local(to), "until": until}
+        pending = StartedSignIn(state, nonce, verifier, to=_local(to), until=until)
         answer = responder.redirect(url)
         answer.set_cookie(
             COOKIE,
@@ -47,13 +48,13 @@ def sign_in_router(responder: PageResponder, claims: ClaimNames) -> APIRouter:
     @router.get("/auth/callback")
     async def callback(request: Request, code: str = "", state: str = "", error: str = "") -> Response:
         pending = responder.csrf.unseal(request.cookies.get(COOKIE, ""))
-        known = pending is not None and secrets.compare_digest(str(pending["state"]).encode(), state.encode())
-        if pending is None or not known or pending["until"] < responder.clock().timestamp() or error or not code:
+        known = pending is not None and secrets.compare_digest(pending.state.encode(), state.encode())
+        if pending is None or not known or pending.until < responder.clock().timestamp() or error or not code:
             log.warning("sign_in_refused", error=error[:MAX_ERROR_LENGTH] or "state")
             responder.application.check_failures(request.client.host if request.client else None)
             return _failed(responder, "The sign-in was not completed in time. Sign in again.")
         try:
-            found = await responder.provider.redeem(code, verifier=pending["verifier"], nonce=pending["nonce"])
+            found = await responder.provider.redeem(code, verifier=pending.verifier, nonce=pending.nonce)
         except ProviderError as failed:
             log.warning("sign_in_failed", error=str(failed))
             return _failed(responder, "The sign-in could not be verified. Sign in again.")
@@ -66,7 +67,7 @@ def sign_in_router(responder: PageResponder, claims: ClaimNames) -> APIRouter:
         person = Person(caller.email, caller.name, caller.vendor)
         if former := request.cookies.get(responder.session_cookie):
             await responder.sessions.end(former)
-        answer = responder.redirect(pending["to"])
+        answer = responder.redirect(pending.to)
         responder.start_session(answer, await responder.sessions.begin(person, responder.clock()))
         _delete_cookie(responder, answer)
         return answer

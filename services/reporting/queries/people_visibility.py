@@ -43,7 +43,7 @@ class PeopleVisibility:
         """
         return [one for one in grants if self.seen is None or one[0] in self.seen]
 
-    def without_hidden(self, account: str, state: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def without_hidden(self, account: str, state: Mapping[str, object] | None) -> dict[str, Any] | None:
         """Copy a state of the audit log without hidden people.
 
         They are left out of its ``members``, if it has them.

@@ -61,5 +61,5 @@ class ResourceQueries:
         return body
 
 
-def _numbers(problem: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(problem: Mapping[str, object]) -> dict[str, Any]:
     return {"errors": problem["errors"]} if "errors" in problem else {}

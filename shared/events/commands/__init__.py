@@ -1,4 +1,4 @@
-"""Commands: what administrators ask of the services. Topics ``<service>.commands``.
+"""Commands: the changes that administrators request of the services. Topics ``<service>.commands``.
 
 The envelope's ``id`` is the command id, its ``actor`` the person. Ids of new things are chosen by the sender.
 """

@@ -27,7 +27,7 @@ class AddPerson(Payload):
 
 
 class ChangePerson(Payload):
-    """What is absent stays."""
+    """Change a person of an account; absent fields are unchanged."""
 
     event_type = "unitpool.allocation.change-person.v1"
     account: AccountRef
@@ -43,7 +43,7 @@ class RemovePerson(Payload):
 
 
 class CreateRole(Payload):
-    """A role of the account's own in a product's application."""
+    """Create a custom role of the account in a product's application."""
 
     event_type = "unitpool.allocation.create-role.v1"
     account: AccountRef
@@ -54,7 +54,7 @@ class CreateRole(Payload):
 
 
 class ChangeRole(Payload):
-    """What is absent stays."""
+    """Change a role of an account; absent fields are unchanged."""
 
     event_type = "unitpool.allocation.change-role.v1"
     account: AccountRef
@@ -64,7 +64,7 @@ class ChangeRole(Payload):
 
 
 class ResetRole(Payload):
-    """A customised default role becomes again what its template says."""
+    """Reset a customised default role to its template."""
 
     event_type = "unitpool.allocation.reset-role.v1"
     account: AccountRef
@@ -72,7 +72,7 @@ class ResetRole(Payload):
 
 
 class SetRoleMember(Payload):
-    """Give a role to someone, or take it back."""
+    """Give a role to a person, or take it away."""
 
     event_type = "unitpool.allocation.set-role-member.v1"
     account: AccountRef

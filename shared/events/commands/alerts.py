@@ -8,8 +8,8 @@ from shared.events.envelope import Payload
 from shared.events.ids import SubscriptionRef
 
 Seen = Annotated[int, Field(ge=1)] | None
-"""The version of the subscription that the sender knew, where the actor may see it: alerts postpones the command until
-it knows that one too. ``None``: the actor sees no such subscription, so what alerts does not know does not exist."""
+"""The version of the subscription that the sender knew, if the actor may see it: alerts postpones the command until
+it knows that version. ``None``: the actor sees no such subscription, so one that alerts does not know is not found."""
 
 
 class AcknowledgeAlert(Payload):
@@ -20,10 +20,10 @@ class AcknowledgeAlert(Payload):
 
 
 class AddChannel(Payload):
-    """Where a subscription's alerts go.
+    """Add a channel to which a subscription's alerts are sent.
 
-    ``sealed_secret`` is the signing secret, encrypted for the alerts service. ``sealed_url`` is the address, a secret
-    too; ``url`` is what is shown of it, and the whole address where there is no ``sealed_url``.
+    ``sealed_secret`` is the signing secret, encrypted for the alerts service. ``sealed_url`` is the address, which is a
+    secret, too; ``url`` is its visible part, or the whole address if there is no ``sealed_url``.
     """
 
     event_type = "unitpool.alerts.add-channel.v1"

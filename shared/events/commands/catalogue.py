@@ -13,7 +13,7 @@ SourcePrefix = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class CreateProduct(Payload):
-    """``sources`` empty: ``/platforms/<product id>``, and what follows it after a ``/``."""
+    """Create a product. Without ``sources``, its source is ``/platforms/<product id>`` with all paths below it."""
 
     event_type = "unitpool.allocation.create-product.v1"
     product: ProductRef
@@ -22,7 +22,7 @@ class CreateProduct(Payload):
 
 
 class CreateMeter(Payload):
-    """A meter with its first rate."""
+    """Add a meter with its first rate."""
 
     event_type = "unitpool.allocation.create-meter.v1"
     product: ProductRef
@@ -45,14 +45,14 @@ class SetRate(Payload):
 
 
 class RetireProduct(Payload):
-    """The vendor no longer offers a product: metering stops, its units return to every pool."""
+    """Retire a product: it is no longer offered or metered, and its units return to every pool."""
 
     event_type = "unitpool.allocation.retire-product.v1"
     product: ProductRef
 
 
 class SetRoleTemplates(Payload):
-    """The permissions of a product's application, and its default roles: the whole list. Customised roles stay."""
+    """Replace the permissions of a product's application and its default roles; customised roles are unchanged."""
 
     event_type = "unitpool.allocation.set-role-templates.v1"
     product: ProductRef
@@ -61,7 +61,7 @@ class SetRoleTemplates(Payload):
 
 
 class SetPriceList(Payload):
-    """What units cost from now on. Lots that were bought keep their price."""
+    """Replace the price list from now on. The prices of earlier lots are unchanged."""
 
     event_type = "unitpool.allocation.set-price-list.v1"
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]

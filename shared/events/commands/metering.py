@@ -9,7 +9,7 @@ from shared.units import MAX_UNITS
 
 
 class CreateIngestKey(Payload):
-    """``secret_sha256`` is the hash, in hex, of the key, which the requester was shown once."""
+    """Create an ingest key. ``secret_sha256`` is the hash of the key in hex; the requester was shown the key once."""
 
     event_type = "unitpool.metering.create-ingest-key.v1"
     key: str = Field(min_length=1, max_length=64)
@@ -21,7 +21,7 @@ class CreateIngestKey(Payload):
 
 
 class RotateIngestKey(Payload):
-    """A new key for the product of ``key``, with its limits; the old one is good for ``overlap_seconds`` more."""
+    """Create a key that replaces ``key``, with its limits; the old one is valid for ``overlap_seconds`` more."""
 
     event_type = "unitpool.metering.rotate-ingest-key.v1"
     key: str = Field(min_length=1, max_length=64)
@@ -37,7 +37,7 @@ class RevokeIngestKey(Payload):
 
 
 class ReplayQuarantine(Payload):
-    """Replay all quarantined usage that matches ``wanted`` now, whatever its reason."""
+    """Replay all quarantined usage that matches ``wanted`` now, with any reason."""
 
     event_type = "unitpool.metering.replay-quarantine.v1"
     replay: str = Field(min_length=1, max_length=64)

@@ -1,4 +1,4 @@
-"""The command that changes allocations."""
+"""The command that changes allocations: a plan."""
 
 from pydantic import Field
 
@@ -8,14 +8,14 @@ from shared.units import Units
 
 
 class PlannedChange(Frozen):
-    """The allocation that a product shall have."""
+    """The wanted allocation of one product, in units."""
 
     product: ProductRef
     units: Units
 
 
 class SeenConsumption(Frozen):
-    """The newest consumption that the requester was shown: the plan is decided on this or newer."""
+    """The newest consumption that the requester was shown; the plan is decided on this or newer consumption."""
 
     product: ProductRef
     window_start: Instant

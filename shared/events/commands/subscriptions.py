@@ -36,7 +36,7 @@ class SubscriptionCommand(Payload):
 
 
 class RenewSubscription(SubscriptionCommand):
-    """A further term until ``end``, with a pool of ``units``: right after the last one, or from a later ``start``.
+    """Add a term until ``end`` with a pool of ``units``: right after the last one, or from a later ``start``.
 
     ``units``, ``order_reference`` and ``lot`` belong to a flex subscription, and only to it.
     """
@@ -63,14 +63,14 @@ class ConvertSubscription(SubscriptionCommand):
 
 
 class LockRates(SubscriptionCommand):
-    """Hold the rates in force now until the term's end. A lock is not taken back: that would restate closed windows."""
+    """Lock the present rates until the term's end. A lock cannot be undone, as that would restate closed windows."""
 
     event_type = "unitpool.allocation.lock-rates.v1"
     locked: bool
 
 
 class PurchaseLot(SubscriptionCommand):
-    """``start`` absent: now, or the term's start if that is later; ``end`` absent: the term's end."""
+    """Sell units. By default they count from now, or the term's start if that is later, to the term's end."""
 
     event_type = "unitpool.allocation.purchase-lot.v1"
     lot: LotRef
@@ -107,7 +107,7 @@ class SetPolicy(SubscriptionCommand):
 
 
 class SetPrimaryContact(SubscriptionCommand):
-    """Hand a subscription over, in one step, to someone known in the account."""
+    """Replace the primary contact of a subscription by another person of the account, in one step."""
 
     event_type = "unitpool.allocation.set-primary-contact.v1"
     email: Email

@@ -1,6 +1,6 @@
 """The contracts as files: a JSON Schema and a golden example of every event and command, and AsyncAPI documents.
 
-``python -m shared.events.schemas`` writes them, ``--check`` says what is not current. Neither takes a change that would
+``python -m shared.events.schemas`` writes them, ``--check`` reports outdated ones. Neither accepts a change that would
 break a reader or writer of the same major version: see ``compatibility``.
 """
 

@@ -1,4 +1,4 @@
-"""``python -m shared.events.schemas [--check]``: write the contracts' files, or say which are not current."""
+"""``python -m shared.events.schemas [--check]``: write the contracts' files, or report those that are outdated."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from shared.events.topics import ServiceName
 
 
 def breaking_changes(payloads: tuple[type[Payload], ...], folder: Path = SCHEMAS) -> Iterator[str]:
-    """Changes that the committed schemas do not allow, each with the type's name. A type that is gone is one."""
+    """Changes that the committed schemas do not allow, each with the type's name; a removed type is one."""
     for payload in payloads:
         file = schema_file(payload, folder)
         if file.exists():
@@ -29,7 +29,7 @@ def breaking_changes(payloads: tuple[type[Payload], ...], folder: Path = SCHEMAS
 
 
 def contents(payloads: tuple[type[Payload], ...]) -> Mapping[Path, str]:
-    """Every file, and what must be in it. A golden example stays as it was first written."""
+    """Every file with its content. A golden example is never changed once it is written."""
     files: dict[Path, str] = {}
     for payload in payloads:
         files[schema_file(payload)] = written(schema_of(payload))
@@ -41,26 +41,27 @@ def contents(payloads: tuple[type[Payload], ...]) -> Mapping[Path, str]:
 
 
 def outdated(files: Mapping[Path, str]) -> list[Path]:
-    """The files that are missing or not current."""
+    """The files that are missing or outdated."""
     return [file for file, text in files.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
 
 
 def main() -> int:
-    """0: all is current (or was written); 1: something is not, or must not be."""
+    """Write or check the files; 1 if a contract is broken, or with ``--check`` a file is outdated."""
     parser = argparse.ArgumentParser(prog="python -m shared.events.schemas", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is not current")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is outdated")
     only_check = parser.parse_args().check
     payloads = every_payload()
     if faults := list(breaking_changes(payloads)):
         print("\n".join(faults), file=sys.stderr)
         print(
-            "Within a major version only optional fields may be added: make a type with the next one.", file=sys.stderr
+            "Within a major version only optional fields may be added; create a type with the next one.",
+            file=sys.stderr,
         )
         return 1
     files = contents(payloads)
     stale = outdated(files)
     for file in stale:
-        print(f"{'not current' if only_check else 'written'}: {file.relative_to(SCHEMAS.parents[2])}")
+        print(f"{'outdated' if only_check else 'written'}: {file.relative_to(SCHEMAS.parents[2])}")
         if not only_check:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(files[file], encoding="utf-8")

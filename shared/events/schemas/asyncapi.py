@@ -50,10 +50,12 @@ def document_of(service: ServiceName) -> dict[str, Any]:
 
 
 def _channel(topic: Topic) -> Channel:
-    kept = "for ever" if topic.kept is None else f"{topic.kept.days} days"
+    retained = "forever" if topic.retention is None else f"for {topic.retention.days} days"
     return Channel(
         address=topic.name,
-        description=f"Key: {topic.key}. Kept {kept}{', the newest record of each key' if topic.compacted else ''}.",
+        description=(
+            f"Key: {topic.key}. Retained {retained}{', the newest record of each key' if topic.compacted else ''}."
+        ),
         messages={payload.__name__: _message(payload) for payload in topic.carries},
         bindings=ChannelBinding(kafka=KafkaBinding(topic=topic.name, partitions=topic.partitions)),
     )

@@ -104,7 +104,7 @@ def _follow(schema: Schema, document: Schema) -> Schema:
 
 
 def _words(schema: Schema) -> str:
-    """What tells an alternative of a union from the others: its model, or its type."""
+    """The name that distinguishes an alternative of a union: its model, or its type."""
     if "$ref" in schema:
         return str(schema["$ref"]).removeprefix("#/$defs/")
     return " ".join(str(schema[word]) for word in ("format", "type") if word in schema) or "anything"

@@ -4,10 +4,10 @@ A handler decides one command and saves its changes, in the transaction of the b
 many times a second, a batch handler decides several from data that it fetches for all of them at once.
 """
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from shared.events.envelope import Event, Payload
 from shared.events.refusals import Refusal
@@ -15,6 +15,10 @@ from shared.runtime.delivery.transaction import Transaction
 
 Prefetched = TypeVar("Prefetched")
 Change = TypeVar("Change")
+
+
+CommandResult: TypeAlias = Mapping[str, object]
+"""What the requester is told, as JSON: a ``TypedDict`` of the command's owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Accepted:
 
     resource: str | None = None
     version: int | None = None
-    result: dict[str, Any] | None = None
+    result: CommandResult | None = None
     audit: AuditEntry | None = None
 
 

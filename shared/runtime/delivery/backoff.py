@@ -15,7 +15,7 @@ ALARM_SECONDS = 15
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether a retry can succeed although nobody changes the data or the code."""
+    """Whether a retry can succeed without a change of the data or the code."""
     return isinstance(error, (TransientError, KafkaError)) or is_transient_database_error(error)
 
 

@@ -149,7 +149,7 @@ class TopicConsumer:
         await self._offset_commits.add(nexts)
 
     def _rewind(self, message: KafkaAckableMessage) -> NoReturn:
-        """Have the batch read again: the next poll seeks back to whatever was not marked as applied."""
+        """Rewind: the next poll seeks back to the records that were not marked as applied."""
         message.committed = AckStatus.NACKED
         raise NackMessage
 

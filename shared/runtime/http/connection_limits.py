@@ -133,7 +133,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # ---- refusals --------------------------------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's own words
-        """Refuse the request: the parser stopped, by itself or at a limit."""
+        """Refuse the request: the parser found an error or a limit was exceeded."""
         self._refuse(self._refusal)
 
     def _stop(self, status: int) -> None:

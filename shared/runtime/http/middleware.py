@@ -167,7 +167,7 @@ class Middleware:
         """Check the request; return its body, limited and decompressed.
 
         Raises:
-            HTTPException, ProblemError: the request is refused, whatever its route.
+            HTTPException, ProblemError: the request is refused on every route.
         """
         if len(headers) != len(scope["headers"]):
             _refuse_repeated(scope["headers"])

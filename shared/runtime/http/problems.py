@@ -69,7 +69,7 @@ def problem(
     status: int,
     code: str,
     detail: str,
-    details: Mapping[str, Any] | None = None,
+    details: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Make the answer with an RFC 9457 document; ``details`` become members of it."""

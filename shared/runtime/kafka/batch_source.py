@@ -35,7 +35,7 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     Several tasks may take batches from it; each applies its batch before it polls again. Until then its partitions are
     held for it, so that records of a partition stay in order. Records are ``Record``, topics without ``topic_prefix``.
 
-    A batch that was not marked ``applied`` when its task polls again, or has ended, is read again, whatever went wrong.
+    A batch that was not marked ``applied`` when its task polls again, or has ended, is read again after any failure.
     So is what was decoded and could not be returned, because the client's position is beyond it by then.
     """
 

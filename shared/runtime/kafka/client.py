@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -21,9 +21,21 @@ _SASL: dict[str, type[SASLPlaintext | SASLScram256 | SASLScram512]] = {
 }
 
 
-def client_arguments(settings: ServiceSettings, client: str) -> dict[str, Any]:
+class ClientArguments(TypedDict):
     """Options of every aiokafka client: servers, name, security."""
-    arguments: dict[str, Any] = {
+
+    bootstrap_servers: list[str]
+    client_id: str
+    security_protocol: str
+    ssl_context: ssl.SSLContext | None
+    sasl_mechanism: NotRequired[str]
+    sasl_plain_username: NotRequired[str | None]
+    sasl_plain_password: NotRequired[str]
+
+
+def client_arguments(settings: ServiceSettings, client: str) -> ClientArguments:
+    """The options for one client, named ``client``."""
+    arguments: ClientArguments = {
         "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
         "client_id": client,
         "security_protocol": settings.kafka_protocol,

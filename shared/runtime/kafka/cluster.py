@@ -32,7 +32,7 @@ from shared.runtime.kafka.client import client_arguments
 from shared.runtime.process.settings import ServiceSettings
 
 ANSWER_SECONDS = 10
-"""Longest time for one query, whatever the client waits for."""
+"""Longest time for one query, as the client's own timeouts may be longer."""
 _LONGEST_MS = 35 * 86_400_000
 _PRECISION_MS = 1000
 _TOPIC, _LATEST, _ANY_REPLICA, _READ_COMMITTED = 2, -1, -1, 1

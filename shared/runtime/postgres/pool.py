@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Generator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -37,6 +37,8 @@ deletes may be lost and the rows are sent again, as after a crash of the relay. 
 GENERIC_PLANS = {"plan_cache_mode": "force_generic_plan"}
 """Session settings for few statements with one good plan each. PostgreSQL expects longer arrays than they give, and
 would plan each execution, which can take longer than the execution."""
+CLOSE_SECONDS = 2.0
+"""Longest wait for the server to answer a cancellation; then the connection is closed without the answer."""
 _CLOSED_WORDS = ("closed", "closing", "released back", "terminated")
 
 
@@ -52,7 +54,7 @@ DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, async
 
 
 def is_transient_database_error(error: BaseException) -> bool:
-    """Whether a retry can succeed although nobody changes the data or the code."""
+    """Whether a retry can succeed without a change of the data or the code."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         migrated = isinstance(error, asyncpg.InvalidCachedStatementError)
@@ -72,10 +74,10 @@ def is_lock_or_timeout(error: BaseException) -> bool:
 def new_pool(settings: ServiceSettings, application: str, session: Mapping[str, str] | None = None) -> Pool:
     """Make a pool, which ``open_pool`` opens. Call it while the event loop runs.
 
-    asyncpg closes a pool permanently when its first connections fail. So the pool opens none by itself: ``open_pool``
+    asyncpg closes a pool permanently when its first connections fail. So the pool opens none at first: ``open_pool``
     does, and may be called until it succeeds. ``session``: PostgreSQL settings beside ours.
     """
-    return _RequestPool(
+    return _ServicePool(
         settings.database_url.get_secret_value(),
         min_size=0,
         max_size=settings.pool_max_size,
@@ -91,8 +93,8 @@ def new_pool(settings: ServiceSettings, application: str, session: Mapping[str, 
     )
 
 
-class _RequestPool(asyncpg.Pool):
-    """A pool that bounds how long a request may use a connection: see ``within_request``."""
+class _ServicePool(asyncpg.Pool):
+    """A pool that bounds how long a request may use a connection (``within_request``), and closes unfinished ones."""
 
     def acquire(self, *, timeout: float | None = None) -> Any:
         """Acquire a connection, by ``async with`` or ``await``, within the request's time."""
@@ -103,9 +105,34 @@ class _RequestPool(asyncpg.Pool):
         """Acquire a connection without a time limit."""
         return await super().acquire()
 
+    async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as asyncpg has it
+        """Return a connection to the pool, or close it if its transaction has not ended.
+
+        The COMMIT or ROLLBACK at the end of a block can be cancelled like any statement. asyncpg would log the open
+        transaction as an error, and would occupy the pool's slot for as long as a statement may take, until the server
+        answers the cancellation.
+        """
+        if _is_in_transaction(connection):
+            await asyncio.shield(_close(connection))
+        else:
+            with suppress(TimeoutError):  # then asyncpg has closed it
+                await super().release(connection, timeout=timeout or CLOSE_SECONDS)
+
+
+def _is_in_transaction(connection: Connection) -> bool:
+    with suppress(asyncpg.InterfaceError):  # it was terminated, so it is back already
+        return connection.is_in_transaction()
+    return False
+
+
+async def _close(connection: Connection) -> None:
+    """Close the connection once the server has answered the cancellation, or after ``CLOSE_SECONDS``."""
+    with suppress(*DATABASE_ERRORS):
+        await connection.close(timeout=CLOSE_SECONDS)
+
 
 class _BoundedAcquire:
-    def __init__(self, pool: _RequestPool, seconds: float) -> None:
+    def __init__(self, pool: _ServicePool, seconds: float) -> None:
         self._pool = pool
         self._seconds = seconds
 
@@ -151,7 +178,7 @@ async def _skip_reset(_: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Skip asyncpg's four statements for each connection returned to the pool.
 
     They have nothing to reset: settings are ``SET LOCAL``, cursors end with their transaction, LISTEN and session locks
-    use connections outside the pool. asyncpg itself ends a transaction that was left open.
+    use connections outside the pool. A connection with a transaction that was left open does not come back.
     """
 
 

@@ -25,7 +25,7 @@ def check_database_url(url: str) -> None:
     """
     parts = _split(url, _POSTGRES, "postgresql://user:password@host:port/database")
     if parts.fragment or parts.netloc.count("@") > 1 or "@" in parts.path or "/" in parts.path[1:]:
-        raise ValueError(f"it cannot be told where its password ends: {_ESCAPE}")
+        raise ValueError(f"it is not clear where its password ends: {_ESCAPE}")
     hosts = parts.netloc.rpartition("@")[2]
     for host in hosts.split(",") if hosts else []:
         if not host.startswith("%2F") and not host.startswith("%2f"):  # a socket's directory

@@ -15,12 +15,20 @@ async def repeat(
     *,
     woken: asyncio.Event | None = None,
     on_error: Callable[[Exception], float] | None = None,
+    first_after_seconds: float = 0,
 ) -> None:
     """Run ``step`` until cancelled, pausing after each run for the seconds that it returns.
 
     ``woken`` ends such a pause early when it is set; it is cleared before each run, so that nothing is missed.
     ``on_error`` returns the seconds to wait after an error, which nothing shortens, or raises to end the loop.
+    ``first_after_seconds``: pause before the first run.
+
+    Every loop that goes on until it is stopped is this one, except ``BackgroundTask.run``, which restarts it. What
+    ends by itself is not: a loop that takes all there is, polls until something is so, tries one thing again for a
+    time, or yields to its caller (``tests/architecture/test_loops.py`` lists those that pause).
     """
+    if first_after_seconds:
+        await asyncio.sleep(first_after_seconds)
     while True:
         if woken is not None:
             woken.clear()

@@ -19,7 +19,7 @@ class _Window:
 
 
 class Repeats(logging.Filter):
-    """Holds back repeated warnings and errors, whatever their values; ``say`` is called with how many."""
+    """Filter of warnings and errors repeated with any values; ``say`` is called with their number."""
 
     def __init__(self, say: Callable[[str, str, int], None], clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

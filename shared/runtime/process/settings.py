@@ -242,7 +242,7 @@ def _variable(settings: type[ServiceSettings], name: str) -> str:
 
 
 def misspelt(settings: type[ServiceSettings], service: str, environment: Iterable[str]) -> list[str]:
-    """A sentence for each variable that looks like a setting of this service, or of all, and is none."""
+    """A sentence for each variable with the prefix of this service, or of all services, that is no setting."""
     known = {variable_of(settings, name, field) for name, field in settings.model_fields.items()}
     known |= {_variable(settings, name) for name in settings.model_fields} | set(_renamed_variables(settings))
     return list(find_misspelt(service, known, environment))
@@ -263,7 +263,7 @@ def _sentences(settings: type[ServiceSettings], error: ValidationError) -> Itera
         yield f"{variable} {says} ({meaning})"
 
 
-def describe(settings: type[ServiceSettings], current: Mapping[str, Any]) -> Iterator[Described]:
+def describe(settings: type[ServiceSettings], current: Mapping[str, object]) -> Iterator[Described]:
     """Every setting with its meaning, default and current value."""
     for name, field in sorted(settings.model_fields.items()):
         yield Described(

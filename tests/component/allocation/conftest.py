@@ -1,4 +1,4 @@
-"""A driver in front of a fresh database of allocation."""
+"""Fixtures: a driver of allocation on an empty database."""
 
 from collections.abc import AsyncIterator
 
@@ -11,7 +11,7 @@ from tests.support.drivers.allocation import AllocationDriver
 
 @pytest.fixture
 async def pool(database: MakeDatabase) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
-    """Connections to a migrated database."""
+    """A pool of connections to a migrated, empty database."""
     opened = await asyncpg.create_pool(await database("allocation"), min_size=1, max_size=12)
     try:
         yield opened
@@ -21,5 +21,5 @@ async def pool(database: MakeDatabase) -> AsyncIterator["asyncpg.Pool[asyncpg.Re
 
 @pytest.fixture
 def driver(pool: "asyncpg.Pool[asyncpg.Record]") -> AllocationDriver:
-    """Hand in commands here."""
+    """A driver on this pool."""
     return AllocationDriver(pool)

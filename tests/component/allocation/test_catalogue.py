@@ -1,11 +1,11 @@
-"""Catalogue changes that cannot be: each refused with its field, nothing changed, audited; through the inbox."""
+"""Invalid changes of the catalogue: each is refused with its field, audited, and changes nothing."""
 
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from services.allocation.domain.sizes import MAX_BYTES
+from services.allocation.domain.size_limits import MAX_BYTES
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, RetireProduct, SetRate, SetRoleTemplates
 from shared.events.envelope import Event, Payload
 from shared.events.ids import PermissionId, RoleId
@@ -26,24 +26,28 @@ def meter(name: str = "vm") -> CreateMeter:
 
 
 def rate(days: float = 30, *, of: str = "host", product: str = "scan") -> SetRate:
-    """A rate from so many days after the start on."""
+    """A rate that begins ``days`` after the start."""
     at = START + timedelta(days=days)
     return SetRate(product=product, meter=of, units=2, block=1, effective_from=at)
 
 
 async def versions(driver: AllocationDriver) -> int:
-    """How often the product has changed."""
+    """The product's version."""
     return int(await driver.pool.fetchval("SELECT version FROM products WHERE id = 'scan'"))
 
 
-async def test_dates_that_overlap_or_lie_in_the_past_are_refused_with_their_field(driver: AllocationDriver) -> None:
+async def test_a_rate_is_refused_with_its_field_when_its_date_overlaps_or_is_past(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.sell(rate(30))
     before = await versions(driver)
     for overlapping in (rate(30), rate(29), rate(30 - 1e-9), rate(-1)):
-        told = await driver.ask(overlapping, VENDOR, vendor=True)
-        assert fields(told) == {"effective_from"}
-        assert (told.events, told.audit[0].outcome, told.audit[0].reason) == ([], "denied", "invalid_request")
+        decision = await driver.ask(overlapping, VENDOR, vendor=True)
+        assert fields(decision) == {"effective_from"}
+        assert (decision.events, decision.audit[0].outcome, decision.audit[0].reason) == (
+            [],
+            "denied",
+            "invalid_request",
+        )
     driver.now = LATER + timedelta(days=10)
     assert fields(await driver.ask(rate(39), VENDOR, vendor=True)) == {"effective_from"}
     assert await versions(driver) == before
@@ -65,22 +69,22 @@ async def test_dates_that_overlap_or_lie_in_the_past_are_refused_with_their_fiel
         {"meter": "Not A Slug"},
     ],
 )
-async def test_what_is_no_command_is_put_aside_and_changes_nothing(
+async def test_a_command_is_a_permanent_error_and_changes_nothing_when_it_is_malformed(
     driver: AllocationDriver, wrong: dict[str, Any]
 ) -> None:
-    """The API refuses these with their field; signed and sent past it, they are no commands."""
+    """The API refuses these with their field, so on the topic they can only be forged or a defect."""
     await driver.open()
     before = await versions(driver)
     bad: Event[Payload] = command(meter(), VENDOR, vendor=True)
     bad = bad.model_copy(update={"data": bad.data.model_copy(update=wrong)})
     with pytest.raises(PermanentError, match=next(iter(wrong))) as error:
-        await hand_in_bytes(driver, bad)
+        await submit_unchecked(driver, bad)
     assert error.value.reason == "malformed"
     assert await versions(driver) == before
 
 
-async def hand_in_bytes(driver: AllocationDriver, asked: Event[Any]) -> None:
-    """A command as it is, also where the contract does not allow it."""
+async def submit_unchecked(driver: AllocationDriver, asked: Event[Any]) -> None:
+    """Submit a command that the contract may not allow."""
     value = asked.model_dump_json(exclude_none=True, warnings=False).encode()
     whole: Record = record(command(meter(), VENDOR, vendor=True))
     whole = whole._replace(value=value, headers=((SIGNATURE_HEADER, sign(value, KEYS, whole.topic)),))
@@ -88,17 +92,21 @@ async def hand_in_bytes(driver: AllocationDriver, asked: Event[Any]) -> None:
         await driver.inbox()(tx, [whole])
 
 
-async def test_a_retired_product_takes_no_changes(driver: AllocationDriver) -> None:
+async def test_changes_of_a_product_are_refused_when_it_is_retired(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.sell(RetireProduct(product="scan"))
     for late in (meter(), rate(40)):
-        told = await driver.ask(late, VENDOR, vendor=True)
-        assert (told.code, told.refusal.details, told.events) == ("product_retired", {"product": "scan"}, [])
+        decision = await driver.ask(late, VENDOR, vendor=True)
+        assert (decision.code, decision.refusal.details, decision.events) == (
+            "product_retired",
+            {"product": "scan"},
+            [],
+        )
     again = await driver.sell(RetireProduct(product="scan"))
     assert again.events == []
 
 
-async def test_what_does_not_exist_is_not_found(driver: AllocationDriver) -> None:
+async def test_a_command_is_not_found_when_its_resource_does_not_exist(driver: AllocationDriver) -> None:
     await driver.open()
     for missing in (rate(40, of="none"), rate(40, product="none"), RetireProduct(product="none")):
         assert (await driver.ask(missing, VENDOR, vendor=True)).code == "not_found"
@@ -107,7 +115,7 @@ async def test_what_does_not_exist_is_not_found(driver: AllocationDriver) -> Non
     assert (await driver.ask(CreateProduct(product="x", name="X"), PRIMARY)).code == "forbidden"
 
 
-async def test_a_product_that_could_not_be_told_is_refused(driver: AllocationDriver) -> None:
+async def test_templates_are_refused_when_the_products_event_would_be_too_large(driver: AllocationDriver) -> None:
     await driver.open()
     names = [PermissionId(f"p{n:03}." + "x" * 90) for n in range(200)]
     permissions = tuple(Permission(id=one, category="C", description="D") for one in names)

@@ -1,24 +1,24 @@
-"""Every command through the inbox: outcome, events, tables, audit, and who may."""
+"""Commands through the inbox: outcomes, events, tables and audit records."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
-from services.allocation.domain.instants import EARLIEST, LATEST
+from services.allocation.domain.time_limits import EARLIEST, LATEST
 from shared.events.commands.accounts import CreateAccount, SetFlex
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, SetRate
 from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SetPolicy, SubscribeProduct
 from shared.events.state import Person
 from shared.runtime.delivery.transaction import Transaction
-from tests.support.drivers.allocation import PRIMARY, START, VENDOR, AllocationDriver, command, record, told_in
+from tests.support.drivers.allocation import PRIMARY, START, VENDOR, AllocationDriver, command, decision_in, record
 
 ACCOUNT, SUBSCRIPTION = "acme-flex-account", "acme-flex"
 
 
 def another_subscription(n: int = 1) -> CreateSubscription:
-    """One that was not there before."""
+    """Create a second subscription of the account."""
     return CreateSubscription(
         subscription=f"s-{n}",
         account=ACCOUNT,
@@ -34,9 +34,9 @@ async def test_a_repeated_command_has_one_effect_and_one_answer(driver: Allocati
     await driver.open()
     plan = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=10),))
     asked = command(plan, PRIMARY)
-    first = await driver.hand_in(asked)
+    first = await driver.decide(asked)
     driver.now += timedelta(days=1)
-    again = await driver.hand_in(asked)
+    again = await driver.decide(asked)
     assert (first.code, len(first.events), len(first.audit)) == ("accepted", 1, 1)
     assert again.outcome == first.outcome
     assert (again.events, again.audit) == ([], [])
@@ -47,7 +47,7 @@ async def test_a_repeated_command_has_one_effect_and_one_answer(driver: Allocati
     assert repeated.outcome == refused.outcome
 
 
-async def test_an_account_gets_the_feature_once(driver: AllocationDriver) -> None:
+async def test_enabling_the_feature_changes_nothing_when_it_is_enabled(driver: AllocationDriver) -> None:
     created = await driver.sell(CreateAccount(account="acme", name="Acme"))
     assert created.events[0].account.flex_enabled is False
     assert (await driver.ask(CreateAccount(account="acme", name="B"), VENDOR, vendor=True)).code == "already_exists"
@@ -61,7 +61,7 @@ async def test_an_account_gets_the_feature_once(driver: AllocationDriver) -> Non
     assert missing.code == "not_found"
 
 
-async def test_the_catalogue_survives_its_tables(driver: AllocationDriver) -> None:
+async def test_a_product_is_loaded_as_it_was_saved(driver: AllocationDriver) -> None:
     await driver.sell(CreateProduct(product="cloud", name="Cloud", sources=("/a", "/b")))
     for meter, block in (("vm", 1), ("function", 100)):
         add = CreateMeter(product="cloud", meter=meter, name=meter, aggregation="peak", units=8, block=block)
@@ -85,10 +85,10 @@ async def test_the_catalogue_survives_its_tables(driver: AllocationDriver) -> No
     assert (await driver.ask(twice, VENDOR, vendor=True)).code == "already_exists"
 
 
-async def test_a_subscription_comes_back_from_its_tables_as_it_was_told(driver: AllocationDriver) -> None:
+async def test_a_subscription_is_loaded_as_it_was_published(driver: AllocationDriver) -> None:
     await driver.open()
-    told = await driver.plan(scan=600)
-    state = told.subscription
+    decision = await driver.plan(scan=600)
+    state = decision.subscription
     assert (state.state, state.purchased(driver.now), state.allocated) == ("active", 1000, 600)
     assert [one.policy for one in state.products] == ["soft", "soft"]
     changed = await driver.ask(SetPolicy(subscription=SUBSCRIPTION, product="hub", overage="hard"))
@@ -112,7 +112,9 @@ async def test_a_lot_is_sold_with_its_defaults(driver: AllocationDriver) -> None
     assert (await driver.ask(twice, VENDOR, vendor=True)).code == "already_exists"
 
 
-async def test_a_subscription_needs_its_account_and_its_feature(driver: AllocationDriver) -> None:
+async def test_a_subscription_is_refused_when_its_account_is_missing_or_lacks_the_feature(
+    driver: AllocationDriver,
+) -> None:
     await driver.open()
     asked = another_subscription()
     missing = asked.model_copy(update={"account": "nobody"})
@@ -125,31 +127,33 @@ async def test_a_subscription_needs_its_account_and_its_feature(driver: Allocati
 
 
 @pytest.mark.parametrize("at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
-async def test_instants_beyond_what_can_be_kept_are_refused(driver: AllocationDriver, at: datetime) -> None:
+async def test_a_command_is_refused_with_its_field_when_a_time_cannot_be_stored(
+    driver: AllocationDriver, at: datetime
+) -> None:
     await driver.open()
     meter = CreateMeter(product="scan", meter="m", name="M", aggregation="sum", units=1, block=1, effective_from=at)
     rate = SetRate(product="scan", meter="host", units=1, block=1, effective_from=at)
     term = another_subscription().model_copy(update={"end": at, "start": at})
     lot = PurchaseLot(subscription=SUBSCRIPTION, lot="l-9", units=1, order_reference="PO", start=at, end=at)
     for payload, field in ((meter, "effective_from"), (rate, "effective_from"), (term, "start"), (lot, "end")):
-        told = await driver.ask(payload, VENDOR, vendor=True)
-        assert told.code == "invalid_request"
-        assert field in {one["field"] for one in told.refusal.details["errors"]}
+        decision = await driver.ask(payload, VENDOR, vendor=True)
+        assert decision.code == "invalid_request"
+        assert field in {one["field"] for one in decision.refusal.details["errors"]}
     assert (await driver.plan(scan=5)).code == "accepted"
 
 
 async def test_a_term_may_last_for_centuries(driver: AllocationDriver) -> None:
     await driver.open()
     ages = {"start": EARLIEST, "end": LATEST - timedelta(microseconds=1)}
-    told = await driver.ask(another_subscription().model_copy(update=ages), VENDOR, vendor=True)
-    assert told.code == "accepted"
+    decision = await driver.ask(another_subscription().model_copy(update=ages), VENDOR, vendor=True)
+    assert decision.code == "accepted"
     bought = await driver.sell(PurchaseLot(subscription="s-1", lot="l-1", units=5, order_reference="PO"))
-    assert bought.subscription.term == told.subscription.term
+    assert bought.subscription.term == decision.subscription.term
     await driver.sell(SubscribeProduct(subscription="s-1", product="scan"))
     assert (await driver.plan("s-1", scan=5)).code == "accepted"
 
 
-async def test_a_refused_plan_leaves_what_happened_by_itself_for_the_next_look(driver: AllocationDriver) -> None:
+async def test_due_changes_are_not_saved_when_the_plan_is_refused(driver: AllocationDriver) -> None:
     await driver.open(days=10)
     driver.now += timedelta(days=11)
     versions = "SELECT version, settled_at FROM subscriptions"
@@ -159,7 +163,7 @@ async def test_a_refused_plan_leaves_what_happened_by_itself_for_the_next_look(d
     assert [one.action for one in refused.audit] == ["apply-plan"]
     assert await driver.pool.fetchrow(versions) == before
     assert await driver.pool.fetchval("SELECT count(*) FROM inbox WHERE outcome LIKE '%insufficient_units%'") == 1
-    assert [one.after for one in await driver.look()] == ["grace"]
+    assert [one.after for one in await driver.settle_due()] == ["grace"]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +175,7 @@ async def test_a_refused_plan_leaves_what_happened_by_itself_for_the_next_look(d
         ({"other": 1}, "product_not_subscribed"),
     ],
 )
-async def test_a_plan_that_is_refused_was_decided_before_anything_was_written(
+async def test_only_the_inbox_is_written_when_a_plan_is_refused(
     driver: AllocationDriver, plan: dict[str, int], code: str
 ) -> None:
     await driver.open()
@@ -183,7 +187,7 @@ async def test_a_plan_that_is_refused_was_decided_before_anything_was_written(
         connection.add_query_logger(lambda one: ran.append(one.query))
         tx = Transaction(connection, driver.now, service="allocation")
         await driver.inbox()(tx, [record(command(asked, PRIMARY))])
-    assert told_in(tx.pending).code == code
+    assert decision_in(tx.pending).code == code
     assert [query.split()[:3] for query in ran if not query.lstrip().startswith(("SELECT", "COMMIT"))] == [
         ["INSERT", "INTO", "inbox"]
     ]

@@ -1,4 +1,4 @@
-"""Many commands at once: one subscription stays whole, others do not wait."""
+"""Concurrent commands: one subscription stays consistent, and others do not wait for it."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ from shared.events.commands.subscriptions import (
 )
 from shared.events.envelope import Event, Payload
 from shared.events.ids import SubscriptionId
-from tests.support.drivers.allocation import PRIMARY, VENDOR, AllocationDriver, Told, command
+from tests.support.drivers.allocation import PRIMARY, VENDOR, AllocationDriver, Decision, command
 
 PRODUCTS = ("scan", "hub", "web")
 SUBSCRIPTION = "acme-flex"
@@ -31,13 +31,18 @@ def changes(rng: random.Random) -> ApplyPlan:
     return ApplyPlan(subscription=SUBSCRIPTION, changes=planned)
 
 
-async def test_concurrent_plans_on_one_subscription_never_break_the_pool(driver: AllocationDriver) -> None:
+async def test_the_pool_is_never_exceeded_when_plans_are_concurrent(driver: AllocationDriver) -> None:
     await driver.open(units=100, products=PRODUCTS)
     rng = random.Random(7)
-    told = await driver.all_at_once([command(changes(rng), PRIMARY) for _ in range(200)])
-    assert len(told) == 200
-    assert {one.code for one in told} <= {"accepted", "insufficient_units", "rebalance_too_soon", "invalid_request"}
-    accepted = sorted((one for one in told if one.code == "accepted"), key=lambda one: one.subscription.version)
+    decisions = await driver.decide_concurrently([command(changes(rng), PRIMARY) for _ in range(200)])
+    assert len(decisions) == 200
+    assert {one.code for one in decisions} <= {
+        "accepted",
+        "insufficient_units",
+        "rebalance_too_soon",
+        "invalid_request",
+    }
+    accepted = sorted((one for one in decisions if one.code == "accepted"), key=lambda one: one.subscription.version)
     versions = [one.subscription.version for one in accepted]
     assert versions == list(range(versions[0], versions[0] + len(versions)))
     units = dict.fromkeys(PRODUCTS, 0)
@@ -50,7 +55,9 @@ async def test_concurrent_plans_on_one_subscription_never_break_the_pool(driver:
     assert sum(one.events[0].starts_clock for one in accepted) <= 1
 
 
-async def test_concurrent_commands_of_all_kinds_keep_the_subscription_whole(driver: AllocationDriver) -> None:
+async def test_a_subscription_stays_consistent_when_commands_of_all_kinds_are_concurrent(
+    driver: AllocationDriver,
+) -> None:
     await driver.open(units=100, products=PRODUCTS)
     await driver.plan(scan=30, hub=30, web=30)
     rng = random.Random(11)
@@ -67,9 +74,9 @@ async def test_concurrent_commands_of_all_kinds_keep_the_subscription_whole(driv
         ]
         payload, actor = rng.choice(kinds)
         asked.append(command(payload, actor, vendor=actor == VENDOR))
-    told = await driver.all_at_once(asked)
-    assert len(told) == 200
-    states = [event.subscription for one in told for event in one.events if hasattr(event, "subscription")]
+    decisions = await driver.decide_concurrently(asked)
+    assert len(decisions) == 200
+    states = [event.subscription for one in decisions for event in one.events if hasattr(event, "subscription")]
     versions = sorted({state.version for state in states})
     assert versions == list(range(versions[0], versions[0] + len(versions)))
     newest = max(states, key=lambda state: state.version)
@@ -79,27 +86,27 @@ async def test_concurrent_commands_of_all_kinds_keep_the_subscription_whole(driv
     assert newest.allocated <= newest.purchased(driver.now)
 
 
-async def test_commands_on_other_subscriptions_do_not_wait(driver: AllocationDriver) -> None:
+async def test_commands_on_other_subscriptions_are_decided_when_one_is_locked(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.open(subscription="globex-flex")
     asked = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=5),))
     async with driver.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 'acme-flex' FOR UPDATE")
         async with asyncio.timeout(20):
-            await driver.put_aside(command(asked, PRIMARY), key="acme-flex")
+            await driver.postpone(command(asked, PRIMARY), key="acme-flex")
             assert (await driver.plan("globex-flex", scan=5)).code == "accepted"
-            assert await driver.again() == []
-    assert [one.code for one in await driver.again()] == ["accepted"]
+            assert await driver.retry_postponed() == []
+    assert [one.code for one in await driver.retry_postponed()] == ["accepted"]
 
 
-async def test_a_command_does_not_wait_for_ever_for_a_subscription(driver: AllocationDriver) -> None:
+async def test_a_command_is_refused_as_unavailable_when_its_subscription_stays_locked(driver: AllocationDriver) -> None:
     await driver.open()
     asked = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=5),))
     async with driver.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 'acme-flex' FOR UPDATE")
-        await driver.put_aside(command(asked, PRIMARY))
+        await driver.postpone(command(asked, PRIMARY))
         driver.now += timedelta(seconds=10)
-        assert [one.code for one in await driver.again()] == ["unavailable"]
+        assert [one.code for one in await driver.retry_postponed()] == ["unavailable"]
 
 
 def raised(subscription: str, units: int, actor: str = PRIMARY) -> Event[ApplyPlan]:
@@ -107,33 +114,36 @@ def raised(subscription: str, units: int, actor: str = PRIMARY) -> Event[ApplyPl
     return command(ApplyPlan(subscription=subscription, changes=changes), actor)
 
 
-async def ways_of(driver: AllocationDriver, asked: Sequence[Event[Any]]) -> tuple[list[Told], int, int]:
-    """What became of a batch, and by how many statements subscriptions were locked, and plans kept."""
-    taken: list[str] = []
-    async with driver.pool.acquire() as one:  # the only free connection, so that it is the one that is listened to
+async def decide_counted(driver: AllocationDriver, asked: Sequence[Event[Any]]) -> tuple[list[Decision], int, int]:
+    """Decide a batch; return decisions, statements that locked subscriptions, and statements that saved plans."""
+    queries: list[str] = []
+    async with driver.pool.acquire() as one:  # all others are taken, so the driver must use this one
         others = [await driver.pool.acquire() for _ in range(driver.pool.get_max_size() - 1)]
-        one.add_query_logger(lambda query: taken.append(query.query))
+        one.add_query_logger(lambda query: queries.append(query.query))
     try:
-        told = await driver.batch(asked)
+        decisions = await driver.decide_batch(asked)
     finally:
         for other in others:
             await driver.pool.release(other)
-    locks, saves = ("FOR NO KEY UPDATE OF s" in query for query in taken), ("INTO plans" in query for query in taken)
-    return told, sum(locks), sum(saves)
+    locks = ("FOR NO KEY UPDATE OF s" in query for query in queries)
+    saves = ("INTO plans" in query for query in queries)
+    return decisions, sum(locks), sum(saves)
 
 
-async def test_a_batch_of_plans_is_loaded_and_kept_together(driver: AllocationDriver) -> None:
+async def test_a_batch_of_plans_is_locked_and_saved_in_one_statement_each(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex", "initech-flex"):
         await driver.open(subscription=name)
     asked = [raised(name, 5) for name in ("globex-flex", "acme-flex", "initech-flex")]
-    told, locks, saves = await ways_of(driver, asked)
-    assert [(one.code, one.subscription.id) for one in told] == [("accepted", one.data.subscription) for one in asked]
+    decisions, locks, saves = await decide_counted(driver, asked)
+    assert [(one.code, one.subscription.id) for one in decisions] == [
+        ("accepted", one.data.subscription) for one in asked
+    ]
     assert (locks, saves) == (1, 1)
-    assert await kept(driver) == {(one.data.subscription, PRIMARY, one.id, 0, 5, 5) for one in asked}
+    assert await saved_plans(driver) == {(one.data.subscription, PRIMARY, one.id, 0, 5, 5) for one in asked}
 
 
-async def kept(driver: AllocationDriver) -> set[tuple[Any, ...]]:
-    """Every plan on record, with its change, and the units of the product now."""
+async def saved_plans(driver: AllocationDriver) -> set[tuple[Any, ...]]:
+    """Every saved plan with its change, and the present units of the product."""
     rows = await driver.pool.fetch(
         "SELECT p.subscription, p.actor, p.command_id::text, c.units_before, c.units_after, a.units FROM plans AS p "
         "JOIN plan_changes AS c USING (subscription, version) JOIN subscriptions AS s ON s.id = p.subscription "
@@ -142,7 +152,7 @@ async def kept(driver: AllocationDriver) -> set[tuple[Any, ...]]:
     return {tuple(row.values()) for row in rows}
 
 
-async def test_a_batch_sees_what_it_did_itself_and_leaves_out_what_others_have(driver: AllocationDriver) -> None:
+async def test_a_batch_decides_on_its_own_changes_and_postpones_locked_subscriptions(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex", "initech-flex"):
         await driver.open(subscription=name)
     asked = [
@@ -155,15 +165,15 @@ async def test_a_batch_sees_what_it_did_itself_and_leaves_out_what_others_have(d
     ]
     async with driver.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 'initech-flex' FOR UPDATE")
-        told = await driver.batch(asked)
-    codes = [one.code for one in told]
+        decisions = await driver.decide_batch(asked)
+    codes = [one.code for one in decisions]
     assert codes == ["accepted", "accepted", "not_found", "not_found", "accepted"]
-    assert told[1].events[0].changes[0].before == 5
-    assert told[1].subscription.version == told[0].subscription.version + 1
-    assert [one.code for one in await driver.again()] == ["accepted"]
+    assert decisions[1].events[0].changes[0].before == 5
+    assert decisions[1].subscription.version == decisions[0].subscription.version + 1
+    assert [one.code for one in await driver.retry_postponed()] == ["accepted"]
 
 
-async def test_plans_are_decided_by_what_other_commands_of_their_batch_have_done(driver: AllocationDriver) -> None:
+async def test_plans_are_decided_on_changes_by_other_commands_of_their_batch(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex"):
         await driver.open(subscription=name, account=None if name == "acme-flex" else "acme-flex-account")
     await driver.sell(AddPerson(account="acme-flex-account", email="new@example.com", name="New"))
@@ -174,12 +184,12 @@ async def test_plans_are_decided_by_what_other_commands_of_their_batch_have_done
         raised("globex-flex", 5),
         raised("globex-flex", 6, "new@example.com"),
     ]
-    told, locks, _ = await ways_of(driver, asked)
-    assert [one.code for one in told] == ["accepted", "accepted", "not_found", "accepted"]
+    decisions, locks, _ = await decide_counted(driver, asked)
+    assert [one.code for one in decisions] == ["accepted", "accepted", "not_found", "accepted"]
     assert locks == 4
 
 
-async def test_a_refused_command_undoes_no_plan_before_it(driver: AllocationDriver) -> None:
+async def test_earlier_plans_of_a_batch_are_saved_when_a_command_is_refused(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex"):
         await driver.open(subscription=name)
     asked = [
@@ -188,29 +198,31 @@ async def test_a_refused_command_undoes_no_plan_before_it(driver: AllocationDriv
         raised("acme-flex", 7),
         raised("globex-flex", 6),
     ]
-    told = await driver.batch(asked)
-    assert [one.code for one in told] == ["accepted", "invalid_request", "accepted", "accepted"]
-    assert {(after, units) for *_, after, units in await kept(driver)} == {(5, 7), (7, 7), (6, 6)}
+    decisions = await driver.decide_batch(asked)
+    assert [one.code for one in decisions] == ["accepted", "invalid_request", "accepted", "accepted"]
+    assert {(after, units) for *_, after, units in await saved_plans(driver)} == {(5, 7), (7, 7), (6, 6)}
 
 
-async def test_the_same_command_at_the_same_time_has_one_effect(driver: AllocationDriver) -> None:
+async def test_a_command_has_one_effect_when_it_is_submitted_several_times_at_once(driver: AllocationDriver) -> None:
     await driver.open()
     plan = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=10),))
     asked = command(plan, PRIMARY)
     await asyncio.gather(*(driver.submit(asked) for _ in range(4)), return_exceptions=True)
     await driver.drain()
     assert await driver.pool.fetchval("SELECT count(*) FROM plans") == 1
-    assert (await driver.hand_in(asked)).code == "accepted"
+    assert (await driver.decide(asked)).code == "accepted"
 
 
-async def test_who_waited_for_a_subscription_sees_what_was_changed_meanwhile(driver: AllocationDriver) -> None:
+async def test_a_subscription_is_loaded_with_the_latest_changes_when_its_lock_was_awaited(
+    driver: AllocationDriver,
+) -> None:
     await driver.open()
     async with driver.pool.acquire() as first, first.transaction():
         held = await lock_subscription(first, SubscriptionId(SUBSCRIPTION))
         assert held is not None
         async with driver.pool.acquire() as second, second.transaction():
             waiting = asyncio.create_task(lock_subscription(second, SubscriptionId(SUBSCRIPTION)))
-            await until_somebody_waits(driver)
+            await until_a_lock_is_awaited(driver)
             changed = [one.model_copy(update={"allocated": 7}) for one in held.state.products]
             await save_subscription(first, held, held.changed(driver.now, products=tuple(changed)))
             await first.execute("COMMIT; BEGIN")
@@ -220,8 +232,8 @@ async def test_who_waited_for_a_subscription_sees_what_was_changed_meanwhile(dri
     assert found.state.version == held.state.version + 1
 
 
-async def until_somebody_waits(driver: AllocationDriver) -> None:
-    """For a lock."""
+async def until_a_lock_is_awaited(driver: AllocationDriver) -> None:
+    """Wait until a connection to this database waits for a lock."""
     waits = """
     SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')
     """

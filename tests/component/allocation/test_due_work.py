@@ -1,4 +1,4 @@
-"""What happens by itself, on real tables: when it is due, once, whoever looks and whoever dies."""
+"""Changes without a command, on real tables: made when they are due, once, with several replicas and crashes."""
 
 import asyncio
 from collections import Counter
@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from services.allocation.handlers.due import DueWork
+from services.allocation.handlers.due_work import DueWork
 from services.allocation.handlers.subscription_lock import SYSTEM
-from services.allocation.store.due import find_next_due, find_oldest_due, update_due
+from services.allocation.store.due_work import find_next_due, find_oldest_due, update_due
 from services.allocation.store.subscriptions import lock_subscription
 from shared.events.commands.catalogue import RetireProduct
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, RenewSubscription, SubscribeProduct
@@ -25,7 +25,7 @@ MANY = 12
 
 
 def worker(driver: AllocationDriver, *, dies: bool = False) -> DueWork:
-    """One replica; it may die just before it commits anything."""
+    """The due work of one replica; with ``dies`` it fails just before a commit that publishes something."""
 
     @asynccontextmanager
     async def transactions() -> AsyncIterator[Transaction]:
@@ -38,7 +38,7 @@ def worker(driver: AllocationDriver, *, dies: bool = False) -> DueWork:
 
 
 async def many(driver: AllocationDriver) -> list[str]:
-    """Subscriptions whose term begins in a month."""
+    """Create subscriptions whose term begins in a month; return their ids."""
     await driver.open(products=())
     names = [f"s-{n}" for n in range(MANY)]
     for name in names:
@@ -57,8 +57,8 @@ async def many(driver: AllocationDriver) -> list[str]:
     return names
 
 
-async def told(driver: AllocationDriver) -> Counter[tuple[str, str]]:
-    """What was published of what happened by itself: how often each, by subscription."""
+async def published_changes(driver: AllocationDriver) -> Counter[tuple[str, str]]:
+    """Number of published events of changes without a command, by subscription and type."""
     kinds = ("lot.started", "lot.ended", "lifecycle-changed", "over-allocated", "term.started", "product.ended")
     rows = await driver.pool.fetch(
         "SELECT convert_from(value, 'UTF8')::jsonb ->> 'type' AS type, convert_from(key, 'UTF8') AS key FROM outbox"
@@ -67,7 +67,7 @@ async def told(driver: AllocationDriver) -> Counter[tuple[str, str]]:
     return Counter((row["key"], row["type"]) for row in rows if any(kind in row["type"] for kind in kinds))
 
 
-async def test_a_change_happens_at_its_instant_and_is_audited(driver: AllocationDriver) -> None:
+async def test_a_due_change_is_made_at_its_time_and_audited(driver: AllocationDriver) -> None:
     await many(driver)
     driver.now = START + MONTH - timedelta(microseconds=1)
     assert await worker(driver).settle_due() == 0
@@ -82,33 +82,33 @@ async def test_a_change_happens_at_its_instant_and_is_audited(driver: Allocation
         assert part in row["record"]
 
 
-async def test_replicas_share_the_work_and_do_everything_once(driver: AllocationDriver) -> None:
+async def test_due_changes_are_made_once_when_replicas_share_the_work(driver: AllocationDriver) -> None:
     names = await many(driver)
     driver.now = START + MONTH
     replicas = [worker(driver) for _ in range(4)]
     async with asyncio.timeout(60):
         while await driver.pool.fetchval("SELECT count(*) FROM due_work WHERE due_at <= $1", driver.now):
             await asyncio.gather(*(one.settle_due() for one in replicas))
-    counted = await told(driver)
+    counted = await published_changes(driver)
     assert {key for key, _ in counted} == set(names)
     assert set(counted.values()) == {1}
     assert len(counted) == 2 * MANY
 
 
-async def test_who_dies_before_the_commit_has_done_nothing(driver: AllocationDriver) -> None:
+async def test_nothing_is_published_when_a_replica_dies_before_the_commit(driver: AllocationDriver) -> None:
     await many(driver)
     driver.now = START + 2 * MONTH
     for _ in range(3):
         with pytest.raises(ConnectionError):
             await worker(driver, dies=True).settle_due()
-    assert await told(driver) == Counter()
+    assert await published_changes(driver) == Counter()
     await worker(driver).settle_due()
-    counted = await told(driver)
+    counted = await published_changes(driver)
     assert counted["s-3", "unitpool.allocation.lot.started.v1"] == 1
     assert counted["s-3", "unitpool.allocation.subscription.lifecycle-changed.v1"] == 2
 
 
-async def test_a_replica_passes_over_what_another_has_in_hand(driver: AllocationDriver) -> None:
+async def test_a_subscription_is_skipped_when_another_transaction_has_locked_it(driver: AllocationDriver) -> None:
     await many(driver)
     driver.now = START + MONTH
     async with driver.pool.acquire() as held, held.transaction():
@@ -118,38 +118,38 @@ async def test_a_replica_passes_over_what_another_has_in_hand(driver: Allocation
     assert await worker(driver).settle_due() == 1
 
 
-async def test_one_that_cannot_be_looked_at_does_not_hold_up_the_others(driver: AllocationDriver) -> None:
+async def test_other_subscriptions_are_settled_when_one_cannot_be_loaded(driver: AllocationDriver) -> None:
     await many(driver)
     await driver.pool.execute("UPDATE subscriptions SET unit_label = ' ' WHERE id = 's-0'")
     driver.now = START + MONTH
     replica = worker(driver)
     assert await replica.settle_due() == MANY
-    assert {key for key, _ in await told(driver)} == {f"s-{n}" for n in range(1, MANY)}
+    assert {key for key, _ in await published_changes(driver)} == {f"s-{n}" for n in range(1, MANY)}
     assert await replica.settle_due() == 0
     driver.now += timedelta(seconds=1)
-    assert await replica.settle_due() == 1, "tried again, and in vain"
+    assert await replica.settle_due() == 1, "it is tried again and fails"
     driver.now += timedelta(seconds=1)
     assert await replica.settle_due() == 0, "it waits longer each time"
     await driver.pool.execute("UPDATE subscriptions SET unit_label = 'Units' WHERE id = 's-0'")
     driver.now += timedelta(seconds=1)
     assert await replica.settle_due() == 1
-    assert {key for key, _ in await told(driver)} == {f"s-{n}" for n in range(MANY)}
+    assert {key for key, _ in await published_changes(driver)} == {f"s-{n}" for n in range(MANY)}
 
 
-async def test_one_whose_rows_somebody_holds_does_not_hold_up_the_others(driver: AllocationDriver) -> None:
+async def test_other_subscriptions_are_settled_when_the_due_row_of_one_is_locked(driver: AllocationDriver) -> None:
     await many(driver)
     driver.now = START + MONTH
     replica = worker(driver)
     async with driver.pool.acquire() as holds, holds.transaction():
         await holds.execute("SELECT FROM due_work WHERE subscription = 's-0' FOR UPDATE")
         assert await replica.settle_due() == MANY
-        assert {key for key, _ in await told(driver)} == {f"s-{n}" for n in range(1, MANY)}
+        assert {key for key, _ in await published_changes(driver)} == {f"s-{n}" for n in range(1, MANY)}
     driver.now += timedelta(seconds=1)
     assert await replica.settle_due() == 1
-    assert ("s-0", "unitpool.allocation.lot.started.v1") in await told(driver)
+    assert ("s-0", "unitpool.allocation.lot.started.v1") in await published_changes(driver)
 
 
-async def test_a_command_first_does_what_is_due(driver: AllocationDriver) -> None:
+async def test_due_changes_are_made_first_when_a_command_is_decided(driver: AllocationDriver) -> None:
     await driver.open(units=500)
     end = START + MONTH
     await driver.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
@@ -162,10 +162,10 @@ async def test_a_command_first_does_what_is_due(driver: AllocationDriver) -> Non
     assert [one.actor for one in cured.audit] == [SYSTEM, SYSTEM, PRIMARY]
     versions = [one.subscription.version for one in cured.events]
     assert versions == [versions[0], versions[0], versions[0] + 1]
-    assert await driver.look() == []
+    assert await driver.settle_due() == []
 
 
-async def test_what_a_command_brings_forward_after_what_was_due_is_done_in_time(driver: AllocationDriver) -> None:
+async def test_a_change_is_made_in_time_when_a_command_brings_its_due_time_forward(driver: AllocationDriver) -> None:
     await driver.open(units=500)
     end = START + MONTH
     await driver.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
@@ -176,10 +176,10 @@ async def test_what_a_command_brings_forward_after_what_was_due_is_done_in_time(
     )
     assert [type(one).__name__ for one in bought.events] == ["LotEnded", "LotPurchased"]
     driver.now = soon
-    assert [one.lot for one in await driver.look()] == ["soon"]
+    assert [one.lot for one in await driver.settle_due()] == ["soon"]
 
 
-async def test_what_a_person_does_is_told_as_theirs_and_what_time_does_is_not(driver: AllocationDriver) -> None:
+async def test_an_event_names_its_actor_only_when_a_person_caused_it(driver: AllocationDriver) -> None:
     await driver.open(units=500)
     end = START + MONTH
     await driver.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
@@ -193,7 +193,7 @@ async def test_what_a_person_does_is_told_as_theirs_and_what_time_does_is_not(dr
     assert f'"actor": "{PRIMARY}"' in applied
 
 
-async def test_consumption_asks_for_a_look_only_where_it_changes_something(driver: AllocationDriver) -> None:
+async def test_consumption_marks_a_subscription_only_when_its_state_would_change(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.plan(scan=600, hub=400)
 
@@ -205,24 +205,24 @@ async def test_consumption_asks_for_a_look_only_where_it_changes_something(drive
     assert await due() == []
     await driver.measure(snapshot("hub", 400, revision=2))
     assert await due() == ["acme-flex"]
-    (exhausted,) = await driver.look()
+    (exhausted,) = await driver.settle_due()
     assert (exhausted.before, exhausted.after) == ("active", "exhausted")
     await driver.measure(snapshot("hub", 430, revision=3))
     assert await due() == []
     await driver.measure(snapshot("scan", 661, revision=2))
     assert await due() == ["acme-flex"]
-    assert await driver.look() == []
+    assert await driver.settle_due() == []
     assert await driver.pool.fetchval("SELECT over_since FROM allocations WHERE product = 'scan'") == driver.now
     await driver.measure(snapshot("scan", 700, revision=3))
     assert await due() == []
     await driver.measure(
         snapshot("scan", 10, revision=4), snapshot("other", 5), snapshot("scan", 5, subscription="none")
     )
-    (again,) = await driver.look()
+    (again,) = await driver.settle_due()
     assert (again.before, again.after) == ("exhausted", "active")
 
 
-async def test_a_look_that_is_asked_for_during_a_look_is_not_lost(driver: AllocationDriver) -> None:
+async def test_a_mark_is_not_lost_when_it_is_set_while_the_subscription_is_settled(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.plan(scan=1000)
     await driver.measure(snapshot("scan", 1000))
@@ -232,11 +232,11 @@ async def test_a_look_that_is_asked_for_during_a_look_is_not_lost(driver: Alloca
         await driver.measure(snapshot("scan", 1200, revision=2))
         await update_due(connection, looked_at, START + MONTH)
         assert await find_oldest_due(connection) == driver.now
-        (exhausted,) = await driver.look()
+        (exhausted,) = await driver.settle_due()
         assert exhausted.after == "exhausted"
 
 
-async def test_a_retired_product_gives_its_units_back_everywhere(driver: AllocationDriver) -> None:
+async def test_all_subscriptions_get_their_units_back_when_a_product_is_retired(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex", "initech-flex"):
         await driver.open(subscription=name)
     for name in ("acme-flex", "globex-flex"):
@@ -244,7 +244,7 @@ async def test_a_retired_product_gives_its_units_back_everywhere(driver: Allocat
         await driver.plan(name, scan=300)
     retired = await driver.sell(RetireProduct(product="scan"))
     assert [type(one).__name__ for one in retired.events] == ["ProductRetired"]
-    ended = await driver.look()
+    ended = await driver.settle_due()
     assert {(one.subscription.id, one.because, one.returned) for one in ended} == {
         ("acme-flex", "retired", 300),
         ("globex-flex", "retired", 300),
@@ -261,10 +261,10 @@ async def test_a_retired_product_gives_its_units_back_everywhere(driver: Allocat
     again = SubscribeProduct(subscription="acme-flex", product="scan")
     assert (await driver.ask(again, VENDOR, vendor=True)).code == "product_retired"
     assert (await driver.sell(RetireProduct(product="scan"))).events == []
-    assert await driver.look() == []
+    assert await driver.settle_due() == []
 
 
-async def test_a_renewal_begins_by_itself(driver: AllocationDriver) -> None:
+async def test_a_renewed_term_begins_without_a_command(driver: AllocationDriver) -> None:
     await driver.open(days=30)
     await driver.plan(scan=800)
     end = START + MONTH
@@ -274,14 +274,14 @@ async def test_a_renewal_begins_by_itself(driver: AllocationDriver) -> None:
         )
     )
     driver.now = end
-    events = await driver.look()
+    events = await driver.settle_due()
     assert [type(one).__name__ for one in events] == ["TermStarted", "LotEnded", "LotStarted", "PoolOverAllocated"]
     state = events[0].subscription
     assert (state.term.start, state.term.end, state.term.rates_locked_at) == (end, end + MONTH, START)
     assert (await driver.plan(scan=700)).events[0].starts_clock is False
 
 
-async def test_a_command_does_what_time_has_done_whether_anyone_was_to_look_or_not(driver: AllocationDriver) -> None:
+async def test_a_command_makes_due_changes_when_due_work_is_suspended(driver: AllocationDriver) -> None:
     """Whoever gives commands of the past keeps the running service from looking in between."""
     await driver.open(units=500)
     end = START + MONTH
@@ -289,12 +289,12 @@ async def test_a_command_does_what_time_has_done_whether_anyone_was_to_look_or_n
     await driver.plan(scan=600)
     await driver.pool.execute("UPDATE due_work SET due_at = NULL")
     driver.now = end
-    assert await driver.look() == []
+    assert await driver.settle_due() == []
     cured = await driver.plan(scan=500)
     assert [type(one).__name__ for one in cured.events] == ["LotEnded", "PoolOverAllocated", "PlanApplied"]
 
 
-async def test_a_renewal_sold_in_grace_has_begun_where_the_old_term_ended(driver: AllocationDriver) -> None:
+async def test_a_term_begins_at_the_end_of_the_old_one_when_it_is_sold_in_grace(driver: AllocationDriver) -> None:
     await driver.open(days=30)
     await driver.plan(scan=400)
     end = START + MONTH
@@ -314,4 +314,4 @@ async def test_a_renewal_sold_in_grace_has_begun_where_the_old_term_ended(driver
     state = sold.events[-1].subscription
     assert (state.state, state.term.start, state.purchased(driver.now), state.allocated) == ("active", end, 600, 400)
     assert (await driver.plan(scan=500)).outcome.accepted
-    assert await driver.look() == []
+    assert await driver.settle_due() == []

@@ -1,8 +1,8 @@
-"""A subscription's whole life under a test clock: 13 months of contract, then grace, read-only and expiry.
+"""The lifecycle of a subscription under a test clock: 13 months of contract, then grace, read-only and expiry.
 
-The real handlers on a real database; the clock goes from what is asked to what is due. Everything that it told is
-compared with ``approved/life.json``. When a change there is meant, approve it and look at the difference:
-``UNITPOOL_APPROVE=1 python -m pytest tests/component/allocation/test_life.py``.
+It uses the real handlers on a real database; the clock moves to each command and each due change. All events and
+refusals are compared with ``approved/life.json``. To approve an intended change of that file, run
+``UNITPOOL_APPROVE=1 python -m pytest tests/component/allocation/test_life.py`` and check the difference.
 """
 
 import json
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from services.allocation.store.due import find_oldest_due
+from services.allocation.store.due_work import find_oldest_due
 from shared.events.commands.accounts import CreateAccount, SetFlex
 from shared.events.commands.catalogue import CreateMeter, CreateProduct, RetireProduct
 from shared.events.commands.subscriptions import (
@@ -40,66 +40,66 @@ Step = Callable[[], Awaitable[object]]
 
 
 class Life:
-    """A driver, and what it told so far."""
+    """A driver, and the log of its events and refusals."""
 
     def __init__(self, driver: AllocationDriver) -> None:
         self.driver = driver
-        self.told: list[dict[str, Any]] = []
+        self.log: list[dict[str, Any]] = []
         self.revision = 0
 
     async def ask(self, payload: Payload, actor: str = VENDOR, **more: Any) -> None:
-        """A command; its events, and its refusal."""
-        told = await self.driver.ask(payload, actor, vendor=actor == VENDOR)
-        for event in told.events:
+        """Decide a command; log its events or its refusal."""
+        decision = await self.driver.ask(payload, actor, vendor=actor == VENDOR)
+        for event in decision.events:
             self.note(event)
-        if told.outcome.refusal:
-            self.told.append({"at": self.at, "refused": told.code, "of": payload.event_type, **more})
+        if decision.outcome.refusal:
+            self.log.append({"at": self.at, "refused": decision.code, "of": payload.event_type, **more})
 
     async def plan(self, **plan: Any) -> None:
-        """A plan of the primary contact, or of the vendor with a reason."""
+        """Decide a plan of the primary contact, or with ``override_reason`` of the vendor; log the result."""
         vendor = "override_reason" in plan
-        told = await self.driver.plan(SUBSCRIPTION, by=VENDOR if vendor else PRIMARY, vendor=vendor, **plan)
-        for event in told.events:
+        decision = await self.driver.plan(SUBSCRIPTION, by=VENDOR if vendor else PRIMARY, vendor=vendor, **plan)
+        for event in decision.events:
             self.note(event)
-        if told.outcome.refusal:
-            self.told.append({"at": self.at, "refused": told.refusal.code, **told.refusal.details})
+        if decision.outcome.refusal:
+            self.log.append({"at": self.at, "refused": decision.refusal.code, **decision.refusal.details})
 
     async def measure(self, **levels: int) -> None:
-        """Consumption arrives, and what it asks for is looked at."""
+        """Apply consumption, and bring the subscription up to date."""
         self.revision += 1
         await self.driver.measure(*(self.snapshot(product, level) for product, level in levels.items()))
-        await self.look()
+        await self.settle_due()
 
-    async def look(self) -> None:
-        """Do what is due."""
-        for event in await self.driver.look():
+    async def settle_due(self) -> None:
+        """Bring the subscription up to date; log the events."""
+        for event in await self.driver.settle_due():
             self.note(event)
 
     async def until(self, at: datetime) -> None:
-        """Let the time pass, from what is due to what is due next."""
+        """Move the clock to ``at``, stopping at each due change."""
         while True:
             async with self.driver.pool.acquire() as connection:
                 due = await find_oldest_due(connection)
             if due is None or due > at:
                 break
             self.driver.now = max(self.driver.now, due)
-            await self.look()
+            await self.settle_due()
         self.driver.now = at
 
     @property
     def at(self) -> str:
-        """Now, as it is written down."""
+        """The present time, as in the log."""
         return f"{self.driver.now:%Y-%m-%d %H:%M}"
 
     def snapshot(self, product: str, level: int) -> ConsumptionSnapshot:
-        """What metering says of the window that runs, whose calendar begins anew with the term."""
+        """A snapshot of the present window; windows are counted from the start of the term."""
         anchor = END if self.driver.now >= END else START
         window = window_at(anchor, self.driver.now)
         said = snapshot(product, level, revision=self.revision)
         return said.model_copy(update={"window_start": window.start, "window_end": window.end})
 
     def note(self, event: Any) -> None:
-        """What it says, and what the subscription comes to."""
+        """Log an event with the subscription's figures."""
         said = {"at": self.at, "event": event.event_type.removeprefix("unitpool.allocation.").removesuffix(".v1")}
         said |= event.model_dump(mode="json", exclude={"subscription"}, exclude_none=True)
         if isinstance(product := said.get("product"), dict):
@@ -114,23 +114,23 @@ class Life:
                 "restricted": [one.product for one in state.products if one.restricted],
                 "next_rebalance": str(state.rebalance.next_allowed_at or "now"),
             }
-        self.told.append(said)
+        self.log.append(said)
 
 
-async def test_a_subscription_lives_as_approved(driver: AllocationDriver) -> None:
+async def test_the_lifecycle_of_a_subscription_equals_the_approved_one(driver: AllocationDriver) -> None:
     life = Life(driver)
     for day, step in script(life):
         await life.until(START + timedelta(days=day))
         await step()
     await life.until(OVER)
-    text = json.dumps(life.told, indent=1, sort_keys=True) + "\n"
+    text = json.dumps(life.log, indent=1, sort_keys=True) + "\n"
     if os.environ.get("UNITPOOL_APPROVE"):
         APPROVED.write_text(text, encoding="utf-8")
     assert json.loads(text) == json.loads(APPROVED.read_text(encoding="utf-8"))
 
 
-async def test_it_comes_to_the_same_when_nobody_looked_for_a_month(driver: AllocationDriver) -> None:
-    """The service was down: what the time alone does is told later, but in the same order and with the same figures."""
+async def test_events_are_the_same_when_due_work_was_not_done_for_a_month(driver: AllocationDriver) -> None:
+    """While the service was down, changes became due; they are published late, in order, with the same figures."""
     await driver.open(days=30)
     short = PurchaseLot(
         subscription=SUBSCRIPTION, lot="l-2", units=100, order_reference="PO", end=START + timedelta(days=9)
@@ -139,7 +139,7 @@ async def test_it_comes_to_the_same_when_nobody_looked_for_a_month(driver: Alloc
     await driver.plan(scan=1050)
     version = (await driver.plan(scan=1051)).subscription.version
     driver.now = START + timedelta(days=61)
-    events = await driver.look()
+    events = await driver.settle_due()
     assert [(type(one).__name__, one.subscription.version - version) for one in events] == [
         ("LotEnded", 1),
         ("PoolOverAllocated", 1),
@@ -151,9 +151,9 @@ async def test_it_comes_to_the_same_when_nobody_looked_for_a_month(driver: Alloc
 
 
 def script(life: Life) -> list[tuple[int, Step]]:
-    """Who asks for what, on which day of the term."""
+    """The commands and snapshots, with the day of the term for each."""
     return [
-        (-20, lambda: _founding(life)),
+        (-20, lambda: _create(life)),
         (0, lambda: life.plan(scan=4000, hub=2000)),
         (1, lambda: life.measure(scan=3000, hub=1500)),
         (10, lambda: life.ask(_lot("typing-error", 90000))),
@@ -188,7 +188,7 @@ def script(life: Life) -> list[tuple[int, Step]]:
     ]
 
 
-async def _founding(life: Life) -> None:
+async def _create(life: Life) -> None:
     await life.ask(CreateAccount(account="acme", name="Acme"))
     await life.ask(SetFlex(account="acme", enabled=True, reason="on request"))
     contact = Person(email=PRIMARY, name="Paula")

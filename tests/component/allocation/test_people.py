@@ -1,4 +1,4 @@
-"""People, grants and the hand-over, through the inbox on a real database."""
+"""People, grants and the change of the primary contact, through the inbox on a real database."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from shared.events.commands.accounts import AddPerson, ChangePerson, CreateAccou
 from shared.events.commands.subscriptions import CreateSubscription, SetGrants, SetPrimaryContact
 from shared.events.envelope import Payload
 from shared.events.state import Person
-from tests.support.drivers.allocation import PRIMARY, START, STRANGER, VENDOR, AllocationDriver, Told, command
+from tests.support.drivers.allocation import PRIMARY, START, STRANGER, VENDOR, AllocationDriver, Decision, command
 
 ACCOUNT, SUBSCRIPTION = "acme-flex-account", "acme-flex"
 ALAN, UMA, PETRA = "alan@acme.example", "uma@acme.example", "petra@acme.example"
 
 
 async def add(driver: AllocationDriver, *emails: str, account: str = ACCOUNT) -> None:
-    """People of the account."""
+    """Add people to the account."""
     for email in emails:
         name = email.partition("@")[0].title()
         await driver.sell(AddPerson(account=account, email=email, name=name))
@@ -24,15 +24,15 @@ async def add(driver: AllocationDriver, *emails: str, account: str = ACCOUNT) ->
 
 async def grant(
     driver: AllocationDriver, email: str, *grants: Any, subscription: str = SUBSCRIPTION, by: str = PRIMARY
-) -> Told:
-    """Set someone's grants."""
+) -> Decision:
+    """Set a person's grants on a subscription."""
     return await driver.ask(SetGrants(subscription=subscription, email=email, grants=grants), by)
 
 
-def fields(told: Told) -> set[str]:
-    """The fields that were wrong."""
-    assert told.code == "invalid_request", told.outcome
-    return {one["field"] for one in told.refusal.details["errors"]}
+def fields(decision: Decision) -> set[str]:
+    """The fields that an invalid request was refused for."""
+    assert decision.code == "invalid_request", decision.outcome
+    return {one["field"] for one in decision.refusal.details["errors"]}
 
 
 async def test_the_primary_contact_of_a_new_subscription_is_a_person_of_the_account(driver: AllocationDriver) -> None:
@@ -46,14 +46,14 @@ async def test_the_primary_contact_of_a_new_subscription_is_a_person_of_the_acco
         model="flex",
         start=START,
         end=driver.now.replace(year=2027),
-        primary_contact=Person(email=PRIMARY, name="Somebody else"),
+        primary_contact=Person(email=PRIMARY, name="Another name"),
     )
-    told = await driver.sell(second)
-    assert [type(one).__name__ for one in told.events] == ["SubscriptionCreated"]
-    assert told.subscription.primary_contact.name == "Paula"
+    decision = await driver.sell(second)
+    assert [type(one).__name__ for one in decision.events] == ["SubscriptionCreated"]
+    assert decision.subscription.primary_contact.name == "Paula"
 
 
-async def test_a_disabled_person_becomes_no_primary_contact(driver: AllocationDriver) -> None:
+async def test_a_primary_contact_is_refused_when_the_person_is_disabled(driver: AllocationDriver) -> None:
     await driver.open()
     await add(driver, ALAN)
     await driver.sell(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False))
@@ -74,14 +74,14 @@ async def test_a_disabled_person_becomes_no_primary_contact(driver: AllocationDr
     assert back.events[0].person.is_active
 
 
-async def test_someone_is_added_changed_and_removed(driver: AllocationDriver) -> None:
+async def test_a_person_is_added_changed_removed_and_added_again(driver: AllocationDriver) -> None:
     await driver.open()
-    told = await driver.ask(AddPerson(account=ACCOUNT, email="Alan@Acme.example", name="Alan"))
-    assert (told.outcome.resource, told.outcome.version) == (ALAN, 1)
-    (event,) = told.events
+    decision = await driver.ask(AddPerson(account=ACCOUNT, email="Alan@Acme.example", name="Alan"))
+    assert (decision.outcome.resource, decision.outcome.version) == (ALAN, 1)
+    (event,) = decision.events
     assert isinstance(event, PersonChanged)
     assert (event.person.email, event.person.enabled, event.person.account) == (ALAN, True, ACCOUNT)
-    assert told.audit[0].after == {
+    assert decision.audit[0].after == {
         "email": ALAN,
         "name": "Alan",
         "enabled": True,
@@ -101,7 +101,7 @@ async def test_someone_is_added_changed_and_removed(driver: AllocationDriver) ->
     assert (back.code, back.outcome.version, back.events[0].person.is_active) == ("accepted", 4, True)
 
 
-async def test_grants_are_set_exactly(driver: AllocationDriver) -> None:
+async def test_setting_grants_replaces_the_persons_grants(driver: AllocationDriver) -> None:
     await driver.open()
     await add(driver, ALAN)
     given = await grant(driver, ALAN, "viewer", "allocator")
@@ -131,29 +131,29 @@ async def test_grants_are_set_exactly(driver: AllocationDriver) -> None:
         (UMA, ("viewer",), "email"),
     ],
 )
-async def test_grants_that_cannot_be_are_refused_with_their_field(
+async def test_grants_are_refused_with_their_field_when_they_are_invalid(
     driver: AllocationDriver, email: str, grants: tuple[str, ...], field: str
 ) -> None:
     await driver.open()
     await add(driver, ALAN, UMA)
     await driver.sell(ChangePerson(account=ACCOUNT, email=UMA, enabled=False))
-    told = await grant(driver, email, *grants)
-    assert fields(told) == {field}
-    assert (told.events, told.audit[0].outcome) == ([], "denied")
+    decision = await grant(driver, email, *grants)
+    assert fields(decision) == {field}
+    assert (decision.events, decision.audit[0].outcome) == ([], "denied")
     assert (await grant(driver, email)).code == "accepted"
 
 
-async def test_a_subscription_is_handed_over_in_one_step(driver: AllocationDriver) -> None:
+async def test_the_primary_contact_is_replaced_in_one_step(driver: AllocationDriver) -> None:
     await driver.open()
     await add(driver, PETRA)
     await grant(driver, PETRA, "useradmin")
-    told = await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA))
-    (event,) = told.events
+    decision = await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA))
+    (event,) = decision.events
     assert isinstance(event, PrimaryContactChanged)
-    assert (event.before.email, told.subscription.primary_contact.email) == (PRIMARY, PETRA)
-    assert told.subscription.grants == ()
-    assert told.audit[0].before == {"primary_contact": PRIMARY}
-    assert told.audit[0].after == {"primary_contact": PETRA}
+    assert (event.before.email, decision.subscription.primary_contact.email) == (PRIMARY, PETRA)
+    assert decision.subscription.grants == ()
+    assert decision.audit[0].before == {"primary_contact": PRIMARY}
+    assert decision.audit[0].after == {"primary_contact": PETRA}
     assert (await driver.plan(scan=1, by=PRIMARY)).code == "not_found"
     assert (await driver.plan(scan=1, by=PETRA)).code == "accepted"
     assert (await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY), PRIMARY)).code == "not_found"
@@ -164,16 +164,20 @@ async def test_a_subscription_is_handed_over_in_one_step(driver: AllocationDrive
 
 
 @pytest.mark.parametrize("email", [STRANGER, UMA])
-async def test_a_hand_over_goes_only_to_active_known_people(driver: AllocationDriver, email: str) -> None:
+async def test_a_primary_contact_is_refused_when_the_person_is_unknown_or_removed(
+    driver: AllocationDriver, email: str
+) -> None:
     await driver.open()
     await add(driver, UMA)
     await driver.sell(RemovePerson(account=ACCOUNT, email=UMA))
-    told = await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=email))
-    assert fields(told) == {"email"}
+    decision = await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=email))
+    assert fields(decision) == {"email"}
     assert (await driver.plan(scan=1)).code == "accepted"
 
 
-async def test_a_primary_contact_is_neither_removed_nor_disabled(driver: AllocationDriver) -> None:
+async def test_removing_or_disabling_a_person_is_refused_when_they_are_primary_contact(
+    driver: AllocationDriver,
+) -> None:
     await driver.open()
     for asked in (
         RemovePerson(account=ACCOUNT, email=PRIMARY),
@@ -188,7 +192,7 @@ async def test_a_primary_contact_is_neither_removed_nor_disabled(driver: Allocat
     assert (await driver.ask(RemovePerson(account=ACCOUNT, email=PRIMARY), PETRA)).code == "accepted"
 
 
-async def test_who_is_disabled_may_do_nothing_until_enabled_again(driver: AllocationDriver) -> None:
+async def test_a_person_may_do_nothing_when_disabled_and_as_before_when_enabled_again(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.open(subscription="acme-second", account=ACCOUNT)
     await add(driver, ALAN, UMA)
@@ -210,7 +214,7 @@ async def test_who_is_disabled_may_do_nothing_until_enabled_again(driver: Alloca
     assert (await driver.plan(scan=1, by=ALAN)).code == "accepted"
 
 
-async def test_who_is_removed_comes_back_with_nothing(driver: AllocationDriver) -> None:
+async def test_a_person_has_no_grants_when_added_again_after_removal(driver: AllocationDriver) -> None:
     await driver.open()
     await add(driver, ALAN)
     await grant(driver, ALAN, "allocator")
@@ -224,7 +228,7 @@ async def test_who_is_removed_comes_back_with_nothing(driver: AllocationDriver) 
     assert await driver.pool.fetchval("SELECT count(*) FROM role_members") == 0
 
 
-async def test_a_disabled_user_administrator_administers_nobody(driver: AllocationDriver) -> None:
+async def test_a_user_administrator_may_do_nothing_when_disabled(driver: AllocationDriver) -> None:
     await driver.open()
     await add(driver, UMA)
     await grant(driver, UMA, "useradmin")
@@ -235,11 +239,11 @@ async def test_a_disabled_user_administrator_administers_nobody(driver: Allocati
     assert (await driver.ask(someone, UMA)).code == "accepted"
 
 
-async def test_people_of_one_account_mean_nothing_in_another(driver: AllocationDriver) -> None:
+async def test_a_command_is_refused_when_the_person_is_of_another_account(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.open(subscription="globex", contact=STRANGER)
-    told = await driver.ask(AddPerson(account="globex-account", email=ALAN, name="Alan"))
-    assert told.code == "not_found"
+    decision = await driver.ask(AddPerson(account="globex-account", email=ALAN, name="Alan"))
+    assert decision.code == "not_found"
     assert (await driver.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"), STRANGER)).code == "not_found"
     await add(driver, ALAN)
     assert fields(await grant(driver, ALAN, "viewer", subscription="globex", by=STRANGER)) == {"email"}
@@ -248,12 +252,12 @@ async def test_people_of_one_account_mean_nothing_in_another(driver: AllocationD
 
 
 @pytest.mark.parametrize("name", ["<b>Alan</b>", "Alan & Co", " ", "a\nb", "x" * 201])
-def test_names_with_markup_make_no_command(name: str) -> None:
+def test_a_command_is_invalid_when_a_persons_name_has_markup(name: str) -> None:
     with pytest.raises(ValueError, match="name"):
         AddPerson(account=ACCOUNT, email=ALAN, name=name)
 
 
-async def test_removing_and_granting_at_once_never_leaves_a_grant_of_nobody(driver: AllocationDriver) -> None:
+async def test_no_grant_is_left_when_people_are_removed_while_they_get_grants(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.open(subscription="acme-second", account=ACCOUNT)
     people = [f"p{n}@acme.example" for n in range(6)]
@@ -263,8 +267,8 @@ async def test_removing_and_granting_at_once_never_leaves_a_grant_of_nobody(driv
         asked += [SetGrants(subscription=one, email=email, grants=("viewer",)) for one in ("acme-second", SUBSCRIPTION)]
         asked.append(RemovePerson(account=ACCOUNT, email=email))
         asked.append(SetRoleMember(account=ACCOUNT, role="scan-reader", email=email, member=True))
-    told = await driver.all_at_once([command(one, PRIMARY) for one in asked])
-    assert {one.code for one in told} <= {"accepted", "invalid_request"}
+    decisions = await driver.decide_concurrently([command(one, PRIMARY) for one in asked])
+    assert {one.code for one in decisions} <= {"accepted", "invalid_request"}
     assert await driver.pool.fetchval("SELECT count(*) FROM grants") == 0
     assert await driver.pool.fetchval("SELECT count(*) FROM role_members") == 0
 
@@ -278,12 +282,14 @@ async def test_removing_and_granting_at_once_never_leaves_a_grant_of_nobody(driv
         SetGrants(subscription="none", email=ALAN, grants=()),
     ],
 )
-async def test_what_does_not_exist_has_no_audit_log_of_its_own(driver: AllocationDriver, asked: Payload) -> None:
-    told = await driver.ask(asked, STRANGER)
-    assert [(one.account, one.outcome) for one in told.audit] == [("vendor", "denied")]
+async def test_a_denied_command_is_audited_for_the_vendor_when_its_resource_does_not_exist(
+    driver: AllocationDriver, asked: Payload
+) -> None:
+    decision = await driver.ask(asked, STRANGER)
+    assert [(one.account, one.outcome) for one in decision.audit] == [("vendor", "denied")]
 
 
-async def test_a_person_of_several_subscriptions_is_disabled_by_one_and_removed_by_all(
+async def test_a_person_is_removed_only_by_those_who_manage_all_of_their_subscriptions(
     driver: AllocationDriver,
 ) -> None:
     await driver.open()
@@ -313,4 +319,6 @@ async def test_a_person_of_several_subscriptions_is_disabled_by_one_and_removed_
         assert (await driver.ask(asked, UMA)).code == "forbidden", "they see the person and do not manage them"
     assert (await driver.ask(remove, PETRA)).code == "accepted"
     await add(driver, ALAN)
-    assert (await driver.ask(remove, UMA)).code == "accepted", "who was given nothing is anybody's"
+    assert (await driver.ask(remove, UMA)).code == "accepted", (
+        "a person without grants may be managed by every administrator"
+    )

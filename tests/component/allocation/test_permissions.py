@@ -1,6 +1,6 @@
-"""Every role with every command, through the inbox and the real handlers: both answers, and what is audited.
+"""Every role with every command, through the inbox and the real handlers: outcomes and audit records.
 
-The table of expected answers is that of the unit tests, written by hand; the documentation is generated from the code.
+The expected outcomes are in the table of the unit tests, which is written by hand; docs/permissions.md is generated.
 """
 
 from datetime import timedelta
@@ -54,10 +54,10 @@ from tests.support.drivers.allocation import (
     STRANGER,
     VENDOR,
     AllocationDriver,
-    Told,
+    Decision,
     command,
+    decision_in,
     record,
-    told_in,
 )
 from tests.unit.allocation.test_permissions import cells
 
@@ -108,8 +108,8 @@ COMMANDS: dict[str, Payload] = {
 
 
 @pytest.fixture
-async def world(driver: AllocationDriver) -> AllocationDriver:
-    """One person of each role, and what the commands are about."""
+async def populated(driver: AllocationDriver) -> AllocationDriver:
+    """A driver with one person of each role, and the resources that the commands name."""
     await driver.open()
     for product in ("extra", "bare"):
         await driver.sell(CreateProduct(product=product, name=product.title()))
@@ -122,33 +122,33 @@ async def world(driver: AllocationDriver) -> AllocationDriver:
     return driver
 
 
-async def answer(driver: AllocationDriver, asked: Payload, actor: str, *, vendor: bool) -> Told:
-    """What would be decided; nothing of it stays, so that every cell finds the same world."""
-    told: list[Told] = []
+async def answer(driver: AllocationDriver, asked: Payload, actor: str, *, vendor: bool) -> Decision:
+    """Decide a command and roll it back, so that every command of the table finds the same data."""
+    decisions: list[Decision] = []
     async with transaction(driver.pool, lambda: driver.now, "allocation") as tx, tx.savepoint() as undo:
         await driver.inbox()(tx, [record(command(asked, actor, vendor=vendor))])
-        told.append(told_in(tx.pending))
+        decisions.append(decision_in(tx.pending))
         undo()
-    return told[0]
+    return decisions[0]
 
 
-async def test_every_role_gets_the_answer_that_the_table_gives(world: AllocationDriver) -> None:
+async def test_every_command_of_every_role_has_the_outcome_of_the_table(populated: AllocationDriver) -> None:
     table: dict[tuple[str, str], bool] = {(action, role): may for action, role, may in cells()}
     given: dict[tuple[str, str], Any] = {}
     expected: dict[tuple[str, str], Any] = {}
     for action, asked in COMMANDS.items():
         for role, email in WHO.items():
-            told = await answer(world, asked, email, vendor=role == "vendor")
+            decision = await answer(populated, asked, email, vendor=role == "vendor")
             may = table.get((action, role), False)
             denied = "not_found" if role == "stranger" and action not in OPEN else "forbidden"
-            (audit,) = [one for one in told.audit if one.actor == email]
-            given[action, role] = (told.code, audit.outcome, audit.action, bool(told.events) <= may)
+            (audit,) = [one for one in decision.audit if one.actor == email]
+            given[action, role] = (decision.code, audit.outcome, audit.action, bool(decision.events) <= may)
             expected[action, role] = ("accepted" if may else denied, "allowed" if may else "denied", action, True)
     assert given == expected
     assert len(given) == len(COMMANDS) * (len(ROLES) + 1)
 
 
-def test_the_matrix_has_every_command() -> None:
+def test_the_commands_of_this_test_are_all_commands() -> None:
     verbs = {one.event_type.split(".")[2] for one in ALLOCATION_COMMANDS}
     assert set(COMMANDS) == verbs | {"override-plan"}
 
@@ -159,6 +159,6 @@ async def test_a_person_is_the_same_however_the_address_is_written(driver: Alloc
     assert (await driver.ask(PLAN, email)).code == "accepted"
 
 
-async def test_a_vendors_address_without_the_vendors_mark_is_a_stranger(driver: AllocationDriver) -> None:
+async def test_a_vendors_address_has_no_rights_when_it_is_not_marked_as_vendor(driver: AllocationDriver) -> None:
     await driver.open()
     assert (await driver.ask(COMMANDS["purchase-lot"], VENDOR)).code == "not_found"

@@ -1,4 +1,4 @@
-"""Plans from the command to the tables, the events and the audit log."""
+"""Plans: from the command to the tables, the events and the audit records."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -11,16 +11,16 @@ from tests.support.drivers.allocation import PRIMARY, START, VENDOR, AllocationD
 NINETY_DAYS = timedelta(days=90)
 
 
-async def test_an_allocation_is_written_told_and_audited(driver: AllocationDriver) -> None:
+async def test_an_allocation_is_saved_published_and_audited(driver: AllocationDriver) -> None:
     await driver.open()
-    told = await driver.plan(scan=600, hub=300)
-    assert told.code == "accepted"
+    decision = await driver.plan(scan=600, hub=300)
+    assert decision.code == "accepted"
     assert await driver.allocated() == {"scan": 600, "hub": 300}
-    assert [type(one).__name__ for one in told.events] == ["PlanApplied"]
-    event = told.events[0]
+    assert [type(one).__name__ for one in decision.events] == ["PlanApplied"]
+    event = decision.events[0]
     assert (event.kind, event.starts_clock) == ("allocation", False)
-    assert (told.outcome.resource, told.outcome.version) == ("acme-flex", told.subscription.version)
-    assert told.outcome.result == {
+    assert (decision.outcome.resource, decision.outcome.version) == ("acme-flex", decision.subscription.version)
+    assert decision.outcome.result == {
         "preview": False,
         "allowed": True,
         "before": [
@@ -35,7 +35,7 @@ async def test_an_allocation_is_written_told_and_audited(driver: AllocationDrive
         "starts_clock": False,
         "next_allowed_at": None,
     }
-    (audit,) = told.audit
+    (audit,) = decision.audit
     assert (audit.action, audit.outcome, audit.account) == ("apply-plan", "allowed", "acme-flex-account")
     assert audit.before == {"scan": 0, "hub": 0}
     assert audit.after == {"scan": 600, "hub": 300}
@@ -73,10 +73,10 @@ async def test_a_preview_changes_nothing_and_is_audited(driver: AllocationDriver
     await driver.measure(snapshot("scan", 450))
     tables = ("subscriptions", "allocations", "plans", "plan_changes")
     before = [await driver.pool.fetch(f"SELECT * FROM {table}") for table in tables]  # noqa: S608
-    told = await driver.plan(scan=500, hub=400, preview=True)
-    assert told.code == "accepted"
-    assert told.events == []
-    assert told.outcome.result == {
+    decision = await driver.plan(scan=500, hub=400, preview=True)
+    assert decision.code == "accepted"
+    assert decision.events == []
+    assert decision.outcome.result == {
         "preview": True,
         "allowed": True,
         "before": [
@@ -91,7 +91,7 @@ async def test_a_preview_changes_nothing_and_is_audited(driver: AllocationDriver
         "starts_clock": True,
         "next_allowed_at": "2026-04-01T00:00:00Z",
     }
-    assert [(one.action, one.outcome) for one in told.audit] == [("preview-plan", "allowed")]
+    assert [(one.action, one.outcome) for one in decision.audit] == [("preview-plan", "allowed")]
     assert [await driver.pool.fetch(f"SELECT * FROM {table}") for table in tables] == before  # noqa: S608
     refused = await driver.plan(scan=449, preview=True)
     assert refused.code == "below_consumption"
@@ -119,49 +119,51 @@ async def test_the_floor_is_the_larger_window_and_the_term_to_date(driver: Alloc
     assert (await driver.plan(scan=249)).refusal.details["consumed"] == 250
 
 
-async def test_a_plan_waits_for_the_consumption_that_was_seen(driver: AllocationDriver) -> None:
+async def test_a_plan_is_postponed_until_the_consumption_that_its_sender_saw_is_applied(
+    driver: AllocationDriver,
+) -> None:
     await driver.open()
     await driver.plan(scan=600)
     await driver.measure(snapshot("scan", 100, revision=4))
     seen = (SeenConsumption(product="scan", window_start=window_at(START, START).start, revision=5),)
     asked = command(lowered(300, seen), PRIMARY)
-    await driver.put_aside(asked)
-    assert await driver.again() == []
+    await driver.postpone(asked)
+    assert await driver.retry_postponed() == []
     await driver.measure(snapshot("scan", 400, revision=5), snapshot("scan", 100, revision=3))
-    (decided,) = await driver.again()
+    (decided,) = await driver.retry_postponed()
     assert (decided.outcome.command_id, decided.code) == (UUID(asked.id), "below_consumption")
     assert decided.refusal.details["consumed"] == 400
-    assert await driver.again() == []
+    assert await driver.retry_postponed() == []
 
 
-async def test_what_comes_after_a_plan_that_waits_is_decided_after_it(driver: AllocationDriver) -> None:
+async def test_later_commands_of_a_key_are_decided_in_order_when_a_plan_is_postponed(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.open(subscription="globex-flex")
     await driver.plan(scan=600)
     seen = (SeenConsumption(product="scan", window_start=START, revision=1),)
-    await driver.put_aside(command(lowered(300, seen), PRIMARY), key="acme-flex")
-    await driver.put_aside(command(lowered(700), PRIMARY), key="acme-flex")
+    await driver.postpone(command(lowered(300, seen), PRIMARY), key="acme-flex")
+    await driver.postpone(command(lowered(700), PRIMARY), key="acme-flex")
     other = lowered(5).model_copy(update={"subscription": "globex-flex"})
-    assert (await driver.hand_in(command(other, PRIMARY), key="globex-flex")).code == "accepted"
-    assert await driver.again() == []
+    assert (await driver.decide(command(other, PRIMARY), key="globex-flex")).code == "accepted"
+    assert await driver.retry_postponed() == []
     await driver.measure(snapshot("scan", 100))
-    first, second = await driver.again() + await driver.again()
+    first, second = await driver.retry_postponed() + await driver.retry_postponed()
     assert [first.events[0].changes[0].after, second.events[0].changes[0].after] == [300, 700]
 
 
-async def test_a_plan_that_waited_in_vain_may_be_asked_for_again(driver: AllocationDriver) -> None:
+async def test_a_plan_may_be_sent_again_when_it_was_unavailable(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.plan(scan=600)
     seen = (SeenConsumption(product="scan", window_start=START, revision=1),)
     asked = command(lowered(300, seen), PRIMARY)
-    await driver.put_aside(asked)
+    await driver.postpone(asked)
     driver.now += timedelta(seconds=driver.wait_seconds)
-    (late,) = await driver.again()
+    (late,) = await driver.retry_postponed()
     assert (late.code, late.refusal.details["retry_after_seconds"]) == ("unavailable", 1)
     assert [(one.outcome, one.reason) for one in late.audit] == [("denied", "unavailable")]
     await driver.measure(snapshot("scan", 100))
-    assert (await driver.hand_in(asked)).code == "accepted"
-    assert (await driver.hand_in(asked)).events == []
+    assert (await driver.decide(asked)).code == "accepted"
+    assert (await driver.decide(asked)).events == []
 
 
 def lowered(units: int, seen: tuple[SeenConsumption, ...] = ()) -> ApplyPlan:
@@ -169,26 +171,26 @@ def lowered(units: int, seen: tuple[SeenConsumption, ...] = ()) -> ApplyPlan:
     return ApplyPlan(subscription="acme-flex", changes=(change,), seen=seen)
 
 
-async def test_only_the_vendor_overrides_and_says_why(driver: AllocationDriver) -> None:
+async def test_an_override_is_refused_when_it_is_not_the_vendors_or_has_no_reason(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.plan(scan=600)
     await driver.plan(scan=500)
     assert (await driver.plan(scan=400, override_reason="please")).code == "forbidden"
     assert (await driver.plan(scan=400, by=VENDOR, vendor=True)).code == "forbidden"
-    told = await driver.plan(scan=400, by=VENDOR, vendor=True, override_reason="a merger")
-    assert told.code == "accepted"
-    assert told.events[0].override_reason == "a merger"
-    assert (told.audit[0].action, told.audit[0].reason) == ("override-plan", "a merger")
+    decision = await driver.plan(scan=400, by=VENDOR, vendor=True, override_reason="a merger")
+    assert decision.code == "accepted"
+    assert decision.events[0].override_reason == "a merger"
+    assert (decision.audit[0].action, decision.audit[0].reason) == ("override-plan", "a merger")
 
 
-async def test_a_pool_that_shrank_can_only_be_cured(driver: AllocationDriver) -> None:
+async def test_a_plan_must_cure_the_excess_when_the_pool_has_shrunk(driver: AllocationDriver) -> None:
     await driver.open(units=500)
     end = START + timedelta(days=30)
     await driver.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))
     await driver.plan(scan=600, hub=300)
     await driver.plan(scan=550)
     driver.now = end
-    ended, over = await driver.look()
+    ended, over = await driver.settle_due()
     assert (ended.lot, over.purchased, over.allocated, over.excess) == ("short", 500, 850, 350)
     refused = await driver.plan(scan=200, hub=310)
     assert refused.code == "over_allocated"

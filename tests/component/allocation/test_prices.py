@@ -1,4 +1,4 @@
-"""Price lists and what lots cost, through the inbox on a real database."""
+"""Price lists and the prices of lots, through the inbox on a real database."""
 
 import asyncio
 from datetime import timedelta
@@ -11,19 +11,19 @@ from shared.events.state import Tier
 from shared.pricing import quote_for
 from shared.units import MAX_UNITS
 from tests.component.allocation.test_people import fields
-from tests.support.drivers.allocation import PRIMARY, START, STRANGER, VENDOR, AllocationDriver, Told
+from tests.support.drivers.allocation import PRIMARY, START, STRANGER, VENDOR, AllocationDriver, Decision
 from tests.unit.shared.test_pricing import price_list
 
 SUBSCRIPTION = "acme-flex"
 
 
 def asked(*tiers: tuple[int, int], list_price: int = 1000, currency: str = "EUR") -> SetPriceList:
-    """A price list, that of the domain where no tiers are given."""
+    """A price list; without tiers, it has those of the domain's tests."""
     steps = tuple(Tier(from_units=units, discount_basis_points=discount) for units, discount in tiers)
     return SetPriceList(currency=currency, list_price_minor=list_price, tiers=steps or price_list().tiers)
 
 
-async def buy(driver: AllocationDriver, units: int, lot: str) -> Told:
+async def buy(driver: AllocationDriver, units: int, lot: str) -> Decision:
     """Sell units for the whole term."""
     return await driver.sell(
         PurchaseLot(subscription=SUBSCRIPTION, lot=lot, units=units, order_reference="PO", start=START)
@@ -52,19 +52,19 @@ async def test_a_price_list_is_replaced_version_by_version(driver: AllocationDri
         (((0, 100), (10, 99)), "tiers.1.discount_basis_points"),
     ],
 )
-async def test_tiers_that_cannot_be_are_refused_with_their_field(
+async def test_a_price_list_is_refused_with_its_field_when_its_tiers_are_invalid(
     driver: AllocationDriver, tiers: tuple[tuple[int, int], ...], field: str
 ) -> None:
-    told = await driver.ask(asked(*tiers), VENDOR, vendor=True)
-    assert fields(told) == {field}
-    assert (told.events, told.audit[0].outcome) == ([], "denied")
+    decision = await driver.ask(asked(*tiers), VENDOR, vendor=True)
+    assert fields(decision) == {field}
+    assert (decision.events, decision.audit[0].outcome) == ([], "denied")
     assert await driver.pool.fetchval("SELECT count(*) FROM price_lists") == 0
 
 
 @pytest.mark.parametrize("email", [PRIMARY, STRANGER])
 async def test_only_the_vendor_sets_prices(driver: AllocationDriver, email: str) -> None:
-    told = await driver.ask(asked(), email)
-    assert (told.code, told.audit[0].outcome) == ("forbidden", "denied")
+    decision = await driver.ask(asked(), email)
+    assert (decision.code, decision.audit[0].outcome) == ("forbidden", "denied")
 
 
 async def test_a_lot_keeps_the_price_of_the_tier_that_the_term_had_reached(driver: AllocationDriver) -> None:
@@ -93,7 +93,7 @@ async def test_the_quote_is_the_price_that_the_purchase_gets(driver: AllocationD
     assert sold.events[0].lot.price.years == rest.years == "165/365"
 
 
-async def test_a_voided_lot_and_another_term_count_for_no_tier(driver: AllocationDriver) -> None:
+async def test_voided_lots_and_lots_of_other_terms_do_not_count_towards_a_tier(driver: AllocationDriver) -> None:
     await driver.open(units=0)
     await driver.sell(asked())
     await buy(driver, 10_000, "l-1")
@@ -118,14 +118,14 @@ async def test_without_a_price_list_a_lot_has_no_price(driver: AllocationDriver)
     assert [lot.price is None for lot in (await buy(driver, 5, "l-2")).subscription.lots] == [True, False]
 
 
-async def test_a_price_beyond_what_can_be_counted_is_refused(driver: AllocationDriver) -> None:
+async def test_a_lot_is_refused_when_its_price_is_too_large(driver: AllocationDriver) -> None:
     await driver.open(units=0)
     await driver.sell(asked((0, 0), list_price=10**12))
     much = PurchaseLot(subscription=SUBSCRIPTION, lot="l-1", units=MAX_UNITS, order_reference="PO")
     assert fields(await driver.ask(much, VENDOR, vendor=True)) == {"units"}
 
 
-async def test_price_lists_set_at_once_follow_each_other(driver: AllocationDriver) -> None:
+async def test_versions_are_consecutive_when_price_lists_are_set_concurrently(driver: AllocationDriver) -> None:
     lists = [asked((0, 0), list_price=n) for n in range(8)]
-    told = await asyncio.gather(*(driver.sell(one) for one in lists))
-    assert sorted(one.outcome.version or 0 for one in told) == list(range(1, 9))
+    decisions = await asyncio.gather(*(driver.sell(one) for one in lists))
+    assert sorted(one.outcome.version or 0 for one in decisions) == list(range(1, 9))

@@ -1,4 +1,4 @@
-"""Roles: created with their product, customised, reset, given; through the inbox on a real database."""
+"""Roles: created with their product, customised, reset and given, through the inbox on a real database."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from shared.events.ids import AccountId, PermissionId, RoleId
 from shared.events.state import Permission, ProductState, RoleState, RoleTemplate
 from shared.runtime.delivery.batch_runner import transaction
 from tests.component.allocation.test_people import ACCOUNT, ALAN, SUBSCRIPTION, add, fields, grant
-from tests.support.drivers.allocation import PRIMARY, STRANGER, VENDOR, AllocationDriver, Told
+from tests.support.drivers.allocation import PRIMARY, STRANGER, VENDOR, AllocationDriver, Decision
 
 EVENTS = by_type(ALLOCATION_EVENTS)
 READER = "scan-reader"
@@ -29,31 +29,31 @@ DEFAULTS = ["scan-manager", "scan-operator", "scan-reader", "scan-auditor"]
 
 
 def templates(product: ProductState, *extra: RoleTemplate, **changes: Any) -> SetRoleTemplates:
-    """The product's own templates, with more of them."""
+    """The product's templates, with more of them or with changes."""
     values = {"product": product.id, "permissions": product.permissions, "roles": (*product.roles, *extra), **changes}
     return SetRoleTemplates(**values)
 
 
 def template(role: str, *permissions: str, name: str = "Night shift", summary: str = "Works at night") -> RoleTemplate:
-    """A default role."""
+    """The template of a default role."""
     granted = tuple(map(PermissionId, permissions))
     return RoleTemplate(role=RoleId(role), name=name, summary=summary, permissions=granted)
 
 
 async def product_of(driver: AllocationDriver, id: str = "fresh") -> ProductState:
-    """A new product, as it is told."""
+    """Create a product; return its published state."""
     state: ProductState = (await driver.sell(CreateProduct(product=id, name=id.title()))).events[0].product
     return state
 
 
 async def roles_of(driver: AllocationDriver, account: str = ACCOUNT) -> list[str]:
-    """What the tables say."""
+    """The ids of the account's roles, from the tables."""
     rows = await driver.pool.fetch("SELECT id FROM roles WHERE account = $1 ORDER BY id", account)
     return [row["id"] for row in rows]
 
 
 def change(role: str = READER, **changes: Any) -> ChangeRole:
-    """Change a role of the account."""
+    """A change of a role of the account."""
     return ChangeRole(account=ACCOUNT, role=role, **changes)
 
 
@@ -109,8 +109,8 @@ async def test_new_templates_never_overwrite_a_customised_role(driver: Allocatio
     await driver.ask(SubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
     await driver.ask(change(permissions=("page.use", "api.use")))
     fewer = tuple(one.model_copy(update={"permissions": ("page.use",)}) for one in product.roles)
-    told = await driver.sell(templates(product, roles=fewer))
-    (event,) = told.events
+    decision = await driver.sell(templates(product, roles=fewer))
+    (event,) = decision.events
     assert isinstance(event, RoleTemplatesChanged)
     assert (event.product.roles_version, event.product.version, event.product.roles) == (2, 2, fewer)
     row = await driver.pool.fetchrow("SELECT customised, based_on, version FROM roles WHERE id = $1", READER)
@@ -123,26 +123,26 @@ async def test_new_templates_never_overwrite_a_customised_role(driver: Allocatio
     assert (same.events, same.outcome.version) == ([], 2)
 
 
-async def test_a_new_default_role_comes_to_every_account_that_uses_the_product(driver: AllocationDriver) -> None:
+async def test_every_account_with_the_product_gets_a_new_default_role(driver: AllocationDriver) -> None:
     await driver.open(products=())
     await driver.open(subscription="globex", contact=STRANGER, products=())
     product = await product_of(driver, "scan")
     for subscription, by in ((SUBSCRIPTION, PRIMARY), ("globex", STRANGER)):
         await driver.ask(SubscribeProduct(subscription=subscription, product="scan"), by)
-    told = await driver.sell(templates(product, template("scan-night", "page.use")))
-    assert [type(one).__name__ for one in told.events] == ["RoleTemplatesChanged", "RoleChanged", "RoleChanged"]
-    assert [one.role.account for one in told.events[1:]] == [ACCOUNT, "globex-account"]
+    decision = await driver.sell(templates(product, template("scan-night", "page.use")))
+    assert [type(one).__name__ for one in decision.events] == ["RoleTemplatesChanged", "RoleChanged", "RoleChanged"]
+    assert [one.role.account for one in decision.events[1:]] == [ACCOUNT, "globex-account"]
     assert "scan-night" in await roles_of(driver, "globex-account")
 
 
 async def refused_templates(driver: AllocationDriver, asked: SetRoleTemplates) -> set[str]:
     """The fields that the templates were refused for."""
-    told = await driver.ask(asked, VENDOR, vendor=True)
-    assert told.events == []
-    return fields(told)
+    decision = await driver.ask(asked, VENDOR, vendor=True)
+    assert decision.events == []
+    return fields(decision)
 
 
-async def test_templates_that_cannot_be_are_refused_with_their_field(driver: AllocationDriver) -> None:
+async def test_templates_are_refused_with_their_field_when_they_are_invalid(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.ask(own("night"))
     product = await product_of(driver)
@@ -167,19 +167,19 @@ async def test_templates_that_cannot_be_are_refused_with_their_field(driver: All
     assert retired.code == "product_retired"
 
 
-async def test_a_product_whose_roles_are_taken_is_refused(driver: AllocationDriver) -> None:
+async def test_a_product_is_refused_when_the_ids_of_its_roles_exist(driver: AllocationDriver) -> None:
     product = await product_of(driver, "scan")
     await driver.sell(templates(product, template("scan-two-reader")))
-    told = await driver.ask(CreateProduct(product="scan-two", name="Scan Two"), VENDOR, vendor=True)
-    assert fields(told) == {"product"}
+    decision = await driver.ask(CreateProduct(product="scan-two", name="Scan Two"), VENDOR, vendor=True)
+    assert fields(decision) == {"product"}
 
 
 def own(role: str = "night", *permissions: str, product: str = "scan", name: str = "Night shift") -> CreateRole:
-    """A role of the account's own."""
+    """A custom role of the account."""
     return CreateRole(account=ACCOUNT, role=role, product=product, name=name, permissions=permissions)
 
 
-async def test_an_account_makes_roles_of_its_own(driver: AllocationDriver) -> None:
+async def test_an_account_creates_custom_roles(driver: AllocationDriver) -> None:
     await driver.open()
     made = await driver.ask(own("night", "page.use", "tasks.run"))
     role: RoleState = made.events[0].role
@@ -191,7 +191,7 @@ async def test_an_account_makes_roles_of_its_own(driver: AllocationDriver) -> No
     assert fields(await driver.ask(ResetRole(account=ACCOUNT, role="night"))) == {"role"}
 
 
-async def test_roles_that_cannot_be_are_refused(driver: AllocationDriver) -> None:
+async def test_a_role_command_is_refused_when_it_is_invalid(driver: AllocationDriver) -> None:
     await driver.open()
     await product_of(driver)
     assert fields(await driver.ask(own("a", "fly"))) == {"permissions"}
@@ -204,20 +204,20 @@ async def test_roles_that_cannot_be_are_refused(driver: AllocationDriver) -> Non
         assert (await driver.ask(missing)).code == "not_found"
     await driver.sell(RetireProduct(product="scan"))
     for late in (own("b"), change(name="A"), ResetRole(account=ACCOUNT, role=READER)):
-        told = await driver.ask(late)
-        assert (told.code, told.events) == ("product_retired", [])
+        decision = await driver.ask(late)
+        assert (decision.code, decision.events) == ("product_retired", [])
     assert (await driver.ask(give(READER, PRIMARY))).code == "accepted"
 
 
 @pytest.mark.parametrize("name", ["<script>", "a > b", "R&D", "", "x" * 201])
-def test_role_names_with_markup_make_no_command(name: str) -> None:
+def test_a_command_is_invalid_when_a_roles_name_has_markup(name: str) -> None:
     for make in (lambda: own("a", name=name), lambda: change(name=name)):
         with pytest.raises(ValueError, match="name"):
             make()
 
 
 def give(role: str, email: str, *, member: bool = True) -> SetRoleMember:
-    """Give a role, or take it back."""
+    """A command that gives a role to a person, or takes it away."""
     return SetRoleMember(account=ACCOUNT, role=role, email=email, member=member)
 
 
@@ -234,16 +234,16 @@ async def test_a_role_is_given_and_taken_back(driver: AllocationDriver) -> None:
     assert (await driver.ask(give(READER, STRANGER, member=False))).events == []
 
 
-async def test_a_role_goes_only_to_active_known_people(driver: AllocationDriver) -> None:
+async def test_giving_a_role_is_refused_when_the_person_is_unknown_or_disabled(driver: AllocationDriver) -> None:
     await driver.open()
     await add(driver, ALAN)
     await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False))
     for email in (ALAN, STRANGER):
-        told = await driver.ask(give(READER, email))
-        assert (fields(told), told.events) == ({"email"}, [])
+        decision = await driver.ask(give(READER, email))
+        assert (fields(decision), decision.events) == ({"email"}, [])
 
 
-async def test_what_was_there_before_people_and_roles_is_completed_once(driver: AllocationDriver) -> None:
+async def test_the_backfill_completes_older_data_once(driver: AllocationDriver) -> None:
     await driver.open()
     for statement in (
         "DELETE FROM role_templates",
@@ -261,14 +261,14 @@ async def test_what_was_there_before_people_and_roles_is_completed_once(driver: 
 
 
 async def completed(driver: AllocationDriver) -> list[type[Any]]:
-    """Everything that the backfill publishes."""
-    told: list[type[Any]] = []
+    """Run the backfill to its end; return the types of its events."""
+    published: list[type[Any]] = []
     left = 1
     while left:
         async with transaction(driver.pool, lambda: driver.now, "allocation") as tx:
             left = await backfill(tx)
-            told += [type(event.data) for one in tx.pending if (event := decode(one.value or b"", EVENTS))]
-    return told
+            published += [type(event.data) for one in tx.pending if (event := decode(one.value or b"", EVENTS))]
+    return published
 
 
 async def test_a_user_administrator_manages_roles_and_no_units(driver: AllocationDriver) -> None:
@@ -278,6 +278,10 @@ async def test_a_user_administrator_manages_roles_and_no_units(driver: Allocatio
     someone = AddPerson(account=ACCOUNT, email="x@acme.example", name="X")
     allowed: list[Any] = [own("a"), change("a", name="B"), give("a", ALAN), someone]
     for asked in allowed:
-        told: Told = await driver.ask(asked, ALAN)
-        assert (told.code, told.audit[0].actor, told.audit[0].account) == ("accepted", ALAN, AccountId(ACCOUNT))
+        decision: Decision = await driver.ask(asked, ALAN)
+        assert (decision.code, decision.audit[0].actor, decision.audit[0].account) == (
+            "accepted",
+            ALAN,
+            AccountId(ACCOUNT),
+        )
     assert (await driver.plan(scan=1, by=ALAN)).code == "forbidden"

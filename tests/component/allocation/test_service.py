@@ -34,7 +34,7 @@ SUBSCRIPTION = "acme-flex"
 
 @dataclass
 class Service:
-    """The process, a producer of commands, and everything that it has published so far."""
+    """A running allocation, a producer of commands, and the events published so far."""
 
     prefix: str
     dsn: str
@@ -44,7 +44,7 @@ class Service:
     events: list[Event[Any]] = field(default_factory=list)
 
     async def send(self, payload: Payload, key: str, actor: str, *, id: str | None = None) -> UUID:
-        """A signed command; its id."""
+        """Send a signed command; return its id."""
         asked = command(payload, actor, vendor=actor == VENDOR, id=id)
         value = asked.encode()
         await self.producer.send_and_wait(
@@ -56,21 +56,21 @@ class Service:
         return UUID(asked.id)
 
     async def outcomes(self, *ids: UUID, within_seconds: float = 30) -> list[AllocationCommandDecided]:
-        """What became of these commands, once all are decided."""
+        """Wait until these commands are decided; return their outcomes."""
         async with asyncio.timeout(within_seconds):
             while set(ids) - {one.data.command_id for one in self.decided}:
                 await self.read()
         return [next(one.data for one in self.decided if one.data.command_id == asked) for asked in ids]
 
     async def first(self, kind: type[Payload], within_seconds: float = 30) -> Event[Any]:
-        """The first event of this kind, once there is one."""
+        """Wait for the first event of this kind."""
         async with asyncio.timeout(within_seconds):
             while not any(isinstance(one.data, kind) for one in self.events):
                 await self.read()
         return next(one for one in self.events if isinstance(one.data, kind))
 
     async def read(self) -> None:
-        """What was published since."""
+        """Read the events published since the last call."""
         for some in (await self.consumer.getmany(timeout_ms=200)).values():
             decoded = (decode(one.value, PAYLOADS) for one in some)
             self.events.extend(event for event in decoded if event)
@@ -85,7 +85,7 @@ class Service:
         return (await self.outcomes(await self.send(payload, key, actor)))[0]
 
     async def open(self, start: datetime, units: int = 1000) -> None:
-        """A subscription with units and two products."""
+        """Create a subscription with units and two products."""
         contact = Person(email=PRIMARY, name="Paula")
         await self.ask(CreateAccount(account="acme", name="Acme"), key="acme")
         await self.ask(SetFlex(account="acme", enabled=True, reason="asked for it"), key="acme")
@@ -115,7 +115,7 @@ class Service:
 async def service(
     database: MakeDatabase, kafka_server: Any, topic_prefix: str, service_process: StartService
 ) -> AsyncIterator[Service]:
-    """Allocation, ready."""
+    """A running allocation that is ready."""
     servers, dsn = kafka_server.bootstrap_servers, await database("allocation")
     process = service_process(
         "allocation", service_env("allocation", dsn=dsn, kafka=servers, topic_prefix=topic_prefix)
@@ -135,7 +135,7 @@ async def service(
 
 
 def plan(**units: int) -> ApplyPlan:
-    """These units for these products."""
+    """A plan with these units for these products."""
     changes = tuple(PlannedChange(product=product, units=number) for product, number in units.items())
     return ApplyPlan(subscription=SUBSCRIPTION, changes=changes)
 
@@ -170,7 +170,7 @@ async def test_a_pool_is_sold_and_allocated(service: Service) -> None:
     assert 'unitpool_due_work_total{outcome="failed"} 0.0' in metrics
 
 
-async def test_commands_have_one_effect_although_the_process_is_killed(service: Service) -> None:
+async def test_commands_have_one_effect_when_the_process_is_killed(service: Service) -> None:
     await service.open(utc_now() - timedelta(days=1), units=100)
     ids = [str(uuid4()) for _ in range(60)]
     for round_ in range(3):
@@ -196,7 +196,7 @@ async def test_commands_have_one_effect_although_the_process_is_killed(service: 
         }
 
 
-async def test_a_lot_begins_by_itself_although_the_process_was_killed_before(service: Service) -> None:
+async def test_a_lot_begins_when_the_process_was_killed_before_its_start(service: Service) -> None:
     await service.open(utc_now() - timedelta(days=1), units=100)
     start = utc_now() + timedelta(seconds=3)
     later = PurchaseLot(subscription=SUBSCRIPTION, lot="later", units=50, order_reference="PO-2", start=start)
@@ -212,7 +212,7 @@ async def test_a_lot_begins_by_itself_although_the_process_was_killed_before(ser
     assert sum(isinstance(event.data, LotStarted) for event in service.events) == 1
 
 
-async def test_nobody_waits_for_a_subscription_that_is_held(service: Service) -> None:
+async def test_other_commands_are_decided_when_one_subscription_is_locked(service: Service) -> None:
     await service.open(utc_now() - timedelta(days=1), units=100)
     other = CreateSubscription(
         subscription="other-flex",

@@ -1,4 +1,4 @@
-"""Spans of use and the instant of cancellation are kept, and told with every state."""
+"""Spans of use and the time of cancellation are stored, and published with every state."""
 
 from datetime import timedelta
 
@@ -12,14 +12,14 @@ SUBSCRIPTION = "acme-flex"
 
 
 async def stored(driver: AllocationDriver) -> SubscriptionState:
-    """As the next command finds it."""
+    """The subscription's state, as the next command loads it."""
     async with driver.pool.acquire() as connection, connection.transaction():
         found = await lock_subscription(connection, SubscriptionId(SUBSCRIPTION))
     assert found is not None
     return found.state
 
 
-async def test_a_product_that_is_taken_again_keeps_its_earlier_spans_of_use(driver: AllocationDriver) -> None:
+async def test_earlier_spans_of_use_are_stored_when_a_product_is_subscribed_again(driver: AllocationDriver) -> None:
     await driver.open()
     spans = []
     for days in (10, 20):
@@ -28,18 +28,18 @@ async def test_a_product_that_is_taken_again_keeps_its_earlier_spans_of_use(driv
         await driver.sell(UnsubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
         spans.append(Span(start=began, end=driver.now))
         driver.now += timedelta(days=1)
-        told = await driver.sell(SubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
-        taken = told.subscription.products[0]
+        decision = await driver.sell(SubscribeProduct(subscription=SUBSCRIPTION, product="scan"))
+        taken = decision.subscription.products[0]
         assert (taken.subscribed_at, taken.ended_at, taken.earlier) == (driver.now, None, tuple(spans))
-        assert (await stored(driver)).products == told.subscription.products
+        assert (await stored(driver)).products == decision.subscription.products
     later = (await driver.plan(scan=5)).subscription
     assert (later.products[0].earlier, later.products[1].earlier) == (tuple(spans), ())
 
 
-async def test_a_cancelled_subscription_says_since_when(driver: AllocationDriver) -> None:
+async def test_the_time_of_cancellation_is_stored_and_published(driver: AllocationDriver) -> None:
     await driver.open()
     assert (await stored(driver)).cancelled_at is None
     driver.now = START + timedelta(days=7)
-    told = await driver.sell(CancelSubscription(subscription=SUBSCRIPTION, reason="they left"))
-    assert told.subscription.cancelled_at == driver.now
+    decision = await driver.sell(CancelSubscription(subscription=SUBSCRIPTION, reason="they left"))
+    assert decision.subscription.cancelled_at == driver.now
     assert (await stored(driver)).cancelled_at == driver.now

@@ -1,4 +1,4 @@
-"""The statements: each is prepared against the migrated schema, and none of the frequent ones reads a whole table."""
+"""Allocation's statements: each fits the migrated schema, and the frequent ones scan no table."""
 
 import importlib
 import pkgutil
@@ -18,7 +18,7 @@ STATEMENTS = {
     f"{module.__name__.rsplit('.', 1)[1]}.{name.strip('_').lower()}": value
     for module in MODULES
     for name, value in vars(module).items()
-    # What one module alone uses is private; in subscription_sql that is a part of a statement.
+    # A statement is private to its module; in subscription_sql the private texts are parts of statements.
     if name.startswith("_") is (module is not subscription_sql) and name.isupper() and isinstance(value, str)
 }
 FREQUENT = sorted(
@@ -38,7 +38,7 @@ async def test_every_statement_fits_the_schema(pool: "asyncpg.Pool[asyncpg.Recor
             await connection.prepare(text)
 
 
-async def test_no_frequent_statement_reads_a_whole_table(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+async def test_no_frequent_statement_scans_a_table(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
         scans = {name: "Seq Scan" in await explain(connection, STATEMENTS[name]) for name in FREQUENT}
@@ -48,7 +48,7 @@ async def test_no_frequent_statement_reads_a_whole_table(pool: "asyncpg.Pool[asy
 
 
 async def explain(connection: Any, text: str) -> str:
-    """The plan for any parameters, where an index is taken wherever there is one."""
+    """The generic plan of a statement."""
     prepared = await connection.prepare(text)
     types = [one.name for one in prepared.get_parameters()]
     declared = f" ({', '.join(types)})" if types else ""
@@ -60,17 +60,17 @@ async def explain(connection: Any, text: str) -> str:
 
 
 async def known(connection: Any) -> list[Measured]:
-    """What is known of the consumption of all products."""
+    """The stored consumption of all products."""
     asked = f"SELECT ARRAY({subscription_sql._CONSUMPTION}) FROM (SELECT 'acme-flex' AS id) AS s"  # noqa: S608
     return [measured_of(row) for row in await connection.fetchval(asked)]
 
 
-async def test_only_the_windows_that_count_are_kept(driver: AllocationDriver) -> None:
+async def test_only_the_windows_that_count_are_stored(driver: AllocationDriver) -> None:
     starts = [START + timedelta(days=15 * n) for n in range(5)]
     await driver.measure(*(snapshot("scan", n, at=at) for n, at in enumerate(starts)))
     async with driver.pool.acquire() as connection:
-        kept = await known(connection)
-    assert sorted(one.level for one in kept) == [2, 3, 4]
+        stored = await known(connection)
+    assert sorted(one.level for one in stored) == [2, 3, 4]
     await driver.measure(snapshot("scan", 99, at=starts[0], revision=9), snapshot("hub", 1, at=starts[0]))
     async with driver.pool.acquire() as connection:
         again = await known(connection)

@@ -1,4 +1,4 @@
-"""A database of before there were people, roles, terms and prices, brought up to date and completed."""
+"""The upgrade of a database from before there were people, roles, terms and prices."""
 
 import shutil
 from collections.abc import Awaitable, Callable
@@ -41,7 +41,7 @@ INSERT INTO allocations VALUES
 """
 
 
-async def test_an_old_database_gets_its_people_roles_and_templates(
+async def test_people_roles_and_templates_are_created_when_an_old_database_is_upgraded(
     database: Callable[[str, Path], Awaitable[str]], tmp_path: Path
 ) -> None:
     for file in sorted(MIGRATIONS.glob("*.sql"))[:3]:
@@ -53,19 +53,19 @@ async def test_an_old_database_gets_its_people_roles_and_templates(
     assert "allocation/0005_people_roles_prices" in applied
     async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
         driver = AllocationDriver(pool, now=START.replace(month=3), terms=Terms())
-        told = await completed(driver)
-        assert [type(one).__name__ for one in told] == [
+        published = await completed(driver)
+        assert [type(one).__name__ for one in published] == [
             "RoleTemplatesChanged",
             *["PersonChanged"] * 3,
             *["RoleChanged"] * 4,
         ]
-        people = [(one.person.account, one.person.email, one.person.name, one.person.version) for one in told[1:4]]
+        people = [(one.person.account, one.person.email, one.person.name, one.person.version) for one in published[1:4]]
         assert people == [
             ("acme", "alan@acme.example", "alan@acme.example", 1),
             ("acme", "paula@acme.example", "Paula", 1),
             ("globex", "sam@globex.example", "Sam", 1),
         ]
-        assert {one.role.account for one in told[4:]} == {"acme"}
+        assert {one.role.account for one in published[4:]} == {"acme"}
         assert await completed(driver) == []
         plan = await driver.plan("a-1", scan=20, by="alan@acme.example")
         assert (plan.code, plan.subscription.allocated) == ("accepted", 20)
@@ -75,11 +75,11 @@ async def test_an_old_database_gets_its_people_roles_and_templates(
 
 
 async def completed(driver: AllocationDriver) -> list[Any]:
-    """Everything that the backfill publishes."""
-    told: list[Any] = []
+    """Run the backfill to its end; return its events."""
+    published: list[Any] = []
     left = 1
     while left:
         async with transaction(driver.pool, lambda: driver.now, "allocation") as tx:
             left = await backfill(tx)
-            told += [event.data for one in tx.pending if (event := decode(one.value or b"", EVENTS))]
-    return told
+            published += [event.data for one in tx.pending if (event := decode(one.value or b"", EVENTS))]
+    return published

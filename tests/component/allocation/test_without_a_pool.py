@@ -1,4 +1,4 @@
-"""Per-product licensing, and accounts without the feature: every command that needs a pool answers with its code."""
+"""Subscriptions without a pool: every command that needs one is refused with the code of the reason."""
 
 from datetime import timedelta
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from shared.events.commands.subscriptions import CreateSubscription, RenewSubscr
 from tests.component.allocation.test_commands import another_subscription
 from tests.component.allocation.test_people import ACCOUNT, PETRA, SUBSCRIPTION, add, fields
 from tests.component.allocation.test_permissions import COMMANDS
-from tests.support.drivers.allocation import PRIMARY, START, VENDOR, AllocationDriver, Told
+from tests.support.drivers.allocation import PRIMARY, START, VENDOR, AllocationDriver, Decision
 
 Off = Literal["per_product", "feature", "both", "missing"]
 CODES: dict[Off, str] = {
@@ -25,35 +25,35 @@ CODES: dict[Off, str] = {
 
 
 async def without(driver: AllocationDriver, off: Off) -> None:
-    """A subscription that has no pool for this reason, or none at all."""
+    """Create a subscription that has no pool for this reason; for ``missing`` it has another id."""
     model: Any = "per_product" if off in {"per_product", "both"} else "flex"
     await driver.open(model=model, subscription="other" if off == "missing" else SUBSCRIPTION)
     if off in {"feature", "both"}:
         await driver.sell(SetFlex(account=ACCOUNT, enabled=False, reason="ended"))
 
 
-async def ask(driver: AllocationDriver, action: Action, **changes: Any) -> Told:
-    """The command, of someone who may."""
+async def ask(driver: AllocationDriver, action: Action, **changes: Any) -> Decision:
+    """Decide a command of a person who may send it."""
     vendor = "primary" not in MAY[action]
     return await driver.ask(COMMANDS[action].model_copy(update=changes), VENDOR if vendor else PRIMARY, vendor=vendor)
 
 
 @pytest.mark.parametrize("off", CODES)
-async def test_every_flex_command_answers_with_its_code(driver: AllocationDriver, off: Off) -> None:
+async def test_every_flex_command_is_refused_with_the_code_of_the_reason(driver: AllocationDriver, off: Off) -> None:
     await without(driver, off)
     for action in sorted(FLEX):
-        told = await ask(driver, action)
-        assert (action, told.code, told.events) == (action, CODES[off], [])
-        assert [(one.outcome, one.reason, one.action) for one in told.audit] == [("denied", CODES[off], action)]
+        decision = await ask(driver, action)
+        assert (action, decision.code, decision.events) == (action, CODES[off], [])
+        assert [(one.outcome, one.reason, one.action) for one in decision.audit] == [("denied", CODES[off], action)]
     preview = await ask(driver, "apply-plan", preview=True)
     assert isinstance(COMMANDS["apply-plan"], ApplyPlan)
     assert (preview.code, preview.events) == (CODES[off], [])
 
 
-async def test_what_needs_the_feature_is_refused_without_it(driver: AllocationDriver) -> None:
+async def test_conversion_and_creation_are_refused_when_the_feature_is_not_enabled(driver: AllocationDriver) -> None:
     await without(driver, "both")
-    told = await ask(driver, "convert-subscription")
-    assert (told.code, told.refusal.details) == ("feature_not_enabled", {"account": ACCOUNT})
+    decision = await ask(driver, "convert-subscription")
+    assert (decision.code, decision.refusal.details) == ("feature_not_enabled", {"account": ACCOUNT})
     assert (await ask(driver, "create-subscription")).code == "feature_not_enabled"
     classic: CreateSubscription = another_subscription().model_copy(update={"model": "per_product"})
     assert (await driver.sell(classic)).subscription.model == "per_product"
@@ -70,13 +70,13 @@ async def test_a_per_product_subscription_has_people_and_an_end(driver: Allocati
         assert (await ask(driver, action)).code == "accepted"
 
 
-async def test_a_conversion_makes_every_flex_command_possible(driver: AllocationDriver) -> None:
+async def test_flex_commands_are_accepted_when_the_subscription_was_converted(driver: AllocationDriver) -> None:
     await without(driver, "per_product")
-    told = await ask(driver, "convert-subscription")
-    assert (told.subscription.model, told.subscription.purchased(driver.now)) == ("flex", 0)
+    decision = await ask(driver, "convert-subscription")
+    assert (decision.subscription.model, decision.subscription.purchased(driver.now)) == ("flex", 0)
     for action in ("purchase-lot", "subscribe-product", "set-policy", "apply-plan", "lock-rates"):
         changes: dict[str, Any] = {"product": "scan"} if action == "subscribe-product" else {}
         if action == "apply-plan":
             changes = {"changes": (PlannedChange(product="scan", units=5),)}
-        told = await ask(driver, action, **changes)
-        assert (action, told.code) == (action, "accepted")
+        decision = await ask(driver, action, **changes)
+        assert (action, decision.code) == (action, "accepted")

@@ -138,7 +138,7 @@ EVENTS = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENTS, max_size=40, unique_by=lambda item: item["id"]), st.randoms(use_true_random=False))
 async def test_random_usage_in_random_order_equals_the_reference(
     connection: Connection, events: list[dict[str, Any]], rng: random.Random

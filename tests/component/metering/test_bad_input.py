@@ -106,7 +106,7 @@ async def test_a_tenth_is_added_up_exactly(connection: Connection) -> None:
     assert await connection.fetchval("SELECT sum(total) FROM hourly_usage") == Decimal(EXACT) / 10
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.text(min_size=1, max_size=520), min_size=1, max_size=12))
 async def test_resources_are_any_unicode_and_differ_by_their_characters(
     connection: Connection, resources: list[str]

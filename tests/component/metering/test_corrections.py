@@ -146,7 +146,7 @@ def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(streams(), st.integers(0, 2**32))
 async def test_any_order_and_any_batches_equal_the_reference(
     connection: Connection, events: list[dict[str, Any]], seed: int

@@ -83,7 +83,7 @@ TIMES = [MIDNIGHT + timedelta(minutes=m) for m in (-720, -61, -60, -10, 0, 10, 5
 ITEMS = st.builds(usage, st.sampled_from(["a", "b"]), st.sampled_from(TIMES), st.integers(1, 2))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(st.lists(ITEMS, max_size=14), st.randoms(use_true_random=False), st.booleans())
 async def test_any_order_in_any_batches_equals_one_after_the_other(
     connection: Connection, items: list[Item], rng: random.Random, again: bool
@@ -128,7 +128,7 @@ async def test_an_identity_that_is_repeated_is_read_once(
     assert read == [2], "its two days"
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(st.lists(ITEMS, min_size=4, max_size=24), st.randoms(use_true_random=False))
 async def test_an_identity_is_applied_once_when_several_processes_apply_concurrently(
     metering_dsn: str, items: list[Item], rng: random.Random

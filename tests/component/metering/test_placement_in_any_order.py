@@ -109,7 +109,7 @@ async def step(connection: Connection, rng: random.Random, at: datetime) -> None
 
 
 @pytest.mark.timeout(900)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(lives(), streams(), st.integers(0, 2**32))
 async def test_counted_usage_follows_the_newest_state_when_events_arrive_in_any_order(
     connection: Connection, life: Life, events: list[dict[str, Any]], seed: int

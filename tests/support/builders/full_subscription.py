@@ -1,4 +1,4 @@
-"""One of everything that the API answers with: reserve that draws, prices, a renewal, exact aggregates, odd letters."""
+"""A subscription with all that the API can answer: reserve, prices, a renewal, exact aggregates, odd letters."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -55,7 +55,7 @@ _ACKNOWLEDGED: dict[str, Any] = {
 
 
 async def fill(empty: ReportingDriver) -> None:
-    """Have all of it applied: of ``sub-1``, of an empty ``sub-2``, of their account and of the vendor's books."""
+    """Apply the events of ``sub-1``, of an empty ``sub-2``, of their account and of the vendor's books."""
     state = _subscription(3, 400)
     await empty.apply(
         account(),

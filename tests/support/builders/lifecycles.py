@@ -121,7 +121,7 @@ async def settle(connection: Connection, since: datetime = NOW) -> None:
 
 
 class Reader:
-    """A reader of snapshots: keeps the newest revision of each key."""
+    """A reader of snapshots that stores the newest revision of each key."""
 
     def __init__(self, connection: Connection) -> None:
         self.known: dict[str, ConsumptionSnapshot] = {}

@@ -1,4 +1,4 @@
-"""Overviews and alerts as the page gets them, with only what a test cares about spelled out."""
+"""Builders of overviews and alerts with defaults for all that a test does not set."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -78,7 +78,7 @@ def overview(*products: ProductOverview, purchased: int = 10_000, **more: Any) -
 
 
 def waiting(until: datetime | None) -> RebalanceClock:
-    """A rebalance clock that runs until then; ``None``: nothing may be changed any more."""
+    """A rebalance clock that runs until ``until``; None means that allocations can no longer be changed."""
     last = (until or NOW) - timedelta(days=90)
     return RebalanceClock(allowed=False, next_allowed_at=until, every_days=90, last_at=last)
 

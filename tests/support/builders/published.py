@@ -1,4 +1,4 @@
-"""States and events as the other services publish them."""
+"""Builders of states and events as the other services publish them."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -33,7 +33,7 @@ WINDOW = CALENDAR.window_at(NOW)
 
 
 def event(payload: Payload, *, id: str | None = None, actor: str | None = None, time: datetime = NOW) -> Event[Any]:
-    """In its envelope."""
+    """A payload in its envelope."""
     wrapped: Event[Any] = Event[type(payload)].of(  # type: ignore[misc]
         payload, id=id or str(uuid4()), source="/test", time=time, actor=actor
     )
@@ -49,7 +49,7 @@ def account(id: str = "acme", version: int = 1, **more: Any) -> AccountCreated:
 def product(
     id: str = "scan", *, aggregation: str = "unique", reset: str = "window", version: int = 1
 ) -> ProductChanged:
-    """A product with one meter, one unit per thing."""
+    """A product with one meter, at one unit per thing."""
     rate = Rate(version=1, units=1, block=1, effective_from=START)
     meter = Meter.model_validate(
         {"meter": "host", "name": "Hosts", "aggregation": aggregation, "reset": reset, "rates": [rate]}
@@ -63,7 +63,7 @@ def product(
 def subscription(
     id: str = "sub-1", version: int = 1, allocated: dict[str, int] | None = None, **more: Any
 ) -> SubscriptionState:
-    """Acme's subscription: 1,000 units, everybody of the demo."""
+    """Acme's subscription: 1,000 units, with all people of the demo."""
     allocated = {"scan": 400} if allocated is None else allocated
     values: dict[str, Any] = {
         "id": id,
@@ -102,12 +102,12 @@ def lot(units: int) -> Lot:
 
 
 def created(state: SubscriptionState | None = None) -> SubscriptionCreated:
-    """A subscription's event."""
+    """An event of a subscription."""
     return SubscriptionCreated(subscription=state or subscription())
 
 
 def plan(state: SubscriptionState, before: int, after: int, product: str = "scan") -> PlanApplied:
-    """A plan of one change."""
+    """An applied plan with one change."""
     change = AllocationChange(product=product, before=before, after=after)
     kind = "rebalance" if after < before else "allocation"
     return PlanApplied.model_validate(
@@ -124,7 +124,7 @@ def snapshot(
     reset: str = "window",
     sub: str = "sub-1",
 ) -> ConsumptionSnapshot:
-    """What a product consumed in a window."""
+    """A snapshot of what a product consumed in a window."""
     window = WINDOW
     for _ in range(windows_ago):
         window = CALENDAR.before(window)
@@ -155,7 +155,7 @@ def snapshot(
 
 
 def alert(id: str = "alert-1", version: int = 1, **more: Any) -> AlertRaised:
-    """The product reached 80 %."""
+    """An alert of a product that reached 80 %."""
     values: dict[str, Any] = {
         "id": id,
         "subscription": "sub-1",

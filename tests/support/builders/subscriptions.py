@@ -1,4 +1,4 @@
-"""Subscriptions for tests."""
+"""Builders of subscriptions, and decisions of plans on them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ NINETY_DAYS = timedelta(days=90)
 
 
 def lot(units: int, *, name: str = "lot-1", start: datetime = START, end: datetime = END) -> Lot:
-    """Units bought."""
+    """A lot of the whole term."""
     return Lot(id=LotId(name), units=units, start=start, end=end, order_reference="PO-1", purchased_at=start)
 
 
@@ -46,7 +46,7 @@ def subscription(
     lots: tuple[Lot, ...] | None = None,
     **allocated: int,
 ) -> Subscription:
-    """A flex subscription with these units, and what its products have (``scan=600``)."""
+    """A subscription with these units and these allocations (``scan=600``)."""
     products = tuple(
         SubscribedProduct(
             product=ProductId(name),
@@ -89,7 +89,7 @@ def plan(
     options: dict[str, Any] | None = None,
     **units: int,
 ) -> Decided | Refusal:
-    """Decide a plan that gives these products these units."""
+    """Decide a plan with these units for these products."""
     changes = tuple(PlannedChange(product=ProductId(name), units=number) for name, number in units.items())
     asked = ApplyPlan.model_validate({"subscription": "s-1", "changes": changes, **(options or {})})
     consumptions = {ProductId(name): Consumption(level=number) for name, number in (consumed or {}).items()}
@@ -97,13 +97,13 @@ def plan(
 
 
 def accepted(decision: Decided | Refusal) -> Decided:
-    """The plan, which must have been accepted."""
+    """The accepted plan; fail if it was refused."""
     assert isinstance(decision, Decided), decision
     return decision
 
 
 def refused(decision: object) -> tuple[str, dict[str, Any]]:
-    """The refusal's code and its numbers, without the date that every answer to a plan has."""
+    """The refusal's code and details, without ``next_allowed_at``, which every refusal of a plan has."""
     assert isinstance(decision, Refusal), decision
     numbers = {key: value for key, value in decision.details.items() if key != "next_allowed_at"}
     return decision.code, numbers

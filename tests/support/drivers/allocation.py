@@ -1,4 +1,4 @@
-"""Allocation without Kafka: signed commands through the real inbox and handlers, on a real database, at any time."""
+"""Allocation without Kafka: commands through the real inbox and handlers, at a time set by the test."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import asyncpg
 
 from services.allocation.domain.subscriptions import Terms
 from services.allocation.handlers.commands import command_handlers
-from services.allocation.handlers.due import settle_if_due
-from services.allocation.store.due import find_next_due
+from services.allocation.handlers.due_work import settle_if_due
+from services.allocation.store.due_work import find_next_due
 from services.allocation.subscribers import on_consumption
 from shared.events.allocation import ALLOCATION_EVENTS
 from shared.events.commands.accounts import CreateAccount, SetFlex
@@ -40,7 +40,7 @@ _PAYLOADS = by_type([*ALLOCATION_EVENTS, DecisionRecorded])
 
 
 def command(payload: Payload, actor: str, *, vendor: bool = False, id: str | None = None) -> Event[Any]:
-    """A command as reporting sends it."""
+    """Create a command as reporting sends it."""
     wrapped: Event[Any] = Event[type(payload)].of(  # type: ignore[misc]
         payload,
         id=id or str(uuid4()),
@@ -54,15 +54,15 @@ def command(payload: Payload, actor: str, *, vendor: bool = False, id: str | Non
 
 
 def record(asked: Event[Any], key: str = "k") -> Record:
-    """A signed record of it."""
+    """The command as a signed Kafka record."""
     value = asked.encode()
     headers = ((SIGNATURE_HEADER, sign(value, KEYS, ALLOCATION_COMMANDS_TOPIC.name)),)
     return Record(ALLOCATION_COMMANDS_TOPIC.name, 0, 0, key.encode(), value, headers, START)
 
 
 @dataclass
-class Told:
-    """What one command led to: its outcome, the events before it, and the audit records."""
+class Decision:
+    """The decision of one command: its outcome, its events, and its audit records."""
 
     outcome: AllocationCommandDecided
     events: list[Any]
@@ -86,17 +86,17 @@ class Told:
         return state
 
 
-def told_in(sent: Sequence[Outgoing]) -> Told:
-    """What was published, read."""
+def decision_in(sent: Sequence[Outgoing]) -> Decision:
+    """Decode the published records of one decision."""
     decoded = [(one.topic, decode(one.value or b"", _PAYLOADS)) for one in sent]
     events = [event.data for topic, event in decoded if event and topic == ALLOCATION_EVENTS_TOPIC.name]
     audit = [event.data.record for topic, event in decoded if event and topic == AUDIT.name]
-    return Told(events[-1], events[:-1], audit)
+    return Decision(events[-1], events[:-1], audit)
 
 
 @dataclass
 class AllocationDriver:
-    """Where commands are handed in. ``now`` is moved by hand."""
+    """Driver of allocation's handlers on a database; the test sets ``now``."""
 
     pool: "asyncpg.Pool[asyncpg.Record]"
     now: datetime = START
@@ -104,7 +104,7 @@ class AllocationDriver:
     wait_seconds: float = 0.2
 
     def inbox(self) -> Inbox:
-        """The real one."""
+        """Allocation's inbox with its handlers."""
         handlers = command_handlers(self.terms, wait_seconds=self.wait_seconds)
         return Inbox(
             handlers,
@@ -113,67 +113,69 @@ class AllocationDriver:
             keys=KEYS,
         )
 
-    async def ask(self, payload: Payload, actor: str = PRIMARY, *, vendor: bool = False, id: str | None = None) -> Told:
-        """Hand in one command."""
-        return await self.hand_in(command(payload, actor, vendor=vendor, id=id))
+    async def ask(
+        self, payload: Payload, actor: str = PRIMARY, *, vendor: bool = False, id: str | None = None
+    ) -> Decision:
+        """Create a command and decide it."""
+        return await self.decide(command(payload, actor, vendor=vendor, id=id))
 
-    async def hand_in(self, asked: Event[Any], key: str = "k") -> Told:
-        """Hand in one command as it is. It must be decided at once."""
-        told = await self.submit(asked, key)
-        assert told is not None, "it was put aside"
-        return told
+    async def decide(self, asked: Event[Any], key: str = "k") -> Decision:
+        """Decide a command; fail if it is postponed."""
+        decision = await self.submit(asked, key)
+        assert decision is not None, "the command was postponed"
+        return decision
 
-    async def put_aside(self, asked: Event[Any], key: str = "k") -> None:
-        """Hand in one command that cannot be decided yet."""
+    async def postpone(self, asked: Event[Any], key: str = "k") -> None:
+        """Submit a command; fail if it is not postponed."""
         assert await self.submit(asked, key) is None
 
-    async def submit(self, asked: Event[Any], key: str = "k") -> Told | None:
-        """Hand in one command; ``None`` where it is put aside."""
+    async def submit(self, asked: Event[Any], key: str = "k") -> Decision | None:
+        """Submit a command; return its decision, or None if it is postponed."""
         async with transaction(self.pool, lambda: self.now, "allocation") as tx:
             await self.inbox()(tx, [record(asked, key)])
             sent = list(tx.pending)
-        return told_in(sent) if sent else None
+        return decision_in(sent) if sent else None
 
-    async def batch(self, asked: Sequence[Event[Any]]) -> list[Told]:
-        """Hand in commands on several subscriptions in one transaction; those that are decided at once."""
+    async def decide_batch(self, asked: Sequence[Event[Any]]) -> list[Decision]:
+        """Submit commands on several subscriptions in one transaction; return the decisions of those not postponed."""
         async with transaction(self.pool, lambda: self.now, "allocation") as tx:
             await self.inbox()(tx, [record(one, one.data.subscription) for one in asked])
             sent = list(tx.pending)
-        told, first = [], 0
+        decisions, first = [], 0
         for last, one in enumerate(sent):
             if b'"command_id"' in (one.value or b""):
-                told.append(told_in(sent[first : last + 1]))
+                decisions.append(decision_in(sent[first : last + 1]))
                 first = last + 1
-        return told
+        return decisions
 
-    async def again(self) -> list[Told]:
-        """Try once more what was put aside; what was decided."""
+    async def retry_postponed(self) -> list[Decision]:
+        """Retry the postponed commands once; return the decisions."""
         async with self.pool.acquire() as connection:
             waiting = await postponed.find_first(connection, ALLOCATION_COMMANDS_TOPIC.name)
-        told = []
+        decisions = []
         for one in waiting:
             async with transaction(self.pool, lambda: self.now, "allocation") as tx:
                 taken = await postponed.lock(tx.connection, one)
                 if taken and await self.inbox().retry(tx, taken):
                     await postponed.delete(tx.connection, taken)
-                    told.append(told_in(list(tx.pending)))
-        return told
+                    decisions.append(decision_in(list(tx.pending)))
+        return decisions
 
-    async def drain(self) -> list[Told]:
-        """Try again until nothing waits any more."""
-        told: list[Told] = []
+    async def drain(self) -> list[Decision]:
+        """Retry postponed commands until there are none; return the decisions."""
+        decisions: list[Decision] = []
         while await self.pool.fetchval("SELECT count(*) FROM postponed_commands"):
-            told += await self.again()
-        return told
+            decisions += await self.retry_postponed()
+        return decisions
 
-    async def all_at_once(self, asked: Sequence[Event[Any]]) -> list[Told]:
-        """Hand in commands at the same time, and have those decided that had to wait."""
+    async def decide_concurrently(self, asked: Sequence[Event[Any]]) -> list[Decision]:
+        """Submit commands at the same time, then retry the postponed ones; return all decisions."""
         async with asyncio.timeout(120):
-            told = await asyncio.gather(*(self.submit(one) for one in asked))
-            return [one for one in told if one] + await self.drain()
+            decisions = await asyncio.gather(*(self.submit(one) for one in asked))
+            return [one for one in decisions if one] + await self.drain()
 
-    async def look(self) -> list[Any]:
-        """Have done what is due; the events that it led to."""
+    async def settle_due(self) -> list[Any]:
+        """Bring all due subscriptions up to date; return the events."""
         events: list[Any] = []
         async with self.pool.acquire() as connection:
             due = await find_next_due(connection, self.now, 1000)
@@ -185,14 +187,14 @@ class AllocationDriver:
             events += [event.data for event in decoded if event]
         return events
 
-    async def sell(self, payload: Payload) -> Told:
-        """A command of the vendor that is accepted."""
-        told = await self.ask(payload, VENDOR, vendor=True)
-        assert told.code == "accepted", told.outcome
-        return told
+    async def sell(self, payload: Payload) -> Decision:
+        """Decide a command of the vendor; fail if it is refused."""
+        decision = await self.ask(payload, VENDOR, vendor=True)
+        assert decision.code == "accepted", decision.outcome
+        return decision
 
     async def measure(self, *snapshots: ConsumptionSnapshot) -> None:
-        """Snapshots arrive from metering."""
+        """Apply snapshots of metering."""
         values = [
             Event[ConsumptionSnapshot].of(one, id=str(uuid4()), source="/metering", time=self.now).encode()
             for one in snapshots
@@ -212,7 +214,10 @@ class AllocationDriver:
         account: str | None = None,
         contact: str = PRIMARY,
     ) -> str:
-        """An account with a subscription, a lot and products; whatever exists already is left."""
+        """Create an account with a subscription, a lot and products; return the subscription's id.
+
+        With ``account`` the subscription is added to that one; existing products are left unchanged.
+        """
         if account is None:
             account = f"{subscription}-account"
             await self.sell(CreateAccount(account=account, name="Acme"))
@@ -243,15 +248,15 @@ class AllocationDriver:
 
     async def plan(
         self, subscription: str = "acme-flex", /, *, by: str = PRIMARY, vendor: bool = False, **plan: Any
-    ) -> Told:
-        """Ask for a plan: products with their units as keywords, and the plan's options."""
+    ) -> Decision:
+        """Decide a plan, given as products with their units and the plan's options as keywords."""
         options = {name: plan.pop(name) for name in list(plan) if name in ApplyPlan.model_fields}
         changes = tuple(PlannedChange(product=name.replace("_", "-"), units=units) for name, units in plan.items())
         asked = ApplyPlan(subscription=subscription, changes=options.pop("changes", changes), **options)
         return await self.ask(asked, by, vendor=vendor)
 
     async def allocated(self, subscription: str = "acme-flex") -> dict[str, int]:
-        """What the tables say."""
+        """Allocated units of each product, from the tables."""
         rows = await self.pool.fetch(
             "SELECT product, units FROM allocations WHERE subscription = $1 ORDER BY place", subscription
         )
@@ -267,7 +272,7 @@ def snapshot(
     burned_down: int = 0,
     subscription: str = "acme-flex",
 ) -> ConsumptionSnapshot:
-    """What metering says of the window that holds ``at``."""
+    """A snapshot of the window that contains ``at``."""
     window = window_at(START, at)
     meters = [
         MeterConsumption(

@@ -10,11 +10,11 @@ _time = time.time
 
 
 class Ahead(datetimes.datetime):
-    """Says that it is later than it is."""
+    """A clock that is ``AHEAD`` of the system's."""
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> "Ahead":
-        """The wrong time."""
+        """The present time plus ``AHEAD``."""
         return super().now(tz) + AHEAD
 
 

@@ -1,4 +1,4 @@
-"""The test's catalogue, made over the API, and a customer that uses all of it."""
+"""The catalogue of the crash test, created over the API, and a customer that uses all products."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ ALLOCATED = {"exposure-scan": 2_500, "asset-inventory": 800, "surface-watch": 90
 
 
 async def make_catalogue(product: Product) -> None:
-    """Products and meters of the workload."""
+    """Create the products and meters of the workload."""
     for spec in METERS:
         await product.done(
             "vendor", "POST", "/v1/catalogue/products", {"id": spec.product, "name": spec.product.title()}
@@ -33,7 +33,7 @@ async def make_catalogue(product: Product) -> None:
 async def make_customer(
     product: Product, account: str, contact: DemoPerson, *, units: int = 5_000, days_ago: int = 40
 ) -> Customer:
-    """A customer some weeks into a year's term, with units allocated to each product."""
+    """Create a customer some weeks into a year's term, with units allocated to each product."""
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(days=days_ago)
     customer = await sell(product, account, contact, start=start, end=start + timedelta(days=365), units=units)
     path = f"/v1/subscriptions/{customer.subscription}"

@@ -1,4 +1,4 @@
-"""Starts services quickly: a process that has imported a service is forked for each of its starts.
+"""Start services quickly: a process that has imported a service is forked for each start.
 
 A start is otherwise a second and a half of imports, and a test run has hundreds. What is forked is a process like any
 other, with an environment and a log of its own, and runs the service's ``__main__`` as ``python -m`` does.
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Forked:
-    """One start: what ``subprocess.Popen`` has, as far as it is needed."""
+    """A forked process, with the part of ``subprocess.Popen``'s interface that tests need."""
 
     def __init__(self, fork_server: "ForkServer", pid: int) -> None:
         self.pid = pid
@@ -32,30 +32,30 @@ class Forked:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """How it ended; negative: by which signal."""
+        """The exit code, or the negative number of the signal; None while the process runs."""
         if self._code is None:
             self._code = self._server.ask(poll=self.pid)
         return self._code
 
     def wait(self) -> int:
-        """The same, once it has ended."""
+        """Wait for the end; return the exit code."""
         if self._code is None:
             self._code = self._server.ask(wait=self.pid)
         assert self._code is not None
         return self._code
 
     def send_signal(self, number: int) -> None:
-        """Its id is not another's before ``poll`` has told of its end."""
+        """Send a signal. The process id is not reused before ``poll`` has returned the exit code."""
         if self._code is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Kill the process (SIGKILL)."""
         self.send_signal(signal.SIGKILL)
 
 
 class ForkServer:
-    """Starts one service, as often as it is asked to. What it started ends with it."""
+    """A process from which one service is forked; the forked processes end with it."""
 
     def __init__(self, module: str) -> None:
         python = (sys.executable, "-m", __name__, module)
@@ -68,11 +68,11 @@ class ForkServer:
         )
 
     def start(self, env: Mapping[str, str], log: Path | None) -> Forked:
-        """A new process; it writes to ``log``."""
+        """Fork a process that writes to ``log``."""
         return Forked(self, self.ask(start=dict(env), log=str(log) if log else None))
 
     def ask(self, **request: Any) -> Any:
-        """One question, one answer."""
+        """Send one request; return the answer."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -82,7 +82,7 @@ class ForkServer:
         return json.loads(answer)
 
     def close(self) -> None:
-        """No more starts."""
+        """End the process."""
         self._process.kill()
         self._process.communicate()
 
@@ -92,7 +92,7 @@ _fork_servers: dict[str, ForkServer] | None = None
 
 @contextmanager
 def fork_servers() -> Iterator[None]:
-    """Start services, within this, by a fork of a process that has imported them; each is made at the first start."""
+    """Start services in this block by forking; each service's process is created at its first start."""
     global _fork_servers  # noqa: PLW0603 - one per process, as the processes are
     made: dict[str, ForkServer] = {}
     _fork_servers = made
@@ -105,7 +105,7 @@ def fork_servers() -> Iterator[None]:
 
 
 def fork_server_of(module: str) -> ForkServer | None:
-    """Where to start it from; nothing for modules of tests, and where forking is not safe."""
+    """The process to fork a service from; None for modules of tests, and on systems where forking is not safe."""
     if _fork_servers is None or sys.platform != "linux" or not module.startswith("services."):
         return None
     if module not in _fork_servers:
@@ -114,7 +114,7 @@ def fork_server_of(module: str) -> ForkServer | None:
 
 
 def _serve() -> None:
-    """Answer until the end. Returns in what was forked only."""
+    """Answer requests until the end; return in forked processes only."""
     for line in sys.stdin.buffer:
         request, answer = json.loads(line), None
         if "start" in request:
@@ -133,7 +133,7 @@ def _serve() -> None:
 
 
 def _become(env: Mapping[str, str], log: str | None, fork_server: int) -> None:
-    """The output, the environment and the parent of a process of its own."""
+    """Set the output, the environment and the parent of the forked process."""
     tether.die_with_parent(signal.SIGKILL, fork_server)
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) if log else os.dup(2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -145,7 +145,7 @@ def _become(env: Mapping[str, str], log: str | None, fork_server: int) -> None:
 
 def _main(module: str) -> None:
     importlib.import_module(f"{module}.main")
-    gc.freeze()  # collecting what was imported would only copy it
+    gc.freeze()  # the collector would copy the pages of all imported modules
     _serve()
     sys.argv[1:] = []
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""Who kills processes and servers under load, and what a platform does meanwhile."""
+"""Crashes of processes and servers under load, and a platform that publishes meanwhile."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ READY_SECONDS = 120
 
 
 async def publish(product: Product, records: Sequence[Sent]) -> None:
-    """A platform that keeps trying: what is not acknowledged by the broker is sent again, as it was."""
+    """A platform that sends records again, unchanged, until the broker has acknowledged them."""
     topic = f"{product.topic_prefix}usage.events"
     for first in range(0, len(records), 1_000):
         futures = [
@@ -35,7 +35,7 @@ async def publish(product: Product, records: Sequence[Sent]) -> None:
 
 
 class Killer:
-    """Kills in turn, each time something else; starts it again when it is gone.
+    """Kill one process or server after another, and start it again.
 
     ``metering``: the names of metering's processes. ``guest``: the one among them that also leaves in order and joins
     again, under load.
@@ -55,7 +55,10 @@ class Killer:
         self.between_steps = self.left = self.joined = 0
 
     async def run(self, slices: Sequence[Sequence[Sent]]) -> None:
-        """A kill while each slice is published: every second one of metering, between its steps; each server once."""
+        """Kill a process or server while each slice is published.
+
+        Every second kill is of metering, between its steps; each server is killed once.
+        """
         servers: dict[int, tuple[str, PostgresServer | KafkaServer]] = {
             len(slices) // 3: ("kafka", self._kafka),
             2 * len(slices) // 3: ("postgres", self._postgres),
@@ -78,7 +81,7 @@ class Killer:
         await self._all_ready()
 
     async def _come_or_go(self, name: str) -> None:
-        """The guest leaves when reporting is killed, is away while another metering is, and joins at the next turn."""
+        """Stop or start the second metering: it stops with reporting's kill, and starts at the next turn."""
         if self._guest and self._is_away:
             self._come()
         elif self._guest and name == "reporting":
@@ -136,7 +139,7 @@ class Killer:
 
 
 def _is_connected(service: ServiceProcess, ports: set[int]) -> bool:
-    """Whether one of these connections to PostgreSQL is the process's."""
+    """Whether one of these connections to PostgreSQL belongs to the process."""
     if service.exit_code is not None:
         return False
     return any(one.laddr and one.laddr.port in ports for one in psutil.Process(service.pid).net_connections("tcp"))

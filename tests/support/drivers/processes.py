@@ -1,4 +1,4 @@
-"""Real processes of services, for tests that start, kill and stop them."""
+"""Processes of services, which tests start, kill and stop."""
 
 import asyncio
 import os
@@ -18,11 +18,11 @@ from tests.support.drivers.fork_server import Forked, fork_server_of
 
 ROOT = Path(__file__).parents[3]
 COMMAND_KEYS = "test:dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXk="
-"""What tests sign commands with."""
+"""The keys with which tests sign commands."""
 
 
 class ServiceProcess:
-    """One process of a service. It ends with the test run, however that ends."""
+    """A process of a service; it ends with the test run, also when that is killed."""
 
     def __init__(
         self, name: str, env: Mapping[str, str], *, module: str | None = None, log: Path | None = None
@@ -48,17 +48,17 @@ class ServiceProcess:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The base URL of the service."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended, if it has."""
+        """The exit code; None while the process runs."""
         assert self._process is not None
         return self._process.poll()
 
     def start(self) -> None:
-        """Start, or start again after it ended."""
+        """Start the process, or start it again after its end."""
         if fork_server := fork_server_of(self._module):
             self._process = fork_server.start(self._env, self.log)
             return
@@ -73,7 +73,7 @@ class ServiceProcess:
                 output.close()
 
     async def wait_ready(self, timeout_seconds: float = 60) -> None:
-        """Wait until it says that it is ready; fails with what it said last."""
+        """Wait until the service is ready; fail with its last answer."""
         deadline = time.monotonic() + timeout_seconds
         said: object = "nothing"
         async with httpx.AsyncClient() as client:
@@ -92,26 +92,26 @@ class ServiceProcess:
         raise AssertionError(f"{self.name} was not ready within {timeout_seconds} s: {said}{self._tail()}")
 
     async def readiness(self) -> dict[str, Any]:
-        """What ``/readyz`` says."""
+        """The answer of ``/readyz``."""
         async with httpx.AsyncClient() as client:
             body: dict[str, Any] = (await client.get(f"{self.url}/readyz", timeout=10)).json()
             return body
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Kill the process (SIGKILL), and wait until it has ended."""
         if self._process and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
     async def terminate(self, timeout_seconds: float = 15) -> int:
-        """SIGTERM; the exit code. Fails when it takes longer."""
+        """Terminate the process (SIGTERM); return the exit code. Fail if it takes longer than the limit."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         return await self.wait_ended(timeout_seconds)
 
     async def wait_ended(self, timeout_seconds: float = 15) -> int:
-        """Wait until it has ended by itself; the exit code."""
+        """Wait for the end of the process; return the exit code."""
         deadline = time.monotonic() + timeout_seconds
         while (code := self.exit_code) is None:
             if time.monotonic() > deadline:
@@ -134,7 +134,7 @@ def start_service(
 
 
 def service_env(name: str, *, dsn: str, kafka: str, topic_prefix: str = "", **more: str) -> dict[str, str]:
-    """The variables of a service in a test. ``more`` are its own settings: ``http_port="8001"``."""
+    """The variables of a service in a test; ``more`` are its own settings, as ``http_port="8001"``."""
     own = {f"UNITPOOL_{name.upper()}_{setting.upper()}": value for setting, value in more.items()}
     return {
         "UNITPOOL_KAFKA_BOOTSTRAP_SERVERS": kafka,

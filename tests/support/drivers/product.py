@@ -1,4 +1,4 @@
-"""The whole product for an end-to-end test: four service processes on real servers, used through their doors only."""
+"""The whole product for end-to-end tests: four service processes, used through their APIs and topics only."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ class Product:
     logs: Path
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     replicas: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """More processes of metering: by name, their settings."""
+    """Settings of further metering processes, by name."""
     services: dict[str, ServiceProcess] = field(default_factory=dict)
 
     async def __aenter__(self) -> "Product":
@@ -83,16 +83,16 @@ class Product:
 
     @property
     def issuer(self) -> Issuer:
-        """Mints tokens that reporting believes."""
+        """An issuer whose tokens reporting accepts."""
         return self.sign_in.issuer
 
     async def call(
         self, who: str | DemoPerson, method: str, path: str, body: object = None, **headers: str
     ) -> httpx.Response:
-        """One request to the administrators' API; ``headers`` with ``_`` for ``-``."""
-        someone = person(who) if isinstance(who, str) else who
-        assert someone is not None, who
-        token = self.issuer.access_token(someone)
+        """Send a request to the administrators' API; ``headers`` have ``_`` for ``-``."""
+        one = person(who) if isinstance(who, str) else who
+        assert one is not None, who
+        token = self.issuer.access_token(one)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         url = f"{self.services['reporting'].url}{path}"
         return await self.http.request(method, url, json=body, headers={"Authorization": f"Bearer {token}", **sent})
@@ -100,7 +100,7 @@ class Product:
     async def done(
         self, who: str | DemoPerson, method: str, path: str, body: object = None, **headers: str
     ) -> dict[str, Any]:
-        """The same, that must succeed; a write is given an idempotency key and repeated until it has an outcome."""
+        """Send a request that must succeed; a write has an idempotency key and is repeated until it has an outcome."""
         headers.setdefault("Idempotency_Key", str(uuid4()))
         deadline = time.monotonic() + 90
         while True:
@@ -119,7 +119,7 @@ class Product:
         return body_out
 
     async def publish(self, key: str, value: bytes) -> None:
-        """One usage record straight to Kafka, acknowledged."""
+        """Send one usage record to Kafka, and wait for the acknowledgement."""
         await self.producer.send_and_wait(f"{self.topic_prefix}{USAGE.name}", value, key=key.encode())
 
     async def overview(self, subscription: str, who: str = "primary") -> dict[str, Any]:
@@ -130,7 +130,7 @@ class Product:
 async def until(
     condition: Callable[[], Awaitable[Any]], what: str, *, timeout_seconds: float = 30, every_seconds: float = 0.1
 ) -> Any:
-    """Wait until ``condition`` gives something true, and return that."""
+    """Wait until ``condition`` returns a true value; return it."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         result = await condition()
@@ -142,7 +142,7 @@ async def until(
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """An account with its flex subscription."""
+    """An account with a flex subscription."""
 
     account: str
     subscription: str
@@ -158,7 +158,7 @@ async def sell(
     end: datetime,
     units: int,
 ) -> Customer:
-    """The vendor creates an account with flex, a subscription and a purchase."""
+    """Create an account with flex, a subscription and a lot, as the vendor."""
     await product.done("vendor", "POST", "/v1/accounts", {"id": account, "name": account.title()})
     await product.done("vendor", "PUT", f"/v1/accounts/{account}/flex", {"enabled": True, "reason": "contract"})
     made = await product.done(

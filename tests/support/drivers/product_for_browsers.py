@@ -98,7 +98,7 @@ async def running(admin_dsn: str, kafka: str, folder: Path) -> AsyncIterator[Sta
     port, oidc_port = free_port(), free_port()
     url, issuer_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{oidc_port}"
     databases = {name: await create_database(admin_dsn, name) for name in SERVICES}
-    issuer = Issuer.kept(issuer_url, folder / "oidc.jwk")
+    issuer = Issuer.load_or_create(issuer_url, folder / "oidc.jwk")
     own = {
         "reporting": {
             "http_port": str(port),

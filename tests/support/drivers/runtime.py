@@ -1,4 +1,4 @@
-"""A small service inside the test's own process, and a plain Kafka client beside it."""
+"""A small service inside the test's process, and a plain Kafka client."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 @dataclass
 class Bench:
-    """Where a test runs: a database, a Kafka, a prefix."""
+    """The servers of one test: a database, a Kafka with a topic prefix, a producer."""
 
     dsn: str
     kafka: str
@@ -38,7 +38,7 @@ class Bench:
     migrations: Path = field(default_factory=lambda: Path("/nonexistent"))
 
     def settings(self, **more: Any) -> ServiceSettings:
-        """Quick to notice and to retry."""
+        """Settings with a short session timeout and short pauses between retries."""
         defaults: dict[str, Any] = {
             "database_url": self.dsn,
             "kafka_bootstrap_servers": self.kafka,
@@ -51,7 +51,7 @@ class Bench:
 
     @asynccontextmanager
     async def running(self, build: Build, *, name: Any = "alerts", **settings: Any) -> AsyncIterator[Runtime[Any]]:
-        """A service with these consumers, started; stopped afterwards."""
+        """Run a service with these consumers within the block."""
         logging.configure(name)
         definition = ServiceDefinition(name, ServiceSettings, build, self.migrations)
         runtime = Runtime(definition, self.settings(**settings))
@@ -66,27 +66,27 @@ class Bench:
     async def send(
         self, topic: Topic, value: bytes | None, *, key: bytes | None = None, partition: int = 0, headers: Headers = ()
     ) -> int:
-        """One record; its offset."""
+        """Send one record; return its offset."""
         sent = await self.producer.send_and_wait(
             f"{self.prefix}{topic.name}", value, key, partition=partition, headers=list(headers)
         )
         return int(sent.offset)
 
     async def send_many(self, topic: Topic, values: Sequence[bytes], *, partitions: int = 3) -> None:
-        """Many records, in turn over the partitions."""
+        """Send records, in turn to the partitions."""
         name = f"{self.prefix}{topic.name}"
         futures = [await self.producer.send(name, value, partition=i % partitions) for i, value in enumerate(values)]
         await asyncio.gather(*futures)
 
     async def send_command(self, topic: Topic, command: Event[Any], *, key: str = "s-1", **change: Any) -> None:
-        """A command, signed as reporting does; ``signature`` replaces the real one, ``None`` leaves it out."""
+        """Send a command, signed as by reporting; ``signature`` replaces the signature, None omits it."""
         value = command.encode()
         signature = change.get("signature", sign(value, KEYS, topic.name))
         headers = [] if signature is None else [(SIGNATURE_HEADER, signature)]
         await self.send(topic, value, key=key.encode(), headers=headers)
 
     async def records(self, topic: str | Topic) -> list[ConsumerRecord]:
-        """Everything that is on a topic now, partition by partition."""
+        """Read all records of a topic, partition by partition."""
         async with self._reading(topic) as consumer:
             found: list[ConsumerRecord] = []
             for partition, end in (await consumer.end_offsets(list(consumer.assignment()))).items():
@@ -113,7 +113,7 @@ class Bench:
 
 
 async def until(condition: Callable[[], Any], *, within_seconds: float = 60, what: str = "the condition") -> Any:
-    """Wait until ``condition`` gives (or awaits to) something true, and return it."""
+    """Wait until ``condition`` returns, or awaits to, a true value; return it."""
     deadline = time.monotonic() + within_seconds
     while True:
         found = condition()
@@ -123,18 +123,18 @@ async def until(condition: Callable[[], Any], *, within_seconds: float = 60, wha
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {within_seconds} s")
-        await asyncio.sleep(0.03)  # a look is often a connection to the database
+        await asyncio.sleep(0.03)  # a check often opens a connection to the database
 
 
 def event(payload: Payload, **attributes: Any) -> Event[Any]:
-    """``payload`` in an envelope, with a new id unless one is given."""
+    """Build an event of ``payload``, with a new id unless one is given."""
     defaults: dict[str, Any] = {"id": str(uuid4()), "source": "/test", "time": datetime.now(UTC)}
     wrapped: Event[Any] = Event[type(payload)].of(payload, **{**defaults, **attributes})  # type: ignore[misc]
     return wrapped
 
 
 def reason_headers(record: ConsumerRecord) -> Mapping[str, str]:
-    """What a dead letter says about itself."""
+    """The headers with the reason of a dead letter."""
     prefix = "unitpool-dead-letter-"
     return {name.removeprefix(prefix): value.decode() for name, value in record.headers if name.startswith(prefix)}
 

@@ -1,4 +1,4 @@
-"""Processes of the tally service: it notes each record once, and publishes that it did."""
+"""Processes of the tally service, which inserts a row and publishes an event per record."""
 
 import asyncio
 import subprocess
@@ -18,7 +18,7 @@ MIGRATIONS = Path(tally.__file__).with_name("migrations")
 
 
 class Tallies:
-    """Starts processes of the tally service on one database, and reads what they did."""
+    """Processes of the tally service on one database, with its rows and events."""
 
     def __init__(self, bench: Bench, start: StartService, dsn: str) -> None:
         self.bench = bench
@@ -52,7 +52,7 @@ class Tallies:
             return bool(await connection.fetchval("SELECT count(*) = 0 FROM outbox"))
 
     async def assert_exactly(self, wanted: list[str]) -> None:
-        """Each noted once, each published at least once, in the order of its partition."""
+        """Assert that each wanted record has one row and at least one event, and that there are no others."""
         assert await self.noted() == Counter(wanted)
         await until(self.settled, what="an empty outbox")
         published = [(record.value or b"").decode() for record in await self.bench.records(ALERTS_EVENTS_TOPIC)]

@@ -10,13 +10,13 @@ from tests.support.builders.metering import NOW
 
 
 def begun(connection: Connection, now: datetime = NOW) -> Transaction:
-    """What a handler is given inside a transaction that the test has begun, and ends itself."""
+    """The runtime's transaction on a database transaction that the test begins and ends."""
     return Transaction(connection, now, service="metering")
 
 
 @asynccontextmanager
 async def transaction(connection: Connection, now: datetime = NOW) -> AsyncIterator[Transaction]:
-    """One that is committed at the end of the block, and what was to happen after that happens."""
+    """A transaction that is committed at the end of the block; the callbacks after the commit are called."""
     async with connection.transaction():
         tx = begun(connection, now)
         yield tx

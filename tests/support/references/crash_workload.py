@@ -1,4 +1,4 @@
-"""Usage for the crash test, and an independent answer to what it must add up to.
+"""Usage for the crash test, and an independent computation of its results.
 
 Nothing here is shared with the services but the rules of the domain, written again in the plainest way.
 """
@@ -37,7 +37,7 @@ METERS: tuple[MeterSpec, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One record as published: its key, its bytes, and its event where it is a good one."""
+    """One record as published: its key, its bytes, and its event if it is valid."""
 
     key: str
     value: bytes
@@ -54,7 +54,7 @@ class Workload:
     seed: int = 20261124
 
     def records(self) -> Iterator[Sent]:
-        """All records, mixed: 10 % repeat earlier ones, 0.5 % are invalid, times run over the last 20 days."""
+        """All records in mixed order: 10 % repeat earlier ones, 0.5 % are invalid, times are of the last 20 days."""
         rng = random.Random(self.seed)
         subscriptions = sorted(self.subscriptions)
         recent: list[Sent] = []
@@ -122,7 +122,7 @@ class Workload:
 
 @dataclass(slots=True)
 class Expected:
-    """What must come out: consumption per (subscription, product, window start), and the books' totals."""
+    """The expected result: consumption by (subscription, product, window start), and the books' totals."""
 
     accepted: int = 0
     applied: int = 0
@@ -132,7 +132,7 @@ class Expected:
 
 
 def expected(workload: Workload, records: Sequence[Sent]) -> Expected:
-    """Recompute everything from what was published, event by event."""
+    """Compute the expected result from the published records, event by event."""
     answer = Expected(accepted=len(records))
     seen: set[tuple[object, object]] = set()
     resources: defaultdict[tuple[str, str, str, datetime], set[object]] = defaultdict(set)

@@ -1,4 +1,4 @@
-"""A plain reference beside the domain: what was sold and given, and the rules again, as plainly as can be."""
+"""A simple reference of the pool: lots, allocations and the rules of plans, independent of the domain."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ Wanted = dict[ProductId, int]
 
 @dataclass
 class Sold:
-    """Units of one order."""
+    """One lot."""
 
     name: str
     units: int
@@ -23,14 +23,14 @@ class Sold:
 
 @dataclass
 class ReferencePool:
-    """Everything as it should be."""
+    """The expected lots, allocations and clocks of one subscription."""
 
     now: datetime = START
     scope: str = "subscription"
     terms: list[tuple[datetime, datetime]] = field(default_factory=lambda: [(START, END)])
     sold: list[Sold] = field(default_factory=list)
     given: dict[ProductId, int] = field(default_factory=lambda: dict.fromkeys(PRODUCTS, 0))
-    """What each product that is used has."""
+    """Allocated units of each subscribed product."""
     hard: set[ProductId] = field(default_factory=set)
     retired: set[ProductId] = field(default_factory=set)
     cancelled: bool = False
@@ -38,12 +38,12 @@ class ReferencePool:
 
     @property
     def term(self) -> tuple[datetime, datetime]:
-        """The one in force."""
+        """Start and end of the present term."""
         begun = [term for term in self.terms if term[0] <= self.now]
         return begun[-1] if begun else self.terms[0]
 
     def counting(self) -> list[Sold]:
-        """What counts now; after the term, what counted at its end."""
+        """The lots that count now; after the term, those that counted at its end."""
         end = self.term[1]
         good = [one for one in self.sold if not one.voided]
         if self.now >= end:
@@ -52,16 +52,16 @@ class ReferencePool:
 
     @property
     def purchased(self) -> int:
-        """Units that count now."""
+        """Sum of the units that count now."""
         return sum(one.units for one in self.counting())
 
     @property
     def allocated(self) -> int:
-        """Units given, together."""
+        """Sum of the allocations."""
         return sum(self.given.values())
 
     def phase(self) -> str:
-        """The state, whatever is consumed."""
+        """The subscription's state, without regard to consumption."""
         start, end = self.term
         if self.cancelled:
             return "cancelled"
@@ -71,17 +71,17 @@ class ReferencePool:
         return ["active", "grace", "read_only", "expired"][sum(self.now >= one for one in ends)]
 
     def lowered(self, wanted: Wanted) -> list[ProductId]:
-        """What a plan lowers."""
+        """The products that a plan lowers."""
         return [product for product, units in wanted.items() if units < self.given[product]]
 
     def counts(self, wanted: Wanted) -> bool:
-        """Whether this is a rebalance that is not merely a cure."""
+        """Whether a plan starts the clock: it lowers a product and does more than cure an over-allocation."""
         total = sum({**self.given, **wanted}.values())
         over = self.allocated > self.purchased
         return bool(self.lowered(wanted)) and not (over and total >= self.purchased)
 
     def refuses(self, wanted: Wanted, floors: Wanted, *, accept: bool, override: bool) -> str | None:
-        """Why a plan is refused."""
+        """The code that a plan is refused with; None if it is accepted."""
         if self.phase() not in ("active", "grace"):
             return "subscription_not_active"
         if any(product not in self.given for product in wanted):
@@ -103,7 +103,7 @@ class ReferencePool:
         return next((code for code, broken in rules.items() if broken), None)
 
     def apply(self, wanted: Wanted, *, override: bool) -> None:
-        """Carry a plan out."""
+        """Apply a plan."""
         if self.counts(wanted):
             for product in self.lowered(wanted):
                 clock = product if self.scope == "product" else "all"

@@ -1,4 +1,4 @@
-"""Reference for what usage and its corrections add up to: slow and simple.
+"""A slow and simple reference of the aggregates of usage and corrections.
 
 A set of events has one meaning, whatever order they arrive in, how often, and in which batches.
 """

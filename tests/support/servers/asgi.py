@@ -1,4 +1,4 @@
-"""An HTTP app served on the loopback interface, inside the test's process."""
+"""An HTTP server for an app, inside the test's process."""
 
 import asyncio
 
@@ -7,14 +7,14 @@ from fastapi import FastAPI
 
 
 class Served:
-    """Serves ``app`` on ``port`` from ``start`` to ``stop``."""
+    """A server of ``app`` on ``port``, from ``start`` to ``stop``."""
 
     def __init__(self, app: FastAPI, port: int) -> None:
         self._server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen."""
+        """Start listening."""
         self._task = asyncio.create_task(self._server.serve())
         while not self._server.started:  # noqa: ASYNC110 - uvicorn offers no event
             await asyncio.sleep(0.01)

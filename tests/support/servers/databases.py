@@ -1,4 +1,4 @@
-"""Fresh databases for tests: cloned from a template that holds a service's migrations.
+"""Databases for tests, cloned from a template to which a service's migrations are applied.
 
 As deployed: an owner has migrated the template, and the connection string is of the service's role, which owns nothing.
 """
@@ -26,7 +26,7 @@ _LOCK = 0x756E6974_74657374
 
 @asynccontextmanager
 async def connect(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """One connection, closed afterwards."""
+    """Open a connection for the block."""
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
         yield connection
@@ -35,12 +35,12 @@ async def connect(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]
 
 
 def named(dsn: str, database: str) -> str:
-    """The same server, another database."""
+    """The connection string of another database of the same server."""
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
 
 
 def as_owner(dsn: str) -> str:
-    """The same database, for the role that owns its tables: it may alter them."""
+    """The connection string of the database's owner, which may alter tables."""
     return _as(dsn, databases.owner_of(str(urlsplit(dsn).username)))
 
 
@@ -50,14 +50,14 @@ def _as(dsn: str, role: str) -> str:
 
 
 async def create_database(admin_dsn: str, service: str, migrations: Path | None = None) -> str:
-    """A new database of ``service``, migrated; the connection string of the service's role."""
+    """Create a migrated database of ``service``; return the connection string of the service's role."""
     async with connect(admin_dsn) as admin:
         template = await _template(admin, admin_dsn, service, migrations or SERVICES / service / "migrations")
         return await _clone(admin, admin_dsn, template, f"test_{service}")
 
 
 async def copy_database(admin_dsn: str, dsn: str) -> str:
-    """A copy of a database with all that is in it, to which nobody is connected; the connection string of its role."""
+    """Copy a database that has no connections; return the connection string of the service's role."""
     parts = urlsplit(dsn)
     async with connect(admin_dsn) as admin:
         return await _clone(admin, admin_dsn, parts.path.removeprefix("/"), str(parts.username), "STRATEGY file_copy")
@@ -78,14 +78,14 @@ async def _clone(
 
 
 async def drop_database(admin_dsn: str, dsn: str) -> None:
-    """Remove it, whoever is connected."""
+    """Drop a database, and close its connections."""
     database = urlsplit(dsn).path.removeprefix("/")
     async with connect(admin_dsn) as admin:
         await admin.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
 
 async def _template(admin: "asyncpg.Connection[asyncpg.Record]", admin_dsn: str, service: str, folder: Path) -> str:
-    """The template's name tells what is in it, so that a server that is used again never has an outdated one."""
+    """The name of the template, with a hash of its migrations, so that a reused server never clones an outdated one."""
     migrations, granted, role = load_migrations(service, folder), _access(service, folder), f"test_{service}"
     content = [*(f"{one.name}{one.checksum}" for one in migrations), repr(granted), inspect.getsource(grants)]
     name = f"template_{service}_{hashlib.sha256(''.join(content).encode()).hexdigest()[:12]}"
@@ -105,7 +105,7 @@ async def _template(admin: "asyncpg.Connection[asyncpg.Record]", admin_dsn: str,
 
 
 def _access(service: str, folder: Path) -> Access:
-    """As the service's own definition has it; the tests' services have nothing to protect."""
+    """The protected tables of the service's definition; services of tests have none."""
     if folder != SERVICES / service / "migrations" or not folder.exists():
         return Access(f"test_{service}")
     definition = importlib.import_module(f"services.{service}.main").definition()

@@ -1,4 +1,4 @@
-"""A server that stands still: it accepts connections and what is sent to it, and answers nothing (as after SIGSTOP)."""
+"""A server that hangs: it accepts connections and data, and answers nothing (as after SIGSTOP)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 class Freezer:
-    """Stands between a service and its PostgreSQL."""
+    """A proxy between a service and its PostgreSQL."""
 
     def __init__(self, dsn: str) -> None:
         self._target = urlsplit(dsn)
@@ -16,11 +16,11 @@ class Freezer:
         self.dsn = ""
 
     def freeze(self) -> None:
-        """Nothing goes through from now on."""
+        """Stop forwarding data."""
         self._thawed.clear()
 
     def thaw(self) -> None:
-        """All that waited goes through."""
+        """Forward the delayed data, and all later data."""
         self._thawed.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,7 +42,7 @@ class Freezer:
 
 @asynccontextmanager
 async def freezer(dsn: str) -> AsyncIterator[Freezer]:
-    """Its ``dsn`` leads through it."""
+    """Start a proxy to the server of a connection string; its ``dsn`` connects through it."""
     between = Freezer(dsn)
     server = await asyncio.start_server(between.serve, "127.0.0.1", 0)
     parts = urlsplit(dsn)

@@ -1,4 +1,4 @@
-"""The servers of a test run: as ``deploy.local`` has them, but for what costs time and proves nothing here."""
+"""The servers of a test run: those of ``deploy.local``, with settings for quick starts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import reach
+from deploy.local import postgres_home
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
 
-# Hundreds of databases are made and dropped, and none outlives the run. Tests that kill PostgreSQL have a durable one.
+# Not durable, because hundreds of databases are created and none outlives the run; tests that kill PostgreSQL use a
+# durable one.
 _FLEETING = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -21,32 +22,32 @@ _FLEETING = {
     "scram_iterations": "1",
 }
 
-# The broker does little and is started often: its second compiler costs more than its code gains.
+# Only the first compiler, because the broker is started often and does little: the second one costs more than it saves.
 JAVA_OPTIONS = ("-XX:-UseG1GC", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 @contextmanager
 def running_postgres(root: Path, *, durable: bool) -> Iterator[PostgresServer]:
-    """One below ``root``; it and its data are gone afterwards. ``durable``: as deployed."""
+    """Run a PostgreSQL below ``root`` within the block, and delete its data; ``durable`` as deployed."""
     server = PostgresServer(root, settings={} if durable else _FLEETING)
     try:
         server.start()
         yield server
     finally:
         server.stop()
-        reach.forget(root / "data")
+        postgres_home.delete(root / "data")
 
 
 @pytest.fixture(scope="module", name="postgres_server")
 def durable_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """For files that kill it, by importing this: one that keeps what it has committed."""
+    """A fixture for files that kill PostgreSQL: a durable server, used if the file imports it."""
     with running_postgres(tmp_path_factory.mktemp("durable"), durable=True) as server:
         yield server
 
 
 @contextmanager
 def running_kafka(root: Path) -> Iterator[KafkaServer]:
-    """One below ``root``, without any topics."""
+    """Run a Kafka without topics below ``root`` within the block."""
     server = KafkaServer(root, java_options=JAVA_OPTIONS)
     try:
         server.start()

@@ -1,4 +1,4 @@
-"""The sign-in service, inside the test's process."""
+"""The demo's sign-in service, inside the test's process."""
 
 from deploy.local.environment import CLIENT_ID
 from deploy.local.oidc.app import Client, build_app
@@ -7,7 +7,7 @@ from tests.support.servers.asgi import Served
 
 
 class SignIn(Served):
-    """Serves ``issuer`` on ``port``; people are sent back to ``redirect_to``."""
+    """Serve ``issuer`` on ``port``; after sign-in it redirects to ``redirect_to``."""
 
     def __init__(self, port: int, *, redirect_to: str, client_secret: str) -> None:
         self.issuer = Issuer(f"http://localhost:{port}", new_key())

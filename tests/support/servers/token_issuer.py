@@ -1,4 +1,4 @@
-"""An issuer of tokens on a port of its own, with any token that a test wants."""
+"""An issuer that serves its keys on its own port, and makes valid and invalid tokens."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 
 class Issuer:
-    """Signs with ``key``; publishes ``published``; counts what is fetched."""
+    """An issuer that signs with ``key``, publishes the keys in ``published``, and counts requests."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -23,7 +23,7 @@ class Issuer:
         self.down = False
 
     def claims(self, person: str, **more: Any) -> dict[str, Any]:
-        """What a good token says."""
+        """The claims of a valid token."""
         now = int(time.time())
         who = {"sub": person, "email": person, "email_verified": True, "name": person}
         base = {"iss": self.url, "aud": "unitpool", "exp": now + 600, **who}
@@ -32,7 +32,7 @@ class Issuer:
     def token(
         self, person: str, *, vendor: bool = False, key: RSAKey | ECKey | None = None, alg: str = "RS256", **more: Any
     ) -> str:
-        """A token; ``more`` replaces claims, ``...`` leaves one out."""
+        """Make a token; ``more`` replaces claims, ``...`` omits one."""
         signer = key or self.key
         roles = ["vendor"] if vendor else []
         return jwt.encode(
@@ -44,7 +44,7 @@ class Issuer:
 
 
 def new_rsa(key_id: str) -> RSAKey:
-    """A new key."""
+    """Generate a key."""
     return RSAKey.generate_key(2048, parameters={"kid": key_id}, private=True)
 
 
@@ -71,7 +71,7 @@ def issuing() -> Iterator[Issuer]:
             self.wfile.write(encoded)
 
         def log_message(self, *_: Any) -> None:
-            """Silence."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     holder.append(Issuer(f"http://127.0.0.1:{server.server_port}"))

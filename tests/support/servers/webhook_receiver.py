@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real HTTP server that verifies each signature, and misbehaves when told to."""
+"""A receiver of webhooks: an HTTP server that verifies signatures, and fails as a test requests."""
 
 import asyncio
 import base64
@@ -17,9 +17,9 @@ Mood = int | Literal["silent"]
 
 @dataclass
 class Receiver:
-    """``moods``: how the next requests are answered (a status, or not at all); after them, 200.
+    """A receiver whose next answers are in ``moods`` (a status, or none); later requests are answered with 200.
 
-    ``headers`` are those of every answer; ``asked`` are those of every request.
+    ``headers`` are added to every answer; ``asked`` has the headers of every request.
     """
 
     url: str = ""
@@ -32,7 +32,7 @@ class Receiver:
     _open: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request, one answer."""
+        """Answer one request."""
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
@@ -68,14 +68,14 @@ class Receiver:
         await writer.drain()
 
     def stop(self) -> None:
-        """Let go of those that wait."""
+        """Cancel the requests that are not answered."""
         for task in self._open:
             task.cancel()
 
 
 @asynccontextmanager
 async def receiving() -> AsyncIterator[Receiver]:
-    """A receiver on a free port of this machine."""
+    """Run a receiver on a free port within the block."""
     receiver = Receiver()
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?of=acme"

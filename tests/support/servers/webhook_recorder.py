@@ -1,4 +1,4 @@
-"""A real webhook receiver: verifies signatures, and remembers what it was told."""
+"""A webhook receiver that verifies signatures and records deliveries."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support.servers.asgi import Served
 
 
 class Receiver(Served):
-    """``received`` has each delivery with a good signature, by its webhook id."""
+    """A recorder; ``received`` has each delivery with a valid signature, by webhook id."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -24,7 +24,7 @@ class Receiver(Served):
 
     @property
     def url(self) -> str:
-        """Where webhooks go."""
+        """The address for webhooks."""
         return f"http://127.0.0.1:{self.port}/hook"
 
     async def _take(self, request: Request) -> Response:

@@ -24,7 +24,7 @@ def rate(at: datetime | None, meter: str = "host") -> SetRate:
     return SetRate(product="scan", meter=meter, units=3, block=4, effective_from=at)
 
 
-def test_a_product_names_its_own_platform_unless_told_otherwise() -> None:
+def test_a_product_has_its_own_platform_as_source_when_none_is_given() -> None:
     assert product().sources == ("/platforms/scan",)
     asked = CreateProduct(product="scan", name="Scan", sources=("/a", "/b"))
     assert catalogue.create_product(asked).sources == ("/a", "/b")
@@ -37,7 +37,7 @@ def test_a_meter_comes_with_its_first_rate() -> None:
     assert product().version == 2
 
 
-def test_a_meter_id_is_taken_once_per_product() -> None:
+def test_a_meter_is_refused_when_its_id_exists() -> None:
     again = CreateMeter(product="scan", meter="host", name="Other", aggregation="sum", units=1, block=1)
     assert refused(catalogue.add_meter(product(), again, NOW)) == ("already_exists", {"id": "host"})
 
@@ -55,18 +55,18 @@ def test_rates_follow_each_other() -> None:
 
 
 @pytest.mark.parametrize(("ago", "taken"), [(timedelta(minutes=5), True), (timedelta(minutes=5) + TICK, False)])
-def test_a_rate_does_not_begin_in_the_past(ago: timedelta, taken: bool) -> None:
+def test_a_rate_is_refused_when_it_begins_more_than_five_minutes_ago(ago: timedelta, taken: bool) -> None:
     later = NOW + timedelta(days=30)
     decision = catalogue.add_rate(product(), rate(later - ago), later)
     assert isinstance(decision, ProductState) is taken
     assert taken or refused(decision)[1]["errors"][0]["field"] == "effective_from"
 
 
-def test_a_rate_needs_its_meter() -> None:
+def test_a_rate_is_not_found_when_its_meter_does_not_exist() -> None:
     assert refused(catalogue.add_rate(product(), rate(None, meter="vm"), NOW + TICK))[0] == "not_found"
 
 
-def test_a_retired_product_is_left_as_it_is() -> None:
+def test_meters_and_rates_are_refused_when_the_product_is_retired() -> None:
     retired = product(retired_at=NOW)
     meter = CreateMeter(product="scan", meter="vm", name="VM", aggregation="peak", units=1, block=1)
     for decision in (catalogue.add_meter(retired, meter, NOW), catalogue.add_rate(retired, rate(None), NOW + TICK)):
@@ -74,7 +74,7 @@ def test_a_retired_product_is_left_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("change", [{"block": 0}, {"units": 0}, {"units": 1.5}, {"aggregation": "median"}])
-def test_a_meter_that_cannot_be_makes_no_command(change: dict[str, Any]) -> None:
+def test_a_command_is_invalid_when_a_field_of_the_meter_is(change: dict[str, Any]) -> None:
     good = {"product": "scan", "meter": "m", "name": "M", "aggregation": "sum", "units": 1, "block": 1}
     with pytest.raises(ValueError, match=next(iter(change))):
         CreateMeter.model_validate(good | change)
@@ -82,7 +82,7 @@ def test_a_meter_that_cannot_be_makes_no_command(change: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("aggregation", ["sum", "count", "unique", "peak", "latest"])
 @pytest.mark.parametrize("reset", ["window", "term"])
-def test_a_level_does_not_reset_with_the_term(aggregation: Any, reset: Any) -> None:
+def test_a_meter_is_refused_when_a_level_resets_with_the_term(aggregation: Any, reset: Any) -> None:
     meter = CreateMeter(product="scan", meter="m", name="M", aggregation=aggregation, reset=reset, units=1, block=1)
     decision = catalogue.add_meter(product(), meter, NOW)
     if reset == "window" or aggregation in {"sum", "count"}:

@@ -1,4 +1,4 @@
-"""The floor under an allocation."""
+"""The floor of an allocation: what a product has consumed already."""
 
 from datetime import timedelta
 
@@ -29,12 +29,12 @@ def test_the_floor_is_the_larger_of_the_current_and_the_last_window() -> None:
     assert consumption_at(rows, STATE, during).consumed == 200
 
 
-def test_a_new_window_without_usage_does_not_open_a_gap() -> None:
+def test_the_floor_is_the_last_windows_when_the_new_one_has_no_usage() -> None:
     assert consumption_at([measured(0, 500)], STATE, START + WINDOW).floor == 500
     assert consumption_at([measured(0, 500)], STATE, START + 2 * WINDOW).floor == 0
 
 
-def test_what_was_burned_down_stays_until_the_newest_window_says_otherwise() -> None:
+def test_the_burned_down_amount_is_that_of_the_newest_window() -> None:
     rows = [measured(0, 5, burned_down=40), measured(1, 0, burned_down=70)]
     assert consumption_at(rows, STATE, START + 9 * WINDOW) == Consumption(burned_down=70)
     assert consumption_at(rows, STATE, START + WINDOW).floor == 75
@@ -48,12 +48,12 @@ def test_a_window_that_has_not_begun_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("window", "revision", "behind"), [(1, 3, False), (1, 4, True), (2, 1, True), (0, 99, False), (1, 1, False)]
 )
-def test_what_was_seen_is_compared_in_the_windows_that_count(window: int, revision: int, behind: bool) -> None:
+def test_stored_consumption_is_behind_only_in_the_windows_that_count(window: int, revision: int, behind: bool) -> None:
     seen = SeenConsumption(product=SCAN, window_start=START + window * WINDOW, revision=revision)
     assert is_behind([seen], [measured(1, 5, revision=3)], STATE, START + 2 * WINDOW) is behind
 
 
-def test_a_new_term_begins_with_nothing_burned_down() -> None:
+def test_the_burned_down_amount_is_0_when_a_new_term_begins() -> None:
     terms = (Term(start=START, end=END), Term(start=END, end=END + timedelta(days=365)))
     renewed = STATE.model_copy(update={"terms": terms})
     last = renewed.calendar.window_at(END - TICK)

@@ -1,4 +1,4 @@
-"""States of a subscription, and what each permits."""
+"""States of a subscription, and the commands that each permits."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ READ_ONLY_ENDS = GRACE_ENDS + timedelta(days=90)
         (READ_ONLY_ENDS, "expired"),
     ],
 )
-def test_the_state_changes_at_its_instant(at: datetime, state: Lifecycle) -> None:
+def test_the_state_changes_exactly_at_each_boundary(at: datetime, state: Lifecycle) -> None:
     assert state_at(TERM, at) == state
     assert subscription().at(at).state.state == state
 
@@ -71,14 +71,16 @@ def in_state(state: Lifecycle) -> Subscription:
     return replace(subscription(), exhausted=state == "exhausted", cancelled_at=START if state == "cancelled" else None)
 
 
-def test_every_state_says_what_it_permits() -> None:
+def test_the_permitted_commands_of_each_state_equal_the_table() -> None:
     assert PERMITS == PERMITTED
     assert set(PERMITS) == set(get_args(Lifecycle))
 
 
 @pytest.mark.parametrize("action", sorted(SELL | PREPARE | ALLOCATE | CONTRACT | PEOPLE))
 @pytest.mark.parametrize("state", list(WHEN))
-def test_what_a_state_does_not_permit_is_refused_with_the_state(state: Lifecycle, action: Action) -> None:
+def test_a_command_is_refused_with_the_state_when_the_state_does_not_permit_it(
+    state: Lifecycle, action: Action
+) -> None:
     of = in_state(state)
     assert of.at(WHEN[state]).state.state == state
     refusal = of.refusal_for(action, WHEN[state])
@@ -89,12 +91,12 @@ def test_what_a_state_does_not_permit_is_refused_with_the_state(state: Lifecycle
 
 
 @pytest.mark.parametrize("action", sorted(set(ACTIONS) - FLEX))
-def test_without_a_pool_only_what_needs_none_is_possible(action: Action) -> None:
+def test_commands_that_need_no_pool_are_permitted_when_there_is_none(action: Action) -> None:
     if action in PERMITTED["active"]:
         assert subscription(model="per_product").refusal_for(action, START) is None
         assert subscription(flex_enabled=False).refusal_for(action, START) is None
 
 
-def test_the_end_of_time_is_a_term_too() -> None:
+def test_a_term_may_end_at_the_largest_time() -> None:
     far = Term(start=START, end=datetime.max.replace(tzinfo=START.tzinfo))
     assert state_at(far, END) == "active"

@@ -1,4 +1,4 @@
-"""People and roles: their limits, and what is left as it is. The rest is tested through the inbox."""
+"""People and roles: their limits and unchanged values; the commands are tested through the inbox."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ PRODUCT = create_product(CreateProduct(product="scan", name="Scan"))
 
 
 def person(email: str = "new@acme.example", **changes: Any) -> PersonState:
-    """Someone of the account."""
+    """A person of the account."""
     return PersonState.model_validate({"account": "acme", "email": email, "name": "New", "version": 3, **changes})
 
 
@@ -25,7 +25,7 @@ def role(**changes: Any) -> RoleState:
     return roles.defaults(AccountId("acme"), PRODUCT)[2].model_copy(update=changes)
 
 
-def test_a_new_primary_contact_is_known_by_the_name_that_the_account_knows() -> None:
+def test_a_primary_contact_has_the_accounts_name_when_the_person_exists() -> None:
     contact = Person(email="new@acme.example", name="Other")
     known = person()
     assert people.as_primary(known, AccountId("acme"), contact) is known
@@ -38,7 +38,7 @@ def test_a_new_primary_contact_is_known_by_the_name_that_the_account_knows() -> 
     assert refused(people.as_primary(person(enabled=False), AccountId("acme"), contact))[0] == "invalid_request"
 
 
-def test_grants_are_limited() -> None:
+def test_grants_are_refused_when_the_subscription_has_the_most() -> None:
     full = subscription()
     many = tuple(GrantedTo(email=f"p{n}@acme.example", grant="viewer") for n in range(people.MAX_GRANTS - 1))
     full = full.changed(NOW, grants=many)
@@ -50,7 +50,7 @@ def test_grants_are_limited() -> None:
     assert people.grant_refusal(full, again, again.email, ("viewer", "auditor"), NOW) is None
 
 
-def test_an_account_has_so_many_roles_and_no_more() -> None:
+def test_a_role_is_refused_when_the_account_has_the_most() -> None:
     asked = CreateRole(account="acme", role="night", product="scan", name="Night", permissions=("page.use",))
     made = roles.create(asked, PRODUCT, taken=False, count=roles.MAX_ROLES - 1)
     assert isinstance(made, RoleState)
@@ -59,7 +59,7 @@ def test_an_account_has_so_many_roles_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 200])
-def test_standard_roles_have_a_name_however_long_the_products_is(length: int) -> None:
+def test_names_of_standard_roles_are_within_limits_when_the_products_is_the_longest(length: int) -> None:
     product = create_product(CreateProduct(product="p" * 64, name="N" * length))
     assert all(len(one.name) <= 200 and len(one.role) <= 100 for one in product.roles)
     assert {permission for one in product.roles for permission in one.permissions} <= {
@@ -67,7 +67,7 @@ def test_standard_roles_have_a_name_however_long_the_products_is(length: int) ->
     }
 
 
-def test_standard_roles_differ_and_only_the_manager_does_everything() -> None:
+def test_standard_roles_differ_and_only_the_manager_has_all_permissions() -> None:
     granted = [frozenset(one.permissions) for one in PRODUCT.roles]
     assert len(set(granted)) == len(granted)
     assert [len(one) == len(PRODUCT.permissions) for one in granted] == [True, False, False, False]
@@ -82,21 +82,21 @@ def test_renaming_a_default_role_does_not_customise_it() -> None:
     assert (back.name, back.version) == ("Scan Reader", 3)
 
 
-def test_a_default_role_customised_to_what_the_template_says_is_customised() -> None:
+def test_a_default_role_is_customised_when_it_is_set_to_the_templates_permissions() -> None:
     template = PRODUCT.roles[2].permissions
     same = roles.change(role(), ChangeRole(account="acme", role="scan-reader", permissions=template), PRODUCT)
     assert isinstance(same, RoleState)
     assert (same.customised, same.based_on) == (template, 1)
 
 
-def test_who_is_there_is_not_added_again() -> None:
+def test_adding_a_person_is_refused_when_they_exist() -> None:
     asked = AddPerson(account="acme", email="new@acme.example", name="New")
     assert refused(people.add(person(), asked))[0] == "already_exists"
     assert refused(people.add(person(enabled=False), asked))[0] == "already_exists"
 
 
 @pytest.mark.parametrize("address", ["\u212aim@acme.example", "\ufeffkim@acme.example", "k\u0456m@acme.example"])
-def test_nobody_is_added_under_an_address_that_looks_like_another(address: str) -> None:
+def test_adding_a_person_is_refused_when_the_address_looks_like_another(address: str) -> None:
     command = AddPerson(account=AccountId("acme"), email=address, name="Kim")
     for known in (None, person(address, removed_at=START, enabled=False)):
         assert refused(people.add(known, command))[1]["errors"][0]["field"] == "email"

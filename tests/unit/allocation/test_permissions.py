@@ -1,4 +1,4 @@
-"""Every role with every command, both answers."""
+"""Every role with every command: allowed or refused."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def test_the_table_has_every_command_and_every_role() -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_stranger_is_not_told_what_exists(action: Action) -> None:
+def test_a_command_of_a_stranger_is_not_found(action: Action) -> None:
     refusal = refusal_for(action, roles_of(Actor("sam@globex.example"), subscription().state), what="subscription")
     assert refusal is not None
     catalogue = {"create-product", "create-meter", "set-rate", "retire-product", "set-role-templates", "set-price-list"}
@@ -79,13 +79,13 @@ def test_a_stranger_is_not_told_what_exists(action: Action) -> None:
     assert refusal.code == ("not_found" if hidden else "forbidden")
 
 
-def test_who_may_know_of_an_account_is_told_that_it_is_forbidden() -> None:
+def test_a_command_is_forbidden_when_the_actor_may_know_the_account() -> None:
     refusal = refusal_for("set-flex", (), known=True, what="account")
     assert refusal is not None
     assert refusal.code == "forbidden"
 
 
-def test_the_page_says_what_the_table_says() -> None:
+def test_the_permissions_page_equals_the_table() -> None:
     written = (Path(__file__).parents[3] / "docs" / "permissions.md").read_text(encoding="utf-8")
     assert written == page(), "run: python -m services.allocation.domain.permission_table > docs/permissions.md"
     rows = [line.split("|") for line in written.splitlines() if line.startswith("| `")]
@@ -94,7 +94,7 @@ def test_the_page_says_what_the_table_says() -> None:
         assert (row[2 + ROLES.index(role)].strip() == "yes") is may
 
 
-def test_someone_with_two_roles_may_do_what_either_may() -> None:
+def test_a_person_with_two_roles_has_the_rights_of_both() -> None:
     both = Actor("paula@acme.example", is_vendor=True)
     roles = roles_of(both, subscription().state)
     assert roles == {"vendor", "primary"}

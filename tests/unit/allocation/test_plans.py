@@ -1,4 +1,4 @@
-"""Plans: every rule of the pool, with its numbers and its boundaries."""
+"""Plans: every rule of the pool, at its boundaries, with the numbers of the refusal."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ def allocations(decided: Decided) -> dict[str, int]:
     return {one.product: one.allocated for one in decided.after.state.products}
 
 
-def test_a_first_allocation_is_free_and_makes_the_next_version() -> None:
+def test_a_first_allocation_starts_no_clock_and_adds_a_version() -> None:
     decided = accepted(plan(subscription(1000, scan=0, hub=0), scan=600, hub=400))
     assert allocations(decided) == {"scan": 600, "hub": 400}
     assert (decided.kind, decided.starts_clock) == ("allocation", False)
@@ -47,7 +47,7 @@ def test_unchanged_products_of_a_plan_are_not_among_its_changes() -> None:
         ({"scan": 600, "hub": 300}, {"scan": 500, "hub": 501}, (900, 1001, 100, 101)),
     ],
 )
-def test_more_than_the_pool_is_refused(
+def test_a_plan_is_refused_when_it_exceeds_the_pool(
     before: dict[str, Any], units: dict[str, Any], numbers: tuple[int, int, int, int]
 ) -> None:
     allocated, requested, available, additional = numbers
@@ -63,7 +63,7 @@ def test_more_than_the_pool_is_refused(
     )
 
 
-def test_exactly_the_pool_is_accepted() -> None:
+def test_a_plan_is_accepted_when_it_allocates_exactly_the_pool() -> None:
     assert accepted(plan(subscription(1000, scan=600, hub=300), hub=400)).after.state.allocated == 1000
 
 
@@ -75,7 +75,7 @@ def test_only_lots_that_are_valid_now_count() -> None:
     assert accepted(plan(of, now=NOW + TICK, scan=500))
 
 
-def test_below_consumption_is_refused_with_both_numbers() -> None:
+def test_a_plan_is_refused_with_both_numbers_when_it_lowers_below_consumption() -> None:
     of = subscription(1000, scan=600)
     assert refused(plan(of, consumed={"scan": 450}, scan=449)) == (
         "below_consumption",
@@ -106,7 +106,7 @@ def test_a_rebalance_is_too_soon_until_the_ninetieth_day() -> None:
     assert accepted(plan(of, now=again, scan=599)).starts_clock
 
 
-def test_increases_are_free_while_a_rebalance_is_not() -> None:
+def test_increases_are_accepted_when_a_rebalance_is_too_soon() -> None:
     decided = accepted(plan(subscription(1000, scan=600, last_at=NOW), scan=700))
     assert not decided.starts_clock
     assert decided.after.state.rebalance.last_at == NOW
@@ -114,7 +114,7 @@ def test_increases_are_free_while_a_rebalance_is_not() -> None:
 
 
 @pytest.mark.parametrize("every_days", [0, 1, 30])
-def test_the_length_of_the_clock_is_the_subscriptions(every_days: int) -> None:
+def test_the_days_between_rebalances_are_those_of_the_subscription(every_days: int) -> None:
     of = subscription(1000, scan=600, last_at=NOW, every_days=every_days)
     again = NOW + timedelta(days=every_days)
     if every_days:
@@ -122,7 +122,7 @@ def test_the_length_of_the_clock_is_the_subscriptions(every_days: int) -> None:
     assert accepted(plan(of, now=again, scan=1))
 
 
-def test_each_product_has_its_own_clock_where_the_scope_is_the_product() -> None:
+def test_each_product_has_its_own_clock_when_the_scope_is_the_product() -> None:
     of = subscription(1000, scan=600, hub=300, scope="product", lowered={"scan": NOW}, last_at=NOW)
     assert refused(plan(of, scan=500)) == ("rebalance_too_soon", {"products": ["scan"]})
     assert refused(plan(of, scan=500, hub=200))[0] == "rebalance_too_soon"
@@ -132,14 +132,14 @@ def test_each_product_has_its_own_clock_where_the_scope_is_the_product() -> None
     assert accepted(plan(of, now=NOW + NINETY_DAYS, scan=500))
 
 
-def test_an_override_does_not_wait_and_starts_the_clock_again() -> None:
+def test_an_override_is_accepted_and_starts_the_clock_when_a_rebalance_is_too_soon() -> None:
     of = subscription(1000, scan=600, last_at=NOW - timedelta(days=1))
     decided = accepted(plan(of, options={"override_reason": "a merger"}, scan=500))
     assert decided.starts_clock
     assert decided.after.state.rebalance.last_at == NOW
 
 
-def test_an_override_keeps_to_the_other_rules() -> None:
+def test_an_override_is_refused_when_it_breaks_another_rule() -> None:
     of, options = subscription(1000, scan=600, last_at=NOW), {"override_reason": "a merger"}
     assert refused(plan(of, options=options, scan=1001))[0] == "insufficient_units"
     assert refused(plan(of, options=options, consumed={"scan": 2}, scan=1))[0] == "below_consumption"
@@ -156,7 +156,7 @@ def test_an_override_keeps_to_the_other_rules() -> None:
         ({"hub": 301}, "over_allocated"),
     ],
 )
-def test_an_over_allocated_pool_is_only_cured(units: dict[str, Any], code: str | None) -> None:
+def test_only_a_cure_is_accepted_when_the_pool_is_over_allocated(units: dict[str, Any], code: str | None) -> None:
     of = subscription(600, scan=600, hub=300, last_at=NOW)
     decision = plan(of, **units)
     if code is None:
@@ -170,12 +170,12 @@ def test_an_over_allocated_pool_is_only_cured(units: dict[str, Any], code: str |
             assert refused(decision)[1] == {"excess": 300}
 
 
-def test_a_cure_keeps_to_the_floor() -> None:
+def test_a_cure_is_refused_when_it_lowers_below_the_floor() -> None:
     of = subscription(600, scan=600, hub=300)
     assert refused(plan(of, consumed={"scan": 590}, scan=400))[0] == "below_consumption"
 
 
-def test_lowering_more_than_a_cure_is_a_rebalance() -> None:
+def test_a_plan_is_a_rebalance_when_it_lowers_more_than_the_excess() -> None:
     assert accepted(plan(subscription(600, scan=600, hub=300), scan=299)).starts_clock
 
 
@@ -195,7 +195,7 @@ def test_a_plan_without_change_or_with_a_product_twice_is_invalid(changes: list[
 
 
 @pytest.mark.parametrize("units", [-1, 2**53, 2**63, 1.5, 1.0, "5", True, None])
-def test_units_that_are_no_units_make_no_command(units: Any) -> None:
+def test_a_command_is_invalid_when_its_units_are(units: Any) -> None:
     with pytest.raises(ValueError, match="units"):
         ApplyPlan.model_validate({"subscription": "s-1", "changes": [{"product": "scan", "units": units}]})
 
@@ -207,17 +207,17 @@ def test_a_plan_has_one_to_a_thousand_changes(count: int) -> None:
         ApplyPlan.model_validate({"subscription": "s-1", "changes": changes})
 
 
-def test_a_foreign_product_is_refused() -> None:
+def test_a_plan_is_refused_when_a_product_is_not_subscribed() -> None:
     assert refused(plan(subscription(1000, scan=0), hub=1)) == ("product_not_subscribed", {"product": "hub"})
 
 
-def test_a_retired_product_is_only_lowered() -> None:
+def test_only_lowering_is_accepted_when_a_product_is_retired() -> None:
     of = subscription(1000, scan=10, retired=frozenset({"scan"}))
     assert refused(plan(of, scan=11)) == ("product_retired", {"product": "scan"})
     assert accepted(plan(of, scan=0))
 
 
-def test_a_stale_version_is_refused_with_both() -> None:
+def test_a_plan_is_refused_with_both_versions_when_the_expected_one_is_stale() -> None:
     of = subscription(1000, scan=0)
     assert accepted(plan(of, options={"expected_version": 7}, scan=1))
     for version in (6, 8, 0):
@@ -232,16 +232,16 @@ def test_a_stale_version_is_refused_with_both() -> None:
         (subscription(1000, scan=0, flex_enabled=False), "feature_not_enabled"),
     ],
 )
-def test_without_a_pool_there_is_no_plan(of: Any, code: str) -> None:
+def test_a_plan_is_refused_when_there_is_no_pool(of: Any, code: str) -> None:
     assert refused(plan(of, scan=1))[0] == code
 
 
-def test_after_grace_there_is_no_plan() -> None:
+def test_a_plan_is_refused_when_grace_is_over() -> None:
     code, numbers = refused(plan(subscription(1000, scan=5), now=END + timedelta(days=30), scan=1))
     assert (code, numbers) == ("subscription_not_active", {"state": "read_only"})
 
 
-def test_every_refusal_says_when_the_next_rebalance_is_allowed() -> None:
+def test_every_refusal_has_the_time_of_the_next_rebalance() -> None:
     of = subscription(1000, scan=600, last_at=NOW)
     for decision in (
         plan(of, scan=1001),

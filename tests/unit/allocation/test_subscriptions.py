@@ -44,7 +44,7 @@ def purchase(**changes: Any) -> PurchaseLot:
     )
 
 
-def test_the_feature_is_changed_once() -> None:
+def test_setting_the_feature_changes_nothing_when_it_is_set() -> None:
     enabled = account()
     assert (enabled.flex_enabled, enabled.version) == (True, 2)
     assert accounts.set_flex(enabled, True) is enabled
@@ -67,7 +67,7 @@ def test_a_subscription_may_begin_with_locked_rates(locked: bool) -> None:
     assert created.state.terms == (created.state.term,)
 
 
-def test_a_pool_needs_the_feature_and_per_product_licensing_does_not() -> None:
+def test_a_flex_subscription_is_refused_when_the_feature_is_not_enabled() -> None:
     without = account(False)
     assert refused(subscriptions.create(asked(), without, Terms(), NOW)) == ("feature_not_enabled", {"account": "acme"})
     assert isinstance(subscriptions.create(asked(model="per_product"), without, Terms(), NOW), Subscription)
@@ -82,12 +82,12 @@ def test_a_term_ends_after_it_starts(end: datetime) -> None:
 @pytest.mark.parametrize(
     "start", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2026-01-01T00:00:00", 5e99]
 )
-def test_a_start_that_is_no_instant_makes_no_command(start: Any) -> None:
+def test_a_command_is_invalid_when_its_start_is_no_time(start: Any) -> None:
     with pytest.raises(ValueError, match="start"):
         asked(start=start)
 
 
-def test_a_product_is_subscribed_once() -> None:
+def test_subscribing_a_product_is_refused_when_it_is_subscribed() -> None:
     scan = catalogue.create_product(CreateProduct(product="scan", name="Scan"))
     after = products.subscribe(subscription(1000), SCAN, scan, NOW)
     assert isinstance(after, Subscription)
@@ -98,7 +98,7 @@ def test_a_product_is_subscribed_once() -> None:
     assert refused(products.subscribe(subscription(1000), SCAN, retired, NOW))[0] == "product_retired"
 
 
-def test_a_product_that_is_given_up_returns_its_units_and_may_be_taken_again() -> None:
+def test_a_product_returns_its_units_when_unsubscribed_and_may_be_subscribed_again() -> None:
     of = subscription(1000, scan=600, hub=300, last_at=START, lowered={"scan": START})
     without = products.unsubscribe(of, SCAN, NOW)
     assert isinstance(without, Subscription)
@@ -114,7 +114,7 @@ def test_a_product_that_is_given_up_returns_its_units_and_may_be_taken_again() -
     assert (taken.ended_at, taken.allocated, taken.subscribed_at, taken.last_lowered_at) == (None, 0, NOW, START)
 
 
-def test_a_policy_is_of_a_subscribed_product() -> None:
+def test_setting_a_policy_is_refused_when_the_product_is_not_subscribed() -> None:
     of = subscription(1000, scan=5)
     after = products.set_policy(of, SCAN, "hard", NOW)
     assert isinstance(after, Subscription)
@@ -127,13 +127,15 @@ def test_a_policy_is_of_a_subscribed_product() -> None:
 
 
 @pytest.mark.parametrize(("now", "start"), [(START - NINETY_DAYS, START), (NOW, NOW)])
-def test_a_lot_holds_from_now_or_the_terms_start_until_the_terms_end(now: datetime, start: datetime) -> None:
+def test_a_lot_counts_from_now_or_the_terms_start_to_the_terms_end_when_no_dates_are_given(
+    now: datetime, start: datetime
+) -> None:
     bought = lots.purchase(subscription(1000), purchase(), now)
     assert isinstance(bought, tuple)
     assert (bought[1].start, bought[1].end, bought[1].purchased_at) == (start, END, now)
 
 
-def test_a_top_up_lands_unallocated_and_does_not_start_the_clock() -> None:
+def test_a_top_up_is_unallocated_and_does_not_start_the_clock() -> None:
     of = subscription(1000, scan=400, last_at=START)
     bought = lots.purchase(of, purchase(units=50), NOW)
     assert isinstance(bought, tuple)
@@ -153,12 +155,12 @@ def test_a_top_up_lands_unallocated_and_does_not_start_the_clock() -> None:
         ({"units": MAX_UNITS - 999}, ["units"]),
     ],
 )
-def test_a_lot_that_cannot_be_is_refused_with_its_fields(change: dict[str, Any], fields: list[str]) -> None:
+def test_a_lot_is_refused_with_its_fields_when_they_are_invalid(change: dict[str, Any], fields: list[str]) -> None:
     code, numbers = refused(lots.purchase(subscription(1000), purchase(**change), NOW))
     assert (code, [one["field"] for one in numbers["errors"]]) == ("invalid_request", fields)
 
 
-def test_a_lot_is_bought_once_while_the_term_lasts() -> None:
+def test_a_lot_is_refused_when_its_id_exists_or_the_term_is_over() -> None:
     assert refused(lots.purchase(subscription(1000), purchase(lot="lot-1"), NOW)) == ("already_exists", {"id": "lot-1"})
     assert refused(lots.purchase(subscription(1000), purchase(), END)) == (
         "subscription_not_active",
@@ -167,12 +169,12 @@ def test_a_lot_is_bought_once_while_the_term_lasts() -> None:
 
 
 @pytest.mark.parametrize("units", [0, -1, 2**53, 2**63, "5", 1.5])
-def test_units_that_cannot_be_bought_make_no_command(units: Any) -> None:
+def test_a_purchase_is_invalid_when_its_units_are(units: Any) -> None:
     with pytest.raises(ValueError, match="units"):
         purchase(units=units)
 
 
-def test_per_product_licensing_and_accounts_without_the_feature_have_no_flex_commands() -> None:
+def test_flex_commands_are_refused_when_there_is_no_pool() -> None:
     scan = catalogue.create_product(CreateProduct(product="scan", name="Scan"))
     for of, code in (
         (subscription(1000, model="per_product", lots=(lot(1),), hub=1), "not_a_flex_subscription"),

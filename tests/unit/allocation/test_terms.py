@@ -1,4 +1,4 @@
-"""Terms that follow each other, and the end of the contract."""
+"""Terms: renewals, rate locks, voided lots, cancellation and conversion."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -44,14 +44,14 @@ def test_a_renewal_follows_the_present_term_and_brings_its_pool() -> None:
 
 
 @pytest.mark.parametrize("now", [END - TICK, END, END + TICK, GRACE, END + timedelta(days=119)])
-def test_a_renewal_that_is_sold_late_begins_where_the_last_term_ended(now: datetime) -> None:
+def test_a_renewed_term_begins_at_the_end_of_the_last_one_when_it_is_sold_late(now: datetime) -> None:
     of = renewed(replace(subscription(1000, scan=400), exhausted=True), now)
     assert of.state.all_terms[-1].start == END
     assert of.lifecycle_at(now) == ("exhausted" if now < END else "active")
     assert of.state.purchased(now) == (1000 if now < END else 500)
 
 
-def test_it_begins_later_where_that_is_asked() -> None:
+def test_a_renewed_term_begins_later_when_a_start_is_given() -> None:
     later = END + timedelta(days=3)
     for now in (NOW, END, later - TICK):
         of = renewed(subscription(1000), now, start=later)
@@ -64,27 +64,27 @@ def test_it_begins_later_where_that_is_asked() -> None:
     assert sold.lifecycle_at(later + TICK) == "active"
 
 
-def test_a_term_that_has_begun_tells_so_at_once() -> None:
+def test_the_start_of_a_term_is_published_with_the_renewal_when_it_is_past() -> None:
     before = replace(subscription(1000, scan=600), settled_at=GRACE).at(GRACE)
     result = renew(before, asked(), GRACE)
     assert isinstance(result, tuple)
-    told = conclude(before, result[0], GRACE)
-    assert [type(one).__name__ for one in told.events] == [
+    concluded = conclude(before, result[0], GRACE)
+    assert [type(one).__name__ for one in concluded.events] == [
         "TermStarted",
         "LotEnded",
         "LotStarted",
         "LifecycleChanged",
         "PoolOverAllocated",
     ]
-    started, changed = told.events[0], told.events[3]
+    started, changed = concluded.events[0], concluded.events[3]
     assert isinstance(started, TermStarted)
     assert not started.carried_over
     assert isinstance(changed, LifecycleChanged)
     assert (changed.before, changed.after) == ("grace", "active")
-    assert advance(told.subscription, GRACE + TICK).events == ()
+    assert advance(concluded.subscription, GRACE + TICK).events == ()
 
 
-def test_there_is_one_future_term_at_a_time() -> None:
+def test_a_renewal_is_refused_when_there_is_a_future_term() -> None:
     once = renewed(subscription(1000))
     assert refused(renew(once, asked(lot="l-3"), NOW))[0] == "already_exists"
     assert isinstance(renew(once, asked(lot="l-3", end=NEXT_END + timedelta(days=1)), END), tuple)
@@ -104,12 +104,12 @@ def test_there_is_one_future_term_at_a_time() -> None:
         ({"end": datetime(3000, 1, 1, tzinfo=END.tzinfo)}, ["end"]),
     ],
 )
-def test_a_renewal_that_cannot_be_names_its_fields(changes: dict[str, Any], fields: list[str]) -> None:
+def test_a_renewal_is_refused_with_its_fields_when_they_are_invalid(changes: dict[str, Any], fields: list[str]) -> None:
     code, numbers = refused(renew(subscription(1000), asked(**changes), NOW))
     assert (code, [one["field"] for one in numbers["errors"]]) == ("invalid_request", fields)
 
 
-def test_a_term_that_is_over_already_is_not_sold() -> None:
+def test_a_renewal_is_refused_when_its_term_is_over() -> None:
     code, numbers = refused(renew(subscription(1000), asked(end=GRACE), GRACE))
     assert (code, [one["field"] for one in numbers["errors"]]) == ("invalid_request", ["end"])
 
@@ -122,7 +122,7 @@ def test_per_product_licensing_is_renewed_without_units() -> None:
     assert [one["field"] for one in numbers["errors"]] == ["units", "order_reference", "lot"]
 
 
-def test_a_top_up_for_a_renewal_that_was_sold_lies_within_it() -> None:
+def test_a_top_up_for_a_future_term_must_lie_within_it() -> None:
     of = renewed(subscription(1000))
     ahead = PurchaseLot(subscription="s-1", lot="l-3", units=5, order_reference="PO", start=END + timedelta(days=1))
     bought = lots.purchase(of, ahead, NOW)
@@ -134,7 +134,7 @@ def test_a_top_up_for_a_renewal_that_was_sold_lies_within_it() -> None:
     assert refused(lots.purchase(of, past, END + timedelta(days=1)))[1]["errors"][0]["field"] == "start"
 
 
-def test_rates_are_locked_for_a_term_and_no_longer() -> None:
+def test_rates_are_locked_until_the_term_ends() -> None:
     def rate(version: int, at: datetime) -> Rate:
         return Rate(version=version, units=version, block=1, effective_from=at)
 
@@ -155,7 +155,7 @@ def test_rates_are_locked_for_a_term_and_no_longer() -> None:
     assert lock_rates(unlocked, locked=False, now=NOW) is unlocked
 
 
-def test_a_wrong_purchase_is_voided_once_and_stays_on_record() -> None:
+def test_a_lot_is_voided_once_and_stays_in_the_state() -> None:
     of = subscription(lots=(lot(1000), lot(500, name="wrong")), scan=1200)
     asked = VoidLot(subscription="s-1", lot="wrong", reason="typing error")
     voided = lots.void(of, asked, NOW)
@@ -167,7 +167,7 @@ def test_a_wrong_purchase_is_voided_once_and_stays_on_record() -> None:
     assert refused(lots.void(of, asked.model_copy(update={"lot": "none"}), NOW))[0] == "not_found"
 
 
-def test_a_cancelled_subscription_is_over() -> None:
+def test_commands_are_refused_when_the_subscription_is_cancelled() -> None:
     cancelled = subscriptions.cancel(subscription(1000, scan=600), NOW)
     assert isinstance(cancelled, Subscription)
     assert (cancelled.state.state, cancelled.state.allocated) == ("cancelled", 600)
@@ -175,7 +175,7 @@ def test_a_cancelled_subscription_is_over() -> None:
     assert refused(renew(cancelled, asked(), NOW))[0] == "subscription_not_active"
 
 
-def test_per_product_licensing_becomes_a_pool() -> None:
+def test_a_per_product_subscription_has_a_pool_when_it_is_converted() -> None:
     of = subscription(model="per_product", lots=())
     converted = subscriptions.convert(of, NOW)
     assert isinstance(converted, Subscription)

@@ -1,4 +1,4 @@
-"""The demo's OpenID Connect issuer: the protocol as a client sees it, and its refusals."""
+"""The demo's OpenID Connect issuer: the protocol as a client uses it, and its refusals."""
 
 import base64
 import hashlib
@@ -62,7 +62,7 @@ def _claims(token: str, keys: dict[str, Any]) -> dict[str, Any]:
     return dict(jwt.decode(token, KeySet.import_key_set(keys), algorithms=["RS256"]).claims)  # type: ignore[arg-type]
 
 
-async def test_a_person_signs_in_with_code_and_proof(client: httpx.AsyncClient) -> None:
+async def test_a_person_signs_in_with_code_and_pkce(client: httpx.AsyncClient) -> None:
     page = await client.get("/authorize", params=ASKED)
     assert page.status_code == 200
     assert all(person.email in page.text for person in PEOPLE)
@@ -83,7 +83,7 @@ async def test_discovery_names_its_endpoints(client: httpx.AsyncClient) -> None:
     assert found["jwks_uri"] == f"{ISSUER}/jwks"
 
 
-async def test_a_code_is_good_once(client: httpx.AsyncClient) -> None:
+async def test_a_code_is_refused_when_it_is_redeemed_twice(client: httpx.AsyncClient) -> None:
     code = await _code(client)
     assert (await client.post("/token", data=_exchange(code))).status_code == 200
     assert (await client.post("/token", data=_exchange(code))).json() == {"error": "invalid_grant"}
@@ -106,7 +106,9 @@ async def test_a_wrong_exchange_is_refused(client: httpx.AsyncClient, changes: d
 @pytest.mark.parametrize(
     "changes", [{"redirect_uri": "http://evil.example/"}, {"client_id": "other"}], ids=["address", "client"]
 )
-async def test_nobody_is_sent_to_an_unknown_address(client: httpx.AsyncClient, changes: dict[str, str]) -> None:
+async def test_no_redirect_is_sent_when_address_or_client_is_unknown(
+    client: httpx.AsyncClient, changes: dict[str, str]
+) -> None:
     assert (await client.get("/authorize", params={**ASKED, **changes})).status_code == 400
     answer = await client.post("/authorize", data={**ASKED, **changes, "who": "primary"})
     assert answer.status_code == 400
@@ -124,11 +126,13 @@ async def test_signing_out_returns_only_to_an_allowed_address(client: httpx.Asyn
     assert (await client.get("/end_session", params={"post_logout_redirect_uri": "http://evil/"})).status_code == 200
 
 
-def test_the_key_is_kept_and_private(tmp_path: Path) -> None:
+def test_the_key_is_private_and_the_same_when_loaded_again(tmp_path: Path) -> None:
     path = tmp_path / "oidc.jwk"
-    first = Issuer.kept(ISSUER, path)
+    first = Issuer.load_or_create(ISSUER, path)
     assert path.stat().st_mode & 0o077 == 0
-    assert _claims(first.access_token(PEOPLE[1]), Issuer.kept(ISSUER, path).jwks())["unitpool_roles"] == ["vendor"]
+    assert _claims(first.access_token(PEOPLE[1]), Issuer.load_or_create(ISSUER, path).jwks())["unitpool_roles"] == [
+        "vendor"
+    ]
 
 
 def test_bad_tokens_can_be_made_for_tests() -> None:

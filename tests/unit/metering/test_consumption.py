@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from math import ceil
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.metering.domain.catalogue import ProductView, product_view_of
@@ -68,7 +68,6 @@ RATES = st.lists(
 ).map(lambda rates: sorted(rates, key=lambda rate: rate[2]))
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.integers(-2, 5), AGGREGATES, min_size=1), RATES, st.sampled_from(["window", "term"]))
 def test_each_window_is_rounded_up_once_at_the_rate_of_its_start(
     aggregates: dict[int, Decimal], rates: list[tuple[int, int, datetime]], reset: Reset

@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -237,7 +237,6 @@ JSON = st.recursive(
 KEYS = st.sampled_from([*EVENT, "extra", "more"])
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(KEYS, JSON, max_size=3), st.dictionaries(st.sampled_from([*EVENT["data"], "x"]), JSON, max_size=2)
 )
@@ -254,7 +253,6 @@ def _read(how: Callable[[bytes], UsageEvent | CorrectionEvent], raw: bytes) -> U
         return error.reason
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_event_are_rejected(raw: bytes) -> None:
     with pytest.raises(RejectedError):

@@ -1,4 +1,4 @@
-from services.reporting.pages.csrf import CsrfProtection
+from services.reporting.pages.csrf import CsrfProtection, StartedSignIn
 
 CSRF = CsrfProtection("s" * 40)
 
@@ -16,8 +16,9 @@ def test_text_is_refused_when_it_is_not_a_form_token() -> None:
 
 
 def test_sealed_content_is_unreadable_when_the_secret_differs() -> None:
-    sealed = CSRF.seal({"state": "s"})
-    assert CSRF.unseal(sealed) == {"state": "s"}
+    started = StartedSignIn("s", "n", "v", to="/", until=1.5)
+    sealed = CSRF.seal(started)
+    assert CSRF.unseal(sealed) == started
     assert CsrfProtection("t" * 40).unseal(sealed) is None
     assert CSRF.unseal(sealed[:-4] + "AAAA") is None
     assert CSRF.unseal("") is None

@@ -41,6 +41,22 @@ async def test_the_step_runs_again_when_the_event_is_set_during_the_step() -> No
     task.cancel()
 
 
+async def test_the_first_run_waits_when_it_is_to_come_later() -> None:
+    runs = asyncio.Queue[int]()
+
+    async def step() -> float:
+        runs.put_nowait(1)
+        return LONG_SECONDS
+
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    task = asyncio.create_task(repeat(step, first_after_seconds=0.05))
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await runs.get()
+    assert loop.time() - started >= 0.05
+    task.cancel()
+
+
 async def test_an_error_ends_the_loop_when_nothing_handles_it() -> None:
     async def step() -> float:
         raise ValueError("broken")

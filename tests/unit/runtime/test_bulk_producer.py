@@ -1,4 +1,4 @@
-"""Batches filled by ourselves: one under way for each partition, and nobody is told of success too early."""
+"""The bulk producer: one batch in flight per partition, and success only after all acknowledgements."""
 
 import asyncio
 from typing import Any, cast
@@ -19,7 +19,7 @@ Records = list[tuple[bytes, bytes]]
 
 
 class Broker:
-    """Acknowledges when it is told to."""
+    """A broker whose acknowledgements the test sends."""
 
     def __init__(self, partitions: int = 3) -> None:
         self.count = partitions
@@ -42,7 +42,7 @@ class Broker:
 
 
 def of(partition: int, count: int = 3) -> bytes:
-    """A key that goes there."""
+    """A key of this partition."""
     return next(key for n in range(1000) if _hash(key := b"k%d" % n) % count == partition)
 
 
@@ -62,7 +62,7 @@ def bulk(broker: Broker) -> BulkProducer:
 
 
 @given(st.binary(max_size=64), st.integers(1, 50))
-def test_a_key_goes_where_kafkas_own_clients_send_it(key: bytes, count: int) -> None:
+def test_a_key_has_the_partition_that_kafkas_java_client_chooses(key: bytes, count: int) -> None:
     partitions = list(range(count))
     assert partitions[_hash(key) % count] == DefaultPartitioner()(key, partitions, partitions)
 
@@ -94,7 +94,7 @@ async def test_all_partitions_of_a_request_must_acknowledge(broker: Broker, bulk
     await sending
 
 
-async def test_a_batch_that_fails_fails_what_waits_behind_it_and_the_next_goes_on(
+async def test_waiting_records_fail_and_later_ones_are_sent_when_a_batch_fails(
     broker: Broker, bulk: BulkProducer
 ) -> None:
     key = of(1)
@@ -113,7 +113,7 @@ async def test_a_batch_that_fails_fails_what_waits_behind_it_and_the_next_goes_o
     await again
 
 
-async def test_a_full_batch_is_followed_by_another_and_a_huge_record_is_alone(
+async def test_records_are_split_into_batches_when_they_exceed_the_batch_size(
     broker: Broker, bulk: BulkProducer
 ) -> None:
     key, half = of(1), b"x" * (BATCH_BYTES * 3 // 5)
@@ -130,7 +130,7 @@ async def test_a_full_batch_is_followed_by_another_and_a_huge_record_is_alone(
     ]
 
 
-async def test_nothing_to_send_is_sent_at_once(bulk: BulkProducer) -> None:
+async def test_sending_no_records_returns_at_once(bulk: BulkProducer) -> None:
     await bulk.send([])
 
 

@@ -1,4 +1,4 @@
-"""The command line: what all services have, and a service's own commands beside it."""
+"""The command line: the commands of all services, and those of one service."""
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
@@ -16,7 +16,7 @@ class AlertsSettings(ServiceSettings):
 
 
 def build(_runtime: Runtime[AlertsSettings]) -> None:
-    """Nothing to build."""
+    """Build nothing."""
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_a_command_of_its_own_gets_settings_and_arguments_and_answers_the_exit_code(
+def test_a_services_command_gets_settings_and_arguments_and_returns_the_exit_code(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(GREETING, ["greet", "--word", "good day"]) == 7
@@ -50,19 +50,19 @@ def test_a_services_own_command_is_in_the_help(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as ended:
         run(GREETING, ["--help"])
     assert ended.value.code == 0
-    told = capsys.readouterr().out
-    assert "say a word" in told
-    assert "bring the service's database up to date" in told
+    output = capsys.readouterr().out
+    assert "say a word" in output
+    assert "bring the service's database up to date" in output
 
 
-def test_a_command_that_the_service_does_not_have_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_code_is_2_when_the_service_does_not_have_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run(PLAIN, ["greet"])
     assert ended.value.code == 2
     assert "invalid choice: 'greet'" in capsys.readouterr().err
 
 
-def test_wrong_settings_end_a_command_of_its_own_with_2(
+def test_the_exit_code_of_a_services_command_is_2_when_a_setting_is_missing(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.delenv("UNITPOOL_ALERTS_DATABASE_URL")
@@ -70,6 +70,6 @@ def test_wrong_settings_end_a_command_of_its_own_with_2(
     assert "UNITPOOL_ALERTS_DATABASE_URL is not set" in capsys.readouterr().err
 
 
-def test_a_database_that_is_not_there_ends_migrate_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_code_of_migrate_is_1_when_the_database_is_away(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(PLAIN, ["migrate"]) == 1
     assert "migrate failed: " in capsys.readouterr().err

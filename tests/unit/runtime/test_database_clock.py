@@ -1,4 +1,4 @@
-"""The database's time, from answers that take their time."""
+"""The database's time, from answers with a delay."""
 
 import asyncio
 from typing import Any, cast
@@ -9,13 +9,13 @@ from shared.runtime.postgres.database_clock import DatabaseClock
 
 
 class Machine:
-    """Its clocks, which a test sets."""
+    """The clocks of a machine, set by the test."""
 
     def __init__(self) -> None:
         self.wall, self.monotonic = 1000.0, 50.0
 
     def passes(self, seconds: float) -> None:
-        """Time."""
+        """Advance both clocks."""
         self.wall += seconds
         self.monotonic += seconds
 
@@ -38,26 +38,28 @@ def answer(clock: DatabaseClock, machine: Machine, database: float, took: float 
 
 
 @pytest.mark.parametrize(
-    ("told", "offset", "shown"),
+    ("answered", "offset", "shown"),
     [
         ((1000.0, 0.0), 0.0, 1000.0),
-        ((1000.2, 0.5), 0.0, 1000.5),  # within the answer's time: nothing is known better
+        ((1000.2, 0.5), 0.0, 1000.5),  # the difference is within the answer's delay, so it may be 0
         ((1000.5, 0.5), 0.0, 1000.5),
         ((1001.0, 0.5), -0.5, 1001.0),
         ((995.0, 0.0), 5.0, 995.0),
         ((994.0, 1.0), 6.0, 995.0),
     ],
 )
-async def test_the_time_follows_from_an_answer(
-    clock: DatabaseClock, machine: Machine, told: tuple[float, float], offset: float, shown: float
+async def test_the_offset_follows_from_the_answer_and_its_delay(
+    clock: DatabaseClock, machine: Machine, answered: tuple[float, float], offset: float, shown: float
 ) -> None:
-    answer(clock, machine, *told)
+    answer(clock, machine, *answered)
     assert clock.offset_seconds == pytest.approx(offset)
     assert clock().timestamp() == pytest.approx(shown, abs=1e-5)
     assert clock.agrees == (abs(offset) <= 5)
 
 
-async def test_setting_the_machines_clock_changes_no_time_and_is_logged(clock: DatabaseClock, machine: Machine) -> None:
+async def test_the_time_is_unchanged_and_a_line_logged_when_the_machines_clock_is_set(
+    clock: DatabaseClock, machine: Machine
+) -> None:
     answer(clock, machine, 1000.0)
     machine.wall += 45 * 86400
     machine.passes(1)
@@ -76,7 +78,7 @@ async def test_setting_the_machines_clock_changes_no_time_and_is_logged(clock: D
     assert (await clock.check()).ok
 
 
-async def test_a_machine_clock_that_is_behind_does_not_agree(clock: DatabaseClock, machine: Machine) -> None:
+async def test_the_check_fails_when_the_machines_clock_is_behind(clock: DatabaseClock, machine: Machine) -> None:
     answer(clock, machine, 1006.0, 0.5)
     assert not clock.agrees
     assert clock.offset_seconds == pytest.approx(-5.5)

@@ -1,4 +1,4 @@
-"""When so much fails that we must be wrong: counted by whose records they are."""
+"""The limit of failures that halts a consumer, counted by customers."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,13 +19,13 @@ def failing(limit: FailureLimit, *keys: bytes | None, at: datetime = NOON) -> No
         limit.add(at, record(key, offset))
 
 
-def test_one_customer_never_halts_whatever_its_keys() -> None:
+def test_the_consumer_does_not_halt_when_one_customer_fails_with_many_keys() -> None:
     limit = FailureLimit(3, 60)
     failing(limit, *(b"customer|product|%d" % number for number in range(1000)))
     limit.check(NOON)
 
 
-def test_as_many_customers_as_the_limit_halt_and_one_fewer_do_not() -> None:
+def test_the_consumer_halts_when_as_many_customers_as_the_limit_fail() -> None:
     limit = FailureLimit(3, 60)
     limit.add_success(NOON, [record(b"well")])
     failing(limit, b"a", b"b")
@@ -33,11 +33,11 @@ def test_as_many_customers_as_the_limit_halt_and_one_fewer_do_not() -> None:
     failing(limit, b"c")
     with pytest.raises(HaltError, match="3 records of 3 keys failed within 60 seconds"):
         limit.check(NOON)
-    limit.check(NOON + timedelta(seconds=60))  # they are no longer within it
+    limit.check(NOON + timedelta(seconds=60))  # the failures are no longer within the 60 seconds
 
 
-def test_few_customers_halt_when_more_of_them_fail_than_succeed() -> None:
-    """A small vendor has fewer customers than the limit."""
+def test_the_consumer_halts_when_more_customers_fail_than_succeed() -> None:
+    """A small vendor may have fewer customers than the limit."""
     limit = FailureLimit(10, 60)
     failing(limit, *[b"a", b"b"] * 5)
     with pytest.raises(HaltError):
@@ -49,7 +49,7 @@ def test_few_customers_halt_when_more_of_them_fail_than_succeed() -> None:
         limit.check(NOON)
 
 
-def test_each_record_without_a_key_counts_as_its_own_owner() -> None:
+def test_each_record_without_a_key_counts_as_one_customer() -> None:
     limit = FailureLimit(3, 60)
     failing(limit, None, None, None)
     with pytest.raises(HaltError):

@@ -1,4 +1,4 @@
-"""Headers in tables: both encodings give back what was written."""
+"""Headers in tables: both encodings read what they wrote."""
 
 import pytest
 

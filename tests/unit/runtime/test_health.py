@@ -1,4 +1,4 @@
-"""Readiness: each part asked once, none waited for longer than the bound."""
+"""Readiness: each check runs once at a time, and none delays the answer beyond the limit."""
 
 import asyncio
 import gc
@@ -36,7 +36,7 @@ async def test_other_checks_are_reported_when_one_fails_or_hangs() -> None:
         try:
             await release.wait()
         except asyncio.CancelledError:
-            await release.wait()  # as a driver that tidies up with a server that does not answer
+            await release.wait()  # as a driver that closes a connection to a server that hangs
         return Check(ok=True)
 
     checks = Health()
@@ -70,7 +70,7 @@ async def test_a_check_runs_once_when_many_ask_at_the_same_time() -> None:
     assert (await checks.report())["slow"].ok
 
 
-async def test_a_check_that_fails_too_late_is_no_stack_trace(
+async def test_no_stack_trace_is_logged_when_a_check_fails_too_late(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     gate = asyncio.Event()
@@ -93,7 +93,7 @@ async def test_a_check_that_fails_too_late_is_no_stack_trace(
 @pytest.mark.parametrize(
     ("error", "shared"), [(KafkaConnectionError("away"), True), (ConnectionRefusedError("away"), False)]
 )
-async def test_a_task_that_meets_a_transient_error_has_no_stack_trace(error: Exception, shared: bool) -> None:
+async def test_no_stack_trace_is_logged_when_a_task_has_a_transient_error(error: Exception, shared: bool) -> None:
     async def work() -> None:
         raise error
 

@@ -1,4 +1,4 @@
-"""The HTTP edge: every answer that is no success is a problem document, and none says what went wrong inside."""
+"""The middleware: every error is a problem document, and none contains internal details."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -36,7 +36,7 @@ def direct() -> APIRouter:
                 raise ConnectionRefusedError("secret host")
             case "bug":
                 raise ZeroDivisionError("secret detail")
-        assert "fastapi_middleware_astack" not in request.scope, "it came through the app's layers"
+        assert "fastapi_middleware_astack" not in request.scope, "it passed the layers of the app"
         return PlainTextResponse(f"{request.state.correlation_id} {len(await request.body())}")
 
     return router
@@ -80,7 +80,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_a_refusal_has_its_status_code_sentence_and_numbers(client: httpx.AsyncClient) -> None:
+async def test_a_refusal_has_status_code_sentence_and_details(client: httpx.AsyncClient) -> None:
     answer = await client.get("/refused")
     assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
     assert answer.json() == {
@@ -109,19 +109,19 @@ async def test_an_invalid_body_names_each_field(client: httpx.AsyncClient, body:
     assert [one["field"] for one in answer.json()["errors"]] == [field]
 
 
-async def test_what_our_own_rules_say_comes_without_the_validators_words(client: httpx.AsyncClient) -> None:
+async def test_the_message_of_our_own_validator_has_no_prefix_of_pydantic(client: httpx.AsyncClient) -> None:
     answer = await client.post("/things/a", json={"units": 1, "name": "<b>"})
     assert answer.json()["errors"] == [{"field": "name", "message": "must not contain <, > or &"}]
 
 
 @pytest.mark.parametrize("body", ["{", '{"units": 1e400}', "\x00", '"\\ud800"', "[[[[[", "nul"])
-async def test_what_is_no_valid_json_is_never_a_500(client: httpx.AsyncClient, body: str) -> None:
+async def test_a_body_is_refused_when_it_is_no_valid_json(client: httpx.AsyncClient, body: str) -> None:
     answer = await client.post("/things/a", content=body.encode(), headers={"content-type": "application/json"})
     assert answer.status_code in {400, 422}
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_bug_is_a_500_without_its_detail(client: httpx.AsyncClient) -> None:
+async def test_an_unexpected_error_is_a_500_without_its_detail(client: httpx.AsyncClient) -> None:
     answer = await client.get("/bug", headers={"X-Correlation-Id": "c-7"})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret detail" not in answer.text
@@ -141,7 +141,7 @@ async def test_unknown_routes_and_methods_are_problems(client: httpx.AsyncClient
     assert (await client.get("/raw")).json()["code"] == "method_not_allowed"
 
 
-async def test_a_large_body_is_refused_with_and_without_its_length(client: httpx.AsyncClient) -> None:
+async def test_a_body_is_refused_when_it_is_too_large_with_or_without_its_length(client: httpx.AsyncClient) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(30):
             yield b"x" * 100
@@ -154,7 +154,7 @@ async def test_a_large_body_is_refused_with_and_without_its_length(client: httpx
     assert (await client.post("/raw", content=b"x" * 1000)).json() == 1000
 
 
-async def test_the_correlation_id_is_taken_over_or_made(client: httpx.AsyncClient) -> None:
+async def test_the_correlation_id_is_the_requests_or_a_new_one_when_it_is_invalid(client: httpx.AsyncClient) -> None:
     sent = await client.post("/things/a", json={"units": 1}, headers={"X-Correlation-Id": "c-1"})
     assert sent.json()["correlation"] == sent.headers["x-correlation-id"] == "c-1"
     for bad in ("x" * 200, "a\tb", ""):
@@ -185,7 +185,7 @@ async def test_requests_are_counted_by_route_and_never_by_path(client: httpx.Asy
     assert counted(requests, route="/things/some-customer", status="200") == 0
 
 
-async def test_a_direct_route_is_like_any_other(client: httpx.AsyncClient) -> None:
+async def test_the_middleware_handles_a_direct_route_like_any_other(client: httpx.AsyncClient) -> None:
     answer = await client.post("/direct", content=b"abc", headers={"X-Correlation-Id": "c-1"})
     assert (answer.status_code, answer.text, answer.headers["x-correlation-id"]) == (200, "c-1 3", "c-1")
     assert answer.headers["x-frame-options"] == "DENY"
@@ -205,14 +205,14 @@ async def test_a_direct_route_is_like_any_other(client: httpx.AsyncClient) -> No
     assert counted == 1
 
 
-def test_a_direct_route_is_described() -> None:
+def test_a_direct_route_is_in_the_openapi_document() -> None:
     api = FastAPI()
     include(api, direct())
     (operation,) = api.openapi()["paths"]["/direct"].values()
     assert operation["parameters"] == [{"name": "why", "in": "query"}]
 
 
-async def test_a_disconnected_client_is_not_a_500() -> None:
+async def test_the_status_is_499_when_the_client_has_disconnected() -> None:
     api = FastAPI()
     include(api, direct())
 
@@ -220,34 +220,34 @@ async def test_a_disconnected_client_is_not_a_500() -> None:
         return {"type": "http.disconnect"}
 
     async def unwritten(_message: object) -> None:
-        raise AssertionError("nobody is there")
+        raise AssertionError("an answer was sent to a disconnected client")
 
     scope = {"type": "http", "method": "POST", "path": "/direct", "headers": [], "query_string": b""}
     await Middleware(api, max_body_bytes=1000)(scope, gone, unwritten)
     assert REGISTRY.get_sample_value("unitpool_http_requests_total", {"route": "/direct", "status": "499"}) == 1
 
 
-async def said_of(client: httpx.AsyncClient, method: str, path: str, **headers: str) -> list[dict[str, object]]:
-    """The lines about a request."""
+async def log_lines(client: httpx.AsyncClient, method: str, path: str, **headers: str) -> list[dict[str, object]]:
+    """The log lines of one request."""
     with capture_logs() as lines:
         await client.request(method, path, headers=headers, json={"units": 1})
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines if "route" in line]
 
 
-async def test_a_request_that_writes_or_has_an_id_is_one_line(client: httpx.AsyncClient) -> None:
+async def test_a_request_is_logged_once_when_it_writes_or_has_an_id(client: httpx.AsyncClient) -> None:
     line = {"event": "request", "method": "POST", "route": "/things/{thing}", "status": 200, "log_level": "info"}
-    assert await said_of(client, "POST", "/things/a") == [line]
-    assert await said_of(client, "GET", "/refused") == []
+    assert await log_lines(client, "POST", "/things/a") == [line]
+    assert await log_lines(client, "GET", "/refused") == []
     followed = {"X-Correlation-Id": "mine"}
-    assert await said_of(client, "GET", "/refused", **followed) == [
+    assert await log_lines(client, "GET", "/refused", **followed) == [
         {**line, "method": "GET", "route": "/refused", "status": 409}
     ]
-    assert await said_of(client, "GET", "/refused", **{"X-Correlation-Id": "x" * 101}) == [], "it is no id"
+    assert await log_lines(client, "GET", "/refused", **{"X-Correlation-Id": "x" * 101}) == [], "it is no id"
 
 
 async def test_hot_routes_and_probes_are_not_logged_without_an_id(client: httpx.AsyncClient) -> None:
-    assert await said_of(client, "POST", "/direct") == []
-    (line,) = await said_of(client, "POST", "/direct", **{"X-Correlation-Id": "mine"})
+    assert await log_lines(client, "POST", "/direct") == []
+    (line,) = await log_lines(client, "POST", "/direct", **{"X-Correlation-Id": "mine"})
     assert (line["route"], line["status"]) == ("/direct", 200)
     for path in ALWAYS_OPEN:
-        assert await said_of(client, "GET", path, **{"X-Correlation-Id": "mine"}) == []
+        assert await log_lines(client, "GET", path, **{"X-Correlation-Id": "mine"}) == []

@@ -1,4 +1,4 @@
-"""The table of docs/http.md, walked for every route of every service: the apps as they are built, without servers."""
+"""The rules of docs/http.md for every route of every service, on the built apps without servers."""
 
 import importlib
 import inspect
@@ -33,8 +33,8 @@ _VALUES = {"email": "a@b.example", "name:path": "page.css"}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One method of one route, and whom to ask."""
+class Endpoint:
+    """One method of one route, and the client of its service."""
 
     http: httpx.AsyncClient
     route: Any
@@ -43,7 +43,7 @@ class Asked:
 
     @property
     def is_page(self) -> bool:
-        """For browsers; its parameters are passed over, its bodies are forms."""
+        """Whether the route is a page: unknown parameters are ignored, and bodies are forms."""
         return not isinstance(self.route, ApiRoute | DirectRoute)
 
     @property
@@ -54,7 +54,7 @@ class Asked:
 
     @property
     def parameters(self) -> list[str]:
-        """Names of its query."""
+        """The names of its query parameters."""
         if isinstance(self.route, DirectRoute):
             return [one["name"] for one in (self.route.openapi_extra or {}).get("parameters", ())]
         return list(_names(self.route.dependant)) if isinstance(self.route, ApiRoute) else []
@@ -63,7 +63,7 @@ class Asked:
         return await self.http.request(method or self.method, self.path + query, **arguments)
 
     async def refused(self, status: int, field: str | None = None, query: str = "", **arguments: Any) -> httpx.Response:
-        """Ask what is refused."""
+        """Send a request that must be refused with this status, and with this field among the errors."""
         answer = await self.send(query, **arguments)
         assert answer.status_code == status, f"{self.method} {self.path}{query}: {answer.status_code} {answer.text}"
         if field is not None:
@@ -84,7 +84,7 @@ def _flat(routes: list[BaseRoute]) -> Iterator[Any]:
 
 
 async def built(service: ServiceName, **settings: Any) -> Runtime[Any]:
-    """The service as it is served, without a database and Kafka."""
+    """Build a service as it is served, without a database and Kafka."""
     definition = importlib.import_module(f"services.{service}.main").definition()
     given = {"database_url": SecretStr("postgresql://nowhere/x"), "command_keys": SecretStr(COMMAND_KEYS), **settings}
     runtime: Runtime[Any] = Runtime(definition, definition.settings_type(**given))
@@ -98,8 +98,8 @@ async def built(service: ServiceName, **settings: Any) -> Runtime[Any]:
 
 
 @pytest.fixture
-async def all_asked(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Asked]]:
-    """Every method of every route. Who asks metering is known, so that the body is what is judged."""
+async def endpoints(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Endpoint]]:
+    """Every method of every route; metering accepts every ingest key, so that it checks the body."""
 
     async def admit(_ring: KeyRing, request: Request) -> IngestKey:
         if request.url.path != "/v1/usage":
@@ -107,7 +107,7 @@ async def all_asked(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Asked
         return IngestKey("key", "scan", None, None)
 
     monkeypatch.setattr(KeyRing, "admit", admit)
-    found: list[Asked] = []
+    found: list[Endpoint] = []
     clients = []
     for service in SERVICES:
         runtime = await built(service, public_url=f"https://{HOST}", http_hosts=HOST, oidc_issuer="http://127.0.0.1:9")
@@ -116,65 +116,65 @@ async def all_asked(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Asked
         for route in _flat(runtime.api.routes):
             assert isinstance(route, Route), route
             path = re.sub(r"\{([^}]+)\}", lambda name: _VALUES.get(name.group(1), "some-id"), route.path)
-            found += [Asked(http, route, method, path) for method in (route.methods or set()) - {"HEAD"}]
+            found += [Endpoint(http, route, method, path) for method in (route.methods or set()) - {"HEAD"}]
     yield found
     for http in clients:
         await http.aclose()
 
 
-async def _head(one: Asked) -> None:
+async def _head(one: Endpoint) -> None:
     if one.method == "GET":
         full, empty = await one.send(), await one.send(method="HEAD")
         assert (empty.status_code, empty.content) == (full.status_code, b""), one.path
         assert full.headers.get("content-type") == empty.headers.get("content-type")
 
 
-async def _method(one: Asked) -> None:
+async def _method(one: Endpoint) -> None:
     answer = await one.send(method="TRACE")
     assert answer.status_code == 405, one.path
     allowed = answer.headers["allow"].split(", ")
     assert ("HEAD" in allowed) == ("GET" in allowed)
 
 
-async def _unknown(one: Asked) -> None:
+async def _unknown(one: Endpoint) -> None:
     if one.is_page:
         assert (await one.send("?utm_source=mail")).status_code != 422
     else:
         await one.refused(422, "nonsense", "?nonsense=1")
 
 
-async def _repeated(one: Asked) -> None:
+async def _repeated(one: Endpoint) -> None:
     for name in one.parameters:
         await one.refused(422, name, f"?{name}=1&{name}=1")
 
 
-async def _empty(one: Asked) -> None:
+async def _empty(one: Endpoint) -> None:
     for name in one.parameters:
         await one.refused(422, name, f"?{name}=")
 
 
-async def _coding(one: Asked) -> None:
+async def _coding(one: Endpoint) -> None:
     for coding in ("br", "zstd", "deflate", "gzip, gzip", "nonsense"):
         answer = await one.refused(415, headers={"content-encoding": coding, **JSON}, content=b"{}")
         assert answer.headers["accept-encoding"] == "gzip, identity"
 
 
-def _body_type(one: Asked) -> dict[str, str]:
+def _body_type(one: Endpoint) -> dict[str, str]:
     return {"content-type": "application/cloudevents+json"} if isinstance(one.route, DirectRoute) else JSON
 
 
-async def _broken(one: Asked) -> None:
+async def _broken(one: Endpoint) -> None:
     if one.takes_body:
         await one.refused(400, headers={"content-encoding": "gzip", **_body_type(one)}, content=b"{}")
 
 
-async def _media_type(one: Asked) -> None:
+async def _media_type(one: Endpoint) -> None:
     if one.takes_body:
         for name in ("text/plain", "application", "application/json, text/json", "application/json; charset=utf-16"):
             await one.refused(415, headers={"content-type": name}, content=b"{}")
 
 
-async def _malformed(one: Asked) -> None:
+async def _malformed(one: Endpoint) -> None:
     if one.takes_body:
         media = _body_type(one)["content-type"]
         for name in (media, media.upper(), f'{media} ; charset="utf-8"'):
@@ -187,12 +187,12 @@ async def _malformed(one: Asked) -> None:
         await one.refused(422, headers=batch, content=b"{}")
 
 
-async def _field(one: Asked) -> None:
+async def _field(one: Endpoint) -> None:
     for name in ("Authorization", "Content-Type", "Idempotency-Key"):
         await one.refused(400, headers=[(name, "a"), (name, "a")])
 
 
-async def _precondition(one: Asked) -> None:
+async def _precondition(one: Endpoint) -> None:
     if one.method != "GET" and isinstance(one.route, ApiRoute):
         judged = "if_match" in str(inspect.signature(one.route.endpoint)) or "ExpectedVersions" in str(
             one.route.endpoint.__annotations__
@@ -207,13 +207,13 @@ def _header_names(dependant: Any) -> Iterator[str]:
         yield from _header_names(other)
 
 
-async def _slash(one: Asked) -> None:
+async def _slash(one: Endpoint) -> None:
     if not one.path.startswith("/static/") and one.path != "/":
         answer = await one.http.request(one.method, f"{one.path}/")
         assert answer.status_code == 404, one.path
 
 
-async def _host(one: Asked) -> None:
+async def _host(one: Endpoint) -> None:
     is_open = one.path in {"/healthz", "/readyz", "/metrics", "/version"}
     for host in ("evil.example", "", f"{HOST}.evil.example", f"evil.example/{HOST}"):
         answer = await one.send(headers={"host": host})
@@ -221,7 +221,7 @@ async def _host(one: Asked) -> None:
     assert (await one.send(headers={"host": f"{HOST.upper()}:8000"})).status_code != 421
 
 
-async def _headers(one: Asked) -> None:
+async def _headers(one: Endpoint) -> None:
     for arguments in ({}, {"query": "?nonsense=1"}, {"headers": {"host": "evil.example"}}):
         answer = await one.send(**arguments)
         assert [name for name in FIELDS if name not in answer.headers] == [], one.path
@@ -230,7 +230,7 @@ async def _headers(one: Asked) -> None:
             assert answer.headers["cache-control"] == "no-store", one.path
 
 
-RULES: dict[str, Callable[[Asked], Awaitable[None]]] = {
+RULES: dict[str, Callable[[Endpoint], Awaitable[None]]] = {
     "head": _head,
     "method": _method,
     "unknown-parameter": _unknown,
@@ -248,14 +248,14 @@ RULES: dict[str, Callable[[Asked], Awaitable[None]]] = {
 }
 
 
-def test_every_rule_is_in_the_table_and_is_walked() -> None:
+def test_the_rules_of_this_test_are_those_of_the_page() -> None:
     assert re.findall(r"^\| `([a-z-]+)` \|", TABLE.read_text(), re.MULTILINE) == list(RULES)
 
 
-async def test_every_route_of_every_service_keeps_every_rule(all_asked: list[Asked]) -> None:
+async def test_every_route_of_every_service_follows_every_rule(endpoints: list[Endpoint]) -> None:
     broken = []
     for name, rule in RULES.items():
-        for one in all_asked:
+        for one in endpoints:
             try:
                 await rule(one)
             except AssertionError as error:
@@ -263,17 +263,17 @@ async def test_every_route_of_every_service_keeps_every_rule(all_asked: list[Ask
     assert broken == []
 
 
-async def test_there_are_routes_of_every_kind_and_none_of_the_api_is_of_another(all_asked: list[Asked]) -> None:
+async def test_every_api_route_is_an_api_or_direct_route(endpoints: list[Endpoint]) -> None:
     assert {"/healthz", "/readyz", "/metrics", "/version", "/v1/usage", "/v1/entitlements", "/v1/quarantine", "/"} <= {
-        one.path for one in all_asked
+        one.path for one in endpoints
     }
-    apis = [one.route for one in all_asked if one.path.startswith("/v1/") and one.path != "/v1/openapi.json"]
+    apis = [one.route for one in endpoints if one.path.startswith("/v1/") and one.path != "/v1/openapi.json"]
     assert len(apis) > 60
     assert all(isinstance(route, ApiRoute | DirectRoute) for route in apis)
 
 
-async def test_metrics_are_in_the_format_that_is_asked_for(all_asked: list[Asked]) -> None:
-    scrape = next(one for one in all_asked if one.path == "/metrics")
+async def test_metrics_have_the_accepted_format(endpoints: list[Endpoint]) -> None:
+    scrape = next(one for one in endpoints if one.path == "/metrics")
     asked = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,*/*;q=0.1"
     for accept in (asked, "application/openmetrics-text"):
         answer = await scrape.send(headers={"accept": accept})

@@ -1,4 +1,4 @@
-"""How we connect to a Kafka that wants to know who we are."""
+"""Arguments of the Kafka clients: sign-in, encryption, compression."""
 
 import ssl
 from typing import Any
@@ -17,7 +17,7 @@ def settings(**more: Any) -> ServiceSettings:
     return ServiceSettings(database_url="postgresql://x/y", **more)
 
 
-def test_plain_is_plain() -> None:
+def test_the_connection_is_plain_by_default() -> None:
     arguments = client_arguments(settings(kafka_bootstrap_servers="a:1,b:2"), "alerts")
     assert arguments["bootstrap_servers"] == ["a:1", "b:2"]
     assert arguments["security_protocol"] == "PLAINTEXT"

@@ -1,4 +1,4 @@
-"""Lag: counted in records, and in the seconds that the oldest of them has waited."""
+"""Lag: the records that are not applied, and the age of the oldest; backoff between retries."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ def record(partition: int, offset: int, seconds_before_noon: int) -> Record:
 
 
 def behind(lag: Lag, now: datetime, nexts: dict[int, int], ends: dict[int, int]) -> tuple[int, float]:
-    """Records not applied, and for how many seconds the oldest has waited."""
+    """The number of records not applied, and the seconds that the oldest has waited."""
     states = lag.measure(now, nexts, ends).values()
     return sum(one.records for one in states), max(
         ((now - one.since).total_seconds() for one in states if one.since), default=0
@@ -45,7 +45,7 @@ def test_the_age_of_the_next_record_is_unknown_when_a_batch_is_applied() -> None
     assert behind(lag, NOON, {0: 8}, {0: 8}) == (0, 0)
 
 
-def test_an_unseen_record_counts_from_when_it_was_noticed() -> None:
+def test_the_age_of_a_record_counts_from_its_discovery_when_it_was_not_fetched() -> None:
     lag = Lag()
     lag.end([record(0, 5, 3600)])
     assert behind(lag, NOON, {0: 6}, {0: 6}) == (0, 0)
@@ -53,21 +53,21 @@ def test_an_unseen_record_counts_from_when_it_was_noticed() -> None:
     assert behind(lag, NOON + timedelta(seconds=3), {0: 6}, {0: 7}) == (1, 3)
 
 
-def test_a_partition_without_a_known_end_is_not_behind() -> None:
+def test_lag_is_0_when_the_end_of_a_partition_is_unknown() -> None:
     assert behind(Lag(), NOON, {0: 6}, {}) == (0, 0)
 
 
-def test_pauses_double_up_to_the_maximum_and_start_small_after_a_success() -> None:
-    trouble = Backoff(delay_max_seconds=2)
-    pauses = [trouble.add(ConnectionError("gone")) for _ in range(40)]
+def test_the_backoff_doubles_up_to_the_maximum_and_is_reset_after_a_success() -> None:
+    backoff = Backoff(delay_max_seconds=2)
+    pauses = [backoff.add(ConnectionError("gone")) for _ in range(40)]
     assert 0.05 <= pauses[0] <= 0.1
     assert max(pauses) <= 2
     assert pauses[-1] >= 1
-    trouble.reset()
-    assert trouble.add(ConnectionError("gone")) <= 0.1
+    backoff.reset()
+    assert backoff.add(ConnectionError("gone")) <= 0.1
 
 
-def test_a_pause_that_an_error_asks_for_is_kept_within_the_bound() -> None:
-    trouble = Backoff(delay_max_seconds=2)
-    assert trouble.add(TransientError("wait", delay_seconds=1.5)) == 1.5
-    assert trouble.add(TransientError("wait", delay_seconds=600)) == 2
+def test_the_backoff_is_limited_when_an_error_asks_for_a_longer_one() -> None:
+    backoff = Backoff(delay_max_seconds=2)
+    assert backoff.add(TransientError("wait", delay_seconds=1.5)) == 1.5
+    assert backoff.add(TransientError("wait", delay_seconds=600)) == 2

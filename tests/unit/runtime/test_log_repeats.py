@@ -1,4 +1,4 @@
-"""What is written of lines that come again and again."""
+"""The filter of repeated log lines."""
 
 import io
 import json
@@ -21,9 +21,9 @@ class Clock:
         return self.now
 
 
-def test_a_line_that_repeats_is_written_a_few_times_and_summed_up() -> None:
-    clock, told = Clock(), list[tuple[str, str, int]]()
-    filtered = Repeats(lambda *what: told.append(what), clock)
+def test_a_repeated_line_is_written_a_few_times_and_counted() -> None:
+    clock, reported = Clock(), list[tuple[str, str, int]]()
+    filtered = Repeats(lambda *what: reported.append(what), clock)
     written = 0
     for second in range(600):
         clock.now = float(second)
@@ -31,12 +31,12 @@ def test_a_line_that_repeats_is_written_a_few_times_and_summed_up() -> None:
             written += filtered.filter(record("aiokafka", standard_logging.ERROR, "no connection to %s"))
         filtered.filter(record("other", standard_logging.INFO, "hello"))
     assert written <= 3
-    assert 9 <= len(told) <= 10
-    assert sum(times for *_, times in told) + written <= 6000
-    assert all(what[:2] == ("aiokafka", "no connection to %s") for what in told)
+    assert 9 <= len(reported) <= 10
+    assert sum(times for *_, times in reported) + written <= 6000
+    assert all(what[:2] == ("aiokafka", "no connection to %s") for what in reported)
 
 
-def test_after_a_quiet_time_it_is_written_again() -> None:
+def test_a_line_is_written_again_when_it_was_not_repeated_for_a_while() -> None:
     clock = Clock()
     filtered = Repeats(lambda *_: None, clock)
     line = record("aiokafka", standard_logging.ERROR, "away")
@@ -47,12 +47,12 @@ def test_after_a_quiet_time_it_is_written_again() -> None:
     assert filtered.filter(line)
 
 
-def test_lines_below_warning_are_never_held_back() -> None:
+def test_lines_below_warning_are_always_written() -> None:
     filtered = Repeats(lambda *_: None)
     assert all(filtered.filter(record("http", standard_logging.INFO, "request")) for _ in range(100))
 
 
-def test_other_lines_are_not_held_back_by_it_and_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_lines_are_written_with_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_repeats, "MAX_KEYS", 10)
     clock = Clock()
     filtered = Repeats(lambda *_: None, clock)
@@ -64,7 +64,7 @@ def test_other_lines_are_not_held_back_by_it_and_the_memory_is_bounded(monkeypat
     assert len(filtered._windows) <= 10
 
 
-def test_a_service_writes_our_own_events_so_too() -> None:
+def test_repeated_events_of_a_service_are_filtered() -> None:
     output = io.StringIO()
     log = logging.configure("metering", output=output)
     for number in range(100):

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, with their ids, without secrets."""
+"""Log lines: one JSON object each, with the bound ids, without secrets."""
 
 import io
 import json
@@ -59,7 +59,7 @@ def test_no_secret_reaches_a_line(output: io.StringIO) -> None:
     assert "text/plain" in text
 
 
-def test_a_librarys_lines_and_stack_traces_are_json_too(output: io.StringIO) -> None:
+def test_lines_of_libraries_and_stack_traces_are_json(output: io.StringIO) -> None:
     try:
         int("broken")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The parts of HTTP's edge by themselves: codings, media types, addresses, parameters, times, shares."""
+"""The parts of the middleware: codings, media types, client addresses, parameters, times, limits."""
 
 import gzip
 import zlib
@@ -33,7 +33,7 @@ LIMIT = 10_000
         ("application/json;charset=UTF-8", "application/json"),
     ],
 )
-def test_what_names_json_by_the_grammar_is_json(text: str, name: str) -> None:
+def test_a_media_type_of_json_is_recognised_in_every_spelling(text: str, name: str) -> None:
     found = media_types.parse(text)
     assert found is not None
     assert (found.name, found.is_json) == (name, True)
@@ -57,7 +57,7 @@ def test_what_names_json_by_the_grammar_is_json(text: str, name: str) -> None:
         "application/json;" + "a" * 2000,
     ],
 )
-def test_what_is_no_media_type_is_none(text: str) -> None:
+def test_parsing_returns_none_when_the_text_is_no_media_type(text: str) -> None:
     assert media_types.parse(text) is None
 
 
@@ -104,7 +104,7 @@ def test_no_forwarded_address_is_trusted_without_proxies_and_an_invalid_network_
         parse_networks("proxy.internal")
 
 
-def test_parameters_are_read_once_each() -> None:
+def test_a_query_is_refused_when_a_parameter_is_unknown_repeated_or_empty() -> None:
     assert query_parameters.read(b"", ()) == {}
     assert query_parameters.read(b"a=1&b=%2B", {"a", "b"}) == {"a": "1", "b": "+"}
     for query in (b"c=1", b"a=1&a=2", b"a=", b"a", b"a=1&A=1", b"&a=1&=2"):
@@ -114,7 +114,7 @@ def test_parameters_are_read_once_each() -> None:
 
 
 @pytest.mark.parametrize("kind", [Instant, At])
-def test_numbers_are_no_times(kind: Any) -> None:
+def test_a_time_is_refused_when_it_is_a_number(kind: Any) -> None:
     read = TypeAdapter[datetime](kind)
     assert read.validate_python("2026-11-24T12:15:00+02:00") == datetime(2026, 11, 24, 10, 15, tzinfo=UTC)
     assert read.validate_json('"2026-11-24 10:15:00Z"') == datetime(2026, 11, 24, 10, 15, tzinfo=UTC)
@@ -127,7 +127,7 @@ def test_numbers_are_no_times(kind: Any) -> None:
         read.validate_python("2026-11-24T10:15:00 02:00")
 
 
-def test_numbers_are_no_days() -> None:
+def test_a_day_is_refused_when_it_is_a_number() -> None:
     read = TypeAdapter(Day)
     assert read.validate_python("2026-11-24").isoformat() == "2026-11-24"
     for number in (20000, "20000", 1764000000000, "1764000000"):
@@ -135,7 +135,7 @@ def test_numbers_are_no_days() -> None:
             read.validate_python(number)
 
 
-def test_a_slot_is_released_once_and_one_key_cannot_take_all() -> None:
+def test_slots_are_limited_per_key_and_released_once() -> None:
     shares = Shares(3, 2)
     first, second = shares.take("a", "no"), shares.take("a", "no")
     with pytest.raises(ProblemError) as refused:

@@ -7,7 +7,7 @@ from shared.runtime.delivery.offset_commits import COMMIT_DELAY_SECONDS, OffsetC
 
 
 def new_commits() -> tuple[OffsetCommits, asyncio.Event, list[dict[int, int]]]:
-    """Commits, the event that says that partitions are being revoked, and what was committed."""
+    """The commits under test, the event that partitions are being revoked, and the committed offsets."""
     committed: list[dict[int, int]] = []
     revoking = asyncio.Event()
 

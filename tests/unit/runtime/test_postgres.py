@@ -1,4 +1,4 @@
-"""Which errors of the database pass by themselves, and what of a connection string may be shown."""
+"""Transient errors of the database, and connection strings without secrets."""
 
 import asyncpg
 import pytest
@@ -49,6 +49,6 @@ def test_the_error_is_not_transient(error: Exception) -> None:
     assert not is_transient_database_error(error)
 
 
-def test_a_location_has_neither_user_nor_password() -> None:
+def test_the_location_of_a_database_has_neither_user_nor_password() -> None:
     assert location_of("postgresql://user:secret@db.example:6000/metering") == "db.example:6000/metering"
     assert location_of("postgresql://[bad") == "the database"

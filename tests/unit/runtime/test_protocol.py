@@ -1,4 +1,4 @@
-"""The HTTP connection itself: what is too long, too much or too slow is refused, and keeps nobody else waiting."""
+"""The HTTP connection: requests that are too long, too slow or malformed are refused."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ PIECE = 16 * 1024
 
 
 class Server(uvicorn.Server):
-    """One that leaves the signals of the test run alone."""
+    """A server that does not handle the signals of the test run."""
 
     def install_signal_handlers(self) -> None: ...
 
@@ -50,13 +50,13 @@ async def port() -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def serving(api: FastAPI) -> AsyncIterator[int]:
-    """The port where it answers."""
+    """The port of a running server."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     app = Middleware(api, max_body_bytes=10_000_000)
     server = Server(uvicorn.Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:  # noqa: ASYNC110  # uvicorn tells of it in no other way
+    while not server.started:  # noqa: ASYNC110  # uvicorn reports it in no other way
         await asyncio.sleep(0.01)
     yield listener.getsockname()[1]
     server.should_exit = server.force_exit = True
@@ -64,7 +64,7 @@ async def serving(api: FastAPI) -> AsyncIterator[int]:
 
 
 class Client:
-    """Speaks bytes."""
+    """A client that sends bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -80,7 +80,7 @@ class Client:
         return int(head.split()[1]), json.loads(await self.reader.readexactly(length))
 
     async def refused(self) -> tuple[int, str]:
-        """The answer of a connection that is closed after it."""
+        """Read an answer after which the connection is closed; its status and code."""
         status, body = await self.answer()
         assert await self.reader.read() == b""
         return status, body["code"]
@@ -93,7 +93,7 @@ async def client(port: int) -> AsyncIterator[Client]:
     writer.close()
 
 
-async def test_requests_are_answered_on_one_connection_also_when_they_come_byte_by_byte(client: Client) -> None:
+async def test_requests_on_one_connection_are_answered_when_they_arrive_byte_by_byte(client: Client) -> None:
     await client.send(GET + b"\r\n" + POST + b"content-length: 3\r\n\r\nabc\r\n" + GET + b"\r\n")
     assert [await client.answer() for _ in range(3)] == [(200, "thing"), (200, 3), (200, "thing")]
     for byte in GET + b"x-long: " + b"y" * 200 + b"\r\n\r\n":
@@ -101,7 +101,7 @@ async def test_requests_are_answered_on_one_connection_also_when_they_come_byte_
     assert await client.answer() == (200, "thing")
 
 
-async def test_a_large_body_is_no_head(client: Client) -> None:
+async def test_a_body_may_be_larger_than_the_limit_of_the_head(client: Client) -> None:
     size = 3 * MAX_HEAD_BYTES
     await client.send(POST + b"content-length: %d\r\n\r\n" % size, b"x" * size)
     assert await client.answer() == (200, size)
@@ -110,12 +110,12 @@ async def test_a_large_body_is_no_head(client: Client) -> None:
     assert await client.answer() == (200, 2 * size)
 
 
-async def test_a_target_that_is_too_long_is_414(client: Client) -> None:
+async def test_the_status_is_414_when_the_target_is_too_long(client: Client) -> None:
     await client.send(b"GET /" + b"a" * MAX_TARGET_BYTES + b" HTTP/1.1\r\n\r\n")
     assert await client.refused() == (414, "too_large")
 
 
-async def test_a_target_without_an_end_is_414(client: Client) -> None:
+async def test_the_status_is_414_when_the_target_has_no_end(client: Client) -> None:
     await client.send(b"GET /", *[b"a" * (PIECE // 4)] * 5)
     assert await client.refused() == (414, "too_large")
 
@@ -129,20 +129,20 @@ async def test_a_target_without_an_end_is_414(client: Client) -> None:
     ],
     ids=["many", "much", "long"],
 )
-async def test_header_fields_that_are_too_many_or_too_long_are_431(client: Client, head: bytes) -> None:
+async def test_the_status_is_431_when_header_fields_are_too_many_or_too_long(client: Client, head: bytes) -> None:
     await client.send(GET + head + b"\r\n")
     assert await client.refused() == (431, "too_large")
 
 
 @pytest.mark.parametrize("start", [GET + b"x: ", GET + b"x", b"\r\n"], ids=["value", "name", "nothing"])
-async def test_what_has_no_end_is_not_collected(client: Client, start: bytes) -> None:
+async def test_the_connection_is_closed_when_a_head_has_no_end(client: Client, start: bytes) -> None:
     more = b"\r\n" * (PIECE // 2) if start == b"\r\n" else b"y" * PIECE
     await client.send(start)
-    with pytest.raises(ConnectionError):  # closed while it is still sending, long before this is sent
+    with pytest.raises(ConnectionError):  # the server closes the connection long before all is sent
         await client.send(*[more] * 10_000)
 
 
-async def test_fields_after_a_chunked_body_are_bounded_too(client: Client) -> None:
+async def test_the_status_is_431_when_trailer_fields_are_too_many(client: Client) -> None:
     fields = b"".join(b"x-%d: y\r\n" % n for n in range(MAX_FIELDS))
     await client.send(POST + b"transfer-encoding: chunked\r\n\r\n0\r\n" + fields + b"\r\n")
     assert await client.refused() == (431, "too_large")
@@ -151,7 +151,7 @@ async def test_fields_after_a_chunked_body_are_bounded_too(client: Client) -> No
 @pytest.mark.parametrize(
     "text", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"GET \xff HTTP/1.1\r\n\r\n", b"\x16\x03\x01"]
 )
-async def test_what_is_no_http_is_400(client: Client, text: bytes) -> None:
+async def test_the_status_is_400_when_the_bytes_are_no_http(client: Client, text: bytes) -> None:
     await client.send(text)
     assert await client.refused() == (400, "malformed")
 
@@ -165,7 +165,7 @@ async def test_what_is_no_http_is_400(client: Client, text: bytes) -> None:
         POST + b"transfer-encoding: identity, chunked \x0b\r\n\r\n0\r\n\r\n",
     ],
 )
-async def test_two_ways_to_see_where_a_request_ends_are_refused(client: Client, text: bytes) -> None:
+async def test_a_request_is_refused_when_its_length_is_ambiguous(client: Client, text: bytes) -> None:
     await client.send(text)
     assert (await client.refused())[0] == 400
 
@@ -173,7 +173,9 @@ async def test_two_ways_to_see_where_a_request_ends_are_refused(client: Client, 
 @pytest.mark.parametrize(
     "text", [GET, b"GET /th", POST + b"content-length: 3\r\n\r\nab", b"\r\n"], ids=["head", "line", "body", "blank"]
 )
-async def test_a_request_that_comes_too_slowly_is_408(port: int, monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
+async def test_the_status_is_408_when_a_request_arrives_too_slowly(
+    port: int, monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
     monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr(connection_limits, "BODY_SECONDS", 0.2)
     client = Client(*await asyncio.open_connection("127.0.0.1", port))
@@ -183,29 +185,27 @@ async def test_a_request_that_comes_too_slowly_is_408(port: int, monkeypatch: py
     assert await client.refused() == (408, "request_timeout")
 
 
-async def test_a_connection_on_which_nothing_is_asked_is_closed_without_a_word(
-    port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_idle_connection_is_closed_without_an_answer(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.1)
     reader, _ = await asyncio.open_connection("127.0.0.1", port)
     assert await reader.read() == b""
 
 
-async def test_waiting_for_an_answer_is_not_slowness_of_the_next_request(
+async def test_the_time_limit_of_a_request_begins_after_the_previous_answer(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.2)
     client = Client(*await asyncio.open_connection("127.0.0.1", port))
     await client.send(b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nab" + GET)
     await asyncio.sleep(0.25)
-    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 10.0)  # all of it begins with the answer
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 10.0)  # the time limit begins with the answer
     assert await client.answer() == (200, 2)
     await asyncio.sleep(0.2)
     await client.send(b"\r\n")
     assert await client.answer() == (200, "thing")
 
 
-async def test_a_body_that_comes_slowly_after_its_answer_gets_no_second_one(
+async def test_no_second_answer_is_sent_when_a_body_arrives_slowly_after_its_answer(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_limits, "BODY_SECONDS", 0.3)
@@ -216,7 +216,7 @@ async def test_a_body_that_comes_slowly_after_its_answer_gets_no_second_one(
     assert await client.reader.read() == b""
 
 
-async def test_a_bad_request_behind_one_that_is_being_answered_does_not_get_into_its_answer(client: Client) -> None:
+async def test_the_connection_is_closed_when_a_malformed_request_follows_one_being_answered(client: Client) -> None:
     slow = b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nab"
     await client.send(slow + b"nonsense\r\n\r\n")
     assert await client.reader.read() == b""
@@ -225,8 +225,8 @@ async def test_a_bad_request_behind_one_that_is_being_answered_does_not_get_into
 CHUNKED = POST + b"transfer-encoding: chunked\r\n"
 
 
-async def test_a_trailer_is_no_header_field() -> None:
-    """Whichever it is, and however late it comes."""
+async def test_trailer_fields_are_not_added_to_the_headers() -> None:
+    """No field of a trailer is added to the headers, even if it arrives late."""
     seen: list[list[tuple[bytes, bytes]]] = []
     api = FastAPI(openapi_url=None)
 
@@ -264,7 +264,7 @@ async def test_a_trailer_is_no_header_field() -> None:
         b"host: [::1\r\n",
     ],
 )
-async def test_a_request_has_exactly_one_valid_host(client: Client, fields: bytes) -> None:
+async def test_a_request_is_refused_when_it_has_not_one_valid_host(client: Client, fields: bytes) -> None:
     await client.send(b"GET /thing HTTP/1.1\r\n" + fields + b"\r\n")
     head = await client.reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")

@@ -1,4 +1,4 @@
-"""Settings: one clear message for what is wrong, and never a secret on the screen."""
+"""Settings: one clear message for an invalid value, and no secret in any output."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class MeteringSettings(ServiceSettings):
 
 
 def build(_runtime: Runtime[MeteringSettings]) -> None:
-    """Nothing to build."""
+    """Build nothing."""
 
 
 METERING = ServiceDefinition("metering", MeteringSettings, build, Path("/nonexistent"))
@@ -36,7 +36,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_settings_come_from_their_variables(environment: pytest.MonkeyPatch) -> None:
+def test_settings_are_read_from_their_variables(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("UNITPOOL_KAFKA_BOOTSTRAP_SERVERS", "kafka:9092")
     environment.setenv("UNITPOOL_METERING_HTTP_PORT", "8002")
     settings = load(MeteringSettings)
@@ -44,7 +44,7 @@ def test_settings_come_from_their_variables(environment: pytest.MonkeyPatch) -> 
     assert list(settings.signing_keys) == ["k1"]
 
 
-def test_a_missing_setting_is_named_with_its_meaning(environment: pytest.MonkeyPatch) -> None:
+def test_the_message_has_name_and_description_when_a_setting_is_missing(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("UNITPOOL_METERING_DATABASE_URL")
     with pytest.raises(SettingsError) as failure:
         load(MeteringSettings)
@@ -63,7 +63,7 @@ def test_a_missing_setting_is_named_with_its_meaning(environment: pytest.MonkeyP
         ("UNITPOOL_COMMAND_KEYS", f"k1:{KEY},k1:{KEY}"),
     ],
 )
-def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
+def test_the_message_names_the_setting_without_its_value_when_it_is_invalid(
     environment: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     environment.setenv(variable, value)
@@ -114,7 +114,7 @@ HOSTS = "UNITPOOL_METERING_HTTP_HOSTS"
         (HOSTS, "pool.example:443", "without scheme, port or path"),
     ],
 )
-def test_an_address_that_cannot_be_meant_is_refused_by_a_sentence_without_a_secret(
+def test_an_invalid_address_is_refused_with_a_message_without_secrets(
     environment: pytest.MonkeyPatch, variable: str, value: str, says: str
 ) -> None:
     environment.setenv(variable, value)
@@ -141,7 +141,7 @@ def test_an_address_that_cannot_be_meant_is_refused_by_a_sentence_without_a_secr
         (HOSTS, "pool.example, 127.0.0.1,[::1],"),
     ],
 )
-def test_an_address_that_can_be_meant_is_taken(environment: pytest.MonkeyPatch, variable: str, value: str) -> None:
+def test_a_valid_address_is_accepted(environment: pytest.MonkeyPatch, variable: str, value: str) -> None:
     environment.setenv(variable, value)
     load(MeteringSettings)
 
@@ -156,12 +156,12 @@ def test_unknown_variables_are_reported_with_the_nearest_setting(
         "UNITPOOL_METERING_SOMETHING_OF_LONG_AGO",
     ):
         environment.setenv(variable, "20")
-    for well in (  # other services', tools', and ours in another case
+    for well in (  # other services', tools', and our own in another case
         "UNITPOOL_ALERTS_POOL_MAXSIZE",
         "UNITPOOL_LOCAL_ROOT",
         "UNITPOOL_TEST_KAFKA",
         "unitpool_metering_pool_max_size",
-        "UNITPOOL_METERING_KAFKA_TOPIC_PREFIX",  # one for this service alone
+        "UNITPOOL_METERING_KAFKA_TOPIC_PREFIX",  # a shared setting, for this service only
         "OTHER_METERING_POOL_MAXSIZE",
     ):
         environment.setenv(well, "20")
@@ -185,7 +185,7 @@ def test_unknown_variables_are_logged_at_the_start(
     assert "is UNITPOOL_METERING_POOL_MAX_SIZE meant?" in shown.out + shown.err
 
 
-def test_the_settings_command_shows_everything_but_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_settings_command_prints_all_values_but_secrets(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(METERING, ["settings"]) == 0
     shown = capsys.readouterr().out
     for variable in ("UNITPOOL_METERING_DATABASE_URL", "UNITPOOL_COMMAND_KEYS", "UNITPOOL_METERING_PEPPER"):
@@ -195,7 +195,7 @@ def test_the_settings_command_shows_everything_but_secrets(capsys: pytest.Captur
     assert "The service's own PostgreSQL database" in shown
 
 
-def test_the_settings_command_ends_with_2_and_the_reason_when_one_is_wrong(
+def test_the_settings_command_prints_the_reason_and_exits_with_2_when_a_setting_is_invalid(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.setenv("UNITPOOL_METERING_HTTP_PORT", "99999999")
@@ -209,7 +209,7 @@ def test_settings_cannot_be_changed() -> None:
         settings.http_port = 1  # type: ignore[misc]
 
 
-def test_a_former_name_is_still_read_with_a_warning_and_the_present_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_former_name_is_read_with_a_warning_unless_the_present_one_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     former, present = "UNITPOOL_METERING_USAGE_GATHER_MS", "UNITPOOL_METERING_USAGE_FILL_WAIT_MS"
     monkeypatch.setenv("UNITPOOL_METERING_DATABASE_URL", "postgresql://user:secret@host/db")
     monkeypatch.setenv(former, "70")

@@ -1,4 +1,4 @@
-"""Signatures and seals."""
+"""Signatures of commands, and sealed secrets."""
 
 import pytest
 
@@ -10,7 +10,7 @@ BOTH = {**NEW, **OLD}
 HERE = "allocation.commands"
 
 
-def test_what_was_signed_is_verified_with_any_known_key() -> None:
+def test_a_signature_is_verified_with_any_known_key() -> None:
     verify(b"command", sign(b"command", OLD, HERE), BOTH, HERE)
     verify(b"command", sign(b"command", BOTH, HERE), NEW, HERE)
 
@@ -28,11 +28,13 @@ def test_what_was_signed_is_verified_with_any_known_key() -> None:
         (b"command", b"a.b.c", "forged"),
         (b"command", b"e30.e30.e30", "forged"),
         (b"command", sign(b"command", OLD, HERE)[:-4] + b"AAAA", "forged"),
-        # no algorithm at all, which a careless reader would take for a signature
+        # no algorithm, which an implementation that trusts the header would accept
         (b"command", b"eyJhbGciOiJub25lIiwia2lkIjoib2xkIn0.Y29tbWFuZA.", "forged"),
     ],
 )
-def test_anything_else_is_refused_with_its_reason(value: bytes, header: bytes | None, reason: str) -> None:
+def test_a_signature_is_refused_with_its_reason_when_it_is_not_valid(
+    value: bytes, header: bytes | None, reason: str
+) -> None:
     with pytest.raises(SignatureError) as failure:
         verify(value, header, OLD, HERE)
     assert failure.value.reason in {reason, "unknown_key" if header == b"e30.e30.e30" else reason}
@@ -48,6 +50,6 @@ def test_a_sealed_secret_opens_only_with_its_key() -> None:
         unseal(sealed[:-6] + "AAAAAA", NEW)
 
 
-def test_without_keys_nothing_is_signed() -> None:
+def test_signing_fails_when_there_are_no_keys() -> None:
     with pytest.raises(ValueError, match="holds no key"):
         sign(b"command", parse_keys(""), HERE)

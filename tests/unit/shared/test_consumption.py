@@ -1,4 +1,4 @@
-"""The arithmetic of consumption: shares, floors, and what ``reserve`` draws."""
+"""The arithmetic of consumption: shares, floors, and the units that ``reserve`` draws."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,13 +21,13 @@ def test_the_floor_is_at_least_what_is_consumed_and_does_not_fall_when_a_window_
     assert consumption.floor(0, max(level, last_level), burned_down) == floor
 
 
-def test_no_figure_is_larger_than_a_json_reader_can_hold() -> None:
+def test_figures_are_capped_at_the_largest_integer_of_json_readers() -> None:
     assert consumption.consumed(MAX_UNITS, 1) == MAX_UNITS
     assert consumption.floor(0, MAX_UNITS, 1) == MAX_UNITS
 
 
 @given(products=PRODUCTS, unallocated=UNITS)
-def test_reserve_draws_no_more_than_is_there_nor_than_is_over(products: list[Product], unallocated: int) -> None:
+def test_reserve_draws_at_most_the_unallocated_units_and_the_overage(products: list[Product], unallocated: int) -> None:
     draws = consumption.reserve_draws(products, unallocated)
     over = [max(0, used - allocated) if policy == "reserve" else 0 for policy, allocated, used in products]
     assert all(0 <= draw <= most for draw, most in zip(draws, over, strict=True))

@@ -1,4 +1,4 @@
-"""The envelope reads what it wrote, and says what is wrong with the rest."""
+"""The envelope: events are read as they were written, and errors name the field."""
 
 import json
 from datetime import UTC, datetime
@@ -26,13 +26,13 @@ def test_an_event_is_read_as_it_was_written() -> None:
     assert (event.time, event.actor, event.actorvendor) == (NOW, "vera@unitpool.example", None)
 
 
-def test_a_time_with_an_offset_is_kept_in_utc() -> None:
+def test_a_time_with_an_offset_is_converted_to_utc() -> None:
     event = decode(_encoded(time="2026-11-24T12:15:00+02:00"), PAYLOADS)
     assert event is not None
     assert event.encode() == decode(_encoded(), PAYLOADS).encode()  # type: ignore[union-attr]
 
 
-def test_a_newer_producer_may_add_fields() -> None:
+def test_an_event_is_read_when_a_newer_producer_has_added_fields() -> None:
     assert decode(_encoded(newattribute="x", data=CREATED.model_dump() | {"more": 1}), PAYLOADS) is not None
 
 
@@ -52,7 +52,7 @@ def test_an_event_of_another_type_is_none() -> None:
         (_encoded(data={"account": {"id": "ACME!"}}), "data.account.id"),
     ],
 )
-def test_a_broken_event_says_where_it_is_broken(raw: bytes, where: str) -> None:
+def test_the_error_names_the_field_when_an_event_is_malformed(raw: bytes, where: str) -> None:
     with pytest.raises(UndecodableError, match=where):
         decode(raw, PAYLOADS)
 

@@ -1,4 +1,4 @@
-"""Who is who: one reading of addresses, whose look-alikes are refused and never folded into somebody else."""
+"""Addresses of people: normalised in one way; those that look like another address are refused."""
 
 import unicodedata
 
@@ -67,11 +67,11 @@ def test_an_address_that_looks_like_another_is_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", KNOWN)
-def test_addresses_of_any_language_are_people(address: str) -> None:
+def test_addresses_of_any_language_are_accepted(address: str) -> None:
     assert (fault_of(address), read_address(address)) == (None, address)
 
 
-def test_case_counts_beyond_a_to_z_only() -> None:
+def test_an_address_is_folded_for_ascii_letters_only() -> None:
     assert read_address("KIM@Acme.EXAMPLE") == "kim@acme.example"
     assert read_address("JOSÉ@acme.example") == "josÉ@acme.example"
 
@@ -93,13 +93,13 @@ def test_two_addresses_that_fold_alike_differ_in_ascii_case_only(character: str)
         assert character in {"k", "K"}, unicodedata.name(character, "?")
 
 
-def test_addresses_stored_before_these_rules_are_read() -> None:
-    kept = TypeAdapter(Email)
-    assert kept.validate_python("\ufeffkim@acme.example") == "\ufeffkim@acme.example"
-    assert kept.validate_python("\u212aIM@acme.example") == "\u212aim@acme.example"
+def test_an_address_is_read_when_it_was_stored_before_these_rules() -> None:
+    stored = TypeAdapter(Email)
+    assert stored.validate_python("\ufeffkim@acme.example") == "\ufeffkim@acme.example"
+    assert stored.validate_python("\u212aIM@acme.example") == "\u212aim@acme.example"
 
 
-def test_an_address_is_verified_by_true_alone() -> None:
+def test_an_address_is_verified_only_when_the_claim_is_true() -> None:
     words: list[object] = [False, None, 0, 1, 1.0, "true", "false", "", [], [True], {}]
     for word in words:
         assert not is_verified([word], may_be_absent=True), word

@@ -1,4 +1,4 @@
-"""Money is exact: rounded half up, once, where it says; at every tier, for every span."""
+"""Prices: exact, rounded half up once, at every tier and for every span."""
 
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -28,7 +28,7 @@ YEAR = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
 
 
 def price_list(list_price: int = 1000, tiers: dict[int, int] | None = None, **changes: Any) -> PriceList:
-    """The price list of the demo: 10.00 per unit and year."""
+    """A price list; by default that of the demo, 10.00 per unit and year."""
     table = DOMAIN_TIERS if tiers is None else tiers
     steps = tuple(Tier(from_units=units, discount_basis_points=discount) for units, discount in table.items())
     values = {"currency": "EUR", "list_price_minor": list_price, "tiers": steps, "version": 3, **changes}
@@ -51,7 +51,7 @@ def price_list(list_price: int = 1000, tiers: dict[int, int] | None = None, **ch
         (1_000_001, 1_000_000, 2800, 720, 720_000_720),
     ],
 )
-def test_a_year_costs_this_on_each_side_of_every_tier(
+def test_the_price_of_a_year_on_each_side_of_every_tier(
     units: int, tier: int, discount: int, unit_price: int, total: int
 ) -> None:
     asked = quote(price_list(), units, *YEAR)
@@ -117,7 +117,7 @@ def test_the_total_is_rounded_half_up_once() -> None:
 
 
 @pytest.mark.parametrize(("units", "committed", "days"), [(0, 0, 1), (-1, 0, 1), (1, -1, 1), (1, 0, 0), (1, 0, -1)])
-def test_there_is_no_price_of_nothing(units: int, committed: int, days: int) -> None:
+def test_a_quote_is_refused_when_units_or_span_are_empty(units: int, committed: int, days: int) -> None:
     with pytest.raises(ValueError, match=r"is not before|no price"):
         quote(price_list(), units, START, START + timedelta(days=days), committed=committed)
 
@@ -134,7 +134,7 @@ def price_lists(draw: st.DrawFn) -> PriceList:
 
 
 @given(price_lists(), st.integers(1, 2**40), st.integers(0, 2**40), SPANS)
-def test_a_quote_is_within_a_half_of_the_exact_price(
+def test_a_quote_differs_from_the_exact_price_by_at_most_half_a_minor_unit(
     prices: PriceList, units: int, committed: int, span: tuple[datetime, datetime]
 ) -> None:
     asked = quote(prices, units, *span, committed=committed)
@@ -149,7 +149,7 @@ def test_a_quote_is_within_a_half_of_the_exact_price(
 
 
 @given(price_lists(), st.integers(1, 10**6), SPANS)
-def test_who_commits_to_more_never_pays_more_per_unit(
+def test_the_unit_price_never_grows_with_the_committed_units(
     prices: PriceList, units: int, span: tuple[datetime, datetime]
 ) -> None:
     unit_prices = [
@@ -182,18 +182,18 @@ def test_only_the_terms_own_lots_count_for_the_tier() -> None:
     assert quote_for(price_list(), state, 9_899, NOW, END).tier_from_units == 0
 
 
-def test_the_blended_price_is_what_was_paid_for_what_counts() -> None:
+def test_the_blended_price_is_the_total_paid_per_unit() -> None:
     assert blended_price([lot(10, 1000), lot(20, 1000)]) == BlendedPrice("EUR", Fraction(200, 3))
 
 
 @pytest.mark.parametrize(
     "lots", [[], [lot(10, None)], [lot(10, 5), lot(20, None)], [lot(1, 5), lot(2, 5, currency="USD")]]
 )
-def test_without_one_price_for_all_there_is_no_cost(lots: list[Lot]) -> None:
+def test_there_is_no_blended_price_when_a_lot_has_no_price_or_another_currency(lots: list[Lot]) -> None:
     assert blended_price(lots) is None
 
 
-def test_a_product_costs_its_share_of_what_was_paid() -> None:
+def test_a_product_costs_its_units_at_the_blended_price() -> None:
     state = subscription(lots=(lot(300, 100_000),), scan=100, hub=50).state
     costs = product_costs(state, {"scan": 10}, NOW)
     assert costs is not None
@@ -210,7 +210,9 @@ def test_a_product_costs_its_share_of_what_was_paid() -> None:
     st.integers(0, 10**12),
     st.integers(1, 10**9),
 )
-def test_the_parts_cost_the_whole_but_for_half_a_minor_unit_each(parts: list[int], total: int, units: int) -> None:
+def test_the_sum_of_the_parts_differs_by_at_most_half_a_minor_unit_each(
+    parts: list[int], total: int, units: int
+) -> None:
     blended = BlendedPrice("EUR", Fraction(total, units))
     difference = sum(map(blended.cost, parts)) - blended.cost(sum(parts))
     assert 2 * abs(difference) <= len(parts) + 1

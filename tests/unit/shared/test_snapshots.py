@@ -1,4 +1,4 @@
-"""The fast reader of snapshots sees what the contract sees, and leaves to it what is not plain."""
+"""The fast decoder of snapshots: equal to the contract, to which it leaves values that it does not cover."""
 
 import json
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ METERS = TypeAdapter(tuple[MeterConsumption, ...])
 AT = datetime(2026, 11, 10, 12, 30, 0, 250_000, tzinfo=UTC)
 
 
-def _told(**changes: Any) -> Event[ConsumptionSnapshot]:
+def _snapshot(**changes: Any) -> Event[ConsumptionSnapshot]:
     level = {"meter": "node", "aggregation": "peak", "reset": "window", "aggregate": "2.5", "units": 4, "block": 1}
     term = {"meter": "call", "aggregation": "sum", "reset": "term", "aggregate": "100000", "units": 1, "block": 10_000}
     data = {
@@ -36,15 +36,15 @@ def _told(**changes: Any) -> Event[ConsumptionSnapshot]:
     return event(ConsumptionSnapshot.model_validate({**data, **changes}))
 
 
-def test_a_plain_snapshot_is_read_as_the_contract_reads_it() -> None:
-    told = _told()
-    read = read_snapshot(told.encode())
+def test_a_snapshot_is_decoded_as_by_the_contract() -> None:
+    sent = _snapshot()
+    read = read_snapshot(sent.encode())
     assert read is not None
-    assert read == snapshot_of(told.data)
+    assert read == snapshot_of(sent.data)
     names = ("subscription", "product", "window_start", "window_end", "revision", "consumed", "as_of")
-    assert [getattr(read, name) for name in names] == [getattr(told.data, name) for name in names]
-    assert (read.level, read.burned_down) == (told.data.level, told.data.burned_down) == (10, 10)
-    assert METERS.validate_json(meters_text(read)) == told.data.meters
+    assert [getattr(read, name) for name in names] == [getattr(sent.data, name) for name in names]
+    assert (read.level, read.burned_down) == (sent.data.level, sent.data.burned_down) == (10, 10)
+    assert METERS.validate_json(meters_text(read)) == sent.data.meters
 
 
 @pytest.mark.parametrize(
@@ -61,23 +61,23 @@ def test_a_plain_snapshot_is_read_as_the_contract_reads_it() -> None:
         ("meters", []),
     ],
 )
-def test_what_is_not_plainly_right_is_left_to_the_contract(name: str, value: Any) -> None:
-    told = json.loads(_told().encode())
-    told["data"][name] = value
-    assert read_snapshot(json.dumps(told).encode()) is None
+def test_a_snapshot_is_left_to_the_contract_when_a_field_may_be_invalid(name: str, value: Any) -> None:
+    sent = json.loads(_snapshot().encode())
+    sent["data"][name] = value
+    assert read_snapshot(json.dumps(sent).encode()) is None
 
 
 @pytest.mark.parametrize("aggregate", ["-1", "NaN", "Infinity", "1E+3", ""])
-def test_an_amount_that_is_no_plain_number_is_left_to_the_contract(aggregate: str) -> None:
-    assert read_snapshot(_told().encode().replace(b'"2.5"', json.dumps(aggregate).encode())) is None
+def test_a_snapshot_is_left_to_the_contract_when_an_amount_is_no_plain_number(aggregate: str) -> None:
+    assert read_snapshot(_snapshot().encode().replace(b'"2.5"', json.dumps(aggregate).encode())) is None
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"[]", b"{}", b'{"type": "unitpool.metering.window.restated.v1"}'])
-def test_what_is_no_snapshot_is_left_to_the_contract(value: bytes) -> None:
+def test_a_value_is_left_to_the_contract_when_it_is_no_snapshot(value: bytes) -> None:
     assert read_snapshot(value) is None
 
 
-def test_an_amount_in_powers_of_ten_is_kept_as_a_plain_number() -> None:
-    (meter, _) = _told().data.meters
-    one = _told(meters=[meter.model_copy(update={"aggregate": Decimal("1E+3")})])
+def test_an_amount_is_stored_as_a_plain_number_when_it_has_an_exponent() -> None:
+    (meter, _) = _snapshot().data.meters
+    one = _snapshot(meters=[meter.model_copy(update={"aggregate": Decimal("1E+3")})])
     assert snapshot_of(one.data).meters[0].aggregate == "1000"

@@ -1,4 +1,4 @@
-"""Measurement windows tile time from the subscription's start."""
+"""Measurement windows: consecutive from the subscription's start, without gaps or overlaps."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -20,7 +20,7 @@ def test_each_instant_is_in_exactly_one_window(at: datetime, days: int) -> None:
 
 
 @given(INSTANTS, st.sets(INSTANTS, min_size=1, max_size=4), st.integers(1, 366))
-def test_windows_tile_time_across_terms_and_none_belongs_to_two(at: datetime, starts: set[datetime], days: int) -> None:
+def test_windows_cover_all_terms_without_overlap(at: datetime, starts: set[datetime], days: int) -> None:
     calendar = Calendar(tuple(sorted(starts)), days)
     window = calendar.window_at(at)
     assert window.start <= at < window.end <= window.start + timedelta(days=days)
@@ -36,7 +36,7 @@ def test_a_window_is_provisional_until_three_days_after_its_end() -> None:
     assert not window.is_provisional(window.end + timedelta(days=3))
 
 
-def test_a_day_begun_counts_as_a_day_left() -> None:
+def test_a_started_day_counts_as_a_day_left() -> None:
     assert days_left(ANCHOR + timedelta(days=2), ANCHOR) == 2
     assert days_left(ANCHOR + timedelta(days=2), ANCHOR + timedelta(seconds=1)) == 2
     assert days_left(ANCHOR + timedelta(days=2), ANCHOR + timedelta(days=1)) == 1

@@ -1,1 +1,1 @@
-"""A service for tests: notes each record of ``allocation.events`` and publishes what it noted."""
+"""A service for tests: it inserts a row and publishes an event per record of ``allocation.events``."""

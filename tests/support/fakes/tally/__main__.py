@@ -1,4 +1,4 @@
-"""``python -m tests.support.fakes.tally``, under the name of the alerts service."""
+"""``python -m tests.support.fakes.tally``: the tally service, which has the name of the alerts service."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefin
 
 
 class TallySettings(ServiceSettings):
-    """How it shall misbehave."""
+    """Settings of the faults."""
 
     model_config = SettingsConfigDict(env_prefix="UNITPOOL_ALERTS_")
 
@@ -28,13 +28,13 @@ class TallySettings(ServiceSettings):
 
 
 class Tally:
-    """The one handler."""
+    """The handler of records."""
 
     def __init__(self, settings: TallySettings) -> None:
         self._settings = settings
 
     async def __call__(self, tx: Transaction, records: Sequence[Record]) -> None:
-        """Note the records; the row and the published event are one transaction."""
+        """Insert a row and publish an event per record, in one transaction."""
         for record in records:
             if record.value == b"poison":
                 raise PermanentError("poisonous", "cannot be noted", record=record)
@@ -50,7 +50,7 @@ class Tally:
 
 
 def build(runtime: Runtime[TallySettings]) -> None:
-    """The composition root."""
+    """Add the consumer."""
     runtime.consume_batch(ALLOCATION_EVENTS_TOPIC, Tally(runtime.settings), max_records=runtime.settings.max_records)
 
 

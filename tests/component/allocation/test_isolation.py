@@ -1,4 +1,4 @@
-"""One subscription, each of whose rows cannot be written: all others go on, it is seen, and it heals by itself."""
+"""One subscription whose rows cannot be written: others go on, metrics report it, and it is retried until repaired."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -34,12 +34,12 @@ CREATE TRIGGER poison BEFORE INSERT OR UPDATE ON consumption FOR EACH ROW EXECUT
 CREATE TRIGGER poison BEFORE INSERT OR UPDATE ON due_work FOR EACH ROW EXECUTE FUNCTION poison();
 CREATE TRIGGER poison BEFORE INSERT OR UPDATE ON allocations FOR EACH ROW EXECUTE FUNCTION poison();
 """
-_HEAL = "DROP FUNCTION poison() CASCADE"
+_REPAIR = "DROP FUNCTION poison() CASCADE"
 _MEASURED = "SELECT count(*) FROM consumption WHERE subscription = $1"
 
 
 async def other(service: Service) -> None:
-    """A second subscription of the same account, with the same products."""
+    """Create a second subscription of the same account, with the same products."""
     created = CreateSubscription(
         subscription=OTHER,
         account="acme",
@@ -55,11 +55,11 @@ async def other(service: Service) -> None:
 
 
 async def measure(service: Service, subscription: str, n: int) -> None:
-    """Snapshots of many windows."""
-    told = snapshot("scan", 5, at=utc_now() - timedelta(days=15 * n), revision=n + 1, subscription=subscription)
-    event = Event[ConsumptionSnapshot].of(told, id=str(uuid4()), source="/metering", time=utc_now())
+    """Publish a snapshot of the window that is ``n`` windows old."""
+    sent = snapshot("scan", 5, at=utc_now() - timedelta(days=15 * n), revision=n + 1, subscription=subscription)
+    event = Event[ConsumptionSnapshot].of(sent, id=str(uuid4()), source="/metering", time=utc_now())
     topic = f"{service.prefix}{CONSUMPTION_TOPIC.name}"
-    await service.producer.send_and_wait(topic, event.encode(), told.key.encode())
+    await service.producer.send_and_wait(topic, event.encode(), sent.key.encode())
 
 
 def plan_for(subscription: str, **units: int) -> ApplyPlan:
@@ -72,7 +72,7 @@ async def started(service: Service, subscription: str) -> bool:
     return any(isinstance(one.data, LotStarted) and one.subject == subscription for one in service.events)
 
 
-async def test_one_poisoned_subscription_costs_only_itself(service: Service) -> None:
+async def test_other_subscriptions_go_on_when_one_always_fails_until_repaired(service: Service) -> None:
     await service.open(utc_now() - timedelta(days=1))
     await other(service)
     soon = utc_now() + timedelta(seconds=3)
@@ -104,9 +104,9 @@ async def test_one_poisoned_subscription_costs_only_itself(service: Service) -> 
             )
             return text if all(line in text for line in wanted) else None
 
-        await until(metrics, what="the metrics to tell of it")
+        await until(metrics, what="the metrics that report it")
     async with connect(as_owner(service.dsn)) as owner:
-        await owner.execute(_HEAL)
+        await owner.execute(_REPAIR)
     outcomes = await service.outcomes(*poisoned, within_seconds=90)
     assert [one.accepted for one in outcomes] == [True] * 3
     applied = [one.data.changes[0].after for one in service.events if isinstance(one.data, PlanApplied)]
@@ -117,5 +117,5 @@ async def test_one_poisoned_subscription_costs_only_itself(service: Service) -> 
 
 
 async def measured(sees: object, subscription: str) -> bool:
-    """Whether some of its consumption is kept; of products in use only the last windows are."""
+    """Whether consumption of the subscription is stored."""
     return bool(await sees.fetchval(_MEASURED, subscription))  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Live usage of the main account: something moves every second, and one product climbs over its next threshold."""
+"""Live usage of the main account, in which one product after another crosses a threshold."""
 
 import asyncio
 import random
@@ -11,24 +11,24 @@ from typing import Any
 from deploy.local.demo.accounts import DemoAccount
 from deploy.local.demo.api import Api, RefusedError
 from deploy.local.demo.catalogue import PRODUCTS, DemoMeter, DemoProduct
-from deploy.local.demo.doors import HTTP_PRODUCT, Doors
-from deploy.local.demo.usage import Platform, Reported
+from deploy.local.demo.usage import Platform, UsageEvent
+from deploy.local.demo.usage_sender import HTTP_PRODUCT, UsageSender
 from deploy.local.errors import LocalStackError
 
 THRESHOLDS = (80, 90, 100, 110)
 CLIMB_SECONDS = 45
 REST_SECONDS = 120
-"""From the beginning of the first climb to the next; later ones are rarer, or all would be over in an hour."""
+"""Seconds from the first climb to the second. Later ones are rarer; otherwise all would be done in an hour."""
 LONG_REST_SECONDS = 900
 TICK_SECONDS = 1.0
 PLAN_SECONDS = 10.0
-"""Without an answer by then, usage goes on without a climb."""
+"""Longest wait for the overview; without it, usage goes on without a climb."""
 _HTTP_EVERY = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Climb:
-    """A product on its way to ``threshold`` percent: ``resources`` new resources will do it."""
+    """A product that crosses ``threshold`` percent with ``resources`` new resources."""
 
     product: DemoProduct
     meter: DemoMeter
@@ -37,7 +37,7 @@ class Climb:
 
 
 def next_climb(overview: dict[str, Any]) -> Climb | None:
-    """The product that needs least to cross its next threshold; ``None`` when all are beyond the last."""
+    """The climb with the fewest resources; None if all products are beyond the last threshold."""
     found: list[Climb] = []
     for row in overview["products"]:
         product = PRODUCTS.get(row["product"])
@@ -47,19 +47,19 @@ def next_climb(overview: dict[str, Any]) -> Climb | None:
         if len(product.meters) > 1 or meter.aggregation != "unique":
             continue
         for threshold in THRESHOLDS:
-            short = -(-row["allocated"] * threshold // 100) - row["consumed"]
-            if short > 0:
-                found.append(Climb(product, meter, threshold, short * meter.block // meter.units + 1))
+            missing = -(-row["allocated"] * threshold // 100) - row["consumed"]
+            if missing > 0:
+                found.append(Climb(product, meter, threshold, missing * meter.block // meter.units + 1))
                 break
     return min(found, key=lambda climb: climb.resources, default=None)
 
 
-class Live:
-    """Publishes until cancelled."""
+class LiveUsage:
+    """Publisher of the main account's live usage."""
 
-    def __init__(self, api: Api, doors: Doors, account: DemoAccount, subscription: str) -> None:
+    def __init__(self, api: Api, sender: UsageSender, account: DemoAccount, subscription: str) -> None:
         self._api = api
-        self._doors = doors
+        self._sender = sender
         self._account = account
         self._subscription = subscription
         self._chance = random.Random()  # noqa: S311 - invented usage
@@ -67,7 +67,7 @@ class Live:
         self._number = 0
 
     async def run(self, say: Callable[[str], None]) -> None:
-        """One climb after the other, with other products' usage in between."""
+        """Publish until cancelled: one climb after another, with other products' usage in between."""
         for rest in chain([REST_SECONDS], repeat(LONG_REST_SECONDS)):
             climb = await self._plan()
             if climb:
@@ -94,21 +94,21 @@ class Live:
         share = self._chance.choice(self._account.shares)
         product = PRODUCTS[share.product]
         meter = self._chance.choice(product.meters)
-        if meter.aggregation == "unique":  # mostly what was seen before, now and then something new
+        if meter.aggregation == "unique":  # a few are new, most were reported before
             seen = f"{meter.id}-{self._chance.randrange(50):05}"
             events.append(self._report(product, meter, 1, seen))
         calls = PRODUCTS["api-guard"]
         events.append(self._report(calls, calls.meters[0], self._chance.randrange(40, 160), None))
-        events.extend(self._swinging())
-        await self._doors.report(events)
+        events.extend(self._readings())
+        await self._sender.report(events)
         if tick % _HTTP_EVERY == 0:
             web = PRODUCTS[HTTP_PRODUCT]
-            await self._doors.report_over_http(
+            await self._sender.report_over_http(
                 HTTP_PRODUCT, [self._report(web, web.meters[0], self._chance.randrange(8, 14), None)]
             )
 
-    def _swinging(self) -> Iterator[Reported]:
-        """A new reading of each level whose last one counts: it goes up and down."""
+    def _readings(self) -> Iterator[UsageEvent]:
+        """A reading for each ``latest`` meter, randomly above or below its level."""
         for share in self._account.shares:
             product = PRODUCTS[share.product]
             for meter in product.meters:
@@ -116,7 +116,7 @@ class Live:
                     units = share.allocated * (share.used_percent + self._chance.randint(-5, 5)) // 100
                     yield self._report(product, meter, units * meter.block // meter.units, None)
 
-    def _report(self, product: DemoProduct, meter: DemoMeter, quantity: int, resource: str | None) -> Reported:
+    def _report(self, product: DemoProduct, meter: DemoMeter, quantity: int, resource: str | None) -> UsageEvent:
         self._number += 1
         platform = Platform(self._subscription, product, meter)
         return platform.report(datetime.now(UTC), f"live-{self._run}-{self._number}", quantity, resource)

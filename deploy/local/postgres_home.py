@@ -1,7 +1,7 @@
-"""Which user PostgreSQL runs as, and where its files must lie so that this user can reach them.
+"""The user that PostgreSQL runs as, and folders of its programs and data that this user can read.
 
-PostgreSQL refuses to run as root. As an ordinary user everything stays where it is. As root it runs as another user;
-when a parent folder (a root-only home, say) keeps that user out, its programs and data go below ``/var/tmp`` instead.
+PostgreSQL refuses to run as root, so as root it is run as another user. If that user cannot enter a parent folder (a
+root-only home, for example), its programs and data are put below ``/var/tmp`` instead.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _CANDIDATES = ("postgres", "nobody")
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """``user`` is ``None`` when PostgreSQL can simply run as we do."""
+    """User and folders of a server; ``user`` is None if it runs as the user of this process."""
 
     user: str | None
     programs: Path
@@ -30,10 +30,10 @@ class Home:
 
 
 def home_for(programs: Path, data: Path) -> Home:
-    """Where PostgreSQL's programs and data shall be, and as whom it runs; folders are made as needed.
+    """Choose user and folders for PostgreSQL, and create the folders.
 
     Raises:
-        LocalStackError: we are root and there is no user to run it as, or no place that this user can reach.
+        LocalStackError: this process is root, and no other user exists or can enter the folders.
     """
     if os.geteuid() != 0:
         _private_folder(data)
@@ -47,16 +47,16 @@ def home_for(programs: Path, data: Path) -> Home:
         data = elsewhere / "data"
     if elsewhere.exists() and not _can_run(user, programs / "postgres"):
         raise LocalStackError(
-            f"PostgreSQL cannot run as root, and user {user} can reach neither this folder nor {elsewhere}. "
-            "Run it as an ordinary user, or from a folder that others may enter."
+            f"PostgreSQL cannot run as root, and user {user} can enter neither this folder nor {elsewhere}. "
+            "Run it as an ordinary user, or from a folder that other users may enter."
         )
     _private_folder(data)
-    _give(data, user)
+    _change_owner(data, user)
     return Home(user, programs, data)
 
 
-def forget(data: Path) -> None:
-    """Remove the data, wherever ``home_for`` put it."""
+def delete(data: Path) -> None:
+    """Delete the data from the folder that ``home_for`` chose."""
     elsewhere = _ELSEWHERE / f"unitpool-{hashlib.sha256(str(data).encode()).hexdigest()[:12]}"
     for folder in (data, elsewhere):
         if folder.exists():
@@ -79,7 +79,7 @@ def _can_run(user: str, program: Path, *arguments: str) -> bool:
 
 
 def _copied(programs: Path, elsewhere: Path) -> Path:
-    """A copy of the package's folder for this PostgreSQL and of its libraries beside it, as they lie in the package."""
+    """Copy the package's PostgreSQL and the libraries beside it; keep the package's layout."""
     installed, package = programs.parent, programs.parent.parent
     target = elsewhere / package.name / installed.name
     if not target.exists():
@@ -97,10 +97,10 @@ def _private_folder(folder: Path, mode: int = 0o700) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=mode)
     owner = folder.stat().st_uid
     if folder.parent == _ELSEWHERE and owner != os.geteuid():
-        raise LocalStackError(f"{folder} belongs to somebody else; remove it, or run from another folder.")
+        raise LocalStackError(f"{folder} belongs to another user; remove it, or run from another folder.")
 
 
-def _give(folder: Path, user: str) -> None:
+def _change_owner(folder: Path, user: str) -> None:
     entry = pwd.getpwnam(user)
     if folder.stat().st_uid == entry.pw_uid:
         return

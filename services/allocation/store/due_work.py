@@ -1,4 +1,4 @@
-"""When the next change of each subscription may be due."""
+"""Due times: when the next change of each subscription without a command may be due."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -40,7 +40,7 @@ async def insert_due(connection: Connection, subscription: SubscriptionId, due_a
 async def find_next_due(
     connection: Connection, now: datetime, limit: int, left_out: Sequence[SubscriptionId] = ()
 ) -> list[SubscriptionId]:
-    """Subscriptions that are due, the longest due first."""
+    """Find due subscriptions, the longest due first, except ``left_out``."""
     return [row["subscription"] for row in await connection.fetch(_FIND_NEXT, now, limit, left_out)]
 
 
@@ -51,7 +51,7 @@ async def update_due(connection: Connection, looked_at: Subscription, due_at: da
 
 
 async def bring_forward(connection: Connection, loaded: Subscription, due_at: datetime | None) -> None:
-    """Make a subscription due at this instant at the latest."""
+    """Lower the due time to this instant, if it is later or there is none."""
     if due_at is not None and (loaded.due_at is None or due_at < loaded.due_at):
         await connection.execute(_BRING_FORWARD, loaded.state.id, due_at)
 
@@ -62,6 +62,6 @@ async def mark_users_of(connection: Connection, product: ProductId, now: datetim
 
 
 async def find_oldest_due(connection: Connection) -> datetime | None:
-    """The oldest due time."""
+    """Find the oldest due time; ``None`` if no subscription has any."""
     at: datetime | None = await connection.fetchval(_OLDEST)
     return at

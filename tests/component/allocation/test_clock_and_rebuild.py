@@ -1,4 +1,4 @@
-"""What is decided for good is decided on the database's time, and on a projection that is whole."""
+"""Changes are decided by the database's time, and never on a read model that is being rebuilt."""
 
 import asyncio
 import os
@@ -38,30 +38,30 @@ _DUE = "SELECT due_at <= now() FROM due_work WHERE subscription = $1"
 
 
 def environment(service: Service, kafka: KafkaServer, **own: str) -> dict[str, str]:
-    """For another process beside this one, or after it."""
+    """The environment of another process of the same service."""
     servers = kafka.bootstrap_servers
     return service_env("allocation", dsn=service.dsn, kafka=servers, topic_prefix=service.prefix, **own)
 
 
 async def consumed(service: Service, product: str, level: int) -> None:
-    """A snapshot of the present window, on the first partition."""
+    """Publish a snapshot of the first window, on the first partition."""
     plans = [event.data for event in service.events if isinstance(event.data, PlanApplied)]
     start = plans[-1].subscription.term.start
-    told = snapshot(product, level, at=utc_now(), revision=7).model_copy(
+    sent = snapshot(product, level, at=utc_now(), revision=7).model_copy(
         update={"subscription": SUBSCRIPTION, "window_start": start, "window_end": start + timedelta(days=15)}
     )
-    event = Event[ConsumptionSnapshot].of(told, id=str(uuid4()), source="/metering", time=utc_now())
+    event = Event[ConsumptionSnapshot].of(sent, id=str(uuid4()), source="/metering", time=utc_now())
     topic = f"{service.prefix}{CONSUMPTION_TOPIC.name}"
-    await service.producer.send_and_wait(topic, event.encode(), told.key.encode(), partition=0)
+    await service.producer.send_and_wait(topic, event.encode(), sent.key.encode(), partition=0)
 
 
 def changes(service: Service) -> list[tuple[str, str]]:
-    """The states it went through."""
-    told = (one.data for one in service.events if isinstance(one.data, LifecycleChanged))
-    return [(one.before, one.after) for one in told]
+    """The published changes of state."""
+    events = (one.data for one in service.events if isinstance(one.data, LifecycleChanged))
+    return [(one.before, one.after) for one in events]
 
 
-async def test_a_rebuild_beside_the_service_tells_of_nothing_that_has_not_happened(
+async def test_nothing_is_published_from_a_partial_read_model_when_it_is_rebuilt_beside_the_service(
     service: Service, service_process: StartService, kafka_server: KafkaServer
 ) -> None:
     await service.open(utc_now() - timedelta(days=1), units=100)
@@ -84,22 +84,24 @@ async def test_a_rebuild_beside_the_service_tells_of_nothing_that_has_not_happen
             stdout=asyncio.subprocess.DEVNULL,
         )
         async with connect(service.dsn) as sees:
-            await until(lambda: sees.fetchval(_OVERDUE, SUBSCRIPTION), what="a look that is due on half a projection")
+            await until(
+                lambda: sees.fetchval(_OVERDUE, SUBSCRIPTION), what="due work while half of the read model is rebuilt"
+            )
             await service.read()
             assert changes(service) == [("active", "exhausted")]
             await holds.execute("SELECT pg_advisory_unlock(42)")
             assert await asyncio.wait_for(rebuild.wait(), 60) == 0
-            await until(lambda: is_not_due(sees), what="the look after the rebuild")
+            await until(lambda: is_not_due(sees), what="the due work after the rebuild")
     await service.read()
     assert changes(service) == [("active", "exhausted")]
 
 
 async def is_not_due(sees: object) -> bool:
-    """Whether the look was taken."""
+    """Whether the due work is done."""
     return not await sees.fetchval(_DUE, SUBSCRIPTION)  # type: ignore[attr-defined]
 
 
-async def test_a_process_whose_clock_is_wrong_decides_by_the_databases_and_says_so(
+async def test_the_databases_time_decides_when_the_clock_of_a_process_is_wrong(
     service: Service, service_process: StartService, kafka_server: KafkaServer
 ) -> None:
     await service.open(utc_now() - timedelta(days=1), units=100)

@@ -1,11 +1,11 @@
-"""What vendor and customers did in the past: subscriptions, lots, and how allocations came to be as they are."""
+"""Past commands of vendor and customers: subscriptions, lots, and the history of allocations."""
 
 import uuid
 from datetime import datetime, timedelta
 
 from deploy.local.demo.accounts import DemoAccount
-from deploy.local.demo.past import Past
-from deploy.local.demo.selling import VENDOR
+from deploy.local.demo.backdated_commands import BackdatedCommands
+from deploy.local.demo.sales import VENDOR
 from shared.events.commands.accounts import CreateAccount, SetFlex
 from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SubscribeProduct
@@ -17,7 +17,7 @@ _NAMESPACE = uuid.UUID("5a0d3c55-2f5c-4b0c-8f7b-6f6e3e1f4e0d")
 TOP_UP_AFTER = timedelta(days=180)
 GROWN_AFTER = timedelta(days=190)
 BEGAN_PERCENT = 70
-"""Of what each product has today, that it was given first."""
+"""Percentage of today's allocation that each product was given first."""
 REBALANCED_BEFORE = timedelta(days=40)
 LOT_ENDED_BEFORE = timedelta(days=3)
 SHIFTED = 10
@@ -25,18 +25,18 @@ SHIFTED = 10
 
 
 def subscription_of(account: DemoAccount) -> SubscriptionId:
-    """Its id, chosen here as reporting would choose one."""
+    """The subscription's id, chosen by the sender of the command, as reporting does."""
     return SubscriptionId(str(uuid.uuid5(_NAMESPACE, account.id)))
 
 
-async def sell_then(past: Past, account: DemoAccount, today: datetime) -> str:
-    """All of an account's past commands, in order; its subscription's id."""
+async def sell_backdated(commands: BackdatedCommands, account: DemoAccount, today: datetime) -> str:
+    """Decide all of an account's past commands, in order; return its subscription's id."""
     subscription = subscription_of(account)
     at = account.start
     identity = AccountId(account.id)
 
     async def vendor(minutes: int, key: str, payload: Payload, *, after: timedelta = timedelta()) -> None:
-        await past.give(at + after + timedelta(minutes=minutes), VENDOR, key, payload)
+        await commands.decide(at + after + timedelta(minutes=minutes), VENDOR, key, payload)
 
     await vendor(0, account.id, CreateAccount(account=identity, name=account.name))
     if account.story != "per product":
@@ -65,24 +65,26 @@ async def sell_then(past: Past, account: DemoAccount, today: datetime) -> str:
         await vendor(5, subscription, SubscribeProduct(subscription=subscription, product=ProductId(share.product)))
     grows = at + GROWN_AFTER < today
     given = {share.product: share.allocated * (BEGAN_PERCENT if grows else 100) // 100 for share in account.shares}
-    await past.give(at + timedelta(minutes=9), account.contact, subscription, _plan(subscription, given))
+    await commands.decide(at + timedelta(minutes=9), account.contact, subscription, _plan(subscription, given))
     for number, units in enumerate(more, 2):
         await vendor(0, subscription, _lot(account, number, units), after=TOP_UP_AFTER)
     if grows:
-        await _grow(past, account, subscription, today)
+        await _grow(commands, account, subscription, today)
     return subscription
 
 
-async def _grow(past: Past, account: DemoAccount, subscription: SubscriptionId, today: datetime) -> None:
-    """To what is allocated today; one account did so in two steps, the second a rebalance."""
+async def _grow(
+    commands: BackdatedCommands, account: DemoAccount, subscription: SubscriptionId, today: datetime
+) -> None:
+    """Raise allocations to today's; one account does so in two steps, the second a rebalance."""
     now = {share.product: share.allocated for share in account.shares}
     grown = account.start + GROWN_AFTER
     if account.story == "rebalanced lately":
         first, second, *_ = account.shares
         then = now | {first.product: first.allocated + SHIFTED, second.product: second.allocated - SHIFTED}
-        await past.give(grown, account.contact, subscription, _plan(subscription, then))
+        await commands.decide(grown, account.contact, subscription, _plan(subscription, then))
         grown = today - REBALANCED_BEFORE
-    await past.give(grown, account.contact, subscription, _plan(subscription, now))
+    await commands.decide(grown, account.contact, subscription, _plan(subscription, now))
 
 
 def _lot(account: DemoAccount, number: int, units: int, end: datetime | None = None) -> PurchaseLot:

@@ -1,11 +1,11 @@
-"""Consumption waits for what allocation has told so far, but not for ever."""
+"""Consumption waits until the present allocations are applied, but not forever."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from services.alerts import head_start
-from services.alerts.head_start import HeadStart
+from services.alerts import allocation_catch_up
+from services.alerts.allocation_catch_up import AllocationCatchUp
 from services.alerts.main import definition
 from services.alerts.settings import AlertsSettings
 from shared.events.topics import ALLOCATION_EVENTS_TOPIC
@@ -43,57 +43,57 @@ async def runtime(bench: Bench, database: MakeDatabase) -> AsyncIterator[Runtime
         await made.pool.close()
 
 
-async def test_the_head_start_is_over_when_all_partitions_are_applied(runtime: Runtime[AlertsSettings]) -> None:
-    start = HeadStart(runtime)
-    await start.load_ends()
-    assert not await start.is_over()
+async def test_the_catch_up_is_over_when_all_partitions_are_applied(runtime: Runtime[AlertsSettings]) -> None:
+    catch_up = AllocationCatchUp(runtime)
+    await catch_up.load_ends()
+    assert not await catch_up.is_over()
     await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 0, 1)
-    assert not await start.is_over()
-    assert (await start.check()).detail == "partitions [1] of allocation.events are being read"
+    assert not await catch_up.is_over()
+    assert (await catch_up.check()).detail == "partitions [1] of allocation.events are being read"
     await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 1, 1)
-    assert await start.is_over()
-    assert (await start.check()).ok
+    assert await catch_up.is_over()
+    assert (await catch_up.check()).ok
 
 
-async def test_the_head_start_is_given_up_and_reported_when_a_partition_makes_no_progress(
+async def test_the_catch_up_is_given_up_and_reported_when_a_partition_makes_no_progress(
     runtime: Runtime[AlertsSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head_start, "STUCK_SECONDS", 0.5)
-    start = HeadStart(runtime)
-    await start.load_ends()
+    monkeypatch.setattr(allocation_catch_up, "STUCK_SECONDS", 0.5)
+    catch_up = AllocationCatchUp(runtime)
+    await catch_up.load_ends()
     await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 0, 1)
-    assert not await start.is_over(), "it has come further"
-    await until(start.is_over)
-    check = await start.check()
+    assert not await catch_up.is_over(), "it has made progress"
+    await until(catch_up.is_over)
+    check = await catch_up.check()
     assert (check.ok, check.shared) == (False, True)
     assert "partitions [1]" in check.detail
     await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 1, 1)
-    assert (await start.check()).ok
+    assert (await catch_up.check()).ok
 
 
 async def test_a_partition_is_stuck_when_others_are_applied_beyond_their_end(
     runtime: Runtime[AlertsSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head_start, "STUCK_SECONDS", 0.5)
-    start, offset = HeadStart(runtime), 1
-    await start.load_ends()
+    monkeypatch.setattr(allocation_catch_up, "STUCK_SECONDS", 0.5)
+    catch_up, offset = AllocationCatchUp(runtime), 1
+    await catch_up.load_ends()
 
     async def is_over_while_new_records_are_applied() -> bool:
         nonlocal offset
         offset += 1
         await runtime.pool.execute(_APPLIED, ALLOCATION_EVENTS_TOPIC.name, 0, offset)
-        return await start.is_over()
+        return await catch_up.is_over()
 
     await until(is_over_while_new_records_are_applied)
-    assert "partitions [1]" in (await start.check()).detail
+    assert "partitions [1]" in (await catch_up.check()).detail
 
 
 async def test_time_does_not_count_when_no_poll_is_made(
     runtime: Runtime[AlertsSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head_start, "POLL_GAP_MAX_SECONDS", 0.0)
-    monkeypatch.setattr(head_start, "STUCK_SECONDS", 0.001)
-    start = HeadStart(runtime)
-    await start.load_ends()
+    monkeypatch.setattr(allocation_catch_up, "POLL_GAP_MAX_SECONDS", 0.0)
+    monkeypatch.setattr(allocation_catch_up, "STUCK_SECONDS", 0.001)
+    catch_up = AllocationCatchUp(runtime)
+    await catch_up.load_ends()
     for _ in range(20):
-        assert not await start.is_over()
+        assert not await catch_up.is_over()

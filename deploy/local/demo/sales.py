@@ -1,4 +1,4 @@
-"""What vendor and customers do through the API: the catalogue, accounts, subscriptions, lots, allocations."""
+"""Writes through the API: catalogue, accounts, subscriptions, lots, allocations."""
 
 import asyncio
 from datetime import datetime
@@ -10,11 +10,11 @@ from deploy.local.demo.catalogue import CATALOGUE, PRICE_LIST, DemoProduct
 from deploy.local.people import PEOPLE
 
 VENDOR = next(one for one in PEOPLE if "vendor" in one.roles)
-_THERE = "already_exists"
+_ALREADY_EXISTS = "already_exists"
 
 
 async def enter_catalogue(api: Api, since: datetime) -> None:
-    """All products, meters and first rates, in force since ``since``; and what units cost."""
+    """Create all products, meters and first rates, in force from ``since``, and the price list."""
     await api.write("PUT", VENDOR, "/v1/price-list", PRICE_LIST)
     async with asyncio.TaskGroup() as group:
         for product in CATALOGUE:
@@ -37,7 +37,10 @@ async def _enter(api: Api, product: DemoProduct, since: datetime) -> None:
 
 
 async def sell(api: Api, account: DemoAccount) -> str:
-    """The account with its subscription, lots and products; its id. Repeating it changes nothing."""
+    """Create an account with subscription, lots and products; return the subscription's id.
+
+    Repeating it changes nothing.
+    """
     await _once(api, "/v1/accounts", {"id": account.id, "name": account.name})
     flex = {"enabled": True, "reason": "Ordered with the first units"}
     await api.write("PUT", VENDOR, f"/v1/accounts/{account.id}/flex", flex)
@@ -67,15 +70,15 @@ async def _purchase(api: Api, account: DemoAccount, subscription: str) -> None:
 
 
 async def allocate(api: Api, account: DemoAccount, subscription: str) -> None:
-    """The primary contact gives each product its units, in one plan."""
+    """Allocate each product's units in one plan, as the primary contact."""
     changes = [{"product": share.product, "units": share.allocated} for share in account.shares]
     await api.write("POST", account.contact, f"/v1/subscriptions/{subscription}/rebalances", {"changes": changes})
 
 
 async def _once(api: Api, path: str, body: dict[str, Any]) -> None:
-    """A write by the vendor that is content when the thing is there."""
+    """Send a write as the vendor; do nothing if the resource exists."""
     try:
         await api.write("POST", VENDOR, path, body)
     except RefusedError as refusal:
-        if refusal.code != _THERE:
+        if refusal.code != _ALREADY_EXISTS:
             raise

@@ -1,4 +1,4 @@
-"""The two doors that usage comes in by: Kafka, and metering's HTTP ingest."""
+"""Sender of usage events: to Kafka, and to metering's HTTP ingest."""
 
 import asyncio
 import contextlib
@@ -13,22 +13,22 @@ from aiokafka.errors import KafkaError
 
 from deploy.local import secret
 from deploy.local.commands import new_ingest_key
-from deploy.local.demo.usage import Reported
+from deploy.local.demo.usage import UsageEvent
 from deploy.local.environment import kafka_address
 from deploy.local.errors import LocalStackError
 from deploy.local.layout import Layout
-from deploy.local.patience import Patience
+from deploy.local.wait import Wait
 from shared.events.topics import USAGE
 
 HTTP_PRODUCT = "web-app-test"
-"""The product whose platform speaks HTTP; the others speak Kafka."""
+"""The product whose platform reports over HTTP; the others report to Kafka."""
 HTTP_BATCH = 500
 KAFKA_BATCH = 2_000
 _STOP_SECONDS = 5
 
 
-class Doors:
-    """Open until ``stop``. Whichever of the two is away is waited for: what was reported twice counts once."""
+class UsageSender:
+    """A sender that retries until the events are accepted; repeated events count once."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -37,20 +37,23 @@ class Doors:
         self._connecting = asyncio.Lock()
 
     async def stop(self) -> None:
-        """Send what is waiting, and disconnect."""
+        """Send the buffered events, and disconnect."""
         await self._http.aclose()
-        await self._let_go(self._kafka)
+        await self._disconnect(self._kafka)
 
-    async def report(self, reported: Iterable[Reported], note: Callable[[int], None] = lambda _: None) -> int:
-        """Send it all, in the given order, and wait for the broker's acknowledgement; how many it were."""
+    async def report(self, reported: Iterable[UsageEvent], note: Callable[[int], None] = lambda _: None) -> int:
+        """Send events to Kafka in order and wait until all are acknowledged; return their number.
+
+        ``note`` is called with the number sent so far.
+        """
         count, source = 0, iter(reported)
         while batch := list(islice(source, KAFKA_BATCH)):
             await self._send(batch)
             note(count := count + len(batch))
         return count
 
-    async def _send(self, batch: Sequence[Reported]) -> None:
-        patience = Patience("Kafka to take usage")
+    async def _send(self, batch: Sequence[UsageEvent]) -> None:
+        wait = Wait("Kafka to accept usage")
         while True:
             kafka = None
             try:
@@ -61,9 +64,9 @@ class Doors:
                 failed = [error]
             if not failed:
                 return
-            await self._let_go(kafka)  # its sequence is broken
-            if patience.is_over(repr(failed[0])):
-                raise LocalStackError(f"Kafka does not take usage: {failed[0]!r}")
+            await self._disconnect(kafka)  # an idempotent producer cannot go on after a failed batch
+            if wait.is_over(repr(failed[0])):
+                raise LocalStackError(f"Kafka does not accept usage: {failed[0]!r}")
             await asyncio.sleep(1)
 
     async def _connected(self) -> AIOKafkaProducer:
@@ -83,7 +86,7 @@ class Doors:
                 self._kafka = kafka
             return self._kafka
 
-    async def _let_go(self, kafka: AIOKafkaProducer | None) -> None:
+    async def _disconnect(self, kafka: AIOKafkaProducer | None) -> None:
         if self._kafka is kafka:
             self._kafka = None
         if kafka is not None:
@@ -91,8 +94,8 @@ class Doors:
                 async with asyncio.timeout(_STOP_SECONDS):
                     await kafka.stop()
 
-    async def report_over_http(self, product: str, reported: Sequence[Reported]) -> int:
-        """Post it in batches, with an ingest key of the product."""
+    async def report_over_http(self, product: str, reported: Sequence[UsageEvent]) -> int:
+        """Post events in batches, with an ingest key of the product; return their number."""
         for first in range(0, len(reported), HTTP_BATCH):
             batch = [json.loads(one.value) for one in reported[first : first + HTTP_BATCH]]
             await self._post(product, batch)
@@ -104,20 +107,20 @@ class Doors:
             "Content-Type": "application/cloudevents-batch+json",
         }
         content = json.dumps(batch).encode()
-        said, patience = "", Patience("metering to take usage over HTTP")
-        while not patience.is_over(said):
+        last, wait = "", Wait("metering to accept usage over HTTP")
+        while not wait.is_over(last):
             try:
                 answer = await self._http.post("/v1/usage", content=content, headers=headers)
                 if answer.is_success:
                     return
-                said = f"{answer.status_code} {answer.text[:200]}"
+                last = f"{answer.status_code} {answer.text[:200]}"
             except httpx.TransportError as error:
-                said = repr(error)
-            await asyncio.sleep(1)  # metering is starting again, busy, or has not heard of the key yet
-        raise LocalStackError(f"metering does not take usage over HTTP: {said}")
+                last = repr(error)
+            await asyncio.sleep(1)  # metering is restarting or busy, or has not read the new key yet
+        raise LocalStackError(f"metering does not accept usage over HTTP: {last}")
 
     async def _key(self, product: str) -> str:
-        """One key per product, kept."""
+        """The product's ingest key; created at the first call and stored in a file."""
         path = self._layout.secrets / f"ingest-{product}.key"
         if not path.exists():
             secret.write_private(path, await asyncio.to_thread(new_ingest_key, self._layout, product))
@@ -128,11 +131,10 @@ def _is_error(outcome: object) -> bool:
     return isinstance(outcome, BaseException)
 
 
-def in_order(reported: Iterable[Reported]) -> list[Reported]:
-    """By the time that it happened."""
-    return sorted(reported, key=when)
+def in_order(reported: Iterable[UsageEvent]) -> list[UsageEvent]:
+    """Sort events by their time."""
+    return sorted(reported, key=_time)
 
 
-def when(one: Reported) -> datetime:
-    """When it happened."""
+def _time(one: UsageEvent) -> datetime:
     return one.at

@@ -1,4 +1,4 @@
-"""What travels whole in an event must stay far below what Kafka takes; an audit record holds it twice."""
+"""Size limit of states. Events carry them whole, audit records twice, and Kafka limits the size of a record."""
 
 from typing import Final
 

@@ -1,10 +1,10 @@
-"""The SQL that finds subscriptions whose state consumption changes agrees with the domain, which decides."""
+"""The SQL that marks subscriptions due by their consumption agrees with the domain's decision."""
 
 import random
 
 from services.allocation.domain.overage import observe
 from services.allocation.domain.subscriptions import Subscription
-from services.allocation.store.due import find_next_due
+from services.allocation.store.due_work import find_next_due
 from services.allocation.store.subscriptions import lock_subscription
 from shared.events.ids import SubscriptionId
 from tests.support.drivers.allocation import START, AllocationDriver, snapshot
@@ -12,25 +12,25 @@ from tests.support.drivers.allocation import START, AllocationDriver, snapshot
 SUBSCRIPTION = SubscriptionId("acme-flex")
 ROUNDS = 60
 LEVELS = (0, 1, 399, 400, 401, 439, 440, 441, 599, 600, 601, 659, 660, 661)
-"""Around the allocations, and 110 % of them."""
+"""Levels around the allocations and around 110 % of them."""
 
 
 def changes(before: Subscription, after: Subscription) -> bool:
-    """Whether another state shows: exhausted, or products that are over."""
+    """Whether the two differ in exhaustion or in the products that are over."""
 
-    def shown(one: Subscription) -> tuple[bool, list[bool]]:
+    def observed(one: Subscription) -> tuple[bool, list[bool]]:
         return one.exhausted, [product.over_since is not None for product in one.state.active_products]
 
-    return shown(before) != shown(after)
+    return observed(before) != observed(after)
 
 
-async def test_subscriptions_are_marked_when_the_domain_would_change_them_and_only_then(
+async def test_a_subscription_is_marked_only_when_the_domain_would_change_it(
     driver: AllocationDriver,
 ) -> None:
     await driver.open()
     await driver.plan(scan=600, hub=400)
     driver.now = START.replace(day=20)  # in the second window: the first is the last closed one
-    await driver.look()
+    await driver.settle_due()
     rng, seen = random.Random(7), set[bool]()
     for revision in range(1, ROUNDS + 1):
         product, at = rng.choice(["scan", "hub"]), rng.choice([START, driver.now])
@@ -43,5 +43,5 @@ async def test_subscriptions_are_marked_when_the_domain_would_change_them_and_on
         assert subscription is not None
         assert marked is changes(subscription, observe(subscription, driver.now)), (revision, product, level, at)
         seen.add(marked)
-        await driver.look()
+        await driver.settle_due()
     assert seen == {True, False}

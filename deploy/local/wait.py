@@ -1,4 +1,4 @@
-"""Waiting on a machine that may be slow: as long as there is hope, and saying so now and then."""
+"""Waits of the local stack: without a limit by default, and with lines of progress."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 VARIABLE: Final = "UNITPOOL_LOCAL_WAIT_SECONDS"
-"""The longest wait for anything, in seconds. Not set: as long as what is waited for lives."""
+"""The variable with the longest wait, in seconds; if it is unset or 0, a wait has no limit."""
 SAY_SECONDS: Final = 20.0
 
 
@@ -15,8 +15,8 @@ def _to_standard_error(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-class Patience:
-    """One wait for ``what``. ``limit_seconds`` is for a wait that is not worth more, whatever the environment says."""
+class Wait:
+    """One wait for ``what``, from now on. ``limit_seconds`` replaces the limit of the environment."""
 
     def __init__(
         self,
@@ -33,7 +33,10 @@ class Patience:
         self._began = self._said_at = clock()
 
     def is_over(self, because: str = "") -> bool:
-        """Ask after each look in vain. ``because``: what it said last."""
+        """Whether the limit is exceeded; call it after each failed check.
+
+        It prints a line of progress every 20 s, with ``because``, the last answer.
+        """
         now = self._clock()
         if self._limit is not None and now - self._began > self._limit:
             return True

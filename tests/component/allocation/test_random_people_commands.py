@@ -1,4 +1,4 @@
-"""Random commands on people, grants and members: what was told is what holds."""
+"""Random commands on people, grants and members: the published states are consistent and equal the tables."""
 
 import random
 
@@ -19,7 +19,7 @@ PEOPLE = [PRIMARY, *(f"{name}@acme.example" for name in ("alan", "petra", "uma")
 
 
 def anything(rng: random.Random, n: int) -> Payload:
-    """Some command on people, grants or members."""
+    """A random command on people, grants or members."""
     email, subscription = rng.choice(PEOPLE), rng.choice((SUBSCRIPTION, "acme-second"))
     grants = tuple(rng.sample(("viewer", "allocator", "auditor", "useradmin"), k=rng.randint(0, 2)))
     return rng.choice(
@@ -37,8 +37,8 @@ def anything(rng: random.Random, n: int) -> Payload:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_is_asked_what_was_told_is_what_holds(driver: AllocationDriver, seed: int) -> None:
-    """The newest states that were told, against each other and against the tables."""
+async def test_published_states_equal_the_tables_when_commands_are_random(driver: AllocationDriver, seed: int) -> None:
+    """Compare the newest published states with each other and with the tables."""
     await driver.open()
     await driver.open(subscription="acme-second", account=ACCOUNT)
     rng, contacts = random.Random(seed), {SUBSCRIPTION: PRIMARY, "acme-second": PRIMARY}
@@ -50,15 +50,15 @@ async def test_whatever_is_asked_what_was_told_is_what_holds(driver: AllocationD
     for n in range(150):
         asked = anything(rng, n)
         by = contacts[getattr(asked, "subscription", SUBSCRIPTION)]
-        told = await driver.ask(asked, by)
-        accepted += told.code == "accepted"
+        decision = await driver.ask(asked, by)
+        accepted += decision.code == "accepted"
         codes = {"accepted", "invalid_request", "not_found", "already_exists"}
         if isinstance(asked, RemovePerson | ChangePerson) and any(
             contacts[one] != by for one, email in met if email == asked.email
         ):
-            codes |= {"forbidden"}  # of somebody else's subscription, too, though what was given may not count now
-        assert told.code in codes
-        for event in told.events:
+            codes |= {"forbidden"}  # the person is or was known to a subscription of another contact
+        assert decision.code in codes
+        for event in decision.events:
             if isinstance(event, PersonChanged):
                 people[event.person.email] = event.person.is_active
             elif isinstance(event, RoleChanged):
@@ -81,6 +81,6 @@ async def test_whatever_is_asked_what_was_told_is_what_holds(driver: AllocationD
             assert {(one.email, one.grant) for one in found.state.grants} == expected
             assert found.state.primary_contact.email == contacts[subscription]
         for role, some in members.items():
-            kept = await lock_role(connection, AccountId(ACCOUNT), RoleId(role))
-            assert kept is not None
-            assert kept.members == some
+            stored = await lock_role(connection, AccountId(ACCOUNT), RoleId(role))
+            assert stored is not None
+            assert stored.members == some

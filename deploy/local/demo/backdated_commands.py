@@ -1,6 +1,6 @@
-"""Commands of the past: allocation's own handlers, behind its own inbox, under a clock that is given with each command.
+"""Commands decided as of a time in the past, by allocation's own inbox and handlers.
 
-What they publish goes out through allocation's outbox, which the running service empties as ever.
+Their events are published by the running service, whose relay sends what is in allocation's outbox.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from deploy.local.errors import LocalStackError
-from deploy.local.patience import Patience
 from deploy.local.people import DemoPerson
+from deploy.local.wait import Wait
 from services.allocation.handlers.commands import command_handlers
 from services.allocation.settings import AllocationSettings
 from shared.events.envelope import Event, Payload, event_of
@@ -29,18 +29,19 @@ from shared.runtime.signing import SIGNATURE_HEADER, sign
 
 _NAMESPACE = uuid.UUID("0a6c2f0b-6f0e-4c27-9c1d-5d1f5f0c8a52")
 _PAUSE_SECONDS = 0.1
-# What happens by itself happens under the clock of the commands while they are given; afterwards the service looks.
-_NOT_YET = "UPDATE due_work SET due_at = NULL WHERE subscription = $1"
-_NOW = "UPDATE due_work SET due_at = now(), marks = marks + 1 WHERE due_at IS NULL"
+# The running service must not bring a subscription up to date while its past commands are decided, as it would use the
+# present time. So its due work has no time until all are decided, and is due at once afterwards.
+_SUSPEND_DUE_WORK = "UPDATE due_work SET due_at = NULL WHERE subscription = $1"
+_RESUME_DUE_WORK = "UPDATE due_work SET due_at = now(), marks = marks + 1 WHERE due_at IS NULL"
 _OUTCOME = "SELECT outcome FROM inbox WHERE actor = $1 AND command_id = $2"
 
 
-class _PutAsideError(Exception):
-    """It was not decided at once."""
+class _PostponedError(Exception):
+    """The command was not decided at once."""
 
 
-class Past:
-    """Gives commands to allocation as of any time. The same command again changes nothing."""
+class BackdatedCommands:
+    """Decides commands as of any time; a repeated command changes nothing."""
 
     def __init__(self, connection: Connection, settings: AllocationSettings) -> None:
         self._connection = connection
@@ -52,11 +53,11 @@ class Past:
             keys=self._keys,
         )
 
-    async def give(self, at: datetime, actor: DemoPerson, key: str, payload: Payload) -> None:
-        """Have a command decided as of ``at``, in one transaction.
+    async def decide(self, at: datetime, actor: DemoPerson, key: str, payload: Payload) -> None:
+        """Decide a command as of ``at``, in one transaction.
 
         Raises:
-            LocalStackError: it was refused.
+            LocalStackError: the command was refused.
         """
         identity = uuid.uuid5(_NAMESPACE, f"{actor.email} {payload.event_type} {at} {payload.model_dump_json()}")
         command: Event[Any] = event_of(type(payload)).of(
@@ -72,21 +73,23 @@ class Past:
         value = command.encode()
         headers = ((SIGNATURE_HEADER, sign(value, self._keys, ALLOCATION_COMMANDS_TOPIC.name)),)
         record = Record(ALLOCATION_COMMANDS_TOPIC.name, 0, 0, key.encode(), value, headers, at)
-        outcome = await self._decided(record, actor, identity, at)
+        outcome = await self._outcome_of(record, actor, identity, at)
         if outcome.get("refusal"):
             raise LocalStackError(f"{payload.event_type} as of {at:%Y-%m-%d}: {outcome['refusal']['message']}")
 
-    async def _decided(self, record: Record, actor: DemoPerson, identity: uuid.UUID, at: datetime) -> dict[str, Any]:
-        """The outcome. While the running service holds the subscription, this is undone and tried again: a command
-        that is put aside would be decided later, and so under another clock.
+    async def _outcome_of(self, record: Record, actor: DemoPerson, identity: uuid.UUID, at: datetime) -> dict[str, Any]:
+        """Decide the command, and again while its subscription is locked; return the outcome.
+
+        The running service takes such locks. A postponed command would be decided later, at another time, so the
+        transaction is rolled back instead.
         """
-        patience = Patience("allocation to be free")
-        while not patience.is_over():
+        wait = Wait("the subscription to be unlocked")
+        while not wait.is_over():
             try:
                 return await self._decide(record, actor, identity, at)
-            except _PutAsideError:
+            except _PostponedError:
                 await asyncio.sleep(_PAUSE_SECONDS)
-        raise LocalStackError(f"allocation was not free to take a command as of {at:%Y-%m-%d}")
+        raise LocalStackError(f"A command as of {at:%Y-%m-%d} was not decided: its subscription stayed locked.")
 
     async def _decide(self, record: Record, actor: DemoPerson, identity: uuid.UUID, at: datetime) -> dict[str, Any]:
         async with self._connection.transaction():
@@ -94,23 +97,23 @@ class Past:
             await self._inbox(tx, [record])
             outcome = await self._connection.fetchval(_OUTCOME, actor.email, identity)
             if outcome is None:
-                raise _PutAsideError
-            await self._connection.execute(_NOT_YET, (record.key or b"").decode())
+                raise _PostponedError
+            await self._connection.execute(_SUSPEND_DUE_WORK, (record.key or b"").decode())
             await tx.flush()
         return dict(json.loads(outcome))
 
 
 @asynccontextmanager
-async def open_past(dsn: str, command_keys: str) -> AsyncIterator[Past]:
-    """Into allocation's database."""
+async def open_backdated_commands(dsn: str, command_keys: str) -> AsyncIterator[BackdatedCommands]:
+    """Open a connection to allocation's database, with its due work suspended until the end."""
     settings = AllocationSettings(
         database_url=SecretStr(dsn), command_keys=SecretStr(command_keys), statement_timeout_seconds=60
     )
     connection = await connect(settings, "unitpool-demo-history")
     try:
         try:
-            yield Past(connection, settings)
+            yield BackdatedCommands(connection, settings)
         finally:
-            await connection.execute(_NOW)
+            await connection.execute(_RESUME_DUE_WORK)
     finally:
         await connection.close()

@@ -1,4 +1,4 @@
-"""How far the demo data is loaded: kept on disk, so that a second start finds its data and goes on where it stopped."""
+"""Which parts of the demo data are loaded: saved on disk, so that a later start resumes loading."""
 
 import json
 from datetime import datetime
@@ -8,17 +8,17 @@ from deploy.local import secret
 
 
 class LoadState:
-    """``now`` is when loading first began: the data is laid around it, however often loading is resumed."""
+    """The loaded steps; ``now`` is when loading first began, to which all data is relative."""
 
     def __init__(self, path: Path, now: datetime) -> None:
         self._path = path
         try:
-            kept = json.loads(path.read_text())
+            saved = json.loads(path.read_text())
         except FileNotFoundError:
-            kept = {"now": now.isoformat(), "subscriptions": {}, "done": []}
-        self.now = datetime.fromisoformat(kept["now"])
-        self.subscriptions: dict[str, str] = kept["subscriptions"]
-        self._done: list[str] = kept["done"]
+            saved = {"now": now.isoformat(), "subscriptions": {}, "done": []}
+        self.now = datetime.fromisoformat(saved["now"])
+        self.subscriptions: dict[str, str] = saved["subscriptions"]
+        self._done: list[str] = saved["done"]
         self.save()
 
     @property
@@ -31,11 +31,11 @@ class LoadState:
         return step in self._done
 
     def finish(self, step: str) -> None:
-        """Remember that it is completed."""
+        """Save that the step is completed."""
         self._done.append(step)
         self.save()
 
     def save(self) -> None:
-        """Write it."""
+        """Write the file."""
         content = {"now": self.now.isoformat(), "subscriptions": self.subscriptions, "done": self._done}
         secret.write_private(self._path, json.dumps(content, indent=1))

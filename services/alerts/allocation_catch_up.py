@@ -1,4 +1,4 @@
-"""The head start: ``allocation.events`` is applied up to its end at start before consumption is."""
+"""The catch-up at start: consumption waits until ``allocation.events`` is applied up to its end at that time."""
 
 import asyncio
 from typing import Final
@@ -10,12 +10,12 @@ from shared.runtime.process.health import Check
 from shared.runtime.service.command_line import Runtime
 
 STUCK_SECONDS: Final = 60.0
-"""Time without progress after which the head start is given up, so that a halted partition does not stop alerts."""
+"""Time without progress after which the catch-up is given up, so that a halted partition does not stop alerts."""
 POLL_GAP_MAX_SECONDS: Final = 5.0
 """Most seconds counted between two polls: while Kafka is unavailable there are none."""
 
 
-class HeadStart:
+class AllocationCatchUp:
     """Delays consumption until allocations are current; compared with old ones it would raise false alerts."""
 
     def __init__(self, runtime: Runtime[AlertsSettings]) -> None:
@@ -32,7 +32,7 @@ class HeadStart:
         self._polled_at = asyncio.get_running_loop().time()
 
     async def is_over(self) -> bool:
-        """Whether the topic has been applied up to those offsets, by any process, or the head start was given up."""
+        """Whether the topic has been applied up to those offsets, by any process, or the catch-up was given up."""
         if self._ends:
             await self._compare()
         return not self._ends or self._is_given_up

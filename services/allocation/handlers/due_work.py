@@ -13,7 +13,7 @@ from typing import Final
 
 from services.allocation import metrics
 from services.allocation.handlers.subscription_lock import bring_up_to_date
-from services.allocation.store.due import find_next_due, find_oldest_due
+from services.allocation.store.due_work import find_next_due, find_oldest_due
 from services.allocation.store.subscriptions import try_lock_subscription
 from shared.events.ids import SubscriptionId
 from shared.runtime.delivery.backoff import is_transient

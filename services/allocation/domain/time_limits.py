@@ -8,6 +8,6 @@ LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
 
 
 def errors_of(**instants: datetime | None) -> list[tuple[str, str]]:
-    """What is wrong, as ``(field, message)``; nothing is wrong with an instant that is not given."""
+    """Return what is wrong, as ``(field, message)``. An instant that is not given is valid."""
     message = f"must lie between the years {EARLIEST.year} and {LATEST.year}"
     return [(field, message) for field, at in instants.items() if at is not None and not EARLIEST <= at < LATEST]
