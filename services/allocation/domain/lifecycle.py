@@ -9,7 +9,7 @@ from services.allocation.domain.permissions import Action
 from shared.events.state import Lifecycle, Term
 
 GRACE: Final = timedelta(days=30)
-"""Length of the grace period after the term, in which everything still works."""
+"""Length of the grace period after the term: all commands are permitted, except purchases of lots."""
 READ_ONLY: Final = timedelta(days=90)
 """Length of the read-only period after the grace: everything can be read, nothing changed."""
 

@@ -96,10 +96,7 @@ def _channel(row: Row) -> ChannelState:
 
 
 async def upsert_delivery(connection: Connection, settled: DeliverySettled) -> None:
-    """Upsert a delivery's outcome unless the stored one is as late.
-
-    A dead delivery may be sent again.
-    """
+    """Upsert a delivery's outcome unless the stored one is as late."""
     await connection.execute(
         _INSERT_DELIVERY,
         settled.delivery,

@@ -119,13 +119,15 @@ class ServiceSettings(BaseSettings):
     )
     retry_delay_max_seconds: float = Field(10, gt=0, description="Longest pause between two attempts, in seconds")
     dead_letter_limit: int = Field(
-        100, ge=1, description="Dead letters within dead_letter_window_seconds that halt the consumer"
+        100,
+        ge=1,
+        description="Customers or keys whose records fail within dead_letter_window_seconds that halt the consumer",
     )
     dead_letter_window_seconds: float = Field(
         60, gt=0, description="Time over which dead_letter_limit counts, in seconds"
     )
     outbox_alarm_seconds: float = Field(
-        30, gt=0, description="Age of the oldest outbox row, in seconds, beyond which the service is not ready"
+        30, gt=0, description="Age of the oldest outbox row, in seconds, above which the service is degraded"
     )
     clock_tolerated_seconds: float = Field(
         5,
