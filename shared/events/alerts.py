@@ -19,7 +19,11 @@ Percent = Annotated[Decimal, Field(ge=0, decimal_places=1)]
 
 
 class AlertState(Frozen):
-    """One alert. ``value_at`` is the percentage that triggered it: ``consumed`` (or allocated) of ``limit``."""
+    """One alert.
+
+    ``part`` of ``limit`` units (consumed of allocated, say) is the share that triggered it, and ``value_at`` that share
+    in percent. ``threshold``: the percentage that it crossed.
+    """
 
     id: str
     subscription: SubscriptionRef
@@ -63,13 +67,13 @@ class AlertResolved(Payload):
 MASK = "****"
 _HIDDEN = re.compile(rf"/{re.escape(MASK)}.{{0,4}}")
 _SHOWN_FROM_LENGTH = 12
-"""Shortest path with query whose last four characters are shown; of a shorter one they would be most."""
+"""Shortest path with query, in characters, whose last four are shown: of a shorter one they would be most of it."""
 
 
 def shown_address(url: str) -> str:
-    """A channel's address without its secret: the host, and the last four characters of path and query.
+    """Shorten a channel's address to its host and the last four characters of the rest.
 
-    Path and query are a secret: with them anyone can write to the channel. A shortened address is unchanged.
+    Path and query are a secret: with them anyone can write to the channel. A shortened address is returned unchanged.
     """
     parts = urlsplit(url)
     hidden = f"{parts.path}?{parts.query}" if parts.query else parts.path

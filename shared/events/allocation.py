@@ -85,7 +85,10 @@ class AllocationChange(Frozen):
 
 
 class PlanApplied(SubscriptionEvent):
-    """Allocations changed, in one step. ``kind`` is ``rebalance`` when any was lowered."""
+    """Allocations changed, in one step. ``kind`` is ``rebalance`` when any was lowered.
+
+    ``starts_clock``: the next rebalance must wait for the interval of the subscription's rebalance clock.
+    """
 
     event_type = "unitpool.allocation.plan.applied.v1"
     kind: Literal["allocation", "rebalance"]

@@ -21,7 +21,11 @@ _LOST_PLUS = re.compile(r".*[0-9] [0-9]{2}:?[0-9]{2}")
 
 
 def as_written(value: object) -> object:
-    """Require a time or a day to be text; a number is refused, as its unit and origin are unknown."""
+    """Return ``value`` unchanged if it is a ``date``, or text that begins with a day such as ``2026-11-24``.
+
+    Raises:
+        ValueError: another value (a number has no known unit or origin), or an offset that lost its ``+``.
+    """
     if isinstance(value, date):
         return value
     if not isinstance(value, str) or not _DATE.match(value):
@@ -39,12 +43,12 @@ Day = Annotated[date, BeforeValidator(as_written)]
 
 
 def rfc3339(at: datetime) -> str:
-    """An instant in UTC as text, as events and answers write it (RFC 3339)."""
+    """Format an instant, which must be in UTC, as RFC 3339 text that ends in ``Z``."""
     return at.isoformat().replace("+00:00", "Z")
 
 
 class Frozen(BaseModel):
-    """A frozen value. Readers ignore fields that a newer producer adds."""
+    """A value that cannot be changed. Unknown fields are ignored, as a newer producer may have added them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

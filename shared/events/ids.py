@@ -19,13 +19,14 @@ RoleId = NewType("RoleId", str)
 PermissionId = NewType("PermissionId", str)
 CommandId = NewType("CommandId", UUID)
 
+# An id that people choose: lower-case letters, digits and hyphens, at most 64 characters (100 for a role's).
 AccountRef = Annotated[AccountId, _Slug]
 SubscriptionRef = Annotated[SubscriptionId, _Slug]
 ProductRef = Annotated[ProductId, _Slug]
 MeterRef = Annotated[MeterId, _Slug]
 RoleRef = Annotated[RoleId, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
 PermissionRef = Annotated[PermissionId, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=100)]
-"""An id that people choose: lower-case letters, digits and hyphens, at most 64 characters."""
+"""A permission of a product's application, such as ``page.use``."""
 
 
 def _readable(value: str) -> str:

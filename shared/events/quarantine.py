@@ -83,7 +83,10 @@ class QuarantineWanted(Frozen):
 
 
 class QuarantineReplay(Frozen):
-    """The progress of a replay. ``total``: how many records match it, once they are counted."""
+    """The progress of a replay. ``total``: how many records match it, once they are counted.
+
+    ``judged`` of them are done: ``applied``, ``duplicate``, or still ``quarantined``.
+    """
 
     id: str
     wanted: QuarantineWanted

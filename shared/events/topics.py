@@ -31,7 +31,8 @@ DEAD_LETTER_BYTES = 2 * 1024 * 1024
 class Topic:
     """A topic. ``retention`` of None means forever; a ``compacted`` topic retains the newest record of each key.
 
-    ``max_record_bytes`` is the broker's default (1 MiB) unless given.
+    ``key``: what a record's key identifies. ``carries``: the payloads of its records. ``max_record_bytes`` is the
+    broker's default (1 MiB) unless given.
     """
 
     name: str
@@ -153,7 +154,10 @@ def product_usage(product: str) -> Topic:
 
 
 def product_of(topic: str) -> str | None:
-    """The product whose usage topic has this name (without the installation's prefix); ``None``: it is none."""
+    """The product whose own usage topic has this name; ``None`` for another topic.
+
+    ``topic`` is without the installation's prefix.
+    """
     match = _PRODUCT_USAGE.fullmatch(topic)
     return match[1] if match else None
 

@@ -25,7 +25,7 @@ class SeenConsumption(Frozen):
 class ApplyPlan(Payload):
     """Change allocations in one step, or with ``preview`` return the effect without changing them.
 
-    ``expected_version`` is the subscription's version that the asker saw (``If-Match``).
+    ``expected_version`` is the subscription's version that the requester saw (``If-Match``).
     """
 
     event_type = "unitpool.allocation.apply-plan.v1"

@@ -28,7 +28,8 @@ class CreateSubscription(Payload):
 class SubscriptionCommand(Payload):
     """A command on an existing subscription.
 
-    ``expected_version`` is its version that the asker saw (``If-Match``); with another one it is ``stale_version``.
+    ``expected_version`` is the version that the requester saw (``If-Match``); if it has another, the command is refused
+    as ``stale_version``.
     """
 
     subscription: SubscriptionRef

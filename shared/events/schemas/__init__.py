@@ -31,15 +31,15 @@ def schema_of(payload: type[Payload]) -> dict[str, Any]:
 
 
 def schema_file(payload: type[Payload], folder: Path = SCHEMAS) -> Path:
-    """The file of its schema."""
+    """The path of the payload's JSON Schema."""
     return folder / f"{payload.event_type}.json"
 
 
 def example_file(payload: type[Payload], folder: Path = EXAMPLES) -> Path:
-    """The file of its golden example."""
+    """The path of the payload's golden example."""
     return folder / f"{payload.event_type}.json"
 
 
-def written(document: object) -> str:
-    """JSON as written to the files."""
+def json_text(document: object) -> str:
+    """Format a document as the JSON text of a file, with a line break at the end."""
     return json.dumps(document, indent=2, ensure_ascii=False, sort_keys=False) + "\n"

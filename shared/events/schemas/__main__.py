@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from shared.events.envelope import Payload
-from shared.events.schemas import SCHEMAS, every_payload, example_file, schema_file, schema_of, written
+from shared.events.schemas import SCHEMAS, every_payload, example_file, json_text, schema_file, schema_of
 from shared.events.schemas.asyncapi import DOCUMENTS, document_of
 from shared.events.schemas.compatibility import breaks
 from shared.events.schemas.examples import example_of
@@ -16,7 +16,7 @@ from shared.events.topics import ServiceName
 
 
 def breaking_changes(payloads: tuple[type[Payload], ...], folder: Path = SCHEMAS) -> Iterator[str]:
-    """Changes that the committed schemas do not allow, each with the type's name; a removed type is one."""
+    """Yield a sentence for each change that breaks a committed schema; a removed type is one."""
     for payload in payloads:
         file = schema_file(payload, folder)
         if file.exists():
@@ -32,11 +32,11 @@ def contents(payloads: tuple[type[Payload], ...]) -> Mapping[Path, str]:
     """Every file with its content. A golden example is never changed once it is written."""
     files: dict[Path, str] = {}
     for payload in payloads:
-        files[schema_file(payload)] = written(schema_of(payload))
+        files[schema_file(payload)] = json_text(schema_of(payload))
         golden = example_file(payload)
-        files[golden] = golden.read_text(encoding="utf-8") if golden.exists() else written(example_of(payload))
+        files[golden] = golden.read_text(encoding="utf-8") if golden.exists() else json_text(example_of(payload))
     for service in get_args(ServiceName):
-        files[DOCUMENTS / f"{service}.json"] = written(document_of(service))
+        files[DOCUMENTS / f"{service}.json"] = json_text(document_of(service))
     return files
 
 

@@ -1,7 +1,7 @@
 """AsyncAPI 3 documents, one per service, made of the topics' table with FastStream's own document classes.
 
-FastStream would make them of its subscribers; ours take raw batches and decode by themselves, so it could not name a
-single message. The payloads are references to the JSON Schemas beside the events.
+FastStream could make them only of subscribers that it decodes for; ours take raw batches, so it knows none of their
+messages. The payloads are references to the JSON Schemas beside the events.
 """
 
 from pathlib import Path

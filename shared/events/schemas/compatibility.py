@@ -1,8 +1,8 @@
 """What may not change within a major version, found by comparing two JSON Schemas.
 
 Readers and writers are upgraded one after the other, in any order. So a new reader must take what an old writer wrote
-(backward), and an old reader what a new one writes (forward). Only two changes hold in both directions: a new optional
-field, and anything that is only words (titles, descriptions). Everything else is a new major version, a new type.
+(backward), and an old reader what a new one writes (forward). Only two changes work in both directions: a new optional
+field, and changed titles or descriptions. Everything else is a new major version, a new type.
 """
 
 from collections.abc import Iterator, Mapping

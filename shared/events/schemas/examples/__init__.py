@@ -1,4 +1,4 @@
-"""One example of every event and command: one story, of the invented customer Acme, in the words of the domain."""
+"""One example of every event and command. Together they tell the story of the invented customer Acme."""
 
 from typing import Any
 

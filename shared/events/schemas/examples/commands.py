@@ -1,4 +1,4 @@
-"""What is asked in the story, by the command's type."""
+"""The ``data`` of the example of each command, by CloudEvents type."""
 
 from shared.events.schemas.examples.nouns import ALERT, PAULA, PRICE_LIST, TEMPLATES, Data
 

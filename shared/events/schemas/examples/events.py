@@ -1,4 +1,4 @@
-"""What happens in the story, by the event's type."""
+"""The ``data`` of the example of each event, by CloudEvents type."""
 
 from shared.events.schemas.examples.nouns import (
     ACCOUNT,

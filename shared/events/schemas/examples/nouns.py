@@ -1,4 +1,4 @@
-"""The things of the story: whole, as more than one example shows them."""
+"""Values that more than one example contains: accounts, products, lots, subscriptions, alerts."""
 
 from typing import Any
 
