@@ -17,7 +17,7 @@ _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 @dataclass(frozen=True, slots=True)
 class MediaType:
-    """``name`` is ``type/subtype``, lower-cased; so are the parameters' names."""
+    """A media type. ``name`` is ``type/subtype`` in lower case; the parameters' names are in lower case too."""
 
     name: str
     parameters: Mapping[str, str]
@@ -32,7 +32,7 @@ class MediaType:
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> MediaType | None:
-    """The media type that a header field or attribute names; ``None`` where the text is none."""
+    """Parse the media type of a header field or attribute; ``None`` if the text is not a media type."""
     begun = _TYPE.match(text) if len(text) <= MAX_LENGTH else None
     if begun is None:
         return None

@@ -53,7 +53,7 @@ def read_address(typed: str) -> str:
 
 
 def fault_of(address: str) -> str | None:
-    """Why ``address`` cannot identify a person; ``None``: it can."""
+    """Say why ``address`` cannot identify a person; ``None`` if it can."""
     try:
         read_address(address)
     except ValueError as error:
@@ -62,9 +62,9 @@ def fault_of(address: str) -> str | None:
 
 
 def is_verified(words: Collection[object], *, may_be_absent: bool) -> bool:
-    """Whether an issuer vouches for an address. ``words`` is what its token says as ``email_verified``.
+    """Whether an issuer has verified an address. ``words``: the values of ``email_verified`` in its token.
 
-    JSON ``true`` and nothing that is only like it (``"true"``, 1); nothing at all only where it ``may_be_absent``.
+    Every value must be JSON ``true``, not ``"true"`` or 1. Without any value: ``may_be_absent``.
     """
     return all(word is True for word in words) if words else may_be_absent
 

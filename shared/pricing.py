@@ -1,10 +1,13 @@
 """Prices of units: exact arithmetic in integers and fractions, no floats. Money is in minor units of a currency.
 
-How it is rounded, and nowhere else:
+Each of these is rounded half up, once; figures between them are exact:
 
-- the price of one unit and year = list price x (10,000 - discount) / 10,000, rounded half up;
-- the total = units x that price x years, rounded half up once;
-- years = whole calendar years of the span, and the days that remain, one begun counted as whole, / 365, at most 1.
+- price of one unit and year = list price x (10,000 - discount) / 10,000;
+- total = units x that price x years (without discount: units x list price x years);
+- cost of some units of the pool = units x blended price.
+
+Years = whole calendar years of the span + remaining days / 365. A day that has begun counts as a day; the remaining
+days are at most 365. The discount is in basis points.
 
 The tier is that of all units committed in the term, these included, and holds for all units of the purchase. Earlier
 purchases keep their price.
@@ -99,17 +102,21 @@ def quote(price_list: PriceList, units: int, start: datetime, end: datetime, *, 
 
 
 def quote_for(price_list: PriceList, state: SubscriptionState, units: int, start: datetime, end: datetime) -> Quote:
-    """Quote a purchase of ``units`` from ``start`` to ``end`` for this subscription."""
+    """Quote a purchase of ``units`` from ``start`` to ``end``, on top of the lots of the term in force at ``start``.
+
+    Raises:
+        ValueError: no units, or a span that does not go forward.
+    """
     return quote(price_list, units, start, end, committed=committed_units(state.lots, state.term_at(start)))
 
 
 def committed_units(lots: Iterable[Lot], term: Term) -> int:
-    """Units of the lots that begin in the term, without voided ones."""
+    """Sum of the units of lots that begin in the term, without voided ones."""
     return sum(lot.units for lot in lots if lot.voided_at is None and term.start <= lot.start < term.end)
 
 
 def tier_of(price_list: PriceList, units: int) -> Tier:
-    """The tier of a number of units."""
+    """The highest tier of ``price_list`` that begins at or below ``units``."""
     return [tier for tier in price_list.tiers if tier.from_units <= units][-1]
 
 
@@ -137,11 +144,11 @@ class Span:
 
     @property
     def exact(self) -> Fraction:
-        """In years."""
+        """Its length in years."""
         return self.years + Fraction(self.days, DAYS_OF_A_YEAR)
 
     def __str__(self) -> str:
-        """``"1"``, or ``"73/365"``."""
+        """Its length in years as an exact fraction: ``"1"``, ``"73/365"``."""
         if not self.days:
             return str(self.years)
         return f"{self.years * DAYS_OF_A_YEAR + self.days}/{DAYS_OF_A_YEAR}"

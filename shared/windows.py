@@ -49,7 +49,7 @@ class Calendar:
         return window
 
     def before(self, window: Window) -> Window:
-        """The window just before this one."""
+        """The window that ends where this one begins."""
         return self.window_at(window.start - timedelta(microseconds=1))
 
 
