@@ -1,6 +1,6 @@
-"""The database's clock, by which everything is decided, since all replicas share it.
+"""The database's clock. Everything is decided by it, since all replicas share it.
 
-A process whose own clock is wrong decides the same; readiness and a metric show the difference.
+A process whose own clock is wrong decides the same as the others; readiness and a metric show the difference.
 """
 
 import asyncio
@@ -27,8 +27,9 @@ async def database_now(connection: Connection) -> datetime:
 class DatabaseClock:
     """A clock that shows the database's time as last measured; this machine's until the first measurement.
 
-    Between measurements it runs by the monotonic clock, so that setting the machine's clock moves nothing. ``wall``,
-    ``monotonic``: seconds, for tests.
+    Between measurements it runs by the monotonic clock, so that setting the machine's clock moves nothing.
+    ``tolerated_seconds``: largest difference at which the clocks agree. ``wall``, ``monotonic``: clocks in seconds,
+    for tests.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class DatabaseClock:
         self._agrees.set()
         self._log = logging.get("clock")
         self.offset_seconds = 0.0
-        """How far this machine's clock is ahead of the database's; 0 within the precision of the measurement."""
+        """Seconds by which this machine's clock is ahead of the database's; 0 within the measurement's precision."""
 
     def __call__(self) -> datetime:
         """The database's present time, in UTC."""
@@ -61,7 +62,7 @@ class DatabaseClock:
         return self._agrees.is_set()
 
     async def wait(self) -> None:
-        """Wait until they agree. One of the two is wrong, and this process cannot know which."""
+        """Wait until the two clocks agree. If they do not, this process cannot know which one is wrong."""
         await self._agrees.wait()
 
     async def run(self) -> None:
@@ -83,17 +84,19 @@ class DatabaseClock:
             one of ``DATABASE_ERRORS``: no answer in time; the last measurement stays in force.
         """
         async with asyncio.timeout(ANSWER_SECONDS), self._pool.acquire() as connection:
-            wall, asked = self._wall(), self._monotonic()
+            wall, began = self._wall(), self._monotonic()
             database: float = await connection.fetchval(_NOW)
-            took = self._monotonic() - asked
-        self.take(database, asked, wall, took)
+            took = self._monotonic() - began
+        self.take(database, began, wall, took)
 
-    def take(self, database: float, asked: float, wall: float, took: float) -> None:
-        """Adjust to a measurement: between ``asked`` and ``took`` later the database's clock showed ``database``.
+    def take(self, database: float, began: float, wall: float, took: float) -> None:
+        """Adjust to one measurement. All values are seconds.
 
-        A measurement that agrees with the present adjustment changes nothing, so that the time does not jitter.
+        The query began at ``began`` of the monotonic clock and ``wall`` of this machine's clock, and took ``took``;
+        meanwhile the database's clock showed ``database``. A measurement that agrees with the present adjustment
+        changes nothing, so that the time does not jitter.
         """
-        self._ahead = min(max(self._ahead, database - asked - took), database - asked)
+        self._ahead = min(max(self._ahead, database - began - took), database - began)
         self.offset_seconds = max(0.0, wall - database) or min(0.0, wall + took - database)
         metrics.CLOCK_OFFSET_SECONDS.set(self.offset_seconds)
         agrees = abs(self.offset_seconds) <= self._tolerated
@@ -104,13 +107,14 @@ class DatabaseClock:
             self._log.info("clock_agrees", offset_seconds=round(self.offset_seconds, 3))
         else:
             self._agrees.clear()
-            self._log.error("clock_differs", detail=self._says())
+            self._log.error("clock_differs", detail=self._difference())
 
     async def check(self) -> Check:
-        """For readiness."""
-        return Check(ok=self.agrees, detail=self._says())
+        """The readiness check: not ok while the two clocks differ by more than is tolerated."""
+        return Check(ok=self.agrees, detail=self._difference())
 
-    def _says(self) -> str:
+    def _difference(self) -> str:
+        """The difference of the clocks, as a sentence."""
         if not self.offset_seconds:
             return "as the database's"
         direction = "ahead of" if self.offset_seconds > 0 else "behind"

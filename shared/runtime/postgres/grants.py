@@ -41,7 +41,7 @@ _READ_ONLY = "REVOKE ALL ON {tables} FROM {role}; GRANT SELECT ON {tables} TO {r
 
 
 async def grant(connection: Connection, access: Access) -> None:
-    """Grant the role its rights on present and future objects, and revoke all others.
+    """Grant the role its rights on present and future objects; on read-only tables revoke all but SELECT.
 
     Run it as the owner, in the transaction that creates a table, so that the table never has other rights.
     """
@@ -54,6 +54,6 @@ async def grant(connection: Connection, access: Access) -> None:
 
 
 async def unknown_tables(connection: Connection, names: Sequence[str]) -> list[str]:
-    """Those of ``names`` that are no tables, since a misspelt one would protect nothing."""
+    """Those of ``names`` that are not tables: a misspelt name would protect nothing."""
     known = {row["name"] for row in await connection.fetch(_TABLES, [])}
     return [name for name in names if name not in known]

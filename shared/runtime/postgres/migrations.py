@@ -76,7 +76,8 @@ def _load(owner: str, folder: Path) -> list[Migration]:
 async def migrate(connection: Connection, migrations: Sequence[Migration], access: Access | None = None) -> list[str]:
     """Apply missing migrations and return their names; a second runner waits for the first.
 
-    ``access``: the service's role, if it is another than ours; its rights are granted in any case.
+    ``access``: the service's role, if it differs from the connection's; its rights are granted even if no migration is
+    missing. ``None``: nothing is granted.
 
     Raises:
         MigrationError: a file that was applied has changed since, the database was migrated by a newer program, or a

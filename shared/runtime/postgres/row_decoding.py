@@ -12,9 +12,9 @@ _log = logging.get("rows")
 
 
 def decode_rows(rows: Iterable[Row], decode: Callable[[Row], T], table: str) -> list[T]:
-    """Decode each row, without those that ``decode`` fails for; the log names these by their first column.
+    """Decode each row, leaving out those for which ``decode`` fails; the log names these by their first column.
 
-    Such a row was written by another release or by hand. It must not keep anyone from the other rows.
+    Such a row was written by another release or by hand, and the other rows must stay readable.
     """
     decoded: list[T] = []
     for row in rows:

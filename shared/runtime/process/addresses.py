@@ -1,6 +1,6 @@
-"""Addresses in settings, judged at the start: one that cannot be meant is refused by a sentence without any of it.
+"""Checks of the addresses in settings, when the process starts.
 
-What is wrong with an address may be that its password stands where something else is expected.
+An error message never quotes the address: if it is written wrong, any part of it may be the password.
 """
 
 import ipaddress
@@ -18,10 +18,12 @@ _ESCAPE = "special characters of a password are written as %XX"
 
 
 def check_database_url(url: str) -> None:
-    """``postgresql://user:password@host:port/database``; several hosts, and sockets, as libpq takes them.
+    """Check a PostgreSQL URL: ``postgresql://user:password@host:port/database``.
+
+    Several hosts, and directories of sockets, are accepted as by libpq.
 
     Raises:
-        ValueError: it is not such an address.
+        ValueError: it is not such a URL; the message says what is wrong.
     """
     parts = _split(url, _POSTGRES, "postgresql://user:password@host:port/database")
     if parts.fragment or parts.netloc.count("@") > 1 or "@" in parts.path or "/" in parts.path[1:]:
@@ -35,10 +37,10 @@ def check_database_url(url: str) -> None:
 
 
 def check_servers(servers: str) -> None:
-    """``host:port,host:port``.
+    """Check a list of servers: ``host:port,host:port``.
 
     Raises:
-        ValueError: it is not such a list.
+        ValueError: it is not such a list; the message says what is wrong.
     """
     for server in servers.split(","):
         if "://" in server or "@" in server or "/" in server:
@@ -47,10 +49,10 @@ def check_servers(servers: str) -> None:
 
 
 def check_url(url: str, *, path: bool) -> None:
-    """``https://host`` or ``http://host``, with a ``path`` or without.
+    """Check a URL: ``https://host`` or ``http://host``. ``path``: whether it may have a path.
 
     Raises:
-        ValueError: it is not such an address.
+        ValueError: it is not such a URL; the message says what is wrong.
     """
     parts = _split(url, _HTTP, "https://host")
     if "@" in parts.netloc:
@@ -63,10 +65,10 @@ def check_url(url: str, *, path: bool) -> None:
 
 
 def check_hosts(hosts: str) -> None:
-    """Names or addresses, separated by commas, without ports; or nothing.
+    """Check a list of host names or IP addresses, separated by commas, without ports. It may be empty.
 
     Raises:
-        ValueError: one is neither.
+        ValueError: an entry is neither.
     """
     for host in filter(None, map(str.strip, hosts.split(","))):
         if not _HOST.match(host) and not _is_address(host.removeprefix("[").removesuffix("]")):
@@ -86,7 +88,7 @@ def _split(url: str, schemes: tuple[str, ...], example: str) -> SplitResult:
 
 
 def _check_place(place: str) -> None:
-    """``host``, ``host:port`` or ``[address]:port``."""
+    """Check ``host``, ``host:port`` or ``[address]:port``."""
     if place.startswith("["):
         host, _, rest = place[1:].partition("]")
         is_host, port = _is_address(host), rest.removeprefix(":") if rest else None
@@ -109,9 +111,9 @@ def _is_address(host: str) -> bool:
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """Networks and addresses separated by commas.
+    """Parse a list of networks (``10.0.0.0/8``) and addresses, separated by commas; empty entries are skipped.
 
     Raises:
-        ValueError: one of them is none.
+        ValueError: an entry is neither.
     """
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())

@@ -18,7 +18,7 @@ CHECK_SECONDS = 2.5
 class Check:
     """The result of one check, with a sentence or a figure for a person.
 
-    ``shared``: a failure concerns every replica alike, so that this one need not lose its traffic.
+    ``shared``: every replica has the same failure, so this one stays ready (``degraded``) and keeps its traffic.
     """
 
     ok: bool
@@ -42,32 +42,33 @@ class Health:
 
     async def report(self) -> dict[str, Check]:
         """Run all checks concurrently, each for at most ``CHECK_SECONDS`` and never twice at a time."""
-        asked = {name: self._ask(name, probe) for name, probe in self._probes.items()}
-        await asyncio.wait(asked.values(), timeout=CHECK_SECONDS)
-        return {name: _answer(one) for name, one in asked.items()}
+        running = {name: self._start(name, probe) for name, probe in self._probes.items()}
+        await asyncio.wait(running.values(), timeout=CHECK_SECONDS)
+        return {name: _result(one) for name, one in running.items()}
 
-    def _ask(self, name: str, probe: Probe) -> "asyncio.Future[Check]":
+    def _start(self, name: str, probe: Probe) -> "asyncio.Future[Check]":
         """Start a check, or reuse the one that still runs: cancelling a hanging one may take as long as waiting."""
-        asked = self._running.get(name)
-        if asked is None or asked.done():
-            asked = self._running[name] = asyncio.ensure_future(probe())
-            asked.add_done_callback(_retrieve)
-        return asked
+        running = self._running.get(name)
+        if running is None or running.done():
+            running = self._running[name] = asyncio.ensure_future(probe())
+            running.add_done_callback(_retrieve)
+        return running
 
 
-def _retrieve(asked: "asyncio.Future[Check]") -> None:
+def _retrieve(ended: "asyncio.Future[Check]") -> None:
     """Retrieve the error of a check that failed after its timeout, so that asyncio does not log it."""
-    if not asked.cancelled():
-        asked.exception()
+    if not ended.cancelled():
+        ended.exception()
 
 
-def _answer(asked: "asyncio.Future[Check]") -> Check:
-    if not asked.done():
+def _result(running: "asyncio.Future[Check]") -> Check:
+    """The check's result; not ok if it has not ended, was cancelled or failed."""
+    if not running.done():
         return Check(ok=False, detail=f"no answer within {CHECK_SECONDS:g} s")
-    if asked.cancelled():
+    if running.cancelled():
         return Check(ok=False, detail="cancelled")
-    error = asked.exception()
-    return Check(ok=False, detail=repr(error)) if error else asked.result()
+    error = running.exception()
+    return Check(ok=False, detail=repr(error)) if error else running.result()
 
 
 def add_routes(

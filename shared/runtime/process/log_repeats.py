@@ -19,11 +19,14 @@ class _Window:
 
 
 class Repeats(logging.Filter):
-    """Filter of warnings and errors repeated with any values; ``say`` is called with their number."""
+    """Filter of repeated warnings and errors. Lines repeat if logger and event are the same, whatever their values.
 
-    def __init__(self, say: Callable[[str, str, int], None], clock: Callable[[], float] = time.monotonic) -> None:
+    ``report`` is called with logger, event and number of the lines that were left out, at the end of each window.
+    """
+
+    def __init__(self, report: Callable[[str, str, int], None], clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._say = say
+        self._report = report
         self._clock = clock
         self._windows: dict[tuple[str, str], _Window] = {}
         self._next_check_at = clock() + WINDOW_SECONDS
@@ -33,7 +36,7 @@ class Repeats(logging.Filter):
         return self.may_write(record.name, str(record.msg), record.levelno, is_ours=False)
 
     def may_write(self, logger: str, event: str, level: int, *, is_ours: bool) -> bool:
-        """Count a line; whether to write it."""
+        """Count a line; return whether to write it. Lines below the level of a warning are always written."""
         now = self._clock()
         if now >= self._next_check_at:
             self._end_windows(now)
@@ -59,4 +62,4 @@ class Repeats(logging.Filter):
             del self._windows[next(iter(self._windows))]
         for (name, event), one in over:
             if one.held_back:
-                self._say(name, event, one.held_back)
+                self._report(name, event, one.held_back)

@@ -143,39 +143,39 @@ class ServiceSettings(BaseSettings):
 
     @field_validator("command_keys")
     @classmethod
-    def _keys_are_readable(cls, value: SecretStr) -> SecretStr:
+    def _check_keys(cls, value: SecretStr) -> SecretStr:
         parse_keys(value.get_secret_value())
         return value
 
     @field_validator("database_url", "migrate_database_url")
     @classmethod
-    def _databases_can_be_meant(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_databases(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             check_database_url(value.get_secret_value())
         return value
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod
-    def _servers_can_be_meant(cls, value: str) -> str:
+    def _check_servers(cls, value: str) -> str:
         check_servers(value)
         return value
 
     @field_validator("public_url")
     @classmethod
-    def _public_url_can_be_meant(cls, value: str) -> str:
+    def _check_public_url(cls, value: str) -> str:
         if value:
             check_url(value, path=False)
         return value
 
     @field_validator("http_hosts")
     @classmethod
-    def _hosts_can_be_meant(cls, value: str) -> str:
+    def _check_hosts(cls, value: str) -> str:
         check_hosts(value)
         return value
 
     @field_validator("http_trusted_proxies")
     @classmethod
-    def _proxies_are_readable(cls, value: str) -> str:
+    def _check_proxies(cls, value: str) -> str:
         parse_networks(value)
         return value
 
@@ -244,7 +244,7 @@ def _variable(settings: type[ServiceSettings], name: str) -> str:
 
 
 def misspelt(settings: type[ServiceSettings], service: str, environment: Iterable[str]) -> list[str]:
-    """A sentence for each variable with the prefix of this service, or of all services, that is no setting."""
+    """A sentence for each variable that has the prefix of this service or of all services, and is not a setting."""
     known = {variable_of(settings, name, field) for name, field in settings.model_fields.items()}
     known |= {_variable(settings, name) for name in settings.model_fields} | set(_renamed_variables(settings))
     return list(find_misspelt(service, known, environment))
