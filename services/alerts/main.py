@@ -26,7 +26,7 @@ from shared.events.topics import (
     CONSUMPTION_TOPIC,
 )
 from shared.runtime.delivery.set_aside_work import SetAside
-from shared.runtime.delivery.set_aside_work_retries import SetAsideRetries
+from shared.runtime.delivery.set_aside_work_retries import SetAsideWorkRetries
 from shared.runtime.postgres.pool import connect
 from shared.runtime.process.background import repeat
 from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefinition, run
@@ -72,7 +72,7 @@ def build(runtime: Runtime[AlertsSettings]) -> None:
         events_topic=ALERTS_EVENTS_TOPIC,
     )
     tasks = SetAside("time"), SetAside("deliveries")
-    retries = SetAsideRetries(
+    retries = SetAsideWorkRetries(
         runtime.transaction,
         {states: on_states.retry, snapshots: on_snapshots.retry},
         tasks,

@@ -22,7 +22,7 @@ from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
 from shared.runtime.delivery.isolation import concerns_one
 from shared.runtime.delivery.lag import ConsumerState
 from shared.runtime.delivery.set_aside_work import SetAside
-from shared.runtime.delivery.set_aside_work_retries import SetAsideRetries
+from shared.runtime.delivery.set_aside_work_retries import SetAsideWorkRetries
 from shared.runtime.kafka.bulk_producer import BulkProducer
 from shared.runtime.kafka.producer import Producer
 from shared.runtime.postgres.pool import RELAY_SESSION, connect
@@ -50,7 +50,7 @@ def add_background(
     """Register the tasks, and the readiness check that names the subscriptions whose work is set aside."""
     moves, snapshots = SetAside("moves"), SetAside("snapshots")
     works = tuple(SetAside(work) for work in WORKS)
-    retries = SetAsideRetries(
+    retries = SetAsideWorkRetries(
         runtime.transaction, {}, (moves, snapshots, *works), delay_max_seconds=runtime.settings.retry_delay_max_seconds
     )
     runtime.background("set aside", retries.run)

@@ -48,7 +48,7 @@ from shared.events.topics import (
     METERING_EVENTS_TOPIC,
 )
 from shared.runtime.delivery.set_aside_work import SetAside
-from shared.runtime.delivery.set_aside_work_retries import SetAsideRetries
+from shared.runtime.delivery.set_aside_work_retries import SetAsideWorkRetries
 from shared.runtime.http.caller_limits import RateLimit, Shares
 from shared.runtime.postgres.listen import keep_listening
 from shared.runtime.postgres.pool import connect
@@ -208,7 +208,7 @@ def _add_background(runtime: Runtime[ReportingSettings], live: LiveChanges) -> N
 
     aside = SetAside(UPKEEP)
     upkeep = Upkeep(runtime.deciding, runtime.clock, aside, every_seconds=settings.upkeep_seconds)
-    shown = SetAsideRetries(runtime.transaction, {}, (aside,), delay_max_seconds=settings.retry_delay_max_seconds)
+    shown = SetAsideWorkRetries(runtime.transaction, {}, (aside,), delay_max_seconds=settings.retry_delay_max_seconds)
     runtime.background("listen", listen)
     runtime.background(UPKEEP, upkeep.run)
     runtime.background("set aside", shown.run)

@@ -16,7 +16,7 @@ from services.metering.store.projection import Projection
 from shared.events.envelope import Instant, rfc3339
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.http.routes import ApiRoute
-from shared.runtime.http.service_auth import is_asked, is_genuine
+from shared.runtime.http.service_auth import is_genuine, is_signed
 from shared.runtime.postgres.pool import Connection, Pool
 from shared.runtime.signing import Keys
 from shared.windows import Window
@@ -34,7 +34,7 @@ def resources_router(
     router = APIRouter(route_class=ApiRoute)
 
     async def admit(request: Request, product: str) -> None:
-        if is_asked(request.headers):
+        if is_signed(request.headers):
             target = f"{request.url.path}?{request.url.query}"
             if not is_genuine(target, request.headers, clock(), signing_keys):
                 raise ProblemError.of("unauthenticated", "The request is not signed by a service of this system.")

@@ -14,7 +14,7 @@ from services.reporting.queries.access import find_visible
 from shared.events.refusals import Refusal
 from shared.runtime.delivery.transaction import TransientError
 from shared.runtime.http.middleware import ProblemError
-from shared.runtime.http.service_auth import sign_question
+from shared.runtime.http.service_auth import sign_request
 from shared.runtime.postgres.pool import Pool
 from shared.runtime.process import logging
 from shared.runtime.signing import Keys
@@ -46,7 +46,7 @@ class ResourceQueries:
         async with self._pool.acquire() as connection:
             await find_visible(connection, caller, subscription)
         url = httpx.URL(f"{self._url}/v1/subscriptions/{subscription}/resources", params=wanted)
-        headers = sign_question(url.raw_path.decode(), self._clock(), self._keys)
+        headers = sign_request(url.raw_path.decode(), self._clock(), self._keys)
         try:
             async with httpx.AsyncClient(timeout=self._timeout_seconds) as http:
                 answer = await http.get(url, headers=headers)

@@ -31,7 +31,10 @@ OTHERS_TRIED = 5
 
 
 class HaltError(Exception):
-    """Too many records failed in a short time, so the fault is probably ours: the consumer stops. See the message."""
+    """Halts the consumer: too many records failed in a short time, so the fault is probably ours.
+
+    The message says what the operator does.
+    """
 
 
 class _UndoneError(Exception):
@@ -68,7 +71,7 @@ async def transaction(pool: Pool, clock: Clock, service: str) -> AsyncIterator[T
 
 
 class FailureLimit:
-    """Halts a consumer when so much fails that the fault is probably ours: a bug, not the records.
+    """Decides when so much fails that a consumer must halt: the fault is probably a bug, not the records.
 
     Failures count by owner (customer or key), so that one owner never halts the others. The limit is reached by
     ``count`` owners that failed within the time; or by ``count`` failures, if more owners failed than succeeded.
@@ -81,8 +84,10 @@ class FailureLimit:
         self._succeeded: dict[bytes, datetime] = {}
 
     def check(self, now: datetime) -> None:
-        """Raises:
-        HaltError: the limit is reached.
+        """Check that the limit is not reached.
+
+        Raises:
+            HaltError: it is reached.
         """
         self._expire(now)
         owners = len({owner for _, owner in self._failed})
@@ -114,7 +119,7 @@ class FailureLimit:
 
 
 def owner_of(record: Record) -> bytes:
-    """The owner of a record: its key up to the first ``|``, before which longer keys have the subscription."""
+    """The owner of a record: its key up to the first ``|``, which ends the subscription in longer keys."""
     return lane_of(record).partition(b"|")[0]
 
 
@@ -148,8 +153,8 @@ class BatchRunner:
     async def run(self, records: Sequence[Record], *, isolate: bool = False) -> None:
         """Apply all records, each once. Those that can never be applied become dead letters.
 
-        Those that fail for an unforeseen reason are set aside, with all that follow of their key. ``isolate``: those
-        that alone meet a lock or statement timeout, too, while others of the batch do not.
+        Records that fail for an unforeseen reason are set aside, with all that follow of their key. ``isolate``: so are
+        records that meet a lock or statement timeout while others of the batch can be applied.
 
         Raises:
             HaltError, RewoundError, TransientError, or another error for which ``is_transient`` holds.

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Failed(Generic[T]):
-    """The items of one key for which the work failed, and the error."""
+    """The items of one key, ``whose``, for which the work failed, and the error."""
 
     whose: str
     items: Sequence[T]
@@ -42,7 +42,8 @@ async def isolate(
 ) -> list[Failed[T]]:
     """Do ``work`` for all items together; on failure for halves, until each failing key is alone.
 
-    Returns the failed keys, whose work is rolled back. Without failures this costs one savepoint.
+    ``whose`` returns the key of an item, such as its subscription. Returns the failed keys, whose work is rolled back.
+    Without failures this costs one savepoint.
 
     Raises:
         HaltError: more than ``failures_max`` keys fail, so the fault is probably ours.

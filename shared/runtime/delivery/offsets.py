@@ -97,18 +97,21 @@ async def load_stored(pool: Pool, reader: str, topic: str) -> dict[int, Stored]:
 
 
 async def place(connection: Connection, reader: str, topic: str, topic_id: UUID, begins: Mapping[int, int]) -> None:
-    """Insert missing rows and topic ids; a partition that is new, or was set back, gets its offset in ``begins``."""
+    """Store where new partitions begin, and the topic's id where it is missing.
+
+    A partition that is new, or was set back, gets its offset in ``begins``; others keep theirs.
+    """
     await connection.execute(_PLACE, reader, topic, topic_id, list(begins), list(begins.values()))
 
 
 async def skip(connection: Connection, reader: str, topic: str, partition: int, *, stored: int, to: int) -> bool:
-    """Move an offset from ``stored`` to ``to`` without applying records; whether it was still ``stored``."""
+    """Move an offset from ``stored`` to ``to`` without applying records; return whether it was still ``stored``."""
     done: str = await connection.execute(_SKIP, reader, topic, partition, stored, to)
     return done == "UPDATE 1"
 
 
 async def lose(connection: Connection, reader: str, topic: str, loss: Loss) -> bool:
-    """Move an offset past a loss and record it; whether the offset was still at its beginning."""
+    """Move an offset past a loss and record the loss; return whether the offset was still at its beginning."""
     moved = await skip(connection, reader, topic, loss.partition, stored=loss.first_offset, to=loss.next_offset)
     if moved:
         await connection.execute(_LOSE, reader, topic, *loss)
@@ -121,7 +124,7 @@ async def restart(connection: Connection, reader: str, topic: str) -> None:
 
 
 async def lost(pool: Pool, reader: str, topic: str) -> dict[str, tuple[int, datetime]]:
-    """By reason: how many records of a topic were lost at most, and when the last loss was noticed."""
+    """Load, by reason, how many records of a topic were lost at most, and when the last loss was noticed."""
     return {row["reason"]: (row["records"], row["last"]) for row in await pool.fetch(_LOST, reader, topic)}
 
 

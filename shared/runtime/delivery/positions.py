@@ -39,7 +39,7 @@ class Positions:
         on_lost: OnLost | None = None,
         counted: Counter[str] | None = None,
     ) -> None:
-        """``counted``: lost records already in the metric, by reason, shared by the readers of a process."""
+        """``counted``: how many lost records the metric has already, by reason; one counter for all of its readers."""
         self._counted: Counter[str] = Counter() if counted is None else counted
         self._pool = pool
         self._transaction = transaction
@@ -105,7 +105,7 @@ class Positions:
             await offsets.restart(tx.connection, self._reader, self._topic)
 
     async def skip(self, partition: int, to: int) -> int:
-        """Skip to the offset ``to`` and record the loss; how many records are lost at most.
+        """Skip to the offset ``to`` and record the loss; return how many records are lost at most.
 
         Raises:
             ValueError: the reader is at or beyond ``to``; the message says where it is.
@@ -134,9 +134,10 @@ class Positions:
         self._log.error("records_lost", **loss._asdict(), records=loss.records)
 
     async def pass_over(self, reached: Mapping[int, tuple[int, int]]) -> dict[int, int]:
-        """Move stored offsets over a gap without records, by partition (stored, to); those that were moved.
+        """Move stored offsets over gaps without records, such as markers of transactions.
 
-        Markers of transactions have such offsets. One that another process has moved since is left as it is.
+        ``reached``: by partition, the stored offset and the one to move it to. Returns the new offsets, without
+        those that another process has moved since, which are left as they are.
         """
         moved: dict[int, int] = {}
         async with self._transaction() as tx:

@@ -1,8 +1,8 @@
 """Work that fails for one key is set aside in a table and retried until it succeeds.
 
 A consumer sets aside the newest record of a key, which carries the key's whole state (``SetAside.apply``);
-``SetAsideRetries`` retries it in a transaction of its own. A task sets rows aside (``SetAside.add``), leaves them out
-until ``retry_at``, and clears them when they succeed.
+``SetAsideWorkRetries`` retries it in a transaction of its own. A task sets rows aside (``SetAside.add``), leaves them
+out until ``retry_at``, and clears them when they succeed.
 """
 
 import time
@@ -69,7 +69,10 @@ FROM set_aside_work WHERE work = $1 AND key = $2 AND retry_at <= $3 FOR UPDATE S
 
 @dataclass(frozen=True, slots=True)
 class Item(Generic[T]):
-    """Work for the owner ``whose``. ``key``: what exactly; of one key only the newest ``record`` counts."""
+    """Work for one owner (``whose``), such as a subscription or an account.
+
+    ``key`` names the state that ``value`` and ``record`` carry whole; of one key only the newest record counts.
+    """
 
     key: str
     whose: str
@@ -89,7 +92,7 @@ class SetAside:
     """What one consumer or task sets aside. ``work`` names it: a consumer's topic, or a task."""
 
     def __init__(self, work: str, *, keys_max: int | None = None) -> None:
-        """``keys_max``: a consumer that would set aside more keys halts, as the fault is probably ours."""
+        """``keys_max``: most owners with work set aside; a consumer halts at more, as the fault is probably ours."""
         self.work = work
         self._keys_max = keys_max
         self._logged_at = -float(LOG_EVERY_SECONDS)
@@ -102,7 +105,7 @@ class SetAside:
         """Do ``work`` for all items; set aside those of owners for whom it fails, or who have others set aside.
 
         Raises:
-            HaltError: more than ``keys_max`` keys would be set aside.
+            HaltError: work of more than ``keys_max`` owners would be set aside.
         """
         row = await tx.connection.fetchrow(_BEGIN, self.work)
         waiting = frozenset(row["whose"] if row else ())
@@ -115,7 +118,7 @@ class SetAside:
                 await self.add(tx, item.key, item.whose, failed.error, item.record)
 
     async def add(self, tx: Transaction, key: str, whose: str, error: Exception, record: Record | None = None) -> None:
-        """Set a key aside, or count another failure of it."""
+        """Set a key aside, or save another failure of it, with its next attempt; count it after the commit."""
         await self._insert(tx, key, whose, error, record)
         tx.after_commit(lambda: self.count(whose, error))
 
@@ -148,7 +151,11 @@ class SetAside:
     async def retry(
         self, tx: Transaction, key: str, handler: Callable[[Transaction, Sequence[Record]], Awaitable[None]]
     ) -> None:
-        """Handle a record set aside, in a transaction of its own; on failure its next pause is longer."""
+        """Handle a record that is set aside, in the caller's transaction.
+
+        On success its key is cleared, and other keys of its owner are due now; on failure its next pause is longer.
+        Nothing happens if another process has locked it.
+        """
         row = await tx.connection.fetchrow(_LOCK, self.work, key, tx.now)
         if row is None:
             return  # another process has locked it, or it succeeded

@@ -26,8 +26,11 @@ FROM set_aside_work WHERE work = ANY($1::text[]) GROUP BY work ORDER BY work
 """
 
 
-class SetAsideRetries:
-    """Everything one service sets aside. ``handlers`` retry records of consumers; ``tasks`` retry their own rows."""
+class SetAsideWorkRetries:
+    """Retries everything that the consumers of one service set aside, and reports all work that is set aside.
+
+    ``handlers`` apply the records of consumers; ``tasks`` retry their own rows and are only reported.
+    """
 
     def __init__(
         self,

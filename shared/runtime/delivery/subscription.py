@@ -37,7 +37,8 @@ def subscribe(
 ) -> Any:
     """Make a batch subscriber; the caller gives it its handler.
 
-    ``parser`` makes the message of a batch. ``fill_wait_ms``: longest wait of Kafka to fill a fetch; 0: as set.
+    ``parser`` makes the message of a batch. ``fill_wait_ms``: longest wait of Kafka to fill a fetch; 0: Kafka answers
+    as soon as there is a record, at the latest after the setting ``fetch_wait_ms``.
     """
     return broker.subscriber(
         StreamTopic(f"{settings.kafka_topic_prefix}{topic.name}", declare=False),
@@ -64,5 +65,5 @@ def subscribe(
 
 
 async def _decode(message: KafkaAckableMessage) -> KafkaAckableMessage:
-    """The handler is given the message itself."""
+    """Return the message unchanged, so that the handler is given the message itself and not its body."""
     return message

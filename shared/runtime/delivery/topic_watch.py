@@ -88,10 +88,10 @@ class TopicWatch:
         )
 
 
-def _fits(key: str, is_: str, wanted: str) -> bool:
+def _fits(key: str, actual: str, wanted: str) -> bool:
     """Whether a setting suffices: retention and message size may be larger than wanted, never smaller."""
     if key == "retention.ms":
-        return is_ == _FOREVER or (wanted != _FOREVER and int(is_) >= int(wanted))
+        return actual == _FOREVER or (wanted != _FOREVER and int(actual) >= int(wanted))
     if key == "max.message.bytes":
-        return int(is_) >= int(wanted)
-    return set(is_.split(",")) == set(wanted.split(","))
+        return int(actual) >= int(wanted)
+    return set(actual.split(",")) == set(wanted.split(","))

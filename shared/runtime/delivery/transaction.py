@@ -48,7 +48,10 @@ class TransientError(Exception):
 
 
 class Transaction:
-    """An open database transaction, and what is published when it commits."""
+    """An open database transaction, and what is published when it commits.
+
+    ``now``: the time by which everything in it is decided. ``cause``: the event or command that it handles, if one.
+    """
 
     def __init__(
         self,
@@ -111,9 +114,9 @@ class Transaction:
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[Callable[[], NoReturn]]:
-        """Roll back the block, and what it published, when it raises or calls the function that it is given.
+        """Roll back the block, and what it published, if it raises or calls the function that it yields.
 
-        That call ends the ``async with`` block at once, without an error after it.
+        That call ends the ``async with`` block at once; the code after the block runs on without an error.
         """
         published, caused, callbacks = len(self.pending), len(self.caused), len(self._callbacks)
         try:

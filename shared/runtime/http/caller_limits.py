@@ -12,13 +12,13 @@ MAX_KEYS = 10_000
 
 
 def too_many(message: str, seconds: int) -> ProblemError:
-    """A 429 refusal with ``Retry-After``."""
+    """Make a 429 refusal with ``Retry-After`` of this many seconds."""
     refusal = Refusal(code="too_many_requests", message=message)
     return ProblemError(refusal, headers={"Retry-After": str(seconds)})
 
 
 class Shares:
-    """Concurrent slots, limited in total and for each key."""
+    """Concurrent slots: at most ``most`` in total, and ``most_each`` for each key."""
 
     def __init__(self, most: int, most_each: int) -> None:
         self._most = most
@@ -51,7 +51,7 @@ class Shares:
 
 
 class RateLimit:
-    """A token bucket for each key, which holds one minute's worth; 0: no limit.
+    """A token bucket for each key: ``per_minute`` tokens, refilled within a minute; 0: no limit.
 
     Beyond ``MAX_KEYS`` the key unused for longest is dropped, as its bucket is the most likely to be full.
     """
@@ -62,15 +62,17 @@ class RateLimit:
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def check(self, key: str, message: str) -> None:
-        """Raises:
-        ProblemError: ``too_many_requests``: the bucket is empty.
+        """Check that the key's bucket has a token, without taking it.
+
+        Raises:
+            ProblemError: ``too_many_requests`` with ``message``: the bucket is empty.
         """
         level = self._level(key)
         if self._per_minute and level < 1:
             raise too_many(message, max(1, math.ceil((1 - level) * 60 / self._per_minute)))
 
     def spend(self, key: str) -> None:
-        """Take one token."""
+        """Take one token, whether there is one or not."""
         if self._per_minute:
             self._levels[key] = self._level(key) - 1, self._clock()
             self._levels.move_to_end(key)

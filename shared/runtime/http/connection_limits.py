@@ -36,7 +36,7 @@ _REFUSALS: dict[int, tuple[str, str]] = {
 
 
 class BoundsError(Exception):
-    """Stops the parser."""
+    """Stops the parser: a limit is exceeded, or the request is not valid."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -172,9 +172,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timed = self._arriving
         if self._timed is not None:
             seconds = HEAD_SECONDS if self._timed == "head" else BODY_SECONDS
-            self._timer = self.loop.call_later(seconds, self._is_late)
+            self._timer = self.loop.call_later(seconds, self._on_timeout)
 
-    def _is_late(self) -> None:
+    def _on_timeout(self) -> None:
+        """Refuse the request with 408; close a connection on which none has begun."""
         if self.pipeline or (self._timed == "head" and self._is_answering()):
             return  # the timer restarts when the request before it is answered
         if self.headers is None:  # a connection without any request

@@ -30,6 +30,7 @@ MAX_CORRELATION_LENGTH = 100
 GONE = 499
 """Status under which a request is counted whose client disconnected before the answer."""
 ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
+"""Paths that are answered for any host and while the service starts, and are not logged."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -55,7 +56,8 @@ class MiddlewareOptions:
     """Options of the middleware. ``hosts``: host names that are answered; empty: any.
 
     ``proxies``: networks whose ``X-Forwarded-For`` is trusted. ``is_secure``: clients use https only (HSTS).
-    ``database_seconds``: longest time for which a request waits for and uses a connection; ``None``: as statements.
+    ``database_seconds``: longest time for which a request waits for and uses a connection; ``None``:
+    no limit but the statement timeout.
     """
 
     hosts: Collection[str] = ()
@@ -191,8 +193,10 @@ class Middleware:
         return content_codings.unpacked(_limited(receive, limit), limit, TooLargeError)
 
     def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
-        """Raises:
-        HTTPException: 421 (RFC 9110, 15.5.20): the request is for a host that is not this service's.
+        """Check that the request is for one of the service's hosts.
+
+        Raises:
+            HTTPException: 421 (RFC 9110, 15.5.20): it is for another.
         """
         if self._options.hosts:
             host = headers.get(b"host", b"").decode("latin-1").lower()
@@ -223,8 +227,10 @@ def _unavailable(message: str) -> Response:
 
 
 def _refuse_repeated(headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Raises:
-    HTTPException: 400: a field is repeated of which only one would be read.
+    """Check that no field of ``_ONCE`` is repeated.
+
+    Raises:
+        HTTPException: 400: one is.
     """
     names = [name for name, _ in headers]
     for name in _ONCE:

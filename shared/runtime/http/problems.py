@@ -85,6 +85,7 @@ def problem(
 
 
 async def on_problem(_request: Request, error: Exception) -> Response:
+    """Answer a ``ProblemError`` with its refusal."""
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for this class
     return problem(error.status, error.refusal.code, error.refusal.message, error.refusal.details, error.headers)
 
@@ -97,6 +98,7 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
 
 
 async def on_http_error(_request: Request, error: Exception) -> Response:
+    """Answer an ``HTTPException`` with its status, detail and headers."""
     assert isinstance(error, HTTPException)  # noqa: S101
     code = _CODES.get(error.status_code, "error")
     headers = dict(error.headers or {})
@@ -107,6 +109,7 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
 
 
 async def on_failure(_request: Request, error: Exception) -> Response:
+    """Answer any other error: 503 if it is transient, else 500."""
     if is_transient(error):
         message = "A part of the service is not answering. Try again shortly."
         return problem(503, "unavailable", message, headers={"Retry-After": RETRY_AFTER_SECONDS})
@@ -114,7 +117,10 @@ async def on_failure(_request: Request, error: Exception) -> Response:
 
 
 def field_errors(error: RequestValidationError | ValidationError) -> Iterator[dict[str, str]]:
-    """The faults as {field, message}; the field is a dotted path, without ``body``, ``query`` or ``path`` before it."""
+    """Yield each fault as ``{"field", "message"}``.
+
+    The field is a dotted path, without the leading ``body``, ``query``, ``path`` or ``header``.
+    """
     for one in error.errors():
         place = [str(part) for part in one["loc"]]
         if place and place[0] in {"body", "query", "path", "header"}:

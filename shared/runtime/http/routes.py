@@ -79,8 +79,10 @@ def _header_names(dependant: Dependant) -> Iterator[str]:
 
 
 def _refuse_unread(request: Request, read: Iterable[str]) -> None:
-    """Raises:
-    ProblemError: it has a precondition (RFC 9110, 13.1) that this route does not check.
+    """Check that the request has no precondition (RFC 9110, 13.1) that the route ignores.
+
+    Raises:
+        ProblemError: ``invalid_request``: it has one that is not in ``read``.
     """
     errors = [
         {"field": name.title(), "message": "is not supported here: this resource has no version"}

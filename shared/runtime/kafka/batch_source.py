@@ -35,8 +35,8 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     Several tasks may take batches from it; each applies its batch before it polls again. Until then its partitions are
     held for it, so that records of a partition stay in order. Records are ``Record``, topics without ``topic_prefix``.
 
-    A batch that was not marked ``applied`` when its task polls again, or has ended, is read again after any failure.
-    So is what was decoded and could not be returned, because the client's position is beyond it by then.
+    A batch is read again if its task polls again, or ends, without having marked it ``applied``. Records that were
+    decoded and could not be returned are read again too, since the client's position is beyond them by then.
     """
 
     def __init__(self, *args: Any, topic_prefix: str, **kwargs: Any) -> None:
@@ -62,14 +62,14 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         self._next[partition] = offset
 
     def begin_at(self, partition: TopicPartition, offset: int) -> None:
-        """Read from ``offset`` on, and drop what is known of the partition."""
+        """Read from ``offset`` on; drop the partition's unapplied batch and faults."""
         self._taken.pop(partition, None)
         self.unreadable.pop(partition, None)
         self.out_of_range.discard(partition)
         self.seek(partition, offset)
 
     def clear(self) -> None:
-        """Drop what is known of all partitions, when others are assigned."""
+        """Drop positions, unapplied batches and faults of all partitions, when others are assigned."""
         self._taken.clear()
         self.unreadable.clear()
         self.out_of_range.clear()
@@ -86,7 +86,10 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return {tp.partition for tp in self._held() | set(self._taken)}
 
     async def read_to(self, partition: TopicPartition) -> int | None:
-        """The offset below which everything is applied; ``None`` while a batch of the partition is being applied."""
+        """The offset below which everything is applied.
+
+        ``None`` while a batch of the partition is being applied, or its position is unknown.
+        """
         if partition in self._taken or partition in self._held() or partition not in self._next:
             return None
         position: int = await self.position(partition)
@@ -95,7 +98,10 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def getmany(
         self, *, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[Record]]:
-        """Records of partitions that no other task holds, as soon as there are any; none after ``POLL_MS``."""
+        """Wait for records of partitions that no other task holds; an empty result after ``POLL_MS``.
+
+        Batches that this task did not apply are read again first, after a pause that grows with each failure.
+        """
         task = asyncio.current_task()
         if self._rewind_unapplied(task):
             self._failures += 1
@@ -152,7 +158,10 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def _of_furthest_behind(
         self, free: set[TopicPartition], max_records: int
     ) -> dict[TopicPartition, list[Record]]:
-        """Fill every second batch from a long backlog: in plain rotation the largest would be left to the end."""
+        """In every second call, fill a batch from the partition that is furthest behind; empty otherwise.
+
+        It is done for long backlogs only: in plain rotation the longest would remain after all others.
+        """
         self._round_robin = not self._round_robin
         behind = {tp: (self.highwater(tp) or 0) - self._next[tp] for tp in free if tp in self._next}
         furthest = max(behind, key=behind.__getitem__, default=None)
@@ -212,7 +221,7 @@ async def connect(broker: KafkaBroker, settings: ServiceSettings) -> None:
 
 
 def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any] = ()) -> KafkaBroker:
-    """A broker for consumers only: everything is published through the outbox."""
+    """Make a broker for consumers only, named ``client``: everything is published through the outbox."""
     install_record_deserializer()
     log = standard_logging.getLogger("faststream")
     log.addFilter(_is_relevant)

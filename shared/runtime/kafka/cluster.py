@@ -34,6 +34,7 @@ from shared.runtime.process.settings import ServiceSettings
 ANSWER_SECONDS = 10
 """Longest time for one query, as the client's own timeouts may be longer."""
 _LONGEST_MS = 35 * 86_400_000
+"""Age at which the search for a record's append time begins."""
 _PRECISION_MS = 1000
 _TOPIC, _LATEST, _ANY_REPLICA, _READ_COMMITTED = 2, -1, -1, 1
 
@@ -98,9 +99,9 @@ class Cluster:
         return found
 
     async def find_append_time(self, topic: str, partition: int, leader: int, offset: int) -> datetime | None:
-        """Find when the record at ``offset`` was appended, to about a second; ``None``: no record from it on.
+        """Find when the record at ``offset`` was appended, to about a second; ``None``: no recent record.
 
-        Kafka only finds offsets by time, so this is a binary search.
+        Kafka only finds offsets by time, so this is a binary search over the last 35 days.
         """
         before, after = int(time.time() * 1000) - _LONGEST_MS, int(time.time() * 1000) + 60_000
         if await self._first_from(topic, partition, leader, before) is None:

@@ -1,4 +1,4 @@
-"""The door to the runtime for a service's ``main.py``: define it, then ``run`` it.
+"""The command line of a service. Its ``main.py`` defines the service and passes the definition to ``run``.
 
 python -m services.<name> [serve | migrate | settings | rebuild | replay | one of the service's own commands]
 """
@@ -37,7 +37,10 @@ _COMMANDS = {
 
 
 def run(definition: ServiceDefinition[S], argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0 well, 1 failed, 2 wrong settings."""
+    """Run the command in ``argv`` (``None``: the process's); return the exit code.
+
+    0: it succeeded; 1: it failed; 2: settings or arguments are wrong.
+    """
     parsed = _parser(definition).parse_args(argv)
     command = parsed.command or "serve"
     try:
@@ -171,7 +174,7 @@ async def _replay(definition: ServiceDefinition[S], settings: S) -> int:
 
 
 async def _positions(definition: ServiceDefinition[S], settings: S, parsed: argparse.Namespace) -> int:
-    """A running service follows within half a minute."""
+    """Show, restart or skip stored offsets. A running service follows within half a minute."""
     runtime = await _built(definition, settings)
     await open_pool(runtime.pool, runtime.settings)
     try:
@@ -200,7 +203,11 @@ async def _require_fit(runtime: Runtime[S]) -> None:
 
 
 def _positions_of(runtime: Runtime[S], topic: str) -> Positions:
-    """Those of a topic that the service reads; a product's own topic of usage is read as ``usage.events`` is."""
+    """The positions of a topic that the service reads; a product's own topic has the reader of ``usage.events``.
+
+    Raises:
+        ValueError: the service does not read the topic.
+    """
     for consumer in runtime.consumers:
         if consumer.topic.name == topic:
             return consumer.positions

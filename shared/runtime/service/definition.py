@@ -83,6 +83,7 @@ class ServiceCommand(Generic[S]):
 class ServiceDefinition(Generic[S]):
     """Everything that the runtime needs to know of a service.
 
+    ``build`` registers the service's consumers, routes and tasks on a new ``Runtime``. ``migrations``: their folder.
     ``read_only``: tables that the service's role may not change, only functions of their owner (see ``grants``).
     ``commands``: its own, on the command line. ``api_options``: for FastAPI (``title``, ``openapi_url``, ``docs_url``;
     without them there are no documents). ``replay``: what the command ``replay`` does beside redriving dead letters

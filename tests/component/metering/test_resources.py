@@ -20,7 +20,7 @@ from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.store import resources
 from services.metering.store.projection import Projection
 from shared.runtime.http.middleware import Middleware
-from shared.runtime.http.service_auth import sign_question
+from shared.runtime.http.service_auth import sign_request
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.signing import parse_keys
 from tests.component.metering.test_apply_usage import apply
@@ -125,12 +125,12 @@ async def test_another_service_asks_with_a_signature(client: httpx.AsyncClient) 
     del client.headers["authorization"]
     target = f"{PATH}?product=web&meter=app&limit=5"
     asked: dict[str, dict[str, str]] = {
-        "signed": sign_question(target, NOW, KEYS),
-        "with another key": sign_question(target, NOW, OTHERS),
-        "for something else": sign_question(target.replace("sub-1", "sub-2"), NOW, KEYS),
-        "a minute ago": sign_question(target, NOW - timedelta(seconds=61), KEYS),
-        "in the future": sign_question(target, NOW + timedelta(seconds=61), KEYS),
-        "without a moment": {"unitpool-signature": sign_question(target, NOW, KEYS)["unitpool-signature"]},
+        "signed": sign_request(target, NOW, KEYS),
+        "with another key": sign_request(target, NOW, OTHERS),
+        "for something else": sign_request(target.replace("sub-1", "sub-2"), NOW, KEYS),
+        "a minute ago": sign_request(target, NOW - timedelta(seconds=61), KEYS),
+        "in the future": sign_request(target, NOW + timedelta(seconds=61), KEYS),
+        "without a moment": {"unitpool-signature": sign_request(target, NOW, KEYS)["unitpool-signature"]},
         "unsigned": {"unitpool-signature": ""},
     }
     answers = {name: (await client.get(target, headers=headers)).status_code for name, headers in asked.items()}
