@@ -34,7 +34,7 @@ from shared.runtime.service.command_line import Runtime, ServiceDefinition, run
 
 
 def build(runtime: Runtime[MeteringSettings]) -> None:
-    """Wire one process."""
+    """Register the consumers, commands, routes and tasks of one process."""
     settings, projection = runtime.settings, Projection()
     end = TopicEnd(settings, runtime.pool, reader=runtime.name, topic=ALLOCATION_EVENTS_TOPIC.name)
     metrics.initialise()

@@ -7,10 +7,11 @@ from typing import Generic, TypeVar
 K = TypeVar("K")
 V = TypeVar("V")
 AT_ONCE = 500
+"""Most requests that one lookup answers."""
 
 
 class CoalescedLookup(Generic[K, V]):
-    """Coalesce requests: those that arrive during one lookup wait for the next, which answers all of them.
+    """Coalesce requests: those that arrive during one lookup wait for the next, which answers up to ``AT_ONCE``.
 
     A lookup begins after every request that it answers has arrived, so no answer is older than its request. One lookup
     runs at a time: the higher the load, the more requests each answers. ``lookup`` returns a value for each key, in

@@ -21,7 +21,7 @@ _TIMES = ("quarantined_at", "received_at", "settled_at")
 
 
 def quarantine_router(keys: KeyRing, pool: Pool) -> APIRouter:
-    """Make the route."""
+    """Make the route ``GET /v1/quarantine``."""
     router = APIRouter(route_class=ApiRoute)
 
     @router.get("/v1/quarantine")

@@ -30,7 +30,7 @@ AHEAD = timedelta(days=1)
 def resources_router(
     keys: KeyRing, signing_keys: Keys, pool: Pool, projection: Projection, clock: Callable[[], datetime]
 ) -> APIRouter:
-    """Make the route."""
+    """Make the route ``GET /v1/subscriptions/{id}/resources``."""
     router = APIRouter(route_class=ApiRoute)
 
     async def admit(request: Request, product: str) -> None:

@@ -76,7 +76,10 @@ class SortedEvents:
 
 
 def sort_events(texts: Sequence[bytes], product: str, catalogue: Catalogue) -> SortedEvents:
-    """Check each event by itself for a key of ``product``; what needs the subscription is checked by the consumer."""
+    """Sort a request's events into accepted, repeated and refused ones, for an ingest key of ``product``.
+
+    Each is checked by itself; the consumer checks what depends on the subscription.
+    """
     result = SortedEvents()
     seen: dict[tuple[str, str], UsageEvent | CorrectionEvent] = {}
     for index, text in enumerate(texts):
@@ -143,7 +146,8 @@ class Publisher:
         """Publish events; return once the broker has acknowledged all.
 
         Raises:
-            OverloadError, UnacknowledgedError
+            OverloadError: the budget is used up; nothing was sent.
+            UnacknowledgedError: the broker did not acknowledge all in time; it may still do so.
         """
         size = sum(len(text) for text, _ in events)
         if self._waiting_bytes and self._waiting_bytes + size > self._budget_bytes:
@@ -168,7 +172,10 @@ class Publisher:
 def usage_router(
     keys: KeyRing, limits: KeyLimits, publisher: Publisher, catalogue: Callable[[], Awaitable[Catalogue]]
 ) -> APIRouter:
-    """Make the route. ``catalogue`` loads the newest catalogue; concurrent requests share one load."""
+    """Make the route ``POST /v1/usage``.
+
+    ``catalogue`` loads the newest catalogue; concurrent requests share one load.
+    """
     router = APIRouter(route_class=DirectRoute)
 
     async def lookup(requests: Sequence[None]) -> Sequence[Catalogue]:

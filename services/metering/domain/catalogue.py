@@ -25,7 +25,7 @@ KINDS: dict[Aggregation, int] = {"sum": SUM, "count": COUNT, "peak": PEAK, "late
 
 @dataclass(frozen=True, slots=True)
 class MeterView:
-    """One meter with its number in this service's tables."""
+    """One meter with its number in this service's tables. ``kind``: its aggregation, one of ``KINDS``."""
 
     number: int
     product: str

@@ -26,7 +26,7 @@ _EXACT = Context(prec=100)
 
 
 class Measured(NamedTuple):
-    """What one meter measured in one window."""
+    """What one meter measured in one window. ``reached_at``: when a level reached ``aggregate``."""
 
     window_start: datetime
     aggregate: Decimal
@@ -40,7 +40,11 @@ History = Mapping[int, Sequence[Measured]]
 
 
 class MeterPart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One meter's part of a snapshot, with its arithmetic. What the window added stands beside a term's total."""
+    """One meter's part of a snapshot, with its arithmetic: ``shared.events.metering.MeterConsumption``.
+
+    Of a meter that adds up over the term, ``aggregate`` and ``consumed`` are the term's totals until the window's end,
+    and ``window_aggregate`` and ``window_consumed`` what the window added to them.
+    """
 
     meter: str
     aggregation: str
@@ -90,13 +94,16 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(one: Snapshot, now: datetime) -> tuple[bytes, bytes]:
-    """The snapshot as an event: its Kafka key and value."""
+    """Encode the snapshot as an event of time ``now``; return its Kafka key and value."""
     key = one.key
     return key.encode(), _encoder.encode(SnapshotEvent(f"{key}|{one.revision}", one.subscription, now, one))
 
 
 def snapshot(subscription: Subscription, product: ProductView, start: datetime, history: History) -> Snapshot | None:
-    """What ``product`` consumed in the window that begins at ``start``; ``None`` where nothing was measured."""
+    """Make the snapshot of ``product`` in the window that begins at ``start``; ``None`` if nothing was measured.
+
+    ``history``: the windows of its meters; for a meter that adds up over the term, also the term's earlier ones.
+    """
     window = subscription.calendar.window_at(start)
     is_gone = window.start != start  # by what is known since it was told; its figures are still to be taken back
     window = Window(start, window.end)
@@ -122,7 +129,7 @@ def snapshot(subscription: Subscription, product: ProductView, start: datetime, 
 
 
 def consumed(subscription: Subscription, product: ProductView, window: Window, history: History) -> int:
-    """What ``snapshot`` says was consumed; 0 where nothing was measured."""
+    """Compute ``snapshot(...).consumed`` without the snapshot; 0 if nothing was measured."""
     total = 0
     for meter in product.meters.values():
         counted = _counted(meter, window, subscription, history.get(meter.number, ()))
@@ -131,8 +138,10 @@ def consumed(subscription: Subscription, product: ProductView, window: Window, h
 
 
 def _is_locked_before(window: Window, subscription: Subscription) -> bool:
-    """Whether the term's rates were locked before the window began: usage may be known earlier than the lock, and a
-    lock is never taken back, so it counts as one more revision."""
+    """Whether the term's rates were locked before the window began.
+
+    Such a lock counts as one more revision: it may become known after the window's usage, and is never taken back.
+    """
     locked_at = subscription.term_at(window.start).rates_locked_at
     return locked_at is not None and locked_at < window.start
 
@@ -179,13 +188,13 @@ def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscri
 
 
 def _plain(aggregate: Decimal) -> Decimal:
-    """As it is read: 80000, which the database's driver makes 8E+4."""
+    """Write a whole aggregate without an exponent: the database's driver reads 80000 as 8E+4."""
     part, whole = aggregate.as_integer_ratio()
     return Decimal(part) if whole == 1 else aggregate
 
 
 def _units(meter: MeterView, windows: Sequence[Measured], rate: Rate, subscription: Subscription) -> int:
-    """What the windows that count come to, rounded up once. ``rate`` is the last one's."""
+    """Units of the windows that count, rounded up once. ``rate``: that of the last window."""
     if meter.is_term:
         exact = sum(
             (_exact_units(one.aggregate, subscription.rate_of(meter.state, one.window_start)) for one in windows),

@@ -14,10 +14,10 @@ _FINER = re.compile(r"(?<=\.[0-9]{6})[0-9]+")
 
 
 def may_be_rounded(raw: bytes) -> bool:
-    """Whether the typed decoder may have rounded the event's ``time``: it has seven or more digits of fraction.
+    """Whether the typed decoder may have rounded the event's ``time``: it may have more than six decimals.
 
-    The fraction, or the offset, of a time that was read stands in a fixed place behind the key. True as well where the
-    key is not found, as it is written in another way. No character may be written as an escape.
+    ``raw``: an event that the typed decoder has read, and without escapes in its time. So the fraction or the offset is
+    at a fixed distance from the key. Also true if the key cannot be found, because it is written with spaces.
     """
     place = raw.find(_KEY)
     if place < 0:

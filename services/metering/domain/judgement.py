@@ -117,6 +117,7 @@ def judge_records(records: Sequence[UsageRecord], numbers: Sequence[int], judged
 
 
 def _check_owner(event: UsageEvent | CorrectionEvent, owner: str) -> None:
+    """Refuse an event of another product than ``owner``, the product of the topic."""
     if event.data.product != owner:
         raise RejectedError("source_not_allowed", f"only {owner} is reported on its own topic", event.claim())
 

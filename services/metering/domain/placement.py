@@ -15,9 +15,12 @@ from services.metering.domain.decode import UsageEvent
 from services.metering.domain.reasons import Claim, Reason, RejectedError
 
 OLDEST_US = 35 * DAY_US
+"""Most time from an event to its acceptance, in microseconds."""
 OLDEST = timedelta(microseconds=OLDEST_US)
 FARTHEST_US = 5 * 60 * 1_000_000
+"""Most time from an event's acceptance to its time, if that is in the future, in microseconds."""
 NEAR_MIDNIGHT_US = 3_600_000_000
+"""Time before and after a midnight within which a repeat may have the other day, in microseconds."""
 _UNSET = msgspec.UNSET
 _new_digest = blake2b(digest_size=16).copy
 """Copying costs two thirds of creating."""
@@ -147,7 +150,7 @@ def digest_of(source: str, id: str) -> bytes:
 
 
 def check_time(at_us: int, accepted_us: int, claim: Claim) -> None:
-    """Refuse an event that is too old or too far in the future.
+    """Refuse an event that is too old or too far in the future, compared with its first acceptance.
 
     Raises:
         RejectedError: with the quarantine reason.

@@ -88,7 +88,7 @@ class UsageApplier:
         return applied
 
     async def reapply(self, tx: Transaction, records: Sequence[Record]) -> BatchOutcome:
-        """Apply quarantined records again; they were accepted and booked before."""
+        """Apply quarantined records, which were accepted and booked before. Quarantine and books are not written."""
         judged = judge(records, await self.projection.refresh(tx.connection))
         _reject_expired(judged, records, tx.now)
         await _reject_wrong_reversals(tx.connection, judged, records)

@@ -15,17 +15,24 @@ from shared.runtime.postgres.pool import Connection
 
 @dataclass(slots=True)
 class Effects:
-    """Collected effects. Adding one again changes nothing, except for amounts to subtract."""
+    """Collected effects. Adding one again changes nothing, except for ``totals`` and ``hours``."""
 
     catalogue: Catalogue
     now: datetime
     totals: dict[Key, list[tuple[Decimal, datetime]]] = field(default_factory=lambda: defaultdict(list))
+    """By window of a sum or count: amounts to subtract, each with the append time of its cause."""
     levels: dict[int, set[WindowKey]] = field(default_factory=lambda: {PEAK: set(), LATEST: set()})
+    """By kind of meter: windows whose level is recomputed."""
     resources: set[ResourceKey] = field(default_factory=set)
+    """Resources that are counted again."""
     back: set[Key] = field(default_factory=set)
+    """Windows in which usage counts again; they are inserted if they do not exist."""
     hours: list[tuple[Key, int, Decimal]] = field(default_factory=list)
+    """Events that no longer count (-1) or count again (1): hour, sign, quantity."""
     final: dict[RestatementCause, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    """By cause: final windows that are restated."""
     as_of: datetime | None = None
+    """The newest append time of all causes."""
 
     def take_out(self, target: Target, as_of: datetime, cause: RestatementCause = "reversal") -> WindowKey:
         """Take a usage event out. Return the window that it counted in."""
@@ -47,7 +54,7 @@ class Effects:
             amount = Decimal(1) if kind == COUNT else target.quantity
             self.totals[window.key].append((-sign * amount, as_of))
         else:
-            self._find(window, kind, target.resource)
+            self._recompute(window, kind, target.resource)
         return window
 
     def recompute(
@@ -56,7 +63,7 @@ class Effects:
         """Have the level, or this resource, of the window that contains ``at`` recomputed from raw usage."""
         window = self.window_of(by.subscription, meter, at)
         self._note(by.received_at, window, cause)
-        self._find(window, self.catalogue.meters[meter].kind, resource)
+        self._recompute(window, self.catalogue.meters[meter].kind, resource)
 
     def window_of(self, subscription: int, meter: int, at: datetime) -> WindowKey:
         """Return the meter's window that contains ``at``."""
@@ -67,7 +74,7 @@ class Effects:
         """Whether the meter is corrected by subtraction, which concurrent usage cannot falsify."""
         return self.catalogue.meters[meter].kind in (SUM, COUNT)
 
-    def _find(self, window: WindowKey, kind: int, resource: str | None) -> None:
+    def _recompute(self, window: WindowKey, kind: int, resource: str | None) -> None:
         if kind == UNIQUE:
             self.resources.add(ResourceKey(window, resource or ""))
         elif kind in self.levels:

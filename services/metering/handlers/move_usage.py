@@ -47,7 +47,7 @@ async def move_due_usage(tx: Transaction, projection: Projection, due: DueMove) 
     if due.terms:
         await _republish(tx, view, due)
     if due.windows:
-        await _find_windows(tx, catalogue, view, due)
+        await _recompute_windows(tx, catalogue, view, due)
     if taken_out == AT_ONCE:
         await moves.postpone(tx.connection, due.id, tx.now)
     elif due.looks_from is None:
@@ -157,7 +157,7 @@ async def _republish(tx: Transaction, view: SubscriptionView, due: DueMove) -> N
     await moves.republish_windows(tx.connection, view.number, first)
 
 
-async def _find_windows(tx: Transaction, catalogue: Catalogue, view: SubscriptionView, due: DueMove) -> None:
+async def _recompute_windows(tx: Transaction, catalogue: Catalogue, view: SubscriptionView, due: DueMove) -> None:
     """Recompute all windows since the change from raw usage: events may belong to another window."""
     first = _first_window(view, due)
     await moves.lock_windows(tx.connection, view.number, first)

@@ -19,7 +19,10 @@ OUTBOX_FULL = 5_000
 
 
 async def publish_quarantine_changes(tx: Transaction, limit: int) -> int:
-    """Publish at most ``limit`` changed rows of the quarantine. Return the number of events."""
+    """Publish at most ``limit`` changed rows of the quarantine. Return the number of events.
+
+    Nothing is published while the outbox is full. Rows that fail are set aside; their events may be in the number.
+    """
     if await _is_full(tx):
         return 0
     rows = await unpublished_changes.take_quarantine_changes(tx.connection, WORK, tx.now, limit)
@@ -45,7 +48,7 @@ async def publish_quarantine_changes(tx: Transaction, limit: int) -> int:
 
 
 async def publish_book_changes(tx: Transaction, limit: int) -> int:
-    """Publish at most ``limit`` changed lines of the books. Return the number of events."""
+    """Publish at most ``limit`` changed lines of the books. Return their number; 0 while the outbox is full."""
     if await _is_full(tx):
         return 0
     lines = await unpublished_changes.take_book_changes(tx.connection, limit)

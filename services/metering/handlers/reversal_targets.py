@@ -32,18 +32,16 @@ def find_fault(  # noqa: PLR0917  # what is compared
     product: str,
     received_at: datetime,
     target: Target,
-    corrections_by_id: Correction | None,
+    correction: Correction | None,
 ) -> Fault | None:
-    """Return why a reversal may not reverse ``target``; ``None`` if it may."""
-    if corrections_by_id and corrections_by_id.kind == REVERSAL:
+    """Return why a reversal may not reverse ``target``; ``None`` if it may.
+
+    ``subscription`` (number), ``product`` and ``received_at`` are the reversal's. ``correction``: the target, if it is
+    a correction.
+    """
+    if correction and correction.kind == REVERSAL:
         return "unsupported_type", "a reversal cannot be reversed"
-    of = (
-        corrections_by_id.product
-        if corrections_by_id
-        else catalogue.meters[target.meter].product
-        if target.meter
-        else ""
-    )
+    of = correction.product if correction else catalogue.meters[target.meter].product if target.meter else ""
     if (target.subscription, of) != (subscription, product):
         return "identity_conflict", "the event that it names is of another subscription or product"
     if target.at < received_at - OLDEST:

@@ -17,13 +17,17 @@ from shared.runtime.postgres.pool import Connection
 
 WORK = "upkeep"
 LATE_DAYS = 36
+"""Age up to which usage may arrive, in days, and one day more."""
 AHEAD_DAYS = 3
+"""Days for which partitions are created in advance."""
 SLACK_DAYS = 10
+"""Days of retention beyond those that late corrections need."""
 SUBSCRIPTIONS_AT_ONCE = 500
+"""Subscriptions whose windows are deleted in one transaction."""
 
 
 def ahead(today: date, days: int) -> Iterator[tuple[Partitioned, date]]:
-    """List partitions for usage of yesterday, today and the next days; late usage creates its own."""
+    """Yield the partitions for usage of yesterday, today and the next ``days`` days; late usage creates its own."""
     for number in range(-1, days + 1):
         for kind in partitions.WRITTEN:
             yield kind, today + timedelta(days=number)

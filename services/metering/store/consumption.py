@@ -125,7 +125,11 @@ async def load_histories(connection: Connection, wanted: Collection[tuple[int, i
 async def delete_windows(
     connection: Connection, needed: Sequence[tuple[int, datetime]], term_meters: Sequence[int], oldest: datetime
 ) -> int:
-    """Delete windows begun before ``oldest``; of term meters, before the start in ``needed``. Return how many."""
+    """Delete old windows of the subscriptions in ``needed``. Return how many.
+
+    ``needed``: (subscription, start) pairs. Windows of ``term_meters`` are deleted if they begin before that start,
+    those of other meters if they begin before ``oldest``.
+    """
     columns = [number for number, _ in needed], [start for _, start in needed]
     return int((await connection.execute(_DELETE_WINDOWS, *columns, term_meters, oldest)).split()[-1])
 

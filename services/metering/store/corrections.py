@@ -85,7 +85,11 @@ _DELETE_OLD = "DELETE FROM correction WHERE at < $1 AND look_at IS NULL"
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A recorded correction. ``meter``, ``window_start`` and ``resource``: what it changes, where that is known."""
+    """A recorded correction. ``meter``, ``window_start`` and ``resource``: what it changes, where that is known.
+
+    ``target``: the digest of the event that a reversal names. ``looks_from``: the number of a
+    transaction; the recheck is made once it and all before it have ended. ``None``: no recheck has begun.
+    """
 
     id: int
     kind: int
@@ -172,7 +176,7 @@ async def lock_due(connection: Connection, now: datetime, limit: int) -> list[Co
 
 
 async def delete_woken(connection: Connection) -> None:
-    """Delete notes of corrections that are settled by now."""
+    """Delete rows of ``correction_woken`` whose correction needs no check any more."""
     await connection.execute(_DELETE_NEEDLESS_WOKEN)
 
 

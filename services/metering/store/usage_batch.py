@@ -13,6 +13,7 @@ from services.metering.store import rows
 from shared.runtime.postgres.pool import Connection
 
 PASSED_OVER = 7
+"""Kind of the batch's usage that counts no resource, because a later purge is known; beside the kinds of meters."""
 
 # Sequential scans are off: statements must use indexes, also of a partition that was empty when they were planned.
 _EMPTY_BATCH = """

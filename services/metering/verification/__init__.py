@@ -20,7 +20,8 @@ from shared.runtime.service.command_line import ServiceCommand
 EQUAL, DIFFERENT, NOT_RUN = 0, 1, 2
 KEPT = timedelta(days=partitions.USAGE.kept_days)
 LATE = timedelta(days=36)
-"""Usage that arrives on a day may be of days so long before."""
+"""Age that usage may have on arrival, and one day more. Books are compared from so long after the oldest raw usage on,
+since all usage that arrived on those days is still stored."""
 SLICES_PER_PROGRESS_LINE = 32
 SHOWN_LOST = 20
 
@@ -92,7 +93,7 @@ async def _named(one: Repeated, kafka: KafkaReader | None) -> str:
 
 
 async def _compare_published(connection: Connection, kafka: KafkaReader, now: datetime) -> int:
-    """Print the first windows whose published revision is newer than the stored one. Return the number of all."""
+    """Count the windows whose published revision is newer than the stored one, and print the first of them."""
     catalogue = await Projection().refresh(connection)
     windows: set[str] = set()
     async for some in kafka.published():
