@@ -38,7 +38,7 @@ TIME_POLL_SECONDS = 15.0
 
 
 def build(runtime: Runtime[AlertsSettings]) -> None:
-    """Wire one process."""
+    """Register the consumers, commands and tasks of one process."""
     settings = runtime.settings
     metrics.initialise((rule.name, one.severity) for rule in DEFAULT_RULES.values() for one in rule.thresholds)
     catch_up = AllocationCatchUp(runtime)

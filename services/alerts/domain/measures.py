@@ -44,7 +44,7 @@ Readings = Mapping[Key, Reading]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One share: ``part`` of ``whole``, of a product or (``None``) the pool.
+    """One share: ``part`` of ``whole`` units, of a product or (``None``) the pool.
 
     ``opening`` is the part with which the window began.
     """
@@ -109,7 +109,10 @@ def next_change_at(subscription: SubscriptionState, now: datetime) -> datetime |
 
 
 def retain_needed(readings: Readings, start: datetime) -> Readings:
-    """Keep the readings of the window that began at ``start``, of later ones, and the last before it."""
+    """Return the readings of windows from ``start`` on, and by product the last one before.
+
+    ``start``: of the current window. Other readings are not needed any more.
+    """
     carried = _carried(readings, start)
     return {
         key: reading for key, reading in readings.items() if key[1] >= start or carried[key[0]].window_start == key[1]
@@ -132,7 +135,7 @@ def _carried(readings: Readings, before: datetime, since: datetime | None = None
 def _consumption(
     readings: Readings, carried: Mapping[ProductId, Reading], product: ProductId, window: Window
 ) -> tuple[int, int]:
-    """Return the opening part of the window (burn-down meters continue) and what is consumed now."""
+    """Return the units with which the window began (burn-down meters continue) and those consumed now."""
     opening = min(carried[product].burned_down, MAX_UNITS) if product in carried else 0
     current = readings.get((product, window.start))
     return opening, current.consumed if current else opening

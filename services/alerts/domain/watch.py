@@ -146,7 +146,10 @@ def _window(watch: Watch, subscription: SubscriptionState, now: datetime) -> Win
 
 
 def _merge_levels(watch: Watch, levels: Mapping[LevelKey, Level]) -> Mapping[LevelKey, Level]:
-    """Return the new levels, and for shares no longer measured their count of alerts, so that ids never repeat."""
+    """Return the new levels, and for shares that are no longer measured only their count of alerts.
+
+    Ids of alerts are made with that count, so it must never restart.
+    """
     gone = {key: Level(raised=level.raised) for key, level in watch.levels.items() if key not in levels}
     return {**gone, **levels}
 

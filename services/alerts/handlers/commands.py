@@ -158,9 +158,9 @@ async def _subscription(tx: Transaction, id: SubscriptionId) -> SubscriptionStat
 
 
 def _postponed(subscription: SubscriptionState | None, seen: int | None) -> Postponed | None:
-    """Postpone a command whose sender has seen a newer version of the subscription than is stored.
+    """Postpone a command whose sender has seen a newer version of the subscription than is stored; else ``None``.
 
-    A subscription of which the sender has seen no version does not exist; that is answered at once.
+    ``seen`` is ``None`` if the sender sees no such subscription: then the command is decided at once.
     """
     if seen is None or (subscription is not None and subscription.version >= seen):
         return None
@@ -181,10 +181,10 @@ def _fault_of_state(subscription: SubscriptionState) -> Refusal | None:
     )
 
 
-def _access(subscription: SubscriptionState | None, command: Event[Any], deed: Action) -> Refusal | None:
+def _access(subscription: SubscriptionState | None, command: Event[Any], action: Action) -> Refusal | None:
     if subscription is None:
         return Refusal.not_found("subscription")
-    return refusal_for(subscription, str(command.actor), bool(command.actorvendor), deed)
+    return refusal_for(subscription, str(command.actor), bool(command.actorvendor), action)
 
 
 def _audit(

@@ -68,7 +68,7 @@ class WorkerOptions:
         """Return how many deliveries may be claimed while ``sending`` are in flight.
 
         A customer has at most a quarter of all slots; an eighth is reserved for customers with nothing in flight. So
-        only dozens of customers with hanging receivers at the same time can delay another.
+        another customer is delayed only if as many customers as reserved slots have hanging receivers.
         """
         return Shares(
             channel=self.concurrency_per_channel,
@@ -79,7 +79,10 @@ class WorkerOptions:
 
 
 class DeliveryWorker:
-    """Delivers due alerts until cancelled."""
+    """Delivers due alerts until cancelled.
+
+    ``listen`` opens a connection for LISTEN; ``time_is_certain`` waits until the clock can be decided by.
+    """
 
     def __init__(
         self,
@@ -139,7 +142,11 @@ class DeliveryWorker:
         return list(claimed.values())
 
     async def _pause_seconds(self, connection: Connection) -> float:
-        """Longest wait for a new delivery or a free slot: until the next one falls due."""
+        """Seconds until the next delivery falls due, at most ``POLL_SECONDS``; updates the gauge of pending ones.
+
+        Raises:
+            ConnectionError: ``connection``, which listens, was lost.
+        """
         if connection.is_closed():
             raise ConnectionError("the connection that listens for deliveries was lost")
         seconds: float = POLL_SECONDS
