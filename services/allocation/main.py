@@ -24,7 +24,7 @@ scan is cheapest, and keeps those plans while the tables grow."""
 
 
 def build(runtime: Runtime[AllocationSettings]) -> None:
-    """Wire one process."""
+    """Register the consumers, commands and tasks of one process."""
     settings = runtime.settings
     for event in (*ALLOCATION_EVENTS, DecisionRecorded):
         event_of(event)  # builds its model now, and not while the first command waits
@@ -57,7 +57,7 @@ def build(runtime: Runtime[AllocationSettings]) -> None:
 
 
 def definition() -> ServiceDefinition[AllocationSettings]:
-    """The service."""
+    """Return the definition of the service."""
     return ServiceDefinition(
         name=NAME,
         settings_type=AllocationSettings,

@@ -34,7 +34,7 @@ class Advanced:
 
 
 def advance(subscription: Subscription, now: datetime) -> Advanced:
-    """Apply every change up to ``now``.
+    """Apply every change that is due without a command, up to ``now``.
 
     Several calls give the same result as one, except for changes by consumption, of which only the newest is known.
     """
@@ -48,13 +48,17 @@ def advance(subscription: Subscription, now: datetime) -> Advanced:
 
 
 def is_behind(subscription: Subscription, now: datetime) -> bool:
-    """Whether a change has become due that is not published yet, or another transaction has marked the subscription."""
+    """Whether a change by time is due and not applied yet, or another transaction has marked the subscription."""
     at = _next_instant(subscription, subscription.settled_at)
     return subscription.is_due(now) or (at is not None and at <= now)
 
 
 def conclude(before: Subscription, after: Subscription, now: datetime) -> Advanced:
-    """Add to a command's change from ``before`` to ``after`` what follows from it at once, in the same version."""
+    """Complete a command's change from ``before`` to ``after`` by what follows from it at once.
+
+    Such are a term that has begun already, restrictions, the lifecycle and over-allocation. The version stays that of
+    ``after``. The events are those of the consequences, without the command's own.
+    """
     settled = replace(observe(after, now), settled_at=max(now, after.settled_at))
     events: list[Payload] = []
     if after.state.term_at(now).start != before.state.term_at(now).start:  # a term that has begun already was sold

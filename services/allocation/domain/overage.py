@@ -11,7 +11,7 @@ from shared.consumption import USABLE_STATES
 from shared.events.state import SubscribedProduct
 
 TOLERATED_PERCENT: Final = 110
-"""Percent of its allocation above which a product counts as over."""
+"""Percentage of its allocation above which a product's floor counts as over."""
 TOLERATED_FOR: Final = timedelta(days=45)
 """A product that is over for so long without a break is restricted: no new resources, but nothing is lost."""
 
@@ -35,7 +35,10 @@ def observe(subscription: Subscription, now: datetime) -> Subscription:
 
 
 def judge(product: SubscribedProduct, consumption: Consumption, now: datetime) -> SubscribedProduct:
-    """Set ``over_since`` and ``restricted`` of a product by its consumption, which is compared as its floor."""
+    """Set ``over_since`` and ``restricted`` of a product; return the same value if that changes nothing.
+
+    The floor of ``consumption`` is compared with the allocation, so that a new window does not end a restriction.
+    """
     if consumption.floor * 100 <= product.allocated * TOLERATED_PERCENT:
         over_since, restricted = None, False
     else:

@@ -75,8 +75,8 @@ def remove(known: PersonState | None, now: datetime, *, is_primary: bool) -> Per
 class Reach:
     """Which of a person's subscriptions the actor who wants to change them administers.
 
-    ``holds``: where the person was given anything, whether it counts now or not. ``managed`` and ``seen``: whose people
-    the actor manages, and sees.
+    ``holds``: subscriptions where the person has a grant, effective or not, or is the primary contact. ``managed`` and
+    ``seen``: subscriptions whose people the actor may change, and see.
     """
 
     holds: frozenset[SubscriptionId]
@@ -84,15 +84,21 @@ class Reach:
     seen: frozenset[SubscriptionId]
 
     def change_refusal(self) -> Refusal | None:
-        """Why the actor may not rename, disable or enable them: an act that can be taken back, and that is urgent when
-        a person leaves, so one subscription where both meet is enough.
+        """Return why the actor may not rename, disable or enable the person; ``None`` if they may.
+
+        The actor must manage the people of one of the person's subscriptions. One is enough, since the change can be
+        undone, and is urgent when a person leaves.
         """
         if not self.holds or self.holds & self.managed:
             return None
         return refusals.forbidden(_OF_OTHERS) if self.holds & self.seen else Refusal.not_found("person")
 
     def remove_refusal(self) -> Refusal | None:
-        """Why the actor may not remove them, which would end for good what others gave."""
+        """Return why the actor may not remove the person; ``None`` if they may.
+
+        The actor must manage the people of all of the person's subscriptions, since a removal revokes the grants of all
+        permanently.
+        """
         if refusal := self.change_refusal():
             return refusal
         return None if self.holds <= self.managed else refusals.forbidden(_HELD_ELSEWHERE)

@@ -113,7 +113,10 @@ def defaults(account: AccountId, product: ProductState) -> tuple[RoleState, ...]
 
 
 def create(command: CreateRole, product: ProductState, *, taken: bool, count: int) -> RoleState | Refusal:
-    """Create a role of the account's own. ``taken``: a default role has its id, so it is refused."""
+    """Create a role of the account's own.
+
+    ``taken``: a default role has its id, so it is refused. ``count``: how many roles the account has already.
+    """
     if product.retired_at is not None:
         return refusals.product_retired(product.id)
     if taken:

@@ -4,7 +4,7 @@ from services.allocation.domain import subscriptions
 from services.allocation.domain.advance import next_due
 from services.allocation.domain.permissions import refusal_for, roles_of
 from services.allocation.domain.subscriptions import Subscription, Terms
-from services.allocation.domain.terms import lock_rates as hold_rates
+from services.allocation.domain.terms import lock_rates as lock_rates_of
 from services.allocation.domain.terms import renew
 from services.allocation.handlers.contacts import add_primary_contact
 from services.allocation.handlers.context import VENDOR, Context, actor_of
@@ -112,9 +112,9 @@ async def convert_subscription(
 
 @on_subscription("lock-rates")
 async def lock_rates(tx: Transaction, command: Event[LockRates], context: Context, before: Subscription) -> Decision:
-    """Lock the rates of the present term, or unlock them so that they follow the catalogue."""
+    """Lock the rates of the present term until its end. An existing lock cannot be ended."""
     asked = command.data
-    after = hold_rates(before, locked=asked.locked, now=tx.now)
+    after = lock_rates_of(before, locked=asked.locked, now=tx.now)
     if isinstance(after, Refusal):
         return context.refused(after)
     if after is not before:

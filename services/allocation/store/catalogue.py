@@ -18,7 +18,7 @@ _LOAD_METERS = "SELECT id, name, aggregation, reset FROM meters WHERE product = 
 _LOAD_RATES = """
 SELECT meter, version, units, block, effective_from FROM rates WHERE product = $1 ORDER BY meter, version
 """
-_HOLD_PRODUCT = """
+_SHARE_LOCK_PRODUCT = """
 SELECT id, name, sources, retired_at, roles_version, version FROM products WHERE id = $1 FOR SHARE
 """
 _UPDATE_PRODUCT = "UPDATE products SET retired_at = $2, version = $3 WHERE id = $1"
@@ -63,7 +63,7 @@ async def lock_product(connection: Connection, product: ProductId) -> ProductSta
 
 async def share_lock_product(connection: Connection, product: ProductId) -> ProductState | None:
     """Lock a product against changes by others, without changing it."""
-    return await _load(connection, _HOLD_PRODUCT, product)
+    return await _load(connection, _SHARE_LOCK_PRODUCT, product)
 
 
 async def update_product(connection: Connection, product: ProductState) -> None:

@@ -44,14 +44,14 @@ async def find_next_due(
     return [row["subscription"] for row in await connection.fetch(_FIND_NEXT, now, limit, left_out)]
 
 
-async def update_due(connection: Connection, looked_at: Subscription, due_at: datetime | None) -> None:
-    """Update the due time. A subscription that was marked since it was loaded stays due."""
-    if looked_at.due_at != due_at:
-        await connection.execute(_UPDATE, looked_at.state.id, due_at, looked_at.marks)
+async def update_due(connection: Connection, loaded: Subscription, due_at: datetime | None) -> None:
+    """Update the due time of a subscription. One that was marked since it was loaded stays due."""
+    if loaded.due_at != due_at:
+        await connection.execute(_UPDATE, loaded.state.id, due_at, loaded.marks)
 
 
 async def bring_forward(connection: Connection, loaded: Subscription, due_at: datetime | None) -> None:
-    """Lower the due time to this instant, if it is later or there is none."""
+    """Set a subscription's due time to ``due_at``, if that is earlier or it has none."""
     if due_at is not None and (loaded.due_at is None or due_at < loaded.due_at):
         await connection.execute(_BRING_FORWARD, loaded.state.id, due_at)
 

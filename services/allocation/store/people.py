@@ -14,7 +14,7 @@ _LOCK = """
 SELECT account, email, name, enabled, removed_at, version FROM people WHERE account = $1 AND email = $2
 FOR NO KEY UPDATE
 """
-_HOLD = """
+_SHARE_LOCK = """
 SELECT account, email, name, enabled, removed_at, version FROM people WHERE account = $1 AND email = $2 FOR SHARE
 """
 _UPDATE = "UPDATE people SET name = $3, enabled = $4, removed_at = $5, version = $6 WHERE account = $1 AND email = $2"
@@ -52,7 +52,7 @@ _SET_PRIMARY = "UPDATE subscriptions SET primary_email = $2, primary_name = $3 W
 _FIND_UNPUBLISHED = """
 SELECT account, email FROM people WHERE version = 0 ORDER BY account, email LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 """
-_TELL = """
+_SET_FIRST_VERSION = """
 UPDATE people SET version = 1 WHERE account = $1 AND email = $2 AND version = 0
 RETURNING account, email, name, enabled, removed_at, version
 """
@@ -73,7 +73,7 @@ async def lock_person(connection: Connection, account: AccountId, email: str) ->
 
 async def share_lock_person(connection: Connection, account: AccountId, email: str) -> PersonState | None:
     """Lock a person against changes by others, without changing them."""
-    return _person(await connection.fetchrow(_HOLD, account, email))
+    return _person(await connection.fetchrow(_SHARE_LOCK, account, email))
 
 
 async def update_person(connection: Connection, person: PersonState) -> None:
@@ -130,10 +130,13 @@ async def set_primary_contact(connection: Connection, subscription: Subscription
 
 
 async def version_people(connection: Connection, limit: int) -> list[PersonState]:
-    """Give up to ``limit`` people that a migration inserted their first version; they are not published yet."""
+    """Set version 1 of at most ``limit`` people that a migration inserted; return them.
+
+    They have version 0 until they are published first, which the caller does.
+    """
     versioned = []
     for row in await connection.fetch(_FIND_UNPUBLISHED, limit):
-        person = _person(await connection.fetchrow(_TELL, row["account"], row["email"]))
+        person = _person(await connection.fetchrow(_SET_FIRST_VERSION, row["account"], row["email"]))
         versioned += [person] if person else []
     return versioned
 

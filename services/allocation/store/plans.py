@@ -24,16 +24,16 @@ class SavedPlan:
     at: datetime
 
 
-async def save_plans(connection: Connection, kept: Sequence[SavedPlan]) -> None:
+async def save_plans(connection: Connection, saved: Sequence[SavedPlan]) -> None:
     """Save applied plans, each of another subscription, with the rows that they change, in one statement."""
-    plans = [one.plan for one in kept]
-    changes = [(one.after.state, change) for one in kept for change in one.plan.changes]
+    plans = [one.plan for one in saved]
+    changes = [(one.after.state, change) for one in saved for change in one.plan.changes]
     await connection.execute(
         SAVE_PLANS,
-        *saved_columns([(one.before, one.after) for one in kept]),
-        [one.at for one in kept],
-        [one.actor for one in kept],
-        [one.command_id for one in kept],
+        *saved_columns([(one.before, one.after) for one in saved]),
+        [one.at for one in saved],
+        [one.actor for one in saved],
+        [one.command_id for one in saved],
         [plan.kind for plan in plans],
         [plan.starts_clock for plan in plans],
         [plan.accept_overage for plan in plans],
