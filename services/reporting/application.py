@@ -22,8 +22,8 @@ from shared.runtime.http.caller_limits import RateLimit, Shares
 class Application:
     """Queries, commands and limits of one process.
 
-    ``session`` is set by the page: the person of the request's session, without renewing it; ``None`` without a
-    session. ``streams`` limits the live streams of API and page together.
+    ``session`` is set by the page: it finds the person of a request's session, without renewing it. ``streams`` limits
+    the live streams of API and page together; ``failures`` the failed sign-ins and tokens of an address.
     """
 
     queries: SubscriptionQueries
@@ -39,11 +39,12 @@ class Application:
     failures: RateLimit
     session: Callable[[Request], Awaitable[Caller | None]] | None = None
 
-    def check_failures(self, address: str | None) -> None:
-        """Count a failed sign-in of an address.
+    def count_failure(self, address: str | None) -> None:
+        """Count a failed sign-in or token of an address (``None``: unknown).
 
         Raises:
-            ProblemError: ``too_many_requests``, if the address had too many. Successful sign-ins are never refused.
+            ProblemError: ``too_many_requests``: the address had too many failures before this one. It replaces the
+                answer to the failure; successful sign-ins are never refused.
         """
         where = address or "unknown"
         self.failures.check(where, "Too many sign-ins from this address failed. Try again later.")

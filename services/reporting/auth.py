@@ -50,7 +50,11 @@ class IssuerUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TrustedIssuer:
-    """The issuer and audience of accepted tokens, and how its keys are fetched."""
+    """The issuer and audience of accepted tokens, and how its keys are fetched.
+
+    ``leeway_seconds``: tolerated difference of clocks. ``keys_seconds``: time for which fetched keys are used.
+    ``refresh_seconds``: shortest time between two fetches. ``timeout_seconds``: longest wait for one.
+    """
 
     issuer: str
     audience: str
@@ -64,7 +68,8 @@ class TrustedIssuer:
 class ClaimNames:
     """The names of the claims that identify a person; dots reach into objects.
 
-    ``verification_may_be_absent``: accept tokens without ``email_verified``.
+    ``roles``: the claim whose values include ``vendor`` for operators. ``verification_may_be_absent``: accept tokens
+    without ``email_verified``.
     """
 
     email: str

@@ -30,8 +30,8 @@ UPKEEP: Final = "upkeep"
 class Part:
     """One kind of rows with a retention.
 
-    ``find`` lists owners of expired rows, except some; ``delete`` deletes the rows of owners. ``is_of_subscriptions``:
-    owners may be named in metrics and readiness; people may not.
+    ``find`` lists the owners of expired rows, except those already set aside; ``delete`` deletes the rows of owners.
+    ``is_of_subscriptions``: owners are subscriptions, which logs and readiness may name; people they may not.
     """
 
     name: str

@@ -82,7 +82,7 @@ READ_MODEL = ReadModel(
 
 
 def build(runtime: Runtime[ReportingSettings]) -> None:
-    """Wire one process.
+    """Register the consumers, routes and tasks of one process.
 
     Raises:
         SettingsError: there are no keys to sign commands with.

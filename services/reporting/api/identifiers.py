@@ -18,7 +18,7 @@ _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 
 
 def path_id(identifier: str, what: str) -> str:
-    """Return the id of a path, which may be any text.
+    """Check the text of a path that should be an id of a ``what``, and return it.
 
     Raises:
         ProblemError: ``not_found``, if it does not have the form of an id.
@@ -29,7 +29,7 @@ def path_id(identifier: str, what: str) -> str:
 
 
 def query_id(name: str, identifier: str | None) -> str | None:
-    """Return the id of a query.
+    """Check the id in a query's parameter ``name``, and return it; ``None`` if it is not given.
 
     Raises:
         ProblemError: it does not have the form of an id.

@@ -28,6 +28,7 @@ from shared.runtime.http.routes import ApiRoute, Handler
 MAX_DIGITS = 15
 """Most digits of a version."""
 NO_VERSION = 0
+"""A version that no resource has: a command that expects it is refused as ``stale_version``."""
 MAX_TAGS_LENGTH = 1000
 _OPAQUE = r'"([\x21\x23-\x7e\x80-\xff]{0,100})"'
 _TAG = re.compile(rf"(W/)?{_OPAQUE}")
@@ -84,7 +85,7 @@ class ApiContext:
             caller = await self.tokens.caller(request.headers.get("authorization", ""), address, correlation)
         except ProblemError as refused:
             if refused.refusal.code == "unauthenticated" and "authorization" in request.headers:
-                self.application.check_failures(address)
+                self.application.count_failure(address)
             raise
         return await self.application.vendor_operators.with_current_role(caller)
 

@@ -40,7 +40,7 @@ class PlacedWindow:
         return cls(window.start, window.end, subscription.term_at(window.start).start)
 
     def burned_before(self, windows: Iterable[WindowFigures]) -> int:
-        """Return the term to date just before this window, in units."""
+        """Return the units that burned down in the term before this window."""
         since, start = self.term_start, self.start
         return max([one.burned_down for one in windows if since <= one.window_start < start], default=0)
 

@@ -34,7 +34,8 @@ def utilisation_class(
 ) -> UtilisationClass | None:
     """Classify a product.
 
-    ``closed``: the last closed windows since it was subscribed to, at most three.
+    ``closed``: the last closed windows since it was subscribed to, at most three. ``used_now``: whether the current
+    window has usage. ``burns_down``: whether a meter of the product adds up over the term.
     """
     if consumed > allocated:
         return "over"

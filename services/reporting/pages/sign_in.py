@@ -51,7 +51,7 @@ def sign_in_router(responder: PageResponder, claims: ClaimNames) -> APIRouter:
         known = pending is not None and secrets.compare_digest(pending.state.encode(), state.encode())
         if pending is None or not known or pending.until < responder.clock().timestamp() or error or not code:
             log.warning("sign_in_refused", error=error[:MAX_ERROR_LENGTH] or "state")
-            responder.application.check_failures(request.client.host if request.client else None)
+            responder.application.count_failure(request.client.host if request.client else None)
             return _failed(responder, "The sign-in was not completed in time. Sign in again.")
         try:
             found = await responder.provider.redeem(code, verifier=pending.verifier, nonce=pending.nonce)

@@ -88,7 +88,7 @@ class SubscriptionQueries:
     async def version(self, caller: Caller, subscription: str) -> int | None:
         """Return the version of a subscription.
 
-        ``None``: the caller has no role in it.
+        ``None``: it is unknown, or the caller has no role in it.
         """
         async with self._pool.acquire() as connection:
             state = await store.find_subscription(connection, subscription) if is_id(subscription) else None

@@ -20,7 +20,7 @@ class VendorOperators:
         """When each person was last asserted as no operator, so that it is written to the database once."""
 
     async def with_current_role(self, caller: Caller) -> Caller:
-        """Return the same person with the role that they have now."""
+        """Return the caller with ``vendor`` by the issuer's newest assertion, which may be that of this token."""
         said_at = caller.said_at
         if said_at is None:
             return caller
@@ -29,7 +29,7 @@ class VendorOperators:
                 return replace(caller, vendor=await vendor_operators.is_vendor(connection, caller.email, said_at))
         if (noted := self._noted.get(caller.email)) is None or noted < said_at:
             async with self._pool.acquire() as connection:
-                await vendor_operators.upsert_revocation(connection, caller.email, said_at)
+                await vendor_operators.record_revocation(connection, caller.email, said_at)
             self._noted[caller.email] = said_at
             self._noted.move_to_end(caller.email)
             if len(self._noted) > MAX_CACHED:

@@ -21,7 +21,7 @@ ORDER BY id LIMIT $2
 
 
 async def upsert_account(connection: Connection, state: AccountState) -> None:
-    """Upsert the state unless the stored one is as new."""
+    """Upsert the state unless the stored one is as new or newer."""
     await connection.execute(_UPSERT, state.id, state.version, state.model_dump_json())
 
 

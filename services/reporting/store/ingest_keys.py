@@ -16,7 +16,7 @@ SELECT id, state FROM ingest_keys WHERE id > $1 AND ($3::text IS NULL OR product
 
 
 async def upsert_ingest_key(connection: Connection, state: IngestKeyState) -> None:
-    """Upsert the state unless the stored one is as new."""
+    """Upsert the state unless the stored one is as new or newer."""
     await connection.execute(_UPSERT, state.id, state.product, state.version, state.model_dump_json())
 
 

@@ -26,7 +26,7 @@ ORDER BY email LIMIT $2
 
 
 async def upsert_person(connection: Connection, state: PersonState) -> None:
-    """Upsert the state unless the stored one is as new."""
+    """Upsert the state unless the stored one is as new or newer."""
     row = (state.account, state.email, state.version, state.removed_at, state.model_dump_json())
     await connection.execute(_UPSERT, *row)
 

@@ -12,7 +12,7 @@ _FIND = "SELECT state FROM price_lists WHERE id = 'units'"
 
 
 async def upsert_price_list(connection: Connection, state: PriceList) -> None:
-    """Upsert the price list unless the stored one is as new."""
+    """Upsert the price list unless the stored one is as new or newer."""
     await connection.execute(_UPSERT, state.version, state.model_dump_json())
 
 

@@ -17,7 +17,7 @@ _LIST = "SELECT id, state FROM products WHERE id > $1 ORDER BY id LIMIT $2"
 
 
 async def upsert_product(connection: Connection, state: ProductState) -> None:
-    """Upsert the state unless the stored one is as new."""
+    """Upsert the state unless the stored one is as new or newer."""
     await connection.execute(_UPSERT, state.id, state.version, state.model_dump_json())
 
 

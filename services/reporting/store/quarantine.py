@@ -100,7 +100,7 @@ class Count:
 
 
 async def upsert_record(connection: Connection, record: QuarantinedRecord) -> None:
-    """Upsert the record unless the stored one is as new."""
+    """Upsert the record unless the stored one is as new or newer."""
     await connection.execute(
         _UPSERT,
         int(record.id),
@@ -157,7 +157,7 @@ async def prune_quarantine(connection: Connection, before: datetime) -> None:
 
 
 async def upsert_replay(connection: Connection, replay: QuarantineReplay) -> None:
-    """Upsert the replay unless the stored one is as new."""
+    """Upsert the replay unless the stored one is as new or newer."""
     state = replay.model_dump_json()
     await connection.execute(_UPSERT_REPLAY, replay.id, replay.requested_at, replay.version, state)
 

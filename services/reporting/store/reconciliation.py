@@ -66,7 +66,7 @@ class Totals:
 
 
 async def upsert_line(connection: Connection, line: BooksLine) -> None:
-    """Upsert the line unless the stored one is as new."""
+    """Upsert the line unless the stored one is as new or newer."""
     await connection.execute(
         _UPSERT,
         line.day,

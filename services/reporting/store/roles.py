@@ -27,7 +27,7 @@ ORDER BY account, role LIMIT $3
 
 
 async def upsert_role(connection: Connection, state: RoleState) -> None:
-    """Upsert the state unless the stored one is as new."""
+    """Upsert the state unless the stored one is as new or newer."""
     row = (state.account, state.role, state.product, state.version, state.model_dump_json())
     await connection.execute(_UPSERT, *row)
 

@@ -31,7 +31,7 @@ WHERE id > $1 AND ($3::text IS NULL OR account = $3)
     AND id IN (SELECT subscription FROM subscription_people WHERE email = $4)
 ORDER BY id LIMIT $2
 """
-_AUDITED = """
+_IDS_BY_ROLE = """
 SELECT subscription FROM subscription_people WHERE email = $1 AND role = ANY($2::text[])
 """
 _ROLES_IN_ACCOUNT = """
@@ -60,7 +60,7 @@ ORDER BY p.email, p.subscription, p.role
 
 
 async def upsert_subscription(connection: Connection, state: SubscriptionState) -> None:
-    """Upsert the state unless the stored one is as new, and notify watchers."""
+    """Upsert the state unless the stored one is as new or newer, and notify watchers."""
     if not await connection.fetchval(_UPSERT, state.id, state.account, state.version, state.model_dump_json()):
         return
     people = {(state.primary_contact.email, PRIMARY), *((one.email, one.grant) for one in state.grants)}
@@ -102,7 +102,7 @@ def _state(row: Row) -> SubscriptionState:
 
 async def find_ids_by_role(connection: Connection, email: str, roles: Iterable[str]) -> list[str]:
     """List the subscriptions in which a person has one of the roles."""
-    return [row["subscription"] for row in await connection.fetch(_AUDITED, email, list(roles))]
+    return [row["subscription"] for row in await connection.fetch(_IDS_BY_ROLE, email, list(roles))]
 
 
 async def find_roles_in_account(connection: Connection, email: str, account: str) -> set[str]:

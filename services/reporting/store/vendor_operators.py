@@ -16,7 +16,10 @@ _REVOKE = "UPDATE issuer_words SET vendor = false, said_at = $2 WHERE email = $1
 
 
 async def is_vendor(connection: Connection, email: str, said_at: datetime) -> bool:
-    """Whether an operator asserted at ``said_at`` was not asserted otherwise since."""
+    """Whether a person whom the issuer called an operator at ``said_at`` is one by its newest assertion.
+
+    Stores this assertion, if it is the newest.
+    """
     row = await connection.fetchrow(_FIND, email)
     if row is not None and row["said_at"] >= said_at:
         return bool(row["vendor"])
@@ -24,6 +27,9 @@ async def is_vendor(connection: Connection, email: str, said_at: datetime) -> bo
     return True
 
 
-async def upsert_revocation(connection: Connection, email: str, said_at: datetime) -> None:
-    """Record that at ``said_at`` the issuer no longer asserted the person as operator."""
+async def record_revocation(connection: Connection, email: str, said_at: datetime) -> None:
+    """Record that at ``said_at`` the issuer did not call the person an operator.
+
+    Nothing is stored about people who never were operators.
+    """
     await connection.execute(_REVOKE, email, said_at)

@@ -90,7 +90,7 @@ async def test_page_stream_ends_when_the_issuer_revokes_the_role(
     await until_watched(driver)
     async with driver.runtime.pool.acquire() as connection:
         await vendor_operators.is_vendor(connection, VENDOR, NOW)
-        await vendor_operators.upsert_revocation(connection, VENDOR, NOW + timedelta(seconds=1))
+        await vendor_operators.record_revocation(connection, VENDOR, NOW + timedelta(seconds=1))
     assert (await asyncio.wait_for(following, DEADLINE_SECONDS)).status_code == 200
     assert (await driver.http.get(PAGE)).status_code == 404
 

@@ -66,8 +66,8 @@ async def test_session_has_the_role_of_the_newest_token(driver: ReportingDriver)
     session = await sessions.begin(Person("vera@unitpool.example", "V", vendor=True), NOW)
     async with driver.runtime.pool.acquire() as connection:
         assert await vendor_operators.is_vendor(connection, "vera@unitpool.example", NOW - timedelta(hours=1))
-        await vendor_operators.upsert_revocation(connection, "vera@unitpool.example", NOW + timedelta(minutes=1))
-        await vendor_operators.upsert_revocation(connection, "nobody@unitpool.example", NOW + timedelta(minutes=1))
+        await vendor_operators.record_revocation(connection, "vera@unitpool.example", NOW + timedelta(minutes=1))
+        await vendor_operators.record_revocation(connection, "nobody@unitpool.example", NOW + timedelta(minutes=1))
     found = await sessions.find(session, NOW + timedelta(minutes=2))
     assert found is not None
     assert not found.vendor
