@@ -29,7 +29,8 @@ async def launch(layout: Layout, *, with_data: bool = True) -> None:
     """Run the stack until a signal comes, then stop all of its programs.
 
     Raises:
-        LocalStackError: the stack cannot start, or a program of it failed permanently.
+        LocalStackError: the stack cannot start.
+        ExceptionGroup: of ``LocalStackError``: the process manager was killed, or the main account cannot be loaded.
     """
     say = Progress()
     DemoLock(layout.lock).take()
@@ -62,7 +63,11 @@ async def _serve(stack: Stack, layout: Layout, say: Progress, *, with_data: bool
 
 
 async def _watch(supervisor: Supervisor, say: Progress) -> None:
-    """Report each program that died or was started again."""
+    """Report each program that died or was started again, until cancelled.
+
+    Raises:
+        LocalStackError: the process manager has ended.
+    """
     before: dict[str, ProgramState] = {}
     while True:
         if supervisor.has_died():

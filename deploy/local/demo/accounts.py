@@ -33,7 +33,8 @@ Story = Literal[
 class Share:
     """One product of a subscription.
 
-    It has the units allocated, and the percentage of them used in the last window and in the first.
+    ``allocated``: units. ``used_percent`` and ``began_percent``: the percentage of them that is consumed in the last
+    window and in the first.
     """
 
     product: str
@@ -44,7 +45,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class DemoAccount:
-    """An account with its one subscription."""
+    """An account with its one subscription. ``lots``: the units of each. ``contact``: the primary contact."""
 
     id: str
     name: str

@@ -40,12 +40,19 @@ class Api:
         await self._client.aclose()
 
     async def read(self, person: DemoPerson, path: str, *, limit_seconds: float | None = None) -> dict[str, Any]:
-        """GET ``path`` as ``person``; the JSON answer."""
+        """GET ``path`` as ``person``; return the JSON answer.
+
+        ``limit_seconds``: longest wait for an answer while the service is away; ``None``: that of the environment.
+
+        Raises:
+            RefusedError: the API refused it.
+            LocalStackError: it had no answer in time.
+        """
         wait = Wait(f"GET {path}", limit_seconds=limit_seconds)
         return await self._ask("GET", path, None, self._headers(person), wait)
 
     async def write(self, method: str, person: DemoPerson, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a write and wait until its effect is visible; the JSON answer.
+        """Send a write and wait until its effect is visible; return the JSON answer.
 
         Raises:
             RefusedError: the API refused it.

@@ -14,7 +14,7 @@ from deploy.local.demo.history import load_history
 from deploy.local.demo.live_usage import LiveUsage
 from deploy.local.demo.load_state import LoadState
 from deploy.local.demo.sales import allocate, enter_catalogue, sell
-from deploy.local.demo.team import give_roles, let_in, order_ahead, renew
+from deploy.local.demo.team import add_team, give_roles, order_ahead, renew
 from deploy.local.demo.usage import UsageEvent, usage_of
 from deploy.local.demo.usage_sender import HTTP_PRODUCT, UsageSender, in_order
 from deploy.local.demo.welcome import welcome
@@ -92,7 +92,7 @@ class Loader:
             await self._load_recent([account])
             await self._settle(account)
             self._state.finish(account.id)
-        await self._once(f"{account.id} team", self._let_in, account)
+        await self._once(f"{account.id} team", self._add_team, account)
 
     async def load_rest(self, main: DemoAccount, others: list[DemoAccount]) -> None:
         """Load the main account's past and the other accounts; report a failure and return."""
@@ -144,10 +144,10 @@ class Loader:
         self._state.subscriptions[account.id] = subscription
         self._state.save()
 
-    async def _let_in(self, account: DemoAccount) -> None:
+    async def _add_team(self, account: DemoAccount) -> None:
         """Add the account's people and roles, and order units that count from a later day on."""
         subscription = self._subscription(account)
-        await let_in(self._api, account, subscription)
+        await add_team(self._api, account, subscription)
         await give_roles(self._api, account)
         await order_ahead(self._api, account, subscription, self._state.today)
 

@@ -25,7 +25,7 @@ OWN_ROLE = {
 }
 
 
-async def let_in(api: Api, account: DemoAccount, subscription: str) -> None:
+async def add_team(api: Api, account: DemoAccount, subscription: str) -> None:
     """Add the account's people and give each delegate a grant, as the primary contact."""
     for one in team():
         people = f"/v1/accounts/{account.id}/people"

@@ -83,7 +83,8 @@ def usage_of(account: DemoAccount, subscription: str, since: datetime, now: date
 def level_of(share: Share, meter: DemoMeter, number: int, count: int) -> int:
     """The aggregate of a meter in window ``number`` of ``count``.
 
-    It grows from ``began_percent`` to ``used_percent`` of the meter's part of the allocation, with small variations.
+    It grows from ``began_percent`` to ``used_percent`` of the meter's part of the allocation, with small variations. A
+    meter that adds up over the term has the same in every window.
     """
     meters = len(PRODUCTS[share.product].meters)
     grown = share.began_percent + (share.used_percent - share.began_percent) * number // max(1, count - 1)

@@ -54,6 +54,7 @@ class _Codes:
     waiting: dict[str, _Code] = field(default_factory=dict)
 
     def issue(self, person: DemoPerson, asked: dict[str, str]) -> str:
+        """Make a code for ``person``; ``asked``: the parameters of the authorization request."""
         now = time.monotonic()
         self.waiting = {code: one for code, one in self.waiting.items() if one.good_until > now}
         code = secrets.token_urlsafe(24)
@@ -61,6 +62,7 @@ class _Codes:
         return code
 
     def redeem(self, code: str) -> _Code | None:
+        """Take a code, which is not valid afterwards; ``None`` if it is not valid now."""
         found = self.waiting.pop(code, None)
         return found if found and found.good_until > time.monotonic() else None
 
