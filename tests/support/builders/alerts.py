@@ -1,4 +1,4 @@
-"""A subscription, and a driver of its watch, for tests of the rules."""
+"""A subscription and a driver of its watch, for tests of the rules of alerting."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

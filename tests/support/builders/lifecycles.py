@@ -1,4 +1,4 @@
-"""Lifecycles of a subscription as allocation publishes them, and metering's tasks run until nothing is due."""
+"""Builders of a subscription's lifecycle as allocation publishes it, and metering's tasks until nothing is due."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -32,6 +32,7 @@ YEAR = timedelta(days=365)
 
 
 def changed(state: SubscriptionState, /, **changes: Any) -> SubscriptionState:
+    """Copy the state as the next version, with these fields changed."""
     return state.model_copy(update={**changes, "version": state.version + 1})
 
 
@@ -43,14 +44,18 @@ def renewed(state: SubscriptionState, start: datetime | None = None) -> Subscrip
 
 
 def cancelled(state: SubscriptionState, at: datetime) -> SubscriptionState:
+    """Cancel the subscription at ``at``."""
     return changed(state, state="cancelled", cancelled_at=at)
 
 
 def gave_up(state: SubscriptionState, product: str, at: datetime) -> SubscriptionState:
+    """End the use of ``product`` at ``at``."""
     return _with(state, product, lambda one: one.model_copy(update={"ended_at": at, "allocated": 0}))
 
 
 def took_again(state: SubscriptionState, product: str, at: datetime) -> SubscriptionState:
+    """Subscribe again at ``at`` to a product whose use has ended."""
+
     def again(one: SubscribedProduct) -> SubscribedProduct:
         assert one.ended_at
         earlier = (*one.earlier, Span(start=one.subscribed_at, end=one.ended_at))
@@ -90,11 +95,13 @@ async def move(connection: Connection, now: datetime) -> bool:
 
 
 async def replay(connection: Connection, now: datetime) -> int:
+    """Retry quarantined usage once. Return how many records were judged."""
     async with connection.transaction():
         return await retry_quarantined(Transaction(connection, now, service="metering"), UsageApplier(), 100)
 
 
 async def correct(connection: Connection, now: datetime) -> int:
+    """Apply or recheck due corrections once. Return how many."""
     async with connection.transaction():
         tx = Transaction(connection, now, service="metering")
         found = await apply_due_corrections(tx, Projection(), 100)
@@ -141,5 +148,6 @@ class Reader:
         self._relay = SnapshotRelay(opened, send, lambda: NOW, Projection(), interval_seconds=0)
 
     async def read(self) -> None:
+        """Publish due snapshots to this reader until none is due."""
         while await self._relay.publish(self._connection):
             pass

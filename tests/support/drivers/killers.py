@@ -21,7 +21,7 @@ READY_SECONDS = 120
 
 
 async def publish(product: Product, records: Sequence[Sent]) -> None:
-    """A platform that sends records again, unchanged, until the broker has acknowledged them."""
+    """Publish records as a platform does: unchanged, again and again, until the broker has acknowledged them."""
     topic = f"{product.topic_prefix}usage.events"
     for first in range(0, len(records), 1_000):
         futures = [
@@ -113,8 +113,7 @@ class Killer:
                 await service.wait_ready(READY_SECONDS)
 
     async def _hold_and_kill(self, table: str, records: Sequence[Sent]) -> str:
-        """Stop a batch in the middle of its transaction, by a lock on the table it writes next; kill its process
-        there, and say which one it was."""
+        """Stop a batch in its transaction by a lock on ``table``, kill its process there, and return its name."""
         async with connect(self._product.databases["metering"]) as connection, connection.transaction():
             await connection.execute(f'LOCK TABLE "{table}" IN EXCLUSIVE MODE')
             await publish(self._product, records)

@@ -27,6 +27,7 @@ class Metering:
         self.dsn = env["UNITPOOL_METERING_DATABASE_URL"]
 
     async def command(self, payload: Payload, *, vendor: bool) -> None:
+        """Send a signed command; ``vendor``: whether its actor is an operator of the vendor."""
         command = Event[Any].of(
             payload, id=str(uuid4()), source="/test", time=utc_now(), actor="vera@unitpool.example", actorvendor=vendor
         )
@@ -39,9 +40,11 @@ class Metering:
         return await payloads(self.servers, f"{self.prefix}metering.events", METERING_EVENTS)
 
     async def publish(self, events: list[dict[str, Any]]) -> None:
+        """Publish usage on ``usage.events``, and wait for the acknowledgement."""
         await send(self.client, f"{self.prefix}usage.events", [encoded(item) for item in events])
 
     async def books(self) -> dict[str, int]:
+        """Return the sums of the books: accepted, applied, duplicate, quarantined."""
         async with connect(self.dsn) as connection:
             row = await connection.fetchrow(
                 "SELECT coalesce(sum(accepted), 0)::int AS accepted, coalesce(sum(applied), 0)::int AS applied,"
@@ -52,9 +55,12 @@ class Metering:
             return dict(row)
 
     async def accepted(self, count: int) -> dict[str, int]:
+        """Wait until at least ``count`` records are accepted; return the sums of the books."""
         return await until(self.books, lambda books: books["accepted"] >= count)
 
     async def drained(self) -> None:
+        """Wait until no snapshot is due."""
+
         async def due() -> int:
             async with connect(self.dsn) as connection:
                 return int(await connection.fetchval("SELECT count(*) FROM snapshot_due"))

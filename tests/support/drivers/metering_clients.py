@@ -42,7 +42,7 @@ async def send(client: AIOKafkaProducer, topic: str, values: Iterable[tuple[str,
 async def send_world(
     client: AIOKafkaProducer, prefix: str, products: Iterable[ProductState], subscriptions: Iterable[SubscriptionState]
 ) -> None:
-    """Publish states, as allocation does."""
+    """Publish the states of products and subscriptions, as allocation does."""
     payloads: list[tuple[str, Payload]] = [
         (product.id, ProductChanged(product=product, change="created")) for product in products
     ]
@@ -115,7 +115,7 @@ async def newest_snapshots(servers: str, prefix: str) -> dict[str, ConsumptionSn
 
 
 async def until(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], seconds: float = 60) -> T:
-    """Poll until the value is as wanted; fail with the last value after ``seconds``."""
+    """Poll ``look`` until ``wanted`` holds for its value; return that, or fail with the last after ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:
         seen = await look()

@@ -35,7 +35,7 @@ PRODUCTS = {
 
 @dataclass
 class Stack:
-    """Addresses and doors of a running product."""
+    """A running product: its addresses and processes, and requests and usage sent to it."""
 
     url: str
     issuer: Issuer
@@ -50,7 +50,7 @@ class Stack:
         return self.issuer.access_token(known)
 
     async def ask(self, who: str, method: str, path: str, body: Any = None, *, until: int = 200) -> dict[str, Any]:
-        """One request to the API, repeated while the service does not know yet what the request is about."""
+        """Repeat a request to the API until it is answered with the status ``until``; return the JSON answer."""
         deadline = time.monotonic() + 20
         async with httpx.AsyncClient(base_url=self.url, timeout=20) as http:
             while True:
@@ -64,7 +64,7 @@ class Stack:
                 await asyncio.sleep(0.1)
 
     async def use(self, subscription: str, product: str, meter: str, count: int, *, first: int = 0) -> None:
-        """``count`` resources of their own are used now; for a peak meter, a level of ``count``."""
+        """Publish usage of ``count`` resources now, numbered from ``first``; for a peak meter a level of ``count``."""
         now = datetime.now(UTC)
         peak = PRODUCTS[product][2] == "peak"
         for number in [first] if peak else range(first, first + count):
@@ -79,7 +79,7 @@ class Stack:
         await self.producer.flush()
 
     async def consumed(self, subscription: str, product: str, units: int) -> None:
-        """Wait until the API shows this consumption."""
+        """Wait until the API shows that ``product`` has consumed exactly ``units``."""
         deadline = time.monotonic() + 30
         while True:
             body = await self.ask("vendor", "GET", f"/v1/subscriptions/{subscription}")
@@ -92,7 +92,7 @@ class Stack:
 
 @asynccontextmanager
 async def running(admin_dsn: str, kafka: str, folder: Path) -> AsyncIterator[Stack]:
-    """Start everything, and stop it afterwards."""
+    """Run the whole product within the block, with databases and topics of its own."""
     prefix = f"b{uuid4().hex[:8]}."
     await create_topics(kafka, prefix, [replace(topic, partitions=min(topic.partitions, 3)) for topic in every_topic()])
     port, oidc_port = free_port(), free_port()
@@ -144,7 +144,7 @@ def _provider(issuer_url: str, port: int, page: str, folder: Path) -> ServicePro
 
 
 async def sell(stack: Stack, name: str, *, contact: str = "primary", units: int = 1000, model: str = "flex") -> str:
-    """A subscription of an account of its own, with three products; its id."""
+    """Create an account with a subscription, and for ``flex`` a lot and all products; return the subscription's id."""
     account = f"{name.lower().replace(' ', '-')}-{uuid4().hex[:6]}"
     known = person(contact)
     assert known is not None
@@ -175,7 +175,7 @@ async def sell(stack: Stack, name: str, *, contact: str = "primary", units: int 
 
 
 async def fill_catalogue(stack: Stack) -> None:
-    """The products that these tests use."""
+    """Create the products of ``PRODUCTS``, each with its meter."""
     for product, (name, meter, aggregation, units, block) in PRODUCTS.items():
         await stack.ask("vendor", "POST", "/v1/catalogue/products", {"id": product, "name": name})
         await stack.ask(

@@ -55,7 +55,7 @@ class ReportingProcesses:
 
     @property
     def allocation(self) -> ServiceProcess:
-        """Return allocation's process."""
+        """Allocation's process; fails if none was started."""
         assert self._allocation is not None
         return self._allocation
 

@@ -26,12 +26,16 @@ class Tallies:
         self._start = start
 
     def start(self, **settings: str) -> ServiceProcess:
+        """Start a process of the tally service."""
         return self._start("alerts", self.env(**settings), module=MODULE)
 
     def env(self, **settings: str) -> dict[str, str]:
+        """Return the variables of a process, with these settings."""
         return service_env("alerts", dsn=self.dsn, kafka=self.bench.kafka, topic_prefix=self.bench.prefix, **settings)
 
     async def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of the service beside its processes; return its exit code and output."""
+
         def call() -> "subprocess.CompletedProcess[str]":
             command = [sys.executable, "-m", MODULE, *arguments]
             env = {"PATH": "/usr/bin:/bin", **self.env(migrate_database_url=as_owner(self.dsn))}
@@ -40,14 +44,17 @@ class Tallies:
         return await asyncio.to_thread(call)
 
     async def noted(self) -> Counter[str]:
+        """Count the inserted rows by record."""
         async with connect(self.dsn) as connection:
             return Counter(row["id"] for row in await connection.fetch("SELECT id FROM tally"))
 
     async def has_noted(self, count: int) -> bool:
+        """Whether at least ``count`` rows are inserted."""
         async with connect(self.dsn) as connection:
             return bool(await connection.fetchval("SELECT count(*) FROM tally") >= count)
 
     async def settled(self) -> bool:
+        """Whether the outbox is empty."""
         async with connect(self.dsn) as connection:
             return bool(await connection.fetchval("SELECT count(*) = 0 FROM outbox"))
 

@@ -39,11 +39,15 @@ def distinct(events: Iterable[Event]) -> list[Event]:
 
 
 def at(item: Event) -> datetime:
+    """Return the time of an event."""
     return datetime.fromisoformat(item["time"])
 
 
 def window_of(state: SubscriptionState, instant: datetime) -> tuple[datetime, datetime]:
-    """Windows are counted from the start of the term that holds the instant, and end where the next term begins."""
+    """Return start and end of the window that contains the instant.
+
+    Windows are counted from the start of the term that contains it, and end where the next term begins.
+    """
     starts = [term.start for term in state.all_terms]
     start = max((one for one in starts if one <= instant), default=starts[0])
     length = timedelta(days=state.window_days)

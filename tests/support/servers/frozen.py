@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 class Freezer:
-    """A proxy between a service and its PostgreSQL."""
+    """A proxy between a service and its PostgreSQL, which can stop forwarding. ``dsn`` connects through it."""
 
     def __init__(self, dsn: str) -> None:
         self._target = urlsplit(dsn)
@@ -24,6 +24,7 @@ class Freezer:
         self._thawed.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward one connection in both directions until it ends."""
         await self._thawed.wait()
         there_reader, there_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
         await asyncio.gather(

@@ -17,9 +17,10 @@ Mood = int | Literal["silent"]
 
 @dataclass
 class Receiver:
-    """A receiver whose next answers are in ``moods`` (a status, or none); later requests are answered with 200.
+    """A receiver whose next answers are in ``moods``; later requests are answered with 200.
 
-    ``headers`` are added to every answer; ``asked`` has the headers of every request.
+    A mood is a status, or ``silent``: no answer. ``received`` has id and payload of every request, ``accepted`` the ids
+    of those answered with a 2xx status. ``headers``: text added to every answer. ``asked``: headers of every request.
     """
 
     url: str = ""
