@@ -96,7 +96,7 @@ class SubscriptionView:
     newest: Mapping[str, Span]
 
     def window_of(self, at_us: int) -> int:
-        """Return the start of the window that contains ``at_us``, whether or not usage counts then."""
+        """Return the start of the window that contains ``at_us``, in microseconds; usage need not count then."""
         return microseconds(self.state.calendar.window_at(EPOCH + timedelta(microseconds=at_us)).start)
 
 

@@ -36,7 +36,8 @@ class Entitlement:
 def decide(subscription: Subscription, product: str, consumed: int, wanted: int) -> Entitlement:
     """Decide whether ``wanted`` units may be used in addition to ``consumed``.
 
-    Only the policy ``hard`` refuses at 100 %, and then also a request for 0 units.
+    Refused always: an unusable subscription, a product without allocation, a restricted product. Of the policies only
+    ``hard`` refuses use beyond the allocation, and once nothing is unused even a request for 0 units.
     """
     subscribed = next((one for one in subscription.products if one.product == product and one.ended_at is None), None)
     allocated = subscribed.allocated if subscribed else 0

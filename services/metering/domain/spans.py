@@ -52,7 +52,7 @@ class Spans(NamedTuple):
 
     @property
     def until_us(self) -> int:
-        """The end of the last known term."""
+        """The end of the last known term, or the cancellation if that is earlier."""
         return self.terms[-1][1]
 
 

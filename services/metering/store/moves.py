@@ -183,14 +183,14 @@ Gap = tuple[int, datetime, datetime]
 async def lock_outside_spans(
     connection: Connection, subscription: int, gaps: Sequence[Gap], since: datetime, limit: int
 ) -> list[AppliedUsage]:
-    """Lock at most ``limit`` counted events that lie in gaps."""
+    """Lock at most ``limit`` counted events at ``since`` or later that lie in gaps."""
     columns = [[gap[place] for gap in gaps] for place in range(3)]
     rows = await connection.fetch(_LOCK_OUTSIDE, subscription, *columns, since, limit)
     return [AppliedUsage(Target(*tuple(row)[:7]), *tuple(row)[7:]) for row in rows]
 
 
 async def lock_removed(connection: Connection, subscription: str) -> list[AppliedUsage]:
-    """Lock events of a subscription that were taken out."""
+    """Lock the events of a subscription that were taken out and are still in quarantine."""
     rows = await connection.fetch(_LOCK_REMOVED, subscription)
     return [AppliedUsage(Target(*tuple(row)[:7]), *tuple(row)[7:]) for row in rows]
 
@@ -241,7 +241,7 @@ def _quantity(of: Decimal) -> int | str:
 
 
 async def lock_purges(connection: Connection, subscription: int, since: datetime) -> list[Correction]:
-    """Lock purges of that time and later that are not reversed."""
+    """Lock the purges of a subscription at ``since`` or later that are not reversed."""
     return [correction_of(row) for row in await connection.fetch(_LOCK_PURGES, subscription, since)]
 
 
@@ -262,6 +262,6 @@ async def republish_windows(connection: Connection, subscription: int, since: da
 
 
 async def raise_revisions(connection: Connection, subscription: int, since: datetime) -> None:
-    """Raise the revisions of windows above every revision published for them before."""
+    """Raise the revisions of windows that begin at ``since`` or later above every one published for them before."""
     await lock_windows(connection, subscription, since)
     await connection.execute(_RAISE_REVISIONS, subscription, since)

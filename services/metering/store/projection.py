@@ -50,7 +50,7 @@ async def load_version(connection: Connection | Pool) -> int:
 async def save(
     connection: Connection, subscriptions: Sequence[SubscriptionState], products: Sequence[ProductState]
 ) -> None:
-    """Save states newer than the stored ones, as one new version of the projection."""
+    """Save the states that are newer than the stored ones, and raise the projection's version by one."""
     version = await connection.fetchval(_RAISE_VERSION)
     for product in products:
         await connection.execute(_UPSERT_PRODUCT, product.id, product.model_dump_json(), product.version, version)
@@ -68,13 +68,13 @@ def _until(state: SubscriptionState) -> datetime:
 
 
 async def find_subscription(connection: Connection, subscription: str) -> SubscriptionState | None:
-    """Load a subscription's state."""
+    """Load a subscription's state; ``None`` if it is unknown."""
     state = await connection.fetchval(_FIND_SUBSCRIPTION, subscription)
     return SubscriptionState.model_validate_json(state) if state else None
 
 
 async def find_product(connection: Connection, product: str) -> ProductState | None:
-    """Load a product's state."""
+    """Load a product's state; ``None`` if it is unknown."""
     state = await connection.fetchval(_FIND_PRODUCT, product)
     return ProductState.model_validate_json(state) if state else None
 
