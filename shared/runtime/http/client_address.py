@@ -14,7 +14,9 @@ Address = IPv4Address | IPv6Address
 
 
 def client_address(peer: str | None, forwarded: Iterable[bytes], proxies: Sequence[Network]) -> str | None:
-    """The first address that is no trusted proxy's, from the connection backwards.
+    """The first address that is not a trusted proxy's, from the connection backwards.
+
+    If there is none, the last one that can be read; ``peer`` itself if it is not an address.
 
     ``forwarded``: the ``X-Forwarded-For`` fields in order. A client's own entries come before those of the proxies, so
     nothing before the first address that is not a proxy's is trusted, nor is text that is no address.

@@ -12,7 +12,10 @@ from fastapi.routing import APIRoute
 
 
 class DirectRoute(APIRoute):
-    """``APIRouter(route_class=DirectRoute)``. Its path has no parameters."""
+    """A route that the middleware calls directly: ``APIRouter(route_class=DirectRoute)``.
+
+    Its path has no parameters.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         """The endpoint itself, for an app without the middleware."""

@@ -200,10 +200,11 @@ class Runtime(Generic[S]):
         database, another is read. Records of a partition stay in order.
 
         ``fill_wait_ms``: longest time for which Kafka holds back a small fetch to fill it, since most of a small
-        batch's cost is its transaction; 0: as the settings say. ``on_lost``: called for records that Kafka deleted
-        before they were read, in the transaction that records the loss.
+        batch's cost is its transaction; 0: as the settings say. ``on_lost``: called for records that will never be read
+        (Kafka deleted them, or an operator skipped them), in the transaction that records the loss.
 
-        When a handler raises, the batch is split until the failing record is alone. It is set aside with all that
+        When a handler raises a transient error, the batch is retried. After another error it is split until the failing
+        record is alone. That becomes a dead letter if the error is permanent. Otherwise it is set aside with all that
         follow of its key and retried; after ``give_up_seconds`` (``None``: never) it becomes a dead letter.
         ``retry_handler`` handles what was set aside, beside the batches, if a handler has state of its own. A handler
         may change state in memory only by ``Transaction.after_commit``.
@@ -307,7 +308,10 @@ class Runtime(Generic[S]):
         return handle
 
     def background(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
-        """Run ``task`` until the service stops; when it fails, restart it and be not ready meanwhile."""
+        """Run ``task`` until the service stops; restart it when it fails or returns, and be not ready meanwhile.
+
+        After an error of Kafka, which all replicas share, the service is degraded instead.
+        """
         self.tasks.append(
             BackgroundTask(name, task, is_transient=is_transient, is_shared=lambda error: isinstance(error, KafkaError))
         )

@@ -15,12 +15,16 @@ POLL_SECONDS = 0.5
 
 
 async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
-    """Empty the read model and apply its topics again up to their present end. Yields records applied, and in all.
+    """Empty the read model and apply its topics again up to their present end.
+
+    Yields, twice a second, how many records are applied and how many there are.
 
     May run beside the service, whose processes share the work and neither answer nor decide meanwhile.
 
     Raises:
         SettingsError: the service has no read model.
+        MigrationError: this program cannot run on this database; nothing was changed.
+        KafkaError: Kafka does not answer; nothing was changed.
     """
     model = runtime.definition.read_model
     if model is None:
