@@ -25,8 +25,8 @@ def quote_units(
 ) -> QuotedUnits | Refusal:
     """Quote ``units`` at ``now``, or return why they cannot be bought.
 
-    The ``kind``: ``top_up``, for the rest of the subscription's term. ``renewal``, after its end: a year from there.
-    ``contract``, without a subscription: a year from now.
+    The ``kind``: ``top_up``, for the rest of the subscription's term, or a renewal that was sold and has not begun.
+    ``renewal``, after the last term: a year from its end. ``contract``, without a subscription: a year from now.
     """
     if state is not None and state.model != "flex":
         return Refusal(code="not_a_flex_subscription", message="Units are sold to flexible subscriptions only.")

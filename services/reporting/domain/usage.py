@@ -90,9 +90,9 @@ class UsageItem:
 def usage_items(
     request: UsageRequest, catalogue: Mapping[str, ProductState], rows: Iterable[MeasuredWindow]
 ) -> list[UsageItem]:
-    """List the items in order of time, product and meter.
+    """List the items in order of time and product, meters as in the catalogue.
 
-    ``rows`` begin at ``request.rows_from``.
+    ``rows`` begin at ``request.rows_from`` and are in order of time.
     """
     by_product: dict[str, list[MeasuredWindow]] = {}
     for row in rows:

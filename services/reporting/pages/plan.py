@@ -27,7 +27,11 @@ _OF_THE_SUM = frozenset({"insufficient_units"})
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The values typed into the editor, and the errors about them."""
+    """The values typed into the editor, and the errors about them, by product.
+
+    ``error`` is about the whole plan, ``sum_error`` about the sum. ``offer_overage``: show the box by which a person
+    accepts overage.
+    """
 
     values: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)

@@ -27,7 +27,11 @@ _CHANGED = "The plan is not the one that was previewed. This is what it would do
 
 @dataclass(frozen=True, slots=True)
 class PlanForm:
-    """The plan editor's form fields, parsed from a request."""
+    """The plan editor's form fields, parsed from a request.
+
+    ``version``: the subscription's when the page was loaded. ``command``: id of the command that applies the plan.
+    ``previewed``: the plan that was previewed, as by ``encode_plan``. ``applies``: apply it, instead of a preview.
+    """
 
     draft: Draft
     version: int | None
