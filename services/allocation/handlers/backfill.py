@@ -40,7 +40,7 @@ async def _products(tx: Transaction) -> int:
                 await publish(tx, after.id, RoleTemplatesChanged(product=after))
 
     found = await find_without_roles(tx.connection, ROWS)
-    return len(found) - _say("product", await isolate(tx, found, str, work))
+    return len(found) - _log_failed("product", await isolate(tx, found, str, work))
 
 
 async def _people(tx: Transaction) -> int:
@@ -61,11 +61,11 @@ async def _roles(tx: Transaction) -> int:
                 await create_default_roles(tx, account, product)
 
     found = await find_missing_roles(tx.connection, ROWS)
-    return len(found) - _say("roles", await isolate(tx, found, " ".join, work))
+    return len(found) - _log_failed("roles", await isolate(tx, found, " ".join, work))
 
 
-def _say(what: str, failed: Sequence[Failed[Any]]) -> int:
-    """Log the failures and return their number. The next upkeep retries them."""
+def _log_failed(what: str, failed: Sequence[Failed[Any]]) -> int:
+    """Log the failures and return the number of failed items. The next upkeep retries them."""
     for one in failed:
         _log.error("backfill_failed", what=what, whose=one.whose, exc_info=one.error)
     return sum(len(one.items) for one in failed)
