@@ -17,7 +17,10 @@ _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 @dataclass(frozen=True, slots=True)
 class MediaType:
-    """A media type. ``name`` is ``type/subtype`` in lower case; the parameters' names are in lower case too."""
+    """A media type.
+
+    ``name`` is ``type/subtype`` in lower case; the parameters' names are in lower case too.
+    """
 
     name: str
     parameters: Mapping[str, str]
@@ -32,7 +35,7 @@ class MediaType:
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> MediaType | None:
-    """Parse the media type of a header field or attribute; ``None`` if the text is not a media type."""
+    """Parse a media type, as in a header field; ``None`` if the text is not one."""
     begun = _TYPE.match(text) if len(text) <= MAX_LENGTH else None
     if begun is None:
         return None

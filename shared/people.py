@@ -62,9 +62,10 @@ def fault_of(address: str) -> str | None:
 
 
 def is_verified(words: Collection[object], *, may_be_absent: bool) -> bool:
-    """Whether an issuer has verified an address. ``words``: the values of ``email_verified`` in its token.
+    """Whether an issuer has verified an address.
 
-    Every value must be JSON ``true``, not ``"true"`` or 1. Without any value: ``may_be_absent``.
+    ``words``: the values of ``email_verified`` in its token. Every value must be JSON ``true``, not ``"true"`` or 1.
+    Without any value: ``may_be_absent``.
     """
     return all(word is True for word in words) if words else may_be_absent
 

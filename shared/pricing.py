@@ -102,7 +102,9 @@ def quote(price_list: PriceList, units: int, start: datetime, end: datetime, *, 
 
 
 def quote_for(price_list: PriceList, state: SubscriptionState, units: int, start: datetime, end: datetime) -> Quote:
-    """Quote a purchase of ``units`` from ``start`` to ``end``, on top of the lots of the term in force at ``start``.
+    """Quote a purchase of ``units`` from ``start`` to ``end`` for a subscription.
+
+    The lots of the term in force at ``start`` count for the tier.
 
     Raises:
         ValueError: no units, or a span that does not go forward.

@@ -32,7 +32,10 @@ def units_for(aggregate: Decimal | int, units: int, block: int) -> int:
 
 
 def percent_tenths(part: int, whole: int) -> int | None:
-    """``part`` of ``whole`` in tenths of a percent, rounded half up; ``None`` if ``whole`` is not positive."""
+    """``part`` of ``whole`` in tenths of a percent, rounded half up.
+
+    ``None`` if ``whole`` is not positive.
+    """
     if whole <= 0:
         return None
     return (part * 2000 + whole) // (2 * whole)

@@ -71,7 +71,7 @@ _SHOWN_FROM_LENGTH = 12
 
 
 def shown_address(url: str) -> str:
-    """Shorten a channel's address to its host and the last four characters of the rest.
+    """Shorten a channel's address to host and last four characters.
 
     Path and query are a secret: with them anyone can write to the channel. A shortened address is returned unchanged.
     """

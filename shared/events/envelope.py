@@ -21,7 +21,9 @@ _LOST_PLUS = re.compile(r".*[0-9] [0-9]{2}:?[0-9]{2}")
 
 
 def as_written(value: object) -> object:
-    """Return ``value`` unchanged if it is a ``date``, or text that begins with a day such as ``2026-11-24``.
+    """Require a time or day to be text, or a ``date``; return it unchanged.
+
+    The text must begin with a day such as ``2026-11-24``.
 
     Raises:
         ValueError: another value (a number has no known unit or origin), or an offset that lost its ``+``.
@@ -48,7 +50,10 @@ def rfc3339(at: datetime) -> str:
 
 
 class Frozen(BaseModel):
-    """A value that cannot be changed. Unknown fields are ignored, as a newer producer may have added them."""
+    """A value that cannot be changed.
+
+    Unknown fields are ignored, as a newer producer may have added them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -109,9 +109,10 @@ class WindowFigures(Frozen):
 
 
 class WindowRestated(Payload):
-    """A final window (one that ended at least three days ago) has changed. ``before``: absent if it had no figures.
+    """A final window (one that ended at least three days ago) has changed.
 
-    The snapshot of the new revision has the new state; this event adds the reason, and holds both values.
+    ``before`` is absent if it had no figures. The snapshot of the new revision has the new state; this event adds the
+    reason, and holds both values.
     """
 
     event_type = "unitpool.metering.window.restated.v1"

@@ -75,7 +75,10 @@ _encoder = msgspec.json.Encoder()
 
 
 def read_snapshot(value: bytes) -> Snapshot | None:
-    """Decode a record's value; ``None`` if this decoder refuses it, so that the caller decodes by the contract."""
+    """Decode a record's value; ``None`` if this decoder refuses it.
+
+    Then the caller decodes it by the contract.
+    """
     try:
         return _decoder.decode(value).data
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -16,7 +16,10 @@ from shared.events.topics import ServiceName
 
 
 def breaking_changes(payloads: tuple[type[Payload], ...], folder: Path = SCHEMAS) -> Iterator[str]:
-    """Yield a sentence for each change that breaks a committed schema; a removed type is one."""
+    """Yield a sentence for each change that breaks a committed schema.
+
+    A removed type is such a change.
+    """
     for payload in payloads:
         file = schema_file(payload, folder)
         if file.exists():

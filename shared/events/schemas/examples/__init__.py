@@ -1,4 +1,7 @@
-"""One example of every event and command. Together they tell the story of the invented customer Acme."""
+"""One example of every event and command.
+
+Together they tell the story of the invented customer Acme.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Values that more than one example contains: accounts, products, lots, subscriptions, alerts."""
+"""Values that more than one example contains: accounts, products, lots, alerts."""
 
 from typing import Any
 
