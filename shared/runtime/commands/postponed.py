@@ -157,7 +157,7 @@ class PostponedCommands:
                 await self._dead_letter(id, error)
 
     async def _dead_letter(self, id: int, error: Exception) -> None:
-        """Make a command whose retry failed with an error that is not transient a dead letter."""
+        """Dead-letter a command whose retry failed with an error that is not transient."""
         failure = as_permanent(error)
         async with self._transaction() as tx:
             command = await lock(tx.connection, id)

@@ -31,9 +31,9 @@ OTHERS_TRIED = 5
 
 
 class HaltError(Exception):
-    """Halts the consumer: too many records failed in a short time, so the fault is probably ours.
+    """Halts the consumer, as too many records failed in a short time.
 
-    The message says what the operator does.
+    The fault is probably ours. The message says what the operator does.
     """
 
 
@@ -71,10 +71,11 @@ async def transaction(pool: Pool, clock: Clock, service: str) -> AsyncIterator[T
 
 
 class FailureLimit:
-    """Decides when so much fails that a consumer must halt: the fault is probably a bug, not the records.
+    """Decides when so much fails that a consumer must halt.
 
-    Failures count by owner (customer or key), so that one owner never halts the others. The limit is reached by
-    ``count`` owners that failed within the time; or by ``count`` failures, if more owners failed than succeeded.
+    Then the fault is probably a bug, and not the records. Failures count by owner (customer or key), so that one owner
+    never halts the others. The limit is reached by ``count`` owners that failed within the time; or by ``count``
+    failures, if more owners failed than succeeded.
     """
 
     def __init__(self, count: int, within_seconds: float) -> None:
@@ -119,7 +120,10 @@ class FailureLimit:
 
 
 def owner_of(record: Record) -> bytes:
-    """The owner of a record: its key up to the first ``|``, which ends the subscription in longer keys."""
+    """The owner of a record: its key up to the first ``|``.
+
+    Longer keys begin with the subscription, followed by ``|``.
+    """
     return lane_of(record).partition(b"|")[0]
 
 

@@ -105,13 +105,19 @@ async def place(connection: Connection, reader: str, topic: str, topic_id: UUID,
 
 
 async def skip(connection: Connection, reader: str, topic: str, partition: int, *, stored: int, to: int) -> bool:
-    """Move an offset from ``stored`` to ``to`` without applying records; return whether it was still ``stored``."""
+    """Move an offset from ``stored`` to ``to`` without applying records.
+
+    Returns whether it was still ``stored``.
+    """
     done: str = await connection.execute(_SKIP, reader, topic, partition, stored, to)
     return done == "UPDATE 1"
 
 
 async def lose(connection: Connection, reader: str, topic: str, loss: Loss) -> bool:
-    """Move an offset past a loss and record the loss; return whether the offset was still at its beginning."""
+    """Move an offset past a loss, and record the loss.
+
+    Returns whether the offset was still at the beginning of the loss.
+    """
     moved = await skip(connection, reader, topic, loss.partition, stored=loss.first_offset, to=loss.next_offset)
     if moved:
         await connection.execute(_LOSE, reader, topic, *loss)
@@ -124,7 +130,10 @@ async def restart(connection: Connection, reader: str, topic: str) -> None:
 
 
 async def lost(pool: Pool, reader: str, topic: str) -> dict[str, tuple[int, datetime]]:
-    """Load, by reason, how many records of a topic were lost at most, and when the last loss was noticed."""
+    """Load by reason how many records of a topic were lost, and the time of the last.
+
+    The numbers are upper bounds; the time is when the loss was noticed.
+    """
     return {row["reason"]: (row["records"], row["last"]) for row in await pool.fetch(_LOST, reader, topic)}
 
 

@@ -39,7 +39,11 @@ class Positions:
         on_lost: OnLost | None = None,
         counted: Counter[str] | None = None,
     ) -> None:
-        """``counted``: how many lost records the metric has already, by reason; one counter for all of its readers."""
+        """Make the positions of ``reader`` in ``topic``.
+
+        ``counted``: how many lost records the metric has already, by reason; shared by a process's consumers of the
+        topic.
+        """
         self._counted: Counter[str] = Counter() if counted is None else counted
         self._pool = pool
         self._transaction = transaction
@@ -105,7 +109,9 @@ class Positions:
             await offsets.restart(tx.connection, self._reader, self._topic)
 
     async def skip(self, partition: int, to: int) -> int:
-        """Skip to the offset ``to`` and record the loss; return how many records are lost at most.
+        """Skip to the offset ``to`` and record the loss.
+
+        Returns how many records are lost at most.
 
         Raises:
             ValueError: the reader is at or beyond ``to``; the message says where it is.

@@ -92,7 +92,10 @@ class SetAside:
     """What one consumer or task sets aside. ``work`` names it: a consumer's topic, or a task."""
 
     def __init__(self, work: str, *, keys_max: int | None = None) -> None:
-        """``keys_max``: most owners with work set aside; a consumer halts at more, as the fault is probably ours."""
+        """Make the list of the work named ``work``.
+
+        ``keys_max``: most owners with work set aside; a consumer halts at more, as the fault is probably ours.
+        """
         self.work = work
         self._keys_max = keys_max
         self._logged_at = -float(LOG_EVERY_SECONDS)
@@ -118,7 +121,10 @@ class SetAside:
                 await self.add(tx, item.key, item.whose, failed.error, item.record)
 
     async def add(self, tx: Transaction, key: str, whose: str, error: Exception, record: Record | None = None) -> None:
-        """Set a key aside, or save another failure of it, with its next attempt; count it after the commit."""
+        """Set a key aside, or save another failure of it.
+
+        Its next attempt is saved too, and the failure is counted after the commit.
+        """
         await self._insert(tx, key, whose, error, record)
         tx.after_commit(lambda: self.count(whose, error))
 

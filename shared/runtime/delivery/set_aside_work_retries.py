@@ -27,7 +27,7 @@ FROM set_aside_work WHERE work = ANY($1::text[]) GROUP BY work ORDER BY work
 
 
 class SetAsideWorkRetries:
-    """Retries everything that the consumers of one service set aside, and reports all work that is set aside.
+    """Retries what consumers of a service set aside, and reports all such work.
 
     ``handlers`` apply the records of consumers; ``tasks`` retry their own rows and are only reported.
     """

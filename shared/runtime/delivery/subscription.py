@@ -65,5 +65,5 @@ def subscribe(
 
 
 async def _decode(message: KafkaAckableMessage) -> KafkaAckableMessage:
-    """Return the message unchanged, so that the handler is given the message itself and not its body."""
+    """Return the message unchanged: the handler is given it and not its body."""
     return message

@@ -42,7 +42,10 @@ async def load_applied(pool: Pool, reader: str, ends: Mapping[Partition, int]) -
 
 
 class TopicEnd:
-    """The end of one topic, for frequent queries: its own consumer stays connected and reads no record."""
+    """The end of one topic, for frequent queries.
+
+    Its own consumer stays connected and reads no record.
+    """
 
     def __init__(self, settings: ServiceSettings, pool: Pool, *, reader: str, topic: str) -> None:
         self._settings = settings
@@ -66,7 +69,10 @@ class TopicEnd:
             await consumer.stop()
 
     async def wait_until_applied(self, timeout_seconds: float) -> bool:
-        """Wait until the reader has applied all records that the topic has now; return whether it did in time."""
+        """Wait until the reader has applied all records that the topic has now.
+
+        Returns whether it did in time.
+        """
         try:
             async with asyncio.timeout(timeout_seconds):
                 ends = await self._load_ends()

@@ -114,9 +114,10 @@ class Transaction:
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[Callable[[], NoReturn]]:
-        """Roll back the block, and what it published, if it raises or calls the function that it yields.
+        """Roll back the block if it raises or calls the function that is yielded.
 
-        That call ends the ``async with`` block at once; the code after the block runs on without an error.
+        What it published is rolled back too. That call ends the ``async with`` block at once; the code after the block
+        runs on without an error.
         """
         published, caused, callbacks = len(self.pending), len(self.caused), len(self._callbacks)
         try:

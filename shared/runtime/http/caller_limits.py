@@ -51,9 +51,9 @@ class Shares:
 
 
 class RateLimit:
-    """A token bucket for each key: ``per_minute`` tokens, refilled within a minute; 0: no limit.
+    """A token bucket for each key: ``per_minute`` tokens, refilled in a minute.
 
-    Beyond ``MAX_KEYS`` the key unused for longest is dropped, as its bucket is the most likely to be full.
+    0: no limit. Beyond ``MAX_KEYS`` the key unused for longest is dropped, as its bucket is the most likely to be full.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:

@@ -12,9 +12,9 @@ from fastapi.routing import APIRoute
 
 
 class DirectRoute(APIRoute):
-    """A route that the middleware calls directly: ``APIRouter(route_class=DirectRoute)``.
+    """A route that the middleware calls directly.
 
-    Its path has no parameters.
+    Use it as ``APIRouter(route_class=DirectRoute)``. Its path has no parameters.
     """
 
     def get_route_handler(self) -> Callable[[Request], Any]:

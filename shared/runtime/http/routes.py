@@ -79,7 +79,9 @@ def _header_names(dependant: Dependant) -> Iterator[str]:
 
 
 def _refuse_unread(request: Request, read: Iterable[str]) -> None:
-    """Check that the request has no precondition (RFC 9110, 13.1) that the route ignores.
+    """Check that the request has no precondition that the route ignores.
+
+    Preconditions: RFC 9110, 13.1.
 
     Raises:
         ProblemError: ``invalid_request``: it has one that is not in ``read``.

@@ -16,20 +16,23 @@ ASKING = "questions over HTTP"
 
 
 def sign_request(target: str, now: datetime, keys: Keys) -> dict[str, str]:
-    """Sign a GET of ``target`` (path and query) at ``now``; return the headers to send."""
+    """Sign a GET of ``target`` (path and query); return the headers to send."""
     asked_at = now.isoformat()
     return {ASKED_AT_HEADER: asked_at, SIGNATURE_HEADER: sign(_signed(target, asked_at), keys, ASKING).decode()}
 
 
 def is_signed(headers: Mapping[str, str]) -> bool:
-    """Whether a request has a signature, valid or not, and so claims to come from another service."""
+    """Whether a request has a signature, valid or not.
+
+    Then it claims to come from another service.
+    """
     return SIGNATURE_HEADER in headers
 
 
 def is_genuine(target: str, headers: Mapping[str, str], now: datetime, keys: Keys) -> bool:
-    """Whether one of ``keys`` signed exactly this request, at most ``FRESH_FOR`` before or after ``now``.
+    """Whether one of ``keys`` signed exactly this request, recently.
 
-    ``target``: the request's path and query.
+    Recently: at most ``FRESH_FOR`` before or after ``now``. ``target``: the request's path and query.
     """
     asked_at, signature = headers.get(ASKED_AT_HEADER, ""), headers.get(SIGNATURE_HEADER, "")
     try:

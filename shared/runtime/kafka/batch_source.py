@@ -69,7 +69,10 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         self.seek(partition, offset)
 
     def clear(self) -> None:
-        """Drop positions, unapplied batches and faults of all partitions, when others are assigned."""
+        """Drop positions, unapplied batches and faults of all partitions.
+
+        Call it when others are assigned.
+        """
         self._taken.clear()
         self.unreadable.clear()
         self.out_of_range.clear()
@@ -98,9 +101,10 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def getmany(
         self, *, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[Record]]:
-        """Wait for records of partitions that no other task holds; an empty result after ``POLL_MS``.
+        """Wait for records of partitions that no other task holds.
 
-        Batches that this task did not apply are read again first, after a pause that grows with each failure.
+        The result is empty after ``POLL_MS``. Batches that this task did not apply are read again first, after a pause
+        that grows with each failure.
         """
         task = asyncio.current_task()
         if self._rewind_unapplied(task):
@@ -158,9 +162,10 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def _of_furthest_behind(
         self, free: set[TopicPartition], max_records: int
     ) -> dict[TopicPartition, list[Record]]:
-        """In every second call, fill a batch from the partition that is furthest behind; empty otherwise.
+        """In every second call, fill a batch from the partition furthest behind.
 
-        It is done for long backlogs only: in plain rotation the longest would remain after all others.
+        Otherwise the result is empty. It is done for long backlogs only: in plain rotation the longest would remain
+        after all others.
         """
         self._round_robin = not self._round_robin
         behind = {tp: (self.highwater(tp) or 0) - self._next[tp] for tp in free if tp in self._next}
@@ -221,7 +226,10 @@ async def connect(broker: KafkaBroker, settings: ServiceSettings) -> None:
 
 
 def new_broker(settings: ServiceSettings, client: str, middlewares: Sequence[Any] = ()) -> KafkaBroker:
-    """Make a broker for consumers only, named ``client``: everything is published through the outbox."""
+    """Make a broker for consumers only, named ``client``.
+
+    Everything is published through the outbox.
+    """
     install_record_deserializer()
     log = standard_logging.getLogger("faststream")
     log.addFilter(_is_relevant)

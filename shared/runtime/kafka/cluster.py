@@ -99,9 +99,10 @@ class Cluster:
         return found
 
     async def find_append_time(self, topic: str, partition: int, leader: int, offset: int) -> datetime | None:
-        """Find when the record at ``offset`` was appended, to about a second; ``None``: no recent record.
+        """Find when the record at ``offset`` was appended, to about a second.
 
-        Kafka only finds offsets by time, so this is a binary search over the last 35 days.
+        ``None``: no record from there on is younger than 35 days. Kafka only finds offsets by time, so this is a binary
+        search over the last 35 days.
         """
         before, after = int(time.time() * 1000) - _LONGEST_MS, int(time.time() * 1000) + 60_000
         if await self._first_from(topic, partition, leader, before) is None:

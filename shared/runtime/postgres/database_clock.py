@@ -62,7 +62,10 @@ class DatabaseClock:
         return self._agrees.is_set()
 
     async def wait(self) -> None:
-        """Wait until the two clocks agree. If they do not, this process cannot know which one is wrong."""
+        """Wait until the two clocks agree.
+
+        If they do not, this process cannot know which one is wrong.
+        """
         await self._agrees.wait()
 
     async def run(self) -> None:
@@ -110,7 +113,7 @@ class DatabaseClock:
             self._log.error("clock_differs", detail=self._difference())
 
     async def check(self) -> Check:
-        """The readiness check: not ok while the two clocks differ by more than is tolerated."""
+        """The readiness check: not ok while the clocks differ by more than tolerated."""
         return Check(ok=self.agrees, detail=self._difference())
 
     def _difference(self) -> str:

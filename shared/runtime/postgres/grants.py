@@ -41,9 +41,10 @@ _READ_ONLY = "REVOKE ALL ON {tables} FROM {role}; GRANT SELECT ON {tables} TO {r
 
 
 async def grant(connection: Connection, access: Access) -> None:
-    """Grant the role its rights on present and future objects; on read-only tables revoke all but SELECT.
+    """Grant the role its rights on present and future objects.
 
-    Run it as the owner, in the transaction that creates a table, so that the table never has other rights.
+    On read-only tables all rights but SELECT are revoked. Run it as the owner, in the transaction that creates a table,
+    so that the table never has other rights.
     """
     role = await connection.fetchval(_QUOTED, access.role)
     rows = await connection.fetch(_TABLES, [*ALWAYS_READ_ONLY, *access.read_only])

@@ -12,9 +12,10 @@ _log = logging.get("rows")
 
 
 def decode_rows(rows: Iterable[Row], decode: Callable[[Row], T], table: str) -> list[T]:
-    """Decode each row, leaving out those for which ``decode`` fails; the log names these by their first column.
+    """Decode each row, leaving out those for which ``decode`` fails.
 
-    Such a row was written by another release or by hand, and the other rows must stay readable.
+    The log names these by their first column. Such a row was written by another release or by hand, and the other rows
+    must stay readable.
     """
     decoded: list[T] = []
     for row in rows:

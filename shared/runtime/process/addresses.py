@@ -49,7 +49,9 @@ def check_servers(servers: str) -> None:
 
 
 def check_url(url: str, *, path: bool) -> None:
-    """Check a URL: ``https://host`` or ``http://host``. ``path``: whether it may have a path.
+    """Check a URL: ``https://host`` or ``http://host``.
+
+    ``path``: whether it may have a path.
 
     Raises:
         ValueError: it is not such a URL; the message says what is wrong.
@@ -65,7 +67,9 @@ def check_url(url: str, *, path: bool) -> None:
 
 
 def check_hosts(hosts: str) -> None:
-    """Check a list of host names or IP addresses, separated by commas, without ports. It may be empty.
+    """Check a list of host names or IP addresses, separated by commas.
+
+    They have no ports. The list may be empty.
 
     Raises:
         ValueError: an entry is neither.
@@ -111,7 +115,9 @@ def _is_address(host: str) -> bool:
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """Parse a list of networks (``10.0.0.0/8``) and addresses, separated by commas; empty entries are skipped.
+    """Parse a list of networks (``10.0.0.0/8``) and addresses.
+
+    They are separated by commas; empty entries are skipped.
 
     Raises:
         ValueError: an entry is neither.

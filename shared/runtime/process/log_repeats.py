@@ -19,9 +19,10 @@ class _Window:
 
 
 class Repeats(logging.Filter):
-    """Filter of repeated warnings and errors. Lines repeat if logger and event are the same, whatever their values.
+    """Filter of repeated warnings and errors.
 
-    ``report`` is called with logger, event and number of the lines that were left out, at the end of each window.
+    Lines repeat if logger and event are the same, whatever their values. ``report`` is called with logger, event and
+    number of the lines that were left out, at the end of each window.
     """
 
     def __init__(self, report: Callable[[str, str, int], None], clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +37,10 @@ class Repeats(logging.Filter):
         return self.may_write(record.name, str(record.msg), record.levelno, is_ours=False)
 
     def may_write(self, logger: str, event: str, level: int, *, is_ours: bool) -> bool:
-        """Count a line; return whether to write it. Lines below the level of a warning are always written."""
+        """Count a line; return whether to write it.
+
+        Lines below the level of a warning are always written.
+        """
         now = self._clock()
         if now >= self._next_check_at:
             self._end_windows(now)

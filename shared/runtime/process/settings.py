@@ -244,7 +244,10 @@ def _variable(settings: type[ServiceSettings], name: str) -> str:
 
 
 def misspelt(settings: type[ServiceSettings], service: str, environment: Iterable[str]) -> list[str]:
-    """A sentence for each variable that has the prefix of this service or of all services, and is not a setting."""
+    """A sentence for each variable with a prefix of settings that is not a setting.
+
+    The prefixes are that of this service and that of all services.
+    """
     known = {variable_of(settings, name, field) for name, field in settings.model_fields.items()}
     known |= {_variable(settings, name) for name in settings.model_fields} | set(_renamed_variables(settings))
     return list(find_misspelt(service, known, environment))

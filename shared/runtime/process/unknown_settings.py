@@ -1,4 +1,4 @@
-"""Finds environment variables that look like settings and are not, such as misspelt ones."""
+"""Finds environment variables that look like settings, such as misspelt ones."""
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator
@@ -13,10 +13,11 @@ _SERVICES: Final = tuple(name.upper() for name in get_args(ServiceName))
 
 
 def find_misspelt(service: str, known: Collection[str], environment: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence for each variable of this service, or of all services, that is not in ``known``.
+    """Yield a sentence for each variable that looks like a setting and is none.
 
-    ``known``: names of variables, in upper case. The sentence suggests the most similar one.
-    All services may share an environment: variables with another service's name are left to that service.
+    These have the prefix of this service or of all services, and are not in ``known``. ``known``: names of variables,
+    in upper case. The sentence suggests the most similar one. All services may share an environment: variables with
+    another service's name are left to that service.
     """
     own = service.upper()
     for given in sorted(environment):

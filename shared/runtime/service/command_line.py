@@ -1,4 +1,6 @@
-"""The command line of a service. Its ``main.py`` defines the service and passes the definition to ``run``.
+"""The command line of a service.
+
+Its ``main.py`` defines the service and passes the definition to ``run``.
 
 python -m services.<name> [serve | migrate | settings | rebuild | replay | one of the service's own commands]
 """
@@ -174,7 +176,10 @@ async def _replay(definition: ServiceDefinition[S], settings: S) -> int:
 
 
 async def _positions(definition: ServiceDefinition[S], settings: S, parsed: argparse.Namespace) -> int:
-    """Show, restart or skip stored offsets. A running service follows within half a minute."""
+    """Show, restart or skip stored offsets.
+
+    A running service follows within half a minute.
+    """
     runtime = await _built(definition, settings)
     await open_pool(runtime.pool, runtime.settings)
     try:
@@ -203,7 +208,9 @@ async def _require_fit(runtime: Runtime[S]) -> None:
 
 
 def _positions_of(runtime: Runtime[S], topic: str) -> Positions:
-    """The positions of a topic that the service reads; a product's own topic has the reader of ``usage.events``.
+    """The positions of a topic that the service reads.
+
+    A product's own topic has the reader of ``usage.events``.
 
     Raises:
         ValueError: the service does not read the topic.

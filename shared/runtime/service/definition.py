@@ -308,9 +308,10 @@ class Runtime(Generic[S]):
         return handle
 
     def background(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
-        """Run ``task`` until the service stops; restart it when it fails or returns, and be not ready meanwhile.
+        """Run ``task`` until the service stops; restart it when it fails or returns.
 
-        After an error of Kafka, which all replicas share, the service is degraded instead.
+        The service is not ready meanwhile. After an error of Kafka, which all replicas share, the service is degraded
+        instead.
         """
         self.tasks.append(
             BackgroundTask(name, task, is_transient=is_transient, is_shared=lambda error: isinstance(error, KafkaError))
