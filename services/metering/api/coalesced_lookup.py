@@ -11,11 +11,11 @@ AT_ONCE = 500
 
 
 class CoalescedLookup(Generic[K, V]):
-    """Coalesce requests: those that arrive during one lookup wait for the next, which answers up to ``AT_ONCE``.
+    """Coalesce requests: those that arrive during one lookup wait for the next.
 
-    A lookup begins after every request that it answers has arrived, so no answer is older than its request. One lookup
-    runs at a time: the higher the load, the more requests each answers. ``lookup`` returns a value for each key, in
-    their order; an exception that it raises goes to every request of that lookup.
+    A lookup answers up to ``AT_ONCE`` requests. It begins after all of them have arrived, so no answer is older than
+    its request. One lookup runs at a time: the higher the load, the more requests each answers. ``lookup`` returns a
+    value for each key, in their order; an exception that it raises goes to every request of that lookup.
     """
 
     def __init__(self, lookup: Callable[[Sequence[K]], Awaitable[Sequence[V]]]) -> None:

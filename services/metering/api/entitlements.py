@@ -75,7 +75,10 @@ class _Subject(NamedTuple):
 def entitlement_router(
     keys: KeyRing, line: HeldConnection, projection: Projection, clock: Callable[[], datetime]
 ) -> APIRouter:
-    """Make the route ``GET /v1/entitlements``. ``line``: the connection that all its lookups share."""
+    """Make the route ``GET /v1/entitlements``.
+
+    ``line``: the connection that all its lookups share.
+    """
     router = APIRouter(route_class=DirectRoute)
 
     async def lookup(questions: Sequence[Question]) -> Sequence[bytes | None]:

@@ -76,9 +76,10 @@ class SortedEvents:
 
 
 def sort_events(texts: Sequence[bytes], product: str, catalogue: Catalogue) -> SortedEvents:
-    """Sort a request's events into accepted, repeated and refused ones, for an ingest key of ``product``.
+    """Sort a request's events into accepted, repeated and refused ones.
 
-    Each is checked by itself; the consumer checks what depends on the subscription.
+    ``product``: that of the ingest key. Each is checked by itself; the consumer checks what depends on the
+    subscription.
     """
     result = SortedEvents()
     seen: dict[tuple[str, str], UsageEvent | CorrectionEvent] = {}

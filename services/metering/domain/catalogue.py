@@ -25,7 +25,10 @@ KINDS: dict[Aggregation, int] = {"sum": SUM, "count": COUNT, "peak": PEAK, "late
 
 @dataclass(frozen=True, slots=True)
 class MeterView:
-    """One meter with its number in this service's tables. ``kind``: its aggregation, one of ``KINDS``."""
+    """One meter with its number in this service's tables.
+
+    ``kind``: its aggregation, one of ``KINDS``.
+    """
 
     number: int
     product: str
@@ -96,7 +99,10 @@ class SubscriptionView:
     newest: Mapping[str, Span]
 
     def window_of(self, at_us: int) -> int:
-        """Return the start of the window that contains ``at_us``, in microseconds; usage need not count then."""
+        """Return the start of the window that contains ``at_us``, in microseconds.
+
+        Usage need not count then.
+        """
         return microseconds(self.state.calendar.window_at(EPOCH + timedelta(microseconds=at_us)).start)
 
 

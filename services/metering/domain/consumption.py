@@ -26,7 +26,10 @@ _EXACT = Context(prec=100)
 
 
 class Measured(NamedTuple):
-    """What one meter measured in one window. ``reached_at``: when a level reached ``aggregate``."""
+    """What one meter measured in one window.
+
+    ``reached_at``: when a level reached ``aggregate``.
+    """
 
     window_start: datetime
     aggregate: Decimal
@@ -40,10 +43,11 @@ History = Mapping[int, Sequence[Measured]]
 
 
 class MeterPart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One meter's part of a snapshot, with its arithmetic: ``shared.events.metering.MeterConsumption``.
+    """One meter's part of a snapshot, with its arithmetic.
 
-    Of a meter that adds up over the term, ``aggregate`` and ``consumed`` are the term's totals until the window's end,
-    and ``window_aggregate`` and ``window_consumed`` what the window added to them.
+    The contract is ``shared.events.metering.MeterConsumption``. Of a meter that adds up over the term, ``aggregate``
+    and ``consumed`` are the term's totals until the window's end, and ``window_aggregate`` and ``window_consumed`` what
+    the window added to them.
     """
 
     meter: str
@@ -100,9 +104,10 @@ def encode(one: Snapshot, now: datetime) -> tuple[bytes, bytes]:
 
 
 def snapshot(subscription: Subscription, product: ProductView, start: datetime, history: History) -> Snapshot | None:
-    """Make the snapshot of ``product`` in the window that begins at ``start``; ``None`` if nothing was measured.
+    """Make the snapshot of ``product`` in the window that begins at ``start``.
 
-    ``history``: the windows of its meters; for a meter that adds up over the term, also the term's earlier ones.
+    ``None`` if nothing was measured. ``history``: the windows of its meters; for a meter that adds up over the term,
+    also the term's earlier ones.
     """
     window = subscription.calendar.window_at(start)
     is_gone = window.start != start  # by what is known since it was told; its figures are still to be taken back
@@ -129,7 +134,7 @@ def snapshot(subscription: Subscription, product: ProductView, start: datetime, 
 
 
 def consumed(subscription: Subscription, product: ProductView, window: Window, history: History) -> int:
-    """Compute ``snapshot(...).consumed`` without the snapshot; 0 if nothing was measured."""
+    """Compute only the ``consumed`` of ``snapshot``; 0 if nothing was measured."""
     total = 0
     for meter in product.meters.values():
         counted = _counted(meter, window, subscription, history.get(meter.number, ()))
@@ -188,13 +193,19 @@ def _part(meter: MeterView, window: Window, windows: Sequence[Measured], subscri
 
 
 def _plain(aggregate: Decimal) -> Decimal:
-    """Write a whole aggregate without an exponent: the database's driver reads 80000 as 8E+4."""
+    """Write a whole aggregate without an exponent.
+
+    The database's driver reads 80000 as 8E+4.
+    """
     part, whole = aggregate.as_integer_ratio()
     return Decimal(part) if whole == 1 else aggregate
 
 
 def _units(meter: MeterView, windows: Sequence[Measured], rate: Rate, subscription: Subscription) -> int:
-    """Units of the windows that count, rounded up once. ``rate``: that of the last window."""
+    """Units of the windows that count, rounded up once.
+
+    ``rate``: that of the last window.
+    """
     if meter.is_term:
         exact = sum(
             (_exact_units(one.aggregate, subscription.rate_of(meter.state, one.window_start)) for one in windows),

@@ -14,10 +14,11 @@ _FINER = re.compile(r"(?<=\.[0-9]{6})[0-9]+")
 
 
 def may_be_rounded(raw: bytes) -> bool:
-    """Whether the typed decoder may have rounded the event's ``time``: it may have more than six decimals.
+    """Whether the typed decoder may have rounded the event's ``time``.
 
-    ``raw``: an event that the typed decoder has read, and without escapes in its time. So the fraction or the offset is
-    at a fixed distance from the key. Also true if the key cannot be found, because it is written with spaces.
+    It rounds a time with more than six decimals. ``raw``: an event that the typed decoder has read, and without escapes
+    in its time. So the fraction or the offset is at a fixed distance from the key. Also true if the key cannot be
+    found, because it is written with spaces.
     """
     place = raw.find(_KEY)
     if place < 0:

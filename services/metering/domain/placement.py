@@ -150,7 +150,7 @@ def digest_of(source: str, id: str) -> bytes:
 
 
 def check_time(at_us: int, accepted_us: int, claim: Claim) -> None:
-    """Refuse an event that is too old or too far in the future, compared with its first acceptance.
+    """Refuse an event that was too old or too far ahead when first accepted.
 
     Raises:
         RejectedError: with the quarantine reason.

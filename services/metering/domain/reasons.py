@@ -31,7 +31,10 @@ class Claim:
 
 
 class RejectedError(Exception):
-    """A record is not applied. ``detail``: a sentence for a person; ``claim``: what the record states about itself."""
+    """A record is not applied.
+
+    ``detail``: a sentence for a person. ``claim``: what the record states about itself.
+    """
 
     def __init__(self, reason: Reason, detail: str, claim: Claim, at: datetime | None = None) -> None:
         super().__init__(detail)

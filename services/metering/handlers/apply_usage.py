@@ -88,7 +88,10 @@ class UsageApplier:
         return applied
 
     async def reapply(self, tx: Transaction, records: Sequence[Record]) -> BatchOutcome:
-        """Apply quarantined records, which were accepted and booked before. Quarantine and books are not written."""
+        """Apply quarantined records, which were accepted and booked before.
+
+        The caller updates quarantine and books.
+        """
         judged = judge(records, await self.projection.refresh(tx.connection))
         _reject_expired(judged, records, tx.now)
         await _reject_wrong_reversals(tx.connection, judged, records)

@@ -15,7 +15,10 @@ from shared.runtime.postgres.pool import Connection
 
 @dataclass(slots=True)
 class Effects:
-    """Collected effects. Adding one again changes nothing, except for ``totals`` and ``hours``."""
+    """Collected effects.
+
+    Adding one again changes nothing, except for ``totals`` and ``hours``.
+    """
 
     catalogue: Catalogue
     now: datetime

@@ -48,7 +48,10 @@ async def publish_quarantine_changes(tx: Transaction, limit: int) -> int:
 
 
 async def publish_book_changes(tx: Transaction, limit: int) -> int:
-    """Publish at most ``limit`` changed lines of the books. Return their number; 0 while the outbox is full."""
+    """Publish at most ``limit`` changed lines of the books. Return their number.
+
+    It is 0 while the outbox is full.
+    """
     if await _is_full(tx):
         return 0
     lines = await unpublished_changes.take_book_changes(tx.connection, limit)

@@ -27,7 +27,10 @@ SUBSCRIPTIONS_AT_ONCE = 500
 
 
 def ahead(today: date, days: int) -> Iterator[tuple[Partitioned, date]]:
-    """Yield the partitions for usage of yesterday, today and the next ``days`` days; late usage creates its own."""
+    """Yield the partitions for usage of yesterday, today and the next days.
+
+    ``days``: number of the next days. Late usage creates its own partitions.
+    """
     for number in range(-1, days + 1):
         for kind in partitions.WRITTEN:
             yield kind, today + timedelta(days=number)

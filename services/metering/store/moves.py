@@ -190,7 +190,10 @@ async def lock_outside_spans(
 
 
 async def lock_removed(connection: Connection, subscription: str) -> list[AppliedUsage]:
-    """Lock the events of a subscription that were taken out and are still in quarantine."""
+    """Lock the events of a subscription that were taken out.
+
+    Those that have left the quarantine since are not among them.
+    """
     rows = await connection.fetch(_LOCK_REMOVED, subscription)
     return [AppliedUsage(Target(*tuple(row)[:7]), *tuple(row)[7:]) for row in rows]
 
@@ -262,6 +265,9 @@ async def republish_windows(connection: Connection, subscription: int, since: da
 
 
 async def raise_revisions(connection: Connection, subscription: int, since: datetime) -> None:
-    """Raise the revisions of windows that begin at ``since`` or later above every one published for them before."""
+    """Raise the revisions of windows above every one published for them before.
+
+    Only of windows that begin at ``since`` or later.
+    """
     await lock_windows(connection, subscription, since)
     await connection.execute(_RAISE_REVISIONS, subscription, since)

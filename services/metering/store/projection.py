@@ -50,7 +50,10 @@ async def load_version(connection: Connection | Pool) -> int:
 async def save(
     connection: Connection, subscriptions: Sequence[SubscriptionState], products: Sequence[ProductState]
 ) -> None:
-    """Save the states that are newer than the stored ones, and raise the projection's version by one."""
+    """Save newer states, and raise the projection's version by one.
+
+    States that are not newer than the stored ones are ignored.
+    """
     version = await connection.fetchval(_RAISE_VERSION)
     for product in products:
         await connection.execute(_UPSERT_PRODUCT, product.id, product.model_dump_json(), product.version, version)

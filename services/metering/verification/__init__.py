@@ -93,7 +93,10 @@ async def _named(one: Repeated, kafka: KafkaReader | None) -> str:
 
 
 async def _compare_published(connection: Connection, kafka: KafkaReader, now: datetime) -> int:
-    """Count the windows whose published revision is newer than the stored one, and print the first of them."""
+    """Count the windows whose published revision is newer than the stored one.
+
+    The first of them are printed.
+    """
     catalogue = await Projection().refresh(connection)
     windows: set[str] = set()
     async for some in kafka.published():
