@@ -15,7 +15,10 @@ _SENTENCES: dict[Action, str] = {
 
 
 def refusal_for(subscription: SubscriptionState, actor: str, is_vendor: bool, action: Action) -> Refusal | None:
-    """Return why ``actor`` may not do ``action``; ``None`` if they may. Without any grant it is ``not_found``."""
+    """Return why ``actor`` may not do ``action``; ``None`` if they may.
+
+    Without any grant it is ``not_found``.
+    """
     if is_vendor or actor == subscription.primary_contact.email:
         return None
     grants = {entry.grant for entry in subscription.grants if entry.email == actor}

@@ -109,9 +109,9 @@ def next_change_at(subscription: SubscriptionState, now: datetime) -> datetime |
 
 
 def retain_needed(readings: Readings, start: datetime) -> Readings:
-    """Return the readings of windows from ``start`` on, and by product the last one before.
+    """Return the readings that are still needed.
 
-    ``start``: of the current window. Other readings are not needed any more.
+    These are the readings of windows from ``start``, that of the current window, on, and by product the last before it.
     """
     carried = _carried(readings, start)
     return {
@@ -135,7 +135,10 @@ def _carried(readings: Readings, before: datetime, since: datetime | None = None
 def _consumption(
     readings: Readings, carried: Mapping[ProductId, Reading], product: ProductId, window: Window
 ) -> tuple[int, int]:
-    """Return the units with which the window began (burn-down meters continue) and those consumed now."""
+    """Return the units with which the window began, and those consumed now.
+
+    Only burn-down meters continue from the window before.
+    """
     opening = min(carried[product].burned_down, MAX_UNITS) if product in carried else 0
     current = readings.get((product, window.start))
     return opening, current.consumed if current else opening

@@ -146,7 +146,7 @@ def _window(watch: Watch, subscription: SubscriptionState, now: datetime) -> Win
 
 
 def _merge_levels(watch: Watch, levels: Mapping[LevelKey, Level]) -> Mapping[LevelKey, Level]:
-    """Return the new levels, and for shares that are no longer measured only their count of alerts.
+    """Return the new levels, and the counts of alerts of shares no longer measured.
 
     Ids of alerts are made with that count, so it must never restart.
     """

@@ -158,7 +158,7 @@ async def _subscription(tx: Transaction, id: SubscriptionId) -> SubscriptionStat
 
 
 def _postponed(subscription: SubscriptionState | None, seen: int | None) -> Postponed | None:
-    """Postpone a command whose sender has seen a newer version of the subscription than is stored; else ``None``.
+    """Postpone a command if its sender has seen a newer version than is stored.
 
     ``seen`` is ``None`` if the sender sees no such subscription: then the command is decided at once.
     """

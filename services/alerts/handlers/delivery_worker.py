@@ -142,7 +142,9 @@ class DeliveryWorker:
         return list(claimed.values())
 
     async def _pause_seconds(self, connection: Connection) -> float:
-        """Seconds until the next delivery falls due, at most ``POLL_SECONDS``; updates the gauge of pending ones.
+        """Seconds until the next delivery falls due, at most ``POLL_SECONDS``.
+
+        Updates the gauge of pending deliveries.
 
         Raises:
             ConnectionError: ``connection``, which listens, was lost.
