@@ -48,13 +48,13 @@ def advance(subscription: Subscription, now: datetime) -> Advanced:
 
 
 def is_behind(subscription: Subscription, now: datetime) -> bool:
-    """Whether a change by time is due and not applied yet, or another transaction has marked the subscription."""
+    """Whether a change by time is due, or the subscription is marked as due."""
     at = _next_instant(subscription, subscription.settled_at)
     return subscription.is_due(now) or (at is not None and at <= now)
 
 
 def conclude(before: Subscription, after: Subscription, now: datetime) -> Advanced:
-    """Complete a command's change from ``before`` to ``after`` by what follows from it at once.
+    """Add to ``after``, the result of a command, what follows from it at once.
 
     Such are a term that has begun already, restrictions, the lifecycle and over-allocation. The version stays that of
     ``after``. The events are those of the consequences, without the command's own.

@@ -35,9 +35,10 @@ def observe(subscription: Subscription, now: datetime) -> Subscription:
 
 
 def judge(product: SubscribedProduct, consumption: Consumption, now: datetime) -> SubscribedProduct:
-    """Set ``over_since`` and ``restricted`` of a product; return the same value if that changes nothing.
+    """Set ``over_since`` and ``restricted`` of a product.
 
-    The floor of ``consumption`` is compared with the allocation, so that a new window does not end a restriction.
+    Returns the same value if that changes nothing. The floor of ``consumption`` is compared with the allocation, so
+    that a new window does not end a restriction.
     """
     if consumption.floor * 100 <= product.allocated * TOLERATED_PERCENT:
         over_since, restricted = None, False

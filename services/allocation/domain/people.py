@@ -84,10 +84,10 @@ class Reach:
     seen: frozenset[SubscriptionId]
 
     def change_refusal(self) -> Refusal | None:
-        """Return why the actor may not rename, disable or enable the person; ``None`` if they may.
+        """Return why the actor may not change the person; ``None`` if they may.
 
-        The actor must manage the people of one of the person's subscriptions. One is enough, since the change can be
-        undone, and is urgent when a person leaves.
+        A change renames, disables or enables. The actor must manage the people of one of the person's subscriptions.
+        One is enough, since the change can be undone, and is urgent when a person leaves.
         """
         if not self.holds or self.holds & self.managed:
             return None

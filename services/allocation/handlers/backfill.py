@@ -65,7 +65,10 @@ async def _roles(tx: Transaction) -> int:
 
 
 def _log_failed(what: str, failed: Sequence[Failed[Any]]) -> int:
-    """Log the failures and return the number of failed items. The next upkeep retries them."""
+    """Log the failures; return the number of failed items.
+
+    The next upkeep retries them.
+    """
     for one in failed:
         _log.error("backfill_failed", what=what, whose=one.whose, exc_info=one.error)
     return sum(len(one.items) for one in failed)

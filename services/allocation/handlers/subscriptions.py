@@ -112,7 +112,10 @@ async def convert_subscription(
 
 @on_subscription("lock-rates")
 async def lock_rates(tx: Transaction, command: Event[LockRates], context: Context, before: Subscription) -> Decision:
-    """Lock the rates of the present term until its end. An existing lock cannot be ended."""
+    """Lock the rates of the present term until its end.
+
+    An existing lock cannot be ended.
+    """
     asked = command.data
     after = lock_rates_of(before, locked=asked.locked, now=tx.now)
     if isinstance(after, Refusal):

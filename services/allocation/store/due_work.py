@@ -45,7 +45,10 @@ async def find_next_due(
 
 
 async def update_due(connection: Connection, loaded: Subscription, due_at: datetime | None) -> None:
-    """Update the due time of a subscription. One that was marked since it was loaded stays due."""
+    """Update the due time of a subscription.
+
+    One that was marked since it was loaded stays due.
+    """
     if loaded.due_at != due_at:
         await connection.execute(_UPDATE, loaded.state.id, due_at, loaded.marks)
 

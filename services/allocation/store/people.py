@@ -130,9 +130,9 @@ async def set_primary_contact(connection: Connection, subscription: Subscription
 
 
 async def version_people(connection: Connection, limit: int) -> list[PersonState]:
-    """Set version 1 of at most ``limit`` people that a migration inserted; return them.
+    """Set version 1 of people that a migration inserted, and return them.
 
-    They have version 0 until they are published first, which the caller does.
+    At most ``limit`` people. They have version 0 until they are published first, which the caller does.
     """
     versioned = []
     for row in await connection.fetch(_FIND_UNPUBLISHED, limit):
