@@ -29,7 +29,9 @@ def path_id(identifier: str, what: str) -> str:
 
 
 def query_id(name: str, identifier: str | None) -> str | None:
-    """Check the id in a query's parameter ``name``, and return it; ``None`` if it is not given.
+    """Check the id in a query's parameter ``name``, and return it.
+
+    ``None``: it is not given.
 
     Raises:
         ProblemError: it does not have the form of an id.

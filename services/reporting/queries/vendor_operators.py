@@ -20,7 +20,10 @@ class VendorOperators:
         """When each person was last asserted as no operator, so that it is written to the database once."""
 
     async def with_current_role(self, caller: Caller) -> Caller:
-        """Return the caller with ``vendor`` by the issuer's newest assertion, which may be that of this token."""
+        """Return the caller with ``vendor`` by the issuer's newest assertion.
+
+        It may be that of this very token.
+        """
         said_at = caller.said_at
         if said_at is None:
             return caller

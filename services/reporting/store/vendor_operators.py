@@ -16,9 +16,9 @@ _REVOKE = "UPDATE issuer_words SET vendor = false, said_at = $2 WHERE email = $1
 
 
 async def is_vendor(connection: Connection, email: str, said_at: datetime) -> bool:
-    """Whether a person whom the issuer called an operator at ``said_at`` is one by its newest assertion.
+    """Whether an operator is still one by the issuer's newest assertion.
 
-    Stores this assertion, if it is the newest.
+    ``said_at``: when the issuer called the person an operator. Stores this assertion, if it is the newest.
     """
     row = await connection.fetchrow(_FIND, email)
     if row is not None and row["said_at"] >= said_at:
