@@ -45,7 +45,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class DemoAccount:
-    """An account with its one subscription. ``lots``: the units of each. ``contact``: the primary contact."""
+    """An account with its one subscription.
+
+    ``lots``: the units of each. ``contact``: the primary contact.
+    """
 
     id: str
     name: str

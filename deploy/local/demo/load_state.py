@@ -8,7 +8,10 @@ from deploy.local import secret
 
 
 class LoadState:
-    """The loaded steps, in the file at ``path``. ``now``: when loading first began, to which all data is relative."""
+    """The loaded steps, in the file at ``path``.
+
+    ``now``: when loading first began, to which all data is relative.
+    """
 
     def __init__(self, path: Path, now: datetime) -> None:
         self._path = path

@@ -34,7 +34,7 @@ _TEXT = """the demo is ready
 
 
 def welcome(layout: Layout, subscription: str) -> str:
-    """Return the text for this stack and the main account's subscription, given by its id."""
+    """Return the text for this stack and a subscription's id."""
     ports = layout.ports
     return _TEXT.format(
         page=public_url(layout),

@@ -54,7 +54,10 @@ class _Codes:
     waiting: dict[str, _Code] = field(default_factory=dict)
 
     def issue(self, person: DemoPerson, asked: dict[str, str]) -> str:
-        """Make a code for ``person``; ``asked``: the parameters of the authorization request."""
+        """Make a code for ``person``.
+
+        ``asked``: the parameters of the authorization request.
+        """
         now = time.monotonic()
         self.waiting = {code: one for code, one in self.waiting.items() if one.good_until > now}
         code = secrets.token_urlsafe(24)
