@@ -1,4 +1,7 @@
-"""Builders of a subscription's lifecycle as allocation publishes it, and metering's tasks until nothing is due."""
+"""Builders of a subscription's lifecycle, and runs of metering's tasks.
+
+States are as allocation publishes them; tasks are run until nothing is due.
+"""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -36,7 +36,10 @@ def meter(
     block: int = 1,
     later: tuple[int, int, datetime] | None = None,
 ) -> Meter:
-    """Build a meter with one rate; ``later``: a second rate, as units, block and start."""
+    """Build a meter with one rate.
+
+    ``later``: a second rate, as units, block and start.
+    """
     rates = [Rate(version=1, units=units, block=block, effective_from=START)]
     if later:
         rates.append(Rate(version=2, units=later[0], block=later[1], effective_from=later[2]))

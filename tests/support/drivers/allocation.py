@@ -40,7 +40,10 @@ _PAYLOADS = by_type([*ALLOCATION_EVENTS, DecisionRecorded])
 
 
 def command(payload: Payload, actor: str, *, vendor: bool = False, id: str | None = None) -> Event[Any]:
-    """Create a command as reporting sends it; ``vendor``: whether ``actor`` is an operator of the vendor."""
+    """Create a command as reporting sends it.
+
+    ``vendor``: whether ``actor`` is an operator of the vendor.
+    """
     wrapped: Event[Any] = Event[type(payload)].of(  # type: ignore[misc]
         payload,
         id=id or str(uuid4()),

@@ -21,7 +21,10 @@ READY_SECONDS = 120
 
 
 async def publish(product: Product, records: Sequence[Sent]) -> None:
-    """Publish records as a platform does: unchanged, again and again, until the broker has acknowledged them."""
+    """Publish records until the broker has acknowledged them.
+
+    Like a platform, it sends them again unchanged.
+    """
     topic = f"{product.topic_prefix}usage.events"
     for first in range(0, len(records), 1_000):
         futures = [
@@ -113,7 +116,10 @@ class Killer:
                 await service.wait_ready(READY_SECONDS)
 
     async def _hold_and_kill(self, table: str, records: Sequence[Sent]) -> str:
-        """Stop a batch in its transaction by a lock on ``table``, kill its process there, and return its name."""
+        """Stop a batch in its transaction, and kill its process; return its name.
+
+        A lock on ``table`` stops it.
+        """
         async with connect(self._product.databases["metering"]) as connection, connection.transaction():
             await connection.execute(f'LOCK TABLE "{table}" IN EXCLUSIVE MODE')
             await publish(self._product, records)

@@ -27,7 +27,10 @@ class Metering:
         self.dsn = env["UNITPOOL_METERING_DATABASE_URL"]
 
     async def command(self, payload: Payload, *, vendor: bool) -> None:
-        """Send a signed command; ``vendor``: whether its actor is an operator of the vendor."""
+        """Send a signed command.
+
+        ``vendor``: whether its actor is an operator of the vendor.
+        """
         command = Event[Any].of(
             payload, id=str(uuid4()), source="/test", time=utc_now(), actor="vera@unitpool.example", actorvendor=vendor
         )
@@ -55,7 +58,7 @@ class Metering:
             return dict(row)
 
     async def accepted(self, count: int) -> dict[str, int]:
-        """Wait until at least ``count`` records are accepted; return the sums of the books."""
+        """Wait until ``count`` records or more are accepted; return the books' sums."""
         return await until(self.books, lambda books: books["accepted"] >= count)
 
     async def drained(self) -> None:

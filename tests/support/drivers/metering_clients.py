@@ -115,7 +115,10 @@ async def newest_snapshots(servers: str, prefix: str) -> dict[str, ConsumptionSn
 
 
 async def until(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], seconds: float = 60) -> T:
-    """Poll ``look`` until ``wanted`` holds for its value; return that, or fail with the last after ``seconds``."""
+    """Poll ``look`` until ``wanted`` holds for its value, and return that.
+
+    Fails with the last value after ``seconds``.
+    """
     deadline = time.monotonic() + seconds
     while True:
         seen = await look()

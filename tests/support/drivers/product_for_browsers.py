@@ -35,7 +35,7 @@ PRODUCTS = {
 
 @dataclass
 class Stack:
-    """A running product: its addresses and processes, and requests and usage sent to it."""
+    """A running product, to which tests send requests and usage."""
 
     url: str
     issuer: Issuer
@@ -50,7 +50,10 @@ class Stack:
         return self.issuer.access_token(known)
 
     async def ask(self, who: str, method: str, path: str, body: Any = None, *, until: int = 200) -> dict[str, Any]:
-        """Repeat a request to the API until it is answered with the status ``until``; return the JSON answer."""
+        """Repeat a request until it is answered with the status ``until``.
+
+        Returns the JSON answer.
+        """
         deadline = time.monotonic() + 20
         async with httpx.AsyncClient(base_url=self.url, timeout=20) as http:
             while True:
@@ -64,7 +67,10 @@ class Stack:
                 await asyncio.sleep(0.1)
 
     async def use(self, subscription: str, product: str, meter: str, count: int, *, first: int = 0) -> None:
-        """Publish usage of ``count`` resources now, numbered from ``first``; for a peak meter a level of ``count``."""
+        """Publish usage of ``count`` resources now, numbered from ``first``.
+
+        For a peak meter it is one level of ``count``.
+        """
         now = datetime.now(UTC)
         peak = PRODUCTS[product][2] == "peak"
         for number in [first] if peak else range(first, first + count):
@@ -144,7 +150,10 @@ def _provider(issuer_url: str, port: int, page: str, folder: Path) -> ServicePro
 
 
 async def sell(stack: Stack, name: str, *, contact: str = "primary", units: int = 1000, model: str = "flex") -> str:
-    """Create an account with a subscription, and for ``flex`` a lot and all products; return the subscription's id."""
+    """Create an account with a subscription; return the subscription's id.
+
+    A ``flex`` subscription has a lot and all products.
+    """
     account = f"{name.lower().replace(' ', '-')}-{uuid4().hex[:6]}"
     known = person(contact)
     assert known is not None

@@ -34,7 +34,7 @@ class Tallies:
         return service_env("alerts", dsn=self.dsn, kafka=self.bench.kafka, topic_prefix=self.bench.prefix, **settings)
 
     async def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command of the service beside its processes; return its exit code and output."""
+        """Run a command of the service; return its exit code and output."""
 
         def call() -> "subprocess.CompletedProcess[str]":
             command = [sys.executable, "-m", MODULE, *arguments]

@@ -75,7 +75,10 @@ class ReferencePool:
         return [product for product, units in wanted.items() if units < self.given[product]]
 
     def counts(self, wanted: Wanted) -> bool:
-        """Whether a plan starts the rebalance clock: it lowers a product and does more than end an over-allocation."""
+        """Whether a plan starts the rebalance clock.
+
+        It does if it lowers a product and does more than end an over-allocation.
+        """
         total = sum({**self.given, **wanted}.values())
         over = self.allocated > self.purchased
         return bool(self.lowered(wanted)) and not (over and total >= self.purchased)

@@ -7,7 +7,10 @@ from urllib.parse import urlsplit
 
 
 class Freezer:
-    """A proxy between a service and its PostgreSQL, which can stop forwarding. ``dsn`` connects through it."""
+    """A proxy between a service and its PostgreSQL, which can stop forwarding.
+
+    ``dsn`` connects through it.
+    """
 
     def __init__(self, dsn: str) -> None:
         self._target = urlsplit(dsn)

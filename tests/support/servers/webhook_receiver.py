@@ -17,10 +17,11 @@ Mood = int | Literal["silent"]
 
 @dataclass
 class Receiver:
-    """A receiver whose next answers are in ``moods``; later requests are answered with 200.
+    """A receiver of webhooks whose next answers are in ``moods``.
 
-    A mood is a status, or ``silent``: no answer. ``received`` has id and payload of every request, ``accepted`` the ids
-    of those answered with a 2xx status. ``headers``: text added to every answer. ``asked``: headers of every request.
+    Later requests are answered with 200. A mood is a status, or ``silent``: no answer. ``received`` has id and payload
+    of every request, ``accepted`` the ids of those answered with a 2xx status. ``headers``: text added to every answer.
+    ``asked``: headers of every request.
     """
 
     url: str = ""
