@@ -147,10 +147,14 @@ class IdentityTimes:
 
 
 class Split(NamedTuple):
-    """Placed usage: records of ``later`` may repeat a record of ``first``; those of ``first`` repeat none."""
+    """Placed usage: records of ``later`` may repeat a record of ``first``; those of ``first`` repeat none.
+
+    ``shared``: by digest, the records of ``first`` with an identity that further records have.
+    """
 
     first: list[Placed]
     later: list[Placed]
+    shared: dict[bytes, list[Placed]]
 
 
 def split_repeats(placed: Sequence[Placed]) -> Split:
@@ -158,24 +162,26 @@ def split_repeats(placed: Sequence[Placed]) -> Split:
 
     Whether such a record is a repeat depends on whether the earlier one is applied.
     """
-    split = Split([], [])
+    split = Split([], [], {})
     add = split.first.append
-    seen: dict[bytes, Usage] = {}
+    seen: dict[bytes, Placed] = {}
     taken: dict[bytes, IdentityTimes] = {}
     for item in placed:
         usage = item.usage
-        known = seen.setdefault(usage.digest, usage)
-        if known is usage:
+        known = seen.setdefault(usage.digest, item)
+        if known is item:
             add(item)
             continue
         times = taken.get(usage.digest)
         if times is None:
             times = taken[usage.digest] = IdentityTimes()
-            times.add(known)
+            times.add(known.usage)
+            split.shared[usage.digest] = [known]
         if times.contains(usage):
             split.later.append(item)
         else:
             add(item)
+            split.shared[usage.digest].append(item)
         times.add(usage)
     return split
 

@@ -124,13 +124,13 @@ class UsageApplier:
         rejected = dict(judged.rejected)
         left: Sequence[Placed] = await self._prepare(tx, judged.placed) if judged.placed else ()
         while left:
-            first, later = split_repeats(left)
+            first, later, shared = split_repeats(left)
             batch = await UsageBatch.insert(tx.connection, first)
             there, left = batch.repeated, ()
             if there or later:
-                known = [placed for placed in first if placed.n in there]
+                known = [placed for placed in first if placed.n in there] if there else []
                 stored = await _find_stored(tx.connection, known + later)
-                taken = _taken({one.usage.digest for one in later}, first, there, stored)
+                taken = {digest: _times_of(items, there, stored) for digest, items in shared.items()}
                 left = [one for one in later if not taken[one.usage.digest].contains(one.usage)]
                 repeats = known + [one for one in later if taken[one.usage.digest].contains(one.usage)]
                 for one in repeats:
@@ -259,15 +259,10 @@ async def _find_stored(connection: Connection, repeats: Sequence[Placed]) -> Fou
     return await store.find_stored(connection, list(wanted))
 
 
-def _taken(digests: set[bytes], first: Sequence[Placed], there: set[int], stored: Found) -> dict[bytes, IdentityTimes]:
-    """Times at which these identities are used after ``first`` was inserted; ``there``: indexes stored before."""
-    taken = {digest: IdentityTimes() for digest in digests}
-    if not taken:
-        return taken
-    for n, usage, _, _, _ in first:
-        times = taken.get(usage.digest)
-        if times is None:
-            continue
+def _times_of(items: Sequence[Placed], there: set[int], stored: Found) -> IdentityTimes:
+    """Return when an identity is used after its records ``items`` were inserted; ``there``: indexes stored before."""
+    times = IdentityTimes()
+    for n, usage, _, _, _ in items:
         if n not in there:
             times.add(usage)
             continue
@@ -275,7 +270,7 @@ def _taken(digests: set[bytes], first: Sequence[Placed], there: set[int], stored
         times.days |= days
         if usage.at_us // DAY_US not in days:
             times.add_midnight(usage)
-    return taken
+    return times
 
 
 def _is_stored(usage: Usage, stored: Found) -> bool:
