@@ -16,7 +16,7 @@ from shared.events.state import Meter, ProductState, Rate, SubscriptionState
 from tests.component.metering.test_apply_usage import stored
 from tests.conftest import MakeDatabase, StartService
 from tests.support.builders.metering import subscription
-from tests.support.drivers.metering_clients import producer, send, send_world, until
+from tests.support.drivers.metering_clients import producer, publish_states, send, until
 from tests.support.drivers.processes import service_env
 from tests.support.servers.databases import connect
 
@@ -57,7 +57,7 @@ async def _through_the_doors(
     process = start_service("metering", service_env("metering", dsn=dsn, kafka=kafka, topic_prefix=prefix))
     client: AIOKafkaProducer
     async with producer(kafka) as client:
-        await send_world(client, prefix, PRODUCTS, [_subscription()])
+        await publish_states(client, prefix, PRODUCTS, [_subscription()])
         await process.wait_ready()
         everything = list(reported)
         await send(client, f"{prefix}usage.events", [(one.key, one.value) for one in everything])

@@ -1,4 +1,4 @@
-"""A migrated database of metering with a small world in it, and a running metering with the same."""
+"""Fixtures: metering's database with the small catalogue, and a running metering."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,24 +7,24 @@ import asyncpg
 import pytest
 
 from tests.conftest import MakeDatabase, StartService
-from tests.support.builders.metering import PRODUCTS, SUBSCRIPTIONS, save_world
+from tests.support.builders.metering import PRODUCTS, SUBSCRIPTIONS, save_catalogue
 from tests.support.drivers.metering import KEY, Metering
-from tests.support.drivers.metering_clients import add_key, knows_world, producer, send_world
+from tests.support.drivers.metering_clients import add_key, producer, publish_states, until_projected
 from tests.support.servers.databases import connect
 
 
 @pytest.fixture
 async def metering_dsn(database: MakeDatabase) -> str:
-    """Metering's database, with the catalogue and the subscriptions of ``world``."""
+    """Migrate a database of metering; insert the small catalogue and its subscriptions."""
     dsn = await database("metering")
     async with connect(dsn) as connection:
-        await save_world(connection)
+        await save_catalogue(connection)
     return dsn
 
 
 @pytest.fixture
 async def connection(metering_dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """A connection to it."""
+    """Connect to that database."""
     async with connect(metering_dsn) as opened:
         yield opened
 
@@ -33,7 +33,7 @@ async def connection(metering_dsn: str) -> AsyncIterator["asyncpg.Connection[asy
 async def metering(
     kafka_server: Any, topic_prefix: str, database: MakeDatabase, service_process: StartService
 ) -> AsyncIterator[Metering]:
-    """The service as a process of its own, between real topics."""
+    """Start metering as a process, with the small catalogue published on real topics."""
     dsn = await database("metering")
     env = {
         "UNITPOOL_KAFKA_BOOTSTRAP_SERVERS": kafka_server.bootstrap_servers,
@@ -45,9 +45,9 @@ async def metering(
         "UNITPOOL_METERING_HOURS_SECONDS": "1",
     }
     async with producer(kafka_server.bootstrap_servers) as client:
-        await send_world(client, topic_prefix, PRODUCTS, SUBSCRIPTIONS)
+        await publish_states(client, topic_prefix, PRODUCTS, SUBSCRIPTIONS)
         process = service_process("metering", env)
         await process.wait_ready()
-        await knows_world(dsn, len(PRODUCTS), len(SUBSCRIPTIONS))
+        await until_projected(dsn, len(PRODUCTS), len(SUBSCRIPTIONS))
         await add_key(dsn, KEY, "scan")
         yield Metering(env, process, client)

@@ -1,4 +1,4 @@
-"""A batch of usage, on a real PostgreSQL: what is applied, what is not, and what the books say."""
+"""Batches of usage on a real PostgreSQL: records applied and not, and the books."""
 
 import random
 from collections import Counter
@@ -50,7 +50,7 @@ async def books(connection: Connection) -> Counter[str]:
     return +total
 
 
-async def test_good_neighbours_of_bad_records_are_applied(connection: Connection) -> None:
+async def test_valid_records_are_applied_when_others_of_their_batch_are_bad(connection: Connection) -> None:
     bad: list[tuple[Any, str]] = [
         (None, "malformed"),
         (b"\xff", "malformed"),
@@ -84,7 +84,9 @@ async def test_usage_is_applied_once_within_and_across_batches(connection: Conne
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_the_same_identity_with_other_content_is_a_conflict(connection: Connection, together: bool) -> None:
+async def test_a_record_is_a_conflict_when_its_identity_has_other_content(
+    connection: Connection, together: bool
+) -> None:
     one, other = event("e-1", "calls", "call", quantity=1), event("e-1", "calls", "call", quantity=2)
     for batch in [[one, other, one]] if together else [[one], [other], [one]]:
         await apply(connection, records(batch))
@@ -95,7 +97,7 @@ async def test_the_same_identity_with_other_content_is_a_conflict(connection: Co
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize(("minutes", "applied"), [(59, 1), (61, 2)])
-async def test_an_identity_holds_within_an_hour_of_midnight(
+async def test_an_identity_is_recognised_within_an_hour_of_midnight(
     connection: Connection, together: bool, minutes: int, applied: int
 ) -> None:
     midnight = datetime(2026, 11, 24, tzinfo=UTC)

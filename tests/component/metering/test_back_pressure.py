@@ -1,4 +1,4 @@
-"""The ingest door while Kafka hangs or is away: it says so, keeps little, loses nothing, and goes on by itself."""
+"""The ingest API while Kafka hangs or is away: 429 and 503, little memory, no loss."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ IN_FLIGHT_BYTES = 256 * 1024
 BATCH = 100
 ACKNOWLEDGE_SECONDS = 5
 MEMORY_MB = 32
-"""What the process may grow by. Some 5 MB are sent to it, which in memory are many times as much."""
+"""Largest growth of the process. About 5 MB are sent to it, and take many times that in memory."""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -35,7 +35,7 @@ def batches(count: int, name: str, at: datetime) -> list[dict[str, Any]]:
 
 @pytest.fixture
 async def small(metering: Metering, service_process: StartService) -> ServiceProcess:
-    """Another process instead of the fixture's, whose door holds little and waits briefly."""
+    """Start a process with few bytes in flight and a short wait for acknowledgements."""
     metering.process.kill()
     settings = {
         "UNITPOOL_METERING_INGEST_IN_FLIGHT_BYTES": str(IN_FLIGHT_BYTES),
@@ -48,7 +48,7 @@ async def small(metering: Metering, service_process: StartService) -> ServicePro
 
 
 async def post(http: httpx.AsyncClient, request: dict[str, Any]) -> int:
-    """One request's status; 0 where the connection broke. What is refused says when to come again."""
+    """Post; return the status, or 0 when the connection broke. Refusals have Retry-After."""
     try:
         answer = await http.post("/v1/usage", **request)
     except httpx.TransportError:
@@ -60,8 +60,8 @@ async def post(http: httpx.AsyncClient, request: dict[str, Any]) -> int:
     return answer.status_code
 
 
-async def insist(http: httpx.AsyncClient, request: dict[str, Any]) -> None:
-    """A platform that sends the same again until it is taken."""
+async def post_until_accepted(http: httpx.AsyncClient, request: dict[str, Any]) -> None:
+    """Post the same request until it is accepted, as a platform does."""
     for _ in range(150):
         if await post(http, request) == 202:
             return
@@ -99,7 +99,7 @@ async def test_ingest_answers_429_or_503_and_loses_nothing_when_kafka_hangs_or_i
     process = psutil.Process(small.pid)
     limits = httpx.Limits(max_connections=40)
     async with httpx.AsyncClient(base_url=small.url, timeout=60, limits=limits) as http:
-        await insist(http, batches(1, "before", now)[0])
+        await post_until_accepted(http, batches(1, "before", now)[0])
         memory = process.memory_info().rss
         await go(kafka_server)
         try:
@@ -111,9 +111,9 @@ async def test_ingest_answers_429_or_503_and_loses_nothing_when_kafka_hangs_or_i
         finally:
             await come(kafka_server)
         assert 202 not in during, "nothing can have been acknowledged"
-        assert {429, 503} == set(during) - {0}, "some wait in vain, the others are not let in"
+        assert {429, 503} == set(during) - {0}, "some wait until their timeout, the others are refused at once"
         assert grown_mb < MEMORY_MB
-        await asyncio.gather(*(insist(http, request) for request in requests))
+        await asyncio.gather(*(post_until_accepted(http, request) for request in requests))
     async with connect(metering.dsn) as connection:
 
         async def counted() -> int:

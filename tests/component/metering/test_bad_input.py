@@ -1,6 +1,6 @@
-"""Whatever comes: no bad record touches its neighbours, none is lost without a row, and sums stay exact.
+"""Bad records: none affects others, each is stored as a row, and sums stay exact.
 
-``UNITPOOL_EXACT_SUM_EVENTS`` (50,000): how many times 0.1 is added up; 10,000,000 takes minutes.
+``UNITPOOL_EXACT_SUM_EVENTS`` (50,000): number of times that 0.1 is added; 10,000,000 takes minutes.
 """
 
 import json
@@ -32,7 +32,7 @@ def written(**changes: Any) -> bytes:
 
 
 def deep(levels: int) -> bytes:
-    """An additional attribute that is nested so deep: JSON, as far as anybody can read it."""
+    """Build an event with an additional attribute that is nested this deep."""
     return written()[:-1] + b', "extra": ' + b"[" * levels + b"]" * levels + b"}"
 
 
@@ -65,7 +65,7 @@ BAD: list[tuple[str, bytes | None, str]] = [
 ]
 
 
-async def test_each_bad_record_has_a_row_and_touches_no_neighbour(connection: Connection) -> None:
+async def test_each_bad_record_is_quarantined_and_affects_no_other(connection: Connection) -> None:
     stream: list[Any] = []
     for n, (_, value, _) in enumerate(BAD):
         stream += [event(f"good-{n}", resource=f"r-{n}"), value]
@@ -94,7 +94,7 @@ async def test_nested_attributes_are_stored_when_they_can_be_read(
     assert kept == ([json.loads(b"[" * levels + b"]" * levels)] if outcome == "applied" else [])
 
 
-async def test_a_tenth_is_added_up_exactly(connection: Connection) -> None:
+async def test_a_sum_is_exact_when_a_tenth_is_added_many_times(connection: Connection) -> None:
     applier = UsageApplier()
     for first in range(0, EXACT, AT_ONCE):
         count = min(AT_ONCE, EXACT - first)
@@ -108,10 +108,10 @@ async def test_a_tenth_is_added_up_exactly(connection: Connection) -> None:
 
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.text(min_size=1, max_size=520), min_size=1, max_size=12))
-async def test_resources_are_any_unicode_and_differ_by_their_characters(
+async def test_resources_are_distinct_when_any_of_their_characters_differ(
     connection: Connection, resources: list[str]
 ) -> None:
-    """Composed and decomposed letters, cases and spaces make different resources: nothing is folded together."""
+    """Composed and decomposed letters, case and spaces distinguish resources: nothing is normalised."""
     await connection.execute(f"TRUNCATE {_TABLES}, quarantine")
     variants = [other for one in resources for other in (one, f"{one}\u0301", f" {one}", one.swapcase())]
     items = [event(f"u-{n}", resource=one, at=NOW - timedelta(minutes=n)) for n, one in enumerate(variants)]

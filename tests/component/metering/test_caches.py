@@ -1,4 +1,4 @@
-"""What metering remembers is committed: a batch holds one catalogue, and adds to memory after its commit."""
+"""Caches of metering: one catalogue per batch, and changes only after its commit."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from services.metering.store import partitions, projection
 from services.metering.store.projection import Projection
 from services.metering.store.usage_batch import UsageBatch
 from shared.runtime.postgres.pool import Connection
-from tests.component.metering.test_moves import BehindOnce
+from tests.component.metering.test_moves import StaleOnce
 from tests.support.builders.metering import NOW, event, product, records, subscription
 from tests.support.drivers.transactions import begun, transaction
 
@@ -23,7 +23,7 @@ NEW = [{**event("new", at=LONG_AGO, resource="a"), "source": "/platforms/scan/ne
 MALFORMED = [{"specversion": "1.0"}]
 
 
-def remembered(applier: UsageApplier) -> tuple[set[Any], dict[str, int]]:
+def cached(applier: UsageApplier) -> tuple[set[Any], dict[str, int]]:
     return set(applier.known_partitions), dict(applier.projection.catalogue.sources)
 
 
@@ -39,9 +39,9 @@ async def test_caches_are_unchanged_when_a_batch_is_rolled_back(connection: Conn
     applied = await applier.apply(begun(connection), records(NEW))
     assert applied.outcomes == ["applied"]
     await undone.rollback()
-    assert remembered(applier) == (set(), {})
-    await apply(connection, applier, MALFORMED, first=1)  # commits, and has made nothing itself
-    assert remembered(applier) == (set(), {})
+    assert cached(applier) == (set(), {})
+    await apply(connection, applier, MALFORMED, first=1)  # commits, and has created nothing itself
+    assert cached(applier) == (set(), {})
     assert (await apply(connection, applier, NEW, first=2)).outcomes == ["applied"]
 
 
@@ -52,45 +52,45 @@ async def test_caches_are_unchanged_when_a_savepoint_is_rolled_back(connection: 
             await applier.apply(tx, records(NEW))
             undo()
         await applier.apply(tx, records(MALFORMED, first=1))
-    assert remembered(applier) == (set(), {})
+    assert cached(applier) == (set(), {})
 
 
 async def test_caches_change_when_a_batch_has_committed(connection: Connection) -> None:
     applier = UsageApplier()
     async with transaction(connection) as tx:
         await applier.apply(tx, records(NEW))
-        assert remembered(applier) == (set(), {})
+        assert cached(applier) == (set(), {})
         number = await connection.fetchval("SELECT number FROM source WHERE id = '/platforms/scan/new'")
-    known, sources = remembered(applier)
+    known, sources = cached(applier)
     assert ("usage", LONG_AGO.date()) in known
     assert sources == {"/platforms/scan/new": number}
     assert (await apply(connection, applier, NEW, first=1)).outcomes == ["duplicate"]
 
 
 async def test_sources_are_in_the_catalogue_when_they_are_added_during_a_load(connection: Connection) -> None:
-    class LearnsMeanwhile(Projection):
+    class AddsSourcesWhileLoading(Projection):
         async def _load(self, connection: Connection) -> None:
             fetch = connection.fetch
 
-            async def and_learn(*arguments: Any) -> Any:
+            async def add_and_fetch(*arguments: Any) -> Any:
                 self.add_sources({"/platforms/scan/new": 9})  # another batch commits while this one waits
                 return await fetch(*arguments)
 
-            await super()._load(_Fetching(connection, and_learn))  # type: ignore[arg-type]
+            await super()._load(_ReplacedFetch(connection, add_and_fetch))  # type: ignore[arg-type]
 
-    loaded = await LearnsMeanwhile().refresh(connection)
+    loaded = await AddsSourcesWhileLoading().refresh(connection)
     assert loaded.sources == {"/platforms/scan/new": 9}
     assert set(loaded.subscriptions) == {"sub-1", "sub-2", "sub-3"}
 
 
-class _Fetching:
-    """A connection with another ``fetch``."""
+class _ReplacedFetch:
+    """A connection whose ``fetch`` is replaced."""
 
     def __init__(self, connection: Connection, fetch: Any) -> None:
         self.fetch, self.fetchval = fetch, connection.fetchval
 
 
-async def test_a_catalogue_that_is_held_does_not_change_while_another_is_loaded(connection: Connection) -> None:
+async def test_a_catalogue_is_unchanged_when_a_newer_one_is_loaded(connection: Connection) -> None:
     shared = Projection()
     held = await shared.refresh(connection)
     state, meters = held.subscriptions["sub-1"].state, dict(held.products["scan"].meters)
@@ -112,7 +112,7 @@ async def test_a_catalogue_that_is_held_does_not_change_while_another_is_loaded(
 async def test_a_batch_is_judged_by_the_catalogue_that_it_began_with(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared = BehindOnce()
+    shared = StaleOnce()
     first = await shared.refresh(connection)
     async with connection.transaction():
         await projection.save(connection, [_ended(NOW - timedelta(days=1))], [])
@@ -125,7 +125,7 @@ async def test_a_batch_is_judged_by_the_catalogue_that_it_began_with(
         shared.catalogue, turns = newer, turns + 1  # what a refresh by other work does, in one step
 
     monkeypatch.setattr(apply_usage, "judge_records", judge_and_load)
-    shared.is_behind = True
+    shared.is_stale = True
     items = [event(f"e-{n}", resource="r") for n in range(2 * JUDGED_AT_ONCE)]
     applied = await apply(connection, UsageApplier(shared), items)
     assert turns == 2
@@ -135,11 +135,11 @@ async def test_a_batch_is_judged_by_the_catalogue_that_it_began_with(
 
 
 def _ended(at: datetime) -> Any:
-    """A subscription that was cancelled then."""
+    """Build a subscription that was cancelled at this time."""
     return subscription("sub-1", ("scan",), version=9).model_copy(update={"cancelled_at": at})
 
 
-async def test_the_steps_of_a_batch_are_taken_in_their_order_and_once(connection: Connection) -> None:
+async def test_a_step_of_a_batch_is_refused_when_it_is_out_of_order_or_repeated(connection: Connection) -> None:
     known = (await Projection().refresh(connection)).with_sources({"/platforms/scan": 1})
     judged = judge(records([event("u", resource="a")]), known)
     window = instant(judged.placed[0].usage.window_us)

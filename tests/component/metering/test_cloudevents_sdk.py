@@ -1,4 +1,4 @@
-"""The official CloudEvents SDK talks to both doors, in every form of the bindings that they take."""
+"""Events of the official CloudEvents SDK over HTTP and Kafka, in every accepted form."""
 
 from datetime import datetime
 from typing import Any
@@ -21,8 +21,8 @@ AUTH = {"authorization": f"Bearer {KEY}"}
 TAKEN = {"accepted": 1, "duplicates": 0, "refused": []}
 
 
-def made(id: str, resource: str, of: type[BaseCloudEvent] = CloudEvent, **extensions: str) -> Any:
-    """As a platform makes it with the SDK."""
+def sdk_event(id: str, resource: str, of: type[BaseCloudEvent] = CloudEvent, **extensions: str) -> Any:
+    """Build an event with the SDK, as a platform does."""
     item = event(id, at=utc_now(), resource=resource)
     data = item.pop("data")
     item |= {"time": datetime.fromisoformat(item["time"]), "datacontenttype": "application/json", **extensions}
@@ -32,7 +32,7 @@ def made(id: str, resource: str, of: type[BaseCloudEvent] = CloudEvent, **extens
 
 
 def subject_of(one: BaseCloudEvent) -> str:
-    """The SDK asks for the record's key."""
+    """Return the record's key for the SDK."""
     return str(one.get_attributes()["subject"])
 
 
@@ -41,10 +41,10 @@ async def counted(metering: Metering) -> list[str]:
         return [row["resource"] for row in await connection.fetch("SELECT resource FROM sighting ORDER BY resource")]
 
 
-async def test_the_sdk_talks_http_structured_binary_and_in_batches(metering: Metering) -> None:
-    structured = http.to_structured_event(made("s", "in structured mode", tenant="x"))
-    binary = http.to_binary_event(made("b 1 % ü", "in binary mode", tenant="ü 100%"))
-    batch = b",".join(JSONFormat().write(made(f"batch-{n}", f"in batch {n}")) for n in range(3))
+async def test_ingest_accepts_the_structured_binary_and_batch_requests_of_the_sdk(metering: Metering) -> None:
+    structured = http.to_structured_event(sdk_event("s", "in structured mode", tenant="x"))
+    binary = http.to_binary_event(sdk_event("b 1 % ü", "in binary mode", tenant="ü 100%"))
+    batch = b",".join(JSONFormat().write(sdk_event(f"batch-{n}", f"in batch {n}")) for n in range(3))
     async with httpx.AsyncClient(base_url=metering.process.url, headers=AUTH) as client:
         for message in (structured, binary):
             answer = await client.post("/v1/usage", content=message.body, headers=message.headers)
@@ -60,8 +60,8 @@ async def test_the_sdk_talks_http_structured_binary_and_in_batches(metering: Met
     assert [row["extra"] for row in kept] == ['{"tenant": "\\u00fc 100%"}', '{"tenant": "x"}']
 
 
-async def test_the_same_event_in_two_forms_counts_once(metering: Metering) -> None:
-    one = made("one", "r")
+async def test_an_event_counts_once_when_it_arrives_in_two_forms(metering: Metering) -> None:
+    one = sdk_event("one", "r")
     async with httpx.AsyncClient(base_url=metering.process.url, headers=AUTH) as client:
         for message in (http.to_structured_event(one), http.to_binary_event(one)):
             answer = await client.post("/v1/usage", content=message.body, headers=message.headers)
@@ -69,11 +69,11 @@ async def test_the_same_event_in_two_forms_counts_once(metering: Metering) -> No
     assert await metering.accepted(2) == {"accepted": 2, "applied": 1, "duplicate": 1, "quarantined": 0}
 
 
-async def test_the_sdk_talks_kafka_structured_and_what_is_not_is_quarantined_whole(metering: Metering) -> None:
+async def test_a_record_is_quarantined_unchanged_when_the_sdk_did_not_write_structured_mode(metering: Metering) -> None:
     topic = f"{metering.prefix}usage.events"
-    structured = kafka.to_structured(made("s", "r"), JSONFormat(), subject_of)
-    binary = kafka.to_binary(made("b", "r"), JSONFormat(), subject_of)
-    old = kafka.to_structured(made("o", "r", OldCloudEvent), JSONFormat(), subject_of)
+    structured = kafka.to_structured(sdk_event("s", "r"), JSONFormat(), subject_of)
+    binary = kafka.to_binary(sdk_event("b", "r"), JSONFormat(), subject_of)
+    old = kafka.to_structured(sdk_event("o", "r", OldCloudEvent), JSONFormat(), subject_of)
     for message in (structured, binary, old):
         key = message.key.encode() if isinstance(message.key, str) else message.key
         headers = list(message.headers.items())
@@ -87,7 +87,7 @@ async def test_the_sdk_talks_kafka_structured_and_what_is_not_is_quarantined_who
 
 @pytest.mark.parametrize("convert", [http.to_structured_event, http.to_binary_event])
 async def test_ingest_refuses_version_0_3(metering: Metering, convert: Any) -> None:
-    message = convert(made("old", "r", OldCloudEvent))
+    message = convert(sdk_event("old", "r", OldCloudEvent))
     async with httpx.AsyncClient(base_url=metering.process.url, headers=AUTH) as client:
         answer = await client.post("/v1/usage", content=message.body, headers=message.headers)
     assert (answer.status_code, answer.json()["code"]) == (422, "malformed")

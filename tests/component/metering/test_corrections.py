@@ -1,4 +1,4 @@
-"""Reversals and purges on a real PostgreSQL: one effect, whatever comes first, and nothing below zero."""
+"""Reversals and purges on a real PostgreSQL: one effect in any order, none negative."""
 
 import asyncio
 import random
@@ -52,26 +52,26 @@ async def apply(connection: Connection, items: Sequence[Any], first: int = 0, at
 async def correct(connection: Connection, now: datetime, *, projection: Projection | None = None) -> int:
     async with connection.transaction():
         tx = Transaction(connection, now, service="metering")
-        looked_at = await apply_due_corrections(tx, projection or Projection(), 100)
+        checked = await apply_due_corrections(tx, projection or Projection(), 100)
         await tx.flush()
-    return looked_at
+    return checked
 
 
 async def settle(connection: Connection) -> None:
-    """Look until nothing is due but reversals that wait for what may never come.
+    """Apply corrections until only reversals without a target are left.
 
-    What is looked at again waits for every transaction of the server, those of other databases too.
+    A recheck waits for every transaction of the server, those of other databases too.
     """
 
     passing = count()
 
-    async def looked_again() -> bool:
+    async def is_rechecked() -> bool:
         for hour in islice(passing, 6):
             while await correct(connection, NOW + timedelta(hours=hour, seconds=5)):
                 pass
         return not await connection.fetchval("SELECT EXISTS (SELECT FROM correction WHERE looks_from IS NOT NULL)")
 
-    await until(looked_again, bool)
+    await until(is_rechecked, bool)
 
 
 async def figures(connection: Connection) -> reference.Figures:
@@ -98,7 +98,7 @@ async def assert_equals_the_reference(connection: Connection, events: Sequence[d
 
 
 async def assert_units(connection: Connection, wanted: reference.Figures) -> None:
-    """What snapshots say in units, of every window of a product."""
+    """Assert the units in snapshots of every window of a product."""
     projection = Projection()
     await projection.refresh(connection)
     catalogue = projection.catalogue
@@ -120,7 +120,7 @@ MINUTES = st.one_of(
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Usage, and corrections of it and of each other, some of them wrong or of what never comes."""
+    """Draw usage and corrections of it and of each other, some wrong or without a target."""
     chosen = draw(st.lists(st.sampled_from(METERS), min_size=1, max_size=3, unique=True))
     names = st.sampled_from(["a", "b", "ü"])
     items: list[dict[str, Any]] = []
@@ -148,7 +148,7 @@ def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
 @pytest.mark.timeout(600)
 @settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(streams(), st.integers(0, 2**32))
-async def test_any_order_and_any_batches_equal_the_reference(
+async def test_corrected_usage_equals_the_reference_in_any_order_and_batches(
     connection: Connection, events: list[dict[str, Any]], seed: int
 ) -> None:
     rng = random.Random(seed)
@@ -170,7 +170,7 @@ async def test_any_order_and_any_batches_equal_the_reference(
     assert total["accepted"] == total["applied"] + total["duplicate"] + total["quarantined"]
 
 
-async def test_processes_that_apply_and_correct_at_once_equal_the_reference(metering_dsn: str) -> None:
+async def test_corrected_usage_equals_the_reference_when_processes_work_concurrently(metering_dsn: str) -> None:
     rng = random.Random(11)
     events: list[dict[str, Any]] = []
     for n in range(400):
@@ -224,7 +224,7 @@ async def test_concurrent_usage_is_rechecked_when_it_did_not_see_a_reversal(mete
         await apply(one, [first])
         async with transaction(one) as tx:
             await UsageApplier().apply(tx, records([lower], first=1))
-            async with transaction(other) as sooner:  # commits before the one that does not see it
+            async with transaction(other) as sooner:  # commits before the transaction that does not see it
                 await UsageApplier().apply(sooner, records([reversal("r", first)], first=2, partition=1))
             await asyncio.wait_for(correct(other, NOW + timedelta(seconds=1)), 30)
         await settle(other)
@@ -235,14 +235,14 @@ async def test_a_reversal_is_applied_when_its_target_arrives_later(connection: C
     item = event("late", "calls", "call", quantity=5)
     await apply(connection, [reversal("r", item)])
     assert await correct(connection, NOW) == 1
-    assert await correct(connection, NOW) == 0, "it waits"
+    assert await correct(connection, NOW) == 0, "it waits for its target"
     await apply(connection, [item], 1)
-    assert await correct(connection, NOW) == 1, "woken, long before it would be looked at again"
+    assert await correct(connection, NOW) == 1, "its target makes it due, long before its next check"
     assert await stored(connection) == {}, "nothing of it counts"
     assert await connection.fetchval("SELECT count(*) FROM correction_woken") == 0
 
 
-async def test_wrong_reversals_go_into_quarantine_and_are_judged_anew_by_a_replay(connection: Connection) -> None:
+async def test_wrong_reversals_are_quarantined_and_judged_again_when_replayed(connection: Connection) -> None:
     old = event("old", "calls", "call", at=NOW - timedelta(days=35))
     item = event("u", "calls", "call", quantity=2)
     reversing = reversal("r-1", item)
@@ -266,7 +266,7 @@ async def test_wrong_reversals_go_into_quarantine_and_are_judged_anew_by_a_repla
         rows = await connection.fetch("SELECT id, reason, detail, subscription, settled_at FROM quarantine ORDER BY id")
         assert sorted(row["reason"] for row in rows) == sorted(reason for _, reason in wrong)
         assert None not in [row["subscription"] for row in rows]
-        assert rows == (known or rows), "a replay adds no row, and each says the same as before"
+        assert rows == (known or rows), "a replay adds no row and changes none"
         known = rows
         total = await books(connection)
         assert total == {"accepted": 9, "applied": 2, "quarantined": 7}
@@ -293,7 +293,7 @@ async def test_a_second_reversal_is_a_duplicate_and_the_first_is_audited(connect
     ]
 
 
-async def test_a_purge_acts_in_its_own_window_and_later_sightings_count_again(connection: Connection) -> None:
+async def test_a_purge_affects_only_its_window_and_later_usage_counts_again(connection: Connection) -> None:
     seen = [event(f"s-{days}", at=NOW - timedelta(days=days), resource="host-1") for days in (1, 20)]
     await apply(connection, [*seen, purge("p", "host-1")])
     await settle(connection)
@@ -304,7 +304,9 @@ async def test_a_purge_acts_in_its_own_window_and_later_sightings_count_again(co
     assert sorted(value for value, _ in (await figures(connection)).values()) == [1, 2]
     await apply(connection, [purge("p-2", "host-3")], 5)
     await apply(connection, [event("before", resource="host-3", at=NOW - timedelta(hours=2))], 6)
-    assert sorted(value for value, _ in (await figures(connection)).values()) == [1, 2], "at once, not when looked at"
+    assert sorted(value for value, _ in (await figures(connection)).values()) == [1, 2], (
+        "at once, not at the next check"
+    )
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
@@ -312,7 +314,7 @@ async def test_a_purge_acts_in_its_own_window_and_later_sightings_count_again(co
 async def test_resources_count_again_when_their_purge_is_reversed(
     connection: Connection, order: tuple[int, ...], looked_between: bool
 ) -> None:
-    """Also in a window of which nothing else is known."""
+    """Also in a window without any other usage."""
     gone = purge("p", "host-1")
     events = [event("u", resource="host-1", at=NOW), gone, reversal("r", gone)]
     for offset, number in enumerate(order):

@@ -1,4 +1,4 @@
-"""Corrections and late usage through the doors of a running metering, and the checker beside it."""
+"""Corrections and late usage over HTTP and Kafka of a running metering, and its check."""
 
 import json
 import subprocess
@@ -76,7 +76,7 @@ async def test_check_names_an_identity_of_several_days_by_its_id(metering: Meter
     assert "; id again\n" in checked.stdout
 
 
-async def test_check_notices_that_the_database_was_put_back(metering: Metering) -> None:
+async def test_check_finds_differences_when_an_older_database_was_restored(metering: Metering) -> None:
     now = utc_now()
     for n in range(3):
         await metering.publish(
@@ -88,21 +88,21 @@ async def test_check_notices_that_the_database_was_put_back(metering: Metering) 
     assert check(metering).returncode == 0
     async with connect(metering.dsn) as connection:
         await connection.execute("UPDATE meter_window SET revision = 1")
-    put_back = check(metering)
-    assert put_back.returncode == 1, put_back.stdout + put_back.stderr
-    assert "newer revisions of 2 windows" in put_back.stdout
-    assert "consumption sub-1 calls" in put_back.stdout
+    restored = check(metering)
+    assert restored.returncode == 1, restored.stdout + restored.stderr
+    assert "newer revisions of 2 windows" in restored.stdout
+    assert "consumption sub-1 calls" in restored.stdout
     async with connect(metering.dsn) as connection:
         await connection.execute("TRUNCATE meter_window, usage, sighting, usage_hour, book, hour_due, usage_midnight")
     emptied = check(metering)
     assert (emptied.returncode, "stored is nothing" in emptied.stdout) == (1, True)
 
 
-async def test_check_says_that_it_could_not_ask_kafka(metering: Metering) -> None:
-    unasked = check(metering, UNITPOOL_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
-    assert unasked.returncode == 2
-    assert "cannot ask Kafka" in unasked.stderr
-    assert "no differences" in unasked.stdout
+async def test_check_fails_with_a_message_when_kafka_is_away(metering: Metering) -> None:
+    unanswered = check(metering, UNITPOOL_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert unanswered.returncode == 2
+    assert "cannot ask Kafka" in unanswered.stderr
+    assert "no differences" in unanswered.stdout
 
 
 def check(metering: Metering, **more: str) -> subprocess.CompletedProcess[str]:
@@ -115,8 +115,8 @@ def check(metering: Metering, **more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-async def test_what_is_published_while_check_runs_is_no_difference(metering: Metering) -> None:
-    """The database was read before it: only what Kafka had when the check began is held against it."""
+async def test_check_ignores_snapshots_when_they_are_published_while_it_runs(metering: Metering) -> None:
+    """The database is read first, so it is compared only with what Kafka had when the check began."""
     now = utc_now()
     await metering.publish([event("before", at=now, resource="a")])
     await metering.accepted(1)

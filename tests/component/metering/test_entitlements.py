@@ -1,4 +1,4 @@
-"""Entitlement answers on a real PostgreSQL: many by one read, each as if it were alone, never behind what is known."""
+"""Entitlement answers on a real PostgreSQL: many share a read, and none is stale."""
 
 import json
 from datetime import timedelta
@@ -21,8 +21,8 @@ from tests.support.builders.metering import NOW, event, records, subscription
 EARLIER = NOW - timedelta(days=30)
 
 
-async def ask(connection: Connection, known: Projection, *asked: Question) -> list[Any]:
-    found = await answers(connection, known, asked, NOW)
+async def ask(connection: Connection, known: Projection, *questions: Question) -> list[Any]:
+    found = await answers(connection, known, questions, NOW)
     return [None if one is None else json.loads(one) for one in found]
 
 
@@ -31,7 +31,7 @@ async def test_answers_equal_those_of_single_requests_when_many_share_a_read(con
     used += [event("old", resource="gone", at=EARLIER)]
     used += [event(f"c-{at}", "calls", "call", quantity=95, at=at) for at in (EARLIER, NOW)]
     await apply(connection, records(used))
-    asked = [
+    questions = [
         Question("sub-1", "scan", 1),
         Question("sub-2", "scan", 98),
         Question("sub-1", "calls", 1),
@@ -41,8 +41,8 @@ async def test_answers_equal_those_of_single_requests_when_many_share_a_read(con
         Question("sub-1", "scan", 1),
     ]
     known = Projection()
-    together = await ask(connection, known, *asked)
-    assert together == [(await ask(connection, known, one))[0] for one in asked]
+    together = await ask(connection, known, *questions)
+    assert together == [(await ask(connection, known, one))[0] for one in questions]
     # scan counts this window's hosts; calls adds up its term: 190 calls, ten a unit.
     assert [one and one["consumed"] for one in together] == [4, 3, 19, None, None, 0, 4]
     assert [one and one["reason"] for one in together[:2]] == ["within_allocation", "overage_permitted"]
@@ -50,7 +50,7 @@ async def test_answers_equal_those_of_single_requests_when_many_share_a_read(con
     assert {one["as_of"] for one in together if one} == {as_of.isoformat().replace("+00:00", "Z")}
 
 
-async def test_the_next_answer_knows_what_another_process_has_applied_or_projected(connection: Connection) -> None:
+async def test_the_next_answer_is_current_when_another_process_has_committed(connection: Connection) -> None:
     known, one = Projection(), Question("sub-1", "scan", 99)
     before = (await ask(connection, known, one))[0]
     assert (before["consumed"], before["allocated"], before["reason"]) == (0, 100, "within_allocation")
@@ -64,7 +64,7 @@ async def test_the_next_answer_knows_what_another_process_has_applied_or_project
     assert new["consumed"] == 0
 
 
-async def test_only_the_windows_that_count_are_read_by_their_key(connection: Connection) -> None:
+async def test_windows_are_read_by_their_key(connection: Connection) -> None:
     await connection.execute(
         "INSERT INTO meter_window SELECT now(), now(), NULL, 1, n, 1, 1 FROM generate_series(1, 20000) n"
     )
@@ -78,7 +78,7 @@ async def test_only_the_windows_that_count_are_read_by_their_key(connection: Con
     assert "Seq Scan on meter_window" not in text
 
 
-async def test_the_history_that_is_read_gives_the_same_figure_as_all_of_it(connection: Connection) -> None:
+async def test_consumption_is_the_same_when_only_recent_windows_are_read(connection: Connection) -> None:
     kinds = ("sum", "count", "peak", "latest", "unique")
     used = [
         event(f"{kind}-{reset}-{n}", "all", f"{kind}-{reset}", subject="sub-3", quantity=5 + n, resource="r",
@@ -102,7 +102,7 @@ async def test_the_history_that_is_read_gives_the_same_figure_as_all_of_it(conne
 
 
 @given(st.integers(0, MAX_UNITS))
-def test_every_number_of_units_is_read(units: int) -> None:
+def test_a_request_is_read_with_any_number_of_units(units: int) -> None:
     given = {"subscription": "s", "product": "p", "units": str(units)}
     assert read(given) == Question("s", "p", units)
 

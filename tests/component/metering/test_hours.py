@@ -1,4 +1,4 @@
-"""Hours: shown as they come, added up many batches at a time, days when they are old. On a real PostgreSQL."""
+"""Usage by hour on a real PostgreSQL: added in batches, and merged into days when old."""
 
 import asyncio
 from datetime import timedelta
@@ -14,7 +14,7 @@ from tests.support.builders.metering import NOW, add_hours, event, records
 from tests.support.servers.databases import connect
 
 
-async def test_hours_that_are_old_become_days(connection: Connection) -> None:
+async def test_hours_become_days_when_they_are_old(connection: Connection) -> None:
     old = NOW - timedelta(days=50)
     items = [
         event(f"c-{n}", "calls", "call", at=old + timedelta(hours=n), quantity=n, subject="sub-1") for n in range(30)
@@ -33,7 +33,7 @@ async def test_hours_that_are_old_become_days(connection: Connection) -> None:
     await maintain_partitions(connection, Catalogue(), NOW + timedelta(days=9))
     row = await connection.fetchrow("SELECT events, total, peak FROM usage_day ORDER BY day LIMIT 1")
     assert row
-    assert tuple(row) == (15, expected[0]["total"] + 50, 50), "what comes later is added"
+    assert tuple(row) == (15, expected[0]["total"] + 50, 50), "later usage is added"
     await maintain_partitions(connection, Catalogue(), NOW + timedelta(days=480))
     assert await connection.fetchval("SELECT count(*) FROM daily_usage") == 0
 
@@ -66,7 +66,7 @@ async def test_hours_are_added_many_batches_at_a_time(connection: Connection, mo
     assert tuple(row) == (10, 45, 9)
 
 
-async def test_hours_whose_partition_is_gone_are_added_and_become_days_later(connection: Connection) -> None:
+async def test_hours_are_added_and_become_days_later_when_their_partition_was_dropped(connection: Connection) -> None:
     old = NOW - timedelta(days=50)
     await apply(connection, records([event("c-1", "calls", "call", at=old, quantity=5)], at=old))
     there = [one for one in await partitions.load_partitions(connection) if one.kind is partitions.HOURS]

@@ -1,4 +1,4 @@
-"""An identity is applied once, whatever else comes under it: in one batch, in several, of several processes."""
+"""An identity is applied once, in one batch, in several, and by several processes."""
 
 import asyncio
 import json
@@ -30,8 +30,8 @@ def usage(id: str, at: datetime, quantity: int = 1) -> Item:
     return event(id, "calls", "call", at=at, quantity=quantity)
 
 
-def touch(one: Item, other: Item) -> bool:
-    """Whether both cannot be applied: one identity, and one UTC day or an hour around one midnight."""
+def are_the_same(one: Item, other: Item) -> bool:
+    """Return whether both have one identity, within one UTC day or an hour of one midnight."""
     return one["id"] == other["id"] and bool(_places(one) & _places(other))
 
 
@@ -47,11 +47,11 @@ def _places(item: Item) -> set[int]:
 
 
 def sequential(items: Sequence[Item]) -> list[str]:
-    """What becomes of each when they come one after the other."""
+    """Return the outcome of each when they arrive one after another."""
     applied: list[Item] = []
     outcomes = []
     for item in items:
-        taken = [one for one in applied if touch(one, item)]
+        taken = [one for one in applied if are_the_same(one, item)]
         outcomes.append("duplicate" if item in taken else "quarantined" if taken else "applied")
         if not taken:
             applied.append(item)
@@ -85,7 +85,7 @@ ITEMS = st.builds(usage, st.sampled_from(["a", "b"]), st.sampled_from(TIMES), st
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(st.lists(ITEMS, max_size=14), st.randoms(use_true_random=False), st.booleans())
-async def test_any_order_in_any_batches_equals_one_after_the_other(
+async def test_outcomes_equal_the_sequential_ones_in_any_order_and_batches(
     connection: Connection, items: list[Item], rng: random.Random, again: bool
 ) -> None:
     await connection.execute(f"TRUNCATE {_TABLES}")
@@ -110,10 +110,10 @@ async def test_no_more_rounds_are_made_when_an_event_repeats_many_times(connecti
     assert applied.outcomes == ["quarantined", "duplicate"] * 3000
 
 
-async def test_an_identity_that_is_repeated_is_read_once(
+async def test_an_identity_is_read_once_when_it_is_repeated(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a batch of one event, sent 10,000 times, costs the square of that."""
+    """Otherwise a batch with one event 10,000 times has quadratic cost."""
     read = list[int]()
     find_stored = store.find_stored
 
@@ -145,18 +145,18 @@ async def test_an_identity_is_applied_once_when_several_processes_apply_concurre
                 batch = mine[done : done + rng.randint(1, 5)]
                 try:
                     applied = await apply(own, records(batch, first=done, partition=partition), applier)
-                except asyncpg.DeadlockDetectedError:  # the runtime tries such a batch again
+                except asyncpg.DeadlockDetectedError:  # the runtime retries such a batch
                     continue
                 became.extend(zip(batch, applied.outcomes, strict=True))
                 done += len(batch)
 
     await asyncio.gather(*(work(partition) for partition in range(3)))
     applied = [item for item, outcome in became if outcome == "applied"]
-    assert all(not touch(one, other) for n, one in enumerate(applied) for other in applied[:n])
+    assert all(not are_the_same(one, other) for n, one in enumerate(applied) for other in applied[:n])
     for item, outcome in became:
         if outcome != "applied":
             assert (item in applied) == (outcome == "duplicate"), (item, outcome)
-            assert any(touch(item, one) for one in applied)
+            assert any(are_the_same(item, one) for one in applied)
     async with connect(metering_dsn) as own:
         total = await books(own)
         assert await own.fetchval("SELECT count(*) FROM usage") == len(applied) == total["applied"]

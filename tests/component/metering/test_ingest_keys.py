@@ -1,4 +1,4 @@
-"""Ingest keys as the vendor's commands leave them, and for how long each opens the door."""
+"""Ingest keys: the vendor's commands, and until when each key is accepted."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,19 +46,19 @@ def rotate(key: str = "old", new: str = "new", **changes: Any) -> RotateIngestKe
     return RotateIngestKey(key=key, new_key=new, secret_sha256=hashed(f"secret of {new}"), **changes)
 
 
-async def decide(connection: Connection, asked: Payload, at: datetime = NOW, *, vendor: bool = True) -> Decision:
-    """The decision of one command, carried out."""
+async def decide(connection: Connection, payload: Payload, at: datetime = NOW, *, vendor: bool = True) -> Decision:
+    """Decide and carry out one command; return the decision."""
     command = Event[Any].of(
-        asked, id=str(uuid4()), source="/test", time=at, actor="vera@unitpool.example", actorvendor=vendor
+        payload, id=str(uuid4()), source="/test", time=at, actor="vera@unitpool.example", actorvendor=vendor
     )
     async with connection.transaction():
         tx = Transaction(connection, at, service="metering")
-        decision: Decision = await HANDLERS[type(asked)](tx, command)
+        decision: Decision = await HANDLERS[type(payload)](tx, command)
         await tx.flush()
     return decision
 
 
-async def told(connection: Connection) -> list[IngestKeyState]:
+async def published_keys(connection: Connection) -> list[IngestKeyState]:
     rows = await connection.fetch("SELECT value FROM outbox WHERE topic = 'metering.events' ORDER BY id")
     events = [decode(row["value"], by_type(METERING_EVENTS)) for row in rows]
     return [one.data.ingest_key for one in events if one and isinstance(one.data, IngestKeyChanged)]
@@ -74,8 +74,10 @@ async def pool(metering_dsn: str) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]
         yield opened
 
 
-async def opens(pool: "asyncpg.Pool[asyncpg.Record]", key: str, at: datetime, ring: KeyRing | None = None) -> bool:
-    """Whether the key's secret opens the door at an instant."""
+async def is_accepted(
+    pool: "asyncpg.Pool[asyncpg.Record]", key: str, at: datetime, ring: KeyRing | None = None
+) -> bool:
+    """Return whether the key's secret is accepted at this time."""
     headers = [(b"authorization", f"Bearer secret of {key}".encode())]
     ring = ring or KeyRing(pool, lambda: at, 0)
     refused: ProblemError | None = None
@@ -87,19 +89,19 @@ async def opens(pool: "asyncpg.Pool[asyncpg.Record]", key: str, at: datetime, ri
     return refused is None
 
 
-async def test_after_a_rotation_both_keys_are_good_for_the_overlap_and_then_the_new_one(
+async def test_both_keys_are_accepted_until_the_overlap_of_a_rotation_ends(
     connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
     await decide(connection, create(events_per_second=7, max_body_bytes=9_000))
     assert code(await decide(connection, rotate(), NOW + DAY)) is None
-    created, replaced, new = await told(connection)
+    created, replaced, new = await published_keys(connection)
     assert (created.replaced_by, replaced.replaced_by, new.replaces) == (None, "new", "old")
     assert (created.version, replaced.version, new.version) == (1, 2, 1)
     assert (replaced.expires_at, new.expires_at, new.created_at) == (NOW + 2 * DAY, None, NOW + DAY)
     assert (new.product, new.events_per_second, new.max_body_bytes) == ("scan", 7, 9_000)
     end = NOW + 2 * DAY
-    assert [await opens(pool, key, end - MOMENT) for key in ("old", "new")] == [True, True]
-    assert [await opens(pool, key, end) for key in ("old", "new")] == [False, True]
+    assert [await is_accepted(pool, key, end - MOMENT) for key in ("old", "new")] == [True, True]
+    assert [await is_accepted(pool, key, end) for key in ("old", "new")] == [False, True]
 
 
 async def test_a_cached_key_expires_on_time(connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
@@ -107,75 +109,77 @@ async def test_a_cached_key_expires_on_time(connection: Connection, pool: "async
     await decide(connection, rotate(overlap_seconds=60))
     now = [NOW]
     ring = KeyRing(pool, lambda: now[0], 3600)
-    assert await opens(pool, "old", NOW, ring)
+    assert await is_accepted(pool, "old", NOW, ring)
     now[0] = NOW + timedelta(seconds=60)
-    assert not await opens(pool, "old", now[0], ring)
+    assert not await is_accepted(pool, "old", now[0], ring)
 
 
 @pytest.fixture
 def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the clock that key rings remember by shows, as the one item."""
+    """Replace the monotonic clock of key rings; its time is the one item."""
     shown = [0.0]
     monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=lambda: shown[0]))
     return shown
 
 
-async def remembering(connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]") -> KeyRing:
-    """A key ring that has just looked up the key ``old``, and remembers it for 10 seconds."""
+async def with_cached_key(connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]") -> KeyRing:
+    """Return a key ring that has just cached the key ``old`` for 10 seconds."""
     await decide(connection, create())
     ring = KeyRing(pool, lambda: NOW, 10)
-    assert await opens(pool, "old", NOW, ring)
+    assert await is_accepted(pool, "old", NOW, ring)
     return ring
 
 
 async def test_a_key_in_use_is_refreshed_before_its_cache_time_ends(
     connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]", seconds: list[float]
 ) -> None:
-    ring = await remembering(connection, pool)
+    ring = await with_cached_key(connection, pool)
     await decide(connection, rotate(overlap_seconds=0))
-    opened = []
+    accepted = []
     for at in (4.9, 5.0, 5.0):
         seconds[0] = at
-        opened.append(await opens(pool, "old", NOW, ring))
+        accepted.append(await is_accepted(pool, "old", NOW, ring))
         await asyncio.gather(*ring._renewals.values())
-    assert opened == [True, True, False], "from half of its time on it is looked up; who asks then does not wait"
+    assert accepted == [True, True, False], "from half of its cache time on it is looked up in the background"
 
 
 async def test_a_key_is_valid_for_its_cache_time_when_the_database_is_away(
     connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]", seconds: list[float]
 ) -> None:
-    ring = await remembering(connection, pool)
+    ring = await with_cached_key(connection, pool)
     await pool.close()
     for at in (5.0, 7.0, 9.9):
         seconds[0] = at
-        assert await opens(pool, "old", NOW, ring)
+        assert await is_accepted(pool, "old", NOW, ring)
         await asyncio.gather(*ring._renewals.values(), return_exceptions=True)
     seconds[0] = 10.0
     with pytest.raises(asyncpg.InterfaceError):
-        await opens(pool, "old", NOW, ring)
+        await is_accepted(pool, "old", NOW, ring)
 
 
 @pytest.mark.parametrize(
     ("expires", "overlap", "until"),
     [(None, 0, timedelta(0)), (None, 60, timedelta(minutes=1)), (timedelta(hours=1), 86_400, timedelta(hours=1))],
 )
-async def test_the_old_key_is_good_for_the_overlap_or_until_it_expires(
+async def test_the_old_key_is_accepted_until_the_overlap_ends_or_it_expires(
     connection: Connection, expires: timedelta | None, overlap: int, until: timedelta
 ) -> None:
     await decide(connection, create(expires_at=NOW + expires if expires else None))
     assert code(await decide(connection, rotate(overlap_seconds=overlap))) is None
-    assert (await told(connection))[1].expires_at == NOW + until
+    assert (await published_keys(connection))[1].expires_at == NOW + until
 
 
-async def test_a_key_is_rotated_again_and_again(connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+async def test_a_key_is_accepted_when_it_comes_from_repeated_rotations(
+    connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
     await decide(connection, create("k-0"))
     for n in range(3):
         assert code(await decide(connection, rotate(f"k-{n}", f"k-{n + 1}"), NOW + n * DAY)) is None
-    good = [await opens(pool, f"k-{n}", NOW + 2 * DAY + MOMENT) for n in range(4)]
+    good = [await is_accepted(pool, f"k-{n}", NOW + 2 * DAY + MOMENT) for n in range(4)]
     assert good == [False, False, True, True]
 
 
-async def test_what_cannot_be_rotated_is_refused_and_changes_nothing(
+async def test_a_rotation_is_refused_and_changes_nothing_when_it_is_invalid(
     connection: Connection, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
     await decide(connection, create())
@@ -183,7 +187,7 @@ async def test_what_cannot_be_rotated_is_refused_and_changes_nothing(
     await decide(connection, create("short", expires_at=NOW + DAY))
     await decide(connection, create("gone"))
     await decide(connection, RevokeIngestKey(key="gone"))
-    before = await told(connection)
+    before = await published_keys(connection)
     refused = {
         "not the vendor": (await decide(connection, rotate(), vendor=False), "forbidden"),
         "unknown": (await decide(connection, rotate("nothing")), "not_found"),
@@ -196,8 +200,8 @@ async def test_what_cannot_be_rotated_is_refused_and_changes_nothing(
     assert {name: code(decision) for name, (decision, _) in refused.items()} == {
         name: wanted for name, (_, wanted) in refused.items()
     }
-    assert await told(connection) == before
-    assert await opens(pool, "old", NOW + 9 * DAY)
+    assert await published_keys(connection) == before
+    assert await is_accepted(pool, "old", NOW + 9 * DAY)
 
 
 async def test_revoking_the_old_key_ends_its_overlap_and_not_the_new_key(
@@ -206,4 +210,4 @@ async def test_revoking_the_old_key_ends_its_overlap_and_not_the_new_key(
     await decide(connection, create())
     await decide(connection, rotate())
     await decide(connection, RevokeIngestKey(key="old"), NOW + MOMENT)
-    assert [await opens(pool, key, NOW + MOMENT) for key in ("old", "new")] == [False, True]
+    assert [await is_accepted(pool, key, NOW + MOMENT) for key in ("old", "new")] == [False, True]

@@ -1,4 +1,4 @@
-"""The doors beside the usual: products' own topics, every codec, extremes, and Kafka away."""
+"""Ingest through product topics, with every codec, and while Kafka is away."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def test_only_a_product_has_a_topic_of_its_own() -> None:
         assert product_of(name) is None
 
 
-async def test_a_products_own_topic_is_found_and_carries_no_other_products_usage(metering: Metering) -> None:
+async def test_a_product_topic_is_read_and_refuses_usage_of_other_products(metering: Metering) -> None:
     await create_topics(metering.servers, metering.prefix, [product_usage("scan")])
     now = utc_now()
     mine, other = event("p-1", at=now, resource="a"), event("p-2", "web", "app", at=now)
@@ -49,7 +49,7 @@ async def test_a_products_own_topic_is_found_and_carries_no_other_products_usage
     assert "consumer:usage.events.scan" in str(await metering.process.readiness())
 
 
-async def test_batches_of_every_codec_and_extremes_are_taken(metering: Metering) -> None:
+async def test_batches_are_read_with_every_codec_and_extreme_values(metering: Metering) -> None:
     now, topic = utc_now(), f"{metering.prefix}usage.events"
     for codec in ("gzip", "snappy", "lz4", "zstd"):
         client = AIOKafkaProducer(bootstrap_servers=metering.servers, compression_type=codec)
@@ -76,7 +76,7 @@ async def test_batches_of_every_codec_and_extremes_are_taken(metering: Metering)
 
 async def test_records_carry_the_correlation_of_their_request_when_sent_by_http(metering: Metering) -> None:
     now, trace = utc_now(), f"00-{'a' * 32}-{'b' * 16}-01"
-    good, bad = event("c-1", at=now, resource="a"), event("c-2", at=now, resource="a", subject="nobody")
+    good, bad = event("c-1", at=now, resource="a"), event("c-2", at=now, resource="a", subject="unknown")
     async with httpx.AsyncClient(base_url=metering.process.url, timeout=60) as http:
         for n, headers in enumerate(({"X-Correlation-Id": "mine-1", "traceparent": trace}, {}, {"traceparent": "bad"})):
             request = usage_request(good, bad)
@@ -97,7 +97,7 @@ async def test_records_carry_the_correlation_of_their_request_when_sent_by_http(
     ]
 
 
-async def test_one_bad_event_of_five_thousand_refuses_no_other(metering: Metering) -> None:
+async def test_valid_events_are_accepted_when_one_of_five_thousand_is_bad(metering: Metering) -> None:
     now = utc_now()
     events = [event(f"b-{n}", at=now, resource=f"r-{n}") for n in range(5000)]
     events[4321] = event("bad", at=now, resource="r", quantity=-1)
@@ -135,7 +135,7 @@ async def test_entitlements_are_answered_again_after_their_connection_was_cut(
     ):
         for _ in range(3):
             answer = await http.get("/v1/entitlements", params=params, headers=auth)
-            if answer.status_code == 503:  # asked before the cut was noticed
+            if answer.status_code == 503:  # requested before the cut was noticed
                 answer = await http.get("/v1/entitlements", params=params, headers=auth)
             assert (answer.status_code, answer.json()["consumed"]) == (200, 1)
             assert await administrator.fetchval(_CUT, metering.dsn.rpartition("/")[2]) == 1, "they share a connection"

@@ -1,4 +1,4 @@
-"""One subscription whose handling always fails, in consumers and tasks: it costs only itself, and is retried."""
+"""A subscription that always fails, in consumers and tasks: only it stops, and is retried."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,7 +45,7 @@ NUMBER = "SELECT number FROM subscription WHERE id = $1"
 
 @asynccontextmanager
 async def poison(metering: Metering, table: str, condition: str, when: str = "INSERT OR UPDATE") -> AsyncIterator[None]:
-    """Until the end of the block every write of such a row fails."""
+    """Make every write of matching rows fail until the end of the block."""
     name = f"poison_{table}"
     async with connect(as_owner(metering.dsn)) as connection:
         await connection.execute(
@@ -65,15 +65,15 @@ async def fetch(metering: Metering, statement: str, *arguments: object) -> Any:
 
 
 async def set_aside(metering: Metering, work: str) -> float | None:
-    """How many are, by the metric."""
+    """Return the number of keys set aside, from the metric."""
     async with httpx.AsyncClient() as client:
         text = (await client.get(f"{metering.process.url}/metrics")).text
     found = [line for line in text.splitlines() if line.startswith(f'unitpool_set_aside{{work="{work}"}} ')]
     return float(found[0].rpartition(" ")[2]) if found else None
 
 
-async def is_visible(metering: Metering, work: str) -> None:
-    """The poisoned one, and nobody else; the service is ready."""
+async def until_set_aside(metering: Metering, work: str) -> None:
+    """Wait until only the poisoned key is set aside; assert that the service is ready."""
     await until(lambda: set_aside(metering, work), lambda count: count == 1)
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"{metering.process.url}/readyz")
@@ -84,14 +84,14 @@ async def is_visible(metering: Metering, work: str) -> None:
     assert HEALTHY not in detail
 
 
-async def is_over(metering: Metering, work: str) -> None:
-    """It was handled by itself."""
+async def until_recovered(metering: Metering, work: str) -> None:
+    """Wait until it was retried and nothing is set aside."""
     await until(lambda: set_aside(metering, work), lambda count: count == 0, seconds=90)
     assert await fetch(metering, "SELECT count(*) FROM set_aside_work WHERE work = $1", work) == 0
 
 
 async def applied(metering: Metering, subject: str) -> int:
-    """Usage, but that which was reversed."""
+    """Count applied usage without reversed usage."""
     return int(
         await fetch(
             metering,
@@ -118,10 +118,10 @@ async def test_corrections_and_hours_go_on_when_those_of_one_subscription_always
         hours = "SELECT count(*)::int FROM usage_hour WHERE subscription <> $1"
         await until(lambda: fetch(metering, hours, number), lambda count: count == 1)
         for work in ("corrections", "hours"):
-            await is_visible(metering, work)
+            await until_set_aside(metering, work)
         assert await applied(metering, POISONED) == 1
     for work in ("corrections", "hours"):
-        await is_over(metering, work)
+        await until_recovered(metering, work)
     assert await applied(metering, POISONED) == 0
     await until(lambda: fetch(metering, "SELECT count(*) FROM hour_due"), lambda count: count == 0)
 
@@ -146,7 +146,7 @@ async def test_replays_go_on_when_those_of_one_subscription_always_fail(metering
         await until(lambda: applied(metering, "sub-8"), lambda count: count == 1)
         await until(lambda: set_aside(metering, "replays"), lambda count: count == 1)
         assert await applied(metering, "sub-9") == 0
-    await is_over(metering, "replays")
+    await until_recovered(metering, "replays")
     assert await applied(metering, "sub-9") == 1
     assert (await metering.books())["quarantined"] == 0
 
@@ -166,14 +166,14 @@ async def test_moves_and_restatements_go_on_when_those_of_one_subscription_alway
                 await connection.execute(_RESTATING, numbers[name], meter)
                 await connection.execute(_MOVE, numbers[name], now - timedelta(days=1))
         for work in ("moves", "restatements"):
-            await is_visible(metering, work)
+            await until_set_aside(metering, work)
         restated = "SELECT count(*) FROM restatement WHERE subscription = $1"
         await until(lambda: fetch(metering, restated, numbers[HEALTHY]), lambda count: count == 1)
         moved = "SELECT count(*) FROM move_due WHERE subscription = $1"
         await until(lambda: fetch(metering, moved, numbers[HEALTHY]), lambda count: count == 0)
         assert await fetch(metering, restated, numbers[POISONED]) == 0
     for work in ("moves", "restatements"):
-        await is_over(metering, work)
+        await until_recovered(metering, work)
     await until(lambda: fetch(metering, restated, numbers[POISONED]), lambda count: count == 1)
 
 
@@ -199,11 +199,11 @@ async def test_upkeep_goes_on_when_that_of_one_subscription_always_fails(
         metering.process = service_process("metering", metering.env | {"UNITPOOL_METERING_UPKEEP_SECONDS": "1"})
         await metering.process.wait_ready()
         for work in ("upkeep", "hours"):
-            await is_visible(metering, work)
+            await until_set_aside(metering, work)
         assert await fetch(metering, old, numbers[HEALTHY]) == 0
         assert await fetch(metering, old, numbers[POISONED]) == 1
     for work in ("upkeep", "hours"):
-        await is_over(metering, work)
+        await until_recovered(metering, work)
     assert await fetch(metering, old, numbers[POISONED]) == 0
 
 
@@ -217,7 +217,7 @@ async def test_usage_goes_on_when_that_of_one_subscription_always_fails(metering
         await send(metering.client, f"{metering.prefix}{topic}", [encoded(item) for item in events])
 
     async def waiting() -> float:
-        """The keys of the topic that are set aside, by the metric."""
+        """Return the number of keys of the topic that are set aside, from the metric."""
         async with httpx.AsyncClient() as client:
             text = (await client.get(f"{metering.process.url}/metrics")).text
         found = [line for line in text.splitlines() if line.startswith(f'unitpool_set_aside_keys{{topic="{topic}"}} ')]

@@ -1,4 +1,4 @@
-"""Rates that were locked hold in windows that were measured before the lock was known."""
+"""Locked rates apply to windows that were measured before the lock was known."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,8 +18,9 @@ from tests.component.metering.test_apply_usage import apply
 from tests.support.builders.metering import NOW, SUBSCRIPTIONS, event, records
 
 BEFORE = SUBSCRIPTIONS[2]
-"""Its second term began 17 days and 5 hours ago, so its newest window 2 days and 5 hours ago; the rates of ``all`` have
-changed, from 3/7 to 5/4, 12 days ago."""
+"""Its second term began 17 days and 5 hours ago, its newest window 2 days and 5 hours ago.
+
+The rates of ``all`` changed from 3/7 to 5/4 twelve days ago."""
 
 
 def locked(at: datetime, version: int = 2) -> SubscriptionState:
@@ -30,15 +31,15 @@ def locked(at: datetime, version: int = 2) -> SubscriptionState:
 
 async def project(connection: Connection, state: SubscriptionState) -> None:
     payload = RatesLocked(subscription=state, locked=True)
-    told = Event[Any].of(payload, id=str(uuid4()), source="/allocation", time=NOW)
+    message = Event[Any].of(payload, id=str(uuid4()), source="/allocation", time=NOW)
     async with connection.transaction():
         tx = Transaction(connection, NOW, service="metering")
-        await project_subscription(tx, told)
+        await project_subscription(tx, message)
         await tx.flush()
 
 
 async def published(connection: Connection) -> list[ConsumptionSnapshot]:
-    """What is due, as it goes out, in order of the windows."""
+    """Publish due snapshots; return them in order of their windows."""
     sent: list[Outgoing] = []
 
     async def send(outgoing: list[Outgoing]) -> None:
@@ -53,7 +54,7 @@ async def published(connection: Connection) -> list[ConsumptionSnapshot]:
 
 
 def figure(of: ConsumptionSnapshot, meter: str) -> tuple[int, int]:
-    """What a meter consumed, and the version of the rate."""
+    """Return a meter's consumption and its rate version."""
     return next((one.consumed, one.rate_version) for one in of.meters if one.meter == meter)
 
 
@@ -61,7 +62,7 @@ def usage(id: str, meter: str, at: datetime) -> dict[str, Any]:
     return event(id, "all", meter, subject="sub-3", at=at, quantity=70)
 
 
-async def test_windows_that_began_since_the_lock_are_published_anew_with_its_rates(connection: Connection) -> None:
+async def test_windows_get_the_locked_rates_when_they_began_after_the_lock(connection: Connection) -> None:
     older, newer = NOW - timedelta(days=16), NOW - timedelta(days=1)
     for n, meter in enumerate(("sum-window", "sum-term")):
         items = [usage(f"{n}-{place}", meter, at) for place, at in enumerate((older, newer))]
@@ -88,7 +89,7 @@ async def test_no_snapshot_is_due_when_a_lock_is_published_again(connection: Con
     assert await published(connection) == []
 
 
-async def test_a_lock_within_a_window_changes_no_figure_of_it(connection: Connection) -> None:
+async def test_a_window_is_unchanged_when_the_lock_began_within_it(connection: Connection) -> None:
     await apply(connection, records([usage("u", "sum-window", NOW - timedelta(days=1))]))
     assert len(await published(connection)) == 1
     await project(connection, locked(NOW - timedelta(hours=1)))

@@ -24,7 +24,7 @@ async def delete_everything(metering: Metering, topic: str) -> None:
         await admin.close()
 
 
-async def test_usage_that_expired_unread_is_in_the_books(metering: Metering) -> None:
+async def test_lost_usage_is_in_the_books_when_it_expired_unread(metering: Metering) -> None:
     now = utc_now()
     await metering.publish([event(f"e-{n}", at=now, resource="a") for n in range(9)])
     await metering.accepted(9)

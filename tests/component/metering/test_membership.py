@@ -1,4 +1,4 @@
-"""Processes that share partitions: who restarts, who leaves, who takes over, without waiting for a session to end."""
+"""Processes that share partitions: restart, stop and takeover before a session ends."""
 
 import json
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from tests.support.drivers.metering_clients import encoded, until
 from tests.support.drivers.processes import ServiceProcess
 
 SESSION_SECONDS = 100
-"""Longer than anything here is waited for: who waits for a session to end fails."""
+"""Longer than every wait of these tests, so that a test fails when it waits for a session to end."""
 
 
 class Processes:
-    """Several metering processes with long sessions, instead of the one of the fixture."""
+    """Several metering processes with long sessions; they replace the fixture's process."""
 
     def __init__(self, metering: Metering, service_process: StartService) -> None:
         self._metering = metering
@@ -25,7 +25,7 @@ class Processes:
         self._sent = 0
 
     async def start(self, *names: str) -> list[ServiceProcess]:
-        """One process for each name; an empty name is none. Waits until the partitions have their owners."""
+        """Start a process for each name, unnamed for ""; wait until all partitions are assigned."""
         assert await self._metering.process.terminate() == 0
         more = {"UNITPOOL_METERING_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)}
         started: list[ServiceProcess] = []
@@ -37,7 +37,7 @@ class Processes:
         return started
 
     async def send(self) -> None:
-        """Some usage in every partition, which no process may have taken yet."""
+        """Send usage to every partition, assigned or not."""
         now, topic = utc_now(), f"{self._metering.prefix}usage.events"
         for partition in range(TEST_PARTITIONS):
             for _ in range(10):
@@ -46,12 +46,12 @@ class Processes:
                 await self._metering.client.send_and_wait(topic, value, key.encode(), partition=partition)
 
     async def count(self) -> None:
-        """Send some, and wait until everything that was sent is applied, once."""
+        """Send usage; wait until everything that was sent is applied once."""
         await self.send()
         await self.all_applied()
 
     async def all_applied(self) -> None:
-        """Wait until everything that was sent is applied, once."""
+        """Wait until everything that was sent is applied once."""
         books = await until(self._metering.books, lambda books: books["accepted"] >= self._sent)
         assert books == {"accepted": self._sent, "applied": self._sent, "duplicate": 0, "quarantined": 0}
 
@@ -61,19 +61,17 @@ def processes(metering: Metering, service_process: StartService) -> Processes:
     return Processes(metering, service_process)
 
 
-def moves(process: ServiceProcess) -> Sequence[str]:
-    """Each time that the process was given partitions."""
+def assignments(process: ServiceProcess) -> Sequence[str]:
+    """Return when the process got partitions, from its log."""
     assert process.log
     lines = [json.loads(line) for line in process.log.read_text().splitlines()]
     return [line["ts"] for line in lines if line["event"] == "consumer_positioned"]
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["SIGTERM", "SIGKILL"])
-async def test_a_restart_of_a_named_process_moves_no_partition_and_waits_for_no_session(
-    processes: Processes, crash: bool
-) -> None:
+async def test_no_partition_moves_when_a_named_process_restarts(processes: Processes, crash: bool) -> None:
     one, other = await processes.start("metering-1", "metering-2")
-    before = len(moves(other))
+    before = len(assignments(other))
     if crash:
         one.kill()
     else:
@@ -82,18 +80,18 @@ async def test_a_restart_of_a_named_process_moves_no_partition_and_waits_for_no_
     one.start()
     await processes.all_applied()
     await processes.count()
-    assert len(moves(other)) == before, "the other one was disturbed"
+    assert len(assignments(other)) == before, "the other process got partitions"
 
 
-async def test_a_process_without_a_name_leaves_at_once_and_the_others_take_over(processes: Processes) -> None:
+async def test_others_take_over_at_once_when_a_process_without_a_name_stops(processes: Processes) -> None:
     one, other = await processes.start("", "")
-    before = len(moves(other))
+    before = len(assignments(other))
     assert await one.terminate() == 0
     await processes.count()
-    assert len(moves(other)) > before
+    assert len(assignments(other)) > before
 
 
-async def test_a_name_that_is_used_twice_loses_and_doubles_nothing(processes: Processes) -> None:
+async def test_usage_is_applied_once_when_two_processes_have_the_same_name(processes: Processes) -> None:
     """The two take the partitions from each other; the offsets in the database keep the sums right."""
     await processes.start("metering-1", "metering-1")
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""What was placed by an older knowledge is moved when a newer one comes, whatever is under way meanwhile."""
+"""Usage is moved when a newer state arrives, despite concurrent transactions."""
 
 from datetime import datetime, timedelta
 
@@ -38,7 +38,9 @@ async def test_a_batch_that_began_before_the_cancellation_was_known_is_moved(
         await know(connection, cancelled(STATE, NOW))
         for seconds in range(3):
             await move(connection, NOW + timedelta(seconds=2 * seconds))
-        assert await connection.fetchval("SELECT count(*) FROM move_due") == 1, "somebody may still place by the old"
+        assert await connection.fetchval("SELECT count(*) FROM move_due") == 1, (
+            "another transaction may still place usage by the old state"
+        )
         await batch.commit()
     await settle(connection)
     assert await connection.fetchval("SELECT count(*) FROM move_due") == 0
@@ -47,16 +49,16 @@ async def test_a_batch_that_began_before_the_cancellation_was_known_is_moved(
     assert await check_all(connection, NOW) == EQUAL
 
 
-class BehindOnce(projection.Projection):
-    """Does not hear of the last change when it first looks."""
+class StaleOnce(projection.Projection):
+    """A projection whose next refresh misses the last change."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_behind = False
+        self.is_stale = False
 
     async def refresh(self, connection: Connection) -> Catalogue:
-        if self.is_behind:
-            self.is_behind = False
+        if self.is_stale:
+            self.is_stale = False
             return self.catalogue
         return await super().refresh(connection)
 
@@ -66,17 +68,17 @@ async def test_a_batch_makes_a_move_due_when_the_projection_changed_since_its_ju
     connection: Connection, change: str
 ) -> None:
     await know(connection, STATE)
-    behind = BehindOnce()
-    await behind.refresh(connection)
+    stale = StaleOnce()
+    await stale.refresh(connection)
     middle = NOW - timedelta(days=2)
     if change == "cancelled":
         await know(connection, cancelled(STATE, middle))
     else:
         await know(connection, sooner(STATE, middle))
     await settle(connection)
-    behind.is_behind = True
+    stale.is_stale = True
     async with transaction(connection) as tx:
-        await UsageApplier(behind).apply(tx, records([used("u1", middle - TINY), used("u2", middle)]))
+        await UsageApplier(stale).apply(tx, records([used("u1", middle - TINY), used("u2", middle)]))
     await settle(connection)
     values = list((await counted(connection)).values())
     assert values == ([1] if change == "cancelled" else [1, 1])
@@ -84,12 +86,12 @@ async def test_a_batch_makes_a_move_due_when_the_projection_changed_since_its_ju
 
 
 def sooner(state: SubscriptionState, at: datetime) -> SubscriptionState:
-    """A second term begins before the first would have ended."""
+    """Build the state with a second term that begins at ``at``, before the first would have ended."""
     first = state.term.model_copy(update={"end": at})
     return changed(renewed(state.model_copy(update={"term": first, "terms": (first,)})))
 
 
-async def test_purges_are_moved_as_usage_is(connection: Connection) -> None:
+async def test_purges_are_moved_when_a_cancellation_is_known_later(connection: Connection) -> None:
     await know(connection, STATE)
     seen = [used("u", NOW - SECOND, "scan", "host", resource="h"), purge("p", "h", subject="places", at=NOW)]
     await apply(connection, seen)
@@ -103,8 +105,10 @@ async def test_purges_are_moved_as_usage_is(connection: Connection) -> None:
     assert await check_all(connection, NOW) == EQUAL
 
 
-async def test_recompute_takes_out_what_an_older_version_applied(connection: Connection) -> None:
-    """It counted usage of before the start and after the end."""
+async def test_recompute_removes_usage_when_an_older_version_applied_it_outside_of_the_terms(
+    connection: Connection,
+) -> None:
+    """The older version counted usage before the start and after the end."""
     await know(connection, STATE)
     await apply(connection, [used("u1", NOW - TINY), used("u2", NOW)])
     await know(connection, cancelled(STATE, NOW))

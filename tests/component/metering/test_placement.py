@@ -1,4 +1,4 @@
-"""Where usage counts, when that is known late: at the ends of terms and spans of use, before, at and after."""
+"""Usage at the ends of terms and spans of use, known before, with and after it."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -35,7 +35,7 @@ STATE = subscription("places", ("scan", "calls"), start=BEGAN)
 
 
 def ending(at: datetime) -> SubscriptionState:
-    """The same, with its end then; a whole number of windows after its start."""
+    """Build the subscription with its end at ``at``, a whole number of windows after its start."""
     start = at - timedelta(days=360)
     return subscription("places", ("scan", "calls", "all"), start=start).model_copy(
         update={"term": (term := STATE.term.model_copy(update={"start": start, "end": at})), "terms": (term,)}
@@ -91,7 +91,7 @@ async def test_usage_ahead_of_the_end_belongs_to_the_renewal_and_is_reversed_the
     assert await check_all(connection, later) == EQUAL
 
 
-async def test_nothing_is_below_zero_by_a_check(connection: Connection) -> None:
+async def test_a_negative_aggregate_is_refused_by_a_check_constraint(connection: Connection) -> None:
     await know(connection, STATE)
     await apply(connection, [used("u", NOW)])
     with pytest.raises(asyncpg.CheckViolationError):
@@ -99,7 +99,7 @@ async def test_nothing_is_below_zero_by_a_check(connection: Connection) -> None:
 
 
 async def test_usage_before_the_start_does_not_count(connection: Connection) -> None:
-    """B1: also not in the floor, which is of windows that are told."""
+    """B1: nor does it count in the floor, which comes from published windows."""
     state, reader = subscription("places", ("scan",), start=NOW), Reader(connection)
     await know(connection, state)
     before = [used(f"h{n}", NOW - TINY, "scan", "host", resource=f"h{n}") for n in range(45)]
@@ -114,7 +114,7 @@ async def test_usage_before_the_start_does_not_count(connection: Connection) -> 
 
 @pytest.mark.parametrize("known_before", [True, False])
 async def test_usage_counts_until_the_cancellation(connection: Connection, known_before: bool) -> None:
-    """B2: half-open; what was applied before it was known leaves its window, and the books agree."""
+    """B2: half-open; usage that was applied before it was known leaves its window, and the books agree."""
     reader = Reader(connection)
     await know(connection, STATE)
     if known_before:
@@ -133,12 +133,12 @@ async def test_usage_counts_until_the_cancellation(connection: Connection, known
     assert await check_all(connection, NOW) == EQUAL
     await apply(connection, [reversal("r2", items[2]), reversal("r0", items[0])], first=4)
     await settle(connection)
-    assert list((await counted(connection)).values()) == [1], "what does not count is not taken out twice"
+    assert list((await counted(connection)).values()) == [1], "usage is removed once"
     assert await check_all(connection, NOW) == EQUAL
 
 
 async def test_a_cancellation_counts_from_its_event_time_when_it_has_none_of_its_own(connection: Connection) -> None:
-    """As events of before the field say it, and what follows them."""
+    """As in events from before the field existed, and the events after them."""
     await know(connection, STATE)
     bare = changed(STATE, state="cancelled")
     await know(connection, bare, NOW)
@@ -147,9 +147,9 @@ async def test_a_cancellation_counts_from_its_event_time_when_it_has_none_of_its
     assert list((await counted(connection)).values()) == [1]
 
 
-@pytest.mark.parametrize("told", ["spans", "newest"])
-async def test_a_gap_in_use_never_counts(connection: Connection, told: str) -> None:
-    """B3: given up, used all the same, taken again. ``newest``: told as before there were spans in events."""
+@pytest.mark.parametrize("form", ["spans", "newest"])
+async def test_a_gap_in_use_never_counts(connection: Connection, form: str) -> None:
+    """B3: given up, used nevertheless, taken again. ``newest``: an old event, without earlier spans."""
     await know(connection, STATE)
     end, again = NOW - timedelta(hours=5), NOW - timedelta(hours=2)
     without = gave_up(STATE, "calls", end)
@@ -157,7 +157,7 @@ async def test_a_gap_in_use_never_counts(connection: Connection, told: str) -> N
     gap = [used("g1", end), used("g2", again - TINY)]
     await apply(connection, [used("u1", end - TINY), *gap])
     back = took_again(without, "calls", again)
-    if told == "newest":
+    if form == "newest":
         back = back.model_copy(
             update={"products": tuple(one.model_copy(update={"earlier": ()}) for one in back.products)}
         )
@@ -206,7 +206,7 @@ async def test_earlier_usage_counts_when_a_product_is_added_late(connection: Con
 
 
 async def test_grace_usage_is_applied_when_the_renewal_is_sold(connection: Connection) -> None:
-    """D14: it begins where the old term ended; with a later start only what lies in it."""
+    """D14: the renewal begins at the old end; with a later start only usage within it is applied."""
     end = NOW - timedelta(days=5)
     state = ending(end)
     await know(connection, state)
@@ -224,7 +224,7 @@ async def test_grace_usage_is_applied_when_the_renewal_is_sold(connection: Conne
     assert await check_all(connection, NOW) == EQUAL
 
 
-async def test_grace_usage_is_not_judged_again_by_what_does_not_hold_it(connection: Connection) -> None:
+async def test_grace_usage_is_not_judged_again_when_the_new_state_does_not_cover_it(connection: Connection) -> None:
     state = ending(NOW - timedelta(days=5))
     await know(connection, state)
     await apply(connection, [used("u", NOW)])
@@ -238,7 +238,7 @@ async def test_grace_usage_is_not_judged_again_by_what_does_not_hold_it(connecti
 
 
 async def test_the_window_before_a_renewal_is_published_again_when_its_end_moves(connection: Connection) -> None:
-    """Its length is no whole number of windows: readers hold the old end otherwise, and count it as the present one."""
+    """The term is no whole number of windows; otherwise readers retain the old end, and take it as current."""
     end = NOW - timedelta(days=5)
     state, reader = subscription("places", ("scan", "calls"), start=end - timedelta(days=365)), Reader(connection)
     await know(connection, state)
@@ -253,8 +253,8 @@ async def test_the_window_before_a_renewal_is_published_again_when_its_end_moves
     assert (after.window_start, after.window_end, after.consumed) == (before.window_start, end, 1)
 
 
-async def test_a_burn_down_says_what_each_window_added(connection: Connection) -> None:
-    """D8: beside the total of the term to date; they add up."""
+async def test_a_burn_down_snapshot_has_the_amount_of_its_window(connection: Connection) -> None:
+    """D8: beside the term to date; the amounts add up to it."""
     reader = Reader(connection)
     await know(connection, STATE)
     windows = [NOW - timedelta(days=days) for days in (34, 19, 1)]
@@ -268,7 +268,7 @@ async def test_a_burn_down_says_what_each_window_added(connection: Connection) -
         (Decimal(13), 1),
         (Decimal(13), 1),
     ]
-    assert {one.meters[1].window_aggregate for one in reader.known.values()} == {None}, "only of a term's meter"
+    assert {one.meters[1].window_aggregate for one in reader.known.values()} == {None}, "only meters of a term have it"
 
 
 async def test_a_snapshot_that_cannot_be_made_costs_only_its_own_subscription(connection: Connection) -> None:

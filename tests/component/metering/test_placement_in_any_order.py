@@ -1,6 +1,7 @@
-"""Renewals, cancellations, giving up and taking again, late events, purges and reversals, heard of in any order.
+"""Changes of a subscription and its usage, arriving in any order.
 
-Whatever the order, what is counted at the end is what the newest state says of all that came: as the reference says it.
+Renewals, cancellations, products given up and taken again, late events, purges and reversals: in every order, the usage
+counted at the end equals the reference's result for the newest state and all events.
 """
 
 import random
@@ -37,30 +38,30 @@ from tests.support.builders.metering import NOW, event, purge, records, reversal
 from tests.support.drivers.transactions import transaction
 from tests.support.references import usage as reference
 
-Life = list[SubscriptionState]
-"""What is told of a subscription, in order."""
+History = list[SubscriptionState]
+"""The states of a subscription, in order."""
 PRODUCTS = {"scan": ["host"], "calls": ["call", "request"], "web": ["app", "cert"]}
 HOUR, TINY = timedelta(hours=1), timedelta(microseconds=1)
-EDGES = [NOW - timedelta(days=days) for days in (31, 17, 16, 3)] + [NOW]
-"""Instants at which something happens; usage is around them."""
+CHANGE_TIMES = [NOW - timedelta(days=days) for days in (31, 17, 16, 3)] + [NOW]
+"""Times of changes; usage is around them."""
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> Life:
-    """From its creation on: what happens to it at some of the edges, one after the other."""
-    start = draw(st.sampled_from([NOW - timedelta(days=300, hours=5), EDGES[0]]))
-    end = draw(st.sampled_from([*EDGES[1:4], NOW + timedelta(days=9)]))
+def histories(draw: st.DrawFn) -> History:
+    """Draw a subscription's states, from its creation on, with changes at some of the times."""
+    start = draw(st.sampled_from([NOW - timedelta(days=300, hours=5), CHANGE_TIMES[0]]))
+    end = draw(st.sampled_from([*CHANGE_TIMES[1:4], NOW + timedelta(days=9)]))
     term = Term(start=start, end=end)
     first = subscription("life", draw(st.sampled_from([("scan", "calls"), ("calls",)])), start=start)
-    told = [first.model_copy(update={"term": term, "terms": (term,)})]
-    for at in draw(st.lists(st.sampled_from(EDGES[1:]), max_size=5).map(sorted)):
-        if told[-1].cancelled_at is None:
-            told.append(draw(st.sampled_from(list(_next(told[-1], at)))))
-    return told
+    drawn = [first.model_copy(update={"term": term, "terms": (term,)})]
+    for at in draw(st.lists(st.sampled_from(CHANGE_TIMES[1:]), max_size=5).map(sorted)):
+        if drawn[-1].cancelled_at is None:
+            drawn.append(draw(st.sampled_from(list(_next(drawn[-1], at)))))
+    return drawn
 
 
 def _next(state: SubscriptionState, at: datetime) -> Iterator[SubscriptionState]:
-    """What may happen to it at that instant."""
+    """Yield every state that may follow at this time."""
     yield changed(state)
     yield cancelled(state, at)
     last = state.all_terms[-1]
@@ -68,7 +69,7 @@ def _next(state: SubscriptionState, at: datetime) -> Iterator[SubscriptionState]
         yield renewed(state)
         if at > last.end:
             yield renewed(state, at)
-    if last.start < at < last.end:  # no command does so yet
+    if last.start < at < last.end:  # no command causes this yet
         yield renewed(changed(state, terms=(*state.all_terms[:-1], Term(start=last.start, end=at))))
     used, active = ({one.product for one in products} for products in (state.products, state.active_products))
     for name in PRODUCTS:
@@ -81,8 +82,8 @@ def _next(state: SubscriptionState, at: datetime) -> Iterator[SubscriptionState]
 
 
 TIMES = st.builds(
-    lambda edge, shift: edge + shift,
-    st.sampled_from(EDGES),
+    lambda change, shift: change + shift,
+    st.sampled_from(CHANGE_TIMES),
     st.sampled_from([-2 * HOUR, -TINY, 0 * TINY, TINY, HOUR, timedelta(days=4)]),
 ).filter(lambda at: NOW - timedelta(days=35) <= at <= NOW + timedelta(minutes=5))
 
@@ -103,27 +104,27 @@ def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 async def step(connection: Connection, rng: random.Random, at: datetime) -> None:
-    """A little of what metering does by itself, or nothing."""
+    """Run some of metering's automatic tasks, or none."""
     for work in rng.sample([move, replay, correct], rng.randrange(4)):
         await work(connection, at)
 
 
 @pytest.mark.timeout(900)
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
-@given(lives(), streams(), st.integers(0, 2**32))
+@given(histories(), streams(), st.integers(0, 2**32))
 async def test_counted_usage_follows_the_newest_state_when_events_arrive_in_any_order(
-    connection: Connection, life: Life, events: list[dict[str, Any]], seed: int
+    connection: Connection, history: History, events: list[dict[str, Any]], seed: int
 ) -> None:
     await connection.execute(f"TRUNCATE {TABLES}, move_due")
     await connection.execute("DELETE FROM subscription WHERE id = 'life'")
     rng, reader = random.Random(seed), Reader(connection)
     shuffled = [*events, *rng.choices(events, k=3)]
     rng.shuffle(shuffled)
-    steps: list[Any] = [*life[1:], *([one] for one in shuffled)]
-    places = sorted(rng.sample(range(len(steps)), len(life) - 1))
-    order = iter(life[1:])
+    steps: list[Any] = [*history[1:], *([one] for one in shuffled)]
+    places = sorted(rng.sample(range(len(steps)), len(history) - 1))
+    order = iter(history[1:])
     batches = iter(shuffled)
-    await know(connection, life[0])
+    await know(connection, history[0])
     for number in range(len(steps)):
         if number in places:
             await know(connection, next(order))
@@ -136,21 +137,21 @@ async def test_counted_usage_follows_the_newest_state_when_events_arrive_in_any_
         assert await connection.fetchval("SELECT coalesce(min(aggregate), 0) FROM meter_window") >= 0
     await settle(connection, NOW + timedelta(minutes=1))
     await reader.read()
-    states = {"life": life[-1]}
+    states = {"life": history[-1]}
     wanted = reference.aggregates(events, states)
     assert await figures(connection) == wanted
     assert await hours(connection) == reference.hours(events, states)
     assert await resources(connection) == reference.resources(events, states)
-    said = StringIO()
-    with redirect_stdout(said):
-        assert await check_all(connection, NOW) == EQUAL, said.getvalue()
+    output = StringIO()
+    with redirect_stdout(output):
+        assert await check_all(connection, NOW) == EQUAL, output.getvalue()
     assert_readers_know(reader, wanted, states)
 
 
 def assert_readers_know(reader: Reader, wanted: reference.Figures, states: reference.States) -> None:
-    """A reader that ignores what is not newer has the figures of the end, and the windows' ends.
+    """Assert the final figures and window ends of a reader that ignores older revisions.
 
-    Where a window began once, and by the newest state none begins, nothing is left: its usage is in another window.
+    A window that by the newest state does not begin there has nothing left: its usage is in another window.
     """
     shown = {(one.product, part.meter, one.window_start): part for one in reader.known.values() for part in one.meters}
     for _, product, meter, start in wanted:

@@ -1,4 +1,4 @@
-"""The probe sees from outside whether usage becomes consumption."""
+"""The probe, which checks from outside whether usage becomes consumption."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""The projection of allocation.events in metering: rebuilt, and with a state that cannot be read."""
+"""Metering's projection of allocation.events: rebuilt, and with an unreadable state."""
 
 import random
 
@@ -12,7 +12,7 @@ from tests.support.builders.metering import PRODUCTS, SUBSCRIPTIONS, subscriptio
 from tests.support.servers.databases import connect
 
 
-async def test_a_state_that_cannot_be_read_costs_only_itself(connection: Connection) -> None:
+async def test_other_states_are_saved_when_one_cannot_be_read(connection: Connection) -> None:
     known = Projection()
     await known.refresh(connection)
     newer = [subscription(name, ("scan",), version=9, allocated=300) for name in ("sub-1", "sub-2")]
@@ -21,7 +21,7 @@ async def test_a_state_that_cannot_be_read_costs_only_itself(connection: Connect
         await connection.execute("UPDATE subscription SET state = '{}' WHERE id = 'sub-1'")
     await known.refresh(connection)
     allocated = {name: view.state.products[0].allocated for name, view in known.catalogue.subscriptions.items()}
-    assert allocated == {"sub-1": 100, "sub-2": 300, "sub-3": 100}, "what was known of it before still holds"
+    assert allocated == {"sub-1": 100, "sub-2": 300, "sub-3": 100}, "its former state still applies"
 
 
 async def test_the_projection_rebuilt_from_its_topic_equals_the_live_one(database: MakeDatabase) -> None:

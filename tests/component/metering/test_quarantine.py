@@ -1,4 +1,4 @@
-"""What is in quarantine is told, and replayed when somebody asks: once, in pieces, and the books follow."""
+"""Quarantined records are published, and replayed by command: once, in steps."""
 
 import json
 import random
@@ -45,12 +45,12 @@ _KNOWN = by_type(METERING_EVENTS)
 
 
 def late(count: int, **changes: Any) -> list[dict[str, Any]]:
-    """Usage of a product that nobody knows yet."""
+    """Build usage of a product that is not known yet."""
     return [event(f"l-{n}", "late", resource=f"h-{n}", **changes) for n in range(count)]
 
 
-async def mend(connection: Connection) -> None:
-    """The product, and the subscription's use of it, become known."""
+async def subscribe_late(connection: Connection) -> None:
+    """Save the product, and the subscription with it."""
     async with connection.transaction():
         await projection.save(
             connection,
@@ -59,23 +59,25 @@ async def mend(connection: Connection) -> None:
         )
 
 
-async def told(connection: Connection) -> list[Payload]:
-    """What was put into the outbox since the last look, but the audit."""
+async def take_events(connection: Connection) -> list[Payload]:
+    """Take the events from the outbox, without audit records."""
     rows = await connection.fetch("WITH gone AS (DELETE FROM outbox RETURNING *) SELECT * FROM gone ORDER BY id")
     events = [decode(row["value"], _KNOWN) for row in rows]
     return [one.data for one in events if one]
 
 
-async def tell(connection: Connection, limit: int = 100) -> list[Payload]:
+async def publish_and_take(connection: Connection, limit: int = 100) -> list[Payload]:
     async with connection.transaction():
         tx = Transaction(connection, NOW, service="metering")
         await publish_quarantine_changes(tx, limit)
         await publish_book_changes(tx, limit)
         await tx.flush()
-    return await told(connection)
+    return await take_events(connection)
 
 
-async def ask(connection: Connection, *, vendor: bool = True, replay: str = "r", **wanted: Any) -> Accepted | Refused:
+async def request_replay(
+    connection: Connection, *, vendor: bool = True, replay: str = "r", **wanted: Any
+) -> Accepted | Refused:
     command = Event[ReplayQuarantine].of(
         ReplayQuarantine(replay=replay, wanted=QuarantineWanted(**wanted)),
         id=str(uuid4()),
@@ -92,22 +94,22 @@ async def ask(connection: Connection, *, vendor: bool = True, replay: str = "r",
     return decision
 
 
-async def work(connection: Connection, applier: UsageApplier, limit: int) -> bool:
+async def run_step(connection: Connection, applier: UsageApplier, limit: int) -> bool:
     async with transaction(connection) as tx:
         return await run_replay_step(tx, applier, limit)
 
 
 async def replayed(connection: Connection, limit: int = 3) -> list[QuarantineReplayChanged]:
-    """Work all off; how each step was told."""
+    """Run the replay to its end; return the event of each step."""
     applier = UsageApplier()
-    while await work(connection, applier, limit):
+    while await run_step(connection, applier, limit):
         pass
-    return [one for one in await told(connection) if isinstance(one, QuarantineReplayChanged)]
+    return [one for one in await take_events(connection) if isinstance(one, QuarantineReplayChanged)]
 
 
 async def test_each_change_of_the_quarantine_is_published_once(connection: Connection) -> None:
     await apply(connection, records([*late(2), event("ok", resource="a"), None]))
-    first = [one.record for one in await tell(connection) if isinstance(one, UsageQuarantined)]
+    first = [one.record for one in await publish_and_take(connection) if isinstance(one, UsageQuarantined)]
     assert [(one.reason, one.product, one.event_id, one.version) for one in first] == [
         ("unknown_product", "late", "l-0", 1),
         ("unknown_product", "late", "l-1", 1),
@@ -115,11 +117,11 @@ async def test_each_change_of_the_quarantine_is_published_once(connection: Conne
     ]
     assert json.loads(first[0].value or "")["id"] == "l-0"
     assert (first[2].value, first[2].value_bytes) == (None, None)
-    assert await tell(connection) == []
-    await mend(connection)
-    await ask(connection)
+    assert await publish_and_take(connection) == []
+    await subscribe_late(connection)
+    await request_replay(connection)
     await replayed(connection)
-    settled = [one for one in await tell(connection) if isinstance(one, UsageSettled)]
+    settled = [one for one in await publish_and_take(connection) if isinstance(one, UsageSettled)]
     assert [(one.record, one.settled_as, one.version) for one in settled] == [
         (first[0].id, "applied", 2),
         (first[1].id, "applied", 2),
@@ -128,17 +130,19 @@ async def test_each_change_of_the_quarantine_is_published_once(connection: Conne
 
 async def test_events_are_in_order_when_a_row_is_settled_before_it_is_published(connection: Connection) -> None:
     await apply(connection, records(late(1)))
-    await mend(connection)
-    await ask(connection)
+    await subscribe_late(connection)
+    await request_replay(connection)
     await replayed(connection)
-    of_the_record = [one for one in await tell(connection) if isinstance(one, UsageQuarantined | UsageSettled)]
+    of_the_record = [
+        one for one in await publish_and_take(connection) if isinstance(one, UsageQuarantined | UsageSettled)
+    ]
     assert [type(one) for one in of_the_record] == [UsageQuarantined, UsageSettled]
 
 
 async def test_a_value_is_cut_and_published_with_its_length_when_it_is_long(connection: Connection) -> None:
     long = ("ü" * 5_000).encode()
     await apply(connection, records([long]))
-    (record,) = [one.record for one in await tell(connection) if isinstance(one, UsageQuarantined)]
+    (record,) = [one.record for one in await publish_and_take(connection) if isinstance(one, UsageQuarantined)]
     assert isinstance(record, QuarantinedRecord)
     assert (record.value, record.value_bytes) == ("ü" * (VALUE_BYTES // 2), len(long))
     assert await connection.fetchval("SELECT value FROM quarantine") == long
@@ -157,7 +161,7 @@ async def test_no_change_is_published_when_the_outbox_is_full(connection: Connec
         tx = Transaction(connection, NOW, service="metering")
         assert (await publish_quarantine_changes(tx, 10), await publish_book_changes(tx, 10)) == (0, 0)
     await connection.execute("TRUNCATE outbox")
-    assert len(await tell(connection)) == 2
+    assert len(await publish_and_take(connection)) == 2
 
 
 async def test_a_row_is_published_later_when_it_is_locked(connection: Connection, metering_dsn: str) -> None:
@@ -165,18 +169,18 @@ async def test_a_row_is_published_later_when_it_is_locked(connection: Connection
     async with connect(metering_dsn) as other, other.transaction():
         await other.execute("UPDATE quarantine SET detail = 'x' WHERE event_id = 'l-0'")
         await other.execute("UPDATE book SET accepted = accepted")
-        seen = await tell(connection)
+        seen = await publish_and_take(connection)
     assert [one.record.event_id for one in seen if isinstance(one, UsageQuarantined)] == ["l-1"]
     assert not [one for one in seen if isinstance(one, BooksChanged)]
-    assert len(await tell(connection)) == 2
+    assert len(await publish_and_take(connection)) == 2
 
 
-async def test_a_replay_goes_in_pieces_and_counts_nothing_twice(connection: Connection) -> None:
+async def test_a_replay_runs_in_steps_and_counts_nothing_twice(connection: Connection) -> None:
     await apply(connection, records([*late(5), *late(2), event("x", "none", resource="a")]))
-    await mend(connection)
-    decision = await ask(connection)
+    await subscribe_late(connection)
+    decision = await request_replay(connection)
     assert isinstance(decision, Accepted)
-    assert await ask(connection) != decision, "a replay of this id is there"
+    assert await request_replay(connection) != decision, "a replay with this id exists"
     later = records([event("after", "none", resource="a")], first=50)
     await apply(connection, later)
     steps = [one.replay for one in await replayed(connection)]
@@ -190,7 +194,7 @@ async def test_a_replay_goes_in_pieces_and_counts_nothing_twice(connection: Conn
     last = steps[-1]
     assert (last.total, last.applied, last.duplicate, last.quarantined) == (8, 5, 2, 1)
     assert await books(connection) == {"accepted": 9, "applied": 5, "duplicate": 2, "quarantined": 2}
-    await ask(connection, replay="again")
+    await request_replay(connection, replay="again")
     again = (await replayed(connection))[-1].replay
     assert (again.judged, again.applied, again.quarantined) == (2, 0, 2)
     assert await books(connection) == {"accepted": 9, "applied": 5, "duplicate": 2, "quarantined": 2}
@@ -214,31 +218,31 @@ async def test_only_selected_records_are_replayed_when_a_filter_is_given(
 ) -> None:
     await apply(connection, records([*late(2), event("s", subject="nobody", resource="a")]))
     await apply(connection, records([event("x", "none", resource="a")], first=9, at=NOW + timedelta(hours=1)))
-    await ask(connection, **wanted)
+    await request_replay(connection, **wanted)
     assert (await replayed(connection))[-1].replay.judged == judged
 
 
-async def test_one_record_is_replayed_and_no_other(connection: Connection) -> None:
+async def test_only_one_record_is_replayed_when_its_id_is_given(connection: Connection) -> None:
     await apply(connection, records(late(3)))
     ids = [row["id"] for row in await connection.fetch("SELECT id FROM quarantine ORDER BY id")]
-    await mend(connection)
-    await ask(connection, id=str(ids[1]))
+    await subscribe_late(connection)
+    await request_replay(connection, id=str(ids[1]))
     assert (await replayed(connection))[-1].replay.applied == 1
     left = await connection.fetch("SELECT id FROM quarantine WHERE settled_at IS NULL ORDER BY id")
     assert [row["id"] for row in left] == [ids[0], ids[2]]
-    refused = await ask(connection, replay="other", id="999999")
+    refused = await request_replay(connection, replay="other", id="999999")
     assert isinstance(refused, Refused)
     assert refused.refusal.code == "not_found"
 
 
-async def test_a_wrong_reversal_stays_the_same_row_however_often_it_is_replayed(connection: Connection) -> None:
+async def test_a_wrong_reversal_stays_one_row_when_it_is_replayed_repeatedly(connection: Connection) -> None:
     item = event("u", "calls", "call", quantity=2)
     wrong = {**reversal("r", item), "subject": "sub-2"}
     await apply(connection, records([item, wrong]))
     await settle(connection)
     before = await connection.fetchrow("SELECT * FROM quarantine")
     for n in range(3):
-        await ask(connection, replay=f"r-{n}", id=str(before["id"]) if before and n else None)
+        await request_replay(connection, replay=f"r-{n}", id=str(before["id"]) if before and n else None)
         last = (await replayed(connection))[-1].replay
         assert (last.judged, last.applied, last.duplicate, last.quarantined) == (1, 0, 0, 1)
         await settle(connection)
@@ -247,32 +251,32 @@ async def test_a_wrong_reversal_stays_the_same_row_however_often_it_is_replayed(
     assert await books(connection) == {"accepted": 2, "applied": 1, "quarantined": 1}
 
 
-async def test_a_reversal_that_is_right_by_now_is_replayed(connection: Connection) -> None:
+async def test_a_reversal_is_applied_by_a_replay_when_its_target_is_known(connection: Connection) -> None:
     item = event("u", "calls", "call", quantity=2)
     wrong = {**reversal("r", item), "subject": "sub-9"}
     await apply(connection, records([item, wrong]))
     async with connection.transaction():
         await projection.save(connection, [subscription("sub-9", ("scan", "calls"))], [])
-    await ask(connection)
-    assert (await replayed(connection))[-1].replay.quarantined == 1, "known, and still of another subscription"
+    await request_replay(connection)
+    assert (await replayed(connection))[-1].replay.quarantined == 1, "its target is known, but of another subscription"
     waiting = {**reversal("r-2", event("later", "calls", "call")), "subject": "sub-10"}
     await apply(connection, records([waiting], first=5))
     async with connection.transaction():
         await projection.save(connection, [subscription("sub-10", ("scan", "calls"))], [])
-    await ask(connection, replay="again")
-    assert (await replayed(connection))[-1].replay.applied == 1, "it waits for what it names"
+    await request_replay(connection, replay="again")
+    assert (await replayed(connection))[-1].replay.applied == 1, "it waits for its target"
 
 
 async def test_only_the_vendor_replays(connection: Connection) -> None:
-    refused = await ask(connection, vendor=False)
+    refused = await request_replay(connection, vendor=False)
     assert isinstance(refused, Refused)
     assert refused.refusal.code == "forbidden"
 
 
 async def test_the_end_of_a_replay_is_audited(connection: Connection) -> None:
     await apply(connection, records(late(1)))
-    await ask(connection)
-    await work(connection, UsageApplier(), 10)
+    await request_replay(connection)
+    await run_step(connection, UsageApplier(), 10)
     rows = await connection.fetch("SELECT value FROM outbox WHERE topic = 'audit.events'")
     (record,) = [json.loads(row["value"])["data"]["record"] for row in rows]
     assert (record["action"], record["actor"], record["object"]) == (
@@ -283,25 +287,27 @@ async def test_the_end_of_a_replay_is_audited(connection: Connection) -> None:
     assert record["after"] == {"judged": 1, "applied": 0, "duplicate": 0}
 
 
-async def test_a_replay_fills_in_what_an_older_version_did_not_read(connection: Connection) -> None:
+async def test_a_replay_completes_rows_when_an_older_version_read_less(connection: Connection) -> None:
     await apply(connection, records([event("u", resource="a"), event("u", resource="b")]))
     await connection.execute("UPDATE quarantine SET subscription = NULL, event_id = NULL")
-    await tell(connection)
-    await ask(connection)
+    await publish_and_take(connection)
+    await request_replay(connection)
     await replayed(connection)
-    ((record),) = [one.record for one in await tell(connection) if isinstance(one, UsageQuarantined)]
+    ((record),) = [one.record for one in await publish_and_take(connection) if isinstance(one, UsageQuarantined)]
     assert (record.reason, record.subscription, record.event_id, record.version) == (
         "identity_conflict",
         "sub-1",
         "u",
         2,
     )
-    await ask(connection, replay="again")
+    await request_replay(connection, replay="again")
     await replayed(connection)
-    assert not [one for one in await tell(connection) if isinstance(one, UsageQuarantined)], "nothing new is said of it"
+    assert not [one for one in await publish_and_take(connection) if isinstance(one, UsageQuarantined)], (
+        "nothing is published again"
+    )
 
 
-async def test_lost_records_are_published_in_the_books_beside_the_balance(connection: Connection) -> None:
+async def test_lost_records_are_published_in_the_books(connection: Connection) -> None:
     await apply(connection, records([event("u", resource="a")]))
     for topic, loss in (
         ("usage.events", Loss(0, 3, 10, "expired")),
@@ -310,7 +316,7 @@ async def test_lost_records_are_published_in_the_books_beside_the_balance(connec
     ):
         async with connection.transaction():
             await book_lost(Transaction(connection, NOW, service="metering"), topic, loss)
-    lines = [one.line for one in await tell(connection) if isinstance(one, BooksChanged)]
+    lines = [one.line for one in await publish_and_take(connection) if isinstance(one, BooksChanged)]
     assert {(one.source, one.product): (one.accepted, one.lost) for one in lines} == {
         ("unknown", "unknown"): (0, 12),
         ("unknown", "scan"): (0, 2),
@@ -327,12 +333,12 @@ async def test_published_lines_equal_the_books(connection: Connection) -> None:
         batch = records(rng.choices(everything, k=15), first=part * 20, partition=part % 3)
         await apply(connection, batch, applier)
         if part == 4:
-            await mend(connection)
-            await ask(connection)
+            await subscribe_late(connection)
+            await request_replay(connection)
             await replayed(connection)
-        note(known, await tell(connection, rng.choice([1, 3, 100])))
+        note(known, await publish_and_take(connection, rng.choice([1, 3, 100])))
     for _ in range(20):
-        note(known, await tell(connection))
+        note(known, await publish_and_take(connection))
     totals = Counter[str]()
     for line in known.values():
         assert line.accepted == line.applied + line.duplicate + line.quarantined
@@ -341,7 +347,7 @@ async def test_published_lines_equal_the_books(connection: Connection) -> None:
 
 
 def note(known: dict[tuple[Any, ...], BooksLine], payloads: Sequence[Payload]) -> None:
-    """As a reader would: the newest revision of each line."""
+    """Save the newest revision of each line, as a reader does."""
     for one in payloads:
         if isinstance(one, BooksChanged):
             line = one.line

@@ -1,4 +1,4 @@
-"""Which resources were counted: by pages, each a short read of an index, however many there are.
+"""The resources that were counted: listed in pages, each a short index scan.
 
 ``UNITPOOL_RESOURCES`` (20,000): resources of one subscription in one window; 1,000,000 is the full size.
 """
@@ -45,7 +45,7 @@ WHERE s.id = 'sub-1' AND m.product = 'scan'
 
 @pytest.fixture
 async def client(metering_dsn: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The route, with an ingest key of scan."""
+    """Open a client of the route, with an ingest key of scan."""
     await add_key(metering_dsn, "secret", "scan")
     api = FastAPI()
     async with asyncpg.create_pool(metering_dsn, min_size=1, max_size=2) as pool:
@@ -61,7 +61,7 @@ async def ask(client: httpx.AsyncClient, **query: Any) -> httpx.Response:
 
 
 async def read_all(client: httpx.AsyncClient, **query: Any) -> list[str]:
-    """Page by page, to the end."""
+    """Read all pages; return the resources."""
     found: list[str] = []
     cursor: dict[str, str] = {}
     while True:
@@ -94,7 +94,7 @@ async def test_the_resources_of_a_window_are_listed_in_pages(client: httpx.Async
     assert datetime.fromisoformat(body["items"][0]["first_received_at"]) == NOW
 
 
-async def test_what_cannot_be_listed_is_refused(client: httpx.AsyncClient) -> None:
+async def test_a_request_is_refused_when_it_cannot_be_listed(client: httpx.AsyncClient) -> None:
     cases: dict[str, tuple[dict[str, str], int, str]] = {
         "another product's": ({"product": "web", "meter": "app"}, 403, "forbidden"),
         "an unknown meter": ({"meter": "nothing"}, 404, "not_found"),
@@ -121,10 +121,10 @@ async def test_a_meter_that_counts_no_resources_is_refused(client: httpx.AsyncCl
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "meter")
 
 
-async def test_another_service_asks_with_a_signature(client: httpx.AsyncClient) -> None:
+async def test_another_service_is_admitted_only_when_its_request_is_signed(client: httpx.AsyncClient) -> None:
     del client.headers["authorization"]
     target = f"{PATH}?product=web&meter=app&limit=5"
-    asked: dict[str, dict[str, str]] = {
+    headers_by_case: dict[str, dict[str, str]] = {
         "signed": sign_request(target, NOW, KEYS),
         "with another key": sign_request(target, NOW, OTHERS),
         "for something else": sign_request(target.replace("sub-1", "sub-2"), NOW, KEYS),
@@ -133,8 +133,12 @@ async def test_another_service_asks_with_a_signature(client: httpx.AsyncClient) 
         "without a moment": {"unitpool-signature": sign_request(target, NOW, KEYS)["unitpool-signature"]},
         "unsigned": {"unitpool-signature": ""},
     }
-    answers = {name: (await client.get(target, headers=headers)).status_code for name, headers in asked.items()}
-    assert answers == dict.fromkeys(asked, 401) | {"signed": 422}, "web's meter counts none, but it was admitted"
+    answers = {
+        name: (await client.get(target, headers=headers)).status_code for name, headers in headers_by_case.items()
+    }
+    assert answers == dict.fromkeys(headers_by_case, 401) | {"signed": 422}, (
+        "web's meter counts none, but it was admitted"
+    )
 
 
 async def test_a_page_is_an_index_read_at_any_place_of_many_resources(
@@ -165,7 +169,7 @@ async def test_a_page_is_an_index_read_at_any_place_of_many_resources(
 
 
 async def test_many_resources_in_one_subscription_are_each_counted_once(connection: Connection) -> None:
-    """Every resource comes twice, the second time in another batch."""
+    """Every resource arrives twice, the second time in another batch."""
     applier, count, at_once = UsageApplier(), RESOURCES // 2, 5_000
     for again in range(2):
         for first in range(0, count, at_once):

@@ -1,4 +1,4 @@
-"""Windows that were final and change: both values are kept and told."""
+"""Final windows that change: both values are stored and published."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -46,19 +46,19 @@ async def test_late_usage_restates_a_final_window_and_keeps_both_values(connecti
     assert tuple(row) == (3, 5, "late_usage", one.after.revision)
 
 
-async def test_a_window_that_had_no_usage_has_nothing_before(connection: Connection) -> None:
+async def test_a_restatement_has_no_former_value_when_the_window_had_no_usage(connection: Connection) -> None:
     await apply(connection, [event("late", resource="a", at=LONG_AGO)])
     assert [figures(one) for one in await restate(connection)] == [("late_usage", None, 1)]
 
 
-async def test_what_changes_nothing_restates_nothing(connection: Connection) -> None:
+async def test_no_window_is_restated_when_late_usage_changes_nothing(connection: Connection) -> None:
     await apply(connection, [event("u", resource="a", at=LONG_AGO)], at=LONG_AGO)
     await apply(connection, [event("late", resource="a", at=LONG_AGO)], 1)
     assert await restate(connection) == []
     assert await connection.fetchval("SELECT count(*) FROM restating") == 0
 
 
-async def test_corrections_restate_too(connection: Connection) -> None:
+async def test_final_windows_are_restated_when_corrections_change_them(connection: Connection) -> None:
     item = event("u", resource="a", at=LONG_AGO)
     other = event("v", resource="b", at=LONG_AGO)
     await apply(connection, [item, other], at=LONG_AGO)
@@ -86,7 +86,9 @@ async def test_a_burn_down_restates_the_final_windows_after_the_one_that_changed
     assert second.before
     assert second.before.revision < second.after.revision
     await apply(connection, [event("late-count", "calls", "request", at=windows[0])], 4)
-    assert [figures(one) for one in await restate(connection)] == [("late_usage", 16, 17)], "it is of its window only"
+    assert [figures(one) for one in await restate(connection)] == [("late_usage", 16, 17)], (
+        "a count is restated in its window only"
+    )
 
 
 async def test_a_burn_down_restates_nothing_of_the_next_term(connection: Connection) -> None:
@@ -101,13 +103,13 @@ async def test_a_burn_down_restates_nothing_of_the_next_term(connection: Connect
     assert one.window_end == SUBSCRIPTIONS[2].term.start
 
 
-async def test_a_window_that_cannot_be_restated_costs_only_itself(connection: Connection) -> None:
+async def test_other_windows_are_restated_when_one_cannot_be(connection: Connection) -> None:
     there = [event(f"u-{n}", "calls", "request", subject=f"sub-{n}", at=LONG_AGO) for n in (1, 2)]
     await apply(connection, there)
     await connection.execute(
         "UPDATE meter_window SET aggregate = 'NaN' FROM subscription s WHERE s.number = subscription AND s.id = 'sub-1'"
     )
     assert [one.subscription for one in await restate(connection)] == ["sub-2"]
-    assert await restate(connection) == [], "it waits"
+    assert await restate(connection) == [], "it waits for its retry"
     await connection.execute("UPDATE meter_window SET aggregate = 1 WHERE aggregate = 'NaN'")
     assert [one.subscription for one in await restate(connection, LATER + timedelta(minutes=1))] == ["sub-1"]

@@ -1,4 +1,4 @@
-"""How long what was quarantined is kept, and until when it can be replayed without counting twice."""
+"""Retention of quarantined usage, and until when a replay cannot count it twice."""
 
 from datetime import datetime, timedelta
 
@@ -19,7 +19,7 @@ DAY = timedelta(days=1)
 
 
 async def replay(connection: Connection, now: datetime) -> int:
-    """Judge everything that is in quarantine again; how much left it."""
+    """Replay everything in quarantine; return how many records were settled."""
     async with transaction(connection, now) as tx:
         left, _ = await replay_range(tx, UsageApplier(), 0, 2**60, 100)
     return left
@@ -30,14 +30,14 @@ async def upkeep(connection: Connection, now: datetime) -> None:
         await delete_old(tx, await Projection().refresh(connection))
 
 
-async def kept(connection: Connection) -> list[str]:
+async def stored_ids(connection: Connection) -> list[str]:
     return [row["event_id"] for row in await connection.fetch("SELECT event_id FROM quarantine ORDER BY id")]
 
 
 async def waiting_for_late(connection: Connection) -> None:
-    """Two events of a product that is not known yet; it becomes known."""
+    """Quarantine two events of an unknown product, then save that product."""
     await apply(connection, records([event("a", "late", resource="r"), event("b", "late", "else", resource="r")]))
-    assert await kept(connection) == ["a", "b"]
+    assert await stored_ids(connection) == ["a", "b"]
     async with connection.transaction():
         await save(connection, [], [product("late", *PRODUCTS[0].meters)])
         await connection.execute("UPDATE subscription SET state = replace(state, '\"scan\"', '\"late\"')")
@@ -49,18 +49,18 @@ async def test_quarantine_rows_are_deleted_only_when_they_are_settled(connection
     await connection.execute("UPDATE quarantine SET untold = false")
     longest = max(partitions.USAGE.kept_days, 36 + 15 + 10)
     await upkeep(connection, NOW + longest * DAY)
-    assert await kept(connection) == ["a", "b"]
+    assert await stored_ids(connection) == ["a", "b"]
     await upkeep(connection, NOW + longest * DAY + timedelta(seconds=1))
-    assert await kept(connection) == ["b"]
+    assert await stored_ids(connection) == ["b"]
     await upkeep(connection, NOW + 2000 * DAY)
-    assert await kept(connection) == ["b"]
+    assert await stored_ids(connection) == ["b"]
 
 
 async def test_a_settled_row_is_retained_when_it_is_unpublished(connection: Connection) -> None:
     await waiting_for_late(connection)
     await replay(connection, NOW)
     await upkeep(connection, NOW + 2000 * DAY)
-    assert await kept(connection) == ["a", "b"]
+    assert await stored_ids(connection) == ["a", "b"]
 
 
 async def test_deleted_rows_are_counted_when_the_transaction_has_committed(connection: Connection) -> None:
@@ -68,26 +68,26 @@ async def test_deleted_rows_are_counted_when_the_transaction_has_committed(conne
     assert await replay(connection, NOW) == 1
     await connection.execute("UPDATE quarantine SET untold = false")
     catalogue, later = await Projection().refresh(connection), NOW + 2000 * DAY
-    before = forgotten()
+    before = deleted_rows()
     undone = connection.transaction()
     await undone.start()
     await delete_old(begun(connection, later), catalogue)
     await undone.rollback()
-    assert forgotten() == before
+    assert deleted_rows() == before
     await upkeep(connection, later)
-    assert forgotten() == before + 1
+    assert deleted_rows() == before + 1
 
 
-def forgotten() -> float:
-    """Rows of the quarantine, as counted so far."""
+def deleted_rows() -> float:
+    """Return the number of deleted rows of the quarantine, from the metric."""
     return REGISTRY.get_sample_value("unitpool_upkeep_forgotten_rows_total", {"table": "quarantine"}) or 0.0
 
 
 @pytest.mark.parametrize(("days", "applied"), [(60, 1), (61, 0)])
-async def test_usage_is_replayed_as_long_as_a_repeat_would_be_noticed(
+async def test_usage_is_replayed_only_when_its_identities_are_still_stored(
     connection: Connection, days: int, applied: int
 ) -> None:
-    """Then its day's identities are dropped: it stays in quarantine, with that reason, and counts never twice."""
+    """Afterwards the identities of its day are dropped, so it stays quarantined as ``too_old``."""
     await waiting_for_late(connection)
     assert await replay(connection, NOW + days * DAY) == applied
     assert await connection.fetchval("SELECT count(*) FROM usage") == applied

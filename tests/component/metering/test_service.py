@@ -21,7 +21,7 @@ from tests.support.drivers.metering import KEY, Metering, usage_request
 from tests.support.drivers.metering_clients import (
     encoded,
     newest_snapshots,
-    send_world,
+    publish_states,
     until,
 )
 from tests.support.references.usage import aggregates
@@ -44,7 +44,7 @@ def some_usage(count: int, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-async def test_usage_becomes_consumption_once_although_the_process_is_killed(metering: Metering) -> None:
+async def test_usage_becomes_consumption_once_when_the_process_is_killed(metering: Metering) -> None:
     events = some_usage(12_000, seed=1)
     rng = random.Random(2)
     stream = events + rng.choices(events, k=1200)
@@ -75,15 +75,15 @@ async def test_usage_becomes_consumption_once_although_the_process_is_killed(met
         async with connect(metering.dsn) as connection:
             return int(await connection.fetchval("SELECT coalesce(sum(events), 0)::bigint FROM usage_hour"))
 
-    assert await until(added, lambda events: events >= 12_000) == 12_000, "hours are added up by themselves"
+    assert await until(added, lambda events: events >= 12_000) == 12_000, "hours are added automatically"
 
 
 async def test_quarantined_usage_is_applied_when_its_product_is_subscribed_later(metering: Metering) -> None:
     late = product("late", *PRODUCTS[0].meters)
     await metering.publish([event("e-1", "late", at=utc_now(), resource="a"), event("e-2", at=utc_now(), resource="b")])
     assert await metering.accepted(2) == {"accepted": 2, "applied": 1, "duplicate": 0, "quarantined": 1}
-    await send_world(metering.client, metering.prefix, [late], [])
-    await send_world(
+    await publish_states(metering.client, metering.prefix, [late], [])
+    await publish_states(
         metering.client, metering.prefix, [], [subscription("sub-1", ("scan", "calls", "web", "late"), version=2)]
     )
     books = await until(metering.books, lambda books: books["quarantined"] == 0)
@@ -179,7 +179,7 @@ async def test_ingest_says_what_is_wrong_when_a_request_is_refused(metering: Met
         assert (await http.post("/v1/usage", content=b"[]", headers=batch)).json()["accepted"] == 0
 
 
-async def test_a_snapshot_says_its_arithmetic(metering: Metering) -> None:
+async def test_a_snapshot_has_the_arithmetic_of_its_units(metering: Metering) -> None:
     now = utc_now()
     await metering.publish([event("a", "calls", "call", at=now, quantity="10.5")])
     await metering.publish([event("b", "calls", "call", at=now - timedelta(days=20), quantity=5)])
@@ -216,7 +216,7 @@ async def test_a_key_is_made_and_revoked_by_command(metering: Metering) -> None:
     ]
 
 
-async def test_no_record_stops_the_stream_and_a_platform_sees_its_own_quarantine(metering: Metering) -> None:
+async def test_bad_records_are_quarantined_and_listed_for_their_platform(metering: Metering) -> None:
     now, topic = utc_now(), f"{metering.prefix}usage.events"
     good = encoded(event("good", at=now, resource="a"))[1]
     await metering.client.send(topic, None, b"tombstone", partition=0)
@@ -239,7 +239,7 @@ async def test_no_record_stops_the_stream_and_a_platform_sees_its_own_quarantine
     assert json.loads(item["event"])["data"]["quantity"] == "1e400"
 
 
-async def test_the_metrics_say_what_became_of_usage(metering: Metering) -> None:
+async def test_metrics_count_usage_by_outcome(metering: Metering) -> None:
     await metering.publish([event("a", at=utc_now(), resource="r")] * 2 + [event("b", at=utc_now())])
     await metering.accepted(3)
 
@@ -260,7 +260,9 @@ async def test_the_metrics_say_what_became_of_usage(metering: Metering) -> None:
     assert seen[("unitpool_publish_to_consumption_seconds_count",)] == 1
 
 
-async def test_two_processes_share_the_work_and_count_once(metering: Metering, service_process: StartService) -> None:
+async def test_usage_counts_once_when_one_of_two_processes_is_killed(
+    metering: Metering, service_process: StartService
+) -> None:
     other = service_process("metering", metering.env)
     await other.wait_ready()
     events = some_usage(3000, seed=5)
@@ -272,10 +274,10 @@ async def test_two_processes_share_the_work_and_count_once(metering: Metering, s
     await metering.drained()
 
 
-async def test_usage_waits_for_subscriptions_that_are_still_being_read(metering: Metering) -> None:
+async def test_usage_is_applied_when_its_subscriptions_are_still_being_read(metering: Metering) -> None:
     metering.process.kill()
     states = [subscription(f"new-{n}", ("scan",)) for n in range(1500)]
-    await send_world(metering.client, metering.prefix, [], states)
+    await publish_states(metering.client, metering.prefix, [], states)
     await metering.publish(
         [event(f"e-{n}", subject=f"new-{n}", at=utc_now(), resource="a") for n in range(0, 1500, 100)]
     )

@@ -1,4 +1,4 @@
-"""Which snapshots are due, and that they are published, on a real PostgreSQL."""
+"""Due snapshots and their publication, on a real PostgreSQL."""
 
 import asyncio
 import time
@@ -73,12 +73,12 @@ async def test_due_rows_are_taken_together_up_to_a_bound_when_they_repeat_window
     assert await consumption.load_due(connection, 10, 100, NOW) == consumption.Due(
         ids, {(n, 1, NOW) for n in (1, 2, 3)}
     )
-    assert (await consumption.load_due(connection, 4, 100, NOW)).ids == ids[:4], "so many rows"
-    assert (await consumption.load_due(connection, 10, 7, NOW)).ids == ids[:3], "until seven windows are named"
+    assert (await consumption.load_due(connection, 4, 100, NOW)).ids == ids[:4], "at most this number of rows"
+    assert (await consumption.load_due(connection, 10, 7, NOW)).ids == ids[:3], "until seven windows are reached"
     assert (await consumption.load_due(connection, 10, 1, NOW)).ids == ids[:1], "one at least"
 
 
-async def test_snapshots_rest_no_longer_than_the_backlog_lasts(metering_dsn: str) -> None:
+async def test_the_pause_between_snapshots_ends_when_the_backlog_does(metering_dsn: str) -> None:
     began: list[float] = []
     backlog = [True]
 

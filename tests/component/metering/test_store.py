@@ -71,7 +71,7 @@ async def test_upkeep_makes_partitions_ahead_and_drops_old_ones(connection: Conn
     assert await maintain_partitions(connection, Catalogue(), NOW) == known
 
 
-async def test_a_partition_that_another_process_dropped_meanwhile_is_no_error(
+async def test_upkeep_continues_when_another_process_dropped_the_partition(
     connection: Connection, metering_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold = partitions.hold_drop_lock
@@ -79,20 +79,20 @@ async def test_a_partition_that_another_process_dropped_meanwhile_is_no_error(
     await partitions.make_partitions(connection, [(partitions.USAGE, old)])
 
     @asynccontextmanager
-    async def when_another_is_done(mine: Connection) -> AsyncIterator[bool]:
+    async def after_another_process(mine: Connection) -> AsyncIterator[bool]:
         monkeypatch.setattr(partitions, "hold_drop_lock", hold)
         async with connect(metering_dsn) as other:
             await maintain_partitions(other, Catalogue(), NOW)
         async with hold(mine) as turn:
             yield turn
 
-    monkeypatch.setattr(partitions, "hold_drop_lock", when_another_is_done)
+    monkeypatch.setattr(partitions, "hold_drop_lock", after_another_process)
     assert ("usage", old) not in await maintain_partitions(connection, Catalogue(), NOW)
     assert await connection.fetchval("SELECT to_regclass($1)", f"usage_{old:%Y%m%d}") is None
 
 
 @pytest.mark.parametrize("is_pending", [False, True], ids=["detached", "half detached"])
-async def test_a_drop_that_was_interrupted_is_finished(
+async def test_a_drop_is_finished_when_it_was_interrupted(
     connection: Connection, metering_dsn: str, is_pending: bool
 ) -> None:
     old = NOW.date() - timedelta(days=100)
@@ -127,7 +127,9 @@ async def test_writers_do_not_wait_when_a_partition_is_dropped(connection: Conne
 @pytest.mark.parametrize(
     "function", ["make_partition($1, $2, 1)", "detach_partition($1, $2)", "drop_partition($1, $2)"]
 )
-async def test_only_partitions_are_made_and_dropped(connection: Connection, function: str, table: str | None) -> None:
+async def test_a_table_is_refused_when_it_is_no_partition_to_make_or_drop(
+    connection: Connection, function: str, table: str | None
+) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="has no partitions of"):
         await connection.execute(f"SELECT {function}", table, NOW.date())
 
@@ -138,7 +140,7 @@ async def test_a_partition_in_use_is_not_dropped(connection: Connection) -> None
         await connection.execute("SELECT drop_partition('usage', $1)", NOW.date())
 
 
-async def test_processes_that_share_subscriptions_do_not_deadlock_or_double(metering_dsn: str) -> None:
+async def test_usage_counts_once_without_deadlock_when_processes_share_subscriptions(metering_dsn: str) -> None:
     rng = random.Random(7)
     kinds = [("scan", "host"), ("calls", "call"), ("web", "app"), ("web", "cert")]
     events = [
@@ -167,7 +169,7 @@ async def test_processes_that_share_subscriptions_do_not_deadlock_or_double(mete
         assert await books(own) == {"accepted": 2400, "applied": 600, "duplicate": 1800}
 
 
-async def test_usage_that_another_process_applies_at_the_same_moment_is_a_repeat_once_that_is_committed(
+async def test_usage_is_a_duplicate_when_another_process_commits_it_concurrently(
     metering_dsn: str,
 ) -> None:
     one, same = event("e-1", "calls", "call", quantity=1), event("e-2", "calls", "call", quantity=2)
@@ -185,7 +187,7 @@ async def test_usage_that_another_process_applies_at_the_same_moment_is_a_repeat
         assert await books(ours) == {"accepted": 5, "applied": 3, "duplicate": 1, "quarantined": 1}
 
 
-async def test_usage_whose_other_process_fails_is_applied(metering_dsn: str) -> None:
+async def test_usage_is_applied_when_the_process_that_had_applied_it_rolls_back(metering_dsn: str) -> None:
     async with connect(metering_dsn) as theirs, connect(metering_dsn) as ours:
         transaction = theirs.transaction()
         await transaction.start()
@@ -197,7 +199,7 @@ async def test_usage_whose_other_process_fails_is_applied(metering_dsn: str) -> 
 
 
 async def until_waiting(connection: Connection) -> None:
-    """Until another transaction waits for this one."""
+    """Wait until another transaction waits for this one."""
     blocked = "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
     async with asyncio.timeout(10):
         while not await connection.fetchval(blocked):  # noqa: ASYNC110  # only the server knows
@@ -218,11 +220,11 @@ async def test_a_replay_is_not_late_and_moves_the_books(connection: Connection) 
             [product("late", *PRODUCTS[0].meters)],
         )
     applier = UsageApplier()
-    looked_at = []
+    checked = []
     for _ in range(3):
         async with transaction(connection) as tx:
-            looked_at.append(await retry_quarantined(tx, applier, 10))
-    assert looked_at == [3, 0, 0]
+            checked.append(await retry_quarantined(tx, applier, 10))
+    assert checked == [3, 0, 0]
     assert await books(connection) == {"accepted": 3, "applied": 1, "duplicate": 1, "quarantined": 1}
     rows = await connection.fetch("SELECT reason, settled_as FROM quarantine ORDER BY id")
     assert [tuple(row) for row in rows] == [
@@ -232,16 +234,16 @@ async def test_a_replay_is_not_late_and_moves_the_books(connection: Connection) 
     ]
 
 
-@pytest.mark.parametrize("somebody_refreshes", [False, True])
+@pytest.mark.parametrize("refreshed_elsewhere", [False, True])
 async def test_usage_waits_for_the_projection_before_it_counts_as_unknown(
-    connection: Connection, somebody_refreshes: bool
+    connection: Connection, refreshed_elsewhere: bool
 ) -> None:
     shared = Projection()
 
     async def catch_up(own: Connection) -> None:
-        # In the batch's own transaction: what another process would have committed meanwhile.
+        # Saved in the batch's own transaction, as if another process had committed it meanwhile.
         await projection.save(own, [subscription("new", ("scan",))], [])
-        if somebody_refreshes:  # the HTTP door, the snapshots, or another partition's batch
+        if refreshed_elsewhere:  # by the HTTP API, the snapshots, or another partition's batch
             await shared.refresh(own)
 
     applied = await apply(
@@ -273,7 +275,7 @@ async def test_other_tasks_run_when_a_large_batch_is_judged(
     other.cancel()
     assert applied.outcomes == ["applied"] * (2 * JUDGED_AT_ONCE + 1)
     assert turns.count("judged") == 3
-    assert [turn for turn, _ in groupby(turns)].count("judged") == 3, "others between each two"
+    assert [turn for turn, _ in groupby(turns)].count("judged") == 3, "others run between each two"
 
 
 async def test_a_backfill_equals_live_consumption(metering_dsn: str) -> None:

@@ -1,4 +1,4 @@
-"""The checker names what differs from raw usage, and consumption filled from raw usage equals the live one."""
+"""The check reports differences from raw usage; recomputed consumption equals the live one."""
 
 import random
 from datetime import timedelta
@@ -46,16 +46,16 @@ async def filled(connection: Connection) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("hours_are_due", [True, False])
-async def test_what_is_right_has_no_differences(
+async def test_check_finds_no_differences_when_nothing_was_changed(
     connection: Connection, capsys: pytest.CaptureFixture[str], hours_are_due: bool
 ) -> None:
     await filled(connection)
     if not hours_are_due:
         await add_hours(connection)
     assert await check_all(connection, NOW) == EQUAL
-    said = capsys.readouterr()
-    assert "no differences" in said.out
-    assert "days recomputed" in said.err
+    output = capsys.readouterr()
+    assert "no differences" in output.out
+    assert "days recomputed" in output.err
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ async def test_what_is_right_has_no_differences(
         ("UPDATE usage SET reversed_at = now() WHERE kafka_offset = 7", "by raw usage"),
     ],
 )
-async def test_every_kind_of_difference_is_named(
+async def test_check_names_the_difference_when_a_table_was_changed(
     connection: Connection, capsys: pytest.CaptureFixture[str], fault: str, says: str
 ) -> None:
     await filled(connection)
@@ -86,13 +86,15 @@ async def test_every_kind_of_difference_is_named(
     assert says in capsys.readouterr().out
 
 
-async def test_identities_of_several_days_are_named(connection: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_check_names_identities_when_they_have_usage_on_several_days(
+    connection: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
     days = [event("same", resource="a", at=NOW - timedelta(days=back)) for back in (1, 3)]
     await apply(connection, [*days, event("other", resource="a")])
     assert await check_all(connection, NOW) == EQUAL
-    said = capsys.readouterr().out
-    assert "identity of /platforms/scan on several days: 2026-11-21T10:00Z, 2026-11-23T10:00Z; its id" in said
-    assert "1 identities on several days" in said
+    output = capsys.readouterr().out
+    assert "identity of /platforms/scan on several days: 2026-11-21T10:00Z, 2026-11-23T10:00Z; its id" in output
+    assert "1 identities on several days" in output
 
 
 async def test_consumption_filled_from_raw_usage_equals_the_live_one(connection: Connection) -> None:
@@ -108,4 +110,6 @@ async def test_consumption_filled_from_raw_usage_equals_the_live_one(connection:
     assert await check_all(connection, NOW) == EQUAL
     assert await connection.fetchval("SELECT count(*) FROM snapshot_due") == 1
     await recompute_all(connection, NOW)
-    assert await connection.fetchval("SELECT count(*) FROM snapshot_due") == 1, "nothing has changed since"
+    assert await connection.fetchval("SELECT count(*) FROM snapshot_due") == 1, (
+        "nothing has changed since the recomputation"
+    )

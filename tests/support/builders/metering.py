@@ -107,7 +107,7 @@ SUBSCRIPTIONS = (
 )
 
 
-async def save_world(connection: Connection) -> None:
+async def save_catalogue(connection: Connection) -> None:
     """Store the catalogue and the subscriptions."""
     async with connection.transaction():
         await projection.save(connection, SUBSCRIPTIONS, PRODUCTS)

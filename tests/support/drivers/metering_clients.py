@@ -39,7 +39,7 @@ async def send(client: AIOKafkaProducer, topic: str, values: Iterable[tuple[str,
     await asyncio.gather(*futures)
 
 
-async def send_world(
+async def publish_states(
     client: AIOKafkaProducer, prefix: str, products: Iterable[ProductState], subscriptions: Iterable[SubscriptionState]
 ) -> None:
     """Publish the states of products and subscriptions, as allocation does."""
@@ -57,8 +57,8 @@ async def send_world(
     )
 
 
-async def knows_world(dsn: str, products: int, subscriptions: int) -> None:
-    """Wait until so many products and subscriptions are projected."""
+async def until_projected(dsn: str, products: int, subscriptions: int) -> None:
+    """Wait until this number of products and subscriptions is projected."""
     async with connect(dsn) as connection:
 
         async def known() -> tuple[int, int]:
@@ -114,14 +114,14 @@ async def newest_snapshots(servers: str, prefix: str) -> dict[str, ConsumptionSn
     return newest
 
 
-async def until(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], seconds: float = 60) -> T:
-    """Poll ``look`` until ``wanted`` holds for its value, and return that.
+async def until(read: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], seconds: float = 60) -> T:
+    """Poll ``read`` until ``wanted`` holds for its value, and return that.
 
     Fails with the last value after ``seconds``.
     """
     deadline = time.monotonic() + seconds
     while True:
-        seen = await look()
+        seen = await read()
         if wanted(seen):
             return seen
         assert time.monotonic() < deadline, f"not within {seconds} s: {seen}"
