@@ -1,4 +1,4 @@
-"""A running alerts service, and a receiver for what it sends."""
+"""Fixtures: a running alerts service, and a receiver of its webhooks."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,7 +15,7 @@ from tests.support.servers.webhook_receiver import Receiver, receiving
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    """Somebody who wants to be told."""
+    """Run a receiver of webhooks."""
     async with receiving() as one:
         yield one
 
@@ -24,7 +24,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def driver(
     database: MakeDatabase, kafka_server: Any, topic_prefix: str, service_process: StartService
 ) -> AsyncIterator[AlertsDriver]:
-    """The service as a process of its own, between real topics."""
+    """Start the service as a process, with real topics."""
     dsn = await database("alerts")
     env = service_env(
         "alerts",

@@ -26,7 +26,7 @@ ON CONFLICT (reader, topic, partition) DO UPDATE SET next_offset = excluded.next
 
 @pytest.fixture
 async def runtime(bench: Bench, database: MakeDatabase) -> AsyncIterator[Runtime[AlertsSettings]]:
-    """Nothing runs: what is applied is what a test says."""
+    """Create a runtime that runs nothing, so that only the test applies records."""
     for partition in (0, 1):
         await bench.send(ALLOCATION_EVENTS_TOPIC, b"{}", partition=partition)
     settings = AlertsSettings(
@@ -35,12 +35,12 @@ async def runtime(bench: Bench, database: MakeDatabase) -> AsyncIterator[Runtime
         kafka_topic_prefix=bench.prefix,
         command_keys=COMMAND_KEYS,
     )
-    made = Runtime(definition(), settings)
-    await open_pool(made.pool, settings)
+    created = Runtime(definition(), settings)
+    await open_pool(created.pool, settings)
     try:
-        yield made
+        yield created
     finally:
-        await made.pool.close()
+        await created.pool.close()
 
 
 async def test_the_catch_up_is_over_when_all_partitions_are_applied(runtime: Runtime[AlertsSettings]) -> None:

@@ -1,4 +1,4 @@
-"""Channels of the running service: shares of deliveries, secrets, and commands about what is not known."""
+"""Channels of the running service: shares, secrets, and unknown subscriptions."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ def _channel(subscription: str, url: str, seen: int | None = 1) -> AddChannel:
 async def test_other_deliveries_are_on_time_when_a_channel_hangs(
     driver: AlertsDriver, receiver: Receiver, service_process: StartService
 ) -> None:
-    """They hang for longer than the test may take."""
+    """The deliveries hang for longer than the test may take."""
     await driver.service.terminate()
     patient = {"UNITPOOL_ALERTS_WEBHOOK_TIMEOUT_SECONDS": "120", "UNITPOOL_ALERTS_DELIVERY_LEASE_SECONDS": "200"}
     driver.service = service_process("alerts", driver.env | patient)
@@ -53,18 +53,18 @@ async def test_other_deliveries_are_on_time_when_a_channel_hangs(
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     hanging = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     mine, others = acme(), acme(id="beta-flex", account="beta")
-    await driver.knows(mine)
-    await driver.knows(others)
+    await driver.publish_state(mine)
+    await driver.publish_state(others)
     for _ in range(9):
-        assert (await driver.asks(_channel(mine.id, hanging))).accepted
+        assert (await driver.send_command(_channel(mine.id, hanging))).accepted
     for healthy in (mine, others):
-        assert (await driver.asks(_channel(healthy.id, receiver.url))).accepted
-    await driver.consumes(mine, 850, 950, 1000, 1100, 700, 850)  # five alerts
-    await until(lambda: len(receiver.accepted) == 5, within_seconds=15, what="the healthy channel being told")
+        assert (await driver.send_command(_channel(healthy.id, receiver.url))).accepted
+    await driver.publish_consumption(mine, 850, 950, 1000, 1100, 700, 850)  # five alerts
+    await until(lambda: len(receiver.accepted) == 5, within_seconds=15, what="the healthy channel's deliveries")
     await until(lambda: connections == 36, within_seconds=15, what="four deliveries of each channel that hangs")
     began = datetime.now(UTC)
-    await driver.consumes(others, 850)
-    await until(lambda: len(receiver.accepted) == 6, within_seconds=15, what="the other customer being told")
+    await driver.publish_consumption(others, 850)
+    await until(lambda: len(receiver.accepted) == 6, within_seconds=15, what="the other customer's delivery")
     assert (datetime.now(UTC) - began).total_seconds() < 3
     assert connections == 36
     driver.service.kill()
@@ -74,72 +74,72 @@ async def test_other_deliveries_are_on_time_when_a_channel_hangs(
 @pytest.mark.parametrize(
     "command",
     [
-        _channel("nobody-knows", PUBLIC, None),
-        RemoveChannel.model_validate({"subscription": "nobody-knows", "channel": "c-1"}),
-        AcknowledgeAlert.model_validate({"subscription": "nobody-knows", "alert": "a-1"}),
+        _channel("unknown-flex", PUBLIC, None),
+        RemoveChannel.model_validate({"subscription": "unknown-flex", "channel": "c-1"}),
+        AcknowledgeAlert.model_validate({"subscription": "unknown-flex", "alert": "a-1"}),
     ],
     ids=["add", "remove", "acknowledge"],
 )
 async def test_a_command_is_not_found_at_once_when_the_subscription_is_unknown_or_foreign(
     driver: AlertsDriver, command: Payload
 ) -> None:
-    await driver.knows(acme())
-    assert (await driver.adds_channel(PUBLIC)).accepted
+    await driver.publish_state(acme())
+    assert (await driver.add_channel(PUBLIC)).accepted
     began = datetime.now(UTC)
-    unknown = await driver.asks(command, "sam@globex.example")
+    unknown = await driver.send_command(command, "sam@globex.example")
     assert (datetime.now(UTC) - began).total_seconds() < 3
-    foreign = await driver.asks(command.model_copy(update={"subscription": ACME}), "sam@globex.example")
+    foreign = await driver.send_command(command.model_copy(update={"subscription": ACME}), "sam@globex.example")
     assert unknown.refusal is not None
     assert unknown.refusal.code == "not_found"
     assert unknown.refusal == foreign.refusal
     async with connect(driver.bench.dsn) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM subscriptions WHERE id = 'nobody-knows'") == 0
+        assert await connection.fetchval("SELECT count(*) FROM subscriptions WHERE id = 'unknown-flex'") == 0
 
 
 async def test_only_the_command_is_postponed_when_its_sender_saw_a_newer_state(
     driver: AlertsDriver,
 ) -> None:
-    await driver.knows(acme())
-    unknown = asyncio.create_task(driver.asks(_channel("late-flex", PUBLIC)))
-    newer = asyncio.create_task(driver.asks(_channel("old-flex", PUBLIC, 2), "nora@acme.example"))
-    await driver.knows(acme(1, id="old-flex"))
-    assert (await driver.adds_channel(PUBLIC)).accepted
+    await driver.publish_state(acme())
+    unknown = asyncio.create_task(driver.send_command(_channel("late-flex", PUBLIC)))
+    newer = asyncio.create_task(driver.send_command(_channel("old-flex", PUBLIC, 2), "nora@acme.example"))
+    await driver.publish_state(acme(1, id="old-flex"))
+    assert (await driver.add_channel(PUBLIC)).accepted
     assert not unknown.done()
     assert not newer.done()
-    await driver.knows(acme(id="late-flex"))
-    await driver.knows(acme(2, id="old-flex", primary_contact={"email": "nora@acme.example", "name": "Nora"}))
+    await driver.publish_state(acme(id="late-flex"))
+    await driver.publish_state(acme(2, id="old-flex", primary_contact={"email": "nora@acme.example", "name": "Nora"}))
     assert (await unknown).accepted
     assert (await newer).accepted
 
 
 async def test_a_command_is_unavailable_when_its_state_does_not_arrive_in_time(driver: AlertsDriver) -> None:
-    outcome = await driver.asks(_channel("never-flex", PUBLIC))
+    outcome = await driver.send_command(_channel("never-flex", PUBLIC))
     assert outcome.refusal is not None
     assert outcome.refusal.code == "unavailable"
 
 
 @pytest.mark.parametrize("state", ["cancelled", "expired"])
-async def test_channels_are_refused_and_given_up_when_the_subscription_is_over(
+async def test_channels_are_refused_and_removed_when_the_subscription_has_ended(
     driver: AlertsDriver, state: str
 ) -> None:
-    await driver.knows(acme())
-    added = await driver.adds_channel(PUBLIC)
-    await driver.knows(acme(2, state=state))
-    outcome = await driver.asks(_channel(ACME, PUBLIC, 2))
+    await driver.publish_state(acme())
+    added = await driver.add_channel(PUBLIC)
+    await driver.publish_state(acme(2, state=state))
+    outcome = await driver.send_command(_channel(ACME, PUBLIC, 2))
     assert outcome.refusal is not None
     assert (outcome.refusal.code, outcome.refusal.details) == ("subscription_not_active", {"state": state})
-    assert (await driver.asks(RemoveChannel(subscription=ACME, channel=str(added.resource), seen=2))).accepted
+    assert (await driver.send_command(RemoveChannel(subscription=ACME, channel=str(added.resource), seen=2))).accepted
 
 
-async def test_the_address_of_a_channel_is_in_no_event_no_audit_record_no_log_and_no_table(
+async def test_the_address_of_a_channel_is_stored_and_published_only_sealed(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     url = f"{receiver.url.partition('/hook')[0]}/services/T0/B0/SECRETPATH?k=1"
-    await driver.knows(acme())
-    assert (await driver.asks(_channel(ACME, url))).accepted
-    assert (await driver.asks(_channel(ACME, f"ftp{url}"))).refusal
-    receiver.moods.extend([404, "silent", 410])
-    await driver.consumes(acme(), 850)
+    await driver.publish_state(acme())
+    assert (await driver.send_command(_channel(ACME, url))).accepted
+    assert (await driver.send_command(_channel(ACME, f"ftp{url}"))).refusal
+    receiver.replies.extend([404, "silent", 410])
+    await driver.publish_consumption(acme(), 850)
 
     async def settled() -> list[DeliverySettled]:
         return await driver.published(DeliverySettled)
@@ -166,8 +166,8 @@ async def test_the_address_of_a_channel_is_in_no_event_no_audit_record_no_log_an
 async def test_plain_text_addresses_are_sealed_when_the_service_starts(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
-    await driver.knows(acme())
-    added = await driver.adds_channel(receiver.url)
+    await driver.publish_state(acme())
+    added = await driver.add_channel(receiver.url)
     await driver.service.terminate()
     async with connect(as_owner(driver.bench.dsn)) as connection:
         await connection.execute("UPDATE channels SET url = $1, sealed_url = NULL", receiver.url)
@@ -185,5 +185,5 @@ async def test_plain_text_addresses_are_sealed_when_the_service_starts(
     first, second = await until(changes, what="the channel being published again")
     assert (first.channel.version, second.channel.version) == (1, 2)
     assert (second.channel.id, second.channel.url) == (added.resource, row["url"])
-    await driver.consumes(acme(), 850)
+    await driver.publish_consumption(acme(), 850)
     await until(lambda: receiver.accepted, what="the delivery")

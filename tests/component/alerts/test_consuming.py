@@ -1,4 +1,4 @@
-"""Batches of snapshots on a real PostgreSQL: what is kept, what is raised, and what a second delivery does."""
+"""Batches of snapshots on a real PostgreSQL: readings, alerts and redeliveries."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ ON_CONSUMPTION = ConsumptionSubscriber(_caught_up, SetAside(CONSUMPTION_TOPIC.na
 
 @dataclass
 class Replica:
-    """One process's readers of both topics, without Kafka: batches are handed to it."""
+    """One process's handlers of both topics, which get batches without Kafka."""
 
     pool: Any
     offsets: dict[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Replica:
         """Build records of snapshots."""
         return [self._record(CONSUMPTION_TOPIC.name, payload) for payload in payloads]
 
-    async def takes(self, records: Sequence[Record]) -> None:
+    async def apply_snapshots(self, records: Sequence[Record]) -> None:
         """Apply one batch of snapshots."""
         await self.runner(ON_CONSUMPTION, CONSUMPTION_TOPIC.name).run(records)
 
@@ -75,15 +75,15 @@ class Replica:
         return [json.loads(row["value"]) for row in rows]
 
     async def raised(self) -> list[tuple[str, int]]:
-        """Rule and threshold of each alert raised, in order."""
+        """Return rule and threshold of each raised alert, in order."""
         return [
             (one["data"]["alert"]["rule"], one["data"]["alert"]["threshold"])
             for one in await self.published()
             if one["type"].endswith("alert.raised.v1")
         ]
 
-    async def kept(self) -> list[tuple[str, int, int]]:
-        """Product, revision and consumption of each reading."""
+    async def readings(self) -> list[tuple[str, int, int]]:
+        """Return product, revision and consumption of each stored reading."""
         text = await self.pool.fetchval("SELECT readings FROM subscriptions WHERE id = $1", ACME)
         return sorted((product, revision, consumed) for product, _, revision, consumed, _ in json.loads(text))
 
@@ -115,12 +115,12 @@ def _snapshot(state: SubscriptionState, consumed: int, revision: int, product: P
     )
 
 
-async def test_of_several_snapshots_of_a_key_in_a_batch_the_newest_is_kept(replica: Replica) -> None:
+async def test_the_newest_snapshot_is_saved_when_a_batch_has_several_of_a_key(replica: Replica) -> None:
     state = acme()
     await replica.apply_states(SubscriptionCreated(subscription=state))
     records = replica.snapshots(_snapshot(state, 100, 1), _snapshot(state, 300, 3), _snapshot(state, 200, 2))
-    await replica.takes(records)
-    assert await replica.kept() == [(SCAN, 3, 300)]
+    await replica.apply_snapshots(records)
+    assert await replica.readings() == [(SCAN, 3, 300)]
     assert await replica.published() == []
 
 
@@ -128,43 +128,43 @@ async def test_an_alert_is_raised_when_consumption_rises_and_falls_within_a_batc
     state = acme()
     await replica.apply_states(SubscriptionCreated(subscription=state))
     records = replica.snapshots(_snapshot(state, 850, 1), _snapshot(state, 700, 2))
-    await replica.takes(records)
+    await replica.apply_snapshots(records)
     causes = [json.loads(one.value or b"")["id"] for one in records]
     assert [(one["type"], one["causationid"]) for one in await replica.published()] == [
         ("unitpool.alerts.alert.raised.v1", causes[0]),
         ("unitpool.alerts.alert.resolved.v1", causes[1]),
     ]
-    assert await replica.kept() == [(SCAN, 2, 700)]
+    assert await replica.readings() == [(SCAN, 2, 700)]
 
 
 async def test_an_equal_or_older_revision_writes_nothing(replica: Replica) -> None:
     state = acme()
     await replica.apply_states(SubscriptionCreated(subscription=state))
-    await replica.takes(replica.snapshots(_snapshot(state, 700, 5)))
+    await replica.apply_snapshots(replica.snapshots(_snapshot(state, 700, 5)))
     row = await replica.pool.fetchval("SELECT ctid FROM subscriptions")
-    await replica.takes(replica.snapshots(_snapshot(state, 900, 5), _snapshot(state, 950, 4)))
+    await replica.apply_snapshots(replica.snapshots(_snapshot(state, 900, 5), _snapshot(state, 950, 4)))
     assert await replica.pool.fetchval("SELECT ctid FROM subscriptions") == row
-    assert await replica.kept() == [(SCAN, 5, 700)]
+    assert await replica.readings() == [(SCAN, 5, 700)]
     assert await replica.raised() == []
 
 
-async def test_a_crash_before_the_commit_leaves_nothing_and_after_it_nothing_is_done_twice(replica: Replica) -> None:
+async def test_a_batch_has_one_effect_when_it_is_repeated_after_a_crash(replica: Replica) -> None:
     state = acme()
     await replica.apply_states(SubscriptionCreated(subscription=state))
     records = replica.snapshots(_snapshot(state, 700, 1), _snapshot(state, 850, 2), _snapshot(state, 860, 3))
 
-    async def dies(tx: Transaction, some: Sequence[Record]) -> None:
+    async def fail_before_commit(tx: Transaction, some: Sequence[Record]) -> None:
         await ON_CONSUMPTION(tx, some)
         raise TransientError("killed just before the commit")
 
     with pytest.raises(TransientError):
-        await replica.runner(dies, CONSUMPTION_TOPIC.name).run(records)
-    assert await replica.kept() == []
+        await replica.runner(fail_before_commit, CONSUMPTION_TOPIC.name).run(records)
+    assert await replica.readings() == []
     assert await replica.raised() == []
-    await replica.takes(records[:2])
-    await replica.takes(records)
-    await replica.takes(records)
-    assert await replica.kept() == [(SCAN, 3, 860)]
+    await replica.apply_snapshots(records[:2])
+    await replica.apply_snapshots(records)
+    await replica.apply_snapshots(records)
+    assert await replica.readings() == [(SCAN, 3, 860)]
     assert await replica.raised() == [("product_consumption", 80)]
 
 
@@ -183,14 +183,16 @@ async def test_the_pool_alert_is_raised_once_when_two_replicas_apply_consumption
     assert sorted(await replica.raised()) == raised
 
 
-async def test_a_plain_snapshot_and_one_only_the_contract_reads_count_the_same(replica: Replica) -> None:
+async def test_a_snapshot_counts_the_same_when_only_the_full_decoder_accepts_it(replica: Replica) -> None:
     state = acme()
     await replica.apply_states(SubscriptionCreated(subscription=state))
     odd = _snapshot(state, 850, 2)
-    value = event(odd).encode().replace(b'"revision":2', b'"revision":"2"')  # pydantic takes it, the fast reader not
+    value = (
+        event(odd).encode().replace(b'"revision":2', b'"revision":"2"')
+    )  # accepted by pydantic, not by the fast decoder
     (plain,) = replica.snapshots(_snapshot(state, 100, 1))
-    await replica.takes([plain, plain._replace(offset=1, value=value)])
-    assert await replica.kept() == [(SCAN, 2, 850)]
+    await replica.apply_snapshots([plain, plain._replace(offset=1, value=value)])
+    assert await replica.readings() == [(SCAN, 2, 850)]
     assert await replica.raised() == [("product_consumption", 80)]
 
 
@@ -202,26 +204,26 @@ async def test_a_record_is_dead_lettered_when_it_is_no_snapshot_and_skipped_when
     bad, good, other = replica.snapshots(_snapshot(state, 10, 2), _snapshot(state, 850, 1), _snapshot(state, 10, 3))
     broken = bad._replace(value=(bad.value or b"").replace(b'"consumed":10', b'"consumed":-10'))
     newer = other._replace(value=(other.value or b"").replace(b"measured.v1", b"measured.v2"))
-    await replica.takes([broken, good, newer])
-    assert await replica.kept() == [(SCAN, 1, 850)]
+    await replica.apply_snapshots([broken, good, newer])
+    assert await replica.readings() == [(SCAN, 1, 850)]
     rows = await replica.pool.fetch("SELECT topic FROM outbox ORDER BY id")
     assert [row["topic"] for row in rows] == ["metering.consumption.alerts.dlq", "alerts.events"]
 
 
-async def test_a_snapshot_that_raises_an_alert_must_fit_the_whole_contract(replica: Replica) -> None:
+async def test_a_snapshot_is_dead_lettered_when_it_raises_an_alert_and_breaks_the_contract(replica: Replica) -> None:
     state = acme()
     await replica.apply_states(SubscriptionCreated(subscription=state))
     before, odd, after = replica.snapshots(_snapshot(state, 10, 1), _snapshot(state, 850, 2), _snapshot(state, 20, 3))
     odd = odd._replace(value=(odd.value or b"").replace(b'"specversion":"1.0"', b'"specversion":"9"'))
-    await replica.takes([before, odd, after])
-    assert await replica.kept() == [(SCAN, 3, 20)]
+    await replica.apply_snapshots([before, odd, after])
+    assert await replica.readings() == [(SCAN, 3, 20)]
     rows = await replica.pool.fetch("SELECT topic FROM outbox ORDER BY id")
     assert [row["topic"] for row in rows] == ["metering.consumption.alerts.dlq"]
 
 
 async def test_stored_consumption_is_assessed_when_its_subscription_arrives(replica: Replica) -> None:
     state = acme()
-    await replica.takes(replica.snapshots(_snapshot(state, 850, 1)))
+    await replica.apply_snapshots(replica.snapshots(_snapshot(state, 850, 1)))
     assert await replica.raised() == []
     await replica.apply_states(SubscriptionCreated(subscription=state))
     assert await replica.raised() == [("product_consumption", 80)]
@@ -230,7 +232,7 @@ async def test_stored_consumption_is_assessed_when_its_subscription_arrives(repl
 async def test_a_changed_allocation_is_compared_with_the_newest_consumption(replica: Replica) -> None:
     state = acme()
     await replica.apply_states(SubscriptionCreated(subscription=state))
-    await replica.takes(replica.snapshots(_snapshot(state, 700, 1), _snapshot(state, 790, 2)))
+    await replica.apply_snapshots(replica.snapshots(_snapshot(state, 700, 1), _snapshot(state, 790, 2)))
     await replica.apply_states(GrantsChanged(subscription=acme(2, scan=850), email="alan@acme.example"))
     assert await replica.raised() == [("product_consumption", 90)]
 
@@ -248,7 +250,7 @@ def _lots(units: int) -> list[dict[str, Any]]:
 
 
 async def test_a_consumer_halts_when_the_work_of_too_many_subscriptions_fails(replica: Replica) -> None:
-    """The deploy that breaks all of them: nothing is lost, and nothing is set aside for good."""
+    """As after a faulty deploy: nothing is lost, and nothing stays set aside."""
 
     async def fails(_: Sequence[Any]) -> None:
         raise RuntimeError("broken")

@@ -1,4 +1,4 @@
-"""One subscription whose handling always fails, in every consumer, task and worker: it costs only itself."""
+"""A subscription that always fails, in every consumer, task and worker."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,7 +27,7 @@ CONSUMERS = [ALLOCATION_EVENTS_TOPIC.name, CONSUMPTION_TOPIC.name]
 async def poison(
     driver: AlertsDriver, table: str, condition: str, when: str = "INSERT OR UPDATE"
 ) -> AsyncIterator[None]:
-    """Until the end of the block every write of such a row fails."""
+    """Make every write of matching rows fail until the end of the block."""
     name = f"poison_{table}"
     async with connect(as_owner(driver.bench.dsn)) as connection:
         await connection.execute(
@@ -42,7 +42,7 @@ async def poison(
 
 
 async def metric(driver: AlertsDriver, line: str) -> float | None:
-    """A figure of ``/metrics``."""
+    """Return a value of ``/metrics``."""
     async with httpx.AsyncClient() as client:
         text = (await client.get(f"{driver.service.url}/metrics")).text
     found = [one for one in text.splitlines() if one.startswith(f"{line} ")]
@@ -50,7 +50,7 @@ async def metric(driver: AlertsDriver, line: str) -> float | None:
 
 
 async def assert_set_aside(driver: AlertsDriver, work: str, keys: int = 1) -> None:
-    """The poisoned one, and nobody else, is visible; the service is ready and nothing is halted."""
+    """Wait for ``keys`` keys set aside; assert readiness and no halted consumer."""
 
     async def is_so() -> bool:
         return await metric(driver, f'unitpool_set_aside{{work="{work}"}}') == keys
@@ -70,7 +70,7 @@ async def assert_set_aside(driver: AlertsDriver, work: str, keys: int = 1) -> No
 
 
 async def raised(driver: AlertsDriver, subscription: str, count: int = 1, within_seconds: float = 60) -> list[int]:
-    """The thresholds of a subscription's alerts, once there are so many."""
+    """Wait until a subscription has ``count`` alerts; return their thresholds."""
 
     async def enough() -> list[int]:
         found = [
@@ -90,38 +90,38 @@ async def test_a_consumer_goes_on_when_everything_of_one_subscription_fails(
     driver: AlertsDriver, table: str, column: str, work: str
 ) -> None:
     healthy, poisoned = acme(), acme(id=POISONED)
-    await driver.knows(healthy)
+    await driver.publish_state(healthy)
     if table == "subscriptions":
-        await driver.knows(poisoned)
+        await driver.publish_state(poisoned)
         await _is_known(driver, POISONED)
     async with poison(driver, table, f"NEW.{column} = '{POISONED}'", "INSERT OR UPDATE"):
         for version in range(2, 40):
             if table == "states":
-                await driver.knows(acme(version, id=POISONED))
+                await driver.publish_state(acme(version, id=POISONED))
             else:
-                await driver.consumes(poisoned, 700 + version, first_revision=version)
-        await driver.consumes(healthy, 850)
+                await driver.publish_consumption(poisoned, 700 + version, first_revision=version)
+        await driver.publish_consumption(healthy, 850)
         assert await raised(driver, healthy.id, within_seconds=15) == [80]
         await assert_set_aside(driver, work)
-        await driver.consumes(poisoned, 950, first_revision=100)
-        await driver.consumes(healthy, 950, first_revision=2)
+        await driver.publish_consumption(poisoned, 950, first_revision=100)
+        await driver.publish_consumption(healthy, 950, first_revision=2)
         assert await raised(driver, healthy.id, 2, within_seconds=15) == [80, 90]
         assert [one for one in await driver.published(AlertRaised) if one.alert.subscription == POISONED] == []
     assert await raised(driver, POISONED) == [90]
     await assert_set_aside(driver, work, 0)
-    await driver.consumes(poisoned, 1000, first_revision=101)
+    await driver.publish_consumption(poisoned, 1000, first_revision=101)
     assert await raised(driver, POISONED, 2, within_seconds=15) == [90, 100]
 
 
 async def test_a_consumer_goes_on_when_a_row_of_one_subscription_stays_locked(driver: AlertsDriver) -> None:
     healthy, poisoned = acme(), acme(id=POISONED)
-    await driver.knows(healthy)
-    await driver.knows(poisoned)
+    await driver.publish_state(healthy)
+    await driver.publish_state(poisoned)
     await _is_known(driver, POISONED)
     async with connect(as_owner(driver.bench.dsn)) as connection, connection.transaction():
         await connection.execute("SELECT FROM subscriptions WHERE id = $1 FOR UPDATE", POISONED)
-        await driver.consumes(poisoned, 850)
-        await driver.consumes(healthy, 850)
+        await driver.publish_consumption(poisoned, 850)
+        await driver.publish_consumption(healthy, 850)
         assert await raised(driver, healthy.id, within_seconds=20) == [80]
         await assert_set_aside(driver, CONSUMPTION_TOPIC.name)
     assert await raised(driver, POISONED) == [80]
@@ -129,7 +129,7 @@ async def test_a_consumer_goes_on_when_a_row_of_one_subscription_stays_locked(dr
 
 async def test_time_goes_on_when_the_assessment_of_one_subscription_fails(driver: AlertsDriver) -> None:
     for id_ in ("a-first", POISONED, "z-last"):
-        await driver.knows(acme(id=id_))
+        await driver.publish_state(acme(id=id_))
         await _is_known(driver, id_)
     async with connect(as_owner(driver.bench.dsn)) as connection:
 
@@ -146,10 +146,10 @@ async def test_time_goes_on_when_the_assessment_of_one_subscription_fails(driver
             await until(only_poisoned, within_seconds=20, what="the others being assessed")
             await assert_set_aside(driver, "time")
 
-        async def nobody() -> bool:
+        async def none_is_due() -> bool:
             return await waiting() == []
 
-        await until(nobody, what="the poisoned one being assessed")
+        await until(none_is_due, what="the poisoned subscription being assessed")
     await assert_set_aside(driver, "time", 0)
 
 
@@ -163,12 +163,14 @@ async def test_the_worker_goes_on_when_one_delivery_always_fails(
 ) -> None:
     healthy, poisoned = acme(), acme(id=POISONED)
     for state in (poisoned, healthy):
-        await driver.knows(state)
-        await driver.asks(_channel(state.id, receiver.url))
+        await driver.publish_state(state)
+        await driver.send_command(_channel(state.id, receiver.url))
     mine = f"NEW.channel IN (SELECT id FROM channels WHERE subscription = '{POISONED}')"  # noqa: S608
     async with poison(driver, "deliveries", f"{condition} AND {mine}", "UPDATE"):
         for revision, state in enumerate((poisoned, healthy, poisoned, healthy), start=1):
-            await driver.consumes(state, 750 + revision * 50 if revision > 2 else 850, first_revision=revision)
+            await driver.publish_consumption(
+                state, 750 + revision * 50 if revision > 2 else 850, first_revision=revision
+            )
         await _settled_of(driver, healthy.id, 2)
         await assert_set_aside(driver, "deliveries")
     await _settled_of(driver, POISONED, 2)
@@ -179,16 +181,16 @@ async def test_the_worker_goes_on_when_one_delivery_always_fails(
 async def test_the_worker_goes_on_when_a_stored_alert_cannot_be_read(driver: AlertsDriver, receiver: Receiver) -> None:
     healthy, poisoned = acme(), acme(id=POISONED)
     for state in (poisoned, healthy):
-        await driver.knows(state)
-        await driver.asks(_channel(state.id, receiver.url))
-    receiver.moods.extend([500])
-    await driver.consumes(poisoned, 850)
+        await driver.publish_state(state)
+        await driver.send_command(_channel(state.id, receiver.url))
+    receiver.replies.extend([500])
+    await driver.publish_consumption(poisoned, 850)
     await until(lambda: receiver.received, what="an attempt")
     async with connect(as_owner(driver.bench.dsn)) as connection:
         body = await connection.fetchval("SELECT body FROM alerts")
         await connection.execute("UPDATE alerts SET body = '{\"rule\": 7}'")
         await connection.execute("UPDATE deliveries SET state = 'pending', due_at = now(), lease = NULL")
-        await driver.consumes(healthy, 850)
+        await driver.publish_consumption(healthy, 850)
         await _settled_of(driver, healthy.id, 1)
         await assert_set_aside(driver, "deliveries")
         await connection.execute("UPDATE alerts SET body = $1 WHERE subscription = $2", body, POISONED)
@@ -199,13 +201,13 @@ async def test_commands_go_on_when_those_of_one_subscription_always_fail(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     healthy, poisoned = acme(), acme(id=POISONED)
-    await driver.knows(healthy)
-    await driver.knows(poisoned)
+    await driver.publish_state(healthy)
+    await driver.publish_state(poisoned)
     command = event(_channel(POISONED, receiver.url), id=str(uuid4()), actor=PAULA)
     async with poison(driver, "channels", f"NEW.subscription = '{POISONED}'"):
         await driver.bench.send_command(ALERTS_COMMANDS_TOPIC, command, key=POISONED)
         began = datetime.now(UTC)
-        assert (await driver.asks(_channel(healthy.id, receiver.url))).accepted
+        assert (await driver.send_command(_channel(healthy.id, receiver.url))).accepted
         assert (datetime.now(UTC) - began).total_seconds() < 5
         failures = await metric(driver, 'unitpool_set_aside_failures_total{work="alerts.commands"}')
         assert failures is not None

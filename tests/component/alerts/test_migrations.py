@@ -1,4 +1,4 @@
-"""What was stored before a migration is there after it."""
+"""Migrations of alerts: stored rows are still there afterwards."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ UNKNOWN = SubscriptionId("unknown")
 MIGRATIONS = Path(main.__file__).with_name("migrations")
 
 
-async def test_consumption_and_states_are_kept_when_they_move(database: MakeDatabase, tmp_path: Path) -> None:
+async def test_consumption_and_states_are_retained_when_they_move(database: MakeDatabase, tmp_path: Path) -> None:
     shutil.copy(MIGRATIONS / "0001_alerts.sql", tmp_path)
     state = subscription()
     readings = [Reading(SCAN, START, 7, 850, 0), Reading(GUARD, START - WINDOW, 3, 20, 20)]
@@ -35,7 +35,7 @@ async def test_consumption_and_states_are_kept_when_they_move(database: MakeData
     assert (watches[UNKNOWN].subscription, watches[UNKNOWN].readings) == (None, {})
 
 
-async def test_channels_get_their_customer_and_keep_their_address(database: MakeDatabase, tmp_path: Path) -> None:
+async def test_channels_get_their_customer_when_they_are_migrated(database: MakeDatabase, tmp_path: Path) -> None:
     for name in ("0001_alerts.sql", "0002_leeway.sql"):
         shutil.copy(MIGRATIONS / name, tmp_path)
     dsn = await database("alerts", tmp_path)  # type: ignore[call-arg]

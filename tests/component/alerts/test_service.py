@@ -1,4 +1,4 @@
-"""The running service on a real Kafka and PostgreSQL, and a real receiver."""
+"""The running service on a real Kafka and PostgreSQL, with a receiver of webhooks."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ async def _settled(driver: AlertsDriver, count: int) -> Sequence[DeliverySettled
 
 
 async def _caught_up(driver: AlertsDriver) -> None:
-    """Until everything that was sent is applied."""
+    """Wait until everything that was sent is applied."""
     topics = [topic.name for topic in (ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC, ALERTS_COMMANDS_TOPIC)]
     ends = {(topic, partition): end for topic in topics for partition, end in (await driver.bench.ends(topic)).items()}
     async with connect(driver.bench.dsn) as connection:
@@ -55,23 +55,23 @@ async def test_an_alert_arrives_signed_and_once_when_records_are_delivered_twice
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     state = acme()
-    await driver.knows(state)
-    assert (await driver.adds_channel(receiver.url)).accepted
-    receiver.moods.extend([500, "silent", 302, 503])
-    await driver.consumes(state, 100, 700, 850)
+    await driver.publish_state(state)
+    assert (await driver.add_channel(receiver.url)).accepted
+    receiver.replies.extend([500, "silent", 302, 503])
+    await driver.publish_consumption(state, 100, 700, 850)
     (settled,) = await _settled(driver, 1)
     assert (settled.outcome, settled.attempts, settled.last_error) == ("delivered", 5, None)
     assert len({delivery for delivery, _ in receiver.received}) == 1
     assert receiver.accepted == [settled.delivery]
     data = receiver.received[-1][1]["data"]
     assert (data["id"], data["value_at"], data["rule"]) == (settled.alert, "85.0", "product_consumption")
-    await driver.knows(state)
-    await driver.consumes(state, 100, 700, 850)
-    await driver.consumes(state, 860, 870, first_revision=4)
+    await driver.publish_state(state)
+    await driver.publish_consumption(state, 100, 700, 850)
+    await driver.publish_consumption(state, 860, 870, first_revision=4)
     await driver.service.terminate()
     driver.service.start()
     await driver.service.wait_ready()
-    await driver.consumes(state, 100, 700, 850, 860, 870, 880)
+    await driver.publish_consumption(state, 100, 700, 850, 860, 870, 880)
     await _caught_up(driver)
     assert [one.alert.threshold for one in await driver.published(AlertRaised)] == [80]
     assert len(await driver.published(DeliverySettled)) == 1
@@ -82,9 +82,9 @@ async def test_each_crossing_raises_an_alert_when_several_are_in_one_batch(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     state = acme()
-    await driver.knows(state)
-    await driver.adds_channel(receiver.url)
-    await driver.consumes(state, 850, 700, 950, 840, 1200)
+    await driver.publish_state(state)
+    await driver.add_channel(receiver.url)
+    await driver.publish_consumption(state, 850, 700, 950, 840, 1200)
     raised = await driver.wait_for_alerts(AlertRaised, 3)
     assert [alert.threshold for alert in raised] == [80, 90, 110]
     assert [alert.threshold for alert in await driver.wait_for_alerts(AlertResolved, 2)] == [80, 90]
@@ -97,11 +97,11 @@ async def test_no_alert_is_raised_twice_when_the_service_is_killed_repeatedly(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     state = acme()
-    await driver.knows(state)
-    await driver.adds_channel(receiver.url)
+    await driver.publish_state(state)
+    await driver.add_channel(receiver.url)
     values = [850, 700] * 10
     for round_ in range(5):
-        await driver.consumes(state, *values[round_ * 4 : round_ * 4 + 4], first_revision=1 + round_ * 4)
+        await driver.publish_consumption(state, *values[round_ * 4 : round_ * 4 + 4], first_revision=1 + round_ * 4)
         driver.service.kill()
         driver.service.start()
     await driver.service.wait_ready()
@@ -116,11 +116,11 @@ async def test_no_alert_is_raised_twice_when_the_service_is_killed_repeatedly(
 
 async def test_other_records_are_applied_when_one_is_bad(driver: AlertsDriver) -> None:
     state = acme()
-    await driver.knows(state)
-    await driver.consumes(state, 700)
+    await driver.publish_state(state)
+    await driver.publish_consumption(state, 700)
     await driver.bench.send(CONSUMPTION_TOPIC, b"\x00 not json", key=b"x")
     await driver.bench.send(CONSUMPTION_TOPIC, None, key=b"tombstone")
-    await driver.consumes(state, 850, first_revision=2)
+    await driver.publish_consumption(state, 850, first_revision=2)
     assert [alert.threshold for alert in await driver.wait_for_alerts(AlertRaised, 1)] == [80]
 
     async def dead() -> list[Any]:
@@ -131,36 +131,36 @@ async def test_other_records_are_applied_when_one_is_bad(driver: AlertsDriver) -
 
 async def test_a_command_is_refused_when_the_actor_lacks_the_grant(driver: AlertsDriver, receiver: Receiver) -> None:
     state = acme()
-    await driver.knows(state)
-    await driver.consumes(state, 850)
+    await driver.publish_state(state)
+    await driver.publish_consumption(state, 850)
     (alert,) = await driver.wait_for_alerts(AlertRaised, 1)
     acknowledge = AcknowledgeAlert(subscription=ACME, alert=alert.id)
-    viewer = await driver.asks(acknowledge, "victor@acme.example")
-    stranger = await driver.asks(acknowledge, "sam@globex.example")
-    missing = await driver.asks(AcknowledgeAlert(subscription=ACME, alert="none"))
+    viewer = await driver.send_command(acknowledge, "victor@acme.example")
+    stranger = await driver.send_command(acknowledge, "sam@globex.example")
+    missing = await driver.send_command(AcknowledgeAlert(subscription=ACME, alert="none"))
     codes = [outcome.refusal.code for outcome in (viewer, stranger, missing) if outcome.refusal]
     assert codes == ["forbidden", "not_found", "not_found"]
-    accepted = await driver.asks(acknowledge, "alan@acme.example")
+    accepted = await driver.send_command(acknowledge, "alan@acme.example")
     assert (accepted.accepted, accepted.resource, accepted.version) == (True, alert.id, 2)
-    again = await driver.asks(acknowledge)
+    again = await driver.send_command(acknowledge)
     assert (again.accepted, again.version) == (True, 2)
     (event,) = await driver.published(AlertAcknowledged)
     assert event.alert.acknowledged_by == "alan@acme.example"
-    added = await driver.adds_channel(receiver.url)
-    bad = await driver.adds_channel("ftp://example.com")
+    added = await driver.add_channel(receiver.url)
+    bad = await driver.add_channel("ftp://example.com")
     assert bad.refusal is not None
     assert bad.refusal.details["errors"][0]["field"] == "url"
     secret = seal("whsec_c2hvcnQ=", KEYS)
-    short = await driver.asks(
+    short = await driver.send_command(
         AddChannel(subscription=ACME, channel="c-9", kind="webhook", url=receiver.url, sealed_secret=secret)
     )
     assert short.refusal is not None
     assert short.refusal.details["errors"][0]["field"] == "secret"
     remove = RemoveChannel(subscription=ACME, channel=str(added.resource))
-    refused = await driver.asks(remove, "alan@acme.example")
+    refused = await driver.send_command(remove, "alan@acme.example")
     assert refused.refusal is not None
-    assert (await driver.asks(remove, "vera@unitpool.example", actorvendor=True)).accepted
-    gone = await driver.asks(remove)
+    assert (await driver.send_command(remove, "vera@unitpool.example", actorvendor=True)).accepted
+    gone = await driver.send_command(remove)
     assert gone.refusal is not None
     assert [one.channel.removed_at is None for one in await driver.published(ChannelChanged)] == [True, False]
     records = audited(await driver.bench.records(AUDIT))
@@ -173,12 +173,12 @@ async def test_a_command_is_refused_when_the_actor_lacks_the_grant(driver: Alert
 
 async def test_no_alert_is_delivered_when_the_channel_is_removed(driver: AlertsDriver, receiver: Receiver) -> None:
     state = acme()
-    await driver.knows(state)
-    added = await driver.adds_channel(receiver.url)
-    receiver.moods.extend([500] * 1000)
-    await driver.consumes(state, 850)
+    await driver.publish_state(state)
+    added = await driver.add_channel(receiver.url)
+    receiver.replies.extend([500] * 1000)
+    await driver.publish_consumption(state, 850)
     await until(lambda: receiver.received, what="an attempt")
-    await driver.asks(RemoveChannel(subscription=ACME, channel=str(added.resource)), PAULA)
+    await driver.send_command(RemoveChannel(subscription=ACME, channel=str(added.resource)), PAULA)
     (settled,) = await _settled(driver, 1)
     assert (settled.outcome, settled.last_error) == ("dead", "the channel was removed")
 
@@ -187,10 +187,10 @@ async def test_a_delivery_is_dead_and_the_answer_not_stored_when_the_receiver_is
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
     state = acme()
-    await driver.knows(state)
-    await driver.adds_channel(receiver.url)
-    receiver.moods.append(410)
-    await driver.consumes(state, 850)
+    await driver.publish_state(state)
+    await driver.add_channel(receiver.url)
+    receiver.replies.append(410)
+    await driver.publish_consumption(state, 850)
     (settled,) = await _settled(driver, 1)
     assert (settled.outcome, settled.attempts) == ("dead", 1)
     assert settled.last_error == "HTTP 410"
@@ -199,32 +199,32 @@ async def test_a_delivery_is_dead_and_the_answer_not_stored_when_the_receiver_is
 async def test_no_alert_is_raised_again_when_the_read_model_is_rebuilt(
     driver: AlertsDriver, receiver: Receiver
 ) -> None:
-    await driver.knows(acme(1))
-    await driver.knows(acme(2, scan=500))
+    await driver.publish_state(acme(1))
+    await driver.publish_state(acme(2, scan=500))
     state = acme(3, scan=1000)
-    await driver.knows(state)
-    await driver.adds_channel(receiver.url)
-    await driver.consumes(state, 700, 850)
+    await driver.publish_state(state)
+    await driver.add_channel(receiver.url)
+    await driver.publish_consumption(state, 700, 850)
     await _settled(driver, 1)
     rebuild = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.alerts", "rebuild", env={**os.environ, **driver.env}, stdout=subprocess.DEVNULL
     )
     assert await asyncio.wait_for(rebuild.wait(), 60) == 0
-    await driver.consumes(state, 860, first_revision=3)
+    await driver.publish_consumption(state, 860, first_revision=3)
     await _caught_up(driver)
     async with connect(driver.bench.dsn) as connection:
         assert await connection.fetchval("SELECT count(*) FROM products") == 1
-        kept = await connection.fetchval("SELECT readings FROM subscriptions")
-        assert [revision for _, _, revision, *_ in json.loads(kept)] == [3]
+        stored = await connection.fetchval("SELECT readings FROM subscriptions")
+        assert [revision for _, _, revision, *_ in json.loads(stored)] == [3]
     assert len(await driver.published(AlertRaised)) == 1
     assert await driver.published(AlertResolved) == []
 
 
-async def test_metrics_say_what_was_raised_and_delivered(driver: AlertsDriver, receiver: Receiver) -> None:
+async def test_metrics_count_alerts_and_deliveries(driver: AlertsDriver, receiver: Receiver) -> None:
     state = acme()
-    await driver.knows(state)
-    await driver.adds_channel(receiver.url)
-    await driver.consumes(state, 850)
+    await driver.publish_state(state)
+    await driver.add_channel(receiver.url)
+    await driver.publish_consumption(state, 850)
     await _settled(driver, 1)
     metrics = (await httpx.AsyncClient().get(f"{driver.service.url}/metrics")).text
     assert 'unitpool_alerts_total{rule="product_consumption",severity="warning"} 1.0' in metrics

@@ -1,4 +1,4 @@
-"""Every statement fits the migrated schema; what is due is taken by one worker only, and in fair shares."""
+"""Statements of alerts' store, and the fair claiming of due deliveries by workers."""
 
 import asyncio
 from collections import Counter
@@ -27,7 +27,7 @@ from shared.events.ids import SubscriptionId
 from shared.runtime.delivery import set_aside_work, set_aside_work_retries
 from shared.runtime.postgres.pool import Connection
 from tests.conftest import MakeDatabase
-from tests.support.builders.alerts import ACME, NOW, Story, subscription
+from tests.support.builders.alerts import ACME, NOW, WatchDriver, subscription
 from tests.support.servers.databases import connect
 
 MODULES = (alerts, catalogue, channels, deliveries, watches, set_aside_work, set_aside_work_retries)
@@ -52,26 +52,26 @@ async def test_every_statement_can_be_prepared(database: MakeDatabase) -> None:
                 pytest.fail(f"{name}: {error}")
 
 
-async def test_a_watch_is_loaded_as_it_was_saved(database: MakeDatabase) -> None:
-    story = Story(subscription(purchased=1500))
-    story.consumes(950)
+async def test_a_watch_is_equal_when_loaded_after_saving(database: MakeDatabase) -> None:
+    driver = WatchDriver(subscription(purchased=1500))
+    driver.consume(950)
     async with connect(await database("alerts")) as connection, connection.transaction():
         before = await lock_watches(connection, [ACME])
-        await alerts.upsert_alerts(connection, story.watch.alerts)
-        await save_watches(connection, before, [story.watch], NOW)
+        await alerts.upsert_alerts(connection, driver.watch.alerts)
+        await save_watches(connection, before, [driver.watch], NOW)
         loaded = (await lock_watches(connection, [ACME]))[ACME]
-        assert loaded.subscription == story.watch.subscription
-        assert loaded.levels == story.watch.levels
-        assert loaded.readings == story.watch.readings
-        assert (loaded.window_start, loaded.next_check_at) == (story.watch.window_start, story.watch.next_check_at)
-        assert sorted(loaded.alerts, key=lambda a: a.id) == sorted(story.watch.alerts, key=lambda a: a.id)
+        assert loaded.subscription == driver.watch.subscription
+        assert loaded.levels == driver.watch.levels
+        assert loaded.readings == driver.watch.readings
+        assert (loaded.window_start, loaded.next_check_at) == (driver.watch.window_start, driver.watch.next_check_at)
+        assert sorted(loaded.alerts, key=lambda a: a.id) == sorted(driver.watch.alerts, key=lambda a: a.id)
 
 
-async def test_a_delivery_is_taken_by_one_worker_and_comes_back_when_that_dies(database: MakeDatabase) -> None:
+async def test_a_delivery_is_claimed_by_one_worker_until_its_lease_expires(database: MakeDatabase) -> None:
     dsn = await database("alerts")
     now = datetime.now(UTC)
-    story = Story(subscription())
-    (alert,) = story.consumes(950).raised
+    driver = WatchDriver(subscription())
+    (alert,) = driver.consume(950).raised
     async with connect(dsn) as connection, connect(dsn) as other:
         async with connection.transaction():
             await lock_watches(connection, [ACME])
@@ -102,7 +102,7 @@ async def test_a_delivery_is_taken_by_one_worker_and_comes_back_when_that_dies(d
 
 
 async def _claim(connection: Connection, now: datetime, free: int, **shares: int) -> list[Delivery]:
-    """What one worker takes for half a minute."""
+    """Claim due deliveries for 30 seconds, as one worker does."""
     async with connection.transaction():
         due = await find_due(
             connection, now, Shares(**{"channel": 4, "customer": 64, "free": free, "reserved": 0, **shares})
@@ -119,10 +119,10 @@ class Customers:
     now: datetime
     alerts: int = 0
 
-    async def owes(self, account: str, channel: str, count: int) -> None:
-        """So many alerts of a customer are to be delivered to one channel."""
+    async def add_due(self, account: str, channel: str, count: int) -> None:
+        """Insert ``count`` due deliveries of a customer to one channel."""
         subscription_of = SubscriptionId(f"{account}-flex")
-        (alert,) = Story(subscription()).consumes(950).raised
+        (alert,) = WatchDriver(subscription()).consume(950).raised
         async with self.connection.transaction():
             await lock_watches(self.connection, [subscription_of])
             state = ChannelState(
@@ -144,8 +144,8 @@ class Customers:
             new = [NewDelivery(f"d-{one.id}", one.id, channel) for one in made]
             await insert_deliveries(self.connection, new, self.now)
 
-    async def claims(self, free: int, **shares: int) -> Counter[tuple[str, str]]:
-        """How many of each customer and channel a worker with so many free slots takes."""
+    async def claim(self, free: int, **shares: int) -> Counter[tuple[str, str]]:
+        """Claim with ``free`` free slots; return the number by customer and channel."""
         return Counter((one.account, one.channel) for one in await _claim(self.connection, self.now, free, **shares))
 
 
@@ -155,46 +155,46 @@ async def customers(database: MakeDatabase) -> AsyncIterator[Customers]:
         yield Customers(connection, datetime.now(UTC))
 
 
-async def test_a_channel_has_its_share_in_flight_whoever_claims(customers: Customers) -> None:
-    await customers.owes("acme", "c-1", 10)
-    assert await customers.claims(99) == {("acme", "c-1"): 4}
-    assert await customers.claims(99) == {}
-    await customers.owes("acme", "c-2", 1)
-    assert await customers.claims(99) == {("acme", "c-2"): 1}
+async def test_a_channel_has_at_most_its_share_in_flight(customers: Customers) -> None:
+    await customers.add_due("acme", "c-1", 10)
+    assert await customers.claim(99) == {("acme", "c-1"): 4}
+    assert await customers.claim(99) == {}
+    await customers.add_due("acme", "c-2", 1)
+    assert await customers.claim(99) == {("acme", "c-2"): 1}
 
 
 async def test_every_channel_of_a_customer_has_a_slot_before_any_has_two(customers: Customers) -> None:
     for number in range(10):
-        await customers.owes("acme", f"c-{number}", 9)
-    assert set((await customers.claims(99, customer=12)).values()) == {1, 2}
-    await customers.owes("acme", "c-healthy", 3)
-    assert await customers.claims(99, customer=13) == {("acme", "c-healthy"): 1}
+        await customers.add_due("acme", f"c-{number}", 9)
+    assert set((await customers.claim(99, customer=12)).values()) == {1, 2}
+    await customers.add_due("acme", "c-healthy", 3)
+    assert await customers.claim(99, customer=13) == {("acme", "c-healthy"): 1}
 
 
-async def test_a_customer_leaves_slots_to_others_whatever_is_due_to_it(customers: Customers) -> None:
+async def test_a_customer_has_at_most_its_share_when_it_has_many_due(customers: Customers) -> None:
     for number in range(40):
-        await customers.owes("acme", f"c-{number}", 4)
-    assert sum((await customers.claims(256)).values()) == 64
-    await customers.owes("beta", "c-b", 1)
-    assert await customers.claims(192) == {("beta", "c-b"): 1}
+        await customers.add_due("acme", f"c-{number}", 4)
+    assert sum((await customers.claim(256)).values()) == 64
+    await customers.add_due("beta", "c-b", 1)
+    assert await customers.claim(192) == {("beta", "c-b"): 1}
 
 
 async def test_the_reserved_slots_are_for_customers_with_nothing_in_flight(customers: Customers) -> None:
     for number in range(4):
-        await customers.owes("acme", f"c-{number}", 4)
-    assert sum((await customers.claims(8, reserved=2)).values()) == 6
-    assert await customers.claims(2, reserved=2) == {}
-    await customers.owes("beta", "c-b", 4)
-    assert await customers.claims(2, reserved=2) == {("beta", "c-b"): 1}
-    assert await customers.claims(1, reserved=2) == {}
-    await customers.owes("gamma", "c-g", 4)
-    assert await customers.claims(1, reserved=2) == {("gamma", "c-g"): 1}
+        await customers.add_due("acme", f"c-{number}", 4)
+    assert sum((await customers.claim(8, reserved=2)).values()) == 6
+    assert await customers.claim(2, reserved=2) == {}
+    await customers.add_due("beta", "c-b", 4)
+    assert await customers.claim(2, reserved=2) == {("beta", "c-b"): 1}
+    assert await customers.claim(1, reserved=2) == {}
+    await customers.add_due("gamma", "c-g", 4)
+    assert await customers.claim(1, reserved=2) == {("gamma", "c-g"): 1}
 
 
 async def test_a_new_customer_comes_first_when_another_has_many_due(customers: Customers) -> None:
     for number in range(10):
-        await customers.owes("acme", f"c-{number}", 4)
-    await customers.owes("beta", "c-b", 2)
-    claimed = await customers.claims(4)
+        await customers.add_due("acme", f"c-{number}", 4)
+    await customers.add_due("beta", "c-b", 2)
+    claimed = await customers.claim(4)
     assert claimed["beta", "c-b"] == 2
     assert claimed.total() == 4

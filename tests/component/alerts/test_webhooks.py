@@ -1,4 +1,4 @@
-"""Where the sender connects to, and where it refuses to; and what one receiver or name server can do to others."""
+"""The webhook sender: accepted addresses, isolated receivers and name servers."""
 
 import asyncio
 import threading
@@ -22,9 +22,9 @@ async def _send(sender: WebhookSender, url: str) -> Answer:
     return await sender.send(url, SECRET, customer="acme", id="d-1", body=body, now=datetime.now(UTC))
 
 
-def _sender(address: str, *, allow_private: bool, asked: list[str] | None = None) -> WebhookSender:
+def _sender(address: str, *, allow_private: bool, hosts: list[str] | None = None) -> WebhookSender:
     def look_up(host: str) -> list[Address]:
-        (asked if asked is not None else []).append(host)
+        (hosts if hosts is not None else []).append(host)
         return [ip_address("8.8.8.8"), ip_address(address)] if not allow_private else [ip_address(address)]
 
     return WebhookSender(timeout_seconds=2, allow_private=allow_private, resolver=Resolver(look_up))
@@ -40,24 +40,24 @@ async def test_a_webhook_is_refused_when_its_name_resolves_to_a_private_address(
     assert receiver.received == []
 
 
-async def test_it_connects_to_the_address_that_was_checked_and_names_the_host(receiver: Receiver) -> None:
-    asked: list[str] = []
+async def test_the_sender_connects_to_the_checked_address_with_the_host_name(receiver: Receiver) -> None:
+    hosts: list[str] = []
     port = urlsplit(receiver.url).port
-    sender = _sender("127.0.0.1", allow_private=True, asked=asked)
+    sender = _sender("127.0.0.1", allow_private=True, hosts=hosts)
     assert await _send(sender, f"http://does-not-resolve.invalid:{port}/hook") == Answer()
-    assert asked == ["does-not-resolve.invalid"]
+    assert hosts == ["does-not-resolve.invalid"]
     assert receiver.hosts == [f"does-not-resolve.invalid:{port}"]
 
 
 async def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
-    receiver.moods.append(307)
+    receiver.replies.append(307)
     answer = await _send(WebhookSender(timeout_seconds=2, allow_private=True), receiver.url)
     assert answer.error == "HTTP 307"
     assert len(receiver.received) == 1
 
 
 async def test_an_attempt_times_out_when_the_receiver_is_silent(receiver: Receiver) -> None:
-    receiver.moods.append("silent")
+    receiver.replies.append("silent")
     answer = await _send(WebhookSender(timeout_seconds=0.3, allow_private=True), receiver.url)
     assert answer.error == "no answer within 0.3 s"
 
@@ -71,7 +71,7 @@ async def test_an_attempt_fails_with_a_reason_when_the_connection_is_refused() -
 
 
 async def test_the_next_address_of_a_name_is_tried_in_the_same_attempt(receiver: Receiver) -> None:
-    """The name has an IPv6 address first, where nobody listens, and one that does not even answer."""
+    """The first addresses refuse the connection, or do not answer at all."""
     for dead in ("::1", "127.0.0.2", "240.0.0.1"):
         addresses = [ip_address(dead), ip_address("127.0.0.1")]
         resolver = Resolver(partial(lambda found, _: found, addresses))
@@ -80,8 +80,8 @@ async def test_the_next_address_of_a_name_is_tried_in_the_same_attempt(receiver:
     assert len(receiver.received) == 3
 
 
-async def test_no_further_address_is_tried_once_the_request_was_sent(receiver: Receiver) -> None:
-    receiver.moods.append(500)
+async def test_no_further_address_is_tried_when_the_request_was_sent(receiver: Receiver) -> None:
+    receiver.replies.append(500)
     resolver = Resolver(lambda _: [ip_address("127.0.0.1")] * 3)
     sender = WebhookSender(timeout_seconds=4, allow_private=True, resolver=resolver)
     answer = await _send(sender, f"http://hooks.example:{urlsplit(receiver.url).port}/")
@@ -97,56 +97,56 @@ async def test_no_cookie_reaches_another_receiver_when_one_sets_it(
     sender = WebhookSender(timeout_seconds=2, allow_private=True)
     many = "".join(f"Set-Cookie: c{number}={'x' * 3900}; Path=/\r\n" for number in range(24))
     alternative = 'Alt-Svc: h2=":1"; ma=3600\r\nStrict-Transport-Security: max-age=3600\r\n'
-    for said in ("Set-Cookie: sid=x; Path=/\r\n", many, alternative, "Connection: keep-alive\r\n"):
-        receiver.headers = said
+    for headers in ("Set-Cookie: sid=x; Path=/\r\n", many, alternative, "Connection: keep-alive\r\n"):
+        receiver.headers = headers
         assert await _send(sender, receiver.url) == Answer()
     receiver.headers = ""
     assert await _send(sender, receiver.url) == Answer()
-    assert all("cookie" not in headers for headers in receiver.asked)
-    assert all(headers["connection"] == "close" for headers in receiver.asked)
+    assert all("cookie" not in headers for headers in receiver.request_headers)
+    assert all(headers["connection"] == "close" for headers in receiver.request_headers)
 
 
-@pytest.mark.parametrize("mood", [404, 500, 302])
-async def test_an_error_never_repeats_the_address_or_what_the_receiver_said(receiver: Receiver, mood: int) -> None:
-    receiver.moods.append(mood)
+@pytest.mark.parametrize("status", [404, 500, 302])
+async def test_an_error_has_neither_the_address_nor_the_answer(receiver: Receiver, status: int) -> None:
+    receiver.replies.append(status)
     answer = await _send(WebhookSender(timeout_seconds=2, allow_private=True), f"{receiver.url}&token=SECRET")
-    assert answer == Answer(f"HTTP {mood}")
+    assert answer == Answer(f"HTTP {status}")
 
 
-async def test_an_answer_that_is_no_http_is_not_repeated() -> None:
-    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_an_error_has_no_part_of_the_answer_when_it_is_not_http() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = await reader.readline()
         writer.write(line)
         writer.close()
 
-    async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         answer = await _send(WebhookSender(timeout_seconds=2, allow_private=True), f"http://127.0.0.1:{port}/SECRET")
     assert answer == Answer("RemoteProtocolError")
 
 
-class Silent:
-    """A name server that answers for one name only, until it is released."""
+class HangingLookup:
+    """A look-up that hangs for all names but one, until it is released."""
 
     def __init__(self) -> None:
         self.released = threading.Event()
-        self.asked: list[str] = []
+        self.looked_up: list[str] = []
 
     def __call__(self, host: str) -> list[Address]:
-        self.asked.append(host)
+        self.looked_up.append(host)
         if host != "well.example":
             self.released.wait(60)
         return [ip_address("127.0.0.1")]
 
 
 @pytest.fixture
-def silent() -> Iterator[Silent]:
-    one = Silent()
+def silent() -> Iterator[HangingLookup]:
+    one = HangingLookup()
     yield one
     one.released.set()
 
 
-async def test_other_customers_are_on_time_when_a_name_server_hangs(receiver: Receiver, silent: Silent) -> None:
+async def test_other_customers_are_on_time_when_a_name_server_hangs(receiver: Receiver, silent: HangingLookup) -> None:
     port = urlsplit(receiver.url).port
     sender = WebhookSender(timeout_seconds=30, allow_private=True, resolver=Resolver(silent))
 
@@ -156,17 +156,17 @@ async def test_other_customers_are_on_time_when_a_name_server_hangs(receiver: Re
         )
 
     hanging = [asyncio.create_task(sends("acme", f"hangs-{n % 10}.example")) for n in range(40)]
-    await until(lambda: len(silent.asked) == 10, what="ten look-ups")
+    await until(lambda: len(silent.looked_up) == 10, what="ten look-ups")
     async with asyncio.timeout(1):
         assert await sends("beta", "127.0.0.1") == Answer()
         assert await sends("beta", "well.example") == Answer()
         assert await sends("acme", "well.example") == Answer()
-    assert len(silent.asked) == 12  # one look-up per name, however many wait for it
+    assert len(silent.looked_up) == 12  # one look-up per name, for all that wait for it
     more = [asyncio.create_task(sends("acme", f"more-{n}.example")) for n in range(30)]
     refused, _ = await asyncio.wait(more, return_when=asyncio.FIRST_COMPLETED)
     assert "name servers" in str(refused.pop().result().error)
     async with asyncio.timeout(1):
         assert await sends("beta", "well.example") == Answer()
-    assert len(silent.asked) == 12 + 6 + 1  # sixteen threads of acme, and beta's
+    assert len(silent.looked_up) == 12 + 6 + 1  # sixteen threads of acme, and beta's
     silent.released.set()
     assert set(await asyncio.gather(*hanging)) == {Answer()}

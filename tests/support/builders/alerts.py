@@ -17,7 +17,10 @@ ACME = SubscriptionId("acme-flex")
 
 
 def subscription(version: int = 1, *, purchased: int = 10_000, scan: int = 1000, **changes: Any) -> SubscriptionState:
-    """``acme-flex``: ``purchased`` units, ``scan`` of them allocated to Exposure Scan, 500 to API Guard."""
+    """Build ``acme-flex`` with ``purchased`` units.
+
+    ``scan`` of them are allocated to Exposure Scan, 500 to API Guard.
+    """
     lot = {"id": "lot-1", "units": purchased, "start": START, "end": START + timedelta(days=365)}
     state: dict[str, Any] = {
         "id": ACME,
@@ -43,20 +46,20 @@ def subscription(version: int = 1, *, purchased: int = 10_000, scan: int = 1000,
     return SubscriptionState.model_validate({**state, **changes})
 
 
-class Story:
-    """One watch, and the changes applied to it."""
+class WatchDriver:
+    """One watch, with methods that apply changes and assess it."""
 
     def __init__(self, state: SubscriptionState | None = None) -> None:
         self.watch = Watch(ACME)
         self._revision = 0
         if state is not None:
-            self.changes(state)
+            self.apply_state(state)
 
-    def changes(self, state: SubscriptionState, now: datetime = NOW) -> Assessment:
+    def apply_state(self, state: SubscriptionState, now: datetime = NOW) -> Assessment:
         """Apply a new state."""
         return self._assess(update_state(self.watch, state), now)
 
-    def consumes(
+    def consume(
         self, consumed: int, product: ProductId = SCAN, *, burned_down: int = 0, now: datetime = NOW, revision: int = 0
     ) -> Assessment:
         """Apply a reading of the window at ``now``."""
@@ -65,7 +68,7 @@ class Story:
         reading = Reading(product, start, revision or self._revision, consumed, burned_down)
         return self._assess(update_reading(self.watch, reading), now)
 
-    def waits(self, now: datetime) -> Assessment:
+    def assess_at(self, now: datetime) -> Assessment:
         """Assess at ``now`` without a change."""
         return self._assess(self.watch, now)
 
@@ -75,11 +78,11 @@ class Story:
         return assessment
 
 
-def said(assessment: Assessment) -> list[tuple[str, int]]:
+def raised_rules(assessment: Assessment) -> list[tuple[str, int]]:
     """Return rule and threshold of the raised alerts."""
     return [(alert.rule, alert.threshold) for alert in assessment.raised]
 
 
-def over(assessment: Assessment) -> list[tuple[str, int]]:
+def resolved_rules(assessment: Assessment) -> list[tuple[str, int]]:
     """Return rule and threshold of the resolved alerts."""
     return [(alert.rule, alert.threshold) for alert in assessment.resolved]

@@ -1,4 +1,4 @@
-"""Drive a running alerts service: publish what it reads, and read what it publishes."""
+"""Driver of a running alerts service: publishes its inputs, reads its events."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ PAULA = "paula@acme.example"
 
 
 def acme(version: int = 1, **changes: Any) -> SubscriptionState:
-    """The subscription of the unit tests, with a term that began five days ago."""
+    """Build the subscription of the unit tests, with a term that began five days ago."""
     start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=5)
     term = {"start": start, "end": start + timedelta(days=365)}
     lots = [{"id": "lot-1", "units": 10_000, **term, "order_reference": "PO-1", "purchased_at": start}]
@@ -39,13 +39,13 @@ def acme(version: int = 1, **changes: Any) -> SubscriptionState:
 
 @dataclass
 class AlertsDriver:
-    """The topics of one running service."""
+    """One running service and its topics."""
 
     bench: Bench
     service: ServiceProcess
     env: dict[str, str]
 
-    async def knows(self, state: SubscriptionState) -> None:
+    async def publish_state(self, state: SubscriptionState) -> None:
         """Publish a product and a subscription, as allocation does."""
         rate = {"version": 1, "units": 1, "block": 1, "effective_from": state.term.start}
         meter = {"meter": "host", "name": "Hosts", "aggregation": "unique", "reset": "window", "rates": [rate]}
@@ -55,7 +55,7 @@ class AlertsDriver:
         await self._publish(ProductChanged(product=product, change="created"))
         await self._publish(SubscriptionCreated(subscription=state), state.id)
 
-    async def consumes(self, state: SubscriptionState, *consumed: int, first_revision: int = 1) -> None:
+    async def publish_consumption(self, state: SubscriptionState, *consumed: int, first_revision: int = 1) -> None:
         """Publish Exposure Scan's consumption, one revision each, as metering does."""
         window = window_of(state, datetime.now(UTC))
         for revision, units in enumerate(consumed, start=first_revision):
@@ -81,21 +81,21 @@ class AlertsDriver:
             )
             await self.bench.send(CONSUMPTION_TOPIC, event(snapshot).encode(), key=snapshot.key.encode())
 
-    async def asks(self, command: Payload, actor: str = PAULA, **attributes: Any) -> AlertsCommandDecided:
+    async def send_command(self, command: Payload, actor: str = PAULA, **attributes: Any) -> AlertsCommandDecided:
         """Send a command; return its outcome."""
-        asked = event(command, id=str(uuid4()), actor=actor, **attributes)
-        await self.bench.send_command(ALERTS_COMMANDS_TOPIC, asked, key=asked.data.subscription)
+        request = event(command, id=str(uuid4()), actor=actor, **attributes)
+        await self.bench.send_command(ALERTS_COMMANDS_TOPIC, request, key=request.data.subscription)
 
         async def outcome() -> AlertsCommandDecided | None:
             decided = await self.published(AlertsCommandDecided)
-            return next((one for one in decided if str(one.command_id) == asked.id), None)
+            return next((one for one in decided if str(one.command_id) == request.id), None)
 
         found: AlertsCommandDecided = await until(outcome, what="the outcome")
         return found
 
-    async def adds_channel(self, url: str) -> AlertsCommandDecided:
+    async def add_channel(self, url: str) -> AlertsCommandDecided:
         """Add a webhook channel, as Paula."""
-        return await self.asks(
+        return await self.send_command(
             AddChannel(
                 subscription=ACME,
                 channel=str(uuid4()),

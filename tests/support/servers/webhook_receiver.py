@@ -1,4 +1,4 @@
-"""A receiver of webhooks: an HTTP server that verifies signatures, and fails as a test requests."""
+"""An HTTP server that receives webhooks, verifies signatures, and fails on request."""
 
 import asyncio
 import base64
@@ -12,24 +12,24 @@ from typing import Any, Literal
 from standardwebhooks import Webhook
 
 SECRET = "whsec_" + base64.b64encode(b"a secret that only two know of").decode()
-Mood = int | Literal["silent"]
+Reply = int | Literal["silent"]
 
 
 @dataclass
 class Receiver:
-    """A receiver of webhooks whose next answers are in ``moods``.
+    """A receiver of webhooks whose next answers are in ``replies``.
 
-    Later requests are answered with 200. A mood is a status, or ``silent``: no answer. ``received`` has id and payload
-    of every request, ``accepted`` the ids of those answered with a 2xx status. ``headers``: text added to every answer.
-    ``asked``: headers of every request.
+    A reply is a status, or ``silent``: no answer. When none is left, the status is 200. ``received`` has id and payload
+    of every request, ``accepted`` the ids of those answered with a 2xx status, ``request_headers`` the headers of every
+    request. ``headers``: text added to every answer.
     """
 
     url: str = ""
-    moods: deque[Mood] = field(default_factory=deque)
+    replies: deque[Reply] = field(default_factory=deque)
     received: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
-    asked: list[dict[str, str]] = field(default_factory=list)
+    request_headers: list[dict[str, str]] = field(default_factory=list)
     headers: str = ""
     _open: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -43,7 +43,7 @@ class Receiver:
             lines = (line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
             headers = {name.lower(): value for name, value in lines}
             self.hosts.append(headers["host"])
-            self.asked.append(headers)
+            self.request_headers.append(headers)
             body = await reader.readexactly(int(headers["content-length"]))
             await self._answer(headers, body, writer)
         except (asyncio.CancelledError, ConnectionError):
@@ -56,16 +56,16 @@ class Receiver:
         payload = Webhook(SECRET).verify(body, headers)
         assert payload == json.loads(body)
         self.received.append((headers["webhook-id"], payload))
-        mood = self.moods.popleft() if self.moods else 200
-        if mood == "silent":
+        reply = self.replies.popleft() if self.replies else 200
+        if reply == "silent":
             await asyncio.sleep(60)
             return
-        if mood < 300:
+        if reply < 300:
             self.accepted.append(headers["webhook-id"])
-        extra = f"Location: {self.url}\r\n" if 300 <= mood < 400 else ""
-        answer = "a secret page " * 1000 if mood >= 300 else ""
+        extra = f"Location: {self.url}\r\n" if 300 <= reply < 400 else ""
+        answer = "a secret page " * 1000 if reply >= 300 else ""
         writer.write(
-            f"HTTP/1.1 {mood} X\r\n{self.headers}{extra}Content-Length: {len(answer)}\r\n\r\n{answer}".encode()
+            f"HTTP/1.1 {reply} X\r\n{self.headers}{extra}Content-Length: {len(answer)}\r\n\r\n{answer}".encode()
         )
         await writer.drain()
 

@@ -13,7 +13,7 @@ from services.alerts.domain.addresses import fault_of_url, is_public
 from services.alerts.domain.schedule import GIVE_UP_AFTER, Backoff
 from services.alerts.domain.webhook_body import webhook_body
 from shared.events.alerts import shown_address
-from tests.support.builders.alerts import NOW, Story, subscription
+from tests.support.builders.alerts import NOW, WatchDriver, subscription
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
@@ -191,7 +191,7 @@ def test_an_action_is_refused_when_the_actor_lacks_the_grant(
 
 
 def test_a_webhook_has_the_value_when_raised_and_when_sent() -> None:
-    alert = Story(subscription()).consumes(850).raised[0]
+    alert = WatchDriver(subscription()).consume(850).raised[0]
     payload = json.loads(webhook_body(alert, 910, 1000, NOW + timedelta(days=2)))
     assert (payload["type"], payload["timestamp"]) == ("alert.raised", "2026-11-10T12:00:00Z")
     data = payload["data"]

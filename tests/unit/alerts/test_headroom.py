@@ -15,7 +15,18 @@ from services.alerts.domain.measures import Reading
 from services.alerts.domain.rules import DEFAULT_RULES
 from services.alerts.domain.watch import Assessment, Watch, assess, follow, update_reading
 from shared.events.ids import ProductId
-from tests.support.builders.alerts import ACME, GUARD, NAMES, NOW, SCAN, START, WINDOW, Story, said, subscription
+from tests.support.builders.alerts import (
+    ACME,
+    GUARD,
+    NAMES,
+    NOW,
+    SCAN,
+    START,
+    WINDOW,
+    WatchDriver,
+    raised_rules,
+    subscription,
+)
 
 RULES = st.sampled_from(list(DEFAULT_RULES.values()))
 STRANGER = ProductId("risk-hub")
@@ -25,8 +36,8 @@ def _reading(consumed: int, revision: int = 1, product: ProductId = SCAN, **chan
     return Reading(product, changes.get("start", START), revision, consumed, changes.get("burned_down", 0))
 
 
-def _within(story: Story, *news: Reading, now: Any = NOW) -> dict[Any, Any] | None:
-    taken = update_within(story.watch.headroom, story.watch.readings, news, now)
+def _within(driver: WatchDriver, *news: Reading, now: Any = NOW) -> dict[Any, Any] | None:
+    taken = update_within(driver.watch.headroom, driver.watch.readings, news, now)
     return None if taken is None else dict(taken)
 
 
@@ -43,91 +54,93 @@ def test_within_its_bounds_a_level_stays_and_at_them_it_moves(
 
 
 def test_a_snapshot_is_saved_without_assessment_when_within_the_headroom() -> None:
-    story = Story(subscription())
-    taken = _within(story, _reading(700, 1), _reading(799, 2))
+    driver = WatchDriver(subscription())
+    taken = _within(driver, _reading(700, 1), _reading(799, 2))
     assert taken == {(SCAN, START): _reading(799, 2)}
 
 
 @pytest.mark.parametrize("consumed", [800, 900, 100_000])
 def test_a_snapshot_is_assessed_when_outside_the_headroom(consumed: int) -> None:
-    assert _within(Story(subscription()), _reading(consumed)) is None
+    assert _within(WatchDriver(subscription()), _reading(consumed)) is None
 
 
 def test_a_crossing_is_assessed_when_a_later_snapshot_is_back_within_the_headroom() -> None:
-    assert _within(Story(subscription()), _reading(700, 1), _reading(850, 2), _reading(700, 3)) is None
+    assert _within(WatchDriver(subscription()), _reading(700, 1), _reading(850, 2), _reading(700, 3)) is None
 
 
 def test_a_snapshot_is_assessed_when_it_rearms_a_threshold() -> None:
-    story = Story(subscription())
-    story.consumes(850, revision=1)
-    assert _within(story, _reading(751, 2)) is not None
-    assert _within(story, _reading(750, 2)) is None
+    driver = WatchDriver(subscription())
+    driver.consume(850, revision=1)
+    assert _within(driver, _reading(751, 2)) is not None
+    assert _within(driver, _reading(750, 2)) is None
 
 
 def test_the_pool_may_cross_though_no_product_does() -> None:
-    story = Story(subscription(purchased=1000, scan=1000))
-    story.consumes(390, GUARD)
-    assert _within(story, _reading(409)) is not None
-    assert _within(story, _reading(410)) is None
+    driver = WatchDriver(subscription(purchased=1000, scan=1000))
+    driver.consume(390, GUARD)
+    assert _within(driver, _reading(409)) is not None
+    assert _within(driver, _reading(410)) is None
 
 
 def test_an_equal_or_older_revision_changes_nothing() -> None:
-    story = Story(subscription())
-    story.consumes(700, revision=5)
-    taken = update_within(story.watch.headroom, story.watch.readings, [_reading(900, 5), _reading(950, 4)], NOW)
-    assert taken is story.watch.readings
-    assert update_reading(story.watch, _reading(900, 5)) is story.watch
+    driver = WatchDriver(subscription())
+    driver.consume(700, revision=5)
+    taken = update_within(driver.watch.headroom, driver.watch.readings, [_reading(900, 5), _reading(950, 4)], NOW)
+    assert taken is driver.watch.readings
+    assert update_reading(driver.watch, _reading(900, 5)) is driver.watch
 
 
 def test_there_is_no_headroom_when_a_product_has_no_allocation() -> None:
-    assert _within(Story(subscription(scan=0)), _reading(1)) is None
+    assert _within(WatchDriver(subscription(scan=0)), _reading(1)) is None
 
 
 def test_a_product_that_is_not_subscribed_is_kept_for_later() -> None:
-    story = Story(subscription())
-    assert _within(story, _reading(10_000, product=STRANGER)) == {(STRANGER, START): _reading(10_000, product=STRANGER)}
-    assert said(story.consumes(10_000, STRANGER)) == []
+    driver = WatchDriver(subscription())
+    assert _within(driver, _reading(10_000, product=STRANGER)) == {
+        (STRANGER, START): _reading(10_000, product=STRANGER)
+    }
+    assert raised_rules(driver.consume(10_000, STRANGER)) == []
 
 
 def test_a_snapshot_is_assessed_when_the_headroom_has_expired() -> None:
-    story = Story(subscription())
-    assert _within(story, _reading(1), now=START + WINDOW - timedelta(seconds=1)) is not None
-    assert _within(story, _reading(1), now=START + WINDOW) is None
+    driver = WatchDriver(subscription())
+    assert _within(driver, _reading(1), now=START + WINDOW - timedelta(seconds=1)) is not None
+    assert _within(driver, _reading(1), now=START + WINDOW) is None
 
 
 def test_a_snapshot_is_assessed_when_the_rules_have_changed() -> None:
-    story = Story(subscription())
-    assert story.watch.headroom is not None
-    other = msgspec.structs.replace(story.watch.headroom, rules=1)
-    assert update_within(other, story.watch.readings, [_reading(1)], NOW) is None
+    driver = WatchDriver(subscription())
+    assert driver.watch.headroom is not None
+    other = msgspec.structs.replace(driver.watch.headroom, rules=1)
+    assert update_within(other, driver.watch.readings, [_reading(1)], NOW) is None
     assert update_within(None, {}, [_reading(1)], NOW) is None
 
 
 def test_a_window_that_is_over_is_kept_only_as_the_last_before() -> None:
-    story = Story(subscription())
-    story.consumes(100, now=NOW)
-    story.waits(NOW + 2 * WINDOW)
+    driver = WatchDriver(subscription())
+    driver.consume(100, now=NOW)
+    driver.assess_at(NOW + 2 * WINDOW)
     now = NOW + 2 * WINDOW
     last, older = _reading(500, 7, start=START + WINDOW), _reading(500, 8, start=START - WINDOW)
-    taken = _within(story, last, older, now=now)
+    taken = _within(driver, last, older, now=now)
     assert taken == {(SCAN, START + WINDOW): last}
 
 
 def test_a_late_burn_down_that_changes_what_the_window_began_with_is_assessed() -> None:
-    story = Story(subscription())
-    story.waits(NOW + WINDOW)
+    driver = WatchDriver(subscription())
+    driver.assess_at(NOW + WINDOW)
     late = _reading(450, 7, GUARD, burned_down=450)
-    assert _within(story, late, now=NOW + WINDOW) is None
-    story.consumes(10, GUARD, burned_down=10, now=NOW + WINDOW)
-    assert _within(story, late, now=NOW + WINDOW) is not None
+    assert _within(driver, late, now=NOW + WINDOW) is None
+    driver.consume(10, GUARD, burned_down=10, now=NOW + WINDOW)
+    assert _within(driver, late, now=NOW + WINDOW) is not None
 
 
 def test_present_consumption_is_known_when_nothing_was_assessed() -> None:
-    story = Story(subscription())
-    story.consumes(700)
-    headroom = story.watch.headroom
+    driver = WatchDriver(subscription())
+    driver.consume(700)
+    headroom = driver.watch.headroom
     assert headroom is not None
-    taken = _within(story, _reading(720, 8))
+    taken = _within(driver, _reading(720, 8))
     assert taken is not None
     assert part_now(headroom, taken, "product_consumption", SCAN) == 720
     assert part_now(headroom, taken, "product_consumption", GUARD) == 0
@@ -137,7 +150,7 @@ def test_present_consumption_is_known_when_nothing_was_assessed() -> None:
 
 
 def test_headroom_is_equal_when_read_back() -> None:
-    headroom = Story(subscription()).watch.headroom
+    headroom = WatchDriver(subscription()).watch.headroom
     assert msgspec.json.decode(msgspec.json.encode(headroom), type=Headroom) == headroom
 
 

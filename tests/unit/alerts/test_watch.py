@@ -12,85 +12,98 @@ from services.alerts.domain.measures import Reading
 from services.alerts.domain.watch import acknowledge, update_reading
 from shared.events.state import SubscriptionState
 from shared.units import MAX_UNITS
-from tests.support.builders.alerts import ACME, GUARD, NOW, SCAN, START, WINDOW, Story, over, said, subscription
+from tests.support.builders.alerts import (
+    ACME,
+    GUARD,
+    NOW,
+    SCAN,
+    START,
+    WINDOW,
+    WatchDriver,
+    raised_rules,
+    resolved_rules,
+    subscription,
+)
 
 NEXT_WINDOW = NOW + WINDOW
 
 
 def test_consumption_before_the_subscription_is_known_is_assessed_when_it_is() -> None:
-    story = Story()
-    assert said(story.consumes(850)) == []
-    assert said(story.changes(subscription())) == [("product_consumption", 80)]
+    driver = WatchDriver()
+    assert raised_rules(driver.consume(850)) == []
+    assert raised_rules(driver.apply_state(subscription())) == [("product_consumption", 80)]
 
 
 def test_product_and_pool_are_both_watched() -> None:
-    story = Story(subscription(purchased=1500, scan=1000))
-    assert said(story.consumes(1000)) == [("product_consumption", 100)]
-    assert said(story.consumes(500, GUARD)) == [("product_consumption", 100), ("pool_consumption", 100)]
+    driver = WatchDriver(subscription(purchased=1500, scan=1000))
+    assert raised_rules(driver.consume(1000)) == [("product_consumption", 100)]
+    assert raised_rules(driver.consume(500, GUARD)) == [("product_consumption", 100), ("pool_consumption", 100)]
 
 
 def test_an_older_revision_is_ignored_when_it_comes_late() -> None:
-    story = Story(subscription())
-    story.consumes(700, revision=5)
-    assert said(story.consumes(950, revision=4)) == []
-    assert said(story.consumes(950, revision=6)) == [("product_consumption", 90)]
+    driver = WatchDriver(subscription())
+    driver.consume(700, revision=5)
+    assert raised_rules(driver.consume(950, revision=4)) == []
+    assert raised_rules(driver.consume(950, revision=6)) == [("product_consumption", 90)]
 
 
 def test_an_older_state_is_ignored_when_it_comes_late() -> None:
-    story = Story(subscription(version=3, scan=1000))
-    story.consumes(700)
-    assert said(story.changes(subscription(version=2, scan=700))) == []
+    driver = WatchDriver(subscription(version=3, scan=1000))
+    driver.consume(700)
+    assert raised_rules(driver.apply_state(subscription(version=2, scan=700))) == []
 
 
 def test_an_assessment_changes_nothing_when_repeated() -> None:
-    story = Story(subscription())
-    assert len(story.consumes(850, revision=7).raised) == 1
-    again = story.consumes(850, revision=7)
+    driver = WatchDriver(subscription())
+    assert len(driver.consume(850, revision=7).raised) == 1
+    again = driver.consume(850, revision=7)
     assert (again.raised, again.resolved) == ((), ())
-    again = story.changes(subscription())
+    again = driver.apply_state(subscription())
     assert (again.raised, again.resolved) == ((), ())
 
 
 def test_a_restated_closed_window_raises_no_alert() -> None:
-    story = Story(subscription())
-    story.waits(NEXT_WINDOW)
-    assert said(story.consumes(1200, now=NOW)) == []  # of the window before
-    story2 = Story(subscription())
-    story2.consumes(100, now=NEXT_WINDOW)
-    reading_of_then = story2.consumes(5000, now=NOW)
-    assert said(reading_of_then) == []
+    driver = WatchDriver(subscription())
+    driver.assess_at(NEXT_WINDOW)
+    assert raised_rules(driver.consume(1200, now=NOW)) == []  # of the window before
+    second = WatchDriver(subscription())
+    second.consume(100, now=NEXT_WINDOW)
+    reading_of_then = second.consume(5000, now=NOW)
+    assert raised_rules(reading_of_then) == []
 
 
 def test_raising_the_allocation_resolves_and_lowering_it_crosses() -> None:
-    story = Story(subscription(version=1, scan=1000))
-    story.consumes(950)
-    assert over(story.changes(subscription(version=2, scan=1100))) == []  # 86.4 %: not yet 5 points below 90
-    assert over(story.changes(subscription(version=3, scan=1120))) == [("product_consumption", 90)]
-    assert said(story.changes(subscription(version=4, scan=1000))) == [("product_consumption", 90)]
+    driver = WatchDriver(subscription(version=1, scan=1000))
+    driver.consume(950)
+    assert (
+        resolved_rules(driver.apply_state(subscription(version=2, scan=1100))) == []
+    )  # 86.4 %: not yet 5 points below 90
+    assert resolved_rules(driver.apply_state(subscription(version=3, scan=1120))) == [("product_consumption", 90)]
+    assert raised_rules(driver.apply_state(subscription(version=4, scan=1000))) == [("product_consumption", 90)]
 
 
 def test_consumption_without_an_allocation_is_a_breach() -> None:
-    story = Story(subscription(scan=0))
-    assessment = story.consumes(12)
-    assert said(assessment) == [("product_consumption", 110)]
+    driver = WatchDriver(subscription(scan=0))
+    assessment = driver.consume(12)
+    assert raised_rules(assessment) == [("product_consumption", 110)]
     assert assessment.raised[0].severity == "breach"
     assert assessment.raised[0].message.startswith("Exposure Scan consumed 12 Units and has none allocated.")
 
 
 def test_a_wholly_allocated_pool_raises_one_alert_over_several_windows() -> None:
-    story = Story(subscription(version=1, purchased=1600))
-    assert said(story.changes(subscription(version=2, purchased=1500))) == [("pool_allocation", 100)]
-    again = story.waits(NEXT_WINDOW)
+    driver = WatchDriver(subscription(version=1, purchased=1600))
+    assert raised_rules(driver.apply_state(subscription(version=2, purchased=1500))) == [("pool_allocation", 100)]
+    again = driver.assess_at(NEXT_WINDOW)
     assert (again.raised, again.resolved) == ((), ())
-    assert over(story.changes(subscription(version=3, purchased=1600))) == [("pool_allocation", 100)]
+    assert resolved_rules(driver.apply_state(subscription(version=3, purchased=1600))) == [("pool_allocation", 100)]
 
 
 def test_a_purchase_lowers_the_pools_share() -> None:
-    story = Story(subscription(version=1, purchased=1500, scan=1000))
-    story.consumes(900)
-    story.consumes(500, GUARD)
-    assert [a.rule for a in story.watch.alerts].count("pool_consumption") == 1
-    resolved = over(story.changes(subscription(version=2, purchased=3000, scan=1000)))
+    driver = WatchDriver(subscription(version=1, purchased=1500, scan=1000))
+    driver.consume(900)
+    driver.consume(500, GUARD)
+    assert [a.rule for a in driver.watch.alerts].count("pool_consumption") == 1
+    resolved = resolved_rules(driver.apply_state(subscription(version=2, purchased=3000, scan=1000)))
     assert ("pool_consumption", 90) in resolved
 
 
@@ -100,66 +113,69 @@ def test_a_lot_that_ends_raises_without_any_event() -> None:
         {"id": "b", "units": 9000, "start": START, "end": NOW + timedelta(days=1)},
     ]
     state = subscription().model_dump() | {"lots": [x | {"order_reference": "o", "purchased_at": START} for x in lots]}
-    story = Story(SubscriptionState.model_validate(state))
-    story.consumes(950, revision=1)
-    at = story.watch.next_check_at
+    driver = WatchDriver(SubscriptionState.model_validate(state))
+    driver.consume(950, revision=1)
+    at = driver.watch.next_check_at
     assert at == NOW + timedelta(days=1)
-    assert said(story.waits(at)) == [("pool_consumption", 90), ("pool_over_allocated", 100)]
+    assert raised_rules(driver.assess_at(at)) == [("pool_consumption", 90), ("pool_over_allocated", 100)]
 
 
 def test_a_new_window_ends_alerts_of_the_last_and_arms_again() -> None:
-    story = Story(subscription())
-    story.consumes(950)
-    assert story.watch.next_check_at == START + WINDOW
-    assert over(story.waits(START + WINDOW)) == [("product_consumption", 90)]
-    assert said(story.consumes(950, now=NEXT_WINDOW)) == [("product_consumption", 90)]
+    driver = WatchDriver(subscription())
+    driver.consume(950)
+    assert driver.watch.next_check_at == START + WINDOW
+    assert resolved_rules(driver.assess_at(START + WINDOW)) == [("product_consumption", 90)]
+    assert raised_rules(driver.consume(950, now=NEXT_WINDOW)) == [("product_consumption", 90)]
 
 
 def test_a_new_windows_first_value_may_cross_at_once() -> None:
-    story = Story(subscription())
-    story.consumes(950)
-    assessment = story.consumes(960, now=NEXT_WINDOW)
-    assert (over(assessment), said(assessment)) == ([("product_consumption", 90)], [("product_consumption", 90)])
+    driver = WatchDriver(subscription())
+    driver.consume(950)
+    assessment = driver.consume(960, now=NEXT_WINDOW)
+    assert (resolved_rules(assessment), raised_rules(assessment)) == (
+        [("product_consumption", 90)],
+        [("product_consumption", 90)],
+    )
     assert assessment.raised[0].id != assessment.resolved[0].id
 
 
 def test_a_burn_down_raises_one_alert_over_several_windows() -> None:
-    story = Story(subscription())
-    assert said(story.consumes(460, GUARD, burned_down=460)) == [("product_consumption", 90)]
-    quiet = story.waits(NEXT_WINDOW)
+    driver = WatchDriver(subscription())
+    assert raised_rules(driver.consume(460, GUARD, burned_down=460)) == [("product_consumption", 90)]
+    quiet = driver.assess_at(NEXT_WINDOW)
     assert (quiet.raised, quiet.resolved) == ((), ())
-    quiet = story.consumes(470, GUARD, burned_down=470, now=NEXT_WINDOW)
+    quiet = driver.consume(470, GUARD, burned_down=470, now=NEXT_WINDOW)
     assert (quiet.raised, quiet.resolved) == ((), ())
-    assert said(story.consumes(500, GUARD, burned_down=500, now=NEXT_WINDOW)) == [("product_consumption", 100)]
+    assert raised_rules(driver.consume(500, GUARD, burned_down=500, now=NEXT_WINDOW)) == [("product_consumption", 100)]
 
 
 def test_usage_ahead_of_its_window_waits_for_it() -> None:
-    story, begins = Story(subscription()), START + WINDOW
-    story.watch = update_reading(story.watch, Reading(SCAN, begins, revision=1, consumed=950, burned_down=0))
-    assert said(story.waits(begins - timedelta(minutes=5))) == []
-    assert said(story.waits(begins)) == [("product_consumption", 90)]
+    driver, begins = WatchDriver(subscription()), START + WINDOW
+    driver.watch = update_reading(driver.watch, Reading(SCAN, begins, revision=1, consumed=950, burned_down=0))
+    assert raised_rules(driver.assess_at(begins - timedelta(minutes=5))) == []
+    assert raised_rules(driver.assess_at(begins)) == [("product_consumption", 90)]
 
 
 @pytest.mark.parametrize("changes", [{"state": "cancelled"}, {"state": "read_only"}, {"model": "per_product"}])
 def test_alerts_are_resolved_when_the_pool_cannot_be_used(changes: dict[str, Any]) -> None:
-    story = Story(subscription())
-    story.consumes(950)
-    assert over(story.changes(subscription(version=2, **changes))) == [("product_consumption", 90)]
-    assert story.watch.next_check_at is None
+    driver = WatchDriver(subscription())
+    driver.consume(950)
+    assert resolved_rules(driver.apply_state(subscription(version=2, **changes))) == [("product_consumption", 90)]
+    assert driver.watch.next_check_at is None
 
 
 def test_a_product_that_left_and_came_back_has_alerts_of_its_own() -> None:
-    story = Story(subscription())
-    first = story.consumes(950).raised[0]
-    left = story.changes(subscription(version=2, products=()))
+    driver = WatchDriver(subscription())
+    first = driver.consume(950).raised[0]
+    left = driver.apply_state(subscription(version=2, products=()))
     assert [alert.id for alert in left.resolved] == [first.id]
-    back = story.changes(subscription(version=3))
+    back = driver.apply_state(subscription(version=3))
     assert [alert.threshold for alert in back.raised] == [90]
     assert back.raised[0].id != first.id
 
 
 def test_an_alert_is_acknowledged_once() -> None:
-    alert = Story(subscription()).consumes(850).raised[0]
+    alert = WatchDriver(subscription()).consume(850).raised[0]
     acknowledged = acknowledge(alert, "paula@acme.example", NOW)
     assert acknowledged is not None
     assert (acknowledged.state, acknowledged.acknowledged_by, acknowledged.version) == (
@@ -171,7 +187,7 @@ def test_an_alert_is_acknowledged_once() -> None:
 
 
 def test_the_message_says_how_much_how_long_and_what_can_be_done() -> None:
-    alert = Story(subscription(purchased=1620)).consumes(850).raised[0]
+    alert = WatchDriver(subscription(purchased=1620)).consume(850).raised[0]
     assert alert.message == (
         "Exposure Scan consumed 850 of its 1,000 allocated Units (85.0%), which reaches the warning threshold of 80%. "
         "The window ends in 6 days, the term in 356 days."
@@ -184,23 +200,23 @@ def test_the_message_says_how_much_how_long_and_what_can_be_done() -> None:
 
 
 def test_an_over_allocated_pool_is_critical_until_it_is_cured() -> None:
-    story = Story(subscription(version=1, purchased=1500))
-    assert [(a.rule, a.severity) for a in story.watch.alerts] == [("pool_allocation", "info")]
-    (alert,) = story.changes(subscription(version=2, purchased=1499)).raised  # 100.07 %: one unit too many
+    driver = WatchDriver(subscription(version=1, purchased=1500))
+    assert [(a.rule, a.severity) for a in driver.watch.alerts] == [("pool_allocation", "info")]
+    (alert,) = driver.apply_state(subscription(version=2, purchased=1499)).raised  # 100.07 %: one unit too many
     assert (alert.rule, alert.severity, alert.scope) == ("pool_over_allocated", "critical", "pool")
     assert (alert.part, alert.limit, str(alert.value_at)) == (1500, 1499, "100.1")
-    assert over(story.changes(subscription(version=3, purchased=1500))) == [("pool_over_allocated", 100)]
-    assert said(story.changes(subscription(version=4, purchased=1499))) == [("pool_over_allocated", 100)]
+    assert resolved_rules(driver.apply_state(subscription(version=3, purchased=1500))) == [("pool_over_allocated", 100)]
+    assert raised_rules(driver.apply_state(subscription(version=4, purchased=1499))) == [("pool_over_allocated", 100)]
 
 
 def test_only_the_over_allocation_alert_is_raised_when_a_pool_becomes_over_allocated_at_once() -> None:
-    story = Story(subscription(version=1, purchased=1600))
-    assert said(story.changes(subscription(version=2, purchased=1400))) == [("pool_over_allocated", 100)]
+    driver = WatchDriver(subscription(version=1, purchased=1600))
+    assert raised_rules(driver.apply_state(subscription(version=2, purchased=1400))) == [("pool_over_allocated", 100)]
 
 
 def test_an_over_allocated_pool_says_what_cures_it() -> None:
-    story = Story(subscription(version=1, purchased=1600))
-    (alert,) = story.changes(subscription(version=2, purchased=1400)).raised
+    driver = WatchDriver(subscription(version=1, purchased=1600))
+    (alert,) = driver.apply_state(subscription(version=2, purchased=1400)).raised
     assert alert.message.startswith("1,500 Units are allocated and 1,400 are purchased: 100 Units too many.")
     assert alert.actions[0] == "allocations can be lowered by 100 Units, at any time"
 
@@ -217,24 +233,24 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 def test_alert_ids_are_unique_and_each_alert_is_resolved_at_most_once(events: list[tuple[str, int, str]]) -> None:
-    story, now, version = Story(subscription()), NOW, 1
+    driver, now, version = WatchDriver(subscription()), NOW, 1
     begun: list[str] = []
     ended: list[str] = []
     for what, number, product in events:
         if what == "consumes":
-            assessment = story.consumes(number, SCAN if product == SCAN else GUARD, now=now)
+            assessment = driver.consume(number, SCAN if product == SCAN else GUARD, now=now)
         elif what == "allocates":
             version += 1
-            assessment = story.changes(subscription(version=version, scan=number), now)
+            assessment = driver.apply_state(subscription(version=version, scan=number), now)
         else:
             now += timedelta(hours=number)
-            assessment = story.waits(now)
+            assessment = driver.assess_at(now)
         begun += [alert.id for alert in assessment.raised]
         ended += [alert.id for alert in assessment.resolved]
         assert len({(a.rule, a.product) for a in assessment.raised}) == len(assessment.raised)
     assert len(begun) == len(set(begun))
     assert len(ended) == len(set(ended))
-    assert {alert.id for alert in story.watch.alerts} == set(begun) - set(ended)
+    assert {alert.id for alert in driver.watch.alerts} == set(begun) - set(ended)
 
 
 TERM_END = START + timedelta(days=20)
@@ -252,26 +268,26 @@ def test_a_subscription_is_assessed_when_nothing_lies_ahead_of_it(
     now = TERM_END + since_end
     term = {"start": START, "end": TERM_END}
     lots = [{"id": "lot-1", "units": 100, **term, "order_reference": "PO-1", "purchased_at": START}]
-    story = Story()
+    driver = WatchDriver()
     changes: dict[str, Any] = {"state": state, "term": term, "lots": lots if has_lots else []}
     if not has_products:
         changes["products"] = []
-    story.changes(subscription(**changes), now)
-    assert story.watch.next_check_at is not None
-    assert story.watch.next_check_at > now
-    story.waits(story.watch.next_check_at)
-    assert story.watch.next_check_at > now
+    driver.apply_state(subscription(**changes), now)
+    assert driver.watch.next_check_at is not None
+    assert driver.watch.next_check_at > now
+    driver.assess_at(driver.watch.next_check_at)
+    assert driver.watch.next_check_at > now
 
 
 def test_sums_are_the_largest_figure_when_beyond_what_an_event_carries() -> None:
-    story = Story(subscription())
-    story.consumes(MAX_UNITS, GUARD)
-    story.consumes(MAX_UNITS)
-    assert {alert.part for alert in story.watch.alerts if alert.scope == "pool"} == {MAX_UNITS}
+    driver = WatchDriver(subscription())
+    driver.consume(MAX_UNITS, GUARD)
+    driver.consume(MAX_UNITS)
+    assert {alert.part for alert in driver.watch.alerts if alert.scope == "pool"} == {MAX_UNITS}
 
 
 def test_an_alert_of_a_rule_that_exists_no_more_is_over() -> None:
-    story = Story(subscription())
-    (alert,) = story.consumes(850).raised
-    story.watch = replace(story.watch, alerts=(alert.model_copy(update={"rule": "of_old"}),))
-    assert over(story.consumes(860)) == [("of_old", 80)]
+    driver = WatchDriver(subscription())
+    (alert,) = driver.consume(850).raised
+    driver.watch = replace(driver.watch, alerts=(alert.model_copy(update={"rule": "of_old"}),))
+    assert resolved_rules(driver.consume(860)) == [("of_old", 80)]
