@@ -15,7 +15,7 @@ from tests.support.servers.databases import connect
 
 @pytest.fixture
 async def metering_dsn(database: MakeDatabase) -> str:
-    """Migrate a database of metering; insert the small catalogue and its subscriptions."""
+    """Create metering's database with the small catalogue and subscriptions."""
     dsn = await database("metering")
     async with connect(dsn) as connection:
         await save_catalogue(connection)

@@ -1,4 +1,4 @@
-"""The ingest API while Kafka hangs or is away: 429 and 503, little memory, no loss."""
+"""The ingest API while Kafka hangs or is away: refusals, little memory, no loss."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -48,7 +48,10 @@ async def small(metering: Metering, service_process: StartService) -> ServicePro
 
 
 async def post(http: httpx.AsyncClient, request: dict[str, Any]) -> int:
-    """Post; return the status, or 0 when the connection broke. Refusals have Retry-After."""
+    """Post; return the status, or 0 when the connection broke.
+
+    A refusal must have Retry-After.
+    """
     try:
         answer = await http.post("/v1/usage", **request)
     except httpx.TransportError:

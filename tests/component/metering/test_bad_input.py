@@ -111,7 +111,7 @@ async def test_a_sum_is_exact_when_a_tenth_is_added_many_times(connection: Conne
 async def test_resources_are_distinct_when_any_of_their_characters_differ(
     connection: Connection, resources: list[str]
 ) -> None:
-    """Composed and decomposed letters, case and spaces distinguish resources: nothing is normalised."""
+    """Nothing is normalised: composed letters, case and spaces make a difference."""
     await connection.execute(f"TRUNCATE {_TABLES}, quarantine")
     variants = [other for one in resources for other in (one, f"{one}\u0301", f" {one}", one.swapcase())]
     items = [event(f"u-{n}", resource=one, at=NOW - timedelta(minutes=n)) for n, one in enumerate(variants)]

@@ -1,4 +1,4 @@
-"""Events of the official CloudEvents SDK over HTTP and Kafka, in every accepted form."""
+"""Events of the official CloudEvents SDK, over HTTP and Kafka, in every form."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Reversals and purges on a real PostgreSQL: one effect in any order, none negative."""
+"""Reversals and purges on a real PostgreSQL: one effect, in any order."""
 
 import asyncio
 import random
@@ -120,7 +120,7 @@ MINUTES = st.one_of(
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Draw usage and corrections of it and of each other, some wrong or without a target."""
+    """Draw usage and corrections of it and each other, some wrong or without target."""
     chosen = draw(st.lists(st.sampled_from(METERS), min_size=1, max_size=3, unique=True))
     names = st.sampled_from(["a", "b", "ü"])
     items: list[dict[str, Any]] = []

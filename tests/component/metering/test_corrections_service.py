@@ -1,4 +1,4 @@
-"""Corrections and late usage over HTTP and Kafka of a running metering, and its check."""
+"""Corrections and late usage of a running metering, and its check."""
 
 import json
 import subprocess
@@ -116,7 +116,10 @@ def check(metering: Metering, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 async def test_check_ignores_snapshots_when_they_are_published_while_it_runs(metering: Metering) -> None:
-    """The database is read first, so it is compared only with what Kafka had when the check began."""
+    """Only snapshots that Kafka had when the check began are compared.
+
+    The database is read first.
+    """
     now = utc_now()
     await metering.publish([event("before", at=now, resource="a")])
     await metering.accepted(1)

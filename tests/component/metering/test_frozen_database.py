@@ -1,4 +1,4 @@
-"""A frozen PostgreSQL: requests get 503 within three seconds, and 200 when it resumes."""
+"""A frozen PostgreSQL: requests get 503 in three seconds, and 200 afterwards."""
 
 import asyncio
 import time

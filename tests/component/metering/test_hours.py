@@ -1,4 +1,4 @@
-"""Usage by hour on a real PostgreSQL: added in batches, and merged into days when old."""
+"""Usage by hour on a real PostgreSQL: added in batches, merged into days when old."""
 
 import asyncio
 from datetime import timedelta

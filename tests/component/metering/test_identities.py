@@ -31,7 +31,10 @@ def usage(id: str, at: datetime, quantity: int = 1) -> Item:
 
 
 def are_the_same(one: Item, other: Item) -> bool:
-    """Return whether both have one identity, within one UTC day or an hour of one midnight."""
+    """Return whether both have one identity, in a day or around one midnight.
+
+    Around: within an hour.
+    """
     return one["id"] == other["id"] and bool(_places(one) & _places(other))
 
 

@@ -1,4 +1,4 @@
-"""A subscription that always fails, in consumers and tasks: only it stops, and is retried."""
+"""A subscription that always fails, in every consumer and task of metering."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Processes that share partitions: restart, stop and takeover before a session ends."""
+"""Processes that share partitions: restarts and takeovers before sessions end."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ SESSION_SECONDS = 100
 
 
 class Processes:
-    """Several metering processes with long sessions; they replace the fixture's process."""
+    """Several metering processes with long sessions, instead of the fixture's."""
 
     def __init__(self, metering: Metering, service_process: StartService) -> None:
         self._metering = metering
@@ -25,7 +25,10 @@ class Processes:
         self._sent = 0
 
     async def start(self, *names: str) -> list[ServiceProcess]:
-        """Start a process for each name, unnamed for ""; wait until all partitions are assigned."""
+        """Start a process for each name; wait until all partitions are assigned.
+
+        A process with the name "" is unnamed.
+        """
         assert await self._metering.process.terminate() == 0
         more = {"UNITPOOL_METERING_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)}
         started: list[ServiceProcess] = []
@@ -92,7 +95,7 @@ async def test_others_take_over_at_once_when_a_process_without_a_name_stops(proc
 
 
 async def test_usage_is_applied_once_when_two_processes_have_the_same_name(processes: Processes) -> None:
-    """The two take the partitions from each other; the offsets in the database keep the sums right."""
+    """They take partitions from each other; stored offsets keep the sums right."""
     await processes.start("metering-1", "metering-1")
     for _ in range(3):
         await processes.count()

@@ -86,7 +86,7 @@ async def test_a_batch_makes_a_move_due_when_the_projection_changed_since_its_ju
 
 
 def sooner(state: SubscriptionState, at: datetime) -> SubscriptionState:
-    """Build the state with a second term that begins at ``at``, before the first would have ended."""
+    """Begin the second term at ``at``, before the first would have ended."""
     first = state.term.model_copy(update={"end": at})
     return changed(renewed(state.model_copy(update={"term": first, "terms": (first,)})))
 

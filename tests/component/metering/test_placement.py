@@ -35,7 +35,7 @@ STATE = subscription("places", ("scan", "calls"), start=BEGAN)
 
 
 def ending(at: datetime) -> SubscriptionState:
-    """Build the subscription with its end at ``at``, a whole number of windows after its start."""
+    """Build the subscription with its end at ``at``, after a whole number of windows."""
     start = at - timedelta(days=360)
     return subscription("places", ("scan", "calls", "all"), start=start).model_copy(
         update={"term": (term := STATE.term.model_copy(update={"start": start, "end": at})), "terms": (term,)}
@@ -66,7 +66,7 @@ async def quarantined(connection: Connection) -> list[str]:
 
 
 async def test_usage_ahead_of_the_end_belongs_to_the_renewal_and_is_reversed_there(connection: Connection) -> None:
-    """A5: a call at 30 s after the end, sent before it, a renewal, another call, and the reversal of the first."""
+    """A5: usage after the end is sent before it; then a renewal and a reversal."""
     end = NOW + timedelta(minutes=1)
     state, reader = ending(end), Reader(connection)
     await know(connection, state)
@@ -114,7 +114,7 @@ async def test_usage_before_the_start_does_not_count(connection: Connection) -> 
 
 @pytest.mark.parametrize("known_before", [True, False])
 async def test_usage_counts_until_the_cancellation(connection: Connection, known_before: bool) -> None:
-    """B2: half-open; usage that was applied before it was known leaves its window, and the books agree."""
+    """B2: half-open; usage that was applied before leaves its window and the books."""
     reader = Reader(connection)
     await know(connection, STATE)
     if known_before:
@@ -149,7 +149,10 @@ async def test_a_cancellation_counts_from_its_event_time_when_it_has_none_of_its
 
 @pytest.mark.parametrize("form", ["spans", "newest"])
 async def test_a_gap_in_use_never_counts(connection: Connection, form: str) -> None:
-    """B3: given up, used nevertheless, taken again. ``newest``: an old event, without earlier spans."""
+    """B3: given up, used nevertheless, taken again.
+
+    ``newest``: an event of before there were spans, without the earlier ones.
+    """
     await know(connection, STATE)
     end, again = NOW - timedelta(hours=5), NOW - timedelta(hours=2)
     without = gave_up(STATE, "calls", end)
@@ -206,7 +209,7 @@ async def test_earlier_usage_counts_when_a_product_is_added_late(connection: Con
 
 
 async def test_grace_usage_is_applied_when_the_renewal_is_sold(connection: Connection) -> None:
-    """D14: the renewal begins at the old end; with a later start only usage within it is applied."""
+    """D14: the renewal begins at the old end, or later: then only its usage counts."""
     end = NOW - timedelta(days=5)
     state = ending(end)
     await know(connection, state)
@@ -238,7 +241,10 @@ async def test_grace_usage_is_not_judged_again_when_the_new_state_does_not_cover
 
 
 async def test_the_window_before_a_renewal_is_published_again_when_its_end_moves(connection: Connection) -> None:
-    """The term is no whole number of windows; otherwise readers retain the old end, and take it as current."""
+    """Otherwise readers would retain the old end, and take the window as current.
+
+    The term is no whole number of windows long.
+    """
     end = NOW - timedelta(days=5)
     state, reader = subscription("places", ("scan", "calls"), start=end - timedelta(days=365)), Reader(connection)
     await know(connection, state)

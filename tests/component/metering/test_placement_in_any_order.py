@@ -48,7 +48,7 @@ CHANGE_TIMES = [NOW - timedelta(days=days) for days in (31, 17, 16, 3)] + [NOW]
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    """Draw a subscription's states, from its creation on, with changes at some of the times."""
+    """Draw the states of a subscription: its creation, then changes at some times."""
     start = draw(st.sampled_from([NOW - timedelta(days=300, hours=5), CHANGE_TIMES[0]]))
     end = draw(st.sampled_from([*CHANGE_TIMES[1:4], NOW + timedelta(days=9)]))
     term = Term(start=start, end=end)
@@ -149,7 +149,7 @@ async def test_counted_usage_follows_the_newest_state_when_events_arrive_in_any_
 
 
 def assert_readers_know(reader: Reader, wanted: reference.Figures, states: reference.States) -> None:
-    """Assert the final figures and window ends of a reader that ignores older revisions.
+    """Assert final figures and window ends of a reader that ignores old revisions.
 
     A window that by the newest state does not begin there has nothing left: its usage is in another window.
     """

@@ -1,4 +1,4 @@
-"""Metering's projection of allocation.events: rebuilt, and with an unreadable state."""
+"""Metering's projection of allocation.events: rebuilds, and unreadable states."""
 
 import random
 

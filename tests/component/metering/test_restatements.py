@@ -74,7 +74,7 @@ async def test_final_windows_are_restated_when_corrections_change_them(connectio
 
 
 async def test_a_burn_down_restates_the_final_windows_after_the_one_that_changed(connection: Connection) -> None:
-    """Windows begin on October 16th and 31st, and November 15th, which is provisional yet."""
+    """Windows begin on October 16th and 31st; that of November 15th is provisional."""
     windows = [NOW - timedelta(days=33), NOW - timedelta(days=20), NOW - timedelta(days=2)]
     for n, at in enumerate(windows):
         there = [event(f"u-{n}", "calls", "call", at=at, quantity=100), event(f"r-{n}", "calls", "request", at=at)]
@@ -92,7 +92,10 @@ async def test_a_burn_down_restates_the_final_windows_after_the_one_that_changed
 
 
 async def test_a_burn_down_restates_nothing_of_the_next_term(connection: Connection) -> None:
-    """The second term of this subscription began 17 days and 5 hours ago: its first window is not final for a day."""
+    """The next term began 17 days and 5 hours ago.
+
+    Its first window is final in a day.
+    """
     old, new = NOW - timedelta(days=19), NOW - timedelta(days=17)
     for n, at in enumerate((old, new)):
         item = event(f"u-{n}", "all", "sum-term", subject="sub-3", at=at, quantity=70)

@@ -87,7 +87,7 @@ def deleted_rows() -> float:
 async def test_usage_is_replayed_only_when_its_identities_are_still_stored(
     connection: Connection, days: int, applied: int
 ) -> None:
-    """Afterwards the identities of its day are dropped, so it stays quarantined as ``too_old``."""
+    """Afterwards they are dropped, so the usage stays quarantined as ``too_old``."""
     await waiting_for_late(connection)
     assert await replay(connection, NOW + days * DAY) == applied
     assert await connection.fetchval("SELECT count(*) FROM usage") == applied

@@ -1,4 +1,4 @@
-"""The statements, the partitions, concurrency, and the backfill, on a real PostgreSQL."""
+"""Metering's store on a real PostgreSQL: statements, partitions, concurrency."""
 
 import asyncio
 import importlib

@@ -1,4 +1,4 @@
-"""The check reports differences from raw usage; recomputed consumption equals the live one."""
+"""The check reports differences from raw usage; recomputation equals live figures."""
 
 import random
 from datetime import timedelta
