@@ -1,4 +1,4 @@
-"""Everything is killed, again and again, under load: nothing is lost, nothing counts twice.
+"""Repeated kills of everything under load: nothing is lost or counted twice.
 
 Several processes of metering share the partitions. All but the last are named members of their groups, so a restart of
 them moves no partition; the last has no name, leaves and joins. Sizes by ``UNITPOOL_CRASH_EVENTS`` (200,000),
@@ -33,14 +33,14 @@ KILLS = int(os.environ.get("UNITPOOL_CRASH_KILLS", "24"))
 PROCESSES = int(os.environ.get("UNITPOOL_CRASH_PROCESSES", "3"))
 METERING = ("metering", *(f"metering-{number}" for number in range(2, PROCESSES + 1)))
 GUEST = METERING[-1] if PROCESSES > 1 else None
-"""Leaves and joins."""
+"""The member without a name, which leaves and joins."""
 
 pytestmark = pytest.mark.timeout(900 + 30 * KILLS)
 
 
 @pytest.fixture
 def own_servers(tmp_path: Path) -> Iterator[tuple[PostgresServer, KafkaServer]]:
-    """Servers that this test may kill."""
+    """Start servers that this test may kill."""
     postgres, kafka = PostgresServer(tmp_path / "postgres"), KafkaServer(tmp_path / "kafka")
     try:
         postgres.start()
@@ -69,11 +69,11 @@ async def test_nothing_is_lost_or_counted_twice_when_everything_is_killed(
         killer = Killer(product, postgres, kafka, METERING, GUEST)
         await killer.run(slices)
         bought = await buying
-        await _all_is_right(product, expected(workload, records), customers, bought, killer)
+        await _assert_exact(product, expected(workload, records), customers, bought, killer)
 
 
 def _member(name: str) -> dict[str, str]:
-    """A process's own settings."""
+    """Return the settings of one process."""
     if name == GUEST:
         return {}
     return {"group_instance_id": name, "session_timeout_seconds": "10"}
@@ -86,7 +86,7 @@ async def _customers(product: Product) -> list[Customer]:
 
 
 async def _buy(product: Product, customer: Customer) -> int:
-    """Purchases of one unit, each asked for until it has an answer, with the same idempotency key."""
+    """Buy single units until stopped, each with one idempotency key until answered."""
     path = f"/v1/subscriptions/{customer.subscription}/purchases"
     for number in range(20):
         body = {"units": 1, "order_reference": f"crash-{number}"}
@@ -94,7 +94,7 @@ async def _buy(product: Product, customer: Customer) -> int:
     return 20
 
 
-async def _all_is_right(
+async def _assert_exact(
     product: Product, truth: Expected, customers: list[Customer], bought: int, killer: Killer
 ) -> None:
     assert killer.killed.total() >= KILLS
@@ -110,17 +110,17 @@ async def _all_is_right(
     }
     async with connect(product.databases["reporting"]) as connection:
 
-        async def told() -> bool:
+        async def is_shown() -> bool:
             return await _consumption(connection) == truth.consumed
 
         try:
-            await until(told, "reporting shows what was used", timeout_seconds=60)
+            await until(is_shown, "reporting shows the consumption", timeout_seconds=60)
         except AssertionError:
             assert await _consumption(connection) == truth.consumed
             raise
     overview = await product.overview(customers[0].subscription)
     assert overview["purchased"] == 5_000 + bought
-    await _no_alert_twice(product, customers)
+    await _assert_no_alert_twice(product, customers)
     for name in SERVICES:
         async with connect(product.databases[name]) as connection:
             assert await connection.fetchval("SELECT count(*) FROM outbox") == 0
@@ -142,7 +142,7 @@ async def _consumption(connection: Any) -> dict[tuple[str, str, datetime], int]:
     return {(row["subscription"], row["product"], row["window_start"]): row["consumed"] for row in rows}
 
 
-async def _no_alert_twice(product: Product, customers: list[Customer]) -> None:
+async def _assert_no_alert_twice(product: Product, customers: list[Customer]) -> None:
     async with connect(product.databases["reporting"]) as connection:
         rows = await connection.fetch("SELECT state FROM alerts")
     assert len(customers) > 1

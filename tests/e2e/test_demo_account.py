@@ -1,4 +1,4 @@
-"""A small account loaded under a moving clock looks like one that came through the doors."""
+"""A small account that is loaded with past times equals one entered over the APIs."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -41,12 +41,12 @@ async def _enter_catalogue(product: Product) -> None:
             await product.done("vendor", "POST", f"/v1/catalogue/products/{one.id}/meters", body)
 
 
-async def _through_the_doors(product: Product) -> str:
-    await product.done("vendor", "POST", "/v1/accounts", {"id": "doors", "name": "Doors"})
-    await product.done("vendor", "PUT", "/v1/accounts/doors/flex", {"enabled": True, "reason": "ordered"})
+async def _enter_account(product: Product) -> str:
+    await product.done("vendor", "POST", "/v1/accounts", {"id": "entered", "name": "Entered"})
+    await product.done("vendor", "PUT", "/v1/accounts/entered/flex", {"enabled": True, "reason": "ordered"})
     body = {
-        "account": "doors",
-        "name": ACCOUNT.subscription_name or "Doors",
+        "account": "entered",
+        "name": ACCOUNT.subscription_name or "Entered",
         "model": "flex",
         "start": ACCOUNT.start.isoformat(),
         "end": ACCOUNT.end.isoformat(),
@@ -64,11 +64,11 @@ async def _through_the_doors(product: Product) -> str:
     return subscription
 
 
-async def _under_a_moving_clock(product: Product) -> str:
+async def _load_account(product: Product) -> str:
     account = replace(ACCOUNT, subscription_name="Then")
     async with open_backdated_commands(product.databases["allocation"], COMMAND_KEYS) as past:
         subscription = await sell_backdated(past, account, TODAY)
-        assert await sell_backdated(past, account, TODAY) == subscription  # again: nothing changes
+        assert await sell_backdated(past, account, TODAY) == subscription  # a repeat changes nothing
     wanted = {subscription: [share.product for share in SHARES]}
     reported = list(usage_of(account, subscription, account.start, NOW))
     assert await load_history(product.databases["metering"], reported, wanted) == len(reported)
@@ -76,7 +76,7 @@ async def _under_a_moving_clock(product: Product) -> str:
 
 
 def _shown(overview: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same: all figures, and how they came about."""
+    """Return the parts of an overview that must be equal: figures and arithmetic."""
     figures = (
         "purchased",
         "allocated",
@@ -99,13 +99,13 @@ def _shown(overview: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def test_a_loaded_account_equals_one_that_came_through_the_doors(product: Product) -> None:
+async def test_a_loaded_account_equals_one_that_was_entered_over_the_apis(product: Product) -> None:
     await _enter_catalogue(product)
-    doors = await _through_the_doors(product)
-    loaded = await _under_a_moving_clock(product)
+    entered = await _enter_account(product)
+    loaded = await _load_account(product)
 
     async def same() -> bool:
-        one, other = _shown(await product.overview(doors)), _shown(await product.overview(loaded))
+        one, other = _shown(await product.overview(entered)), _shown(await product.overview(loaded))
         return one == other and bool(one["consumed"] > 60)
 
-    await until(same, "both accounts show the same", timeout_seconds=60)
+    await until(same, "both accounts show the same figures", timeout_seconds=60)

@@ -1,4 +1,4 @@
-"""What the demo loads under a moving clock is what the doors would have given at the time, on a small account."""
+"""The demo's loaded history equals metering's result for the same usage."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -51,7 +51,7 @@ def _subscription() -> SubscriptionState:
     return subscription(SUBSCRIPTION, [share.product for share in SHARES], start=START)
 
 
-async def _through_the_doors(
+async def _send_usage(
     dsn: str, kafka: str, prefix: str, start_service: StartService, reported: Iterable[UsageEvent]
 ) -> None:
     process = start_service("metering", service_env("metering", dsn=dsn, kafka=kafka, topic_prefix=prefix))
@@ -70,26 +70,26 @@ async def _through_the_doors(
     await process.terminate()
 
 
-async def test_history_equals_the_doors(
+async def test_loaded_history_equals_sent_usage(
     database: MakeDatabase, kafka_server: KafkaServer, topic_prefix: str, service_process: StartService
 ) -> None:
     reported = list(usage_of(ACCOUNT, SUBSCRIPTION, START, NOW))
     assert len({one.at.date() for one in reported}) > 30
-    doors, history = await database("metering"), await database("metering")
+    sent, history = await database("metering"), await database("metering")
 
-    await _through_the_doors(doors, kafka_server.bootstrap_servers, topic_prefix, service_process, reported)
+    await _send_usage(sent, kafka_server.bootstrap_servers, topic_prefix, service_process, reported)
     async with connect(history) as connection, connection.transaction():
         await projection.save(connection, [_subscription()], PRODUCTS)
     wanted = {SUBSCRIPTION: [share.product for share in SHARES]}
     assert await load_history(history, reported, wanted) == len(reported)
 
-    async with connect(doors) as one, connect(history) as other:
-        through_doors, loaded = await stored(one), await stored(other)
-    assert len(through_doors) > 15
-    assert loaded == through_doors
+    async with connect(sent) as one, connect(history) as other:
+        expected, loaded = await stored(one), await stored(other)
+    assert len(expected) > 15
+    assert loaded == expected
 
 
-async def test_loading_history_again_changes_nothing(database: MakeDatabase) -> None:
+async def test_history_is_unchanged_when_it_is_loaded_again(database: MakeDatabase) -> None:
     dsn = await database("metering")
     reported = list(usage_of(ACCOUNT, SUBSCRIPTION, START, NOW))
     async with connect(dsn) as connection:

@@ -1,4 +1,4 @@
-"""The main job: usage becomes consumption, an alert, a webhook and an answer of the API, exactly once."""
+"""The main flow: usage becomes consumption, an alert and a webhook, exactly once."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(240)
 
 
 def usage(customer: Customer, number: int, resource: str, product: str = "exposure-scan") -> dict[str, Any]:
-    """One sighting of a host, now."""
+    """Build usage of a host with the present time."""
     return {
         "specversion": "1.0",
         "id": f"flow-{number}",
@@ -28,7 +28,7 @@ def usage(customer: Customer, number: int, resource: str, product: str = "exposu
 
 
 def product_row(overview: dict[str, Any], product: str) -> dict[str, Any]:
-    """The overview's row of one product."""
+    """Return the overview's row of one product."""
     return next(row for row in overview["products"] if row["product"] == product)
 
 
@@ -46,14 +46,14 @@ async def test_usage_becomes_consumption_an_alert_and_a_webhook_when_it_arrives(
         )
         receiver.secret = channel["secret"]
 
-        await _over_both_doors(product, customer)
+        await _send_over_kafka_and_http(product, customer)
 
         async def consumed() -> bool:
             row = product_row(await product.overview(customer.subscription), "exposure-scan")
             return bool(row["consumed"] == 2_050)
 
         await until(consumed, "2,050 distinct hosts are consumed")
-        await _resources_are_listed(product, path)
+        await _assert_resources_listed(product, path)
         alerts = await until(lambda: _alerts(product, path), "an alert is there")
         assert [(one["scope"], one["product"], one["threshold"]) for one in alerts] == [
             ("product", "exposure-scan", 80)
@@ -71,11 +71,11 @@ async def test_usage_becomes_consumption_an_alert_and_a_webhook_when_it_arrives(
     assert acknowledged["command_id"]
     again = (await product.done("primary", "GET", f"{path}/alerts"))["items"]
     assert [(one["state"], one["acknowledged_by"]) for one in again] == [("acknowledged", PRIMARY.email)]
-    await _rules_hold(product, customer)
+    await _assert_plan_rules(product, customer)
 
 
-async def _over_both_doors(product: Product, customer: Customer) -> None:
-    """1,000 hosts by Kafka, 1,050 more by HTTP, and some of both again."""
+async def _send_over_kafka_and_http(product: Product, customer: Customer) -> None:
+    """Send 1,000 hosts over Kafka, then 1,050 over HTTP, and repeats of both."""
     for number in range(1_000):
         await product.producer.send(
             f"{product.topic_prefix}usage.events",
@@ -106,8 +106,11 @@ async def _over_both_doors(product: Product, customer: Customer) -> None:
     assert (refused.status_code, refused.json()["code"]) == (422, "source_not_allowed")
 
 
-async def _resources_are_listed(product: Product, path: str) -> None:
-    """By those who see the subscription, page by page; metering is asked."""
+async def _assert_resources_listed(product: Product, path: str) -> None:
+    """Assert that resources are listed in pages to those who see the subscription.
+
+    Reporting asks metering for them.
+    """
     wanted, found, cursor = f"{path}/resources?product=exposure-scan&meter=host&limit=1000", list[str](), ""
     for _ in range(3):
         page = await product.done("primary", "GET", f"{wanted}{cursor}")
@@ -125,8 +128,8 @@ async def _alerts(product: Product, path: str) -> list[dict[str, Any]]:
     return items
 
 
-async def _rules_hold(product: Product, customer: Customer) -> None:
-    """The plan's rules, over the API: each refusal with its code and numbers."""
+async def _assert_plan_rules(product: Product, customer: Customer) -> None:
+    """Assert that the API refuses plans by each rule, with its code and numbers."""
     path = f"/v1/subscriptions/{customer.subscription}"
     below = await product.call(
         "primary", "POST", f"{path}/rebalances", {"changes": [{"product": "exposure-scan", "units": 100}]}
