@@ -62,7 +62,7 @@ async def stack(
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def acme(stack: Stack) -> str:
-    """Create Acme's subscription with allocations and some usage, for tests that only read it."""
+    """Create Acme's subscription with usage, for tests that only read it."""
     subscription = await sell(stack, "Acme Flex")
     path = f"/v1/subscriptions/{subscription}"
     for product, units in (("exposure-scan", 100), ("risk-hub", 300)):
@@ -76,7 +76,10 @@ async def acme(stack: Stack) -> str:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def sign_in(browser: Browser, stack: Stack) -> AsyncIterator[SignIn]:
-    """``page = await sign_in("primary", path, width=..., dark=...)`` signs in with a new browser context."""
+    """Return a function that signs in with a new browser context.
+
+    ``page = await sign_in("primary", path, width=..., dark=...)``.
+    """
     contexts: list[BrowserContext] = []
 
     async def enter(

@@ -1,4 +1,4 @@
-"""Access to the page: form tokens, forged sign-ins, and the content security policy."""
+"""Access to the page: form tokens, forged sign-ins and the CSP."""
 
 import httpx
 import pytest

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def busy(stack: Stack) -> str:
-    """Create a subscription with overage, a warning, and a product without an allocation."""
+    """Create a subscription with overage, a warning and an unallocated product."""
     subscription = await sell(stack, "Busy Flex", units=150)
     path = f"/v1/subscriptions/{subscription}"
     for product, units in (("exposure-scan", 40), ("risk-hub", 100)):
@@ -27,7 +27,10 @@ async def busy(stack: Stack) -> str:
 
 
 async def violations(page: Page) -> list[str]:
-    """List axe's findings. The page's policy forbids injected scripts, so axe is evaluated."""
+    """List axe's findings.
+
+    The page's policy forbids injected scripts, so axe is evaluated.
+    """
     await page.evaluate(AXE.read_text())
     found: dict[str, Any] = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [f"{one['id']}: {[node['html'][:160] for node in one['nodes']]}" for one in found["violations"]]

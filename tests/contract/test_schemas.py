@@ -1,4 +1,4 @@
-"""The committed contracts are current, and no change may break a reader or a writer of the same major version."""
+"""The committed contracts are current and compatible within a major version."""
 
 import json
 import subprocess
@@ -34,14 +34,14 @@ def test_every_file_is_current() -> None:
     assert not outdated(contents(PAYLOADS)), "run: python -m shared.events.schemas"
 
 
-def test_no_file_is_left_over() -> None:
+def test_there_is_no_file_without_an_event() -> None:
     names = {payload.event_type for payload in PAYLOADS}
     assert {file.stem for file in SCHEMAS.glob("*.json")} == names
     assert {file.stem for file in EXAMPLES.glob("*.json")} == names
 
 
-def test_committed_schemas_break_no_earlier_one() -> None:
-    """The files of the last commit are the baseline, whatever was done to those at hand."""
+def test_committed_schemas_are_compatible_with_those_of_the_last_commit() -> None:
+    """The baseline is the last commit's files, not those of the working tree."""
     tree = ["git", "ls-tree", "--name-only", "HEAD", "shared/events/schemas/"]
     found = subprocess.run(tree, cwd=ROOT, capture_output=True, text=True, check=False)
     if found.returncode:
@@ -53,7 +53,7 @@ def test_committed_schemas_break_no_earlier_one() -> None:
 
 
 @each
-def test_a_golden_example_is_read_and_written_as_it_is(payload: type[Payload]) -> None:
+def test_a_golden_example_is_equal_when_read_and_written(payload: type[Payload]) -> None:
     golden = _read(example_file(payload))
     event = decode(json.dumps(golden).encode(), by_type(PAYLOADS))
     assert event is not None
@@ -107,7 +107,7 @@ def test_another_type_is_refused_in_both_directions(payload: type[Payload]) -> N
 
 
 class _Planted(Payload):
-    """``DeliverySettled`` as somebody might change it."""
+    """A copy of ``DeliverySettled``, to which tests make changes."""
 
     event_type = DeliverySettled.event_type
 
@@ -127,16 +127,16 @@ class _Planted(Payload):
         ({"last_error": str}, "data.last_error: was optional, is required"),
     ],
 )
-def test_a_planted_change_of_a_model_is_refused_against_the_committed_schema(fields: dict[str, Any], says: str) -> None:
+def test_a_change_of_a_model_is_refused_when_it_breaks_the_committed_schema(fields: dict[str, Any], says: str) -> None:
     assert any(says in fault for fault in breaking_changes((_planted(fields),)))
 
 
-def test_a_planted_optional_field_is_taken() -> None:
+def test_an_optional_field_is_accepted_when_added_to_a_model() -> None:
     planted = _planted({"receiver": (str | None, None)})
     assert not [fault for fault in breaking_changes((planted,)) if planted.event_type in fault]
 
 
-def test_a_type_that_nobody_carries_any_more_is_refused() -> None:
+def test_a_type_is_refused_when_no_topic_carries_it_any_more() -> None:
     assert f"{DeliverySettled.event_type}: no topic carries it any more" in list(
         breaking_changes(tuple(payload for payload in PAYLOADS if payload is not DeliverySettled))
     )
@@ -156,7 +156,7 @@ def test_every_reference_of_an_asyncapi_document_leads_to_a_schema() -> None:
 
 
 def _planted(fields: dict[str, Any]) -> type[Payload]:
-    """A model with the fields of ``DeliverySettled``, changed: ``None`` takes one away."""
+    """Build a model with ``DeliverySettled``'s fields, changed; ``None`` removes one."""
     kept: dict[str, Any] = {name: (info.annotation, info) for name, info in DeliverySettled.model_fields.items()}
     kept["subscription"] = (SubscriptionRef, ...)
     for name, change in fields.items():
@@ -168,7 +168,7 @@ def _planted(fields: dict[str, Any]) -> type[Payload]:
 
 
 def _objects(schema: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Every object of a schema, with the way to it."""
+    """Yield every object of a schema, with its path."""
     yield (), schema
     for name, definition in schema.get("$defs", {}).items():
         if "properties" in definition:
@@ -182,7 +182,7 @@ def _at(schema: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _differences(golden: Any, again: Any, place: str = "") -> Iterator[str]:
-    """What an example says that is lost or changed; defaults that are added are no loss."""
+    """Yield lost and changed values of an example; added defaults are no loss."""
     if isinstance(golden, dict) and isinstance(again, dict):
         for name, value in golden.items():
             if name not in again:
