@@ -1,4 +1,4 @@
-"""Invalid changes of the catalogue: each is refused with its field, audited, and changes nothing."""
+"""Invalid changes of the catalogue are refused with their field and audited."""
 
 from datetime import timedelta
 from typing import Any
@@ -72,7 +72,7 @@ async def test_a_rate_is_refused_with_its_field_when_its_date_overlaps_or_is_pas
 async def test_a_command_is_a_permanent_error_and_changes_nothing_when_it_is_malformed(
     driver: AllocationDriver, wrong: dict[str, Any]
 ) -> None:
-    """The API refuses these with their field, so on the topic they can only be forged or a defect."""
+    """The API refuses these first, so on the topic they are forged or a defect."""
     await driver.open()
     before = await versions(driver)
     bad: Event[Payload] = command(meter(), VENDOR, vendor=True)

@@ -1,4 +1,4 @@
-"""Changes are decided by the database's time, and never on a read model that is being rebuilt."""
+"""Decisions use the database's time, and no read model that is being rebuilt."""
 
 import asyncio
 import os
@@ -120,9 +120,9 @@ async def test_the_databases_time_decides_when_the_clock_of_a_process_is_wrong(
                 return {}
             return checks["clock"] if checks["startup"]["ok"] else {}
 
-        said = await until(reports, what="a process that has started")
-        assert not said["ok"], said
-        assert "ahead of the database's" in str(said["detail"])
+        report = await until(reports, what="a process that has started")
+        assert not report["ok"], report
+        assert "ahead of the database's" in str(report["detail"])
         metrics = (await client.get(f"{ahead.url}/metrics")).text
         line = next(line for line in metrics.splitlines() if line.startswith("unitpool_clock_offset_seconds "))
         assert abs(float(line.split()[1]) - AHEAD.total_seconds()) < 5

@@ -1,4 +1,4 @@
-"""Concurrent commands: one subscription stays consistent, and others do not wait for it."""
+"""Concurrent commands: subscriptions stay consistent and do not delay others."""
 
 import asyncio
 import random
@@ -115,7 +115,10 @@ def raised(subscription: str, units: int, actor: str = PRIMARY) -> Event[ApplyPl
 
 
 async def decide_counted(driver: AllocationDriver, asked: Sequence[Event[Any]]) -> tuple[list[Decision], int, int]:
-    """Decide a batch; return decisions, statements that locked subscriptions, and statements that saved plans."""
+    """Decide a batch; return its decisions and the numbers of two statements.
+
+    The statements are those that lock subscriptions, and those that save plans.
+    """
     queries: list[str] = []
     async with driver.pool.acquire() as one:  # all others are taken, so the driver must use this one
         others = [await driver.pool.acquire() for _ in range(driver.pool.get_max_size() - 1)]
@@ -159,7 +162,7 @@ async def test_a_batch_decides_on_its_own_changes_and_postpones_locked_subscript
         raised("acme-flex", 5),
         raised("initech-flex", 5),
         raised("acme-flex", 7),
-        raised("nobody", 5),
+        raised("unknown", 5),
         raised("globex-flex", 5, "stranger@example.com"),
         raised("globex-flex", 6),
     ]
@@ -194,7 +197,7 @@ async def test_earlier_plans_of_a_batch_are_saved_when_a_command_is_refused(driv
         await driver.open(subscription=name)
     asked = [
         raised("acme-flex", 5),
-        command(SetPrimaryContact(subscription="globex-flex", email="nobody@example.com"), VENDOR, vendor=True),
+        command(SetPrimaryContact(subscription="globex-flex", email="unknown@example.com"), VENDOR, vendor=True),
         raised("acme-flex", 7),
         raised("globex-flex", 6),
     ]

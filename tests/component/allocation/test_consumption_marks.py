@@ -1,4 +1,4 @@
-"""The SQL that marks subscriptions due by their consumption agrees with the domain's decision."""
+"""The SQL that marks subscriptions by their consumption agrees with the domain."""
 
 import random
 

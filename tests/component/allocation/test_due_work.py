@@ -1,4 +1,4 @@
-"""Changes without a command, on real tables: made when they are due, once, with several replicas and crashes."""
+"""Due changes without a command: on time, once, with replicas and crashes."""
 
 import asyncio
 from collections import Counter
@@ -25,7 +25,10 @@ MANY = 12
 
 
 def worker(driver: AllocationDriver, *, dies: bool = False) -> DueWork:
-    """The due work of one replica; with ``dies`` it fails just before a commit that publishes something."""
+    """Create the due work of one replica.
+
+    With ``dies`` it fails just before a commit that publishes something.
+    """
 
     @asynccontextmanager
     async def transactions() -> AsyncIterator[Transaction]:
@@ -58,7 +61,7 @@ async def many(driver: AllocationDriver) -> list[str]:
 
 
 async def published_changes(driver: AllocationDriver) -> Counter[tuple[str, str]]:
-    """Number of published events of changes without a command, by subscription and type."""
+    """Count published events of changes without a command, by subscription and type."""
     kinds = ("lot.started", "lot.ended", "lifecycle-changed", "over-allocated", "term.started", "product.ended")
     rows = await driver.pool.fetch(
         "SELECT convert_from(value, 'UTF8')::jsonb ->> 'type' AS type, convert_from(key, 'UTF8') AS key FROM outbox"
@@ -282,7 +285,7 @@ async def test_a_renewed_term_begins_without_a_command(driver: AllocationDriver)
 
 
 async def test_a_command_makes_due_changes_when_due_work_is_suspended(driver: AllocationDriver) -> None:
-    """Whoever gives commands of the past keeps the running service from looking in between."""
+    """Backdated commands suspend the due work of the running service."""
     await driver.open(units=500)
     end = START + MONTH
     await driver.sell(PurchaseLot(subscription="acme-flex", lot="short", units=500, order_reference="PO-2", end=end))

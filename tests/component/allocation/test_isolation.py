@@ -1,4 +1,4 @@
-"""One subscription whose rows cannot be written: others go on, metrics report it, and it is retried until repaired."""
+"""A subscription whose rows cannot be written: others go on, and it is retried."""
 
 from datetime import timedelta
 from uuid import uuid4

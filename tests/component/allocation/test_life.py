@@ -1,4 +1,4 @@
-"""The lifecycle of a subscription under a test clock: 13 months of contract, then grace, read-only and expiry.
+"""The lifecycle of a subscription under a test clock: 13 months, then its end.
 
 It uses the real handlers on a real database; the clock moves to each command and each due change. All events and
 refusals are compared with ``approved/life.json``. To approve an intended change of that file, run
@@ -56,7 +56,10 @@ class Life:
             self.log.append({"at": self.at, "refused": decision.code, "of": payload.event_type, **more})
 
     async def plan(self, **plan: Any) -> None:
-        """Decide a plan of the primary contact, or with ``override_reason`` of the vendor; log the result."""
+        """Decide a plan; log the result.
+
+        The actor is the primary contact, or with ``override_reason`` the vendor.
+        """
         vendor = "override_reason" in plan
         decision = await self.driver.plan(SUBSCRIPTION, by=VENDOR if vendor else PRIMARY, vendor=vendor, **plan)
         for event in decision.events:
@@ -92,7 +95,7 @@ class Life:
         return f"{self.driver.now:%Y-%m-%d %H:%M}"
 
     def snapshot(self, product: str, level: int) -> ConsumptionSnapshot:
-        """A snapshot of the present window; windows are counted from the start of the term."""
+        """Build a snapshot of the present window, counted from the start of the term."""
         anchor = END if self.driver.now >= END else START
         window = window_at(anchor, self.driver.now)
         said = snapshot(product, level, revision=self.revision)
@@ -130,7 +133,7 @@ async def test_the_lifecycle_of_a_subscription_equals_the_approved_one(driver: A
 
 
 async def test_events_are_the_same_when_due_work_was_not_done_for_a_month(driver: AllocationDriver) -> None:
-    """While the service was down, changes became due; they are published late, in order, with the same figures."""
+    """Changes that became due meanwhile are published late, in order, and equal."""
     await driver.open(days=30)
     short = PurchaseLot(
         subscription=SUBSCRIPTION, lot="l-2", units=100, order_reference="PO", end=START + timedelta(days=9)

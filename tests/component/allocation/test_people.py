@@ -1,4 +1,4 @@
-"""People, grants and the change of the primary contact, through the inbox on a real database."""
+"""People, grants and primary contacts, through the inbox on a real database."""
 
 from typing import Any
 

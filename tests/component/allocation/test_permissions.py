@@ -1,4 +1,4 @@
-"""Every role with every command, through the inbox and the real handlers: outcomes and audit records.
+"""Every role with every command, through the inbox: outcomes and audit records.
 
 The expected outcomes are in the table of the unit tests, which is written by hand; docs/permissions.md is generated.
 """
@@ -123,7 +123,7 @@ async def populated(driver: AllocationDriver) -> AllocationDriver:
 
 
 async def answer(driver: AllocationDriver, asked: Payload, actor: str, *, vendor: bool) -> Decision:
-    """Decide a command and roll it back, so that every command of the table finds the same data."""
+    """Decide a command and roll it back, so that all commands find the same data."""
     decisions: list[Decision] = []
     async with transaction(driver.pool, lambda: driver.now, "allocation") as tx, tx.savepoint() as undo:
         await driver.inbox()(tx, [record(command(asked, actor, vendor=vendor))])

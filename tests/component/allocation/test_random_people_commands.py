@@ -1,4 +1,4 @@
-"""Random commands on people, grants and members: the published states are consistent and equal the tables."""
+"""Random commands on people, grants and members: states equal the tables."""
 
 import random
 

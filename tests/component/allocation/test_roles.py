@@ -1,4 +1,4 @@
-"""Roles: created with their product, customised, reset and given, through the inbox on a real database."""
+"""Roles: created, customised, reset and given, through the inbox."""
 
 from typing import Any
 

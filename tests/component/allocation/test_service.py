@@ -1,4 +1,4 @@
-"""The service as a process, on a real Kafka and PostgreSQL, driven by signed commands."""
+"""Allocation as a process on a real Kafka and PostgreSQL, with signed commands."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Spans of use and the time of cancellation are stored, and published with every state."""
+"""Spans of use and times of cancellation are stored and published."""
 
 from datetime import timedelta
 

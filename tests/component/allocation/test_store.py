@@ -1,4 +1,4 @@
-"""Allocation's statements: each fits the migrated schema, and the frequent ones scan no table."""
+"""Allocation's statements: each fits the schema; frequent ones scan no table."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""The upgrade of a database from before there were people, roles, terms and prices."""
+"""Upgrades of databases from before people, roles, terms and prices."""
 
 import shutil
 from collections.abc import Awaitable, Callable

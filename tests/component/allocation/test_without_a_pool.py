@@ -1,4 +1,4 @@
-"""Subscriptions without a pool: every command that needs one is refused with the code of the reason."""
+"""Subscriptions without a pool: commands that need one are refused with a reason."""
 
 from datetime import timedelta
 from typing import Any, Literal
@@ -25,7 +25,10 @@ CODES: dict[Off, str] = {
 
 
 async def without(driver: AllocationDriver, off: Off) -> None:
-    """Create a subscription that has no pool for this reason; for ``missing`` it has another id."""
+    """Create a subscription that has no pool for this reason.
+
+    For ``missing`` it has another id.
+    """
     model: Any = "per_product" if off in {"per_product", "both"} else "flex"
     await driver.open(model=model, subscription="other" if off == "missing" else SUBSCRIPTION)
     if off in {"feature", "both"}:
