@@ -1,4 +1,4 @@
-"""Fixtures: reporting on a real database with its own token issuer, and reporting with allocation."""
+"""Fixtures: reporting with its own token issuer, alone or with allocation."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any

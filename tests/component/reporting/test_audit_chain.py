@@ -1,4 +1,4 @@
-"""The audit log: its chains, the verification of changes, and the rights of the service's role."""
+"""The audit log: its chains, their verification, and the service role's rights."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Consistent reads: a request reads once, at one instant, despite concurrent commits."""
+"""Consistent reads: one instant per request, despite concurrent commits."""
 
 import asyncio
 from collections import Counter

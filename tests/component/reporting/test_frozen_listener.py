@@ -1,4 +1,7 @@
-"""A frozen listening connection (as after SIGSTOP of its backend): watchers are notified in 15 s."""
+"""A frozen listening connection: watchers are notified within 15 s.
+
+It is frozen as after SIGSTOP of its backend.
+"""
 
 import asyncio
 import time

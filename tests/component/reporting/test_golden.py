@@ -106,7 +106,10 @@ async def test_writes_answer_the_same_bytes(filled: ReportingDriver) -> None:
 
 
 def _different(answers: dict[str, httpx.Response]) -> list[str]:
-    """Return the names of answers that differ; a missing file is written, and counts as different."""
+    """Return the names of answers that differ.
+
+    A missing file is written, and counts as different.
+    """
     different = []
     for name, answer in answers.items():
         assert answer.status_code == 200, (name, answer.text)

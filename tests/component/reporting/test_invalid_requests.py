@@ -162,7 +162,7 @@ JSON = st.recursive(
 async def test_no_request_is_answered_500_when_bodies_are_near_to_the_description(
     database: MakeDatabase, shared_issuer: Issuer
 ) -> None:
-    """Every operation of the OpenAPI document is requested, with valid and invalid bodies."""
+    """Every operation of the OpenAPI document is requested."""
     async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0) as driver:
         document = (await driver.http.get("/v1/openapi.json")).json()
         token = shared_issuer.token(VENDOR, vendor=True)

@@ -1,4 +1,4 @@
-"""Isolation: a subscription, product or account that always fails costs only itself.
+"""A subscription, product or account that always fails costs only itself.
 
 It is set aside in every consumer, task and stream of reporting, and handled automatically after the repair.
 """
@@ -46,7 +46,7 @@ MOST_LOG_LINES = 40
 
 @dataclass(frozen=True)
 class Work:
-    """A consumer: the events of one owner for it, and the table that shows their effect."""
+    """A consumer, with events of one owner and the table that shows their effect."""
 
     topic: Topic
     table: str
@@ -224,7 +224,7 @@ async def test_upkeep_continues_when_one_subscription_and_one_person_fail(driver
         await driver.measure(snapshot(1, sub=of), snapshot(2, sub=of, windows_ago=3))
     sessions = Sessions(runtime.pool)
     for email in (f"{HEALTHY}@acme.example", f"{POISONED}@acme.example"):
-        await sessions.begin(Person(email, "Somebody", vendor=False), START)
+        await sessions.begin(Person(email, "Sam", vendor=False), START)
     now = NOW + timedelta(days=366)
     later = [now]
     upkeep = Upkeep(runtime.transaction, lambda: later[0], SetAside("upkeep"), every_seconds=3600)
@@ -279,8 +279,8 @@ async def test_other_live_streams_continue_when_one_fails(service: Reporting, sh
             processes.watch(path.format(HEALTHY), PRIMARY) as healthy,
             processes.watch(path.format(POISONED), PRIMARY) as poisoned,
         ):
-            for told in (healthy, poisoned):
-                assert (await asyncio.wait_for(anext(told), 10))["what"] == "missed"
+            for stream in (healthy, poisoned):
+                assert (await asyncio.wait_for(anext(stream), 10))["what"] == "missed"
             async with connect(as_owner(service.bench.dsn)) as connection:
                 await connection.execute("UPDATE subscriptions SET state = '{}' WHERE id = $1", POISONED)
                 for of in (POISONED, HEALTHY):

@@ -60,10 +60,13 @@ async def test_repeat_has_one_effect_when_many_arrive_at_once(processes: Reporti
 async def test_stream_sends_a_change_and_does_not_delay_a_stop(processes: ReportingProcesses) -> None:
     subscription = await sold(processes)
     path = f"/v1/subscriptions/{subscription}"
-    async with processes.watch(f"{path}/stream", PRIMARY) as told:
-        assert (await asyncio.wait_for(anext(told), 10))["what"] == "missed"
+    async with processes.watch(f"{path}/stream", PRIMARY) as stream_events:
+        assert (await asyncio.wait_for(anext(stream_events), 10))["what"] == "missed"
         await processes.done(f"{path}/allocations", {"product": "scan", "units": 10}, PRIMARY)
-        assert (await asyncio.wait_for(anext(told), 10)) == {"subscription": subscription, "what": "subscription"}
+        assert (await asyncio.wait_for(anext(stream_events), 10)) == {
+            "subscription": subscription,
+            "what": "subscription",
+        }
         assert await processes.service.terminate(10) == 0
 
 

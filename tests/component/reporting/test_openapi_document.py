@@ -69,7 +69,7 @@ async def all_services(
 
 
 async def furnished(processes: ReportingProcesses) -> dict[str, str]:
-    """Create one resource of every kind; return their ids by the names of path parameters."""
+    """Create one resource of every kind; return their ids by path parameter."""
     subscription = await sold(processes)
     path = f"/v1/subscriptions/{subscription}"
     prices = {"currency": "EUR", "list_price_minor": 1000, "tiers": [{"from_units": 0, "discount_basis_points": 0}]}
@@ -140,7 +140,7 @@ def test_answer_is_reported_when_it_does_not_match_the_document() -> None:
 
 
 def strict(document: dict[str, Any]) -> dict[str, Any]:
-    """Copy the document, forbidding undescribed members of answers, except in problems."""
+    """Copy the document; forbid undescribed members of answers, except in problems."""
     for shape in document["components"]["schemas"].values():
         if "properties" in shape:
             shape.setdefault("additionalProperties", False)

@@ -69,7 +69,7 @@ async def test_stream_ends_when_its_session_ends(
     driver.application.clock = lambda: NOW + SOON
     answer = await asyncio.wait_for(following, DEADLINE_SECONDS)
     assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/event-stream")
-    assert await seen_at(driver) == seen, "a stream is no sign of anybody"
+    assert await seen_at(driver) == seen, "a stream is no sign of a person"
     again = await driver.http.get(path)
     assert again.status_code == (204 if path == LIVE else 401)
 

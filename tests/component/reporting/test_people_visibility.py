@@ -1,4 +1,7 @@
-"""An account with two subscriptions: members of one cannot see the other, nor its people."""
+"""An account with two subscriptions: members of one do not see the other.
+
+Nor do they see its people.
+"""
 
 from typing import Any
 
@@ -34,7 +37,10 @@ def decided(object: str, actor: str, **states: Any) -> DecisionRecorded:
 
 @pytest.fixture
 async def two(empty: ReportingDriver) -> ReportingDriver:
-    """Apply Paula's and Paul's subscription: Victor is in both, Tom in Paul's only, Nora in none."""
+    """Apply Paula's and Paul's subscription.
+
+    Victor is in both, Tom in Paul's only, Nora in none.
+    """
     second = subscription(
         "sub-2",
         primary_contact=Person(email=SECOND, name="Paul"),

@@ -1,4 +1,4 @@
-"""The lifecycle of a pool, its people and its prices, through the API with allocation behind it."""
+"""The lifecycle of a pool, its people and prices, through the API and allocation."""
 
 import asyncio
 from typing import Any
@@ -28,7 +28,7 @@ TEAM = {VIEWER: "viewer", ALLOCATOR: "allocator", AUDITOR: "auditor", USERADMIN:
 
 
 async def staffed(processes: ReportingProcesses) -> str:
-    """Create an account whose delegates have one grant each; return the subscription's path."""
+    """Create an account whose delegates have one grant each; return the path."""
     path = f"/v1/subscriptions/{await sold(processes)}"
     for email, grant in TEAM.items():
         person = {"email": email, "name": grant.title()}

@@ -1,4 +1,4 @@
-"""Query plans of every statement that a read runs, with many rows: reads use indexes."""
+"""Query plans of every statement that reads run: they use indexes."""
 
 import json
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Read models: the newest state wins, and history has each event once, despite repeats and delays."""
+"""Read models: the newest state wins, and history has each event once."""
 
 from itertools import permutations
 from typing import Any

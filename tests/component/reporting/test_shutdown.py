@@ -1,4 +1,4 @@
-"""SIGTERM: readiness ends first, no request is refused, and waiting requests are answered."""
+"""SIGTERM: readiness ends first, and no request is refused or unanswered."""
 
 import asyncio
 import os
@@ -22,8 +22,8 @@ async def test_streams_end_and_a_waiting_write_answers_202_when_the_process_stop
     path, key = f"/v1/subscriptions/{subscription}", str(uuid4())
 
     async def streamed() -> list[str]:
-        async with processes.watch(f"{path}/stream", PRIMARY) as told:
-            return [one["what"] async for one in told]
+        async with processes.watch(f"{path}/stream", PRIMARY) as changes:
+            return [one["what"] async for one in changes]
 
     os.kill(allocation.pid, signal.SIGSTOP)
     try:
@@ -44,8 +44,8 @@ async def test_streams_end_and_a_waiting_write_answers_202_when_the_process_stop
         answer = await write
         assert (answer.status_code, answer.headers["idempotency-key"]) == (202, key)
         assert answer.headers["location"] == f"/v1/commands/{key}"
-        for told in await asyncio.gather(*streams):
-            assert told[0] == "missed"
+        for changes in await asyncio.gather(*streams):
+            assert changes[0] == "missed"
     finally:
         os.kill(allocation.pid, signal.SIGCONT)
     log = processes.service.log

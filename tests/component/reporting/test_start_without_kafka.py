@@ -1,4 +1,4 @@
-"""Start without Kafka: reads are served, and consumption begins once Kafka is available."""
+"""Start without Kafka: reads are served, and consumption begins later."""
 
 import asyncio
 from contextlib import asynccontextmanager

@@ -26,12 +26,12 @@ async def test_quiet_stream_ends_when_its_token_expires(driver: ReportingDriver)
 
 
 async def test_stream_ends_when_the_process_stops(driver: ReportingDriver) -> None:
-    told = asyncio.create_task(driver.ask("GET", PATH, PRIMARY))
+    answering = asyncio.create_task(driver.ask("GET", PATH, PRIMARY))
     async with asyncio.timeout(10):
         while not driver.application.live._watches:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         driver.application.live.stop()
-        assert (await told).status_code == 200
+        assert (await answering).status_code == 200
 
 
 async def test_place_under_the_limit_is_released_however_a_stream_ends(
@@ -75,6 +75,6 @@ async def test_session_has_the_role_of_the_newest_token(driver: ReportingDriver)
 
 async def test_passed_time_is_yielded_when_it_is_requested() -> None:
     changes = LiveChanges().changes("sub-1", for_seconds=0.3, at_least_every=0.1)
-    told = [change.what async for change in changes]
-    assert told[0] == "missed"
-    assert set(told[1:]) == {"nothing"}
+    kinds = [change.what async for change in changes]
+    assert kinds[0] == "missed"
+    assert set(kinds[1:]) == {"nothing"}

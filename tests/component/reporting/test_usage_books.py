@@ -243,8 +243,8 @@ async def test_replay_is_requested_and_shows_its_progress(
     assert isinstance(payload, ReplayQuarantine)
     assert payload.wanted.model_dump(mode="json", exclude_none=True) == wanted
     assert sent.outgoing.key == payload.replay.encode()
-    told = replay(1, id=payload.replay, wanted=payload.wanted, state="waiting")
-    await driver.decide(sent.command, told, resource=payload.replay, version=1)
+    outcome = replay(1, id=payload.replay, wanted=payload.wanted, state="waiting")
+    await driver.decide(sent.command, outcome, resource=payload.replay, version=1)
     answer = (await asking).json()
     assert (answer["id"], answer["state"], answer["judged"]) == (payload.replay, "waiting", 0)
     await driver.apply(replay(3, id=payload.replay, state="finished", total=5, judged=5, applied=5), replay(2))
