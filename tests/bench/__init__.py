@@ -1,1 +1,1 @@
-"""The benchmarks: ``make bench``. Each figure is compared with a ceiling measured in the same run."""
+"""The benchmarks (``make bench``), compared with ceilings of the same run."""

@@ -1,4 +1,4 @@
-"""``python -m tests.bench``: run the benchmarks, print a table, write ``bench-results.json``."""
+"""Run the benchmarks, print a table, write ``bench-results.json``."""
 
 import argparse
 import json
@@ -42,7 +42,10 @@ ON_DEMAND: dict[str, Callable[[Servers, argparse.Namespace], Awaitable[dict[str,
 
 @contextmanager
 def servers(root: Path) -> Iterator[Servers]:
-    """Servers of the environment (``UNITPOOL_TEST_POSTGRES_DSN``, ``UNITPOOL_TEST_KAFKA``), or new ones."""
+    """Yield the servers of the environment, or start new ones.
+
+    The environment names them in ``UNITPOOL_TEST_POSTGRES_DSN`` and ``UNITPOOL_TEST_KAFKA``.
+    """
     dsn, kafka = os.environ.get("UNITPOOL_TEST_POSTGRES_DSN"), os.environ.get("UNITPOOL_TEST_KAFKA")
     postgres_server, kafka_server = PostgresServer(root / "postgres"), KafkaServer(root / "kafka")
     try:
@@ -71,7 +74,7 @@ async def measure(around: Servers, options: argparse.Namespace, results: dict[st
 
 
 def machine() -> dict[str, Any]:
-    """The machine and the versions that produced the figures."""
+    """Describe the machine and the versions that produced the figures."""
     names = ("aiokafka", "asyncpg", "fastapi", "faststream", "msgspec", "pydantic", "uvicorn", "uvloop")
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""The bare loop: the ceiling of ingest on this machine, a loop without the rules of metering.
+"""The bare loop: ingest without the rules of metering, as its ceiling.
 
 aiokafka ``getmany``, a typed decode, COPY into a temporary table, a unique key, resource sets, an hourly aggregate and
 the offsets in one transaction. No catalogue, no quarantine, no windows, no books, no snapshots.

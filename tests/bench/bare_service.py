@@ -1,4 +1,4 @@
-"""A service that does nothing: FastAPI returns a constant, and Kafka records are forwarded unchanged.
+"""A service that does nothing but answer a constant and forward records.
 
 It is the ceiling of measurements over HTTP and of commands, on the same machine in the same run.
 """

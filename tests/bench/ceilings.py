@@ -1,4 +1,4 @@
-"""Ceilings of ingest: the rate of each part alone (consume, decode, copy), which the whole cannot exceed."""
+"""Ceilings of ingest: the rates of consuming, decoding and copying alone."""
 
 import time
 
@@ -39,7 +39,7 @@ def decode_only(values: list[bytes]) -> float:
 
 
 async def copy_only(dsn: str, usage: list[Usage], max_records: int) -> float:
-    """Encode placed usage and copy it into a temporary table; return events per second."""
+    """Encode and copy placed usage to a temporary table; return events per second."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(_CREATE)

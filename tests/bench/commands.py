@@ -1,4 +1,4 @@
-"""Latency of commands at a steady rate: from a signed command on ``allocation.commands`` to its outcome."""
+"""Latency of commands at a steady rate: from the signed command to its outcome."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ Named = Callable[[bytes], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PreparedCommand:
     """A command as a Kafka record."""
 
     id: str
@@ -73,8 +73,11 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     }
 
 
-def plans(workload: Workload, count: int) -> list[Asked]:
-    """Make plans of random subscriptions that raise one product by one unit, as reporting sends them."""
+def plans(workload: Workload, count: int) -> list[PreparedCommand]:
+    """Make plans of random subscriptions that raise one product by one unit.
+
+    They are signed as reporting sends them.
+    """
     rng, keys = random.Random(workload.seed), parse_keys(COMMAND_KEYS)
     states = list(workload.states())
     given: dict[tuple[str, str], int] = {}
@@ -91,7 +94,7 @@ def plans(workload: Workload, count: int) -> list[Asked]:
         command = _command(payload, state, str(UUID(int=rng.getrandbits(128), version=4)), workload.now)
         value = command.encode()
         asked.append(
-            Asked(
+            PreparedCommand(
                 command.id,
                 state.id.encode(),
                 value,
@@ -120,7 +123,7 @@ def _command(payload: ApplyPlan, state: SubscriptionState, id: str, now: datetim
 
 
 def accepted(value: bytes) -> str | None:
-    """The command of an outcome.
+    """Return the id of an outcome's command.
 
     Raises:
         AssertionError: it was refused; then something else would be measured.
@@ -133,9 +136,12 @@ def accepted(value: bytes) -> str | None:
 
 
 async def round_trips(
-    made: Section, asked: Sequence[Asked], pace: Pace, topics: tuple[str, str], named: Named
+    made: Section, asked: Sequence[PreparedCommand], pace: Pace, topics: tuple[str, str], named: Named
 ) -> list[float]:
-    """Seconds from the time that each command was due to the arrival of its outcome, after the warm-up."""
+    """Return seconds from the due time of each command to its outcome.
+
+    Commands of the warm-up are left out.
+    """
     source, target = topics
     due_at: dict[str, float] = {}
     seen_at: dict[str, float] = {}

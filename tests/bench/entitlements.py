@@ -1,4 +1,4 @@
-"""Latency of ``GET /v1/entitlements``: one metering process with a year of windows of every subscription."""
+"""Latency of ``GET /v1/entitlements``, with a year of windows stored."""
 
 import random
 from argparse import Namespace
@@ -70,5 +70,8 @@ async def _ask(process: ServiceProcess, pace: Pace, wanted: Callable[[int], byte
 
 
 def _middle(rounds: Sequence[Figures], by: str) -> Figures:
-    """The median round, because other load of a few seconds changes the 99th percentile by half."""
+    """Return the median round.
+
+    Other load of a few seconds changes the 99th percentile by half.
+    """
     return sorted(rounds, key=lambda one: one[by])[len(rounds) // 2]

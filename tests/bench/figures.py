@@ -7,7 +7,9 @@ Figures = dict[str, int | float]
 
 
 def percentile_ms(seconds: Sequence[float], percent: float) -> float:
-    """The smallest measured value that ``percent`` of all do not exceed (nearest rank), in milliseconds.
+    """Return the nearest-rank percentile in milliseconds.
+
+    It is the smallest measured value that ``percent`` of all do not exceed.
 
     Raises:
         ValueError: nothing was measured.
@@ -19,5 +21,5 @@ def percentile_ms(seconds: Sequence[float], percent: float) -> float:
 
 
 def spread(name: str, seconds: Sequence[float]) -> Figures:
-    """The figures ``<name>_p50_ms`` and ``<name>_p99_ms``."""
+    """Return the figures ``<name>_p50_ms`` and ``<name>_p99_ms``."""
     return {f"{name}_p50_ms": percentile_ms(seconds, 50), f"{name}_p99_ms": percentile_ms(seconds, 99)}

@@ -1,4 +1,4 @@
-"""Ingest with little and with much stored usage: the same events, into copies of two databases."""
+"""Ingest of the same events with little and with much stored usage."""
 
 import time
 from argparse import Namespace
@@ -126,6 +126,6 @@ async def fill(dsn: str, workload: Workload, stored: int) -> None:
 
 
 def _days(now: datetime) -> list[date]:
-    """The days of the stored events, and the days on which their windows may begin."""
+    """Return the days of the stored events and those on which windows may begin."""
     oldest = now - timedelta(days=STORED_DAYS) - WINDOW
     return [(oldest + timedelta(days=n)).date() for n in range((now - oldest).days + 2)]

@@ -1,4 +1,6 @@
-"""A minimal HTTP/1.1 client, which uses little of the cores that it shares with the measured service.
+"""A minimal HTTP/1.1 client that takes little processor time.
+
+It shares the cores with the measured service.
 
 Requests are prepared bytes; connections stay open; every answer must have a ``Content-Length``.
 """
@@ -31,7 +33,7 @@ def request(method: str, path: str, *, token: str = "", content_type: str = "", 
 
 
 class _Connection(asyncio.Protocol):
-    """One open connection, and the answer that it receives; an asyncio stream costs twice as much."""
+    """One open connection and its answer; an asyncio stream costs twice as much."""
 
     def __init__(self) -> None:
         self._came = b""
@@ -68,7 +70,10 @@ class _Connection(asyncio.Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpPool:
-    """Open connections to one service, used in turn because a server closes idle ones after a few seconds."""
+    """Open connections to one service, used in turn.
+
+    A server closes connections that are idle for a few seconds.
+    """
 
     free: "asyncio.Queue[_Connection]"
     expected: int
@@ -103,7 +108,10 @@ async def http_pool(port: int, connections: int, *, expected: int = 200) -> Asyn
 
 
 async def open_loop(through: HttpPool, pace: Pace, wanted: Callable[[int], bytes]) -> list[float]:
-    """Send each request when it is due; return the seconds from then to its answer, after the warm-up."""
+    """Send each request when it is due; return seconds from then to its answer.
+
+    Requests of the warm-up are left out.
+    """
     latencies: list[float] = []
 
     async def ask(number: int, due: float) -> None:
@@ -118,7 +126,7 @@ async def open_loop(through: HttpPool, pace: Pace, wanted: Callable[[int], bytes
 
 
 async def closed_loop(through: HttpPool, wanted: Sequence[bytes]) -> list[float]:
-    """Send requests on all connections, each after the previous answer; return the seconds of each."""
+    """Send requests on all connections, one at a time each; return their seconds."""
     latencies: list[float] = []
 
     async def work(left: Iterable[bytes]) -> None:

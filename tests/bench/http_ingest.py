@@ -1,4 +1,7 @@
-"""Ingest over HTTP: one metering process, from requests to answers (after ``acks=all``), and until applied."""
+"""Ingest over HTTP: one metering process, until answered and until applied.
+
+Answers follow ``acks=all``.
+"""
 
 import asyncio
 import time
@@ -27,7 +30,7 @@ WARM_EVENTS = 500
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One size of requests: events per request, concurrent connections, and the part of the wanted events, in ‰."""
+    """One size of requests: events, connections, and its share of all events in ‰."""
 
     size: int
     connections: int
@@ -39,7 +42,7 @@ LOADS = (Load(1, 16, 100), Load(100, 8, 1_000), Load(1_000, 4, 1_500))
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The events of each request, and the requests as bytes."""
+    """Prepared requests as bytes, with the events of each."""
 
     load: Load
     events: list[list[bytes]]
@@ -114,7 +117,7 @@ async def _ingest(metering: ServiceProcess, dsn: str, name: str, wanted: Prepare
 
 
 async def _ceilings(made: Section, bare: ServiceProcess, name: str, wanted: Prepared) -> Figures:
-    """Ceilings: the same requests to the service that does nothing, and the same events directly to the broker."""
+    """Measure ceilings: the bare service, and sending to the broker directly."""
     async with http_pool(bare.port, wanted.load.connections, expected=ACCEPTED) as through:
         started = time.perf_counter()
         taken = await closed_loop(through, wanted.requests)

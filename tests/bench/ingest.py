@@ -1,4 +1,4 @@
-"""Ingest from Kafka: one metering process as deployed, on a full topic, compared with its ceilings."""
+"""Ingest from Kafka: one metering process on a full topic, with its ceilings."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ _BOOKS = (
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What was measured.
+    """Measured values of one run.
 
     ``drained_seconds``: from the last event applied to its snapshot acknowledged. ``hours_seconds``: what adding up the
     hours that were due took afterwards, alone; a service does so every 300 s.
@@ -92,7 +92,7 @@ async def _ceilings(made: Section, usage: topic.UsageTopic, options: Namespace) 
 
 
 async def run(made: Section, dsn: str, events: int, *, until_published: bool = True, **settings: int) -> Ingested:
-    """Start the process with these settings, and measure from its first committed batch to its last."""
+    """Run a process, and measure from its first committed batch to its last."""
     process = await made.start("metering", dsn, wait=False, **settings)
     async with connect(dsn) as connection:
         first, started = await reach(connection, 1)
@@ -113,7 +113,7 @@ async def run(made: Section, dsn: str, events: int, *, until_published: bool = T
 
 
 async def reach(connection: Connection, wanted: int) -> tuple[int, float]:
-    """Wait until this number of records is applied; return the applied number and the time of the check."""
+    """Wait until this number of records is applied; return the number and the time."""
     said = time.perf_counter()
     while (done := await connection.fetchval(_DONE)) < wanted:
         if time.perf_counter() - said > SAY_SECONDS:

@@ -1,4 +1,4 @@
-"""Latency of usage at a steady rate: from an event to the first snapshot that counts it, and to the alert it causes.
+"""Latency of usage at a steady rate: to the first snapshot, and to the alert.
 
 It is measured on valid new events of ``sum`` meters: each changes its window, and the running sum of the published
 events identifies the first snapshot that counts it. Times of snapshots and alerts are the broker's append times.
@@ -39,7 +39,10 @@ Key = tuple[str, str, datetime]
 
 @dataclass(slots=True)
 class Track:
-    """The events of one window: the sum after each, the time it was due, and whether it is after the warm-up."""
+    """The events of one window: sums, due times, and whether each is measured.
+
+    The sum after each event; events of the warm-up are not measured.
+    """
 
     sums: list[int] = field(default_factory=list)
     due: list[float] = field(default_factory=list)
@@ -102,7 +105,7 @@ async def publish(made: Section, workload: Workload, pace: Pace) -> dict[Key, Tr
 
 
 def _followed(records: list[tuple[bytes, bytes]], now: datetime) -> dict[int, tuple[Any, str, datetime, int]]:
-    """Subscription, product, time and quantity of the measured events, by number."""
+    """Return subscription, product, time and quantity of measured events, by number."""
     found, before = {}, set()
     for number, (_, value) in enumerate(records):
         try:
@@ -118,7 +121,7 @@ def _followed(records: list[tuple[bytes, bytes]], now: datetime) -> dict[int, tu
 
 
 async def _drained(dsn: str, events: int) -> None:
-    """Wait until all events are applied and published, and alerts has had time to assess them."""
+    """Wait until all events are applied and published, and alerts could assess them."""
     async with asyncio.timeout(WAIT_SECONDS), connect(dsn) as connection:
         while await connection.fetchval(_DONE) < events or await connection.fetchval(_DUE):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
@@ -143,7 +146,10 @@ async def _read(made: Section, topic: str) -> list[tuple[dict[str, Any], float]]
 
 
 def snapshot_latencies(tracks: dict[Key, Track], snapshots: list[tuple[dict[str, Any], float]]) -> list[float]:
-    """Seconds from the time each event was due to the append time of the first snapshot that counts it."""
+    """Return seconds from each event's due time to the first snapshot with it.
+
+    A snapshot's time is the broker's append time.
+    """
     by_key: defaultdict[Key, list[tuple[int, float]]] = defaultdict(list)
     for event, appended in snapshots:
         data = event["data"]
@@ -165,7 +171,10 @@ def snapshot_latencies(tracks: dict[Key, Track], snapshots: list[tuple[dict[str,
 
 
 def alert_latencies(tracks: dict[Key, Track], alerts: list[tuple[dict[str, Any], float]]) -> list[float]:
-    """Seconds from the time that the crossing event was due to the append time of the alert."""
+    """Return seconds from the due time of crossing events to their alerts.
+
+    An alert's time is the broker's append time.
+    """
     taken = []
     for event, appended in alerts:
         alert = event["data"].get("alert")

@@ -1,4 +1,7 @@
-"""Fill the services' databases with the workload through their stores, which is faster than by events."""
+"""Fill the services' databases with the workload, through their stores.
+
+This is faster than by events.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -39,7 +42,7 @@ T = TypeVar("T")
 
 
 async def load_allocation(dsn: str, workload: Workload) -> None:
-    """Insert catalogue, customers, and subscriptions with lots, allocations and present consumption."""
+    """Insert catalogue, customers, subscriptions and present consumption."""
     async with connect(dsn) as connection, connection.transaction():
         for one in workload.accounts():
             await insert_account(connection, one)
@@ -52,11 +55,11 @@ async def load_allocation(dsn: str, workload: Workload) -> None:
             await insert_product(connection, product)
             await insert_meter(connection, product, product.meters[0])
         for state in _read_record(workload, "allocation"):
-            await _keep(connection, state, workload.now)
+            await _insert(connection, state, workload.now)
             await upsert_consumption(connection, list(workload.snapshots(state, 2)))
 
 
-async def _keep(connection: Connection, state: SubscriptionState, now: datetime) -> None:
+async def _insert(connection: Connection, state: SubscriptionState, now: datetime) -> None:
     empty = state.model_copy(update={"lots": (), "products": ()})
     before = Subscription(empty, flex_enabled=True, settled_at=now)
     after = replace(before, state=state)
@@ -87,7 +90,10 @@ def _created(state: SubscriptionState, now: datetime) -> Event[SubscriptionCreat
 
 
 async def load_reporting(dsn: str, workload: Workload, windows: int) -> int:
-    """Insert catalogue, customers, subscriptions and snapshots of the last windows; return the snapshots' number."""
+    """Insert catalogue, customers, subscriptions and snapshots; return the number.
+
+    The number is that of the snapshots, which are of the last ``windows`` windows.
+    """
     count = 0
     async with connect(dsn) as connection:
         async with connection.transaction():
@@ -106,7 +112,7 @@ async def load_reporting(dsn: str, workload: Workload, windows: int) -> int:
 
 
 def _read_record(workload: Workload, service: str) -> Iterator[SubscriptionState]:
-    """The subscriptions, with lines of progress."""
+    """Yield the subscriptions; print progress."""
     step = max(1, workload.subscriptions // TENTH)
     for number, state in enumerate(workload.states(), 1):
         yield state

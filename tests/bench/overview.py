@@ -1,4 +1,4 @@
-"""Latency of the overview: one reporting process with a year of windows of every subscription."""
+"""Latency of the overview: one reporting process with a year of windows."""
 
 import random
 from argparse import Namespace
@@ -48,7 +48,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
 
 
 def requests(issuer: Issuer, subscriptions: int, count: int) -> list[bytes]:
-    """Make requests for random subscriptions, each with a token of the primary contact."""
+    """Make requests for random subscriptions, with tokens of the primary contacts."""
     rng = random.Random(count)
     tokens = [issuer.token(contact(number)) for number in range(ACCOUNTS)]
     chosen = [rng.randrange(subscriptions) for _ in range(count)]

@@ -1,4 +1,7 @@
-"""Open loop: steps start when they are due, without waiting for earlier ones, so that queueing counts."""
+"""Open loop: steps start when they are due, so that queueing counts.
+
+They do not wait for earlier ones.
+"""
 
 import asyncio
 import time
@@ -22,15 +25,18 @@ class Pace:
 
     @property
     def count(self) -> int:
-        """The number of steps, with those of the warm-up."""
+        """Return the number of steps, with those of the warm-up."""
         return int(self.rate * (self.warm_seconds + self.seconds))
 
     def counts(self, number: int) -> bool:
-        """Whether the step is after the warm-up."""
+        """Return whether the step is after the warm-up."""
         return number >= self.rate * self.warm_seconds
 
     async def steps(self) -> AsyncIterator[tuple[int, float]]:
-        """Yield each number when it is due, or as soon as possible after, with that time (``time.perf_counter``)."""
+        """Yield each number with its due time, when it is due or as soon as possible.
+
+        Times are of ``time.perf_counter``.
+        """
         started = time.perf_counter()
         for number in range(self.count):
             due = started + number / self.rate
@@ -38,7 +44,10 @@ class Pace:
             yield number, due
 
     async def portions(self) -> AsyncIterator[tuple[range, float]]:
-        """Yield, 50 times a second, the numbers that have become due, with the time when number 0 was due."""
+        """Yield the numbers that have become due, 50 times a second.
+
+        With the time when number 0 was due.
+        """
         started, begin = time.perf_counter(), 0
         while begin < self.count:
             end = min(self.count, int((time.perf_counter() - started) * self.rate) + 1)

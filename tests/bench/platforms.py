@@ -17,12 +17,15 @@ async def add_keys(dsn: str) -> None:
 
 
 def key(of: int) -> str:
-    """The key of a product, by its number."""
+    """Return the key of a product, by its number."""
     return f"bench-key-of-product-{of:02d}"
 
 
 def batches(workload: Workload, size: int, first: int) -> list[list[bytes]]:
-    """The workload's events by request: each request of one product and random subscriptions that use it."""
+    """Return the workload's events by request, each of one product.
+
+    Subscriptions are random among those that use the product.
+    """
     rng = random.Random(workload.seed + first)
     users: list[list[int]] = [[] for _ in range(PRODUCTS)]
     for chosen in range(workload.subscriptions):
@@ -36,14 +39,14 @@ def batches(workload: Workload, size: int, first: int) -> list[list[bytes]]:
 
 
 def post(events: list[bytes], of: int) -> bytes:
-    """A request ``POST /v1/usage`` with these events of a product."""
+    """Build a request ``POST /v1/usage`` with these events of a product."""
     single = len(events) == 1
     body = events[0] if single else b"[" + b",".join(events) + b"]"
     return request("POST", "/v1/usage", token=key(of), content_type=_ONE if single else _BATCH, body=body)
 
 
 def ask_entitlement(rng: random.Random, subscriptions: int) -> bytes:
-    """A request ``GET /v1/entitlements`` for a random subscription and one of its products."""
+    """Build a request ``GET /v1/entitlements`` for a random use of a product."""
     chosen = rng.randrange(subscriptions)
     of = rng.choice(active(chosen))
     path = f"/v1/entitlements?subscription={subscription(chosen)}&product={product(of)}&units=5"

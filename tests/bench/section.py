@@ -1,4 +1,4 @@
-"""The environment of a section: the servers, and its own topics, databases and processes."""
+"""The environment of a section: servers, topics, databases and processes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,7 +36,7 @@ class Section:
         self.processes: list[ServiceProcess] = []
 
     def topic(self, topic: Topic) -> str:
-        """The topic's name with the section's prefix."""
+        """Return the topic's name with the section's prefix."""
         return f"{self.prefix}{topic.name}"
 
     async def database(self, service: str) -> str:
@@ -52,7 +52,10 @@ class Section:
         await drop_database(self.servers.admin_dsn, self.databases.pop())
 
     async def start(self, service: str, dsn: str, *, wait: bool = True, **settings: str | int) -> ServiceProcess:
-        """Start a process of a service with these settings; wait until it is ready unless ``wait`` is false."""
+        """Start a process of a service with these settings.
+
+        Wait until it is ready unless ``wait`` is false.
+        """
         own = {name: str(value) for name, value in settings.items()}
         env = service_env(service, dsn=dsn, kafka=self.servers.kafka, topic_prefix=self.prefix, **own)
         del env[f"UNITPOOL_{service.upper()}_SESSION_TIMEOUT_SECONDS"]  # it is short for tests; the default counts here
@@ -75,7 +78,7 @@ class Section:
 
 @asynccontextmanager
 async def section(servers: Servers) -> AsyncIterator[Section]:
-    """Create a section with topics; delete all that it created at the end of the block."""
+    """Create a section with topics; delete what it created at the block's end."""
     made = Section(servers)
     topics = await create_topics(servers.kafka, made.prefix, every_topic())
     try:
@@ -98,7 +101,7 @@ async def _delete(kafka: str, topics: list[str]) -> None:
 
 
 async def settle(servers: Servers, dsn: str) -> None:
-    """Vacuum, analyse and checkpoint after loading, so that this work does not disturb the measurement."""
+    """Vacuum, analyse and checkpoint, so that this does not disturb measurements."""
     say("vacuum, analyse and checkpoint")
     async with connect(as_owner(dsn)) as connection:
         await connection.execute("VACUUM ANALYZE")

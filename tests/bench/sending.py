@@ -1,6 +1,7 @@
-"""A producer for a steady rate, as cheap as a platform's client that is not written in Python.
+"""A producer for a steady rate, as cheap as a platform's client.
 
-With a future, a hash and a task for each event, the client took more of two cores than metering.
+Platforms' clients are not written in Python: with a future, a hash and a task for each event, the client took more of
+two cores than metering.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from shared.runtime.process.settings import ServiceSettings
 
 
 class PortionProducer:
-    """A producer that sends portions to a topic without waiting for each acknowledgement."""
+    """A producer of portions that does not wait for each acknowledgement."""
 
     def __init__(self, bulk: BulkProducer) -> None:
         self._bulk = bulk

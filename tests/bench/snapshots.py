@@ -53,7 +53,10 @@ async def _load_reporting(dsn: str, workload: Workload) -> None:
 
 
 def snapshots(workload: Workload) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value of each snapshot, as metering publishes them: per round, one of each used key."""
+    """Yield key and value of each snapshot: per round, one of each used key.
+
+    They are as metering publishes them.
+    """
     calendars: dict[str, Calendar] = {state.id: state.calendar for state in workload.states()}
     totals: Counter[tuple[str, str, datetime]] = Counter()
     revisions: Counter[tuple[str, str, datetime]] = Counter()
@@ -97,7 +100,10 @@ async def fill(made: Section, workload: Workload) -> int:
 
 
 async def drain(made: Section, service: str, dsn: str, count: int) -> Figures:
-    """Processor time per snapshot in microseconds, of the service and of PostgreSQL, until all are applied."""
+    """Return processor time per snapshot in microseconds, until all are applied.
+
+    That of the service, and that of PostgreSQL.
+    """
     process = await made.start(service, dsn, wait=False)
     ours, theirs = await _clocks(made, process.pid)
     async with asyncio.timeout(WAIT_SECONDS), connect(dsn) as connection:
@@ -115,7 +121,10 @@ async def drain(made: Section, service: str, dsn: str, count: int) -> Figures:
 
 
 async def _clocks(made: Section, pid: int) -> tuple[Callable[[], float], Callable[[], float]]:
-    """Seconds of processor time used by the process, and by PostgreSQL with all its backends."""
+    """Return clocks of the processor time of the process and of PostgreSQL.
+
+    In seconds; PostgreSQL's with all its backends.
+    """
     async with connect(made.servers.admin_dsn) as connection:
         folder = Path(await connection.fetchval(_FOLDER))
     service, server = psutil.Process(pid), psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))

@@ -1,4 +1,4 @@
-"""A soak: metering, alerts and allocation as deployed, at a steady rate for a long time.
+"""A soak: metering, alerts and allocation at a steady rate for a long time.
 
 It samples the memory of each process, the lag of its consumers, and the applied events. The figures show whether memory
 or lag grows, and whether all published events are accounted for. It begins with a backlog: a process does not return
@@ -51,7 +51,7 @@ FOLLOWED = {("metering", USAGE.name), ("alerts", CONSUMPTION_TOPIC.name), ("allo
 
 @dataclass(slots=True)
 class Samples:
-    """Samples by second: memory in MB by process, and lag in records by process and topic."""
+    """Samples by second: memory in MB and lag in records, by process."""
 
     memory: defaultdict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     lag: defaultdict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
@@ -102,7 +102,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
 
 
 class _Poison:
-    """One subscription, among those with the most usage, whose handling always fails in all services."""
+    """One subscription with much usage, whose handling always fails everywhere."""
 
     def __init__(self, dsns: Mapping[str, str]) -> None:
         self._dsns = dsns
@@ -182,7 +182,7 @@ def _followed(samples: Samples) -> dict[tuple[str, str], list[tuple[float, float
 
 
 async def _drained(connection: Connection, events: int) -> dict[str, int]:
-    """Wait until the books account for all events, or for the limit; return the books' totals."""
+    """Wait until the books account for all events, or the limit; return the totals."""
     deadline = time.monotonic() + DRAIN_SECONDS
     while True:
         row = await connection.fetchrow(_BOOKS)
@@ -198,7 +198,9 @@ def _is_exact(books: Mapping[str, int], published: int) -> bool:
 
 
 def figures_of(samples: Samples, seconds: float) -> Figures:
-    """Memory at the start and the end with its growth after the warm-up, and lag at the start and the end.
+    """Return memory and lag at the start and the end.
+
+    With the growth of memory after the warm-up.
 
     Start and end are means of the first and the last tenth of the samples taken while events were published.
     """
@@ -223,7 +225,7 @@ def _mean(taken: Sequence[tuple[float, float]]) -> float:
 
 
 def slope(taken: Sequence[tuple[float, float]]) -> float:
-    """Growth of a value per second, by least squares; 0 for fewer than two samples."""
+    """Return the growth per second, by least squares; 0 for fewer than two samples."""
     if len({at for at, _ in taken}) < 2:
         return 0.0
     mean_at, mean = sum(at for at, _ in taken) / len(taken), _mean(taken)

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A figure's aim: the least or the most value, and the key of the figure that is its ceiling."""
+    """A figure's aim: the least or the most value, and the key of its ceiling."""
 
     least: float | None = None
     most: float | None = None
@@ -39,7 +39,10 @@ AIMS: Mapping[str, Aim] = {
 
 
 def lines(results: Mapping[str, Any]) -> list[str]:
-    """Lines with name, value, aim (with an exclamation mark if it is missed) and ceiling."""
+    """Return lines with name, value, aim and ceiling.
+
+    A missed aim has an exclamation mark.
+    """
     width = max(map(len, results), default=0)
     written = [f"{'':<{width}} {'value':>12}   {'aim':<14} {'ceiling':>12}"]
     for name, value in results.items():

@@ -1,4 +1,4 @@
-"""The workload of the benchmarks: 10,000 subscriptions, 25 products, and usage with a Zipf distribution.
+"""The workload: 10,000 subscriptions, 25 products, usage with a Zipf distribution.
 
 It is the same for the same values.
 """
@@ -42,7 +42,10 @@ KINDS: tuple[Aggregation, ...] = ("unique", "sum", "unique", "peak")
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """``events`` of ``subscriptions`` subscriptions, whose terms began about ``age_days`` before ``now``."""
+    """``events`` of ``subscriptions`` subscriptions.
+
+    Their terms began about ``age_days`` before ``now``.
+    """
 
     events: int
     subscriptions: int
@@ -51,14 +54,17 @@ class Workload:
     seed: int = 20261124
 
     def accounts(self) -> list[AccountState]:
-        """The customers, each with some of the subscriptions."""
+        """Return the customers, each with some of the subscriptions."""
         return [
             AccountState(id=AccountId(account(number)), name=f"Account {number}", flex_enabled=True, version=1)
             for number in range(ACCOUNTS)
         ]
 
     def products(self) -> list[ProductState]:
-        """25 products of one meter, half of them ``unique``, the others ``sum`` and ``peak``."""
+        """Return 25 products of one meter: ``unique``, ``sum`` or ``peak``.
+
+        Half of them are ``unique``.
+        """
         rate = Rate(version=1, units=1, block=BLOCK, effective_from=self._start)
         return [
             ProductState(
@@ -80,7 +86,7 @@ class Workload:
         ]
 
     def states(self) -> Iterator[SubscriptionState]:
-        """The subscriptions, each with 8 products and its own calendar of windows."""
+        """Yield the subscriptions, each with 8 products and its own calendar of windows."""
         for number in range(self.subscriptions):
             start = self._start + timedelta(hours=number % 360)
             end = start + timedelta(days=365)
@@ -105,7 +111,7 @@ class Workload:
             )
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
-        """Key and value of each record, in order."""
+        """Yield key and value of each record, in order."""
         rng = random.Random(self.seed)
         shares = list(accumulate(1 / (rank + 1) for rank in range(self.subscriptions)))
         recent: list[tuple[bytes, bytes]] = []
@@ -125,7 +131,10 @@ class Workload:
             yield record
 
     def event(self, rng: random.Random, number: int, chosen: int, of: int) -> bytes:
-        """One event of a subscription and a product, by their numbers; 1 % come late into closed windows."""
+        """Encode an event of a subscription and a product, by their numbers.
+
+        1 % come late, into closed windows.
+        """
         back = timedelta(seconds=rng.random() * 3600)
         if rng.random() < LATE:
             back += timedelta(days=rng.randrange(16, 34))
@@ -138,7 +147,10 @@ class Workload:
         ).encode()
 
     def snapshots(self, state: SubscriptionState, windows: int) -> Iterator[ConsumptionSnapshot]:
-        """Snapshots of each product in the newest windows of a subscription, at most this number of windows."""
+        """Yield snapshots of each product in a subscription's newest windows.
+
+        At most ``windows`` windows.
+        """
         window = state.calendar.window_at(self.now)
         for ago in range(windows):
             if window.start < state.term.start:
@@ -163,33 +175,33 @@ class Workload:
 
 
 def account(number: int) -> str:
-    """The id of an account."""
+    """Return the id of an account."""
     return f"account-{number}"
 
 
 def contact(number: int) -> str:
-    """The primary contact of an account's subscriptions."""
+    """Return the primary contact of an account's subscriptions."""
     return f"paula@account-{number}.example"
 
 
 def subscription(number: int) -> str:
-    """The id of a subscription."""
+    """Return the id of a subscription."""
     return f"subscription-{number:06d}"
 
 
 def product(number: int) -> str:
-    """The id of a product."""
+    """Return the id of a product."""
     return f"product-{number:02d}"
 
 
 def active(subscription: int) -> list[int]:
-    """The numbers of the products that a subscription uses."""
+    """Return the numbers of the products that a subscription uses."""
     return [(subscription * 7 + step * 3) % PRODUCTS for step in range(ACTIVE)]
 
 
 @cache
 def measured(consumed: int) -> MeterConsumption:
-    """A meter's part of a snapshot."""
+    """Build a meter's part of a snapshot."""
     return MeterConsumption(
         meter=MeterId(METER),
         aggregation="sum",
