@@ -52,11 +52,11 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
     workload = Workload(0, SUBSCRIPTIONS, datetime.now(UTC))
     pace = Pace(options.command_rate, options.seconds, WARM_BROKER_SECONDS)
     async with section(servers) as made:
-        asked = plans(workload, pace.count)
+        prepared = plans(workload, pace.count)
         say("commands: their ceiling, an empty handler")
         source, target = made.topic(ALERTS_COMMANDS_TOPIC), made.topic(ALERTS_EVENTS_TOPIC)
         bare = await made.start_bare(source=source, target=target)
-        ceiling = await round_trips(made, asked, pace, (source, target), lambda value: str(json.loads(value)["id"]))
+        ceiling = await round_trips(made, prepared, pace, (source, target), lambda value: str(json.loads(value)["id"]))
         bare.kill()
         dsn = await made.database("allocation")
         await load_allocation(dsn, workload)
@@ -64,7 +64,7 @@ async def measure(servers: Servers, options: Namespace) -> Figures:
         await made.start("allocation", dsn)
         say(f"commands: {pace.rate:g} a second for {pace.seconds:g} s")
         topics = made.topic(ALLOCATION_COMMANDS_TOPIC), made.topic(EVENTS_TOPIC)
-        taken = await round_trips(made, asked, pace, topics, accepted)
+        taken = await round_trips(made, prepared, pace, topics, accepted)
     return {
         "command_rate_per_second": options.command_rate,
         "command_subscriptions": SUBSCRIPTIONS,
@@ -81,7 +81,7 @@ def plans(workload: Workload, count: int) -> list[PreparedCommand]:
     rng, keys = random.Random(workload.seed), parse_keys(COMMAND_KEYS)
     states = list(workload.states())
     given: dict[tuple[str, str], int] = {}
-    asked = []
+    prepared = []
     for _ in range(count):
         state = rng.choice(states)
         product = rng.choice(state.products).product
@@ -93,7 +93,7 @@ def plans(workload: Workload, count: int) -> list[PreparedCommand]:
         )
         command = _command(payload, state, str(UUID(int=rng.getrandbits(128), version=4)), workload.now)
         value = command.encode()
-        asked.append(
+        prepared.append(
             PreparedCommand(
                 command.id,
                 state.id.encode(),
@@ -101,7 +101,7 @@ def plans(workload: Workload, count: int) -> list[PreparedCommand]:
                 [(SIGNATURE_HEADER, sign(value, keys, ALLOCATION_COMMANDS_TOPIC.name))],
             )
         )
-    return asked
+    return prepared
 
 
 def _window(state: SubscriptionState, now: datetime) -> datetime:
@@ -136,7 +136,7 @@ def accepted(value: bytes) -> str | None:
 
 
 async def round_trips(
-    made: Section, asked: Sequence[PreparedCommand], pace: Pace, topics: tuple[str, str], named: Named
+    made: Section, prepared: Sequence[PreparedCommand], pace: Pace, topics: tuple[str, str], named: Named
 ) -> list[float]:
     """Return seconds from the due time of each command to its outcome.
 
@@ -153,7 +153,7 @@ async def round_trips(
             stack.push_async_callback(client.stop)
 
         async def listen() -> None:
-            while len(seen_at) < len(asked):
+            while len(seen_at) < len(prepared):
                 for records in (await consumer.getmany(timeout_ms=500)).values():
                     now = time.perf_counter()
                     seen_at.update(dict.fromkeys(filter(None, (named(one.value) for one in records)), now))
@@ -161,7 +161,7 @@ async def round_trips(
         async with asyncio.timeout(pace.count / pace.rate + WAIT_SECONDS), asyncio.TaskGroup() as tasks:
             tasks.create_task(listen())
             async for number, due in pace.steps():
-                one = asked[number]
+                one = prepared[number]
                 due_at[one.id] = due
                 await producer.send(source, one.value, one.key, headers=one.headers)
-    return [seen_at[one.id] - due_at[one.id] for number, one in enumerate(asked) if pace.counts(number)]
+    return [seen_at[one.id] - due_at[one.id] for number, one in enumerate(prepared) if pace.counts(number)]

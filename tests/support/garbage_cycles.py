@@ -1,4 +1,4 @@
-"""A check for reference cycles: batches in cycles are freed late, and would be most of a process's memory."""
+"""A check for reference cycles, which free the memory of batches late."""
 
 import gc
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def freed_at_once(kind: type) -> Iterator[None]:
-    """Assert that no object of class ``kind`` made in the block is left in a reference cycle."""
+    """Assert that no ``kind`` made in the block is left in a reference cycle."""
     gc.collect()
     gc.disable()
     try:

@@ -8,7 +8,7 @@ from typing import Any
 from tests.conftest import MakeDatabase, StartService
 from tests.support.builders.published import PRIMARY
 from tests.support.drivers.processes import ServiceProcess, service_env
-from tests.support.drivers.reporting_processes import ReportingProcesses, sold
+from tests.support.drivers.reporting_processes import ReportingProcesses, sell_subscription
 
 ID = "order-4711"
 DEADLINE_SECONDS = 30
@@ -33,7 +33,7 @@ async def test_write_is_logged_with_its_correlation_id_by_all_services(  # fixtu
     topic_prefix: str,
     service_process: StartService,
 ) -> None:
-    subscription = await sold(processes)
+    subscription = await sell_subscription(processes)
     env = service_env(
         "alerts", dsn=await database("alerts"), kafka=kafka_server.bootstrap_servers, topic_prefix=topic_prefix
     )

@@ -4,13 +4,13 @@ import asyncio
 from uuid import uuid4
 
 from tests.support.builders.published import PRIMARY, STRANGER, VIEWER
-from tests.support.drivers.reporting_processes import ReportingProcesses, sold
+from tests.support.drivers.reporting_processes import ReportingProcesses, sell_subscription
 
 
 async def test_pool_is_bought_allocated_and_rebalanced_through_the_api(
     processes: ReportingProcesses,
 ) -> None:
-    subscription = await sold(processes)
+    subscription = await sell_subscription(processes)
     path = f"/v1/subscriptions/{subscription}"
     first = await processes.done(f"{path}/allocations", {"product": "scan", "units": 600}, PRIMARY)
     assert (first["purchased"], first["allocated"], first["unallocated"]) == (1000, 600, 400)
@@ -43,7 +43,7 @@ async def test_pool_is_bought_allocated_and_rebalanced_through_the_api(
 
 
 async def test_repeat_has_one_effect_when_many_arrive_at_once(processes: ReportingProcesses) -> None:
-    subscription = await sold(processes)
+    subscription = await sell_subscription(processes)
     path, key = f"/v1/subscriptions/{subscription}", {"Idempotency-Key": str(uuid4())}
     body = {"units": 50, "order_reference": "PO-2"}
     answers = await asyncio.gather(
@@ -58,7 +58,7 @@ async def test_repeat_has_one_effect_when_many_arrive_at_once(processes: Reporti
 
 
 async def test_stream_sends_a_change_and_does_not_delay_a_stop(processes: ReportingProcesses) -> None:
-    subscription = await sold(processes)
+    subscription = await sell_subscription(processes)
     path = f"/v1/subscriptions/{subscription}"
     async with processes.watch(f"{path}/stream", PRIMARY) as stream_events:
         assert (await asyncio.wait_for(anext(stream_events), 10))["what"] == "missed"
@@ -71,7 +71,7 @@ async def test_stream_sends_a_change_and_does_not_delay_a_stop(processes: Report
 
 
 async def test_read_models_are_the_same_after_a_rebuild(processes: ReportingProcesses) -> None:
-    subscription = await sold(processes)
+    subscription = await sell_subscription(processes)
     path = f"/v1/subscriptions/{subscription}"
     key = {"Idempotency-Key": str(uuid4())}
     body = {"product": "scan", "units": 10}

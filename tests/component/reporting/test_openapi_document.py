@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.conftest import MakeDatabase, StartService
 from tests.support.builders.published import PRIMARY, VENDOR, VIEWER
 from tests.support.drivers.processes import service_env
-from tests.support.drivers.reporting_processes import ReportingProcesses, sold
+from tests.support.drivers.reporting_processes import ReportingProcesses, sell_subscription
 from tests.support.servers.token_issuer import Issuer
 
 pytestmark = pytest.mark.timeout(300)
@@ -70,7 +70,7 @@ async def all_services(
 
 async def furnished(processes: ReportingProcesses) -> dict[str, str]:
     """Create one resource of every kind; return their ids by path parameter."""
-    subscription = await sold(processes)
+    subscription = await sell_subscription(processes)
     path = f"/v1/subscriptions/{subscription}"
     prices = {"currency": "EUR", "list_price_minor": 1000, "tiers": [{"from_units": 0, "discount_basis_points": 0}]}
     await processes.done("/v1/price-list", prices, method="PUT")

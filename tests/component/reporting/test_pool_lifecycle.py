@@ -13,7 +13,7 @@ from tests.support.builders.published import (
     VENDOR,
     VIEWER,
 )
-from tests.support.drivers.reporting_processes import ReportingProcesses, sold
+from tests.support.drivers.reporting_processes import ReportingProcesses, sell_subscription
 
 PRICES: dict[str, Any] = {
     "currency": "EUR",
@@ -29,7 +29,7 @@ TEAM = {VIEWER: "viewer", ALLOCATOR: "allocator", AUDITOR: "auditor", USERADMIN:
 
 async def staffed(processes: ReportingProcesses) -> str:
     """Create an account whose delegates have one grant each; return the path."""
-    path = f"/v1/subscriptions/{await sold(processes)}"
+    path = f"/v1/subscriptions/{await sell_subscription(processes)}"
     for email, grant in TEAM.items():
         person = {"email": email, "name": grant.title()}
         added = await processes.done("/v1/accounts/acme/people", person, PRIMARY)
@@ -178,7 +178,7 @@ async def test_units_have_a_price_with_its_arithmetic(processes: ReportingProces
     assert (await processes.refused("/v1/quotes", {"units": 5}))["code"] == "not_found"
     prices = await processes.done("/v1/price-list", PRICES, method="PUT")
     assert (prices["version"], len(prices["tiers"])) == (1, 3)
-    subscription = await sold(processes)
+    subscription = await sell_subscription(processes)
     path = f"/v1/subscriptions/{subscription}"
     quote = await processes.done("/v1/quotes", {"units": 50_000}, PRIMARY)
     assert (quote["unit_price_minor"], quote["total_minor"]) == (850, 42_500_000)
@@ -201,7 +201,7 @@ async def test_units_have_a_price_with_its_arithmetic(processes: ReportingProces
 
 
 async def test_contract_is_locked_voided_renewed_and_cancelled(processes: ReportingProcesses) -> None:
-    path = f"/v1/subscriptions/{await sold(processes)}"
+    path = f"/v1/subscriptions/{await sell_subscription(processes)}"
     locked = await processes.done(f"{path}/rate-lock", {"locked": True}, method="PUT")
     assert locked["rates_locked_at"] is not None
     kept = await processes.ask("PUT", f"{path}/rate-lock", json={"locked": False})
@@ -250,7 +250,7 @@ async def until_products(processes: ReportingProcesses, path: str, *products: st
 
 
 async def test_product_returns_its_units_and_stays_readable_when_retired(processes: ReportingProcesses) -> None:
-    path = f"/v1/subscriptions/{await sold(processes)}"
+    path = f"/v1/subscriptions/{await sell_subscription(processes)}"
     await processes.done(f"{path}/allocations", {"product": "hub", "units": 400}, PRIMARY)
     assert await statuses(processes, "/v1/catalogue/products/hub/retire", PRIMARY, method="POST") == [403]
     assert (await processes.done("/v1/catalogue/products/hub/retire", None))["retired_at"] is not None
@@ -270,7 +270,7 @@ async def test_product_returns_its_units_and_stays_readable_when_retired(process
 async def test_per_product_subscription_has_people_but_no_pool_until_it_is_converted(
     processes: ReportingProcesses,
 ) -> None:
-    await sold(processes)
+    await sell_subscription(processes)
     body = {"account": "acme", "name": "Acme licences", "model": "per_product"}
     times = {"start": "2026-01-01T00:00:00Z", "end": "2028-01-01T00:00:00Z"}
     contact = {"primary_contact": {"email": PRIMARY, "name": "Paula"}}

@@ -3,14 +3,14 @@
 from typing import Any
 
 from tests.support.builders.published import PRIMARY, VENDOR, VIEWER
-from tests.support.drivers.reporting_processes import ReportingProcesses, sold
+from tests.support.drivers.reporting_processes import ReportingProcesses, sell_subscription
 
 STALE = ('"1"', 'W/"{now}"', '"abc"', '"1", "2"', '"{now}0"')
 """Another version, a weak tag of the current one, a foreign tag, and a list without the current one."""
 
 
 async def test_every_write_is_refused_when_if_match_has_an_old_version(processes: ReportingProcesses) -> None:
-    subscription = await sold(processes)
+    subscription = await sell_subscription(processes)
     path = f"/v1/subscriptions/{subscription}"
     now = (await processes.ask("GET", path)).headers["etag"].strip('"')
     writes: list[tuple[str, str, Any, str]] = [
@@ -46,7 +46,7 @@ async def test_every_write_is_refused_when_if_match_has_an_old_version(processes
 
 
 async def test_if_match_is_refused_when_it_is_invalid_or_unsupported(processes: ReportingProcesses) -> None:
-    subscription = await sold(processes)
+    subscription = await sell_subscription(processes)
     policy = f"/v1/subscriptions/{subscription}/products/scan/policy"
     for tag in ("17", '"1', '"1" "2"', "W/17", "*, *", '"a b"', "", '"1",,x'):
         answer = await processes.ask("PUT", policy, PRIMARY, json={"overage": "hard"}, headers={"If-Match": tag})

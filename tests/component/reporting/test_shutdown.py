@@ -12,13 +12,13 @@ import pytest
 from tests.conftest import StartService
 from tests.support.builders.published import PRIMARY
 from tests.support.drivers.processes import ServiceProcess
-from tests.support.drivers.reporting_processes import ReportingProcesses, sold
+from tests.support.drivers.reporting_processes import ReportingProcesses, sell_subscription
 
 
 async def test_streams_end_and_a_waiting_write_answers_202_when_the_process_stops(
     processes: ReportingProcesses, allocation: ServiceProcess
 ) -> None:
-    subscription = await sold(processes)
+    subscription = await sell_subscription(processes)
     path, key = f"/v1/subscriptions/{subscription}", str(uuid4())
 
     async def streamed() -> list[str]:

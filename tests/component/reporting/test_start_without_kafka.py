@@ -11,7 +11,7 @@ from deploy.local.ports import free_port
 from tests.conftest import StartService
 from tests.support.builders.published import PRIMARY
 from tests.support.drivers.processes import ServiceProcess, service_env
-from tests.support.drivers.reporting_processes import ReportingProcesses, sold
+from tests.support.drivers.reporting_processes import ReportingProcesses, sell_subscription
 from tests.support.servers.frozen import Freezer
 from tests.support.servers.token_issuer import Issuer
 
@@ -47,7 +47,7 @@ async def test_reads_are_served_and_writes_wait_until_kafka_is_available(  # fix
     service_process: StartService,
     shared_issuer: Issuer,
 ) -> None:
-    subscription = await sold(processes)
+    subscription = await sell_subscription(processes)
     path = f"/v1/subscriptions/{subscription}"
     assert await processes.service.terminate() == 0
 

@@ -1,4 +1,7 @@
-"""A subscription with all that the API can answer: reserve, prices, a renewal, exact aggregates, odd letters."""
+"""A subscription with all that the API can answer.
+
+Reserve, prices, a renewal, exact aggregates and unusual letters.
+"""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -55,7 +58,10 @@ _ACKNOWLEDGED: dict[str, Any] = {
 
 
 async def fill(empty: ReportingDriver) -> None:
-    """Apply the events of ``sub-1``, of an empty ``sub-2``, of their account and of the vendor's books."""
+    """Apply the events of ``sub-1``, of an empty ``sub-2`` and of their account.
+
+    Also those of the vendor's books.
+    """
     state = _subscription(3, 400)
     await empty.apply(
         account(),

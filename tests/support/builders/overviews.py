@@ -78,7 +78,10 @@ def overview(*products: ProductOverview, purchased: int = 10_000, **more: Any) -
 
 
 def waiting(until: datetime | None) -> RebalanceClock:
-    """A rebalance clock that runs until ``until``; None means that allocations can no longer be changed."""
+    """Build a rebalance clock that runs until ``until``.
+
+    None: allocations can no longer be changed.
+    """
     last = (until or NOW) - timedelta(days=90)
     return RebalanceClock(allowed=False, next_allowed_at=until, every_days=90, last_at=last)
 

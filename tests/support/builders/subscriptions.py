@@ -97,13 +97,16 @@ def plan(
 
 
 def accepted(decision: Decided | Refusal) -> Decided:
-    """The accepted plan; fail if it was refused."""
+    """Return the accepted plan; fail if it was refused."""
     assert isinstance(decision, Decided), decision
     return decision
 
 
 def refused(decision: object) -> tuple[str, dict[str, Any]]:
-    """The refusal's code and details, without ``next_allowed_at``, which every refusal of a plan has."""
+    """Return the refusal's code and details, without ``next_allowed_at``.
+
+    Every refusal of a plan has that field.
+    """
     assert isinstance(decision, Refusal), decision
     numbers = {key: value for key, value in decision.details.items() if key != "next_allowed_at"}
     return decision.code, numbers

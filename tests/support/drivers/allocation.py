@@ -1,4 +1,7 @@
-"""Allocation without Kafka: commands through the real inbox and handlers, at a time set by the test."""
+"""Driver of allocation without Kafka, at a time set by the test.
+
+Commands go through the real inbox and handlers.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -140,7 +143,10 @@ class AllocationDriver:
         return decision_in(sent) if sent else None
 
     async def decide_batch(self, asked: Sequence[Event[Any]]) -> list[Decision]:
-        """Submit commands on several subscriptions in one transaction; return the decisions of those not postponed."""
+        """Submit commands on several subscriptions in one transaction.
+
+        Returns the decisions of those that are not postponed.
+        """
         async with transaction(self.pool, lambda: self.now, "allocation") as tx:
             await self.inbox()(tx, [record(one, one.data.subscription) for one in asked])
             sent = list(tx.pending)
@@ -172,7 +178,7 @@ class AllocationDriver:
         return decisions
 
     async def decide_concurrently(self, asked: Sequence[Event[Any]]) -> list[Decision]:
-        """Submit commands at the same time, then retry the postponed ones; return all decisions."""
+        """Submit commands at the same time; retry postponed ones; return all decisions."""
         async with asyncio.timeout(120):
             decisions = await asyncio.gather(*(self.submit(one) for one in asked))
             return [one for one in decisions if one] + await self.drain()
@@ -217,7 +223,9 @@ class AllocationDriver:
         account: str | None = None,
         contact: str = PRIMARY,
     ) -> str:
-        """Create an account with a subscription, a lot and products; return the subscription's id.
+        """Create an account with a subscription, a lot and products; return the id.
+
+        The id is the subscription's.
 
         With ``account`` the subscription is added to that one; existing products are left unchanged.
         """
@@ -252,7 +260,7 @@ class AllocationDriver:
     async def plan(
         self, subscription: str = "acme-flex", /, *, by: str = PRIMARY, vendor: bool = False, **plan: Any
     ) -> Decision:
-        """Decide a plan, given as products with their units and the plan's options as keywords."""
+        """Decide a plan: units by product, and the plan's options as keywords."""
         options = {name: plan.pop(name) for name in list(plan) if name in ApplyPlan.model_fields}
         changes = tuple(PlannedChange(product=name.replace("_", "-"), units=units) for name, units in plan.items())
         asked = ApplyPlan(subscription=subscription, changes=options.pop("changes", changes), **options)

@@ -1,4 +1,4 @@
-"""Allocation on a machine whose clock is 45 days ahead: ``python -m tests.support.drivers.allocation_ahead``."""
+"""Run allocation with a clock that is 45 days ahead."""
 
 import datetime as datetimes
 import sys

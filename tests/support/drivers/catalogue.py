@@ -1,4 +1,4 @@
-"""The catalogue of the crash test, created over the API, and a customer that uses all products."""
+"""The catalogue of the crash test, and its customers, created over the API."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -33,7 +33,10 @@ async def make_catalogue(product: Product) -> None:
 async def make_customer(
     product: Product, account: str, contact: DemoPerson, *, units: int = 5_000, days_ago: int = 40
 ) -> Customer:
-    """Create a customer some weeks into a year's term, with units allocated to each product."""
+    """Create a customer with units allocated to each product.
+
+    The year's term began some weeks ago.
+    """
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(days=days_ago)
     customer = await sell(product, account, contact, start=start, end=start + timedelta(days=365), units=units)
     path = f"/v1/subscriptions/{customer.subscription}"

@@ -1,4 +1,4 @@
-"""Start services quickly: a process that has imported a service is forked for each start.
+"""Start services quickly, by forking a process that has imported them.
 
 A start is otherwise a second and a half of imports, and a test run has hundreds. What is forked is a process like any
 other, with an environment and a log of its own, and runs the service's ``__main__`` as ``python -m`` does.
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Forked:
-    """A forked process, with the part of ``subprocess.Popen``'s interface that tests need."""
+    """A forked process, with the part of ``subprocess.Popen`` that tests need."""
 
     def __init__(self, fork_server: "ForkServer", pid: int) -> None:
         self.pid = pid
@@ -32,7 +32,10 @@ class Forked:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """The exit code, or the negative number of the signal; None while the process runs."""
+        """Return the exit code, or None while the process runs.
+
+        A signal's code is its negative number.
+        """
         if self._code is None:
             self._code = self._server.ask(poll=self.pid)
         return self._code
@@ -45,7 +48,10 @@ class Forked:
         return self._code
 
     def send_signal(self, number: int) -> None:
-        """Send a signal. The process id is not reused before ``poll`` has returned the exit code."""
+        """Send a signal.
+
+        The process id is not reused before ``poll`` has returned the exit code.
+        """
         if self._code is None:
             os.kill(self.pid, number)
 
@@ -92,7 +98,10 @@ _fork_servers: dict[str, ForkServer] | None = None
 
 @contextmanager
 def fork_servers() -> Iterator[None]:
-    """Start services in this block by forking; each service's process is created at its first start."""
+    """Start services in this block by forking.
+
+    The process of a service is created at the service's first start.
+    """
     global _fork_servers  # noqa: PLW0603 - one per process, as the processes are
     made: dict[str, ForkServer] = {}
     _fork_servers = made
@@ -105,7 +114,10 @@ def fork_servers() -> Iterator[None]:
 
 
 def fork_server_of(module: str) -> ForkServer | None:
-    """The process to fork a service from; None for modules of tests, and on systems where forking is not safe."""
+    """Return the process to fork a service from, or None.
+
+    None for modules of tests, and on systems where forking is not safe.
+    """
     if _fork_servers is None or sys.platform != "linux" or not module.startswith("services."):
         return None
     if module not in _fork_servers:

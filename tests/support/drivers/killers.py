@@ -1,4 +1,4 @@
-"""Crashes of processes and servers under load, and a platform that publishes meanwhile."""
+"""Kills of processes and servers under load, and a platform that publishes."""
 
 import asyncio
 import random
@@ -74,7 +74,7 @@ class Killer:
             else:
                 publishing = asyncio.create_task(publish(self._product, records))
                 await asyncio.sleep(self._random.uniform(0.05, 0.5))
-                await self._come_or_go(name)
+                await self._stop_or_start(name)
                 await self._kill(name, server)
                 await publishing
             self.killed[name] += 1
@@ -83,8 +83,8 @@ class Killer:
             self._come()
         await self._all_ready()
 
-    async def _come_or_go(self, name: str) -> None:
-        """Stop or start the second metering: it stops with reporting's kill, and starts at the next turn."""
+    async def _stop_or_start(self, name: str) -> None:
+        """Stop the guest when reporting is killed; start it at the next turn."""
         if self._guest and self._is_away:
             self._come()
         elif self._guest and name == "reporting":

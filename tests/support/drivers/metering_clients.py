@@ -84,7 +84,7 @@ async def add_key(dsn: str, secret: str, product: str) -> None:
 
 
 async def payloads(servers: str, topic: str, kinds: Iterable[type[Payload]]) -> list[Any]:
-    """Read the payloads of all records of a topic, partition by partition, and check their keys."""
+    """Read the payloads of a topic, partition by partition, and check their keys."""
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest")
     await consumer.start()
     found: list[Any] = []
@@ -105,7 +105,7 @@ async def payloads(servers: str, topic: str, kinds: Iterable[type[Payload]]) -> 
 
 
 async def newest_snapshots(servers: str, prefix: str) -> dict[str, ConsumptionSnapshot]:
-    """Read the topic of snapshots; return the newest of each key, and check that revisions never fall."""
+    """Read snapshots; return the newest by key, and check that revisions never fall."""
     newest: dict[str, ConsumptionSnapshot] = {}
     for one in await payloads(servers, f"{prefix}metering.consumption", CONSUMPTION):
         before = newest.get(one.key)

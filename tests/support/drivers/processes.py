@@ -104,7 +104,10 @@ class ServiceProcess:
             self._process.wait()
 
     async def terminate(self, timeout_seconds: float = 15) -> int:
-        """Terminate the process (SIGTERM); return the exit code. Fail if it takes longer than the limit."""
+        """Terminate the process (SIGTERM); return the exit code.
+
+        Fails if it takes longer than the limit.
+        """
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
@@ -129,12 +132,18 @@ class ServiceProcess:
 def start_service(
     name: str, env: Mapping[str, str], *, module: str | None = None, log: Path | None = None
 ) -> ServiceProcess:
-    """Start ``python -m services.<name>`` (or ``module``) with ``env`` on a free port; output goes to ``log``."""
+    """Start ``python -m services.<name>`` (or ``module``) on a free port.
+
+    ``env``: its environment. Output goes to ``log``.
+    """
     return ServiceProcess(name, env, module=module, log=log)
 
 
 def service_env(name: str, *, dsn: str, kafka: str, topic_prefix: str = "", **more: str) -> dict[str, str]:
-    """The variables of a service in a test; ``more`` are its own settings, as ``http_port="8001"``."""
+    """Return the variables of a service in a test.
+
+    ``more``: its own settings, as ``http_port="8001"``.
+    """
     own = {f"UNITPOOL_{name.upper()}_{setting.upper()}": value for setting, value in more.items()}
     return {
         "UNITPOOL_KAFKA_BOOTSTRAP_SERVERS": kafka,

@@ -1,4 +1,7 @@
-"""The whole product for end-to-end tests: four service processes, used through their APIs and topics only."""
+"""The whole product, used through its APIs and topics only.
+
+Four service processes.
+"""
 
 import asyncio
 import time
@@ -100,7 +103,10 @@ class Product:
     async def done(
         self, who: str | DemoPerson, method: str, path: str, body: object = None, **headers: str
     ) -> dict[str, Any]:
-        """Send a request that must succeed; a write has an idempotency key and is repeated until it has an outcome."""
+        """Send a request that must succeed.
+
+        A write has an idempotency key, and is repeated until it has an outcome.
+        """
         headers.setdefault("Idempotency_Key", str(uuid4()))
         deadline = time.monotonic() + 90
         while True:

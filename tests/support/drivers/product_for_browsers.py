@@ -1,4 +1,4 @@
-"""The whole product for the browser tests: four services, the sign-in provider, and a customer with a pool."""
+"""The whole product for browser tests, with a customer and the sign-in service."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Driver of reporting in this process, on a real database: apply events, request the API."""
+"""Driver of reporting in this process: applies events, requests the API."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -87,7 +87,7 @@ class ReportingDriver:
         return answer.json()
 
     async def sent(self, count: int = 1) -> list[Sent]:
-        """Wait for so many commands in the outbox, and verify them."""
+        """Wait for this number of commands in the outbox, and verify them."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:
                 async with self.runtime.pool.acquire() as connection:
@@ -136,7 +136,10 @@ def records(payloads: Sequence[Payload | Event[Any]]) -> list[Record]:
 
 @asynccontextmanager
 async def reporting(dsn: str, issuer: Issuer, now: datetime = NOW, **settings: Any) -> AsyncIterator[ReportingDriver]:
-    """Start a replica that listens and answers; it consumes what ``ReportingDriver.apply`` passes."""
+    """Start a replica that consumes what ``ReportingDriver.apply`` passes.
+
+    It listens and answers.
+    """
     chosen = ReportingSettings(
         database_url=SecretStr(dsn),
         command_keys=SecretStr(COMMAND_KEYS),

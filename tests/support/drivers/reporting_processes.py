@@ -60,7 +60,7 @@ class ReportingProcesses:
         return self._allocation
 
     async def until_streams(self, count: int) -> None:
-        """Wait until so many live streams are open."""
+        """Wait until this number of live streams is open."""
         async with asyncio.timeout(20):
             while f"unitpool_reporting_live_streams {float(count)}" not in (await self.ask("GET", "/metrics")).text:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
@@ -82,8 +82,11 @@ class ReportingProcesses:
         await self._http.aclose()
 
 
-async def sold(processes: ReportingProcesses) -> str:
-    """Create an account with 1,000 units and two products; return the subscription's id."""
+async def sell_subscription(processes: ReportingProcesses) -> str:
+    """Create an account with 1,000 units and two products; return the id.
+
+    The id is the subscription's.
+    """
     await processes.done("/v1/accounts", {"id": "acme", "name": "Acme"})
     await processes.done("/v1/accounts/acme/flex", {"enabled": True, "reason": "ordered"}, method="PUT")
     for product in ("scan", "hub"):

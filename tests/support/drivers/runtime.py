@@ -79,7 +79,10 @@ class Bench:
         await asyncio.gather(*futures)
 
     async def send_command(self, topic: Topic, command: Event[Any], *, key: str = "s-1", **change: Any) -> None:
-        """Send a command, signed as by reporting; ``signature`` replaces the signature, None omits it."""
+        """Send a command, signed as by reporting.
+
+        ``signature`` replaces the signature; None omits it.
+        """
         value = command.encode()
         signature = change.get("signature", sign(value, KEYS, topic.name))
         headers = [] if signature is None else [(SIGNATURE_HEADER, signature)]

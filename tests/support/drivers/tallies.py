@@ -1,4 +1,7 @@
-"""Processes of the tally service, which inserts a row and publishes an event per record."""
+"""Driver of the tally service, which inserts a row per record.
+
+It also publishes an event per record.
+"""
 
 import asyncio
 import subprocess
@@ -59,7 +62,7 @@ class Tallies:
             return bool(await connection.fetchval("SELECT count(*) = 0 FROM outbox"))
 
     async def assert_exactly(self, wanted: list[str]) -> None:
-        """Assert that each wanted record has one row and at least one event, and that there are no others."""
+        """Assert one row and at least one event for each wanted record, and no others."""
         assert await self.noted() == Counter(wanted)
         await until(self.settled, what="an empty outbox")
         published = [(record.value or b"").decode() for record in await self.bench.records(ALERTS_EVENTS_TOPIC)]

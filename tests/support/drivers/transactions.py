@@ -10,13 +10,16 @@ from tests.support.builders.metering import NOW
 
 
 def begun(connection: Connection, now: datetime = NOW) -> Transaction:
-    """The runtime's transaction on a database transaction that the test begins and ends."""
+    """Return a runtime transaction on one that the test begins and ends."""
     return Transaction(connection, now, service="metering")
 
 
 @asynccontextmanager
 async def transaction(connection: Connection, now: datetime = NOW) -> AsyncIterator[Transaction]:
-    """A transaction that is committed at the end of the block; the callbacks after the commit are called."""
+    """Open a transaction that is committed at the end of the block.
+
+    The callbacks after the commit are called.
+    """
     async with connection.transaction():
         tx = begun(connection, now)
         yield tx

@@ -1,4 +1,4 @@
-"""A subscription whose handling always fails, because PostgreSQL refuses each of its rows."""
+"""A subscription that always fails, because PostgreSQL refuses its rows."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,10 @@ from tests.support.servers.databases import as_owner, connect
 
 @asynccontextmanager
 async def poisoned(dsn: str, table: str, condition: str, when: str = "INSERT OR UPDATE") -> AsyncIterator[None]:
-    """Refuse, within the block, each write to ``table`` of a row for which ``condition`` (on ``NEW``) holds."""
+    """Refuse writes to ``table`` within the block.
+
+    Those of rows for which ``condition`` (on ``NEW``) holds.
+    """
     name = f"poison_{table}"
     async with connect(as_owner(dsn)) as connection:
         await connection.execute(

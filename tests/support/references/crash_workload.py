@@ -1,6 +1,6 @@
 """Usage for the crash test, and an independent computation of its results.
 
-Nothing here is shared with the services but the rules of the domain, written again in the plainest way.
+It shares no code with the services; the rules of the domain are written again in the simplest form.
 """
 
 import json
@@ -46,7 +46,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Usage of ``subscriptions`` (id -> start of term), in a seeded order that repeats and mixes."""
+    """Usage of ``subscriptions`` in a seeded order that repeats and mixes.
+
+    ``subscriptions``: id -> start of term.
+    """
 
     subscriptions: dict[str, datetime]
     now: datetime
@@ -54,7 +57,10 @@ class Workload:
     seed: int = 20261124
 
     def records(self) -> Iterator[Sent]:
-        """All records in mixed order: 10 % repeat earlier ones, 0.5 % are invalid, times are of the last 20 days."""
+        """Return all records in mixed order, of the last 20 days.
+
+        10 % repeat earlier ones, 0.5 % are invalid.
+        """
         rng = random.Random(self.seed)
         subscriptions = sorted(self.subscriptions)
         recent: list[Sent] = []
@@ -122,7 +128,10 @@ class Workload:
 
 @dataclass(slots=True)
 class Expected:
-    """The expected result: consumption by (subscription, product, window start), and the books' totals."""
+    """The expected consumption and totals of the books.
+
+    Consumption is by subscription, product and window start.
+    """
 
     accepted: int = 0
     applied: int = 0

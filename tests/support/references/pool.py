@@ -1,4 +1,4 @@
-"""A simple reference of the pool: lots, allocations and the rules of plans, independent of the domain."""
+"""A simple reference of the pool and of plans, independent of the domain."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

@@ -31,7 +31,7 @@ _METERS = {(state.id, one.meter): one for state in PRODUCTS for one in state.met
 
 
 def distinct(events: Iterable[Event]) -> list[Event]:
-    """Keep the first event of each (source, id) per day."""
+    """Return the first event of each (source, id) per day."""
     seen: dict[tuple[str, str, str], Event] = {}
     for item in events:
         seen.setdefault((item["source"], item["id"], item["time"][:10]), item)
@@ -59,7 +59,10 @@ def window_of(state: SubscriptionState, instant: datetime) -> tuple[datetime, da
 
 
 def counts(state: SubscriptionState, product: str, instant: datetime) -> bool:
-    """Whether usage of that instant counts: in a term, before a cancellation, while the product is used."""
+    """Return whether usage of this time counts.
+
+    It does in a term, before a cancellation, while the product is used.
+    """
     in_term = any(term.start <= instant < term.end for term in state.all_terms)
     if not in_term or (state.cancelled_at is not None and instant >= state.cancelled_at):
         return False
@@ -100,7 +103,10 @@ def unreversed(events: Iterable[Event]) -> list[Event]:
 
 
 def aggregates(events: Iterable[Event], states: States = _STATES) -> Figures:
-    """The aggregate of every subscription, product, meter and window, and when its level was reached."""
+    """Return the aggregate of each window, and when its level was reached.
+
+    A window is of a subscription, product and meter.
+    """
     standing = unreversed(counting(events, states))
     grouped: dict[Key, list[Event]] = defaultdict(list)
     for item in standing:
@@ -112,7 +118,7 @@ def aggregates(events: Iterable[Event], states: States = _STATES) -> Figures:
 
 
 def resources(events: Iterable[Event], states: States = _STATES) -> dict[Key, set[str]]:
-    """Which resources count: those seen later than their last purge in the same window."""
+    """Return the resources seen later than their last purge in the same window."""
     standing = unreversed(counting(events, states))
     found: dict[Key, set[str]] = defaultdict(set)
     purges = [item for item in standing if item["type"] == PURGED]
@@ -158,7 +164,10 @@ def _aggregate(key: Key, seen: list[Event], purges: list[Event], states: States)
 
 
 def hours(events: Iterable[Event], states: States = _STATES) -> dict[Key, tuple[int, Decimal, Decimal]]:
-    """Per hour (in place of the window): events, their quantities together, the largest one."""
+    """Return number, sum and largest quantity of events per hour.
+
+    The hour takes the place of the window.
+    """
     grouped: dict[Key, list[Decimal]] = defaultdict(list)
     for item in unreversed(counting(events, states)):
         if item["type"] == RECORDED:
@@ -170,7 +179,10 @@ def hours(events: Iterable[Event], states: States = _STATES) -> dict[Key, tuple[
 def units(
     figures: Figures, subscription: str, product: str, meter: str, start: datetime, *, states: States = _STATES
 ) -> int:
-    """Pool units of one meter in one window: rounded up once, at the rate of the window's start."""
+    """Return pool units of a meter in a window, rounded up once.
+
+    The rate is that of the window's start.
+    """
     state, one = states[subscription], _METERS[product, meter]  # type: ignore[index]
     first = start
     if one.reset == "term":

@@ -1,4 +1,4 @@
-"""Databases for tests, cloned from a template to which a service's migrations are applied.
+"""Databases for tests, cloned from a template that is migrated once.
 
 As deployed: an owner has migrated the template, and the connection string is of the service's role, which owns nothing.
 """
@@ -50,14 +50,20 @@ def _as(dsn: str, role: str) -> str:
 
 
 async def create_database(admin_dsn: str, service: str, migrations: Path | None = None) -> str:
-    """Create a migrated database of ``service``; return the connection string of the service's role."""
+    """Create a migrated database of ``service``; return its connection string.
+
+    That of the service's role.
+    """
     async with connect(admin_dsn) as admin:
         template = await _template(admin, admin_dsn, service, migrations or SERVICES / service / "migrations")
         return await _clone(admin, admin_dsn, template, f"test_{service}")
 
 
 async def copy_database(admin_dsn: str, dsn: str) -> str:
-    """Copy a database that has no connections; return the connection string of the service's role."""
+    """Copy a database that has no connections; return the connection string.
+
+    That of the service's role.
+    """
     parts = urlsplit(dsn)
     async with connect(admin_dsn) as admin:
         return await _clone(admin, admin_dsn, parts.path.removeprefix("/"), str(parts.username), "STRATEGY file_copy")
@@ -85,7 +91,10 @@ async def drop_database(admin_dsn: str, dsn: str) -> None:
 
 
 async def _template(admin: "asyncpg.Connection[asyncpg.Record]", admin_dsn: str, service: str, folder: Path) -> str:
-    """The name of the template, with a hash of its migrations, so that a reused server never clones an outdated one."""
+    """Return the template's name, which has a hash of its migrations.
+
+    So a reused server never clones an outdated one.
+    """
     migrations, granted, role = load_migrations(service, folder), _access(service, folder), f"test_{service}"
     content = [*(f"{one.name}{one.checksum}" for one in migrations), repr(granted), inspect.getsource(grants)]
     name = f"template_{service}_{hashlib.sha256(''.join(content).encode()).hexdigest()[:12]}"

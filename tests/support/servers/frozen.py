@@ -1,4 +1,7 @@
-"""A server that hangs: it accepts connections and data, and answers nothing (as after SIGSTOP)."""
+"""A server that hangs: it accepts connections and data, and answers nothing.
+
+As after SIGSTOP.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +49,7 @@ class Freezer:
 
 @asynccontextmanager
 async def freezer(dsn: str) -> AsyncIterator[Freezer]:
-    """Start a proxy to the server of a connection string; its ``dsn`` connects through it."""
+    """Start a proxy to a server; its ``dsn`` connects through it."""
     between = Freezer(dsn)
     server = await asyncio.start_server(between.serve, "127.0.0.1", 0)
     parts = urlsplit(dsn)

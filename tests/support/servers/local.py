@@ -1,4 +1,4 @@
-"""The servers of a test run: those of ``deploy.local``, with settings for quick starts."""
+"""The servers of a test run: those of ``deploy.local``, with quick starts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,10 @@ JAVA_OPTIONS = ("-XX:-UseG1GC", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 @contextmanager
 def running_postgres(root: Path, *, durable: bool) -> Iterator[PostgresServer]:
-    """Run a PostgreSQL below ``root`` within the block, and delete its data; ``durable`` as deployed."""
+    """Run a PostgreSQL below ``root`` within the block, and delete its data.
+
+    ``durable``: with the settings of a deployment.
+    """
     server = PostgresServer(root, settings={} if durable else _FLEETING)
     try:
         server.start()
@@ -40,7 +43,10 @@ def running_postgres(root: Path, *, durable: bool) -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="module", name="postgres_server")
 def durable_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A fixture for files that kill PostgreSQL: a durable server, used if the file imports it."""
+    """Run a durable server, for files that kill PostgreSQL.
+
+    A file uses it by importing this fixture.
+    """
     with running_postgres(tmp_path_factory.mktemp("durable"), durable=True) as server:
         yield server
 

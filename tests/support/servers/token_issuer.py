@@ -1,4 +1,4 @@
-"""An issuer that serves its keys on its own port, and makes valid and invalid tokens."""
+"""An issuer that serves its keys, and makes valid and invalid tokens."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 
 class Issuer:
-    """An issuer that signs with ``key``, publishes the keys in ``published``, and counts requests."""
+    """An issuer that signs with ``key``, publishes ``published``, counts requests."""
 
     def __init__(self, url: str) -> None:
         self.url = url

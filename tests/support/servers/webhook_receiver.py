@@ -1,4 +1,4 @@
-"""An HTTP server that receives webhooks, verifies signatures, and fails on request."""
+"""An HTTP server that receives webhooks, verifies them, and fails on request."""
 
 import asyncio
 import base64

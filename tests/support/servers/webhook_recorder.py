@@ -11,7 +11,7 @@ from tests.support.servers.asgi import Served
 
 
 class Receiver(Served):
-    """A recorder; ``received`` has each delivery with a valid signature, by webhook id."""
+    """A recorder; ``received`` has deliveries with valid signatures, by webhook id."""
 
     def __init__(self) -> None:
         self.port = free_port()

@@ -1,1 +1,1 @@
-"""A service for tests: it inserts a row and publishes an event per record of ``allocation.events``."""
+"""A service for tests: a row and an event per record of ``allocation.events``."""

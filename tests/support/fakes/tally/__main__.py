@@ -1,4 +1,4 @@
-"""``python -m tests.support.fakes.tally``: the tally service, which has the name of the alerts service."""
+"""Run the tally service, which has the name of the alerts service."""
 
 import asyncio
 import os
