@@ -17,7 +17,7 @@ BIG_RESOURCES = 250_000
 RECENT = timedelta(days=34)
 """Age up to which ingest accepts usage: 35 days, less a day for a slow start."""
 
-Story = Literal[
+Scenario = Literal[
     "ordinary",
     "over-used",
     "under-used",
@@ -52,7 +52,7 @@ class DemoAccount:
 
     id: str
     name: str
-    story: Story
+    scenario: Scenario
     start: datetime
     end: datetime
     lots: tuple[int, ...]
@@ -73,7 +73,7 @@ _NAMES = (
     *("Quarry Stone", "Redwood Schools", "Silverline Air", "Tundra Mining"),
 )
 
-_STORIES: dict[str, Story] = {
+_SCENARIOS: dict[str, Scenario] = {
     "initrode": "over-used",
     "umbra-foods": "under-used",
     "northwind-rail": "over-allocated",
@@ -102,7 +102,7 @@ def demo_accounts(today: datetime) -> Iterator[DemoAccount]:
     yield DemoAccount(
         id=MAIN_ACCOUNT,
         name="Acme",
-        story="ordinary",
+        scenario="ordinary",
         start=today - MONTHS_13 - timedelta(days=6),
         end=today + timedelta(days=164),
         lots=(2400, 600),
@@ -114,7 +114,7 @@ def demo_accounts(today: datetime) -> Iterator[DemoAccount]:
     yield DemoAccount(
         id=BIG_ACCOUNT,
         name="Colossus",
-        story="big",
+        scenario="big",
         start=today - timedelta(days=20),
         end=today + timedelta(days=345),
         lots=(300_000,),
@@ -126,31 +126,33 @@ def demo_accounts(today: datetime) -> Iterator[DemoAccount]:
 
 def _account(name: str, chance: random.Random, today: datetime) -> DemoAccount:
     identity = name.lower().replace(" ", "-")
-    story = _STORIES.get(identity, "ordinary")
+    scenario = _SCENARIOS.get(identity, "ordinary")
     # A product whose meter burns down is never reported as under-used, so the under-used account has none.
-    offered = [product.id for product in CATALOGUE if story != "under-used" or not product.burns_down]
+    offered = [product.id for product in CATALOGUE if scenario != "under-used" or not product.burns_down]
     products = chance.sample(offered, chance.randint(3, 5))
-    shares = tuple(_share(product, story, chance) for product in products)
+    shares = tuple(_share(product, scenario, chance) for product in products)
     allocated = sum(share.allocated for share in shares)
     start = today - MONTHS_13 - timedelta(days=chance.randint(0, 14))
     spare = allocated * chance.randint(5, 25) // 100
-    lots = (allocated + spare,) if story != "over-allocated" else (allocated * 2 // 3, allocated - allocated * 2 // 3)
+    lots = (
+        (allocated + spare,) if scenario != "over-allocated" else (allocated * 2 // 3, allocated - allocated * 2 // 3)
+    )
     return DemoAccount(
         id=identity,
         name=name,
-        story=story,
+        scenario=scenario,
         start=start,
-        end=today + timedelta(days=9 if story == "about to expire" else chance.randint(60, 300)),
+        end=today + timedelta(days=9 if scenario == "about to expire" else chance.randint(60, 300)),
         lots=lots,
         shares=shares,
-        subscription_name=f"{name} Flex" if story != "per product" else f"{name} licences",
+        subscription_name=f"{name} Flex" if scenario != "per product" else f"{name} licences",
         contact=contact_of(OTHER_ACCOUNT if identity == OTHER_ACCOUNT else identity),
     )
 
 
-def _share(product: str, story: Story, chance: random.Random) -> Share:
+def _share(product: str, scenario: Scenario, chance: random.Random) -> Share:
     used = {"over-used": chance.randint(104, 125), "under-used": chance.randint(12, 40)}.get(
-        story, chance.randint(35, 97)
+        scenario, chance.randint(35, 97)
     )
     began = min(used, chance.randint(20, 60))
     return Share(product, chance.randrange(40, 140, 10), used, began)

@@ -39,7 +39,7 @@ async def sell_backdated(commands: BackdatedCommands, account: DemoAccount, toda
         await commands.decide(at + after + timedelta(minutes=minutes), VENDOR, key, payload)
 
     await vendor(0, account.id, CreateAccount(account=identity, name=account.name))
-    if account.story != "per product":
+    if account.scenario != "per product":
         await vendor(1, account.id, SetFlex(account=identity, enabled=True, reason="Ordered with the first units"))
     contact = Person(email=account.contact.email, name=account.contact.name)
     await vendor(
@@ -49,17 +49,17 @@ async def sell_backdated(commands: BackdatedCommands, account: DemoAccount, toda
             subscription=subscription,
             account=identity,
             name=account.subscription_name,
-            model="per_product" if account.story == "per product" else "flex",
+            model="per_product" if account.scenario == "per product" else "flex",
             start=account.start,
             end=account.end,
             primary_contact=contact,
         ),
     )
-    if account.story == "per product":
+    if account.scenario == "per product":
         return subscription
     first, *more = account.lots
     await vendor(3, subscription, _lot(account, 1, first))
-    if account.story == "over-allocated":
+    if account.scenario == "over-allocated":
         await vendor(4, subscription, _lot(account, 2, more.pop(), end=today - LOT_ENDED_BEFORE))
     for share in account.shares:
         await vendor(5, subscription, SubscribeProduct(subscription=subscription, product=ProductId(share.product)))
@@ -79,7 +79,7 @@ async def _grow(
     """Raise allocations to today's; one account does so in two steps, the second a rebalance."""
     now = {share.product: share.allocated for share in account.shares}
     grown = account.start + GROWN_AFTER
-    if account.story == "rebalanced lately":
+    if account.scenario == "rebalanced lately":
         first, second, *_ = account.shares
         then = now | {first.product: first.allocated + SHIFTED, second.product: second.allocated - SHIFTED}
         await commands.decide(grown, account.contact, subscription, _plan(subscription, then))

@@ -157,7 +157,7 @@ class Loader:
     async def _load_history(self, accounts: list[DemoAccount]) -> None:
         """Load the usage that is too old for ingest."""
         boundary = self._state.now - RECENT
-        using = [account for account in accounts if account.story != "per product" and account.start < boundary]
+        using = [account for account in accounts if account.scenario != "per product" and account.start < boundary]
         old = await self._events(using, None, boundary)
         self._say(f"{_named(using)}: {len(old):,} events of the past 13 months")
         wanted = {self._subscription(one): [share.product for share in one.shares] for one in using}
@@ -165,7 +165,7 @@ class Loader:
 
     async def _load_recent(self, accounts: list[DemoAccount]) -> None:
         """Send the usage that ingest still accepts."""
-        using = [account for account in accounts if account.story != "per product"]
+        using = [account for account in accounts if account.scenario != "per product"]
         recent = await self._events(using, self._state.now - RECENT, self._state.now)
         self._say(f"{_named(using)}: {len(recent):,} events of the last weeks, through Kafka and HTTP")
         await self._sender.report(one for one in recent if not _is_of(HTTP_PRODUCT, one))

@@ -13,11 +13,11 @@ TODAY = datetime(2026, 11, 24, tzinfo=UTC)
 NOW = TODAY + timedelta(hours=15)
 
 
-def test_there_are_25_accounts_with_all_stories() -> None:
+def test_there_are_25_accounts_with_all_scenarios() -> None:
     accounts = list(demo_accounts(TODAY))
     assert len({account.id for account in accounts}) == 25
-    stories = {account.story for account in accounts}
-    assert stories >= {
+    scenarios = {account.scenario for account in accounts}
+    assert scenarios >= {
         "over-used",
         "under-used",
         "over-allocated",
@@ -35,7 +35,7 @@ def test_there_are_25_accounts_with_all_stories() -> None:
     assert emails["globex"] == PEOPLE[-1].email
 
 
-def test_the_big_account_counts_its_resources_and_needs_no_history() -> None:
+def test_the_big_account_has_its_resources_without_loaded_history() -> None:
     big = next(account for account in demo_accounts(TODAY) if account.id == BIG_ACCOUNT)
     assert big.start > NOW - RECENT
     share = next(share for share in big.shares if share.product == "asset-inventory")
@@ -65,7 +65,7 @@ def test_the_catalogue_has_15_products_and_all_aggregations() -> None:
 
 
 def test_the_under_used_account_has_no_product_that_burns_down() -> None:
-    account = next(one for one in demo_accounts(TODAY) if one.story == "under-used")
+    account = next(one for one in demo_accounts(TODAY) if one.scenario == "under-used")
     assert not any(PRODUCTS[share.product].burns_down for share in account.shares)
     assert all(share.used_percent < 50 for share in account.shares)
 
