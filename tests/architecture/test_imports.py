@@ -132,6 +132,6 @@ def test_a_planted_unused_dependency_is_found(checkout: Path) -> None:
 
 
 def _deptry_for(service: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A copy of the service and the shared code, with the service's group of dependencies only."""
+    """Copy the service and shared code, with the service's dependencies only."""
     only = ("--non-dev-dependency-groups", service, "--ignore", "DEP002", "--no-ansi")
     return _run("deptry", f"services/{service}", "shared", *only, cwd=cwd)

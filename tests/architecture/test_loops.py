@@ -1,4 +1,4 @@
-"""Loops that go on until they are stopped are `repeat`; the others that pause are few, and end by themselves."""
+"""Loops that run until stopped are ``repeat``; few others pause, and they end."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Private parts of libraries are used in one module only, which refuses to start when one of them has changed."""
+"""Private parts of libraries are used in one module, which checks them.
+
+It refuses to start when one of them has changed.
+"""
 
 import ast
 import os

@@ -18,7 +18,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def missing_names(text: str) -> list[str]:
-    """The files and tests that the page names and the repository does not have, and rules without either."""
+    """Return named files and tests that do not exist, and rules without either."""
     missing = []
     for rule, decided_in, tests in rows(text):
         files, named = re.findall(r"`([^`]+)`", decided_in), re.findall(r"`([^`]+)`", tests)

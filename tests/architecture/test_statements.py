@@ -1,4 +1,4 @@
-"""Statements: none has parts of two modules, and the table of a batch is used by one module."""
+"""Statements: none has parts of two modules; one module uses a batch's table."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ OWNED = re.compile(r"\b(FROM|INTO|UPDATE|JOIN|USING|TABLE|EXISTS)\s+usage_batch\
 
 
 def foreign_parts(text: str) -> Iterator[str]:
-    """The parts of f-strings with SQL that come from other modules: attributes, or imported names.
+    """Return parts of SQL f-strings from other modules: attributes, imported names.
 
     Constants of the domain such as ``SUM`` are allowed, as they are numbers that SQL has no name for.
     """

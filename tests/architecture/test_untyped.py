@@ -1,4 +1,7 @@
-"""Mappings of anything that pass between our functions are those that the READMEs list, each with its reason."""
+"""Mappings of anything between functions are those listed in the READMEs.
+
+Each has its reason there.
+"""
 
 import ast
 import re
@@ -15,7 +18,7 @@ UNTYPED = {("dict", "Any"), ("Mapping", "Any"), ("MutableMapping", "Any"), ("dic
 
 
 def untyped(code: str) -> set[str]:
-    """Functions, fields and names whose annotation is, or has in it, a mapping from text to anything."""
+    """Return functions, fields and names annotated with a mapping to anything."""
     return set(_places(ast.parse(code), ""))
 
 
@@ -42,7 +45,7 @@ def _places(node: ast.AST, inside: str) -> Iterator[str]:
 
 
 def _functions_in(function: ast.AST, inside: str) -> Iterator[str]:
-    """Of functions and classes within a function; what its own variables are passes to nobody."""
+    """Yield inner functions and classes; local variables are not passed on."""
     for child in ast.iter_child_nodes(function):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield from _places(ast.Module([child], []), inside)

@@ -1,4 +1,6 @@
-"""A future rate takes effect by itself, from the first window that begins under it; closed windows stay as they were.
+"""A future rate takes effect automatically, and closed windows are unchanged.
+
+It applies from the first window that begins under it.
 
 The catalogue of allocation, the figures of metering, and what reporting shows of them, with the same state.
 """

@@ -1,4 +1,4 @@
-"""One alert per upward crossing of an armed threshold, whatever way the value takes."""
+"""One alert per upward crossing of an armed threshold, in every order of values."""
 
 from fractions import Fraction
 
@@ -51,7 +51,7 @@ def test_a_share_is_a_breach_when_the_whole_is_0_and_the_part_is_not() -> None:
     assert _walk([(0, 0), (1, 0), (2, 0), (0, 0), (1, 0)]) == [None, 110, None, None, 110]
 
 
-def test_a_new_window_arms_what_its_opening_value_does_not_reach() -> None:
+def test_a_new_window_arms_thresholds_above_its_opening_value() -> None:
     level = step(Level(), 95, 100, CONSUMPTION_THRESHOLDS).level
     assert step(level, 95, 100, CONSUMPTION_THRESHOLDS, opening=0).crossed == Threshold(90, "high")
     assert step(level, 95, 100, CONSUMPTION_THRESHOLDS, opening=95).crossed is None
@@ -60,7 +60,7 @@ def test_a_new_window_arms_what_its_opening_value_does_not_reach() -> None:
 
 
 @given(st.lists(st.tuples(PARTS, WHOLES), max_size=40))
-def test_it_agrees_with_a_plain_reference_that_arms_each_threshold_by_itself(values: list[tuple[int, int]]) -> None:
+def test_crossings_equal_a_reference_that_arms_each_threshold_separately(values: list[tuple[int, int]]) -> None:
     armed = dict.fromkeys(PERCENTS, True)
     expected = []
     for part, whole in values:
@@ -77,7 +77,7 @@ def test_it_agrees_with_a_plain_reference_that_arms_each_threshold_by_itself(val
 
 
 @given(st.lists(st.tuples(PARTS, WHOLES), min_size=1, max_size=20))
-def test_the_same_value_again_changes_nothing(values: list[tuple[int, int]]) -> None:
+def test_nothing_changes_when_a_value_is_repeated(values: list[tuple[int, int]]) -> None:
     level = Level()
     for part, whole in values:
         level = step(level, part, whole, CONSUMPTION_THRESHOLDS).level

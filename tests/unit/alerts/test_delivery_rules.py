@@ -1,4 +1,4 @@
-"""When a webhook is tried again, where it may go, and who may say so."""
+"""Rules of webhooks: retries, permitted addresses and permissions."""
 
 import json
 from datetime import timedelta
@@ -23,7 +23,7 @@ def test_pauses_grow_to_four_hours_and_never_pass_them(attempts: int, chance: fl
     assert timedelta(seconds=2.5) <= at - NOW <= timedelta(hours=4)
 
 
-def test_it_is_given_up_after_72_hours() -> None:
+def test_a_delivery_is_dead_after_72_hours() -> None:
     now, attempts = NOW, 0
     while True:
         attempts += 1
@@ -97,7 +97,7 @@ def test_addresses_of_the_internet_are_public(text: str) -> None:
         "4000::1",
     ],
 )
-def test_addresses_of_our_own_network_are_not(text: str) -> None:
+def test_addresses_of_private_networks_are_not_public(text: str) -> None:
     assert not is_public(ip_address(text))
 
 

@@ -1,4 +1,4 @@
-"""A consumption within the headroom decides nothing: whoever assesses everything comes to the same alerts."""
+"""Consumption within the headroom: alerts equal those of assessing everything."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -42,7 +42,7 @@ def _within(driver: WatchDriver, *news: Reading, now: Any = NOW) -> dict[Any, An
 
 
 @given(RULES, st.lists(st.integers(0, 3000), max_size=5), st.integers(0, 2000), st.integers(0, 3000))
-def test_within_its_bounds_a_level_stays_and_at_them_it_moves(
+def test_a_level_changes_only_when_consumption_reaches_a_bound(
     rule: Any, before: list[int], whole: int, part: int
 ) -> None:
     level = Level()
@@ -75,7 +75,7 @@ def test_a_snapshot_is_assessed_when_it_rearms_a_threshold() -> None:
     assert _within(driver, _reading(750, 2)) is None
 
 
-def test_the_pool_may_cross_though_no_product_does() -> None:
+def test_a_snapshot_is_assessed_when_only_the_pool_crosses_a_threshold() -> None:
     driver = WatchDriver(subscription(purchased=1000, scan=1000))
     driver.consume(390, GUARD)
     assert _within(driver, _reading(409)) is not None
@@ -94,7 +94,7 @@ def test_there_is_no_headroom_when_a_product_has_no_allocation() -> None:
     assert _within(WatchDriver(subscription(scan=0)), _reading(1)) is None
 
 
-def test_a_product_that_is_not_subscribed_is_kept_for_later() -> None:
+def test_a_reading_is_saved_when_its_product_is_not_subscribed() -> None:
     driver = WatchDriver(subscription())
     assert _within(driver, _reading(10_000, product=STRANGER)) == {
         (STRANGER, START): _reading(10_000, product=STRANGER)
@@ -116,7 +116,7 @@ def test_a_snapshot_is_assessed_when_the_rules_have_changed() -> None:
     assert update_within(None, {}, [_reading(1)], NOW) is None
 
 
-def test_a_window_that_is_over_is_kept_only_as_the_last_before() -> None:
+def test_a_closed_window_is_saved_only_when_it_is_the_last_one() -> None:
     driver = WatchDriver(subscription())
     driver.consume(100, now=NOW)
     driver.assess_at(NOW + 2 * WINDOW)
@@ -126,7 +126,7 @@ def test_a_window_that_is_over_is_kept_only_as_the_last_before() -> None:
     assert taken == {(SCAN, START + WINDOW): last}
 
 
-def test_a_late_burn_down_that_changes_what_the_window_began_with_is_assessed() -> None:
+def test_a_late_burn_down_is_assessed_when_it_changes_the_opening_value() -> None:
     driver = WatchDriver(subscription())
     driver.assess_at(NOW + WINDOW)
     late = _reading(450, 7, GUARD, burned_down=450)

@@ -1,4 +1,4 @@
-"""A subscription under watch: what its changes raise and resolve."""
+"""The watch of a subscription: alerts that its changes raise and resolve."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -28,7 +28,7 @@ from tests.support.builders.alerts import (
 NEXT_WINDOW = NOW + WINDOW
 
 
-def test_consumption_before_the_subscription_is_known_is_assessed_when_it_is() -> None:
+def test_consumption_is_assessed_when_its_subscription_becomes_known() -> None:
     driver = WatchDriver()
     assert raised_rules(driver.consume(850)) == []
     assert raised_rules(driver.apply_state(subscription())) == [("product_consumption", 80)]
@@ -75,9 +75,8 @@ def test_a_restated_closed_window_raises_no_alert() -> None:
 def test_raising_the_allocation_resolves_and_lowering_it_crosses() -> None:
     driver = WatchDriver(subscription(version=1, scan=1000))
     driver.consume(950)
-    assert (
-        resolved_rules(driver.apply_state(subscription(version=2, scan=1100))) == []
-    )  # 86.4 %: not yet 5 points below 90
+    # At 86.4 % it is not yet 5 points below 90.
+    assert resolved_rules(driver.apply_state(subscription(version=2, scan=1100))) == []
     assert resolved_rules(driver.apply_state(subscription(version=3, scan=1120))) == [("product_consumption", 90)]
     assert raised_rules(driver.apply_state(subscription(version=4, scan=1000))) == [("product_consumption", 90)]
 
@@ -107,7 +106,7 @@ def test_a_purchase_lowers_the_pools_share() -> None:
     assert ("pool_consumption", 90) in resolved
 
 
-def test_a_lot_that_ends_raises_without_any_event() -> None:
+def test_alerts_are_raised_when_a_lot_ends_without_an_event() -> None:
     lots = [
         {"id": "a", "units": 1000, "start": START, "end": START + timedelta(days=365)},
         {"id": "b", "units": 9000, "start": START, "end": NOW + timedelta(days=1)},
@@ -164,7 +163,7 @@ def test_alerts_are_resolved_when_the_pool_cannot_be_used(changes: dict[str, Any
     assert driver.watch.next_check_at is None
 
 
-def test_a_product_that_left_and_came_back_has_alerts_of_its_own() -> None:
+def test_a_product_has_new_alerts_when_it_is_subscribed_again() -> None:
     driver = WatchDriver(subscription())
     first = driver.consume(950).raised[0]
     left = driver.apply_state(subscription(version=2, products=()))
@@ -186,7 +185,7 @@ def test_an_alert_is_acknowledged_once() -> None:
     assert acknowledge(acknowledged, "alan@acme.example", NOW) is None
 
 
-def test_the_message_says_how_much_how_long_and_what_can_be_done() -> None:
+def test_the_message_has_the_numbers_the_date_and_the_actions() -> None:
     alert = WatchDriver(subscription(purchased=1620)).consume(850).raised[0]
     assert alert.message == (
         "Exposure Scan consumed 850 of its 1,000 allocated Units (85.0%), which reaches the warning threshold of 80%. "
@@ -264,7 +263,7 @@ TERM_END = START + timedelta(days=20)
 def test_a_subscription_is_assessed_when_nothing_lies_ahead_of_it(
     *, has_products: bool, has_lots: bool, state: str, since_end: timedelta
 ) -> None:
-    """With the term and every lot over, or none at all, only the end of the window is left."""
+    """Without a term or lot ahead, only the end of the window is left."""
     now = TERM_END + since_end
     term = {"start": START, "end": TERM_END}
     lots = [{"id": "lot-1", "units": 100, **term, "order_reference": "PO-1", "purchased_at": START}]
@@ -286,7 +285,7 @@ def test_sums_are_the_largest_figure_when_beyond_what_an_event_carries() -> None
     assert {alert.part for alert in driver.watch.alerts if alert.scope == "pool"} == {MAX_UNITS}
 
 
-def test_an_alert_of_a_rule_that_exists_no_more_is_over() -> None:
+def test_an_alert_is_resolved_when_its_rule_no_longer_exists() -> None:
     driver = WatchDriver(subscription())
     (alert,) = driver.consume(850).raised
     driver.watch = replace(driver.watch, alerts=(alert.model_copy(update={"rule": "of_old"}),))

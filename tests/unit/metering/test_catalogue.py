@@ -1,4 +1,4 @@
-"""A catalogue is replaced whole: one that is held says the same forever, and shares what did not change."""
+"""A catalogue is immutable; a newer one shares the unchanged parts."""
 
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, fields
@@ -28,8 +28,8 @@ def known() -> Catalogue:
     return Catalogue().with_changes(1, views(SUBSCRIPTIONS), products).with_sources({SOURCE: 7})
 
 
-def said(catalogue: Catalogue) -> dict[str, Any]:
-    """All that it says, copied."""
+def contents(catalogue: Catalogue) -> dict[str, Any]:
+    """Copy everything that the catalogue holds and finds."""
     values = {one.name: getattr(catalogue, one.name) for one in fields(catalogue) if one.name != "reporters"}
     found = catalogue.find_reporter("scan", "host", SOURCE)
     copied = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
@@ -37,15 +37,15 @@ def said(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def test_a_catalogue_is_unchanged_when_a_newer_one_is_made() -> None:
-    held = known()
-    before = said(held)
-    newer = held.with_changes(
+    before_change = known()
+    before = contents(before_change)
+    newer = before_change.with_changes(
         2,
         views([subscription("sub-1", ("scan",), version=9, allocated=1), subscription("sub-9", ("scan",))]),
         [product_view_of(product("scan", *PRODUCTS[0].meters, version=2, retired_at=NOW), {"host": 99})],
     )
     newer = newer.with_sources({f"{SOURCE}/new": 8})
-    assert said(held) == before
+    assert contents(before_change) == before
     assert newer.version == 2
     assert newer.subscriptions["sub-1"].state.products[0].allocated == 1
     assert set(newer.subscriptions) == {"sub-1", "sub-2", "sub-3", "sub-9"}
@@ -64,27 +64,27 @@ def test_nothing_of_a_catalogue_can_be_assigned() -> None:
 
 
 def test_unchanged_parts_are_shared_when_a_newer_catalogue_is_made() -> None:
-    held = known()
-    newer = held.with_changes(2, views([subscription("sub-1", ("scan",), version=9)]))
+    before_change = known()
+    newer = before_change.with_changes(2, views([subscription("sub-1", ("scan",), version=9)]))
     for name in ("products", "meters", "sources", "reporters"):
-        assert getattr(newer, name) is getattr(held, name), name
+        assert getattr(newer, name) is getattr(before_change, name), name
     for name in ("sub-2", "sub-3"):
-        assert newer.subscriptions[name] is held.subscriptions[name]
-    assert newer.by_number[0] is newer.subscriptions["sub-1"] is not held.subscriptions["sub-1"]
-    assert held.with_changes(3).subscriptions is held.subscriptions
-    assert held.with_sources({SOURCE: 7}) is held
+        assert newer.subscriptions[name] is before_change.subscriptions[name]
+    assert newer.by_number[0] is newer.subscriptions["sub-1"] is not before_change.subscriptions["sub-1"]
+    assert before_change.with_changes(3).subscriptions is before_change.subscriptions
+    assert before_change.with_sources({SOURCE: 7}) is before_change
 
 
 def test_cached_reporters_are_dropped_when_their_product_changes() -> None:
-    held = known()
-    first = held.find_reporter("scan", "host", SOURCE)
-    assert held.reporters == {("scan", "host", SOURCE): first}
-    moved = held.with_changes(2, products=[product_view_of(PRODUCTS[0], {"host": 55})])
+    before_change = known()
+    first = before_change.find_reporter("scan", "host", SOURCE)
+    assert before_change.reporters == {("scan", "host", SOURCE): first}
+    moved = before_change.with_changes(2, products=[product_view_of(PRODUCTS[0], {"host": 55})])
     assert moved.reporters == {}
     found = moved.find_reporter("scan", "host", SOURCE)
     assert found is not None
     assert found.meter == 55
-    assert held.find_reporter("scan", "host", SOURCE) == first
+    assert before_change.find_reporter("scan", "host", SOURCE) == first
 
 
 def test_sources_are_cached_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Look-ups made together: each is answered by a look that began after it was asked."""
+"""Coalesced look_up-ups: each answers requests made before it began."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,18 +9,21 @@ from services.metering.api.coalesced_lookup import AT_ONCE, CoalescedLookup
 
 
 class Source:
-    """Answers when it is told to; what a key's value is, is read when the look begins."""
+    """A source whose answers the test releases.
+
+    The value of a key is that of the time at which the look_up-up begins.
+    """
 
     def __init__(self) -> None:
         self.value = 0
-        self.looks: list[list[str]] = []
-        self.go = asyncio.Semaphore(0)
+        self.lookups: list[list[str]] = []
+        self.permits = asyncio.Semaphore(0)
         self.error: Exception | None = None
 
-    async def look(self, keys: Sequence[str]) -> list[str]:
-        self.looks.append(list(keys))
+    async def look_up(self, keys: Sequence[str]) -> list[str]:
+        self.lookups.append(list(keys))
         value = self.value
-        await self.go.acquire()
+        await self.permits.acquire()
         if self.error:
             raise self.error
         return [f"{key}{value}" for key in keys]
@@ -33,56 +36,56 @@ async def turns() -> None:
 
 async def test_a_request_is_answered_by_the_next_lookup_when_one_is_running() -> None:
     source = Source()
-    gathering = CoalescedLookup(source.look)
-    first = asyncio.create_task(gathering.get("a"))
+    coalesced = CoalescedLookup(source.look_up)
+    first = asyncio.create_task(coalesced.get("a"))
     await turns()
     source.value = 1
-    later = [asyncio.create_task(gathering.get(key)) for key in "bca"]
+    later = [asyncio.create_task(coalesced.get(key)) for key in "bca"]
     await turns()
-    assert source.looks == [["a"]]
-    source.go.release()
-    source.go.release()
+    assert source.lookups == [["a"]]
+    source.permits.release()
+    source.permits.release()
     assert await asyncio.gather(first, *later) == ["a0", "b1", "c1", "a1"]
-    assert source.looks == [["a"], ["b", "c", "a"]]
+    assert source.lookups == [["a"], ["b", "c", "a"]]
 
 
 async def test_an_error_goes_only_to_the_requests_of_its_lookup() -> None:
     source = Source()
-    gathering = CoalescedLookup(source.look)
+    coalesced = CoalescedLookup(source.look_up)
     source.error = ValueError("away")
-    failed = [asyncio.create_task(gathering.get(key)) for key in "ab"]
+    failed = [asyncio.create_task(coalesced.get(key)) for key in "ab"]
     await turns()
-    well = asyncio.create_task(gathering.get("c"))
-    source.go.release()
+    well = asyncio.create_task(coalesced.get("c"))
+    source.permits.release()
     for one in failed:
         with pytest.raises(ValueError, match="away"):
             await one
     source.error = None
-    source.go.release()
+    source.permits.release()
     assert await well == "c0"
 
 
 async def test_other_requests_are_answered_when_one_is_cancelled() -> None:
     source = Source()
-    gathering = CoalescedLookup(source.look)
-    first = asyncio.create_task(gathering.get("a"))
+    coalesced = CoalescedLookup(source.look_up)
+    first = asyncio.create_task(coalesced.get("a"))
     await turns()
-    gone, stays = asyncio.create_task(gathering.get("b")), asyncio.create_task(gathering.get("c"))
+    gone, stays = asyncio.create_task(coalesced.get("b")), asyncio.create_task(coalesced.get("c"))
     await turns()
     gone.cancel()
     first.cancel()
     await turns()
-    source.go.release()
-    source.go.release()
+    source.permits.release()
+    source.permits.release()
     assert await stays == "c0"
-    assert source.looks[1] == ["c"]
+    assert source.lookups[1] == ["c"]
 
 
-async def test_one_lookup_answers_a_bounded_number() -> None:
+async def test_one_lookup_answers_a_bounded_number_of_requests() -> None:
     source = Source()
-    gathering = CoalescedLookup(source.look)
+    coalesced = CoalescedLookup(source.look_up)
     for _ in range(3):
-        source.go.release()
-    answers = await asyncio.gather(*(gathering.get(str(n)) for n in range(AT_ONCE + 2)))
+        source.permits.release()
+    answers = await asyncio.gather(*(coalesced.get(str(n)) for n in range(AT_ONCE + 2)))
     assert answers == [f"{n}0" for n in range(AT_ONCE + 2)]
-    assert [len(keys) for keys in source.looks] == [AT_ONCE, 2]
+    assert [len(keys) for keys in source.lookups] == [AT_ONCE, 2]

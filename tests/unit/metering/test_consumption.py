@@ -1,4 +1,4 @@
-"""Units from aggregates: against the plainest arithmetic, and in the shape of the contract."""
+"""Units from aggregates, compared with the simplest arithmetic."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

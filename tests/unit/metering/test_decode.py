@@ -1,4 +1,4 @@
-"""Every kind of bad input has its reason, and the fast path never differs from the slow one."""
+"""Decoding of usage: every bad input has its reason; both decoders agree."""
 
 import json
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def with_data(**changes: Any) -> bytes:
         text(time="2026-11-24T12:15:00.123456+02:00"),
     ],
 )
-def test_a_good_event_is_read(raw: bytes) -> None:
+def test_an_event_is_decoded_when_it_is_valid(raw: bytes) -> None:
     event = decode(raw)
     assert isinstance(event, UsageEvent)
     assert event.id == "e-1"
@@ -110,7 +110,7 @@ def test_a_time_is_never_moved_forward_and_read_as_by_every_api(written: str, re
         text(resource="\ud800", specversion="0.3"),
     ],
 )
-def test_what_can_be_read_of_a_bad_record_is_claimed(raw: bytes) -> None:
+def test_a_claim_has_the_readable_fields_when_a_record_is_bad(raw: bytes) -> None:
     with pytest.raises(RejectedError) as error:
         decode(raw)
     claim = error.value.claim
@@ -118,7 +118,7 @@ def test_what_can_be_read_of_a_bad_record_is_claimed(raw: bytes) -> None:
     assert claim.event_id == (None if b'"id": 7' in raw else "e-1")
 
 
-def test_a_claim_leaves_out_what_is_ambiguous_or_cannot_be_stored() -> None:
+def test_a_claim_omits_a_field_when_it_is_ambiguous_or_cannot_be_stored() -> None:
     for raw in (
         text().replace(b'"id": "e-1"', b'"id": "e-1", "id": "e-2"'),
         text().replace(b"e-1", b"e-\xff"),
@@ -130,7 +130,7 @@ def test_a_claim_leaves_out_what_is_ambiguous_or_cannot_be_stored() -> None:
         assert module.claim_of(nothing) == Claim()
 
 
-def test_digits_elsewhere_are_no_part_of_the_time() -> None:
+def test_the_time_is_read_when_other_fields_have_digits() -> None:
     for raw in (with_data(resource="a.12345678"), text(id=".0000001", time="2026-11-15T23:59:59Z")):
         assert decode(raw) == module._decode_slowly(raw)
     named_time = text(id="time", time="2026-11-15T23:59:59.9999999Z")
@@ -144,7 +144,7 @@ def test_a_reversal_that_names_itself_is_rejected() -> None:
     assert (error.value.reason, error.value.claim.event_id) == ("malformed", "e-1")
 
 
-def test_additional_attributes_are_kept() -> None:
+def test_additional_attributes_are_retained() -> None:
     event = decode(text(traceparent="00-abc", extra="mine", data={**EVENT["data"], "note": [1]}))
     assert isinstance(event, UsageEvent)
     assert json.loads(str(event.extra)) == {"traceparent": "00-abc", "extra": "mine", "data": {"note": [1]}}
@@ -221,7 +221,7 @@ def test_bad_input_is_rejected_with_its_reason(raw: bytes | None, reason: str) -
     assert error.value.reason == reason
 
 
-def test_a_rejection_says_what_can_be_read() -> None:
+def test_a_rejection_has_the_readable_fields() -> None:
     with pytest.raises(RejectedError) as error:
         decode(with_data(quantity=-1))
     assert error.value.claim.source == "/platforms/exposure-scan"

@@ -1,4 +1,4 @@
-"""May a subscription use more? Every policy at its edges."""
+"""Entitlements of every policy, at their boundaries."""
 
 from datetime import timedelta
 from typing import Any
@@ -58,7 +58,7 @@ def test_an_entitlement_is_refused_when_the_subscription_cannot_be_used(
     assert (answer.allowed, answer.reason) == (False, reason)
 
 
-def test_every_event_that_brings_a_subscription_reaches_the_answer() -> None:
+def test_every_event_with_a_subscription_reaches_the_answer() -> None:
     for one in ALLOCATION_EVENTS:
         brings = one.model_fields.get("subscription") or one.model_fields.get("product")
         if brings is not None and brings.annotation in {SubscriptionState}:

@@ -1,4 +1,4 @@
-"""The HTTP door: the forms of CloudEvents, what it refuses by itself, and how much it lets wait for the broker."""
+"""The HTTP ingest route: forms of CloudEvents, refusals, and its bounded wait."""
 
 import asyncio
 import json
@@ -35,17 +35,17 @@ def typed(content_type: str) -> list[tuple[str, str]]:
 
 
 def binary(**attributes: str) -> list[tuple[str, str]]:
-    """The header fields of binary mode, as they are on the wire."""
+    """Build the header fields of binary mode, as on the wire."""
     return [*typed("application/json"), *((f"ce-{name}", value) for name, value in attributes.items())]
 
 
 def read_id(written: str) -> str:
-    """The id that a header field says."""
+    """Read the id of a header field."""
     (text,), _ = split(binary(specversion="1.0", id=written), b"{}")
     return str(json.loads(text)["id"])
 
 
-def test_a_batch_is_split_without_touching_its_events() -> None:
+def test_the_bytes_of_events_are_unchanged_when_a_batch_is_split() -> None:
     body = b' [ {"a" : 1.0, "b":"\\u00e9"} , {"c":[{}]}, 7 ] '
     assert split(typed(f"{BATCH}; charset=utf-8"), body) == ([b'{"a" : 1.0, "b":"\\u00e9"}', b'{"c":[{}]}', b"7"], True)
 
@@ -58,7 +58,7 @@ def test_a_binary_event_becomes_a_structured_one() -> None:
     assert json.loads(text) == {**item, "datacontenttype": "application/json"}
 
 
-def test_a_binary_event_says_its_own_media_type() -> None:
+def test_a_binary_event_has_its_own_media_type() -> None:
     headers = [("ce-specversion", "1.0"), ("ce-id", "1")]
     (text,), _ = split([*typed("Application/vnd.acme+JSON; v=1"), *headers], b"{}")
     assert json.loads(text)["datacontenttype"] == "Application/vnd.acme+JSON; v=1"
@@ -194,7 +194,7 @@ def test_an_event_larger_than_kafka_takes_is_refused() -> None:
 
 
 class Broker:
-    """Acknowledges when it is told to."""
+    """A broker whose acknowledgements the test sends."""
 
     def __init__(self) -> None:
         self.waiting: list[asyncio.Future[Any]] = []
@@ -204,7 +204,7 @@ class Broker:
         await self.waiting[-1]
 
 
-async def test_what_waits_for_the_broker_is_bounded_even_after_its_request_gave_up() -> None:
+async def test_unacknowledged_bytes_are_bounded_when_their_requests_have_timed_out() -> None:
     broker = Broker()
     publisher = Publisher(broker.send, budget_bytes=100, within_seconds=0.01)
     with pytest.raises(UnacknowledgedError):
@@ -232,7 +232,7 @@ async def test_publishing_fails_when_the_broker_refuses() -> None:
         await publishing
 
 
-def test_corrections_are_judged_by_the_key_like_usage() -> None:
+def test_corrections_are_judged_by_the_rules_of_usage() -> None:
     item = event("u", resource="a")
     result = sort_events(
         texts(
@@ -258,7 +258,7 @@ def test_corrections_are_judged_by_the_key_like_usage() -> None:
     ]
 
 
-def test_a_reversal_of_itself_and_a_negative_quantity_are_refused_with_what_to_do() -> None:
+def test_a_refusal_says_what_to_do_when_an_event_is_invalid() -> None:
     item = event("u", resource="a")
     result = sort_events(
         texts(
@@ -280,7 +280,7 @@ def test_a_reversal_of_itself_and_a_negative_quantity_are_refused_with_what_to_d
     assert all("unitpool.platform.usage.reversed.v1" in refused.message for refused in result.refused[1:3])
 
 
-def test_a_key_is_refused_for_a_product_whose_name_only_begins_the_same() -> None:
+def test_a_key_is_refused_when_only_the_start_of_the_product_name_matches() -> None:
     item = {**event("x1", "api", "call"), "source": "/platforms/api-guard"}
     result = sort_events(texts(item, {**item, "source": "/platforms/api/eu"}), "api", Catalogue())
     assert [refused.code for refused in result.refused] == ["source_not_allowed"]

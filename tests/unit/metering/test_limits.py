@@ -1,4 +1,4 @@
-"""A key's limits: how many events it may send, and how large a request."""
+"""Limits of a key: events per second, and the size of a request."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from shared.runtime.http.middleware import ProblemError
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0

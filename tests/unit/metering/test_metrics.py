@@ -1,4 +1,4 @@
-"""Known label values stand at 0 from the start."""
+"""Metrics: known label values are 0 from the start."""
 
 from typing import get_args
 

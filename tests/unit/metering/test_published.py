@@ -1,4 +1,4 @@
-"""What ``check`` takes for a published snapshot: everything that its readers accept."""
+"""Records that ``check`` accepts as snapshots: all that their readers accept."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def published(aggregate: str) -> bytes:
-    """A snapshot of 1,000 units, whose aggregate is written like this."""
+    """Encode a snapshot of 1,000 units with this text as its aggregate."""
     meter = {"meter": "node", "aggregation": "peak", "reset": "window", "units": 1, "block": 1, "rate_version": 1}
     snapshot = ConsumptionSnapshot.model_validate(
         {
@@ -39,5 +39,5 @@ def test_a_snapshot_is_found_when_only_the_contract_can_read_it(aggregate: str, 
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b"[1]", published("-1")])
-def test_a_record_is_passed_over_when_it_is_no_snapshot(value: bytes) -> None:
+def test_a_record_is_skipped_when_it_is_no_snapshot(value: bytes) -> None:
     assert read_published(value) is None

@@ -1,4 +1,4 @@
-"""Entitlements, sources, lateness and keys: the small rules."""
+"""Small rules of entitlements, sources, lateness and keys."""
 
 from datetime import timedelta
 from typing import Any

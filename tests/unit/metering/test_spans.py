@@ -1,4 +1,4 @@
-"""Where usage counts follows from the state alone."""
+"""Spans in which usage counts, computed from the state alone."""
 
 from datetime import datetime, timedelta
 
@@ -26,7 +26,7 @@ def reasons(state: SubscriptionState, product: str, *instants: datetime) -> list
     return [spans.reason_at(product, microseconds(at)) for at in instants]
 
 
-def test_ends_belong_to_what_begins_there() -> None:
+def test_spans_are_half_open_at_their_ends() -> None:
     around_start, around_end, around = (START - TINY, START), (END - TINY, END), (MIDDLE - TINY, MIDDLE)
     assert reasons(STATE, "scan", *around_start, *around_end) == ["before_start", None, None, "after_end"]
     assert reasons(renewed(STATE), "scan", *around_end) == [None, None]
@@ -42,7 +42,7 @@ def test_ends_belong_to_what_begins_there() -> None:
     assert reasons(STATE, "web", START) == ["product_not_subscribed"]
 
 
-def test_a_product_given_up_and_taken_again_at_once_has_no_gap() -> None:
+def test_there_is_no_gap_when_a_product_is_taken_again_at_once() -> None:
     assert (
         reasons(took_again(gave_up(STATE, "scan", MIDDLE), "scan", MIDDLE), "scan", MIDDLE - TINY, MIDDLE) == [None] * 2
     )
@@ -69,8 +69,8 @@ def test_there_is_a_change_only_when_counted_usage_is_affected() -> None:
     before = read(STATE)
     assert change(before, read(changed(STATE))) is None
     assert change(before, read(subscribed(STATE, "web", LATER))) is None, "nothing of it was counted"
-    told = change(before, read(renewed(STATE)))
-    assert told == (microseconds(END), False, True, False), "no window that counted is another one"
+    extended = change(before, read(renewed(STATE)))
+    assert extended == (microseconds(END), False, True, False), "windows with counted usage are unchanged"
     assert change(before, read(cancelled(STATE, MIDDLE))) == (microseconds(MIDDLE), True, False, False)
     without = gave_up(STATE, "scan", MIDDLE)
     assert change(before, read(without)) == (microseconds(MIDDLE), True, False, False)
@@ -79,6 +79,6 @@ def test_there_is_a_change_only_when_counted_usage_is_affected() -> None:
     cut = renewed(changed(STATE, term=term, terms=(term,)))
     assert change(before, read(cut)) == (microseconds(MIDDLE), False, True, True)
     ended = read(gave_up(renewed(STATE), "scan", MIDDLE))
-    told = change(ended, read(cancelled(gave_up(renewed(STATE), "scan", MIDDLE), LATER)))
-    assert told == (microseconds(LATER), True, False, False), "what a product lost before is not looked for again"
+    shortened = change(ended, read(cancelled(gave_up(renewed(STATE), "scan", MIDDLE), LATER)))
+    assert shortened == (microseconds(LATER), True, False, False), "earlier removals of a product are not repeated"
     assert microseconds(END) < NEVER_US

@@ -1,4 +1,4 @@
-"""What metering keeps of a subscription says the same as the whole state."""
+"""Metering's part of a subscription equals the whole state."""
 
 from datetime import datetime, timedelta
 
@@ -21,35 +21,35 @@ METER = Meter(
 
 @st.composite
 def states(draw: st.DrawFn) -> SubscriptionState:
-    """Of one to three terms, the rates of some locked."""
+    """Draw states with one to three terms, the rates of some locked."""
     starts = sorted(draw(st.lists(INSTANTS, min_size=1, max_size=3, unique=True)))
     terms = tuple(
         Term(start=start, end=start + timedelta(days=365), rates_locked_at=draw(st.none() | INSTANTS))
         for start in starts
     )
-    told = terms if len(terms) > 1 else draw(st.sampled_from([(), terms]))
-    changes = {"term": draw(st.sampled_from(terms)), "terms": told, "window_days": draw(st.integers(1, 40))}
+    published = terms if len(terms) > 1 else draw(st.sampled_from([(), terms]))
+    changes = {"term": draw(st.sampled_from(terms)), "terms": published, "window_days": draw(st.integers(1, 40))}
     return subscription("sub", ("scan", "web")).model_copy(update=changes)
 
 
 @given(states(), st.lists(INSTANTS, max_size=5))
-def test_terms_windows_and_rates_are_those_of_the_whole_state(state: SubscriptionState, at: list[datetime]) -> None:
-    kept = read_subscription(state.model_dump_json())
+def test_terms_windows_and_rates_equal_those_of_the_whole_state(state: SubscriptionState, at: list[datetime]) -> None:
+    stored = read_subscription(state.model_dump_json())
     for now in [*at, *(term.start for term in state.all_terms)]:
         term = state.term_at(now)
-        assert (kept.term_at(now).start, kept.term_at(now).rates_locked_at) == (term.start, term.rates_locked_at)
-        assert kept.calendar.window_at(now) == state.calendar.window_at(now)
-        assert kept.rate_of(METER, now) == state.rate_of(METER, now)
+        assert (stored.term_at(now).start, stored.term_at(now).rates_locked_at) == (term.start, term.rates_locked_at)
+        assert stored.calendar.window_at(now) == state.calendar.window_at(now)
+        assert stored.rate_of(METER, now) == state.rate_of(METER, now)
 
 
-def test_every_field_is_that_of_the_whole_state() -> None:
+def test_every_field_equals_that_of_the_whole_state() -> None:
     ended = SUBSCRIPTIONS[0].products[0].model_copy(update={"ended_at": START, "policy": "hard", "restricted": True})
     state = SUBSCRIPTIONS[0].model_copy(update={"products": (ended, *SUBSCRIPTIONS[0].products[1:])})
-    kept = read_subscription(state.model_dump_json())
+    stored = read_subscription(state.model_dump_json())
     for name in ("id", "account", "state", "window_days"):
-        assert getattr(kept, name) == getattr(state, name)
-    assert len(kept.products) == len(state.products) > 1
-    for use, whole in zip(kept.products, state.products, strict=True):
+        assert getattr(stored, name) == getattr(state, name)
+    assert len(stored.products) == len(state.products) > 1
+    for use, whole in zip(stored.products, state.products, strict=True):
         for name in use.__struct_fields__:
             assert getattr(use, name) == getattr(whole, name)
-    assert [one.product for one in kept.active_products] == [one.product for one in state.active_products]
+    assert [one.product for one in stored.active_products] == [one.product for one in state.active_products]

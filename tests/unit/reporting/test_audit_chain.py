@@ -1,4 +1,4 @@
-"""The chains of the audit log: the documented hash, and the first fault of a chain."""
+"""The audit log's chains: the documented hash, and the first fault of a chain."""
 
 import hashlib
 import json
@@ -37,8 +37,8 @@ def first_fault(links: list[Link], head: Head | None) -> Fault | None:
 
 
 def test_hash_is_of_the_documented_bytes() -> None:
-    told = bytes(32) + b"\0\0\0\0\0\0\0\1" + b"\0\0\0\1e" + b"\0\0\0\2/s" + b"\0\0\0\3\xc3\xabx"
-    assert link_hash(START, 1, "e", "/s", "\u00ebx") == hashlib.sha256(told).digest()
+    hashed = bytes(32) + b"\0\0\0\0\0\0\0\1" + b"\0\0\0\1e" + b"\0\0\0\2/s" + b"\0\0\0\3\xc3\xabx"
+    assert link_hash(START, 1, "e", "/s", "\u00ebx") == hashlib.sha256(hashed).digest()
     assert link_hash(START, 1, "e", "/s", "\u00ebx").hex() == (
         "47494b8b800f7d047a677b99aa496eceae38ec1055b923cae12052a65225f235"
     )

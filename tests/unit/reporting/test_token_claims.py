@@ -1,4 +1,7 @@
-"""Issuer, audience and times of a token: checked in one place, at least as strictly as by joserfc's own registry."""
+"""Issuer, audience and times of a token, at least as strict as joserfc's registry.
+
+They are checked in one place.
+"""
 
 import ast
 from pathlib import Path
@@ -34,7 +37,7 @@ TOO_LATE = [2**53, 2.0**53, 1e300, 10**400, -(10**400)]
 
 
 def refused(claims: dict[str, Any]) -> str | None:
-    """Why, in a word."""
+    """Return the reason of the refusal, or None."""
     try:
         check_claims(claims, TRUST, TRUST.audience, NOW)
     except TokenError as error:
@@ -60,7 +63,7 @@ def without(name: str) -> dict[str, Any]:
         {"iat": NOW + 3600},
     ],
 )
-def test_a_good_token_is_taken(claims: dict[str, Any]) -> None:
+def test_a_token_is_accepted_when_its_claims_are_valid(claims: dict[str, Any]) -> None:
     assert refused(GOOD | claims) is None
 
 
@@ -80,12 +83,12 @@ def test_another_audience_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [*NO_TIMES, *TOO_LATE, NOW - LEEWAY, 0, -1])
-def test_a_token_that_is_over_or_does_not_say_when_is_refused(value: object) -> None:
+def test_a_token_is_refused_when_it_has_expired_or_has_no_expiry(value: object) -> None:
     assert (refused(GOOD | {"exp": value}), refused(without("exp"))) == ("expired", "expired")
 
 
 @pytest.mark.parametrize("value", [*NO_TIMES, *TOO_LATE, NOW + LEEWAY + 1, NOW + LEEWAY + 0.5])
-def test_a_token_that_does_not_count_yet_is_refused(value: object) -> None:
+def test_a_token_is_refused_when_it_is_not_valid_yet(value: object) -> None:
     assert refused(GOOD | {"nbf": value}) == "not_yet"
 
 
@@ -104,7 +107,7 @@ _TIMES = st.one_of(st.sampled_from(NO_TIMES), st.integers(NOW - 20, NOW + 20), s
         },
     )
 )
-def test_nothing_is_taken_that_the_registry_of_joserfc_refuses(claims: dict[str, Any]) -> None:
+def test_a_token_is_refused_when_the_registry_of_joserfc_refuses_it(claims: dict[str, Any]) -> None:
     registry = JWTClaimsRegistry(
         NOW,
         LEEWAY,
@@ -123,7 +126,7 @@ def test_nothing_is_taken_that_the_registry_of_joserfc_refuses(claims: dict[str,
 
 
 def judges(code: str) -> set[str]:
-    """What of joserfc's reading of tokens is imported."""
+    """Return the names that ``code`` imports from joserfc to read tokens."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("joserfc"):
@@ -140,5 +143,5 @@ def test_tokens_are_read_in_one_place() -> None:
 
 
 @pytest.mark.parametrize("code", ["from joserfc import jwt", "import joserfc.jwt", "from joserfc.jwt import decode"])
-def test_a_second_place_is_found(code: str) -> None:
+def test_another_module_that_reads_tokens_is_found(code: str) -> None:
     assert judges(code)

@@ -137,7 +137,7 @@ def test_refusal_is_shown_beside_the_field_that_caused_it() -> None:
 
 
 def test_preview_shows_only_changes_and_whether_the_clock_starts() -> None:
-    told = {
+    preview = {
         "before": [
             {"product": "api-guard", "allocated": 500, "consumed": 120},
             {"product": "risk-hub", "allocated": 1200, "consumed": 800},
@@ -150,7 +150,7 @@ def test_preview_shows_only_changes_and_whether_the_clock_starts() -> None:
         "starts_clock": True,
         "next_allowed_at": "2027-02-22T10:15:00Z",
     }
-    shown = present_preview(BODY, read_preview(told), {"api-guard": 400}, "c1")
+    shown = present_preview(BODY, read_preview(preview), {"api-guard": 400}, "c1")
     assert [(one.name, one.before, one.after, one.difference, one.utilisation) for one in shown.changes] == [
         ("Api Guard", "500", "400", "\u2212100", "30.0\u202f%")
     ]
