@@ -81,7 +81,7 @@ class Subscription:
         return next((one for one in self.state.active_products if one.product == product), None)
 
     def refusal_for(self, action: Action, now: datetime) -> Refusal | None:
-        """Return why ``action`` is not possible at ``now``, whoever the actor; ``None`` if it is."""
+        """Return why ``action`` is refused to every actor at ``now``; ``None`` if it is not."""
         if action in FLEX and self.state.model != "flex":
             return refusals.not_a_flex_subscription()
         if action in FLEX and not self.flex_enabled:

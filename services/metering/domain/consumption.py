@@ -110,7 +110,8 @@ def snapshot(subscription: Subscription, product: ProductView, start: datetime, 
     also the term's earlier ones.
     """
     window = subscription.calendar.window_at(start)
-    is_gone = window.start != start  # by what is known since it was told; its figures are still to be taken back
+    # A newer state than that of its publication may have moved the window; its figures are still to be taken back.
+    is_gone = window.start != start
     window = Window(start, window.end)
     parts = [
         (meter, _alone(start, kept) if is_gone else _counted(meter, window, subscription, kept))

@@ -18,7 +18,7 @@ Change = TypeVar("Change")
 
 
 CommandResult: TypeAlias = Mapping[str, object]
-"""What the requester is told, as JSON: a ``TypedDict`` of the command's owner."""
+"""The answer to the requester, as JSON: a ``TypedDict`` of the command's owner."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ class TopicConsumer:
             self._rewind(message)
         finally:
             self._idle.append(runner)
-            message.clear_cache()  # it holds itself, see _decode, and so the batch until garbage is collected
+            message.clear_cache()  # a reference cycle, see _decode, would hold the batch until garbage collection
         message.committed = AckStatus.ACKED
         nexts = {record.partition: record.offset + 1 for record in records}
         self._consumer.applied(map(self._partition, nexts))

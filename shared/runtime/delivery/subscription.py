@@ -14,7 +14,7 @@ from shared.runtime.process.settings import ServiceSettings
 REBALANCE_SECONDS = 60
 """Longest wait of a rebalance for its members. A running batch must end within it."""
 HEARTBEAT_SECONDS = 1.0
-"""Interval of heartbeats. They tell a member of a rebalance, and the others wait for it until then."""
+"""Interval of heartbeats. A member learns of a rebalance by its next one, and the others wait until then."""
 FILL_BYTES = 256 * 1024
 """Size at which Kafka answers a fetch that waits to be filled."""
 FETCH_BYTES, FILLED_FETCH_BYTES = 1024 * 1024, 4 * 1024 * 1024

@@ -12,7 +12,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from shared.runtime.process.settings import ServiceSettings
 
 CONNECT_SECONDS = 1.0
-"""Longest wait for a TCP connection, to tell an absent Kafka from one that refuses."""
+"""Longest wait for a TCP connection, to distinguish an absent Kafka from one that refuses."""
 
 _SASL: dict[str, type[SASLPlaintext | SASLScram256 | SASLScram512]] = {
     "PLAIN": SASLPlaintext,

@@ -11,7 +11,7 @@ from services.metering.api.coalesced_lookup import AT_ONCE, CoalescedLookup
 class Source:
     """A source whose answers the test releases.
 
-    The value of a key is that of the time at which the look_up-up begins.
+    The value of a key is that of the time at which the look-up begins.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """One example of every event and command.
 
-Together they tell the story of the invented customer Acme.
+Together they are a plausible history of the invented customer Acme.
 """
 
 from typing import Any
