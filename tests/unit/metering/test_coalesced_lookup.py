@@ -1,4 +1,4 @@
-"""Coalesced look_up-ups: each answers requests made before it began."""
+"""Coalesced look-ups: each answers requests made before it began."""
 
 import asyncio
 from collections.abc import Sequence
