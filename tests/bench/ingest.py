@@ -114,10 +114,10 @@ async def run(made: Section, dsn: str, events: int, *, until_published: bool = T
 
 async def reach(connection: Connection, wanted: int) -> tuple[int, float]:
     """Wait until this number of records is applied; return the number and the time."""
-    said = time.perf_counter()
+    printed_at = time.perf_counter()
     while (done := await connection.fetchval(_DONE)) < wanted:
-        if time.perf_counter() - said > SAY_SECONDS:
-            said = time.perf_counter()
+        if time.perf_counter() - printed_at > SAY_SECONDS:
+            printed_at = time.perf_counter()
             say(f"{done:,} of {wanted:,} events applied")
         await asyncio.sleep(POLL_SECONDS)
     return int(done), time.perf_counter()

@@ -83,9 +83,9 @@ async def test_a_command_is_a_permanent_error_and_changes_nothing_when_it_is_mal
     assert await versions(driver) == before
 
 
-async def submit_unchecked(driver: AllocationDriver, asked: Event[Any]) -> None:
+async def submit_unchecked(driver: AllocationDriver, requested: Event[Any]) -> None:
     """Submit a command that the contract may not allow."""
-    value = asked.model_dump_json(exclude_none=True, warnings=False).encode()
+    value = requested.model_dump_json(exclude_none=True, warnings=False).encode()
     whole: Record = record(command(meter(), VENDOR, vendor=True))
     whole = whole._replace(value=value, headers=((SIGNATURE_HEADER, sign(value, KEYS, whole.topic)),))
     async with transaction(driver.pool, lambda: driver.now, "allocation") as tx:
@@ -123,6 +123,6 @@ async def test_templates_are_refused_when_the_products_event_would_be_too_large(
         RoleTemplate(role=RoleId(f"scan-{kind}"), name="R", summary="S", permissions=tuple(names))
         for kind in ("manager", "operator", "reader", "auditor", *range(40))
     )
-    asked = SetRoleTemplates(product="scan", permissions=permissions, roles=roles)
-    assert fields(await driver.ask(asked, VENDOR, vendor=True)) == {"roles"}
+    requested = SetRoleTemplates(product="scan", permissions=permissions, roles=roles)
+    assert fields(await driver.ask(requested, VENDOR, vendor=True)) == {"roles"}
     assert 2 * MAX_BYTES < MAX_VALUE_BYTES

@@ -33,10 +33,10 @@ def another_subscription(n: int = 1) -> CreateSubscription:
 async def test_a_repeated_command_has_one_effect_and_one_answer(driver: AllocationDriver) -> None:
     await driver.open()
     plan = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=10),))
-    asked = command(plan, PRIMARY)
-    first = await driver.decide(asked)
+    requested = command(plan, PRIMARY)
+    first = await driver.decide(requested)
     driver.now += timedelta(days=1)
-    again = await driver.decide(asked)
+    again = await driver.decide(requested)
     assert (first.code, len(first.events), len(first.audit)) == ("accepted", 1, 1)
     assert again.outcome == first.outcome
     assert (again.events, again.audit) == ([], [])
@@ -116,13 +116,13 @@ async def test_a_subscription_is_refused_when_its_account_is_missing_or_lacks_th
     driver: AllocationDriver,
 ) -> None:
     await driver.open()
-    asked = another_subscription()
-    missing = asked.model_copy(update={"account": "nobody"})
+    requested = another_subscription()
+    missing = requested.model_copy(update={"account": "nobody"})
     assert (await driver.ask(missing, VENDOR, vendor=True)).code == "not_found"
-    assert (await driver.ask(asked, VENDOR, vendor=True)).code == "accepted"
-    assert (await driver.ask(asked, VENDOR, vendor=True)).code == "already_exists"
+    assert (await driver.ask(requested, VENDOR, vendor=True)).code == "accepted"
+    assert (await driver.ask(requested, VENDOR, vendor=True)).code == "already_exists"
     await driver.sell(CreateAccount(account="plain", name="Plain"))
-    plain = asked.model_copy(update={"account": "plain", "subscription": "s-9"})
+    plain = requested.model_copy(update={"account": "plain", "subscription": "s-9"})
     assert (await driver.ask(plain, VENDOR, vendor=True)).code == "feature_not_enabled"
 
 
@@ -181,12 +181,12 @@ async def test_only_the_inbox_is_written_when_a_plan_is_refused(
     await driver.open()
     version = plan.pop("expected_version", None)
     changes = tuple(PlannedChange(product=product, units=units) for product, units in plan.items())
-    asked = ApplyPlan(subscription=SUBSCRIPTION, changes=changes, expected_version=version)
+    requested = ApplyPlan(subscription=SUBSCRIPTION, changes=changes, expected_version=version)
     ran: list[str] = []
     async with driver.pool.acquire() as connection, connection.transaction():
         connection.add_query_logger(lambda one: ran.append(one.query))
         tx = Transaction(connection, driver.now, service="allocation")
-        await driver.inbox()(tx, [record(command(asked, PRIMARY))])
+        await driver.inbox()(tx, [record(command(requested, PRIMARY))])
     assert decision_in(tx.pending).code == code
     assert [query.split()[:3] for query in ran if not query.lstrip().startswith(("SELECT", "COMMIT"))] == [
         ["INSERT", "INTO", "inbox"]

@@ -61,7 +61,7 @@ async def test_a_subscription_stays_consistent_when_commands_of_all_kinds_are_co
     await driver.open(units=100, products=PRODUCTS)
     await driver.plan(scan=30, hub=30, web=30)
     rng = random.Random(11)
-    asked = []
+    requested = []
     for n in range(200):
         product = rng.choice(PRODUCTS)
         kinds: list[tuple[Payload, str]] = [
@@ -73,8 +73,8 @@ async def test_a_subscription_stays_consistent_when_commands_of_all_kinds_are_co
             (SetPolicy(subscription=SUBSCRIPTION, product=product, overage=rng.choice(("soft", "hard"))), PRIMARY),
         ]
         payload, actor = rng.choice(kinds)
-        asked.append(command(payload, actor, vendor=actor == VENDOR))
-    decisions = await driver.decide_concurrently(asked)
+        requested.append(command(payload, actor, vendor=actor == VENDOR))
+    decisions = await driver.decide_concurrently(requested)
     assert len(decisions) == 200
     states = [event.subscription for one in decisions for event in one.events if hasattr(event, "subscription")]
     versions = sorted({state.version for state in states})
@@ -89,11 +89,11 @@ async def test_a_subscription_stays_consistent_when_commands_of_all_kinds_are_co
 async def test_commands_on_other_subscriptions_are_decided_when_one_is_locked(driver: AllocationDriver) -> None:
     await driver.open()
     await driver.open(subscription="globex-flex")
-    asked = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=5),))
+    requested = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=5),))
     async with driver.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 'acme-flex' FOR UPDATE")
         async with asyncio.timeout(20):
-            await driver.postpone(command(asked, PRIMARY), key="acme-flex")
+            await driver.postpone(command(requested, PRIMARY), key="acme-flex")
             assert (await driver.plan("globex-flex", scan=5)).code == "accepted"
             assert await driver.retry_postponed() == []
     assert [one.code for one in await driver.retry_postponed()] == ["accepted"]
@@ -101,10 +101,10 @@ async def test_commands_on_other_subscriptions_are_decided_when_one_is_locked(dr
 
 async def test_a_command_is_refused_as_unavailable_when_its_subscription_stays_locked(driver: AllocationDriver) -> None:
     await driver.open()
-    asked = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=5),))
+    requested = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=5),))
     async with driver.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 'acme-flex' FOR UPDATE")
-        await driver.postpone(command(asked, PRIMARY))
+        await driver.postpone(command(requested, PRIMARY))
         driver.now += timedelta(seconds=10)
         assert [one.code for one in await driver.retry_postponed()] == ["unavailable"]
 
@@ -114,7 +114,7 @@ def raised(subscription: str, units: int, actor: str = PRIMARY) -> Event[ApplyPl
     return command(ApplyPlan(subscription=subscription, changes=changes), actor)
 
 
-async def decide_counted(driver: AllocationDriver, asked: Sequence[Event[Any]]) -> tuple[list[Decision], int, int]:
+async def decide_counted(driver: AllocationDriver, requested: Sequence[Event[Any]]) -> tuple[list[Decision], int, int]:
     """Decide a batch; return its decisions and the numbers of two statements.
 
     The statements are those that lock subscriptions, and those that save plans.
@@ -124,7 +124,7 @@ async def decide_counted(driver: AllocationDriver, asked: Sequence[Event[Any]]) 
         others = [await driver.pool.acquire() for _ in range(driver.pool.get_max_size() - 1)]
         one.add_query_logger(lambda query: queries.append(query.query))
     try:
-        decisions = await driver.decide_batch(asked)
+        decisions = await driver.decide_batch(requested)
     finally:
         for other in others:
             await driver.pool.release(other)
@@ -136,13 +136,13 @@ async def decide_counted(driver: AllocationDriver, asked: Sequence[Event[Any]]) 
 async def test_a_batch_of_plans_is_locked_and_saved_in_one_statement_each(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex", "initech-flex"):
         await driver.open(subscription=name)
-    asked = [raised(name, 5) for name in ("globex-flex", "acme-flex", "initech-flex")]
-    decisions, locks, saves = await decide_counted(driver, asked)
+    requested = [raised(name, 5) for name in ("globex-flex", "acme-flex", "initech-flex")]
+    decisions, locks, saves = await decide_counted(driver, requested)
     assert [(one.code, one.subscription.id) for one in decisions] == [
-        ("accepted", one.data.subscription) for one in asked
+        ("accepted", one.data.subscription) for one in requested
     ]
     assert (locks, saves) == (1, 1)
-    assert await saved_plans(driver) == {(one.data.subscription, PRIMARY, one.id, 0, 5, 5) for one in asked}
+    assert await saved_plans(driver) == {(one.data.subscription, PRIMARY, one.id, 0, 5, 5) for one in requested}
 
 
 async def saved_plans(driver: AllocationDriver) -> set[tuple[Any, ...]]:
@@ -158,7 +158,7 @@ async def saved_plans(driver: AllocationDriver) -> set[tuple[Any, ...]]:
 async def test_a_batch_decides_on_its_own_changes_and_postpones_locked_subscriptions(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex", "initech-flex"):
         await driver.open(subscription=name)
-    asked = [
+    requested = [
         raised("acme-flex", 5),
         raised("initech-flex", 5),
         raised("acme-flex", 7),
@@ -168,7 +168,7 @@ async def test_a_batch_decides_on_its_own_changes_and_postpones_locked_subscript
     ]
     async with driver.pool.acquire() as held, held.transaction():
         await held.execute("SELECT FROM subscriptions WHERE id = 'initech-flex' FOR UPDATE")
-        decisions = await driver.decide_batch(asked)
+        decisions = await driver.decide_batch(requested)
     codes = [one.code for one in decisions]
     assert codes == ["accepted", "accepted", "not_found", "not_found", "accepted"]
     assert decisions[1].events[0].changes[0].before == 5
@@ -181,13 +181,13 @@ async def test_plans_are_decided_on_changes_by_other_commands_of_their_batch(dri
         await driver.open(subscription=name, account=None if name == "acme-flex" else "acme-flex-account")
     await driver.sell(AddPerson(account="acme-flex-account", email="new@example.com", name="New"))
     hand_over = SetPrimaryContact(subscription="globex-flex", email="new@example.com")
-    asked = [
+    requested = [
         raised("acme-flex", 5),
         command(hand_over, VENDOR, vendor=True),
         raised("globex-flex", 5),
         raised("globex-flex", 6, "new@example.com"),
     ]
-    decisions, locks, _ = await decide_counted(driver, asked)
+    decisions, locks, _ = await decide_counted(driver, requested)
     assert [one.code for one in decisions] == ["accepted", "accepted", "not_found", "accepted"]
     assert locks == 4
 
@@ -195,13 +195,13 @@ async def test_plans_are_decided_on_changes_by_other_commands_of_their_batch(dri
 async def test_earlier_plans_of_a_batch_are_saved_when_a_command_is_refused(driver: AllocationDriver) -> None:
     for name in ("acme-flex", "globex-flex"):
         await driver.open(subscription=name)
-    asked = [
+    requested = [
         raised("acme-flex", 5),
         command(SetPrimaryContact(subscription="globex-flex", email="unknown@example.com"), VENDOR, vendor=True),
         raised("acme-flex", 7),
         raised("globex-flex", 6),
     ]
-    decisions = await driver.decide_batch(asked)
+    decisions = await driver.decide_batch(requested)
     assert [one.code for one in decisions] == ["accepted", "invalid_request", "accepted", "accepted"]
     assert {(after, units) for *_, after, units in await saved_plans(driver)} == {(5, 7), (7, 7), (6, 6)}
 
@@ -209,11 +209,11 @@ async def test_earlier_plans_of_a_batch_are_saved_when_a_command_is_refused(driv
 async def test_a_command_has_one_effect_when_it_is_submitted_several_times_at_once(driver: AllocationDriver) -> None:
     await driver.open()
     plan = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=10),))
-    asked = command(plan, PRIMARY)
-    await asyncio.gather(*(driver.submit(asked) for _ in range(4)), return_exceptions=True)
+    requested = command(plan, PRIMARY)
+    await asyncio.gather(*(driver.submit(requested) for _ in range(4)), return_exceptions=True)
     await driver.drain()
     assert await driver.pool.fetchval("SELECT count(*) FROM plans") == 1
-    assert (await driver.decide(asked)).code == "accepted"
+    assert (await driver.decide(requested)).code == "accepted"
 
 
 async def test_a_subscription_is_loaded_with_the_latest_changes_when_its_lock_was_awaited(

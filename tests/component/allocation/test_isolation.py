@@ -50,8 +50,8 @@ async def other(service: Service) -> None:
         primary_contact=Person(email=PRIMARY, name="Paula"),
     )
     bought = PurchaseLot(subscription=OTHER, lot="l-1", units=1000, order_reference="PO-1")
-    for asked in (created, bought, *(SubscribeProduct(subscription=OTHER, product=one) for one in ("scan", "hub"))):
-        assert (await service.ask(asked, key=OTHER)).accepted
+    for requested in (created, bought, *(SubscribeProduct(subscription=OTHER, product=one) for one in ("scan", "hub"))):
+        assert (await service.ask(requested, key=OTHER)).accepted
 
 
 async def measure(service: Service, subscription: str, n: int) -> None:

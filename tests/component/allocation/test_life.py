@@ -98,18 +98,18 @@ class Life:
         """Build a snapshot of the present window, counted from the start of the term."""
         anchor = END if self.driver.now >= END else START
         window = window_at(anchor, self.driver.now)
-        said = snapshot(product, level, revision=self.revision)
-        return said.model_copy(update={"window_start": window.start, "window_end": window.end})
+        measured = snapshot(product, level, revision=self.revision)
+        return measured.model_copy(update={"window_start": window.start, "window_end": window.end})
 
     def note(self, event: Any) -> None:
         """Log an event with the subscription's figures."""
-        said = {"at": self.at, "event": event.event_type.removeprefix("unitpool.allocation.").removesuffix(".v1")}
-        said |= event.model_dump(mode="json", exclude={"subscription"}, exclude_none=True)
-        if isinstance(product := said.get("product"), dict):
-            said["product"] = product["id"]
+        entry = {"at": self.at, "event": event.event_type.removeprefix("unitpool.allocation.").removesuffix(".v1")}
+        entry |= event.model_dump(mode="json", exclude={"subscription"}, exclude_none=True)
+        if isinstance(product := entry.get("product"), dict):
+            entry["product"] = product["id"]
         state = getattr(event, "subscription", None)
         if state is not None:
-            said |= {
+            entry |= {
                 "version": state.version,
                 "state": state.state,
                 "purchased": state.purchased(self.driver.now),
@@ -117,7 +117,7 @@ class Life:
                 "restricted": [one.product for one in state.products if one.restricted],
                 "next_rebalance": str(state.rebalance.next_allowed_at or "now"),
             }
-        self.log.append(said)
+        self.log.append(entry)
 
 
 async def test_the_lifecycle_of_a_subscription_equals_the_approved_one(driver: AllocationDriver) -> None:

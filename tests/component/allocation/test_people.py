@@ -57,7 +57,7 @@ async def test_a_primary_contact_is_refused_when_the_person_is_disabled(driver: 
     await driver.open()
     await add(driver, ALAN)
     await driver.sell(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False))
-    asked = CreateSubscription(
+    requested = CreateSubscription(
         subscription="s-2",
         account=ACCOUNT,
         name="Second",
@@ -66,10 +66,10 @@ async def test_a_primary_contact_is_refused_when_the_person_is_disabled(driver: 
         end=driver.now.replace(year=2027),
         primary_contact=Person(email=ALAN, name="Alan"),
     )
-    assert fields(await driver.ask(asked, VENDOR, vendor=True)) == {"primary_contact.email"}
+    assert fields(await driver.ask(requested, VENDOR, vendor=True)) == {"primary_contact.email"}
     assert fields(await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=ALAN))) == {"email"}
     await driver.sell(RemovePerson(account=ACCOUNT, email=ALAN))
-    back = await driver.sell(asked)
+    back = await driver.sell(requested)
     assert [type(one).__name__ for one in back.events] == ["PersonChanged", "SubscriptionCreated"]
     assert back.events[0].person.is_active
 
@@ -179,11 +179,11 @@ async def test_removing_or_disabling_a_person_is_refused_when_they_are_primary_c
     driver: AllocationDriver,
 ) -> None:
     await driver.open()
-    for asked in (
+    for requested in (
         RemovePerson(account=ACCOUNT, email=PRIMARY),
         ChangePerson(account=ACCOUNT, email=PRIMARY, enabled=False),
     ):
-        assert fields(await driver.ask(asked, VENDOR, vendor=True)) == {"email"}
+        assert fields(await driver.ask(requested, VENDOR, vendor=True)) == {"email"}
     renamed = await driver.ask(ChangePerson(account=ACCOUNT, email=PRIMARY, name="Paula P."))
     assert [type(one) for one in renamed.events] == [PersonChanged, PrimaryContactChanged]
     assert renamed.subscription.primary_contact == Person(email=PRIMARY, name="Paula P.")
@@ -262,19 +262,21 @@ async def test_no_grant_is_left_when_people_are_removed_while_they_get_grants(dr
     await driver.open(subscription="acme-second", account=ACCOUNT)
     people = [f"p{n}@acme.example" for n in range(6)]
     await add(driver, *people)
-    asked: list[Payload] = []
+    requested: list[Payload] = []
     for email in people:
-        asked += [SetGrants(subscription=one, email=email, grants=("viewer",)) for one in ("acme-second", SUBSCRIPTION)]
-        asked.append(RemovePerson(account=ACCOUNT, email=email))
-        asked.append(SetRoleMember(account=ACCOUNT, role="scan-reader", email=email, member=True))
-    decisions = await driver.decide_concurrently([command(one, PRIMARY) for one in asked])
+        requested += [
+            SetGrants(subscription=one, email=email, grants=("viewer",)) for one in ("acme-second", SUBSCRIPTION)
+        ]
+        requested.append(RemovePerson(account=ACCOUNT, email=email))
+        requested.append(SetRoleMember(account=ACCOUNT, role="scan-reader", email=email, member=True))
+    decisions = await driver.decide_concurrently([command(one, PRIMARY) for one in requested])
     assert {one.code for one in decisions} <= {"accepted", "invalid_request"}
     assert await driver.pool.fetchval("SELECT count(*) FROM grants") == 0
     assert await driver.pool.fetchval("SELECT count(*) FROM role_members") == 0
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "requested",
     [
         AddPerson(account="none", email=ALAN, name="A"),
         CreateAccount(account="none", name="N"),
@@ -283,9 +285,9 @@ async def test_no_grant_is_left_when_people_are_removed_while_they_get_grants(dr
     ],
 )
 async def test_a_denied_command_is_audited_for_the_vendor_when_its_resource_does_not_exist(
-    driver: AllocationDriver, asked: Payload
+    driver: AllocationDriver, requested: Payload
 ) -> None:
-    decision = await driver.ask(asked, STRANGER)
+    decision = await driver.ask(requested, STRANGER)
     assert [(one.account, one.outcome) for one in decision.audit] == [("vendor", "denied")]
 
 
@@ -314,9 +316,9 @@ async def test_a_person_is_removed_only_by_those_who_manage_all_of_their_subscri
     for enabled, who in ((False, UMA), (True, PETRA), (False, PRIMARY)):
         assert (await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=enabled), who)).code == "accepted"
     await grant(driver, ALAN, subscription=SUBSCRIPTION)
-    for asked in (remove, ChangePerson(account=ACCOUNT, email=ALAN, enabled=True)):
-        assert (await driver.ask(asked, PRIMARY)).code == "not_found", "of subscriptions that they may not see"
-        assert (await driver.ask(asked, UMA)).code == "forbidden", "they see the person and do not manage them"
+    for requested in (remove, ChangePerson(account=ACCOUNT, email=ALAN, enabled=True)):
+        assert (await driver.ask(requested, PRIMARY)).code == "not_found", "of subscriptions that they may not see"
+        assert (await driver.ask(requested, UMA)).code == "forbidden", "they see the person and do not manage them"
     assert (await driver.ask(remove, PETRA)).code == "accepted"
     await add(driver, ALAN)
     assert (await driver.ask(remove, UMA)).code == "accepted", (

@@ -122,11 +122,11 @@ async def populated(driver: AllocationDriver) -> AllocationDriver:
     return driver
 
 
-async def answer(driver: AllocationDriver, asked: Payload, actor: str, *, vendor: bool) -> Decision:
+async def answer(driver: AllocationDriver, requested: Payload, actor: str, *, vendor: bool) -> Decision:
     """Decide a command and roll it back, so that all commands find the same data."""
     decisions: list[Decision] = []
     async with transaction(driver.pool, lambda: driver.now, "allocation") as tx, tx.savepoint() as undo:
-        await driver.inbox()(tx, [record(command(asked, actor, vendor=vendor))])
+        await driver.inbox()(tx, [record(command(requested, actor, vendor=vendor))])
         decisions.append(decision_in(tx.pending))
         undo()
     return decisions[0]
@@ -136,9 +136,9 @@ async def test_every_command_of_every_role_has_the_outcome_of_the_table(populate
     table: dict[tuple[str, str], bool] = {(action, role): may for action, role, may in cells()}
     given: dict[tuple[str, str], Any] = {}
     expected: dict[tuple[str, str], Any] = {}
-    for action, asked in COMMANDS.items():
+    for action, requested in COMMANDS.items():
         for role, email in WHO.items():
-            decision = await answer(populated, asked, email, vendor=role == "vendor")
+            decision = await answer(populated, requested, email, vendor=role == "vendor")
             may = table.get((action, role), False)
             denied = "not_found" if role == "stranger" and action not in OPEN else "forbidden"
             (audit,) = [one for one in decision.audit if one.actor == email]

@@ -126,12 +126,12 @@ async def test_a_plan_is_postponed_until_the_consumption_that_its_sender_saw_is_
     await driver.plan(scan=600)
     await driver.measure(snapshot("scan", 100, revision=4))
     seen = (SeenConsumption(product="scan", window_start=window_at(START, START).start, revision=5),)
-    asked = command(lowered(300, seen), PRIMARY)
-    await driver.postpone(asked)
+    requested = command(lowered(300, seen), PRIMARY)
+    await driver.postpone(requested)
     assert await driver.retry_postponed() == []
     await driver.measure(snapshot("scan", 400, revision=5), snapshot("scan", 100, revision=3))
     (decided,) = await driver.retry_postponed()
-    assert (decided.outcome.command_id, decided.code) == (UUID(asked.id), "below_consumption")
+    assert (decided.outcome.command_id, decided.code) == (UUID(requested.id), "below_consumption")
     assert decided.refusal.details["consumed"] == 400
     assert await driver.retry_postponed() == []
 
@@ -155,15 +155,15 @@ async def test_a_plan_may_be_sent_again_when_it_was_unavailable(driver: Allocati
     await driver.open()
     await driver.plan(scan=600)
     seen = (SeenConsumption(product="scan", window_start=START, revision=1),)
-    asked = command(lowered(300, seen), PRIMARY)
-    await driver.postpone(asked)
+    requested = command(lowered(300, seen), PRIMARY)
+    await driver.postpone(requested)
     driver.now += timedelta(seconds=driver.wait_seconds)
     (late,) = await driver.retry_postponed()
     assert (late.code, late.refusal.details["retry_after_seconds"]) == ("unavailable", 1)
     assert [(one.outcome, one.reason) for one in late.audit] == [("denied", "unavailable")]
     await driver.measure(snapshot("scan", 100))
-    assert (await driver.decide(asked)).code == "accepted"
-    assert (await driver.decide(asked)).events == []
+    assert (await driver.decide(requested)).code == "accepted"
+    assert (await driver.decide(requested)).events == []
 
 
 def lowered(units: int, seen: tuple[SeenConsumption, ...] = ()) -> ApplyPlan:

@@ -48,13 +48,13 @@ async def test_published_states_equal_the_tables_when_commands_are_random(driver
     met = {(one, PRIMARY) for one in contacts}
     accepted = 0
     for n in range(150):
-        asked = anything(rng, n)
-        by = contacts[getattr(asked, "subscription", SUBSCRIPTION)]
-        decision = await driver.ask(asked, by)
+        requested = anything(rng, n)
+        by = contacts[getattr(requested, "subscription", SUBSCRIPTION)]
+        decision = await driver.ask(requested, by)
         accepted += decision.code == "accepted"
         codes = {"accepted", "invalid_request", "not_found", "already_exists"}
-        if isinstance(asked, RemovePerson | ChangePerson) and any(
-            contacts[one] != by for one, email in met if email == asked.email
+        if isinstance(requested, RemovePerson | ChangePerson) and any(
+            contacts[one] != by for one, email in met if email == requested.email
         ):
             codes |= {"forbidden"}  # the person is or was known to a subscription of another contact
         assert decision.code in codes

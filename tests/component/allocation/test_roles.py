@@ -135,9 +135,9 @@ async def test_every_account_with_the_product_gets_a_new_default_role(driver: Al
     assert "scan-night" in await roles_of(driver, "globex-account")
 
 
-async def refused_templates(driver: AllocationDriver, asked: SetRoleTemplates) -> set[str]:
+async def refused_templates(driver: AllocationDriver, requested: SetRoleTemplates) -> set[str]:
     """The fields that the templates were refused for."""
-    decision = await driver.ask(asked, VENDOR, vendor=True)
+    decision = await driver.ask(requested, VENDOR, vendor=True)
     assert decision.events == []
     return fields(decision)
 
@@ -277,8 +277,8 @@ async def test_a_user_administrator_manages_roles_and_no_units(driver: Allocatio
     await grant(driver, ALAN, "useradmin")
     someone = AddPerson(account=ACCOUNT, email="x@acme.example", name="X")
     allowed: list[Any] = [own("a"), change("a", name="B"), give("a", ALAN), someone]
-    for asked in allowed:
-        decision: Decision = await driver.ask(asked, ALAN)
+    for requested in allowed:
+        decision: Decision = await driver.ask(requested, ALAN)
         assert (decision.code, decision.audit[0].actor, decision.audit[0].account) == (
             "accepted",
             ALAN,

@@ -45,22 +45,22 @@ class Service:
 
     async def send(self, payload: Payload, key: str, actor: str, *, id: str | None = None) -> UUID:
         """Send a signed command; return its id."""
-        asked = command(payload, actor, vendor=actor == VENDOR, id=id)
-        value = asked.encode()
+        requested = command(payload, actor, vendor=actor == VENDOR, id=id)
+        value = requested.encode()
         await self.producer.send_and_wait(
             f"{self.prefix}{ALLOCATION_COMMANDS_TOPIC.name}",
             value,
             key.encode(),
             headers=[(SIGNATURE_HEADER, sign(value, KEYS, ALLOCATION_COMMANDS_TOPIC.name))],
         )
-        return UUID(asked.id)
+        return UUID(requested.id)
 
     async def outcomes(self, *ids: UUID, within_seconds: float = 30) -> list[AllocationCommandDecided]:
         """Wait until these commands are decided; return their outcomes."""
         async with asyncio.timeout(within_seconds):
             while set(ids) - {one.data.command_id for one in self.decided}:
                 await self.read()
-        return [next(one.data for one in self.decided if one.data.command_id == asked) for asked in ids]
+        return [next(one.data for one in self.decided if one.data.command_id == requested) for requested in ids]
 
     async def first(self, kind: type[Payload], within_seconds: float = 30) -> Event[Any]:
         """Wait for the first event of this kind."""
@@ -153,11 +153,11 @@ async def test_a_pool_is_sold_and_allocated(service: Service) -> None:
     lowered = plan(scan=500).model_copy(
         update={"seen": (SeenConsumption(product="scan", window_start=measured.window_start, revision=7),)}
     )
-    asked = await service.send(lowered, SUBSCRIPTION, PRIMARY)
+    requested = await service.send(lowered, SUBSCRIPTION, PRIMARY)
     await service.producer.send_and_wait(
         f"{service.prefix}{CONSUMPTION_TOPIC.name}", event.encode(), measured.key.encode()
     )
-    (refused,) = await service.outcomes(asked)
+    (refused,) = await service.outcomes(requested)
     assert refused.refusal
     assert refused.refusal.code == "below_consumption"
     assert refused.refusal.details["consumed"] == 550
@@ -181,7 +181,7 @@ async def test_commands_have_one_effect_when_the_process_is_killed(service: Serv
                 service.process.kill()
                 service.process.start()
     outcomes = await service.outcomes(*(UUID(one) for one in ids), within_seconds=60)
-    repeats = [[one.data for one in service.decided if str(one.data.command_id) == asked] for asked in ids]
+    repeats = [[one.data for one in service.decided if str(one.data.command_id) == requested] for requested in ids]
     assert all(one == same[0] for same in repeats for one in same)
     accepted = sum(one.accepted for one in outcomes)
     plans = {event.id: event.data for event in service.events if isinstance(event.data, PlanApplied)}

@@ -61,8 +61,8 @@ async def explain(connection: Any, text: str) -> str:
 
 async def known(connection: Any) -> list[Measured]:
     """The stored consumption of all products."""
-    asked = f"SELECT ARRAY({subscription_sql._CONSUMPTION}) FROM (SELECT 'acme-flex' AS id) AS s"  # noqa: S608
-    return [measured_of(row) for row in await connection.fetchval(asked)]
+    query = f"SELECT ARRAY({subscription_sql._CONSUMPTION}) FROM (SELECT 'acme-flex' AS id) AS s"  # noqa: S608
+    return [measured_of(row) for row in await connection.fetchval(query)]
 
 
 async def test_only_the_windows_that_count_are_stored(driver: AllocationDriver) -> None:

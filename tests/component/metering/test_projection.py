@@ -26,9 +26,9 @@ async def test_other_states_are_saved_when_one_cannot_be_read(connection: Connec
 
 async def test_the_projection_rebuilt_from_its_topic_equals_the_live_one(database: MakeDatabase) -> None:
     newer = subscription("sub-1", ("scan", "web"), version=3)
-    told = [*SUBSCRIPTIONS, newer, subscription("sub-1", ("scan",), version=2)]
+    in_order = [*SUBSCRIPTIONS, newer, subscription("sub-1", ("scan",), version=2)]
     states: list[tuple[dict[str, Subscription], dict[str, ProductState], dict[str, str]]] = []
-    for several in (told, random.Random(3).sample(told, len(told))):
+    for several in (in_order, random.Random(3).sample(in_order, len(in_order))):
         async with connect(await database("metering")) as own:
             for one in several:
                 async with own.transaction():

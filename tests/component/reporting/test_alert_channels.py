@@ -46,12 +46,12 @@ async def impatient(database: MakeDatabase, shared_issuer: Issuer) -> AsyncItera
 
 
 def _channel(sent: Sent, **changes: Any) -> ChannelChanged:
-    asked: AddChannel = sent.command.data
+    payload: AddChannel = sent.command.data
     state = {
-        "id": asked.channel,
-        "subscription": asked.subscription,
+        "id": payload.channel,
+        "subscription": payload.subscription,
         "kind": "webhook",
-        "url": asked.url,
+        "url": payload.url,
         "created_by": PRIMARY,
         "created_at": NOW,
         "version": 1,
@@ -69,9 +69,9 @@ async def _added(driver: ReportingDriver, **arguments: Any) -> tuple[Sent, httpx
 
 async def test_channel_address_is_sealed_in_the_command_and_masked_in_answers(driver: ReportingDriver) -> None:
     sent, answer = await _added(driver)
-    asked: AddChannel = sent.command.data
-    assert asked.sealed_url is not None
-    assert unseal(asked.sealed_url, parse_keys(COMMAND_KEYS)) == URL
+    payload: AddChannel = sent.command.data
+    assert payload.sealed_url is not None
+    assert unseal(payload.sealed_url, parse_keys(COMMAND_KEYS)) == URL
     assert HIDDEN not in (sent.outgoing.value or b"").decode()
     assert answer.json()["url"] == SHOWN
     for who in (PRIMARY, VENDOR, VIEWER):
@@ -106,16 +106,16 @@ async def test_command_has_the_seen_version_only_when_its_actor_may_see_it(
         AcknowledgeAlert: ("POST", "alerts/alert-1/acknowledge"),
     }
     who = [(PRIMARY, "sub-1", 1), (VENDOR, "sub-1", 1), (STRANGER, "sub-1", None), (PRIMARY, str(uuid4()), None)]
-    asked = [
+    answering = [
         asyncio.create_task(driver.ask(method, f"/v1/subscriptions/{name}/{path}", email, **body))
         for kind, (method, path) in paths.items()
         for body in [{"json": {"url": URL}} if kind is AddChannel else {}]
         for email, name, _ in who
     ]
-    commands = [one.command for one in await driver.sent(len(asked))]
+    commands = [one.command for one in await driver.sent(len(answering))]
     seen = {(type(one.data), one.actor, one.data.subscription): one.data.seen for one in commands}
     assert seen == {(kind, email, name): version for kind in paths for email, name, version in who}
-    for task in asked:
+    for task in answering:
         task.cancel()
 
 
@@ -173,8 +173,8 @@ async def test_secret_is_erased_when_its_retention_ends(impatient: ReportingDriv
 async def test_ingest_key_is_shown_once_as_key_after_a_202(impatient: ReportingDriver) -> None:
     where = (await impatient.ask("POST", "/v1/ingest-keys", json={"product": "scan"})).headers["location"]
     (sent,) = await impatient.sent()
-    asked = sent.command.data
-    state = IngestKeyState(id=asked.key, product=asked.product, created_at=NOW, created_by=VENDOR, version=1)
-    await impatient.decide(sent.command, IngestKeyChanged(ingest_key=state), resource=asked.key, version=1)
+    payload = sent.command.data
+    state = IngestKeyState(id=payload.key, product=payload.product, created_at=NOW, created_by=VENDOR, version=1)
+    await impatient.decide(sent.command, IngestKeyChanged(ingest_key=state), resource=payload.key, version=1)
     assert (await impatient.get(where))["key"].startswith("upk_")
     assert "key" not in await impatient.get(where)

@@ -64,12 +64,12 @@ async def test_chains_are_whole_when_many_append_to_the_same_and_to_different_ac
     batches = [deliveries[start : start + 20] for start in range(0, len(deliveries), 20)]
     await asyncio.gather(*(append(empty, batch) for batch in batches))
     assert await verify(empty) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split(",")[0] for line in said[:-1]] == [f"{account}: 60 records" for account in accounts]
-    assert said[-1] == "5 chains, 300 records: all whole"
+    output = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in output[:-1]] == [f"{account}: 60 records" for account in accounts]
+    assert output[-1] == "5 chains, 300 records: all whole"
     async with empty.runtime.pool.acquire() as connection:
         heads = await connection.fetch("SELECT account, hash FROM audit_chains ORDER BY account")
-    assert [line.rsplit(" ", 1)[1] for line in said[:-1]] == [head["hash"].hex() for head in heads]
+    assert [line.rsplit(" ", 1)[1] for line in output[:-1]] == [head["hash"].hex() for head in heads]
 
 
 async def test_appends_wait_for_each_other_only_when_they_share_an_account(empty: ReportingDriver) -> None:
@@ -165,11 +165,11 @@ async def test_other_chains_are_verified_when_one_is_broken(
     async with connect(as_owner(dsn_of(empty))) as owner:
         await owner.execute("DELETE FROM audit_log WHERE account = 'globex' AND chain_sequence = 1")
     assert await verify(empty) == 1
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("acme: 2 records, ")
-    assert said[1].startswith("globex: BROKEN at record 1: missing")
-    assert said[2].startswith("'new\\nline': 2 records, ")
-    assert said[3] == "1 of 3 chains are broken"
+    output = capsys.readouterr().out.splitlines()
+    assert output[0].startswith("acme: 2 records, ")
+    assert output[1].startswith("globex: BROKEN at record 1: missing")
+    assert output[2].startswith("'new\\nline': 2 records, ")
+    assert output[3] == "1 of 3 chains are broken"
     assert await verify(empty, "acme") == 0
     assert await verify(empty, "nobody") == 2
 
@@ -303,8 +303,8 @@ async def test_verify_audit_exits_with_its_code(empty: ReportingDriver) -> None:
     assert "the audit log cannot be verified: " in nowhere[1]
     async with connect(as_owner(dsn_of(empty))) as owner:
         await owner.execute("DELETE FROM audit_log WHERE chain_sequence = 2")
-    code, said = await run("--account", "acme")
-    assert (code, "BROKEN at record 2: missing" in said) == (1, True)
+    code, output = await run("--account", "acme")
+    assert (code, "BROKEN at record 2: missing" in output) == (1, True)
 
 
 async def test_migrate_warns_when_the_service_role_owns_its_tables(database: MakeDatabase) -> None:

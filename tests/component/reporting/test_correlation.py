@@ -17,8 +17,8 @@ DEADLINE_SECONDS = 30
 def lines(service: ServiceProcess) -> list[dict[str, Any]]:
     """Read the service's log lines with the id."""
     assert service.log is not None
-    said = [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in said if line.get("correlation_id") == ID]
+    log_lines = [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in log_lines if line.get("correlation_id") == ID]
 
 
 def events(service: ServiceProcess) -> Counter[str]:

@@ -121,10 +121,10 @@ async def test_writes_of_a_person_are_refused_when_too_many_were_denied(
         policy = "/v1/subscriptions/sub-1/products/scan/policy"
         refusal = Refusal(code="forbidden", message="Only the primary contact may.")
         for number in range(2):
-            asked = asyncio.create_task(driver.ask("PUT", policy, PRIMARY, json={"overage": "hard"}))
+            answering = asyncio.create_task(driver.ask("PUT", policy, PRIMARY, json={"overage": "hard"}))
             sent = await driver.sent(number + 1)
             await driver.decide(sent[-1].command, refusal=refusal)
-            assert (await asked).status_code == 403
+            assert (await answering).status_code == 403
         answer = await driver.ask("PUT", policy, PRIMARY, json={"overage": "hard"})
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
         assert len(await driver.sent()) == 2, "nothing was sent for it"

@@ -142,7 +142,7 @@ class Reporting:
         return float(line.rpartition(" ")[2])
 
     async def until_applied(self, work: Work, of: str, count: int) -> None:
-        """Wait until an owner has so many rows."""
+        """Wait until an owner has ``count`` rows."""
 
         async def is_so() -> bool:
             return await self.rows(work, of) == count
@@ -150,7 +150,7 @@ class Reporting:
         await until(is_so, within_seconds=90, what=f"{count} rows of {of} in {work.table}")
 
     async def until_set_aside(self, work: Work, keys: int | None = None) -> None:
-        """Wait until so many keys are set aside; ``None``: any number but 0."""
+        """Wait until ``keys`` keys are set aside; ``None``: any number but 0."""
 
         async def is_so() -> bool:
             found = await self.metric("unitpool_set_aside_keys", work.topic)

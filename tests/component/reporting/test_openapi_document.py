@@ -101,13 +101,13 @@ async def test_every_answer_matches_the_openapi_document(
     ids = await furnished(all_services)
     document = (await all_services.ask("GET", "/v1/openapi.json")).json()
     schema = schemathesis.openapi.from_dict(strict(document))
-    asked = Requester(all_services.service.url, shared_issuer)
+    requester = Requester(all_services.service.url, shared_issuer)
     began = time.monotonic()
     for operation in sorted(operations(schema), key=lambda one: (one.path.endswith(_LAST), one.label)):
-        await asyncio.to_thread(asked.request_all, operation, ids)
-    print(f"{asked.count} requests in {time.monotonic() - began:.0f} s: {sorted(asked.statuses.items())}")
-    assert len(asked.operations) > 60
-    assert asked.statuses[200] > 100, asked.statuses
+        await asyncio.to_thread(requester.request_all, operation, ids)
+    print(f"{requester.count} requests in {time.monotonic() - began:.0f} s: {sorted(requester.statuses.items())}")
+    assert len(requester.operations) > 60
+    assert requester.statuses[200] > 100, requester.statuses
 
 
 def test_answer_is_reported_when_it_does_not_match_the_document() -> None:

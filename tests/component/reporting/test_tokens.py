@@ -123,10 +123,10 @@ async def test_claims_are_read_from_the_configured_paths(database: MakeDatabase,
     dsn = await database("reporting")
     named: dict[str, Any] = {"email_claim": "who.upn", "roles_claim": "realm_access.roles"}
     async with reporting(dsn, shared_issuer, email_verified_may_be_absent=True, **named) as driver:
-        said: dict[str, Any] = {"who": {"upn": PRIMARY}, "email_verified": ...}
-        assert await status(driver, shared_issuer.token("x@y.example", **said)) == 200
+        configured: dict[str, Any] = {"who": {"upn": PRIMARY}, "email_verified": ...}
+        assert await status(driver, shared_issuer.token("x@y.example", **configured)) == 200
         for beside in ({"email_verified": "true"}, {"who": {"upn": PRIMARY, "email_verified": False}}):
-            assert await status(driver, shared_issuer.token("x@y.example", **{**said, **beside})) == 401, beside
+            assert await status(driver, shared_issuer.token("x@y.example", **{**configured, **beside})) == 401, beside
         token = shared_issuer.token(
             "x@y.example", who={"upn": "Vera@Unitpool.Example"}, realm_access={"roles": ["a", "vendor"]}
         )

@@ -54,13 +54,13 @@ async def test_command_contains_its_actor_and_the_seen_consumption(driver: Repor
     command = sent.command
     assert (command.actor, command.actorvendor, command.actoraddress) == (PRIMARY, False, "127.0.0.1")
     assert command.correlationid == "corr-1"
-    asked: ApplyPlan = command.data
-    assert (asked.expected_version, asked.accept_overage, asked.preview) == (1, True, False)
-    assert {(seen.window_start, seen.revision) for seen in asked.seen} == {
+    payload: ApplyPlan = command.data
+    assert (payload.expected_version, payload.accept_overage, payload.preview) == (1, True, False)
+    assert {(seen.window_start, seen.revision) for seen in payload.seen} == {
         (WINDOW.start, 7),
         (CALENDAR.before(WINDOW).start, 4),
     }
-    assert all(isinstance(seen, SeenConsumption) for seen in asked.seen)
+    assert all(isinstance(seen, SeenConsumption) for seen in payload.seen)
 
 
 async def test_refusal_is_a_problem_with_its_numbers_also_when_repeated(driver: ReportingDriver) -> None:
@@ -161,16 +161,16 @@ async def test_ingest_key_is_shown_once_and_only_its_hash_is_sent(driver: Report
     key = {"Idempotency-Key": str(uuid4())}
     asking = asyncio.create_task(driver.ask("POST", "/v1/ingest-keys", json={"product": "scan"}, headers=key))
     (sent,) = await driver.sent()
-    asked: CreateIngestKey = sent.command.data
+    payload: CreateIngestKey = sent.command.data
     assert (sent.outgoing.topic, sent.outgoing.key) == ("metering.commands", b"scan")
-    state = IngestKeyState(id=asked.key, product=asked.product, created_at=NOW, created_by=VENDOR, version=1)
-    await driver.decide(sent.command, IngestKeyChanged(ingest_key=state), resource=asked.key, version=1)
+    state = IngestKeyState(id=payload.key, product=payload.product, created_at=NOW, created_by=VENDOR, version=1)
+    await driver.decide(sent.command, IngestKeyChanged(ingest_key=state), resource=payload.key, version=1)
     made = (await asking).json()
-    assert hashlib.sha256(made["key"].encode()).hexdigest() == asked.secret_sha256
+    assert hashlib.sha256(made["key"].encode()).hexdigest() == payload.secret_sha256
     assert made["key"] not in (sent.outgoing.value or b"").decode()
     again = await driver.ask("POST", "/v1/ingest-keys", json={"product": "scan"}, headers=key)
     assert again.json() == made
-    assert "key" not in await driver.get(f"/v1/ingest-keys/{asked.key}")
+    assert "key" not in await driver.get(f"/v1/ingest-keys/{payload.key}")
     assert (await driver.ask("GET", "/v1/ingest-keys", PRIMARY)).status_code == 403
 
 
@@ -178,20 +178,20 @@ async def test_webhook_secret_is_shown_once_and_sealed_in_the_command(driver: Re
     body = {"url": "https://hooks.acme.example/unitpool"}
     asking = asyncio.create_task(driver.ask("POST", "/v1/subscriptions/sub-1/alert-channels", PRIMARY, json=body))
     (sent,) = await driver.sent()
-    asked: AddChannel = sent.command.data
+    payload: AddChannel = sent.command.data
     state = ChannelState(
-        id=asked.channel,
-        subscription=asked.subscription,
+        id=payload.channel,
+        subscription=payload.subscription,
         kind="webhook",
-        url=asked.url,
+        url=payload.url,
         created_by=PRIMARY,
         created_at=NOW,
         version=1,
     )
-    await driver.decide(sent.command, ChannelChanged(channel=state), resource=asked.channel, version=1)
+    await driver.decide(sent.command, ChannelChanged(channel=state), resource=payload.channel, version=1)
     made = (await asking).json()
     assert made["secret"].startswith("whsec_")
-    assert unseal(asked.sealed_secret, parse_keys(COMMAND_KEYS)) == made["secret"]
+    assert unseal(payload.sealed_secret, parse_keys(COMMAND_KEYS)) == made["secret"]
     assert made["secret"] not in (sent.outgoing.value or b"").decode()
 
 

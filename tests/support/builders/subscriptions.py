@@ -91,9 +91,9 @@ def plan(
 ) -> Decided | Refusal:
     """Decide a plan with these units for these products."""
     changes = tuple(PlannedChange(product=ProductId(name), units=number) for name, number in units.items())
-    asked = ApplyPlan.model_validate({"subscription": "s-1", "changes": changes, **(options or {})})
+    requested = ApplyPlan.model_validate({"subscription": "s-1", "changes": changes, **(options or {})})
     consumptions = {ProductId(name): Consumption(level=number) for name, number in (consumed or {}).items()}
-    return decide(of, asked, consumptions, now)
+    return decide(of, requested, consumptions, now)
 
 
 def accepted(decision: Decided | Refusal) -> Decided:

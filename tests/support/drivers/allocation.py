@@ -59,9 +59,9 @@ def command(payload: Payload, actor: str, *, vendor: bool = False, id: str | Non
     return wrapped
 
 
-def record(asked: Event[Any], key: str = "k") -> Record:
+def record(requested: Event[Any], key: str = "k") -> Record:
     """The command as a signed Kafka record."""
-    value = asked.encode()
+    value = requested.encode()
     headers = ((SIGNATURE_HEADER, sign(value, KEYS, ALLOCATION_COMMANDS_TOPIC.name)),)
     return Record(ALLOCATION_COMMANDS_TOPIC.name, 0, 0, key.encode(), value, headers, START)
 
@@ -125,30 +125,30 @@ class AllocationDriver:
         """Create a command and decide it."""
         return await self.decide(command(payload, actor, vendor=vendor, id=id))
 
-    async def decide(self, asked: Event[Any], key: str = "k") -> Decision:
+    async def decide(self, requested: Event[Any], key: str = "k") -> Decision:
         """Decide a command; fail if it is postponed."""
-        decision = await self.submit(asked, key)
+        decision = await self.submit(requested, key)
         assert decision is not None, "the command was postponed"
         return decision
 
-    async def postpone(self, asked: Event[Any], key: str = "k") -> None:
+    async def postpone(self, requested: Event[Any], key: str = "k") -> None:
         """Submit a command; fail if it is not postponed."""
-        assert await self.submit(asked, key) is None
+        assert await self.submit(requested, key) is None
 
-    async def submit(self, asked: Event[Any], key: str = "k") -> Decision | None:
+    async def submit(self, requested: Event[Any], key: str = "k") -> Decision | None:
         """Submit a command; return its decision, or None if it is postponed."""
         async with transaction(self.pool, lambda: self.now, "allocation") as tx:
-            await self.inbox()(tx, [record(asked, key)])
+            await self.inbox()(tx, [record(requested, key)])
             sent = list(tx.pending)
         return decision_in(sent) if sent else None
 
-    async def decide_batch(self, asked: Sequence[Event[Any]]) -> list[Decision]:
+    async def decide_batch(self, requested: Sequence[Event[Any]]) -> list[Decision]:
         """Submit commands on several subscriptions in one transaction.
 
         Returns the decisions of those that are not postponed.
         """
         async with transaction(self.pool, lambda: self.now, "allocation") as tx:
-            await self.inbox()(tx, [record(one, one.data.subscription) for one in asked])
+            await self.inbox()(tx, [record(one, one.data.subscription) for one in requested])
             sent = list(tx.pending)
         decisions, first = [], 0
         for last, one in enumerate(sent):
@@ -177,10 +177,10 @@ class AllocationDriver:
             decisions += await self.retry_postponed()
         return decisions
 
-    async def decide_concurrently(self, asked: Sequence[Event[Any]]) -> list[Decision]:
+    async def decide_concurrently(self, requested: Sequence[Event[Any]]) -> list[Decision]:
         """Submit commands at the same time; retry postponed ones; return all decisions."""
         async with asyncio.timeout(120):
-            decisions = await asyncio.gather(*(self.submit(one) for one in asked))
+            decisions = await asyncio.gather(*(self.submit(one) for one in requested))
             return [one for one in decisions if one] + await self.drain()
 
     async def settle_due(self) -> list[Any]:
@@ -263,8 +263,8 @@ class AllocationDriver:
         """Decide a plan: units by product, and the plan's options as keywords."""
         options = {name: plan.pop(name) for name in list(plan) if name in ApplyPlan.model_fields}
         changes = tuple(PlannedChange(product=name.replace("_", "-"), units=units) for name, units in plan.items())
-        asked = ApplyPlan(subscription=subscription, changes=options.pop("changes", changes), **options)
-        return await self.ask(asked, by, vendor=vendor)
+        requested = ApplyPlan(subscription=subscription, changes=options.pop("changes", changes), **options)
+        return await self.ask(requested, by, vendor=vendor)
 
     async def allocated(self, subscription: str = "acme-flex") -> dict[str, int]:
         """Allocated units of each product, from the tables."""

@@ -75,7 +75,7 @@ class ServiceProcess:
     async def wait_ready(self, timeout_seconds: float = 60) -> None:
         """Wait until the service is ready; fail with its last answer."""
         deadline = time.monotonic() + timeout_seconds
-        said: object = "nothing"
+        last_answer: object = "nothing"
         async with httpx.AsyncClient() as client:
             while time.monotonic() < deadline:
                 if self.exit_code is not None:
@@ -83,13 +83,13 @@ class ServiceProcess:
                 try:
                     answer = await client.get(f"{self.url}/readyz", timeout=5)
                 except httpx.HTTPError as error:
-                    said = repr(error)
+                    last_answer = repr(error)
                 else:
                     if answer.is_success and answer.json().get("status", "ready") == "ready":
                         return
-                    said = answer.text
+                    last_answer = answer.text
                 await asyncio.sleep(0.05)
-        raise AssertionError(f"{self.name} was not ready within {timeout_seconds} s: {said}{self._tail()}")
+        raise AssertionError(f"{self.name} was not ready within {timeout_seconds} s: {last_answer}{self._tail()}")
 
     async def readiness(self) -> dict[str, Any]:
         """The answer of ``/readyz``."""
