@@ -67,7 +67,7 @@ async def test_only_the_vendor_sets_prices(driver: AllocationDriver, email: str)
     assert (decision.code, decision.audit[0].outcome) == ("forbidden", "denied")
 
 
-async def test_a_lot_keeps_the_price_of_the_tier_that_the_term_had_reached(driver: AllocationDriver) -> None:
+async def test_a_lot_has_the_price_of_the_tier_that_the_term_had_reached(driver: AllocationDriver) -> None:
     await driver.open(units=0)
     await driver.sell(price_list_command())
     first = await buy(driver, 9_999, "l-1")

@@ -34,7 +34,7 @@ def batches(count: int, name: str, at: datetime) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-async def small(metering: Metering, service_process: StartService) -> ServiceProcess:
+async def limited_process(metering: Metering, service_process: StartService) -> ServiceProcess:
     """Start a process with few bytes in flight and a short wait for acknowledgements."""
     metering.process.kill()
     settings = {
@@ -73,7 +73,7 @@ async def post_until_accepted(http: httpx.AsyncClient, request: dict[str, Any]) 
 
 
 Kafka = Any
-Away = Callable[[Kafka], Awaitable[None]]
+KafkaAction = Callable[[Kafka], Awaitable[None]]
 
 
 async def paused(kafka: Kafka) -> None:
@@ -92,19 +92,19 @@ async def restarted(kafka: Kafka) -> None:
     await asyncio.to_thread(kafka.restart)
 
 
-@pytest.mark.parametrize(("go", "come"), [(paused, resumed), (killed, restarted)], ids=["paused", "killed"])
+@pytest.mark.parametrize(("stop", "come"), [(paused, resumed), (killed, restarted)], ids=["paused", "killed"])
 async def test_ingest_answers_429_or_503_and_loses_nothing_when_kafka_hangs_or_is_away(
-    metering: Metering, small: ServiceProcess, kafka_server: Kafka, go: Away, come: Away
+    metering: Metering, limited_process: ServiceProcess, kafka_server: Kafka, stop: KafkaAction, come: KafkaAction
 ) -> None:
     now = utc_now()
     requests = batches(80, "b", now)
     assert sum(len(request["content"]) for request in requests) > 5 * IN_FLIGHT_BYTES
-    process = psutil.Process(small.pid)
+    process = psutil.Process(limited_process.pid)
     limits = httpx.Limits(max_connections=40)
-    async with httpx.AsyncClient(base_url=small.url, timeout=60, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=limited_process.url, timeout=60, limits=limits) as http:
         await post_until_accepted(http, batches(1, "before", now)[0])
         memory = process.memory_info().rss
-        await go(kafka_server)
+        await stop(kafka_server)
         try:
             during = []
             for _ in range(2):

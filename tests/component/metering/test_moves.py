@@ -74,7 +74,7 @@ async def test_a_batch_makes_a_move_due_when_the_projection_changed_since_its_ju
     if change == "cancelled":
         await know(connection, cancelled(STATE, middle))
     else:
-        await know(connection, sooner(STATE, middle))
+        await know(connection, with_earlier_renewal(STATE, middle))
     await settle(connection)
     stale.is_stale = True
     async with transaction(connection) as tx:
@@ -85,7 +85,7 @@ async def test_a_batch_makes_a_move_due_when_the_projection_changed_since_its_ju
     assert await check_all(connection, NOW) == EQUAL
 
 
-def sooner(state: SubscriptionState, at: datetime) -> SubscriptionState:
+def with_earlier_renewal(state: SubscriptionState, at: datetime) -> SubscriptionState:
     """Begin the second term at ``at``, before the first would have ended."""
     first = state.term.model_copy(update={"end": at})
     return changed(renewed(state.model_copy(update={"term": first, "terms": (first,)})))

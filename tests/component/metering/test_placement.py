@@ -277,7 +277,7 @@ async def test_a_burn_down_snapshot_has_the_amount_of_its_window(connection: Con
     assert {one.meters[1].window_aggregate for one in reader.known.values()} == {None}, "only meters of a term have it"
 
 
-async def test_a_snapshot_that_cannot_be_made_costs_only_its_own_subscription(connection: Connection) -> None:
+async def test_other_snapshots_are_published_when_one_cannot_be_made(connection: Connection) -> None:
     reader = Reader(connection)
     await know(connection, STATE)
     await apply(connection, [used("u", NOW), event("v", "calls", "request")])

@@ -141,7 +141,7 @@ async def test_another_service_is_admitted_only_when_its_request_is_signed(clien
     )
 
 
-async def test_a_page_is_an_index_read_at_any_place_of_many_resources(
+async def test_a_page_is_read_by_index_when_there_are_many_resources(
     client: httpx.AsyncClient, connection: Connection, metering_dsn: str
 ) -> None:
     await apply(connection, records([event("first", resource="aaa"), event("old", resource="aaa", at=NOW - WINDOW)]))

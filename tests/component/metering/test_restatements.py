@@ -31,7 +31,7 @@ def figures(one: WindowRestated) -> tuple[Any, ...]:
     return one.cause, one.before.consumed if one.before else None, one.after.consumed
 
 
-async def test_late_usage_restates_a_final_window_and_keeps_both_values(connection: Connection) -> None:
+async def test_a_restatement_has_both_values_when_late_usage_changes_a_final_window(connection: Connection) -> None:
     there = [event(f"u-{n}", "calls", "request", at=LONG_AGO + timedelta(minutes=n)) for n in range(3)]
     await apply(connection, there, at=LONG_AGO + timedelta(hours=1))
     assert await restate(connection) == [], "nothing was final"

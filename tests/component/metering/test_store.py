@@ -206,7 +206,7 @@ async def until_waiting(connection: Connection) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_replay_is_not_late_and_moves_the_books(connection: Connection) -> None:
+async def test_a_replay_is_judged_by_its_first_arrival_and_changes_the_books(connection: Connection) -> None:
     arrived = NOW - timedelta(days=3)
     waiting = [
         event("w-1", "late", at=arrived - timedelta(days=34), resource="a"),

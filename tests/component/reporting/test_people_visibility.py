@@ -55,11 +55,11 @@ async def two(empty: ReportingDriver) -> ReportingDriver:
     await empty.apply(account(), product(), created(), created(second), RoleChanged(role=role))
     for email in emails:
         await empty.apply(PersonChanged(person=PersonState(account="acme", email=email, name="Somebody", version=1)))
-    role_told = {"after": {"role": "scan-reader", "members": list(members)}}
+    role_after = {"after": {"role": "scan-reader", "members": list(members)}}
     await empty.apply(
         decided(f"account/acme/person/{THERE}", SECOND),
         decided(f"account/acme/person/{NEW}", PRIMARY),
-        decided("account/acme/role/scan-reader", SECOND, before=None, **role_told),
+        decided("account/acme/role/scan-reader", SECOND, before=None, **role_after),
     )
     return empty
 

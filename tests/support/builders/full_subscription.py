@@ -72,7 +72,7 @@ async def fill(empty: ReportingDriver) -> None:
         event(plan(state, 300, 400), id="plan-1", actor=PRIMARY),
         alert("alert-1"),
         AlertAcknowledged(alert=alert("alert-2", 2, **_ACKNOWLEDGED).alert),
-        *_told(),
+        *_other_events(),
     )
     await empty.measure(
         _measured("scan", 433), _measured("scan", 390, 1), _measured("hub", 299), snapshot(3, windows_ago=2)
@@ -133,7 +133,7 @@ def _measured(product: str, consumed: int, windows_ago: int = 0) -> ConsumptionS
     return base.model_copy(update={"meters": (host.model_copy(update=peak), call)})
 
 
-def _told() -> list[Payload]:
+def _other_events() -> list[Payload]:
     channel: dict[str, Any] = {
         "id": "c1",
         "subscription": "sub-1",

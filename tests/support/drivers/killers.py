@@ -80,19 +80,19 @@ class Killer:
             self.killed[name] += 1
             await self._start_again(name)
         if self._is_away:
-            self._come()
-        await self._all_ready()
+            self._start_guest()
+        await self._wait_all_ready()
 
     async def _stop_or_start(self, name: str) -> None:
         """Stop the guest when reporting is killed; start it at the next turn."""
         if self._guest and self._is_away:
-            self._come()
+            self._start_guest()
         elif self._guest and name == "reporting":
             assert await self._product.services[self._guest].terminate(30) == 0
             self._is_away = True
             self.left += 1
 
-    def _come(self) -> None:
+    def _start_guest(self) -> None:
         assert self._guest
         self._product.services[self._guest].start()
         self._is_away = False
@@ -108,9 +108,9 @@ class Killer:
     async def _start_again(self, name: str) -> None:
         if name in self._product.services:
             self._product.services[name].start()
-        await self._all_ready()
+        await self._wait_all_ready()
 
-    async def _all_ready(self) -> None:
+    async def _wait_all_ready(self) -> None:
         for name, service in self._product.services.items():
             if name != self._guest or not self._is_away:
                 await service.wait_ready(READY_SECONDS)
