@@ -92,9 +92,9 @@ async def restarted(kafka: Kafka) -> None:
     await asyncio.to_thread(kafka.restart)
 
 
-@pytest.mark.parametrize(("stop", "come"), [(paused, resumed), (killed, restarted)], ids=["paused", "killed"])
+@pytest.mark.parametrize(("stop", "restore"), [(paused, resumed), (killed, restarted)], ids=["paused", "killed"])
 async def test_ingest_answers_429_or_503_and_loses_nothing_when_kafka_hangs_or_is_away(
-    metering: Metering, limited_process: ServiceProcess, kafka_server: Kafka, stop: KafkaAction, come: KafkaAction
+    metering: Metering, limited_process: ServiceProcess, kafka_server: Kafka, stop: KafkaAction, restore: KafkaAction
 ) -> None:
     now = utc_now()
     requests = batches(80, "b", now)
@@ -112,7 +112,7 @@ async def test_ingest_answers_429_or_503_and_loses_nothing_when_kafka_hangs_or_i
             grown_mb = (process.memory_info().rss - memory) / 1e6
             assert (await http.get("/healthz")).status_code == 200
         finally:
-            await come(kafka_server)
+            await restore(kafka_server)
         assert 202 not in during, "nothing can have been acknowledged"
         assert {429, 503} == set(during) - {0}, "some wait until their timeout, the others are refused at once"
         assert grown_mb < MEMORY_MB
