@@ -90,6 +90,7 @@ async def test_read_models_are_the_same_after_a_rebuild(processes: ReportingProc
     chains = await processes.run("verify-audit")
     assert "acme: " in chains
     await processes.run("rebuild")
+    await processes.service.wait_ready()  # the process learns of the end of a rebuild by its next poll
     assert [(await processes.ask("GET", one)).json() for one in paths] == before
     assert await processes.run("verify-audit") == chains
     again = await processes.ask("POST", f"{path}/allocations", PRIMARY, json=body, headers=key)
