@@ -177,7 +177,8 @@ class Middleware:
             self._check_host(headers)
             is_open: Callable[[], bool] = getattr(self._api.state, "is_open", lambda: True)
             if not is_open():
-                raise HTTPException(503, "The service is starting.", {"Retry-After": "1"})
+                message = "The service is starting or rebuilding its read model. Send the request again."
+                raise HTTPException(503, message, {"Retry-After": "1"})
         limit = self._max_body_bytes
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > limit:
