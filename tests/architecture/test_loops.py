@@ -8,18 +8,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-ENDS_BY_ITSELF = {
+FINITE_LOOPS = {
     "services/metering/handlers/publish_snapshots.py::SnapshotRelay.run": "polls until it has the lock",
     "services/reporting/api/stream.py::_events": "a stream, as long as its changes",
     "services/reporting/pages/stream.py::_events": "a stream, as long as its session",
-    "shared/runtime/delivery/positioning.py::Positioning._seek": "tries again until there are offsets",
+    "shared/runtime/delivery/positioning.py::Positioning._seek": "retries until there are offsets",
     "shared/runtime/delivery/relay.py::Relay._lock_and_send": "polls until it has the lock",
     "shared/runtime/delivery/topic_end.py::TopicEnd._load_ends": "polls until there is a consumer",
     "shared/runtime/delivery/topic_end.py::TopicEnd.wait_until_applied": "polls until all is applied",
     "shared/runtime/service/lifecycle.py::Lifecycle._until": "polls until nothing is missing",
     "shared/runtime/service/rebuild.py::rebuild": "polls until all is applied, and yields how far it is",
 }
-ARE_THE_RULE = {
+THE_LOOP = {
     "shared/runtime/process/background.py::BackgroundTask.run": "restarts a loop",
     "shared/runtime/process/background.py::repeat": "is the loop",
 }
@@ -63,7 +63,7 @@ def test_loops_that_go_on_until_stopped_are_the_one_of_the_runtime() -> None:
         for file in (ROOT / folder).rglob("*.py")
         for name in loops(file.read_text(encoding="utf-8"))
     }
-    assert found == {*ENDS_BY_ITSELF, *ARE_THE_RULE}
+    assert found == {*FINITE_LOOPS, *THE_LOOP}
 
 
 @pytest.mark.parametrize("loop", ["while True:", "while work_is_left():", "for one in many:", "async for one in many:"])

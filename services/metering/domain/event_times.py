@@ -6,6 +6,9 @@ Every API reads times so (``shared.events.envelope.Instant``). The typed decoder
 import re
 from typing import Any
 
+_COMPACT_KEY = b'"time":"'
+_SEVENTH_AT = len(_COMPACT_KEY) + len("2026-11-29T12:00:00.123456")
+"""Distance from the key, written without spaces, to the seventh digit of the fraction."""
 _KEY = b'"time":'
 _FRACTION_AT = len(_KEY) + len('"2026-11-29T12:00:00')
 _SPACE, _DOT = b" ."
@@ -20,6 +23,9 @@ def may_be_rounded(raw: bytes) -> bool:
     in its time. So the fraction or the offset is at a fixed distance from the key. Also true if the key cannot be
     found, because it is written with spaces.
     """
+    place = raw.find(_COMPACT_KEY)  # decides nearly every event, in less than half of the time of the rest
+    if place >= 0 and not raw[place + _SEVENTH_AT : place + _SEVENTH_AT + 1].isdigit():
+        return False
     place = raw.find(_KEY)
     if place < 0:
         return True

@@ -137,6 +137,14 @@ def test_the_time_is_read_when_other_fields_have_digits() -> None:
     assert decode(named_time).time.day == 15
 
 
+@pytest.mark.parametrize("time", ["2026-11-15T23:59:59Z", "2026-11-15T23:59:59.9Z", "2026-11-15T23:59:59.9999999Z"])
+@pytest.mark.parametrize("after", [{}, {"id": "9" * 20}, {"id": "e-1"}])
+def test_the_time_is_read_when_it_is_followed_by_nothing_or_by_digits(time: str, after: dict[str, str]) -> None:
+    before = {key: value for key, value in EVENT.items() if key not in {"time", *after}}
+    raw = json.dumps({**before, "time": time, **after}, separators=(",", ":")).encode()
+    assert decode(raw) == module._decode_slowly(raw)
+
+
 def test_a_reversal_that_names_itself_is_rejected() -> None:
     data = {"product": "p", "source": EVENT["source"], "id": EVENT["id"], "reason": "r"}
     with pytest.raises(RejectedError, match="id of its own") as error:
