@@ -55,6 +55,14 @@ def test_no_build_is_chosen_when_the_others_are_not_comparable_or_hardly_quicker
     assert find_quickest(this, [str(tmp_path / "other"), str(tmp_path / "folder")]) is None
 
 
+def test_this_python_is_kept_when_its_second_time_is_much_quicker(tmp_path: Path) -> None:
+    build = python(tmp_path / "build", "exit 1")
+    (tmp_path / "link").symlink_to(build)
+    this = python(tmp_path / "busy", f"echo {SAME} 0.020 {build}")
+    python(tmp_path / "shim", f"echo {SAME} 0.001 {tmp_path / 'link'}")
+    assert find_quickest(this, [str(tmp_path / "shim")]) is None, "the shim starts this build"
+
+
 def test_this_python_is_kept_when_it_is_the_only_one(tmp_path: Path) -> None:
     assert find_quickest(sys.executable, [str(Path(sys.executable).parent)]) is None, "there is only this one"
     assert find_quickest(str(tmp_path / "gone"), []) is None
