@@ -159,6 +159,11 @@ class _OurPartitionRecords(_PartitionRecords):  # type: ignore[misc]
         self._place = tp.topic.removeprefix(asked.prefix), tp.partition
         self._milliseconds, self._appended_at = 0, instant(0)
 
+    def __iter__(self) -> Iterator[Record]:
+        """The records themselves: one call less for each."""
+        found: Iterator[Record] = self._records_iterator
+        return found
+
     def _unpack_records(self) -> Iterator[Record]:
         """Yield records up to an unreadable one, at which the position stays."""
         try:
