@@ -27,7 +27,11 @@ class MediaType:
 
     @property
     def is_json(self) -> bool:
-        """Whether what it describes is JSON text: subtype ``json``, or one that ends in ``+json`` (RFC 6839)."""
+        """Whether what it describes is JSON text, encoded in UTF-8.
+
+        JSON has the subtype ``json``, or one that ends in ``+json`` (RFC 6839). It is UTF-8 unless the parameter
+        ``charset`` says otherwise.
+        """
         subtype = self.name.partition("/")[2]
         is_utf_8 = self.parameters.get("charset", "utf-8").lower() in _UTF_8
         return (subtype == "json" or (subtype.endswith("+json") and subtype != "+json")) and is_utf_8

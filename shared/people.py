@@ -1,4 +1,6 @@
-"""E-mail addresses as identities of people: read and compared in one way everywhere.
+"""E-mail addresses as identities of people.
+
+They are read and compared in one way everywhere:
 
 - The letters A to Z are folded, and no others: two addresses that differ in anything else are two people. Whole-Unicode
   folding would make the Kelvin sign a ``k``, and so one person of two.
@@ -23,13 +25,16 @@ _INVISIBLE = frozenset(
     {0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}
     | {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
 )
-"""Invisible letters and marks: joiners, fillers, blank Braille, variation selectors."""
+"""Invisible characters: joiners, fillers, blank Braille, variation selectors."""
 _ALIKE = frozenset({"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "DESERET", "OLD", "GOTHIC"})
 """Scripts with letters that look like Latin ones."""
 
 
 def fold(address: str) -> str:
-    """Fold ``address`` for comparison: A to Z become a to z, everything else is unchanged."""
+    """Fold ``address`` for comparison.
+
+    The letters A to Z become a to z, and everything else is unchanged.
+    """
     return address.translate(_UPPER)
 
 
@@ -75,7 +80,10 @@ def _is_unseen(character: str) -> bool:
 
 
 def _is_mixed(word: str) -> bool:
-    """Whether a word mixes Latin letters with ones that look like them, or letters of two such scripts."""
+    """Return whether a word mixes letters of scripts that look alike.
+
+    These scripts are Latin and those of ``_ALIKE``: letters of any two of them are a mix.
+    """
     scripts = [unicodedata.name(one, "").split(" ")[0] for one in word if one.isalpha()]
     kinds = {script for script in scripts if script == "LATIN" or script in _ALIKE}
     return len(kinds) > 1

@@ -1,4 +1,6 @@
-"""Prices of units: exact arithmetic in integers and fractions, no floats. Money is in minor units of a currency.
+"""Prices of units: exact arithmetic in integers and fractions, without floats.
+
+Money is in minor units of a currency.
 
 Each of these is rounded half up, once; figures between them are exact:
 
@@ -29,8 +31,9 @@ _DAY: Final = timedelta(days=1)
 
 
 class Quote(Frozen):
-    """The price that ``units`` would have from ``start`` to ``end``, with its arithmetic.
+    """A price for ``units`` from ``start`` to ``end``, with its arithmetic.
 
+    Nothing is bought yet.
     ``committed_units`` are those that the term has already, ``cumulative_units`` with these. ``list_total_minor`` is
     the total without discount, ``discount_minor`` what the tier saves. ``next_tier_from_units``: where the next begins.
     """
@@ -131,7 +134,9 @@ class Span:
 
     @classmethod
     def of(cls, start: datetime, end: datetime) -> "Span":
-        """The span between two instants. A year that begins on 29 February ends on 28 February.
+        """Return the span between two instants.
+
+        A year that begins on 29 February ends on 28 February.
 
         Raises:
             ValueError: it does not go forward.
@@ -201,7 +206,9 @@ class ProductCost(Frozen):
 
 
 def product_costs(state: SubscriptionState, consumed: dict[str, int], now: datetime) -> tuple[ProductCost, ...] | None:
-    """The costs of the products in use at ``now``; ``None`` if the pool has no blended price.
+    """Return the costs of the products that have not ended.
+
+    They are at the blended price of the lots that count at ``now``; ``None`` if the pool has no blended price.
 
     ``consumed``: units by product.
     """

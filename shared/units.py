@@ -1,4 +1,6 @@
-"""Units, quantities and rates: exact arithmetic without floats, shared by all services.
+"""Units, quantities and rates: exact arithmetic without floats.
+
+All services share it.
 
 A unit is an integer. A rate is a ratio ``units / block`` of two integers. A metered aggregate is an exact decimal.
 """
@@ -10,7 +12,10 @@ from typing import Annotated
 from pydantic import Field
 
 MAX_UNITS = 2**53 - 1
-"""The largest number of units in one figure: exact in every JSON reader, and far from a 64-bit overflow."""
+"""The largest number of units in one figure.
+
+Every JSON reader reads it exactly, and it is far from a 64-bit overflow.
+"""
 
 Units = Annotated[int, Field(strict=True, ge=0, le=MAX_UNITS)]
 """A number of units, zero allowed. Strict: neither ``"5"`` nor ``5.0`` is one."""
@@ -20,7 +25,9 @@ PositiveUnits = Annotated[int, Field(strict=True, ge=1, le=MAX_UNITS)]
 
 
 def units_for(aggregate: Decimal | int, units: int, block: int) -> int:
-    """Pool units for ``aggregate`` metered things at ``units`` per ``block``: ``ceil(aggregate x units / block)``.
+    """Return the pool units for ``aggregate`` metered things, rounded up.
+
+    The rate is ``units`` per ``block``: the result is ``ceil(aggregate x units / block)``.
 
     Raises:
         ValueError: the aggregate is negative, or a part of the rate is not positive.

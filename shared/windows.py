@@ -1,4 +1,8 @@
-"""Measurement windows: consecutive spans of whole days, anchored on the start of a subscription's term, in UTC."""
+"""Measurement windows: consecutive spans of time, in UTC.
+
+They are counted from the start of a subscription's term. Each has the same number of whole days, but the last one of a
+term ends where the next term begins.
+"""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -22,7 +26,10 @@ class Window:
 
 
 def window_at(anchor: datetime, at: datetime, days: int = DEFAULT_WINDOW_DAYS) -> Window:
-    """The window of ``days`` days, counted from ``anchor``, that holds the instant ``at`` (before the anchor too)."""
+    """Return the window of ``days`` days that holds the instant ``at``.
+
+    Windows are counted from ``anchor``, and before it too.
+    """
     length = timedelta(days=days)
     start = anchor + ((at - anchor) // length) * length
     return Window(start, start + length)
@@ -30,10 +37,10 @@ def window_at(anchor: datetime, at: datetime, days: int = DEFAULT_WINDOW_DAYS) -
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """A subscription's windows: counted from each term's start; the last one of a term ends where the next begins.
+    """The windows of a subscription, counted from each term's start.
 
-    So no window belongs to two terms. ``starts``: the terms' starts in order, at least one. Before the first and after
-    the last term the windows continue in the same rhythm.
+    The last window of a term ends where the next term begins, so no window belongs to two terms. ``starts``: the terms'
+    starts in order, at least one. Before the first and after the last term the windows continue in the same rhythm.
     """
 
     starts: tuple[datetime, ...]
