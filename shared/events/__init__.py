@@ -1,1 +1,1 @@
-"""The contracts: every event and command, the envelope that carries them, and the topics they travel on."""
+"""The contracts: every event and command, their envelope, and their topics."""

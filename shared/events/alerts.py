@@ -67,7 +67,10 @@ class AlertResolved(Payload):
 MASK = "****"
 _HIDDEN = re.compile(rf"/{re.escape(MASK)}.{{0,4}}")
 _SHOWN_FROM_LENGTH = 12
-"""Shortest path with query, in characters, whose last four are shown: of a shorter one they would be most of it."""
+"""Shortest path with query, in characters, whose last four are shown.
+
+Of a shorter one, four characters would be most of it.
+"""
 
 
 def shown_address(url: str) -> str:

@@ -1,4 +1,7 @@
-"""Events of allocation: accounts, catalogue, subscriptions, lots, plans. Topic ``allocation.events``."""
+"""Events of allocation, on the topic ``allocation.events``.
+
+They are about accounts, people and roles, the catalogue and prices, subscriptions, lots and plans.
+"""
 
 from typing import Literal
 
@@ -85,8 +88,9 @@ class AllocationChange(Frozen):
 
 
 class PlanApplied(SubscriptionEvent):
-    """Allocations changed, in one step. ``kind`` is ``rebalance`` when any was lowered.
+    """Allocations changed, in one step.
 
+    ``kind`` is ``rebalance`` when any was lowered.
     ``starts_clock``: the next rebalance must wait for the interval of the subscription's rebalance clock.
     """
 
@@ -154,8 +158,9 @@ class SubscriptionRenewed(SubscriptionEvent):
 
 
 class TermStarted(SubscriptionEvent):
-    """A renewed term has begun. ``carried_over``: the new pool is large enough for the allocations.
+    """A renewed term has begun.
 
+    ``carried_over``: the new pool is large enough for the allocations.
     Otherwise it is over-allocated until the primary contact has chosen what to lower.
     """
 
@@ -177,7 +182,10 @@ class RatesLocked(SubscriptionEvent):
 
 
 class ProductEnded(SubscriptionEvent):
-    """The subscription no longer uses a product; ``returned`` units went back to the pool."""
+    """The subscription no longer uses a product.
+
+    ``returned`` units went back to the pool.
+    """
 
     event_type = "unitpool.allocation.product.ended.v1"
     product: ProductRef
@@ -198,7 +206,10 @@ class RoleTemplatesChanged(ProductEvent):
 
 
 class RestrictionChanged(SubscriptionEvent):
-    """A product is restricted, as it was far above its allocation for too long, or is no longer restricted."""
+    """A product became restricted, or is no longer restricted.
+
+    It is restricted when it was far above its allocation for too long.
+    """
 
     event_type = "unitpool.allocation.restriction.changed.v1"
     product: ProductRef
@@ -211,7 +222,10 @@ class PriceListChanged(Payload):
 
 
 class PrimaryContactChanged(SubscriptionEvent):
-    """The primary contact changed: another person, or another name. ``before``: the former one."""
+    """The primary contact changed: another person, or another name.
+
+    ``before``: the former one.
+    """
 
     event_type = "unitpool.allocation.primary-contact.changed.v1"
     before: Person

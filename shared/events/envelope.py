@@ -1,4 +1,7 @@
-"""The envelope: CloudEvents 1.0 in structured JSON, with the extensions that Unitpool adds."""
+"""The envelope of events and commands: CloudEvents 1.0 in structured JSON.
+
+It has the extensions that Unitpool adds.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -38,7 +41,10 @@ def as_written(value: object) -> object:
 
 
 Instant = Annotated[AwareDatetime, BeforeValidator(as_written), AfterValidator(_in_utc)]
-"""A point in time: read with any offset, stored and written in UTC, to the microsecond."""
+"""A point in time.
+
+It is read with any offset, and stored and written in UTC, to the microsecond.
+"""
 
 Day = Annotated[date, BeforeValidator(as_written)]
 """A day, as text."""
@@ -59,7 +65,10 @@ class Frozen(BaseModel):
 
 
 class Payload(Frozen):
-    """The data of an event or a command. Each concrete subclass names its CloudEvents type."""
+    """The data of an event or a command.
+
+    Each concrete subclass names its CloudEvents type.
+    """
 
     event_type: ClassVar[str]
 
@@ -101,7 +110,10 @@ class Event(Frozen, Generic[P]):
 
 @cache
 def event_of(payload: type[Payload]) -> type[Event[Any]]:
-    """``Event[payload]``, cached: pydantic discards an unused class, and making it takes milliseconds."""
+    """Return ``Event[payload]``, cached.
+
+    Pydantic discards an unused class, and making it takes milliseconds.
+    """
     made: type[Event[Any]] = Event[payload]  # type: ignore[valid-type]
     return made
 
@@ -130,7 +142,10 @@ def decode(raw: bytes, payloads: Mapping[str, type[Payload]]) -> Event[Any] | No
 
 
 def by_type(payloads: Iterable[type[Payload]]) -> dict[str, type[Payload]]:
-    """The payloads by CloudEvents type. Their event classes are made now, so that the first event need not wait."""
+    """Map the CloudEvents types of the payloads to their classes.
+
+    Their event classes are made now, so that the first event need not wait.
+    """
     named = {payload.event_type: payload for payload in payloads}
     for payload in named.values():
         event_of(payload)

@@ -1,4 +1,7 @@
-"""Identifiers. Each is a string with its own type, so that one cannot be passed for another."""
+"""Identifiers, each a string with its own type.
+
+So one cannot be passed for another.
+"""
 
 from typing import Annotated, NewType
 from uuid import UUID
@@ -36,7 +39,10 @@ def _readable(value: str) -> str:
 
 
 Name = Annotated[str, StringConstraints(max_length=200), AfterValidator(_readable)]
-"""A name or sentence that a person typed: printable, not blank, at most 200 characters."""
+"""A name or sentence that a person typed.
+
+It is printable, not blank, and has at most 200 characters.
+"""
 
 
 def _plain(value: str) -> str:
@@ -51,4 +57,7 @@ PlainName = Annotated[Name, AfterValidator(_plain)]
 Email = Annotated[
     str, StringConstraints(pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$", max_length=254), AfterValidator(people.fold)
 ]
-"""An e-mail address, folded by ``shared.people``, which identifies a person; also one that is no longer valid."""
+"""An e-mail address, folded by ``shared.people``, which identifies a person.
+
+It may also be one that is no longer valid.
+"""

@@ -1,6 +1,7 @@
-"""Events of metering: consumption snapshots on ``metering.consumption``, ingest keys and restatements.
+"""Events of metering: consumption snapshots, ingest keys and restatements.
 
-The latter are on ``metering.events``, with the events of ``shared.events.quarantine``.
+Snapshots are on ``metering.consumption``. The others are on ``metering.events``, with the events of
+``shared.events.quarantine``.
 """
 
 from decimal import Decimal
@@ -19,8 +20,9 @@ Revision = Annotated[int, Field(ge=1)]
 
 
 class MeterConsumption(Frozen):
-    """One meter's part, with its arithmetic: ``consumed = ceil(aggregate x units / block)``.
+    """One meter's part of the consumption, with its arithmetic.
 
+    Its units are ``consumed = ceil(aggregate x units / block)``.
     ``aggregate`` is of the window for ``reset`` ``window``, of the term until the window's end for ``term``.
     ``peak_at`` is when the peak was, for ``peak`` meters with usage. Of a ``term`` meter, ``window_aggregate`` is what
     this window added, and ``window_consumed`` its units: the difference of the running totals, so that windows add up.
@@ -139,7 +141,9 @@ METERING_EVENTS: tuple[type[Payload], ...] = (
 
 
 def event_key(product: str, subscription: str | None = None) -> str:
-    """The Kafka key on ``metering.events`` for a product, or for one subscription's use of it.
+    """Return the Kafka key on ``metering.events`` for a product.
+
+    With ``subscription``, the key is for that subscription's use of the product.
 
     The subscription comes first, so that readers can count failures by customer from the key.
     """

@@ -1,4 +1,7 @@
-"""The outcome of a command, and the audit record of a decision: the same shape from every service."""
+"""The outcome of a command, and the audit record of a decision.
+
+Both have the same shape from every service.
+"""
 
 from typing import Any, Literal
 from uuid import UUID
@@ -8,7 +11,9 @@ from shared.events.refusals import Refusal
 
 
 class CommandDecided(Payload):
-    """The outcome of a command, published after the events that it caused, on the same topic and key.
+    """The outcome of a command.
+
+    It is published after the events that the command caused, on the same topic and key.
 
     ``resource`` is the id of what was created or changed, ``version`` its version afterwards, ``result`` the result of
     a command without effect (a preview).
@@ -42,7 +47,10 @@ class AlertsCommandDecided(CommandDecided):
 
 
 class AuditRecord(Frozen):
-    """Who did what, to what, with which result. ``account`` is ``"vendor"`` if no account is concerned."""
+    """Who did what, to what, with which result.
+
+    ``account`` is ``"vendor"`` if no account is concerned.
+    """
 
     at: Instant
     account: str
@@ -59,7 +67,10 @@ class AuditRecord(Frozen):
 
 
 class DecisionRecorded(Payload):
-    """A decision for the audit log. Any service may publish it; the envelope's source names the service."""
+    """A decision for the audit log.
+
+    Any service may publish it; the envelope's source names the service.
+    """
 
     event_type = "unitpool.audit.decision.recorded.v1"
     record: AuditRecord

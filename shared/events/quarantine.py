@@ -1,4 +1,6 @@
-"""Events of metering on quarantined usage, its replays, and the books. Topic ``metering.events``.
+"""Events of metering on quarantined usage, its replays, and the books.
+
+They are on the topic ``metering.events``.
 
 Source, product, subscription and id are what the record claims: any printable text, or ``unknown``.
 """
@@ -10,7 +12,10 @@ from pydantic import Field
 from shared.events.envelope import Day, Frozen, Instant, Payload
 
 VALUE_BYTES = 2048
-"""Most bytes of a quarantined record's value that are published; metering stores all."""
+"""Most bytes of a quarantined record's value that are published.
+
+Metering stores all.
+"""
 
 QuarantineReason = Literal[
     "malformed",
@@ -28,13 +33,19 @@ QuarantineReason = Literal[
     "invalid_quantity",
     "identity_conflict",
 ]
-"""The reason why usage is not applied. Readers accept reasons that they do not know."""
+"""The reason why usage is not applied.
+
+Readers accept reasons that they do not know.
+"""
 
 SettledAs = Literal["applied", "duplicate"]
 
 
 class QuarantinedRecord(Frozen):
-    """A record in quarantine. ``value`` is the beginning of its value as text; without ``value_bytes`` it has none."""
+    """A record in quarantine.
+
+    ``value`` is the beginning of its value as text; without ``value_bytes`` it has none.
+    """
 
     id: str
     topic: str
@@ -71,7 +82,10 @@ class UsageSettled(Payload):
 
 
 class QuarantineWanted(Frozen):
-    """A filter of quarantined records: all given fields must match. ``start`` and ``end``: of the arrival."""
+    """A filter of quarantined records: all given fields must match.
+
+    ``start`` and ``end`` are those of the arrival.
+    """
 
     id: str | None = Field(None, pattern=r"^[1-9][0-9]{0,17}$")
     reason: str | None = Field(None, max_length=64)
@@ -83,8 +97,9 @@ class QuarantineWanted(Frozen):
 
 
 class QuarantineReplay(Frozen):
-    """The progress of a replay. ``total``: how many records match it, once they are counted.
+    """The progress of a replay.
 
+    ``total``: how many records match it, once they are counted.
     ``judged`` of them are done: ``applied``, ``duplicate``, or still ``quarantined``.
     """
 

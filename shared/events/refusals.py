@@ -1,4 +1,6 @@
-"""Why a request or a command is refused: stable codes with their HTTP status, in one table.
+"""The reasons why a request or a command is refused.
+
+They are stable codes with their HTTP status, in one table.
 
 A refusal is an outcome, not an error: it has a code, a sentence for a person, and the numbers.
 """
@@ -56,8 +58,9 @@ HTTP_STATUS: MappingProxyType[RefusalCode, int] = MappingProxyType(
 
 
 class Refusal(Frozen):
-    """A refusal: ``message`` is a sentence for a person, ``details`` are the code's numbers.
+    """A refusal: its code, a sentence for a person, and the numbers.
 
+    ``message`` is the sentence, ``details`` are the code's numbers.
     ``details["errors"]``, if present, is a list of ``{"field", "message"}``; ``details["product"]`` names the product.
     """
 
@@ -77,7 +80,10 @@ class Refusal(Frozen):
 
     @classmethod
     def invalid(cls, *errors: tuple[str, str], message: str | None = None) -> Self:
-        """``invalid_request``: ``errors`` are (field, fault); without ``message`` the sentence lists them."""
+        """Return ``invalid_request`` with its faulty fields.
+
+        ``errors`` are (field, fault); without ``message`` the sentence lists them.
+        """
         return cls(
             code="invalid_request",
             message=message or " ".join(f"{field}: {fault}." for field, fault in errors),

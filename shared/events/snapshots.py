@@ -1,4 +1,6 @@
-"""Consumption snapshots as their readers decode them: one typed msgspec call per record.
+"""Consumption snapshots as their readers decode them.
+
+Decoding is one typed msgspec call per record.
 
 The pydantic model ``shared.events.metering.ConsumptionSnapshot`` is the contract; a test holds this to it. What this
 decoder refuses may still be valid, so a reader then decodes by the contract, which also names what is wrong.
@@ -22,7 +24,10 @@ _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Meter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One meter's part: ``shared.events.metering.MeterConsumption``, with amounts as plain decimal text."""
+    """One meter's part of the consumption.
+
+    It is ``shared.events.metering.MeterConsumption``, with amounts as plain decimal text.
+    """
 
     meter: _Slug
     aggregation: Aggregation

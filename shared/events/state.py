@@ -1,4 +1,6 @@
-"""State that events carry whole, so that a reader needs no earlier event: accounts, products, subscriptions.
+"""State that events carry whole, so that a reader needs no earlier event.
+
+It is the state of accounts, their people and roles, products, subscriptions and the price list.
 
 A reader stores the state with the highest ``version`` per id and ignores others. History is stored by event id.
 """
@@ -43,7 +45,10 @@ class AccountState(Frozen):
 
 
 class Rate(Frozen):
-    """A rate: ``units`` pool units per ``block`` metered things, from ``effective_from`` to the meter's next rate."""
+    """A rate: ``units`` pool units per ``block`` metered things.
+
+    It is in force from ``effective_from`` to the meter's next rate.
+    """
 
     version: Version
     units: PositiveUnits
@@ -52,7 +57,10 @@ class Rate(Frozen):
 
 
 class Meter(Frozen):
-    """A measured amount of a product. ``rates`` are in order of ``effective_from``; the first also holds before it."""
+    """A measured amount of a product.
+
+    ``rates`` are in order of ``effective_from``; the first also holds before it.
+    """
 
     meter: MeterRef
     name: Name
@@ -67,7 +75,10 @@ class Meter(Frozen):
 
 
 class Permission(Frozen):
-    """A permission in a product's application. Page and API access are separate permissions."""
+    """A permission in a product's application.
+
+    Page and API access are separate permissions.
+    """
 
     id: PermissionRef
     category: Name
@@ -84,8 +95,9 @@ class RoleTemplate(Frozen):
 
 
 class ProductState(Frozen):
-    """One product of the catalogue. ``sources``: the CloudEvents sources that may report for it, each with
-    all that follow it after a ``/``.
+    """One product of the catalogue.
+
+    ``sources``: the CloudEvents sources that may report for it, each with all that follow it after a ``/``.
 
     ``roles_version`` grows whenever ``permissions`` or ``roles`` (its default roles) change.
     """
@@ -109,7 +121,10 @@ class Person(Frozen):
 
 
 class PersonState(Frozen):
-    """A person of an account. One who is disabled or removed has no permissions; the history remains."""
+    """A person of an account.
+
+    One who is disabled or removed has no permissions; the history remains.
+    """
 
     account: AccountRef
     email: Email
@@ -151,7 +166,10 @@ class GrantedTo(Frozen):
 
 
 class Term(Frozen):
-    """A term: ``start`` inclusive, ``end`` exclusive. Rates in force at ``rates_locked_at`` hold until the end."""
+    """A term: ``start`` inclusive, ``end`` exclusive.
+
+    Rates in force at ``rates_locked_at`` hold until the end.
+    """
 
     start: Instant
     end: Instant
@@ -159,15 +177,19 @@ class Term(Frozen):
 
 
 class Tier(Frozen):
-    """A discount of ``discount_basis_points`` (hundredths of a percent) from ``from_units`` units in the term on."""
+    """A discount from ``from_units`` units in the term on.
+
+    It is in basis points: hundredths of a percent.
+    """
 
     from_units: Units
     discount_basis_points: int = Field(ge=0, le=10_000)
 
 
 class PriceList(Frozen):
-    """The price list. Money is in integer minor units of ``currency`` (ISO 4217). Tiers are in order, the first at 0.
+    """The price list.
 
+    Money is in integer minor units of ``currency`` (ISO 4217). Tiers are in order, the first at 0.
     ``list_price_minor`` is per unit and year.
     """
 
@@ -178,7 +200,9 @@ class PriceList(Frozen):
 
 
 class Price(Frozen):
-    """The price of some units, with its arithmetic, in integer minor units of ``currency``.
+    """The price of some units, with its arithmetic.
+
+    It is in integer minor units of ``currency``.
 
     ``total_minor`` = units x ``unit_price_minor`` (per unit and year) x years, rounded half up once; ``years`` is an
     exact fraction, written ``"1"`` or ``"73/365"``.
@@ -195,7 +219,10 @@ class Price(Frozen):
 
 
 class Lot(Frozen):
-    """Units bought in one order, valid from ``start`` until ``end``. A wrong purchase is voided, never removed."""
+    """Units bought in one order, valid from ``start`` until ``end``.
+
+    A wrong purchase is voided, never removed.
+    """
 
     id: LotId
     units: PositiveUnits
@@ -216,7 +243,7 @@ class Span(Frozen):
 
 
 class SubscribedProduct(Frozen):
-    """A product that the subscription uses, or used until ``ended_at``, with its allocation.
+    """A product that the subscription uses or used, with its allocation.
 
     It is used from ``subscribed_at`` until ``ended_at``; ``earlier`` are the spans of use before that, in order.
     ``over_since``: since when it consumes more than 110% of its allocation; after 45 days it is ``restricted``.
@@ -273,7 +300,10 @@ class SubscriptionState(Frozen):
         return self.terms or (self.term,)
 
     def term_at(self, now: datetime) -> Term:
-        """The term in force: the last one that has begun, also when it is over; before all of them the first."""
+        """Return the term in force.
+
+        This is the last one that has begun, also when it is over; before all of them it is the first.
+        """
         begun = [term for term in self.all_terms if term.start <= now]
         return begun[-1] if begun else self.all_terms[0]
 
@@ -288,7 +318,10 @@ class SubscriptionState(Frozen):
         return tuple(product for product in self.products if product.ended_at is None)
 
     def lots_at(self, now: datetime) -> tuple[Lot, ...]:
-        """The lots that count at ``now``. Those that count at a term's end do so until the next term begins."""
+        """Return the lots that count at ``now``.
+
+        Those that count at a term's end do so until the next term begins.
+        """
         term = self.term_at(now)
         over = now >= term.end
         return tuple(
@@ -307,6 +340,9 @@ class SubscriptionState(Frozen):
         return sum(product.allocated for product in self.products)
 
     def rate_of(self, meter: Meter, window_start: datetime) -> Rate:
-        """The rate of ``meter`` in the window that begins then: the one in force, or the one that the term locked."""
+        """Return the rate of ``meter`` in the window that begins at ``window_start``.
+
+        It is the one in force then, or the one that the term locked.
+        """
         locked_at = self.term_at(window_start).rates_locked_at
         return meter.rate_at(window_start if locked_at is None else min(window_start, locked_at))

@@ -24,12 +24,17 @@ PARTITIONS = 12
 _PRODUCT_USAGE = re.compile(r"usage\.events\.([a-z0-9][a-z0-9-]{0,63})")
 DEAD_LETTERS_RETENTION = timedelta(days=35)
 DEAD_LETTER_BYTES = 2 * 1024 * 1024
-"""The largest record of a dead-letter topic: the largest of any topic, with the headers of the failure."""
+"""The largest record of a dead-letter topic.
+
+It holds the largest record of any topic, with the headers of the failure.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic. ``retention`` of None means forever; a ``compacted`` topic retains the newest record of each key.
+    """A topic, with its key, writers, readers and retention.
+
+    ``retention`` of None means forever; a ``compacted`` topic retains the newest record of each key.
 
     ``key``: what a record's key identifies. ``carries``: the payloads of its records. ``max_record_bytes`` is the
     broker's default (1 MiB) unless given.
@@ -136,7 +141,10 @@ TOPICS: tuple[Topic, ...] = (
 
 
 def every_topic(products: Iterable[str] = ()) -> Iterable[Topic]:
-    """All topics, the dead-letter topics of their readers, and the usage topics of ``products``."""
+    """Yield all topics.
+
+    They include the dead-letter topics of their readers, and the usage topics of ``products``.
+    """
     for topic in TOPICS:
         yield topic
         for reader in topic.readers:
@@ -146,8 +154,9 @@ def every_topic(products: Iterable[str] = ()) -> Iterable[Topic]:
 
 
 def product_usage(product: str) -> Topic:
-    """A product's own usage topic, which only its platform may write, for this product alone.
+    """Return a product's own usage topic.
 
+    Only the product's platform may write it, for this product alone.
     It is optional: metering finds it once it is created. Its dead letters go to that of ``usage.events``.
     """
     return replace(USAGE, name=f"{USAGE.name}.{product}")

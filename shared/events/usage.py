@@ -1,4 +1,6 @@
-"""Usage events and their corrections, as product platforms publish them. Topic ``usage.events``.
+"""Usage events and their corrections, as product platforms publish them.
+
+They are on the topic ``usage.events``.
 
 These models are the contract. Metering's hot path reads the same shape with a bulk decoder and its own reasons.
 """
@@ -28,8 +30,9 @@ class UsageRecorded(Payload):
 
 
 class UsageReversed(Payload):
-    """Reversal of an earlier event of the same subscription and product, named by its ``source`` and ``id``.
+    """Reversal of an earlier event of the same subscription and product.
 
+    The event is named by its ``source`` and ``id``.
     That event is at most 35 days old when this is accepted, and may arrive after it. A purge can be reversed too; a
     reversal cannot.
     """
@@ -42,7 +45,10 @@ class UsageReversed(Payload):
 
 
 class ResourcePurged(Payload):
-    """Purge of a resource of a ``unique`` meter from the window of this event's time; only later usage counts."""
+    """Purge of a resource of a ``unique`` meter from one window.
+
+    It is the window of this event's time; only later usage counts.
+    """
 
     event_type = "unitpool.platform.resource.purged.v1"
     product: ProductRef

@@ -1,4 +1,6 @@
-"""Commands: the changes that administrators request of the services. Topics ``<service>.commands``.
+"""Commands: the changes that administrators request of the services.
+
+Their topics are ``<service>.commands``.
 
 The envelope's ``id`` is the command id, its ``actor`` the person. Ids of new things are chosen by the sender.
 """

@@ -1,4 +1,4 @@
-"""Commands on accounts: customer organisations, their people and the roles of these."""
+"""Commands on accounts: customer organisations, their people and roles."""
 
 from pydantic import Field
 

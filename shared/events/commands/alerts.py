@@ -8,8 +8,11 @@ from shared.events.envelope import Payload
 from shared.events.ids import SubscriptionRef
 
 Seen = Annotated[int, Field(ge=1)] | None
-"""The version of the subscription that the sender knew, if the actor may see it: alerts postpones the command until
-it knows that version. ``None``: the actor sees no such subscription, so one that alerts does not know is not found."""
+"""The version of the subscription that the sender knew.
+
+It is given if the actor may see the subscription: alerts postpones the command until it knows that version. ``None``:
+the actor sees no such subscription, so one that alerts does not know is not found.
+"""
 
 
 class AcknowledgeAlert(Payload):

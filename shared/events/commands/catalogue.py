@@ -1,4 +1,7 @@
-"""Commands on what the vendor offers: products, meters, rates, default roles, prices."""
+"""Commands on what the vendor offers.
+
+These are products, meters, rates, default roles and prices.
+"""
 
 from typing import Annotated
 
@@ -13,7 +16,10 @@ SourcePrefix = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class CreateProduct(Payload):
-    """Create a product. Without ``sources``, its source is ``/platforms/<product id>`` with all paths below it."""
+    """Create a product.
+
+    Without ``sources``, its source is ``/platforms/<product id>`` with all paths below it.
+    """
 
     event_type = "unitpool.allocation.create-product.v1"
     product: ProductRef
@@ -45,14 +51,20 @@ class SetRate(Payload):
 
 
 class RetireProduct(Payload):
-    """Retire a product: it is no longer offered or metered, and its units return to every pool."""
+    """Retire a product, which is then no longer offered or metered.
+
+    Its units return to every pool.
+    """
 
     event_type = "unitpool.allocation.retire-product.v1"
     product: ProductRef
 
 
 class SetRoleTemplates(Payload):
-    """Replace the permissions of a product's application and its default roles; customised roles are unchanged."""
+    """Replace the permissions of a product's application and its default roles.
+
+    Customised roles are unchanged.
+    """
 
     event_type = "unitpool.allocation.set-role-templates.v1"
     product: ProductRef

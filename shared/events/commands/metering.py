@@ -9,7 +9,10 @@ from shared.units import MAX_UNITS
 
 
 class CreateIngestKey(Payload):
-    """Create an ingest key. ``secret_sha256`` is the hash of the key in hex; the requester was shown the key once."""
+    """Create an ingest key.
+
+    ``secret_sha256`` is the hash of the key in hex; the requester was shown the key once.
+    """
 
     event_type = "unitpool.metering.create-ingest-key.v1"
     key: str = Field(min_length=1, max_length=64)
@@ -21,7 +24,10 @@ class CreateIngestKey(Payload):
 
 
 class RotateIngestKey(Payload):
-    """Create a key that replaces ``key``, with its limits; the old one is valid for ``overlap_seconds`` more."""
+    """Create a key that replaces ``key``, with its limits.
+
+    The old one is valid for ``overlap_seconds`` more.
+    """
 
     event_type = "unitpool.metering.rotate-ingest-key.v1"
     key: str = Field(min_length=1, max_length=64)

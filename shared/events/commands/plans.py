@@ -15,7 +15,10 @@ class PlannedChange(Frozen):
 
 
 class SeenConsumption(Frozen):
-    """The newest consumption that the requester was shown; the plan is decided on this or newer consumption."""
+    """The newest consumption that the requester was shown.
+
+    The plan is decided on this or newer consumption.
+    """
 
     product: ProductRef
     window_start: Instant
@@ -23,8 +26,9 @@ class SeenConsumption(Frozen):
 
 
 class ApplyPlan(Payload):
-    """Change allocations in one step, or with ``preview`` return the effect without changing them.
+    """Change allocations in one step, or preview the effect.
 
+    With ``preview`` the effect is returned and nothing changes.
     ``expected_version`` is the subscription's version that the requester saw (``If-Match``).
     """
 

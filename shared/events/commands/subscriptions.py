@@ -37,8 +37,9 @@ class SubscriptionCommand(Payload):
 
 
 class RenewSubscription(SubscriptionCommand):
-    """Add a term until ``end`` with a pool of ``units``: right after the last one, or from a later ``start``.
+    """Add a term until ``end`` with a pool of ``units``.
 
+    It begins right after the last one, or at a later ``start``.
     ``units``, ``order_reference`` and ``lot`` belong to a flex subscription, and only to it.
     """
 
@@ -64,14 +65,20 @@ class ConvertSubscription(SubscriptionCommand):
 
 
 class LockRates(SubscriptionCommand):
-    """Lock the present rates until the term's end. A lock cannot be undone, as that would restate closed windows."""
+    """Lock the present rates until the term's end.
+
+    A lock cannot be undone, as that would restate closed windows.
+    """
 
     event_type = "unitpool.allocation.lock-rates.v1"
     locked: bool
 
 
 class PurchaseLot(SubscriptionCommand):
-    """Sell units. By default they count from now, or the term's start if that is later, to the term's end."""
+    """Sell units.
+
+    By default they count from now, or from the term's start if that is later, to the term's end.
+    """
 
     event_type = "unitpool.allocation.purchase-lot.v1"
     lot: LotRef
@@ -82,7 +89,10 @@ class PurchaseLot(SubscriptionCommand):
 
 
 class VoidLot(SubscriptionCommand):
-    """Void a wrong purchase: its units stop counting now. The lot remains, with the reason."""
+    """Void a wrong purchase: its units stop counting now.
+
+    The lot remains, with the reason.
+    """
 
     event_type = "unitpool.allocation.void-lot.v1"
     lot: LotRef
@@ -95,7 +105,10 @@ class SubscribeProduct(SubscriptionCommand):
 
 
 class UnsubscribeProduct(SubscriptionCommand):
-    """End a product of a subscription: its units return to the pool; history and roles remain readable."""
+    """End a product of a subscription: its units return to the pool.
+
+    History and roles remain readable.
+    """
 
     event_type = "unitpool.allocation.unsubscribe-product.v1"
     product: ProductRef
@@ -108,14 +121,20 @@ class SetPolicy(SubscriptionCommand):
 
 
 class SetPrimaryContact(SubscriptionCommand):
-    """Replace the primary contact of a subscription by another person of the account, in one step."""
+    """Replace the primary contact of a subscription, in one step.
+
+    The new one is another person of the account.
+    """
 
     event_type = "unitpool.allocation.set-primary-contact.v1"
     email: Email
 
 
 class SetGrants(SubscriptionCommand):
-    """Set a person's permissions on a subscription to exactly these; empty revokes all."""
+    """Set a person's permissions on a subscription to exactly these.
+
+    An empty list revokes all.
+    """
 
     event_type = "unitpool.allocation.set-grants.v1"
     email: Email

@@ -1,5 +1,6 @@
-"""The contracts as files: a JSON Schema and a golden example of every event and command, and AsyncAPI documents.
+"""The contracts as files: JSON Schemas, golden examples, AsyncAPI documents.
 
+Every event and command has a JSON Schema and a golden example.
 ``python -m shared.events.schemas`` writes them, ``--check`` reports outdated ones. Neither accepts a change that would
 break a reader or writer of the same major version: see ``compatibility``.
 """

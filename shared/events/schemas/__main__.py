@@ -1,4 +1,7 @@
-"""``python -m shared.events.schemas [--check]``: write the contracts' files, or report those that are outdated."""
+"""Write the contracts' files, or report those that are outdated.
+
+Usage: ``python -m shared.events.schemas [--check]``. With ``--check`` they are only reported.
+"""
 
 import argparse
 import json
@@ -32,7 +35,10 @@ def breaking_changes(payloads: tuple[type[Payload], ...], folder: Path = SCHEMAS
 
 
 def contents(payloads: tuple[type[Payload], ...]) -> Mapping[Path, str]:
-    """Every file with its content. A golden example is never changed once it is written."""
+    """Return every file with its content.
+
+    A golden example is never changed once it is written.
+    """
     files: dict[Path, str] = {}
     for payload in payloads:
         files[schema_file(payload)] = json_text(schema_of(payload))
@@ -49,7 +55,10 @@ def outdated(files: Mapping[Path, str]) -> list[Path]:
 
 
 def main() -> int:
-    """Write or check the files; 1 if a contract is broken, or with ``--check`` a file is outdated."""
+    """Write or check the files, and return the exit code.
+
+    It is 1 if a contract is broken, or with ``--check`` if a file is outdated.
+    """
     parser = argparse.ArgumentParser(prog="python -m shared.events.schemas", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is outdated")
     only_check = parser.parse_args().check

@@ -1,7 +1,8 @@
-"""AsyncAPI 3 documents, one per service, made of the topics' table with FastStream's own document classes.
+"""AsyncAPI 3 documents, one per service, made of the table of topics.
 
-FastStream could make them only of subscribers that it decodes for; ours take raw batches, so it knows none of their
-messages. The payloads are references to the JSON Schemas beside the events.
+They are built of FastStream's own document classes. FastStream itself could make them only of subscribers that it
+decodes for; ours take raw batches, so it knows none of their messages. The payloads are references to the JSON Schemas
+beside the events.
 """
 
 from pathlib import Path

@@ -18,7 +18,10 @@ _LIMITS = (
 
 
 def breaks(old: Schema, new: Schema) -> list[str]:
-    """Every change from ``old`` to ``new`` that breaks a reader or writer, as a sentence that begins with the place."""
+    """List every change from ``old`` to ``new`` that breaks a reader or writer.
+
+    Each is a sentence that begins with the place.
+    """
     return list(_Comparison(old, new).compare(old, new, "event"))
 
 

@@ -16,7 +16,7 @@ class NoExampleError(LookupError):
 
 
 def example_of(payload: type[Payload]) -> dict[str, Any]:
-    """A whole event of this type, as it is written into its golden file the first time.
+    """Return a whole event of this type, as first written into its golden file.
 
     Raises:
         NoExampleError: there is no example of this type.
