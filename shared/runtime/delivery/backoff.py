@@ -1,4 +1,7 @@
-"""Transient errors: which they are, the pause before each retry, and how long they have lasted."""
+"""Transient errors: which they are, and the pause before each retry.
+
+A run of failures also counts how long it has lasted.
+"""
 
 import random
 import time
@@ -31,7 +34,10 @@ class Backoff:
         self._since: float | None = None
 
     def add(self, error: Exception) -> float:
-        """Count a failure; the pause in seconds: what the error asks for, or exponential with jitter."""
+        """Count a failure and return the pause before the retry, in seconds.
+
+        It is what the error asks for, or else exponential with jitter; never more than the longest pause.
+        """
         self.failures += 1
         self._since = self._since or time.monotonic()
         self.is_kafka = isinstance(error, KafkaError)
@@ -52,6 +58,9 @@ class Backoff:
 
     @property
     def fault(self) -> str | None:
-        """A sentence for readiness, once the failures have lasted for more than ``ALARM_SECONDS``."""
+        """A sentence for readiness, if the failures last too long.
+
+        ``None`` until they have lasted for more than ``ALARM_SECONDS``.
+        """
         lasted = 0 if self._since is None else time.monotonic() - self._since
         return f"retrying for {lasted:.0f} s: {self.reason}" if lasted > ALARM_SECONDS else None

@@ -1,4 +1,7 @@
-"""Applies a batch of records in one transaction: effects, published events and next offsets together."""
+"""The application of a batch of records in one transaction.
+
+Effects, published events and next offsets are committed together.
+"""
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -27,7 +30,10 @@ HANDLER_ERROR = "handler_error"
 DEAD_LETTER_PREFIX = "unitpool-dead-letter-"
 MESSAGE_LENGTH = 500
 OTHERS_TRIED = 5
-"""Most records of other keys that are tried, to find out whether a transient error concerns one record alone."""
+"""Most records of other keys that are tried when a record fails.
+
+If one can be applied, the transient error concerns the failed record alone.
+"""
 
 
 class HaltError(Exception):
@@ -105,7 +111,10 @@ class FailureLimit:
         self._failed.append((now, owner_of(record)))
 
     def add_success(self, now: datetime, records: Iterable[Record]) -> None:
-        """Count the owners of applied records, up to ``count`` of them: more would change nothing."""
+        """Count the owners of applied records, if failures are being counted.
+
+        Up to ``count`` of them are counted: more would change nothing.
+        """
         self._expire(now)
         if self._failed:
             for record in records:
@@ -128,7 +137,10 @@ def owner_of(record: Record) -> bytes:
 
 
 class BatchRunner:
-    """Applies the batches of one topic for one reader. Transient errors are raised; the caller retries."""
+    """The runner that applies the batches of one topic for one reader.
+
+    Transient errors are raised; the caller retries.
+    """
 
     def __init__(
         self,
@@ -152,10 +164,15 @@ class BatchRunner:
         self._culprit: Record | None = None
         self._log = logging.get(service)
         self.applied = {} if applied is None else applied
-        """The next offset per partition, as last read or written by any runner of this consumer."""
+        """The next offset per partition, as last read or written.
+
+        It is shared by all runners of the consumer.
+        """
 
     async def run(self, records: Sequence[Record], *, isolate: bool = False) -> None:
-        """Apply all records, each once. Those that can never be applied become dead letters.
+        """Apply all records, each once.
+
+        Those that can never be applied become dead letters.
 
         Records that fail for an unforeseen reason are set aside, with all that follow of their key. ``isolate``: so are
         records that meet a lock or statement timeout while others of the batch can be applied.
@@ -200,7 +217,10 @@ class BatchRunner:
         self._limit.add_success(self._clock(), ready)
 
     async def _can_apply_others(self, record: Record, parts: Sequence[Sequence[Record]]) -> bool:
-        """Whether a later record of another key could be applied; the attempt is rolled back."""
+        """Return whether a later record of another key could be applied.
+
+        Up to ``OTHERS_TRIED`` records are tried, and each attempt is rolled back.
+        """
         others = {other.key: other for part in parts for other in reversed(part) if other.key != record.key}
         for other in list(others.values())[:OTHERS_TRIED]:
             try:
@@ -261,7 +281,10 @@ class BatchRunner:
             self._limit.add(self._clock(), record)
 
     async def add_dead_letter(self, tx: Transaction, record: Record, failure: PermanentError) -> None:
-        """Publish a dead letter, its audit record, and count it, when this transaction commits."""
+        """Publish a dead letter and its audit record, and count it.
+
+        All of this happens when the transaction commits.
+        """
         tx.add(make_dead_letter(record, failure, self._service, tx.now))
         if failure.audit:
             await tx.audit(failure.audit)
@@ -280,7 +303,9 @@ class BatchRunner:
         tx.after_commit(count)
 
     async def _lock(self, connection: Connection, records: Sequence[Record]) -> tuple[list[Record], bool]:
-        """Lock the records' partitions; the records not applied yet, and whether any of the topic are set aside.
+        """Lock the records' partitions and return the records not applied yet.
+
+        Returns with them whether any records of the topic are set aside.
 
         Raises:
             RewoundError: a stored offset was set back.
@@ -304,7 +329,10 @@ class BatchRunner:
         await self._handle(tx, records)
 
     async def give_up(self, tx: Transaction, record: Record, error: Exception, is_last: bool) -> bool:
-        """Make a record that was set aside a dead letter if its error is permanent or ``is_last``; whether it was."""
+        """Make a record that was set aside a dead letter, if it cannot be applied.
+
+        That is so if its error is permanent or ``is_last``. Returns whether it became a dead letter.
+        """
         if not isinstance(error, PermanentError) and not is_last:
             return False
         await self.add_dead_letter(tx, record, as_permanent(error))
@@ -320,7 +348,10 @@ def _split(part: list[Record], culprit: Record | None) -> list[list[Record]]:
 
 
 def as_permanent(error: Exception) -> PermanentError:
-    """The error as a ``PermanentError``, with reason ``handler_error`` if it is another."""
+    """Return the error as a ``PermanentError``.
+
+    An error of another class gets the reason ``handler_error``.
+    """
     if isinstance(error, PermanentError):
         return error
     return PermanentError(HANDLER_ERROR, f"{type(error).__name__}: {error}")

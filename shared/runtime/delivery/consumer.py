@@ -1,5 +1,6 @@
-"""The consumer of one topic: a batch subscriber of FastStream that applies each record exactly once.
+"""The consumer of one topic, which applies each record exactly once.
 
+It is a batch subscriber of FastStream.
 FastStream polls, hands over batches and counts them. Ours are: applying a batch (``BatchRunner``), finding the offsets
 to begin at (``Positions``), and retrying after transient errors.
 """
@@ -38,13 +39,19 @@ from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Record
 
 ISOLATE_AFTER = 3
-"""Attempts at a whole batch before records that alone meet a transient error are set aside."""
+"""Attempts at a whole batch before single records may be set aside.
+
+These are records that alone meet a transient error.
+"""
 REREAD_SECONDS = 30.0
 """Pause before a partition with an unreadable record is read again."""
 
 
 class TopicConsumer:
-    """One reader of one topic in this process, which applies as many batches at a time as it has runners."""
+    """One reader of one topic in this process.
+
+    It applies as many batches at a time as it has runners.
+    """
 
     def __init__(
         self,
@@ -74,7 +81,10 @@ class TopicConsumer:
         self._settings = settings
         self._log = logging.get(reader).bind(topic=topic.name)
         self._revoking = asyncio.Event()
-        """Set while the service stops or partitions are revoked: a batch is no longer retried in place."""
+        """Set while the service stops or partitions are revoked.
+
+        A batch is then no longer retried in place.
+        """
         self._stopping = False
         self._offset_commits = OffsetCommits(self._commit, self._revoking)
         self._backoff = Backoff(settings.retry_delay_max_seconds)
@@ -106,7 +116,10 @@ class TopicConsumer:
     # ---- what FastStream calls -------------------------------------------------------------------------------------
 
     async def _parse(self, records: tuple[Record, ...]) -> KafkaAckableMessage:
-        """A message around the records. The default parser drops a whole batch for one header that is not UTF-8."""
+        """Make a message around the records.
+
+        The default parser drops a whole batch for one header that is not UTF-8.
+        """
         return KafkaAckableMessage(
             raw_message=records,  # made by RecordDeserializer
             body=[record.value or b"" for record in records],  # for FastStream's metrics
@@ -116,7 +129,7 @@ class TopicConsumer:
         )
 
     async def _handle(self, message: KafkaAckableMessage) -> None:
-        """Apply one batch. It is acknowledged, or rewound, here and for its own partitions only.
+        """Apply one batch, and acknowledge or rewind its own partitions only.
 
         FastStream's own acknowledgement would commit the position of every partition that is assigned.
         """
@@ -169,7 +182,10 @@ class TopicConsumer:
         self.positioning.begin()
 
     async def on_revoked(self) -> None:
-        """Wait for the running batches before another process gets their partitions; commit their offsets."""
+        """Wait for the running batches, and commit their offsets.
+
+        It returns before another process gets the revoked partitions.
+        """
         self._revoking.set()
         self.positioning.cancel()
         await wait_for_batches(self._subscriber, REBALANCE_SECONDS - 15)
@@ -198,7 +214,10 @@ class TopicConsumer:
         self.positioning.cancel()
 
     def halt(self, reason: str) -> None:
-        """Take no more records until the service is restarted; the partitions stay assigned to it, unread."""
+        """Take no more records until the service is restarted.
+
+        The partitions stay assigned to it, unread.
+        """
         self.halted = reason
         self._log.error("consumer_halted", reason=reason)
         if consumer := self._subscriber.consumer:
@@ -242,7 +261,9 @@ class TopicConsumer:
     # ---- checks against Kafka, beside the batches -------------------------------------------------------------------
 
     async def observe(self, described: TopicDescription | None, ends: Mapping[int, int]) -> None:
-        """Compare with the topic in Kafka: reposition if it was replaced, measure the lag. Called every few seconds.
+        """Compare with the topic in Kafka, and measure the lag.
+
+        The partitions are positioned again if the topic was replaced. Called every few seconds.
 
         Raises:
             KafkaError, or one of ``DATABASE_ERRORS``: nothing was compared; the next call does it.
@@ -262,7 +283,10 @@ class TopicConsumer:
         metrics.SET_ASIDE_RECORDS.labels(topic=self.topic.name).set(self._set_aside.records)
 
     def _try_unreadable(self, consumer: BatchConsumer) -> None:
-        """Retry an unreadable partition now and then: it may have been skipped, or a codec installed, since."""
+        """Retry an unreadable partition now and then.
+
+        Its record may have been skipped, or a codec installed, since.
+        """
         if not consumer.unreadable:
             self._unread_since = None
         elif self._unread_since is None:
@@ -275,7 +299,10 @@ class TopicConsumer:
     # ---- one batch -------------------------------------------------------------------------------------------------
 
     async def _apply(self, runner: BatchRunner, records: Sequence[Record]) -> None:
-        """Apply a batch; retry transient errors, for a bounded time and only while the partitions are assigned."""
+        """Apply a batch, retrying transient errors.
+
+        It is retried for a bounded time, and only while the partitions are assigned.
+        """
         give_up_at = time.monotonic() + self._settings.retry_within_seconds
         attempts = 0
         while True:
@@ -305,7 +332,10 @@ class TopicConsumer:
         return await wait_until_set(self._revoking, seconds)
 
     async def _commit(self, nexts: Mapping[int, int]) -> None:
-        """Commit offsets to Kafka: for tools, and for the start of a reader without stored offsets."""
+        """Commit offsets to Kafka.
+
+        They serve tools, and the start of a reader without stored offsets.
+        """
         try:
             ours = {self._partition(p): offset for p, offset in nexts.items() if p in self._assigned()}
             if ours:

@@ -1,4 +1,7 @@
-"""Decoding of records into events; a record that is invalid for its type is a permanent error."""
+"""Decoding of records into events.
+
+A record that is invalid for its type is a permanent error.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -9,7 +12,9 @@ from shared.runtime.records import Record
 
 
 def read_event(record: Record, payloads: Mapping[str, type[Payload]]) -> Event[Any] | None:
-    """Decode a record; ``None`` for a tombstone, and for a type that is not among ``payloads`` (by type).
+    """Decode a record into an event of one of ``payloads`` (by type).
+
+    ``None`` for a tombstone, and for a type that is not among them.
 
     Raises:
         PermanentError: ``malformed``.

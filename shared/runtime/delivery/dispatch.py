@@ -10,7 +10,10 @@ from shared.runtime.records import Record
 
 
 class Dispatch:
-    """A batch handler made of event handlers by payload type. Other types and tombstones are ignored."""
+    """A batch handler made of event handlers by payload type.
+
+    Other types and tombstones are ignored.
+    """
 
     def __init__(self, handlers: Mapping[type[Payload], EventHandler]) -> None:
         self._handlers = dict(handlers)

@@ -1,4 +1,7 @@
-"""Kafka headers as the JSON text of a table's column: a list of pairs of name and encoded value."""
+"""Kafka headers as the JSON text of a table's column.
+
+It is a list of pairs of name and encoded value.
+"""
 
 import base64
 import json
@@ -7,11 +10,17 @@ from typing import Literal
 from shared.runtime.records import Headers
 
 Encoding = Literal["base64", "hex"]
-"""``hex`` is for metering's tables only: their rows were written so from the beginning, and do not say how."""
+"""The encoding of the headers' values.
+
+``hex`` is for metering's tables only: their rows were written so from the beginning, and do not say how.
+"""
 
 
 def headers_to_json(headers: Headers, encoding: Encoding = "base64") -> str:
-    """Encode headers for a column. A header without a value is written as one whose value is empty."""
+    """Encode headers for a column.
+
+    A header without a value is written as one whose value is empty.
+    """
     if not headers:
         return "[]"
     if encoding == "hex":

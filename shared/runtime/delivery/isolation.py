@@ -1,4 +1,7 @@
-"""Isolation: work for many keys in one transaction, in which a key that fails does not stop the others."""
+"""Isolation: work for many keys in one transaction.
+
+A key that fails does not stop the others.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +26,9 @@ class Failed(Generic[T]):
 
 
 def concerns_one(error: Exception) -> bool:
-    """Whether an error may concern one key alone: a bug that its data meets, or a row of it that stays locked.
+    """Return whether an error may concern one key alone.
+
+    Such an error is a bug that the key's data meets, or a row of the key that stays locked.
 
     Transient errors concern every key (the database or Kafka is away). Permanent ones are for the batch runner.
     """
@@ -40,7 +45,9 @@ async def isolate(
     *,
     failures_max: int | None = None,
 ) -> list[Failed[T]]:
-    """Do ``work`` for all items together; on failure for halves, until each failing key is alone.
+    """Do ``work`` for all items together, and isolate each key that fails.
+
+    On failure the work is done for halves, until each failing key is alone.
 
     ``whose`` returns the key of an item, such as its subscription. Returns the failed keys, whose work is rolled back.
     Without failures this costs one savepoint.

@@ -9,7 +9,10 @@ from shared.runtime.records import Record
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """The next offset to apply, the end, and when the oldest unapplied record was appended."""
+    """The next offset to apply, the end, and the age of the lag.
+
+    ``since``: when the oldest unapplied record was appended.
+    """
 
     position: int
     end: int
@@ -23,8 +26,9 @@ class PartitionState:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerState:
-    """A consumer's lag and faults, for health and metrics. ``fault``: a sentence, if it does not work.
+    """A consumer's lag and faults, for health and metrics.
 
+    ``fault``: a sentence, if it does not work.
     ``shared``: every replica has this fault (Kafka is away).
     """
 
@@ -52,7 +56,10 @@ class ConsumerState:
 
 
 class Lag:
-    """When the oldest unapplied record of each partition was appended, or first noticed if that is unknown."""
+    """The append time of the oldest unapplied record of each partition.
+
+    If it is unknown, the time at which the record was first noticed.
+    """
 
     def __init__(self) -> None:
         self._since: dict[int, datetime] = {}
@@ -81,11 +88,17 @@ class Lag:
         self._is_known.clear()
 
     def unknown(self) -> list[int]:
-        """Partitions that were behind at the last measurement, whose oldest record has no known append time."""
+        """List partitions whose oldest unapplied record has no known append time.
+
+        These are partitions that were behind at the last measurement.
+        """
         return [partition for partition in self._since if partition not in self._is_known]
 
     def measure(self, now: datetime, nexts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, PartitionState]:
-        """The state of each partition. Without a known append time a record counts from when it was first noticed."""
+        """Return the state of each partition.
+
+        Without a known append time, a record counts from when it was first noticed.
+        """
         states: dict[int, PartitionState] = {}
         for partition, position in nexts.items():
             end = max(position, ends.get(partition, 0))

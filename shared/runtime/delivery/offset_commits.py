@@ -1,4 +1,7 @@
-"""Offset commits to Kafka, batched. They serve tools only: the stored offsets say what was applied."""
+"""Offset commits to Kafka, in batches.
+
+They serve tools only: the stored offsets say what was applied.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,17 +15,26 @@ Commit = Callable[[Mapping[int, int]], Awaitable[None]]
 
 
 class OffsetCommits:
-    """Collects the next offset of each partition and commits them together, so that no batch waits for Kafka."""
+    """The next offset of each partition, collected and committed together.
+
+    So no batch waits for Kafka.
+    """
 
     def __init__(self, commit: Commit, revoking: asyncio.Event) -> None:
-        """``revoking`` is set while partitions are revoked or the service stops: offsets are then committed at once."""
+        """Make an empty collection.
+
+        ``revoking`` is set while partitions are revoked or the service stops: offsets are then committed at once.
+        """
         self._commit = commit
         self._revoking = revoking
         self._nexts: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def add(self, nexts: Mapping[int, int]) -> None:
-        """Commit these offsets within ``COMMIT_DELAY_SECONDS``, or before returning while partitions are revoked."""
+        """Commit these offsets within ``COMMIT_DELAY_SECONDS``.
+
+        While partitions are revoked, they are committed before this returns.
+        """
         self._nexts.update(nexts)
         if self._revoking.is_set():
             await self._commit_all()
@@ -30,7 +42,10 @@ class OffsetCommits:
             self._task = asyncio.create_task(self._commit_later(), name="offset-commits")
 
     async def flush(self) -> None:
-        """Wait until everything is committed, which takes up to ``COMMIT_DELAY_SECONDS`` unless ``revoking`` is set."""
+        """Wait until everything is committed.
+
+        This takes up to ``COMMIT_DELAY_SECONDS`` unless ``revoking`` is set.
+        """
         if self._task:
             await self._task
 

@@ -1,4 +1,7 @@
-"""Stored offsets: the next offset of each partition, in the database, which alone says what was applied."""
+"""Stored offsets: the next offset of each partition, in the database.
+
+They alone say what was applied.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -19,15 +22,19 @@ class Moved(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A reader's next offset in one partition, and the id of the topic that it belongs to."""
+    """A reader's next offset in one partition, with the topic's id.
+
+    It is the id of the topic to which the offset belongs.
+    """
 
     next_offset: int
     topic_id: UUID | None
 
 
 class Loss(NamedTuple):
-    """Offsets that a reader will never read: from ``first_offset`` up to, not including, ``next_offset``.
+    """Offsets that a reader will never read.
 
+    They go from ``first_offset`` up to, not including, ``next_offset``.
     ``reason``: ``expired`` (Kafka deleted them first) or ``skipped`` (by an operator). Some may be markers of
     transactions, so fewer records may be lost.
     """
@@ -138,14 +145,20 @@ async def lost(pool: Pool, reader: str, topic: str) -> dict[str, tuple[int, date
 
 
 class Locked(NamedTuple):
-    """The next offset of each locked partition, and whether records of the topic are set aside."""
+    """The next offset of each locked partition.
+
+    ``some_are_set_aside``: records of the topic are set aside.
+    """
 
     nexts: dict[int, int]
     some_are_set_aside: bool
 
 
 async def lock(connection: Connection, reader: str, topic: str, partitions: Collection[int]) -> Locked:
-    """Lock the rows of these partitions, in order, until the transaction ends; a new partition begins at 0."""
+    """Lock the rows of these partitions until the transaction ends.
+
+    They are locked in order; a new partition begins at 0.
+    """
     rows = await connection.fetch(_LOCK, reader, topic, list(partitions))
     if len(rows) < len(partitions):
         await connection.execute(_INSERT, reader, topic, list(partitions))
@@ -155,7 +168,10 @@ async def lock(connection: Connection, reader: str, topic: str, partitions: Coll
 
 
 async def store(connection: Connection, moved: Moved, outgoing: Sequence[Outgoing]) -> None:
-    """Store offsets, whose rows must be locked, and insert published records in the outbox, in one statement."""
+    """Store offsets, and insert published records in the outbox.
+
+    Both are done in one statement. The offsets' rows must be locked.
+    """
     await connection.execute(
         outbox.INSERT_AND_STORE_OFFSETS,
         *outbox.columns(outgoing),
@@ -167,5 +183,8 @@ async def store(connection: Connection, moved: Moved, outgoing: Sequence[Outgoin
 
 
 async def set_back(connection: Connection, topics: Collection[str]) -> None:
-    """Set every reader of these topics back to the beginning; running readers notice and seek at once."""
+    """Set every reader of these topics back to the beginning.
+
+    Running readers notice and seek at once.
+    """
     await connection.execute(_SET_BACK, list(topics))

@@ -1,4 +1,7 @@
-"""The outbox: rows inserted in the transaction whose change they publish, and sent later by the relay."""
+"""The outbox: records to publish, stored with the change that they publish.
+
+The rows are inserted in the transaction of that change, and sent later by the relay.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +32,10 @@ WITH moved AS (
     WHERE stored.reader = $7 AND stored.topic = $8 AND stored.partition = new.partition
 ), {_ADD_AND_WAKE}
 """  # noqa: S608
-"""Insert rows and store a reader's offsets in one statement, a round trip less in every batch: ``offsets.store``."""
+"""Insert rows and store a reader's offsets in one statement.
+
+That is a round trip less in every batch: see ``offsets.store``.
+"""
 _LOAD = """
 SELECT id, topic, key, value, headers FROM outbox
 WHERE NOT EXISTS (
@@ -77,6 +83,9 @@ async def delete(connection: Connection, ids: Sequence[int]) -> None:
 
 
 async def measure(connection: Connection) -> tuple[int, float]:
-    """How many rows are unsent (at most 100,000 are counted), and the age of the oldest in seconds."""
+    """Count the unsent rows, and measure the age of the oldest in seconds.
+
+    At most 100,000 are counted.
+    """
     row = await connection.fetchrow(_MEASURE)
     return (row["pending"], max(0.0, row["oldest_seconds"])) if row else (0, 0.0)

@@ -1,4 +1,7 @@
-"""Outbox rows that Kafka refuses: set aside with all others of their key or topic, and retried."""
+"""Outbox rows that Kafka refuses: set aside and retried.
+
+All other rows of their key or topic are set aside with them.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -66,7 +69,10 @@ FROM outbox_set_aside
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An entry that is due for a retry, with its first row; without one, all its rows are gone."""
+    """An entry that is due for a retry, with its first row.
+
+    Without a row, all its rows are gone.
+    """
 
     id: int
     row_id: int | None
@@ -86,7 +92,10 @@ class Refused:
 
 
 def concerns_row(error: BaseException) -> bool:
-    """Whether an error concerns one row, and is neither transient nor an outage of Kafka."""
+    """Return whether an error concerns one row.
+
+    Such an error is neither transient nor an outage of Kafka.
+    """
     return isinstance(error, ROW_ERRORS) or not isinstance(error, (KafkaError, OSError))
 
 
@@ -114,7 +123,10 @@ async def postpone(connection: Connection, due: Due, error: BaseException) -> No
 
 
 async def release(connection: Connection, due: Due) -> None:
-    """Delete an entry and its first row, which Kafka took or which is gone; the other rows are sent in order."""
+    """Delete an entry and its first row, which Kafka took or which is gone.
+
+    The other rows are sent in order.
+    """
     await connection.execute(_RELEASE, due.id, due.row_id)
 
 

@@ -1,4 +1,7 @@
-"""Seeks the partitions of a consumer to their stored offsets, retrying until PostgreSQL and Kafka answer."""
+"""Seeks of a consumer's partitions to their stored offsets.
+
+A seek is retried until PostgreSQL and Kafka answer.
+"""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -50,9 +53,9 @@ class Positioning:
         return self._task is not None
 
     def begin(self, partitions: Collection[TopicPartition] | None = None) -> None:
-        """Seek to the stored offsets of these partitions, or of all, besides those that wait already.
+        """Seek to the stored offsets of these partitions, or of all assigned ones.
 
-        While they do not fit the topic, this is retried until they do.
+        Partitions that wait already are included. While offsets do not fit the topic, this is retried until they do.
         """
         self.cancel()
         consumer = self._consumer()

@@ -56,7 +56,9 @@ class Positions:
         """The topic as it was when the partitions were last positioned."""
 
     async def find(self, consumer: BatchConsumer, assigned: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Find the next offset of each partition; store a row for new ones; record expired records as lost.
+        """Find the next offset of each partition.
+
+        New partitions get a row, and expired records are recorded as lost.
 
         Raises:
             MisfitError: the topic is missing, was replaced, or ends before the stored offset.
@@ -104,7 +106,10 @@ class Positions:
         )
 
     async def restart(self) -> None:
-        """Set the reader back to the topic's beginning. Records read again are applied once, as after a redelivery."""
+        """Set the reader back to the topic's beginning.
+
+        Records read again are applied once, as after a redelivery.
+        """
         async with self._transaction() as tx:
             await offsets.restart(tx.connection, self._reader, self._topic)
 
@@ -157,7 +162,10 @@ class Positions:
         return await set_aside.measure(self._pool, self._reader, self._topic)
 
     async def lost(self) -> str:
-        """Text for a person: how many records were lost; empty if none. Updates the metric."""
+        """Say how many records were lost, as text for a person; update the metric.
+
+        The text is empty if none were.
+        """
         lost = await offsets.lost(self._pool, self._reader, self._topic)
         for reason, (records, _) in lost.items():
             metrics.RECORDS_LOST.labels(topic=self._topic, reason=reason).inc(records - self._counted[reason])
@@ -169,5 +177,8 @@ class Positions:
 
 
 def _was_to_be_read(stored: Stored) -> bool:
-    """Whether records before the topic's beginning count as lost: not after ``offsets.set_back``."""
+    """Return whether records before the topic's beginning count as lost.
+
+    They do not after ``offsets.set_back``.
+    """
     return stored.next_offset > 0 or stored.topic_id is not None

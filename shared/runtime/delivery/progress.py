@@ -16,11 +16,17 @@ STALL_SECONDS = 15.0
 NEGLECT_SECONDS = 120.0
 """The same for one partition, while others progress."""
 SETTLED_SECONDS = 1.5
-"""Time without progress after which Kafka is asked since when a partition's next record waits."""
+"""Time without progress after which Kafka is asked for an append time.
+
+It is that of the partition's next record: since when it waits.
+"""
 
 
 class Progress:
-    """Compares the applied offsets with the ends of the partitions. ``applied`` is shared with the batch runners."""
+    """The applied offsets of one topic, compared with its partitions' ends.
+
+    ``applied`` is shared with the batch runners.
+    """
 
     def __init__(self, topic: str, applied: dict[int, int], positions: Positions, cluster: Cluster) -> None:
         self._topic = topic
@@ -30,7 +36,10 @@ class Progress:
         self.lag = Lag()
         self._ends: dict[int, int] = {}
         self._passed: dict[int, int] = {}
-        """By partition, the offset below which nothing is left to apply, if it is beyond the applied one."""
+        """By partition, the offset below which nothing is left to apply.
+
+        It is held only if it is beyond the applied offset.
+        """
         self._unmoved: dict[int, tuple[int, float]] = {}
         """By partition that is behind: its position, and since when it has not changed."""
         self._moved_at = time.monotonic()
@@ -76,7 +85,10 @@ class Progress:
         await self._find_when_appended(described)
 
     async def _pass_over(self, consumer: BatchConsumer, ours: Iterable[TopicPartition]) -> None:
-        """Store offsets beyond which the client has read without records to apply (markers of transactions)."""
+        """Store offsets that the client reached without records to apply.
+
+        Up to there Kafka has only other entries, such as markers of transactions.
+        """
         passed: dict[int, tuple[int, int]] = {}
         for tp in ours:
             applied = self._applied.get(tp.partition)
@@ -88,7 +100,10 @@ class Progress:
             self._applied.update(await self._positions.pass_over(passed))
 
     def _note_stalls(self, consumer: BatchConsumer) -> None:
-        """Note which partitions do not progress. One whose batch is being applied does, however long it takes."""
+        """Note which partitions do not progress.
+
+        One whose batch is being applied does progress, however long it takes.
+        """
         now, nexts, in_hand = time.monotonic(), self._nexts(), consumer.in_hand()
         if in_hand:
             self._moved_at = now
@@ -102,7 +117,10 @@ class Progress:
                 self._moved_at = now if before else self._moved_at
 
     async def _find_when_appended(self, described: TopicDescription) -> None:
-        """Ask Kafka when the oldest unapplied record was appended, for partitions that do not progress."""
+        """Ask Kafka when the oldest unapplied record was appended.
+
+        It is asked for partitions that do not progress.
+        """
         nexts, now = self._nexts(), time.monotonic()
         for partition in self.lag.unknown():
             position, since = self._unmoved.get(partition, (-1, now))
@@ -114,13 +132,19 @@ class Progress:
                 self.lag.set_appended(partition, at)
 
     def _nexts(self) -> dict[int, int]:
-        """The next offset to apply; partitions that were added and have no reader yet begin at 0."""
+        """Return the next offset to apply in each partition.
+
+        Partitions that were added and have no reader yet begin at 0.
+        """
         nexts = {partition: max(offset, self._passed.get(partition, 0)) for partition, offset in self._applied.items()}
         known: Collection[int] = self._positions.described.leaders if self._positions.described else self._ends
         return nexts | dict.fromkeys((partition for partition in self._ends if partition not in known), 0)
 
     def _known_ends(self, consumer: BatchConsumer | None) -> dict[int, int]:
-        """The end of each partition, from the last query or the last fetch, whichever is further."""
+        """Return the end of each partition.
+
+        It is from the last query or the last fetch, whichever is further.
+        """
         if consumer is None:
             return self._ends
         fetched = {tp.partition: consumer.last_stable_offset(tp) or 0 for tp in consumer.assignment()}

@@ -1,4 +1,7 @@
-"""The state of a service's read model: while it is being rebuilt, nothing is answered or decided from it."""
+"""The state of a service's read model.
+
+While it is being rebuilt, nothing is answered or decided from it.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -35,18 +38,27 @@ FROM rebuilds LEFT JOIN consumer_offsets AS stored
 
 
 async def announce(connection: Connection, ends: Mapping[tuple[str, int], int]) -> None:
-    """Announce a rebuild, which is complete when each partition is applied up to its end in ``ends``."""
+    """Announce a rebuild.
+
+    It is complete when each partition is applied up to its end in ``ends``.
+    """
     topics, partitions = [topic for topic, _ in ends], [partition for _, partition in ends]
     await connection.execute(_ANNOUNCE, topics, partitions, list(ends.values()))
 
 
 async def record_emptied(connection: Connection) -> None:
-    """Record that the read model is empty: stored offsets count towards its completion from now on."""
+    """Record that the read model is empty.
+
+    Stored offsets count towards its completion from now on.
+    """
     await connection.execute(_SET_EMPTIED)
 
 
 class ReadModelState:
-    """Polls the table ``rebuilds`` in each process; ``is_complete`` lags behind it by less than a second."""
+    """The state in the table ``rebuilds``, which each process polls.
+
+    ``is_complete`` lags behind the table by less than a second.
+    """
 
     def __init__(self, pool: Pool, service: str) -> None:
         self._pool = pool

@@ -1,4 +1,6 @@
-"""The relay: sends the outbox to Kafka in order. One replica at a time does so, the one with the advisory lock.
+"""The relay, which sends the outbox to Kafka in order.
+
+One replica at a time does so, the one with the advisory lock.
 
 A row that Kafka refuses (it is too large, its topic does not exist or may not be written) is set aside with all others
 of its key or topic, and retried beside the rest.
@@ -23,12 +25,18 @@ from shared.runtime.process.settings import ServiceSettings
 from shared.runtime.records import Outgoing
 
 LOCK = 0x756E6974_6F757462
-"""Key of the advisory lock. The connection that reads and deletes rows holds it, so both end together."""
+"""Key of the advisory lock.
+
+The connection that reads and deletes rows holds it, so both end together.
+"""
 BATCH = 1000
 POLL_SECONDS = 1.0
-"""Pause between polls without NOTIFY, and between a standby's attempts to take the lock."""
+"""Pause between polls without NOTIFY.
+
+It is also the pause between a standby's attempts to take the lock.
+"""
 FINISH_SECONDS = 2.0
-"""Longest time for which a relay that is stopped finishes the rows that it is sending."""
+"""Longest time for which a stopped relay finishes the rows it is sending."""
 LOG_EVERY_SECONDS = 60.0
 """Shortest time between two warnings about refused rows."""
 DELAY_SECONDS = 0.1
@@ -57,7 +65,10 @@ class Relay:
         self.holds_lock = False
 
     async def run(self) -> None:
-        """Send until cancelled. An error of PostgreSQL or Kafka is logged, and sending resumes on a new connection."""
+        """Send until cancelled.
+
+        An error of PostgreSQL or Kafka is logged, and sending resumes on a new connection.
+        """
         try:
             await repeat(self._lock_and_send, on_error=self._interrupted)
         finally:
@@ -66,7 +77,10 @@ class Relay:
             await self._cluster.close()
 
     def _interrupted(self, error: Exception) -> float:
-        """Log an error of PostgreSQL or Kafka; the pause in seconds. Any other error is raised."""
+        """Log an error of PostgreSQL or Kafka, and return the pause in seconds.
+
+        Any other error is raised.
+        """
         if not isinstance(error, (*DATABASE_ERRORS, KafkaError)):
             raise error
         self._limit = BATCH
@@ -75,7 +89,10 @@ class Relay:
         return delay
 
     async def drain(self, timeout_seconds: float) -> None:
-        """Send all rows, for at most ``timeout_seconds``; return at once if another replica is the relay."""
+        """Send all rows, for at most ``timeout_seconds``.
+
+        It returns at once if another replica is the relay.
+        """
         if not self.holds_lock:
             return
         self._idle.clear()
@@ -117,7 +134,10 @@ class Relay:
         return POLL_SECONDS if not sent or (sent < limit and not self._draining) else 0
 
     async def _send_some(self, connection: "asyncpg.Connection[asyncpg.Record]") -> int:
-        """Send the oldest rows and delete those acknowledged before the first that was not; how many were read."""
+        """Send the oldest rows, and return how many were read.
+
+        Those acknowledged before the first that was not are deleted.
+        """
         rows = await outbox.load(connection, self._limit)
         failures = await self._producer.send_all([outgoing for _, outgoing in rows])
         acknowledged = next((place for place, failure in enumerate(failures) if failure), len(rows))
@@ -142,7 +162,9 @@ class Relay:
         *,
         is_alone: bool,
     ) -> None:
-        """Set aside a row, or its topic, that Kafka refuses. A row is sent alone first: Kafka refuses batches whole.
+        """Set aside a row, or its topic, that Kafka refuses.
+
+        A row is sent alone first, because Kafka refuses batches whole.
 
         Raises:
             the error: it is transient, or concerns all rows.
@@ -160,7 +182,10 @@ class Relay:
         self._log.error("outbox_set_aside", topic=refused.topic, whole_topic=topic, row=row_id, error=repr(error))
 
     async def _retry_set_aside(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Settle the running retry of a row set aside, or start one in a task: Kafka may take long to answer."""
+        """Settle the running retry of a row set aside, or start one.
+
+        A retry runs in a task, because Kafka may take long to answer.
+        """
         if self._retrying is None:
             now = asyncio.get_running_loop().time()
             if now < self._next_retry_at:  # rows set aside must not slow down the others
@@ -196,7 +221,10 @@ class Relay:
 
 
 async def _finish(step: Coroutine[Any, Any, int]) -> int:
-    """Await ``step``; when cancelled, let it finish first, so that no row is sent without being deleted."""
+    """Await ``step``; when cancelled, let it finish first.
+
+    So no row is sent without being deleted, unless that takes longer than ``FINISH_SECONDS``.
+    """
     task = asyncio.create_task(step)
     try:
         return await asyncio.shield(task)

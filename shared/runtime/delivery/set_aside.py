@@ -1,7 +1,7 @@
-"""Records set aside because their handler fails for an unforeseen reason, so that only their key waits.
+"""Records set aside because their handler fails for an unforeseen reason.
 
-Later records of the key are set aside behind them; all others are applied. They are retried automatically, with growing
-pauses, until they succeed or become dead letters.
+So only their key waits. Later records of the key are set aside behind them; all others are applied. They are retried
+automatically, with growing pauses, until they succeed or become dead letters.
 """
 
 import asyncio
@@ -20,7 +20,10 @@ from shared.runtime.records import Record
 POLL_SECONDS, IDLE_SECONDS = 0.5, 2.0
 """Pause between two polls while records are set aside, and while none are."""
 DELAY_SECONDS, DELAY_MAX_SECONDS = 0.5, 60.0
-"""Pause between two attempts at one key: the first, which doubles each time, and the longest."""
+"""The first and the longest pause between two attempts at one key.
+
+The pause doubles each time.
+"""
 RECORDS_MAX = 500
 """Most records of one key that are applied in one transaction."""
 KEYS_MAX = 100
@@ -70,13 +73,19 @@ FROM set_aside_keys WHERE reader = $1 AND topic = $2
 
 
 def lane_of(record: Record) -> bytes:
-    """The key whose order a record keeps; for one without a key its own offset, so that it has no order."""
+    """Return the key whose order a record keeps.
+
+    For a record without a key it is the record's own offset, so that it has no order.
+    """
     return b"\x00%d/%d" % (record.partition, record.offset) if record.key is None else record.key
 
 
 @dataclass(frozen=True, slots=True)
 class SetAsideState:
-    """What is set aside of one topic: keys, records (at most 10,000 are counted), the oldest, and its error."""
+    """What is set aside of one topic.
+
+    At most 10,000 records are counted. ``since`` is the time of the oldest key, ``error`` its error.
+    """
 
     keys: int = 0
     records: int = 0
@@ -94,7 +103,10 @@ class SetAsideState:
 
 
 async def find_keys(connection: Connection, reader: str, topic: str, records: Sequence[Record]) -> set[bytes]:
-    """The keys of these records that have others set aside, locked so until this transaction ends."""
+    """Find the keys of these records that have others set aside.
+
+    They stay locked so until this transaction ends.
+    """
     keys = sorted({record.key for record in records if record.key is not None})
     return {row["key"] for row in await connection.fetch(_LOCK_KEYS, reader, topic, keys)}
 
@@ -102,7 +114,10 @@ async def find_keys(connection: Connection, reader: str, topic: str, records: Se
 async def add(
     connection: Connection, reader: str, topic: str, records: Collection[Record], error: Exception | None = None
 ) -> None:
-    """Set records aside: with ``error`` the one that failed, without it those behind another of their key."""
+    """Set records aside.
+
+    With ``error`` it is the one that failed, without it those behind another of their key.
+    """
     if error is not None:
         for record in records:
             await connection.execute(
@@ -151,11 +166,17 @@ def describe(error: Exception) -> str:
 
 Handle = Callable[[Transaction, Sequence[Record]], Awaitable[None]]
 DeadLetter = Callable[[Transaction, Record, Exception, bool], Awaitable[bool]]
-"""Makes a record a dead letter if its error is permanent or it is given up (last argument); whether it did."""
+"""Makes a record a dead letter, and returns whether it did.
+
+It does so if the error is permanent, or the record is given up (last argument).
+"""
 
 
 class SetAsideRetries:
-    """Retries the records that one reader has set aside of one topic. One replica at a time retries a key."""
+    """Retries of the records that one reader has set aside of one topic.
+
+    One replica at a time retries a key.
+    """
 
     def __init__(
         self,
@@ -212,7 +233,10 @@ class SetAsideRetries:
                 return
 
     async def _apply(self, key: bytes, limit: int) -> int | None:
-        """Apply the first records of a key; how many, or ``None`` if another process has locked the key."""
+        """Apply the first records of a key, and return how many.
+
+        ``None`` if another process has locked the key.
+        """
         async with self._transaction() as tx:
             if await tx.connection.fetchrow(_LOCK_KEY_FOR_RETRY, *self._place, key) is None:
                 return None
@@ -223,7 +247,10 @@ class SetAsideRetries:
         return len(rows)
 
     async def _handle_failure(self, key: bytes, error: Exception) -> bool:
-        """Make the first record of a key a dead letter, or postpone the key; whether to go on with the next record."""
+        """Make the first record of a key a dead letter, or postpone the key.
+
+        Returns whether to go on with the next record.
+        """
         async with self._transaction() as tx:
             at = await tx.connection.fetchrow(_LOCK_KEY_FOR_RETRY, *self._place, key)
             rows = await tx.connection.fetch(_FIND_RECORDS, *self._place, key, 1) if at else []

@@ -1,4 +1,6 @@
-"""Work that fails for one key is set aside in a table and retried until it succeeds.
+"""Work that fails for one key, set aside in a table and retried.
+
+It is retried until it succeeds.
 
 A consumer sets aside the newest record of a key, which carries the key's whole state (``SetAside.apply``);
 ``SetAsideWorkRetries`` retries it in a transaction of its own. A task sets rows aside (``SetAside.add``), leaves them
@@ -26,10 +28,16 @@ T = TypeVar("T")
 PAUSE_MAX_SECONDS = 30
 """Longest pause between two attempts; the first is two seconds, and it doubles."""
 LOCK_SECONDS = 2
-"""Longest wait of work for many keys for a locked row, before its key is set aside."""
+"""Longest wait for a locked row before its key is set aside.
+
+It limits work for many keys.
+"""
 
 LOG_EVERY_SECONDS = 60
-"""Shortest time between two log lines with a stack trace, so that one key cannot fill the log."""
+"""Shortest time between two log lines with a stack trace.
+
+So one key cannot fill the log.
+"""
 
 FAILURES = Counter("unitpool_set_aside_failures_total", "Attempts at the work for one key that failed", ["work"])
 
@@ -82,14 +90,17 @@ class Item(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class SetAsideKeys:
-    """The keys of a task that wait for their next attempt, and those whose next attempt is due."""
+    """The keys of a task that wait for their next attempt, and those due now."""
 
     waiting: list[str]
     due: frozenset[str]
 
 
 class SetAside:
-    """What one consumer or task sets aside. ``work`` names it: a consumer's topic, or a task."""
+    """What one consumer or task sets aside.
+
+    ``work`` names it: a consumer's topic, or a task.
+    """
 
     def __init__(self, work: str, *, keys_max: int | None = None) -> None:
         """Make the list of the work named ``work``.
@@ -105,7 +116,9 @@ class SetAside:
     async def apply(
         self, tx: Transaction, items: Sequence[Item[T]], work: Callable[[Sequence[Item[T]]], Awaitable[None]]
     ) -> None:
-        """Do ``work`` for all items; set aside those of owners for whom it fails, or who have others set aside.
+        """Do ``work`` for all items; set aside those for which it fails.
+
+        All items of an owner for whom it fails are set aside, and all of one who has others set aside already.
 
         Raises:
             HaltError: work of more than ``keys_max`` owners would be set aside.
@@ -129,7 +142,10 @@ class SetAside:
         tx.after_commit(lambda: self.count(whose, error))
 
     def count(self, whose: str, error: Exception) -> None:
-        """Count a failure; log it, with its stack trace, unless one was logged within a minute."""
+        """Count a failure and log it.
+
+        It is not logged if another was within a minute. The line has the stack trace.
+        """
         FAILURES.labels(work=self.work).inc()
         if time.monotonic() - self._logged_at >= LOG_EVERY_SECONDS:
             self._logged_at = time.monotonic()
@@ -178,7 +194,10 @@ class SetAside:
     async def _insert(
         self, tx: Transaction, key: str, whose: str, error: Exception | None, record: Record | None
     ) -> None:
-        """Insert or update a key; without ``error`` it was not tried, because its owner has others set aside."""
+        """Insert or update a key.
+
+        Without ``error`` it was not tried, because its owner has others set aside.
+        """
         columns = (
             (None,) * 6
             if record is None

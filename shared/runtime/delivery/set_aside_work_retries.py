@@ -1,4 +1,7 @@
-"""Retries of records that consumers set aside, with the metric and the readiness detail of all work set aside."""
+"""Retries of records that consumers set aside.
+
+The metric and the readiness detail of all work set aside are here too.
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -58,7 +61,10 @@ class SetAsideWorkRetries:
         return POLL_SECONDS
 
     async def retry_all(self) -> None:
-        """Retry each due key once, in a transaction of its own, and update metric and detail."""
+        """Retry each due key once, and update the metric and the detail.
+
+        Each retry is in a transaction of its own.
+        """
         for aside, handler in self._handlers.items():
             async with self._transaction() as tx:
                 due = await aside.find_due(tx.connection, tx.now)
@@ -68,7 +74,10 @@ class SetAsideWorkRetries:
             await self._show(tx.connection)
 
     async def check(self) -> Check:
-        """Always ok, since one key's failure must not stop the service for all; the detail names what is set aside."""
+        """Return a check that is always ok, and names what is set aside.
+
+        One key's failure must not stop the service for all.
+        """
         return Check(ok=True, detail=self._detail)
 
     async def _retry(self, aside: SetAside, key: str, handler: BatchHandler) -> None:

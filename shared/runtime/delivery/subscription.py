@@ -14,13 +14,22 @@ from shared.runtime.process.settings import ServiceSettings
 REBALANCE_SECONDS = 60
 """Longest wait of a rebalance for its members. A running batch must end within it."""
 HEARTBEAT_SECONDS = 1.0
-"""Interval of heartbeats. A member learns of a rebalance by its next one, and the others wait until then."""
+"""Longest interval of heartbeats.
+
+A member learns of a rebalance by its next one, and the others wait until then.
+"""
 FILL_BYTES = 256 * 1024
 """Size at which Kafka answers a fetch that waits to be filled."""
 FETCH_BYTES, FILLED_FETCH_BYTES = 1024 * 1024, 4 * 1024 * 1024
-"""Largest fetch of one partition, without and with a fill wait; about two batches with one."""
+"""Largest fetch of one partition, without and with a fill wait.
+
+With a fill wait it holds about two batches.
+"""
 MAX_POLL_SECONDS = 300
-"""A member that does not poll for this long is put out of the group; our batches are bounded far below it."""
+"""Time without a poll after which a member is put out of the group.
+
+Our batches are bounded far below it.
+"""
 
 
 def subscribe(

@@ -35,7 +35,10 @@ async def load_ends(settings: ServiceSettings, client: str, topics: Sequence[str
 
 
 async def load_applied(pool: Pool, reader: str, ends: Mapping[Partition, int]) -> dict[Partition, int]:
-    """The offset below which ``reader`` has applied each partition of ``ends``, at most its end."""
+    """Load the offset below which ``reader`` has applied each partition.
+
+    These are the partitions of ``ends``; an offset is at most the partition's end.
+    """
     topics = {topic for topic, _ in ends}
     stored = {topic: await offsets.load(pool, reader, topic) for topic in topics}
     return {(topic, number): min(end, stored[topic].get(number, 0)) for (topic, number), end in ends.items()}

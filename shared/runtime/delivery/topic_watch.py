@@ -32,7 +32,10 @@ class TopicWatch:
         self._compared_at: float | None = None
 
     async def run(self) -> None:
-        """Watch until cancelled. An outage of Kafka or the database is only a debug line: other checks report it."""
+        """Watch until cancelled.
+
+        An outage of Kafka or the database is only a debug line: other checks report it.
+        """
 
         async def watch_once() -> float:
             try:
@@ -77,7 +80,10 @@ class TopicWatch:
         self._differences = found
 
     async def check(self) -> Check:
-        """Not ok if a topic's settings differ from `topics.py`, which is the same for every replica."""
+        """Return whether the topics' settings fit ``topics.py``.
+
+        A difference is the same for every replica.
+        """
         differences = "; ".join(self._differences)
         return Check(
             ok=not differences,
@@ -89,7 +95,10 @@ class TopicWatch:
 
 
 def _fits(key: str, actual: str, wanted: str) -> bool:
-    """Whether a setting suffices: retention and message size may be larger than wanted, never smaller."""
+    """Return whether a setting suffices.
+
+    Retention and message size may be larger than wanted, never smaller.
+    """
     if key == "retention.ms":
         return actual == _FOREVER or (wanted != _FOREVER and int(actual) >= int(wanted))
     if key == "max.message.bytes":

@@ -1,4 +1,7 @@
-"""The transaction that a handler of records is given, and the errors that it may raise."""
+"""The transaction given to a handler of records, and its errors.
+
+These are the errors that the handler may raise.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -40,7 +43,10 @@ class PermanentError(Exception):
 
 
 class TransientError(Exception):
-    """A retry can succeed: after ``delay_seconds``, or exponential backoff if ``None``. Records are never skipped."""
+    """A failure after which a retry can succeed.
+
+    It is made after ``delay_seconds``, or with exponential backoff if that is ``None``. Records are never skipped.
+    """
 
     def __init__(self, message: str, delay_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -66,7 +72,10 @@ class Transaction:
         self.now = now
         self.cause = cause
         self.record: Record | None = None
-        """The record being handled, if they are handled one by one: the one to blame when the handler fails."""
+        """The record being handled, if they are handled one by one.
+
+        It is the one to blame when the handler fails.
+        """
         self.caused: list[Event[Any]] = []
         """Events emitted for the command that is being decided."""
         self.pending: list[Outgoing] = []
@@ -87,7 +96,10 @@ class Transaction:
     async def emit(
         self, topic: Topic, key: str | bytes | None, payload: Payload, *, subject: str | None = None
     ) -> Event[Any]:
-        """Publish ``payload`` as an event with a new id, the time, and the cause's correlation and actor; return it."""
+        """Publish ``payload`` as a new event, and return the event.
+
+        It gets a new id, the transaction's time, and the correlation and actor of the cause.
+        """
         event = self._wrap(payload, subject)
         await self.publish(topic, key, event)
         if self.cause:
@@ -109,7 +121,10 @@ class Transaction:
         self.pending.append(outgoing)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
-        """Call ``callback``, which must not fail, after the commit: for counters and projections in memory."""
+        """Call ``callback``, which must not fail, after the commit.
+
+        It is for counters and projections in memory.
+        """
         self._callbacks.append(callback)
 
     @asynccontextmanager
@@ -135,7 +150,10 @@ class Transaction:
         self._moved = moved
 
     async def flush(self) -> None:
-        """Insert what was published in the outbox and store the offsets, before the commit."""
+        """Insert what was published in the outbox, and store the offsets.
+
+        It is called before the commit.
+        """
         if self._moved is not None:
             await offsets.store(self.connection, self._moved, self.pending)
         elif self.pending:
