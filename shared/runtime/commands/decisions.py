@@ -23,7 +23,10 @@ CommandResult: TypeAlias = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A handler's part of the audit record; the inbox adds actor, time, address and outcome."""
+    """A handler's part of the audit record.
+
+    The inbox adds actor, time, address, outcome and correlation id.
+    """
 
     action: str
     object: str
@@ -54,8 +57,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """The command cannot be decided yet: it is rolled back and retried in a transaction of its own.
+    """The command cannot be decided yet.
 
+    It is rolled back and retried in a transaction of its own.
     If it is still undecided ``within_seconds`` after the first attempt, it is ``refused``.
     """
 
@@ -69,7 +73,10 @@ CommandHandler = Callable[[Transaction, Event[Any]], Awaitable[Decision]]
 
 @dataclass(frozen=True, slots=True)
 class Planned(Generic[Change]):
-    """A decision, the change to save for it, and the events to publish, each with its subject."""
+    """A decision, with the change to save and the events to publish.
+
+    Each event comes with its subject.
+    """
 
     decision: Decision
     change: Change | None = None
@@ -85,7 +92,10 @@ class BatchCommandHandler(Protocol[Prefetched, Change]):
         ...
 
     def subject(self, command: Event[Any]) -> Hashable:
-        """What the command changes. Two commands with the same subject are never decided together."""
+        """Return what the command changes.
+
+        Two commands with the same subject are never decided together.
+        """
         ...
 
     async def prefetch(self, tx: Transaction, commands: Sequence[Event[Any]]) -> Prefetched:
@@ -93,7 +103,10 @@ class BatchCommandHandler(Protocol[Prefetched, Change]):
         ...
 
     def decide(self, command: Event[Any], prefetched: Prefetched, now: datetime) -> Planned[Change] | None:
-        """Decide without I/O; ``None``: decide it alone, because data that it needs was not fetched."""
+        """Decide without I/O.
+
+        ``None``: decide it alone, because data that it needs was not fetched.
+        """
         ...
 
     async def save(self, tx: Transaction, changes: Sequence[Change]) -> None:

@@ -1,6 +1,7 @@
-"""The inbox: verifies commands, decides each once, and publishes the same outcome for every repeat.
+"""The inbox, which decides each command once.
 
-A command that is not decided in the usual way is one of these:
+It verifies commands first, and publishes the same outcome for every repeat. A command that is not decided in the usual
+way is one of these:
 
 - Unsigned, signed with an unknown key, forged, or without an actor: it is audited as denied and becomes a dead letter
   with that reason.
@@ -50,10 +51,16 @@ Received = tuple[Record, Event[Any]]
 """A record and the verified command in it."""
 
 UNVERIFIED = "unverified"
-"""Actor in the audit record of a command whose signature does not prove who sent it."""
+"""Actor in the audit record of a command whose sender is not proved.
+
+The signature of such a command does not prove who sent it.
+"""
 
 NOT_STORED = frozenset({"unavailable"})
-"""Refusals that depend on the moment and not on the command: a repeat is decided again."""
+"""Refusals that depend on the moment and not on the command.
+
+A repeat is decided again.
+"""
 
 
 class Inbox:
@@ -67,7 +74,10 @@ class Inbox:
         events_topic: Topic,
         keys: Keys,
     ) -> None:
-        """``handlers``: some may be ``BatchCommandHandler``. ``decided``: the payload type of the outcome event."""
+        """Make the inbox of one topic.
+
+        ``handlers``: some may be ``BatchCommandHandler``. ``decided``: the payload type of the outcome event.
+        """
         self._payloads = by_type(handlers)
         self._handlers = dict(handlers)
         self._batch_handlers: dict[type[Payload], BatchCommandHandler[Any, Any]] = {
@@ -96,7 +106,10 @@ class Inbox:
         await outcomes.save(tx.connection)
 
     def _find_run(self, waiting: Sequence[Received], outcomes: Outcomes) -> list[Received]:
-        """The longest prefix of ``waiting`` that one batch handler can decide together, if any."""
+        """Find the longest prefix of ``waiting`` that can be decided together.
+
+        One batch handler decides it. The result is empty if there is no such prefix.
+        """
         kind = type(waiting[0][1].data)
         handler = self._batch_handlers.get(kind)
         run: list[Received] = []
@@ -148,14 +161,20 @@ class Inbox:
         await self._postpone(tx, record, outcomes, give_up_at)
 
     async def _postpone(self, tx: Transaction, record: Record, outcomes: Outcomes, give_up_at: datetime | None) -> None:
-        """Postpone an undecided command until ``give_up_at``; later commands of its key queue behind it."""
+        """Postpone an undecided command, which is given up at ``give_up_at``.
+
+        Later commands of its key queue behind it. ``None``: the command is decided, and nothing happens.
+        """
         if give_up_at is not None:
             outcomes.postponed_keys.add(record.key)
             await postponed.insert(tx.connection, record, give_up_at)
             tx.after_commit(self.postponed.set)
 
     async def retry(self, tx: Transaction, waiting: PostponedCommand) -> bool:
-        """Retry a postponed command, which was verified when it arrived; whether it was decided."""
+        """Retry a postponed command, and return whether it was decided.
+
+        It was verified when it arrived.
+        """
         tx.record = waiting.record
         command = self._decode(waiting.record)
         outcomes = await Outcomes.load(tx.connection, waiting.record.topic, [_identity(command)])
@@ -212,7 +231,10 @@ class Inbox:
         outcomes: Outcomes,
         give_up_at: datetime | None = None,
     ) -> datetime | None:
-        """Decide a command, or publish its stored outcome; when to give up, if it is postponed."""
+        """Decide a command, or publish its stored outcome.
+
+        Returns when to give up, if the command is postponed; ``None`` if it is settled.
+        """
         identity, digest = _identity(command), _digest(command)
         earlier = outcomes.find(identity)
         if earlier is None:
@@ -236,7 +258,12 @@ class Inbox:
         *,
         give_up_at: datetime | None = None,
     ) -> datetime | None:
-        """Audit a decision, store and publish its outcome; when to give up, if the command is postponed."""
+        """Audit a decision, and store and publish its outcome.
+
+        A refusal of ``NOT_STORED`` is not stored.
+
+        Returns when to give up, if the command is postponed; ``None`` if it is settled.
+        """
         if isinstance(decision, Postponed):
             give_up_at = give_up_at or tx.now + timedelta(seconds=decision.within_seconds)
             if tx.now < give_up_at:
@@ -285,7 +312,10 @@ class Inbox:
 
 @contextmanager
 def _causing(tx: Transaction, command: Event[Any]) -> Iterator[None]:
-    """Make ``command`` the cause of events published, and the context of lines logged, within the block."""
+    """Make ``command`` the cause of events published within the block.
+
+    It is also the context of lines logged there.
+    """
     logging.bind(correlation_id=command.correlationid, command_id=command.id)
     tx.cause, tx.caused = command, []
     try:
@@ -300,8 +330,9 @@ def _identity(command: Event[Any]) -> Identity:
 
 
 def _digest(command: Event[Any]) -> bytes:
-    """SHA-256 of a command's type and data, without its envelope: a repeat has another time and correlation id.
+    """Return the SHA-256 of a command's type and data.
 
+    The envelope does not count, as a repeat has another time and correlation id.
     Defaults are left out, so that a field that a later version adds does not change the digest of an older command.
     """
     return hashlib.sha256(f"{command.type}\n{command.data.model_dump_json(exclude_defaults=True)}".encode()).digest()
@@ -326,7 +357,10 @@ def _audit_record(tx: Transaction, command: Event[Any], decision: Accepted | Ref
 
 
 def command_name(type: str) -> str:
-    """A command's name in metrics and logs: its type without the ``unitpool.`` prefix and the version."""
+    """Return a command's name in metrics and logs.
+
+    It is its type without the ``unitpool.`` prefix and the version.
+    """
     return type.removeprefix("unitpool.").rsplit(".", 1)[0]
 
 

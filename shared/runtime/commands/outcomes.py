@@ -1,4 +1,7 @@
-"""Stored outcomes of commands: loaded and saved with one statement each for all commands of a batch."""
+"""Stored outcomes of commands.
+
+They are loaded and saved with one statement each for all commands of a batch.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -43,7 +46,10 @@ class StoredOutcome(NamedTuple):
 
 
 class Outcomes:
-    """The outcomes of a batch's commands, loaded and new; and the keys that have postponed commands."""
+    """The outcomes of a batch's commands, loaded and new.
+
+    ``postponed_keys``: the keys that have postponed commands.
+    """
 
     def __init__(self, known: dict[Identity, StoredOutcome], postponed_keys: set[bytes | None]) -> None:
         self.postponed_keys = postponed_keys
@@ -52,7 +58,10 @@ class Outcomes:
 
     @classmethod
     async def load(cls, connection: Connection, topic: str, commands: Iterable[Identity]) -> "Outcomes":
-        """Load the outcomes of ``commands`` that are stored, and the keys of ``topic`` with postponed commands."""
+        """Load the stored outcomes of ``commands``.
+
+        The keys of ``topic`` with postponed commands are loaded too.
+        """
         identities = list(commands)
         row = await connection.fetchrow(
             _LOAD, topic, [one.actor for one in identities], [one.command_id for one in identities]

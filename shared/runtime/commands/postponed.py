@@ -1,4 +1,6 @@
-"""Postponed commands: they cannot be decided yet, and are stored so that other keys need not wait for them.
+"""Postponed commands, which cannot be decided yet.
+
+They are stored, so that other keys need not wait for them.
 
 Any replica retries them, each in a transaction of its own, until they are decided. Commands of one key keep their
 order: later ones are postponed behind the first.
@@ -43,7 +45,10 @@ _DELETE = "DELETE FROM postponed_commands WHERE id = $1"
 
 @dataclass(frozen=True, slots=True)
 class PostponedCommand:
-    """A postponed command whose row is locked. ``give_up_at``: ``None`` before its first attempt."""
+    """A postponed command whose row is locked.
+
+    ``give_up_at``: ``None`` before its first attempt.
+    """
 
     id: int
     record: Record
@@ -61,7 +66,10 @@ class Retries(Protocol):
 
 
 async def insert(connection: Connection, record: Record, give_up_at: datetime | None = None) -> None:
-    """Insert a postponed command; without ``give_up_at`` it queues behind another of its key."""
+    """Insert a postponed command.
+
+    Without ``give_up_at`` it queues behind another of its key.
+    """
     await connection.execute(
         _INSERT,
         record.topic,
@@ -135,7 +143,10 @@ class PostponedCommands:
         return 0
 
     async def retry_all(self) -> int:
-        """Try the first command of each key once; how many keys have postponed commands."""
+        """Try the first command of each key once.
+
+        Returns how many keys have postponed commands.
+        """
         async with self._transaction() as tx:
             first = await find_first(tx.connection, self._topic)
         for one in first:
