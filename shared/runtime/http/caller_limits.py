@@ -1,4 +1,7 @@
-"""Limits per caller: concurrent slots and requests per minute. Counted per process."""
+"""Limits per caller: concurrent slots and requests per minute.
+
+They are counted per process.
+"""
 
 import math
 import time

@@ -1,4 +1,7 @@
-"""The address of a client: the connection's, or the one that trusted proxies forward."""
+"""The address of a client.
+
+It is the connection's, or the one that trusted proxies forward.
+"""
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address

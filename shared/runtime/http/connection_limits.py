@@ -16,11 +16,17 @@ from shared.runtime.http.middleware import SECURITY_HEADERS, problem
 MAX_TARGET_BYTES = 16 * 1024
 """Longest target of a request line; beyond it 414."""
 MAX_HEAD_BYTES = 64 * 1024
-"""Largest size of all header fields, also of one that is incomplete; beyond it 431."""
+"""Largest size of all header fields; beyond it 431.
+
+Those of an incomplete head count too.
+"""
 MAX_FIELDS = 100
 """Most header fields; beyond it 431."""
 HEAD_SECONDS = 10.0
-"""Longest time from the connection, or a request's first byte, to the end of the header fields; then 408."""
+"""Longest time until the header fields have arrived; then 408.
+
+It runs from the connection, or from a request's first byte, to the end of the header fields.
+"""
 BODY_SECONDS = 60.0
 """Longest time from there to the end of the body; then 408."""
 
@@ -145,7 +151,10 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _may_answer(self) -> bool:
-        """Whether the request that is arriving now has no answer yet, and no earlier one is being answered."""
+        """Return whether the request that is arriving now may be answered.
+
+        It may if it has no answer yet, and no earlier one is being answered.
+        """
         if self._arriving == "body":
             return not self.pipeline and not self.cycle.response_started
         return not self._is_answering()

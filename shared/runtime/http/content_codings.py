@@ -1,4 +1,7 @@
-"""Content codings of request bodies (RFC 9110, 8.4): gzip is decompressed up to a limit, others are refused."""
+"""Content codings of request bodies (RFC 9110, 8.4).
+
+Gzip is decompressed up to a limit, others are refused.
+"""
 
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -45,8 +48,9 @@ def is_packed(values: Iterable[bytes]) -> bool:
 
 
 def unpacked(receive: Receive, limit: int, too_large: Callable[[int], Exception]) -> Receive:
-    """Wrap ``receive`` so that a gzip body is decompressed, to at most ``limit`` bytes.
+    """Wrap ``receive`` so that a gzip body is decompressed.
 
+    It may have at most ``limit`` bytes then; ``too_large`` makes the error for a larger one.
     A body may be several gzip members (RFC 1952, 2.2); an empty one is empty.
     """
     unpacker = zlib.decompressobj(_GZIP_WINDOW)

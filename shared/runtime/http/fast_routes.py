@@ -1,4 +1,6 @@
-"""Hot routes, which the middleware calls directly, as FastAPI's routing would cost more than the answer.
+"""Hot routes, which the middleware calls directly.
+
+FastAPI's routing would cost more than the answer.
 
 Such a route is documented like any other, but its endpoint reads the request itself (``openapi_extra`` documents its
 parameters) and returns a ``Response``. ``Middleware`` finds it by method and path, without patterns and dependencies.

@@ -1,4 +1,7 @@
-"""The middleware around each service's app: bounds, headers, correlation id, metrics and errors of every request."""
+"""The middleware around each service's app.
+
+It handles bounds, headers, correlation id, metrics and errors of every request.
+"""
 
 import asyncio
 import time
@@ -28,9 +31,12 @@ CORRELATION_HEADER = "x-correlation-id"
 _CORRELATION = CORRELATION_HEADER.encode()
 MAX_CORRELATION_LENGTH = 100
 GONE = 499
-"""Status under which a request is counted whose client disconnected before the answer."""
+"""Status counted for a client that disconnected before the answer."""
 ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/version"})
-"""Paths that are answered for any host and while the service starts, and are not logged."""
+"""Paths that are answered for any host, and while the service starts.
+
+They are not logged.
+"""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -43,12 +49,18 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-frame-options", b"DENY"),
     (b"cache-control", b"no-store"),
 )
-"""Headers of every answer that does not set them itself: most answers hold personal data, some a secret."""
+"""Headers of every answer that does not set them itself.
+
+Most answers hold personal data, some a secret.
+"""
 _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 _CLOSE = (b"connection", b"close")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ONCE = frozenset({b"authorization", b"content-type", b"content-length", b"idempotency-key", b"host"})
-"""Header fields that are refused if repeated, because only one of them would be read."""
+"""Header fields that are refused if repeated.
+
+Only one of them would be read.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +89,19 @@ class MiddlewareOptions:
 
 
 class TooLargeError(HTTPException):
-    """The body exceeds the limit. An ``HTTPException``, because FastAPI passes only those on while it reads a body."""
+    """The body exceeds the limit.
+
+    It is an ``HTTPException``, because FastAPI passes only those on while it reads a body.
+    """
 
     def __init__(self, limit: int) -> None:
         super().__init__(413, f"The body may have {limit} bytes at most.")
 
 
 class Middleware:
-    """Wraps an app with correlation id, body limit, security headers, metrics and answers to errors.
+    """The middleware around one app.
 
+    It adds correlation id, body limit, security headers, metrics and answers to errors.
     It also installs the error handlers of the app.
     """
 
@@ -98,7 +114,10 @@ class Middleware:
         self._log = logging.get("http")
         self._direct: fast_routes.Table | None = None
         self.is_closing = False
-        """Set when the process stops: connections are closed after their answer, and unfinished requests get 503."""
+        """Set when the process stops.
+
+        Connections are then closed after their answer, and unfinished requests get 503.
+        """
         self.headers = (*SECURITY_HEADERS, *((_HSTS,) if self._options.is_secure else ()))
         """Headers of every answer, also of those that the protocol layer writes."""
 
@@ -131,7 +150,10 @@ class Middleware:
             logging.unbind("correlation_id")
 
     def _log_request(self, scope: Scope, route: str, status: int, seconds: float) -> None:
-        """Log a request that writes, or that came with a correlation id; hot routes only with one."""
+        """Log a request, unless its path is one of ``ALWAYS_OPEN``.
+
+        It is called for requests that write, or that came with a correlation id; for hot routes only with one.
+        """
         if scope["path"] not in ALWAYS_OPEN:
             self._log.info("request", method=scope["method"], route=route, status=status, seconds=round(seconds, 4))
 
@@ -245,7 +267,10 @@ class _Answer:
     def __init__(self, send: Send, extra: Sequence[tuple[bytes, bytes]], *, is_head: bool) -> None:
         self.status = 500
         self.is_stream = False
-        """Whether it is a stream of server-sent events, which lasts as long as the client wants."""
+        """Whether the answer is a stream of server-sent events.
+
+        Such a stream lasts as long as the client wants.
+        """
         self._send = send
         self._started = False
         self._is_head = is_head

@@ -1,4 +1,7 @@
-"""API routes that refuse, by name, any part of a request that they do not know, instead of ignoring it."""
+"""API routes that refuse any part of a request that they do not know.
+
+They refuse it by name, instead of ignoring it.
+"""
 
 import json
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -18,7 +21,9 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class ApiRoute(APIRoute):
-    """The strict route of every API (``APIRouter(route_class=ApiRoute)``, see docs/http.md).
+    """The strict route of every API; see docs/http.md.
+
+    Use it as ``APIRouter(route_class=ApiRoute)``.
 
     Query parameters must be known, given once and not empty. A body must be JSON without repeated members. A write with
     a precondition that the route does not check is refused.

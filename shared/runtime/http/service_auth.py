@@ -1,5 +1,6 @@
-"""Authentication between services over HTTP: a GET is signed with the keys that sign commands.
+"""Authentication between services over HTTP.
 
+A GET is signed with the keys that sign commands.
 The signature covers method, path, query and time, and is valid within a minute of that time. Only reads are signed.
 """
 
@@ -12,7 +13,10 @@ ASKED_AT_HEADER = "unitpool-asked-at"
 FRESH_FOR = timedelta(minutes=1)
 """Largest difference between the time of signing and the time of checking."""
 ASKING = "questions over HTTP"
-"""Signed instead of a topic's name, so that no request is a valid command and no command a valid request."""
+"""Signed instead of a topic's name.
+
+So no request is a valid command, and no command a valid request.
+"""
 
 
 def sign_request(target: str, now: datetime, keys: Keys) -> dict[str, str]:
