@@ -1,4 +1,7 @@
-"""FastStream's broker with our consumer, which waits for records and gives each partition to one task at a time."""
+"""FastStream's broker with our own consumer.
+
+The consumer waits for records, and gives each partition to one task at a time.
+"""
 
 import asyncio
 import contextlib
@@ -20,9 +23,15 @@ from shared.runtime.records import Record
 POLL_MS = 1000
 """Longest wait of one poll for records."""
 FREE_POLL_MS = 20
-"""Longest wait for records of free partitions, while other tasks hold some that they may release."""
+"""Longest wait for records of free partitions.
+
+It applies while other tasks hold partitions that they may release.
+"""
 REREAD_SECONDS, REREAD_MAX_SECONDS = 0.01, 5.0
-"""Pause before a batch that was not applied is read again: it doubles up to the maximum, to prevent a busy loop."""
+"""Pause before a batch that was not applied is read again.
+
+It doubles up to the maximum, to prevent a busy loop.
+"""
 METADATA_MS = 10_000
 """Longest time until the client notices added partitions."""
 BACKLOG_BATCHES = 4
@@ -30,7 +39,9 @@ BACKLOG_BATCHES = 4
 
 
 class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """Waits for records in the fetch: FastStream's own pause would add latency, and work while idle.
+    """A consumer that waits for records in the fetch.
+
+    FastStream's own pause would add latency, and work while idle.
 
     Several tasks may take batches from it; each applies its batch before it polls again. Until then its partitions are
     held for it, so that records of a partition stay in order. Records are ``Record``, topics without ``topic_prefix``.
@@ -44,7 +55,10 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         super().__init__(*args, **{**kwargs, "key_deserializer": self._records})
         self._holders: dict[asyncio.Task[Any] | None, set[TopicPartition]] = {}
         self._taken: dict[TopicPartition, tuple[asyncio.Task[Any] | None, int]] = {}
-        """By partition, until its batch is applied: the task that took it, and its first offset."""
+        """By partition, the task that took its batch, and the first offset.
+
+        It is held until the batch is applied.
+        """
         self._polling = asyncio.Lock()
         self._released = asyncio.Event()
         self._next: dict[TopicPartition, int] = {}
@@ -52,9 +66,15 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         self._failures = 0
         """Batches in a row that were not applied."""
         self.unreadable: dict[TopicPartition, str] = {}
-        """Why a partition cannot be read, by partition. It is paused, so that the others are read on."""
+        """By partition, why it cannot be read.
+
+        The partition is paused, so that the others are read on.
+        """
         self.out_of_range: set[TopicPartition] = set()
-        """Partitions whose position is outside of the offsets in Kafka; they must be positioned first."""
+        """Partitions whose position is outside of the offsets in Kafka.
+
+        They must be positioned first.
+        """
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read from ``offset`` on."""
@@ -128,7 +148,10 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return found
 
     def _rewind_unapplied(self, task: asyncio.Task[Any] | None) -> bool:
-        """Seek back to batches that this task, or one that has ended, did not apply; whether there were any."""
+        """Seek back to batches that were not applied; return whether there were any.
+
+        These are batches of this task, or of one that has ended.
+        """
         assigned = self.assignment()
         before = len(self._taken)
         for tp, (owner, offset) in list(self._taken.items()):
@@ -142,7 +165,10 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return set().union(*(tps for task, tps in self._holders.items() if task and not task.done()))
 
     async def _poll(self, timeout_ms: int, max_records: int | None) -> dict[TopicPartition, list[Record]]:
-        """Poll the free partitions until records come; repeatedly while others are held, as these may be released."""
+        """Poll the free partitions until records come, or the timeout ends.
+
+        It polls repeatedly while others are held, as these may be released.
+        """
         give_up_at = time.monotonic() + timeout_ms / 1000
         while (left := give_up_at - time.monotonic()) > 0:
             self._released.clear()
@@ -200,7 +226,10 @@ class BatchConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return found
 
     def _rewind(self, held: Set[TopicPartition]) -> None:
-        """Seek every partition outside ``held`` to the offset after the last record that was returned."""
+        """Seek every partition outside ``held`` to the next record to return.
+
+        It is the one after the last record that was returned.
+        """
         for tp in self.assignment() - held:
             if tp in self._next:
                 self.seek(tp, self._next[tp])

@@ -1,4 +1,7 @@
-"""Sends many records to one topic in batches that it fills itself, to save a future for each record."""
+"""Sending of many records to one topic in batches that are filled here.
+
+This saves a future for each record.
+"""
 
 import asyncio
 from collections import deque
@@ -28,7 +31,9 @@ class BulkProducer:
         self._lanes: dict[int, _Lane] = {}
 
     async def send(self, records: Sequence[tuple[bytes, bytes]], headers: Sequence[tuple[str, bytes]] = ()) -> None:
-        """Send each (value, key), all with the same headers, and return once the broker has acknowledged all.
+        """Send each (value, key), all with the same headers.
+
+        Returns once the broker has acknowledged all.
 
         Raises:
             KafkaError: some were not acknowledged; it is unknown which.
@@ -50,7 +55,10 @@ class BulkProducer:
 
 
 def _hash(key: bytes) -> int:
-    """The partitioner's hash of Kafka's own client; aiokafka's is pure Python and would double a record's cost."""
+    """Return the hash of a key by which Kafka's own client chooses a partition.
+
+    aiokafka's is pure Python and would double a record's cost.
+    """
     return int(murmurhash2(key, _SEED)) & 0x7FFFFFFF
 
 

@@ -12,7 +12,10 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from shared.runtime.process.settings import ServiceSettings
 
 CONNECT_SECONDS = 1.0
-"""Longest wait for a TCP connection, to distinguish an absent Kafka from one that refuses."""
+"""Longest wait for a TCP connection, in seconds.
+
+It distinguishes an absent Kafka from one that refuses.
+"""
 
 _SASL: dict[str, type[SASLPlaintext | SASLScram256 | SASLScram512]] = {
     "PLAIN": SASLPlaintext,
@@ -74,7 +77,10 @@ async def describe_kafka_error(error: BaseException, settings: ServiceSettings) 
 
 
 async def partitions_of(settings: ServiceSettings, client: str, topics: Sequence[str]) -> list[TopicPartition]:
-    """Load the partitions of those of the topics (named without the installation's prefix) that exist."""
+    """Load the partitions of those of the topics that exist.
+
+    The topics are named without the installation's prefix.
+    """
     admin = AIOKafkaAdminClient(**client_arguments(settings, client))
     await admin.start()
     try:

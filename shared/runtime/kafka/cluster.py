@@ -1,5 +1,6 @@
-"""Metadata of topics in Kafka (ids, settings, ends), queried over a connection of its own.
+"""Metadata of topics in Kafka: ids, settings, ends.
 
+They are queried over a connection of their own.
 Consumers know these only from what they fetch, so that their knowledge is out of date once they stall.
 """
 
@@ -41,7 +42,10 @@ _TOPIC, _LATEST, _ANY_REPLICA, _READ_COMMITTED = 2, -1, -1, 1
 
 @dataclass(frozen=True, slots=True)
 class TopicDescription:
-    """A topic in Kafka. Recreated under the same name it has another id. ``leaders``: broker ids by partition."""
+    """A topic in Kafka.
+
+    Recreated under the same name it has another id. ``leaders``: broker ids by partition.
+    """
 
     id: UUID
     leaders: Mapping[int, int]
@@ -86,7 +90,10 @@ class Cluster:
         }
 
     async def ends(self, described: Mapping[str, TopicDescription]) -> dict[str, dict[int, int]]:
-        """Load the last stable offset of each partition: the end, before open transactions."""
+        """Load the last stable offset of each partition.
+
+        It is the end, before open transactions.
+        """
         found: dict[str, dict[int, int]] = {topic: {} for topic in described}
         by_leader: dict[int, list[tuple[str, list[tuple[int, int]]]]] = {}
         for topic, description in described.items():

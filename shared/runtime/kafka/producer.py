@@ -29,8 +29,9 @@ _CODECS = {
 
 
 class Producer:
-    """An idempotent producer (``acks=all``) that is replaced when an error has broken its sequence.
+    """An idempotent producer (``acks=all``).
 
+    It is replaced when an error has broken its sequence.
     ``send`` may be called from several tasks. Topics are named without the installation's prefix.
     """
 
@@ -59,7 +60,9 @@ class Producer:
     async def send(
         self, topic: str, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
     ) -> "asyncio.Future[Any]":
-        """Buffer one record; the future is done when the broker has acknowledged it, or failed with a KafkaError.
+        """Buffer one record, and return a future of its acknowledgement.
+
+        The future is done when the broker has acknowledged the record, or failed with a KafkaError.
 
         Raises:
             KafkaError: it could not be buffered.
@@ -80,7 +83,10 @@ class Producer:
         return future
 
     async def send_all(self, records: Sequence[Outgoing]) -> list[BaseException | None]:
-        """Send records in order and wait; for each its error, or ``None`` if the broker acknowledged it."""
+        """Send records in order, wait for them, and return the error of each.
+
+        It is ``None`` if the broker acknowledged the record. After one that cannot be buffered, all have its error.
+        """
         futures: list[asyncio.Future[Any]] = []
         refused: BaseException | None = None
         for record in records:
