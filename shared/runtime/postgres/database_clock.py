@@ -25,8 +25,9 @@ async def database_now(connection: Connection) -> datetime:
 
 
 class DatabaseClock:
-    """A clock that shows the database's time as last measured; this machine's until the first measurement.
+    """A clock that shows the database's time as last measured.
 
+    It shows this machine's time until the first measurement.
     Between measurements it runs by the monotonic clock, so that setting the machine's clock moves nothing.
     ``tolerated_seconds``: largest difference at which the clocks agree. ``wall``, ``monotonic``: clocks in seconds,
     for tests.
@@ -50,7 +51,10 @@ class DatabaseClock:
         self._agrees.set()
         self._log = logging.get("clock")
         self.offset_seconds = 0.0
-        """Seconds by which this machine's clock is ahead of the database's; 0 within the measurement's precision."""
+        """Seconds by which this machine's clock is ahead of the database's.
+
+        They are negative if it is behind, and 0 within the measurement's precision.
+        """
 
     def __call__(self) -> datetime:
         """The database's present time, in UTC."""
@@ -58,7 +62,10 @@ class DatabaseClock:
 
     @property
     def agrees(self) -> bool:
-        """Whether this machine's clock and the database's differ by no more than is tolerated."""
+        """Whether this machine's clock agrees with the database's.
+
+        They may differ by no more than is tolerated.
+        """
         return self._agrees.is_set()
 
     async def wait(self) -> None:

@@ -44,7 +44,10 @@ class ConnectionLostError(Exception):
 
 
 async def add_listener(connection: Connection, channel: Channel[T], on_notice: Callable[[T], None]) -> None:
-    """LISTEN on a connection that the caller owns and checks: call ``on_notice`` with each notice of ``channel``."""
+    """LISTEN on a connection that the caller owns and checks.
+
+    ``on_notice`` is called with each notice of ``channel``.
+    """
     await connection.add_listener(channel.name, lambda *notice: on_notice(channel.parse(str(notice[3]))))
 
 
@@ -54,7 +57,9 @@ async def keep_listening(
     on_notice: Callable[[T], None],
     on_missed: Callable[[], None],
 ) -> None:
-    """Call ``on_notice`` with each notice until cancelled, reconnecting after every loss.
+    """Call ``on_notice`` with each notice until cancelled.
+
+    The connection is opened again after every loss.
 
     ``on_missed`` is called whenever notices may have been missed: when the connection is lost, and when LISTEN is in
     effect again.
@@ -83,7 +88,9 @@ async def listen(
     on_notice: Callable[[T], None],
     on_begin: Callable[[], None],
 ) -> None:
-    """Call ``on_notice`` with each notice until cancelled; ``on_begin`` once LISTEN is in effect.
+    """Call ``on_notice`` with each notice until cancelled.
+
+    ``on_begin`` is called once LISTEN is in effect.
 
     Raises:
         ConnectionLostError: the connection ended, or does not answer.

@@ -1,5 +1,6 @@
-"""Migrations: numbered SQL files, each applied once, in order, by one runner at a time.
+"""Migrations: numbered SQL files, each applied once, in order.
 
+One runner at a time applies them.
 The runtime's come first, then the service's. A file must not change once it is applied.
 """
 
@@ -32,12 +33,18 @@ _INSERT_APPLIED = "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2
 
 
 class MigrationError(Exception):
-    """The migrations do not fit the database, or one failed. The message names the file."""
+    """The migrations do not fit the database, or one failed.
+
+    The message names the file.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file. ``name`` is unique over both folders, such as ``runtime/0001_delivery``."""
+    """One file.
+
+    ``name`` is unique over both folders, such as ``runtime/0001_delivery``.
+    """
 
     name: str
     sql: str
@@ -50,7 +57,9 @@ class Migration:
 
 
 def load_migrations(service: str, folder: Path | None) -> tuple[Migration, ...]:
-    """Load the runtime's migrations, then those in ``folder``, in order of their numbers.
+    """Load the runtime's migrations, then those in ``folder``.
+
+    They are in order of their numbers.
 
     Raises:
         MigrationError: a file that is not named NNNN_what.sql, or a number twice.
@@ -74,7 +83,9 @@ def _load(owner: str, folder: Path) -> list[Migration]:
 
 
 async def migrate(connection: Connection, migrations: Sequence[Migration], access: Access | None = None) -> list[str]:
-    """Apply missing migrations and return their names; a second runner waits for the first.
+    """Apply missing migrations and return their names.
+
+    A second runner waits for the first.
 
     ``access``: the service's role, if it differs from the connection's; its rights are granted even if no migration is
     missing. ``None``: nothing is granted.
@@ -136,7 +147,10 @@ def _refuse_changed(migrations: Sequence[Migration], applied: dict[str, str]) ->
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why this program cannot run on this database. ``is_final``: none of its migrations can change that."""
+    """Why this program cannot run on this database.
+
+    ``is_final``: none of its migrations can change that.
+    """
 
     sentence: str
     is_final: bool = False

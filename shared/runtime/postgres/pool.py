@@ -1,4 +1,4 @@
-"""PostgreSQL: the pool, the types that handlers see, and which errors are transient."""
+"""PostgreSQL: the pool, the types that handlers see, and transient errors."""
 
 import asyncio
 import socket
@@ -26,27 +26,44 @@ else:
 Row: TypeAlias = asyncpg.Record
 
 _TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
-"""SQLSTATE classes: connection, serialization and deadlock, resources (disk full), operator (shutdown), system."""
+"""SQLSTATE classes of transient errors.
+
+They are connection, serialization and deadlock, resources (disk full), operator (shutdown), and system.
+"""
 _TRANSIENT_STATES = ("55P03", "25006")
-"""Lock not available; read-only (a server that is no longer, or not yet, the primary)."""
+"""Lock not available; read-only.
+
+A server is read-only that is no longer, or not yet, the primary.
+"""
 _LOCK_OR_TIMEOUT_STATES = ("40001", "40P01", "55P03", "57014")
 """Serialization, deadlock, lock not available, statement timeout."""
 RELAY_SESSION = {"synchronous_commit": "off"}
-"""Session settings of the relay, which only deletes rows that Kafka has acknowledged. If the server crashes, the newest
-deletes may be lost and the rows are sent again, as after a crash of the relay. Its commits do not wait for the disk."""
+"""Session settings of the relay, whose commits do not wait for the disk.
+
+It deletes rows that Kafka has acknowledged, and sets aside those that Kafka refuses. If the server crashes, the newest
+of these changes may be lost and the rows are sent again, as after a crash of the relay.
+"""
 GENERIC_PLANS = {"plan_cache_mode": "force_generic_plan"}
-"""Session settings for few statements with one good plan each. PostgreSQL expects longer arrays than they give, and
-would plan each execution, which can take longer than the execution."""
+"""Session settings for few statements with one good plan each.
+
+PostgreSQL expects longer arrays than they give, and would plan each execution, which can take longer than the
+execution.
+"""
 CLOSE_SECONDS = 2.0
-"""Longest wait for the server to answer a cancellation; then the connection is closed without the answer."""
+"""Longest wait for the server to answer a cancellation.
+
+Then the connection is closed without the answer.
+"""
 _CLOSED_WORDS = ("closed", "closing", "released back", "terminated")
 
 
 within_request: Final[ContextVar[float | None]] = ContextVar("within_request", default=None)
-"""While an HTTP request is answered: the seconds in which it must get a connection and finish with it.
+"""Longest time in seconds for which a request uses a database connection.
+
+It is set while an HTTP request is answered, and includes the time to get the connection. ``None``: no limit.
 
 Cancelling does not end a statement of a server that hangs, since asyncpg waits for its consent. So a connection that is
-used for longer is terminated, and its statement fails with a transient error.
+used for longer, in an ``async with`` block, is terminated, and its statement fails with a transient error.
 """
 
 DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -67,7 +84,10 @@ def is_transient_database_error(error: BaseException) -> bool:
 
 
 def is_lock_or_timeout(error: BaseException) -> bool:
-    """Whether a transient error concerns one statement: lock or statement timeout, deadlock, serialization."""
+    """Return whether a transient error concerns one statement.
+
+    Such errors are lock or statement timeout, deadlock and serialization.
+    """
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "") in _LOCK_OR_TIMEOUT_STATES
 
 
@@ -94,7 +114,10 @@ def new_pool(settings: ServiceSettings, application: str, session: Mapping[str, 
 
 
 class _ServicePool(asyncpg.Pool):
-    """A pool that bounds how long a request may use a connection (``within_request``), and closes unfinished ones."""
+    """A pool that bounds how long a request may use a connection.
+
+    The bound is ``within_request``. A connection with an unfinished transaction is closed instead of being reused.
+    """
 
     def acquire(self, *, timeout: float | None = None) -> Any:
         """Acquire a connection, by ``async with`` or ``await``, within the request's time."""
@@ -126,7 +149,10 @@ def _is_in_transaction(connection: Connection) -> bool:
 
 
 async def _close(connection: Connection) -> None:
-    """Close the connection once the server has answered the cancellation, or after ``CLOSE_SECONDS``."""
+    """Close the connection once the server has answered the cancellation.
+
+    It is closed after ``CLOSE_SECONDS`` without an answer.
+    """
     with suppress(*DATABASE_ERRORS):
         await connection.close(timeout=CLOSE_SECONDS)
 
@@ -185,7 +211,9 @@ async def _skip_reset(_: "asyncpg.Connection[asyncpg.Record]") -> None:
 async def connect(
     settings: ServiceSettings, application: str, *, as_owner: bool = False, session: Mapping[str, str] | None = None
 ) -> "asyncpg.Connection[asyncpg.Record]":
-    """Open a connection outside the pool, for LISTEN or a lock that lasts as long as the connection.
+    """Open a connection outside the pool.
+
+    It is for LISTEN, or for a lock that lasts as long as the connection.
 
     ``as_owner``: under the role that owns the tables, where the settings name one. ``session``: as for the pool.
     """
@@ -199,8 +227,9 @@ async def connect(
 
 
 class HeldConnection:
-    """A connection outside the pool, for callers so frequent that acquiring one each time would cost too much.
+    """A connection outside the pool, for very frequent callers.
 
+    Acquiring one each time would cost them too much.
     They use it one at a time. It is opened when first needed, and again after it broke. ``session``: as for the pool.
     """
 
@@ -222,7 +251,9 @@ class HeldConnection:
 
     @asynccontextmanager
     async def use(self, seconds: float) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-        """The open connection for ``seconds``; after that it is terminated, and its statement fails as transient.
+        """Yield the open connection for ``seconds``.
+
+        After that it is terminated, and its statement fails with a transient error.
 
         Raises:
             one of ``DATABASE_ERRORS``: the database does not answer.
@@ -259,7 +290,10 @@ def _session(settings: ServiceSettings, application: str) -> dict[str, str]:
 
 
 def location_of(dsn: str) -> str:
-    """Host, port and database of a connection string, without user and password, for messages."""
+    """Return host, port and database of a connection string, for messages.
+
+    User and password are left out.
+    """
     try:
         check_database_url(dsn)
         parts = urlsplit(dsn)
@@ -270,7 +304,10 @@ def location_of(dsn: str) -> str:
 
 
 def describe_database_error(error: BaseException, settings: ServiceSettings) -> str:
-    """Say in a sentence without secrets whether the database does not answer or refuses this service."""
+    """Say in a sentence why the database cannot be used.
+
+    It does not answer, or it refuses this service. The sentence has no secrets.
+    """
     location = location_of(settings.database_url.get_secret_value())
     if isinstance(error, (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)):
         return f"PostgreSQL at {location}, which answers, but refuses this service's user or password: {error}"

@@ -1,4 +1,7 @@
-"""Decoding of stored rows: one that cannot be decoded is logged, counted and left out."""
+"""Decoding of stored rows.
+
+One that cannot be decoded is logged, counted and left out.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
