@@ -1,4 +1,7 @@
-"""Background tasks: loops that run beside the consumers until the service stops, and their restart after a failure."""
+"""Background tasks: loops that run beside the consumers.
+
+They run until the service stops, and are restarted after a failure.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,8 +20,9 @@ async def repeat(
     on_error: Callable[[Exception], float] | None = None,
     first_after_seconds: float = 0,
 ) -> None:
-    """Run ``step`` until cancelled, pausing after each run for the seconds that it returns.
+    """Run ``step`` until cancelled, with pauses.
 
+    ``step`` returns the seconds of the pause after it.
     ``woken`` ends such a pause early when it is set; it is cleared before each run, so that nothing is missed.
     ``on_error`` returns the seconds to wait after an error, which nothing shortens, or raises to end the loop.
     ``first_after_seconds``: pause before the first run.
@@ -60,8 +64,9 @@ def _never(_error: Exception) -> bool:
 
 
 class BackgroundTask:
-    """Runs ``work`` until the service stops, and restarts it with backoff when it fails or returns.
+    """A task that runs ``work`` until the service stops.
 
+    ``work`` is restarted with backoff when it fails or returns.
     ``is_transient``: errors logged without a stack trace. ``is_shared``: errors that concern every replica.
     """
 

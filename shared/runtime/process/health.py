@@ -11,7 +11,10 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 CHECK_SECONDS = 2.5
-"""Longest wait of readiness and metrics for one check, so that they answer within 3 s."""
+"""Longest wait of readiness and metrics for one check.
+
+So they answer within 3 s.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,19 @@ class Health:
         self._probes[name] = probe
 
     async def report(self) -> dict[str, Check]:
-        """Run all checks concurrently, each for at most ``CHECK_SECONDS`` and never twice at a time."""
+        """Run all checks concurrently, each for at most ``CHECK_SECONDS``.
+
+        No check runs twice at a time.
+        """
         running = {name: self._start(name, probe) for name, probe in self._probes.items()}
         await asyncio.wait(running.values(), timeout=CHECK_SECONDS)
         return {name: _result(one) for name, one in running.items()}
 
     def _start(self, name: str, probe: Probe) -> "asyncio.Future[Check]":
-        """Start a check, or reuse the one that still runs: cancelling a hanging one may take as long as waiting."""
+        """Start a check, or reuse the one that still runs.
+
+        Cancelling a hanging one may take as long as waiting.
+        """
         running = self._running.get(name)
         if running is None or running.done():
             running = self._running[name] = asyncio.ensure_future(probe())
@@ -56,7 +65,10 @@ class Health:
 
 
 def _retrieve(ended: "asyncio.Future[Check]") -> None:
-    """Retrieve the error of a check that failed after its timeout, so that asyncio does not log it."""
+    """Retrieve the error of a check that failed after its timeout.
+
+    So asyncio does not log it.
+    """
     if not ended.cancelled():
         ended.exception()
 
@@ -74,7 +86,10 @@ def _result(running: "asyncio.Future[Check]") -> Check:
 def add_routes(
     api: FastAPI, health: Health, *, service: str, version: str, refresh: Callable[[], Awaitable[None]]
 ) -> None:
-    """Add ``/healthz``, ``/readyz``, ``/metrics`` and ``/version``. ``refresh`` updates gauges before a scrape."""
+    """Add ``/healthz``, ``/readyz``, ``/metrics`` and ``/version``.
+
+    ``refresh`` updates gauges before a scrape.
+    """
 
     @api.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Repeated log lines are written a few times and then counted, so that an outage does not fill the log."""
+"""Repeated log lines, written a few times and then counted.
+
+So an outage does not fill the log.
+"""
 
 import logging
 import time
@@ -7,7 +10,10 @@ from dataclasses import dataclass
 
 WINDOW_SECONDS = 60.0
 LIBRARY_LINES, OWN_LINES = 3, 20
-"""Most times that a line of a library, and an event of ours, is written within a window."""
+"""Most times that the same line is written within a window.
+
+The first is for a line of a library, the second for an event of ours.
+"""
 MAX_KEYS = 1000
 
 

@@ -1,4 +1,7 @@
-"""Logs: one JSON object per line on standard output, with correlation ids and without secrets."""
+"""Logs: one JSON object per line on standard output.
+
+Lines have correlation ids and no secrets.
+"""
 
 import json
 import logging
@@ -26,7 +29,10 @@ _SECRET_TEXT = (
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"), MASK),  # a JWT, JWS or JWE
 )
 _MAY_BE_SECRET = re.compile(r"://|Bearer|Basic|eyJ")
-"""Matches every line that may hold a secret, also in JSON: only these are searched for secrets."""
+"""Matches every line whose text may hold a secret, also in JSON.
+
+Only these are searched for secrets.
+"""
 _PLAIN = (str, int, float, type(None))
 _encode = json.JSONEncoder(default=str).encode
 _FIRST = ("ts", "level", "service", "event", "correlation_id", "command_id")
@@ -34,7 +40,9 @@ _QUIET = ("aiokafka", "asyncio", "httpx", "httpcore")
 
 
 def configure(service: str, level: str = "INFO", output: TextIO | None = None) -> Log:
-    """Route structlog and every library's logging to one JSON writer; returns the service's logger.
+    """Route structlog and every library's logging to one JSON writer.
+
+    Returns the service's logger.
 
     Our own lines bypass the standard library's logging, which costs five times as much as the line itself.
     """
@@ -75,14 +83,20 @@ def configure(service: str, level: str = "INFO", output: TextIO | None = None) -
 
 
 class _Output:
-    """Writes the lines of one of our loggers to the stream that the standard library's handler uses too."""
+    """The output of one of our loggers.
+
+    It writes to the stream that the standard library's handler uses too.
+    """
 
     def __init__(self, name: str, handler: "logging.StreamHandler[TextIO]") -> None:
         self.name = name
         self._handler = handler
 
     def write(self, line: str) -> None:
-        """Write a line at once. One that cannot be written is dropped, so that no work fails because of it."""
+        """Write a line at once.
+
+        One that cannot be written is dropped, so that no work fails because of it.
+        """
         with suppress(OSError, ValueError):
             self._handler.acquire()
             try:
@@ -105,7 +119,10 @@ def get(name: str) -> Log:
 
 
 def bind(**ids: Any) -> None:
-    """Add ids (``correlation_id``, ``command_id``) to every line of the current task, until ``unbind``."""
+    """Add ids to every line of the current task, until ``unbind``.
+
+    The ids are ``correlation_id`` and ``command_id``; one that is ``None`` is not added.
+    """
     structlog.contextvars.bind_contextvars(**{name: value for name, value in ids.items() if value is not None})
 
 
@@ -129,7 +146,10 @@ def _shared(service: str) -> list[Processor]:
 
 
 def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """Render a line as JSON. Masks secrets by field name and by pattern, in addition to ``SecretStr``."""
+    """Render a line as JSON, with secrets masked.
+
+    They are masked by field name and by pattern, in addition to ``SecretStr``.
+    """
     line = {name: event.pop(name) for name in _FIRST if name in event} | dict(event)
     if not any(_is_secret(name) or not _is_plain(value) for name, value in line.items()):
         text = _encode(line)

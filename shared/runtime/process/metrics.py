@@ -1,4 +1,7 @@
-"""The runtime's own metrics, on the process-wide registry. No label holds a customer, a person or a resource."""
+"""The runtime's own metrics, on the process-wide registry.
+
+No label holds a customer, a person or a resource.
+"""
 
 from collections.abc import Iterable
 
@@ -97,7 +100,10 @@ HTTP_STATUSES = ("200", "401", "404", "422", "500", "503")
 
 
 def begin_topic(topic: str) -> None:
-    """Create a topic's series at 0: Prometheus does not see the increase of a series that begins at 1."""
+    """Create a topic's series at 0.
+
+    Prometheus does not see the increase of a series that begins at 1.
+    """
     for counter in (BATCH_RECORDS, BATCH_RETRIES, FETCH_ERRORS, RECORDS_FETCHED):
         counter.labels(topic=topic)
     for reason in DEAD_LETTER_REASONS:

@@ -17,14 +17,20 @@ MASK = "********"
 
 
 class ServiceSettings(BaseSettings):
-    """Settings of every service. A service extends them and sets ``env_prefix`` to ``UNITPOOL_<NAME>_``."""
+    """Settings of every service.
+
+    A service extends them and sets ``env_prefix`` to ``UNITPOOL_<NAME>_``.
+    """
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True, env_ignore_empty=True
     )
 
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Former names of settings, and their present ones. The variables of the former are still read, with a warning."""
+    """Former names of settings, and their present ones.
+
+    The variables of the former are still read, with a warning.
+    """
 
     kafka_bootstrap_servers: str = Field(
         "localhost:19092",
@@ -189,7 +195,10 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong. The message names the variable and never shows a secret."""
+    """A setting is missing or wrong.
+
+    The message names the variable and never shows a secret.
+    """
 
 
 @dataclass(frozen=True, slots=True)

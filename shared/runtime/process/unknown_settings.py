@@ -32,7 +32,10 @@ def find_misspelt(service: str, known: Collection[str], environment: Iterable[st
 
 
 def _nearest(name: str, known: Collection[str], prefix: str) -> str | None:
-    """The most similar setting, compared without the common prefix; ``None``: none is similar."""
+    """Return the most similar setting; ``None`` if none is similar.
+
+    Names are compared without the common prefix.
+    """
     if name.startswith(prefix):
         own = [one.removeprefix(prefix) for one in known if one.startswith(prefix)]
         found = difflib.get_close_matches(name.removeprefix(prefix), own, n=1, cutoff=0.7)
