@@ -1,4 +1,6 @@
-"""A service: its definition, and the runtime on which it registers consumers, routes and background tasks.
+"""A service: its definition, and the runtime on which it is built.
+
+The service registers consumers, routes and background tasks on the runtime.
 
 The composition root (``services/<name>/main.py``) makes a ``ServiceDefinition``, whose ``build`` registers everything
 on the ``Runtime``. Nothing runs before the database and Kafka answer.
@@ -50,7 +52,10 @@ from shared.runtime.records import Record
 REBUILD_POLL_SECONDS = 0.5
 """Pause before commands are retried during a rebuild of the read model."""
 COMMAND_GIVE_UP_SECONDS = 300.0
-"""Longest time for which a command whose handler fails is retried. Others of its key wait behind it."""
+"""Longest time for which a command whose handler fails is retried.
+
+Others of its key wait behind it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,9 @@ def _no_arguments(_parser: ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ServiceCommand(Generic[S]):
-    """A service's own command on the command line: ``python -m services.<service> <name>``.
+    """A service's own command on the command line.
+
+    It is called as ``python -m services.<service> <name>``.
 
     ``arguments`` adds its options to the parser. ``run`` is given the settings and the parsed options, opens what it
     needs, and returns the exit code; a database error that it raises makes the exit code 1.
@@ -138,7 +145,10 @@ class Runtime(Generic[S]):
     def consume(
         self, topic: Topic, handlers: Mapping[type[Payload], EventHandler], *, name: str | None = None
     ) -> TopicConsumer:
-        """Consume events one by one, a batch per transaction. Types without a handler are ignored."""
+        """Consume events one by one, a batch per transaction.
+
+        Types without a handler are ignored.
+        """
         return self.consume_batch(topic, Dispatch(handlers), max_records=self.settings.max_records, name=name)
 
     def consume_commands(
@@ -150,7 +160,9 @@ class Runtime(Generic[S]):
         events_topic: Topic,
         consumers: int = 1,
     ) -> None:
-        """Consume commands: verify them, decide each once, publish the outcome on ``events_topic`` under its key.
+        """Consume commands: verify them, decide each once, publish the outcome.
+
+        The outcome is published on ``events_topic``, under the command's key.
 
         ``consumers``: how many of this process share the partitions; while one waits for the database, another decides.
 
@@ -194,7 +206,9 @@ class Runtime(Generic[S]):
         retry_handler: BatchHandler | None = None,
         give_up_seconds: float | None = None,
     ) -> TopicConsumer:
-        """Consume records, a batch per transaction. ``name`` distinguishes several readers of one topic.
+        """Consume records, a batch per transaction.
+
+        ``name`` distinguishes several readers of one topic.
 
         With several handlers, as many batches of different partitions are applied at a time: while one waits for the
         database, another is read. Records of a partition stay in order.
@@ -271,7 +285,9 @@ class Runtime(Generic[S]):
         on_lost: OnLost | None = None,
         retry_handler: BatchHandler | None = None,
     ) -> TopicConsumer:
-        """Do as ``consume_batch`` for a topic that was found while the service runs, and start the consumer.
+        """Consume a topic that was found while the service runs.
+
+        Does as ``consume_batch``, and starts the consumer.
 
         Raises:
             KafkaError: Kafka does not answer; nothing was added.
@@ -298,7 +314,10 @@ class Runtime(Generic[S]):
         return consumer
 
     def _when_complete(self, handler: BatchHandler) -> BatchHandler:
-        """Wrap a handler of commands: it raises ``TransientError`` while the read model is rebuilt."""
+        """Wrap a handler of commands, so that it waits for the read model.
+
+        While this is rebuilt, the handler raises ``TransientError``, and the commands are retried.
+        """
 
         async def handle(tx: Transaction, records: Sequence[Record]) -> None:
             if not self.read_model_state.is_complete:
@@ -318,15 +337,24 @@ class Runtime(Generic[S]):
         )
 
     def on_start(self, starter: Callable[[], Awaitable[None]]) -> None:
-        """Await ``starter`` once the database is migrated, before the first record is read."""
+        """Await ``starter`` before the first record is read.
+
+        The database is migrated by then.
+        """
         self.starters.append(starter)
 
     def on_stop(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Await ``closer`` after consumers and tasks have stopped; requests may still be running."""
+        """Await ``closer`` after consumers and tasks have stopped.
+
+        Requests may still be running.
+        """
         self.closers.append(closer)
 
     def on_hang_up(self, hang_up: Callable[[], None]) -> None:
-        """Call ``hang_up`` when no more requests are taken, to end streams and requests that wait for an outcome."""
+        """Call ``hang_up`` when no more requests are taken.
+
+        It ends streams, and requests that wait for an outcome.
+        """
         self.hangups.append(hang_up)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
@@ -334,7 +362,10 @@ class Runtime(Generic[S]):
         return transaction(self.pool, self.clock, self.name)
 
     async def can_decide(self) -> None:
-        """Wait until decisions are safe: no read model is rebuilt, and the clock agrees with the database's."""
+        """Wait until decisions are safe.
+
+        They are when no read model is rebuilt, and the clock agrees with the database's.
+        """
         while not (self.read_model_state.is_complete and self.database_clock.agrees):
             await self.read_model_state.wait_until_complete()
             await self.database_clock.wait()

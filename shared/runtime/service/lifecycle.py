@@ -1,4 +1,7 @@
-"""The lifecycle of a service process: wait for what it needs, start, and stop in order."""
+"""The lifecycle of a service process.
+
+It waits for what it needs, starts, and stops in order.
+"""
 
 import asyncio
 import gc
@@ -32,7 +35,10 @@ BROKER_SECONDS = 2.0
 
 
 def freeze_garbage_collector() -> None:
-    """Exclude everything loaded so far from garbage collection, whose walk over all modules pauses the process."""
+    """Exclude everything loaded so far from garbage collection.
+
+    The collector's walk over all modules would pause the process. Later collections use ``GC_THRESHOLDS``.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -62,7 +68,10 @@ class Lifecycle(Generic[S]):
         return self._has_database and self.runtime.read_model_state.is_complete
 
     async def start(self, *, with_tasks: bool = True) -> None:
-        """Wait for the database, its migrations, Kafka and the topics, logging the reason; then start everything."""
+        """Wait for what the service needs, then start everything.
+
+        It needs the database, its migrations, Kafka and the topics. The reason for waiting is logged.
+        """
         runtime = self.runtime
         await self._until(self._database_answers)
         await self._until(self._migrations_fit)
@@ -138,7 +147,10 @@ class Lifecycle(Generic[S]):
     # ---- waiting ---------------------------------------------------------------------------------------------------
 
     async def _until(self, find_missing: Callable[[], Awaitable[str | None]]) -> None:
-        """Poll ``find_missing`` until it returns ``None``; log what it returns now and then."""
+        """Poll ``find_missing`` until it returns ``None``.
+
+        What it returns is logged now and then.
+        """
         loop = asyncio.get_running_loop()
         while missing := await find_missing():
             self._phase = missing

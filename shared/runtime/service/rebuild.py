@@ -52,7 +52,10 @@ async def rebuild(runtime: Runtime[S]) -> AsyncIterator[tuple[int, int]]:
 
 
 async def _empty(connection: Connection, model: ReadModel) -> None:
-    """Empty tables and reset offsets in one transaction, so that no record is applied in between."""
+    """Empty tables and reset offsets in one transaction.
+
+    So no record is applied in between.
+    """
     async with connection.transaction():
         await read_model_state.record_emptied(connection)
         await offsets.set_back(connection, [topic.name for topic in model.topics])

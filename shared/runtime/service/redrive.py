@@ -1,4 +1,6 @@
-"""Redrive: dead letters applied again by the service that could not, after the cause was repaired.
+"""Redrive: dead letters applied again after their cause was repaired.
+
+They are applied by the service that could not apply them before.
 
 They do not return to their topic, which has other readers that have applied them. They are set aside, due for a retry.
 """
@@ -79,7 +81,10 @@ async def _set_aside(
 
 
 def _original(record: ConsumerRecord, original_topic: str) -> Record:
-    """The record as received, without the dead letter's headers, which name its topic, partition and offset."""
+    """Return the record as received, made of its dead letter.
+
+    The dead letter's headers, which name topic, partition and offset, are removed. The time is the dead letter's own.
+    """
     said = {
         name.removeprefix(DEAD_LETTER_PREFIX): (value or b"").decode(errors="replace")
         for name, value in record.headers

@@ -29,7 +29,9 @@ class _Server(uvicorn.Server):
 
 
 async def serve(runtime: Runtime[S]) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. A stop takes ``stop_within_seconds`` at most.
+    """Run until SIGTERM or SIGINT, and return the exit code.
+
+    A stop takes ``stop_within_seconds`` at most.
 
     Raises:
         SettingsError: the address cannot be listened on.
@@ -78,7 +80,10 @@ async def serve(runtime: Runtime[S]) -> int:
 async def _stop_serving(
     runtime: Runtime[S], server: _Server, answering: "asyncio.Task[None]", *, announced: bool
 ) -> None:
-    """Become not ready, so that traffic goes elsewhere; end streams; then stop the HTTP server."""
+    """Become not ready, end streams, and stop the HTTP server.
+
+    Traffic goes elsewhere once the service is not ready.
+    """
 
     async def stopping() -> health.Check:
         return health.Check(ok=False, detail="the service stops")
@@ -96,7 +101,10 @@ async def _stop_serving(
 async def _until_stopped(
     stop: asyncio.Event, starting: "asyncio.Task[None]", answering: "asyncio.Task[None]"
 ) -> BaseException | None:
-    """Wait for a stop signal; or for the start or the server to fail, and return its error."""
+    """Wait for a stop signal, or for the start or the server to fail.
+
+    Returns the error of a failure; ``None`` after a signal.
+    """
     stopped = asyncio.create_task(stop.wait())
     waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {stopped, starting, answering}
     while True:
