@@ -24,7 +24,10 @@ from shared.runtime.records import Record
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A private part that is required. ``parameters``: a function's first parameters; ``None``: it is no function."""
+    """A private part of a library that is required.
+
+    ``parameters``: a function's first parameters; ``None``: it is no function.
+    """
 
     library: str
     name: str
@@ -114,7 +117,9 @@ _LOG_APPEND_TIME = 1
 
 
 class RecordDeserializer:
-    """Makes a consumer return ``Record`` values; give it as ``key_deserializer``. Keys are unchanged.
+    """A ``key_deserializer`` that makes a consumer return ``Record`` values.
+
+    Keys are unchanged.
 
     ``prefix``: removed from topic names. ``decoded``: how many records were made. ``on_unreadable``: called with
     partition, offset and error of a record that cannot be read; raising would lose what the same poll has taken from
@@ -188,7 +193,10 @@ _record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
 
 
 def instant(milliseconds: int) -> datetime:
-    """The time of a Kafka timestamp; now, if it is out of range, as in a damaged batch."""
+    """Return the time of a Kafka timestamp.
+
+    It is now if the timestamp is out of range, as in a damaged batch.
+    """
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC)
     except (OverflowError, ValueError, OSError):
@@ -201,7 +209,9 @@ _MAGIC_AT, _MAGIC_WITH_HEADERS = 16, 2
 
 
 def escape_header_names() -> None:
-    """Make the consumers of this process accept header names that are not UTF-8. Idempotent.
+    """Make the consumers of this process accept any header names.
+
+    Those that are not UTF-8 are escaped. Idempotent.
 
     Kafka takes such a record from any client, and aiokafka then fails to decode the whole fetch, again and again. Here
     that one batch is read a second time with the name's bytes escaped; everything else takes the fast path. It ends
@@ -250,7 +260,10 @@ class _Batch:
 
 
 class _Escaping(bytearray):
-    """Bytes whose slices decode with escapes: the slow reader decodes only header names."""
+    """Bytes whose slices decode with escapes.
+
+    The slow reader decodes only header names.
+    """
 
     def __getitem__(self, place: Any) -> Any:
         found = super().__getitem__(place)
@@ -264,7 +277,10 @@ class _Escaping(bytearray):
 
 
 def use_consumers(broker: KafkaBroker, kind: Callable[..., Any], **arguments: Any) -> None:
-    """Make a connected broker create consumers of this class. Ends when a broker can be given the class."""
+    """Make a connected broker create consumers of this class.
+
+    It can be removed when a broker can be given the class.
+    """
     config: Any = broker.config.broker_config
     theirs: dict[str, Any] = config.builder.keywords
     config.builder = partial(kind, **arguments, **theirs)

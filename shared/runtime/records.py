@@ -5,7 +5,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 MAX_VALUE_BYTES = 900_000
-"""Largest value of an event; with key and headers it is below Kafka's default limit of 1 MiB."""
+"""Largest value of an event, in bytes.
+
+With key and headers it is below Kafka's default limit of 1 MiB.
+"""
 
 Headers = tuple[tuple[str, bytes | None], ...]
 

@@ -1,4 +1,6 @@
-"""Signatures of commands, and sealing of secrets in them, with keys that only the services have.
+"""Signatures of commands, and seals of secrets in them.
+
+Only the services have the keys for both.
 
 The Kafka header ``unitpool-signature`` holds a JWS (RFC 7515, compact, HS256, key by id) over the SHA-256 of the
 topic's name (without the installation's prefix) and the value: a signature for one topic is not valid on another.
