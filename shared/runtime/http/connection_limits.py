@@ -18,7 +18,7 @@ MAX_TARGET_BYTES = 16 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 """Largest size of all header fields; beyond it 431.
 
-Those of an incomplete head count too.
+It is also the largest size of a field that is still incomplete.
 """
 MAX_FIELDS = 100
 """Most header fields; beyond it 431."""

@@ -85,7 +85,8 @@ class Producer:
     async def send_all(self, records: Sequence[Outgoing]) -> list[BaseException | None]:
         """Send records in order, wait for them, and return the error of each.
 
-        It is ``None`` if the broker acknowledged the record. After one that cannot be buffered, all have its error.
+        It is ``None`` if the broker acknowledged the record. If one cannot be buffered, it and all
+        later ones have its error.
         """
         futures: list[asyncio.Future[Any]] = []
         refused: BaseException | None = None
