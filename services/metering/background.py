@@ -1,7 +1,7 @@
 """The background tasks of a metering process.
 
 They publish snapshots and changes, replay the quarantine, apply corrections, move usage, restate windows, add hours,
-and keep up the tables.
+and maintain the tables.
 """
 
 import time

@@ -160,10 +160,10 @@ class IdentityTimes:
 
 
 class Split(NamedTuple):
-    """Placed usage, split so that records of ``first`` repeat none of each other.
+    """Placed usage, split into records without repeats and possible repeats.
 
-    Records of ``later`` may repeat a record of ``first``. ``shared`` gives by digest the records of ``first`` with an
-    identity that further records have.
+    Records of ``first`` repeat none of ``first``; records of ``later`` may repeat one of them. ``shared`` gives by
+    digest the records of ``first`` with an identity that further records have.
     """
 
     first: list[Placed]
