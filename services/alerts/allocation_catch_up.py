@@ -1,4 +1,7 @@
-"""The catch-up at start: consumption waits until ``allocation.events`` is applied up to its end at that time."""
+"""The catch-up with allocation.events at the start of the service.
+
+Consumption waits until the topic is applied up to its end at that time.
+"""
 
 import asyncio
 from typing import Final
@@ -10,13 +13,22 @@ from shared.runtime.process.health import Check
 from shared.runtime.service.command_line import Runtime
 
 STUCK_SECONDS: Final = 60.0
-"""Time without progress after which the catch-up is given up, so that a halted partition does not stop alerts."""
+"""Time without progress after which the catch-up is given up.
+
+A halted partition then does not stop alerts.
+"""
 POLL_GAP_MAX_SECONDS: Final = 5.0
-"""Most seconds counted between two polls: while Kafka is unavailable there are none."""
+"""Most seconds without progress counted between two polls.
+
+While Kafka is unavailable there are no polls.
+"""
 
 
 class AllocationCatchUp:
-    """Delays consumption until allocations are current; compared with old ones it would raise false alerts."""
+    """The delay of consumption until allocations are current.
+
+    Compared with old allocations, consumption would raise false alerts.
+    """
 
     def __init__(self, runtime: Runtime[AlertsSettings]) -> None:
         self._runtime = runtime
@@ -32,7 +44,10 @@ class AllocationCatchUp:
         self._polled_at = asyncio.get_running_loop().time()
 
     async def is_over(self) -> bool:
-        """Whether the topic has been applied up to those offsets, by any process, or the catch-up was given up."""
+        """Whether the catch-up has ended.
+
+        It ends when the topic has been applied up to the loaded offsets, by any process, or when it is given up.
+        """
         if self._ends:
             await self._compare()
         return not self._ends or self._is_given_up

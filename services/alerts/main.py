@@ -1,4 +1,7 @@
-"""Alerts' composition root: builds the parts of a process and passes each its dependencies."""
+"""The composition root of alerts.
+
+It builds the parts of a process and passes each its dependencies.
+"""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -121,7 +124,10 @@ def _add_background(runtime: Runtime[AlertsSettings], time: SetAside, deliveries
 
 
 def definition() -> ServiceDefinition[AlertsSettings]:
-    """Return the definition of the service. ``rebuild`` reads its topics again; newer stored states are kept."""
+    """Return the definition of the service.
+
+    ``rebuild`` reads its topics again; newer stored states are kept.
+    """
     return ServiceDefinition(
         name=NAME,
         settings_type=AlertsSettings,

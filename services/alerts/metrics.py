@@ -1,4 +1,7 @@
-"""Metrics of alerts. No label holds a customer, a subscription, a person or an address."""
+"""The metrics of alerts.
+
+No label holds a customer, a subscription, a person or an address.
+"""
 
 from collections.abc import Iterable
 
@@ -24,9 +27,10 @@ CHANNELS = ("webhook",)
 
 
 def initialise(rules: Iterable[tuple[str, str]]) -> None:
-    """Create every known label value at 0: Prometheus does not see the rise of a series that begins at 1.
+    """Create every known label value at 0.
 
-    ``rules``: rule and severity of every possible alert.
+    Prometheus does not see the rise of a series that begins at 1. ``rules`` gives rule and severity of every possible
+    alert.
     """
     for rule, severity in rules:
         ALERTS.labels(rule=rule, severity=severity)

@@ -1,4 +1,7 @@
-"""Kafka consumers: records are decoded to changes, which are applied in the batch's transaction."""
+"""The Kafka consumers.
+
+Records are decoded to changes, which are applied in the batch's transaction.
+"""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
@@ -19,18 +22,27 @@ from shared.runtime.delivery.transaction import Transaction, TransientError
 from shared.runtime.records import Record
 
 ALLOCATION_TYPES = by_type(one for one in ALLOCATION_EVENTS if issubclass(one, SubscriptionEvent | ProductEvent))
-"""Every event that carries the state of a subscription or product, including later versions of the contract."""
+"""Every event that carries the state of a subscription or product.
+
+Later versions of the contract are included.
+"""
 CONSUMPTION_TYPES = by_type((ConsumptionSnapshot,))
 
 IsCaughtUp = Callable[[], Awaitable[bool]]
-"""Whether ``allocation.events`` has been applied up to its end at the start of this process."""
+"""A function that says whether ``allocation.events`` is caught up with.
+
+It has then been applied up to its end at the start of this process.
+"""
 
 
 State = ProductState | SubscriptionState
 
 
 class AllocationSubscriber:
-    """Consumer of product names and subscription states. What fails for one of them is set aside."""
+    """The consumer of product names and subscription states.
+
+    What fails for one of them is set aside.
+    """
 
     def __init__(self, aside: SetAside) -> None:
         self._aside = aside
@@ -46,7 +58,10 @@ class AllocationSubscriber:
 
 
 class ConsumptionSubscriber:
-    """Consumer of consumption snapshots. It waits for the catch-up: old allocations would raise false alerts."""
+    """The consumer of consumption snapshots.
+
+    It waits for the catch-up: old allocations would raise false alerts.
+    """
 
     def __init__(self, caught_up: IsCaughtUp, aside: SetAside) -> None:
         self._caught_up = caught_up

@@ -1,7 +1,7 @@
-"""Backfill of usage too old for HTTP and Kafka (demo data of past months): the usual batches, under a moving clock.
+"""Backfill of usage that is too old for HTTP and Kafka.
 
-The projection must already contain the subscriptions and products. Snapshots of what is loaded become due as usual;
-the running service publishes them.
+It loads demo data of past months in the usual batches, under a moving clock. The projection must already contain the
+subscriptions and products. Snapshots of what is loaded become due as usual; the running service publishes them.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,10 @@ class Backfill:
     _day: date | None = None
 
     async def apply(self, accepted_at: datetime, events: Sequence[tuple[str, bytes]]) -> BatchOutcome:
-        """Apply (key, event as structured JSON) accepted at one instant, in one transaction. Return their outcomes."""
+        """Apply events accepted at one instant, in one transaction.
+
+        Each is given as (key, event as structured JSON). Return their outcomes.
+        """
         if accepted_at.date() != self._day:
             self._day = accepted_at.date()
             await maintain_partitions(self.connection, self.applier.projection.catalogue, accepted_at, ahead_days=1)

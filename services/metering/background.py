@@ -1,4 +1,8 @@
-"""Background tasks of a metering process: snapshots, replays, corrections, moves, restatements, hours, upkeep."""
+"""The background tasks of a metering process.
+
+They publish snapshots and changes, replay the quarantine, apply corrections, move usage, restate windows, add hours,
+and maintain the tables.
+"""
 
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -31,23 +35,35 @@ from shared.runtime.records import Outgoing
 from shared.runtime.service.command_line import Runtime
 
 RETRY_QUARANTINE_SECONDS = 30
-"""Longest time between two checks of the quarantine: a batch may be judged by a projection older than the last one."""
+"""Longest time between two checks of the quarantine.
+
+A batch may be judged by a projection older than that of the last check.
+"""
 RESTATE_POLL_SECONDS = 1
 PUBLISH_SECONDS = 1.0
 PUBLISHED_AT_ONCE = 1_000
-"""Most changes of the quarantine, or lines of the books, published in one transaction."""
+"""Most changes published in one transaction.
+
+A change is a row of the quarantine or a line of the books.
+"""
 RESTATED_AT_ONCE = 200
 WORKS = (add_hours.WORK, apply_corrections.WORK, retry_quarantine.WORK, restate.WORK, publish_changes.WORK, upkeep.WORK)
 FAILED_DELAY = timedelta(minutes=1)
 """Delay until a subscription whose usage cannot be moved is tried again."""
 BACKLOG_BATCHES = 2
-"""A consumer of usage has a backlog if it lags by more than this many full batches."""
+"""Number of full batches by which a consumer of usage may lag.
+
+With a greater lag it has a backlog.
+"""
 
 
 def add_background(
     runtime: Runtime[MeteringSettings], projection: Projection, usage: Sequence[UsageSubscriber]
 ) -> None:
-    """Register the tasks, and the readiness check that names the subscriptions whose work is set aside."""
+    """Register the background tasks and their readiness check.
+
+    The check names the subscriptions whose work is set aside.
+    """
     moves, snapshots = SetAside("moves"), SetAside("snapshots")
     works = tuple(SetAside(work) for work in WORKS)
     retries = SetAsideWorkRetries(
@@ -162,7 +178,10 @@ def _add_corrections(runtime: Runtime[MeteringSettings], projection: Projection)
 
 
 def _add_moves(runtime: Runtime[MeteringSettings], projection: Projection, aside: SetAside) -> None:
-    """Move usage, one subscription per transaction, so that a failing one delays no other."""
+    """Register the task that moves usage.
+
+    It moves one subscription per transaction, so that a failing one delays no other.
+    """
 
     async def move() -> float:
         due = None
@@ -216,7 +235,10 @@ async def _replay_waiting(runtime: Runtime[MeteringSettings], replayer: UsageApp
 
 
 async def replay_all(runtime: Runtime[MeteringSettings]) -> int:
-    """``replay``: judge everything in quarantine again, whatever its reason. Return how many records left it."""
+    """``replay``: judge everything in quarantine again, whatever its reason.
+
+    Return how many records left it.
+    """
     replayer, count, done = UsageApplier(), 0, 0
     async with runtime.pool.acquire() as connection:
         last = await quarantine.load_last_id(connection)
@@ -263,7 +285,10 @@ def _add_upkeep(runtime: Runtime[MeteringSettings], projection: Projection, usag
 
 
 def has_backlog(consumers: Iterable[ConsumerState], records: int) -> bool:
-    """Whether a consumer of usage lags by more than ``records``. Lag in seconds would also rise in a long pause."""
+    """Whether a consumer of usage lags by more than ``records``.
+
+    The lag is not measured in seconds, which would also rise in a long pause.
+    """
     return any(
         one.lag_records > records for one in consumers if one.topic == USAGE.name or product_of(one.topic) is not None
     )

@@ -1,4 +1,7 @@
-"""Metering's composition root: builds the parts of a process and passes each its dependencies."""
+"""The composition root of metering.
+
+It builds the parts of a process and passes each its dependencies.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Metering's metrics. No label holds a customer, a subscription, a source or a resource."""
+"""The metrics of metering.
+
+No label holds a customer, a subscription, a source or a resource.
+"""
 
 from typing import get_args
 
@@ -48,7 +51,10 @@ DELETED_FROM = ("meter_window", "restatement", "correction", "quarantine")
 
 
 def initialise() -> None:
-    """Create every known label value at 0: Prometheus does not see the rise of a series that begins at 1."""
+    """Create every known label value at 0.
+
+    Prometheus does not see the rise of a series that begins at 1.
+    """
     for outcome in OUTCOMES:
         USAGE_EVENTS.labels(outcome=outcome)
         for kind in ("reversal", "purge"):

@@ -1,7 +1,7 @@
-"""``probe``: publish a known event every minute and measure the time until a snapshot counts it.
+"""``probe``: measure the time until a published event is counted.
 
-It measures from outside, as platforms and readers see metering. It needs a subscription of its own, whose usage is
-real and costs units.
+It publishes a known event every minute and waits for a snapshot that counts it. It measures from outside, as platforms
+and readers see metering. It needs a subscription of its own, whose usage is real and costs units.
 """
 
 import asyncio
@@ -94,7 +94,10 @@ class Probe:
 
 
 async def probe(settings: MeteringSettings, wanted: Namespace) -> int:
-    """Probe once (exit code 0: counted in time, 1: not), or periodically until stopped."""
+    """Probe once, or periodically until stopped.
+
+    Return exit code 0 if the event was counted in time, and 1 if it was not.
+    """
     watched = Probe(settings, wanted)
     if wanted.once:
         is_counted, said = await _attempt(watched, wanted.within)
@@ -111,7 +114,10 @@ async def probe(settings: MeteringSettings, wanted: Namespace) -> int:
 
 
 async def _attempt(watched: Probe, within_seconds: float) -> tuple[bool, str]:
-    """Whether the event was counted in time, and a description of it; measured and logged."""
+    """Make one attempt, measure and log it.
+
+    Return whether the event was counted in time, and a description of that.
+    """
     log = logging.get("probe")
     try:
         seconds = await watched.attempt()

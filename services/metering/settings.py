@@ -1,4 +1,7 @@
-"""Metering's settings: environment variables that begin with ``UNITPOOL_METERING_``."""
+"""The settings of metering.
+
+They are environment variables that begin with ``UNITPOOL_METERING_``.
+"""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -7,7 +10,10 @@ from shared.runtime.process.settings import ServiceSettings
 
 
 class MeteringSettings(ServiceSettings):
-    """Settings of a metering process. Defaults of the ingest path are measured: see docs/performance.md."""
+    """Settings of a metering process.
+
+    Defaults of the ingest path are measured: see docs/performance.md.
+    """
 
     model_config = SettingsConfigDict(env_prefix="UNITPOOL_METERING_")
     renamed = {  # noqa: RUF012 - a class variable, see ServiceSettings

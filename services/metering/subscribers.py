@@ -24,7 +24,10 @@ _log = logging.get("metering")
 
 
 class UsageSubscriber:
-    """Apply each batch in the transaction that the runtime opened, and count it after the commit."""
+    """The subscriber of usage.
+
+    It applies each batch in the transaction that the runtime opened, and counts it after the commit.
+    """
 
     def __init__(self, applier: UsageApplier) -> None:
         self.applier = applier
@@ -82,7 +85,10 @@ class ProductTopics:
 
 
 def _log_quarantined(records: Sequence[Record], applied: BatchOutcome) -> None:
-    """Log one line per batch: the number of records by reason, and the correlation ids of some requests."""
+    """Log the rejected records of a batch in one line.
+
+    It has the number of records by reason, and the correlation ids of some requests.
+    """
     origins = (records[n].header(CORRELATION_ID) for n in applied.rejected)
     ids = list(dict.fromkeys(origin.decode("utf-8", "replace") for origin in origins if origin))
     _log.info(

@@ -1,1 +1,4 @@
-"""The rules of alerting: what is measured, when a threshold is crossed, what is said. Pure; ``now`` is passed in."""
+"""The rules of alerting, without input or output.
+
+They define what is measured, when a threshold is crossed, and what is said. ``now`` is passed in.
+"""

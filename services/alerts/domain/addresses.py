@@ -1,4 +1,7 @@
-"""Addresses that webhooks may have: http or https, and public ones unless the installation allows others."""
+"""Addresses that webhooks may have.
+
+They are http or https, and public ones unless the installation allows others.
+"""
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -33,7 +36,10 @@ _NOT_PUBLIC: Final = tuple(
     )
 )
 _UNICAST: Final = IPv6Network("2000::/3")
-"""The IPv6 range of internet hosts. It excludes fc00::/7, fe80::/10, fec0::/10, 64:ff9b::/96 and 5f00::/16."""
+"""The IPv6 range of internet hosts.
+
+It excludes fc00::/7, fe80::/10, fec0::/10, 64:ff9b::/96 and 5f00::/16.
+"""
 _NOT_PUBLIC_6: Final = tuple(
     IPv6Network(network)
     for network in (
@@ -44,7 +50,10 @@ _NOT_PUBLIC_6: Final = tuple(
     )
 )
 _LOCAL_NAMES: Final = ("localhost", "localdomain", "local", "internal", "home.arpa")
-"""Local top domains (RFC 6761, 6762, 8375; ICANN reserved ``internal``); names below them are local too."""
+"""Local top domains; names below them are local too.
+
+They are from RFC 6761, RFC 6762 and RFC 8375; ICANN reserved ``internal``.
+"""
 
 _NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _BYTES: Final = 4
@@ -63,7 +72,10 @@ def is_public(address: Address) -> bool:
 
 
 def literal(host: str) -> Address | None:
-    """Parse a host as an address, in any spelling that resolvers accept (``0x7f.1``); ``None`` for a name."""
+    """Parse a host as an address; ``None`` if it is a name.
+
+    Any spelling that resolvers accept is parsed, such as ``0x7f.1``.
+    """
     try:
         return ip_address(host.removesuffix("."))
     except ValueError:
@@ -89,7 +101,10 @@ def _number(text: str) -> int:
 
 
 def fault_of_url(url: str, *, allow_private: bool) -> str | None:
-    """Return what is wrong with a webhook's address, as a sentence; ``None`` if it may be used."""
+    """Return what is wrong with a webhook's address, as a sentence.
+
+    ``None`` is returned if it may be used.
+    """
     if len(url) > URL_LENGTH_MAX:
         return f"The address must not be longer than {URL_LENGTH_MAX:,} characters."
     try:

@@ -1,6 +1,7 @@
-"""Threshold crossings: a threshold is crossed once on the way up, and again only after it was rearmed.
+"""Threshold crossings.
 
-All comparisons are between integers: a share of exactly 80 % has reached 80 %, and 79.999 % has not.
+A threshold is crossed once on the way up, and again only after it was rearmed. All comparisons are between integers: a
+share of exactly 80 % has reached 80 %, and 79.999 % has not.
 
 Passed thresholds are always the lowest of a rule (a share past 90 is past 80, and what rearms 80 rearms 90), so the
 highest passed one says which are armed.
@@ -46,7 +47,10 @@ class Step:
 
 
 def reaches(part: int, whole: int, threshold: Threshold) -> bool:
-    """Whether ``part`` of ``whole`` has reached ``threshold``. Any part of a whole of 0 has."""
+    """Whether ``part`` of ``whole`` has reached ``threshold``.
+
+    Any part above 0 of a whole of 0 has reached it.
+    """
     return part >= _first_reaching(whole, threshold)
 
 
@@ -56,7 +60,10 @@ def has_fallen(part: int, whole: int, threshold: Threshold) -> bool:
 
 
 def crossing_free_range(passed: int, whole: int, thresholds: Sequence[Threshold]) -> tuple[int, int]:
-    """Return (above, below): parts strictly between them cross and rearm nothing while ``passed`` is passed."""
+    """Return the range (above, below) of parts that cross and rearm nothing.
+
+    The parts lie strictly between the two; the range is valid while ``passed`` is the highest passed percentage.
+    """
     above = next((_last_fallen(whole, one) for one in thresholds if one.percent == passed), -1)
     below = next((_first_reaching(whole, one) for one in thresholds if one.percent > passed), NEVER)
     return above, below

@@ -16,7 +16,10 @@ from shared.events.ids import ProductId
 
 
 class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A share crosses nothing while its part is strictly between these. ``opening``: its part before any reading."""
+    """The range of a share's part in which it crosses nothing.
+
+    The part is strictly between ``above`` and ``below``. ``opening`` is its part before any reading.
+    """
 
     above: int
     below: int
@@ -24,10 +27,10 @@ class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Headroom(msgspec.Struct, frozen=True):
-    """The headroom of a subscription. Valid in the window that began at ``window_start``, before ``until``.
+    """The headroom of a subscription in one window.
 
-    ``rules``: the fingerprint of the rules it was computed from. ``products`` are those watched; ``pool`` is ``None``
-    if nothing is watched.
+    It is valid in the window that began at ``window_start``, before ``until``. ``rules`` is the fingerprint of the
+    rules it was computed from. ``products`` are those watched; ``pool`` is ``None`` if nothing is watched.
     """
 
     rules: int
@@ -97,7 +100,10 @@ def update_within(
 
 
 def part_now(headroom: Headroom, readings: Readings, rule: str, product: ProductId | None) -> int | None:
-    """Return the present part of a watched share of consumption; ``None`` for other shares."""
+    """Return the present part of a watched share of consumption.
+
+    ``None`` is returned for other shares.
+    """
     if rule == "pool_consumption" and headroom.pool is not None:
         return pool_part(headroom, readings)
     if rule == "product_consumption" and product is not None and product in headroom.products:

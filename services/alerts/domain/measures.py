@@ -1,4 +1,7 @@
-"""The shares of a subscription at one instant, measured from its state and its consumption."""
+"""The shares of a subscription at one instant.
+
+They are measured from its state and its consumption.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +19,10 @@ from shared.windows import Window
 
 
 class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The newest consumption of one product in one window. A subscription's readings are stored as one JSON array."""
+    """The newest consumption of one product in one window.
+
+    A subscription's readings are stored as one JSON array.
+    """
 
     product: ProductId
     window_start: datetime
@@ -66,7 +72,10 @@ class Moment:
 
 
 def is_watched(subscription: SubscriptionState) -> bool:
-    """Whether alerts are raised for this subscription: flex, and in a state in which its pool can be used."""
+    """Whether alerts are raised for this subscription.
+
+    Its model must be flex, and its pool must be usable in its state.
+    """
     return subscription.model == "flex" and subscription.state in USABLE_STATES
 
 
@@ -76,9 +85,10 @@ def window_of(subscription: SubscriptionState, now: datetime) -> Window:
 
 
 def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
-    """Measure every share of the subscription, products first; empty if it is not watched.
+    """Measure every share of the subscription, products first.
 
-    Sums stop at the largest figure that an event carries (``MAX_UNITS``).
+    The result is empty if the subscription is not watched. Sums stop at the largest figure that an event carries
+    (``MAX_UNITS``).
     """
     subscription = moment.subscription
     if not is_watched(subscription):
@@ -99,7 +109,10 @@ def measure(moment: Moment, readings: Readings) -> tuple[Measure, ...]:
 
 
 def next_change_at(subscription: SubscriptionState, now: datetime) -> datetime | None:
-    """Return when time alone next changes a share: a window, lot or term begins or ends. ``None``: never."""
+    """Return when time alone next changes a share.
+
+    It does so when a window, lot or term begins or ends. ``None`` is returned for a subscription that is not watched.
+    """
     if not is_watched(subscription):
         return None
     lots = (at for lot in subscription.lots if lot.voided_at is None for at in (lot.start, lot.end) if at > now)
@@ -120,7 +133,10 @@ def retain_needed(readings: Readings, start: datetime) -> Readings:
 
 
 def _carried(readings: Readings, before: datetime, since: datetime | None = None) -> dict[ProductId, Reading]:
-    """Return by product the last reading of windows that began before ``before`` and not before ``since``."""
+    """Return by product the last reading of windows that began before ``before``.
+
+    With ``since``, only windows that began then or later are considered.
+    """
     last: dict[ProductId, Reading] = {}
     for (product, start), reading in readings.items():
         if (

@@ -1,4 +1,7 @@
-"""The rules: which shares are watched, and at which percentages an alert is raised. Defaults: docs/domain.md."""
+"""The rules: which shares are watched, and at which percentages.
+
+An alert is raised at these percentages. For the defaults see docs/domain.md.
+"""
 
 import zlib
 from dataclasses import dataclass

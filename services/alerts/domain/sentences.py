@@ -15,7 +15,10 @@ _ABOUT = {
 
 
 def message(measure: Measure, threshold: Threshold, name: str | None, moment: Moment) -> str:
-    """Say what happened, and how long the window and the term still last. ``name`` is the product's."""
+    """Say what happened, and how long the window and the term still last.
+
+    ``name`` is the product's.
+    """
     return f"{_what(measure, threshold, name, moment.subscription.unit_label)} {_time_left(moment)}"
 
 

@@ -1,4 +1,7 @@
-"""A watched subscription: its state, readings, levels and alerts, and their assessment after a change."""
+"""A watched subscription, and its assessment after a change.
+
+It has a state, readings, levels and alerts.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -62,13 +65,19 @@ class Assessment:
 
 
 def update_state(watch: Watch, state: SubscriptionState) -> Watch:
-    """Set a subscription's state, unless the known one is newer. An equal version is taken, for a rebuild."""
+    """Set a subscription's state, unless the known one is newer.
+
+    An equal version is set too, for a rebuild.
+    """
     known = watch.subscription
     return watch if known is not None and known.version > state.version else replace(watch, subscription=state)
 
 
 def update_reading(watch: Watch, reading: Reading) -> Watch:
-    """Add a reading, unless the known one of its product and window has the same or a newer revision."""
+    """Add a reading, unless the known one is as new or newer.
+
+    The known reading is that of the same product and window; revisions are compared.
+    """
     key = (reading.product, reading.window_start)
     known = watch.readings.get(key)
     if known is not None and known.revision >= reading.revision:
@@ -77,7 +86,10 @@ def update_reading(watch: Watch, reading: Reading) -> Watch:
 
 
 def follow(watch: Watch, news: SubscriptionState | Reading, now: datetime, names: Names) -> Assessment:
-    """Apply a change, and assess unless it is not newer or is a reading within the headroom."""
+    """Apply a change, and assess the subscription where necessary.
+
+    It is not assessed if the change is not newer, or is a reading within the headroom.
+    """
     if isinstance(news, Reading):
         within = update_within(watch.headroom, watch.readings, [news], now)
         if within is not None:
@@ -87,7 +99,10 @@ def follow(watch: Watch, news: SubscriptionState | Reading, now: datetime, names
 
 
 def assess(watch: Watch, now: datetime, names: Names) -> Assessment:
-    """Compare every share with its thresholds. Idempotent: without a change, a second assessment raises nothing."""
+    """Compare every share with its thresholds.
+
+    The assessment is idempotent: without a change, a second one raises nothing.
+    """
     subscription = watch.subscription
     if subscription is None:
         return Assessment(watch)
@@ -121,7 +136,10 @@ def assess(watch: Watch, now: datetime, names: Names) -> Assessment:
 
 
 def acknowledge(alert: AlertState, by: str, now: datetime) -> AlertState | None:
-    """Return the alert as acknowledged; ``None`` if it is acknowledged or resolved already."""
+    """Return the alert as acknowledged.
+
+    ``None`` is returned if it is acknowledged or resolved already.
+    """
     if alert.state != "active":
         return None
     return _advance(alert, state="acknowledged", acknowledged_by=by, acknowledged_at=now)
@@ -136,12 +154,18 @@ def _step(watch: Watch, share: Measure, is_new_window: bool) -> Step:
 
 
 def _is_more_than_allocated(share: Measure) -> bool:
-    """Whether the pool is over-allocated: then only the rule for that, which is more severe, raises an alert."""
+    """Whether the share is of a pool that is over-allocated.
+
+    Then only the rule for over-allocation, which is more severe, raises an alert.
+    """
     return share.rule == "pool_allocation" and share.part > share.whole
 
 
 def _window(watch: Watch, subscription: SubscriptionState, now: datetime) -> Window:
-    """Return the window at ``now``, but none before the last assessed one: another replica's clock may be ahead."""
+    """Return the window at ``now``, but none before the last assessed one.
+
+    The clock of another replica may be ahead.
+    """
     return window_of(subscription, now if watch.window_start is None else max(now, watch.window_start))
 
 
@@ -185,5 +209,8 @@ def _advance(alert: AlertState, **changes: object) -> AlertState:
 
 
 def _key_of(alert: AlertState) -> LevelKey:
-    """Return the level that an alert belongs to. Nothing is measured for a removed rule, so its alert is resolved."""
+    """Return the level that an alert belongs to.
+
+    Nothing is measured for a removed rule, so its alert is resolved.
+    """
     return cast("RuleName", alert.rule), alert.product

@@ -1,4 +1,7 @@
-"""The JSON body of a webhook: ``type``, ``timestamp`` and ``data``, as Standard Webhooks advises."""
+"""The JSON body of a webhook.
+
+It has ``type``, ``timestamp`` and ``data``, as Standard Webhooks advises.
+"""
 
 import json
 from datetime import datetime
@@ -12,9 +15,9 @@ ALERT_RAISED = "alert.raised"
 
 
 def webhook_body(alert: AlertState, part: int | None, whole: int | None, now: datetime) -> str:
-    """Encode the alert as it was raised, and its share ``now``: ``part`` of ``whole`` units (``None``: unknown).
+    """Encode the alert as it was raised, and its share at ``now``.
 
-    The sender signs this text and sends it unchanged.
+    The share is ``part`` of ``whole`` units (``None``: unknown). The sender signs this text and sends it unchanged.
     """
     data = alert.model_dump(
         mode="json", exclude={"window_start", "window_end", "version", "acknowledged_by", "acknowledged_at"}

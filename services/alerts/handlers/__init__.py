@@ -1,1 +1,4 @@
-"""What is done for one batch, one command, one delivery: load, decide, save, publish; in the transaction given."""
+"""Handlers of batches, commands and deliveries.
+
+Each loads, decides, saves and publishes in the transaction that it is given.
+"""

@@ -1,4 +1,7 @@
-"""Apply changes of subscriptions and consumption: assess in order, save alerts and deliveries, publish events."""
+"""Application of changes of subscriptions and consumption.
+
+Changes are assessed in order; alerts and deliveries are saved, and events are published.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +43,10 @@ _DELIVERIES = UUID("b0c7e0de-62a5-5c0f-8f2d-6a3d0d1c9a55")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A new state or reading of a subscription. ``cause`` decodes its event; called only to publish alerts."""
+    """A new state or reading of a subscription.
+
+    ``cause`` decodes its event; it is called only to publish alerts.
+    """
 
     subscription: SubscriptionId
     news: SubscriptionState | Reading
@@ -56,14 +62,17 @@ class ReadingRecord(NamedTuple):
 
 
 async def apply_changes(tx: Transaction, changes: Sequence[Change]) -> None:
-    """Apply each change and assess after each, so that no crossing between two of them is missed."""
+    """Apply changes, and assess after each of them.
+
+    So no crossing between two changes is missed.
+    """
     await _apply(tx, await lock_watches(tx.connection, [change.subscription for change in changes]), changes)
 
 
 async def apply_readings(
     tx: Transaction, records: Sequence[ReadingRecord], cause_of: Callable[[Record], Event[Any]]
 ) -> None:
-    """Save readings. Only subscriptions with a reading outside the headroom are assessed.
+    """Save readings, and assess subscriptions with one outside the headroom.
 
     Those are assessed after each of their readings, as in ``apply_changes``.
     """
@@ -108,9 +117,10 @@ async def _apply(tx: Transaction, before: Mapping[SubscriptionId, Watch], change
 
 
 async def apply_time(tx: Transaction, limit: int, aside: SetAside) -> int:
-    """Assess at most ``limit`` subscriptions changed by time alone: a window or lot began or ended. Return how many.
+    """Assess at most ``limit`` subscriptions that time alone has changed.
 
-    Those whose assessment fails are set aside; those that failed before are assessed one by one.
+    A window, lot or term began or ended. Return how many were due. Those whose assessment fails are set aside; those
+    that failed before are assessed one by one.
     """
     known = await aside.load(tx.connection, tx.now)
     due = await lock_due(tx.connection, tx.now, limit, known.waiting)

@@ -30,20 +30,29 @@ MIN_SECRET_BYTES = 16
 SECRET_PREFIX = "whsec_"  # noqa: S105  # the prefix of Standard Webhooks, no secret
 
 WAIT_SECONDS = 10
-"""Longest time for which a command is postponed: until its sender's state arrives, or while handling fails."""
+"""Longest time for which a command is postponed.
+
+It is postponed until its sender's state arrives, or while handling fails.
+"""
 _OVER: frozenset[Lifecycle] = frozenset({"cancelled", "expired"})
 """Final states, in which no more alerts are raised."""
 
 
 class Commands:
-    """Command handlers. ``keys`` open sealed secrets; ``allow_private`` permits webhooks to private addresses."""
+    """The command handlers.
+
+    ``keys`` open sealed secrets; ``allow_private`` permits webhooks to private addresses.
+    """
 
     def __init__(self, keys: Keys, *, allow_private: bool) -> None:
         self._keys = keys
         self._allow_private = allow_private
 
     async def acknowledge_alert(self, tx: Transaction, command: Event[AcknowledgeAlert]) -> Decision:
-        """Acknowledge an alert. Repeats, and acknowledging a resolved alert, change nothing."""
+        """Acknowledge an alert.
+
+        Repeats, and acknowledging a resolved alert, change nothing.
+        """
         data = command.data
         subscription = await _subscription(tx, data.subscription)
         if postponed := _postponed(subscription, data.seen):
@@ -136,7 +145,10 @@ class Commands:
 
 
 def isolated(handler: CommandHandler) -> CommandHandler:
-    """Wrap a handler so that its failures postpone the command, which is retried until decided or refused."""
+    """Wrap a handler so that its failures postpone the command.
+
+    The command is retried until it is decided or refused.
+    """
     work = ALERTS_COMMANDS_TOPIC.name
     failures = SetAside(work)
 

@@ -1,7 +1,8 @@
-"""The delivery worker: claims due deliveries under a lease, sends them, and saves their outcome.
+"""The delivery worker.
 
-Any number of workers may run. Delivery is at least once: if a worker dies between the receiver's acceptance and the
-commit, another sends the same ``webhook-id`` again.
+It claims due deliveries under a lease, sends them, and saves their outcome. Any number of workers may run. Delivery is
+at least once: if a worker dies between the receiver's acceptance and the commit, another sends the same ``webhook-id``
+again.
 
 The backoff is stored in the row, not in a retry loop in memory (``stamina``): it lasts up to 72 hours, longer than
 processes.
@@ -48,9 +49,15 @@ from shared.runtime.signing import Keys, SignatureError, unseal
 POLL_SECONDS = 10
 """Longest time until the table is polled, in case a notification is lost."""
 SHARE_POLL_SECONDS = 0.5
-"""The same while a due delivery waits for its share, which another process may free."""
+"""Time until the table is polled while a due delivery waits for its share.
+
+Another process may free the share.
+"""
 WRITERS = 4
-"""Most concurrent transactions that save outcomes, so that many ending at once do not use up the connections."""
+"""Most concurrent transactions that save outcomes.
+
+Many deliveries that end at once then do not use up the connections.
+"""
 
 NewTransaction = Callable[[], AbstractAsyncContextManager[Transaction]]
 
@@ -176,7 +183,10 @@ class DeliveryWorker:
             self._woken.set()
 
     async def _set_aside(self, delivery: Delivery, error: Exception) -> None:
-        """Set a delivery aside. If that cannot be saved, its lease must end before it is tried again."""
+        """Set a delivery aside.
+
+        If that cannot be saved, its lease must end before it is tried again.
+        """
         if not concerns_one(error):
             self._log.warning("delivery_not_written", delivery=delivery.id, error=repr(error))
             return

@@ -1,4 +1,7 @@
-"""Seal addresses of channels that an earlier version stored in plain text, at the start of the service."""
+"""Sealing of channel addresses, at the start of the service.
+
+They are those that an earlier version stored in plain text.
+"""
 
 from services.alerts.store.channels import lock_unsealed_channels, seal_channel
 from shared.events.alerts import ChannelChanged, shown_address
@@ -8,7 +11,10 @@ from shared.runtime.signing import Keys, seal
 
 
 async def seal_addresses(tx: Transaction, keys: Keys, limit: int) -> int:
-    """Seal at most ``limit`` addresses, and publish their channels so that readers replace theirs. Return how many."""
+    """Seal at most ``limit`` addresses. Return how many.
+
+    Their channels are published so that readers replace theirs.
+    """
     channels = await lock_unsealed_channels(tx.connection, limit)
     for channel in channels:
         shown = channel.model_copy(update={"url": shown_address(channel.url), "version": channel.version + 1})

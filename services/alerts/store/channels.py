@@ -73,13 +73,19 @@ async def count_channels(connection: Connection, subscription: SubscriptionId) -
 async def remove_channel(
     connection: Connection, subscription: SubscriptionId, channel: str, at: datetime
 ) -> ChannelState | None:
-    """Mark a channel as removed. Return its state; ``None`` if none with this id is in use."""
+    """Mark a channel as removed. Return its state.
+
+    ``None`` is returned if no channel with this id is in use.
+    """
     row = await connection.fetchrow(_REMOVE, channel, subscription, at)
     return None if row is None else ChannelState(**row)
 
 
 async def lock_unsealed_channels(connection: Connection, limit: int) -> list[ChannelState]:
-    """Lock at most ``limit`` channels whose address is stored in plain text, removed ones too."""
+    """Lock at most ``limit`` channels whose address is stored in plain text.
+
+    Removed channels are among them.
+    """
     return [ChannelState(**row) for row in await connection.fetch(_LOCK_UNSEALED, limit)]
 
 

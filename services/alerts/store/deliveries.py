@@ -105,8 +105,9 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Most deliveries in flight per channel and per customer, and the free slots of this worker.
+    """The shares within which deliveries are claimed.
 
+    They are the most deliveries in flight per channel and per customer, and the ``free`` slots of this worker.
     ``reserved`` of the free slots are only for customers with nothing in flight.
     """
 
@@ -126,10 +127,10 @@ class DueDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A delivery claimed until its lease ends. ``attempts`` includes the one that begins now.
+    """A delivery claimed until its lease ends.
 
-    ``sealed_url`` is the channel's address, ``None`` where ``url`` still has it in plain text. ``part`` of ``whole``
-    units is the present share, ``None`` where it is no longer measured.
+    ``attempts`` includes the one that begins now. ``sealed_url`` is the channel's address, ``None`` where ``url`` still
+    has it in plain text. ``part`` of ``whole`` units is the present share, ``None`` where it is no longer measured.
     """
 
     id: str
@@ -157,9 +158,10 @@ async def insert_deliveries(connection: Connection, deliveries: Sequence[NewDeli
 async def find_due(
     connection: Connection, now: datetime, shares: Shares, without: Sequence[str] = ()
 ) -> list[DueDelivery]:
-    """Find due deliveries within their shares, customers with the fewest in flight first, except ids in ``without``.
+    """Find due deliveries within their shares, except ids in ``without``.
 
-    Other workers wait for the lock until the transaction ends.
+    Customers with the fewest deliveries in flight come first. Other workers wait for the lock until the transaction
+    ends.
     """
     await connection.execute(_LOCK_CLAIMS)
     second = max(0, shares.free - shares.reserved)
@@ -170,7 +172,10 @@ async def find_due(
 async def claim_deliveries(
     connection: Connection, ids: Sequence[str], *, lease: str, until: datetime
 ) -> list[Delivery]:
-    """Claim deliveries that ``find_due`` returned in this transaction, until ``until``."""
+    """Claim deliveries until ``until``.
+
+    They are those that ``find_due`` returned in this transaction.
+    """
     rows = await connection.fetch(_CLAIM, ids, until, lease)
     return [_delivery(row, AlertState.model_validate_json(row["body"]), lease) for row in rows]
 
@@ -215,7 +220,10 @@ async def postpone_delivery(connection: Connection, delivery: Delivery, due_at: 
 async def settle_delivery(
     connection: Connection, delivery: Delivery, state: str, at: datetime, error: str | None
 ) -> bool:
-    """Settle a delivery as ``delivered`` or ``dead``. Return false if the lease was lost."""
+    """Settle a delivery as ``delivered`` or ``dead``.
+
+    Return false if the lease was lost.
+    """
     return bool(await connection.fetchval(_SETTLE, delivery.id, delivery.lease, state, at, error))
 
 

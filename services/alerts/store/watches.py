@@ -1,4 +1,7 @@
-"""Watched subscriptions: loaded under their row locks, and saved as far as they changed."""
+"""Watched subscriptions.
+
+They are loaded under their row locks, and saved as far as they changed.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +76,10 @@ _headroom_decoder = msgspec.json.Decoder(Headroom)
 
 @dataclass(frozen=True, slots=True)
 class ReadingState:
-    """Readings and headroom of a subscription: all that a snapshot within the headroom needs."""
+    """Readings and headroom of a subscription.
+
+    A snapshot within the headroom needs nothing else.
+    """
 
     readings: Readings
     headroom: Headroom | None
@@ -91,7 +97,10 @@ def decode_reading_state(readings: str, headroom: str | None) -> ReadingState:
 
 
 async def lock_reading_states(connection: Connection, ids: Iterable[SubscriptionId]) -> ReadingStates:
-    """Lock subscriptions in order of id, inserting unknown ones; load their readings and headroom."""
+    """Lock subscriptions in order of id, and load their readings and headroom.
+
+    Unknown subscriptions are inserted.
+    """
     wanted = sorted(set(ids))
     rows = await connection.fetch(_LOCK, wanted)
     if len(rows) < len(wanted):
@@ -124,14 +133,20 @@ async def load_watches(connection: Connection, states: Mapping[SubscriptionId, R
 
 
 async def lock_watches(connection: Connection, ids: Iterable[SubscriptionId]) -> Watches:
-    """Lock subscriptions in order of id, inserting unknown ones, and load their watches."""
+    """Lock subscriptions in order of id, and load their watches.
+
+    Unknown subscriptions are inserted.
+    """
     return await load_watches(connection, await lock_reading_states(connection, ids))
 
 
 async def lock_due(
     connection: Connection, now: datetime, limit: int, without: Sequence[str] = ()
 ) -> list[SubscriptionId]:
-    """Lock at most ``limit`` subscriptions whose check is due, except ``without`` and those locked by others."""
+    """Lock at most ``limit`` subscriptions whose check is due.
+
+    Those in ``without`` and those locked by others are skipped.
+    """
     return [row["id"] for row in await connection.fetch(_LOCK_DUE, now, limit, without)]
 
 
@@ -141,7 +156,10 @@ async def find_next_check(connection: Connection) -> datetime | None:
 
 
 async def save_readings(connection: Connection, changed: Mapping[SubscriptionId, Readings]) -> None:
-    """Save readings within the headroom, of subscriptions that this transaction has locked."""
+    """Save readings within the headroom.
+
+    They are of subscriptions that this transaction has locked.
+    """
     await connection.execute(_UPDATE_READINGS, list(changed), [_text(readings) for readings in changed.values()])
 
 

@@ -1,4 +1,7 @@
-"""Resolve host names in threads limited per customer, so that a hanging name server delays only its customer."""
+"""Resolution of host names in threads that are limited per customer.
+
+A hanging name server thus delays only its customer.
+"""
 
 import asyncio
 import socket
@@ -21,7 +24,9 @@ class BusyError(Exception):
 
 
 def lookup(host: str) -> list[Address]:
-    """Resolve a host to its addresses, in the system's order, each once. Blocks until the name server answers.
+    """Resolve a host to its addresses, in the system's order, each once.
+
+    It blocks until the name server answers.
 
     Raises:
         OSError, UnicodeError: the host has no address.
@@ -32,10 +37,10 @@ def lookup(host: str) -> list[Address]:
 
 
 class Resolver:
-    """Resolves names for customers. A lookup cannot be cancelled, so each has a thread, limited per customer.
+    """The resolver of names for customers.
 
-    The event loop's default threads are not used: one hanging name server would occupy them all, and the process waits
-    for them when it ends.
+    A lookup cannot be cancelled, so each has a thread, limited per customer. The event loop's default threads are not
+    used: one hanging name server would occupy them all, and the process waits for them when it ends.
     """
 
     def __init__(self, lookup: Lookup = lookup) -> None:
@@ -44,7 +49,9 @@ class Resolver:
         self._threads: Counter[str] = Counter()
 
     async def resolve(self, customer: str, host: str) -> list[Address]:
-        """Resolve ``host``. A literal address needs no lookup; a lookup of the same name that is running is shared.
+        """Resolve a host to its addresses.
+
+        A literal address needs no lookup; a lookup of the same name that is running for the customer is shared.
 
         Raises:
             OSError, UnicodeError: the host has no address.

@@ -1,7 +1,8 @@
-"""One webhook over HTTP, signed after Standard Webhooks (https://www.standardwebhooks.com).
+"""The sender of one webhook over HTTP, signed after Standard Webhooks.
 
-The host is resolved first, all its addresses are checked, and the connection goes to a checked address, so that a name
-which resolves differently later (DNS rebinding) has no effect. TLS still verifies the name.
+See https://www.standardwebhooks.com. The host is resolved first, all its addresses are checked, and the connection goes
+to a checked address, so that a name which resolves differently later (DNS rebinding) has no effect. TLS still verifies
+the name.
 
 Nothing is shared between two attempts, so one receiver cannot affect another: each has its own transport (no cookies,
 no kept connections, no redirects, no proxies of the environment).
@@ -35,9 +36,10 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of one attempt. ``error`` is ``None`` if it was accepted; ``is_final``: do not retry.
+    """The result of one attempt.
 
-    ``error`` never contains what the receiver answered, which may repeat the path, a secret.
+    ``error`` is ``None`` if the receiver accepted it. With ``is_final`` it is not retried. ``error`` never contains
+    what the receiver answered, which may repeat the path, a secret.
     """
 
     error: str | None = None

@@ -1,1 +1,4 @@
-"""Metering's HTTP routes: usage in, entitlements and a platform's own quarantine out, authorised by ingest keys."""
+"""The HTTP routes of metering, authorised by ingest keys.
+
+Platforms send usage to them, and read entitlements, counted resources and their own quarantine.
+"""

@@ -1,4 +1,7 @@
-"""Authentication of platforms: an ingest key, stored as its hash, valid for one product."""
+"""Authentication of platforms by ingest keys.
+
+A key is stored as its hash and is valid for one product.
+"""
 
 import asyncio
 import hashlib
@@ -16,14 +19,17 @@ from shared.runtime.postgres.pool import Pool
 
 CACHE_SIZE_MAX = 10_000
 LOOKUP_TIMEOUT_SECONDS = 1.4
-"""Longest wait for the lookup of a key; then the answer is 503. The rest of the request has what is left of 3 s."""
+"""Longest wait for the lookup of a key, after which the answer is 503.
+
+The rest of the request has what is left of 3 s.
+"""
 
 
 class KeyRing:
-    """Ingest keys, cached for ``cache_seconds``: so long a revoked key may still be accepted.
+    """Ingest keys, cached for ``cache_seconds``.
 
-    After half of that time the next request with the key starts a lookup in the background: a key in constant use never
-    waits for the database.
+    For that long a revoked key may still be accepted. After half of that time the next request with the key starts a
+    lookup in the background: a key in constant use never waits for the database.
     """
 
     def __init__(self, pool: Pool, clock: Callable[[], datetime], cache_seconds: float) -> None:

@@ -1,4 +1,6 @@
-"""CloudEvents' HTTP binding, binary mode: attributes are header fields (protocol binding 1.0.2, 3.1.3).
+"""The binary mode of CloudEvents over HTTP: attributes are header fields.
+
+It is described in the protocol binding 1.0.2, 3.1.3.
 
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#313-metadata-headers
 """
@@ -17,14 +19,20 @@ _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class HeaderError(ValueError):
-    """A header field is not a valid attribute. The message names it and says what to send instead."""
+    """A header field is not a valid attribute.
+
+    The message names it and says what to send instead.
+    """
 
 
 def read_attributes(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Read CloudEvents attributes from header fields; ``headers`` are (lower-case name, value as Latin-1).
+    """Read CloudEvents attributes from header fields.
+
+    ``headers`` are (lower-case name, value as Latin-1) pairs.
 
     Raises:
-        HeaderError: a field occurs twice, or its value cannot be decoded, so that the event's identity is not certain.
+        HeaderError: a field is no attribute or occurs twice, or its value cannot be decoded, so that the event's
+            identity is not certain.
     """
     found: dict[str, str] = {}
     for field, value in headers:
@@ -39,7 +47,10 @@ def read_attributes(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _decode(field: str, value: str) -> str:
-    """One round: quoted strings are unescaped (RFC 9110, 5.6.4), then percent signs (RFC 3986, 2.1), to UTF-8."""
+    """Decode a header value in one round.
+
+    Quoted strings are unescaped (RFC 9110, 5.6.4), then percent-encoding (RFC 3986, 2.1) is decoded to UTF-8.
+    """
     if not _PRINTABLE.fullmatch(value):
         raise HeaderError(f"{field} has bytes other than printable ASCII; write them as %XX of their UTF-8")
     if '"' in _QUOTED.sub("", value):

@@ -1,4 +1,7 @@
-"""``GET /v1/entitlements``, for the product of the ingest key. Platforms call it in their users' requests."""
+"""``GET /v1/entitlements``, for the product of the ingest key.
+
+Platforms call it in their users' requests.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -106,9 +109,10 @@ def entitlement_router(
 async def answers(
     connection: Connection, projection: Projection, questions: Sequence[Question], now: datetime
 ) -> list[bytes | None]:
-    """Return the body of each answer; ``None`` where the subscription or the product is unknown.
+    """Return the body of each answer.
 
-    Catalogue and consumption are of one instant, unless the projection changes during the call.
+    It is ``None`` where the subscription or the product is unknown. Catalogue and consumption are of one instant,
+    unless the projection changes during the call.
     """
     catalogue = projection.catalogue
     subjects = _find(catalogue, questions, now)
@@ -142,7 +146,11 @@ async def _load(connection: Connection, subjects: Sequence[_Subject | None]) -> 
 
 
 def _needed(subject: _Subject) -> MeterQuery:
-    """Which windows to read: the current one of every meter, all of the term for meters that add up over the term."""
+    """Return which windows to read for a question.
+
+    They are the current window of every meter, and all windows of the term up to it for meters that add up over the
+    term.
+    """
     subscription, product, window = subject
     term = min(window.start, subscription.state.term_at(window.start).start)
     since = {meter.number: term if meter.is_term else window.start for meter in product.meters.values()}

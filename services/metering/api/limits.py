@@ -1,7 +1,8 @@
-"""Limits of an ingest key: events per second (a token bucket) and bytes per request, counted per process.
+"""Limits of an ingest key, counted per process.
 
-A request is admitted while the bucket is not empty, and takes one token per event even if that makes the bucket
-negative: a full batch is never too large for a small limit, and later requests wait until the debt is refilled.
+They are events per second (a token bucket) and bytes per request. A request is admitted while the bucket is not empty,
+and takes one token per event even if that makes the bucket negative: a full batch is never too large for a small limit,
+and later requests wait until the debt is refilled.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""Read the three HTTP modes of CloudEvents (HTTP protocol binding 1.0): structured, batched and binary."""
+"""The three HTTP modes of CloudEvents: structured, batched and binary.
+
+They are described in the HTTP protocol binding 1.0.
+"""
 
 import json
 from collections.abc import Sequence
@@ -29,7 +32,9 @@ Headers = Sequence[tuple[str, str]]
 
 
 def split(headers: Headers, body: bytes) -> tuple[list[bytes], bool]:
-    """Return the events of a request, each as structured JSON, and whether they came as a batch.
+    """Return the events of a request, each as structured JSON.
+
+    The second value says whether they came as a batch.
 
     Raises:
         BodyError: unsupported content type, invalid JSON, too many events, or invalid attribute header fields.

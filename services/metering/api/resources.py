@@ -1,4 +1,7 @@
-"""``GET /v1/subscriptions/{id}/resources``: the resources that a meter counted, for ingest keys and for reporting."""
+"""``GET /v1/subscriptions/{id}/resources``: the resources that a meter counted.
+
+It answers requests with an ingest key, and those that reporting signs.
+"""
 
 import base64
 import binascii
@@ -52,7 +55,10 @@ def resources_router(
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         cursor: Annotated[str | None, Query(max_length=MAX_CURSOR_LENGTH)] = None,
     ) -> dict[str, Any]:
-        """List the resources that a meter counted, by name, in the window that contains ``window`` (by default now)."""
+        """List the resources that a meter counted in a window, by name.
+
+        It is the window that contains ``window``, by default now.
+        """
         await admit(request, product)
         after = _read(cursor)
         async with pool.acquire() as connection:
@@ -90,7 +96,11 @@ async def _find(
 
 
 def _window(known: SubscriptionView, wanted: datetime | None, now: datetime) -> Window:
-    """Return the window that contains the instant; 404 where its resources are already deleted or it is not begun."""
+    """Return the window that contains the instant, by default now.
+
+    Raises:
+        ProblemError: 404, its resources were already deleted, or the instant is more than ``AHEAD`` in the future.
+    """
     at = now if wanted is None else wanted
     oldest = now - timedelta(days=sightings_kept_days(known.state.window_days))
     found = known.state.calendar.window_at(at) if oldest <= at <= now + AHEAD else None

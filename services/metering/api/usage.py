@@ -1,4 +1,7 @@
-"""``POST /v1/usage``: each event is checked by itself, published, and answered once the broker has acknowledged it."""
+"""``POST /v1/usage``: usage is checked and published.
+
+Each event is checked by itself. The answer follows once the broker has acknowledged those that are accepted.
+"""
 
 import asyncio
 import re
@@ -35,14 +38,20 @@ UNKNOWN_BYTES = 1024 * 1024
 Headers = Sequence[tuple[str, bytes]]
 """Headers of Kafka records."""
 Send = Callable[[Sequence[tuple[bytes, bytes]], Headers], Awaitable[None]]
-"""Publish (value, key) pairs with these headers; return once the broker has acknowledged all."""
+"""A function that publishes (value, key) pairs with these headers.
+
+It returns once the broker has acknowledged all.
+"""
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """https://www.w3.org/TR/trace-context/#traceparent-header"""
 _encode = msgspec.json.Encoder().encode
 
 
 class RefusedEvent(msgspec.Struct, frozen=True):
-    """One event that is refused. ``index`` is its place; ``id`` is ``None`` where it cannot be read."""
+    """One event that is refused.
+
+    ``index`` is its place in the request; ``id`` is ``None`` where it cannot be read.
+    """
 
     index: int
     id: str | None
@@ -189,7 +198,10 @@ def usage_router(
     lookups = CoalescedLookup(lookup)
 
     async def read_events(request: Request, key: IngestKey) -> tuple[SortedEvents, bool]:
-        """Return the request's events and whether it is a batch; the body is released on return."""
+        """Return the request's events, and whether it is a batch.
+
+        The body is released on return.
+        """
         size = _length(request)
         limits.check_size(key, size)
         with publisher.reading(size):

@@ -1,1 +1,4 @@
-"""Metering's rules: reading usage, placing it, and turning aggregates into units. No I/O."""
+"""The rules of metering, without input or output.
+
+They read usage, place it, and turn aggregates into units.
+"""

@@ -1,7 +1,8 @@
-"""The catalogue: products, meters, sources and subscriptions as immutable values, made from stored state.
+"""The catalogue: immutable values made from stored state.
 
-A ``Catalogue`` never changes: a newer one replaces it and shares the unchanged parts. A caller uses the one that it
-began with until its decision is made, whatever is loaded meanwhile.
+It contains products, meters, sources and subscriptions. A ``Catalogue`` never changes: a newer one replaces it and
+shares the unchanged parts. A caller uses the one that it began with until its decision is made, whatever is loaded
+meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,10 @@ DAY_US = 86_400_000_000
 REMEMBERED_MAX = 10_000
 """Most cached answers about sources: a bound against invented source names."""
 SOURCES_KNOWN = 100_000
-"""Most source numbers in memory; others are looked up in the database for each batch."""
+"""Most source numbers in memory.
+
+Others are looked up in the database for each batch.
+"""
 SUM, COUNT, PEAK, LATEST, UNIQUE = range(5)
 KINDS: dict[Aggregation, int] = {"sum": SUM, "count": COUNT, "peak": PEAK, "latest": LATEST, "unique": UNIQUE}
 
@@ -55,7 +59,10 @@ class ProductView:
 
     @property
     def adds_up(self) -> bool:
-        """Whether a change of one window changes later ones: some meter adds up over the term."""
+        """Whether a change of one window changes later ones.
+
+        That is so if some meter adds up over the term.
+        """
         return any(meter.is_term for meter in self.meters.values())
 
     def allows(self, source: str) -> bool:
@@ -70,9 +77,10 @@ class ProductView:
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """A source that may report for a meter: what placing an event needs of both, found by one lookup.
+    """A source that may report for a meter.
 
-    ``source`` and ``product`` are string objects shared by all events. Usage at ``retired_us`` or later is refused.
+    It has what placing an event needs of both, so that one lookup finds it. ``source`` and ``product`` are string
+    objects shared by all events. Usage at ``retired_us`` or later is refused.
     """
 
     meter: int
@@ -85,10 +93,10 @@ class Reporter:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionView:
-    """One subscription with its number in this service's tables, the spans in which its usage counts, and its windows.
+    """One subscription, with the spans in which its usage counts, and its windows.
 
-    ``newest``: per product the newest span in the term in force by ``state``, with windows counted from ``anchor_us``.
-    Nearly every event lies in it, so it is tried first.
+    ``number`` is its number in this service's tables. ``newest`` gives per product the newest span in the term in force
+    by ``state``, with windows counted from ``anchor_us``. Nearly every event lies in it, so it is tried first.
     """
 
     number: int
@@ -115,7 +123,10 @@ def view_of(number: int, state: Subscription) -> SubscriptionView:
 
 
 def product_view_of(state: ProductState, numbers: Mapping[str, int]) -> ProductView:
-    """Derive from a product's state what placement needs; ``numbers``: meter number by meter id."""
+    """Derive from a product's state what placement needs.
+
+    ``numbers`` gives the meter number by meter id.
+    """
     meters: dict[str, MeterView] = {
         meter.meter: MeterView(numbers[meter.meter], state.id, KINDS[meter.aggregation], meter)
         for meter in state.meters
@@ -139,7 +150,10 @@ class Catalogue:
     reporters: dict[tuple[str, str, str], Reporter] = field(default_factory=dict, compare=False, repr=False)
 
     def find_reporter(self, name: str, meter: str, source: str) -> Reporter | None:
-        """Find and cache a reporter; ``None`` where the source may not report or the meter does not exist."""
+        """Find a reporter, and cache it where its source has a number.
+
+        ``None`` is returned where the source may not report or the meter does not exist.
+        """
         product = self.products.get(name)
         view = product.meters.get(meter) if product else None
         if product is None or view is None or not product.allows(source):
@@ -152,16 +166,20 @@ class Catalogue:
         return found
 
     def name_of(self, number: int) -> str:
-        """Return the id of the subscription with this number, for logs; ``number <n>`` where it is unknown."""
+        """Return the id of the subscription with this number, for logs.
+
+        It is ``number <n>`` where the subscription is unknown.
+        """
         view = self.by_number.get(number)
         return view.state.id if view else f"number {number}"
 
     def with_changes(
         self, version: int, subscriptions: Sequence[SubscriptionView] = (), products: Sequence[ProductView] = ()
     ) -> "Catalogue":
-        """Return the catalogue of ``version``: this one with newer views in the places of those of the same id.
+        """Return the catalogue of ``version``, with newer views in place of older.
 
-        One changed subscription costs a copy of two dictionaries (0.1 ms at 10,000 subscriptions), not of any view.
+        A view replaces that of the same id. One changed subscription costs a copy of two dictionaries (0.1 ms at 10,000
+        subscriptions), not of any view.
         """
         changed = replace(self, version=version)
         if subscriptions:
@@ -180,7 +198,10 @@ class Catalogue:
         return changed
 
     def with_sources(self, numbers: Mapping[str, int]) -> "Catalogue":
-        """Return this catalogue with the numbers of more sources, as far as ``SOURCES_KNOWN`` allows."""
+        """Return this catalogue with the numbers of more sources.
+
+        At most ``SOURCES_KNOWN`` are kept.
+        """
         free = max(SOURCES_KNOWN - len(self.sources), 0)
         added = dict(
             islice(((source, number) for source, number in numbers.items() if source not in self.sources), free)
@@ -191,9 +212,10 @@ class Catalogue:
 
 
 def may_report(source: str, product: str, prefixes: tuple[str, ...] = ()) -> bool:
-    """Whether ``source`` equals one of the product's prefixes or continues it after a ``/``.
+    """Whether ``source`` is one of the product's prefixes or below one.
 
-    By default ``/platforms/<product id>``: it permits ``/platforms/api/eu`` but not ``/platforms/api-guard``.
+    It is below a prefix if it continues it after a ``/``. The default prefix ``/platforms/<product id>`` permits
+    ``/platforms/api/eu`` but not ``/platforms/api-guard``.
     """
     if not source.isprintable():
         return False

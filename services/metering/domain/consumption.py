@@ -1,7 +1,8 @@
-"""From aggregates to units: consumption is a pure function of what meters measured and of the catalogue.
+"""Consumption in units, computed from aggregates.
 
-Rounding: up, once per meter and window, at the rate in force at the window's start. A meter that adds up over the term
-sums its windows as exact fractions, each at its own rate, and is rounded up once.
+It is a pure function of what meters measured and of the catalogue. Rounding: up, once per meter and window, at the rate
+in force at the window's start. A meter that adds up over the term sums its windows as exact fractions, each at its own
+rate, and is rounded up once.
 
 The types here have the shape of ``shared.events.metering.ConsumptionSnapshot`` and are written by a faster encoder; a
 test holds the two together.
@@ -82,7 +83,10 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class SnapshotEvent(msgspec.Struct, frozen=True):
-    """A snapshot in its envelope. The same state has the same ``id``, however often it is published."""
+    """A snapshot in its envelope.
+
+    The same state has the same ``id``, however often it is published.
+    """
 
     id: str
     subject: str
@@ -155,7 +159,10 @@ def _is_locked_before(window: Window, subscription: Subscription) -> bool:
 def _counted(
     meter: MeterView, window: Window, subscription: Subscription, history: Iterable[Measured]
 ) -> Sequence[Measured]:
-    """The windows that count: this one, and for a term meter those of the term before it."""
+    """Return the windows that count.
+
+    They are this one, and for a term meter those before it in the term.
+    """
     if not meter.is_term:
         return _alone(window.start, history)
     first = min(subscription.term_at(window.start).start, window.start)

@@ -1,4 +1,7 @@
-"""Corrections: a reversal takes back one event, a purge takes one resource out of a window."""
+"""Corrections of usage.
+
+A reversal takes back one event; a purge takes one resource out of a window.
+"""
 
 import json
 from datetime import datetime

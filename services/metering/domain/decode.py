@@ -1,8 +1,8 @@
-"""Decode usage events: one decoder call per record, so that records cannot affect each other.
+"""Decoding of usage events, with one decoder call per record.
 
-The fast path is a typed decoder. It does not report duplicate or additional keys, so the quotation marks of the text
-are counted: if there are exactly those of the known keys and strings, there are no others. Everything else takes the
-slow path, which finds the fault, or reads a correction or additional attributes.
+So records cannot affect each other. The fast path is a typed decoder. It does not report duplicate or additional keys,
+so the quotation marks of the text are counted: if there are exactly those of the known keys and strings, there are no
+others. Everything else takes the slow path, which finds the fault, or reads a correction or additional attributes.
 """
 
 import json
@@ -27,7 +27,10 @@ RESOURCE_LENGTH = 512
 SLUG_LENGTH = 64
 
 _MARKS = 2 * (9 + 8)
-"""Quotation marks of the nine required keys, and of the eight of their values that are strings."""
+"""Quotation marks of a usage event without optional keys.
+
+They are those of the nine required keys, and of the eight of their values that are strings.
+"""
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH)]
 _Slug = Annotated[str, msgspec.Meta(min_length=1, max_length=SLUG_LENGTH)]
@@ -43,7 +46,10 @@ class UsageData(msgspec.Struct, gc=False):
 
 
 class UsageEvent(msgspec.Struct, gc=False):
-    """A usage event as it was read, not yet judged: ``time`` has an offset, ``subject`` is any text."""
+    """A usage event as it was read, not yet judged.
+
+    ``time`` has an offset; ``subject`` is any text.
+    """
 
     specversion: Literal["1.0"]
     id: _Name
@@ -110,7 +116,10 @@ def decode(raw: bytes | None) -> UsageEvent | CorrectionEvent:
 
 
 def _decode_slowly(raw: bytes) -> UsageEvent | CorrectionEvent:
-    """Decode with full checks: a correction, or an event with additional attributes, or the reason for rejection."""
+    """Decode with full checks, and find the reason for rejection where there is one.
+
+    The result is a correction, or an event that may have additional attributes.
+    """
     document = cut_time(_parse(raw))
     claim = _claim(document)
     _check_shape(document, claim)
@@ -154,7 +163,10 @@ def _no_constant(name: str) -> None:
 
 
 def claim_of(raw: bytes | None) -> Claim:
-    """Read what a record states about itself, even if it is invalid. A key that occurs twice is ignored."""
+    """Read what a record states about itself, even if it is invalid.
+
+    A key that occurs twice is ignored.
+    """
     try:
         document = json.loads((raw or b"").decode("utf-8", "surrogateescape"), object_pairs_hook=_once)
     except (ValueError, RecursionError):

@@ -1,4 +1,7 @@
-"""Entitlements: whether a subscription may use more of a product, with the reason and the numbers."""
+"""Entitlements: whether a subscription may use more of a product.
+
+An answer has the reason and the numbers.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,6 +1,7 @@
-"""Event times to the microsecond: finer digits are cut off, not rounded, so that no time moves forward.
+"""Event times, cut to the microsecond.
 
-Every API reads times so (``shared.events.envelope.Instant``). The typed decoder rounds, so its results are checked.
+Finer digits are cut off, not rounded, so that no time moves forward. Every API reads times so
+(``shared.events.envelope.Instant``). The typed decoder rounds, so its results are checked.
 """
 
 import re
@@ -8,7 +9,10 @@ from typing import Any
 
 _COMPACT_KEY = b'"time":"'
 _SEVENTH_AT = len(_COMPACT_KEY) + len("2026-11-29T12:00:00.123456")
-"""Distance from the key, written without spaces, to the seventh digit of the fraction."""
+"""Distance from the key to the seventh digit of the fraction, in bytes.
+
+It holds for a key written without spaces.
+"""
 _KEY = b'"time":'
 _FRACTION_AT = len(_KEY) + len('"2026-11-29T12:00:00')
 _SPACE, _DOT = b" ."
@@ -36,6 +40,9 @@ def may_be_rounded(raw: bytes) -> bool:
 
 
 def cut_time(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the event with its ``time`` cut to microseconds, where it has more digits."""
+    """Return the event with its ``time`` cut to microseconds.
+
+    A ``time`` with fewer digits, or that is not text, is unchanged.
+    """
     time = document.get("time")
     return {**document, "time": _FINER.sub("", time, count=1)} if isinstance(time, str) else document

@@ -1,4 +1,7 @@
-"""Judgement of a batch: each record is placed or rejected by itself; repeats within the batch are split off."""
+"""Judgement of a batch of records.
+
+Each record is placed or rejected by itself; repeats within the batch are split off.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,10 +57,11 @@ _new_placed: Callable[[tuple[int, Usage, int, int, int]], Placed] = partial(tupl
 
 @dataclass(slots=True)
 class Judgement:
-    """The judgement of a batch: each record is in exactly one of ``placed`` and ``rejected`` (by index).
+    """The judgement of a batch, with each record in ``placed`` or in ``rejected``.
 
-    All records are judged by a first catalogue, of version ``first_version``. Those that it rejects with a transient
-    reason may be judged again by a newer one; ``catalogue`` is the last one used.
+    ``rejected`` gives errors by the index of the record. All records are judged by a first catalogue, of version
+    ``first_version``. Those that it rejects with a transient reason may be judged again by a newer one; ``catalogue``
+    is the last one used.
     """
 
     placed: list[Placed]
@@ -70,7 +74,10 @@ class Judgement:
         return [n for n, error in self.rejected.items() if error.reason in TRANSIENT]
 
     def after_end(self) -> list[int]:
-        """Indexes of records rejected as ``after_end``: a newer catalogue may know a renewal."""
+        """Return the indexes of records rejected as ``after_end``.
+
+        A newer catalogue may know a renewal.
+        """
         return [n for n, error in self.rejected.items() if error.reason == "after_end"]
 
 
@@ -87,7 +94,10 @@ def empty_judgement(catalogue: Catalogue) -> Judgement:
 
 
 def judge_records(records: Sequence[UsageRecord], numbers: Sequence[int], judged: Judgement) -> None:
-    """Judge the records with these indexes by ``judged.catalogue``; earlier results of them are replaced."""
+    """Judge the records with these indexes by ``judged.catalogue``.
+
+    Earlier rejections of these records are replaced.
+    """
     catalogue = judged.catalogue
     add, rejected = judged.placed.append, judged.rejected
     appended_at, received_us = EPOCH, 0
@@ -123,7 +133,10 @@ def _check_owner(event: UsageEvent | CorrectionEvent, owner: str) -> None:
 
 
 class IdentityTimes:
-    """The UTC days, and the midnights near its events, at which an identity is already used."""
+    """The UTC days and midnights at which an identity is already used.
+
+    The midnights are those near its events.
+    """
 
     __slots__ = ("days", "midnights")
 
@@ -147,9 +160,10 @@ class IdentityTimes:
 
 
 class Split(NamedTuple):
-    """Placed usage: records of ``later`` may repeat a record of ``first``; those of ``first`` repeat none.
+    """Placed usage, split into records without repeats and possible repeats.
 
-    ``shared``: by digest, the records of ``first`` with an identity that further records have.
+    Records of ``first`` repeat none of ``first``; records of ``later`` may repeat one of them. ``shared`` gives by
+    digest the records of ``first`` with an identity that further records have.
     """
 
     first: list[Placed]
@@ -158,9 +172,10 @@ class Split(NamedTuple):
 
 
 def split_repeats(placed: Sequence[Placed]) -> Split:
-    """Split off records with the identity of an earlier one on the same UTC day or within an hour of one midnight.
+    """Split off records that may repeat an earlier one of the batch.
 
-    Whether such a record is a repeat depends on whether the earlier one is applied.
+    Such a record has the identity of an earlier one on the same UTC day or within an hour of one midnight. Whether it
+    is a repeat depends on whether the earlier one is applied.
     """
     split = Split([], [], {})
     add = split.first.append

@@ -1,7 +1,8 @@
-"""Placement of usage: the subscription, meter, source and window of an event, or the reason for its rejection.
+"""Placement of usage: the subscription, meter, source and window of an event.
 
-The first reason found counts: first what the event alone shows, then lateness (against the time of first acceptance,
-so that a replay is never late), then what depends on the catalogue.
+An event that cannot be placed is rejected with a reason. The first reason found counts: first what the event alone
+shows, then lateness (against the time of first acceptance, so that a replay is never late), then what depends on the
+catalogue.
 """
 
 from datetime import datetime, timedelta
@@ -18,9 +19,15 @@ OLDEST_US = 35 * DAY_US
 """Most time from an event to its acceptance, in microseconds."""
 OLDEST = timedelta(microseconds=OLDEST_US)
 FARTHEST_US = 5 * 60 * 1_000_000
-"""Most time from an event's acceptance to its time, if that is in the future, in microseconds."""
+"""Most time from an event's acceptance to its time, in microseconds.
+
+It applies to events whose time is in the future.
+"""
 NEAR_MIDNIGHT_US = 3_600_000_000
-"""Time before and after a midnight within which a repeat may have the other day, in microseconds."""
+"""Time before and after a midnight, in microseconds.
+
+Within it a repeat may have the other day.
+"""
 _UNSET = msgspec.UNSET
 _new_digest = blake2b(digest_size=16).copy
 """Copying costs two thirds of creating."""
@@ -46,7 +53,10 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def midnight_us(self) -> int | None:
-        """The midnight within an hour of the event, in microseconds since 1970; ``None`` where there is none."""
+        """The midnight within an hour of the event, in microseconds since 1970.
+
+        ``None`` where there is none.
+        """
         into_day = self.at_us % DAY_US
         if into_day < NEAR_MIDNIGHT_US:
             return self.at_us - into_day
@@ -97,10 +107,10 @@ def place(event: UsageEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
 
 
 def place_correction(event: CorrectionEvent, accepted_us: int, catalogue: Catalogue) -> Usage:
-    """Place a correction that was first accepted at ``accepted_us``, as far as it can be checked by itself.
+    """Place a correction as far as it can be checked by itself.
 
-    The target of a reversal is looked up when it is applied. Usage of a product that has ended or was retired can still
-    be reversed; a purge is placed by its own time, like usage.
+    It was first accepted at ``accepted_us``. The target of a reversal is looked up when it is applied. Usage of a
+    product that has ended or was retired can still be reversed; a purge is placed by its own time, like usage.
 
     Raises:
         RejectedError: with the quarantine reason.

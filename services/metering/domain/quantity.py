@@ -1,4 +1,7 @@
-"""Quantities: integers or plain decimal strings, exact, within the contract's bounds (30 digits, 12 decimals)."""
+"""Quantities: non-negative integers or plain decimal strings, exact.
+
+The contract's bounds are 30 digits, of which 12 are decimals.
+"""
 
 import re
 from decimal import Decimal
@@ -13,7 +16,10 @@ _PLAIN = re.compile(r"\d{1,18}(?:\.\d{1,12})?", re.ASCII)
 
 
 def is_quantity(value: object) -> bool:
-    """Whether ``value``, as JSON gave it, is a quantity: no float, no exponent, no sign."""
+    """Whether ``value``, as JSON gave it, is a quantity.
+
+    A quantity has no sign and no exponent, and is not a float.
+    """
     if isinstance(value, str):
         return _PLAIN.fullmatch(value) is not None
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_WHOLE

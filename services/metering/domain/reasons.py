@@ -11,9 +11,10 @@ Reason = QuarantineReason
 TRANSIENT: frozenset[Reason] = frozenset(
     {"unknown_subscription", "unknown_product", "unknown_meter", "product_not_subscribed"}
 )
-"""Reasons that end once the missing state arrives: such usage is then applied automatically.
+"""Reasons that end once the missing state arrives.
 
-``after_end`` may end too, by a renewal, but no batch waits for one.
+Usage rejected for one of them is then applied automatically. ``after_end`` may end too, by a renewal, but no batch
+waits for one.
 """
 
 UNKNOWN = "unknown"
@@ -45,6 +46,9 @@ class RejectedError(Exception):
         """The event's time, where a later renewal may include it."""
 
     def without_traceback(self) -> Self:
-        """Return the error without its traceback, whose frames would keep the whole batch in memory."""
+        """Return the error without its traceback.
+
+        The frames of the traceback would keep the whole batch in memory.
+        """
         self.__context__ = None
         return self.with_traceback(None)

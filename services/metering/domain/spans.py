@@ -1,6 +1,7 @@
-"""Spans in which usage counts: in a term, before the cancellation, and while the product is used. Derived only here.
+"""Spans in which usage counts.
 
-Spans are half-open, in microseconds since 1970, ordered and disjoint.
+They lie in a term, before the cancellation, and while the product is used. Nothing else derives them. Spans are
+half-open, in microseconds since 1970, ordered and disjoint.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,10 @@ def microseconds(at: datetime) -> int:
 
 
 class Spans(NamedTuple):
-    """A subscription's spans: its ``terms`` until the cancellation, and per product its spans of use."""
+    """A subscription's spans.
+
+    ``terms`` end at the cancellation at the latest; ``uses`` gives the spans of use per product.
+    """
 
     terms: tuple[Span, ...]
     uses: Mapping[str, tuple[Span, ...]]
@@ -69,7 +73,10 @@ def spans_of(state: Subscription) -> Spans:
 
 
 def _uses(use: Use, start_us: int) -> Iterator[Span]:
-    """Spans of use. The first begins with the subscription, so that a product added late loses no earlier usage."""
+    """Yield the spans in which a product is used.
+
+    The first begins with the subscription, so that a product added late loses no earlier usage.
+    """
     begun_us = start_us if use.subscribed_at is None else microseconds(use.subscribed_at)
     newest = begun_us, NEVER_US if use.ended_at is None else microseconds(use.ended_at)
     spans = [*((microseconds(one.start), microseconds(one.end)) for one in use.earlier), newest]
@@ -103,9 +110,10 @@ class Change(NamedTuple):
 
 
 def change(before: Subscription, after: Subscription) -> Change | None:
-    """Compare two states of a subscription; ``None`` if no usage that may be applied already is affected.
+    """Compare two states of a subscription.
 
-    A product that is used for the first time is no change: none of its usage has been counted.
+    ``None`` is returned if no usage that may be applied already is affected. A product that is used for the first time
+    is no change: none of its usage has been counted.
     """
     was, now = spans_of(before), spans_of(after)
     lost_us = min((start for product in was.uses for start, _ in _lost(was, now, product)), default=NEVER_US)
@@ -121,6 +129,9 @@ def change(before: Subscription, after: Subscription) -> Change | None:
 
 
 def _lost(had: Spans, has: Spans, product: str) -> Iterator[Span]:
-    """The spans in which usage of the product counted by ``had`` and does not by ``has``."""
+    """Yield the spans in which usage counted by ``had`` and does not by ``has``.
+
+    It is usage of ``product``.
+    """
     counted = had.counted(product)
     return common(counted, has.gaps(product, counted[0][0])) if counted else iter(())

@@ -1,4 +1,7 @@
-"""A subscription's state as metering holds it: read from the same JSON, in a tenth of the memory."""
+"""A subscription's state as metering holds it.
+
+It is read from the same JSON as the shared model, and takes a tenth of the memory.
+"""
 
 import sys
 from bisect import bisect_right
@@ -28,7 +31,10 @@ class Span(msgspec.Struct, frozen=True, gc=False):
 
 
 class Use(msgspec.Struct, frozen=True, gc=False):
-    """A product that is, or was, used: a part of ``shared.events.state.SubscribedProduct``."""
+    """A product that is or was used.
+
+    It is a part of ``shared.events.state.SubscribedProduct``.
+    """
 
     product: str
     allocated: int
@@ -55,7 +61,10 @@ _read = msgspec.json.Decoder(_State).decode
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A part of ``shared.events.state.SubscriptionState``, with the same meaning. ``terms``: all of them, in order."""
+    """A part of ``shared.events.state.SubscriptionState``, with the same meaning.
+
+    ``terms`` are all of them, in order.
+    """
 
     id: SubscriptionId
     account: AccountId
@@ -81,7 +90,10 @@ class Subscription:
         return self.terms[max(bisect_right(self.calendar.starts, now) - 1, 0)]
 
     def rate_of(self, meter: Meter, window_start: datetime) -> Rate:
-        """Return the rate of ``meter`` for the window that begins then: the one in force, or as locked by the term."""
+        """Return the rate of ``meter`` for the window that begins at ``window_start``.
+
+        It is the rate in force at that time, or the one that the term has locked.
+        """
         locked_at = self.term_at(window_start).rates_locked_at
         return meter.rate_at(window_start if locked_at is None else min(window_start, locked_at))
 

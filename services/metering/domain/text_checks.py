@@ -4,7 +4,9 @@ from collections.abc import Iterable
 
 
 def check_text(texts: Iterable[object]) -> None:
-    """Refuse texts with NUL or unpaired surrogates. Values that are not text are ignored.
+    """Refuse texts with NUL or unpaired surrogates.
+
+    Values that are not text are ignored.
 
     Raises:
         ValueError: (or its kind ``UnicodeEncodeError``) with the fault.

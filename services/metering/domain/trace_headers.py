@@ -1,4 +1,7 @@
-"""Kafka headers of a usage record that name the HTTP request that sent it. They are not part of the event."""
+"""Kafka headers of a usage record that name the HTTP request which sent it.
+
+They are not part of the event.
+"""
 
 CORRELATION_ID = "unitpool-correlation-id"
 TRACE_PARENT = "traceparent"

@@ -1,1 +1,4 @@
-"""Handlers of records, commands and tasks, each in the transaction that it is given."""
+"""Handlers of records, commands and tasks.
+
+Each works in the transaction that it is given.
+"""

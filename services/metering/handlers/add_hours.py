@@ -1,4 +1,7 @@
-"""Add usage to hours, many batches at a time. A subscription for which that fails is set aside."""
+"""Addition of usage to hours, many batches at a time.
+
+A subscription for which that fails is set aside.
+"""
 
 from collections.abc import Sequence
 
@@ -14,7 +17,11 @@ WORK = "hours"
 
 
 async def add_due_batches(tx: Transaction, catalogue: Catalogue) -> bool:
-    """Add the due hours of at most ``AT_ONCE`` batches. Return whether there may be more."""
+    """Add the due hours of at most ``AT_ONCE`` batches.
+
+    Return whether there may be more. If the statement fails because of some subscriptions, their hours are set aside
+    and the others are added.
+    """
     aside = SetAside(WORK)
     due = await hours.lock_due(tx.connection, WORK, tx.now)
     if not due:

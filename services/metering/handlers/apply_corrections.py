@@ -1,8 +1,8 @@
-"""Apply recorded corrections, set by set, each set in the transaction that settles it.
+"""Application of recorded corrections, each set in one transaction.
 
-A transaction that applied usage concurrently may not have seen the effects of a correction (a resource counted before,
-a level below the peak). So what a correction changed is recomputed once every transaction begun before its commit has
-ended.
+The transaction that applies a set also settles it. A transaction that applied usage concurrently may not have seen the
+effects of a correction (a resource counted before, a level below the peak). So what a correction changed is recomputed
+once every transaction begun before its commit has ended.
 """
 
 from collections import Counter
@@ -36,7 +36,10 @@ RECHECK_DELAY = timedelta(seconds=1)
 TARGET_POLL_MAX = timedelta(hours=1)
 """Longest delay between two searches for the missing target of a reversal."""
 TARGET_TIMEOUT = OLDEST + timedelta(days=1)
-"""Age at which a reversal without target is settled as unmatched: the target would be too old to be applied."""
+"""Age at which a reversal without target is settled as unmatched.
+
+Its target would be too old to be applied.
+"""
 
 
 @dataclass(slots=True)
@@ -58,7 +61,10 @@ class _CorrectionBatch:
 async def apply_due_corrections(
     tx: Transaction, projection: Projection, limit: int, aside: SetAside | None = None
 ) -> int:
-    """Apply or recheck at most ``limit`` due corrections. Return how many; those that fail are set aside."""
+    """Apply or recheck at most ``limit`` due corrections. Return how many were due.
+
+    Those that fail are set aside.
+    """
     due = await corrections.lock_due(tx.connection, tx.now, limit)
     if not due:
         await corrections.delete_woken(tx.connection)
@@ -122,7 +128,10 @@ def _postpone(batch: _CorrectionBatch, one: Correction) -> None:
 
 
 async def _reverse(tx: Transaction, batch: _CorrectionBatch) -> None:
-    """Mark targets as reversed. A reversal whose target another one has marked is a duplicate."""
+    """Mark the targets of reversals as reversed.
+
+    A reversal whose target another one has marked is a duplicate.
+    """
     found = [(target.digest, target.at) for _, target in batch.reversals]
     marked = await window_changes.mark_reversed(tx.connection, found, batch.now)
     for one, target in batch.reversals:
@@ -160,7 +169,10 @@ def _recompute_purged(
 
 
 async def _recheck(tx: Transaction, batch: _CorrectionBatch, settled: Sequence[Correction]) -> None:
-    """Recompute what corrections changed, once every transaction that did not see them has ended."""
+    """Recompute what corrections changed, where that is due.
+
+    It is due once every transaction that did not see the correction has ended.
+    """
     if not settled:
         return
     horizon = await corrections.load_oldest_running(tx.connection)
@@ -201,7 +213,10 @@ async def _settle(tx: Transaction, batch: _CorrectionBatch) -> None:
 async def quarantine_corrections(
     tx: Transaction, catalogue: Catalogue, rejected: Sequence[tuple[Correction, Reason, str]]
 ) -> None:
-    """Quarantine corrections that were booked as applied, each with its reason and a sentence."""
+    """Quarantine corrections that were booked as applied.
+
+    Each is given with its reason and a sentence that explains it.
+    """
     if not rejected:
         return
     errors = [

@@ -40,11 +40,17 @@ from shared.windows import PROVISIONAL_FOR
 
 FIRST_DAY = date(1970, 1, 1)
 JUDGED_AT_ONCE = 250
-"""Records judged before other tasks of the process get a turn, such as a batch that has its database answer."""
+"""Records judged before other tasks of the process get a turn.
+
+Another task is, for example, a batch whose database answer has arrived.
+"""
 PROVISIONAL_US = microseconds(EPOCH + PROVISIONAL_FOR)
 
 CatchUp = Callable[[Connection], Awaitable[None]]
-"""Wait, up to a limit, until the projection contains what allocation.events has now."""
+"""A function that waits until the projection is up to date.
+
+It must then contain what allocation.events has now. The wait has a limit.
+"""
 
 
 async def _no_wait(_: Connection) -> None:
@@ -53,12 +59,18 @@ async def _no_wait(_: Connection) -> None:
 
 @dataclass(slots=True)
 class BatchOutcome:
-    """The outcome of each record of a batch, and the error of each rejected one by its index."""
+    """The outcome of each record of a batch.
+
+    ``rejected`` gives the error of each rejected record by its index.
+    """
 
     outcomes: list[Outcome]
     rejected: dict[int, RejectedError]
     catalogue_version: int
-    """Version of the catalogue by which the batch was judged; the process may have a newer one."""
+    """Version of the catalogue by which the batch was judged.
+
+    The process may have a newer one.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,10 @@ class UsageApplier:
     known_partitions: partitions.Known = field(default_factory=set)
 
     async def apply(self, tx: Transaction, records: Sequence[Record]) -> BatchOutcome:
-        """Apply records that arrive for the first time; write their effects, quarantine, books and positions."""
+        """Apply records that arrive for the first time.
+
+        Their effects, the rejected records, the books and the positions are written in the caller's transaction.
+        """
         judged = await self._judge(tx.connection, records)
         applied = await self._deduplicate(tx, judged, records)
         if applied.rejected:
@@ -98,7 +113,11 @@ class UsageApplier:
         return await self._deduplicate(tx, judged, records)
 
     async def _judge(self, connection: Connection, records: Sequence[Record]) -> Judgement:
-        """Judge all by the present catalogue, then those with a transient reason by a newer one."""
+        """Judge all records by the present catalogue.
+
+        If some are rejected for a transient reason, those are judged again by a newer catalogue where there is one, and
+        with them those rejected as ``after_end``.
+        """
         judged = empty_judgement(await self.projection.refresh(connection))
         for first in range(0, len(records), JUDGED_AT_ONCE):
             if first:
@@ -115,10 +134,10 @@ class UsageApplier:
         return judged
 
     async def _deduplicate(self, tx: Transaction, judged: Judgement, records: Sequence[Record]) -> BatchOutcome:
-        """De-duplicate and add up placed usage, with the result of applying one record after the other.
+        """De-duplicate placed usage and add it up.
 
-        Possible repeats within the batch wait until the earlier record is applied or not: each round inserts the
-        records that repeat none before them.
+        The result is that of applying one record after the other. Possible repeats within the batch wait until the
+        earlier record is applied or not: each round inserts the records that repeat none before them.
         """
         outcomes: list[Outcome] = ["applied"] * len(records)
         rejected = dict(judged.rejected)
@@ -148,9 +167,10 @@ class UsageApplier:
     async def _add_up(
         self, tx: Transaction, batch: UsageBatch, fresh: Sequence[Placed], records: Sequence[Record], judged: Judgement
     ) -> None:
-        """Add up new usage, record corrections, and save previous figures of final windows that change.
+        """Add up new usage, and record corrections.
 
-        If a newer projection was committed meanwhile, usage that it places elsewhere is noted, to be moved later.
+        Previous figures of final windows that change are saved. If a newer projection was committed meanwhile, usage
+        that it places elsewhere is noted, to be moved later.
         """
         catalogue = judged.catalogue
         if corrected := [placed for placed in fresh if placed.usage.correction]:
@@ -168,7 +188,10 @@ class UsageApplier:
         await batch.add_up()
 
     async def _prepare(self, tx: Transaction, placed: Sequence[Placed]) -> Sequence[Placed]:
-        """Make missing partitions and number new sources; return the placed usage with those numbers."""
+        """Create missing partitions, and number new sources.
+
+        Return the placed usage with the numbers of its sources.
+        """
         if new := {item.usage.source for item in placed if not item.usage.source_number}:
             numbers = await ensure_sources(tx.connection, sorted(new))
             tx.after_commit(lambda: self.projection.add_sources(numbers))
@@ -187,7 +210,10 @@ def _numbered(item: Placed, numbers: Mapping[str, int]) -> Placed:
 
 
 async def _reject_wrong_reversals(connection: Connection, judged: Judgement, records: Sequence[Record]) -> None:
-    """Reject reversals whose target they may not reverse; recorded, they would be quarantined as new records."""
+    """Reject reversals whose target they may not reverse.
+
+    If they were recorded, they would be quarantined as new records.
+    """
     faults = await find_faults(connection, judged.placed, judged.catalogue)
     for n, (reason, detail) in faults.items():
         judged.rejected[n] = RejectedError(reason, detail, claim_of(records[n].value))
@@ -195,7 +221,7 @@ async def _reject_wrong_reversals(connection: Connection, judged: Judgement, rec
 
 
 def find_misplaced(placed: Sequence[Placed], catalogue: Catalogue) -> list[Misplaced]:
-    """Find the subscriptions of which this catalogue places some of the usage elsewhere."""
+    """Find the subscriptions of which a catalogue places some usage elsewhere."""
     since: dict[int, int] = {}
     windows: set[int] = set()
     for _, usage, _, _, _ in placed:
@@ -223,7 +249,10 @@ def _wanted(placed: Sequence[Placed]) -> Iterator[tuple[Partitioned, date]]:
 
 
 def _reject_expired(judged: Judgement, records: Sequence[Record], now: datetime) -> None:
-    """Reject what is older than the retention of raw usage: a repeat could not be detected."""
+    """Reject usage that is older than the retention of raw usage.
+
+    A repeat of it could not be detected.
+    """
     oldest_us = microseconds(now - timedelta(days=partitions.USAGE.kept_days))
     recent = []
     for item in judged.placed:
@@ -254,13 +283,19 @@ Found = dict[bytes, list[store.Stored]]
 
 
 async def _find_stored(connection: Connection, repeats: Sequence[Placed]) -> Found:
-    """Find stored events on the days of possible repeats, by digest. Each is read once."""
+    """Find stored events on the days of possible repeats, by digest.
+
+    Each is read once.
+    """
     wanted = dict.fromkeys((placed.usage.digest, day_of(placed.usage.at_us)) for placed in repeats)
     return await store.find_stored(connection, list(wanted))
 
 
 def _times_of(items: Sequence[Placed], there: set[int], stored: Found) -> IdentityTimes:
-    """Return when an identity is used after its records ``items`` were inserted; ``there``: indexes stored before."""
+    """Return when an identity is used after ``items`` were inserted.
+
+    ``items`` are the records with this identity; ``there`` contains the indexes of those that were stored before.
+    """
     times = IdentityTimes()
     for n, usage, _, _, _ in items:
         if n not in there:

@@ -1,4 +1,7 @@
-"""Book usage records that will never be read: they expired unread, or an operator skipped them."""
+"""Usage records that will never be read, entered in the books as lost.
+
+They expired unread, or an operator skipped them.
+"""
 
 from services.metering.domain.reasons import UNKNOWN
 from services.metering.store import books
@@ -9,6 +12,9 @@ from shared.runtime.delivery.transaction import Transaction
 
 
 async def book_lost(tx: Transaction, topic: str, loss: Loss) -> None:
-    """Book a loss on the day on which it is noticed; the product is known only for a product's own topic."""
+    """Book a loss on the day on which it is noticed.
+
+    The product is known only for a product's own topic.
+    """
     line = Line(tx.now.date(), loss.partition, UNKNOWN, product_of(topic) or UNKNOWN)
     await books.book_lost(tx.connection, line, loss.records)

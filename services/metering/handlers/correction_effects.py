@@ -1,4 +1,7 @@
-"""Effects of a set of corrections on windows, resources, hours and restatements: collected, then applied together."""
+"""Effects of a set of corrections, collected first and then applied together.
+
+They change windows, resources and hours, and have final windows restated.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -23,7 +26,10 @@ class Effects:
     catalogue: Catalogue
     now: datetime
     totals: dict[Key, list[tuple[Decimal, datetime]]] = field(default_factory=lambda: defaultdict(list))
-    """By window of a sum or count: amounts to subtract, each with the append time of its cause."""
+    """Amounts to subtract from each window of a sum or count.
+
+    Each amount has the append time of its cause.
+    """
     levels: dict[int, set[WindowKey]] = field(default_factory=lambda: {PEAK: set(), LATEST: set()})
     """By kind of meter: windows whose level is recomputed."""
     resources: set[ResourceKey] = field(default_factory=set)
@@ -63,7 +69,10 @@ class Effects:
     def recompute(
         self, by: Correction, meter: int, at: datetime, resource: str | None, cause: RestatementCause
     ) -> None:
-        """Have the level, or this resource, of the window that contains ``at`` recomputed from raw usage."""
+        """Have a level or a resource recomputed from raw usage.
+
+        It is the level, or this resource, of the window that contains ``at``.
+        """
         window = self.window_of(by.subscription, meter, at)
         self._note(by.received_at, window, cause)
         self._recompute(window, self.catalogue.meters[meter].kind, resource)
@@ -74,7 +83,10 @@ class Effects:
         return WindowKey(subscription, meter, window.start, window.end)
 
     def is_subtracted(self, meter: int) -> bool:
-        """Whether the meter is corrected by subtraction, which concurrent usage cannot falsify."""
+        """Whether the meter is corrected by subtraction.
+
+        Concurrent usage cannot falsify a subtraction.
+        """
         return self.catalogue.meters[meter].kind in (SUM, COUNT)
 
     def _recompute(self, window: WindowKey, kind: int, resource: str | None) -> None:

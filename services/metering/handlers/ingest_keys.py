@@ -1,4 +1,7 @@
-"""Ingest keys: created, rotated and revoked by the vendor. Only the hash of a key is ever sent here."""
+"""Ingest keys: created, rotated and revoked by the vendor.
+
+Commands contain only the hash of a key.
+"""
 
 from datetime import datetime, timedelta
 
@@ -36,7 +39,10 @@ async def create_ingest_key(tx: Transaction, command: Event[CreateIngestKey]) ->
 
 
 async def rotate_ingest_key(tx: Transaction, command: Event[RotateIngestKey]) -> Decision:
-    """Create a new key; the old one stays valid for the overlap, or until it expires if that is sooner."""
+    """Create a new key in place of an old one.
+
+    The old one stays valid for the overlap, or until it expires if that is sooner.
+    """
     asked = command.data
     audit = AuditEntry("rotate-ingest-key", asked.key, "vendor")
     if refusal := _vendor_only(command.actorvendor) or _in_the_future(asked.expires_at, tx.now):

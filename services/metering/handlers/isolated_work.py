@@ -1,4 +1,7 @@
-"""Work of a task for many subscriptions: what fails for one is set aside and retried until it succeeds."""
+"""Work of a task for many subscriptions, without one delaying the others.
+
+What fails for one subscription is set aside and retried until it succeeds.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -19,9 +22,10 @@ async def run_isolated(
     key: Callable[[T], str],
     whose: Callable[[T], str],
 ) -> list[T]:
-    """Run ``work`` for all items except those set aside until later. Return the items that were not done.
+    """Run ``work`` for all items except those set aside until later.
 
-    ``key`` names an item, ``whose`` its subscription: items that fail are set aside together per subscription.
+    Return the items that were not done. ``key`` names an item, ``whose`` its subscription: items that fail are set
+    aside together per subscription.
     """
     known = await aside.load(tx.connection, tx.now)
     waiting = frozenset(known.waiting)

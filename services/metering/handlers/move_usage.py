@@ -1,9 +1,9 @@
-"""Move usage that was placed by an older state of its subscription: out of windows, into quarantine, and back.
+"""Moves of usage that was placed by an older state of its subscription.
 
 A subscription that is renewed, cancelled, or stops using a product may have later usage that was applied before that
 was known. A pass takes such events out of their windows as a reversal would, and quarantines them; their identities
-stay used. Another pass follows once every transaction begun before has ended, since those may still have applied usage
-by the older state.
+stay used. It puts back events that count again. Another pass follows once every transaction begun before has ended,
+since those may still have applied usage by the older state.
 """
 
 from collections import Counter
@@ -59,7 +59,11 @@ async def move_due_usage(tx: Transaction, projection: Projection, due: DueMove) 
 
 
 async def move_all_usage(tx: Transaction, catalogue: Catalogue, since: datetime) -> None:
-    """Quarantine, or put back, all usage since then without changing windows. Metering must not run."""
+    """Quarantine usage that no longer counts, and put back what counts again.
+
+    Only usage at ``since`` or later is quarantined. Windows do not change: the caller recomputes them. All due moves
+    are deleted. Metering must not run.
+    """
     for number, view in sorted(catalogue.by_number.items()):
         effects, due = Effects(catalogue, tx.now), DueMove(0, number, since, True, False, True, None)
         while await _take_out(tx, catalogue, view, effects, since) == AT_ONCE:
@@ -72,7 +76,10 @@ async def move_all_usage(tx: Transaction, catalogue: Catalogue, since: datetime)
 async def _take_out(
     tx: Transaction, catalogue: Catalogue, view: SubscriptionView, effects: Effects, since: datetime
 ) -> int:
-    """Quarantine usage that lies outside the spans in which it counts. Return the number of events."""
+    """Quarantine usage that lies outside the spans in which it counts.
+
+    Return the number of events, at most ``AT_ONCE``.
+    """
     found = await moves.lock_outside_spans(
         tx.connection, view.number, list(_gaps(catalogue, view, since)), since, AT_ONCE
     )
@@ -136,7 +143,10 @@ def _moves(catalogue: Catalogue, found: Sequence[AppliedUsage], was: Outcome, be
 async def _move_purges(
     tx: Transaction, catalogue: Catalogue, view: SubscriptionView, effects: Effects, due: DueMove
 ) -> None:
-    """Place purges by their own time, as usage is; quarantine those that lie outside the spans."""
+    """Place purges by their own time, as usage is placed.
+
+    Those that lie outside the spans are quarantined.
+    """
     rejected: list[tuple[Correction, Reason, str]] = []
     placed: list[tuple[int, datetime]] = []
     for one in await moves.lock_purges(tx.connection, view.number, due.since):
@@ -150,7 +160,10 @@ async def _move_purges(
 
 
 async def _republish(tx: Transaction, view: SubscriptionView, due: DueMove) -> None:
-    """Publish windows again whose term changed, with revisions above those published for the other term."""
+    """Publish windows again after a term has changed.
+
+    Where usage may belong to another window, revisions are first raised above those published for the other term.
+    """
     first = _first_window(view, due)
     if due.windows:
         await moves.raise_revisions(tx.connection, view.number, first)
@@ -158,7 +171,10 @@ async def _republish(tx: Transaction, view: SubscriptionView, due: DueMove) -> N
 
 
 async def _recompute_windows(tx: Transaction, catalogue: Catalogue, view: SubscriptionView, due: DueMove) -> None:
-    """Recompute all windows since the change from raw usage: events may belong to another window."""
+    """Recompute all windows since the change from raw usage.
+
+    Events may belong to another window than before.
+    """
     first = _first_window(view, due)
     await moves.lock_windows(tx.connection, view.number, first)
     days = await recomputation.prepare(tx.connection, catalogue, {view.number}, first)

@@ -1,4 +1,7 @@
-"""Projection of allocation.events: save the newest states, and note snapshots and moves that a change makes due."""
+"""The projection of allocation.events, kept up to date.
+
+The newest states are saved, and the snapshots and moves that a change requires become due.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -31,7 +34,10 @@ async def project_subscription(tx: Transaction, event: Event[Any]) -> None:
 
 
 def fill_missing_fields(state: SubscriptionState, before: SubscriptionState | None, at: datetime) -> SubscriptionState:
-    """Fill fields that older events lack: the time of cancellation, and earlier spans of use."""
+    """Fill fields that older events lack.
+
+    These are the time of cancellation, and earlier spans of use.
+    """
     products = {one.product: one for one in before.products} if before else {}
     changes: dict[str, Any] = {
         "products": tuple(_with_earlier(one, products.get(one.product)) for one in state.products)
@@ -60,7 +66,10 @@ def _locks(of: SubscriptionState) -> set[datetime]:
 
 
 async def project_product(tx: Transaction, event: Event[Any]) -> None:
-    """Save a product's state; a rate that is new for measured windows makes their snapshots due."""
+    """Save a product's state.
+
+    A rate that is new for measured windows makes their snapshots due.
+    """
     product = event.data.product
     before = await projection.find_product(tx.connection, product.id)
     await projection.save(tx.connection, [], [product])
@@ -69,7 +78,10 @@ async def project_product(tx: Transaction, event: Event[Any]) -> None:
 
 
 def new_rates_since(before: ProductState, after: ProductState) -> datetime | None:
-    """Return the earliest effective time of a new rate of a known meter; ``None`` if there is none."""
+    """Return the earliest effective time of a known meter's new rates.
+
+    ``None`` is returned if there are no new rates.
+    """
     known = {(meter.meter, rate.version) for meter in before.meters for rate in meter.rates}
     meters = {meter.meter for meter in before.meters}
     new = [
@@ -85,4 +97,7 @@ HANDLERS: dict[type[Payload], EventHandler] = {
     **{one: project_subscription for one in ALLOCATION_EVENTS if issubclass(one, SubscriptionEvent)},
     **{one: project_product for one in ALLOCATION_EVENTS if issubclass(one, ProductEvent)},
 }
-"""By event type. Every event carries the whole state, so one handler serves all of a kind."""
+"""The handler of each event type.
+
+Every event carries the whole state, so one handler serves all types of a kind.
+"""

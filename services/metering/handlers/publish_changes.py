@@ -1,4 +1,7 @@
-"""Publish changes of the quarantine and the books, in portions, after the batch that made them."""
+"""Publication of changes of the quarantine and the books.
+
+They are published in portions, after the batch that made them.
+"""
 
 from collections.abc import Sequence
 
@@ -15,13 +18,17 @@ from shared.runtime.postgres.pool import Row
 
 WORK = "telling"  # the name in ``set_aside_work`` and in metrics, which must not change
 OUTBOX_FULL = 5_000
-"""Rows in the outbox from which on nothing is added; changes stay unpublished until there are fewer."""
+"""Number of rows in the outbox from which on nothing is added.
+
+Changes stay unpublished until there are fewer.
+"""
 
 
 async def publish_quarantine_changes(tx: Transaction, limit: int) -> int:
-    """Publish at most ``limit`` changed rows of the quarantine. Return the number of events.
+    """Publish at most ``limit`` changed rows of the quarantine.
 
-    Nothing is published while the outbox is full. Rows that fail are set aside; their events may be in the number.
+    Return the number of events. Nothing is published while the outbox is full. Rows that fail are set aside; their
+    events may be in the number.
     """
     if await _is_full(tx):
         return 0

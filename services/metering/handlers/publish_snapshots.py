@@ -1,8 +1,9 @@
-"""Publish snapshots of consumption: after the commit, by one process at a time, coalesced, at least once.
+"""Publication of snapshots of consumption, after the commit and at least once.
 
-A round reads the due rows, then the windows that they name, and sends the snapshots; the rows are deleted once the
-broker has acknowledged all. After a crash in between they are published again; readers ignore revisions that are not
-newer. A subscription whose snapshots cannot be made is postponed without delaying others.
+One process publishes at a time, and coalesces changes. A round reads the due rows, then the windows that they name, and
+sends the snapshots; the rows are deleted once the broker has acknowledged all. After a crash in between they are
+published again; readers ignore revisions that are not newer. A subscription whose snapshots cannot be made is postponed
+without delaying others.
 """
 
 import asyncio
@@ -26,11 +27,17 @@ from shared.runtime.records import Outgoing
 POLL_SECONDS = 0.05
 STANDBY_SECONDS = 1.0
 REST_FACTOR = 8
-"""Pause after a round while usage waits to be applied, as a multiple of the round's duration."""
+"""Pause after a round, as a multiple of the round's duration.
+
+It is made while usage waits to be applied.
+"""
 ROWS_AT_ONCE = 2000
 WINDOWS_AT_ONCE = 100_000
-"""Most windows in one round. Windows are mostly due many times over, so a larger round makes fewer snapshots of them,
-and a publisher that lags catches up."""
+"""Number of windows after which a round takes no further due row.
+
+Windows are mostly due many times over, so a larger round makes fewer snapshots of them, and a publisher that lags
+catches up.
+"""
 KEYS_AT_ONCE = 500
 """Snapshots sent at once."""
 MADE_AT_ONCE = 50
@@ -52,7 +59,10 @@ Key = tuple[int, str, datetime]
 
 
 SaveFailed = Callable[[Failed, Collection[int]], Awaitable[int]]
-"""Save which subscriptions failed and which succeeded. Return how many are failing, those postponed included."""
+"""A function that saves which subscriptions failed and which succeeded.
+
+It returns how many are failing, including those that are postponed.
+"""
 
 
 async def _count_failed(failed: Failed, _: Collection[int]) -> int:
@@ -60,7 +70,10 @@ async def _count_failed(failed: Failed, _: Collection[int]) -> int:
 
 
 class SnapshotRelay:
-    """Publish due snapshots, each key at most once per ``interval_seconds``; less often while usage has a backlog."""
+    """The publisher of due snapshots.
+
+    It publishes each key at most once per ``interval_seconds``, and less often while usage has a backlog.
+    """
 
     def __init__(
         self,
@@ -84,7 +97,10 @@ class SnapshotRelay:
         self._rests_until = 0.0
 
     async def run(self) -> None:
-        """Publish until cancelled. Errors of Kafka or the database are raised; snapshots stay due."""
+        """Publish until cancelled.
+
+        Errors of Kafka or the database are raised; the snapshots stay due.
+        """
         connection = await self._connect()
         try:
             while not await consumption.try_lock(connection):  # noqa: ASYNC110  # another process holds it
@@ -155,7 +171,11 @@ Term = tuple[tuple[int, str], datetime]
 
 
 def _by_kind(catalogue: Catalogue, windows: Collection[Window]) -> tuple[set[Key], dict[tuple[int, str], datetime]]:
-    """Split windows by product: those measured alone, and per product with a term meter the earliest window changed."""
+    """Split windows by whether their product has a term meter.
+
+    Return the keys of windows that are measured alone, and for each product with a term meter the start of the earliest
+    window that changed.
+    """
     level: set[Key] = set()
     term: dict[tuple[int, str], datetime] = {}
     adds_up = {name: view.adds_up for name, view in catalogue.products.items()}
@@ -171,7 +191,10 @@ def _by_kind(catalogue: Catalogue, windows: Collection[Window]) -> tuple[set[Key
 async def load_levels(
     connection: Connection, catalogue: Catalogue, keys: Sequence[Key], failed: Failed | None = None
 ) -> list[Snapshot]:
-    """Make snapshots of single windows. Errors are added to ``failed`` if given, else raised."""
+    """Make snapshots of single windows.
+
+    Errors are added to ``failed`` if it is given, and raised otherwise.
+    """
     wanted = [(key[0], number, key[2]) for key in keys for number in _numbers(catalogue, key[1])]
     histories = await consumption.load_windows(connection, wanted)
     return await _snapshots(catalogue, keys, histories, failed)
@@ -180,7 +203,10 @@ async def load_levels(
 async def load_terms(
     connection: Connection, catalogue: Catalogue, products: Sequence[Term], failed: Failed | None = None
 ) -> list[Snapshot]:
-    """Make snapshots of all measured windows from one on. Errors are added to ``failed`` if given, else raised."""
+    """Make snapshots of all measured windows from the given one on.
+
+    Errors are added to ``failed`` if it is given, and raised otherwise.
+    """
     wanted = [(key[0], number) for key, _ in products for number in _numbers(catalogue, key[1])]
     histories = await consumption.load_histories(connection, wanted)
     keys = [

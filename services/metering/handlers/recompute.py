@@ -1,4 +1,7 @@
-"""``recompute``: replace consumption by what raw usage adds up to, as far as raw usage is retained (60 days)."""
+"""``recompute``: replace consumption by what raw usage adds up to.
+
+It reaches back as far as raw usage is retained (60 days).
+"""
 
 from argparse import Namespace
 from datetime import datetime
@@ -15,7 +18,10 @@ from shared.runtime.service.command_line import ServiceCommand
 
 
 async def recompute(settings: MeteringSettings, _: Namespace) -> int:
-    """Replace windows, resources and hours by what raw usage adds up to. Metering must not run meanwhile."""
+    """Replace windows, resources and hours by what raw usage adds up to.
+
+    Metering must not run meanwhile.
+    """
     return await with_connection(settings, "recompute", _recompute)
 
 
@@ -24,7 +30,10 @@ async def _recompute(connection: Connection) -> int:
 
 
 async def recompute_all(connection: Connection, now: datetime) -> int:
-    """Recompute in one transaction; it fails without effect if usage is written concurrently."""
+    """Recompute everything in one transaction.
+
+    It fails without effect if usage written concurrently changes the same rows.
+    """
     async with connection.transaction(isolation="repeatable_read"):
         catalogue = await Projection().refresh(connection)
         tx = Transaction(connection, now, service="metering")

@@ -1,4 +1,7 @@
-"""Replays on request: the command saves the request, a task judges its records in portions, one per transaction."""
+"""Replays of the quarantine on request.
+
+The command saves the request. A task judges its records in portions, one per transaction.
+"""
 
 from dataclasses import replace
 
@@ -43,7 +46,10 @@ async def replay_quarantine(tx: Transaction, command: Event[ReplayQuarantine]) -
 
 
 async def run_replay_step(tx: Transaction, applier: UsageApplier, limit: int) -> bool:
-    """Judge the next portion of the oldest unfinished replay. Return whether there was one."""
+    """Judge the next portion of the oldest unfinished replay.
+
+    Return whether there was one.
+    """
     found = await replays.lock_next(tx.connection)
     if found is None:
         return False

@@ -1,6 +1,7 @@
-"""Restate final windows that have changed: save and publish both values. Windows that fail are set aside.
+"""Restatement of final windows that have changed.
 
-A meter that adds up over the term carries a change into the windows after it: those that are final are restated too.
+The values before and after are saved and published. Windows that fail are set aside. A meter that adds up over the term
+carries a change into the windows after it: those that are final are restated too.
 """
 
 from collections import defaultdict
@@ -33,9 +34,10 @@ Group = tuple[int, str]
 async def publish_restatements(
     tx: Transaction, projection: Projection, until: datetime, limit: int, aside: SetAside | None = None
 ) -> int:
-    """Save and publish restatements of at most ``limit`` windows noted until then. Return how many were noted.
+    """Save and publish restatements of at most ``limit`` noted windows.
 
-    Windows of a subscription that fails are set aside.
+    They were noted at ``until`` or earlier. Return how many were taken. Windows of a subscription that fails are set
+    aside.
     """
     noted = await restatements.lock_previous_figures(tx.connection, until, limit)
     if noted:
@@ -73,7 +75,10 @@ async def _restate(tx: Transaction, catalogue: Catalogue, noted: Sequence[Previo
 async def _load(
     connection: Connection, catalogue: Catalogue, groups: Mapping[Group, Sequence[PreviousFigures]]
 ) -> consumption.Histories:
-    """Load what is measured now: the noted windows, or all windows of products with a term meter."""
+    """Load what is measured now.
+
+    These are the noted windows, or all windows of products with a term meter.
+    """
     single: set[tuple[int, int, datetime]] = set()
     whole: set[tuple[int, int]] = set()
     for (number, name), befores in groups.items():
@@ -92,7 +97,10 @@ async def _load(
 def _restated(
     catalogue: Catalogue, group: Group, befores: Sequence[PreviousFigures], now: History, at: datetime
 ) -> Iterator[WindowRestated]:
-    """Make restatements of the windows of one subscription and product whose figures changed."""
+    """Make restatements of one subscription and product.
+
+    They concern the windows whose figures changed.
+    """
     number, name = group
     state, product = catalogue.by_number[number].state, catalogue.products[name]
     was = _previous_history(now, befores)
@@ -130,7 +138,10 @@ def _final_starts(
 def _causes(
     start: datetime, befores: Sequence[PreviousFigures], state: Subscription, term_meters: Collection[int]
 ) -> set[RestatementCause]:
-    """Causes for which a window's figures may differ: its own change, or that of an earlier window of its term."""
+    """Return the causes for which a window's figures may differ.
+
+    It may have changed itself, or an earlier window of its term may have changed that a term meter adds up.
+    """
     term = state.term_at(start).start
     return {
         one.cause
@@ -143,7 +154,10 @@ def _causes(
 def _previous_history(
     now: Mapping[int, Sequence[Measured]], befores: Sequence[PreviousFigures]
 ) -> dict[int, list[Measured]]:
-    """The windows of each meter with their previous figures in place of the changed ones."""
+    """Return the windows of each meter as they were before the changes.
+
+    Changed windows have their previous figures.
+    """
     known = {number: {one.window_start: one for one in windows} for number, windows in now.items()}
     for one in befores:
         windows = known.setdefault(one.meter, {})

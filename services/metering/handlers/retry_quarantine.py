@@ -34,9 +34,10 @@ async def retry_quarantined(tx: Transaction, applier: UsageApplier, limit: int) 
 async def replay_range(
     tx: Transaction, applier: UsageApplier, after: int, last: int, limit: int
 ) -> tuple[int, int | None]:
-    """Judge records with ids above ``after`` up to ``last`` again, whatever their reason.
+    """Judge a range of the quarantine again, whatever the reasons.
 
-    Return how many left the quarantine, and the last id judged (``None``: there were no more).
+    The range has ids above ``after`` up to ``last``; at most ``limit`` records are judged. Return how many left the
+    quarantine, and the last id judged (``None``: there were no more).
     """
     waiting = await quarantine.lock_unsettled(tx.connection, after, last, limit)
     return (await _retry(tx, applier, waiting), waiting[-1].id) if waiting else (0, None)
@@ -48,7 +49,10 @@ async def _retry(tx: Transaction, applier: UsageApplier, waiting: list[Quarantin
 
 
 async def reapply_quarantined(tx: Transaction, applier: UsageApplier, waiting: list[QuarantinedUsage]) -> list[Outcome]:
-    """Judge locked records again. Return their outcomes; records that fail stay in quarantine and are set aside."""
+    """Judge locked records again. Return their outcomes.
+
+    Records that fail stay in quarantine and are set aside.
+    """
     outcomes: dict[int, Outcome] = {}
 
     async def judge(some: Sequence[QuarantinedUsage]) -> None:

@@ -1,4 +1,7 @@
-"""Rules for what a reversal may reverse, used when it is applied and when it is replayed."""
+"""Rules for what a reversal may reverse.
+
+They are used when a reversal is applied and when it is replayed.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,7 +23,10 @@ Fault = tuple[Reason, str]
 async def find_targets_of(
     connection: Connection, names: Sequence[UUID]
 ) -> tuple[dict[UUID, Target], dict[UUID, Correction]]:
-    """Find the stored events with these identities, and the corrections among them, both by identity."""
+    """Find the stored events with these identities.
+
+    Return them by identity, and the corrections among them, also by identity.
+    """
     targets = await corrections.find_targets(connection, names)
     identities = [(target.digest, target.at) for target in targets.values() if target.meter == NO_METER]
     return targets, await corrections.find_corrections(connection, identities) if identities else {}

@@ -1,4 +1,7 @@
-"""Upkeep: create partitions ahead of need, drop old ones, delete rows after their retention time."""
+"""Upkeep of the tables.
+
+Partitions are created ahead of need and dropped when old; rows are deleted after their retention time.
+"""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -37,7 +40,10 @@ def ahead(today: date, days: int) -> Iterator[tuple[Partitioned, date]]:
 
 
 def sightings_kept_days(longest_window_days: int) -> int:
-    """Retention of resources in days: a late correction is computed from the whole window."""
+    """Return the retention of resources, in days.
+
+    A late correction is computed from the whole window.
+    """
     return max(partitions.SIGHTINGS.kept_days, LATE_DAYS + longest_window_days + SLACK_DAYS)
 
 
@@ -52,9 +58,10 @@ def is_old(kind: Partitioned, first: date, today: date, longest_window_days: int
 async def maintain_partitions(
     connection: Connection, catalogue: Catalogue, now: datetime, *, ahead_days: int = AHEAD_DAYS
 ) -> Known:
-    """Create missing partitions and drop old ones. Return those that exist. Must not run inside a transaction.
+    """Create missing partitions and drop old ones. Return those that exist.
 
-    Hours that are added after their partition was turned into days get a new partition, turned into days next time.
+    Must not run inside a transaction. Hours that are added after their partition was turned into days get a new
+    partition, turned into days next time.
     """
     there = await partitions.load_partitions(connection)
     known = {(one.kind.table, one.first) for one in there if one.is_attached}
@@ -84,9 +91,10 @@ async def delete_old_windows(
     catalogue: Catalogue,
     numbers: Sequence[int],
 ) -> list[int]:
-    """Delete windows past their retention time. Return the numbers of subscriptions for which that was not done.
+    """Delete windows past their retention time.
 
-    Windows of a meter that adds up over the term stay while a retained window counts them.
+    Return the numbers of subscriptions for which that was not done. Windows of a meter that adds up over the term stay
+    while a retained window counts them.
     """
     term_meters = [meter.number for meter in catalogue.meters.values() if meter.is_term]
     left: list[int] = []
@@ -117,7 +125,10 @@ async def _delete_windows(
 
 
 async def delete_old(tx: Transaction, catalogue: Catalogue) -> None:
-    """Delete restatements, corrections and settled quarantine rows past their retention time."""
+    """Delete restatements, corrections and quarantine rows past their retention.
+
+    Only settled rows of the quarantine are deleted.
+    """
     longest = max((view.state.window_days for view in catalogue.by_number.values()), default=0)
     kept_days = max(partitions.USAGE.kept_days, LATE_DAYS + longest + SLACK_DAYS)
     before = tx.now - timedelta(days=kept_days)

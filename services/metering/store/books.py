@@ -1,6 +1,7 @@
-"""The books: outcomes of all records per source, product, UTC day of arrival and Kafka partition.
+"""The books: outcomes of all records per day of arrival, origin and product.
 
-Records lost before they were read are counted separately, on the day on which the loss was noticed.
+There is one line per UTC day of arrival, Kafka partition, source and product. Records lost before they were read are
+counted separately, on the day on which the loss was noticed.
 """
 
 from collections import Counter
@@ -64,7 +65,11 @@ class Balance(NamedTuple):
 
 
 async def book(connection: Connection, entries: Entries, topic: str, positions: Sequence[tuple[int, datetime]]) -> None:
-    """Add newly accepted records to the books; save the append time up to which each partition is applied."""
+    """Add newly accepted records to the books.
+
+    ``positions`` are (partition, append time) pairs: each partition is applied up to that time, which is saved unless a
+    later one is known.
+    """
     columns = _columns(entries, accepted=True)
     await connection.execute(_BOOK, *columns, topic, [p for p, _ in positions], [at for _, at in positions])
 

@@ -1,4 +1,4 @@
-"""Measured windows, read for snapshots and restatements, and the snapshots that are due."""
+"""Measured windows for snapshots and restatements, and the snapshots due."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -63,7 +63,10 @@ WHERE w.subscription = k.subscription
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Ids of rows of ``snapshot_due``, and the (subscription, meter, window start) that they name."""
+    """Rows of ``snapshot_due`` by their ids, and the windows that they name.
+
+    A window is given as (subscription number, meter number, window start).
+    """
 
     ids: list[int]
     windows: set[tuple[int, int, datetime]]
@@ -74,12 +77,19 @@ Histories = dict[int, dict[int, list[Measured]]]
 
 
 async def try_lock(connection: Connection) -> bool:
-    """Try to become the process that publishes snapshots, for as long as the connection lives."""
+    """Try to become the process that publishes snapshots. Return whether it worked.
+
+    The lock is held for as long as the connection lives.
+    """
     return bool(await connection.fetchval(_TRY_LOCK, LOCK))
 
 
 async def load_due(connection: Connection, rows: int, windows: int, now: datetime) -> Due:
-    """Load the oldest rows that are not postponed: at most ``rows``, naming at most ``windows`` (repeats counted)."""
+    """Load the oldest rows that are not postponed, at most ``rows`` of them.
+
+    Loading stops after the row with which they name ``windows`` windows or more (repeats counted). The last row may
+    exceed that number, so that at least one row is loaded where any is due.
+    """
     due = Due([], set())
     for row in await connection.fetch(_LOAD_DUE, rows, windows, now):
         due.ids.append(row["id"])
@@ -93,7 +103,10 @@ async def delete_due(connection: Connection, ids: Sequence[int]) -> None:
 
 
 async def postpone(connection: Connection, windows: Collection[tuple[int, int, datetime]], until: datetime) -> None:
-    """Have the snapshots of these (subscription, meter, window start) due at ``until``."""
+    """Make the snapshots of these windows due at ``until``.
+
+    Windows are given as (subscription number, meter number, window start).
+    """
     ordered = sorted(windows)
     columns = [[key[place] for key in ordered] for place in range(3)]
     await connection.execute(_POSTPONE, *columns, until)
@@ -105,7 +118,10 @@ async def insert_due_of_product(connection: Connection, product: str, since: dat
 
 
 async def insert_due_of_locked_rates(connection: Connection, subscription: str, locked_at: datetime) -> None:
-    """Make a subscription's snapshots due for the windows that begin after its rates were locked."""
+    """Make a subscription's snapshots due after its rates were locked.
+
+    Only windows that begin after ``locked_at`` are concerned.
+    """
     await connection.execute(_INSERT_DUE_OF_LOCKED_RATES, subscription, locked_at)
 
 

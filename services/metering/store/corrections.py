@@ -85,10 +85,11 @@ _DELETE_OLD = "DELETE FROM correction WHERE at < $1 AND look_at IS NULL"
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A recorded correction. ``meter``, ``window_start`` and ``resource``: what it changes, where that is known.
+    """A recorded correction, with its outcome once it is settled.
 
-    ``target``: the digest of the event that a reversal names. ``looks_from``: the number of a
-    transaction; the recheck is made once it and all before it have ended. ``None``: no recheck has begun.
+    ``meter``, ``window_start`` and ``resource`` say what it changes, where that is known. ``target`` is the digest of
+    the event that a reversal names. ``looks_from`` is the number of a transaction: the recheck is made once this
+    transaction and all before it have ended. With ``None`` no recheck has begun.
     """
 
     id: int
@@ -128,7 +129,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The outcome of a correction, what it changed, and when to recheck that (``look_at``; ``None``: never)."""
+    """The outcome of a correction, and what it changed.
+
+    ``look_at`` is when to recheck what it changed; with ``None`` it is not rechecked.
+    """
 
     id: int
     outcome: str
@@ -142,7 +146,10 @@ class Settlement:
 async def insert_corrections(
     connection: Connection, placed: Iterable[tuple[Usage, Record]], meters: Mapping[tuple[str, str], int], now: datetime
 ) -> None:
-    """Insert corrections whose identity is new; ``meters``: meter number by product and id."""
+    """Insert corrections, each due at once.
+
+    The caller passes only those whose identity is new. ``meters`` gives the meter number by (product id, meter id).
+    """
     rows = [_row(usage, record, meters, now) for usage, record in placed]
     if rows:
         await connection.copy_records_to_table("correction", records=rows, columns=_COLUMNS)
@@ -168,7 +175,10 @@ def _row(usage: Usage, record: Record, meters: Mapping[tuple[str, str], int], no
 
 
 async def lock_due(connection: Connection, now: datetime, limit: int) -> list[Correction]:
-    """Lock at most ``limit`` due corrections, in order of their id, skipping those locked by others."""
+    """Lock at most ``limit`` due corrections, in order of their id.
+
+    Those locked by others are skipped.
+    """
     rows = await connection.fetch(_LOCK_DUE, now, limit)
     if rows:
         await connection.execute(_DELETE_WOKEN, [row["id"] for row in rows])
@@ -193,7 +203,10 @@ def correction_of(row: Row) -> Correction:
 
 
 async def find_targets(connection: Connection, digests: Sequence[UUID]) -> dict[UUID, Target]:
-    """Find the stored events with these identities, by identity; of several under one the latest."""
+    """Find the stored events with these identities. Return them by identity.
+
+    Where several events are stored under one identity, the latest is returned.
+    """
     found: dict[UUID, Target] = {}
     for row in await connection.fetch(_FIND_TARGETS, digests):
         found.setdefault(row["digest"], Target(*row))
@@ -233,7 +246,11 @@ async def load_oldest_running(connection: Connection) -> int:
 
 
 async def begin_recheck(connection: Connection, ids: Sequence[int], look_at: datetime) -> None:
-    """Save this transaction's number: transactions that begin after its end see the effects of these corrections."""
+    """Begin the recheck of corrections: save this transaction's number.
+
+    Transactions that begin after this one has ended see the effects of these corrections. The recheck is due at
+    ``look_at``.
+    """
     await connection.execute(_BEGIN_RECHECK, ids, look_at)
 
 
@@ -243,7 +260,10 @@ async def finish_recheck(connection: Connection, ids: Sequence[int]) -> None:
 
 
 async def delete_corrections(connection: Connection, corrections: Sequence[Correction]) -> None:
-    """Delete corrections that go into quarantine, with their identities, so that a replay can apply them."""
+    """Delete corrections that go into quarantine, with their identities.
+
+    A replay can then apply them.
+    """
     identities = [one.digest for one in corrections], [one.at for one in corrections]
     await connection.execute(_DELETE_IDENTITIES, *identities)
     await connection.execute(_DELETE_MIDNIGHTS, *identities)

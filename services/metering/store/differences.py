@@ -1,4 +1,7 @@
-"""Stored consumption compared with what ``recomputation`` made. Differences come one by one, by a cursor."""
+"""Stored consumption compared with the result of ``recomputation``.
+
+Differences are read one by one with a cursor.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -129,7 +132,11 @@ async def differing_hours(connection: Connection, since: datetime) -> AsyncItera
 
 
 async def differing_books(connection: Connection, since: date) -> AsyncIterator[str]:
-    """Yield days of arrival on which the books differ from raw usage or from the quarantine."""
+    """Describe each line of the books that differs from raw usage or quarantine.
+
+    A line is a day of arrival, a source and a product. Raw usage is compared for days from ``since`` on, the quarantine
+    for all days.
+    """
     async for row in connection.cursor(_BOOKS, since):
         place = f"{row['day']} {row['source']} {row['product']}"
         yield f"book {place}: applied {row['stored']}, raw usage has {row['found']}"
@@ -140,7 +147,11 @@ async def differing_books(connection: Connection, since: date) -> AsyncIterator[
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """An identity used on several days. ``event_id`` is known for corrections; ``places``: partition and offset."""
+    """An identity that is used on several days.
+
+    ``times`` are the event times; ``places`` are the (partition, offset) of each. ``event_id`` is known only for
+    corrections.
+    """
 
     digest: UUID
     source: str
@@ -150,7 +161,10 @@ class Repeated:
 
 
 async def identities_of_several_days(connection: Connection, part: int) -> AsyncIterator[Repeated]:
-    """Yield identities that were applied on more than one day, of one of the ``SLICES`` ranges."""
+    """Yield the identities in one range that were applied on more than one day.
+
+    ``part`` is the number of the range, from 0 to ``SLICES`` - 1.
+    """
     first, after = f"{part:02x}{'0' * 30}", f"{part + 1:02x}{'0' * 30}"
     is_last = part == SLICES - 1
     statement = _REPEATED_LAST if is_last else _REPEATED

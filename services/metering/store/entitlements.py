@@ -1,4 +1,7 @@
-"""The measured windows for entitlement answers: one indexed read for many questions, so of one instant."""
+"""The measured windows from which entitlement questions are answered.
+
+One indexed read serves many questions, so that their answers are of one instant.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,7 +32,10 @@ LEFT JOIN (
 
 @dataclass(frozen=True, slots=True)
 class MeterQuery:
-    """A subscription's number, and by meter number the start of the first window to read."""
+    """A subscription's number, and the first window to read for each meter.
+
+    ``since`` gives the start of that window by meter number.
+    """
 
     subscription: int
     since: dict[int, datetime]

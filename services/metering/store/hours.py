@@ -1,7 +1,7 @@
-"""Hourly usage: batches and corrections insert due rows, which are added to hours many batches at a time.
+"""Hourly usage, to which the due rows of batches and corrections are added.
 
-Many batches change the same hour; updating its row in each cost a sixth of the database's work for usage. The view
-``hourly_usage`` includes due rows, except for peaks that were reversed.
+Due rows of many batches are added at a time. Many batches change the same hour; updating its row in each cost a sixth
+of the database's work for usage. The view ``hourly_usage`` includes due rows, except for peaks that were reversed.
 """
 
 from collections import Counter
@@ -83,7 +83,10 @@ WHERE (h.subscription, h.meter, h.hour) = (k.subscription, k.meter, k.hour) AND 
 """
 
 LOCK = 0x756E6974_686F7572
-"""Key of the advisory lock that lets one transaction at a time change ``usage_hour``."""
+"""Key of the advisory lock for changing ``usage_hour``.
+
+One transaction holds it at a time.
+"""
 AT_ONCE = 500
 """Batches added in one statement."""
 HOUR = timedelta(hours=1)
@@ -101,7 +104,10 @@ Key = tuple[int, int, datetime]
 
 
 async def insert_due(connection: Connection, changed: Sequence[tuple[Key, int, Decimal]]) -> None:
-    """Insert a due row for events that no longer count (-1) or count again (1), each with its hour and quantity."""
+    """Insert a due row for events that no longer count or count again.
+
+    Each event is given as (hour, sign, quantity): the sign is -1 if it no longer counts and 1 if it counts again.
+    """
     totals: dict[Key, list[Decimal]] = {}
     counted: Counter[Key] = Counter()
     for key, sign, quantity in changed:
@@ -115,7 +121,10 @@ async def insert_due(connection: Connection, changed: Sequence[tuple[Key, int, D
 
 
 async def lock_due(connection: Connection, work: str, now: datetime) -> list[Due]:
-    """Take the lock for adding, and load at most ``AT_ONCE`` due rows except those that ``work`` has set aside."""
+    """Take the lock for adding to hours, and load at most ``AT_ONCE`` due rows.
+
+    Rows that ``work`` has set aside are left out until their next attempt is due.
+    """
     await connection.execute(_LOCK, LOCK)
     return [Due(row["id"], tuple(row["days"])) for row in await connection.fetch(_LOAD, AT_ONCE, work, now)]
 
@@ -134,14 +143,17 @@ async def add_due(connection: Connection, due: Sequence[Due]) -> None:
 
 
 async def split_due_by_subscription(connection: Connection, due: Sequence[Due]) -> dict[int, int]:
-    """Split due rows by subscription. Return the subscription number of each resulting row."""
+    """Split due rows by subscription. Return the subscription number by row id."""
     made = [row["id"] for row in await connection.fetch(_SPLIT_BY_SUBSCRIPTION, [one.id for one in due])]
     rows = await connection.fetch(_LOAD_OWNERS, [*made, *(one.id for one in due)])
     return {row["id"]: row["subscription"] for row in rows}
 
 
 async def add_due_batches(connection: Connection, work: str = "", now: datetime = EPOCH) -> int:
-    """Add at most ``AT_ONCE`` due rows. Return how many. Must run in a transaction, which holds the lock."""
+    """Add at most ``AT_ONCE`` due rows to the hours. Return how many.
+
+    Must run in a transaction, which holds the lock.
+    """
     due = await lock_due(connection, work, now)
     if due:
         await add_due(connection, due)

@@ -37,7 +37,10 @@ FROM ingest_key WHERE secret_sha256 = ANY ($1)
 
 @dataclass(frozen=True, slots=True)
 class IngestKey:
-    """A key as HTTP requests need it. ``None`` for a limit: the default of the settings."""
+    """An ingest key with what HTTP requests need.
+
+    Where a limit is ``None``, the default of the settings applies.
+    """
 
     id: str
     product: str
@@ -76,14 +79,20 @@ async def lock_key(connection: Connection, key: str) -> IngestKeyState | None:
 
 
 async def replace_key(connection: Connection, key: str, by: str, until: datetime) -> IngestKeyState:
-    """Save that ``by`` replaces a key, which stays valid until ``until``. Return its state."""
+    """Save that key ``by`` replaces this one, which stays valid until ``until``.
+
+    Return the state of the replaced key. The caller has locked its row.
+    """
     row: Row | None = await connection.fetchrow(_REPLACE, key, by, until)
     assert row is not None  # noqa: S101  # the caller has locked it
     return IngestKeyState(**dict(row))
 
 
 async def revoke_key(connection: Connection, key: str, now: datetime) -> IngestKeyState | None:
-    """Revoke a key if it is not revoked yet. Return its state, or ``None`` if there is no such key."""
+    """Revoke a key if it is not revoked yet. Return its state.
+
+    ``None`` is returned if there is no such key.
+    """
     row: Row | None = await connection.fetchrow(_REVOKE, key, now)
     return IngestKeyState(**dict(row)) if row else None
 

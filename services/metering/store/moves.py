@@ -1,4 +1,7 @@
-"""Due moves: subscriptions with usage that was placed by an older state, and the statements that move it."""
+"""Moves of usage that was placed by an older state of its subscription.
+
+A due move names the subscription; the other statements move its usage.
+"""
 
 import json
 from collections.abc import Sequence
@@ -92,7 +95,10 @@ _QUARANTINE = (
 
 @dataclass(frozen=True, slots=True)
 class DueMove:
-    """A row of ``move_due``: a subscription with usage to move. For the fields see ``spans.Change``."""
+    """A row of ``move_due``: a subscription with usage to move.
+
+    ``lost``, ``terms`` and ``windows`` are those of ``spans.Change``.
+    """
 
     id: int
     subscription: int
@@ -105,7 +111,10 @@ class DueMove:
 
 @dataclass(frozen=True, slots=True)
 class AppliedUsage:
-    """An applied event with its origin. ``row``: the id of its row in quarantine, if it was taken out before."""
+    """An applied event with its origin.
+
+    ``row`` is the id of its row in quarantine, if it was taken out before.
+    """
 
     target: Target
     received_at: datetime
@@ -118,7 +127,10 @@ class AppliedUsage:
 
 @dataclass(frozen=True, slots=True)
 class RemovedUsage:
-    """An applied event that does not count, and why. ``subscription``, ``product`` and ``meter`` are ids."""
+    """An applied event that does not count, and why.
+
+    ``subscription``, ``product`` and ``meter`` are ids.
+    """
 
     placed: AppliedUsage
     subscription: str
@@ -129,7 +141,10 @@ class RemovedUsage:
 
 
 class Misplaced(NamedTuple):
-    """A subscription number with usage placed wrongly since ``since``; ``windows``: some of it in another window."""
+    """A subscription number whose usage since ``since`` was placed wrongly.
+
+    ``windows`` says whether some of it belongs to another window.
+    """
 
     subscription: int
     since: datetime
@@ -144,14 +159,17 @@ async def insert_due(
 
 
 async def insert_misplaced(connection: Connection, misplaced: Sequence[Misplaced], now: datetime) -> None:
-    """Insert due moves for subscriptions whose usage was placed by an older projection."""
+    """Insert due moves for usage that was placed by an older projection."""
     if misplaced:
         columns = [[one[place] for one in misplaced] for place in range(3)]
         await connection.execute(_INSERT_MISPLACED, *columns, now)
 
 
 async def lock_next(connection: Connection, now: datetime) -> DueMove | None:
-    """Lock the next due move, skipping those locked by others; ``None`` if there is none."""
+    """Lock the next due move; ``None`` if there is none.
+
+    Moves locked by others are skipped.
+    """
     row = await connection.fetchrow(_LOCK_NEXT, now)
     return DueMove(*row) if row else None
 
@@ -162,7 +180,11 @@ async def postpone(connection: Connection, due: int, until: datetime) -> None:
 
 
 async def begin_recheck(connection: Connection, due: int, look_at: datetime) -> None:
-    """Save this transaction's number: transactions that begin after its end place usage by the new state."""
+    """Begin the recheck of a move: save this transaction's number.
+
+    Transactions that begin after this one has ended place usage by the new state. The next pass is due at ``look_at``;
+    it does not regard the terms as changed.
+    """
     await connection.execute(_BEGIN_RECHECK, due, look_at)
 
 
@@ -209,7 +231,10 @@ async def mark_quarantined(connection: Connection, targets: Sequence[Target], qu
 async def insert_quarantined(
     connection: Connection, taken: Sequence[RemovedUsage], now: datetime, version: int
 ) -> None:
-    """Insert removed events into quarantine. Raw usage stores only the digest of the id, so the value has no id."""
+    """Insert removed events into quarantine.
+
+    Raw usage stores only the digest of an event's id, so the quarantined value has no id.
+    """
     rows = [
         (
             *(USAGE.name, one.placed.partition, one.placed.offset, one.placed.received_at, now, one.reason, one.detail),
@@ -259,7 +284,10 @@ async def lock_windows(connection: Connection, subscription: int, since: datetim
 
 
 async def republish_windows(connection: Connection, subscription: int, since: datetime) -> None:
-    """Raise the revisions of windows that begin at ``since`` or later, and make their snapshots due."""
+    """Raise the revisions of a subscription's windows, and make snapshots due.
+
+    Only windows that begin at ``since`` or later are concerned.
+    """
     await lock_windows(connection, subscription, since)
     await connection.execute(_REPUBLISH, subscription, since)
 

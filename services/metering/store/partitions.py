@@ -1,4 +1,7 @@
-"""Partitions by day (usage), week (sightings, hours) or 28 days (days): created ahead of need, dropped when old."""
+"""Partitions of tables: created ahead of need, dropped when they are old.
+
+A partition contains one day (usage and midnights), one week (sightings and hours) or 28 days (days).
+"""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -60,7 +63,10 @@ _TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 _TRY_LOCK_IN_TRANSACTION = "SELECT pg_try_advisory_xact_lock($1)"
 _UNLOCK = "SELECT pg_advisory_unlock($1)"
 LOCK = 0x756E6974_75706B70
-"""Key of the advisory lock that lets one process drop partitions and delete old rows."""
+"""Key of the advisory lock for dropping partitions and deleting old rows.
+
+One process holds it at a time.
+"""
 
 Known = set[tuple[str, date]]
 
@@ -76,7 +82,10 @@ def _order(wanted: tuple[Partitioned, date]) -> tuple[str, date]:
 
 
 async def make_partitions(connection: Connection, wanted: Iterable[tuple[Partitioned, date]]) -> None:
-    """Create partitions that do not exist. Safe when several processes do so concurrently."""
+    """Create partitions that do not exist.
+
+    It is safe for several processes to do so concurrently.
+    """
     for kind, first in wanted:
         await connection.execute(_MAKE, kind.table, first, kind.days)
 
@@ -93,9 +102,10 @@ async def load_partitions(connection: Connection) -> list[Partition]:
 
 
 async def drop_partition(connection: Connection, partition: Partition) -> bool:
-    """Drop a partition; hours are first added to days. Return whether it was dropped. Not inside a transaction.
+    """Drop a partition. Return whether it was dropped.
 
-    It is not dropped while a long transaction locks its table: waiting would block writers. Upkeep tries again.
+    A partition of hours is first added to days. No partition is dropped while a long transaction locks its table, since
+    waiting would block writers; upkeep tries again. Must not run inside a transaction.
     """
     place = partition.kind.table, partition.first
     try:
@@ -112,7 +122,10 @@ async def drop_partition(connection: Connection, partition: Partition) -> bool:
 
 @asynccontextmanager
 async def hold_drop_lock(connection: Connection) -> AsyncIterator[bool]:
-    """Try to take the lock for dropping partitions, for the block. Yield whether it was taken."""
+    """Try to hold the lock for dropping partitions. Yield whether it was taken.
+
+    A lock that was taken is released at the end of the block.
+    """
     mine = bool(await connection.fetchval(_TRY_LOCK, LOCK))
     try:
         yield mine
@@ -122,5 +135,8 @@ async def hold_drop_lock(connection: Connection) -> AsyncIterator[bool]:
 
 
 async def try_lock_deletion(connection: Connection) -> bool:
-    """Try to take the lock for deleting old rows, until the transaction ends. Return whether it was taken."""
+    """Try to take the lock for deleting old rows. Return whether it was taken.
+
+    It is held until the transaction ends.
+    """
     return bool(await connection.fetchval(_TRY_LOCK_IN_TRANSACTION, LOCK))

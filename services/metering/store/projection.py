@@ -1,4 +1,7 @@
-"""The projection of allocation.events: saved by the consumer of the topic, loaded by every process on demand."""
+"""The projection of allocation.events, as stored.
+
+The consumer of the topic saves it; every process loads it on demand.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -83,14 +86,20 @@ async def find_product(connection: Connection, product: str) -> ProductState | N
 
 
 class Projection:
-    """This process's newest catalogue: a cache of committed state, replaced whole for each version."""
+    """This process's newest catalogue, replaced as a whole for each version.
+
+    It is a cache of committed state.
+    """
 
     def __init__(self) -> None:
         self.catalogue = Catalogue()
         self._loading = asyncio.Lock()
 
     async def refresh(self, connection: Connection) -> Catalogue:
-        """Load changes since the last version; return the newest catalogue. One cheap read if nothing changed."""
+        """Load changes since the last version. Return the newest catalogue.
+
+        If nothing has changed, this costs one cheap read.
+        """
         if await connection.fetchval(_LOAD_VERSION) != self.catalogue.version:
             async with self._loading:
                 await self._load(connection)
@@ -113,7 +122,10 @@ class Projection:
 
 
 def _products(rows: Sequence[Row], meters: Sequence[Row]) -> list[ProductView]:
-    """Products whose row can be read; for others the previous state stays in force."""
+    """Decode the products whose row can be read.
+
+    For others the previous state stays in force.
+    """
     numbers: dict[str, dict[str, int]] = {}
     for row in meters:
         numbers.setdefault(row["product"], {})[row["id"]] = row["number"]
@@ -125,7 +137,10 @@ def _products(rows: Sequence[Row], meters: Sequence[Row]) -> list[ProductView]:
 
 
 def _subscriptions(rows: Sequence[Row]) -> list[SubscriptionView]:
-    """Subscriptions whose row can be read; for others the previous state stays in force."""
+    """Decode the subscriptions whose row can be read.
+
+    For others the previous state stays in force.
+    """
     return decode_rows(rows, lambda row: view_of(row["number"], read_subscription(row["state"])), "subscription")
 
 

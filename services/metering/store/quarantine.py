@@ -136,7 +136,10 @@ class QuarantinedUsage:
 async def insert_rejected(
     connection: Connection, rejected: Iterable[tuple[Record, RejectedError]], now: datetime, version: int
 ) -> None:
-    """Insert rejected records, whole. ``version``: the projection by which they were judged."""
+    """Insert rejected records as a whole, each with its reason.
+
+    ``version`` is that of the projection by which they were judged.
+    """
     rows = [
         (
             record.topic,
@@ -166,18 +169,28 @@ def _storable(text: str) -> str:
 
 
 async def lock_retryable(connection: Connection, work: str, now: datetime, limit: int) -> list[QuarantinedUsage]:
-    """Lock at most ``limit`` records that may be applied by now, except those that ``work`` has set aside."""
+    """Lock at most ``limit`` records that may be applied by now.
+
+    Records whose subscription or product has changed come first; usage after the end of a subscription is returned only
+    if there are none of them. Records that ``work`` has set aside are left out until their next attempt is due.
+    """
     waiting = _usage_of(await connection.fetch(_LOCK_RETRYABLE, limit, work, now))
     return waiting or _usage_of(await connection.fetch(_LOCK_AFTER_END, limit, work, now))
 
 
 async def lock_set_aside(connection: Connection, work: str, now: datetime, limit: int) -> list[QuarantinedUsage]:
-    """Lock at most ``limit`` records that ``work`` has set aside and whose next attempt is due."""
+    """Lock at most ``limit`` records whose next attempt is due.
+
+    These are records that ``work`` has set aside.
+    """
     return _usage_of(await connection.fetch(_LOCK_SET_ASIDE, limit, work, now))
 
 
 async def lock_unsettled(connection: Connection, after: int, last: int, limit: int) -> list[QuarantinedUsage]:
-    """Lock unsettled records with ids above ``after`` up to ``last``, in order of their id."""
+    """Lock at most ``limit`` unsettled records, in order of their id.
+
+    Their ids are above ``after`` and at most ``last``.
+    """
     return _usage_of(await connection.fetch(_LOCK_UNSETTLED, after, last, limit))
 
 
@@ -205,12 +218,16 @@ def _usage_of(rows: Iterable[Row]) -> list[QuarantinedUsage]:
 
 
 async def settle(connection: Connection, outcomes: Sequence[tuple[int, str]], now: datetime) -> None:
-    """Save that records left the quarantine, with their outcomes, given as (id, outcome)."""
+    """Save that records left the quarantine, given as (id, outcome)."""
     await connection.execute(_SETTLE, [i for i, _ in outcomes], [outcome for _, outcome in outcomes], now)
 
 
 async def update_reasons(connection: Connection, judged: Sequence[tuple[int, RejectedError]], version: int) -> None:
-    """Save the present reasons of records that stay, and what can be read of them by now."""
+    """Save the present reasons of records that stay in quarantine.
+
+    What can be read of the records by now, such as their subscription, is saved too. ``version`` is that of the
+    projection by which they were judged.
+    """
     await connection.execute(
         _UPDATE_REASONS,
         [i for i, _ in judged],
@@ -225,7 +242,10 @@ async def update_reasons(connection: Connection, judged: Sequence[tuple[int, Rej
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Filter of a product's quarantine; ``None``: no condition. ``start`` and ``end`` are arrival times."""
+    """A filter of a product's quarantine.
+
+    A field that is ``None`` sets no condition. ``start`` and ``end`` are arrival times.
+    """
 
     reason: str | None = None
     source: str | None = None
@@ -237,7 +257,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedRecord:
-    """A row as it is shown to the product's owner. ``value`` is the event as it was received."""
+    """A row of the quarantine as it is shown to the product's owner.
+
+    ``value`` is the event as it was received.
+    """
 
     id: int
     topic: str
@@ -259,7 +282,10 @@ class QuarantinedRecord:
 async def load_page(
     connection: Connection, product: str, wanted: Filter, before: int | None, limit: int
 ) -> list[QuarantinedRecord]:
-    """Load at most ``limit`` records of a product, newest first; ``before`` is the id after which the page begins."""
+    """Load at most ``limit`` records of a product, newest first.
+
+    The page begins after the record with id ``before``; with ``None`` it begins with the newest.
+    """
     rows = await connection.fetch(
         _LOAD_PAGE,
         *(product, before, limit),
@@ -281,7 +307,10 @@ async def has_record(connection: Connection, row: int) -> bool:
 async def lock_selected(
     connection: Connection, wanted: QuarantineWanted, after: int, last: int, limit: int
 ) -> list[QuarantinedUsage]:
-    """Lock at most ``limit`` unsettled records that a replay selects, in order of their id."""
+    """Lock at most ``limit`` unsettled records that a replay selects.
+
+    They are in order of their id; their ids are above ``after`` and at most ``last``.
+    """
     return _usage_of(await connection.fetch(_LOCK_SELECTED, after, last, *_arguments(wanted), limit))
 
 

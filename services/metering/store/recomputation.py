@@ -1,7 +1,7 @@
-"""Recomputation of consumption from raw usage into temporary tables, one day at a time and not in memory.
+"""Recomputation of consumption from raw usage into temporary tables.
 
-The caller's transaction has isolation ``repeatable read``, so everything is of one snapshot of the database. Only
-plain reads are made: they block no writer.
+It works one day at a time and not in memory. The caller's transaction has isolation ``repeatable read``, so everything
+is of one snapshot of the database. Only plain reads are made: they block no writer.
 """
 
 from collections.abc import Collection, Iterator
@@ -131,9 +131,10 @@ async def prepare(
     subscriptions: Collection[int] | None = None,
     since: datetime | None = None,
 ) -> list[datetime]:
-    """Create the temporary tables. Return the starts of the days with raw usage, oldest first.
+    """Create the temporary tables. Return the starts of the days with raw usage.
 
-    ``subscriptions``: only of these numbers; ``since``: only windows that begin then or later.
+    The days are in order, oldest first. With ``subscriptions`` only those of these numbers are recomputed; with
+    ``since`` only windows that begin then or later.
     """
     days = [instant_of(row["day"]) for row in await connection.fetch(_LOAD_DAYS)]
     days = [day for day in days if since is None or day + ONE_DAY > since]
@@ -154,7 +155,10 @@ async def prepare(
 
 
 def windows_of(view: SubscriptionView, first: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yield start and end of every window between two instants, cut to the terms in which usage counts."""
+    """Yield start and end of every window between two instants.
+
+    Windows are cut to the terms in which usage counts.
+    """
     calendar = view.state.calendar
     window = calendar.window_at(first)
     while window.start < end:
@@ -167,7 +171,10 @@ def windows_of(view: SubscriptionView, first: datetime, end: datetime) -> Iterat
 def _gaps(
     catalogue: Catalogue, view: SubscriptionView, first: datetime, end: datetime
 ) -> Iterator[tuple[int, int, datetime, datetime]]:
-    """Yield the spans within terms in which a product was not used, for each of its meters."""
+    """Yield the spans within terms in which a product was not used.
+
+    Each is (subscription number, meter number, start, end), once for each of the product's meters.
+    """
     end_us = microseconds(end)
     for name in view.spans.uses:
         gaps = view.spans.gaps(name, microseconds(first))

@@ -1,4 +1,7 @@
-"""Replace stored windows, sightings and hours by recomputed ones (``recomputation``), as far as raw usage reaches."""
+"""Replacement of stored windows, sightings and hours by recomputed ones.
+
+The values come from ``recomputation`` and reach back as far as raw usage does.
+"""
 
 from datetime import datetime
 
@@ -41,7 +44,11 @@ SELECT subscription, meter, hour, events, total, peak FROM recomputed_hour WHERE
 
 
 async def replace_all(connection: Connection, since: datetime, hours_since: datetime) -> int:
-    """Replace windows and sightings that begin at ``since`` or later, and hours. Return how many windows changed."""
+    """Replace windows, sightings and hours. Return how many windows changed.
+
+    Windows and sightings that begin at ``since`` or later are replaced, and hours from ``hours_since`` on. Snapshots of
+    the changed windows become due.
+    """
     changed = await replace_windows(connection, since)
     await window_changes.insert_due(connection, changed)
     await hours.add_all(connection)
@@ -51,9 +58,9 @@ async def replace_all(connection: Connection, since: datetime, hours_since: date
 
 
 async def replace_windows(connection: Connection, since: datetime, subscription: int | None = None) -> list[Key]:
-    """Replace windows and sightings that begin at ``since`` or later, of one subscription or all.
+    """Replace windows and sightings, of one subscription or of all.
 
-    Return the windows that changed.
+    Only those that begin at ``since`` or later are replaced. Return the windows that changed.
     """
     changed: list[Key] = [tuple(row) for row in await connection.fetch(_UPSERT_WINDOWS, since, subscription)]
     await connection.execute(_DELETE_SIGHTINGS, since, subscription)

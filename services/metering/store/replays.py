@@ -26,7 +26,10 @@ _ANY = "SELECT EXISTS (SELECT FROM quarantine_replay WHERE finished_at IS NULL)"
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A replay of the quarantine up to id ``last_row``; ids up to ``done_row`` are done."""
+    """A replay of the records in quarantine whose id is at most ``last_row``.
+
+    Records with ids up to ``done_row`` are done.
+    """
 
     number: int
     id: str
@@ -84,7 +87,10 @@ async def is_any_unfinished(connection: Connection) -> bool:
 
 
 async def lock_next(connection: Connection) -> Replay | None:
-    """Lock the oldest unfinished replay that no other process has locked; ``None`` if there is none."""
+    """Lock the oldest unfinished replay that no other process has locked.
+
+    Return ``None`` if there is none.
+    """
     row: Row | None = await connection.fetchrow(_LOCK_NEXT)
     return Replay(**{**dict(row), "wanted": QuarantineWanted.model_validate_json(row["wanted"])}) if row else None
 

@@ -26,7 +26,10 @@ class CountedResource(NamedTuple):
 
 
 async def load_page(connection: Connection, where: Where, after: str, limit: int) -> list[CountedResource]:
-    """Load at most ``limit`` resources in order of code points, those after ``after`` (``""``: from the first)."""
+    """Load at most ``limit`` resources in order of code points.
+
+    They are those after ``after``; an empty string begins with the first.
+    """
     return [CountedResource(*row) for row in await connection.fetch(_PAGE, *where, after, limit)]
 
 

@@ -1,4 +1,4 @@
-"""Final windows that change: their previous figures, and the restatements made from them."""
+"""Final windows that change: previous figures, and their restatements."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,10 @@ Key = tuple[int, int, datetime]
 
 @dataclass(frozen=True, slots=True)
 class PreviousFigures:
-    """What a meter had measured in a final window before it changed. Revision 0: nothing."""
+    """What a meter had measured in a final window before it changed.
+
+    Revision 0 means that nothing had been measured.
+    """
 
     subscription: int
     meter: int
@@ -59,7 +62,10 @@ class PreviousFigures:
 async def insert_previous_figures(
     connection: Connection, keys: Collection[Key], cause: RestatementCause, now: datetime
 ) -> None:
-    """Save the present figures of final windows, in the transaction that is about to change them."""
+    """Save the present figures of final windows that are about to change.
+
+    The caller changes them in the same transaction.
+    """
     if keys:
         ordered = sorted(keys)
         columns = [[key[place] for key in ordered] for place in range(3)]
@@ -67,7 +73,10 @@ async def insert_previous_figures(
 
 
 async def lock_previous_figures(connection: Connection, until: datetime, limit: int) -> list[PreviousFigures]:
-    """Lock at most ``limit`` saved figures that were inserted until then, skipping those locked by others."""
+    """Lock at most ``limit`` saved figures, oldest first.
+
+    They were inserted at ``until`` or earlier. Figures locked by others are skipped.
+    """
     return [
         PreviousFigures(row["subscription"], row["meter"], row["cause"], Measured(row["window_start"], *tuple(row)[4:]))
         for row in await connection.fetch(_LOCK_PREVIOUS, until, limit)

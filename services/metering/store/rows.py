@@ -68,7 +68,11 @@ def _text(value: str) -> bytes:
 
 
 def encode(placed: Sequence[tuple[int, Usage, int, int, int]]) -> tuple[bytes, bool]:
-    """Encode ``(n, usage, received_us, partition, offset)`` as a COPY stream. Whether one is near midnight."""
+    """Encode placed usage as the bytes of a binary COPY.
+
+    Each item is ``(n, usage, received_us, partition, offset)``. Return the bytes, and whether an event is near a
+    midnight.
+    """
     parts, near_midnight = [_HEADER], False
     add = parts.append
     for n, usage, received_us, partition, offset in placed:

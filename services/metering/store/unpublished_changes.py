@@ -45,9 +45,10 @@ GROUP BY b.day, b.source, b.product
 
 
 async def take_quarantine_changes(connection: Connection, work: str, now: datetime, limit: int) -> list[Row]:
-    """Take the oldest unpublished changes of the quarantine, except those that ``work`` has set aside.
+    """Take the oldest unpublished changes of the quarantine.
 
-    They are marked as published, which takes effect with the transaction's commit.
+    Rows that ``work`` has set aside are left out until their next attempt is due. The others are marked as published,
+    which takes effect with the transaction's commit.
     """
     rows = await connection.fetch(_TAKE_QUARANTINE_CHANGES, limit, VALUE_BYTES, work, now)
     return sorted(rows, key=lambda row: int(row["id"]))
@@ -95,7 +96,10 @@ def decode_beginning(value: bytes, whole_bytes: int) -> str:
 
 
 async def take_book_changes(connection: Connection, limit: int) -> list[BooksLine]:
-    """Take changed lines of the books, summed over partitions, and mark them as published."""
+    """Take changed lines of the books, and mark them as published.
+
+    Each line is returned with its sums over all partitions.
+    """
     taken = await connection.fetch(_TAKE_BOOK_CHANGES, limit)
     if not taken:
         return []

@@ -13,7 +13,10 @@ from services.metering.store import rows
 from shared.runtime.postgres.pool import Connection
 
 PASSED_OVER = 7
-"""Kind of the batch's usage that counts no resource, because a later purge is known; beside the kinds of meters."""
+"""Kind of usage in the batch that counts no resource, as a later purge is known.
+
+It is used beside the kinds of meters.
+"""
 
 # Sequential scans are off: statements must use indexes, also of a partition that was empty when they were planned.
 _EMPTY_BATCH = """
@@ -209,10 +212,11 @@ Step = Literal["meet_corrections", "add_up", "nothing"]
 
 
 class UsageBatch:
-    """Placed usage of one batch, in the temporary table ``usage_batch`` of a connection.
+    """Placed usage of one batch, in a connection's temporary table.
 
-    ``insert`` makes one inside the transaction of a batch; then call ``meet_corrections``, then ``add_up``, each once.
-    A connection has one batch at a time; the next one empties the table.
+    The table is ``usage_batch``. ``insert`` makes a batch inside the transaction that applies it; then call
+    ``meet_corrections``, then ``add_up``, each once. A connection has one batch at a time; the next one empties the
+    table.
 
     Every process locks in one order, so that no two deadlock: usage by (digest, time), midnights, then
     (by the caller, before ``add_up``) final windows that are restated, meter windows by kind and key (those of counted
@@ -227,7 +231,10 @@ class UsageBatch:
 
     @classmethod
     async def insert(cls, connection: Connection, placed: Sequence[Placed]) -> "UsageBatch":
-        """Insert usage with distinct digests into raw usage. What was stored before is not in the table afterwards."""
+        """Insert usage with distinct digests into raw usage.
+
+        Usage that was stored before is in ``repeated`` and no longer in the temporary table.
+        """
         data, near_midnight = rows.encode(placed)
         await connection.execute(_EMPTY_BATCH)
         await _copy(connection, data)
@@ -246,9 +253,10 @@ class UsageBatch:
         return cls(connection, repeated)
 
     async def meet_corrections(self) -> int:
-        """Apply recorded corrections to the inserted usage; return the projection's stored version.
+        """Apply recorded corrections to the inserted usage.
 
-        A process that changes the projection and commits after this read finds this transaction in progress.
+        Return the projection's stored version. A process that changes the projection and commits after this read finds
+        this transaction in progress.
         """
         self._step("meet_corrections", then="add_up")
         (known,) = await self._connection.fetch(_FIND_CORRECTIONS)
@@ -259,7 +267,10 @@ class UsageBatch:
         return int(known["version"])
 
     async def add_up(self) -> None:
-        """Add the inserted usage to windows and sightings; insert due rows for hours and snapshots."""
+        """Add the inserted usage to windows and sightings.
+
+        Due rows for hours and snapshots are inserted too.
+        """
         self._step("add_up", then="nothing")
         await self._connection.execute(_ADD_UP)
 

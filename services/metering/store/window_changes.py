@@ -137,13 +137,19 @@ class ResourceKey:
 
 
 Amount = tuple[Key, Decimal, datetime]
-"""Window, amount to subtract, and append time of the last correction that causes it."""
+"""Window, amount to subtract from it, and append time of the cause.
+
+The cause is the last correction that contributes to the amount.
+"""
 
 
 async def mark_reversed(
     connection: Connection, targets: Sequence[tuple[UUID, datetime]], now: datetime
 ) -> dict[UUID, bool]:
-    """Mark raw usage as reversed. Return those not reversed before, by digest, with whether they counted."""
+    """Mark raw usage as reversed.
+
+    Return the events that were not reversed before, by digest, with whether they counted.
+    """
     digests, times = [digest for digest, _ in targets], [at for _, at in targets]
     if not targets:
         return {}
@@ -152,7 +158,10 @@ async def mark_reversed(
 
 
 async def subtract(connection: Connection, amounts: Sequence[Amount]) -> list[Key]:
-    """Subtract amounts from the aggregates of windows. Return the windows that changed."""
+    """Subtract amounts from the aggregates of windows.
+
+    Return the windows that changed.
+    """
     if not amounts:
         return []
     if added := [(key, as_of) for key, amount, as_of in amounts if amount < 0]:
@@ -165,7 +174,10 @@ async def subtract(connection: Connection, amounts: Sequence[Amount]) -> list[Ke
 
 
 async def recompute_levels(connection: Connection, kind: int, windows: Collection[WindowKey]) -> list[Key]:
-    """Recompute peaks (or latest levels) from unreversed usage. Return the windows that changed."""
+    """Recompute peaks, or latest levels, from unreversed usage.
+
+    ``kind`` is ``PEAK`` or ``LATEST``. Return the windows that changed.
+    """
     if not windows:
         return []
     # Locked first: the statement then sees usage committed before, and usage committed later is added to its result.
@@ -179,7 +191,10 @@ async def recompute_levels(connection: Connection, kind: int, windows: Collectio
 
 
 async def recount_resources(connection: Connection, resources: Collection[ResourceKey], as_of: datetime) -> list[Key]:
-    """Recompute from unreversed usage and purges whether resources count. Return the windows that changed."""
+    """Recompute whether resources count, from unreversed usage and purges.
+
+    Return the windows that changed.
+    """
     if not resources:
         return []
     ordered = sorted(resources)

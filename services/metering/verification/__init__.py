@@ -1,4 +1,7 @@
-"""``check``: compare consumption and the books with raw usage, as far as that is retained (60 days)."""
+"""``check``: compare consumption and the books with raw usage.
+
+It reaches back as far as raw usage is retained (60 days).
+"""
 
 import sys
 from argparse import Namespace
@@ -20,14 +23,21 @@ from shared.runtime.service.command_line import ServiceCommand
 EQUAL, DIFFERENT, NOT_RUN = 0, 1, 2
 KEPT = timedelta(days=partitions.USAGE.kept_days)
 LATE = timedelta(days=36)
-"""Age that usage may have on arrival, and one day more. Books are compared from so long after the oldest raw usage on,
-since all usage that arrived on those days is still stored."""
+"""Age that usage may have on arrival, and one day more.
+
+Books are compared from so long after the oldest raw usage on, since all usage that arrived on those days is still
+stored.
+"""
 SLICES_PER_PROGRESS_LINE = 32
 SHOWN_LOST = 20
 
 
 async def check(settings: MeteringSettings, _: Namespace) -> int:
-    """Print every difference. Exit code 0: there is none, 1: there are some, 2: the check could not be made."""
+    """Print every difference. Return the exit code.
+
+    It is 0 if there is none, 1 if there are some, and 2 if the check could not be made. Without an answer of Kafka the
+    database is still compared, and the exit code is 1 or 2.
+    """
     try:
         async with open_reader(settings) as kafka:  # before the database is read: what is published by then is stored
             return await with_connection(settings, "check", lambda connection: _check(connection, kafka))
@@ -41,7 +51,10 @@ async def _check(connection: Connection, kafka: KafkaReader | None = None) -> in
 
 
 async def with_connection(settings: MeteringSettings, name: str, work: Callable[[Connection], Awaitable[int]]) -> int:
-    """Run ``work`` with a connection. Return its exit code, or 2 if the database failed."""
+    """Run ``work`` with a connection. Return its exit code.
+
+    It is 2 if the database failed.
+    """
     try:
         connection = await connect(settings, f"metering-{name}")
         try:
@@ -54,7 +67,10 @@ async def with_connection(settings: MeteringSettings, name: str, work: Callable[
 
 
 async def check_all(connection: Connection, now: datetime, kafka: KafkaReader | None = None) -> int:
-    """Check everything in one snapshot of the database, so that concurrent writes are no difference and do not wait."""
+    """Check everything in one snapshot of the database.
+
+    Concurrent writes are then no difference, and do not wait.
+    """
     async with connection.transaction(isolation="repeatable_read"):
         since = await recompute_days(connection, now)
         found = 0
@@ -84,7 +100,10 @@ async def check_all(connection: Connection, now: datetime, kafka: KafkaReader | 
 
 
 async def _named(one: Repeated, kafka: KafkaReader | None) -> str:
-    """Describe an identity. Its id is stored for corrections only; others are read from Kafka while it has them."""
+    """Describe an identity.
+
+    The id of its event is stored for corrections only; others are read from Kafka while it has them.
+    """
     times = ", ".join(f"{at:%Y-%m-%dT%H:%MZ}" for at in one.times)
     name = one.event_id or (await kafka.find_id(one.source, one.digest, one.places) if kafka else None)
     places = ", ".join(f"{partition}/{offset}" for partition, offset in one.places)
@@ -121,7 +140,10 @@ async def find_differences(connection: Connection, since: datetime) -> AsyncIter
 
 
 async def recompute_days(connection: Connection, now: datetime) -> datetime:
-    """Recompute all days of raw usage. Return the time since which raw usage is complete."""
+    """Recompute all days of raw usage.
+
+    Return the time since which raw usage is complete.
+    """
     catalogue = await Projection().refresh(connection)
     days = await recomputation.prepare(connection, catalogue)
     for number, day in enumerate(days, 1):
@@ -132,7 +154,10 @@ async def recompute_days(connection: Connection, now: datetime) -> datetime:
 
 
 async def hours_since(connection: Connection, since: datetime) -> datetime:
-    """Return the time since which hours are complete; their retention is shorter than that of raw usage."""
+    """Return the time since which hours are complete.
+
+    Their retention is shorter than that of raw usage.
+    """
     there = list(_starts(await partitions.load_partitions(connection)))
     return max([since, *there[:1]])
 

@@ -1,4 +1,7 @@
-"""Reads of Kafka for ``check``: published snapshots, and single events by partition and offset."""
+"""The reads of Kafka that ``check`` makes.
+
+They are of published snapshots, and of single events by partition and offset.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -37,7 +40,10 @@ class Published(NamedTuple):
 
 
 def read_published(value: bytes) -> Published | None:
-    """Decode a snapshot's identity, as its readers do; ``None``: the record is no snapshot."""
+    """Decode a snapshot's identity, as its readers do.
+
+    ``None`` is returned if the record is no snapshot.
+    """
     one: Snapshot | ConsumptionSnapshot | None = read_snapshot(value)
     if one is None:
         try:

@@ -1,4 +1,7 @@
-"""Compare published revisions with stored ones: revisions only grow, so a newer one in Kafka was lost here."""
+"""Comparison of published revisions with stored ones.
+
+Revisions only grow, so a newer one in Kafka was lost here.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +19,10 @@ Window = tuple[str, str, datetime]
 async def find_lost(
     connection: Connection, catalogue: Catalogue, published: Sequence[tuple[str, str, datetime, int]], now: datetime
 ) -> list[str]:
-    """Describe each retained window whose published revision is newer than the stored one, one line each."""
+    """Describe each window with a newer published revision than the stored one.
+
+    Only retained windows are compared. Each has one line.
+    """
     newest: dict[Window, int] = {}
     for subscription, product, start, revision in published:
         window = subscription, product, start
