@@ -1,7 +1,8 @@
-"""Fixtures for all tests: one PostgreSQL and one Kafka per test run, a database and a topic prefix per test.
+"""Fixtures for all tests.
 
-With ``UNITPOOL_TEST_POSTGRES_DSN`` and ``UNITPOOL_TEST_KAFKA`` running servers are used instead, and tests that kill
-one are skipped.
+There is one PostgreSQL and one Kafka per test run, and a database and a topic prefix per test. With
+``UNITPOOL_TEST_POSTGRES_DSN`` and ``UNITPOOL_TEST_KAFKA`` running servers are used instead, and tests that kill one are
+skipped.
 """
 
 import os
@@ -34,7 +35,10 @@ TEST_PARTITIONS = 3
 """Partitions of each topic: several, and few enough to create quickly."""
 
 LONG_FIRST = ("e2e/test_crash.py", "e2e", "runtime", "component", "browser", "architecture", "contract", "unit")
-"""Order of the files: those with long tests first, so that all workers end at about the same time."""
+"""Order of the files: those with long tests first.
+
+All workers then end at about the same time.
+"""
 
 MakeDatabase = Callable[[str], Awaitable[str]]
 StartService = Callable[..., ServiceProcess]
@@ -76,7 +80,10 @@ class RunningKafka:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer | RunningPostgres]:
-    """A PostgreSQL with its superuser; it is not durable, so tests that kill PostgreSQL start another one."""
+    """A PostgreSQL with its superuser.
+
+    It is not durable, so tests that kill PostgreSQL start another one.
+    """
     if dsn := os.environ.get("UNITPOOL_TEST_POSTGRES_DSN"):
         yield RunningPostgres(dsn)
         return
@@ -96,7 +103,10 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServ
 
 @pytest.fixture
 async def database(postgres_server: PostgresServer | RunningPostgres) -> AsyncIterator[MakeDatabase]:
-    """Create a migrated database of a service: ``await database("allocation")`` returns its connection string."""
+    """Create a migrated database of a service.
+
+    ``await database("allocation")`` returns its connection string.
+    """
     if isinstance(postgres_server, PostgresServer) and not postgres_server.is_ready():
         postgres_server.restart()  # a failed test may have killed it
     made: list[str] = []
@@ -136,7 +146,10 @@ def _fork_servers() -> Iterator[None]:
 
 @pytest.fixture
 def service_process(tmp_path: Path) -> Iterator[StartService]:
-    """``start_service``, with processes that end with the test and logs in ``tmp_path``."""
+    """``start_service``, with processes that end with the test.
+
+    Their logs are in ``tmp_path``.
+    """
     started: list[ServiceProcess] = []
 
     def start(name: str, env: dict[str, str], *, module: str | None = None) -> ServiceProcess:

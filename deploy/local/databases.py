@@ -45,7 +45,9 @@ def owner_of(role: str) -> str:
 
 
 def create_databases(server: PostgresServer, secrets_folder: Path) -> dict[ServiceName, str]:
-    """Create the databases and roles that are missing; return each service's connection string.
+    """Create the databases and roles that are missing.
+
+    Returns each service's connection string.
 
     Raises:
         LocalStackError: PostgreSQL refused a statement.
@@ -59,13 +61,19 @@ def create_databases(server: PostgresServer, secrets_folder: Path) -> dict[Servi
 
 
 def create_roles(admin_dsn: str, passwords: Mapping[str, str]) -> None:
-    """Create the roles that are missing and set their passwords; they have no right but to sign in."""
+    """Create the roles that are missing, and set the passwords of all.
+
+    They have no right but to sign in.
+    """
     for name, password in passwords.items():
         _run(admin_dsn, _ROLE, {"name": name, "password": password})
 
 
 def create_database(admin_dsn: str, database: str, *, service_role: str) -> None:
-    """Create the database for the owner if it is missing; the service's role may connect."""
+    """Create the database if it is missing, and make the owner's role its owner.
+
+    The service's role may connect.
+    """
     names = {"database": database, "service": service_role, "owner": owner_of(service_role)}
     _run(admin_dsn, _DATABASE, names)
 
@@ -105,7 +113,13 @@ def environment(dsn: str) -> dict[str, str]:
 
 
 def _run(dsn: str, script: str, variables: dict[str, str]) -> None:
-    """Run a script in psql; the variables go by standard input, because they hold passwords."""
+    """Run a script in psql.
+
+    The variables go by standard input, because they hold passwords.
+
+    Raises:
+        LocalStackError: PostgreSQL refused a statement.
+    """
     settings = "".join(f"\\set {name} '{value}'\n" for name, value in variables.items())
     done = subprocess.run(
         [str(programs() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1"],

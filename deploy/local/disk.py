@@ -9,7 +9,9 @@ MIB = 1024 * 1024
 
 
 def require_free_space(folder: Path, needed_mib: int) -> None:
-    """Check that the disk of ``folder`` has enough free space; the folder need not exist yet.
+    """Check that the disk of ``folder`` has enough free space.
+
+    The folder need not exist yet.
 
     Raises:
         LocalStackError: fewer than ``needed_mib`` MiB are free.

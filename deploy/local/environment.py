@@ -27,7 +27,10 @@ def kafka_address(layout: Layout) -> str:
 
 
 def command_keys(layout: Layout) -> str:
-    """The keys with which commands are signed, as the value of ``UNITPOOL_COMMAND_KEYS``."""
+    """Return the keys with which commands are signed.
+
+    The text is the value of ``UNITPOOL_COMMAND_KEYS``.
+    """
     return f"local:{base64.b64encode(secret.load_or_create(layout.secrets / 'commands.key', 48).encode()).decode()}"
 
 

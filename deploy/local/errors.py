@@ -7,7 +7,10 @@ _FULL_DISK = ("No space left on device", "ENOSPC", "could not extend file")
 
 
 class LocalStackError(Exception):
-    """A failure that the user can act on; the message says all that is needed for that."""
+    """A failure that the user can act on.
+
+    The message says all that is needed for that.
+    """
 
 
 def last_lines(log: Path, count: int = SHOWN_LINES) -> str:
@@ -20,9 +23,10 @@ def last_lines(log: Path, count: int = SHOWN_LINES) -> str:
 
 
 def died_at_start(name: str, exit_code: int | None, log: Path) -> LocalStackError:
-    """The error for a server that did not start, with the path and the last lines of its log.
+    """Return the error for a server that did not start.
 
-    ``exit_code`` is None when the server runs and did not become ready in time.
+    The message has the path and the last lines of its log. ``exit_code`` is None when the server runs and did not
+    become ready in time.
     """
     tail = last_lines(log)
     how = "did not answer in time" if exit_code is None else f"stopped while starting (exit code {exit_code})"

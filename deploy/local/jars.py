@@ -1,4 +1,7 @@
-"""Apache Kafka's jars: those of ``kafka.lock.toml``, whose hashes are checked before every start."""
+"""Apache Kafka's jars, as ``kafka.lock.toml`` names them.
+
+Their hashes are checked before every start.
+"""
 
 import hashlib
 import sys

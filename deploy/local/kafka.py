@@ -1,4 +1,7 @@
-"""Apache Kafka 4 in KRaft mode: one node, broker and controller, on the loopback interface."""
+"""Apache Kafka 4 in KRaft mode on the loopback interface.
+
+One node is both broker and controller.
+"""
 
 import os
 import shutil
@@ -61,7 +64,10 @@ _LOGGING = """\
 
 
 class KafkaServer(Server):
-    """One broker with its files below ``root``; ``java_options`` are added after the default ones."""
+    """One broker with its files below ``root``.
+
+    ``java_options`` are added after the default ones.
+    """
 
     def __init__(self, root: Path, port: int = 0, controller_port: int = 0, java_options: Sequence[str] = ()) -> None:
         self._java_options = tuple(java_options)
@@ -98,7 +104,10 @@ class KafkaServer(Server):
             self._format()
 
     def is_ready(self) -> bool:
-        """Whether the broker accepts connections; it does so once it has loaded its metadata."""
+        """Whether the broker accepts connections.
+
+        It does so once it has loaded its metadata.
+        """
         return ports.answers(self.port)
 
     @property

@@ -1,4 +1,7 @@
-"""``make demo``: run the stack with demo data until a signal comes, and report failures."""
+"""``make demo``: run the stack with demo data until a signal comes.
+
+Failures are reported.
+"""
 
 import asyncio
 import signal

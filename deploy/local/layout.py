@@ -1,4 +1,7 @@
-"""The folders, files and ports of the local stack; ``UNITPOOL_LOCAL_*`` variables change them."""
+"""The folders, files and ports of the local stack.
+
+Variables that begin with ``UNITPOOL_LOCAL_`` change them.
+"""
 
 import os
 from dataclasses import dataclass
@@ -10,7 +13,10 @@ STATE = ".local"
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of docs/interfaces.md, and that of Kafka's controller, which only Kafka uses."""
+    """The ports of docs/interfaces.md, and that of Kafka's controller.
+
+    Only Kafka uses the latter.
+    """
 
     reporting: int = 8000
     allocation: int = 8001

@@ -1,4 +1,6 @@
-"""The file lock that allows one demo per checkout; the file contains the holder's process id.
+"""The file lock that allows one demo per checkout.
+
+The file contains the holder's process id.
 
 The operating system releases the lock when the holder ends, also when it is killed.
 """

@@ -8,7 +8,10 @@ OTHER_ACCOUNT = "globex"
 
 @dataclass(frozen=True, slots=True)
 class DemoPerson:
-    """A person of the demo: ``who`` is the short name, ``does`` the text on the sign-in page."""
+    """A person of the demo.
+
+    ``who`` is the short name, and ``does`` the text on the sign-in page.
+    """
 
     who: str
     email: str

@@ -1,4 +1,7 @@
-"""TCP ports of the loopback interface: find free ones, and check that given ones are free."""
+"""TCP ports of the loopback interface.
+
+Free ones are found, and given ones are checked to be free.
+"""
 
 import errno
 import random
@@ -11,14 +14,18 @@ HOST = "127.0.0.1"
 
 
 FREE_PORTS = range(20_000, 32_000)
-"""Above the fixed ports, and below those that systems give to outgoing connections (Linux: from 32768 on)."""
+"""Ports from which free ones are taken.
+
+They are above the fixed ports, and below those that systems give to outgoing connections (Linux: from 32768 on).
+"""
 _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a port of ``FREE_PORTS`` on which no program listens; never the same one twice in a process.
+    """Return a port of ``FREE_PORTS`` on which no program listens.
 
-    The system's own choice (port 0) would be a port that an outgoing connection may take before the server listens.
+    The same one is never returned twice in a process. The system's own choice (port 0) would be a port that an outgoing
+    connection may take before the server listens.
 
     Raises:
         LocalStackError: none is left.
@@ -51,7 +58,9 @@ def answers(port: int) -> bool:
 
 
 def require_free(wanted: Mapping[str, int]) -> None:
-    """Check that the ports are free; ``wanted`` maps the name of each port's program to the port.
+    """Check that ports are free.
+
+    ``wanted`` maps the name of each port's program to the port.
 
     Raises:
         LocalStackError: ports are taken; the message names each with its program.

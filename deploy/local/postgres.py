@@ -1,4 +1,7 @@
-"""PostgreSQL 18 from its Python package: a durable cluster on the loopback interface."""
+"""PostgreSQL 18 from its Python package.
+
+It is a durable cluster on the loopback interface.
+"""
 
 import importlib.util
 import os
@@ -112,7 +115,13 @@ class PostgresServer(Server):
         return len(lines) > 7 and lines[7].strip() == "ready" and ports.answers(self.port)  # noqa: PLR2004
 
     def _initialise(self) -> None:
-        """Run ``initdb``; the password is in a file for the server's user only, deleted afterwards."""
+        """Create the cluster with ``initdb``.
+
+        The password is in a file that only the server's user can read; it is deleted afterwards.
+
+        Raises:
+            LocalStackError: ``initdb`` failed.
+        """
         password_file = self._home.data.parent / "initdb.password"
         password_file.write_text(self._password)
         password_file.chmod(0o600)

@@ -1,4 +1,6 @@
-"""The user that PostgreSQL runs as, and folders of its programs and data that this user can read.
+"""The user that PostgreSQL runs as, and its folders.
+
+This user can read the folders of its programs and data.
 
 PostgreSQL refuses to run as root, so as root it is run as another user. If that user cannot enter a parent folder (a
 root-only home, for example), its programs and data are put below ``/var/tmp`` instead.
@@ -22,7 +24,10 @@ _CANDIDATES = ("postgres", "nobody")
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """User and folders of a server; ``user`` is None if it runs as the user of this process."""
+    """User and folders of a server.
+
+    ``user`` is None if it runs as the user of this process.
+    """
 
     user: str | None
     programs: Path
@@ -79,7 +84,10 @@ def _can_run(user: str, program: Path, *arguments: str) -> bool:
 
 
 def _copied(programs: Path, elsewhere: Path) -> Path:
-    """Copy the package's PostgreSQL and the libraries beside it; keep the package's layout."""
+    """Copy the package's PostgreSQL and the libraries beside it.
+
+    The copy has the package's layout.
+    """
     installed, package = programs.parent, programs.parent.parent
     target = elsewhere / package.name / installed.name
     if not target.exists():

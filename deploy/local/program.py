@@ -1,4 +1,7 @@
-"""A program of the local stack: its command, log, readiness, and the signals that end it."""
+"""A program of the local stack.
+
+It has a command, a log, a check of readiness, and the signals that end it.
+"""
 
 import os
 import signal
@@ -37,7 +40,10 @@ class Program:
     folder: Path = Path("/")
 
     def tethered(self, parent: str) -> tuple[str, ...]:
-        """The command, run so that it ends with ``parent``: a process id, or the file that contains it."""
+        """Return the command, run so that it ends with ``parent``.
+
+        ``parent`` is a process id, or the file that contains it.
+        """
         user = ("--user", self.user) if self.user else ()
         return (
             sys.executable,
@@ -54,7 +60,10 @@ class Program:
 
 
 class Running:
-    """A program started by this process, as in tests; the demo's programs are started by supervisord."""
+    """A program started by this process, as in tests.
+
+    The demo's programs are started by supervisord.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -105,7 +114,10 @@ class Running:
         self._process = None
 
     def kill(self) -> None:
-        """Kill the program and all its children as in a crash (SIGKILL), and wait until they have ended."""
+        """Kill the program and all its children as in a crash (SIGKILL).
+
+        Returns when they have ended.
+        """
         if self._process is None:
             return
         try:

@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 TIME_RATIO_MAX = 0.8
-"""A build is clearly quicker if it takes less than this part of the running one's time; less may be noise."""
+"""Greatest ratio of times at which a build is clearly quicker.
+
+A build must take less than this part of the running one's time; a smaller difference may be noise.
+"""
 
 # Names, numbers, texts and calls, as in a service. It measures processor time, so that other processes do not count.
 _PROBE = """
@@ -44,7 +47,10 @@ def main() -> None:
 
 
 def find_quickest(this: str, folders: list[str]) -> str | None:
-    """The path of the quickest build in ``folders``; None unless it is clearly quicker than ``this``."""
+    """Return the path of the quickest build in ``folders``.
+
+    Returns ``None`` unless it is clearly quicker than ``this``.
+    """
     ours = _probe(this)
     if ours is None:
         return None
@@ -66,7 +72,10 @@ def find_quickest(this: str, folders: list[str]) -> str | None:
 
 
 def _probe(path: str) -> tuple[tuple[str, str, str], float, str] | None:
-    """Version, seconds of the probe, and real path of a Python; None if it does not work."""
+    """Return version, seconds of the probe, and path of a Python.
+
+    Returns ``None`` if it does not work.
+    """
     try:
         done = subprocess.run([path, "-I", "-c", _PROBE], capture_output=True, text=True, timeout=20, check=True)
         implementation, major, minor, seconds, executable = done.stdout.strip().split(" ", 4)

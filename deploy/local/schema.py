@@ -46,9 +46,10 @@ class Entry(NamedTuple):
 
 
 def page_of(dump: str) -> str:
-    """Sort a dump of pg_dump: functions, then each table or view with what belongs to it.
+    """Sort a dump of pg_dump.
 
-    The result does not depend on the server, the roles, the time, or the order in which objects were created.
+    Functions come first, then each table or view with what belongs to it. The result does not depend on the server, the
+    roles, the time, or the order in which objects were created.
     """
     return "\n\n".join(entry.text for entry in sorted(_entries(dump))) + "\n"
 
@@ -68,7 +69,9 @@ def _entries(dump: str) -> Iterator[Entry]:
 
 
 def schema_of(service: str, dsn: str) -> str:
-    """The schema page of a service's database; the user of ``dsn`` must have read access.
+    """Return the schema page of a service's database.
+
+    The user of ``dsn`` must have read access.
 
     Raises:
         LocalStackError: pg_dump failed.
@@ -95,7 +98,10 @@ async def _migrate(service: ServiceName, owner: str) -> None:
 
 
 def write(folder: Path = FOLDER) -> None:
-    """Write every service's schema page, from databases created for this and deleted afterwards."""
+    """Write every service's schema page.
+
+    The databases are created for this, and deleted afterwards.
+    """
     with TemporaryDirectory(prefix="unitpool-schema-") as root:
         server, secrets = PostgresServer(Path(root)), Path(root) / "secrets"
         try:

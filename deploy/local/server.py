@@ -1,4 +1,7 @@
-"""A server that runs as a child of this process, so that tests can stop, kill and restart it."""
+"""A server that runs as a child of this process.
+
+Tests can stop, kill and restart it.
+"""
 
 import os
 import signal
@@ -8,7 +11,10 @@ from deploy.local.program import Program, Running
 
 
 class Server(ABC):
-    """A server whose data, ports and passwords survive ``stop``, ``kill`` and ``restart``."""
+    """A server that can be stopped, killed and restarted.
+
+    Its data, ports and passwords survive this.
+    """
 
     _running: Running | None = None
 
@@ -32,7 +38,10 @@ class Server(ABC):
             self._running.kill()
 
     def pause(self) -> None:
-        """Pause the server (SIGSTOP): connections stay open, and no request is answered until ``resume``."""
+        """Pause the server (SIGSTOP).
+
+        Connections stay open, and no request is answered until ``resume``.
+        """
         if self._running:
             os.kill(self._running.pid, signal.SIGSTOP)
 

@@ -34,7 +34,10 @@ def answers_ok(url: str) -> bool:
 
 
 class Stack:
-    """PostgreSQL, Kafka, the sign-in service and the four services, under one process manager."""
+    """PostgreSQL, Kafka, the sign-in service and the four services.
+
+    They run under one process manager.
+    """
 
     def __init__(self, layout: Layout, say: Say) -> None:
         self._layout = layout
@@ -55,7 +58,9 @@ class Stack:
         ports.require_free(self._layout.ports.by_name())
 
     async def start(self) -> None:
-        """Start all programs, create databases and topics, and wait until all services are ready.
+        """Start all programs and wait until all services are ready.
+
+        Databases and topics are created.
 
         Raises:
             LocalStackError: a program did not start; the message has the end of its log.

@@ -1,7 +1,7 @@
-"""supervisord as the demo's process manager: its configuration, its start and its stop.
+"""supervisord as the demo's process manager.
 
-It restarts programs that die. It ends with the launcher and its programs end with it, so no program is left when the
-launcher is killed.
+This module has its configuration, its start and its stop. supervisord restarts programs that die. It ends with the
+launcher and its programs end with it, so no program is left when the launcher is killed.
 """
 
 import contextlib
@@ -45,7 +45,10 @@ class ProgramState:
 
 
 class Supervisor:
-    """One supervisord below ``root``; ``services`` are stopped together, before ``programs``."""
+    """One supervisord below ``root``.
+
+    ``services`` are stopped together, before ``programs``.
+    """
 
     def __init__(self, root: Path, programs: Sequence[Program], services: Sequence[Program]) -> None:
         self._root = root
@@ -185,7 +188,10 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 
 def _socket_in(root: Path) -> Path:
-    """The path of supervisord's socket: in ``root``, or a temporary folder if that is too long."""
+    """Return the path of supervisord's socket.
+
+    It is in ``root``, or in a temporary folder if that path is too long.
+    """
     socket = root / "supervisor.sock"
     if len(str(socket)) < LONGEST_SOCKET_PATH - len(".12345"):  # supervisord first creates it under a longer name
         return socket
@@ -226,7 +232,10 @@ def _escaped(text: str) -> str:
 
 
 def stop_left_over(root: Path) -> None:
-    """Stop the supervisord that a killed launcher left, as only Linux ends it with its parent."""
+    """Stop the supervisord that a killed launcher left.
+
+    It is left on systems other than Linux, as only Linux ends it with its parent.
+    """
     with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess, psutil.TimeoutExpired):
         process = psutil.Process(int((root / "supervisord.pid").read_text()))
         if str(root / "supervisord.conf") in process.cmdline():

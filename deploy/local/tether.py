@@ -1,4 +1,6 @@
-"""Run a program so that it ends with its parent: ``tether.py [options] SIGNAL -- program``.
+"""Run a program so that it ends with its parent.
+
+The command is ``tether.py [options] SIGNAL -- program``.
 
 Linux sends SIGNAL to the program when the process that started it has ended for any reason. Other systems cannot do so:
 there the next ``make demo`` or ``make stop`` stops what a killed launcher left.
@@ -20,7 +22,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def _become(user: str) -> None:
-    """Change from root to another user permanently; do nothing if this process is not root."""
+    """Change from root to another user permanently.
+
+    Nothing is done if this process is not root.
+    """
     if os.geteuid() != 0:
         return
     entry = pwd.getpwnam(user)

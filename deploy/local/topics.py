@@ -1,4 +1,7 @@
-"""Create the topics of ``shared.events.topics``; topics that exist are left unchanged."""
+"""Create the topics of ``shared.events.topics``.
+
+Topics that exist are left unchanged.
+"""
 
 from collections.abc import Iterable
 
@@ -10,7 +13,9 @@ from shared.events.topics import Topic, every_topic
 
 
 async def create_topics(bootstrap_servers: str, prefix: str = "", topics: Iterable[Topic] | None = None) -> list[str]:
-    """Create the missing topics, each name with ``prefix`` before it; return their names.
+    """Create the missing topics; return their names.
+
+    Each name has ``prefix`` before it.
 
     Raises:
         LocalStackError: Kafka did not create a topic.

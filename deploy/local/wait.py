@@ -1,4 +1,7 @@
-"""Waits of the local stack: without a limit by default, and with lines of progress."""
+"""Waits of the local stack.
+
+They have no limit by default, and print lines of progress.
+"""
 
 import os
 import sys
@@ -7,7 +10,10 @@ from collections.abc import Callable
 from typing import Final
 
 VARIABLE: Final = "UNITPOOL_LOCAL_WAIT_SECONDS"
-"""The variable with the longest wait, in seconds; if it is unset or 0, a wait has no limit."""
+"""The variable with the longest wait, in seconds.
+
+If it is unset or 0, a wait has no limit.
+"""
 SAY_SECONDS: Final = 20.0
 
 
@@ -16,7 +22,10 @@ def _to_standard_error(line: str) -> None:
 
 
 class Wait:
-    """One wait for ``what``, from now on. ``limit_seconds`` replaces the limit of the environment."""
+    """One wait for ``what``, from now on.
+
+    ``limit_seconds`` replaces the limit of the environment.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""Allocation's composition root: builds every part and passes each its dependencies."""
+"""Allocation's composition root.
+
+It builds every part and passes each its dependencies.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +22,11 @@ from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefin
 
 NAME: Final = "allocation"
 SESSION: Final = {"enable_seqscan": "off"}
-"""Every frequent statement has an index. PostgreSQL plans them while the tables are still empty, where a sequential
-scan is cheapest, and keeps those plans while the tables grow."""
+"""Settings of each database session: sequential scans are avoided.
+
+Every frequent statement has an index. PostgreSQL plans them while the tables are still empty, where a sequential scan
+is cheapest, and keeps those plans while the tables grow.
+"""
 
 
 def build(runtime: Runtime[AllocationSettings]) -> None:

@@ -1,4 +1,7 @@
-"""Allocation's Prometheus metrics. No label holds a customer, a subscription or a person."""
+"""Allocation's Prometheus metrics.
+
+No label holds a customer, a subscription or a person.
+"""
 
 from prometheus_client import Counter, Gauge
 

@@ -1,4 +1,7 @@
-"""Allocation's settings: environment variables that begin with ``UNITPOOL_ALLOCATION_``."""
+"""Allocation's settings.
+
+They are environment variables that begin with ``UNITPOOL_ALLOCATION_``.
+"""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict

@@ -1,4 +1,7 @@
-"""Consumers of Kafka topics. A batch of consumption snapshots is written by one statement."""
+"""Consumers of Kafka topics.
+
+A batch of consumption snapshots is written by one statement.
+"""
 
 from collections.abc import Sequence
 
@@ -13,7 +16,9 @@ _TYPES = by_type([ConsumptionSnapshot])
 
 
 async def on_consumption(tx: Transaction, records: Sequence[Record]) -> None:
-    """Save the snapshots that are newer than those stored. Tombstones and other types are skipped.
+    """Save the snapshots that are newer than those stored.
+
+    Tombstones and other types are skipped.
 
     Raises:
         PermanentError: a record is not what its type promises.

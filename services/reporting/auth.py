@@ -93,7 +93,13 @@ class ClaimNames:
         )
 
     def _address(self, claims: Mapping[str, object]) -> str:
-        """Read the address, verified by ``email_verified`` next to it and at the top level."""
+        """Read the e-mail address, which must be verified.
+
+        ``email_verified`` is read next to the address and at the top level; whether it may be absent is configured.
+
+        Raises:
+            TokenError: the claim is not an address, or it is not verified.
+        """
         claimed = _find_claim(claims, self.email)
         try:
             email = people.read_address(claimed if isinstance(claimed, str) else "")
@@ -202,7 +208,9 @@ class TokenVerifier:
 
 
 def check_claims(claims: Mapping[str, object], trust: TrustedIssuer, audience: str, now: float) -> None:
-    """Check issuer, audience and times of a token. Decision 91 says why joserfc's registry does not.
+    """Check issuer, audience and times of a token.
+
+    Decision 91 says why joserfc's registry does not.
 
     Raises:
         TokenError: one of them does not fit.
@@ -240,7 +248,13 @@ def _signed(token: str, keys: KeySet, key_id: str | None) -> Mapping[str, object
 
 
 def _key_id(token: str) -> str | None:
-    """Read the id of the key from the token's header, which is unverified and serves only to find the key."""
+    """Read the id of the key from the token's header.
+
+    The header is unverified, so the id serves only to find the key. Returns ``None`` if the token names no key.
+
+    Raises:
+        TokenError: the header cannot be read.
+    """
     try:
         header: object = jws.extract_compact(token.encode()).headers()
     except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:

@@ -22,7 +22,10 @@ from shared.runtime.process.background import repeat
 
 RETENTION: Final = timedelta(days=366)
 SECRETS_RETENTION: Final = timedelta(days=1)
-"""Retention of a secret that was created with a command, for the answer to its repeat."""
+"""Retention of a secret that was created with a command.
+
+A repeat of the command within this time is answered with the secret.
+"""
 UPKEEP: Final = "upkeep"
 
 

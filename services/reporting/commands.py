@@ -170,7 +170,13 @@ class Commands:
         return signing.seal(secret, self._keys)
 
     async def _send(self, payload: Payload, caller: Caller, command_id: UUID, key: str, secret: str | None) -> None:
-        """Write row and message in one transaction, unless the same request was sent before."""
+        """Write row and message in one transaction.
+
+        Nothing is written if the same request was sent before.
+
+        Raises:
+            ProblemError: the id was used for another request.
+        """
         digest = request_digest(payload)
         async with self._transaction() as tx:
             sent = SentCommand(

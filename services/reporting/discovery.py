@@ -1,4 +1,7 @@
-"""Discovery of the OpenID Connect provider (OpenID Connect Discovery 1.0, section 4)."""
+"""Discovery of the OpenID Connect provider.
+
+See OpenID Connect Discovery 1.0, section 4.
+"""
 
 from collections.abc import Mapping
 
@@ -6,7 +9,7 @@ import httpx
 
 
 async def fetch_metadata(http: httpx.AsyncClient, issuer: str) -> Mapping[str, object]:
-    """Fetch the provider's metadata, and check that it names the issuer it was fetched for.
+    """Fetch the provider's metadata, and check that it names this issuer.
 
     Raises:
         httpx.HTTPError: the provider cannot be reached, or answers with an error.

@@ -101,7 +101,10 @@ async def save_price_list(tx: Transaction, event: Event[PriceListChanged]) -> No
 
 
 async def save_plan(tx: Transaction, event: Event[PlanApplied]) -> None:
-    """Save a subscription's state, and the plan's changes in the history of allocations."""
+    """Save a subscription's state, and the plan's changes.
+
+    The changes become part of the history of allocations.
+    """
     await insert_changes(tx.connection, event)
     await upsert_subscription(tx.connection, event.data.subscription)
 

@@ -45,7 +45,9 @@ class LiveChanges:
     async def changes(
         self, subscription: str, *, for_seconds: float | None = None, at_least_every: float | None = None
     ) -> AsyncGenerator[Change, None]:
-        """Yield changes until the iterator is closed, the time is over, or the process stops.
+        """Yield the changes of a subscription.
+
+        Ends when the iterator is closed, ``for_seconds`` are over, or the process stops.
 
         Several changes of one kind in a row are yielded as one. The first is ``missed``, at once: a change before the
         watch began may not have been read. With ``at_least_every`` seconds, ``nothing`` is yielded when no change came

@@ -57,7 +57,9 @@ class Sessions:
         return session
 
     async def find(self, session: str, now: datetime, *, renew: bool = True) -> Person | None:
-        """Find the person of a session that has neither expired nor been idle for too long.
+        """Find the person of a session that is still valid.
+
+        A session is valid until it expires or has been idle for too long.
 
         ``renew``: count the request as activity. Requests that the page sends without the person do not count.
         """

@@ -1,4 +1,7 @@
-"""Reporting's settings: environment variables that begin with ``UNITPOOL_REPORTING_``."""
+"""Reporting's settings.
+
+They are environment variables that begin with ``UNITPOOL_REPORTING_``.
+"""
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict

@@ -61,7 +61,10 @@ async def _accounts(connection: Connection, only: str | None) -> AsyncIterator[s
 
 
 async def _verify_chain(connection: Connection, account: str) -> tuple[Chain, Fault | None]:
-    """Verify head and records as of one instant: records appended meanwhile are no fault."""
+    """Verify the head and the records of a chain as of one instant.
+
+    Records that are appended meanwhile are no fault.
+    """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         head = await find_head(connection, account)
         chain, total = Chain(head), head.records if head else 0

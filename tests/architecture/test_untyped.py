@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("services/allocation", "services/metering", "services/alerts", "services/reporting")
 FOLDERS = (*SERVICES, "shared/events", "shared/runtime")
 UNTYPED = {("dict", "Any"), ("Mapping", "Any"), ("MutableMapping", "Any"), ("dict", "object")}
-"""Nothing checks what is read from these; from a ``Mapping[str, object]`` nothing can be used before it is judged."""
+"""Types of mappings from which values of any type are read.
+
+Nothing checks what is read from these. From a ``Mapping[str, object]`` nothing can be used before it is judged.
+"""
 
 
 def untyped(code: str) -> set[str]:

@@ -10,9 +10,15 @@ from dataclasses import dataclass
 
 PORTION_SECONDS = 0.02
 WARM_SECONDS = 2.0
-"""Seconds of warm-up, whose steps do not count: connections, caches and prepared statements are created in it."""
+"""Seconds of warm-up, whose steps do not count.
+
+Connections, caches and prepared statements are created in it.
+"""
 WARM_BROKER_SECONDS = 20.0
-"""Seconds of warm-up with a broker, whose virtual machine compiles its code on the same cores."""
+"""Seconds of warm-up with a broker.
+
+The broker's virtual machine compiles its code on the same cores.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,10 @@ from tests.support.servers.databases import connect
 LOADS = {"allocation": load_allocation, "metering": load_metering, "alerts": load_alerts}
 STEP_SECONDS = 0.02
 WARM_SHARE = 0.2
-"""Part of the time in which pools, caches and the interpreter's memory fill; growth is measured afterwards."""
+"""Part of the time after which growth is measured.
+
+In it pools, caches and the interpreter's memory fill.
+"""
 START_SECONDS = 600
 """Longest start: allocation first creates the default roles of all accounts."""
 DRAIN_SECONDS = 900
@@ -57,7 +60,10 @@ class Samples:
     lag: defaultdict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     accepted: list[tuple[float, int]] = field(default_factory=list)
     set_aside: int = 0
-    """Usage records of the poisoned subscription that were set aside when all was published."""
+    """Usage records of the poisoned subscription that were set aside.
+
+    They are counted when all was published.
+    """
 
 
 async def measure(servers: Servers, options: Namespace) -> Figures:

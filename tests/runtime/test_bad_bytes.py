@@ -1,4 +1,7 @@
-"""Records with bytes that usual clients never write: they are applied or dead-lettered, and reading goes on."""
+"""Records with bytes that usual clients never write.
+
+They are applied or dead-lettered, and reading goes on.
+"""
 
 import struct
 from typing import Any
@@ -14,7 +17,10 @@ from tests.runtime.test_delivery import DEAD, all_stored, applied, reader
 from tests.support.drivers.runtime import Bench, until
 
 CRC_AT, CRC_OVER = 17, 21
-"""Position of the checksum in a record batch (magic 2), and of the bytes that it covers."""
+"""Position of the checksum in a record batch (magic 2).
+
+The second is the position of the bytes that it covers.
+"""
 
 
 @pytest.fixture

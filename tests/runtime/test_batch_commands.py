@@ -1,4 +1,7 @@
-"""A batch handler decides commands from one lookup and saves them at once, with the outcomes of single ones."""
+"""A batch handler decides commands from one lookup and saves them at once.
+
+The outcomes are those of single commands.
+"""
 
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,7 +117,10 @@ class Batches:
         )
 
     async def apply(self, *commands: tuple[str, Event[Any]]) -> list[Any]:
-        """Apply commands with their keys in one batch; return the published events in order."""
+        """Apply commands with their keys in one batch.
+
+        Returns the published events in order.
+        """
         async with transaction(self.pool, utc_now, "alerts") as tx:
             await self.inbox(tx, [record(one, key, offset) for offset, (key, one) in enumerate(commands)])
         types = by_type([AlertsCommandDecided])

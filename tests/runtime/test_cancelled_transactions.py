@@ -1,4 +1,7 @@
-"""A transaction that is cancelled, at whichever await, leaves a pool that is as it was, and no line in the log."""
+"""A transaction that is cancelled leaves a pool that is as it was.
+
+This is so at whichever await it is cancelled, and there is no line in the log.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
@@ -22,9 +25,10 @@ Block = Callable[[Pool], AbstractAsyncContextManager[Connection]]
 
 
 class Interrupted:
-    """Awaits ``work``, and cancels the task at the await with number ``first`` and at ``more`` awaits after it.
+    """Awaits ``work``, and cancels the task during it.
 
-    A deadline cancels once; a server that stops, or a cancel scope, cancels what is awaited afterwards as well.
+    The cancellations are at the await with number ``first`` and at ``more`` awaits after it. A deadline cancels once; a
+    server that stops, or a cancel scope, cancels what is awaited afterwards as well.
     """
 
     def __init__(self, work: Coroutine[Any, Any, None], first: int, more: int) -> None:

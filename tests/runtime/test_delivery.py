@@ -1,4 +1,7 @@
-"""One batch, one transaction: records are applied exactly once, and a bad record costs no other."""
+"""One batch, one transaction: records are applied exactly once.
+
+A bad record costs no other.
+"""
 
 import asyncio
 import sys

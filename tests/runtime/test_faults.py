@@ -1,4 +1,7 @@
-"""A fault in every step between fetch and commit: nothing is lost and nothing doubled."""
+"""A fault in every step between fetch and commit.
+
+Nothing is lost and nothing doubled.
+"""
 
 import asyncio
 import functools
@@ -29,7 +32,10 @@ STEPS = {
 
 
 class Faults:
-    """A fault of one function: every third call fails, before or after its work, a few times."""
+    """A fault of one function.
+
+    Every third call fails, before or after its work, a few times.
+    """
 
     def __init__(self, work: Any, *, after: bool) -> None:
         self._work = work

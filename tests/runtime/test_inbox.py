@@ -1,4 +1,7 @@
-"""The inbox: a command has one effect and one outcome, and unverified commands are dead-lettered."""
+"""The inbox: a command has one effect and one outcome.
+
+Unverified commands are dead-lettered.
+"""
 
 import time
 from collections.abc import Sequence
@@ -165,7 +168,10 @@ async def test_a_command_is_audited_and_dead_lettered_without_a_halt_when_it_is_
 
 
 async def test_an_outcome_is_published_within_the_latency_limit(bench: Bench) -> None:
-    """Measure from a command in Kafka to its outcome in Kafka; the limit allows for a busy machine."""
+    """The time is from a command in Kafka to its outcome in Kafka.
+
+    The limit allows for a busy machine.
+    """
     async with bench.running(build):
         await bench.send_command(ALERTS_COMMANDS_TOPIC, command("warm"))
         await outcomes(bench, 1)
@@ -181,7 +187,10 @@ async def test_an_outcome_is_published_within_the_latency_limit(bench: Bench) ->
 
 
 async def published(bench: Bench, count: int) -> bool:
-    """Count the published outcomes in the tables, as a new Kafka consumer would add its own start time."""
+    """Whether ``count`` outcomes are published, by the tables.
+
+    A new Kafka consumer would add its own start time.
+    """
     async with connect(bench.dsn) as connection:
         decided = await connection.fetchval("SELECT count(*) FROM inbox")
         waiting = await connection.fetchval("SELECT count(*) FROM outbox")

@@ -1,4 +1,7 @@
-"""One key whose handling fails: other keys are applied, and it is retried automatically until repaired."""
+"""One key whose handling fails: other keys are applied.
+
+It is retried automatically until repaired.
+"""
 
 import asyncio
 from collections import Counter
@@ -22,7 +25,10 @@ TOPIC = ALLOCATION_EVENTS_TOPIC
 
 
 class Poisoned:
-    """A handler that fails on the keys in ``bad`` with ``error``, and inserts all other records."""
+    """A handler that fails on the keys in ``bad`` with ``error``.
+
+    It inserts all other records.
+    """
 
     def __init__(self, *bad: bytes, error: Exception | None = None) -> None:
         self.bad = set(bad)
@@ -98,7 +104,10 @@ async def is_empty(bench: Bench) -> bool:
 
 
 async def test_only_the_first_record_is_handled_when_a_failing_key_is_very_frequent(bench: Bench) -> None:
-    """Only the key's first record is handled; later ones are set aside without an attempt."""
+    """Only the key's first record is handled.
+
+    Later ones are set aside without an attempt.
+    """
     poisoned = Poisoned(b"bad")
     await asyncio.gather(*(bench.send(TOPIC, b"bad", key=b"bad", partition=n % 3) for n in range(3000)))
     await send(bench, b"good", "good")
@@ -163,7 +172,10 @@ async def test_records_without_a_key_are_applied_when_another_without_a_key_is_s
 
 
 async def test_only_its_key_is_set_aside_when_a_statement_always_times_out(bench: Bench) -> None:
-    """A timeout is transient, so the batch is retried; but it must not delay other keys forever."""
+    """A timeout is transient, so the batch is retried.
+
+    It must not delay other keys forever.
+    """
     poisoned = Poisoned(b"slow", error=asyncpg.QueryCanceledError("canceling statement due to statement timeout"))
     async with bench.running(reader(poisoned)) as runtime:
         await send(bench, b"slow", "slow")

@@ -36,7 +36,10 @@ async def test_a_service_recovers_when_postgres_and_kafka_are_killed(
 
 
 async def test_a_service_stays_ready_and_logs_it_once_when_kafka_is_away(tallies: Tallies, kafka_server: Any) -> None:
-    """Requests answered from the database are served, and repeated log lines are limited."""
+    """Requests answered from the database are served.
+
+    Repeated log lines are limited.
+    """
     process = tallies.start()
     await process.wait_ready()
     kafka_server.kill()
@@ -77,7 +80,10 @@ _SINCE: dict[int, float] = {}
 
 
 async def lasts(process: ServiceProcess, *, seconds: float) -> bool:
-    """Whether ``seconds`` have passed since the first call; the service must be degraded at every call."""
+    """Whether ``seconds`` have passed since the first call.
+
+    The service must be degraded at every call.
+    """
     since = _SINCE.setdefault(process.pid, time.monotonic())
     assert await is_degraded(process)
     return time.monotonic() - since > seconds

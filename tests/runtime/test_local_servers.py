@@ -1,4 +1,7 @@
-"""The local servers: separation of databases, errors at the start, and no process left at the end."""
+"""The local servers.
+
+The databases are separate, errors at the start are reported, and no process is left at the end.
+"""
 
 import os
 import signal

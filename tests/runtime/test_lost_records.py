@@ -76,7 +76,10 @@ async def delete_up_to_the_end(bench: Bench) -> None:
 
 
 async def test_records_are_counted_as_lost_when_they_expire_while_the_reader_waits(bench: Bench) -> None:
-    """The reader waits for its database while Kafka deletes records that it has not fetched."""
+    """The reader waits for its database.
+
+    Meanwhile Kafka deletes records that it has not fetched.
+    """
     taken, gate = asyncio.Event(), asyncio.Event()
 
     async def waits(tx: Transaction, records: Sequence[Record]) -> None:

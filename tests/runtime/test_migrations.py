@@ -1,4 +1,7 @@
-"""Migrations: each file is applied once, by one runner at a time; a changed file is refused."""
+"""Migrations: each file is applied once, by one runner at a time.
+
+A changed file is refused.
+"""
 
 import asyncio
 import os
@@ -84,7 +87,10 @@ async def test_the_fault_names_whether_the_database_is_ahead_or_was_never_migrat
 async def test_every_command_fails_with_a_message_when_the_schema_is_newer_than_the_program(
     database: MakeDatabase, service_process: StartService, kafka_server: Any, topic_prefix: str
 ) -> None:
-    """``serve`` exits at once, and no other command changes a schema that is newer than the program."""
+    """``serve`` exits at once when a schema is newer than the program.
+
+    No other command changes such a schema.
+    """
     dsn = await database("alerts")
     async with connect(as_owner(dsn)) as owner:
         await owner.execute("INSERT INTO schema_migrations (name, checksum) VALUES ('alerts/9999_later', 'x')")
@@ -110,7 +116,10 @@ async def test_every_command_fails_with_a_message_when_the_schema_is_newer_than_
 
 
 async def test_the_error_differs_from_an_outage_when_the_credentials_are_wrong(database: MakeDatabase) -> None:
-    """Readiness has the same message, so it also names a password that was changed while the service ran."""
+    """Readiness has the same message.
+
+    It thus also names a password that was changed while the service ran.
+    """
     dsn = urlsplit(await database("alerts"))
     place = f"{dsn.hostname}:{dsn.port}"
     user = dsn.netloc.rpartition("@")[0].partition(":")[0]

@@ -1,4 +1,7 @@
-"""Positions: records that were fetched and not applied are read again, whatever else failed."""
+"""Positions: records that were fetched and not applied are read again.
+
+This is so whatever else failed.
+"""
 
 import asyncio
 from collections import Counter
@@ -93,7 +96,10 @@ async def has_stored(bench: Bench, wanted: dict[int, int]) -> bool:
 
 @pytest.fixture
 def damaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Flip one bit of each fetched record that contains ``damaged["now"]``, as a faulty disk would."""
+    """Flip one bit of each fetched record that contains ``damaged["now"]``.
+
+    A faulty disk would do the same.
+    """
     what: dict[str, bytes] = {}
     whole = fetcher.MemoryRecords
 
@@ -116,7 +122,10 @@ def damaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 async def test_only_its_partition_halts_when_a_record_is_unreadable(
     bench: Bench, damaged: dict[str, bytes], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Records of other partitions from the same poll are applied; the record is skipped on request, and counted."""
+    """Records of other partitions from the same poll are applied.
+
+    The unreadable record is skipped on request, and counted.
+    """
     monkeypatch.setattr(consumer_module, "REREAD_SECONDS", 0.5)
     damaged["now"] = b"DAMAGED"
     for number in range(30):

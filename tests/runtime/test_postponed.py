@@ -1,4 +1,7 @@
-"""Postponed commands: other keys do not wait for them, and each is decided or refused in the end."""
+"""Postponed commands: other keys do not wait for them.
+
+Each is decided or refused in the end.
+"""
 
 from typing import Any
 from uuid import uuid4

@@ -19,7 +19,10 @@ TOPIC = ALLOCATION_EVENTS_TOPIC
 
 
 async def test_records_are_applied_once_when_the_process_is_killed_between_the_two_commits(tallies: Tallies) -> None:
-    """PostgreSQL has committed and Kafka has not, so the records are read again and skipped."""
+    """PostgreSQL has committed and Kafka has not.
+
+    The records are thus read again, and skipped.
+    """
     wanted = [f"r{number}" for number in range(100)]
     await tallies.bench.send_many(TOPIC, [one.encode() for one in wanted])
     dying = tallies.start(die_after_commit_of="r50")
@@ -214,7 +217,10 @@ async def test_the_process_stops_quickly_when_it_waits_for_its_servers(tallies: 
 
 
 async def test_a_named_instance_gets_its_partitions_at_once_when_restarted_after_a_crash(tallies: Tallies) -> None:
-    """Without a name, Kafka would wait until the session of the dead process expires: here half a minute."""
+    """Kafka gives a process of the same name its partitions at once.
+
+    Without a name, it would wait until the session of the dead process expires: here half a minute.
+    """
     named = {"group_instance_id": "one", "session_timeout_seconds": "30"}
     process = tallies.start(**named)
     await process.wait_ready()

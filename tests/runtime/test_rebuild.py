@@ -1,4 +1,7 @@
-"""A rebuild of the read model: no request is answered and no command decided until it is complete."""
+"""A rebuild of the read model.
+
+No request is answered and no command decided until it is complete.
+"""
 
 import asyncio
 from collections.abc import Sequence

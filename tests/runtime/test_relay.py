@@ -1,4 +1,7 @@
-"""The relay: rows are sent in order and deleted only after Kafka's acknowledgement, through crashes and outages."""
+"""The relay: rows are sent in order, through crashes and outages.
+
+They are deleted only after Kafka's acknowledgement.
+"""
 
 import asyncio
 import os
@@ -74,7 +77,10 @@ async def test_a_standby_takes_over_when_the_relay_ends(bench: Bench) -> None:
 
 
 async def test_the_relay_resumes_in_order_when_its_connection_is_lost(bench: Bench) -> None:
-    """Rows that were sent and not yet deleted are sent again, in order; none is missing."""
+    """Rows that were sent and not yet deleted are sent again, in order.
+
+    None is missing.
+    """
     relay = Relay(bench.settings(), "alerts")
     task = asyncio.create_task(relay.run())
     writing = asyncio.create_task(write(bench, 0, 2000))
@@ -157,7 +163,10 @@ async def allow(bench: Bench, topic: str, *, record_bytes: int) -> None:
 
 
 async def test_refused_rows_are_set_aside_and_sent_when_kafka_accepts_them(bench: Bench) -> None:
-    """Rows too large for their topic, with and without a key, are set aside; the others are sent."""
+    """Rows too large for their topic are set aside, with and without a key.
+
+    The others are sent.
+    """
     topic = "alerts.small"
     # A new topic, because a changed limit takes effect some time after Kafka has confirmed it.
     await create_topics(bench.kafka, bench.prefix, [replace(TOPIC, name=topic, max_record_bytes=2_000)])

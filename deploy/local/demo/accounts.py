@@ -1,4 +1,7 @@
-"""The demo's accounts: names, contacts, lots, allocations, usage; the same on every machine."""
+"""The demo's accounts: names, contacts, lots, allocations and usage.
+
+They are the same on every machine.
+"""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""A client of the administrators' API: bearer tokens, idempotency keys, waits for outcomes."""
+"""A client of the administrators' API.
+
+It sends bearer tokens and idempotency keys, and waits for outcomes.
+"""
 
 import asyncio
 import json
@@ -28,7 +31,10 @@ class RefusedError(Exception):
 
 
 class Api:
-    """A client whose command ids are hashes of the request, so that repeated loading changes nothing."""
+    """A client whose command ids are hashes of the request.
+
+    Repeated loading thus changes nothing.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout

@@ -1,4 +1,6 @@
-"""Commands decided as of a time in the past, by allocation's own inbox and handlers.
+"""Commands decided as of a time in the past.
+
+Allocation's own inbox and handlers decide them.
 
 Their events are published by the running service, whose relay sends what is in allocation's outbox.
 """
@@ -78,10 +80,10 @@ class BackdatedCommands:
             raise LocalStackError(f"{payload.event_type} as of {at:%Y-%m-%d}: {outcome['refusal']['message']}")
 
     async def _outcome_of(self, record: Record, actor: DemoPerson, identity: uuid.UUID, at: datetime) -> dict[str, Any]:
-        """Decide the command, and again while its subscription is locked; return the outcome.
+        """Decide the command, and return the outcome.
 
-        The running service takes such locks. A postponed command would be decided later, at another time, so the
-        transaction is rolled back instead.
+        It is decided again while its subscription is locked; the running service takes such locks. A postponed command
+        would be decided later, at another time, so the transaction is rolled back instead.
         """
         wait = Wait("the subscription to be unlocked")
         while not wait.is_over():
@@ -105,7 +107,10 @@ class BackdatedCommands:
 
 @asynccontextmanager
 async def open_backdated_commands(dsn: str, command_keys: str) -> AsyncIterator[BackdatedCommands]:
-    """Open a connection to allocation's database, with its due work suspended until the end."""
+    """Open a connection to allocation's database for past commands.
+
+    The due work of their subscriptions is suspended until the end.
+    """
     settings = AllocationSettings(
         database_url=SecretStr(dsn), command_keys=SecretStr(command_keys), statement_timeout_seconds=60
     )

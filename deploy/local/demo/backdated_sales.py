@@ -1,4 +1,7 @@
-"""Past commands of vendor and customers: subscriptions, lots, and the history of allocations."""
+"""Past commands of vendor and customers.
+
+They make subscriptions, lots, and the history of allocations.
+"""
 
 import uuid
 from datetime import datetime, timedelta
@@ -30,7 +33,10 @@ def subscription_of(account: DemoAccount) -> SubscriptionId:
 
 
 async def sell_backdated(commands: BackdatedCommands, account: DemoAccount, today: datetime) -> str:
-    """Decide all of an account's past commands, in order; return its subscription's id."""
+    """Decide all of an account's past commands, in order.
+
+    Returns the id of its subscription.
+    """
     subscription = subscription_of(account)
     at = account.start
     identity = AccountId(account.id)
@@ -76,7 +82,10 @@ async def sell_backdated(commands: BackdatedCommands, account: DemoAccount, toda
 async def _grow(
     commands: BackdatedCommands, account: DemoAccount, subscription: SubscriptionId, today: datetime
 ) -> None:
-    """Raise allocations to today's; one account does so in two steps, the second a rebalance."""
+    """Raise allocations to today's.
+
+    One account does so in two steps, of which the second is a rebalance.
+    """
     now = {share.product: share.allocated for share in account.shares}
     grown = account.start + GROWN_AFTER
     if account.scenario == "rebalanced lately":

@@ -1,4 +1,7 @@
-"""Load usage that is too old for ingest, with metering's handler and a moving clock."""
+"""Load usage that is too old for ingest.
+
+Metering's handler applies it, with a moving clock.
+"""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -23,10 +26,10 @@ async def load_history(
     wanted: Mapping[str, Collection[str]],
     note: Callable[[datetime, int], None] = lambda _day, _count: None,
 ) -> int:
-    """Apply each day's usage as if accepted at the end of that day; return the number of events.
+    """Apply each day's usage as if accepted at the end of that day.
 
-    ``wanted`` maps the events' subscriptions to their products; ``note`` is called with each day and the events
-    applied so far.
+    Returns the number of events. ``wanted`` maps the events' subscriptions to their products; ``note`` is called with
+    each day and the events applied so far.
 
     Raises:
         LocalStackError: metering does not know a subscription, or rejected an event.

@@ -1,4 +1,7 @@
-"""Live usage of the main account, in which one product after another crosses a threshold."""
+"""Live usage of the main account.
+
+In it one product after another crosses a threshold.
+"""
 
 import asyncio
 import random
@@ -18,7 +21,10 @@ from deploy.local.errors import LocalStackError
 THRESHOLDS = (80, 90, 100, 110)
 CLIMB_SECONDS = 45
 REST_SECONDS = 120
-"""Seconds from the first climb to the second. Later ones are rarer; otherwise all would be done in an hour."""
+"""Seconds from the first climb to the second.
+
+Later ones are rarer; otherwise all would be done in an hour.
+"""
 LONG_REST_SECONDS = 900
 TICK_SECONDS = 1.0
 PLAN_SECONDS = 10.0
@@ -37,7 +43,11 @@ class Climb:
 
 
 def next_climb(overview: dict[str, Any]) -> Climb | None:
-    """The climb with the fewest resources; None if all products are beyond the last threshold."""
+    """Return the climb with the fewest resources.
+
+    Returns ``None`` if all products are beyond the last threshold. Only products whose one meter counts unique
+    resources can climb.
+    """
     found: list[Climb] = []
     for row in overview["products"]:
         product = PRODUCTS.get(row["product"])
@@ -67,7 +77,10 @@ class LiveUsage:
         self._number = 0
 
     async def run(self, say: Callable[[str], None]) -> None:
-        """Publish until cancelled: one climb after another, with other products' usage in between."""
+        """Publish usage until cancelled.
+
+        One climb follows another, with other products' usage in between.
+        """
         for rest in chain([REST_SECONDS], repeat(LONG_REST_SECONDS)):
             climb = await self._plan()
             if climb:

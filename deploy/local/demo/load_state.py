@@ -1,4 +1,7 @@
-"""Which parts of the demo data are loaded: saved on disk, so that a later start resumes loading."""
+"""Which parts of the demo data are loaded.
+
+This is saved on disk, so that a later start resumes loading.
+"""
 
 import json
 from datetime import datetime

@@ -1,4 +1,7 @@
-"""The demo on a running stack: load missing data, print addresses, publish live usage."""
+"""The demo on a running stack.
+
+It loads missing data, prints addresses, and publishes live usage.
+"""
 
 import asyncio
 import logging
@@ -95,7 +98,10 @@ class Loader:
         await self._once(f"{account.id} team", self._add_team, account)
 
     async def load_rest(self, main: DemoAccount, others: list[DemoAccount]) -> None:
-        """Load the main account's past and the other accounts; report a failure and return."""
+        """Load the main account's past and the other accounts.
+
+        A failure is reported, and the function returns.
+        """
         try:
             await self._once(f"{main.id} history", self._load_history, [main])
             small = [account for account in others if account.id != BIG_ACCOUNT]
@@ -132,7 +138,10 @@ class Loader:
             return 0
 
     async def _sell(self, account: DemoAccount) -> None:
-        """Sell the account's subscription: through the API, or by backdated commands if it is old."""
+        """Sell the account's subscription.
+
+        A recent one is sold through the API, and an old one by backdated commands.
+        """
         if account.id in self._state.subscriptions:
             return
         if account.start > self._state.now - RECENT:
@@ -145,7 +154,10 @@ class Loader:
         self._state.save()
 
     async def _add_team(self, account: DemoAccount) -> None:
-        """Add the account's people and roles, and order units that count from a later day on."""
+        """Add the account's people and roles, and order further units.
+
+        The ordered units count from a later day on.
+        """
         subscription = self._subscription(account)
         await add_team(self._api, account, subscription)
         await give_roles(self._api, account)

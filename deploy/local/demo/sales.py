@@ -14,7 +14,10 @@ _ALREADY_EXISTS = "already_exists"
 
 
 async def enter_catalogue(api: Api, since: datetime) -> None:
-    """Create all products, meters and first rates, in force from ``since``, and the price list."""
+    """Create all products, meters and first rates, and the price list.
+
+    The rates are in force from ``since``.
+    """
     await api.write("PUT", VENDOR, "/v1/price-list", PRICE_LIST)
     async with asyncio.TaskGroup() as group:
         for product in CATALOGUE:
@@ -37,9 +40,9 @@ async def _enter(api: Api, product: DemoProduct, since: datetime) -> None:
 
 
 async def sell(api: Api, account: DemoAccount) -> str:
-    """Create an account with subscription, lots and products; return the subscription's id.
+    """Create an account with subscription, lots and products.
 
-    Repeating it changes nothing.
+    Returns the id of the subscription. Repeating it changes nothing.
     """
     await _once(api, "/v1/accounts", {"id": account.id, "name": account.name})
     flex = {"enabled": True, "reason": "Ordered with the first units"}

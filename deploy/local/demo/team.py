@@ -1,4 +1,7 @@
-"""Changes to an existing account: people and grants, roles, and orders of later units."""
+"""Changes to an existing account.
+
+They are its people and grants, roles, and orders of later units.
+"""
 
 from datetime import datetime, timedelta
 
@@ -35,7 +38,10 @@ async def add_team(api: Api, account: DemoAccount, subscription: str) -> None:
 
 
 async def give_roles(api: Api, account: DemoAccount) -> None:
-    """Customise a role, create one, and give both to people, as the user administrator."""
+    """Customise a role, create one, and give roles to people.
+
+    The user administrator does so.
+    """
     viewer, allocator, _, useradmin = team()
     roles = f"/v1/accounts/{account.id}/roles"
     await api.write("PATCH", useradmin, f"{roles}/{CUSTOMISED}", {"permissions": CUSTOM_PERMISSIONS})

@@ -42,9 +42,9 @@ class UsageSender:
         await self._disconnect(self._kafka)
 
     async def report(self, reported: Iterable[UsageEvent], note: Callable[[int], None] = lambda _: None) -> int:
-        """Send events to Kafka in order and wait until all are acknowledged; return their number.
+        """Send events to Kafka in order and wait until all are acknowledged.
 
-        ``note`` is called with the number sent so far.
+        Returns their number. ``note`` is called with the number sent so far.
         """
         count, source = 0, iter(reported)
         while batch := list(islice(source, KAFKA_BATCH)):

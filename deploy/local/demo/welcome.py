@@ -1,4 +1,7 @@
-"""The text that the demo prints when it is ready: addresses, people, first commands."""
+"""The text that the demo prints when it is ready.
+
+It names addresses, people and first commands.
+"""
 
 from datetime import UTC, datetime
 

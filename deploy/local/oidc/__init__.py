@@ -1,1 +1,4 @@
-"""A small OpenID Connect issuer for the demo and for tests, on the loopback interface."""
+"""A small OpenID Connect issuer on the loopback interface.
+
+The demo and tests use it.
+"""

@@ -1,4 +1,7 @@
-"""``python -m deploy.local.oidc``: run the issuer, with the ``UNITPOOL_OIDC_*`` variables."""
+"""Run the issuer: ``python -m deploy.local.oidc``.
+
+Its settings are the ``UNITPOOL_OIDC_*`` variables.
+"""
 
 import os
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""The issuer's HTTP: discovery, JWKS, authorization with PKCE (RFC 7636), token, sign-out."""
+"""The issuer's HTTP interface.
+
+It has discovery, JWKS, authorization with PKCE (RFC 7636), token, and sign-out.
+"""
 
 import base64
 import hashlib
@@ -111,7 +114,10 @@ def _authorize(app: FastAPI, client: Client, people: Sequence[DemoPerson], codes
     by_name = {one.who: one for one in people}
 
     def refused(asked: dict[str, str]) -> Response | None:
-        """The error for an invalid request; errors are only returned to an allowed address."""
+        """Return the answer to an invalid request; ``None`` if it is valid.
+
+        Errors are only sent to an allowed address; otherwise the answer is a page.
+        """
         if asked.get("client_id") != client.client_id:
             return HTMLResponse(message_page("Cannot sign in", "This application is not known here."), 400)
         if asked.get("redirect_uri") not in client.redirect_uris:

@@ -1,4 +1,7 @@
-"""The sign-in page: a choice among the demo's people, in plain HTML without scripts."""
+"""The sign-in page: a choice among the demo's people.
+
+It is plain HTML without scripts.
+"""
 
 from collections.abc import Iterable, Mapping
 from html import escape

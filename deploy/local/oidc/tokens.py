@@ -1,4 +1,7 @@
-"""The issuer's key and the tokens that it signs: valid ones, and for tests invalid ones."""
+"""The issuer's key and the tokens that it signs.
+
+They are valid ones, and for tests invalid ones.
+"""
 
 import json
 import time

@@ -1,1 +1,4 @@
-"""The rules of the pool and of the people who may touch it. Pure: state and ``now`` in, a decision out."""
+"""The rules of the pool and of the people who may change it.
+
+All functions are pure: they receive the state and ``now``, and return a decision.
+"""

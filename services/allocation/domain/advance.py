@@ -1,4 +1,6 @@
-"""Changes of a subscription without a command: by time, by consumption, and because a product is retired.
+"""Changes of a subscription without a command.
+
+They follow from time, from consumption, and from the retirement of a product.
 
 Time is advanced instant by instant, so a late run publishes the same changes as a punctual one: in the same order, each
 with the state as of its instant.
@@ -27,7 +29,10 @@ from shared.events.envelope import Payload
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """A subscription that was brought up to date, and the events of its changes, in order."""
+    """A subscription that was brought up to date, and the events of its changes.
+
+    The events are in the order of the changes.
+    """
 
     subscription: Subscription
     events: tuple[Payload, ...]
@@ -132,7 +137,10 @@ def _lots(before: Subscription, after: Subscription, at: datetime) -> Sequence[P
 
 
 def _consequences(before: Subscription, after: Subscription, then: datetime, now: datetime) -> list[Payload]:
-    """Return the events that follow from a change: of the lifecycle, restrictions, and over-allocation."""
+    """Return the events that follow from a change.
+
+    They concern the lifecycle, the restrictions of products, and over-allocation of the pool.
+    """
     events: list[Payload] = []
     was, state = before.state, after.state
     if was.state != state.state != "cancelled":

@@ -14,12 +14,21 @@ from shared.events.state import Meter, ProductState, Rate
 
 MAX_METERS: Final = 100
 MAX_RATES: Final = 200
-"""Limits of a product. Events carry it whole, and Kafka limits the size of a record."""
+"""Limits of the meters of a product, and of the rates of a meter.
+
+Events carry a product whole, and Kafka limits the size of a record.
+"""
 
 ADD_UP: Final = ("sum", "count")
-"""Aggregations whose windows may be added up, as a reset by term needs. Earlier releases accepted others; they stay."""
+"""Aggregations whose windows may be added up, as a reset by term needs.
+
+Earlier releases accepted others; the meters created then stay.
+"""
 BACKDATED: Final = timedelta(minutes=5)
-"""A rate may begin this long ago: shorter than any window, so that no closed window is restated."""
+"""How far in the past a rate may begin.
+
+It is shorter than any window, so that no closed window is restated.
+"""
 
 
 def create_product(command: CreateProduct) -> ProductState:

@@ -25,7 +25,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Consumption:
-    """Units that a product consumes, in the current window (``level``), the last closed one, and the term to date."""
+    """Units that a product consumes.
+
+    They are those of the current window (``level``), of the last closed one, and of the term to date.
+    """
 
     level: int = 0
     last_level: int = 0
@@ -63,7 +66,10 @@ def consumptions_at(measured: Iterable[Measured], subscription: SubscriptionStat
 
 @dataclass(frozen=True, slots=True)
 class _Present:
-    """Starts of the windows that count at one instant, and of the term; looked up once for all products."""
+    """Starts of the windows that count at one instant, and of the term.
+
+    They are looked up once for all products.
+    """
 
     window: datetime
     last_window: datetime
@@ -96,7 +102,10 @@ class _Present:
 def is_behind(
     seen: Sequence[SeenConsumption], measured: Iterable[Measured], subscription: SubscriptionState, now: datetime
 ) -> bool:
-    """Whether the requester was shown newer consumption than has arrived. Only windows that count are compared."""
+    """Whether the requester was shown newer consumption than has arrived.
+
+    Only windows that count are compared.
+    """
     calendar = subscription.calendar
     oldest = calendar.before(calendar.window_at(now)).start
     have = {(one.product, one.window_start): one.revision for one in measured}

@@ -9,9 +9,15 @@ from services.allocation.domain.permissions import Action
 from shared.events.state import Lifecycle, Term
 
 GRACE: Final = timedelta(days=30)
-"""Length of the grace period after the term: all commands are permitted, except purchases of lots."""
+"""Length of the grace period after the term.
+
+All commands are permitted in it, except purchases of lots.
+"""
 READ_ONLY: Final = timedelta(days=90)
-"""Length of the read-only period after the grace: everything can be read, nothing changed."""
+"""Length of the read-only period after the grace period.
+
+Everything can be read. Only the contract, the primary contact and the grants can be changed.
+"""
 
 FLEX: Final[frozenset[Action]] = frozenset(
     {
@@ -25,7 +31,7 @@ FLEX: Final[frozenset[Action]] = frozenset(
         "override-plan",
     }
 )
-"""Actions on a pool of units, which a subscription with per-product licensing does not have."""
+"""Actions on a pool of units; per-product licensing has no pool."""
 
 _SELL: Final[frozenset[Action]] = frozenset({"purchase-lot"})
 _PREPARE: Final[frozenset[Action]] = frozenset(
@@ -34,7 +40,10 @@ _PREPARE: Final[frozenset[Action]] = frozenset(
 _ALLOCATE: Final[frozenset[Action]] = frozenset({"apply-plan", "override-plan"})
 _CONTRACT: Final[frozenset[Action]] = frozenset({"renew-subscription", "cancel-subscription", "convert-subscription"})
 _PEOPLE: Final[frozenset[Action]] = frozenset({"set-primary-contact", "set-grants"})
-"""Permitted in every state: the history stays readable forever, so who may read it can always be changed."""
+"""Actions on people, permitted in every state of a subscription.
+
+The history stays readable forever, so who may read it can always be changed.
+"""
 
 PERMITS: Final[Mapping[Lifecycle, frozenset[Action]]] = MappingProxyType(
     {
@@ -50,9 +59,10 @@ PERMITS: Final[Mapping[Lifecycle, frozenset[Action]]] = MappingProxyType(
 
 
 def state_at(term: Term, now: datetime, *, cancelled_at: datetime | None = None, exhausted: bool = False) -> Lifecycle:
-    """Return the lifecycle state at ``now``. Each span includes its first instant and not its last.
+    """Return the lifecycle state at ``now``.
 
-    ``exhausted``: whether the pool is consumed; it shows only during the term.
+    Each span includes its first instant and not its last. ``exhausted`` says whether the pool is consumed; it shows
+    only during the term.
     """
     if cancelled_at is not None and cancelled_at <= now:
         return "cancelled"

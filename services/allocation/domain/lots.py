@@ -1,4 +1,7 @@
-"""Purchase lots: units bought in one order, valid for their own span within a term."""
+"""Purchase lots: units bought in one order.
+
+Each lot is valid for its own span within a term.
+"""
 
 from datetime import datetime
 from typing import Final
@@ -13,7 +16,10 @@ from shared.pricing import MAX_MINOR, committed_units, quote
 from shared.units import MAX_UNITS
 
 MAX_LOTS: Final = 1000
-"""Most lots of a subscription. Events carry it whole, and Kafka limits the size of a record."""
+"""Largest number of lots of a subscription.
+
+Events carry a subscription whole, and Kafka limits the size of a record.
+"""
 
 
 def purchase(
@@ -45,7 +51,10 @@ def purchase(
 
 
 def void(subscription: Subscription, command: VoidLot, now: datetime) -> tuple[Subscription, Lot] | Refusal:
-    """Void a wrong purchase: its units no longer count. The lot stays on record, with the reason."""
+    """Void a wrong purchase: its units no longer count.
+
+    The lot stays on record, with the reason.
+    """
     if refusal := subscription.refusal_for("void-lot", now):
         return refusal
     lots = subscription.state.lots
@@ -59,7 +68,10 @@ def void(subscription: Subscription, command: VoidLot, now: datetime) -> tuple[S
 
 
 def sell(state: SubscriptionState, lot: Lot, term: Term, price_list: PriceList | None) -> Lot | Refusal:
-    """Create a lot of ``term``, priced by the tier that all units of the term reach together."""
+    """Create a lot of ``term``, with its price if there is a price list.
+
+    The price is by the tier that all units of the term reach together.
+    """
     if errors := _errors(state, lot, term):
         return Refusal.invalid(*errors)
     if price_list is None:

@@ -1,4 +1,7 @@
-"""Effects of consumption: a pool becomes exhausted, a product restricted, and both may end."""
+"""Effects of consumption on a pool and its products.
+
+A pool becomes exhausted and a product restricted; both states may end.
+"""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,13 +16,17 @@ from shared.events.state import SubscribedProduct
 TOLERATED_PERCENT: Final = 110
 """Percentage of its allocation above which a product's floor counts as over."""
 TOLERATED_FOR: Final = timedelta(days=45)
-"""A product that is over for so long without a break is restricted: no new resources, but nothing is lost."""
+"""How long a product may be over without a break before it is restricted.
+
+A restricted product gets no new resources, but nothing is lost.
+"""
 
 
 def observe(subscription: Subscription, now: datetime) -> Subscription:
-    """Set ``exhausted``, ``over_since`` and ``restricted`` by the consumption at ``now``, within the same version.
+    """Set ``exhausted``, ``over_since`` and ``restricted`` as of ``now``.
 
-    After the grace period consumption changes nothing more.
+    They follow from the consumption, and the version stays the same. After the grace period consumption changes nothing
+    more.
     """
     lifecycle = subscription.lifecycle_at(now)
     if subscription.state.model != "flex" or lifecycle not in USABLE_STATES:
@@ -51,6 +58,9 @@ def judge(product: SubscribedProduct, consumption: Consumption, now: datetime) -
 
 
 def restricted_from(subscription: Subscription, now: datetime) -> list[datetime]:
-    """Return when each product that is over will be restricted, unless it falls below before."""
+    """Return when each product that is over will be restricted.
+
+    A product that ceases to be over before then is not restricted.
+    """
     since = [one.over_since for one in subscription.state.active_products if one.over_since and not one.restricted]
     return [at + TOLERATED_FOR for at in since if at + TOLERATED_FOR > now]

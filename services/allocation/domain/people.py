@@ -1,4 +1,7 @@
-"""The people of an account, identified by their e-mail address. Only active people can be given grants or roles."""
+"""The people of an account, identified by their e-mail address.
+
+Only active people can be given grants or roles.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +17,10 @@ from shared.events.refusals import Refusal
 from shared.events.state import Grant, Person, PersonState
 
 MAX_GRANTS: Final = 200
-"""Most grants of a subscription. Events carry it whole, and Kafka limits the size of a record."""
+"""Largest number of grants of a subscription.
+
+Events carry a subscription whole, and Kafka limits the size of a record.
+"""
 
 _NOT_ACTIVE: Final = ("email", "is no active person of this account")
 _OF_OTHERS: Final = "This person belongs to subscriptions whose people you do not manage."
@@ -26,7 +32,10 @@ _IS_PRIMARY: Final = ("email", "is a primary contact of this account: hand the s
 
 
 def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
-    """Add a person. One who was removed comes back without their earlier grants and roles."""
+    """Add a person to an account.
+
+    One who was removed comes back without their earlier grants and roles.
+    """
     if (known is None or known.removed_at is not None) and (fault := people.fault_of(command.email)):
         return Refusal.invalid(("email", fault))
     if known is None:
@@ -39,7 +48,10 @@ def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
 
 
 def as_primary(known: PersonState | None, account: AccountId, person: Person) -> PersonState | Refusal:
-    """Return the primary contact of a new subscription as a person of the account, added if they are new."""
+    """Return the primary contact of a new subscription as a person of the account.
+
+    A contact who is not a person of the account yet, or was removed, is added.
+    """
     if known is None or known.removed_at is not None:
         if fault := people.fault_of(person.email):
             return Refusal.invalid(("primary_contact.email", fault))
@@ -50,7 +62,10 @@ def as_primary(known: PersonState | None, account: AccountId, person: Person) ->
 
 
 def change(known: PersonState | None, command: ChangePerson, *, is_primary: bool) -> PersonState | Refusal:
-    """Change a person's name, or whether they are enabled; return the same value if that changes nothing."""
+    """Change a person's name, or whether they are enabled.
+
+    Returns the same value if that changes nothing.
+    """
     if known is None or known.removed_at is not None:
         return Refusal.not_found("person")
     if command.enabled is False and is_primary:
@@ -73,7 +88,7 @@ def remove(known: PersonState | None, now: datetime, *, is_primary: bool) -> Per
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Which of a person's subscriptions the actor who wants to change them administers.
+    """Subscriptions of a person that the actor who wants to change them administers.
 
     ``holds``: subscriptions where the person has a grant, effective or not, or is the primary contact. ``managed`` and
     ``seen``: subscriptions whose people the actor may change, and see.
@@ -110,9 +125,10 @@ def not_active(person: PersonState | None) -> Refusal | None:
 
 
 def hand_over(subscription: Subscription, person: PersonState | None, now: datetime) -> Subscription | Refusal:
-    """Hand a subscription over. The new primary contact's own grants are removed, as they may do everything.
+    """Hand a subscription over to another primary contact.
 
-    The previous one has only what they are granted afterwards.
+    The new primary contact's own grants are removed, as they may do everything. The previous one has only what they are
+    granted afterwards.
     """
     if refusal := subscription.refusal_for("set-primary-contact", now):
         return refusal
@@ -128,7 +144,10 @@ def hand_over(subscription: Subscription, person: PersonState | None, now: datet
 def grant_refusal(
     subscription: Subscription, person: PersonState | None, email: str, grants: Sequence[Grant], now: datetime
 ) -> Refusal | None:
-    """Return why a person cannot have these grants; ``None`` if they can. Removing all grants is always possible."""
+    """Return why a person cannot have these grants; ``None`` if they can.
+
+    Removing all grants is always possible.
+    """
     if refusal := subscription.refusal_for("set-grants", now):
         return refusal
     errors, state = [], subscription.state

@@ -1,6 +1,7 @@
-"""The table of permissions as a page: ``python -m services.allocation.domain.permission_table > docs/permissions.md``.
+"""The table of permissions as a page of the documentation.
 
-A test compares the page with what this says now.
+``python -m services.allocation.domain.permission_table > docs/permissions.md`` writes the page. A test compares it with
+what this says now.
 """
 
 import sys

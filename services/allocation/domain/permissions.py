@@ -1,4 +1,7 @@
-"""Who may do what: one table. The documentation and the tests of every role with every command come from it."""
+"""Who may do what, in one table.
+
+The documentation and the tests of every role with every command come from it.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +13,11 @@ from shared.events.refusals import Refusal
 from shared.events.state import SubscriptionState
 
 Role = Literal["vendor", "primary", "allocator", "viewer", "auditor", "useradmin"]
-"""``vendor``: an operator of the vendor. ``primary``: the subscription's primary contact. The rest: its delegates."""
+"""Roles of an actor.
+
+``vendor`` is an operator of the vendor, and ``primary`` the subscription's primary contact. The others are delegates
+of the primary contact.
+"""
 
 Action = Literal[
     "create-account",
@@ -97,7 +104,10 @@ OPEN: Final[frozenset[Action]] = frozenset(
         "set-price-list",
     }
 )
-"""Actions whose object is not secret: a person without a role gets ``forbidden``, not ``not_found``."""
+"""Actions whose object is not secret.
+
+A person without a role gets ``forbidden`` for them, not ``not_found``.
+"""
 
 _SENTENCES: Final[Mapping[Action, str]] = MappingProxyType(
     {
@@ -149,7 +159,10 @@ class Actor:
 
 
 def roles_of(actor: Actor, subscription: SubscriptionState | None) -> frozenset[Role]:
-    """Return the roles of ``actor``, on ``subscription`` if there is one. Without any, they may not know of it."""
+    """Return the roles of ``actor``, on ``subscription`` if there is one.
+
+    An actor without any role may not know that the subscription exists.
+    """
     roles: set[Role] = {"vendor"} if actor.is_vendor else set()
     if subscription is not None:
         if subscription.primary_contact.email == actor.email:
@@ -159,7 +172,10 @@ def roles_of(actor: Actor, subscription: SubscriptionState | None) -> frozenset[
 
 
 def account_roles_of(actor: Actor, given: Iterable[str]) -> frozenset[Role]:
-    """Return the roles of ``actor`` on an account; ``given`` are those on any of its subscriptions."""
+    """Return the roles of ``actor`` on an account.
+
+    ``given`` are the roles that they have on any of its subscriptions.
+    """
     roles = {role for role in ROLES if role in set(given)} - {"vendor"}
     return frozenset(roles | {"vendor"} if actor.is_vendor else roles)
 

@@ -40,7 +40,10 @@ class PlanResult(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A plan that passes every rule. ``changes`` has only effective ones, in the order requested."""
+    """A plan that passes every rule.
+
+    ``changes`` has only the effective ones, in the order requested.
+    """
 
     before: Subscription
     after: Subscription
@@ -54,7 +57,10 @@ class Decided:
         return "rebalance" if _lowered(self.changes) else "allocation"
 
     def result(self, consumptions: Consumptions, now: datetime, *, preview: bool) -> PlanResult:
-        """Return the result for the requester; a preview and an applied plan have the same fields."""
+        """Return the result for the requester.
+
+        A preview and an applied plan have the same fields.
+        """
         return {
             "preview": preview,
             "allowed": True,
@@ -69,7 +75,10 @@ class Decided:
 def decide(
     subscription: Subscription, command: ApplyPlan, consumptions: Consumptions, now: datetime
 ) -> Decided | Refusal:
-    """Decide an authorised plan. Every refusal says when the next rebalance is allowed."""
+    """Decide an authorised plan.
+
+    Every refusal says when the next rebalance is allowed.
+    """
     decided = _decide(subscription, command, consumptions, now)
     if isinstance(decided, Refusal) and "next_allowed_at" not in decided.details:
         answer = {"next_allowed_at": _next_allowed_at(subscription, now)}
@@ -108,7 +117,10 @@ def _next_allowed_at(subscription: Subscription, now: datetime) -> str | None:
 
 
 def _changes(subscription: Subscription, planned: Sequence[PlannedChange]) -> tuple[AllocationChange, ...] | Refusal:
-    """Return the changes. A plan is refused if it names a product twice or an unknown one, or changes nothing."""
+    """Return the effective changes of a plan, or why it is refused.
+
+    It is refused if it names a product twice or one that is not in use, raises a retired product, or changes nothing.
+    """
     has = {one.product: one.allocated for one in subscription.state.active_products}
     named: set[ProductId] = set()
     changes = []
@@ -141,7 +153,10 @@ def _only_cures(subscription: Subscription, changes: Changes, purchased: int) ->
 
 
 def _pool_refusal(subscription: Subscription, changes: Changes, purchased: int) -> Refusal | None:
-    """Refuse a sum of allocations above what is purchased, and any rise while it is above already."""
+    """Refuse a sum of allocations above what is purchased.
+
+    While the sum is above already, any rise is refused.
+    """
     allocated, added = subscription.state.allocated, _added(changes)
     if allocated > purchased:
         raises = any(change.after > change.before for change in changes)
@@ -155,7 +170,10 @@ def _pool_refusal(subscription: Subscription, changes: Changes, purchased: int) 
 def _floor_refusal(
     subscription: Subscription, changes: Changes, consumptions: Consumptions, *, accept_overage: bool
 ) -> Refusal | None:
-    """Refuse to lower a product below its floor, unless its policy permits overage and the requester accepts it."""
+    """Refuse to lower a product below its floor.
+
+    It is permitted if the product's policy permits overage and the requester accepts it.
+    """
     policies = {one.product: one.policy for one in subscription.state.products}
     for change in changes:
         floor = consumptions.get(change.product, NOTHING).floor

@@ -16,9 +16,10 @@ MAX_PRODUCTS: Final = 1000
 def subscribe(
     subscription: Subscription, id: ProductId, product: ProductState | None, now: datetime
 ) -> Subscription | Refusal:
-    """Add a product to the subscription, with nothing allocated. ``product``: the catalogue's entry of that id.
+    """Add a product to the subscription, with nothing allocated.
 
-    A product whose use ended may be added again; its last lowering and its earlier spans of use are retained.
+    ``product`` is the catalogue's entry of that id. A product whose use ended may be added again; its last lowering and
+    its earlier spans of use are retained.
     """
     if refusal := subscription.refusal_for("subscribe-product", now) or _subscribe_refusal(subscription, id, product):
         return refusal
@@ -44,7 +45,10 @@ def _subscribe_refusal(subscription: Subscription, id: ProductId, product: Produ
 
 
 def unsubscribe(subscription: Subscription, product: ProductId, now: datetime) -> Subscription | Refusal:
-    """End the use of a product. Its units return to the pool, which is no rebalance and starts no clock."""
+    """End the use of a product; its units return to the pool.
+
+    That is no rebalance, and starts no clock.
+    """
     if refusal := subscription.refusal_for("unsubscribe-product", now):
         return refusal
     if subscription.product(product) is None:
@@ -55,7 +59,10 @@ def unsubscribe(subscription: Subscription, product: ProductId, now: datetime) -
 def set_policy(
     subscription: Subscription, product: ProductId, overage: OveragePolicy, now: datetime
 ) -> Subscription | Refusal:
-    """Set the overage policy of ``product``; return the same value if that changes nothing."""
+    """Set the overage policy of ``product``.
+
+    Returns the same value if that changes nothing.
+    """
     if refusal := subscription.refusal_for("set-policy", now):
         return refusal
     subscribed = subscription.product(product)

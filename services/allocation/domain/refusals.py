@@ -1,4 +1,7 @@
-"""The refusals of allocation: each with its code, a sentence for a person, and the numbers."""
+"""The refusals of allocation.
+
+Each has its code, a sentence for a person, and the numbers.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -74,7 +77,10 @@ def over_allocated(excess: int) -> Refusal:
 
 
 def insufficient_units(*, purchased: int, allocated: int, requested: int, additional: int) -> Refusal:
-    """The pool has not enough. ``requested``: units of the named products together; ``additional``: what is missing."""
+    """The pool has not enough units.
+
+    ``requested`` is the sum of units of the named products, and ``additional`` the net increase that the plan asks for.
+    """
     available = max(0, purchased - allocated)
     return Refusal(
         code="insufficient_units",
@@ -91,7 +97,10 @@ def insufficient_units(*, purchased: int, allocated: int, requested: int, additi
 
 
 def below_consumption(product: ProductId, requested: int, consumed: int, *, can_accept: bool) -> Refusal:
-    """``consumed`` is the floor: the larger of the current and the last closed window, with the term to date."""
+    """The product consumes more units than are requested for it.
+
+    ``consumed`` is the floor: the larger of the current and the last closed window, with the term to date.
+    """
     way = " It can be done by accepting the overage." if can_accept else ""
     return Refusal(
         code="below_consumption",

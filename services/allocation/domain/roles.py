@@ -1,4 +1,7 @@
-"""Roles within products: a product's default roles, and an account's customised and own ones."""
+"""Roles within products.
+
+They are a product's default roles, and the customised and own roles of an account.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
@@ -13,10 +16,16 @@ from shared.events.state import Permission, ProductState, RoleState, RoleTemplat
 
 MAX_ROLES: Final = 1000
 MAX_MEMBERS: Final = 1000
-"""Most members of a role. Events carry it whole, and Kafka limits the size of a record."""
+"""Largest number of members of a role.
+
+Events carry a role whole, and Kafka limits the size of a record.
+"""
 
 STANDARD_VERSION: Final = 1
-"""Version of the standard set below. A product has the set of its creation until its own is set."""
+"""Version of the standard set below.
+
+A product has the set of its creation until its own is set.
+"""
 
 STANDARD_PERMISSIONS: Final[tuple[tuple[str, str, str], ...]] = (
     ("page.use", "Access", "Sign in to the application's pages"),
@@ -68,9 +77,10 @@ def set_templates(
     elsewhere: Mapping[RoleId, ProductId],
     own: Collection[RoleId],
 ) -> ProductState | Refusal:
-    """Set the product's permissions and default roles; return the same value if that changes nothing.
+    """Set the product's permissions and default roles.
 
-    ``elsewhere``: default roles of other products by their ids; ``own``: ids that accounts gave to roles of their own.
+    Returns the same value if that changes nothing. ``elsewhere`` has default roles of other products by their ids, and
+    ``own`` the ids that accounts gave to roles of their own.
     """
     if product.retired_at is not None:
         return refusals.product_retired(product.id)
@@ -137,9 +147,10 @@ def create(command: CreateRole, product: ProductState, *, taken: bool, count: in
 
 
 def change(role: RoleState, command: ChangeRole, product: ProductState) -> RoleState | Refusal:
-    """Change a role's name or permissions; return the same value if that changes nothing.
+    """Change a role's name or permissions.
 
-    A default role whose permissions are set becomes customised, based on the present templates.
+    Returns the same value if that changes nothing. A default role whose permissions are set becomes customised, based
+    on the present templates.
     """
     if product.retired_at is not None:
         return refusals.product_retired(product.id)
@@ -155,7 +166,10 @@ def change(role: RoleState, command: ChangeRole, product: ProductState) -> RoleS
 
 
 def reset(role: RoleState, product: ProductState) -> RoleState | Refusal:
-    """Reset a default role to its present template, name included; return the same value if nothing changes."""
+    """Reset a default role to its present template, name included.
+
+    Returns the same value if nothing changes.
+    """
     if product.retired_at is not None:
         return refusals.product_retired(product.id)
     template = next((one for one in product.roles if one.role == role.role), None)

@@ -1,4 +1,7 @@
-"""Size limit of states. Events carry them whole, audit records twice, and Kafka limits the size of a record."""
+"""The size limit of states.
+
+Events carry states whole, audit records twice, and Kafka limits the size of a record.
+"""
 
 from typing import Final
 

@@ -1,4 +1,7 @@
-"""The subscription aggregate: its creation and end, and the checks that all of its commands share."""
+"""The subscription aggregate.
+
+This is its creation and end, and the checks that all of its commands share.
+"""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,7 +27,10 @@ from shared.events.state import (
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Terms of a new subscription. They are stored with it, so later settings do not change it."""
+    """Terms of a new subscription.
+
+    They are stored with it, so later settings do not change it.
+    """
 
     window_days: int = 15
     rebalance_every_days: int = 90
@@ -81,7 +87,7 @@ class Subscription:
         return next((one for one in self.state.active_products if one.product == product), None)
 
     def refusal_for(self, action: Action, now: datetime) -> Refusal | None:
-        """Return why ``action`` is refused to every actor at ``now``; ``None`` if it is not."""
+        """Return why ``action`` is refused to everyone at ``now``; ``None`` if it is not."""
         if action in FLEX and self.state.model != "flex":
             return refusals.not_a_flex_subscription()
         if action in FLEX and not self.flex_enabled:
@@ -130,7 +136,10 @@ def cancel(subscription: Subscription, now: datetime) -> Subscription | Refusal:
 
 
 def convert(subscription: Subscription, now: datetime) -> Subscription | Refusal:
-    """Convert per-product licensing to an empty pool; return the same value if there is a pool already."""
+    """Convert per-product licensing to an empty pool.
+
+    Returns the same value if there is a pool already.
+    """
     if not subscription.flex_enabled:
         return refusals.feature_not_enabled(subscription.state.account)
     if refusal := subscription.refusal_for("convert-subscription", now):

@@ -72,9 +72,10 @@ def _lot(command: RenewSubscription, term: Term, now: datetime) -> Lot | None:
 
 
 def lock_rates(subscription: Subscription, *, locked: bool, now: datetime) -> Subscription | Refusal:
-    """Lock the rates in force until the term's end; return the same value if that changes nothing.
+    """Lock the rates in force until the term's end.
 
-    A lock lasts for the whole term, as ending it earlier would restate closed windows.
+    Returns the same value if that changes nothing. A lock lasts for the whole term, as ending it earlier would restate
+    closed windows.
     """
     if refusal := subscription.refusal_for("lock-rates", now):
         return refusal
@@ -103,7 +104,10 @@ def _errors(subscription: Subscription, term: Term, now: datetime) -> list[tuple
 
 
 def _field_errors(command: RenewSubscription, *, is_flex: bool) -> list[tuple[str, str]]:
-    """Return what is wrong: a flex subscription needs a pool for the new term, and others cannot have one."""
+    """Return what is wrong with the fields of the new term's pool.
+
+    A flex subscription needs a pool for the new term, and others cannot have one.
+    """
     given = {"units": command.units, "order_reference": command.order_reference, "lot": command.lot}
     message = "is needed: the new term has a pool of its own" if is_flex else "does not belong to per-product licensing"
     return [(field, message) for field, value in given.items() if (value is None) == is_flex]

@@ -1,1 +1,4 @@
-"""One async function per command or event: load, decide, save, publish. Its transaction is the only source of time."""
+"""One async function per command or event.
+
+Each loads, decides, saves and publishes. Its transaction is the only source of time.
+"""

@@ -36,7 +36,10 @@ async def create_account(tx: Transaction, command: Event[CreateAccount], context
 
 
 async def set_flex(tx: Transaction, command: Event[SetFlex]) -> Decision:
-    """Enable or disable flexible units for an account. Setting the present value changes nothing."""
+    """Enable or disable flexible units for an account.
+
+    Setting the present value changes nothing.
+    """
     asked = command.data
     account = await lock_account(tx.connection, asked.account)
     context = Context("set-flex", _object_of(asked), account.id if account else VENDOR)

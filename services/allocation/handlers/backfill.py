@@ -24,7 +24,10 @@ ROWS: Final = 200
 
 
 async def backfill(tx: Transaction) -> int:
-    """Add up to ``ROWS`` missing parts; return the number added, 0 when all that can be added is there."""
+    """Add up to ``ROWS`` missing parts; return the number added.
+
+    The number is 0 when all that can be added is there.
+    """
     return await _products(tx) or await _people(tx) or await _roles(tx)
 
 

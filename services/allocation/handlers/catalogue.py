@@ -73,7 +73,10 @@ async def set_rate(tx: Transaction, command: Event[SetRate], context: Context, b
 async def retire_product(
     tx: Transaction, _command: Event[RetireProduct], context: Context, before: ProductState
 ) -> Decision:
-    """Retire a product. The due work then returns its units to every subscription that uses it."""
+    """Retire a product.
+
+    The due work then returns its units to every subscription that uses it.
+    """
     after = catalogue.retire(before, tx.now)
     if after is not before:
         await update_product(tx.connection, after)

@@ -10,12 +10,18 @@ from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 
 RETENTION: Final = timedelta(days=400)
-"""Retention of snapshots, as long as the topic's. Of products in use only the last windows are stored anyway."""
+"""Retention of snapshots, as long as the topic's.
+
+Of products in use only the last windows are stored anyway.
+"""
 ROWS: Final = 1000
 
 
 async def apply_consumption(tx: Transaction, snapshots: Iterable[ConsumptionSnapshot]) -> None:
-    """Save the newest snapshot of each product and window, and mark the subscriptions whose state that changes."""
+    """Save the newest snapshot of each product and window.
+
+    The subscriptions whose state that changes are marked as due.
+    """
     newest: dict[str, ConsumptionSnapshot] = {}
     for one in snapshots:
         if one.key not in newest or newest[one.key].revision < one.revision:

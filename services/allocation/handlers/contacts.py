@@ -11,7 +11,10 @@ from shared.runtime.delivery.transaction import Transaction, TransientError
 
 
 async def add_primary_contact(tx: Transaction, account: AccountId, contact: Person) -> Person | Refusal:
-    """Make a subscription's primary contact a person of the account, under the name stored there, if any."""
+    """Make a subscription's primary contact a person of the account.
+
+    Returns the contact under the name that the account has stored, if it has one.
+    """
     before = await lock_person(tx.connection, account, contact.email)
     after = people.as_primary(before, account, contact)
     if isinstance(after, Refusal):

@@ -25,7 +25,10 @@ from shared.runtime.process.background import repeat
 BATCH: Final = 200
 LEFT_OUT: Final = timedelta(seconds=1)
 LEFT_OUT_MAX: Final = timedelta(minutes=1)
-"""Longest delay of a subscription that failed; the delay doubles with each failure."""
+"""Longest delay of a subscription that failed.
+
+The delay doubles with each failure.
+"""
 LOCK_WAIT: Final = "SET LOCAL lock_timeout = '2s'"
 """Another transaction may hold a lock on a subscription's rows for long."""
 
@@ -48,7 +51,10 @@ class DueWork:
         self._log = logging.get("due-work")
 
     async def run(self) -> None:
-        """Run until cancelled, or until a transient error, after which the caller restarts it."""
+        """Run until cancelled, or until a transient error.
+
+        After such an error the caller restarts it.
+        """
         await repeat(self._poll)
 
     async def _poll(self) -> float:
@@ -90,7 +96,10 @@ class DueWork:
 
 
 async def settle_if_due(tx: Transaction, subscription: SubscriptionId) -> bool:
-    """Bring a subscription up to date if it is due and not locked by another transaction; whether it was."""
+    """Bring a subscription up to date if it is due; return whether it was.
+
+    One that another transaction has locked is left alone, and counts as not due.
+    """
     await tx.connection.execute(LOCK_WAIT)
     found = await try_lock_subscription(tx.connection, subscription)
     if found is None or not found.is_due(tx.now):

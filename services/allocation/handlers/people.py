@@ -129,7 +129,10 @@ async def hand_over(
 
 @on_subscription("set-grants")
 async def set_grants(tx: Transaction, command: Event[SetGrants], context: Context, before: Subscription) -> Decision:
-    """Set a person's grants on a subscription. Setting the present grants changes nothing."""
+    """Set a person's grants on a subscription.
+
+    Setting the present grants changes nothing.
+    """
     asked = command.data
     person = await share_lock_person(tx.connection, before.state.account, asked.email)
     if refusal := people.grant_refusal(before, person, asked.email, asked.grants, tx.now):
@@ -148,7 +151,10 @@ async def set_grants(tx: Transaction, command: Event[SetGrants], context: Contex
 
 
 async def _reach(tx: Transaction, command: Event[Any], account: AccountId, email: str) -> people.Reach | None:
-    """Return which of this person's subscriptions the actor administers; ``None``: no limit, for the vendor."""
+    """Return which of this person's subscriptions the actor administers.
+
+    ``None`` means no limit, for the vendor.
+    """
     actor = actor_of(command)
     if actor.is_vendor:
         return None
@@ -174,7 +180,10 @@ async def _rename_primary(tx: Transaction, led: Sequence[SubscriptionId], person
 
 
 async def _publish_grants(tx: Transaction, subscriptions: Sequence[SubscriptionId], email: str) -> list[int]:
-    """Publish the next version of each of these subscriptions, whose grants are saved; return the versions."""
+    """Publish the next version of each of these subscriptions; return the versions.
+
+    The grants of the subscriptions are saved already.
+    """
     versions = []
     for subscription in subscriptions:
         loaded = await _up_to_date(tx, subscription)

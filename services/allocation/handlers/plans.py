@@ -1,4 +1,7 @@
-"""Plans, the only command that changes allocations. It is frequent, so plans of a batch are decided together."""
+"""Plans, the only command that changes allocations.
+
+It is frequent, so plans of a batch are decided together.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +59,10 @@ class PlanHandler:
         return await try_lock_subscriptions(tx.connection, sorted(command.data.subscription for command in commands))
 
     def decide(self, command: Event[ApplyPlan], prefetched: Locked, now: datetime) -> Planned[SavedPlan] | None:
-        """Decide a plan; ``None`` if its subscription is missing, locked, or must be brought up to date first."""
+        """Decide a plan of a batch; ``None`` if it must be decided alone.
+
+        That is so if its subscription is missing, locked, or must be brought up to date first.
+        """
         found = prefetched.get(command.data.subscription)
         if found is None or advance.is_behind(found, now):
             return None

@@ -1,4 +1,6 @@
-"""Preconditions of commands on other objects than subscriptions: a right, and the locked object.
+"""Preconditions of commands on other objects than subscriptions.
+
+They are a right of the actor, and the locked object.
 
 Each decorator refuses a command before its handler if the actor may not send it or its object does not exist. For
 commands on subscriptions see ``subscription_lock``.
@@ -44,7 +46,10 @@ ObjectOf = Callable[[Any], str]
 
 
 def by_vendor(action: Action, object_of: ObjectOf, *, what: str) -> "Callable[[VendorHandler[P]], CommandHandler]":
-    """Run a handler for vendors only. Others are refused; ``what`` names the object in the refusal."""
+    """Run a handler for vendors only.
+
+    Others are refused; ``what`` names the object in the refusal.
+    """
 
     def decorate(handle: "VendorHandler[P]") -> CommandHandler:
         @wraps(handle)
@@ -94,7 +99,10 @@ def on_account(action: Action, object_of: ObjectOf) -> "Callable[[AccountHandler
 
 
 def on_role(action: Action, object_of: ObjectOf) -> "Callable[[RoleHandler[R]], CommandHandler]":
-    """Run a handler as ``on_account`` does, with the role of its command locked, and the role's product."""
+    """Run a handler as ``on_account`` does, with a role and its product.
+
+    The role of the command is locked; its product is not.
+    """
 
     def decorate(handle: "RoleHandler[R]") -> CommandHandler:
         @on_account(action, object_of)

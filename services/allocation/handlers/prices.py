@@ -20,7 +20,10 @@ PRICE_LIST: Final = "price-list"
 
 @by_vendor("set-price-list", lambda _: PRICE_LIST, what="price list")
 async def set_price_list(tx: Transaction, command: Event[SetPriceList], context: Context) -> Decision:
-    """Set the price of units from now on. Setting the list that is in force changes nothing."""
+    """Set the price of units from now on.
+
+    Setting the list that is in force changes nothing.
+    """
     before = await lock_price_list(tx.connection)
     after = prices.set_price_list(before, command.data)
     if isinstance(after, Refusal):

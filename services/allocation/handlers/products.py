@@ -34,7 +34,10 @@ async def subscribe_product(
 async def unsubscribe_product(
     tx: Transaction, command: Event[UnsubscribeProduct], context: Context, before: Subscription
 ) -> Decision:
-    """End the use of a product: its units return to the pool; its history and roles stay."""
+    """End the use of a product: its units return to the pool.
+
+    Its history and its roles stay.
+    """
     asked = command.data
     after = products.unsubscribe(before, asked.product, tx.now)
     if isinstance(after, Refusal):

@@ -1,4 +1,6 @@
-"""Publishes events under the Kafka key of the command that caused them, so that its outcome follows them.
+"""Publishes events under the Kafka key of the command that caused them.
+
+The outcome of the command, which has the same key, thus follows them.
 
 Readers keep the newest version of each aggregate, so the key does not matter to them.
 """
@@ -9,6 +11,9 @@ from shared.runtime.delivery.transaction import Transaction
 
 
 async def publish(tx: Transaction, subject: str, event: Payload) -> None:
-    """Publish an event about ``subject``, which is also its key where no command caused it."""
+    """Publish an event about ``subject``.
+
+    The subject is also the event's key where no command caused it.
+    """
     key = tx.record.key if tx.record is not None and tx.cause is not None else subject
     await tx.emit(ALLOCATION_EVENTS_TOPIC, key, event, subject=subject)

@@ -119,7 +119,10 @@ async def set_role_member(tx: Transaction, command: Event[SetRoleMember], contex
 
 
 async def members_changed(tx: Transaction, before: RoleState) -> RoleState:
-    """Return the role's next version if its active members differ from ``before``, which is locked."""
+    """Return the role's next version if its active members have changed.
+
+    They are compared with those of ``before``, which is locked. Returns ``before`` if they are the same.
+    """
     after = await lock_role(tx.connection, before.account, before.role)
     if after is None or after.members == before.members:
         return before

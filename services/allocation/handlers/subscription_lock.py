@@ -1,4 +1,7 @@
-"""The steps around every command on a subscription: lock it, bring it up to date, save and publish its change."""
+"""The steps around every command on a subscription.
+
+It is locked and brought up to date, and its change is saved and published.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -32,13 +35,17 @@ SubscriptionHandler = Callable[[Transaction, Event[C], Context, Subscription], A
 SYSTEM = "system"
 """Actor of changes without a command."""
 BUSY_SECONDS = 10.0
-"""Longest wait of a command for a subscription that another transaction has locked; a lock lasts milliseconds."""
+"""Longest wait of a command for a locked subscription, in seconds.
+
+A lock of another transaction lasts milliseconds.
+"""
 
 
 def on_subscription(action: Action) -> "Callable[[SubscriptionHandler[C]], CommandHandler]":
-    """Run a handler with the subscription that its command names: locked, up to date, and its actor authorised.
+    """Run a handler with the subscription that its command names.
 
-    Otherwise the command is refused or postponed without the handler.
+    The subscription is locked and up to date, and the command's actor is authorised. Otherwise the command is refused
+    or postponed without the handler.
     """
 
     def decorate(handle: "SubscriptionHandler[C]") -> CommandHandler:
@@ -55,9 +62,10 @@ def on_subscription(action: Action) -> "Callable[[SubscriptionHandler[C]], Comma
 async def lock_for(
     action: Action, tx: Transaction, command: Event[Any], subscription: SubscriptionId
 ) -> tuple[Context, Subscription] | Refused | Postponed:
-    """Lock the subscription, check that the command's actor may do ``action`` on it, and bring it up to date.
+    """Lock a subscription for a command, and bring it up to date.
 
-    If another transaction has locked it, the command is postponed, so that other subscriptions' commands do not wait.
+    The command is refused if its actor may not do ``action`` on it. If another transaction has locked the subscription,
+    the command is postponed, so that other subscriptions' commands do not wait.
     """
     found = await try_lock_subscription(tx.connection, subscription)
     context = Context(action, f"subscription/{subscription}", subscription=subscription)
@@ -73,7 +81,10 @@ async def lock_for(
 
 
 def judge(action: Action, command: Event[Any], found: Subscription) -> Context | Refused:
-    """Return the command's context, or a refusal: its actor may not do ``action``, or expects another version."""
+    """Return the command's context, or why the command is refused.
+
+    It is refused if its actor may not do ``action``, or if it expects another version.
+    """
     context = _authorise(action, command, found)
     expected = command.data.expected_version if isinstance(command.data, SubscriptionCommand) else None
     if isinstance(context, Context) and expected is not None and expected != found.state.version:
@@ -89,9 +100,9 @@ def _authorise(action: Action, command: Event[Any], found: Subscription) -> Cont
 
 
 async def bring_up_to_date(tx: Transaction, found: Subscription) -> Subscription:
-    """Save, publish and audit due changes of a locked subscription; return the subscription.
+    """Save, publish and audit due changes of a locked subscription.
 
-    If the command is then refused, this is rolled back, and the due work repeats it later.
+    Returns the subscription. If the command is then refused, this is rolled back, and the due work repeats it later.
     """
     if not is_behind(found, tx.now):
         return found.at(tx.now)
@@ -112,7 +123,10 @@ async def bring_up_to_date(tx: Transaction, found: Subscription) -> Subscription
 async def carry_out(
     tx: Transaction, before: Subscription, after: Subscription, event: Callable[[SubscriptionState], Payload]
 ) -> Subscription:
-    """Save and publish a command's change and what follows from it at once; return the subscription."""
+    """Save and publish a command's change and what follows from it at once.
+
+    Returns the subscription.
+    """
     concluded = conclude(before, after, tx.now)
     done = concluded.subscription
     await save_subscription(tx.connection, before, done)

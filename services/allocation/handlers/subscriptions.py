@@ -101,7 +101,10 @@ async def renew_subscription(
 async def convert_subscription(
     tx: Transaction, _command: Event[ConvertSubscription], context: Context, before: Subscription
 ) -> Decision:
-    """Convert per-product licensing to a pool. A subscription with a pool stays as it is."""
+    """Convert per-product licensing to a pool.
+
+    A subscription with a pool stays as it is.
+    """
     after = subscriptions.convert(before, tx.now)
     if isinstance(after, Refusal):
         return context.refused(after)

@@ -1,1 +1,4 @@
-"""Allocation's tables: constant SQL, and rows as the domain's values. Named by table."""
+"""Allocation's tables: constant SQL, and rows as the domain's values.
+
+The modules are named by table.
+"""

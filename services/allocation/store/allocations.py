@@ -14,7 +14,10 @@ _SPANS: TypeAdapter[tuple[Span, ...]] = TypeAdapter(tuple[Span, ...])
 
 
 def columns(placed: Sequence[tuple[SubscriptionId, int, SubscribedProduct]]) -> tuple[list[Any], ...]:
-    """Return products, each with its subscription and place, as the first arrays of ``SAVE``."""
+    """Return products as the first arrays of ``SAVE``.
+
+    Each product is given with its subscription and its place.
+    """
     products = [product for _, _, product in placed]
     return (
         [subscription for subscription, _, _ in placed],
@@ -47,6 +50,9 @@ def product_of(row: tuple[Any, ...]) -> SubscribedProduct:
 
 
 async def save_earlier(connection: Connection, subscription: SubscriptionId, product: SubscribedProduct) -> None:
-    """Save the earlier spans of use of a product that was added again. Its row exists and is locked."""
+    """Save the earlier spans of use of a product that was added again.
+
+    The product's row exists and is locked.
+    """
     spans = _SPANS.dump_json(product.earlier).decode()
     await connection.execute(_SET_EARLIER, subscription, product.product, spans)

@@ -72,7 +72,10 @@ async def update_product(connection: Connection, product: ProductState) -> None:
 
 
 async def insert_meter(connection: Connection, product: ProductState, meter: Meter) -> None:
-    """Insert a meter of ``product`` with its rates, and save the product's new version."""
+    """Insert a meter of ``product`` with its rates.
+
+    The product's new version is saved too.
+    """
     await update_product(connection, product)
     await connection.execute(_INSERT_METER, product.id, meter.meter, meter.name, meter.aggregation, meter.reset)
     for rate in meter.rates:
@@ -86,7 +89,10 @@ async def insert_rate(connection: Connection, product: ProductState, meter: Mete
 
 
 async def replace_templates(connection: Connection, product: ProductState) -> None:
-    """Replace the permissions and default roles of ``product``, and save its new versions."""
+    """Replace the permissions and default roles of ``product``.
+
+    The product's new versions are saved too.
+    """
     await connection.execute(_SET_ROLES_VERSION, product.id, product.roles_version, product.version)
     await connection.execute(_DELETE_PERMISSIONS, product.id)
     await connection.execute(_DELETE_TEMPLATES, product.id)

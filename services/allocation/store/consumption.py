@@ -1,4 +1,7 @@
-"""The projection of metering.consumption: the newest snapshots of the last few windows of each product."""
+"""The projection of metering.consumption.
+
+It holds the newest snapshots of the last few windows of each product.
+"""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -43,7 +46,10 @@ DELETE FROM consumption AS c USING (
 ) AS passed
 WHERE (c.subscription, c.product, c.window_start) = (passed.subscription, passed.product, passed.window_start)
 """
-"""Rows that another transaction has locked are left for the next batch: two replicas would wait for each other."""
+"""Rows that another transaction has locked are left for the next batch.
+
+Two replicas would otherwise wait for each other.
+"""
 # Finds subscriptions whose newest consumption gives another state than the saved one, by the figures of domain/floor.py
 # and domain/overage.py, which decide. Near the boundary of two terms one may be marked that does not change.
 _MARK_AFFECTED = """
@@ -106,9 +112,10 @@ DELETE FROM consumption WHERE (subscription, product, window_start) IN (
 
 
 async def upsert_consumption(connection: Connection, snapshots: Sequence[ConsumptionSnapshot]) -> None:
-    """Save newer snapshots (one per product and window), and delete those of windows that no longer count.
+    """Save newer snapshots, and delete those of windows that no longer count.
 
-    The newest window and the two before it are retained: the newest may be the next one, if usage came a little early.
+    ``snapshots`` has at most one per product and window. The newest window and the two before it are retained: the
+    newest may be the next one, if usage came a little early.
     """
     subscriptions = [one.subscription for one in snapshots]
     products = [one.product for one in snapshots]
@@ -136,6 +143,9 @@ def measured_of(row: tuple[Any, ...]) -> Measured:
 
 
 async def delete_expired(connection: Connection, before: datetime, limit: int) -> int:
-    """Delete at most ``limit`` snapshots of windows that ended before ``before``; return the number deleted."""
+    """Delete at most ``limit`` snapshots of windows that ended before ``before``.
+
+    Returns the number deleted.
+    """
     deleted: str = await connection.execute(_DELETE_EXPIRED, before, limit)
     return int(deleted.rsplit(" ", 1)[-1])

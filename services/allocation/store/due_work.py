@@ -1,4 +1,7 @@
-"""Due times: when the next change of each subscription without a command may be due."""
+"""Due times of subscriptions.
+
+A due time says when the next change of a subscription without a command may be due.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -15,7 +15,10 @@ ON CONFLICT (subscription, id) DO UPDATE SET voided_at = EXCLUDED.voided_at, voi
 
 
 async def upsert_lot(connection: Connection, subscription: SubscriptionId, place: int, lot: Lot) -> None:
-    """Insert a lot, or save that it was voided. This transaction has locked its subscription."""
+    """Insert a lot, or save that it was voided.
+
+    This transaction has locked its subscription.
+    """
     await connection.execute(
         _UPSERT,
         subscription,

@@ -84,12 +84,18 @@ async def update_person(connection: Connection, person: PersonState) -> None:
 
 
 async def load_account_roles(connection: Connection, account: AccountId, email: str) -> frozenset[str]:
-    """Load a person's roles on any of the account's subscriptions: ``primary``, and effective grants."""
+    """Load a person's roles on any of the account's subscriptions.
+
+    They are ``primary``, and the effective grants.
+    """
     return frozenset(row["role"] for row in await connection.fetch(_LOAD_ROLES, account, email))
 
 
 async def lock_subscriptions_of(connection: Connection, account: AccountId) -> None:
-    """Lock all subscriptions of the account in the order of their ids. People are locked afterwards."""
+    """Lock all subscriptions of the account in the order of their ids.
+
+    People are locked afterwards.
+    """
     await connection.execute(_LOCK_SUBSCRIPTIONS, account)
 
 
@@ -106,7 +112,10 @@ async def find_granting(connection: Connection, account: AccountId, email: str) 
 async def find_by_role(
     connection: Connection, account: AccountId, email: str, grants: Sequence[Grant]
 ) -> frozenset[SubscriptionId]:
-    """Find the subscriptions whose primary contact the person is, or on which one of these grants is effective."""
+    """Find the subscriptions on which the person has a role.
+
+    The person is the primary contact, or one of these grants is effective.
+    """
     rows = await connection.fetch(_FIND_BY_ROLE, account, email, list(grants))
     return frozenset(row["id"] for row in rows)
 

@@ -14,7 +14,10 @@ from shared.runtime.postgres.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """An applied plan: the subscription before and after, and who applied it, when, by which command."""
+    """An applied plan, with the subscription before and after.
+
+    It also says who applied it, when, and by which command.
+    """
 
     before: Subscription
     after: Subscription
@@ -25,7 +28,10 @@ class SavedPlan:
 
 
 async def save_plans(connection: Connection, saved: Sequence[SavedPlan]) -> None:
-    """Save applied plans, each of another subscription, with the rows that they change, in one statement."""
+    """Save applied plans with the rows that they change, in one statement.
+
+    Each plan is of another subscription.
+    """
     plans = [one.plan for one in saved]
     changes = [(one.after.state, change) for one in saved for change in one.plan.changes]
     await connection.execute(

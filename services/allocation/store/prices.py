@@ -31,7 +31,10 @@ async def find_price_list(connection: Connection) -> PriceList | None:
 
 
 async def lock_price_list(connection: Connection) -> PriceList | None:
-    """Load the current price list, and lock it against replacement by others. Readers do not wait."""
+    """Load the current price list, and lock it against replacement by others.
+
+    Readers do not wait.
+    """
     await connection.execute(_LOCK)
     return await find_price_list(connection)
 

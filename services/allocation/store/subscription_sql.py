@@ -1,4 +1,6 @@
-"""The statements that read or write a subscription with its parts, each in one round trip to the server.
+"""The statements that read or write a subscription with its parts.
+
+Each takes one round trip to the server.
 
 The rows of the parts are decoded beside their tables: ``terms.term_of``, ``lots.lot_of``, ``allocations.product_of``,
 ``consumption.measured_of``.
@@ -19,7 +21,10 @@ JOIN products AS p ON p.id = a.product
 WHERE a.subscription = s.id
 ORDER BY a.place
 """
-"""Columns of an allocation, in order; the last one says whether the vendor has retired the product."""
+"""Columns of an allocation, in order.
+
+The last one says whether the vendor has retired the product.
+"""
 _GRANTS = """
 SELECT ROW(g.email, g.role)
 FROM grants AS g
@@ -89,7 +94,10 @@ allocated AS ({_SAVE_ALLOCATIONS}), saved AS (
 )
 """  # noqa: S608
 SAVE = f"WITH {_SAVE} SELECT"
-"""Write rows, and those of their allocations that have changed. Parameters: ``subscriptions.saved_columns``."""
+"""Writes rows, and those of their allocations that have changed.
+
+Its parameters are ``subscriptions.saved_columns``.
+"""
 SAVE_PLANS = f"""
 WITH {_SAVE}, kept AS (
     INSERT INTO plans (
@@ -103,4 +111,7 @@ WITH {_SAVE}, kept AS (
 INSERT INTO plan_changes (subscription, version, product, units_before, units_after)
 SELECT * FROM unnest($25::text[], $26::bigint[], $27::text[], $28::bigint[], $29::bigint[])
 """  # noqa: S608
-"""Like ``SAVE``, with the plans that changed the rows. Parameters: those of ``SAVE``, then ``plans.save_plans``."""
+"""Writes rows like ``SAVE``, with the plans that changed them.
+
+Its parameters are those of ``SAVE``, then those of ``plans.save_plans``.
+"""

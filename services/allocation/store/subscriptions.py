@@ -1,4 +1,7 @@
-"""Subscriptions with their lots, allocations and grants. Every change locks the subscription's row first."""
+"""Subscriptions with their lots, allocations and grants.
+
+Every change locks the subscription's row first.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +35,10 @@ Change = tuple[Subscription, Subscription]
 
 
 async def insert_subscription(connection: Connection, subscription: Subscription) -> bool:
-    """Insert a subscription without lots and products; return false if the id is used already."""
+    """Insert a subscription without lots and products.
+
+    Returns false if the id is used already.
+    """
     state = subscription.state
     inserted = await connection.fetchval(
         _INSERT,
@@ -57,20 +63,29 @@ async def insert_subscription(connection: Connection, subscription: Subscription
 
 
 async def lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
-    """Lock a subscription for update, and load it with its parts as last published; ``None`` if unknown."""
+    """Lock a subscription for update, and load it with its parts.
+
+    Its state is as last published. Returns ``None`` if the subscription is unknown.
+    """
     row = await connection.fetchrow(LOCK, [subscription])
     return await _load(connection, row) if row else None
 
 
 async def try_lock_subscription(connection: Connection, subscription: SubscriptionId) -> Subscription | None:
-    """Like ``lock_subscription``, but ``None`` also if another transaction has locked it."""
+    """Lock and load a subscription like ``lock_subscription``, without a wait.
+
+    Returns ``None`` also if another transaction has locked it.
+    """
     return (await try_lock_subscriptions(connection, [subscription])).get(subscription)
 
 
 async def try_lock_subscriptions(
     connection: Connection, subscriptions: Sequence[SubscriptionId]
 ) -> dict[SubscriptionId, Subscription]:
-    """Lock and load these subscriptions, by id, except those that another transaction has locked."""
+    """Lock and load these subscriptions; return them by id.
+
+    Those that another transaction has locked are left out.
+    """
     rows = await connection.fetch(TRY_LOCK, subscriptions)
     return {row["id"]: await _load(connection, row) for row in rows}
 
@@ -121,7 +136,10 @@ async def update_subscription(connection: Connection, subscription: Subscription
 
 
 async def save_subscription(connection: Connection, before: Subscription, after: Subscription) -> None:
-    """Save the row and the changed terms, lots and products; people and grants are saved elsewhere."""
+    """Save the row and the changed terms, lots and products.
+
+    People and grants are saved elsewhere.
+    """
     was, state = before.state, after.state
     if state.products != was.products:
         await connection.execute(SAVE, *saved_columns([(before, after)]))

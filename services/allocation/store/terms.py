@@ -13,7 +13,10 @@ ON CONFLICT (subscription, starts_at) DO UPDATE SET rates_locked_at = EXCLUDED.r
 
 
 async def upsert_term(connection: Connection, subscription: SubscriptionId, term: Term) -> None:
-    """Insert a term, or save whether its rates are locked. This transaction has locked its subscription."""
+    """Insert a term, or save whether its rates are locked.
+
+    This transaction has locked its subscription.
+    """
     await connection.execute(_UPSERT, subscription, term.start, term.end, term.rates_locked_at)
 
 

@@ -32,7 +32,10 @@ from shared.events.commands.subscriptions import (
 
 
 def contracts_router(context: ApiContext) -> APIRouter:
-    """``/v1/subscriptions/{id}/cancel``, ``/renew``, ``/convert``, ``/rate-lock`` and so on."""
+    """Routes of a subscription's contract.
+
+    They are ``/v1/subscriptions/{id}/cancel``, ``/renew``, ``/convert``, ``/rate-lock`` and so on.
+    """
     router = new_router("subscriptions", "/subscriptions/{subscription}")
     _add_terms(router, context)
     _add_reversals(router, context)

@@ -37,7 +37,10 @@ def documents_router(api: FastAPI) -> APIRouter:
 
 
 def with_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """Copy the document with refusals under the media type with which they are answered."""
+    """Give refusals in the document the media type with which they are answered.
+
+    The document itself is changed, and returned.
+    """
     for operations in document["paths"].values():
         for operation in operations.values():
             for response in operation["responses"].values():

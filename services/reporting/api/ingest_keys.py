@@ -91,9 +91,10 @@ def _add_rotation(router: APIRouter, context: ApiContext, overlap_seconds: int) 
 
     @router.post("/{key}/rotate", **write_answers(answers.IngestKey))
     async def rotate(caller: CurrentCaller, key: str, command: CommandId, body: NewRotation | None = None) -> Response:
-        """Create a key of the same product and limits; the old one stays valid for a while.
+        """Create a key of the same product and limits as an old one.
 
-        The answer shows the new key once, with the key that it `replaces`; `expires_at` ends the old one.
+        The old key stays valid for a while; its own `expires_at` then says until when. The answer shows the new key
+        once, with the key that it `replaces`.
         """
         body = body or NewRotation()
         new, secret = derive_id(caller, command), new_secret()

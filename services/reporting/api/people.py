@@ -99,7 +99,10 @@ def _add_roles(router: APIRouter, context: ApiContext) -> None:
 
     @router.get("/roles/{role}", response_model=answers.Role)
     async def one(caller: CurrentCaller, account: AccountInPath, role: RoleInPath) -> Any:
-        """Return a role with its permissions, its members, and its difference from the default."""
+        """Return a role with its permissions and members.
+
+        The answer also has its difference from the default.
+        """
         return await accounts.role(caller, account, role)
 
     @router.patch("/roles/{role}", **write_answers(answers.Role))

@@ -1,4 +1,7 @@
-"""Allocations: plans with one or more changes, previews, policies, and the history."""
+"""Allocations: plans, previews, policies, and the history.
+
+A plan has one or more changes.
+"""
 
 from typing import Any
 
@@ -24,7 +27,10 @@ from shared.events.commands.subscriptions import SetPolicy
 
 
 def plans_router(context: ApiContext) -> APIRouter:
-    """``/v1/subscriptions/{id}/allocations``, ``/rebalances``, ``/products/{product}/policy``."""
+    """Routes of a subscription's allocations.
+
+    They are ``/v1/subscriptions/{id}/allocations``, ``/rebalances`` and ``/products/{product}/policy``.
+    """
     router = new_router("allocations", "/subscriptions/{subscription}")
     _add_plans(router, context)
     _add_policy_and_history(router, context)

@@ -63,7 +63,10 @@ def records_router(context: ApiContext) -> APIRouter:
         outcome: Literal["allowed", "denied"] | None = None,
         subscription: SubscriptionInQuery,
     ) -> Any:
-        """List allowed and denied decisions, newest first; ``subscription``: those about it."""
+        """List allowed and denied decisions, newest first.
+
+        With ``subscription``, only those about it are listed.
+        """
         for name, text in (("action", action), ("actor", actor)):
             if text is not None and not text.isprintable():
                 raise invalid(name, "must be printable text")

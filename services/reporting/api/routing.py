@@ -28,7 +28,10 @@ from shared.runtime.http.routes import ApiRoute, Handler
 MAX_DIGITS = 15
 """Most digits of a version."""
 NO_VERSION = 0
-"""A version that no resource has: a command that expects it is refused as ``stale_version``."""
+"""A version that no resource has.
+
+A command that expects it is refused as ``stale_version``.
+"""
 MAX_TAGS_LENGTH = 1000
 _OPAQUE = r'"([\x21\x23-\x7e\x80-\xff]{0,100})"'
 _TAG = re.compile(rf"(W/)?{_OPAQUE}")
@@ -143,7 +146,10 @@ def _origin(request: Request) -> tuple[str | None, str | None]:
 
 
 _STORED = ("State", "Record", "Replay", "Decided", "MeterConsumption, ...]")
-"""Suffixes of the models of stored rows. An invalid row is an error of the server, not of the request."""
+"""Suffixes of the models of stored rows.
+
+An invalid row is an error of the server, not of the request.
+"""
 
 
 class Route(ApiRoute):

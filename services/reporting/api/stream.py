@@ -19,7 +19,10 @@ EVENT_GAP_SECONDS = 0.25
 MAX_STREAM_SECONDS = 15 * 60
 """Longest stream. Then the client reconnects, with a token that is still valid."""
 RECHECK_SECONDS = 10
-"""Longest time between two checks of access, since sessions end and roles are revoked."""
+"""Longest time between two checks of access, in seconds.
+
+Access is checked again because sessions end and roles are revoked.
+"""
 PING_SECONDS = 15
 
 

@@ -45,7 +45,10 @@ def _add_reads(router: APIRouter, context: ApiContext) -> None:
 
     @router.get("", response_model=answers.Subscriptions)
     async def several(caller: CurrentCaller, account: AccountInQuery, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """List subscriptions: all for the vendor, else those in which the caller has a role."""
+        """List the subscriptions that the caller may see.
+
+        A vendor operator sees all, and others those in which they have a role.
+        """
         return await queries.subscriptions(caller, limit, cursor, account)
 
     @router.get("/{subscription}", response_model=Overview, responses={200: _VERSIONED})

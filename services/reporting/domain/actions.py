@@ -1,4 +1,7 @@
-"""The actions that the audit log knows, so that a filter by an unknown one is refused."""
+"""The actions that the audit log knows.
+
+A filter by an unknown action is refused.
+"""
 
 from collections.abc import Iterable
 from typing import Final
@@ -25,4 +28,7 @@ _COMMANDS: Final = (*ALLOCATION_COMMANDS, *ALERTS_COMMANDS, *METERING_COMMANDS)
 ACTIONS: Final = frozenset(
     (*_short(_COMMANDS), *(one.event_type for one in _COMMANDS), *_short(ALLOCATION_EVENTS), *_OTHERS)
 )
-"""Short names of commands (full names for ids that were used twice), and automatic changes."""
+"""Short names of commands, and of automatic changes.
+
+Full names are included for ids that were used twice.
+"""

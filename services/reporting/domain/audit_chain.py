@@ -1,4 +1,6 @@
-"""The chains of the audit log: the hash of a record, and the first fault of a chain.
+"""The chains of the audit log.
+
+This module computes the hash of a record, and finds the first fault of a chain.
 
 The records of an account are numbered 1, 2, 3, ... and each holds the hash of the previous one. A hash is the SHA-256
 of

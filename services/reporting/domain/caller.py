@@ -17,6 +17,9 @@ class Caller:
     address: str | None = None
     correlation_id: str | None = None
     said_at: datetime | None = None
-    """When the issuer asserted ``vendor``; ``None`` for a session, whose role is read with it."""
+    """When the issuer asserted ``vendor``.
+
+    ``None`` for a session, whose role is read with it.
+    """
     ends_in_seconds: float | None = None
     """Seconds for which the token or session is valid, from its verification."""

@@ -10,7 +10,10 @@ from shared.events.state import SubscriptionState
 
 @dataclass(frozen=True, slots=True)
 class PermittedSubscription:
-    """A subscription, the caller's strongest role in it, and the permissions of all their roles."""
+    """A subscription with the caller's strongest role in it.
+
+    ``permissions`` are those of all their roles.
+    """
 
     id: str
     account: str

@@ -14,7 +14,10 @@ def amount(minor: int, currency: str) -> str:
 
 
 def arithmetic(units: int, price: Price) -> str:
-    """Format ``50,000 units x 8.50 EUR x 1 year = 425,000.00 EUR (list 10.00 EUR less 15% from 50,000 units)``."""
+    """Format how the total price of units is computed.
+
+    For example: ``50,000 units x 8.50 EUR x 1 year = 425,000.00 EUR (list 10.00 EUR less 15% from 50,000 units)``.
+    """
     off = price.discount_basis_points
     percent = f"{off // 100}.{off % 100:02}".rstrip("0").rstrip(".")
     each, total = amount(price.unit_price_minor, price.currency), amount(price.total_minor, price.currency)

@@ -57,7 +57,10 @@ def roles_of(caller: Caller, subscription: SubscriptionState) -> tuple[str, ...]
 
 
 def sort_roles(caller: Caller, roles: Collection[str]) -> tuple[str, ...]:
-    """Sort the caller's roles, strongest first; ``vendor`` is added for vendor operators."""
+    """Sort the caller's roles, strongest first.
+
+    ``vendor`` is added for vendor operators.
+    """
     return tuple(role for role in PERMISSIONS if role in roles or (role == VENDOR and caller.vendor))
 
 

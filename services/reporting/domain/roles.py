@@ -1,4 +1,7 @@
-"""Roles in products' applications: their permissions, and their difference from the default."""
+"""Roles in products' applications.
+
+They have permissions, and a difference from the default.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -102,7 +105,10 @@ def view_role(role: RoleState, product: ProductState | None, members: Iterable[s
 
 
 def compare_permissions(has: Iterable[str], default: Iterable[str]) -> Difference:
-    """Compare with a default: permissions added to it and removed from it, each sorted."""
+    """Compare permissions with those of a default.
+
+    The result has those added to it and those removed from it, each sorted.
+    """
     ours, theirs = set(has), set(default)
     return Difference(tuple(sorted(ours - theirs)), tuple(sorted(theirs - ours)))
 

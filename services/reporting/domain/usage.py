@@ -45,7 +45,10 @@ class UsageRequest:
     now: datetime
     product: str | None = None
     measured_only: bool = False
-    """The request has no start: show each product from its first measured window to its last."""
+    """Whether to show each product from its first measured window to its last.
+
+    True if the request has no start.
+    """
 
     @property
     def rows_from(self) -> datetime:

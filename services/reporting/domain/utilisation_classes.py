@@ -1,4 +1,6 @@
-"""The utilisation class of a product: over, near, healthy, under, idle, or none yet.
+"""The utilisation class of a product.
+
+The classes are over, near, healthy, under and idle, or none yet.
 
 ``over`` > 100 %, ``near`` > 90 %, ``healthy`` 50-90 %, ``under`` < 50 % in each of the last 3 closed windows, ``idle``
 no usage in them (docs/domain.md). Cases that this definition leaves open:
@@ -23,7 +25,10 @@ CLOSED_WINDOWS = 3
 
 @dataclass(frozen=True, slots=True)
 class ClosedWindow:
-    """A product's consumption by the end of a closed window, and whether that window had usage."""
+    """A product's consumption by the end of a closed window.
+
+    ``used`` says whether that window had usage.
+    """
 
     consumed: int
     used: bool

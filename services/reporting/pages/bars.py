@@ -5,7 +5,10 @@ from fractions import Fraction
 from services.reporting.pages.view import Bar, Segment
 
 PRODUCT_SCALE = Fraction(5, 4)
-"""A product's bar shows up to 125 % of its allocation, so that the ticks of all rows are aligned."""
+"""Whole of a product's bar, as a multiple of its allocation.
+
+A bar shows up to 125 % of the allocation. All bars have the same whole, so that the ticks of all rows are aligned.
+"""
 TICKS = (80, 90, 100)
 
 

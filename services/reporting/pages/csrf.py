@@ -19,7 +19,10 @@ _TOKEN_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class StartedSignIn:
-    """What a browser brings back from the provider: ``to`` is where it goes then; ``until`` a POSIX time."""
+    """What a browser brings back from the provider.
+
+    ``to`` is where it goes then; ``until`` is a POSIX time.
+    """
 
     state: str
     nonce: str
@@ -33,12 +36,18 @@ _SIGN_IN = TypeAdapter(StartedSignIn)
 
 @dataclass(frozen=True, slots=True)
 class CsrfProtection:
-    """Issue and check form tokens, and seal the sign-in cookie, with keys derived from the session secret."""
+    """Form tokens, and the seal of the sign-in cookie.
+
+    Their keys are derived from the session secret.
+    """
 
     secret: str
 
     def form_token(self, session: str) -> str:
-        """Return the session's form token under a fresh mask, so that compression does not leak it (BREACH)."""
+        """Return the session's form token under a fresh mask.
+
+        The mask keeps compression from leaking the token (BREACH).
+        """
         pad = secrets.token_bytes(_TOKEN_BYTES)
         masked = bytes(a ^ b for a, b in zip(pad, self._token(session), strict=True))
         return base64.urlsafe_b64encode(pad + masked).decode()

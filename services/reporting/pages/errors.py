@@ -46,7 +46,10 @@ def page_route(responder: PageResponder) -> type[APIRoute]:
 
 
 def page_not_found(responder: PageResponder, otherwise: OnError) -> OnError:
-    """Create a handler of 404: a page for browsers; all other errors go to ``otherwise``."""
+    """Create a handler of 404 that answers browsers with a page.
+
+    All other errors go to ``otherwise``.
+    """
 
     async def handler(request: Request, error: Exception) -> Response:
         browses = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")

@@ -32,7 +32,10 @@ def install(
     tokens: TokenVerifier,
     claims: ClaimNames,
 ) -> PageResponder:
-    """Add the page's routes, and accept its sessions as callers of the API's live streams."""
+    """Add the page's routes to the API.
+
+    The page's sessions are then accepted as callers of the API's live streams.
+    """
     public_url = settings.public_url.rstrip("/")
     client_secret = settings.oidc_client_secret.get_secret_value() if settings.oidc_client_secret else None
     secret = settings.session_secret.get_secret_value() if settings.session_secret else secrets.token_urlsafe(48)

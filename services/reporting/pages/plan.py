@@ -16,7 +16,9 @@ from shared.events.refusals import Refusal
 from shared.units import MAX_UNITS, percent_tenths
 
 GRAMMAR = "[ \u00a0\u202f]*([0-9]{1,16}|[1-9][0-9]{0,2}([, \u00a0\u202f])[0-9]{3}(?:\\2[0-9]{3}){0,4})[ \u00a0\u202f]*"
-"""Whole numbers without separators, or in groups of three with one separator throughout, as the page writes them.
+"""Expression of whole numbers of units, as the page writes them.
+
+They have no separators, or are in groups of three with one separator throughout.
 
 The script uses the same expression, so that its sum equals the server's.
 """
@@ -41,7 +43,10 @@ class Draft:
     offer_overage: bool = False
 
     def refused(self, refusal: Refusal, current: Mapping[str, int]) -> "Draft":
-        """Copy the draft with each sentence of the refusal beside the field that caused it."""
+        """Copy the draft with the refusal beside the fields that caused it.
+
+        A sentence about no field is kept as the error of the sum or of the whole plan.
+        """
         by_field = {
             str(error["field"]).removeprefix("units.").split(".")[-1]: str(error["message"])
             for error in refusal.details.get("errors", ())

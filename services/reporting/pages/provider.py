@@ -18,9 +18,11 @@ SCOPES = "openid email profile"
 _TIMEOUT_SECONDS = 10
 
 VerifyToken = Callable[..., Awaitable[Mapping[str, object]]]
-"""``await verify(token, audience=...)`` returns the claims of a valid token that the issuer signed for ``audience``.
+"""A function that verifies a token and returns its claims.
 
-It raises ``ValueError`` for any other."""
+``await verify(token, audience=...)`` accepts a valid token that the issuer signed for ``audience``. It raises
+``ValueError`` for any other.
+"""
 
 
 class ProviderError(Exception):

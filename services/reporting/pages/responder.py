@@ -1,4 +1,7 @@
-"""The parts that all routes of the page share: sessions, templates and message pages."""
+"""The parts that all routes of the page share.
+
+They are sessions, templates and message pages.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -139,7 +142,10 @@ class PageResponder:
         )
 
     def end_session(self, answer: Response) -> None:
-        """Delete the session's cookie; browsers require the attributes with which it was set."""
+        """Delete the session's cookie.
+
+        Browsers require the attributes with which it was set.
+        """
         answer.delete_cookie(self.session_cookie, httponly=True, samesite="lax", secure=self.is_secure)
 
     def redirect(self, to: str) -> RedirectResponse:

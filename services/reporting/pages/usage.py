@@ -1,4 +1,7 @@
-"""Consumption by window over the last twelve months: a table, which the chart draws."""
+"""Consumption by window over the last twelve months.
+
+It is a table, which the chart draws.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable

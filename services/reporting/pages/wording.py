@@ -65,7 +65,10 @@ def days_until(at: datetime, now: datetime) -> str:
 
 
 def units(number: int, label: str) -> str:
-    """Format units as ``1 unit``, ``1,240 units``, with the vendor's own word for a unit."""
+    """Format units as ``1 unit``, ``1,240 units``.
+
+    The vendor's own word for a unit is used.
+    """
     word = label[:1].lower() + label[1:]
     singular = word[:-1] if word.endswith("s") and not word.endswith("ss") else word
     return f"{count(number)} {singular if number == 1 else word}"

@@ -1,4 +1,7 @@
-"""Access to reads: what the caller may not see is answered like what does not exist."""
+"""Access to reads.
+
+What the caller may not see is answered like what does not exist.
+"""
 
 import re
 

@@ -28,7 +28,10 @@ class OverviewSource:
 
 
 async def load_overview_source(connection: Connection, state: SubscriptionState, now: datetime) -> OverviewSource:
-    """Load the rows other than ``state``, in the consistent read that has read ``state``."""
+    """Load the rows of an overview other than ``state``.
+
+    Call it in the consistent read that has read ``state``.
+    """
     window = current_window(state, now)
     catalogue = await products.find_products(connection, [one.product for one in state.products])
     rows = await consumption.load_term(connection, state.id, snapshots_from(state, window), window.start)

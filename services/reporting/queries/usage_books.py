@@ -86,7 +86,10 @@ class UsageBookQueries:
     async def reconciliation(
         self, caller: Caller, limit: int, cursor: str | None, wanted: LineFilter
     ) -> Reconciliation:
-        """List the books' lines with their balance, and the sums over all lines that match."""
+        """List the lines of the books with their balance.
+
+        The sums are over all lines that match.
+        """
         require_vendor(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             page = await reconciliation.list_lines(connection, limit, cursor, wanted)

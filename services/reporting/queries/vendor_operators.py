@@ -17,7 +17,10 @@ class VendorOperators:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._noted: OrderedDict[str, datetime] = OrderedDict()
-        """When each person was last asserted as no operator, so that it is written to the database once."""
+        """When each person was last asserted as no operator.
+
+        It is kept so that this is written to the database once.
+        """
 
     async def with_current_role(self, caller: Caller) -> Caller:
         """Return the caller with ``vendor`` by the issuer's newest assertion.

@@ -1,4 +1,7 @@
-"""The chains of the audit log, for verification: read one after the other, streamed."""
+"""The chains of the audit log, for verification.
+
+They are read one after the other, and streamed.
+"""
 
 from collections.abc import AsyncIterator
 

@@ -101,7 +101,10 @@ async def mark_secret_shown(connection: Connection, actor: str, command_id: UUID
 
 
 async def take_secret(connection: Connection, actor: str, command_id: UUID) -> str | None:
-    """Return and erase the sealed secret of an accepted command, if it was never shown."""
+    """Return and erase the sealed secret of an accepted command.
+
+    Returns ``None`` if there is none, or if it was shown or erased before.
+    """
     sealed: str | None = await connection.fetchval(_TAKE_SEALED, actor, command_id)
     return sealed
 

@@ -16,7 +16,10 @@ from shared.runtime.postgres.row_decoding import decode_rows
 
 T = TypeVar("T")
 MAX_CURSOR_LENGTH = 6000
-"""Longest cursor, in characters. Its parts are names, whose characters may take up to 12 bytes each in JSON."""
+"""Longest cursor, in characters.
+
+Its parts are names, whose characters may take up to 12 bytes each in JSON.
+"""
 
 
 class CursorError(ValueError):

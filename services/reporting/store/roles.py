@@ -50,7 +50,10 @@ async def list_roles(
 async def list_held_roles(
     connection: Connection, product: str, accounts: Sequence[str] | None, limit: int
 ) -> list[RoleState]:
-    """List roles of a product that have members, in some accounts or (``None``) in all."""
+    """List roles of a product that have members.
+
+    ``accounts`` limits them to some accounts; ``None`` means all.
+    """
     rows = await connection.fetch(_LIST_OF_PRODUCT, product, accounts, limit)
     return decode_rows(rows, _state, "roles")
 

@@ -21,7 +21,10 @@ IN_FLIGHT_BYTES = 256 * 1024
 BATCH = 100
 ACKNOWLEDGE_SECONDS = 5
 MEMORY_MB = 32
-"""Largest growth of the process. About 5 MB are sent to it, and take many times that in memory."""
+"""Largest growth of the process, in MB.
+
+About 5 MB are sent to it, and take many times that in memory.
+"""
 
 pytestmark = pytest.mark.timeout(600)
 

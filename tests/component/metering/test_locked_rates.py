@@ -18,9 +18,11 @@ from tests.component.metering.test_apply_usage import apply
 from tests.support.builders.metering import NOW, SUBSCRIPTIONS, event, records
 
 BEFORE = SUBSCRIPTIONS[2]
-"""Its second term began 17 days and 5 hours ago, its newest window 2 days and 5 hours ago.
+"""A subscription in its second term.
 
-The rates of ``all`` changed from 3/7 to 5/4 twelve days ago."""
+This term began 17 days and 5 hours ago, and its newest window 2 days and 5 hours ago. The rates of ``all`` changed from
+3/7 to 5/4 twelve days ago.
+"""
 
 
 def locked(at: datetime, version: int = 2) -> SubscriptionState:

@@ -13,7 +13,10 @@ from tests.support.drivers.metering_clients import encoded, until
 from tests.support.drivers.processes import ServiceProcess
 
 SESSION_SECONDS = 100
-"""Longer than every wait of these tests, so that a test fails when it waits for a session to end."""
+"""Length of a session, longer than every wait of these tests.
+
+A test thus fails when it waits for a session to end.
+"""
 
 
 class Processes:

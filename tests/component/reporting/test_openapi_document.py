@@ -36,11 +36,17 @@ pytestmark = pytest.mark.timeout(300)
 Operation = APIOperation[Any, Any, Any, Any]
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 NEAR, ODD, FAR = 5, 2, 4
-"""Requests per operation: with existing ids, with any ids, and with invalid bodies."""
+"""Requests per operation, by kind.
+
+They are with existing ids, with any ids, and with invalid bodies.
+"""
 NOTHING = "no-such-thing"
 ENDLESS = "/v1/subscriptions/{subscription}/stream"
 _LAST = ("/cancel", "/retire", "/convert", "/primary-contact", "/products/{product}", "/people/{email}", "/flex")
-"""Operations whose effects change the answers of others, so they are requested last."""
+"""Operations that are requested last.
+
+Their effects change the answers of others.
+"""
 
 
 @pytest.fixture

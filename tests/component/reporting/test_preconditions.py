@@ -6,7 +6,11 @@ from tests.support.builders.published import PRIMARY, VENDOR, VIEWER
 from tests.support.drivers.reporting_processes import ReportingProcesses, sell_subscription
 
 STALE = ('"1"', 'W/"{now}"', '"abc"', '"1", "2"', '"{now}0"')
-"""Another version, a weak tag of the current one, a foreign tag, and a list without the current one."""
+"""Tags that do not match the current version.
+
+They are another version, a weak tag of the current one, a foreign tag, a list without the current one, and the current
+one with a digit more.
+"""
 
 
 async def test_every_write_is_refused_when_if_match_has_an_old_version(processes: ReportingProcesses) -> None:

@@ -26,7 +26,10 @@ GROWING = {"subscriptions", "subscription_people", "consumption", "people", "all
     "commands",
     "outcomes",
 }
-"""Tables that grow with the number of subscriptions, unlike products, role templates and prices."""
+"""Tables that grow with the number of subscriptions.
+
+Products, role templates and prices do not.
+"""
 _FILL = """
 INSERT INTO allocation_changes (event_id, product, subscription, at, kind, before, after, starts_clock, version)
 SELECT s.id || n, 'product-00', s.id, now(), 'allocation', 0, n, false, n FROM subscriptions s, generate_series(1, 3) n;

@@ -15,7 +15,10 @@ from tests.support.references.crash_workload import Sent
 from tests.support.servers.databases import connect
 
 STEPS = ("usage", "sighting", "meter_window", "snapshot_due", "book", "consumer_offsets")
-"""Metering's tables in the order of a batch: a lock on one holds a batch just there while its process is killed."""
+"""Metering's tables in the order of a batch.
+
+A lock on one holds a batch just there while its process is killed.
+"""
 TURN = ("allocation", "metering", "alerts", "metering", "reporting", "metering")
 READY_SECONDS = 120
 

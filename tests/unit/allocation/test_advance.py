@@ -1,4 +1,7 @@
-"""Changes of a subscription without a command: made once, as of their time, however late or often it is advanced."""
+"""Changes of a subscription without a command.
+
+They are made once and as of their time, however late or often the subscription is advanced.
+"""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -135,7 +138,10 @@ def test_nothing_is_due_when_the_subscription_is_cancelled() -> None:
 
 @st.composite
 def lifecycles(draw: Any) -> Subscription:
-    """A subscription with lots that begin and end, and perhaps a renewal, in time or late."""
+    """A subscription with lots that begin and end.
+
+    It may have a renewal, in time or late.
+    """
     days = st.integers(0, 365)
     terms = [TERMS[0]]
     if draw(st.booleans()):

@@ -1,4 +1,7 @@
-"""Effects of consumption: exhausted pools and restricted products, and how they end."""
+"""Effects of consumption: exhausted pools and restricted products.
+
+The tests include how these end.
+"""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -1,4 +1,7 @@
-"""People and roles: their limits and unchanged values; the commands are tested through the inbox."""
+"""People and roles: their limits and unchanged values.
+
+The commands are tested through the inbox.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Plans: every rule of the pool, at its boundaries, with the numbers of the refusal."""
+"""Plans: every rule of the pool, at its boundaries.
+
+The tests include the numbers of the refusal.
+"""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,7 @@
-"""Random commands while the clock moves: units are conserved, and the rules hold after every step."""
+"""Random commands while the clock moves.
+
+Units are conserved, and the rules hold after every step.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -45,7 +48,10 @@ class Pool(RuleBasedStateMachine):
         self.known_state = "pending"
         self.known_version = 7
         self.done = 0
-        """Number of changes made; commands that end a subscription are only drawn after many."""
+        """Number of changes made.
+
+        Commands that end a subscription are only drawn after many.
+        """
         self.of: Subscription
 
     @initialize(scope=st.sampled_from(["subscription", "product"]), hard=st.sets(PRODUCT), early=st.booleans())
@@ -275,7 +281,10 @@ class Pool(RuleBasedStateMachine):
         self.note_pool()
 
     def note_pool(self) -> None:
-        """Clear the over-allocation that the reader knows, once the figures show that it is over."""
+        """Clear the over-allocation that the reader knows.
+
+        It is cleared once the figures show that it is over.
+        """
         if self.reference.allocated <= self.reference.purchased:
             self.known_over = False
 

@@ -1,4 +1,7 @@
-"""The demo's OpenID Connect issuer: the protocol as a client uses it, and its refusals."""
+"""The demo's OpenID Connect issuer.
+
+The tests cover the protocol as a client uses it, and its refusals.
+"""
 
 import base64
 import hashlib

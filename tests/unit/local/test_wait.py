@@ -1,4 +1,7 @@
-"""Waits of the local stack: no limit by default, progress lines, and a limit by variable."""
+"""Waits of the local stack.
+
+They have no limit by default, lines of progress, and a limit by variable.
+"""
 
 import json
 import sys
@@ -25,7 +28,10 @@ BUSY = (503, {"code": "unavailable", "detail": "later"})
 
 @contextmanager
 def answering(layout: Layout, *answers: tuple[int, object]) -> Iterator[list[str]]:
-    """An API that gives these answers in turn, then the last one again; it yields the idempotency keys it received."""
+    """An API that gives these answers in turn, then the last one again.
+
+    It yields the idempotency keys that it received.
+    """
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

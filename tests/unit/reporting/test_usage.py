@@ -1,4 +1,7 @@
-"""Usage by window: what each window added, windows without usage, and totals of the term."""
+"""Usage by window.
+
+The tests cover what each window added, windows without usage, and totals of the term.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

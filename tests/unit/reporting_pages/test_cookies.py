@@ -1,4 +1,7 @@
-"""Deletion of cookies: browsers require the attributes with which ``__Host-`` cookies were set."""
+"""Deletion of cookies.
+
+Browsers require the attributes with which ``__Host-`` cookies were set.
+"""
 
 from fastapi import Response
 

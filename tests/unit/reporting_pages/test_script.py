@@ -1,4 +1,7 @@
-"""The page's script parses numbers as the server does; its function is run by node."""
+"""The page's script parses numbers as the server does.
+
+Its function is run by node.
+"""
 
 import json
 import random

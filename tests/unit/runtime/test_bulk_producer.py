@@ -1,4 +1,7 @@
-"""The bulk producer: one batch in flight per partition, and success only after all acknowledgements."""
+"""The bulk producer: one batch in flight per partition.
+
+It reports success only after all acknowledgements.
+"""
 
 import asyncio
 from typing import Any, cast

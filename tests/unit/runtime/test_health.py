@@ -1,4 +1,7 @@
-"""Readiness: each check runs once at a time, and none delays the answer beyond the limit."""
+"""Readiness: each check runs once at a time.
+
+None delays the answer beyond the limit.
+"""
 
 import asyncio
 import gc

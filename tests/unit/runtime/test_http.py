@@ -1,4 +1,7 @@
-"""The middleware: every error is a problem document, and none contains internal details."""
+"""The middleware: every error is a problem document.
+
+None contains internal details.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Annotated

@@ -1,4 +1,7 @@
-"""The rules of docs/http.md for every route of every service, on the built apps without servers."""
+"""The rules of docs/http.md for every route of every service.
+
+They are checked on the built apps without servers.
+"""
 
 import importlib
 import inspect
@@ -43,7 +46,10 @@ class Endpoint:
 
     @property
     def is_page(self) -> bool:
-        """Whether the route is a page: unknown parameters are ignored, and bodies are forms."""
+        """Whether the route is a page.
+
+        Pages ignore unknown parameters, and their bodies are forms.
+        """
         return not isinstance(self.route, ApiRoute | DirectRoute)
 
     @property
@@ -63,7 +69,10 @@ class Endpoint:
         return await self.http.request(method or self.method, self.path + query, **arguments)
 
     async def refused(self, status: int, field: str | None = None, query: str = "", **arguments: Any) -> httpx.Response:
-        """Send a request that must be refused with this status, and with this field among the errors."""
+        """Send a request that must be refused with this status.
+
+        Where ``field`` is given, it must be among the errors.
+        """
         answer = await self.send(query, **arguments)
         assert answer.status_code == status, f"{self.method} {self.path}{query}: {answer.status_code} {answer.text}"
         if field is not None:
@@ -99,7 +108,10 @@ async def built(service: ServiceName, **settings: Any) -> Runtime[Any]:
 
 @pytest.fixture
 async def endpoints(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Endpoint]]:
-    """Every method of every route; metering accepts every ingest key, so that it checks the body."""
+    """Every method of every route.
+
+    Metering accepts every ingest key, so that it checks the body.
+    """
 
     async def admit(_ring: KeyRing, request: Request) -> IngestKey:
         if request.url.path != "/v1/usage":

@@ -1,4 +1,7 @@
-"""Lag: the records that are not applied, and the age of the oldest; backoff between retries."""
+"""Lag: the records that are not applied, and the age of the oldest.
+
+The tests also cover the backoff between retries.
+"""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,7 @@
-"""The parts of the middleware: codings, media types, client addresses, parameters, times, limits."""
+"""The parts of the middleware.
+
+They are codings, media types, client addresses, parameters, times and limits.
+"""
 
 import gzip
 import zlib

@@ -1,4 +1,7 @@
-"""Offset commits to Kafka: together after a delay, at once while partitions are revoked."""
+"""Offset commits to Kafka.
+
+They are made together after a delay, and at once while partitions are revoked.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,7 +10,10 @@ from shared.runtime.delivery.offset_commits import COMMIT_DELAY_SECONDS, OffsetC
 
 
 def new_commits() -> tuple[OffsetCommits, asyncio.Event, list[dict[int, int]]]:
-    """The commits under test, the event that partitions are being revoked, and the committed offsets."""
+    """Return the commits under test, the event of a revocation, and the offsets.
+
+    The event is set while partitions are being revoked; the offsets are those that were committed.
+    """
     committed: list[dict[int, int]] = []
     revoking = asyncio.Event()
 

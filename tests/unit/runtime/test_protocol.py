@@ -1,4 +1,7 @@
-"""The HTTP connection: requests that are too long, too slow or malformed are refused."""
+"""The HTTP connection.
+
+Requests that are too long, too slow or malformed are refused.
+"""
 
 import asyncio
 import json

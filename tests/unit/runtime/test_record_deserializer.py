@@ -1,4 +1,7 @@
-"""The deserializer that makes records directly from Kafka's bytes, for consumers that use it."""
+"""The deserializer that makes records directly from Kafka's bytes.
+
+It is for consumers that use it.
+"""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -16,7 +19,10 @@ from shared.runtime.patches import RecordDeserializer, install_record_deserializ
 from shared.runtime.records import Record
 
 CRC_AT, CRC_OVER, ATTRIBUTES, LOG_APPEND_TIME = 17, 21, 21, 0x08
-"""Positions in a record batch (magic 2), and the bit that says that its time is the broker's."""
+"""Positions in a record batch (magic 2), and a bit of its attributes.
+
+The bit says that the time of the batch is the broker's.
+"""
 AT = 1_790_000_000_123
 Sent = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes]]]
 SENT: Sequence[Sent] = [

@@ -1,4 +1,7 @@
-"""The arithmetic of consumption: shares, floors, and the units that ``reserve`` draws."""
+"""The arithmetic of consumption.
+
+The tests cover floors, the cap of figures, and the units that ``reserve`` draws.
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,7 @@
-"""Addresses of people: normalised in one way; those that look like another address are refused."""
+"""Addresses of people: they are normalised in one way.
+
+Those that look like another address are refused.
+"""
 
 import unicodedata
 

@@ -1,4 +1,7 @@
-"""The fast decoder of snapshots: equal to the contract, to which it leaves values that it does not cover."""
+"""The fast decoder of snapshots is equal to the contract.
+
+It leaves values that it does not cover to the contract.
+"""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,7 @@
-"""Measurement windows: consecutive from the subscription's start, without gaps or overlaps."""
+"""Measurement windows are consecutive from the subscription's start.
+
+They have no gaps and no overlaps.
+"""
 
 from datetime import UTC, datetime, timedelta
 

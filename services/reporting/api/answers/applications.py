@@ -48,7 +48,10 @@ class PermissionRow(AnswerBody):
 
 
 class Application(ApplicationInList):
-    """``complete``: no holder was left out by the limit; otherwise request one ``account``."""
+    """A product's application, with the holders of its permissions.
+
+    ``complete``: no holder was left out by the limit; otherwise request one ``account``.
+    """
 
     permissions: list[PermissionRow]
     complete: bool

@@ -37,7 +37,10 @@ class Meter(AnswerBody):
 
 
 class Cost(AnswerBody):
-    """The product's share of what was paid for the units that count now, in integer minor units."""
+    """The product's share of what was paid for the units that count now.
+
+    Amounts are in integer minor units of ``currency``.
+    """
 
     currency: str
     allocated_minor: int

@@ -8,7 +8,10 @@ from shared.events.state import Grant
 
 
 class GivenTo(AnswerBody):
-    """A subscription, and the person's grant in it (or that they are its primary contact)."""
+    """A subscription, and the person's role in it.
+
+    The role is a grant, or that they are the primary contact.
+    """
 
     subscription: str
     role: str

@@ -13,7 +13,10 @@ class TierShown(AnswerBody):
 
 
 class PriceList(WriteAnswer):
-    """Money is in integer minor units of ``currency``; ``list_price_minor`` is per unit and year."""
+    """A price list.
+
+    Money is in integer minor units of ``currency``; ``list_price_minor`` is per unit and year.
+    """
 
     currency: str
     list_price_minor: int
@@ -22,7 +25,10 @@ class PriceList(WriteAnswer):
 
 
 class PriceShown(AnswerBody):
-    """``total_minor`` = units x ``unit_price_minor`` x ``years`` (an exact fraction), rounded half up once."""
+    """A price, with the figures from which it is computed.
+
+    ``total_minor`` is units x ``unit_price_minor`` x ``years`` (an exact fraction), rounded half up once.
+    """
 
     currency: str
     price_list_version: int
@@ -36,9 +42,10 @@ class PriceShown(AnswerBody):
 
 
 class Quote(PriceShown):
-    """``committed_units`` are already in the term; with ``units`` they decide the tier.
+    """A price for units that could be bought.
 
-    ``kind``: ``top_up`` of the subscription's term; ``renewal`` for a year, after its end; else ``contract``.
+    ``committed_units`` are already in the term; together with ``units`` they decide the tier. ``kind`` is ``top_up`` of
+    the subscription's term, ``renewal`` for a year after its end, or else ``contract``.
     """
 
     subscription: str | None

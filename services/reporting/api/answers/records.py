@@ -22,7 +22,10 @@ class Me(AnswerBody):
 
 
 class Command(AnswerBody):
-    """``secret`` or ``key`` is present once, in the first answer after acceptance that shows it."""
+    """A command that the caller sent, with its outcome.
+
+    ``secret`` or ``key`` is present once, in the first answer after acceptance that shows it.
+    """
 
     command_id: str
     command: str

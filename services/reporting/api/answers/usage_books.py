@@ -8,7 +8,10 @@ from services.reporting.api.fields import AnswerBody
 
 
 class Quarantined(AnswerBody):
-    """``value``: the beginning of the record's value, ``value_bytes``: its length; metering stores all of it."""
+    """A record of usage that is or was in quarantine.
+
+    ``value`` is the beginning of the record's value, and ``value_bytes`` its length; metering stores all of it.
+    """
 
     id: str
     topic: str
@@ -35,7 +38,10 @@ class Quarantine(AnswerBody):
 
 
 class QuarantineCount(AnswerBody):
-    """Counts of one UTC day of arrival: ``waiting`` are in quarantine, ``settled`` have left it."""
+    """Counts of records that arrived on one UTC day.
+
+    ``waiting`` are in quarantine, and ``settled`` have left it.
+    """
 
     day: date
     source: str
@@ -51,7 +57,10 @@ class QuarantineCounts(AnswerBody):
 
 
 class ReplayWanted(AnswerBody):
-    """The filter of a replay: records that match all given members; none given: all records."""
+    """The filter of a replay: records that match all given members.
+
+    If none is given, all records match.
+    """
 
     id: str | None
     reason: str | None
@@ -63,7 +72,10 @@ class ReplayWanted(AnswerBody):
 
 
 class Replay(WriteAnswer):
-    """``judged`` of ``total`` records are done: ``applied``, ``duplicate``, or still ``quarantined``."""
+    """A replay of quarantined records, with its progress.
+
+    ``judged`` of ``total`` records are done: ``applied``, ``duplicate``, or still ``quarantined``.
+    """
 
     id: str
     wanted: ReplayWanted
@@ -85,7 +97,10 @@ class Replays(AnswerBody):
 
 
 class Totals(AnswerBody):
-    """``lost``: at most so many records expired unread or were skipped; they were not accepted."""
+    """Counts of usage records.
+
+    ``lost``: at most so many records expired unread or were skipped; they were not accepted.
+    """
 
     accepted: int
     applied: int

@@ -86,7 +86,10 @@ class TierAsked(Request):
 
 
 class PriceListSetting(Request):
-    """The price list from now on, in integer minor units of the currency, per unit and year."""
+    """The price list from now on.
+
+    Money is in integer minor units of the currency, per unit and year.
+    """
 
     model_config = example(
         currency="EUR",
@@ -102,7 +105,10 @@ class PriceListSetting(Request):
 
 
 class NewQuote(Request):
-    """Units to quote: with ``subscription`` for the rest of its term, else for one year."""
+    """Units to quote.
+
+    They are for the rest of the term of ``subscription`` if it is given, otherwise for one year.
+    """
 
     model_config = example(units=50_000)
     units: PositiveUnits

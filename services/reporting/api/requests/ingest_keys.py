@@ -26,7 +26,10 @@ class NewIngestKey(Request):
 
 
 class NewRotation(Request):
-    """How long the old key stays valid (24 hours unless configured), and when the new one expires."""
+    """The end of the old key, and the expiry of the new one.
+
+    The old key stays valid for ``overlap_seconds`` (24 hours unless configured); the new one expires at ``expires_at``.
+    """
 
     model_config = example(overlap_seconds=86_400)
     overlap_seconds: Annotated[int, Field(ge=0, le=MAX_OVERLAP_SECONDS)] | None = None

@@ -52,7 +52,10 @@ class NewSubscription(Request):
 
 
 class NewPurchase(Request):
-    """A purchase. ``start`` defaults to now, or the term's start if later; ``end`` to the term's end."""
+    """A purchase of units.
+
+    ``start`` defaults to now, or to the term's start if that is later. ``end`` defaults to the term's end.
+    """
 
     model_config = example(units=50_000, order_reference="PO-2026-118")
     units: PositiveUnits
