@@ -13,7 +13,7 @@ LOCK = 0x756E6974_736E6170
 """Key of the advisory lock that lets one process publish snapshots."""
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
-# The oldest rows that together name at most $2 windows, and at least one row.
+# The oldest rows, until they name $2 windows together; the last may exceed the number.
 _LOAD_DUE = """
 SELECT id, subscriptions, meters, windows FROM (
     SELECT *, sum(cardinality(meters)) OVER (ORDER BY id) - cardinality(meters) AS before
