@@ -84,18 +84,21 @@ CREATE INDEX due_work_due_at ON due_work USING btree (due_at) WHERE (due_at IS N
 
 CREATE TABLE grants (
     subscription text NOT NULL,
-    email text NOT NULL,
     role text NOT NULL,
+    person text NOT NULL,
     CONSTRAINT grants_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'allocator'::text, 'auditor'::text, 'useradmin'::text])))
 );
 
 ALTER TABLE ONLY grants
-    ADD CONSTRAINT grants_pkey PRIMARY KEY (subscription, email, role);
+    ADD CONSTRAINT grants_pkey PRIMARY KEY (subscription, person, role);
+
+ALTER TABLE ONLY grants
+    ADD CONSTRAINT grants_person_fkey FOREIGN KEY (person) REFERENCES people(id);
 
 ALTER TABLE ONLY grants
     ADD CONSTRAINT grants_subscription_fkey FOREIGN KEY (subscription) REFERENCES subscriptions(id);
 
-CREATE INDEX grants_email ON grants USING btree (email);
+CREATE INDEX grants_person ON grants USING btree (person);
 
 CREATE TABLE inbox (
     actor text NOT NULL,
@@ -224,8 +227,12 @@ CREATE TABLE people (
     enabled boolean NOT NULL,
     removed_at timestamp with time zone,
     version bigint NOT NULL,
+    id text NOT NULL,
     CONSTRAINT people_version_check CHECK ((version >= 0))
 );
+
+ALTER TABLE ONLY people
+    ADD CONSTRAINT people_id UNIQUE (id);
 
 ALTER TABLE ONLY people
     ADD CONSTRAINT people_pkey PRIMARY KEY (account, email);
@@ -373,19 +380,19 @@ ALTER TABLE ONLY rebuilds
 CREATE TABLE role_members (
     account text NOT NULL,
     role text NOT NULL,
-    email text NOT NULL
+    person text NOT NULL
 );
 
 ALTER TABLE ONLY role_members
-    ADD CONSTRAINT role_members_pkey PRIMARY KEY (account, role, email);
-
-ALTER TABLE ONLY role_members
-    ADD CONSTRAINT role_members_account_email_fkey FOREIGN KEY (account, email) REFERENCES people(account, email);
+    ADD CONSTRAINT role_members_pkey PRIMARY KEY (account, role, person);
 
 ALTER TABLE ONLY role_members
     ADD CONSTRAINT role_members_account_role_fkey FOREIGN KEY (account, role) REFERENCES roles(account, id);
 
-CREATE INDEX role_members_email ON role_members USING btree (account, email);
+ALTER TABLE ONLY role_members
+    ADD CONSTRAINT role_members_person_fkey FOREIGN KEY (person) REFERENCES people(id);
+
+CREATE INDEX role_members_person ON role_members USING btree (person);
 
 CREATE TABLE role_templates (
     role text NOT NULL,
@@ -509,8 +516,6 @@ CREATE TABLE subscriptions (
     model text NOT NULL,
     unit_label text NOT NULL,
     window_days integer NOT NULL,
-    primary_email text NOT NULL,
-    primary_name text NOT NULL,
     rebalance_every_days integer NOT NULL,
     rebalance_scope text NOT NULL,
     rebalanced_at timestamp with time zone,
@@ -518,6 +523,7 @@ CREATE TABLE subscriptions (
     version bigint NOT NULL,
     settled_at timestamp with time zone DEFAULT now() NOT NULL,
     exhausted boolean DEFAULT false NOT NULL,
+    primary_contact text NOT NULL,
     CONSTRAINT subscriptions_model_check CHECK ((model = ANY (ARRAY['flex'::text, 'per_product'::text]))),
     CONSTRAINT subscriptions_rebalance_every_days_check CHECK ((rebalance_every_days >= 0)),
     CONSTRAINT subscriptions_rebalance_scope_check CHECK ((rebalance_scope = ANY (ARRAY['subscription'::text, 'product'::text]))),
@@ -531,7 +537,12 @@ ALTER TABLE ONLY subscriptions
 ALTER TABLE ONLY subscriptions
     ADD CONSTRAINT subscriptions_account_fkey FOREIGN KEY (account) REFERENCES accounts(id);
 
+ALTER TABLE ONLY subscriptions
+    ADD CONSTRAINT subscriptions_primary_contact_fkey FOREIGN KEY (primary_contact) REFERENCES people(id);
+
 CREATE INDEX subscriptions_account ON subscriptions USING btree (account);
+
+CREATE INDEX subscriptions_primary_contact ON subscriptions USING btree (primary_contact);
 
 CREATE TABLE terms (
     subscription text NOT NULL,

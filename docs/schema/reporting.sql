@@ -325,6 +325,7 @@ ALTER TABLE ONLY outcomes
     ADD CONSTRAINT outcomes_pkey PRIMARY KEY (actor, command_id);
 
 CREATE TABLE people (
+    id text NOT NULL,
     account text NOT NULL,
     email text NOT NULL,
     version bigint NOT NULL,
@@ -333,7 +334,11 @@ CREATE TABLE people (
 );
 
 ALTER TABLE ONLY people
-    ADD CONSTRAINT people_pkey PRIMARY KEY (account, email);
+    ADD CONSTRAINT people_pkey PRIMARY KEY (id);
+
+CREATE INDEX people_email ON people USING btree (email);
+
+CREATE INDEX people_of_account ON people USING btree (account, email);
 
 CREATE TABLE postponed_commands (
     id bigint NOT NULL,
@@ -530,13 +535,13 @@ ALTER TABLE ONLY set_aside_work
 CREATE INDEX set_aside_work_whose ON set_aside_work USING btree (work, whose);
 
 CREATE TABLE subscription_people (
-    email text NOT NULL,
+    person text NOT NULL,
     subscription text NOT NULL,
     role text NOT NULL
 );
 
 ALTER TABLE ONLY subscription_people
-    ADD CONSTRAINT subscription_people_pkey PRIMARY KEY (email, subscription, role);
+    ADD CONSTRAINT subscription_people_pkey PRIMARY KEY (person, subscription, role);
 
 ALTER TABLE ONLY subscription_people
     ADD CONSTRAINT subscription_people_subscription_fkey FOREIGN KEY (subscription) REFERENCES subscriptions(id) ON DELETE CASCADE;

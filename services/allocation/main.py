@@ -13,7 +13,7 @@ from services.allocation.handlers.consumption import expire_consumption
 from services.allocation.handlers.due_work import DueWork
 from services.allocation.settings import AllocationSettings
 from services.allocation.subscribers import on_consumption
-from shared.events.allocation import ALLOCATION_EVENTS
+from shared.events.allocation import ALLOCATION_EVENTS, PEOPLE_EVENTS
 from shared.events.envelope import event_of
 from shared.events.outcomes import AllocationCommandDecided, DecisionRecorded
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
@@ -32,7 +32,7 @@ is cheapest, and keeps those plans while the tables grow.
 def build(runtime: Runtime[AllocationSettings]) -> None:
     """Register the consumers, commands and tasks of one process."""
     settings = runtime.settings
-    for event in (*ALLOCATION_EVENTS, DecisionRecorded):
+    for event in (*ALLOCATION_EVENTS, *PEOPLE_EVENTS, DecisionRecorded):
         event_of(event)  # builds its model now, and not while the first command waits
     runtime.consume_commands(
         ALLOCATION_COMMANDS_TOPIC,

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,11 +19,15 @@ from services.reporting.domain.caller import Caller
 from services.reporting.live_changes import LiveChanges
 from services.reporting.queries.subscriptions import SubscriptionQueries
 from services.reporting.store.commands import SentCommand, find_command, insert_command, mark_secret_shown, take_secret
+from services.reporting.store.people import find_actor, find_people
 from shared.events.alerts import shown_address
 from shared.events.commands import ALERTS_COMMANDS, METERING_COMMANDS
+from shared.events.commands.accounts import AddPerson, ChangePerson, RemovePerson
 from shared.events.commands.alerts import AddChannel
 from shared.events.commands.plans import ApplyPlan, PlannedChange
+from shared.events.commands.subscriptions import CreateSubscription
 from shared.events.envelope import Event, Payload, event_of
+from shared.events.outcomes import CommandDecided
 from shared.events.refusals import Refusal
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALLOCATION_COMMANDS_TOPIC, METERING_COMMANDS_TOPIC, Topic
 from shared.runtime import signing
@@ -32,7 +35,7 @@ from shared.runtime.commands.inbox import command_name
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.http.caller_limits import RateLimit
 from shared.runtime.http.middleware import ProblemError
-from shared.runtime.postgres.pool import Pool
+from shared.runtime.postgres.pool import Connection, Pool
 from shared.runtime.process import logging
 from shared.runtime.records import Outgoing
 from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError
@@ -122,7 +125,7 @@ class Commands:
         name = payload.event_type.split(".")[2]
         with self._live.outcome(command_id) as woken, metrics.COMMAND_WAIT.labels(command=name).time():
             await self._send(payload, caller, command_id, key or kafka_key(payload), secret)
-            answer = await self._wait_for_outcome(caller, command_id, woken)
+            answer = await self._wait_for_outcome(payload, caller, command_id, woken)
         if answer.refusal is not None and answer.refusal.code in _DENIALS:
             self._denied.spend(caller.email)
         return answer
@@ -189,7 +192,9 @@ class Commands:
                 sealed_secret=signing.seal(secret, self._keys) if secret else None,
             )
             if await insert_command(tx.connection, sent, caller.correlation_id):
-                tx.add(self._message(payload, caller, command_id, key, tx.now))
+                account, subscription = getattr(payload, "account", None), sent.subscription
+                person = await find_actor(tx.connection, caller.email, account, subscription)
+                tx.add(self._message(payload, caller, person, sent, key))
                 tx.after_commit(partial(_log_sent, payload, command_id, caller.correlation_id))
                 return
             earlier = await find_command(tx.connection, caller.email, command_id)
@@ -200,16 +205,19 @@ class Commands:
                 command_id=str(command_id),
             )
 
-    def _message(self, payload: Payload, caller: Caller, command_id: UUID, key: str, now: datetime) -> Outgoing:
+    def _message(
+        self, payload: Payload, caller: Caller, person: str | None, command: SentCommand, key: str
+    ) -> Outgoing:
         sent = self._without_secrets(payload)
         event: Event[Any] = event_of(type(sent)).of(
             sent,
-            id=str(command_id),
+            id=str(command.command_id),
             source="/reporting",
-            time=now,
+            time=command.sent_at,
             subject=key,
-            correlationid=caller.correlation_id or str(command_id),
+            correlationid=caller.correlation_id or str(command.command_id),
             actor=caller.email,
+            actorperson=person,
             actorvendor=caller.vendor,
             actoraddress=caller.address,
         )
@@ -228,7 +236,9 @@ class Commands:
             return payload
         return payload.model_copy(update={"url": shown_address(payload.url), "sealed_url": self.seal(payload.url)})
 
-    async def _wait_for_outcome(self, caller: Caller, command_id: UUID, woken: asyncio.Event) -> Answer:
+    async def _wait_for_outcome(
+        self, payload: Payload, caller: Caller, command_id: UUID, woken: asyncio.Event
+    ) -> Answer:
         """Poll after each notification, and every second in case one is missed."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._wait_seconds
@@ -236,7 +246,7 @@ class Commands:
             woken.clear()
             async with self._pool.acquire() as connection:
                 sent = await find_command(connection, caller.email, command_id)
-                if sent is not None and sent.outcome is not None:
+                if sent is not None and sent.outcome and await _is_shown(connection, payload, sent.outcome):
                     answer = self._answer(sent)
                     if answer.secret:
                         await mark_secret_shown(connection, caller.email, command_id)
@@ -263,6 +273,23 @@ class Commands:
             result=outcome.result,
             secret=secret,
         )
+
+
+async def _is_shown(connection: Connection, payload: Payload, outcome: CommandDecided) -> bool:
+    """Whether reads show what the command did.
+
+    The outcome follows the state on its topic; but people have a topic of their own.
+    """
+    if outcome.refusal is not None:
+        return True
+    match payload:
+        case AddPerson() | ChangePerson() | RemovePerson():
+            known = await find_people(connection, [outcome.resource or ""])
+            return any(one.version >= (outcome.version or 0) for one in known.values())
+        case CreateSubscription():
+            return await find_actor(connection, payload.primary_contact.email, payload.account, None) is not None
+        case _:
+            return True
 
 
 def _log_sent(payload: Payload, command_id: UUID, correlation_id: str | None) -> None:

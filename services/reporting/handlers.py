@@ -13,7 +13,8 @@ from services.reporting.store.audit import insert_audit
 from services.reporting.store.commands import insert_outcome
 from services.reporting.store.consumption import upsert_snapshots
 from services.reporting.store.ingest_keys import upsert_ingest_key
-from services.reporting.store.people import upsert_person
+from services.reporting.store.notifications import notify_outcome
+from services.reporting.store.people import delete_person, upsert_person
 from services.reporting.store.price_lists import upsert_price_list
 from services.reporting.store.products import upsert_product
 from services.reporting.store.quarantine import settle_record, upsert_record, upsert_replay
@@ -86,8 +87,14 @@ async def save_subscription(tx: Transaction, event: Event[Any]) -> None:
 
 
 async def save_person(tx: Transaction, event: Event[PersonChanged]) -> None:
-    """Save a person's state."""
+    """Save a person's state, and notify the request whose command caused it."""
     await upsert_person(tx.connection, event.data.person)
+    await notify_outcome(tx.connection, event.causationid)
+
+
+async def remove_person(tx: Transaction, person: str) -> None:
+    """Delete a person by id."""
+    await delete_person(tx.connection, person)
 
 
 async def save_role(tx: Transaction, event: Event[RoleChanged]) -> None:
@@ -201,7 +208,6 @@ ALLOCATION: Mapping[type[Payload], EventHandler] = {
     **dict.fromkeys(_SUBSCRIPTION_EVENTS, save_subscription),
     PlanApplied: save_plan,
     ProductEnded: save_end,
-    PersonChanged: save_person,
     RoleChanged: save_role,
     PriceListChanged: save_price_list,
     AllocationCommandDecided: save_outcome,

@@ -38,11 +38,12 @@ from services.reporting.queries.usage_books import UsageBookQueries
 from services.reporting.queries.vendor_operators import VendorOperators
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.notifications import CHANNEL
-from services.reporting.subscribers import on_audit, on_consumption
+from services.reporting.subscribers import on_audit, on_consumption, on_people
 from services.reporting.verification import COMMAND as VERIFY_AUDIT
 from shared.events.topics import (
     ALERTS_EVENTS_TOPIC,
     ALLOCATION_EVENTS_TOPIC,
+    ALLOCATION_PEOPLE_TOPIC,
     AUDIT,
     CONSUMPTION_TOPIC,
     METERING_EVENTS_TOPIC,
@@ -77,7 +78,13 @@ READ_MODEL = ReadModel(
         "usage_books",
         "outcomes",
     ),
-    topics=(ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC, ALERTS_EVENTS_TOPIC, METERING_EVENTS_TOPIC),
+    topics=(
+        ALLOCATION_EVENTS_TOPIC,
+        ALLOCATION_PEOPLE_TOPIC,
+        CONSUMPTION_TOPIC,
+        ALERTS_EVENTS_TOPIC,
+        METERING_EVENTS_TOPIC,
+    ),
 )
 
 
@@ -102,6 +109,7 @@ def build(runtime: Runtime[ReportingSettings]) -> None:
 
 def _add_consumers(runtime: Runtime[ReportingSettings]) -> None:
     runtime.consume(ALLOCATION_EVENTS_TOPIC, handlers.ALLOCATION)
+    runtime.consume_batch(ALLOCATION_PEOPLE_TOPIC, on_people, max_records=runtime.settings.max_records)
     runtime.consume_batch(CONSUMPTION_TOPIC, on_consumption, max_records=CONSUMPTION_RECORDS)
     runtime.consume(ALERTS_EVENTS_TOPIC, handlers.ALERTS)
     runtime.consume(METERING_EVENTS_TOPIC, handlers.METERING)

@@ -2,22 +2,34 @@
 
 from collections.abc import Iterator, Sequence
 
-from services.reporting.handlers import append_decisions, save_consumption
+from services.reporting.handlers import append_decisions, remove_person, save_consumption, save_person
+from shared.events.allocation import PEOPLE_EVENTS
 from shared.events.envelope import by_type
 from shared.events.metering import CONSUMPTION
 from shared.events.outcomes import DecisionRecorded
 from shared.events.snapshots import Snapshot, read_snapshot, snapshot_of
-from shared.runtime.delivery.decode import read_events
+from shared.runtime.delivery.decode import read_event, read_events
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.records import Record
 
 _CONSUMPTION = by_type(CONSUMPTION)
 _AUDIT = by_type([DecisionRecorded])
+_PEOPLE = by_type(PEOPLE_EVENTS)
 
 
 async def on_consumption(tx: Transaction, records: Sequence[Record]) -> None:
     """Save a batch of snapshots in one statement."""
     await save_consumption(tx, list(_snapshots(records)))
+
+
+async def on_people(tx: Transaction, records: Sequence[Record]) -> None:
+    """Save people, and delete those whose record was deleted."""
+    for record in records:
+        event = read_event(record, _PEOPLE)
+        if event is not None:
+            await save_person(tx, event)
+        elif record.value is None and record.key is not None:
+            await remove_person(tx, record.key.decode(errors="replace"))
 
 
 async def on_audit(tx: Transaction, records: Sequence[Record]) -> None:

@@ -1,6 +1,7 @@
 """Events of allocation, on the topic ``allocation.events``.
 
-They are about accounts, people and roles, the catalogue and prices, subscriptions, lots and plans.
+They are about accounts and roles, the catalogue and prices, subscriptions, lots and plans. People have a topic of their
+own, ``allocation.people``.
 """
 
 from typing import Literal
@@ -8,14 +9,13 @@ from typing import Literal
 from pydantic import Field
 
 from shared.events.envelope import Frozen, Payload
-from shared.events.ids import Email, LotId, ProductRef
+from shared.events.ids import LotId, PersonRef, ProductRef
 from shared.events.outcomes import AllocationCommandDecided
 from shared.events.state import (
     AccountState,
     Lifecycle,
     Lot,
     OveragePolicy,
-    Person,
     PersonState,
     PriceList,
     ProductState,
@@ -222,24 +222,24 @@ class PriceListChanged(Payload):
 
 
 class PrimaryContactChanged(SubscriptionEvent):
-    """The primary contact changed: another person, or another name.
-
-    ``before``: the former one.
-    """
+    """Another person is the primary contact. ``before``: the former one."""
 
     event_type = "unitpool.allocation.primary-contact.changed.v1"
-    before: Person
+    before: PersonRef
 
 
 class GrantsChanged(SubscriptionEvent):
-    """The permissions of ``email`` on the subscription changed."""
+    """The permissions of ``person`` on the subscription changed."""
 
     event_type = "unitpool.allocation.grants.changed.v1"
-    email: Email
+    person: PersonRef
 
 
 class PersonChanged(Payload):
-    """A person was added to an account, changed or removed."""
+    """A person was added to an account, changed or removed.
+
+    It is published on the topic ``allocation.people``.
+    """
 
     event_type = "unitpool.allocation.person.changed.v1"
     person: PersonState
@@ -278,7 +278,7 @@ ALLOCATION_EVENTS: tuple[type[Payload], ...] = (
     PriceListChanged,
     PrimaryContactChanged,
     GrantsChanged,
-    PersonChanged,
     RoleChanged,
     AllocationCommandDecided,
 )
+PEOPLE_EVENTS: tuple[type[Payload], ...] = (PersonChanged,)

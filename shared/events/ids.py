@@ -4,7 +4,7 @@ So one cannot be passed for another.
 """
 
 from typing import Annotated, NewType
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, StringConstraints
 
@@ -21,6 +21,7 @@ AlertId = NewType("AlertId", str)
 RoleId = NewType("RoleId", str)
 PermissionId = NewType("PermissionId", str)
 CommandId = NewType("CommandId", UUID)
+PersonId = NewType("PersonId", str)
 
 # An id that people choose: lower-case letters, digits and hyphens, at most 64 characters (100 for a role's).
 AccountRef = Annotated[AccountId, _Slug]
@@ -30,6 +31,14 @@ MeterRef = Annotated[MeterId, _Slug]
 RoleRef = Annotated[RoleId, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
 PermissionRef = Annotated[PermissionId, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=100)]
 """A permission of a product's application, such as ``page.use``."""
+
+PersonRef = Annotated[PersonId, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+"""A person of an account: opaque, and never given to anybody else."""
+
+
+def new_person_id() -> PersonId:
+    """Return an id for a person who is added."""
+    return PersonId(uuid4().hex)
 
 
 def _readable(value: str) -> str:

@@ -18,6 +18,7 @@ from shared.events.ids import (
     MeterRef,
     Name,
     PermissionRef,
+    PersonRef,
     ProductRef,
     RoleRef,
     SubscriptionRef,
@@ -114,7 +115,7 @@ class ProductState(Frozen):
 
 
 class Person(Frozen):
-    """A person, identified by their e-mail."""
+    """Address and name of a person who may be new to an account."""
 
     email: Email
     name: Name
@@ -124,8 +125,11 @@ class PersonState(Frozen):
     """A person of an account.
 
     One who is disabled or removed has no permissions; the history remains.
+
+    ``id`` never changes, whatever becomes of address and name. The same address in two accounts is two persons.
     """
 
+    id: PersonRef
     account: AccountRef
     email: Email
     name: Name
@@ -144,7 +148,7 @@ class RoleState(Frozen):
 
     ``customised`` are its own permissions; ``None``: those of the product's template of that ``role``, whatever these
     become. ``based_on`` is the template's version when the role was customised. A role without a template
-    (``is_default`` false) is the account's own, and always customised. ``members`` are e-mails.
+    (``is_default`` false) is the account's own, and always customised.
     """
 
     account: AccountRef
@@ -154,14 +158,14 @@ class RoleState(Frozen):
     is_default: bool
     customised: tuple[PermissionRef, ...] | None = None
     based_on: int | None = None
-    members: tuple[Email, ...] = ()
+    members: tuple[PersonRef, ...] = ()
     version: Version
 
 
 class GrantedTo(Frozen):
     """A grant that the primary contact gave to a delegate."""
 
-    email: Email
+    person: PersonRef
     grant: Grant
 
 
@@ -286,7 +290,7 @@ class SubscriptionState(Frozen):
     term: Term
     terms: tuple[Term, ...] = ()
     window_days: int = Field(ge=1, le=366)
-    primary_contact: Person
+    primary_contact: PersonRef
     grants: tuple[GrantedTo, ...] = ()
     lots: tuple[Lot, ...] = ()
     products: tuple[SubscribedProduct, ...] = ()

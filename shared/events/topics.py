@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Literal
 
 from shared.events.alerts import ALERTS_EVENTS
-from shared.events.allocation import ALLOCATION_EVENTS
+from shared.events.allocation import ALLOCATION_EVENTS, PEOPLE_EVENTS
 from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERING_COMMANDS
 from shared.events.envelope import Payload
 from shared.events.metering import CONSUMPTION, METERING_EVENTS
@@ -23,6 +23,16 @@ Writer = Literal["platforms", "allocation", "metering", "alerts", "reporting"]
 PARTITIONS = 12
 _PRODUCT_USAGE = re.compile(r"usage\.events\.([a-z0-9][a-z0-9-]{0,63})")
 DEAD_LETTERS_RETENTION = timedelta(days=35)
+COMPACTED_WITHIN = timedelta(days=7)
+"""Longest time for which a compacted topic still has what was replaced or deleted.
+
+It holds for a topic that is compacted only.
+"""
+TOMBSTONES_RETENTION = timedelta(days=35)
+"""Time for which such a topic still has the record that deletes a key.
+
+A reader may have been away for so long.
+"""
 DEAD_LETTER_BYTES = 2 * 1024 * 1024
 """The largest record of a dead-letter topic.
 
@@ -52,13 +62,21 @@ class Topic:
 
     def config(self) -> dict[str, str]:
         """The topic's Kafka configuration. Timestamps are the broker's, never the event's."""
-        retention_ms = -1 if self.retention is None else int(self.retention.total_seconds() * 1000)
         config = {
-            "cleanup.policy": "compact,delete" if self.compacted and self.retention else "delete",
+            "cleanup.policy": self._cleanup_policy,
             "message.timestamp.type": "LogAppendTime",
-            "retention.ms": str(retention_ms),
+            "retention.ms": "-1" if self.retention is None else _milliseconds(self.retention),
         }
+        if self._cleanup_policy == "compact":
+            config["max.compaction.lag.ms"] = _milliseconds(COMPACTED_WITHIN)
+            config["delete.retention.ms"] = _milliseconds(TOMBSTONES_RETENTION)
         return config if self.max_record_bytes is None else config | {"max.message.bytes": str(self.max_record_bytes)}
+
+    @property
+    def _cleanup_policy(self) -> str:
+        if not self.compacted:
+            return "delete"
+        return "compact" if self.retention is None else "compact,delete"
 
     def dead_letters(self, reader: ServiceName) -> "Topic":
         """The topic for records of this one that ``reader`` can never process."""
@@ -72,6 +90,10 @@ class Topic:
             partitions=1,
             max_record_bytes=DEAD_LETTER_BYTES,
         )
+
+
+def _milliseconds(time: timedelta) -> str:
+    return str(time // timedelta(milliseconds=1))
 
 
 USAGE = Topic("usage.events", "subscription", ("platforms", "metering"), ("metering",), USAGE_EVENTS, timedelta(days=7))
@@ -98,6 +120,13 @@ ALLOCATION_EVENTS_TOPIC = Topic(
     ALLOCATION_EVENTS,
     None,
 )
+ALLOCATION_PEOPLE_TOPIC = Topic(
+    "allocation.people", "person", ("allocation",), ("reporting",), PEOPLE_EVENTS, None, compacted=True
+)
+"""The only topic of events with names and e-mail addresses.
+
+Only the newest record of each person is kept, so that a person can be erased from it.
+"""
 METERING_EVENTS_TOPIC = Topic(
     "metering.events",
     "subscription|product, or product",
@@ -133,6 +162,7 @@ TOPICS: tuple[Topic, ...] = (
     ALERTS_COMMANDS_TOPIC,
     METERING_COMMANDS_TOPIC,
     ALLOCATION_EVENTS_TOPIC,
+    ALLOCATION_PEOPLE_TOPIC,
     METERING_EVENTS_TOPIC,
     ALERTS_EVENTS_TOPIC,
     AUDIT,

@@ -116,7 +116,8 @@ def _command(payload: ApplyPlan, state: SubscriptionState, id: str, now: datetim
         time=now,
         subject=state.id,
         correlationid=id,
-        actor=state.primary_contact.email,
+        actor="paula@acme.example",
+        actorperson=state.primary_contact,
         actorvendor=False,
         actoraddress="192.0.2.1",
     )

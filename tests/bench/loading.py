@@ -23,16 +23,17 @@ from services.allocation.store.subscriptions import insert_subscription, save_su
 from services.metering.store import projection
 from services.reporting.store.accounts import upsert_account
 from services.reporting.store.consumption import upsert_snapshots
+from services.reporting.store.people import upsert_person
 from services.reporting.store.products import upsert_product
 from services.reporting.store.subscriptions import upsert_subscription
 from shared.events.allocation import SubscriptionCreated
 from shared.events.envelope import Event
 from shared.events.snapshots import snapshot_of
-from shared.events.state import PersonState, SubscriptionState
+from shared.events.state import SubscriptionState
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 from tests.bench.progress import say
-from tests.bench.workload import ACCOUNTS, Workload, account, contact
+from tests.bench.workload import Workload
 from tests.support.servers.databases import connect
 
 SUBSCRIPTIONS_AT_ONCE = 25
@@ -46,10 +47,7 @@ async def load_allocation(dsn: str, workload: Workload) -> None:
     async with connect(dsn) as connection, connection.transaction():
         for one in workload.accounts():
             await insert_account(connection, one)
-        for number in range(ACCOUNTS):
-            person = PersonState.model_validate(
-                {"account": account(number), "email": contact(number), "name": "Paula", "version": 1}
-            )
+        for person in workload.people():
             await insert_person(connection, person)
         for product in workload.products():
             await insert_product(connection, product)
@@ -101,6 +99,8 @@ async def load_reporting(dsn: str, workload: Workload, windows: int) -> int:
                 await upsert_account(connection, one)
             for product in workload.products():
                 await upsert_product(connection, product)
+            for person in workload.people():
+                await upsert_person(connection, person)
         for states in _several(_read_record(workload, "reporting"), SUBSCRIPTIONS_AT_ONCE):
             snapshots = [snapshot for state in states for snapshot in workload.snapshots(state, windows)]
             count += len(snapshots)

@@ -19,7 +19,7 @@ from shared.events.state import (
     Aggregation,
     Lot,
     Meter,
-    Person,
+    PersonState,
     ProductState,
     Rate,
     RebalanceClock,
@@ -27,6 +27,7 @@ from shared.events.state import (
     SubscriptionState,
     Term,
 )
+from tests.support.builders.people import person_id
 
 PRODUCTS = 25
 ACTIVE = 8
@@ -98,7 +99,7 @@ class Workload:
                 state="active",
                 term=Term(start=start, end=end),
                 window_days=15,
-                primary_contact=Person(email=contact(number % ACCOUNTS), name="Paula"),
+                primary_contact=person_id(contact(number % ACCOUNTS)),
                 lots=(
                     Lot(id=LotId("1"), units=POOL, start=start, end=end, order_reference="PO-1", purchased_at=start),
                 ),
@@ -108,6 +109,14 @@ class Workload:
                 ),
                 rebalance=RebalanceClock(every_days=90),
                 version=1,
+            )
+
+    def people(self) -> Iterator[PersonState]:
+        """Yield the primary contacts, one of each account."""
+        for number in range(ACCOUNTS):
+            email = contact(number)
+            yield PersonState(
+                id=person_id(email), account=AccountId(account(number)), email=email, name="Paula", version=1
             )
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.consumer import fetcher
 
-from shared.events.topics import ALLOCATION_EVENTS_TOPIC, Topic
+from shared.events.topics import ALLOCATION_EVENTS_TOPIC, ALLOCATION_PEOPLE_TOPIC, Topic
 from shared.runtime.delivery import consumer as consumer_module
 from shared.runtime.delivery import progress
 from shared.runtime.delivery.lag import ConsumerState
@@ -277,6 +277,38 @@ async def test_the_check_fails_and_the_time_is_ignored_when_a_topic_takes_the_pr
         await until(check_has(detail, "message.timestamp.type=CreateTime"))
         assert "retention.ms=1000000000 instead of -1" in await detail()
         assert not (await runtime.health.report())["topics"].ok
+
+
+@pytest.mark.parametrize(
+    ("compaction", "tombstones", "said"),
+    [
+        (1, 10**12, "as required"),
+        (10**12, 10**12, "max.compaction.lag.ms=1000000000000 instead of 604800000"),
+        (1, 1, "delete.retention.ms=1 instead of 3024000000"),
+    ],
+    ids=["sooner and longer", "late", "tombstones too short"],
+)
+async def test_the_check_of_a_compacted_topic_fails_when_what_was_deleted_stays_or_is_missed(
+    bench: Bench, compaction: int, tombstones: int, said: str
+) -> None:
+    topic = ALLOCATION_PEOPLE_TOPIC
+    async with administering(bench) as admin:
+        configs = topic.config() | {
+            "max.compaction.lag.ms": str(compaction),
+            "delete.retention.ms": str(tombstones),
+        }
+        resource = ConfigResource(ConfigResourceType.TOPIC, f"{bench.prefix}{topic.name}", configs=configs)
+        await admin.alter_configs([resource])
+
+    def build(runtime: Runtime[Any]) -> None:
+        runtime.consume_batch(topic, apply, max_records=7)
+
+    async with bench.running(build) as runtime:
+
+        async def detail() -> str:
+            return (await runtime.health.report())["topics"].detail
+
+        await until(check_has(detail, said))
 
 
 def check_has(detail: Any, wanted: str) -> Any:

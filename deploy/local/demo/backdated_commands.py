@@ -35,6 +35,10 @@ _PAUSE_SECONDS = 0.1
 # present time. So its due work has no time until all are decided, and is due at once afterwards.
 _SUSPEND_DUE_WORK = "UPDATE due_work SET due_at = NULL WHERE subscription = $1"
 _RESUME_DUE_WORK = "UPDATE due_work SET due_at = now(), marks = marks + 1 WHERE due_at IS NULL"
+_PERSON = """
+SELECT id FROM people
+WHERE email = $1 AND account IN (SELECT account FROM subscriptions WHERE id = $2 UNION SELECT $2)
+"""
 _OUTCOME = "SELECT outcome FROM inbox WHERE actor = $1 AND command_id = $2"
 
 
@@ -70,6 +74,7 @@ class BackdatedCommands:
             subject=key,
             correlationid=str(identity),
             actor=actor.email,
+            actorperson=await self._connection.fetchval(_PERSON, actor.email, key),
             actorvendor="vendor" in actor.roles,
         )
         value = command.encode()

@@ -14,14 +14,14 @@ _SENTENCES: dict[Action, str] = {
 }
 
 
-def refusal_for(subscription: SubscriptionState, actor: str, is_vendor: bool, action: Action) -> Refusal | None:
+def refusal_for(subscription: SubscriptionState, actor: str | None, is_vendor: bool, action: Action) -> Refusal | None:
     """Return why ``actor`` may not do ``action``; ``None`` if they may.
 
     Without any grant it is ``not_found``.
     """
-    if is_vendor or actor == subscription.primary_contact.email:
+    if is_vendor or actor == subscription.primary_contact:
         return None
-    grants = {entry.grant for entry in subscription.grants if entry.email == actor}
+    grants = {entry.grant for entry in subscription.grants if entry.person == actor}
     if not grants:
         return Refusal.not_found("subscription")
     if grants & _GRANTED[action]:

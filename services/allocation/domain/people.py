@@ -12,7 +12,7 @@ from services.allocation.domain import refusals
 from services.allocation.domain.subscriptions import Subscription
 from shared import people
 from shared.events.commands.accounts import AddPerson, ChangePerson
-from shared.events.ids import AccountId, SubscriptionId
+from shared.events.ids import AccountId, PersonId, SubscriptionId
 from shared.events.refusals import Refusal
 from shared.events.state import Grant, Person, PersonState
 
@@ -31,15 +31,15 @@ _HELD_ELSEWHERE: Final = (
 _IS_PRIMARY: Final = ("email", "is a primary contact of this account: hand the subscription over first")
 
 
-def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
+def add(known: PersonState | None, command: AddPerson, new_id: PersonId) -> PersonState | Refusal:
     """Add a person to an account.
 
-    One who was removed comes back without their earlier grants and roles.
+    One who was removed comes back, as the same person, without their earlier grants and roles.
     """
     if (known is None or known.removed_at is not None) and (fault := people.fault_of(command.email)):
         return Refusal.invalid(("email", fault))
     if known is None:
-        return PersonState(account=command.account, email=command.email, name=command.name, version=1)
+        return PersonState(id=new_id, account=command.account, email=command.email, name=command.name, version=1)
     if known.removed_at is None:
         return Refusal.already_exists("person", command.email)
     return known.model_copy(
@@ -47,7 +47,9 @@ def add(known: PersonState | None, command: AddPerson) -> PersonState | Refusal:
     )
 
 
-def as_primary(known: PersonState | None, account: AccountId, person: Person) -> PersonState | Refusal:
+def as_primary(
+    known: PersonState | None, account: AccountId, person: Person, new_id: PersonId
+) -> PersonState | Refusal:
     """Return the primary contact of a new subscription as a person of the account.
 
     A contact who is not a person of the account yet, or was removed, is added.
@@ -55,7 +57,8 @@ def as_primary(known: PersonState | None, account: AccountId, person: Person) ->
     if known is None or known.removed_at is not None:
         if fault := people.fault_of(person.email):
             return Refusal.invalid(("primary_contact.email", fault))
-        return add(known, AddPerson.model_construct(account=account, email=person.email, name=person.name))
+        asked = AddPerson.model_construct(account=account, email=person.email, name=person.name)
+        return add(known, asked, new_id)
     if not known.enabled:
         return Refusal.invalid(("primary_contact.email", "is disabled in this account"))
     return known
@@ -135,14 +138,14 @@ def hand_over(subscription: Subscription, person: PersonState | None, now: datet
     if person is None or not person.is_active:
         return Refusal.invalid(_NOT_ACTIVE)
     state = subscription.state
-    if state.primary_contact.email == person.email:
+    if state.primary_contact == person.id:
         return subscription
-    grants = tuple(one for one in state.grants if one.email != person.email)
-    return subscription.changed(now, primary_contact=Person(email=person.email, name=person.name), grants=grants)
+    grants = tuple(one for one in state.grants if one.person != person.id)
+    return subscription.changed(now, primary_contact=person.id, grants=grants)
 
 
 def grant_refusal(
-    subscription: Subscription, person: PersonState | None, email: str, grants: Sequence[Grant], now: datetime
+    subscription: Subscription, person: PersonState | None, grants: Sequence[Grant], now: datetime
 ) -> Refusal | None:
     """Return why a person cannot have these grants; ``None`` if they can.
 
@@ -153,10 +156,11 @@ def grant_refusal(
     errors, state = [], subscription.state
     if grants and (person is None or not person.is_active):
         errors.append(_NOT_ACTIVE)
-    elif grants and state.primary_contact.email == email:
+    elif grants and person is not None and state.primary_contact == person.id:
         errors.append(("email", "is the primary contact, who may do everything"))
     if len(set(grants)) < len(grants):
         errors.append(("grants", "must not name a grant twice"))
-    if grants and sum(one.email != email for one in state.grants) + len(grants) > MAX_GRANTS:
+    others = sum(person is None or one.person != person.id for one in state.grants)
+    if grants and others + len(grants) > MAX_GRANTS:
         errors.append(("grants", f"a subscription has at most {MAX_GRANTS} grants"))
     return Refusal.invalid(*errors) if errors else None

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from services.allocation.domain import refusals
+from shared.events.ids import PersonId
 from shared.events.refusals import Refusal
 from shared.events.state import SubscriptionState
 
@@ -152,9 +153,12 @@ def sentence_of(action: Action) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A verified person."""
+    """A verified person.
 
-    email: str
+    ``person``: who they are in the account that their command concerns; ``None``: nobody.
+    """
+
+    person: PersonId | None
     is_vendor: bool = False
 
 
@@ -165,9 +169,9 @@ def roles_of(actor: Actor, subscription: SubscriptionState | None) -> frozenset[
     """
     roles: set[Role] = {"vendor"} if actor.is_vendor else set()
     if subscription is not None:
-        if subscription.primary_contact.email == actor.email:
+        if subscription.primary_contact == actor.person:
             roles.add("primary")
-        roles.update(given.grant for given in subscription.grants if given.email == actor.email)
+        roles.update(given.grant for given in subscription.grants if given.person == actor.person)
     return frozenset(roles)
 
 

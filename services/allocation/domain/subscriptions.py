@@ -12,7 +12,7 @@ from services.allocation.domain.lifecycle import FLEX, PERMITS, state_at
 from services.allocation.domain.permissions import Action
 from services.allocation.domain.time_limits import errors_of
 from shared.events.commands.subscriptions import CreateSubscription
-from shared.events.ids import ProductId
+from shared.events.ids import PersonId, ProductId
 from shared.events.refusals import Refusal
 from shared.events.state import (
     AccountState,
@@ -101,8 +101,13 @@ class Subscription:
         return replace(self, state=state).at(now)
 
 
-def create(command: CreateSubscription, account: AccountState, terms: Terms, now: datetime) -> Subscription | Refusal:
-    """Create a subscription without units or products."""
+def create(
+    command: CreateSubscription, contact: PersonId, account: AccountState, terms: Terms, now: datetime
+) -> Subscription | Refusal:
+    """Create a subscription without units or products.
+
+    ``contact``: its primary contact, a person of the account.
+    """
     if command.model == "flex" and not account.flex_enabled:
         return refusals.feature_not_enabled(account.id)
     errors = errors_of(start=command.start, end=command.end)
@@ -121,7 +126,7 @@ def create(command: CreateSubscription, account: AccountState, terms: Terms, now
         term=term,
         terms=(term,),
         window_days=terms.window_days,
-        primary_contact=command.primary_contact,
+        primary_contact=contact,
         rebalance=RebalanceClock(every_days=terms.rebalance_every_days, scope=terms.rebalance_scope),
         version=1,
     )

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from services.allocation.domain.roles import with_standard_roles
-from services.allocation.handlers.publishing import publish
+from services.allocation.handlers.publishing import publish, publish_person
 from services.allocation.handlers.roles import create_default_roles
 from services.allocation.store.catalogue import find_product, find_without_roles, lock_product, replace_templates
 from services.allocation.store.people import version_people
 from services.allocation.store.roles import find_missing_roles
-from shared.events.allocation import PersonChanged, RoleTemplatesChanged
+from shared.events.allocation import RoleTemplatesChanged
 from shared.events.ids import AccountId, ProductId
 from shared.runtime.delivery.isolation import Failed, isolate
 from shared.runtime.delivery.transaction import Transaction
@@ -50,7 +50,7 @@ async def _people(tx: Transaction) -> int:
     """Publish the people that a migration inserted."""
     people = await version_people(tx.connection, ROWS)
     for person in people:
-        await publish(tx, person.email, PersonChanged(person=person))
+        await publish_person(tx, person)
     return len(people)
 
 

@@ -1,26 +1,25 @@
 """Saves and publishes the people of an account."""
 
 from services.allocation.domain import people
-from services.allocation.handlers.publishing import publish
-from services.allocation.store.people import insert_person, lock_person, update_person
-from shared.events.allocation import PersonChanged
-from shared.events.ids import AccountId
+from services.allocation.handlers.publishing import publish_person
+from services.allocation.store.people import insert_person, lock_person_of, update_person
+from shared.events.ids import AccountId, PersonId, new_person_id
 from shared.events.refusals import Refusal
 from shared.events.state import Person, PersonState
 from shared.runtime.delivery.transaction import Transaction, TransientError
 
 
-async def add_primary_contact(tx: Transaction, account: AccountId, contact: Person) -> Person | Refusal:
+async def add_primary_contact(tx: Transaction, account: AccountId, contact: Person) -> PersonId | Refusal:
     """Make a subscription's primary contact a person of the account.
 
-    Returns the contact under the name that the account has stored, if it has one.
+    A person who is there already keeps the name that the account has stored.
     """
-    before = await lock_person(tx.connection, account, contact.email)
-    after = people.as_primary(before, account, contact)
+    before = await lock_person_of(tx.connection, account, contact.email)
+    after = people.as_primary(before, account, contact, new_person_id())
     if isinstance(after, Refusal):
         return after
     await save_person(tx, before, after)
-    return Person(email=after.email, name=after.name)
+    return after.id
 
 
 async def save_person(tx: Transaction, before: PersonState | None, after: PersonState) -> None:
@@ -35,4 +34,4 @@ async def save_person(tx: Transaction, before: PersonState | None, after: Person
         await update_person(tx.connection, after)
     elif not await insert_person(tx.connection, after):
         raise TransientError(f"someone has just been added to {after.account}", delay_seconds=0)
-    await publish(tx, after.email, PersonChanged(person=after))
+    await publish_person(tx, after)

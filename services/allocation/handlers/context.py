@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.allocation.domain.permissions import Action, Actor
-from shared import people
 from shared.events.envelope import Event
+from shared.events.ids import PersonId
 from shared.events.refusals import Refusal
 from shared.runtime.commands.decisions import Accepted, AuditEntry, CommandResult, Refused
 
@@ -15,7 +15,8 @@ VENDOR = "vendor"
 
 def actor_of(command: Event[Any]) -> Actor:
     """The command's actor. The runtime has verified that there is one."""
-    return Actor(people.fold(str(command.actor)), bool(command.actorvendor))
+    person = command.actorperson
+    return Actor(None if person is None else PersonId(person), bool(command.actorvendor))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Locks are taken in this order: subscriptions by their ids, people, roles by thei
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from services.allocation.domain import people
@@ -20,6 +21,7 @@ from services.allocation.store.people import (
     find_led_by,
     load_grants,
     lock_person,
+    lock_person_of,
     lock_subscriptions_of,
     replace_grants,
     set_primary_contact,
@@ -31,27 +33,34 @@ from shared.events.allocation import GrantsChanged, PrimaryContactChanged
 from shared.events.commands.accounts import AddPerson, ChangePerson, RemovePerson
 from shared.events.commands.subscriptions import SetGrants, SetPrimaryContact
 from shared.events.envelope import Event
-from shared.events.ids import AccountId, RoleId, SubscriptionId
+from shared.events.ids import AccountId, PersonId, RoleId, SubscriptionId, new_person_id
 from shared.events.refusals import Refusal
-from shared.events.state import Person, PersonState, RoleState
+from shared.events.state import PersonState, RoleState
 from shared.runtime.commands.decisions import Decision
 from shared.runtime.delivery.transaction import Transaction
 
 
-def _object_of(command: AddPerson | ChangePerson | RemovePerson) -> str:
-    return f"account/{command.account}/person/{command.email}"
+def _object_of(command: ChangePerson | RemovePerson) -> str:
+    return _object(command.account, command.person)
 
 
-@on_account("add-person", _object_of)
+def _object(account: AccountId, person: PersonId | None) -> str:
+    return f"account/{account}/person/{person or 'unknown'}"
+
+
+@on_account("add-person", lambda command: _object(command.account, None))
 async def add_person(tx: Transaction, command: Event[AddPerson], context: Context) -> Decision:
     """Add a person to an account."""
     asked = command.data
-    before = await lock_person(tx.connection, asked.account, asked.email)
-    after = people.add(before, asked)
+    before = await lock_person_of(tx.connection, asked.account, asked.email)
+    after = people.add(before, asked, new_person_id())
+    if before is not None:
+        context = replace(context, object=_object(asked.account, before.id))
     if isinstance(after, Refusal):
         return context.refused(after)
     await save_person(tx, before, after)
-    return context.accepted(after.email, after.version, before=_audited(before), after=_audited(after))
+    context = replace(context, object=_object(asked.account, after.id))
+    return context.accepted(after.id, after.version, before=_audited(before), after=_audited(after))
 
 
 @on_account("change-person", _object_of)
@@ -59,23 +68,22 @@ async def change_person(tx: Transaction, command: Event[ChangePerson], context: 
     """Change a person's name, or disable or enable them."""
     asked = command.data
     await lock_subscriptions_of(tx.connection, asked.account)
-    before = await lock_person(tx.connection, asked.account, asked.email)
-    led = await find_led_by(tx.connection, asked.account, asked.email)
-    reach = await _reach(tx, command, asked.account, asked.email)
+    before = await lock_person(tx.connection, asked.account, asked.person)
+    if before is None:
+        return context.refused(Refusal.not_found("person"))
+    reach = await _reach(tx, command, before.id)
     if reach and (refusal := reach.change_refusal()):
         return context.refused(refusal)
-    after = people.change(before, asked, is_primary=bool(led))
+    after = people.change(before, asked, is_primary=bool(await find_led_by(tx.connection, before.id)))
     if isinstance(after, Refusal):
         return context.refused(after)
-    if before is not None and after is not before:
-        roles = await _roles_of(tx, asked.account, asked.email)
+    if after is not before:
+        roles = await _roles_of(tx, before)
         await save_person(tx, before, after)
-        if after.name != before.name:
-            await _rename_primary(tx, led, after)
         if after.enabled != before.enabled:
-            await _publish_grants(tx, await find_granting(tx.connection, asked.account, asked.email), asked.email)
+            await _publish_grants(tx, await find_granting(tx.connection, before.id), before.id)
             await _publish_roles(tx, roles)
-    return context.accepted(after.email, after.version, before=_audited(before), after=_audited(after))
+    return context.accepted(after.id, after.version, before=_audited(before), after=_audited(after))
 
 
 @on_account("remove-person", _object_of)
@@ -83,24 +91,25 @@ async def remove_person(tx: Transaction, command: Event[RemovePerson], context: 
     """Remove a person with their grants and role memberships. Their history stays."""
     asked = command.data
     await lock_subscriptions_of(tx.connection, asked.account)
-    before = await lock_person(tx.connection, asked.account, asked.email)
-    is_primary = bool(await find_led_by(tx.connection, asked.account, asked.email))
-    reach = await _reach(tx, command, asked.account, asked.email)
+    before = await lock_person(tx.connection, asked.account, asked.person)
+    if before is None:
+        return context.refused(Refusal.not_found("person"))
+    reach = await _reach(tx, command, before.id)
     if reach and (refusal := reach.remove_refusal()):
         return context.refused(refusal)
-    after = people.remove(before, tx.now, is_primary=is_primary)
+    after = people.remove(before, tx.now, is_primary=bool(await find_led_by(tx.connection, before.id)))
     if isinstance(after, Refusal):
         return context.refused(after)
-    granting = await find_granting(tx.connection, asked.account, asked.email)
-    roles = await _roles_of(tx, asked.account, asked.email)
+    granting = await find_granting(tx.connection, before.id)
+    roles = await _roles_of(tx, before)
     for subscription in granting:
-        await replace_grants(tx.connection, subscription, asked.email, ())
+        await replace_grants(tx.connection, subscription, before.id, ())
     for role in roles:
-        await set_member(tx.connection, role, asked.email, member=False)
+        await set_member(tx.connection, role, before.id, member=False)
     await save_person(tx, before, after)
-    await _publish_grants(tx, granting, asked.email)
+    await _publish_grants(tx, granting, before.id)
     await _publish_roles(tx, roles)
-    return context.accepted(after.email, after.version, before=_audited(before), after=_audited(after))
+    return context.accepted(after.id, after.version, before=_audited(before), after=_audited(after))
 
 
 @on_subscription("set-primary-contact")
@@ -109,21 +118,21 @@ async def hand_over(
 ) -> Decision:
     """Hand a subscription over to another primary contact."""
     asked = command.data
-    person = await share_lock_person(tx.connection, before.state.account, asked.email)
+    person = await share_lock_person(tx.connection, before.state.account, asked.person)
     after = people.hand_over(before, person, tx.now)
     if isinstance(after, Refusal):
         return context.refused(after)
     contact = before.state.primary_contact
     if after is not before:
-        await replace_grants(tx.connection, asked.subscription, asked.email, ())
+        await replace_grants(tx.connection, asked.subscription, after.state.primary_contact, ())
         await set_primary_contact(tx.connection, asked.subscription, after.state.primary_contact)
         await update_subscription(tx.connection, after)
         await publish(tx, asked.subscription, PrimaryContactChanged(subscription=after.state, before=contact))
     return context.accepted(
         asked.subscription,
         after.state.version,
-        before={"primary_contact": contact.email},
-        after={"primary_contact": after.state.primary_contact.email},
+        before={"primary_contact": contact},
+        after={"primary_contact": after.state.primary_contact},
     )
 
 
@@ -134,23 +143,25 @@ async def set_grants(tx: Transaction, command: Event[SetGrants], context: Contex
     Setting the present grants changes nothing.
     """
     asked = command.data
-    person = await share_lock_person(tx.connection, before.state.account, asked.email)
-    if refusal := people.grant_refusal(before, person, asked.email, asked.grants, tx.now):
+    person = await share_lock_person(tx.connection, before.state.account, asked.person)
+    if refusal := people.grant_refusal(before, person, asked.grants, tx.now):
         return context.refused(refusal)
-    had = await load_grants(tx.connection, asked.subscription, asked.email)
     version = before.state.version
+    if person is None:  # nothing can be taken from nobody
+        return context.accepted(asked.subscription, version)
+    had = await load_grants(tx.connection, asked.subscription, person.id)
     if set(had) != set(asked.grants):
-        await replace_grants(tx.connection, asked.subscription, asked.email, asked.grants)
-        (version,) = await _publish_grants(tx, [asked.subscription], asked.email)
+        await replace_grants(tx.connection, asked.subscription, person.id, asked.grants)
+        (version,) = await _publish_grants(tx, [asked.subscription], person.id)
     return context.accepted(
         asked.subscription,
         version,
-        before={"email": asked.email, "grants": list(had)},
-        after={"email": asked.email, "grants": sorted(asked.grants)},
+        before={"person": person.id, "grants": list(had)},
+        after={"person": person.id, "grants": sorted(asked.grants)},
     )
 
 
-async def _reach(tx: Transaction, command: Event[Any], account: AccountId, email: str) -> people.Reach | None:
+async def _reach(tx: Transaction, command: Event[Any], person: PersonId) -> people.Reach | None:
     """Return which of this person's subscriptions the actor administers.
 
     ``None`` means no limit, for the vendor.
@@ -159,27 +170,13 @@ async def _reach(tx: Transaction, command: Event[Any], account: AccountId, email
     if actor.is_vendor:
         return None
     return people.Reach(
-        frozenset(
-            [*await find_led_by(tx.connection, account, email), *await find_granting(tx.connection, account, email)]
-        ),
-        await find_by_role(tx.connection, account, actor.email, ("useradmin",)),
-        await find_by_role(tx.connection, account, actor.email, ("useradmin", "auditor")),
+        frozenset([*await find_led_by(tx.connection, person), *await find_granting(tx.connection, person)]),
+        await find_by_role(tx.connection, actor.person, ("useradmin",)),
+        await find_by_role(tx.connection, actor.person, ("useradmin", "auditor")),
     )
 
 
-async def _rename_primary(tx: Transaction, led: Sequence[SubscriptionId], person: PersonState) -> None:
-    for subscription in led:
-        before = await _up_to_date(tx, subscription)
-        if before is not None:
-            contact = Person(email=person.email, name=person.name)
-            after = before.changed(tx.now, primary_contact=contact)
-            await set_primary_contact(tx.connection, subscription, contact)
-            await update_subscription(tx.connection, after)
-            event = PrimaryContactChanged(subscription=after.state, before=before.state.primary_contact)
-            await publish(tx, subscription, event)
-
-
-async def _publish_grants(tx: Transaction, subscriptions: Sequence[SubscriptionId], email: str) -> list[int]:
+async def _publish_grants(tx: Transaction, subscriptions: Sequence[SubscriptionId], person: PersonId) -> list[int]:
     """Publish the next version of each of these subscriptions; return the versions.
 
     The grants of the subscriptions are saved already.
@@ -190,7 +187,7 @@ async def _publish_grants(tx: Transaction, subscriptions: Sequence[SubscriptionI
         if loaded is not None:
             after = loaded.changed(tx.now)
             await update_subscription(tx.connection, after)
-            await publish(tx, subscription, GrantsChanged(subscription=after.state, email=email))
+            await publish(tx, subscription, GrantsChanged(subscription=after.state, person=person))
             versions.append(after.state.version)
     return versions
 
@@ -200,10 +197,10 @@ async def _up_to_date(tx: Transaction, subscription: SubscriptionId) -> Subscrip
     return await bring_up_to_date(tx, found) if found else None
 
 
-async def _roles_of(tx: Transaction, account: AccountId, email: str) -> list[RoleState]:
+async def _roles_of(tx: Transaction, person: PersonState) -> list[RoleState]:
     """Lock the person's roles; return them as they are before the change."""
-    ids: list[RoleId] = await find_held(tx.connection, account, email)
-    return [role for one in ids if (role := await lock_role(tx.connection, account, one))]
+    ids: list[RoleId] = await find_held(tx.connection, person.id)
+    return [role for one in ids if (role := await lock_role(tx.connection, person.account, one))]
 
 
 async def _publish_roles(tx: Transaction, roles: Sequence[RoleState]) -> None:

@@ -89,7 +89,7 @@ def on_account(action: Action, object_of: ObjectOf) -> "Callable[[AccountHandler
             context, actor = Context(action, object_of(command.data), command.data.account), actor_of(command)
             if await find_account(tx.connection, command.data.account) is None:
                 return Context(action, context.object).refused(Refusal.not_found("account"))
-            given = await load_account_roles(tx.connection, command.data.account, actor.email)
+            given = await load_account_roles(tx.connection, command.data.account, actor.person)
             refusal = refusal_for(action, account_roles_of(actor, given), known=bool(given), what="account")
             return context.refused(refusal) if refusal else await handle(tx, command, context)
 
@@ -121,4 +121,4 @@ def on_role(action: Action, object_of: ObjectOf) -> "Callable[[RoleHandler[R]], 
 
 async def knows_account(tx: Transaction, actor: Actor, account: AccountId) -> bool:
     """Whether an actor without a right may know that the account exists."""
-    return actor.is_vendor or bool(await load_account_roles(tx.connection, account, actor.email))
+    return actor.is_vendor or bool(await load_account_roles(tx.connection, account, actor.person))

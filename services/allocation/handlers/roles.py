@@ -105,7 +105,7 @@ async def reset_role(
 async def set_role_member(tx: Transaction, command: Event[SetRoleMember], context: Context) -> Decision:
     """Add a person to a role, or remove them. People are locked before roles."""
     asked = command.data
-    person = await share_lock_person(tx.connection, asked.account, asked.email)
+    person = await share_lock_person(tx.connection, asked.account, asked.person)
     role = await lock_role(tx.connection, asked.account, asked.role)
     if role is None:
         return context.refused(Refusal.not_found("role"))
@@ -114,7 +114,7 @@ async def set_role_member(tx: Transaction, command: Event[SetRoleMember], contex
     if asked.member and await count_members(tx.connection, role) >= roles.MAX_MEMBERS:
         return context.refused(Refusal.invalid(("email", f"a role has at most {roles.MAX_MEMBERS} members")))
     if person is not None:
-        await set_member(tx.connection, role, asked.email, asked.member)
+        await set_member(tx.connection, role, person.id, asked.member)
     return await _changed(tx, context, role, await members_changed(tx, role))
 
 

@@ -49,8 +49,7 @@ async def create_subscription(tx: Transaction, command: Event[CreateSubscription
     contact = await add_primary_contact(tx, asked.account, asked.primary_contact)
     if isinstance(contact, Refusal):
         return context.refused(contact)
-    asked = asked.model_copy(update={"primary_contact": contact})
-    created = subscriptions.create(asked, account, terms, tx.now)
+    created = subscriptions.create(asked, contact, account, terms, tx.now)
     if isinstance(created, Refusal):
         return context.refused(created)
     if not await insert_subscription(tx.connection, created):

@@ -1,6 +1,6 @@
 """Roles of accounts, and default roles of products."""
 
-from shared.events.ids import AccountId, ProductId, RoleId
+from shared.events.ids import AccountId, PersonId, ProductId, RoleId
 from shared.events.state import RoleState
 from shared.runtime.postgres.pool import Connection, Row
 
@@ -17,17 +17,17 @@ _UPDATE = """
 UPDATE roles SET name = $3, customised = $4, based_on = $5, version = $6 WHERE account = $1 AND id = $2
 """
 _LOAD_MEMBERS = """
-SELECT m.email
+SELECT m.person
 FROM role_members AS m
-JOIN people AS p ON p.account = m.account AND p.email = m.email
+JOIN people AS p ON p.id = m.person
 WHERE m.account = $1 AND m.role = $2 AND p.enabled AND p.removed_at IS NULL
-ORDER BY m.email
+ORDER BY m.person
 """
-_INSERT_MEMBER = "INSERT INTO role_members (account, role, email) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
-_DELETE_MEMBER = "DELETE FROM role_members WHERE account = $1 AND role = $2 AND email = $3"
+_INSERT_MEMBER = "INSERT INTO role_members (account, role, person) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+_DELETE_MEMBER = "DELETE FROM role_members WHERE account = $1 AND role = $2 AND person = $3"
 _COUNT_MEMBERS = "SELECT count(*) FROM role_members WHERE account = $1 AND role = $2"
 _COUNT_ROLES = "SELECT count(*) FROM roles WHERE account = $1"
-_FIND_HELD = "SELECT role FROM role_members WHERE account = $1 AND email = $2 ORDER BY role"
+_FIND_HELD = "SELECT role FROM role_members WHERE person = $1 ORDER BY role"
 _FIND_TEMPLATES_ELSEWHERE = "SELECT role, product FROM role_templates WHERE role = ANY($1::text[]) AND product <> $2"
 _FIND_OWN = "SELECT DISTINCT id FROM roles WHERE id = ANY($1::text[]) AND NOT is_default"
 _IS_TEMPLATE = "SELECT EXISTS (SELECT FROM role_templates WHERE role = $1)"
@@ -87,9 +87,9 @@ async def update_role(connection: Connection, role: RoleState) -> None:
     await connection.execute(_UPDATE, role.account, role.role, role.name, customised, role.based_on, role.version)
 
 
-async def set_member(connection: Connection, role: RoleState, email: str, member: bool) -> None:
+async def set_member(connection: Connection, role: RoleState, person: PersonId, member: bool) -> None:
     """Add a person to a role that this transaction has locked, or remove them."""
-    await connection.execute(_INSERT_MEMBER if member else _DELETE_MEMBER, role.account, role.role, email)
+    await connection.execute(_INSERT_MEMBER if member else _DELETE_MEMBER, role.account, role.role, person)
 
 
 async def count_members(connection: Connection, role: RoleState) -> int:
@@ -102,9 +102,9 @@ async def count_roles(connection: Connection, account: AccountId) -> int:
     return int(await connection.fetchval(_COUNT_ROLES, account))
 
 
-async def find_held(connection: Connection, account: AccountId, email: str) -> list[RoleId]:
+async def find_held(connection: Connection, person: PersonId) -> list[RoleId]:
     """Find a person's roles, effective or not, in the order in which roles are locked."""
-    return [row["role"] for row in await connection.fetch(_FIND_HELD, account, email)]
+    return [row["role"] for row in await connection.fetch(_FIND_HELD, person)]
 
 
 async def find_templates_elsewhere(
@@ -149,6 +149,6 @@ def _role(row: Row, members: list[Row]) -> RoleState:
         is_default=row["is_default"],
         customised=None if row["customised"] is None else tuple(row["customised"]),
         based_on=row["based_on"],
-        members=tuple(one["email"] for one in members),
+        members=tuple(one["person"] for one in members),
         version=row["version"],
     )

@@ -26,11 +26,11 @@ ORDER BY a.place
 The last one says whether the vendor has retired the product.
 """
 _GRANTS = """
-SELECT ROW(g.email, g.role)
+SELECT ROW(g.person, g.role)
 FROM grants AS g
-JOIN people AS p ON p.account = s.account AND p.email = g.email
+JOIN people AS p ON p.id = g.person
 WHERE g.subscription = s.id AND p.enabled AND p.removed_at IS NULL
-ORDER BY g.email, g.role
+ORDER BY g.person, g.role
 """
 _CONSUMPTION = """
 SELECT ROW(product, window_start, window_end, revision, level, burned_down) FROM consumption WHERE subscription = s.id
@@ -50,7 +50,7 @@ SELECT {_PARTS} FROM subscriptions AS s JOIN due_work AS d ON d.subscription = s
 """The parts of the subscription $1, of one snapshot."""
 LOCK = f"""
 SELECT
-    s.id, s.account, s.name, s.model, s.unit_label, s.window_days, s.primary_email, s.primary_name,
+    s.id, s.account, s.name, s.model, s.unit_label, s.window_days, s.primary_contact,
     s.rebalance_every_days, s.rebalance_scope, s.rebalanced_at, s.cancelled_at, s.settled_at, s.exhausted, s.version,
     a.flex_enabled,
     s.xmin = (SELECT seen.xmin FROM subscriptions AS seen WHERE seen.id = s.id) AS is_newest,

@@ -13,14 +13,14 @@ from services.allocation.store.lots import lot_of, upsert_lot
 from services.allocation.store.subscription_sql import LOAD_PARTS, LOCK, SAVE, TRY_LOCK
 from services.allocation.store.terms import term_of, upsert_term
 from shared.events.ids import SubscriptionId
-from shared.events.state import GrantedTo, Person, RebalanceClock, SubscriptionState
+from shared.events.state import GrantedTo, RebalanceClock, SubscriptionState
 from shared.runtime.postgres.pool import Connection, Row
 
 _INSERT = """
 INSERT INTO subscriptions (
-    id, account, name, model, unit_label, window_days, primary_email, primary_name,
+    id, account, name, model, unit_label, window_days, primary_contact,
     rebalance_every_days, rebalance_scope, version, settled_at
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT DO NOTHING RETURNING id
 """
 _EXISTS = "SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1)"
@@ -48,8 +48,7 @@ async def insert_subscription(connection: Connection, subscription: Subscription
         state.model,
         state.unit_label,
         state.window_days,
-        state.primary_contact.email,
-        state.primary_contact.name,
+        state.primary_contact,
         state.rebalance.every_days,
         state.rebalance.scope,
         state.version,
@@ -109,8 +108,8 @@ async def _load(connection: Connection, row: Row) -> Subscription:
         term=terms[0],
         terms=terms,
         window_days=row["window_days"],
-        primary_contact=Person(email=row["primary_email"], name=row["primary_name"]),
-        grants=tuple(GrantedTo(email=email, grant=grant) for email, grant in parts["grants"]),
+        primary_contact=row["primary_contact"],
+        grants=tuple(GrantedTo(person=person, grant=grant) for person, grant in parts["grants"]),
         lots=tuple(lot_of(one) for one in parts["lots"]),
         products=tuple(product_of(one) for one in parts["allocations"]),
         rebalance=_clock(row),

@@ -37,7 +37,8 @@ def grants_router(context: ApiContext) -> APIRouter:
 
         By the primary contact or the vendor.
         """
-        payload = SetPrimaryContact(subscription=subscription, email=body.email)
+        person = await queries.person_id(subscription, body.email)
+        payload = SetPrimaryContact(subscription=subscription, person=person)
         return await context.write(
             payload, caller, command, lambda: read_overview(queries, caller, subscription), versions=versions
         )
@@ -63,7 +64,8 @@ def grants_router(context: ApiContext) -> APIRouter:
         versions: ExpectedVersions,
     ) -> Response:
         """Replace all grants of a person known in the account. By the primary contact."""
-        payload = SetGrants(subscription=subscription, email=email, grants=tuple(body.grants))
+        person = await queries.person_id(subscription, email)
+        payload = SetGrants(subscription=subscription, person=person, grants=tuple(body.grants))
         return await context.write(
             payload,
             caller,
@@ -81,7 +83,7 @@ def grants_router(context: ApiContext) -> APIRouter:
         versions: ExpectedVersions,
     ) -> Response:
         """Revoke all grants of a person. By the primary contact."""
-        payload = SetGrants(subscription=subscription, email=email, grants=())
+        payload = SetGrants(subscription=subscription, person=await queries.person_id(subscription, email), grants=())
         return await context.write(
             payload,
             caller,

@@ -59,7 +59,8 @@ def _add_people(router: APIRouter, context: ApiContext) -> None:
         caller: CurrentCaller, account: AccountInPath, email: PersonInPath, body: PersonChange, command: CommandId
     ) -> Response:
         """Rename, disable or enable a person."""
-        payload = ChangePerson(account=account, email=email, name=body.name, enabled=body.enabled)
+        person = await accounts.person_id(account, email)
+        payload = ChangePerson(account=account, person=person, name=body.name, enabled=body.enabled)
         return await context.write(
             payload, caller, command, lambda: answers.AccountPerson.of(accounts.person(caller, account, email))
         )
@@ -69,7 +70,7 @@ def _add_people(router: APIRouter, context: ApiContext) -> None:
         caller: CurrentCaller, account: AccountInPath, email: PersonInPath, command: CommandId
     ) -> Response:
         """Remove a person with all grants and roles; records of their actions stay."""
-        payload = RemovePerson(account=account, email=email)
+        payload = RemovePerson(account=account, person=await accounts.person_id(account, email))
         return await context.write(
             payload, caller, command, lambda: answers.AccountPerson.of(accounts.person(caller, account, email))
         )
@@ -141,7 +142,8 @@ def _add_members(router: APIRouter, context: ApiContext) -> None:
         caller: CurrentCaller, account: AccountInPath, role: RoleInPath, body: NewMember, command: CommandId
     ) -> Response:
         """Give the role to a person known in the account."""
-        payload = SetRoleMember(account=account, role=role, email=body.email, member=True)
+        person = await accounts.person_id(account, body.email)
+        payload = SetRoleMember(account=account, role=role, person=person, member=True)
         return await context.write(
             payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
         )
@@ -151,7 +153,8 @@ def _add_members(router: APIRouter, context: ApiContext) -> None:
         caller: CurrentCaller, account: AccountInPath, role: RoleInPath, email: PersonInPath, command: CommandId
     ) -> Response:
         """Give the role to a person, named in the path."""
-        payload = SetRoleMember(account=account, role=role, email=email, member=True)
+        person = await accounts.person_id(account, email)
+        payload = SetRoleMember(account=account, role=role, person=person, member=True)
         return await context.write(
             payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
         )
@@ -161,7 +164,8 @@ def _add_members(router: APIRouter, context: ApiContext) -> None:
         caller: CurrentCaller, account: AccountInPath, role: RoleInPath, email: PersonInPath, command: CommandId
     ) -> Response:
         """Take the role from a person."""
-        payload = SetRoleMember(account=account, role=role, email=email, member=False)
+        person = await accounts.person_id(account, email)
+        payload = SetRoleMember(account=account, role=role, person=person, member=False)
         return await context.write(
             payload, caller, command, lambda: answers.Role.of(accounts.role(caller, account, role))
         )

@@ -6,7 +6,7 @@ A filter by an unknown action is refused.
 from collections.abc import Iterable
 from typing import Final
 
-from shared.events.allocation import ALLOCATION_EVENTS
+from shared.events.allocation import ALLOCATION_EVENTS, PEOPLE_EVENTS
 from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERING_COMMANDS
 from shared.events.envelope import Payload
 
@@ -26,7 +26,7 @@ def _short(types: Iterable[type[Payload]]) -> Iterable[str]:
 
 _COMMANDS: Final = (*ALLOCATION_COMMANDS, *ALERTS_COMMANDS, *METERING_COMMANDS)
 ACTIONS: Final = frozenset(
-    (*_short(_COMMANDS), *(one.event_type for one in _COMMANDS), *_short(ALLOCATION_EVENTS), *_OTHERS)
+    (*_short(_COMMANDS), *(one.event_type for one in _COMMANDS), *_short(ALLOCATION_EVENTS + PEOPLE_EVENTS), *_OTHERS)
 )
 """Short names of commands, and of automatic changes.
 

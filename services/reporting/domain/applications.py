@@ -8,7 +8,7 @@ from datetime import datetime
 from services.reporting.domain.roles import permissions_of_role
 from shared.events.state import PersonState, ProductState, RoleState
 
-People = Mapping[tuple[str, str], PersonState]
+People = Mapping[str, PersonState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +113,9 @@ def _lines(product: ProductState) -> tuple[RoleLine, ...]:
 def _holders(product: ProductState, held: Iterable[RoleState], people: People) -> dict[str, list[Holder]]:
     holders: defaultdict[str, list[Holder]] = defaultdict(list)
     for role in held:
-        for email in sorted(role.members):
-            person = people.get((role.account, email))
-            if person is not None and not person.is_active:
-                continue
-            holder = Holder(role.account, email, person.name if person else None, role.role, role.name)
+        active = [people[one] for one in role.members if one in people and people[one].is_active]
+        for person in sorted(active, key=lambda one: one.email):
+            holder = Holder(role.account, person.email, person.name, role.role, role.name)
             for permission in permissions_of_role(role, product):
                 holders[permission].append(holder)
     return holders

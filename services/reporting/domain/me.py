@@ -1,6 +1,6 @@
 """The caller's identity and their permissions in each subscription."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from services.reporting.domain import permissions
@@ -32,10 +32,13 @@ class Me:
     subscriptions: tuple[PermittedSubscription, ...]
 
 
-def me_of(caller: Caller, subscriptions: Iterable[SubscriptionState]) -> Me:
-    """Describe the caller and their permissions in these subscriptions."""
+def me_of(caller: Caller, subscriptions: Iterable[SubscriptionState], held: Mapping[str, Collection[str]]) -> Me:
+    """Describe the caller and their permissions in these subscriptions.
+
+    ``held``: their roles, by subscription.
+    """
     mine = []
     for one in subscriptions:
-        roles = permissions.roles_of(caller, one)
+        roles = permissions.sort_roles(caller, held.get(one.id, ()))
         mine.append(PermittedSubscription(one.id, one.account, one.name, roles[0], permissions.permissions_of(roles)))
     return Me(caller.email, caller.name, caller.vendor, tuple(mine))

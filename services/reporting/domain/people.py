@@ -1,9 +1,23 @@
 """People of an account, and their grants and roles in its subscriptions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from shared.events.state import Grant, PersonState, SubscriptionState
+
+ERASED: Final = "Erased person"
+_SHOWN_DIGITS: Final = 4
+
+
+def address_of(person: str, known: Mapping[str, PersonState]) -> str:
+    """Return a person's address; who is not known is shown as erased."""
+    return known[person].email if person in known else erased(person)
+
+
+def erased(person: str) -> str:
+    """Return what is shown in place of a person whose name and address are gone."""
+    return f"{ERASED} {person[:_SHOWN_DIGITS]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +49,7 @@ class DelegateGrants:
     grants: tuple[Grant, ...]
 
 
-def delegate_grants(state: SubscriptionState, email: str, person: PersonState | None) -> DelegateGrants:
-    """Collect a delegate's grants, of which there may be none."""
-    grants = tuple(one.grant for one in state.grants if one.email == email)
-    return DelegateGrants(state.id, email, person.name if person else None, grants)
+def delegate_grants(state: SubscriptionState, person: PersonState) -> DelegateGrants:
+    """Collect a person's grants, of which there may be none."""
+    grants = tuple(one.grant for one in state.grants if one.person == person.id)
+    return DelegateGrants(state.id, person.email, person.name, grants)

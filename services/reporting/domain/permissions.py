@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable
 from types import MappingProxyType
 
 from services.reporting.domain.caller import Caller
-from shared.events.state import SubscriptionState
 
 VENDOR = "vendor"
 PRIMARY = "primary"
@@ -45,21 +44,10 @@ PERMISSIONS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 """By role, the strongest first."""
 
 
-def roles_of(caller: Caller, subscription: SubscriptionState) -> tuple[str, ...]:
-    """Return the caller's roles in a subscription, strongest first.
-
-    Empty: the subscription is invisible to them.
-    """
-    held = {grant.grant for grant in subscription.grants if grant.email == caller.email}
-    if subscription.primary_contact.email == caller.email:
-        return sort_roles(caller, {PRIMARY, *held})
-    return sort_roles(caller, held)
-
-
 def sort_roles(caller: Caller, roles: Collection[str]) -> tuple[str, ...]:
-    """Sort the caller's roles, strongest first.
+    """Sort the caller's roles in a subscription, strongest first.
 
-    ``vendor`` is added for vendor operators.
+    ``vendor`` is added for vendor operators. Empty: the subscription is invisible to them.
     """
     return tuple(role for role in PERMISSIONS if role in roles or (role == VENDOR and caller.vendor))
 

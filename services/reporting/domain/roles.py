@@ -6,6 +6,7 @@ They have permissions, and a difference from the default.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from services.reporting.domain.people import erased
 from shared.events.state import PersonState, ProductState, RoleState, RoleTemplate
 
 
@@ -123,6 +124,9 @@ def describe_permissions(permissions: Iterable[str], product: ProductState | Non
     ]
 
 
-def role_member(email: str, person: PersonState | None) -> RoleMember:
-    """Describe a member of a role."""
-    return RoleMember(email, person.name if person else None, person is None or person.is_active)
+def role_member(id: str, person: PersonState | None) -> RoleMember:
+    """Describe the member of this id.
+
+    ``person`` ``None``: nothing is known of them, as they were erased.
+    """
+    return RoleMember(person.email, person.name, person.is_active) if person else RoleMember(erased(id), None, False)

@@ -4,8 +4,25 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.reporting.domain.overview import Period
-from shared.events.state import Lifecycle, Person, SubscriptionModel, SubscriptionState
+from services.reporting.domain.people import erased
+from shared.events.state import Lifecycle, PersonState, SubscriptionModel, SubscriptionState
 from shared.windows import days_left
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """The address and name of a primary contact.
+
+    Of one who was erased there is only what is shown instead.
+    """
+
+    email: str
+    name: str
+
+    @staticmethod
+    def of(person: str, known: PersonState | None) -> "Contact":
+        """Return the contact of this id; ``known``: what is known of them."""
+        return Contact(known.email, known.name) if known else Contact("", erased(person))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +37,14 @@ class SubscriptionSummary:
     unit_label: str
     version: int
     term: Period
-    primary_contact: Person
+    primary_contact: Contact
     purchased: int
     allocated: int
     unallocated: int
     over_allocated: int
 
 
-def summary_of(state: SubscriptionState, now: datetime) -> SubscriptionSummary:
+def summary_of(state: SubscriptionState, contact: PersonState | None, now: datetime) -> SubscriptionSummary:
     """Summarise a subscription at ``now``."""
     term, purchased = state.term_at(now), state.purchased(now)
     return SubscriptionSummary(
@@ -39,7 +56,7 @@ def summary_of(state: SubscriptionState, now: datetime) -> SubscriptionSummary:
         unit_label=state.unit_label,
         version=state.version,
         term=Period(term.start, term.end, days_left(term.end, now)),
-        primary_contact=state.primary_contact,
+        primary_contact=Contact.of(state.primary_contact, contact),
         purchased=purchased,
         allocated=state.allocated,
         unallocated=max(0, purchased - state.allocated),

@@ -50,12 +50,26 @@ async def find_visible(
     Raises:
         ProblemError: ``not_found``; ``forbidden``.
     """
-    state = await store.find_subscription(connection, subscription) if is_id(subscription) else None
-    roles = permissions.roles_of(caller, state) if state else ()
-    if state is None or not roles:
+    state, _ = await find_visible_with_roles(connection, caller, subscription, permission)
+    return state
+
+
+async def find_visible_with_roles(
+    connection: Connection, caller: Caller, subscription: str, permission: str = permissions.VIEW
+) -> tuple[SubscriptionState, tuple[str, ...]]:
+    """Find a subscription on which the caller has the permission.
+
+    Return it with their roles in it, strongest first.
+
+    Raises:
+        ProblemError: ``not_found``; ``forbidden``.
+    """
+    found = await store.find_with_roles(connection, subscription, caller.email) if is_id(subscription) else None
+    roles = permissions.sort_roles(caller, found[1]) if found else ()
+    if found is None or not roles:
         raise not_found("subscription")
     _require(permission, roles, "Your role in this subscription does not show this.")
-    return state
+    return found[0], roles
 
 
 async def find_visible_account(

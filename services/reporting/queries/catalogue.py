@@ -87,11 +87,9 @@ class CatalogueQueries:
             held = await roles.list_held_roles(connection, product, wanted, MOST_ROLES + 1)
             visibility = await load_people_visibility(connection, caller, wanted or ())
             shown = [
-                role.model_copy(update={"members": tuple(visibility.shown(role.account, role.members))})
-                for role in held[:MOST_ROLES]
+                role.model_copy(update={"members": tuple(visibility.shown(role.members))}) for role in held[:MOST_ROLES]
             ]
-            members = [(role.account, email) for role in shown for email in role.members]
-            known = await people.find_people(connection, members)
+            known = await people.find_people(connection, {person for role in shown for person in role.members})
         return applications.view_application(state, shown, known, complete=len(held) <= MOST_ROLES)
 
     async def _accounts_seen(self, connection: Connection, caller: Caller, account: str | None) -> list[str] | None:

@@ -7,12 +7,12 @@ from datetime import datetime
 from services.reporting.domain import permissions
 from services.reporting.domain.alerts import CurrentAlert, current_alert
 from services.reporting.domain.caller import Caller
-from services.reporting.domain.me import Me, me_of
+from services.reporting.domain.me import Me
 from services.reporting.domain.overview import Overview
 from services.reporting.domain.usage import UsageItem, UsageRequest
-from services.reporting.queries.access import find_visible
+from services.reporting.queries.access import find_visible, find_visible_with_roles
 from services.reporting.queries.overviews import load_overview_source
-from services.reporting.queries.subscriptions import NEWEST_ALERTS, list_own
+from services.reporting.queries.subscriptions import NEWEST_ALERTS, list_own, load_me
 from services.reporting.queries.usage import load_usage_source
 from services.reporting.store import alerts
 from services.reporting.store.consistent_read import consistent_read
@@ -56,16 +56,16 @@ class PageContexts:
         """
         now = self._clock()
         async with consistent_read(self._pool) as connection:
-            state = await find_visible(connection, caller, subscription)
+            state, roles = await find_visible_with_roles(connection, caller, subscription)
             source = await load_overview_source(connection, state, now)
             active = await alerts.list_alerts(connection, subscription, NEWEST_ALERTS, None, active_only=True)
-            mine = [] if caller.vendor or me else await list_own(connection, caller)
+            me = me or await load_me(connection, caller, [] if caller.vendor else await list_own(connection, caller))
         overview = source.overview()
         return PageContext(
             overview,
             tuple(current_alert(one, overview) for one in active.items),
-            frozenset(permissions.permissions_of(permissions.roles_of(caller, state))),
-            me or me_of(caller, mine),
+            frozenset(permissions.permissions_of(roles)),
+            me,
             now,
         )
 

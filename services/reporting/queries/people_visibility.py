@@ -4,8 +4,7 @@ People are hidden who belong only to subscriptions whose people the caller may n
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
@@ -17,24 +16,19 @@ from shared.runtime.postgres.pool import Connection
 class PeopleVisibility:
     """The people and subscriptions that one caller may see.
 
-    ``hidden``: pairs of account and e-mail address that the caller may not see.
+    ``hidden``: people that the caller may not see: their account by their id.
     ``seen``: ids of the subscriptions whose people the caller may see; ``None``: all.
     """
 
     seen: frozenset[str] | None = None
-    hidden: frozenset[tuple[str, str]] = frozenset()
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
-    def hides(self, account: str, email: str) -> bool:
-        """Whether the caller may not see this person in the account."""
-        return (account, email) in self.hidden
+    def shown(self, people: Iterable[str]) -> list[str]:
+        """Filter people by id.
 
-    def hidden_of(self, account: str) -> list[str]:
-        """Sorted e-mail addresses of the account's people that the caller may not see."""
-        return sorted(email for of, email in self.hidden if of == account)
-
-    def shown(self, account: str, emails: Iterable[str]) -> list[str]:
-        """Sort ``emails`` and leave out those that the caller may not see in the account."""
-        return sorted(email for email in emails if not self.hides(account, email))
+        Those whom the caller may not see are left out.
+        """
+        return [person for person in people if person not in self.hidden]
 
     def given(self, grants: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Filter pairs of subscription and role.
@@ -42,15 +36,6 @@ class PeopleVisibility:
         Subscriptions whose people the caller may not see are left out.
         """
         return [one for one in grants if self.seen is None or one[0] in self.seen]
-
-    def without_hidden(self, account: str, state: Mapping[str, object] | None) -> dict[str, Any] | None:
-        """Copy a state of the audit log without hidden people.
-
-        They are left out of its ``members``, if it has them.
-        """
-        if state is None or not isinstance(members := state.get("members"), list):
-            return None if state is None else dict(state)
-        return {**state, "members": [one for one in members if not self.hides(account, str(one))]}
 
 
 async def load_people_visibility(
@@ -64,4 +49,4 @@ async def load_people_visibility(
     if caller.vendor:
         return PeopleVisibility()
     seen = await store.find_ids_by_role(connection, caller.email, permissions.roles_with(permission))
-    return PeopleVisibility(frozenset(seen), frozenset(await store.find_people_outside(connection, accounts, seen)))
+    return PeopleVisibility(frozenset(seen), await store.find_people_outside(connection, accounts, seen))

@@ -1,18 +1,21 @@
 """Records: the caller's commands, the audit log, and ingest keys."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from uuid import UUID
 
 from services.reporting.domain import permissions
+from services.reporting.domain.audited_people import people_in, with_addresses
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.command_status import CommandStatus, command_status
 from services.reporting.queries.access import is_id, not_found, require_vendor
 from services.reporting.queries.people_visibility import PeopleVisibility, load_people_visibility
-from services.reporting.store import audit, commands, ingest_keys
+from services.reporting.store import audit, commands, ingest_keys, people
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
 from shared.events.metering import IngestKeyState
 from shared.events.outcomes import AuditRecord
+from shared.events.state import PersonState
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Pool
 
@@ -68,12 +71,15 @@ class RecordQueries:
                 if wanted.subscriptions is None:
                     accounts = await store.find_accounts_by_role(connection, caller.email, auditing)
                     visibility = await load_people_visibility(connection, caller, accounts, permissions.VIEW_AUDIT)
-                    hidden = sorted(f"account/{account}/person/{email}" for account, email in visibility.hidden)
+                    hidden = sorted(
+                        f"account/{account}/person/{person}" for person, account in visibility.hidden.items()
+                    )
                     wanted = replace(wanted, subscriptions=mine, accounts=accounts, hidden_objects=hidden)
                 elif not set(wanted.subscriptions) <= set(mine):
                     raise not_found("subscription")
             page = await audit.list_audit(connection, limit, cursor, wanted)
-        return Page([_shown(one, visibility) for one in page.items], page.next_cursor)
+            known = await people.find_people(connection, {one for item in page.items for one in people_in(item.record)})
+        return Page([_shown(one, known, visibility) for one in page.items], page.next_cursor)
 
     async def command(self, caller: Caller, command_id: UUID) -> CommandStatus:
         """Find a command that the caller sent, with its outcome."""
@@ -84,7 +90,6 @@ class RecordQueries:
         return command_status(found)
 
 
-def _shown(one: audit.LoggedRecord, visibility: PeopleVisibility) -> AuditEntry:
-    record = one.record
-    states = {name: visibility.without_hidden(record.account, getattr(record, name)) for name in ("before", "after")}
-    return AuditEntry(**{**dict(record), **states}, sequence=one.sequence)
+def _shown(one: audit.LoggedRecord, known: Mapping[str, PersonState], visibility: PeopleVisibility) -> AuditEntry:
+    record = with_addresses(one.record, known, frozenset(visibility.hidden))
+    return AuditEntry(**dict(record), sequence=one.sequence)

@@ -22,6 +22,7 @@ from services.reporting.store.allocations import AllocationRow
 from services.reporting.store.consistent_read import consistent_read
 from services.reporting.store.paging import Page
 from shared.events.commands.plans import SeenConsumption
+from shared.events.ids import PersonId
 from shared.events.state import SubscriptionState
 from shared.runtime.postgres.pool import Connection, Pool
 
@@ -49,7 +50,7 @@ class SubscriptionQueries:
                 known = {one.id for one in mine}
                 every = await store.list_subscriptions(connection, LISTED_IN_ME, None)
                 mine += [one for one in every.items if one.id not in known][: LISTED_IN_ME - len(mine)]
-        return me_of(caller, mine)
+            return await load_me(connection, caller, mine)
 
     # ---- subscriptions ---------------------------------------------------------------------------------------------
 
@@ -60,8 +61,11 @@ class SubscriptionQueries:
         person = None if caller.vendor else caller.email
         async with self._pool.acquire() as connection:
             page = await store.list_subscriptions(connection, limit, cursor, person=person, account=account)
+            contacts = await people.find_people(connection, [state.primary_contact for state in page.items])
         now = self._clock()
-        return Page([summary_of(state, now) for state in page.items], page.next_cursor)
+        return Page(
+            [summary_of(state, contacts.get(state.primary_contact), now) for state in page.items], page.next_cursor
+        )
 
     async def subscription(
         self, caller: Caller, subscription: str, permission: str = permissions.VIEW
@@ -91,8 +95,8 @@ class SubscriptionQueries:
         ``None``: it is unknown, or the caller has no role in it.
         """
         async with self._pool.acquire() as connection:
-            state = await store.find_subscription(connection, subscription) if is_id(subscription) else None
-        return state.version if state and permissions.roles_of(caller, state) else None
+            found = await store.find_with_roles(connection, subscription, caller.email) if is_id(subscription) else None
+        return found[0].version if found and permissions.sort_roles(caller, found[1]) else None
 
     async def purchases(self, caller: Caller, subscription: str) -> list[PurchaseLot]:
         """List the lots, newest first."""
@@ -104,9 +108,8 @@ class SubscriptionQueries:
         """List the delegates' grants, by e-mail."""
         async with self._pool.acquire() as connection:
             state = await find_visible(connection, caller, subscription, permissions.VIEW_PEOPLE)
-            emails = sorted({one.email for one in state.grants})
-            known = await people.find_people(connection, [(state.account, email) for email in emails])
-        return [delegate_grants(state, email, known.get((state.account, email))) for email in emails]
+            known = await people.find_people(connection, [one.person for one in state.grants])
+        return sorted((delegate_grants(state, one) for one in known.values()), key=lambda one: one.email)
 
     async def grant(self, caller: Caller, subscription: str, email: str) -> DelegateGrants:
         """Return the grants of a known person, of which there may be none.
@@ -117,9 +120,17 @@ class SubscriptionQueries:
         async with self._pool.acquire() as connection:
             state = await find_visible(connection, caller, subscription, permissions.VIEW_PEOPLE)
             person = await people.find_person(connection, state.account, email)
-        if person is None and all(one.email != email for one in state.grants):
+        if person is None:
             raise not_found("person")
-        return delegate_grants(state, email, person)
+        return delegate_grants(state, person)
+
+    async def person_id(self, subscription: str, email: str) -> PersonId | None:
+        """Find who has this address in the subscription's account; ``None``: nobody.
+
+        For commands, whose owner decides what the caller may do and know.
+        """
+        async with self._pool.acquire() as connection:
+            return await people.find_actor(connection, email, None, subscription)
 
     async def allocations(
         self, caller: Caller, subscription: str, limit: int, cursor: str | None, product: str | None = None
@@ -218,3 +229,9 @@ async def list_own(connection: Connection, caller: Caller) -> list[SubscriptionS
     """List the subscriptions in which the caller has a role, at most 200."""
     page = await store.list_subscriptions(connection, LISTED_IN_ME, None, person=caller.email)
     return list(page.items)
+
+
+async def load_me(connection: Connection, caller: Caller, subscriptions: Sequence[SubscriptionState]) -> Me:
+    """Describe the caller and their permissions in these subscriptions."""
+    held = await store.load_roles(connection, caller.email, [one.id for one in subscriptions])
+    return me_of(caller, subscriptions, held)

@@ -14,7 +14,7 @@ _LIST = "SELECT id, state FROM accounts WHERE id > $1 ORDER BY id LIMIT $2"
 _LIST_OF_PERSON = """
 SELECT id, state FROM accounts
 WHERE id > $1 AND id IN (
-    SELECT s.account FROM subscription_people AS p JOIN subscriptions AS s ON s.id = p.subscription WHERE p.email = $3
+    SELECT p.account FROM people AS p JOIN subscription_people AS h ON h.person = p.id WHERE p.email = $3
 )
 ORDER BY id LIMIT $2
 """

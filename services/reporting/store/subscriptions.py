@@ -17,45 +17,60 @@ RETURNING true
 """
 _DELETE_PEOPLE = "DELETE FROM subscription_people WHERE subscription = $1"
 _INSERT_PEOPLE = """
-INSERT INTO subscription_people (email, subscription, role)
-SELECT email, $1, role FROM unnest($2::text[], $3::text[]) AS new (email, role) ORDER BY email, role
+INSERT INTO subscription_people (person, subscription, role)
+SELECT person, $1, role FROM unnest($2::text[], $3::text[]) AS new (person, role) ORDER BY person, role
 ON CONFLICT DO NOTHING
 """
 _FIND = "SELECT state FROM subscriptions WHERE id = $1"
+_FIND_WITH_ROLES = """
+SELECT s.state, ARRAY(
+    SELECT h.role FROM subscription_people AS h JOIN people AS p ON p.id = h.person
+    WHERE h.subscription = s.id AND p.email = $2
+) AS roles
+FROM subscriptions AS s WHERE s.id = $1
+"""
+_LOAD_ROLES = """
+SELECT h.subscription, h.role
+FROM people AS p JOIN subscription_people AS h ON h.person = p.id
+WHERE p.email = $1 AND h.subscription = ANY($2::text[])
+"""
 _LIST = """
 SELECT id, state FROM subscriptions WHERE id > $1 AND ($3::text IS NULL OR account = $3) ORDER BY id LIMIT $2
 """
 _LIST_OF_PERSON = """
 SELECT id, state FROM subscriptions
 WHERE id > $1 AND ($3::text IS NULL OR account = $3)
-    AND id IN (SELECT subscription FROM subscription_people WHERE email = $4)
+    AND id IN (
+        SELECT h.subscription FROM people AS p JOIN subscription_people AS h ON h.person = p.id WHERE p.email = $4
+    )
 ORDER BY id LIMIT $2
 """
 _IDS_BY_ROLE = """
-SELECT subscription FROM subscription_people WHERE email = $1 AND role = ANY($2::text[])
+SELECT h.subscription
+FROM people AS p JOIN subscription_people AS h ON h.person = p.id
+WHERE p.email = $1 AND h.role = ANY($2::text[])
 """
 _ROLES_IN_ACCOUNT = """
-SELECT DISTINCT p.role
-FROM subscription_people AS p JOIN subscriptions AS s ON s.id = p.subscription
-WHERE p.email = $1 AND s.account = $2
+SELECT DISTINCT h.role
+FROM people AS p JOIN subscription_people AS h ON h.person = p.id
+WHERE p.email = $1 AND p.account = $2
 """
 _ACCOUNTS_BY_ROLE = """
-SELECT DISTINCT s.account
-FROM subscription_people AS p JOIN subscriptions AS s ON s.id = p.subscription
-WHERE p.email = $1 AND p.role = ANY($2::text[])
+SELECT DISTINCT p.account
+FROM people AS p JOIN subscription_people AS h ON h.person = p.id
+WHERE p.email = $1 AND h.role = ANY($2::text[])
 """
 _PEOPLE_OUTSIDE = """
-SELECT s.account, p.email
-FROM subscriptions AS s JOIN subscription_people AS p ON p.subscription = s.id
+SELECT s.account, h.person
+FROM subscriptions AS s JOIN subscription_people AS h ON h.subscription = s.id
 WHERE s.account = ANY($1::text[])
-GROUP BY s.account, p.email
-HAVING bool_and(p.subscription <> ALL($2::text[]))
+GROUP BY s.account, h.person
+HAVING bool_and(h.subscription <> ALL($2::text[]))
 """
-_PEOPLE_OF_ACCOUNT = """
-SELECT p.email, p.subscription, p.role
-FROM subscriptions AS s JOIN subscription_people AS p ON p.subscription = s.id
-WHERE s.account = $1 AND p.email = ANY($2::text[])
-ORDER BY p.email, p.subscription, p.role
+_ROLES_OF_PEOPLE = """
+SELECT person, subscription, role FROM subscription_people
+WHERE person = ANY($1::text[])
+ORDER BY person, subscription, role
 """
 
 
@@ -63,7 +78,7 @@ async def upsert_subscription(connection: Connection, state: SubscriptionState) 
     """Upsert the state unless the stored one is as new or newer, and notify watchers."""
     if not await connection.fetchval(_UPSERT, state.id, state.account, state.version, state.model_dump_json()):
         return
-    people = {(state.primary_contact.email, PRIMARY), *((one.email, one.grant) for one in state.grants)}
+    people = {(state.primary_contact, PRIMARY), *((one.person, one.grant) for one in state.grants)}
     await connection.execute(_DELETE_PEOPLE, state.id)
     await connection.execute(_INSERT_PEOPLE, state.id, [one[0] for one in people], [one[1] for one in people])
     await notify_subscription(connection, state.id, "subscription")
@@ -73,6 +88,22 @@ async def find_subscription(connection: Connection, subscription: str) -> Subscr
     """Find a subscription."""
     state = await connection.fetchval(_FIND, subscription)
     return None if state is None else SubscriptionState.model_validate_json(state)
+
+
+async def find_with_roles(
+    connection: Connection, subscription: str, email: str
+) -> tuple[SubscriptionState, frozenset[str]] | None:
+    """Find a subscription, and the roles in it of whoever has this address."""
+    row = await connection.fetchrow(_FIND_WITH_ROLES, subscription, email)
+    return None if row is None else (_state(row), frozenset(row["roles"]))
+
+
+async def load_roles(connection: Connection, email: str, subscriptions: Iterable[str]) -> dict[str, set[str]]:
+    """Load, by subscription, the roles of whoever has this address."""
+    found: dict[str, set[str]] = {}
+    for row in await connection.fetch(_LOAD_ROLES, email, list(subscriptions)):
+        found.setdefault(row["subscription"], set()).add(row["role"])
+    return found
 
 
 async def list_subscriptions(
@@ -115,17 +146,20 @@ async def find_accounts_by_role(connection: Connection, email: str, roles: Itera
     return sorted(row["account"] for row in await connection.fetch(_ACCOUNTS_BY_ROLE, email, list(roles)))
 
 
-async def load_grants(connection: Connection, account: str, emails: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
-    """Load, by e-mail, pairs of subscription and role in the account's subscriptions."""
+async def load_grants(connection: Connection, people: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+    """Load, by person, pairs of subscription and role."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for row in await connection.fetch(_PEOPLE_OF_ACCOUNT, account, list(emails)):
-        found.setdefault(row["email"], []).append((row["subscription"], row["role"]))
+    for row in await connection.fetch(_ROLES_OF_PEOPLE, list(people)):
+        found.setdefault(row["person"], []).append((row["subscription"], row["role"]))
     return found
 
 
 async def find_people_outside(
     connection: Connection, accounts: Collection[str], subscriptions: Collection[str]
-) -> list[tuple[str, str]]:
-    """List account and e-mail of people whose roles are all in other subscriptions."""
+) -> dict[str, str]:
+    """Find people of these accounts whose roles are all in other subscriptions.
+
+    Return their account by their id.
+    """
     rows = await connection.fetch(_PEOPLE_OUTSIDE, list(accounts), list(subscriptions))
-    return [(row["account"], row["email"]) for row in rows]
+    return {row["person"]: row["account"] for row in rows}

@@ -3,7 +3,13 @@
 from pydantic import Field
 
 from shared.events.envelope import Payload
-from shared.events.ids import AccountRef, Email, Name, PermissionRef, PlainName, ProductRef, RoleRef
+from shared.events.ids import AccountRef, Email, Name, PermissionRef, PersonRef, PlainName, ProductRef, RoleRef
+
+Named = PersonRef | None
+"""A person of the account, whom the sender named by address.
+
+``None``: the address is nobody's.
+"""
 
 
 class CreateAccount(Payload):
@@ -31,7 +37,7 @@ class ChangePerson(Payload):
 
     event_type = "unitpool.allocation.change-person.v1"
     account: AccountRef
-    email: Email
+    person: Named = None
     name: PlainName | None = None
     enabled: bool | None = None
 
@@ -39,7 +45,7 @@ class ChangePerson(Payload):
 class RemovePerson(Payload):
     event_type = "unitpool.allocation.remove-person.v1"
     account: AccountRef
-    email: Email
+    person: Named = None
 
 
 class CreateRole(Payload):
@@ -77,5 +83,5 @@ class SetRoleMember(Payload):
     event_type = "unitpool.allocation.set-role-member.v1"
     account: AccountRef
     role: RoleRef
-    email: Email
+    person: Named = None
     member: bool

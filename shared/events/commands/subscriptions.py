@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from shared.events.commands.accounts import Named
 from shared.events.envelope import Instant, Payload
-from shared.events.ids import AccountRef, Email, Name, ProductRef, SubscriptionRef
+from shared.events.ids import AccountRef, Name, ProductRef, SubscriptionRef
 from shared.events.state import Grant, OveragePolicy, Person, SubscriptionModel
 from shared.units import PositiveUnits
 
@@ -127,7 +128,7 @@ class SetPrimaryContact(SubscriptionCommand):
     """
 
     event_type = "unitpool.allocation.set-primary-contact.v1"
-    email: Email
+    person: Named = None
 
 
 class SetGrants(SubscriptionCommand):
@@ -137,5 +138,5 @@ class SetGrants(SubscriptionCommand):
     """
 
     event_type = "unitpool.allocation.set-grants.v1"
-    email: Email
+    person: Named = None
     grants: tuple[Grant, ...] = Field(max_length=4)

@@ -97,10 +97,12 @@ class TopicWatch:
 def _fits(key: str, actual: str, wanted: str) -> bool:
     """Return whether a setting suffices.
 
-    Retention and message size may be larger than wanted, never smaller.
+    More may be retained and taken than wanted, and compaction may come earlier.
     """
     if key == "retention.ms":
         return actual == _FOREVER or (wanted != _FOREVER and int(actual) >= int(wanted))
-    if key == "max.message.bytes":
+    if key in ("max.message.bytes", "delete.retention.ms"):
         return int(actual) >= int(wanted)
+    if key == "max.compaction.lag.ms":
+        return int(actual) <= int(wanted)
     return set(actual.split(",")) == set(wanted.split(","))

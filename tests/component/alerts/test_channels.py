@@ -13,6 +13,7 @@ from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALERTS_EVENTS_TOPIC, AUD
 from shared.runtime.signing import seal, unseal
 from tests.conftest import StartService
 from tests.support.builders.alerts import ACME
+from tests.support.builders.people import person_id
 from tests.support.drivers.alerts import AlertsDriver, acme
 from tests.support.drivers.runtime import KEYS, until
 from tests.support.servers.databases import as_owner, connect
@@ -107,7 +108,7 @@ async def test_only_the_command_is_postponed_when_its_sender_saw_a_newer_state(
     assert not unknown.done()
     assert not newer.done()
     await driver.publish_state(acme(id="late-flex"))
-    await driver.publish_state(acme(2, id="old-flex", primary_contact={"email": "nora@acme.example", "name": "Nora"}))
+    await driver.publish_state(acme(2, id="old-flex", primary_contact=person_id("nora@acme.example")))
     assert (await unknown).accepted
     assert (await newer).accepted
 

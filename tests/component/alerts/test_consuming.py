@@ -25,6 +25,7 @@ from shared.runtime.process.clock import utc_now
 from shared.runtime.records import Record
 from tests.conftest import MakeDatabase
 from tests.support.builders.alerts import ACME, GUARD, SCAN
+from tests.support.builders.people import person_id
 from tests.support.drivers.alerts import acme
 from tests.support.drivers.runtime import event
 
@@ -233,7 +234,7 @@ async def test_a_changed_allocation_is_compared_with_the_newest_consumption(repl
     state = acme()
     await replica.apply_states(SubscriptionCreated(subscription=state))
     await replica.apply_snapshots(replica.snapshots(_snapshot(state, 700, 1), _snapshot(state, 790, 2)))
-    await replica.apply_states(GrantsChanged(subscription=acme(2, scan=850), email="alan@acme.example"))
+    await replica.apply_states(GrantsChanged(subscription=acme(2, scan=850), person=person_id("alan@acme.example")))
     assert await replica.raised() == [("product_consumption", 90)]
 
 

@@ -14,6 +14,7 @@ from shared.events.commands.alerts import AddChannel
 from shared.events.outcomes import AlertsCommandDecided
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
 from shared.runtime.signing import seal
+from tests.support.builders.people import person_id
 from tests.support.drivers.alerts import PAULA, AlertsDriver, acme
 from tests.support.drivers.runtime import KEYS, event, until
 from tests.support.servers.databases import as_owner, connect
@@ -203,7 +204,7 @@ async def test_commands_go_on_when_those_of_one_subscription_always_fail(
     healthy, poisoned = acme(), acme(id=POISONED)
     await driver.publish_state(healthy)
     await driver.publish_state(poisoned)
-    command = event(_channel(POISONED, receiver.url), id=str(uuid4()), actor=PAULA)
+    command = event(_channel(POISONED, receiver.url), id=str(uuid4()), actor=PAULA, actorperson=person_id(PAULA))
     async with poison(driver, "channels", f"NEW.subscription = '{POISONED}'"):
         await driver.bench.send_command(ALERTS_COMMANDS_TOPIC, command, key=POISONED)
         began = datetime.now(UTC)

@@ -182,11 +182,12 @@ async def test_only_the_inbox_is_written_when_a_plan_is_refused(
     version = plan.pop("expected_version", None)
     changes = tuple(PlannedChange(product=product, units=units) for product, units in plan.items())
     requested = ApplyPlan(subscription=SUBSCRIPTION, changes=changes, expected_version=version)
+    sent = await driver.identified(command(requested, PRIMARY))
     ran: list[str] = []
     async with driver.pool.acquire() as connection, connection.transaction():
         connection.add_query_logger(lambda one: ran.append(one.query))
         tx = Transaction(connection, driver.now, service="allocation")
-        await driver.inbox()(tx, [record(command(requested, PRIMARY))])
+        await driver.inbox()(tx, [record(sent)])
     assert decision_in(tx.pending).code == code
     assert [query.split()[:3] for query in ran if not query.lstrip().startswith(("SELECT", "COMMIT"))] == [
         ["INSERT", "INTO", "inbox"]

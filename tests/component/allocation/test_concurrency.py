@@ -19,7 +19,7 @@ from shared.events.commands.subscriptions import (
 )
 from shared.events.envelope import Event, Payload
 from shared.events.ids import SubscriptionId
-from tests.support.drivers.allocation import PRIMARY, VENDOR, AllocationDriver, Decision, command
+from tests.support.drivers.allocation import PRIMARY, VENDOR, AllocationDriver, Decision, by_address, command
 
 PRODUCTS = ("scan", "hub", "web")
 SUBSCRIPTION = "acme-flex"
@@ -180,10 +180,10 @@ async def test_plans_are_decided_on_changes_by_other_commands_of_their_batch(dri
     for name in ("acme-flex", "globex-flex"):
         await driver.open(subscription=name, account=None if name == "acme-flex" else "acme-flex-account")
     await driver.sell(AddPerson(account="acme-flex-account", email="new@example.com", name="New"))
-    hand_over = SetPrimaryContact(subscription="globex-flex", email="new@example.com")
+    hand_over = by_address(SetPrimaryContact, subscription="globex-flex", email="new@example.com")
     requested = [
         raised("acme-flex", 5),
-        command(hand_over, VENDOR, vendor=True),
+        command(await driver.resolved(hand_over), VENDOR, vendor=True),
         raised("globex-flex", 5),
         raised("globex-flex", 6, "new@example.com"),
     ]
@@ -197,7 +197,7 @@ async def test_earlier_plans_of_a_batch_are_saved_when_a_command_is_refused(driv
         await driver.open(subscription=name)
     requested = [
         raised("acme-flex", 5),
-        command(SetPrimaryContact(subscription="globex-flex", email="unknown@example.com"), VENDOR, vendor=True),
+        command(SetPrimaryContact(subscription="globex-flex", person=None), VENDOR, vendor=True),
         raised("acme-flex", 7),
         raised("globex-flex", 6),
     ]

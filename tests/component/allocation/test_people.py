@@ -9,7 +9,17 @@ from shared.events.commands.accounts import AddPerson, ChangePerson, CreateAccou
 from shared.events.commands.subscriptions import CreateSubscription, SetGrants, SetPrimaryContact
 from shared.events.envelope import Payload
 from shared.events.state import Person
-from tests.support.drivers.allocation import PRIMARY, START, STRANGER, VENDOR, AllocationDriver, Decision, command
+from tests.support.drivers.allocation import (
+    PRIMARY,
+    START,
+    STRANGER,
+    VENDOR,
+    AllocationDriver,
+    ByAddress,
+    Decision,
+    by_address,
+    command,
+)
 
 ACCOUNT, SUBSCRIPTION = "acme-flex-account", "acme-flex"
 ALAN, UMA, PETRA = "alan@acme.example", "uma@acme.example", "petra@acme.example"
@@ -26,7 +36,7 @@ async def grant(
     driver: AllocationDriver, email: str, *grants: Any, subscription: str = SUBSCRIPTION, by: str = PRIMARY
 ) -> Decision:
     """Set a person's grants on a subscription."""
-    return await driver.ask(SetGrants(subscription=subscription, email=email, grants=grants), by)
+    return await driver.ask(by_address(SetGrants, subscription=subscription, email=email, grants=grants), by)
 
 
 def fields(decision: Decision) -> set[str]:
@@ -50,13 +60,13 @@ async def test_the_primary_contact_of_a_new_subscription_is_a_person_of_the_acco
     )
     decision = await driver.sell(second)
     assert [type(one).__name__ for one in decision.events] == ["SubscriptionCreated"]
-    assert decision.subscription.primary_contact.name == "Paula"
+    assert decision.subscription.primary_contact == await driver.id_of(PRIMARY, ACCOUNT)
 
 
 async def test_a_primary_contact_is_refused_when_the_person_is_disabled(driver: AllocationDriver) -> None:
     await driver.open()
     await add(driver, ALAN)
-    await driver.sell(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False))
+    await driver.sell(by_address(ChangePerson, account=ACCOUNT, email=ALAN, enabled=False))
     requested = CreateSubscription(
         subscription="s-2",
         account=ACCOUNT,
@@ -67,8 +77,8 @@ async def test_a_primary_contact_is_refused_when_the_person_is_disabled(driver: 
         primary_contact=Person(email=ALAN, name="Alan"),
     )
     assert fields(await driver.ask(requested, VENDOR, vendor=True)) == {"primary_contact.email"}
-    assert fields(await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=ALAN))) == {"email"}
-    await driver.sell(RemovePerson(account=ACCOUNT, email=ALAN))
+    assert fields(await driver.ask(by_address(SetPrimaryContact, subscription=SUBSCRIPTION, email=ALAN))) == {"email"}
+    await driver.sell(by_address(RemovePerson, account=ACCOUNT, email=ALAN))
     back = await driver.sell(requested)
     assert [type(one).__name__ for one in back.events] == ["PersonChanged", "SubscriptionCreated"]
     assert back.events[0].person.is_active
@@ -77,11 +87,13 @@ async def test_a_primary_contact_is_refused_when_the_person_is_disabled(driver: 
 async def test_a_person_is_added_changed_removed_and_added_again(driver: AllocationDriver) -> None:
     await driver.open()
     decision = await driver.ask(AddPerson(account=ACCOUNT, email="Alan@Acme.example", name="Alan"))
-    assert (decision.outcome.resource, decision.outcome.version) == (ALAN, 1)
     (event,) = decision.events
     assert isinstance(event, PersonChanged)
+    assert (decision.outcome.resource, decision.outcome.version) == (event.person.id, 1)
+    assert decision.audit[0].object == f"account/{ACCOUNT}/person/{event.person.id}"
     assert (event.person.email, event.person.enabled, event.person.account) == (ALAN, True, ACCOUNT)
     assert decision.audit[0].after == {
+        "id": event.person.id,
         "email": ALAN,
         "name": "Alan",
         "enabled": True,
@@ -89,26 +101,48 @@ async def test_a_person_is_added_changed_removed_and_added_again(driver: Allocat
         "version": 1,
     }
     assert (await driver.ask(AddPerson(account=ACCOUNT, email=ALAN, name="A"))).code == "already_exists"
-    renamed = await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, name="Alan A."))
+    renamed = await driver.ask(by_address(ChangePerson, account=ACCOUNT, email=ALAN, name="Alan A."))
     assert (renamed.events[0].person.name, renamed.outcome.version) == ("Alan A.", 2)
-    same = await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, name="Alan A.", enabled=True))
+    same = await driver.ask(by_address(ChangePerson, account=ACCOUNT, email=ALAN, name="Alan A.", enabled=True))
     assert (same.code, same.events, same.outcome.version) == ("accepted", [], 2)
-    removed = await driver.ask(RemovePerson(account=ACCOUNT, email=ALAN))
+    removed = await driver.ask(by_address(RemovePerson, account=ACCOUNT, email=ALAN))
     assert (removed.events[0].person.removed_at, removed.events[0].person.enabled) == (driver.now, False)
-    for gone in (ChangePerson(account=ACCOUNT, email=ALAN, name="B"), RemovePerson(account=ACCOUNT, email=ALAN)):
+    for gone in (
+        by_address(ChangePerson, account=ACCOUNT, email=ALAN, name="B"),
+        by_address(RemovePerson, account=ACCOUNT, email=ALAN),
+    ):
         assert (await driver.ask(gone)).code == "not_found"
     back = await driver.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"))
     assert (back.code, back.outcome.version, back.events[0].person.is_active) == ("accepted", 4, True)
+
+
+async def test_a_person_keeps_their_id_and_has_another_in_another_account(driver: AllocationDriver) -> None:
+    await driver.open()
+    added = await driver.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"))
+    known = added.events[0].person.id
+    for requested in (
+        by_address(ChangePerson, account=ACCOUNT, email=ALAN, name="Alan A.", enabled=False),
+        by_address(RemovePerson, account=ACCOUNT, email=ALAN),
+        AddPerson(account=ACCOUNT, email=ALAN, name="Alan"),
+    ):
+        assert (await driver.ask(requested)).events[0].person.id == known
+    (other,) = (await driver.ask(AddPerson(account=ACCOUNT, email=UMA, name="Uma"))).events
+    await driver.sell(CreateAccount(account="globex", name="Globex"))
+    (there,) = (await driver.sell(AddPerson(account="globex", email=ALAN, name="Alan"))).events
+    assert len({known, other.person.id, there.person.id}) == 3
+    rows = await driver.pool.fetch("SELECT topic, key FROM outbox WHERE topic = 'allocation.people'")
+    assert {row["key"].decode() for row in rows} >= {known, other.person.id, there.person.id}
 
 
 async def test_setting_grants_replaces_the_persons_grants(driver: AllocationDriver) -> None:
     await driver.open()
     await add(driver, ALAN)
     given = await grant(driver, ALAN, "viewer", "allocator")
-    assert [(one.email, one.grant) for one in given.subscription.grants] == [(ALAN, "allocator"), (ALAN, "viewer")]
+    alan = await driver.id_of(ALAN, ACCOUNT)
+    assert [(one.person, one.grant) for one in given.subscription.grants] == [(alan, "allocator"), (alan, "viewer")]
     assert (given.audit[0].before, given.audit[0].after) == (
-        {"email": ALAN, "grants": []},
-        {"email": ALAN, "grants": ["allocator", "viewer"]},
+        {"person": alan, "grants": []},
+        {"person": alan, "grants": ["allocator", "viewer"]},
     )
     assert (await driver.plan(scan=1, by=ALAN)).code == "accepted"
     same = await grant(driver, ALAN, "allocator", "viewer")
@@ -136,7 +170,7 @@ async def test_grants_are_refused_with_their_field_when_they_are_invalid(
 ) -> None:
     await driver.open()
     await add(driver, ALAN, UMA)
-    await driver.sell(ChangePerson(account=ACCOUNT, email=UMA, enabled=False))
+    await driver.sell(by_address(ChangePerson, account=ACCOUNT, email=UMA, enabled=False))
     decision = await grant(driver, email, *grants)
     assert fields(decision) == {field}
     assert (decision.events, decision.audit[0].outcome) == ([], "denied")
@@ -147,19 +181,22 @@ async def test_the_primary_contact_is_replaced_in_one_step(driver: AllocationDri
     await driver.open()
     await add(driver, PETRA)
     await grant(driver, PETRA, "useradmin")
-    decision = await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA))
+    decision = await driver.ask(by_address(SetPrimaryContact, subscription=SUBSCRIPTION, email=PETRA))
     (event,) = decision.events
     assert isinstance(event, PrimaryContactChanged)
-    assert (event.before.email, decision.subscription.primary_contact.email) == (PRIMARY, PETRA)
+    paula, petra = [await driver.id_of(one, ACCOUNT) for one in (PRIMARY, PETRA)]
+    assert (event.before, decision.subscription.primary_contact) == (paula, petra)
     assert decision.subscription.grants == ()
-    assert decision.audit[0].before == {"primary_contact": PRIMARY}
-    assert decision.audit[0].after == {"primary_contact": PETRA}
+    assert decision.audit[0].before == {"primary_contact": paula}
+    assert decision.audit[0].after == {"primary_contact": petra}
     assert (await driver.plan(scan=1, by=PRIMARY)).code == "not_found"
     assert (await driver.plan(scan=1, by=PETRA)).code == "accepted"
-    assert (await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY), PRIMARY)).code == "not_found"
-    back = await driver.sell(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY))
-    assert back.subscription.primary_contact.email == PRIMARY
-    same = await driver.sell(SetPrimaryContact(subscription=SUBSCRIPTION, email=PRIMARY))
+    assert (
+        await driver.ask(by_address(SetPrimaryContact, subscription=SUBSCRIPTION, email=PRIMARY), PRIMARY)
+    ).code == "not_found"
+    back = await driver.sell(by_address(SetPrimaryContact, subscription=SUBSCRIPTION, email=PRIMARY))
+    assert back.subscription.primary_contact == paula
+    same = await driver.sell(by_address(SetPrimaryContact, subscription=SUBSCRIPTION, email=PRIMARY))
     assert (same.events, same.outcome.version) == ([], back.outcome.version)
 
 
@@ -169,8 +206,8 @@ async def test_a_primary_contact_is_refused_when_the_person_is_unknown_or_remove
 ) -> None:
     await driver.open()
     await add(driver, UMA)
-    await driver.sell(RemovePerson(account=ACCOUNT, email=UMA))
-    decision = await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=email))
+    await driver.sell(by_address(RemovePerson, account=ACCOUNT, email=UMA))
+    decision = await driver.ask(by_address(SetPrimaryContact, subscription=SUBSCRIPTION, email=email))
     assert fields(decision) == {"email"}
     assert (await driver.plan(scan=1)).code == "accepted"
 
@@ -180,16 +217,15 @@ async def test_removing_or_disabling_a_person_is_refused_when_they_are_primary_c
 ) -> None:
     await driver.open()
     for requested in (
-        RemovePerson(account=ACCOUNT, email=PRIMARY),
-        ChangePerson(account=ACCOUNT, email=PRIMARY, enabled=False),
+        by_address(RemovePerson, account=ACCOUNT, email=PRIMARY),
+        by_address(ChangePerson, account=ACCOUNT, email=PRIMARY, enabled=False),
     ):
         assert fields(await driver.ask(requested, VENDOR, vendor=True)) == {"email"}
-    renamed = await driver.ask(ChangePerson(account=ACCOUNT, email=PRIMARY, name="Paula P."))
-    assert [type(one) for one in renamed.events] == [PersonChanged, PrimaryContactChanged]
-    assert renamed.subscription.primary_contact == Person(email=PRIMARY, name="Paula P.")
+    renamed = await driver.ask(by_address(ChangePerson, account=ACCOUNT, email=PRIMARY, name="Paula P."))
+    assert [type(one) for one in renamed.events] == [PersonChanged], "the subscription names them by id"
     await add(driver, PETRA)
-    await driver.ask(SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA))
-    assert (await driver.ask(RemovePerson(account=ACCOUNT, email=PRIMARY), PETRA)).code == "accepted"
+    await driver.ask(by_address(SetPrimaryContact, subscription=SUBSCRIPTION, email=PETRA))
+    assert (await driver.ask(by_address(RemovePerson, account=ACCOUNT, email=PRIMARY), PETRA)).code == "accepted"
 
 
 async def test_a_person_may_do_nothing_when_disabled_and_as_before_when_enabled_again(driver: AllocationDriver) -> None:
@@ -199,18 +235,19 @@ async def test_a_person_may_do_nothing_when_disabled_and_as_before_when_enabled_
     await grant(driver, UMA, "useradmin")
     for subscription in ("acme-second", SUBSCRIPTION):
         await grant(driver, ALAN, "allocator", subscription=subscription)
-    await driver.ask(SetRoleMember(account=ACCOUNT, role="scan-reader", email=ALAN, member=True))
-    disabled = await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False), UMA)
+    await driver.ask(by_address(SetRoleMember, account=ACCOUNT, role="scan-reader", email=ALAN, member=True))
+    disabled = await driver.ask(by_address(ChangePerson, account=ACCOUNT, email=ALAN, enabled=False), UMA)
     assert [type(one) for one in disabled.events] == [PersonChanged, GrantsChanged, GrantsChanged, RoleChanged]
     changed = disabled.events[1:3]
     assert [one.subscription.id for one in changed] == [SUBSCRIPTION, "acme-second"]
-    assert all(ALAN not in {given.email for given in one.subscription.grants} for one in changed)
+    alan, uma = [await driver.id_of(one, ACCOUNT) for one in (ALAN, UMA)]
+    assert all(alan not in {given.person for given in one.subscription.grants} for one in changed)
     assert disabled.events[3].role.members == ()
     assert (await driver.plan(scan=1, by=ALAN)).code == "not_found"
-    enabled = await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=True), UMA)
+    enabled = await driver.ask(by_address(ChangePerson, account=ACCOUNT, email=ALAN, enabled=True), UMA)
     assert [type(one) for one in enabled.events] == [PersonChanged, GrantsChanged, GrantsChanged, RoleChanged]
-    assert {given.email for given in enabled.events[1].subscription.grants} == {ALAN, UMA}
-    assert enabled.events[3].role.members == (ALAN,)
+    assert {given.person for given in enabled.events[1].subscription.grants} == {alan, uma}
+    assert enabled.events[3].role.members == (alan,)
     assert (await driver.plan(scan=1, by=ALAN)).code == "accepted"
 
 
@@ -218,8 +255,8 @@ async def test_a_person_has_no_grants_when_added_again_after_removal(driver: All
     await driver.open()
     await add(driver, ALAN)
     await grant(driver, ALAN, "allocator")
-    await driver.ask(SetRoleMember(account=ACCOUNT, role="scan-reader", email=ALAN, member=True))
-    removed = await driver.ask(RemovePerson(account=ACCOUNT, email=ALAN))
+    await driver.ask(by_address(SetRoleMember, account=ACCOUNT, role="scan-reader", email=ALAN, member=True))
+    removed = await driver.ask(by_address(RemovePerson, account=ACCOUNT, email=ALAN))
     assert [type(one) for one in removed.events] == [PersonChanged, GrantsChanged, RoleChanged]
     assert (await driver.plan(scan=1, by=ALAN)).code == "not_found"
     back = await driver.ask(AddPerson(account=ACCOUNT, email=ALAN, name="Alan"))
@@ -233,9 +270,9 @@ async def test_a_user_administrator_may_do_nothing_when_disabled(driver: Allocat
     await add(driver, UMA)
     await grant(driver, UMA, "useradmin")
     someone = AddPerson(account=ACCOUNT, email=ALAN, name="Alan")
-    await driver.ask(ChangePerson(account=ACCOUNT, email=UMA, enabled=False))
+    await driver.ask(by_address(ChangePerson, account=ACCOUNT, email=UMA, enabled=False))
     assert (await driver.ask(someone, UMA)).code == "not_found"
-    await driver.ask(ChangePerson(account=ACCOUNT, email=UMA, enabled=True))
+    await driver.ask(by_address(ChangePerson, account=ACCOUNT, email=UMA, enabled=True))
     assert (await driver.ask(someone, UMA)).code == "accepted"
 
 
@@ -251,6 +288,23 @@ async def test_a_command_is_refused_when_the_person_is_of_another_account(driver
     assert (await driver.ask(nobody, VENDOR, vendor=True)).code == "not_found"
 
 
+async def test_a_command_is_not_found_when_its_actor_is_a_person_of_another_account(driver: AllocationDriver) -> None:
+    await driver.open()
+    await driver.open(subscription="globex", contact=STRANGER)
+    sam = await driver.id_of(STRANGER, "globex")
+    paula = await driver.id_of(PRIMARY, ACCOUNT)
+    for payload in (
+        AddPerson(account=ACCOUNT, email=ALAN, name="Alan"),
+        SetGrants(subscription=SUBSCRIPTION, person=sam, grants=()),
+        SetPrimaryContact(subscription=SUBSCRIPTION, person=sam),
+    ):
+        requested = command(payload, PRIMARY).model_copy(update={"actorperson": sam})
+        assert (await driver.decide(requested)).code == "not_found"
+    theirs = command(SetGrants(subscription="globex", person=paula, grants=("viewer",)), STRANGER)
+    assert fields(await driver.decide(theirs)) == {"email"}, "Paula is no person of Globex"
+    assert await driver.pool.fetchval("SELECT count(*) FROM grants") == 0
+
+
 @pytest.mark.parametrize("name", ["<b>Alan</b>", "Alan & Co", " ", "a\nb", "x" * 201])
 def test_a_command_is_invalid_when_a_persons_name_has_markup(name: str) -> None:
     with pytest.raises(ValueError, match="name"):
@@ -262,14 +316,15 @@ async def test_no_grant_is_left_when_people_are_removed_while_they_get_grants(dr
     await driver.open(subscription="acme-second", account=ACCOUNT)
     people = [f"p{n}@acme.example" for n in range(6)]
     await add(driver, *people)
-    requested: list[Payload] = []
+    requested: list[ByAddress] = []
     for email in people:
         requested += [
-            SetGrants(subscription=one, email=email, grants=("viewer",)) for one in ("acme-second", SUBSCRIPTION)
+            by_address(SetGrants, subscription=one, email=email, grants=("viewer",))
+            for one in ("acme-second", SUBSCRIPTION)
         ]
-        requested.append(RemovePerson(account=ACCOUNT, email=email))
-        requested.append(SetRoleMember(account=ACCOUNT, role="scan-reader", email=email, member=True))
-    decisions = await driver.decide_concurrently([command(one, PRIMARY) for one in requested])
+        requested.append(by_address(RemovePerson, account=ACCOUNT, email=email))
+        requested.append(by_address(SetRoleMember, account=ACCOUNT, role="scan-reader", email=email, member=True))
+    decisions = await driver.decide_concurrently([command(await driver.resolved(one), PRIMARY) for one in requested])
     assert {one.code for one in decisions} <= {"accepted", "invalid_request"}
     assert await driver.pool.fetchval("SELECT count(*) FROM grants") == 0
     assert await driver.pool.fetchval("SELECT count(*) FROM role_members") == 0
@@ -281,11 +336,11 @@ async def test_no_grant_is_left_when_people_are_removed_while_they_get_grants(dr
         AddPerson(account="none", email=ALAN, name="A"),
         CreateAccount(account="none", name="N"),
         SetFlex(account="none", enabled=True, reason="R"),
-        SetGrants(subscription="none", email=ALAN, grants=()),
+        by_address(SetGrants, subscription="none", email=ALAN, grants=()),
     ],
 )
 async def test_a_denied_command_is_audited_for_the_vendor_when_its_resource_does_not_exist(
-    driver: AllocationDriver, requested: Payload
+    driver: AllocationDriver, requested: Payload | ByAddress
 ) -> None:
     decision = await driver.ask(requested, STRANGER)
     assert [(one.account, one.outcome) for one in decision.audit] == [("vendor", "denied")]
@@ -310,13 +365,15 @@ async def test_a_person_is_removed_only_by_those_who_manage_all_of_their_subscri
     await grant(driver, UMA, "auditor", subscription="s-2", by=PETRA)
     for subscription, by in ((SUBSCRIPTION, PRIMARY), ("s-2", PETRA)):
         await grant(driver, ALAN, "viewer", subscription=subscription, by=by)
-    remove = RemovePerson(account=ACCOUNT, email=ALAN)
+    remove = by_address(RemovePerson, account=ACCOUNT, email=ALAN)
     for who in (UMA, PRIMARY, PETRA):
         assert (await driver.ask(remove, who)).code == "forbidden"
     for enabled, who in ((False, UMA), (True, PETRA), (False, PRIMARY)):
-        assert (await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=enabled), who)).code == "accepted"
+        assert (
+            await driver.ask(by_address(ChangePerson, account=ACCOUNT, email=ALAN, enabled=enabled), who)
+        ).code == "accepted"
     await grant(driver, ALAN, subscription=SUBSCRIPTION)
-    for requested in (remove, ChangePerson(account=ACCOUNT, email=ALAN, enabled=True)):
+    for requested in (remove, by_address(ChangePerson, account=ACCOUNT, email=ALAN, enabled=True)):
         assert (await driver.ask(requested, PRIMARY)).code == "not_found", "of subscriptions that they may not see"
         assert (await driver.ask(requested, UMA)).code == "forbidden", "they see the person and do not manage them"
     assert (await driver.ask(remove, PETRA)).code == "accepted"

@@ -54,7 +54,9 @@ from tests.support.drivers.allocation import (
     STRANGER,
     VENDOR,
     AllocationDriver,
+    ByAddress,
     Decision,
+    by_address,
     command,
     decision_in,
     record,
@@ -70,7 +72,7 @@ WHO = {
 PLAN = ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="hub", units=5),))
 READER = RoleTemplate(role="bare-shift", name="Reader", summary="Reads", permissions=("page.use",))
 PAGE = Permission(id="page.use", category="Access", description="Use the pages")
-COMMANDS: dict[str, Payload] = {
+COMMANDS: dict[str, Payload | ByAddress] = {
     "create-account": CreateAccount(account="new", name="A"),
     "set-flex": SetFlex(account=ACCOUNT, enabled=True, reason="asked"),
     "create-product": CreateProduct(product="new", name="P"),
@@ -95,15 +97,15 @@ COMMANDS: dict[str, Payload] = {
     "set-policy": SetPolicy(subscription=SUBSCRIPTION, product="scan", overage="reserve"),
     "apply-plan": PLAN,
     "override-plan": PLAN.model_copy(update={"override_reason": "a merger"}),
-    "set-primary-contact": SetPrimaryContact(subscription=SUBSCRIPTION, email=PETRA),
-    "set-grants": SetGrants(subscription=SUBSCRIPTION, email=PETRA, grants=("viewer",)),
+    "set-primary-contact": by_address(SetPrimaryContact, subscription=SUBSCRIPTION, email=PETRA),
+    "set-grants": by_address(SetGrants, subscription=SUBSCRIPTION, email=PETRA, grants=("viewer",)),
     "add-person": AddPerson(account=ACCOUNT, email="new@acme.example", name="New"),
-    "change-person": ChangePerson(account=ACCOUNT, email=PETRA, enabled=False),
-    "remove-person": RemovePerson(account=ACCOUNT, email=PETRA),
+    "change-person": by_address(ChangePerson, account=ACCOUNT, email=PETRA, enabled=False),
+    "remove-person": by_address(RemovePerson, account=ACCOUNT, email=PETRA),
     "create-role": CreateRole(account=ACCOUNT, role="new", product="scan", name="New", permissions=()),
     "change-role": ChangeRole(account=ACCOUNT, role="scan-reader", permissions=()),
     "reset-role": ResetRole(account=ACCOUNT, role="scan-reader"),
-    "set-role-member": SetRoleMember(account=ACCOUNT, role="scan-reader", email=PETRA, member=True),
+    "set-role-member": by_address(SetRoleMember, account=ACCOUNT, role="scan-reader", email=PETRA, member=True),
 }
 
 
@@ -122,11 +124,12 @@ async def populated(driver: AllocationDriver) -> AllocationDriver:
     return driver
 
 
-async def answer(driver: AllocationDriver, requested: Payload, actor: str, *, vendor: bool) -> Decision:
+async def answer(driver: AllocationDriver, requested: Payload | ByAddress, actor: str, *, vendor: bool) -> Decision:
     """Decide a command and roll it back, so that all commands find the same data."""
     decisions: list[Decision] = []
+    sent = await driver.identified(command(await driver.resolved(requested), actor, vendor=vendor))
     async with transaction(driver.pool, lambda: driver.now, "allocation") as tx, tx.savepoint() as undo:
-        await driver.inbox()(tx, [record(command(requested, actor, vendor=vendor))])
+        await driver.inbox()(tx, [record(sent)])
         decisions.append(decision_in(tx.pending))
         undo()
     return decisions[0]

@@ -8,6 +8,7 @@ from services.allocation.domain.roles import STANDARD_PERMISSIONS
 from services.allocation.handlers.backfill import backfill
 from shared.events.allocation import (
     ALLOCATION_EVENTS,
+    PEOPLE_EVENTS,
     PersonChanged,
     ProductSubscribed,
     RoleChanged,
@@ -21,9 +22,17 @@ from shared.events.ids import AccountId, PermissionId, RoleId
 from shared.events.state import Permission, ProductState, RoleState, RoleTemplate
 from shared.runtime.delivery.batch_runner import transaction
 from tests.component.allocation.test_people import ACCOUNT, ALAN, SUBSCRIPTION, add, fields, grant
-from tests.support.drivers.allocation import PRIMARY, STRANGER, VENDOR, AllocationDriver, Decision
+from tests.support.drivers.allocation import (
+    PRIMARY,
+    STRANGER,
+    VENDOR,
+    AllocationDriver,
+    ByAddress,
+    Decision,
+    by_address,
+)
 
-EVENTS = by_type(ALLOCATION_EVENTS)
+EVENTS = by_type(ALLOCATION_EVENTS + PEOPLE_EVENTS)
 READER = "scan-reader"
 DEFAULTS = ["scan-manager", "scan-operator", "scan-reader", "scan-auditor"]
 
@@ -216,19 +225,20 @@ def test_a_command_is_invalid_when_a_roles_name_has_markup(name: str) -> None:
             make()
 
 
-def give(role: str, email: str, *, member: bool = True) -> SetRoleMember:
+def give(role: str, email: str, *, member: bool = True) -> ByAddress:
     """A command that gives a role to a person, or takes it away."""
-    return SetRoleMember(account=ACCOUNT, role=role, email=email, member=member)
+    return by_address(SetRoleMember, account=ACCOUNT, role=role, email=email, member=member)
 
 
 async def test_a_role_is_given_and_taken_back(driver: AllocationDriver) -> None:
     await driver.open()
     await add(driver, ALAN)
     given = await driver.ask(give(READER, ALAN))
-    assert (given.events[0].role.members, given.outcome.version) == ((ALAN,), 2)
+    alan = await driver.id_of(ALAN, ACCOUNT)
+    assert (given.events[0].role.members, given.outcome.version) == ((alan,), 2)
     assert (await driver.ask(give(READER, ALAN))).events == []
     kept = await driver.ask(change(permissions=("page.use",)))
-    assert kept.events[0].role.members == (ALAN,)
+    assert kept.events[0].role.members == (alan,)
     taken = await driver.ask(give(READER, ALAN, member=False))
     assert (taken.events[0].role.members, taken.outcome.version) == ((), 4)
     assert (await driver.ask(give(READER, STRANGER, member=False))).events == []
@@ -237,7 +247,7 @@ async def test_a_role_is_given_and_taken_back(driver: AllocationDriver) -> None:
 async def test_giving_a_role_is_refused_when_the_person_is_unknown_or_disabled(driver: AllocationDriver) -> None:
     await driver.open()
     await add(driver, ALAN)
-    await driver.ask(ChangePerson(account=ACCOUNT, email=ALAN, enabled=False))
+    await driver.ask(by_address(ChangePerson, account=ACCOUNT, email=ALAN, enabled=False))
     for email in (ALAN, STRANGER):
         decision = await driver.ask(give(READER, email))
         assert (fields(decision), decision.events) == ({"email"}, [])

@@ -24,7 +24,7 @@ from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TO
 from shared.runtime.process.clock import utc_now
 from shared.runtime.signing import SIGNATURE_HEADER, sign
 from tests.conftest import MakeDatabase, StartService
-from tests.support.drivers.allocation import KEYS, PRIMARY, VENDOR, command, snapshot
+from tests.support.drivers.allocation import KEYS, PRIMARY, VENDOR, command, identify, snapshot
 from tests.support.drivers.processes import ServiceProcess, service_env
 from tests.support.servers.databases import connect
 
@@ -45,7 +45,8 @@ class Service:
 
     async def send(self, payload: Payload, key: str, actor: str, *, id: str | None = None) -> UUID:
         """Send a signed command; return its id."""
-        requested = command(payload, actor, vendor=actor == VENDOR, id=id)
+        async with connect(self.dsn) as connection:
+            requested = await identify(connection, command(payload, actor, vendor=actor == VENDOR, id=id))
         value = requested.encode()
         await self.producer.send_and_wait(
             f"{self.prefix}{ALLOCATION_COMMANDS_TOPIC.name}",

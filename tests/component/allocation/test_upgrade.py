@@ -9,17 +9,17 @@ import asyncpg
 
 from services.allocation.domain.subscriptions import Terms
 from services.allocation.handlers.backfill import backfill
-from shared.events.allocation import ALLOCATION_EVENTS
+from shared.events.allocation import ALLOCATION_EVENTS, PEOPLE_EVENTS
 from shared.events.commands.subscriptions import SetGrants
 from shared.events.envelope import by_type, decode
 from shared.runtime.delivery.batch_runner import transaction
 from shared.runtime.postgres.grants import Access
 from shared.runtime.postgres.migrations import load_migrations, migrate
-from tests.support.drivers.allocation import PRIMARY, START, AllocationDriver
+from tests.support.drivers.allocation import PRIMARY, START, AllocationDriver, by_address
 from tests.support.servers.databases import SERVICES, as_owner, connect
 
 MIGRATIONS = SERVICES / "allocation" / "migrations"
-EVENTS = by_type(ALLOCATION_EVENTS)
+EVENTS = by_type(ALLOCATION_EVENTS + PEOPLE_EVENTS)
 BEFORE = """
 INSERT INTO accounts VALUES ('acme', 'Acme', true, 2), ('globex', 'Globex', true, 2);
 INSERT INTO products VALUES ('scan', 'Scan', '{/platforms/scan}', NULL, 2);
@@ -65,12 +65,15 @@ async def test_people_roles_and_templates_are_created_when_an_old_database_is_up
             ("acme", "paula@acme.example", "Paula", 1),
             ("globex", "sam@globex.example", "Sam", 1),
         ]
+        assert len({one.person.id for one in published[1:4]}) == 3
         assert {one.role.account for one in published[4:]} == {"acme"}
         assert await completed(driver) == []
         plan = await driver.plan("a-1", scan=20, by="alan@acme.example")
         assert (plan.code, plan.subscription.allocated) == ("accepted", 20)
         assert [lot.price for lot in plan.subscription.lots] == [None]
-        given = await driver.ask(SetGrants(subscription="a-1", email="alan@acme.example", grants=("viewer",)), PRIMARY)
+        given = await driver.ask(
+            by_address(SetGrants, subscription="a-1", email="alan@acme.example", grants=("viewer",)), PRIMARY
+        )
         assert [one.grant for one in given.subscription.grants] == ["viewer"]
 
 

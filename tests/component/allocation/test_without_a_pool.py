@@ -38,7 +38,8 @@ async def without(driver: AllocationDriver, off: Off) -> None:
 async def ask(driver: AllocationDriver, action: Action, **changes: Any) -> Decision:
     """Decide a command of a person who may send it."""
     vendor = "primary" not in MAY[action]
-    return await driver.ask(COMMANDS[action].model_copy(update=changes), VENDOR if vendor else PRIMARY, vendor=vendor)
+    requested = await driver.resolved(COMMANDS[action])
+    return await driver.ask(requested.model_copy(update=changes), VENDOR if vendor else PRIMARY, vendor=vendor)
 
 
 @pytest.mark.parametrize("off", CODES)

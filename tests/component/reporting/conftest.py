@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeDatabase, StartService
-from tests.support.builders.published import account, created, product
+from tests.support.builders.published import account, created, product, team
 from tests.support.drivers.processes import ServiceProcess, service_env
 from tests.support.drivers.reporting import ReportingDriver, reporting
 from tests.support.drivers.reporting_processes import ReportingProcesses
@@ -30,7 +30,7 @@ async def empty(database: MakeDatabase, shared_issuer: Issuer) -> AsyncIterator[
 @pytest.fixture
 async def driver(empty: ReportingDriver) -> ReportingDriver:
     """Start reporting with an account, a product and a subscription."""
-    await empty.apply(account(), product(), created())
+    await empty.apply(account(), product(), *team(), created())
     return empty
 
 

@@ -40,14 +40,14 @@ async def overtaken(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) ->
             )
             await driver.measure(snapshot(850, revision=2))
 
-    find = subscriptions.find_subscription
+    find = subscriptions.find_with_roles
 
-    async def found(connection: Any, of: str) -> Any:
-        state = await find(connection, of)
+    async def found(connection: Any, of: str, email: str) -> Any:
+        state = await find(connection, of, email)
         await asyncio.create_task(change())
         return state
 
-    monkeypatch.setattr(subscriptions, "find_subscription", found)
+    monkeypatch.setattr(subscriptions, "find_with_roles", found)
     return driver
 
 
@@ -114,7 +114,7 @@ def counted(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> Counter
         (consumption, "load_term"),
         (products, "find_products"),
         (alerts, "list_alerts"),
-        (subscriptions, "find_subscription"),
+        (subscriptions, "find_with_roles"),
         (subscriptions, "list_subscriptions"),
         (fragments, "render_plan_fragments"),
     ):
@@ -123,7 +123,7 @@ def counted(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> Counter
 
 
 ONCE = {
-    **dict.fromkeys(("load_term", "find_products", "list_alerts", "find_subscription", "list_subscriptions"), 1),
+    **dict.fromkeys(("load_term", "find_products", "list_alerts", "find_with_roles", "list_subscriptions"), 1),
     "render_plan_fragments": 1,
     "acquire": 2,
 }
@@ -147,7 +147,7 @@ async def test_page_reads_each_table_once(driver: ReportingDriver, counted: Coun
 async def test_page_of_usage_is_read_from_one_connection(driver: ReportingDriver, counted: Counter[str]) -> None:
     counted.clear()
     assert (await driver.http.get("/subscriptions/sub-1/usage")).status_code == 200
-    assert (counted["acquire"], counted["find_subscription"], counted["load_term"]) == (2, 1, 1)
+    assert (counted["acquire"], counted["find_with_roles"], counted["load_term"]) == (2, 1, 1)
 
 
 def test_page_contains_the_fragments_without_rendering_them_again(responder: PageResponder) -> None:

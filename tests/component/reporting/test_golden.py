@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.support.builders.full_subscription import fill
+from tests.support.builders.people import person_id
 from tests.support.builders.published import (
     ALLOCATOR,
     PRIMARY,
@@ -98,7 +99,8 @@ async def test_writes_answer_the_same_bytes(filled: ReportingDriver) -> None:
         headers = {"Idempotency-Key": str(UUID(int=COMMAND.int + number))}
         asking = asyncio.create_task(filled.ask(method, path, who, json=body, headers=headers))
         sent = (await filled.sent(number + 1))[number]
-        await filled.decide(sent.command, resource="what-it-is", version=3)
+        resource, version = (person_id(VIEWER), 1) if name == "write_person" else ("what-it-is", 3)
+        await filled.decide(sent.command, resource=resource, version=version)
         answers[name] = await asking
     command = f"/v1/commands/{COMMAND}"
     answers["command"] = await filled.ask("GET", command, PRIMARY)

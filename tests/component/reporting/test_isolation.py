@@ -22,6 +22,7 @@ from shared.events.quarantine import QuarantinedRecord, UsageQuarantined
 from shared.events.topics import (
     ALERTS_EVENTS_TOPIC,
     ALLOCATION_EVENTS_TOPIC,
+    ALLOCATION_PEOPLE_TOPIC,
     AUDIT,
     CONSUMPTION_TOPIC,
     METERING_EVENTS_TOPIC,
@@ -29,7 +30,18 @@ from shared.events.topics import (
 )
 from shared.runtime.delivery.set_aside_work import SetAside
 from tests.conftest import MakeDatabase, StartService
-from tests.support.builders.published import NOW, PRIMARY, START, account, alert, created, product, snapshot
+from tests.support.builders.people import person_id
+from tests.support.builders.published import (
+    NOW,
+    PRIMARY,
+    START,
+    account,
+    alert,
+    created,
+    person,
+    product,
+    snapshot,
+)
 from tests.support.builders.published import subscription as state_of
 from tests.support.drivers.processes import ServiceProcess, service_env
 from tests.support.drivers.reporting import ReportingDriver
@@ -41,7 +53,7 @@ from tests.support.servers.token_issuer import Issuer
 POISONED, HEALTHY = "poisoned", "healthy"
 REPEATS = 30
 MOST_LOG_LINES = 40
-"""Most log lines about 34 failing keys in five consumers: repeats are summarised."""
+"""Most log lines about 64 failing keys in six consumers: repeats are summarised."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,13 @@ WORKS = [
         "subscription",
         lambda of, n: alert(f"{of}-{n}", subscription=of),
         lambda of, _: of,
+    ),
+    Work(
+        ALLOCATION_PEOPLE_TOPIC,
+        "people",
+        "account",
+        lambda of, n: person(f"{n}@{of}.example", account=of),
+        lambda of, n: person_id(f"{n}@{of}.example"),
     ),
     Work(METERING_EVENTS_TOPIC, "quarantine", "product", quarantined, lambda of, _: of),
     Work(AUDIT, "audit_log", "account", audited, lambda of, _: of),
@@ -269,6 +288,10 @@ async def test_other_live_streams_continue_when_one_fails(service: Reporting, sh
     allocation = WORKS[0]
     for payload, key in ((account(), "acme"), (product(), "scan")):
         await service.bench.send(allocation.topic, event(payload).encode(), key=key.encode())
+    people = next(one for one in WORKS if one.topic is ALLOCATION_PEOPLE_TOPIC)
+    value = event(person(PRIMARY)).encode()
+    await service.bench.send(people.topic, value, key=person_id(PRIMARY).encode())
+    await service.until_applied(people, "acme", 1)
     for of in (HEALTHY, POISONED):
         await service.publish(allocation, of, [1])
         await service.until_applied(allocation, of, 1)

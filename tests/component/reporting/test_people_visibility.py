@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from shared.events.allocation import PersonChanged, RoleChanged
+from shared.events.allocation import RoleChanged
 from shared.events.outcomes import AuditRecord, DecisionRecorded
-from shared.events.state import GrantedTo, Person, PersonState, RoleState
+from shared.events.state import GrantedTo, RoleState
+from tests.support.builders.people import person_id
 from tests.support.builders.published import (
     AUDITOR,
     NOW,
@@ -19,6 +20,7 @@ from tests.support.builders.published import (
     VIEWER,
     account,
     created,
+    person,
     product,
     subscription,
 )
@@ -43,22 +45,25 @@ async def two(empty: ReportingDriver) -> ReportingDriver:
     """
     second = subscription(
         "sub-2",
-        primary_contact=Person(email=SECOND, name="Paul"),
-        grants=[GrantedTo(email=VIEWER, grant="allocator"), GrantedTo(email=THERE, grant="useradmin")],
+        primary_contact=person_id(SECOND),
+        grants=[
+            GrantedTo(person=person_id(VIEWER), grant="allocator"),
+            GrantedTo(person=person_id(THERE), grant="useradmin"),
+        ],
     )
     emails = [PRIMARY, SECOND, VIEWER, AUDITOR, USERADMIN, THERE, NEW]
-    members = (THERE, VIEWER, NEW)
+    members = tuple(person_id(one) for one in (THERE, VIEWER, NEW))
     role = RoleState.model_validate(
         {"account": "acme", "role": "scan-reader", "product": "scan", "name": "Reader", "is_default": False}
         | {"customised": ["page.use"], "members": members, "version": 1}
     )
     await empty.apply(account(), product(), created(), created(second), RoleChanged(role=role))
     for email in emails:
-        await empty.apply(PersonChanged(person=PersonState(account="acme", email=email, name="Somebody", version=1)))
+        await empty.apply(person(email))
     role_after = {"after": {"role": "scan-reader", "members": list(members)}}
     await empty.apply(
-        decided(f"account/acme/person/{THERE}", SECOND),
-        decided(f"account/acme/person/{NEW}", PRIMARY),
+        decided(f"account/acme/person/{person_id(THERE)}", SECOND),
+        decided(f"account/acme/person/{person_id(NEW)}", PRIMARY),
         decided("account/acme/role/scan-reader", SECOND, before=None, **role_after),
     )
     return empty

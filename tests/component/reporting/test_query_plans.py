@@ -33,6 +33,8 @@ Products, role templates and prices do not.
 _FILL = """
 INSERT INTO allocation_changes (event_id, product, subscription, at, kind, before, after, starts_clock, version)
 SELECT s.id || n, 'product-00', s.id, now(), 'allocation', 0, n, false, n FROM subscriptions s, generate_series(1, 3) n;
+INSERT INTO people (id, account, email, version, state)
+SELECT md5(n::text), 'account-' || n % 100, n || '@acme.example', 1, '{}' FROM generate_series(1, 5000) n;
 INSERT INTO alerts (id, subscription, version, raised_at, lifecycle, state)
 SELECT s.id || n, s.id, 1, now(), 'resolved', '{}' FROM subscriptions s, generate_series(1, 3) n;
 INSERT INTO channels (id, subscription, version, state)

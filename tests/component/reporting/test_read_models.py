@@ -3,6 +3,7 @@
 from itertools import permutations
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,10 +20,10 @@ from shared.events.allocation import (
     RoleTemplatesChanged,
 )
 from shared.events.envelope import Payload
-from shared.events.ids import AccountId
 from shared.events.outcomes import AuditRecord, DecisionRecorded
 from shared.events.schemas.examples import example_of
-from shared.events.state import GrantedTo, PersonState, PriceList, RoleState, Tier
+from shared.events.state import GrantedTo, PriceList, RoleState, Tier
+from tests.support.builders.people import person_id
 from tests.support.builders.published import (
     NOW,
     PRIMARY,
@@ -31,6 +32,7 @@ from tests.support.builders.published import (
     WINDOW,
     created,
     event,
+    person,
     plan,
     snapshot,
     subscription,
@@ -76,16 +78,16 @@ async def test_product_is_saved_from_every_event_that_contains_it(empty: Reporti
 
 
 async def test_newest_person_role_and_price_list_win_in_every_order(driver: ReportingDriver) -> None:
-    person = PersonState(account=AccountId("acme"), email=VIEWER, name="Old", version=1)
+    somebody = person(VIEWER, "Old").person
     role = RoleState.model_validate(
         {"account": "acme", "role": "scan-own", "product": "scan", "name": "Old", "is_default": False, "version": 1}
     )
     tiers = (Tier(from_units=0, discount_basis_points=0),)
     prices = PriceList(currency="EUR", list_price_minor=1, tiers=tiers, version=1)
     new: dict[str, Any] = {"version": 2, "name": "New"}
-    old_ones = (PersonChanged(person=person), RoleChanged(role=role), PriceListChanged(price_list=prices))
+    old_ones = (PersonChanged(person=somebody), RoleChanged(role=role), PriceListChanged(price_list=prices))
     new_ones = (
-        PersonChanged(person=person.model_copy(update=new)),
+        PersonChanged(person=somebody.model_copy(update=new)),
         RoleChanged(role=role.model_copy(update=new)),
         PriceListChanged(price_list=prices.model_copy(update={"version": 2, "list_price_minor": 2})),
     )
@@ -95,16 +97,39 @@ async def test_newest_person_role_and_price_list_win_in_every_order(driver: Repo
     assert (await driver.get("/v1/price-list"))["list_price_minor"] == 2
 
 
+async def test_a_person_is_gone_when_their_record_is_deleted(driver: ReportingDriver) -> None:
+    path = f"/v1/accounts/acme/people/{VIEWER}"
+    await driver.apply(person(VIEWER, "Victor", 2))
+    for key in (person_id(STRANGER).encode(), b"\xff", None):
+        await driver.read_people(record(person(VIEWER))._replace(key=key, value=None))
+    assert (await driver.get(path))["name"] == "Victor", "none of these is Victor's"
+    await driver.read_people(record(person(VIEWER))._replace(key=person_id(VIEWER).encode(), value=None))
+    assert (await driver.ask("GET", path)).status_code == 404
+    again = PersonChanged(person=person(VIEWER, "Vic").person.model_copy(update={"id": person_id("another")}))
+    await driver.apply(again)
+    assert (await driver.get(path))["id"] == person_id("another")
+
+
+@pytest.mark.parametrize("newest_last", [True, False])
+async def test_the_present_person_is_shown_when_one_with_their_address_was_there_before(
+    driver: ReportingDriver, newest_last: bool
+) -> None:
+    before = person(VIEWER, "Before", 2, removed_at=NOW, enabled=False)
+    now = PersonChanged(person=person(VIEWER, "Now").person.model_copy(update={"id": person_id("another")}))
+    await driver.apply(*((before, now) if newest_last else (now, before)))
+    assert (await driver.get(f"/v1/accounts/acme/people/{VIEWER}"))["name"] == "Now"
+
+
 async def test_grant_stays_revoked_when_an_old_state_arrives_late(driver: ReportingDriver) -> None:
     await driver.apply(created(subscription(version=3, grants=[])))
-    await driver.apply(created(subscription(version=2, grants=[GrantedTo(email=VIEWER, grant="viewer")])))
+    await driver.apply(created(subscription(version=2, grants=[GrantedTo(person=person_id(VIEWER), grant="viewer")])))
     assert (await driver.ask("GET", "/v1/subscriptions/sub-1", VIEWER)).status_code == 404
     assert (await driver.get("/v1/me", VIEWER))["subscriptions"] == []
 
 
 async def test_subscription_is_visible_to_its_new_contact_only_after_a_hand_over(driver: ReportingDriver) -> None:
-    contact = {"email": STRANGER, "name": "Sam"}
-    await driver.apply(created(subscription(version=2, grants=[], primary_contact=contact)))
+    state = subscription(version=2, grants=[], primary_contact=person_id(STRANGER))
+    await driver.apply(person(STRANGER, "Sam"), created(state))
     assert (await driver.ask("GET", "/v1/subscriptions/sub-1", STRANGER)).status_code == 200
     assert (await driver.ask("GET", "/v1/subscriptions/sub-1", PRIMARY)).status_code == 404
 

@@ -22,6 +22,7 @@ from tests.support.builders.published import (
     product,
     snapshot,
     subscription,
+    team,
 )
 from tests.support.drivers.reporting import ReportingDriver
 
@@ -158,7 +159,7 @@ async def test_usage_by_window_has_its_items(driver: ReportingDriver) -> None:
 
 
 async def test_usage_of_a_burn_down_adds_up_to_its_term_to_date(empty: ReportingDriver) -> None:
-    await empty.apply(account(), product(reset="term", aggregation="sum"), created())
+    await empty.apply(account(), product(reset="term", aggregation="sum"), *team(), created())
     await empty.measure(snapshot(9, reset="term", windows_ago=2), snapshot(25, reset="term"))
     path = "/v1/subscriptions/sub-1/usage"
     items = (await empty.get(f"{path}?from=2026-01-01T00:00:00Z", VIEWER))["items"]

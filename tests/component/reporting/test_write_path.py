@@ -16,7 +16,20 @@ from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.refusals import Refusal
 from shared.runtime.signing import parse_keys, unseal
 from tests.conftest import MakeDatabase
-from tests.support.builders.published import CALENDAR, NOW, PRIMARY, VENDOR, WINDOW, alert, plan, snapshot, subscription
+from tests.support.builders.people import person_id
+from tests.support.builders.published import (
+    CALENDAR,
+    NOW,
+    PRIMARY,
+    VENDOR,
+    WINDOW,
+    alert,
+    event,
+    person,
+    plan,
+    snapshot,
+    subscription,
+)
 from tests.support.drivers.processes import COMMAND_KEYS
 from tests.support.drivers.reporting import ReportingDriver, reporting
 from tests.support.servers.token_issuer import Issuer
@@ -36,6 +49,31 @@ async def test_write_answers_when_its_effect_is_visible(driver: ReportingDriver)
     assert answer.headers["idempotency-key"] == sent.command.id
     assert answer.headers["etag"] == '"2"'
     assert body == {**await driver.get("/v1/subscriptions/sub-1", PRIMARY), "command_id": sent.command.id}
+
+
+async def test_write_answers_only_when_the_person_is_shown_whose_topic_is_read_later(driver: ReportingDriver) -> None:
+    email = "new@acme.example"
+    body = {"email": email, "name": "New"}
+    asking = asyncio.create_task(driver.ask("POST", "/v1/accounts/acme/people", PRIMARY, json=body))
+    (sent,) = await driver.sent()
+    await driver.apply(person(email, "Before", removed_at=NOW, enabled=False))
+    await driver.decide(sent.command, resource=person_id(email), version=2)
+    await asyncio.sleep(0.3)
+    assert not asking.done()
+    await driver.apply(event(person(email, "New", version=2), causation=sent.command.id))
+    answer = await asyncio.wait_for(asking, 0.9)
+    assert (answer.status_code, answer.json()["name"], answer.json()["id"]) == (200, "New", person_id(email))
+
+
+async def test_write_answers_202_when_the_person_is_not_shown_in_time(driver: ReportingDriver) -> None:
+    path, key = f"/v1/accounts/acme/people/{PRIMARY}", {"Idempotency-Key": str(uuid4())}
+    asking = asyncio.create_task(driver.ask("PATCH", path, PRIMARY, json={"name": "Later"}, headers=key))
+    (sent,) = await driver.sent()
+    await driver.decide(sent.command, resource=person_id(PRIMARY), version=2)
+    assert (await asking).status_code == 202
+    await driver.apply(person(PRIMARY, "Later", version=2))
+    again = await driver.ask("PATCH", path, PRIMARY, json={"name": "Later"}, headers=key)
+    assert (again.status_code, again.json()["name"]) == (200, "Later")
 
 
 async def test_command_contains_its_actor_and_the_seen_consumption(driver: ReportingDriver) -> None:

@@ -7,6 +7,7 @@ from services.alerts.domain.measures import Reading
 from services.alerts.domain.watch import Assessment, Watch, assess, update_reading, update_state
 from shared.events.ids import ProductId, SubscriptionId
 from shared.events.state import SubscriptionState
+from tests.support.builders.people import person_id
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -30,10 +31,10 @@ def subscription(version: int = 1, *, purchased: int = 10_000, scan: int = 1000,
         "state": "active",
         "term": {"start": START, "end": START + timedelta(days=365)},
         "window_days": 15,
-        "primary_contact": {"email": "paula@acme.example", "name": "Paula"},
+        "primary_contact": person_id("paula@acme.example"),
         "grants": [
-            {"email": "alan@acme.example", "grant": "allocator"},
-            {"email": "victor@acme.example", "grant": "viewer"},
+            {"person": person_id("alan@acme.example"), "grant": "allocator"},
+            {"person": person_id("victor@acme.example"), "grant": "viewer"},
         ],
         "lots": [{**lot, "order_reference": "PO-1", "purchased_at": START}] if purchased else [],
         "products": [

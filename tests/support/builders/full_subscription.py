@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from shared.events.alerts import AlertAcknowledged, ChannelChanged, ChannelState
-from shared.events.allocation import PersonChanged, PriceListChanged, ProductChanged, RoleChanged
+from shared.events.allocation import PriceListChanged, ProductChanged, RoleChanged
 from shared.events.envelope import Payload
 from shared.events.metering import ConsumptionSnapshot, IngestKeyChanged, IngestKeyState
 from shared.events.outcomes import AuditRecord, DecisionRecorded
@@ -22,7 +22,6 @@ from shared.events.quarantine import (
 )
 from shared.events.state import (
     Lot,
-    PersonState,
     Price,
     PriceList,
     ProductState,
@@ -32,6 +31,7 @@ from shared.events.state import (
     SubscriptionState,
     Term,
 )
+from tests.support.builders.people import person_id
 from tests.support.builders.published import (
     ALLOCATOR,
     NOW,
@@ -44,6 +44,7 @@ from tests.support.builders.published import (
     created,
     event,
     lot,
+    person,
     plan,
     snapshot,
     subscription,
@@ -170,15 +171,12 @@ def _other_events() -> list[Payload]:
         "action": "apply-plan",
     }
     decided |= {"object": "subscription/sub-1", "outcome": "allowed", "before": {"scan": 300}, "after": {"scan": 400}}
-    people = [
-        PersonState(account="acme", email=email, name="J\u00fcrgen", version=1)
-        for email in (PRIMARY, VIEWER, ALLOCATOR)
-    ]
+    members = person_id(VIEWER), person_id(ALLOCATOR)
     return [
-        *(PersonChanged(person=one) for one in people),
+        *(person(email, "J\u00fcrgen") for email in (PRIMARY, VIEWER, ALLOCATOR)),
         ChannelChanged(channel=ChannelState.model_validate(channel)),
         IngestKeyChanged(ingest_key=IngestKeyState.model_validate({**key, "secret_sha256": "0" * 64, "version": 1})),
-        RoleChanged(role=RoleState.model_validate({**role, "members": (VIEWER, ALLOCATOR), "version": 1})),
+        RoleChanged(role=RoleState.model_validate({**role, "members": members, "version": 1})),
         PriceListChanged(price_list=PriceList.model_validate({**prices, "tiers": tiers})),
         UsageQuarantined(record=QuarantinedRecord.model_validate({**record, "product": "scan", "value": "{}"})),
         BooksChanged(line=BooksLine.model_validate({**books, "duplicate": 2, "quarantined": 1})),

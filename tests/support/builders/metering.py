@@ -11,7 +11,6 @@ from shared.events.state import (
     Aggregation,
     Lot,
     Meter,
-    Person,
     ProductState,
     Rate,
     RebalanceClock,
@@ -22,6 +21,7 @@ from shared.events.state import (
 )
 from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Record
+from tests.support.builders.people import person_id
 
 START = datetime(2026, 10, 1, 6, 30, tzinfo=UTC)
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
@@ -90,7 +90,7 @@ def subscription(
         term=second if renewed else first,
         terms=(first, second) if renewed else (),
         window_days=15,
-        primary_contact=Person(email="paula@acme.example", name="Paula"),
+        primary_contact=person_id("paula@acme.example"),
         lots=(Lot(id=LotId("lot"), units=1000, start=start, end=end, order_reference="PO", purchased_at=start),),
         products=tuple(
             SubscribedProduct(product=ProductId(name), allocated=allocated, subscribed_at=start) for name in products

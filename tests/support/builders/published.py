@@ -6,7 +6,14 @@ from typing import Any
 from uuid import uuid4
 
 from shared.events.alerts import AlertRaised, AlertState
-from shared.events.allocation import AccountCreated, AllocationChange, PlanApplied, ProductChanged, SubscriptionCreated
+from shared.events.allocation import (
+    AccountCreated,
+    AllocationChange,
+    PersonChanged,
+    PlanApplied,
+    ProductChanged,
+    SubscriptionCreated,
+)
 from shared.events.envelope import Event, Payload
 from shared.events.metering import ConsumptionSnapshot, MeterConsumption
 from shared.events.state import (
@@ -14,7 +21,7 @@ from shared.events.state import (
     GrantedTo,
     Lot,
     Meter,
-    Person,
+    PersonState,
     ProductState,
     Rate,
     RebalanceClock,
@@ -23,6 +30,7 @@ from shared.events.state import (
     Term,
 )
 from shared.windows import Calendar
+from tests.support.builders.people import person_id
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(days=50, hours=3)
@@ -32,12 +40,30 @@ CALENDAR = Calendar((START,))
 WINDOW = CALENDAR.window_at(NOW)
 
 
-def event(payload: Payload, *, id: str | None = None, actor: str | None = None, time: datetime = NOW) -> Event[Any]:
+def event(
+    payload: Payload,
+    *,
+    id: str | None = None,
+    actor: str | None = None,
+    time: datetime = NOW,
+    causation: str | None = None,
+) -> Event[Any]:
     """A payload in its envelope."""
     wrapped: Event[Any] = Event[type(payload)].of(  # type: ignore[misc]
-        payload, id=id or str(uuid4()), source="/test", time=time, actor=actor
+        payload, id=id or str(uuid4()), source="/test", time=time, actor=actor, causationid=causation
     )
     return wrapped
+
+
+def person(email: str, name: str = "Somebody", version: int = 1, **more: Any) -> PersonChanged:
+    """A person of Acme, whose id is derived from the address."""
+    values = {"id": person_id(email), "account": "acme", "email": email, "name": name, "version": version, **more}
+    return PersonChanged(person=PersonState.model_validate(values))
+
+
+def team() -> list[PersonChanged]:
+    """All people of Acme's subscription."""
+    return [person(one) for one in (PRIMARY, VIEWER, ALLOCATOR, AUDITOR, USERADMIN)]
 
 
 def account(id: str = "acme", version: int = 1, **more: Any) -> AccountCreated:
@@ -73,12 +99,12 @@ def subscription(
         "state": "active",
         "term": Term(start=START, end=START + timedelta(days=365)),
         "window_days": 15,
-        "primary_contact": Person(email=PRIMARY, name="Paula"),
+        "primary_contact": person_id(PRIMARY),
         "grants": [
-            GrantedTo(email=VIEWER, grant="viewer"),
-            GrantedTo(email=ALLOCATOR, grant="allocator"),
-            GrantedTo(email=AUDITOR, grant="auditor"),
-            GrantedTo(email=USERADMIN, grant="useradmin"),
+            GrantedTo(person=person_id(VIEWER), grant="viewer"),
+            GrantedTo(person=person_id(ALLOCATOR), grant="allocator"),
+            GrantedTo(person=person_id(AUDITOR), grant="auditor"),
+            GrantedTo(person=person_id(USERADMIN), grant="useradmin"),
         ],
         "lots": [lot(1000)],
         "products": [SubscribedProduct(product=p, allocated=n, subscribed_at=START) for p, n in allocated.items()],

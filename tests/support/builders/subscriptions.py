@@ -12,12 +12,12 @@ from shared.events.refusals import Refusal
 from shared.events.state import (
     GrantedTo,
     Lot,
-    Person,
     RebalanceClock,
     SubscribedProduct,
     SubscriptionState,
     Term,
 )
+from tests.support.builders.people import person_id
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=365)
@@ -65,12 +65,12 @@ def subscription(
         state="active",
         term=Term(start=START, end=END),
         window_days=15,
-        primary_contact=Person(email="paula@acme.example", name="Paula"),
+        primary_contact=person_id("paula@acme.example"),
         grants=(
-            GrantedTo(email="alan@acme.example", grant="allocator"),
-            GrantedTo(email="victor@acme.example", grant="viewer"),
-            GrantedTo(email="audrey@acme.example", grant="auditor"),
-            GrantedTo(email="uma@acme.example", grant="useradmin"),
+            GrantedTo(person=person_id("alan@acme.example"), grant="allocator"),
+            GrantedTo(person=person_id("victor@acme.example"), grant="viewer"),
+            GrantedTo(person=person_id("audrey@acme.example"), grant="auditor"),
+            GrantedTo(person=person_id("uma@acme.example"), grant="useradmin"),
         ),
         lots=(lot(purchased),) if lots is None else lots,
         products=products,

@@ -21,6 +21,7 @@ from shared.events.topics import (
 )
 from shared.runtime.signing import seal
 from tests.support.builders.alerts import ACME, SCAN, subscription
+from tests.support.builders.people import person_id
 from tests.support.drivers.processes import ServiceProcess
 from tests.support.drivers.runtime import KEYS, Bench, event, until
 from tests.support.servers.webhook_receiver import SECRET
@@ -83,7 +84,7 @@ class AlertsDriver:
 
     async def send_command(self, command: Payload, actor: str = PAULA, **attributes: Any) -> AlertsCommandDecided:
         """Send a command; return its outcome."""
-        request = event(command, id=str(uuid4()), actor=actor, **attributes)
+        request = event(command, id=str(uuid4()), actor=actor, actorperson=person_id(actor), **attributes)
         await self.bench.send_command(ALERTS_COMMANDS_TOPIC, request, key=request.data.subscription)
 
         async def outcome() -> AlertsCommandDecided | None:

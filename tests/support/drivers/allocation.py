@@ -17,20 +17,23 @@ from services.allocation.handlers.commands import command_handlers
 from services.allocation.handlers.due_work import settle_if_due
 from services.allocation.store.due_work import find_next_due
 from services.allocation.subscribers import on_consumption
-from shared.events.allocation import ALLOCATION_EVENTS
+from shared import people
+from shared.events.allocation import ALLOCATION_EVENTS, PEOPLE_EVENTS
 from shared.events.commands.accounts import CreateAccount, SetFlex
 from shared.events.commands.catalogue import CreateMeter, CreateProduct
 from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, SubscribeProduct
 from shared.events.envelope import Event, Payload, by_type, decode
+from shared.events.ids import PersonId
 from shared.events.metering import ConsumptionSnapshot, MeterConsumption
 from shared.events.outcomes import AllocationCommandDecided, AuditRecord, DecisionRecorded
 from shared.events.refusals import Refusal
 from shared.events.state import Person, SubscriptionState
-from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, AUDIT
+from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, ALLOCATION_PEOPLE_TOPIC, AUDIT
 from shared.runtime.commands import postponed
 from shared.runtime.commands.inbox import Inbox
 from shared.runtime.delivery.batch_runner import transaction
+from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Outgoing, Record
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
 from shared.windows import window_at
@@ -39,7 +42,29 @@ from tests.support.drivers.processes import COMMAND_KEYS
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = parse_keys(COMMAND_KEYS)
 VENDOR, PRIMARY, STRANGER = "vera@vendor.example", "paula@acme.example", "sam@globex.example"
-_PAYLOADS = by_type([*ALLOCATION_EVENTS, DecisionRecorded])
+_PAYLOADS = by_type([*ALLOCATION_EVENTS, *PEOPLE_EVENTS, DecisionRecorded])
+_PERSON = """
+SELECT id FROM people
+WHERE email = $1 AND account IN (SELECT account FROM subscriptions WHERE id = $2 UNION SELECT $2)
+"""
+_STATES = (ALLOCATION_EVENTS_TOPIC.name, ALLOCATION_PEOPLE_TOPIC.name)
+
+
+@dataclass(frozen=True)
+class ByAddress:
+    """A command about a person, whom the test names by address and the command by id."""
+
+    kind: type[Payload]
+    email: str
+    fields: dict[str, Any]
+
+
+def by_address(kind: type[Payload], *, email: str, **fields: Any) -> ByAddress:
+    """Make a command about the person with this address.
+
+    The driver finds their id, as reporting does.
+    """
+    return ByAddress(kind, email, fields)
 
 
 def command(payload: Payload, actor: str, *, vendor: bool = False, id: str | None = None) -> Event[Any]:
@@ -57,6 +82,17 @@ def command(payload: Payload, actor: str, *, vendor: bool = False, id: str | Non
         actoraddress="192.0.2.1",
     )
     return wrapped
+
+
+async def identify(connection: Connection, requested: Event[Any]) -> Event[Any]:
+    """Return a command with its actor's id in the account that it concerns.
+
+    Reporting sends it so.
+    """
+    data = requested.data
+    whose = getattr(data, "account", None) or getattr(data, "subscription", None) or ""
+    person = await connection.fetchval(_PERSON, people.fold(requested.actor or ""), whose)
+    return requested.model_copy(update={"actorperson": person})
 
 
 def record(requested: Event[Any], key: str = "k") -> Record:
@@ -95,7 +131,7 @@ class Decision:
 def decision_in(sent: Sequence[Outgoing]) -> Decision:
     """Decode the published records of one decision."""
     decoded = [(one.topic, decode(one.value or b"", _PAYLOADS)) for one in sent]
-    events = [event.data for topic, event in decoded if event and topic == ALLOCATION_EVENTS_TOPIC.name]
+    events = [event.data for topic, event in decoded if event and topic in _STATES]
     audit = [event.data.record for topic, event in decoded if event and topic == AUDIT.name]
     return Decision(events[-1], events[:-1], audit)
 
@@ -120,10 +156,36 @@ class AllocationDriver:
         )
 
     async def ask(
-        self, payload: Payload, actor: str = PRIMARY, *, vendor: bool = False, id: str | None = None
+        self, payload: Payload | ByAddress, actor: str = PRIMARY, *, vendor: bool = False, id: str | None = None
     ) -> Decision:
         """Create a command and decide it."""
-        return await self.decide(command(payload, actor, vendor=vendor, id=id))
+        return await self.decide(command(await self.resolved(payload), actor, vendor=vendor, id=id))
+
+    async def resolved(self, payload: Payload | ByAddress) -> Payload:
+        """Return the command with the id of the person whom it names by address."""
+        if not isinstance(payload, ByAddress):
+            return payload
+        person = await self.id_of(payload.email, payload.fields.get("account") or payload.fields["subscription"])
+        return payload.kind.model_validate({**payload.fields, "person": person})
+
+    async def id_of(self, email: str, whose: str) -> PersonId | None:
+        """Find who has this address in an account, or in that of a subscription."""
+        person: PersonId | None = await self.pool.fetchval(_PERSON, people.fold(email), whose)
+        return person
+
+    async def address_of(self, person: str) -> str:
+        """Return a person's address."""
+        return str(await self.pool.fetchval("SELECT email FROM people WHERE id = $1", person))
+
+    async def identified(self, requested: Event[Any]) -> Event[Any]:
+        """Return a command with its actor's id in the account that it concerns.
+
+        One that the test has set is kept.
+        """
+        if requested.actorperson is not None:
+            return requested
+        async with self.pool.acquire() as connection:
+            return await identify(connection, requested)
 
     async def decide(self, requested: Event[Any], key: str = "k") -> Decision:
         """Decide a command; fail if it is postponed."""
@@ -137,6 +199,7 @@ class AllocationDriver:
 
     async def submit(self, requested: Event[Any], key: str = "k") -> Decision | None:
         """Submit a command; return its decision, or None if it is postponed."""
+        requested = await self.identified(requested)
         async with transaction(self.pool, lambda: self.now, "allocation") as tx:
             await self.inbox()(tx, [record(requested, key)])
             sent = list(tx.pending)
@@ -147,6 +210,7 @@ class AllocationDriver:
 
         Returns the decisions of those that are not postponed.
         """
+        requested = [await self.identified(one) for one in requested]
         async with transaction(self.pool, lambda: self.now, "allocation") as tx:
             await self.inbox()(tx, [record(one, one.data.subscription) for one in requested])
             sent = list(tx.pending)
@@ -196,7 +260,7 @@ class AllocationDriver:
             events += [event.data for event in decoded if event]
         return events
 
-    async def sell(self, payload: Payload) -> Decision:
+    async def sell(self, payload: Payload | ByAddress) -> Decision:
         """Decide a command of the vendor; fail if it is refused."""
         decision = await self.ask(payload, VENDOR, vendor=True)
         assert decision.code == "accepted", decision.outcome

@@ -17,7 +17,7 @@ from services.reporting.live_changes import LiveChanges
 from services.reporting.main import add_api, definition, new_application, new_claim_names, new_token_verifier
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.notifications import CHANNEL
-from services.reporting.subscribers import on_audit, on_consumption
+from services.reporting.subscribers import on_audit, on_consumption, on_people
 from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERING_COMMANDS
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.outcomes import (
@@ -67,7 +67,13 @@ class ReportingDriver:
         dispatch, all_of_them = Dispatch(_EVERYTHING), records(payloads)
         async with self.runtime.transaction() as tx:
             await dispatch(tx, all_of_them)
+            await on_people(tx, all_of_them)
             await on_audit(tx, all_of_them)
+
+    async def read_people(self, *records: Record) -> None:
+        """Apply records of the topic of people as one batch."""
+        async with self.runtime.transaction() as tx:
+            await on_people(tx, records)
 
     async def measure(self, *snapshots: Payload) -> None:
         """Apply snapshots as one batch."""

@@ -14,6 +14,7 @@ from services.alerts.domain.schedule import GIVE_UP_AFTER, Backoff
 from services.alerts.domain.webhook_body import webhook_body
 from shared.events.alerts import shown_address
 from tests.support.builders.alerts import NOW, WatchDriver, subscription
+from tests.support.builders.people import person_id
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
@@ -186,7 +187,7 @@ def test_bad_addresses_are_refused(url: str) -> None:
 def test_an_action_is_refused_when_the_actor_lacks_the_grant(
     actor: str, is_vendor: bool, deed: Action, code: str | None
 ) -> None:
-    refusal = refusal_for(subscription(), actor, is_vendor, deed)
+    refusal = refusal_for(subscription(), person_id(actor), is_vendor, deed)
     assert (refusal.code if refusal else None) == code
 
 

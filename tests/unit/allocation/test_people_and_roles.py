@@ -11,16 +11,19 @@ from services.allocation.domain import people, roles
 from services.allocation.domain.catalogue import create_product
 from shared.events.commands.accounts import AddPerson, ChangeRole, CreateRole
 from shared.events.commands.catalogue import CreateProduct
-from shared.events.ids import AccountId
+from shared.events.ids import AccountId, PersonId
 from shared.events.state import GrantedTo, Person, PersonState, RoleState
+from tests.support.builders.people import person_id
 from tests.support.builders.subscriptions import NOW, START, refused, subscription
 
+KNOWN, FRESH = PersonId("1" * 32), PersonId("2" * 32)
 PRODUCT = create_product(CreateProduct(product="scan", name="Scan"))
 
 
 def person(email: str = "new@acme.example", **changes: Any) -> PersonState:
     """A person of the account."""
-    return PersonState.model_validate({"account": "acme", "email": email, "name": "New", "version": 3, **changes})
+    values = {"id": KNOWN, "account": "acme", "email": email, "name": "New", "version": 3, **changes}
+    return PersonState.model_validate(values)
 
 
 def role(**changes: Any) -> RoleState:
@@ -31,26 +34,28 @@ def role(**changes: Any) -> RoleState:
 def test_a_primary_contact_has_the_accounts_name_when_the_person_exists() -> None:
     contact = Person(email="new@acme.example", name="Other")
     known = person()
-    assert people.as_primary(known, AccountId("acme"), contact) is known
-    new = people.as_primary(None, AccountId("acme"), contact)
+    assert people.as_primary(known, AccountId("acme"), contact, FRESH) is known
+    new = people.as_primary(None, AccountId("acme"), contact, FRESH)
     assert isinstance(new, PersonState)
-    assert (new.name, new.version, new.is_active) == ("Other", 1, True)
-    back = people.as_primary(person(removed_at=START, enabled=False), AccountId("acme"), contact)
+    assert (new.id, new.name, new.version, new.is_active) == (FRESH, "Other", 1, True)
+    back = people.as_primary(person(removed_at=START, enabled=False), AccountId("acme"), contact, FRESH)
     assert isinstance(back, PersonState)
-    assert (back.name, back.version, back.is_active) == ("Other", 4, True)
-    assert refused(people.as_primary(person(enabled=False), AccountId("acme"), contact))[0] == "invalid_request"
+    assert (back.id, back.name, back.version, back.is_active) == (KNOWN, "Other", 4, True)
+    assert refused(people.as_primary(person(enabled=False), AccountId("acme"), contact, FRESH))[0] == "invalid_request"
 
 
 def test_grants_are_refused_when_the_subscription_has_the_most() -> None:
     full = subscription()
-    many = tuple(GrantedTo(email=f"p{n}@acme.example", grant="viewer") for n in range(people.MAX_GRANTS - 1))
+    many = tuple(
+        GrantedTo(person=person_id(f"p{n}@acme.example"), grant="viewer") for n in range(people.MAX_GRANTS - 1)
+    )
     full = full.changed(NOW, grants=many)
     one = person()
-    assert people.grant_refusal(full, one, one.email, ("viewer",), NOW) is None
-    refusal = people.grant_refusal(full, one, one.email, ("viewer", "auditor"), NOW)
+    assert people.grant_refusal(full, one, ("viewer",), NOW) is None
+    refusal = people.grant_refusal(full, one, ("viewer", "auditor"), NOW)
     assert refused(refusal)[1]["errors"][0]["field"] == "grants"
-    again = person("p0@acme.example")
-    assert people.grant_refusal(full, again, again.email, ("viewer", "auditor"), NOW) is None
+    again = person("p0@acme.example", id=person_id("p0@acme.example"))
+    assert people.grant_refusal(full, again, ("viewer", "auditor"), NOW) is None
 
 
 def test_a_role_is_refused_when_the_account_has_the_most() -> None:
@@ -94,17 +99,17 @@ def test_a_default_role_is_customised_when_it_is_set_to_the_templates_permission
 
 def test_adding_a_person_is_refused_when_they_exist() -> None:
     asked = AddPerson(account="acme", email="new@acme.example", name="New")
-    assert refused(people.add(person(), asked))[0] == "already_exists"
-    assert refused(people.add(person(enabled=False), asked))[0] == "already_exists"
+    assert refused(people.add(person(), asked, FRESH))[0] == "already_exists"
+    assert refused(people.add(person(enabled=False), asked, FRESH))[0] == "already_exists"
 
 
 @pytest.mark.parametrize("address", ["\u212aim@acme.example", "\ufeffkim@acme.example", "k\u0456m@acme.example"])
 def test_adding_a_person_is_refused_when_the_address_looks_like_another(address: str) -> None:
     command = AddPerson(account=AccountId("acme"), email=address, name="Kim")
     for known in (None, person(address, removed_at=START, enabled=False)):
-        assert refused(people.add(known, command))[1]["errors"][0]["field"] == "email"
-        contact = people.as_primary(known, AccountId("acme"), Person(email=address, name="Kim"))
+        assert refused(people.add(known, command, FRESH))[1]["errors"][0]["field"] == "email"
+        contact = people.as_primary(known, AccountId("acme"), Person(email=address, name="Kim"), FRESH)
         assert refused(contact)[1]["errors"][0]["field"] == "primary_contact.email"
     known = person(address)
-    assert people.as_primary(known, AccountId("acme"), Person(email=address, name="Kim")) is known
+    assert people.as_primary(known, AccountId("acme"), Person(email=address, name="Kim"), FRESH) is known
     assert isinstance(people.remove(known, NOW, is_primary=False), PersonState)

@@ -7,6 +7,7 @@ import pytest
 from services.allocation.domain.permission_table import page
 from services.allocation.domain.permissions import ACTIONS, ROLES, Action, Actor, Role, refusal_for, roles_of
 from shared.events.commands import ALLOCATION_COMMANDS
+from tests.support.builders.people import person_id
 from tests.support.builders.subscriptions import subscription
 
 MATRIX = """
@@ -42,12 +43,12 @@ reset-role           yes     yes      no         no      no       yes
 set-role-member      yes     yes      no         no      no       yes
 """
 PEOPLE: dict[Role, Actor] = {
-    "vendor": Actor("vera@vendor.example", is_vendor=True),
-    "primary": Actor("paula@acme.example"),
-    "allocator": Actor("alan@acme.example"),
-    "viewer": Actor("victor@acme.example"),
-    "auditor": Actor("audrey@acme.example"),
-    "useradmin": Actor("uma@acme.example"),
+    "vendor": Actor(None, is_vendor=True),
+    "primary": Actor(person_id("paula@acme.example")),
+    "allocator": Actor(person_id("alan@acme.example")),
+    "viewer": Actor(person_id("victor@acme.example")),
+    "auditor": Actor(person_id("audrey@acme.example")),
+    "useradmin": Actor(person_id("uma@acme.example")),
 }
 
 
@@ -72,7 +73,9 @@ def test_the_table_has_every_command_and_every_role() -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_command_of_a_stranger_is_not_found(action: Action) -> None:
-    refusal = refusal_for(action, roles_of(Actor("sam@globex.example"), subscription().state), what="subscription")
+    refusal = refusal_for(
+        action, roles_of(Actor(person_id("sam@globex.example")), subscription().state), what="subscription"
+    )
     assert refusal is not None
     catalogue = {"create-product", "create-meter", "set-rate", "retire-product", "set-role-templates", "set-price-list"}
     hidden = action not in catalogue | {"create-account"}
@@ -95,7 +98,7 @@ def test_the_permissions_page_equals_the_table() -> None:
 
 
 def test_a_person_with_two_roles_has_the_rights_of_both() -> None:
-    both = Actor("paula@acme.example", is_vendor=True)
+    both = Actor(person_id("paula@acme.example"), is_vendor=True)
     roles = roles_of(both, subscription().state)
     assert roles == {"vendor", "primary"}
     assert refusal_for("apply-plan", roles, what="subscription") is None

@@ -13,9 +13,10 @@ from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot
 from shared.events.ids import ProductId
 from shared.events.state import AccountState, Person
 from shared.units import MAX_UNITS
+from tests.support.builders.people import person_id
 from tests.support.builders.subscriptions import END, NINETY_DAYS, NOW, START, TICK, lot, plan, refused, subscription
 
-SCAN = ProductId("scan")
+SCAN, PAULA = ProductId("scan"), person_id("paula@acme.example")
 
 
 def account(enabled: bool = True) -> AccountState:
@@ -51,17 +52,17 @@ def test_setting_the_feature_changes_nothing_when_it_is_set() -> None:
 
 
 def test_a_subscription_keeps_the_terms_it_was_created_on() -> None:
-    created = subscriptions.create(asked(), account(), Terms(10, 30, "product"), START - TICK)
+    created = subscriptions.create(asked(), PAULA, account(), Terms(10, 30, "product"), START - TICK)
     assert isinstance(created, Subscription)
     state = created.state
     assert (state.state, state.window_days, state.version) == ("pending", 10, 1)
     assert (state.rebalance.every_days, state.rebalance.scope) == (30, "product")
-    assert state.primary_contact.email == "paula@acme.example"
+    assert state.primary_contact == PAULA
 
 
 @pytest.mark.parametrize("locked", [True, False])
 def test_a_subscription_may_begin_with_locked_rates(locked: bool) -> None:
-    created = subscriptions.create(asked(lock_rates=locked), account(), Terms(), NOW)
+    created = subscriptions.create(asked(lock_rates=locked), PAULA, account(), Terms(), NOW)
     assert isinstance(created, Subscription)
     assert created.state.term.rates_locked_at == (NOW if locked else None)
     assert created.state.terms == (created.state.term,)
@@ -69,13 +70,16 @@ def test_a_subscription_may_begin_with_locked_rates(locked: bool) -> None:
 
 def test_a_flex_subscription_is_refused_when_the_feature_is_not_enabled() -> None:
     without = account(False)
-    assert refused(subscriptions.create(asked(), without, Terms(), NOW)) == ("feature_not_enabled", {"account": "acme"})
-    assert isinstance(subscriptions.create(asked(model="per_product"), without, Terms(), NOW), Subscription)
+    assert refused(subscriptions.create(asked(), PAULA, without, Terms(), NOW)) == (
+        "feature_not_enabled",
+        {"account": "acme"},
+    )
+    assert isinstance(subscriptions.create(asked(model="per_product"), PAULA, without, Terms(), NOW), Subscription)
 
 
 @pytest.mark.parametrize("end", [START, START - TICK])
 def test_a_term_ends_after_it_starts(end: datetime) -> None:
-    code, numbers = refused(subscriptions.create(asked(end=end), account(), Terms(), NOW))
+    code, numbers = refused(subscriptions.create(asked(end=end), PAULA, account(), Terms(), NOW))
     assert (code, numbers["errors"][0]["field"]) == ("invalid_request", "end")
 
 

@@ -18,6 +18,7 @@ class GivenTo(AnswerBody):
 
 
 class AccountPerson(WriteAnswer):
+    id: str
     account: str
     email: str
     name: str

@@ -1,6 +1,6 @@
 """The ``data`` of the example of each command, by CloudEvents type."""
 
-from shared.events.schemas.examples.nouns import ALERT, PAULA, PRICE_LIST, TEMPLATES, Data
+from shared.events.schemas.examples.nouns import ALAN_ID, ALERT, PAULA, PRICE_LIST, TEMPLATES, Data
 
 COMMANDS: dict[str, Data] = {
     "unitpool.allocation.create-account.v1": {"account": "acme", "name": "Acme"},
@@ -70,15 +70,15 @@ COMMANDS: dict[str, Data] = {
     "unitpool.allocation.retire-product.v1": {"product": "exposure-scan"},
     "unitpool.allocation.set-role-templates.v1": {"product": "exposure-scan", **TEMPLATES},
     "unitpool.allocation.set-price-list.v1": PRICE_LIST,
-    "unitpool.allocation.set-primary-contact.v1": {"subscription": "acme-flex", "email": "petra@acme.example"},
+    "unitpool.allocation.set-primary-contact.v1": {"subscription": "acme-flex", "person": ALAN_ID},
     "unitpool.allocation.set-grants.v1": {
         "subscription": "acme-flex",
-        "email": "alan@acme.example",
+        "person": ALAN_ID,
         "grants": ["allocator"],
     },
     "unitpool.allocation.add-person.v1": {"account": "acme", "email": "alan@acme.example", "name": "Alan Allocator"},
-    "unitpool.allocation.change-person.v1": {"account": "acme", "email": "alan@acme.example", "enabled": False},
-    "unitpool.allocation.remove-person.v1": {"account": "acme", "email": "alan@acme.example"},
+    "unitpool.allocation.change-person.v1": {"account": "acme", "person": ALAN_ID, "enabled": False},
+    "unitpool.allocation.remove-person.v1": {"account": "acme", "person": ALAN_ID},
     "unitpool.allocation.create-role.v1": {
         "account": "acme",
         "role": "night-shift",
@@ -95,7 +95,7 @@ COMMANDS: dict[str, Data] = {
     "unitpool.allocation.set-role-member.v1": {
         "account": "acme",
         "role": "exposure-scan-reader",
-        "email": "alan@acme.example",
+        "person": ALAN_ID,
         "member": True,
     },
     "unitpool.metering.create-ingest-key.v1": {

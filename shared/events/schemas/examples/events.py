@@ -3,6 +3,7 @@
 from shared.events.schemas.examples.nouns import (
     ACCOUNT,
     ACKNOWLEDGED,
+    ALAN_ID,
     ALERT,
     AT,
     CHANGE,
@@ -102,11 +103,17 @@ EVENTS: dict[str, Data] = {
     "unitpool.allocation.price-list.changed.v1": {"price_list": {**PRICE_LIST, "version": 1}},
     "unitpool.allocation.primary-contact.changed.v1": {
         "subscription": SUBSCRIPTION,
-        "before": {"email": "peter@acme.example", "name": "Peter Previous"},
+        "before": ALAN_ID,
     },
-    "unitpool.allocation.grants.changed.v1": {"subscription": SUBSCRIPTION, "email": "alan@acme.example"},
+    "unitpool.allocation.grants.changed.v1": {"subscription": SUBSCRIPTION, "person": ALAN_ID},
     "unitpool.allocation.person.changed.v1": {
-        "person": {"account": "acme", "email": "alan@acme.example", "name": "Alan Allocator", "version": 1}
+        "person": {
+            "id": ALAN_ID,
+            "account": "acme",
+            "email": "alan@acme.example",
+            "name": "Alan Allocator",
+            "version": 1,
+        }
     },
     "unitpool.allocation.role.changed.v1": {
         "role": {
@@ -115,7 +122,7 @@ EVENTS: dict[str, Data] = {
             "product": "exposure-scan",
             "name": "Exposure Scan Reader",
             "is_default": True,
-            "members": ["alan@acme.example"],
+            "members": [ALAN_ID],
             "version": 2,
         }
     },

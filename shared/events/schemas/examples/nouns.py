@@ -6,6 +6,7 @@ Data = dict[str, Any]
 AT = "2026-11-24T10:15:00Z"
 COMMAND = "0c3b1f3e-6a51-4f0a-9f0e-3d1d6f6b8a11"
 PAULA, VERA = "paula@acme.example", "vera@unitpool.example"
+PAULA_ID, ALAN_ID = "0a6c2f0b6f0e4c279c1d5d1f5f0c8a52", "5f0c8a5210c84d1bb66e2f3a7c9d101e"
 ACCOUNT: Data = {"id": "acme", "name": "Acme", "flex_enabled": True, "version": 2}
 RATE: Data = {"version": 1, "units": 1, "block": 1, "effective_from": "2026-01-01T00:00:00Z"}
 METER: Data = {"meter": "host", "name": "Hosts", "aggregation": "unique", "reset": "window", "rates": [RATE]}
@@ -41,8 +42,8 @@ SUBSCRIPTION: Data = {
     "unit_label": "Units",
     "term": {"start": "2026-11-01T00:00:00Z", "end": "2027-11-01T00:00:00Z"},
     "window_days": 15,
-    "primary_contact": {"email": PAULA, "name": "Paula Primary"},
-    "grants": [{"email": "alan@acme.example", "grant": "allocator"}],
+    "primary_contact": PAULA_ID,
+    "grants": [{"person": ALAN_ID, "grant": "allocator"}],
     "lots": [LOT],
     "products": [
         {

@@ -1,0 +1,27 @@
+-- A person is an id, whatever becomes of address and name. Version 0: all are published again, on the topic of people.
+ALTER TABLE people ADD COLUMN id text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', '');
+ALTER TABLE people ALTER COLUMN id DROP DEFAULT;
+ALTER TABLE people ADD CONSTRAINT people_id UNIQUE (id);
+UPDATE people SET version = 0;
+
+-- Whoever has a role is named by that id.
+ALTER TABLE subscriptions ADD COLUMN primary_contact text REFERENCES people (id);
+UPDATE subscriptions AS s SET primary_contact = p.id
+FROM people AS p WHERE p.account = s.account AND p.email = s.primary_email;
+ALTER TABLE subscriptions ALTER COLUMN primary_contact SET NOT NULL;
+ALTER TABLE subscriptions DROP COLUMN primary_email, DROP COLUMN primary_name;
+CREATE INDEX subscriptions_primary_contact ON subscriptions (primary_contact);
+
+ALTER TABLE grants ADD COLUMN person text REFERENCES people (id);
+UPDATE grants AS g SET person = p.id
+FROM subscriptions AS s JOIN people AS p ON p.account = s.account
+WHERE s.id = g.subscription AND p.email = g.email;
+ALTER TABLE grants DROP CONSTRAINT grants_pkey, DROP COLUMN email, ALTER COLUMN person SET NOT NULL;
+ALTER TABLE grants ADD PRIMARY KEY (subscription, person, role);
+CREATE INDEX grants_person ON grants (person);
+
+ALTER TABLE role_members ADD COLUMN person text REFERENCES people (id);
+UPDATE role_members AS m SET person = p.id FROM people AS p WHERE p.account = m.account AND p.email = m.email;
+ALTER TABLE role_members DROP CONSTRAINT role_members_pkey, DROP COLUMN email, ALTER COLUMN person SET NOT NULL;
+ALTER TABLE role_members ADD PRIMARY KEY (account, role, person);
+CREATE INDEX role_members_person ON role_members (person);
