@@ -303,7 +303,7 @@ async def test_the_check_of_a_compacted_topic_fails_when_what_was_deleted_stays_
     def build(runtime: Runtime[Any]) -> None:
         runtime.consume_batch(topic, apply, max_records=7)
 
-    async with bench.running(build) as runtime:
+    async with bench.running(build, name="reporting") as runtime:
 
         async def detail() -> str:
             return (await runtime.health.report())["topics"].detail

@@ -49,7 +49,10 @@ class DelegateGrants:
     grants: tuple[Grant, ...]
 
 
-def delegate_grants(state: SubscriptionState, person: PersonState) -> DelegateGrants:
-    """Collect a person's grants, of which there may be none."""
-    grants = tuple(one.grant for one in state.grants if one.person == person.id)
-    return DelegateGrants(state.id, person.email, person.name, grants)
+def delegate_grants(state: SubscriptionState, id: str, person: PersonState | None) -> DelegateGrants:
+    """Collect a person's grants, of which there may be none.
+
+    ``person`` ``None``: nothing is known of them.
+    """
+    grants = tuple(one.grant for one in state.grants if one.person == id)
+    return DelegateGrants(state.id, person.email if person else erased(id), person.name if person else None, grants)

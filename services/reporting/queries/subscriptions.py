@@ -108,8 +108,9 @@ class SubscriptionQueries:
         """List the delegates' grants, by e-mail."""
         async with self._pool.acquire() as connection:
             state = await find_visible(connection, caller, subscription, permissions.VIEW_PEOPLE)
-            known = await people.find_people(connection, [one.person for one in state.grants])
-        return sorted((delegate_grants(state, one) for one in known.values()), key=lambda one: one.email)
+            delegates = {one.person for one in state.grants}
+            known = await people.find_people(connection, delegates)
+        return sorted((delegate_grants(state, one, known.get(one)) for one in delegates), key=lambda one: one.email)
 
     async def grant(self, caller: Caller, subscription: str, email: str) -> DelegateGrants:
         """Return the grants of a known person, of which there may be none.
@@ -122,7 +123,7 @@ class SubscriptionQueries:
             person = await people.find_person(connection, state.account, email)
         if person is None:
             raise not_found("person")
-        return delegate_grants(state, person)
+        return delegate_grants(state, person.id, person)
 
     async def person_id(self, subscription: str, email: str) -> PersonId | None:
         """Find who has this address in the subscription's account; ``None``: nobody.

@@ -34,6 +34,7 @@ from shared.events.state import (
 from tests.support.builders.people import person_id
 from tests.support.builders.published import (
     ALLOCATOR,
+    AUDITOR,
     NOW,
     PRIMARY,
     START,
@@ -173,7 +174,7 @@ def _other_events() -> list[Payload]:
     decided |= {"object": "subscription/sub-1", "outcome": "allowed", "before": {"scan": 300}, "after": {"scan": 400}}
     members = person_id(VIEWER), person_id(ALLOCATOR)
     return [
-        *(person(email, "J\u00fcrgen") for email in (PRIMARY, VIEWER, ALLOCATOR)),
+        *(person(email, "J\u00fcrgen") for email in (PRIMARY, VIEWER, ALLOCATOR, AUDITOR)),
         ChannelChanged(channel=ChannelState.model_validate(channel)),
         IngestKeyChanged(ingest_key=IngestKeyState.model_validate({**key, "secret_sha256": "0" * 64, "version": 1})),
         RoleChanged(role=RoleState.model_validate({**role, "members": members, "version": 1})),
