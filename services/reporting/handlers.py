@@ -87,9 +87,10 @@ async def save_subscription(tx: Transaction, event: Event[Any]) -> None:
 
 
 async def save_person(tx: Transaction, event: Event[PersonChanged]) -> None:
-    """Save a person's state, and notify the request whose command caused it."""
+    """Save a person's state, and notify the request that caused it, if one did."""
     await upsert_person(tx.connection, event.data.person)
-    await notify_outcome(tx.connection, event.causationid)
+    if event.causationid is not None:
+        await notify_outcome(tx.connection, event.causationid)
 
 
 async def remove_person(tx: Transaction, person: str) -> None:
