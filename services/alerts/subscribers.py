@@ -14,7 +14,7 @@ from shared.events.allocation import ALLOCATION_EVENTS, ProductEvent, Subscripti
 from shared.events.envelope import Event, by_type
 from shared.events.ids import SubscriptionId
 from shared.events.metering import ConsumptionSnapshot
-from shared.events.snapshots import read_snapshot, snapshot_of
+from shared.events.snapshots import read_figures, snapshot_of
 from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.delivery.decode import read_event
 from shared.runtime.delivery.set_aside_work import Item, SetAside
@@ -90,10 +90,9 @@ def _states(records: Sequence[Record]) -> Iterator[Item[tuple[State, Event[Any]]
             continue
         if isinstance(event.data, SubscriptionEvent):
             subscription = event.data.subscription
-            yield Item(subscription.id, subscription.id, (subscription, event), record)
+            yield Item((subscription, event), subscription.id, record)
         else:
-            name = f"product {event.data.product.id}"
-            yield Item(name, name, (event.data.product, event), record)
+            yield Item((event.data.product, event), f"product {event.data.product.id}", record)
 
 
 async def _apply_states(tx: Transaction, items: Sequence[Item[tuple[State, Event[Any]]]]) -> None:
@@ -110,9 +109,12 @@ async def _apply_states(tx: Transaction, items: Sequence[Item[tuple[State, Event
 def _snapshots(records: Sequence[Record]) -> Iterator[Item[ReadingRecord]]:
     for record in records:
         if read := _read_record(record):
-            reading = read.reading
-            key = f"{read.subscription}|{reading.product}|{reading.window_start.isoformat()}"
-            yield Item(key, read.subscription, read, record)
+            yield Item(read, read.subscription, record, _key)
+
+
+def _key(read: ReadingRecord) -> str:
+    reading = read.reading
+    return f"{read.subscription}|{reading.product}|{reading.window_start.isoformat()}"
 
 
 async def _apply_readings(tx: Transaction, items: Sequence[Item[ReadingRecord]]) -> None:
@@ -129,7 +131,7 @@ def _read_record(record: Record) -> ReadingRecord | None:
     Raises:
         PermanentError: the value does not match its type's contract.
     """
-    read = None if record.value is None else read_snapshot(record.value)
+    read = None if record.value is None else read_figures(record.value)
     if read is not None:
         return ReadingRecord(SubscriptionId(read.subscription), Reading.of(read), record)
     event = read_event(record, CONSUMPTION_TYPES)

@@ -12,7 +12,7 @@ import msgspec
 from services.alerts.domain.rules import RuleName
 from shared.consumption import USABLE_STATES
 from shared.events.ids import ProductId
-from shared.events.snapshots import Snapshot
+from shared.events.snapshots import Snapshot, SnapshotFigures
 from shared.events.state import SubscriptionState
 from shared.units import MAX_UNITS
 from shared.windows import Window
@@ -31,7 +31,7 @@ class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     burned_down: int
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> "Reading":
+    def of(cls, snapshot: Snapshot | SnapshotFigures) -> "Reading":
         """The figures of a snapshot that alerts are assessed on."""
         return cls(
             ProductId(snapshot.product),

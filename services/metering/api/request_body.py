@@ -68,7 +68,7 @@ def _batch(body: bytes) -> list[bytes]:
 
 def _one(body: bytes) -> bytes:
     try:
-        json.loads(body.decode(), parse_constant=_no_constant)
+        _parser.decode(body.decode())
     except (ValueError, RecursionError):
         raise BodyError(400, "malformed", "The body is not JSON.") from None
     return body
@@ -76,6 +76,9 @@ def _one(body: bytes) -> bytes:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+_parser = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _binary(headers: Headers, body: bytes, media: str) -> bytes:

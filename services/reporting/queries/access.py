@@ -4,6 +4,7 @@ What the caller may not see is answered like what does not exist.
 """
 
 import re
+from collections.abc import Collection
 
 from services.reporting.domain import permissions
 from services.reporting.domain.caller import Caller
@@ -50,26 +51,27 @@ async def find_visible(
     Raises:
         ProblemError: ``not_found``; ``forbidden``.
     """
-    state, _ = await find_visible_with_roles(connection, caller, subscription, permission)
+    found = await store.find_with_roles(connection, subscription, caller.email) if is_id(subscription) else None
+    if found is None:
+        raise not_found("subscription")
+    state, roles = found
+    check_roles(caller, roles, permission)
     return state
 
 
-async def find_visible_with_roles(
-    connection: Connection, caller: Caller, subscription: str, permission: str = permissions.VIEW
-) -> tuple[SubscriptionState, tuple[str, ...]]:
-    """Find a subscription on which the caller has the permission.
+def check_roles(caller: Caller, roles: Collection[str], permission: str = permissions.VIEW) -> tuple[str, ...]:
+    """Check that a caller with these roles in a subscription has the permission.
 
-    Return it with their roles in it, strongest first.
+    Return their roles, strongest first, with ``vendor`` for vendor operators.
 
     Raises:
         ProblemError: ``not_found``; ``forbidden``.
     """
-    found = await store.find_with_roles(connection, subscription, caller.email) if is_id(subscription) else None
-    roles = permissions.sort_roles(caller, found[1]) if found else ()
-    if found is None or not roles:
+    held = permissions.sort_roles(caller, roles)
+    if not held:
         raise not_found("subscription")
-    _require(permission, roles, "Your role in this subscription does not show this.")
-    return found[0], roles
+    _require(permission, held, "Your role in this subscription does not show this.")
+    return held
 
 
 async def find_visible_account(

@@ -10,7 +10,6 @@ from services.reporting.domain.caller import Caller
 from services.reporting.domain.me import Me
 from services.reporting.domain.overview import Overview
 from services.reporting.domain.usage import UsageItem, UsageRequest
-from services.reporting.queries.access import find_visible, find_visible_with_roles
 from services.reporting.queries.overviews import load_overview_source
 from services.reporting.queries.subscriptions import NEWEST_ALERTS, list_own, load_me
 from services.reporting.queries.usage import load_usage_source
@@ -56,15 +55,14 @@ class PageContexts:
         """
         now = self._clock()
         async with consistent_read(self._pool) as connection:
-            state, roles = await find_visible_with_roles(connection, caller, subscription)
-            source = await load_overview_source(connection, state, now)
+            source = await load_overview_source(connection, caller, subscription, now)
             active = await alerts.list_alerts(connection, subscription, NEWEST_ALERTS, None, active_only=True)
             me = me or await load_me(connection, caller, [] if caller.vendor else await list_own(connection, caller))
         overview = source.overview()
         return PageContext(
             overview,
             tuple(current_alert(one, overview) for one in active.items),
-            frozenset(permissions.permissions_of(roles)),
+            frozenset(permissions.permissions_of(source.roles)),
             me,
             now,
         )
@@ -77,7 +75,7 @@ class PageContexts:
         """
         now = self._clock()
         async with consistent_read(self._pool) as connection:
-            state = await find_visible(connection, caller, subscription)
-            source = await load_overview_source(connection, state, now)
-            measured = await load_usage_source(connection, UsageRequest(state, start, end, now, measured_only=True))
+            source = await load_overview_source(connection, caller, subscription, now)
+            request = UsageRequest(source.subscription, start, end, now, measured_only=True)
+            measured = await load_usage_source(connection, request)
         return UsageContext(source.overview(), measured.items())

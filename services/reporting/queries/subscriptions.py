@@ -85,8 +85,7 @@ class SubscriptionQueries:
             ProblemError: ``not_found``; ``forbidden`` for user administrators.
         """
         async with consistent_read(self._pool) as connection:
-            state = await find_visible(connection, caller, subscription)
-            source = await load_overview_source(connection, state, self._clock())
+            source = await load_overview_source(connection, caller, subscription, self._clock())
         return source.overview()
 
     async def version(self, caller: Caller, subscription: str) -> int | None:
@@ -191,22 +190,18 @@ class SubscriptionQueries:
     ) -> Page[CurrentAlert]:
         """List alerts, newest first, each with its value when raised and now."""
         async with consistent_read(self._pool) as connection:
-            state = await find_visible(connection, caller, subscription)
+            source = await load_overview_source(connection, caller, subscription, self._clock())
             page = await alerts.list_alerts(connection, subscription, limit, cursor, active_only=active_only)
-            if not page.items:
-                return Page([], page.next_cursor)
-            source = await load_overview_source(connection, state, self._clock())
         overview = source.overview()
         return Page([current_alert(one, overview) for one in page.items], page.next_cursor)
 
     async def alert(self, caller: Caller, subscription: str, alert: str) -> CurrentAlert:
         """Find one alert, with its value when raised and now."""
         async with consistent_read(self._pool) as connection:
-            state = await find_visible(connection, caller, subscription)
+            source = await load_overview_source(connection, caller, subscription, self._clock())
             found = await alerts.find_alert(connection, subscription, alert)
             if found is None:
                 raise not_found("alert")
-            source = await load_overview_source(connection, state, self._clock())
         return current_alert(found, source.overview())
 
     async def channels(self, caller: Caller, subscription: str, limit: int, cursor: str | None) -> Page[MaskedChannel]:

@@ -23,7 +23,11 @@ async def upsert_product(connection: Connection, state: ProductState) -> None:
 
 async def find_products(connection: Connection, ids: Iterable[str]) -> dict[str, ProductState]:
     """Find products by id; unknown ones are left out."""
-    rows = await connection.fetch(_FIND_ALL, list(ids))
+    return decode_products(await connection.fetch(_FIND_ALL, list(ids)))
+
+
+def decode_products(rows: Iterable[Row]) -> dict[str, ProductState]:
+    """Decode rows of (id, state) to states by id; unreadable ones are left out."""
     return {state.id: state for state in decode_rows(rows, _state, "products")}
 
 
@@ -35,4 +39,4 @@ async def list_products(connection: Connection, limit: int, cursor: str | None) 
 
 
 def _state(row: Row) -> ProductState:
-    return ProductState.model_validate_json(row["state"])
+    return ProductState.model_validate_json(row[1])

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable
 
 from services.reporting.store.notifications import notify_subscription
 from services.reporting.store.paging import Page, page, read_cursor
-from shared.events.state import SubscriptionState
+from services.reporting.store.products import decode_products
+from shared.events.state import ProductState, SubscriptionState
 from shared.runtime.postgres.pool import Connection, Row
 
 PRIMARY = "primary"
@@ -22,13 +23,22 @@ SELECT person, $1, role FROM unnest($2::text[], $3::text[]) AS new (person, role
 ON CONFLICT DO NOTHING
 """
 _FIND = "SELECT state FROM subscriptions WHERE id = $1"
-_FIND_WITH_ROLES = """
-SELECT s.state, ARRAY(
+_ROLES = """
     SELECT h.role FROM subscription_people AS h JOIN people AS p ON p.id = h.person
     WHERE h.subscription = s.id AND p.email = $2
-) AS roles
-FROM subscriptions AS s WHERE s.id = $1
 """
+_FIND_WITH_ROLES = f"""
+SELECT s.state, ARRAY({_ROLES}) AS roles
+FROM subscriptions AS s WHERE s.id = $1
+"""  # noqa: S608 - put together from constants
+# In one statement, since nothing is read more often than the overview.
+_FIND_WITH_CATALOGUE = f"""
+SELECT s.state, ARRAY({_ROLES}) AS roles, ARRAY(
+    SELECT (p.id, p.state) FROM products AS p
+    WHERE p.id IN (SELECT one ->> 'product' FROM jsonb_array_elements(s.state -> 'products') AS one)
+) AS products
+FROM subscriptions AS s WHERE s.id = $1
+"""  # noqa: S608 - put together from constants
 _LOAD_ROLES = """
 SELECT h.subscription, h.role
 FROM people AS p JOIN subscription_people AS h ON h.person = p.id
@@ -96,6 +106,14 @@ async def find_with_roles(
     """Find a subscription, and the roles in it of whoever has this address."""
     row = await connection.fetchrow(_FIND_WITH_ROLES, subscription, email)
     return None if row is None else (_state(row), frozenset(row["roles"]))
+
+
+async def find_with_catalogue(
+    connection: Connection, subscription: str, email: str
+) -> tuple[SubscriptionState, frozenset[str], dict[str, ProductState]] | None:
+    """Find what ``find_with_roles`` does, and the subscription's products by id."""
+    row = await connection.fetchrow(_FIND_WITH_CATALOGUE, subscription, email)
+    return None if row is None else (_state(row), frozenset(row["roles"]), decode_products(row["products"]))
 
 
 async def load_roles(connection: Connection, email: str, subscriptions: Iterable[str]) -> dict[str, set[str]]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from prometheus_client import Counter
 
@@ -75,17 +75,21 @@ FROM set_aside_work WHERE work = $1 AND key = $2 AND retry_at <= $3 FOR UPDATE S
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Item(Generic[T]):
+class Item(NamedTuple, Generic[T]):
     """Work for one owner (``whose``), such as a subscription or an account.
 
     ``key`` names the state that ``value`` and ``record`` carry whole; of one key only the newest record counts.
     """
 
-    key: str
-    whose: str
     value: T
+    whose: str
     record: Record
+    key_of: Callable[[T], str] | None = None
+
+    @property
+    def key(self) -> str:
+        """The key, which is needed only when the item is set aside; by default the owner."""
+        return self.whose if self.key_of is None else self.key_of(self.value)
 
 
 @dataclass(frozen=True, slots=True)

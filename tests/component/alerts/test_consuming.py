@@ -259,7 +259,7 @@ async def test_a_consumer_halts_when_the_work_of_too_many_subscriptions_fails(re
     aside = SetAside(CONSUMPTION_TOPIC.name, keys_max=3)
 
     async def handle(tx: Transaction, records: Sequence[Record]) -> None:
-        await aside.apply(tx, [Item(f"k-{one.offset}", f"s-{one.offset}", None, one) for one in records], fails)
+        await aside.apply(tx, [Item(None, f"s-{one.offset}", one) for one in records], fails)
 
     records = replica.snapshots(*(_snapshot(acme(), 10, revision) for revision in range(1, 9)))
     runner = replica.runner(handle, CONSUMPTION_TOPIC.name)

@@ -14,7 +14,7 @@ from services.reporting.pages import fragments
 from services.reporting.pages.installation import install
 from services.reporting.pages.responder import PageResponder
 from services.reporting.sessions import Person, Sessions
-from services.reporting.store import alerts, consumption, products, subscriptions
+from services.reporting.store import alerts, consumption, subscriptions
 from shared.runtime.postgres.pool import connect, is_transient_database_error, within_request
 from tests.support.builders.published import NOW, PRIMARY, VIEWER, alert, plan, snapshot, subscription
 from tests.support.drivers.reporting import ReportingDriver
@@ -40,15 +40,18 @@ async def overtaken(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) ->
             )
             await driver.measure(snapshot(850, revision=2))
 
-    find = subscriptions.find_with_roles
+    for name in ("find_with_roles", "find_with_catalogue"):
+        monkeypatch.setattr(subscriptions, name, _then(getattr(subscriptions, name), change))
+    return driver
 
-    async def found(connection: Any, of: str, email: str) -> Any:
-        state = await find(connection, of, email)
+
+def _then(find: Callable[..., Any], change: Callable[[], Any]) -> Callable[..., Any]:
+    async def found(*arguments: Any) -> Any:
+        state = await find(*arguments)
         await asyncio.create_task(change())
         return state
 
-    monkeypatch.setattr(subscriptions, "find_with_roles", found)
-    return driver
+    return found
 
 
 async def test_overview_is_of_one_instant_when_a_write_commits_between_its_statements(
@@ -112,9 +115,8 @@ def counted(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> Counter
     for of, name in (
         (driver.runtime.pool, "acquire"),
         (consumption, "load_term"),
-        (products, "find_products"),
         (alerts, "list_alerts"),
-        (subscriptions, "find_with_roles"),
+        (subscriptions, "find_with_catalogue"),
         (subscriptions, "list_subscriptions"),
         (fragments, "render_plan_fragments"),
     ):
@@ -123,7 +125,7 @@ def counted(driver: ReportingDriver, monkeypatch: pytest.MonkeyPatch) -> Counter
 
 
 ONCE = {
-    **dict.fromkeys(("load_term", "find_products", "list_alerts", "find_with_roles", "list_subscriptions"), 1),
+    **dict.fromkeys(("load_term", "list_alerts", "find_with_catalogue", "list_subscriptions"), 1),
     "render_plan_fragments": 1,
     "acquire": 2,
 }
@@ -147,7 +149,7 @@ async def test_page_reads_each_table_once(driver: ReportingDriver, counted: Coun
 async def test_page_of_usage_is_read_from_one_connection(driver: ReportingDriver, counted: Counter[str]) -> None:
     counted.clear()
     assert (await driver.http.get("/subscriptions/sub-1/usage")).status_code == 200
-    assert (counted["acquire"], counted["find_with_roles"], counted["load_term"]) == (2, 1, 1)
+    assert (counted["acquire"], counted["find_with_catalogue"], counted["load_term"]) == (2, 1, 1)
 
 
 def test_page_contains_the_fragments_without_rendering_them_again(responder: PageResponder) -> None:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from shared.events.envelope import Event
 from shared.events.metering import ConsumptionSnapshot, MeterConsumption
-from shared.events.snapshots import meters_text, read_snapshot, snapshot_of
+from shared.events.snapshots import meters_text, read_figures, read_snapshot, snapshot_of
 from tests.support.drivers.runtime import event
 
 METERS = TypeAdapter(tuple[MeterConsumption, ...])
@@ -48,6 +48,10 @@ def test_a_snapshot_is_decoded_as_by_the_contract() -> None:
     assert [getattr(read, name) for name in names] == [getattr(sent.data, name) for name in names]
     assert (read.level, read.burned_down) == (sent.data.level, sent.data.burned_down) == (10, 10)
     assert METERS.validate_json(meters_text(read)) == sent.data.meters
+    figures = read_figures(sent.encode())
+    assert figures is not None
+    sums = ("subscription", "product", "window_start", "revision", "consumed", "burned_down")
+    assert [getattr(figures, name) for name in sums] == [getattr(read, name) for name in sums]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,8 @@ def test_a_snapshot_is_left_to_the_contract_when_a_field_may_be_invalid(name: st
     sent = json.loads(_snapshot().encode())
     sent["data"][name] = value
     assert read_snapshot(json.dumps(sent).encode()) is None
+    if name != "as_of":  # which is no part of the sums
+        assert read_figures(json.dumps(sent).encode()) is None
 
 
 @pytest.mark.parametrize("aggregate", ["-1", "NaN", "Infinity", "1E+3", ""])
@@ -78,6 +84,7 @@ def test_a_snapshot_is_left_to_the_contract_when_an_amount_is_no_plain_number(ag
 @pytest.mark.parametrize("value", [b"", b"\xff", b"[]", b"{}", b'{"type": "unitpool.metering.window.restated.v1"}'])
 def test_a_value_is_left_to_the_contract_when_it_is_no_snapshot(value: bytes) -> None:
     assert read_snapshot(value) is None
+    assert read_figures(value) is None
 
 
 def test_an_amount_is_stored_as_a_plain_number_when_it_has_an_exponent() -> None:
