@@ -82,6 +82,26 @@ ALTER TABLE ONLY due_work
 
 CREATE INDEX due_work_due_at ON due_work USING btree (due_at) WHERE (due_at IS NOT NULL);
 
+CREATE TABLE erasures (
+    person text NOT NULL,
+    account text,
+    requested_by text NOT NULL,
+    reason text NOT NULL,
+    requested_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    erased_at timestamp with time zone,
+    version integer NOT NULL,
+    CONSTRAINT erasures_version_check CHECK ((version > 0))
+);
+
+ALTER TABLE ONLY erasures
+    ADD CONSTRAINT erasures_pkey PRIMARY KEY (person);
+
+ALTER TABLE ONLY erasures
+    ADD CONSTRAINT erasures_account_fkey FOREIGN KEY (account) REFERENCES accounts(id);
+
+CREATE INDEX erasures_due ON erasures USING btree (due_at) WHERE (erased_at IS NULL);
+
 CREATE TABLE grants (
     subscription text NOT NULL,
     role text NOT NULL,
@@ -221,21 +241,23 @@ ALTER TABLE outbox_set_aside ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 );
 
 CREATE TABLE people (
-    account text NOT NULL,
+    account text,
     email text NOT NULL,
     name text NOT NULL,
     enabled boolean NOT NULL,
     removed_at timestamp with time zone,
     version bigint NOT NULL,
     id text NOT NULL,
+    text_key text NOT NULL,
+    erase_at timestamp with time zone,
     CONSTRAINT people_version_check CHECK ((version >= 0))
 );
 
 ALTER TABLE ONLY people
-    ADD CONSTRAINT people_id UNIQUE (id);
+    ADD CONSTRAINT people_account_email UNIQUE NULLS NOT DISTINCT (account, email);
 
 ALTER TABLE ONLY people
-    ADD CONSTRAINT people_pkey PRIMARY KEY (account, email);
+    ADD CONSTRAINT people_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY people
     ADD CONSTRAINT people_account_fkey FOREIGN KEY (account) REFERENCES accounts(id);

@@ -124,6 +124,8 @@ ALTER TABLE ONLY audit_log
 ALTER TABLE ONLY audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (sequence);
 
+CREATE INDEX audit_log_erasures ON audit_log USING btree (((record ->> 'object'::text))) WHERE (action = 'confirm-erasure'::text);
+
 CREATE INDEX audit_of_actor ON audit_log USING btree (actor, sequence);
 
 CREATE UNIQUE INDEX audit_of_chain ON audit_log USING btree (account, chain_sequence);
@@ -214,6 +216,15 @@ ALTER TABLE ONLY deliveries
     ADD CONSTRAINT deliveries_pkey PRIMARY KEY (id);
 
 CREATE INDEX deliveries_of_alert ON deliveries USING btree (alert);
+
+CREATE TABLE erasures (
+    person text NOT NULL,
+    version integer NOT NULL,
+    state jsonb NOT NULL
+);
+
+ALTER TABLE ONLY erasures
+    ADD CONSTRAINT erasures_pkey PRIMARY KEY (person);
 
 CREATE TABLE inbox (
     actor text NOT NULL,
@@ -326,7 +337,7 @@ ALTER TABLE ONLY outcomes
 
 CREATE TABLE people (
     id text NOT NULL,
-    account text NOT NULL,
+    account text,
     email text NOT NULL,
     version bigint NOT NULL,
     removed_at timestamp with time zone,

@@ -9,9 +9,11 @@ from typing import Any
 
 from services.alerts.domain.measures import Reading
 from services.alerts.handlers.assess_changes import Change, ReadingRecord, apply_changes, apply_readings
+from services.alerts.handlers.erasures import end_channels_of
 from services.alerts.store.catalogue import upsert_product
-from shared.events.allocation import ALLOCATION_EVENTS, ProductEvent, SubscriptionEvent
+from shared.events.allocation import ALLOCATION_EVENTS, ErasureChanged, ProductEvent, SubscriptionEvent
 from shared.events.envelope import Event, by_type
+from shared.events.erasure import ErasureState
 from shared.events.ids import SubscriptionId
 from shared.events.metering import ConsumptionSnapshot
 from shared.events.snapshots import read_figures, snapshot_of
@@ -21,8 +23,10 @@ from shared.runtime.delivery.set_aside_work import Item, SetAside
 from shared.runtime.delivery.transaction import Transaction, TransientError
 from shared.runtime.records import Record
 
-ALLOCATION_TYPES = by_type(one for one in ALLOCATION_EVENTS if issubclass(one, SubscriptionEvent | ProductEvent))
-"""Every event that carries the state of a subscription or product.
+ALLOCATION_TYPES = by_type(
+    one for one in ALLOCATION_EVENTS if issubclass(one, SubscriptionEvent | ProductEvent | ErasureChanged)
+)
+"""Every event that carries the state of a subscription, a product or an erasure.
 
 Later versions of the contract are included.
 """
@@ -35,11 +39,11 @@ It has then been applied up to its end at the start of this process.
 """
 
 
-State = ProductState | SubscriptionState
+State = ProductState | SubscriptionState | ErasureState
 
 
 class AllocationSubscriber:
-    """The consumer of product names and subscription states.
+    """The consumer of product names, subscription states and erasures.
 
     What fails for one of them is set aside.
     """
@@ -91,6 +95,8 @@ def _states(records: Sequence[Record]) -> Iterator[Item[tuple[State, Event[Any]]
         if isinstance(event.data, SubscriptionEvent):
             subscription = event.data.subscription
             yield Item((subscription, event), subscription.id, record)
+        elif isinstance(event.data, ErasureChanged):
+            yield Item((event.data.erasure, event), f"person {event.data.erasure.person}", record)
         else:
             yield Item((event.data.product, event), f"product {event.data.product.id}", record)
 
@@ -100,6 +106,8 @@ async def _apply_states(tx: Transaction, items: Sequence[Item[tuple[State, Event
     for state, event in (item.value for item in items):
         if isinstance(state, SubscriptionState):
             changes.append(Change(state.id, state, partial(_return_event, event)))
+        elif isinstance(state, ErasureState):
+            await end_channels_of(tx, state)
         else:
             await upsert_product(tx.connection, state)
     if changes:

@@ -4,6 +4,7 @@ It builds every part and passes each its dependencies.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -11,12 +12,15 @@ from services.allocation.handlers.backfill import backfill
 from services.allocation.handlers.commands import command_handlers
 from services.allocation.handlers.consumption import expire_consumption
 from services.allocation.handlers.due_work import DueWork
+from services.allocation.handlers.erasures import BATCH, erase_due
 from services.allocation.settings import AllocationSettings
 from services.allocation.subscribers import on_consumption
 from shared.events.allocation import ALLOCATION_EVENTS, PEOPLE_EVENTS
 from shared.events.envelope import event_of
 from shared.events.outcomes import AllocationCommandDecided, DecisionRecorded
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC, CONSUMPTION_TOPIC
+from shared.runtime.delivery.set_aside_work import SetAside
+from shared.runtime.delivery.set_aside_work_retries import SetAsideWorkRetries
 from shared.runtime.process.background import repeat
 from shared.runtime.service.command_line import ReadModel, Runtime, ServiceDefinition, run
 
@@ -36,7 +40,11 @@ def build(runtime: Runtime[AllocationSettings]) -> None:
         event_of(event)  # builds its model now, and not while the first command waits
     runtime.consume_commands(
         ALLOCATION_COMMANDS_TOPIC,
-        command_handlers(settings.terms, wait_seconds=settings.consumption_wait_seconds),
+        command_handlers(
+            settings.terms,
+            wait_seconds=settings.consumption_wait_seconds,
+            erase_after=timedelta(days=settings.erase_after_days),
+        ),
         decided=AllocationCommandDecided,
         events_topic=ALLOCATION_EVENTS_TOPIC,
         consumers=settings.command_consumers,
@@ -59,6 +67,19 @@ def build(runtime: Runtime[AllocationSettings]) -> None:
         return settings.upkeep_seconds
 
     runtime.background("upkeep", lambda: repeat(upkeep, first_after_seconds=settings.upkeep_seconds))
+    erasures = SetAside("erasures")
+
+    async def erase() -> float:
+        async with runtime.deciding() as tx:
+            done = await erase_due(tx, erasures)
+        return 0 if done == BATCH else settings.erasure_poll_seconds
+
+    shown = SetAsideWorkRetries(
+        runtime.transaction, {}, (erasures,), delay_max_seconds=settings.retry_delay_max_seconds
+    )
+    runtime.background("erasures", lambda: repeat(erase))
+    runtime.background("set aside", shown.run)
+    runtime.health.add("set aside", shown.check)
     runtime.background("due work", DueWork(runtime.deciding, poll_seconds=settings.due_poll_seconds).run)
 
 

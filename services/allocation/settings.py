@@ -54,6 +54,15 @@ class AllocationSettings(ServiceSettings):
         le=60,
         description="Time between two polls for subscriptions whose state changes with time, in seconds",
     )
+    erase_after_days: float = Field(
+        0,
+        ge=0,
+        le=365,
+        description="Time from the request of a person's erasure until it is carried out, in days; 0: at once",
+    )
+    erasure_poll_seconds: float = Field(
+        10, gt=0, le=3600, description="Time between two polls for erasures that are due, in seconds"
+    )
     upkeep_seconds: float = Field(
         3600, gt=0, description="Time between two deletions of consumption that is no longer needed, in seconds"
     )

@@ -9,7 +9,8 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,17 +19,25 @@ from services.reporting import metrics
 from services.reporting.domain.caller import Caller
 from services.reporting.live_changes import LiveChanges
 from services.reporting.queries.subscriptions import SubscriptionQueries
-from services.reporting.store.commands import SentCommand, find_command, insert_command, mark_secret_shown, take_secret
-from services.reporting.store.people import find_actor, find_people
+from services.reporting.store.commands import (
+    SentCommand,
+    find_command,
+    find_own_command,
+    insert_command,
+    mark_secret_shown,
+    take_secret,
+)
+from services.reporting.store.people import find_actor, find_people, find_person_id
 from shared.events.alerts import shown_address
-from shared.events.commands import ALERTS_COMMANDS, METERING_COMMANDS
-from shared.events.commands.accounts import AddPerson, ChangePerson, RemovePerson
+from shared.events.commands import ALERTS_COMMANDS, METERING_COMMANDS, WRITTEN_FIELDS
+from shared.events.commands.accounts import AddPerson, ChangePerson, IntroducePerson, RemovePerson
 from shared.events.commands.alerts import AddChannel
 from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.commands.subscriptions import CreateSubscription
 from shared.events.envelope import Event, Payload, event_of
-from shared.events.outcomes import CommandDecided
+from shared.events.outcomes import SYSTEM, CommandDecided
 from shared.events.refusals import Refusal
+from shared.events.state import PersonState
 from shared.events.topics import ALERTS_COMMANDS_TOPIC, ALLOCATION_COMMANDS_TOPIC, METERING_COMMANDS_TOPIC, Topic
 from shared.runtime import signing
 from shared.runtime.commands.inbox import command_name
@@ -38,9 +47,12 @@ from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Connection, Pool
 from shared.runtime.process import logging
 from shared.runtime.records import Outgoing
+from shared.runtime.sealed_text import seal_text
 from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError
 
 POLL_SECONDS = 1.0
+INTRODUCTIONS = "introductions"
+"""The Kafka key of the commands that introduce people without an account."""
 _log = logging.get("commands")
 _DENIALS = frozenset({"forbidden", "not_found"})
 _ADDED_FIELDS = frozenset({"seen", "sealed_secret", "sealed_url", "secret_sha256"})
@@ -70,6 +82,18 @@ class Answer:
     def accepted(self) -> bool:
         """Whether the command was carried out and its effect is visible to reads."""
         return self.decided and self.refusal is None
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A command to send: ``actor`` is the caller's id in the account concerned."""
+
+    payload: Payload
+    id: UUID
+    key: str
+    actor: str
+    caller: Caller
+    digest: bytes
 
 
 class Commands:
@@ -123,12 +147,45 @@ class Commands:
         )
         self._writes.spend(caller.email)
         name = payload.event_type.split(".")[2]
-        with self._live.outcome(command_id) as woken, metrics.COMMAND_WAIT.labels(command=name).time():
-            await self._send(payload, caller, command_id, key or kafka_key(payload), secret)
-            answer = await self._wait_for_outcome(payload, caller, command_id, woken)
+        with metrics.COMMAND_WAIT.labels(command=name).time():
+            actor = await self._find_actor(payload, caller)
+            key, digest = key or kafka_key(payload), request_digest(payload)
+            answer = await self._ask(
+                _Command(_sealed(payload, actor), command_id, key, actor.id, caller, digest), secret
+            )
         if answer.refusal is not None and answer.refusal.code in _DENIALS:
             self._denied.spend(caller.email)
         return answer
+
+    async def _find_actor(self, payload: Payload, caller: Caller) -> PersonState:
+        """Find as whom the caller acts in the account that a command concerns.
+
+        Who is not known is introduced before their first command, as a person without an account.
+
+        Raises:
+            ProblemError: ``unavailable``: they could not be introduced in time.
+        """
+        account, subscription = getattr(payload, "account", None), getattr(payload, "subscription", None)
+        async with self._pool.acquire() as connection:
+            found = await find_actor(connection, caller.email, account, subscription, vendor=caller.vendor)
+        if found is not None:
+            return found
+        asked = IntroducePerson(email=caller.email, name=caller.name)
+        system = replace(caller, email=SYSTEM, vendor=False)
+        await self._ask(_Command(asked, uuid4(), INTRODUCTIONS, SYSTEM, system, request_digest(asked)), None)
+        async with self._pool.acquire() as connection:
+            found = await find_actor(connection, caller.email, None, None, vendor=True)
+        if found is None:
+            raise ProblemError(
+                Refusal(code="unavailable", message="You are not known here yet. Try again in a minute."),
+                headers={"Retry-After": "5"},
+            )
+        return found
+
+    async def _ask(self, command: "_Command", secret: str | None) -> Answer:
+        with self._live.outcome(command.id) as woken:
+            command = await self._send(command, secret)
+            return await self._wait_for_outcome(command, woken)
 
     async def plan(
         self,
@@ -172,60 +229,55 @@ class Commands:
         """Encrypt a secret so that only the service that takes the command can read it."""
         return signing.seal(secret, self._keys)
 
-    async def _send(self, payload: Payload, caller: Caller, command_id: UUID, key: str, secret: str | None) -> None:
-        """Write row and message in one transaction.
+    async def _send(self, command: "_Command", secret: str | None) -> "_Command":
+        """Write row and message in one transaction; return the command that was sent.
 
-        Nothing is written if the same request was sent before.
+        If the same request was sent before, that one is returned, and nothing is written.
 
         Raises:
             ProblemError: the id was used for another request.
         """
-        digest = request_digest(payload)
+        payload, caller = command.payload, command.caller
         async with self._transaction() as tx:
             sent = SentCommand(
-                actor=caller.email,
-                command_id=command_id,
+                actor=command.actor,
+                command_id=command.id,
                 command=payload.event_type,
                 subscription=getattr(payload, "subscription", None),
-                digest=digest,
+                digest=command.digest,
                 sent_at=tx.now,
                 sealed_secret=signing.seal(secret, self._keys) if secret else None,
             )
-            if await insert_command(tx.connection, sent, caller.correlation_id):
-                account, subscription = getattr(payload, "account", None), sent.subscription
-                person = await find_actor(tx.connection, caller.email, account, subscription)
-                tx.add(self._message(payload, caller, person, sent, key))
-                tx.after_commit(partial(_log_sent, payload, command_id, caller.correlation_id))
-                return
-            earlier = await find_command(tx.connection, caller.email, command_id)
-        if earlier is None or earlier.digest != digest:
+            if await insert_command(tx.connection, sent, caller.email, caller.correlation_id):
+                tx.add(self._message(command, tx.now))
+                tx.after_commit(partial(_log_sent, payload, command.id, caller.correlation_id))
+                return command
+            earlier = await find_own_command(tx.connection, caller.email, command.id)
+        if earlier is None or earlier.digest != command.digest:
             raise ProblemError.of(
                 "idempotency_key_reused",
                 "This Idempotency-Key was used for another request; use a new one.",
-                command_id=str(command_id),
+                command_id=str(command.id),
             )
+        return replace(command, actor=earlier.actor)
 
-    def _message(
-        self, payload: Payload, caller: Caller, person: str | None, command: SentCommand, key: str
-    ) -> Outgoing:
-        sent = self._without_secrets(payload)
+    def _message(self, command: "_Command", now: datetime) -> Outgoing:
+        sent, caller = self._without_secrets(command.payload), command.caller
         event: Event[Any] = event_of(type(sent)).of(
             sent,
-            id=str(command.command_id),
+            id=str(command.id),
             source="/reporting",
-            time=command.sent_at,
-            subject=key,
-            correlationid=caller.correlation_id or str(command.command_id),
-            actor=caller.email,
-            actorperson=person,
+            time=now,
+            subject=command.key,
+            correlationid=caller.correlation_id or str(command.id),
+            actor=command.actor,
             actorvendor=caller.vendor,
             actoraddress=caller.address,
         )
         value = event.encode()
-        topic = _TOPICS.get(type(payload), ALLOCATION_COMMANDS_TOPIC)
-        return Outgoing(
-            topic.name, key.encode(), value, ((SIGNATURE_HEADER, signing.sign(value, self._keys, topic.name)),)
-        )
+        topic = _TOPICS.get(type(sent), ALLOCATION_COMMANDS_TOPIC)
+        signature = signing.sign(value, self._keys, topic.name)
+        return Outgoing(topic.name, command.key.encode(), value, ((SIGNATURE_HEADER, signature),))
 
     def _without_secrets(self, payload: Payload) -> Payload:
         """Seal a channel's address.
@@ -236,24 +288,22 @@ class Commands:
             return payload
         return payload.model_copy(update={"url": shown_address(payload.url), "sealed_url": self.seal(payload.url)})
 
-    async def _wait_for_outcome(
-        self, payload: Payload, caller: Caller, command_id: UUID, woken: asyncio.Event
-    ) -> Answer:
+    async def _wait_for_outcome(self, command: "_Command", woken: asyncio.Event) -> Answer:
         """Poll after each notification, and every second in case one is missed."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._wait_seconds
         while True:
             woken.clear()
             async with self._pool.acquire() as connection:
-                sent = await find_command(connection, caller.email, command_id)
-                if sent is not None and sent.outcome and await _is_shown(connection, payload, sent.outcome):
+                sent = await find_command(connection, command.actor, command.id)
+                if sent is not None and sent.outcome and await _is_shown(connection, command.payload, sent.outcome):
                     answer = self._answer(sent)
                     if answer.secret:
-                        await mark_secret_shown(connection, caller.email, command_id)
+                        await mark_secret_shown(connection, command.actor, command.id)
                     return answer
             left = deadline - loop.time()
             if left <= 0 or self._live.is_stopped:
-                return Answer(command_id, decided=False)
+                return Answer(command.id, decided=False)
             try:
                 async with asyncio.timeout(min(left, POLL_SECONDS)):
                     await woken.wait()
@@ -283,13 +333,20 @@ async def _is_shown(connection: Connection, payload: Payload, outcome: CommandDe
     if outcome.refusal is not None:
         return True
     match payload:
-        case AddPerson() | ChangePerson() | RemovePerson():
+        case IntroducePerson() | AddPerson() | ChangePerson() | RemovePerson():
             known = await find_people(connection, [outcome.resource or ""])
             return any(one.version >= (outcome.version or 0) for one in known.values())
         case CreateSubscription():
-            return await find_actor(connection, payload.primary_contact.email, payload.account, None) is not None
+            return await find_person_id(connection, payload.primary_contact.email, payload.account, None) is not None
         case _:
             return True
+
+
+def _sealed(payload: Payload, actor: PersonState) -> Payload:
+    """Seal what the actor wrote with their key."""
+    written = {name: text for name in WRITTEN_FIELDS if (text := getattr(payload, name, None))}
+    sealed = {name: seal_text(text, actor.id, actor.text_key) for name, text in written.items()}
+    return payload.model_copy(update=sealed) if sealed else payload
 
 
 def _log_sent(payload: Payload, command_id: UUID, correlation_id: str | None) -> None:
@@ -300,9 +357,9 @@ def _log_sent(payload: Payload, command_id: UUID, correlation_id: str | None) ->
 def kafka_key(payload: Payload) -> str:
     """Return the Kafka key of a command: the aggregate that it is about.
 
-    This is its subscription, else its account, else its product.
+    This is its subscription, else its account, else its product or its person.
     """
-    for field in ("subscription", "account", "product"):
+    for field in ("subscription", "account", "product", "person"):
         if value := getattr(payload, field, None):
             return str(value)
     raise ValueError(f"{payload.event_type} needs its key")

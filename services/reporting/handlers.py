@@ -12,9 +12,10 @@ from services.reporting.store.allocations import insert_changes, insert_end
 from services.reporting.store.audit import insert_audit
 from services.reporting.store.commands import insert_outcome
 from services.reporting.store.consumption import upsert_snapshots
+from services.reporting.store.erasures import end_sessions, find_erasure, is_confirmed, upsert_erasure
 from services.reporting.store.ingest_keys import upsert_ingest_key
 from services.reporting.store.notifications import notify_outcome
-from services.reporting.store.people import delete_person, upsert_person
+from services.reporting.store.people import delete_person, find_people, upsert_person
 from services.reporting.store.price_lists import upsert_price_list
 from services.reporting.store.products import upsert_product
 from services.reporting.store.quarantine import settle_record, upsert_record, upsert_replay
@@ -25,6 +26,7 @@ from shared.events.alerts import AlertAcknowledged, AlertRaised, AlertResolved, 
 from shared.events.allocation import (
     AccountCreated,
     AccountFlexChanged,
+    ErasureChanged,
     GrantsChanged,
     LifecycleChanged,
     LotEnded,
@@ -52,6 +54,8 @@ from shared.events.allocation import (
     TermStarted,
 )
 from shared.events.envelope import Event, Payload
+from shared.events.erasure import confirmation, object_of
+from shared.events.ids import PersonId
 from shared.events.metering import IngestKeyChanged
 from shared.events.outcomes import (
     AlertsCommandDecided,
@@ -64,6 +68,7 @@ from shared.events.quarantine import BooksChanged, QuarantineReplayChanged, Usag
 from shared.events.snapshots import Snapshot
 from shared.runtime.delivery.transaction import EventHandler, Transaction
 
+_SERVICE = "reporting"
 AccountEvent = AccountCreated | AccountFlexChanged
 ProductEvent = ProductChanged | ProductRetired | RoleTemplatesChanged
 AlertEvent = AlertRaised | AlertAcknowledged | AlertResolved
@@ -93,9 +98,25 @@ async def save_person(tx: Transaction, event: Event[PersonChanged]) -> None:
         await notify_outcome(tx.connection, event.causationid)
 
 
-async def remove_person(tx: Transaction, person: str) -> None:
-    """Delete a person by id."""
+async def save_erasure(tx: Transaction, event: Event[ErasureChanged]) -> None:
+    """Save an erasure's state."""
+    await upsert_erasure(tx.connection, event.data.erasure)
+
+
+async def remove_person(tx: Transaction, person: PersonId) -> None:
+    """Delete an erased person with their sessions, and confirm the erasure once.
+
+    Reading the topic again, as a rebuild does, finds nobody to delete and the confirmation in the log.
+    """
+    known = (await find_people(tx.connection, [person])).get(person)
+    erasure = await find_erasure(tx.connection, person)
+    if known is None and erasure is None:
+        return
     await delete_person(tx.connection, person)
+    account = known.account if known else erasure.account if erasure else None
+    if known or not await is_confirmed(tx.connection, object_of(account, person), _SERVICE):
+        sessions = await end_sessions(tx.connection, known.email) if known else 0
+        await tx.audit(confirmation(_SERVICE, person, account, tx.now, {"sessions": sessions}))
 
 
 async def save_role(tx: Transaction, event: Event[RoleChanged]) -> None:
@@ -210,6 +231,7 @@ ALLOCATION: Mapping[type[Payload], EventHandler] = {
     PlanApplied: save_plan,
     ProductEnded: save_end,
     RoleChanged: save_role,
+    ErasureChanged: save_erasure,
     PriceListChanged: save_price_list,
     AllocationCommandDecided: save_outcome,
 }

@@ -11,6 +11,7 @@ from services.reporting.api.applications import applications_router
 from services.reporting.api.catalogue import catalogue_router
 from services.reporting.api.contracts import contracts_router
 from services.reporting.api.documents import documents_router
+from services.reporting.api.erasures import erasures_router
 from services.reporting.api.grants import grants_router
 from services.reporting.api.ingest_keys import ingest_keys_router
 from services.reporting.api.people import people_router
@@ -30,6 +31,7 @@ from services.reporting.live_changes import LiveChanges
 from services.reporting.pages.installation import install
 from services.reporting.queries.accounts import AccountQueries
 from services.reporting.queries.catalogue import CatalogueQueries
+from services.reporting.queries.erasures import ErasureQueries
 from services.reporting.queries.page_context import PageContexts
 from services.reporting.queries.records import RecordQueries
 from services.reporting.queries.resources import ResourceQueries
@@ -65,6 +67,7 @@ READ_MODEL = ReadModel(
         "subscriptions",
         "subscription_people",
         "people",
+        "erasures",
         "roles",
         "price_lists",
         "consumption",
@@ -178,6 +181,7 @@ def add_api(runtime: Runtime[ReportingSettings], application: Application, token
         records_router(context),
         accounts_router(context),
         people_router(context),
+        erasures_router(context, ErasureQueries(runtime.pool)),
         catalogue_router(context),
         applications_router(context),
         prices_router(context),

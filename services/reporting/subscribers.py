@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from services.reporting.handlers import append_decisions, remove_person, save_consumption, save_person
 from shared.events.allocation import PEOPLE_EVENTS
 from shared.events.envelope import by_type
+from shared.events.ids import PersonId
 from shared.events.metering import CONSUMPTION
 from shared.events.outcomes import DecisionRecorded
 from shared.events.snapshots import Snapshot, read_snapshot, snapshot_of
@@ -29,7 +30,7 @@ async def on_people(tx: Transaction, records: Sequence[Record]) -> None:
         if event is not None:
             await save_person(tx, event)
         elif record.value is None and record.key is not None:
-            await remove_person(tx, record.key.decode(errors="replace"))
+            await remove_person(tx, PersonId(record.key.decode(errors="replace")))
 
 
 async def on_audit(tx: Transaction, records: Sequence[Record]) -> None:

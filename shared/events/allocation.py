@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.events.envelope import Frozen, Payload
+from shared.events.erasure import ErasureState
 from shared.events.ids import LotId, PersonRef, ProductRef
 from shared.events.outcomes import AllocationCommandDecided
 from shared.events.state import (
@@ -245,6 +246,13 @@ class PersonChanged(Payload):
     person: PersonState
 
 
+class ErasureChanged(Payload):
+    """The erasure of a person was requested, or carried out."""
+
+    event_type = "unitpool.allocation.person.erasure-changed.v1"
+    erasure: ErasureState
+
+
 class RoleChanged(Payload):
     """A role of an account was created, changed, reset, granted or revoked."""
 
@@ -278,6 +286,7 @@ ALLOCATION_EVENTS: tuple[type[Payload], ...] = (
     PriceListChanged,
     PrimaryContactChanged,
     GrantsChanged,
+    ErasureChanged,
     RoleChanged,
     AllocationCommandDecided,
 )

@@ -79,9 +79,10 @@ P = TypeVar("P", bound=Payload)
 class Event(Frozen, Generic[P]):
     """One event or command with its envelope.
 
-    ``actor`` is the e-mail of the person who acts; ``actorperson``, ``actorvendor`` and ``actoraddress`` are what
-    reporting verified about them: who they are in the account that the command concerns (``None``: nobody), whether
-    they are an operator of the vendor, and where they are. A command's ``id`` is its command id.
+    ``actor`` is the id of the person who acts, or the part of the system that does. A person acts as whom they are in
+    the account that their command concerns; who is nobody there has no right in it by that id. ``actorvendor`` and
+    ``actoraddress`` are what reporting verified about them: whether they are an operator of the vendor, and where they
+    are. A command's ``id`` is its command id.
     """
 
     specversion: Literal["1.0"] = "1.0"
@@ -95,7 +96,6 @@ class Event(Frozen, Generic[P]):
     causationid: str | None = None
     traceparent: str | None = None
     actor: str | None = None
-    actorperson: str | None = None
     actorvendor: bool | None = None
     actoraddress: str | None = None
     data: P

@@ -3,6 +3,7 @@
 So one cannot be passed for another.
 """
 
+import secrets
 from typing import Annotated, NewType
 from uuid import UUID, uuid4
 
@@ -33,12 +34,23 @@ PermissionRef = Annotated[PermissionId, StringConstraints(pattern=r"^[a-z][a-z0-
 """A permission of a product's application, such as ``page.use``."""
 
 PersonRef = Annotated[PersonId, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-"""A person of an account: opaque, and never given to anybody else."""
+"""A person: opaque, and never given to anybody else."""
+
+TextKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""The key with which a person's texts are sealed: 64 hexadecimal digits."""
+
+WrittenText = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+"""What a person wrote, sealed with their key (``shared.events.sealed``)."""
 
 
 def new_person_id() -> PersonId:
     """Return an id for a person who is added."""
     return PersonId(uuid4().hex)
+
+
+def new_text_key() -> str:
+    """Return a key for a person who is added."""
+    return secrets.token_hex(32)
 
 
 def _readable(value: str) -> str:

@@ -3,11 +3,14 @@
 Both have the same shape from every service.
 """
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from shared.events.envelope import Frozen, Instant, Payload
 from shared.events.refusals import Refusal
+
+SYSTEM: Final = "system"
+"""The actor where no person acts."""
 
 
 class CommandDecided(Payload):

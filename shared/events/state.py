@@ -22,6 +22,8 @@ from shared.events.ids import (
     ProductRef,
     RoleRef,
     SubscriptionRef,
+    TextKey,
+    WrittenText,
 )
 from shared.units import PositiveUnits, Units
 from shared.windows import Calendar
@@ -122,25 +124,29 @@ class Person(Frozen):
 
 
 class PersonState(Frozen):
-    """A person of an account.
+    """A person of an account, or one who acts without belonging to one.
 
-    One who is disabled or removed has no permissions; the history remains.
+    The latter have no ``account``. One who is disabled or removed has no permissions; the history remains.
 
     ``id`` never changes, whatever becomes of address and name. The same address in two accounts is two persons.
+    ``text_key`` seals what the person writes, and what is recorded of their address and name. ``erase_at``: when they
+    will be erased.
     """
 
     id: PersonRef
-    account: AccountRef
+    account: AccountRef | None = None
     email: Email
     name: Name
+    text_key: TextKey = Field(repr=False)
     enabled: bool = True
     removed_at: Instant | None = None
+    erase_at: Instant | None = None
     version: Version
 
     @property
     def is_active(self) -> bool:
         """Whether roles and grants may be given to them."""
-        return self.enabled and self.removed_at is None
+        return self.enabled and self.removed_at is None and self.erase_at is None
 
 
 class RoleState(Frozen):
@@ -235,7 +241,7 @@ class Lot(Frozen):
     order_reference: str
     purchased_at: Instant
     voided_at: Instant | None = None
-    void_reason: str | None = None
+    void_reason: WrittenText | None = None
     price: Price | None = None
 
 

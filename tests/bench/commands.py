@@ -116,8 +116,7 @@ def _command(payload: ApplyPlan, state: SubscriptionState, id: str, now: datetim
         time=now,
         subject=state.id,
         correlationid=id,
-        actor="paula@acme.example",
-        actorperson=state.primary_contact,
+        actor=state.primary_contact,
         actorvendor=False,
         actoraddress="192.0.2.1",
     )

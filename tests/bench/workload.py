@@ -27,7 +27,7 @@ from shared.events.state import (
     SubscriptionState,
     Term,
 )
-from tests.support.builders.people import person_id
+from tests.support.builders.people import person_id, text_key
 
 PRODUCTS = 25
 ACTIVE = 8
@@ -116,7 +116,12 @@ class Workload:
         for number in range(ACCOUNTS):
             email = contact(number)
             yield PersonState(
-                id=person_id(email), account=AccountId(account(number)), email=email, name="Paula", version=1
+                id=person_id(email),
+                account=AccountId(account(number)),
+                email=email,
+                name="Paula",
+                text_key=text_key(email),
+                version=1,
             )
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:

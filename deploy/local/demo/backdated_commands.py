@@ -20,13 +20,16 @@ from deploy.local.people import DemoPerson
 from deploy.local.wait import Wait
 from services.allocation.handlers.commands import command_handlers
 from services.allocation.settings import AllocationSettings
+from shared.events.commands import WRITTEN_FIELDS
+from shared.events.commands.accounts import IntroducePerson
 from shared.events.envelope import Event, Payload, event_of
-from shared.events.outcomes import AllocationCommandDecided
+from shared.events.outcomes import SYSTEM, AllocationCommandDecided
 from shared.events.topics import ALLOCATION_COMMANDS_TOPIC, ALLOCATION_EVENTS_TOPIC
 from shared.runtime.commands.inbox import Inbox
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection, connect
 from shared.runtime.records import Record
+from shared.runtime.sealed_text import seal_text
 from shared.runtime.signing import SIGNATURE_HEADER, sign
 
 _NAMESPACE = uuid.UUID("0a6c2f0b-6f0e-4c27-9c1d-5d1f5f0c8a52")
@@ -35,9 +38,10 @@ _PAUSE_SECONDS = 0.1
 # present time. So its due work has no time until all are decided, and is due at once afterwards.
 _SUSPEND_DUE_WORK = "UPDATE due_work SET due_at = NULL WHERE subscription = $1"
 _RESUME_DUE_WORK = "UPDATE due_work SET due_at = now(), marks = marks + 1 WHERE due_at IS NULL"
-_PERSON = """
-SELECT id FROM people
-WHERE email = $1 AND account IN (SELECT account FROM subscriptions WHERE id = $2 UNION SELECT $2)
+_ACTOR = """
+SELECT id, text_key FROM people
+WHERE email = $1 AND (account IS NULL OR account IN (SELECT account FROM subscriptions WHERE id = $2 UNION SELECT $2))
+ORDER BY account IS NULL LIMIT 1
 """
 _OUTCOME = "SELECT outcome FROM inbox WHERE actor = $1 AND command_id = $2"
 
@@ -65,26 +69,39 @@ class BackdatedCommands:
         Raises:
             LocalStackError: the command was refused.
         """
-        identity = uuid.uuid5(_NAMESPACE, f"{actor.email} {payload.event_type} {at} {payload.model_dump_json()}")
+        person = await self._connection.fetchrow(_ACTOR, actor.email, key)
+        if person is None:
+            await self._send(at, SYSTEM, key, IntroducePerson(email=actor.email, name=actor.name))
+            person = await self._connection.fetchrow(_ACTOR, actor.email, key)
+        assert person is not None  # noqa: S101  # they have just been introduced
+        written = {name: text for name in WRITTEN_FIELDS if (text := getattr(payload, name, None))}
+        sealed = {name: seal_text(text, person["id"], person["text_key"]) for name, text in written.items()}
+        identity = f"{actor.email} {payload.event_type} {at} {payload.model_dump_json()}"
+        vendor = "vendor" in actor.roles
+        await self._send(at, person["id"], key, payload.model_copy(update=sealed), identity=identity, vendor=vendor)
+
+    async def _send(
+        self, at: datetime, actor: str, key: str, payload: Payload, *, identity: str = "", vendor: bool = False
+    ) -> None:
+        id = uuid.uuid5(_NAMESPACE, identity or payload.model_dump_json())  # noqa: A001
         command: Event[Any] = event_of(type(payload)).of(
             payload,
-            id=str(identity),
+            id=str(id),
             source="/reporting",
             time=at,
             subject=key,
-            correlationid=str(identity),
-            actor=actor.email,
-            actorperson=await self._connection.fetchval(_PERSON, actor.email, key),
-            actorvendor="vendor" in actor.roles,
+            correlationid=str(id),
+            actor=actor,
+            actorvendor=vendor,
         )
         value = command.encode()
         headers = ((SIGNATURE_HEADER, sign(value, self._keys, ALLOCATION_COMMANDS_TOPIC.name)),)
         record = Record(ALLOCATION_COMMANDS_TOPIC.name, 0, 0, key.encode(), value, headers, at)
-        outcome = await self._outcome_of(record, actor, identity, at)
+        outcome = await self._outcome_of(record, actor, id, at)
         if outcome.get("refusal"):
             raise LocalStackError(f"{payload.event_type} as of {at:%Y-%m-%d}: {outcome['refusal']['message']}")
 
-    async def _outcome_of(self, record: Record, actor: DemoPerson, identity: uuid.UUID, at: datetime) -> dict[str, Any]:
+    async def _outcome_of(self, record: Record, actor: str, identity: uuid.UUID, at: datetime) -> dict[str, Any]:
         """Decide the command, and return the outcome.
 
         It is decided again while its subscription is locked; the running service takes such locks. A postponed command
@@ -98,11 +115,11 @@ class BackdatedCommands:
                 await asyncio.sleep(_PAUSE_SECONDS)
         raise LocalStackError(f"A command as of {at:%Y-%m-%d} was not decided: its subscription stayed locked.")
 
-    async def _decide(self, record: Record, actor: DemoPerson, identity: uuid.UUID, at: datetime) -> dict[str, Any]:
+    async def _decide(self, record: Record, actor: str, identity: uuid.UUID, at: datetime) -> dict[str, Any]:
         async with self._connection.transaction():
             tx = Transaction(self._connection, at, service="allocation")
             await self._inbox(tx, [record])
-            outcome = await self._connection.fetchval(_OUTCOME, actor.email, identity)
+            outcome = await self._connection.fetchval(_OUTCOME, actor, identity)
             if outcome is None:
                 raise _PostponedError
             await self._connection.execute(_SUSPEND_DUE_WORK, (record.key or b"").decode())

@@ -196,7 +196,7 @@ def _fault_of_state(subscription: SubscriptionState) -> Refusal | None:
 def _access(subscription: SubscriptionState | None, command: Event[Any], action: Action) -> Refusal | None:
     if subscription is None:
         return Refusal.not_found("subscription")
-    return refusal_for(subscription, command.actorperson, bool(command.actorvendor), action)
+    return refusal_for(subscription, command.actor, bool(command.actorvendor), action)
 
 
 def _audit(

@@ -21,6 +21,11 @@ UPDATE channels SET removed_at = $3, version = version + 1
 WHERE id = $1 AND subscription = $2 AND removed_at IS NULL
 RETURNING id, subscription, kind, url, created_by, created_at, removed_at, version
 """
+_REMOVE_OF = """
+UPDATE channels SET removed_at = $2, version = version + 1
+WHERE created_by = $1 AND removed_at IS NULL
+RETURNING id, subscription, kind, url, created_by, created_at, removed_at, version
+"""
 _LOCK_UNSEALED = """
 SELECT id, subscription, kind, url, created_by, created_at, removed_at, version FROM channels
 WHERE sealed_url IS NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -79,6 +84,11 @@ async def remove_channel(
     """
     row = await connection.fetchrow(_REMOVE, channel, subscription, at)
     return None if row is None else ChannelState(**row)
+
+
+async def remove_channels_of(connection: Connection, person: str, at: datetime) -> list[ChannelState]:
+    """Mark the channels in use that a person added as removed. Return their states."""
+    return [ChannelState(**row) for row in await connection.fetch(_REMOVE_OF, person, at)]
 
 
 async def lock_unsealed_channels(connection: Connection, limit: int) -> list[ChannelState]:

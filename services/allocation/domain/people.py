@@ -28,10 +28,19 @@ _HELD_ELSEWHERE: Final = (
     "This person also belongs to a subscription whose people you do not manage. You can disable them; only the vendor, "
     "and who manages the people of all their subscriptions, can remove them."
 )
+_TAKEN: Final = Refusal(code="already_exists", message="There is a person with this address already.")
 _IS_PRIMARY: Final = ("email", "is a primary contact of this account: hand the subscription over first")
 
 
-def add(known: PersonState | None, command: AddPerson, new_id: PersonId) -> PersonState | Refusal:
+@dataclass(frozen=True, slots=True)
+class NewPerson:
+    """The id and the key of somebody who may be added."""
+
+    id: PersonId
+    text_key: str
+
+
+def add(known: PersonState | None, command: AddPerson, new: NewPerson) -> PersonState | Refusal:
     """Add a person to an account.
 
     One who was removed comes back, as the same person, without their earlier grants and roles.
@@ -39,17 +48,22 @@ def add(known: PersonState | None, command: AddPerson, new_id: PersonId) -> Pers
     if (known is None or known.removed_at is not None) and (fault := people.fault_of(command.email)):
         return Refusal.invalid(("email", fault))
     if known is None:
-        return PersonState(id=new_id, account=command.account, email=command.email, name=command.name, version=1)
+        return PersonState(
+            id=new.id,
+            account=command.account,
+            email=command.email,
+            name=command.name,
+            text_key=new.text_key,
+            version=1,
+        )
     if known.removed_at is None:
-        return Refusal.already_exists("person", command.email)
+        return _TAKEN
     return known.model_copy(
         update={"name": command.name, "enabled": True, "removed_at": None, "version": known.version + 1}
     )
 
 
-def as_primary(
-    known: PersonState | None, account: AccountId, person: Person, new_id: PersonId
-) -> PersonState | Refusal:
+def as_primary(known: PersonState | None, account: AccountId, person: Person, new: NewPerson) -> PersonState | Refusal:
     """Return the primary contact of a new subscription as a person of the account.
 
     A contact who is not a person of the account yet, or was removed, is added.
@@ -58,26 +72,35 @@ def as_primary(
         if fault := people.fault_of(person.email):
             return Refusal.invalid(("primary_contact.email", fault))
         asked = AddPerson.model_construct(account=account, email=person.email, name=person.name)
-        return add(known, asked, new_id)
-    if not known.enabled:
-        return Refusal.invalid(("primary_contact.email", "is disabled in this account"))
+        return add(known, asked, new)
+    if not known.is_active:
+        return Refusal.invalid(("primary_contact.email", "is disabled in this account, or will be erased"))
     return known
 
 
-def change(known: PersonState | None, command: ChangePerson, *, is_primary: bool) -> PersonState | Refusal:
-    """Change a person's name, or whether they are enabled.
+def introduce(person: Person, new: NewPerson) -> PersonState:
+    """Make a person without an account."""
+    return PersonState(id=new.id, email=person.email, name=person.name, text_key=new.text_key, version=1)
 
-    Returns the same value if that changes nothing.
+
+def change(
+    known: PersonState | None, command: ChangePerson, *, is_primary: bool, is_taken: bool
+) -> PersonState | Refusal:
+    """Change a person's address or name, or whether they are enabled.
+
+    ``is_taken``: another person of the account has the new address. Returns the same value if nothing changes.
     """
     if known is None or known.removed_at is not None:
         return Refusal.not_found("person")
     if command.enabled is False and is_primary:
         return Refusal.invalid(_IS_PRIMARY)
-    name = known.name if command.name is None else command.name
-    enabled = known.enabled if command.enabled is None else command.enabled
-    if (name, enabled) == (known.name, known.enabled):
-        return known
-    return known.model_copy(update={"name": name, "enabled": enabled, "version": known.version + 1})
+    if is_taken:
+        return _TAKEN
+    if command.email not in (None, known.email) and (fault := people.fault_of(command.email)):
+        return Refusal.invalid(("email", fault))
+    asked = {"email": command.email, "name": command.name, "enabled": command.enabled}
+    changes = {name: value for name, value in asked.items() if value not in (None, getattr(known, name))}
+    return known.model_copy(update={**changes, "version": known.version + 1}) if changes else known
 
 
 def remove(known: PersonState | None, now: datetime, *, is_primary: bool) -> PersonState | Refusal:
@@ -87,6 +110,28 @@ def remove(known: PersonState | None, now: datetime, *, is_primary: bool) -> Per
     if is_primary:
         return Refusal.invalid(_IS_PRIMARY)
     return known.model_copy(update={"enabled": False, "removed_at": now, "version": known.version + 1})
+
+
+def erase_refusal(
+    person: PersonState, actor: PersonId, *, leads: Sequence[SubscriptionId], alone: Sequence[SubscriptionId]
+) -> Refusal | None:
+    """Return why a person cannot be erased; ``None`` if they can.
+
+    ``leads``: subscriptions whose primary contact they are. ``alone``: those with no other user administrator.
+    """
+    if person.id == actor:
+        return refusals.forbidden("You cannot erase yourself. Ask another user administrator, or the vendor.")
+    if leads:
+        return Refusal.invalid(_IS_PRIMARY)
+    if alone:
+        message = f"is the last user administrator of {', '.join(alone)}: appoint another first"
+        return Refusal.invalid(("email", message))
+    return None
+
+
+def mark_for_erasure(person: PersonState, at: datetime) -> PersonState:
+    """Mark a person who will be erased; they get nothing more until then."""
+    return person.model_copy(update={"erase_at": at, "version": person.version + 1})
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ Action = Literal[
     "add-person",
     "change-person",
     "remove-person",
+    "erase-person",
     "create-role",
     "change-role",
     "reset-role",
@@ -87,6 +88,7 @@ MAY: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
         "add-person": _PEOPLE,
         "change-person": _PEOPLE,
         "remove-person": _PEOPLE,
+        "erase-person": frozenset({"vendor", "useradmin"}),
         "create-role": _PEOPLE,
         "change-role": _PEOPLE,
         "reset-role": _PEOPLE,
@@ -138,6 +140,7 @@ _SENTENCES: Final[Mapping[Action, str]] = MappingProxyType(
             ("add-person", "change-person", "remove-person"),
             "Only a primary contact, a user administrator or the vendor may manage people.",
         ),
+        "erase-person": "Only a user administrator or the vendor may erase people.",
         **dict.fromkeys(
             ("create-role", "change-role", "reset-role", "set-role-member"),
             "Only a primary contact, a user administrator or the vendor may manage roles.",
@@ -155,10 +158,10 @@ def sentence_of(action: Action) -> str:
 class Actor:
     """A verified person.
 
-    ``person``: who they are in the account that their command concerns; ``None``: nobody.
+    ``person``: who they are in the account that their command concerns, or else a person without an account.
     """
 
-    person: PersonId | None
+    person: PersonId
     is_vendor: bool = False
 
 

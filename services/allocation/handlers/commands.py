@@ -1,13 +1,22 @@
 """Every command and its handler."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 
 from services.allocation.domain.subscriptions import Terms
 from services.allocation.handlers.accounts import create_account, set_flex
 from services.allocation.handlers.catalogue import create_meter, create_product, retire_product, set_rate
+from services.allocation.handlers.erasures import erase_person
 from services.allocation.handlers.lots import purchase_lot, void_lot
-from services.allocation.handlers.people import add_person, change_person, hand_over, remove_person, set_grants
+from services.allocation.handlers.people import (
+    add_person,
+    change_person,
+    hand_over,
+    introduce_person,
+    remove_person,
+    set_grants,
+)
 from services.allocation.handlers.plans import PlanHandler
 from services.allocation.handlers.prices import set_price_list
 from services.allocation.handlers.products import set_policy, subscribe_product, unsubscribe_product
@@ -31,6 +40,8 @@ from shared.events.commands.accounts import (
     ChangeRole,
     CreateAccount,
     CreateRole,
+    ErasePerson,
+    IntroducePerson,
     RemovePerson,
     ResetRole,
     SetFlex,
@@ -63,10 +74,13 @@ from shared.events.envelope import Payload
 from shared.runtime.commands.decisions import CommandHandler
 
 
-def command_handlers(terms: Terms, *, wait_seconds: float) -> Mapping[type[Payload], CommandHandler]:
+def command_handlers(
+    terms: Terms, *, wait_seconds: float, erase_after: timedelta = timedelta(0)
+) -> Mapping[type[Payload], CommandHandler]:
     """Handlers by the payload type of their command.
 
-    ``terms``: of new subscriptions. ``wait_seconds``: longest wait of a plan for consumption.
+    ``terms``: of new subscriptions. ``wait_seconds``: longest wait of a plan for consumption. ``erase_after``: time
+    from the request of an erasure until it is carried out.
     """
     return {
         CreateAccount: create_account,
@@ -88,9 +102,11 @@ def command_handlers(terms: Terms, *, wait_seconds: float) -> Mapping[type[Paylo
         SetPriceList: set_price_list,
         SetPrimaryContact: hand_over,
         SetGrants: set_grants,
+        IntroducePerson: introduce_person,
         AddPerson: add_person,
         ChangePerson: change_person,
         RemovePerson: remove_person,
+        ErasePerson: partial(erase_person, after=erase_after),
         SetRoleTemplates: set_role_templates,
         CreateRole: create_role,
         ChangeRole: change_role,

@@ -15,8 +15,7 @@ VENDOR = "vendor"
 
 def actor_of(command: Event[Any]) -> Actor:
     """The command's actor. The runtime has verified that there is one."""
-    person = command.actorperson
-    return Actor(None if person is None else PersonId(person), bool(command.actorvendor))
+    return Actor(PersonId(str(command.actor)), bool(command.actorvendor))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from services.allocation.store.subscriptions import (
 from shared.events.commands.subscriptions import SubscriptionCommand
 from shared.events.envelope import Event, Payload
 from shared.events.ids import SubscriptionId
-from shared.events.outcomes import AuditRecord
+from shared.events.outcomes import SYSTEM, AuditRecord
 from shared.events.refusals import Refusal
 from shared.events.state import SubscriptionState
 from shared.runtime.commands.decisions import CommandHandler, Decision, Postponed, Refused
@@ -32,7 +32,6 @@ from shared.runtime.delivery.transaction import Transaction
 C = TypeVar("C", bound=SubscriptionCommand)
 SubscriptionHandler = Callable[[Transaction, Event[C], Context, Subscription], Awaitable[Decision]]
 
-SYSTEM = "system"
 """Actor of changes without a command."""
 BUSY_SECONDS = 10.0
 """Longest wait of a command for a locked subscription, in seconds.

@@ -1,12 +1,21 @@
 -- squawk-ignore-file adding-field-with-default, ban-drop-default, constraint-missing-not-valid, disallowed-unique-constraint
 -- squawk-ignore-file adding-foreign-key-constraint, adding-not-nullable-field, ban-drop-column, ban-drop-constraint
--- squawk-ignore-file adding-serial-primary-key-field
+-- squawk-ignore-file adding-serial-primary-key-field, ban-drop-not-null
 -- (Three small tables are changed while nothing else of this service runs: no lock is in anybody's way.)
 -- A person is an id, whatever becomes of address and name. Version 0: all are published again, on the topic of people.
 ALTER TABLE people ADD COLUMN id text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', '');
 ALTER TABLE people ALTER COLUMN id DROP DEFAULT;
-ALTER TABLE people ADD CONSTRAINT people_id UNIQUE (id);
+-- The key with which texts of a person are sealed.
+ALTER TABLE people ADD COLUMN text_key text NOT NULL
+    DEFAULT replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+ALTER TABLE people ALTER COLUMN text_key DROP DEFAULT;
 UPDATE people SET version = 0;
+
+-- Vendor operators, and others who act in accounts that they do not belong to, have no account.
+ALTER TABLE role_members DROP CONSTRAINT role_members_account_email_fkey;
+ALTER TABLE people DROP CONSTRAINT people_pkey, ALTER COLUMN account DROP NOT NULL;
+ALTER TABLE people ADD PRIMARY KEY (id);
+ALTER TABLE people ADD CONSTRAINT people_account_email UNIQUE NULLS NOT DISTINCT (account, email);
 
 -- Whoever has a role is named by that id.
 ALTER TABLE subscriptions ADD COLUMN primary_contact text REFERENCES people (id);

@@ -7,21 +7,47 @@ from shared.events.state import Grant, PersonState
 from shared.runtime.postgres.pool import Connection, Row
 
 _INSERT = """
-INSERT INTO people (id, account, email, name, enabled, removed_at, version) VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO people (id, account, email, name, text_key, enabled, removed_at, version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT DO NOTHING RETURNING email
 """
 _LOCK = """
-SELECT id, account, email, name, enabled, removed_at, version FROM people WHERE account = $1 AND id = $2
-FOR NO KEY UPDATE
+SELECT id, account, email, name, text_key, enabled, removed_at, erase_at, version FROM people
+WHERE account = $1 AND id = $2 FOR NO KEY UPDATE
 """
 _LOCK_OF = """
-SELECT id, account, email, name, enabled, removed_at, version FROM people WHERE account = $1 AND email = $2
-FOR NO KEY UPDATE
+SELECT id, account, email, name, text_key, enabled, removed_at, erase_at, version FROM people
+WHERE account = $1 AND email = $2 FOR NO KEY UPDATE
+"""
+_LOCK_ANY = """
+SELECT id, account, email, name, text_key, enabled, removed_at, erase_at, version FROM people
+WHERE id = $1 AND account IS NOT DISTINCT FROM $2 FOR UPDATE
+"""
+_DELETE = "DELETE FROM people WHERE id = $1"
+_ONLY_USERADMIN = """
+SELECT g.subscription FROM grants AS g
+WHERE g.person = $1 AND g.role = 'useradmin' AND NOT EXISTS (
+    SELECT FROM grants AS other JOIN people AS p ON p.id = other.person
+    WHERE other.subscription = g.subscription AND other.role = 'useradmin' AND other.person <> $1
+        AND p.enabled AND p.removed_at IS NULL AND p.erase_at IS NULL
+)
+ORDER BY g.subscription
+"""
+_FIND_WITHOUT_ACCOUNT = """
+SELECT id, account, email, name, text_key, enabled, removed_at, erase_at, version FROM people
+WHERE account IS NULL AND email = $1
 """
 _SHARE_LOCK = """
-SELECT id, account, email, name, enabled, removed_at, version FROM people WHERE account = $1 AND id = $2 FOR SHARE
+SELECT id, account, email, name, text_key, enabled, removed_at, erase_at, version FROM people
+WHERE account = $1 AND id = $2 FOR SHARE
 """
-_UPDATE = "UPDATE people SET name = $2, enabled = $3, removed_at = $4, version = $5 WHERE id = $1"
+_UPDATE = """
+UPDATE people SET email = $2, name = $3, enabled = $4, removed_at = $5, erase_at = $6, version = $7
+WHERE id = $1 AND NOT EXISTS (
+    SELECT FROM people AS other WHERE other.account = people.account AND other.email = $2 AND other.id <> $1
+)
+RETURNING id
+"""
 _LOAD_ROLES = """
 SELECT 'primary' AS role FROM subscriptions WHERE account = $1 AND primary_contact = $2
 UNION
@@ -51,14 +77,22 @@ SELECT id FROM people WHERE version = 0 ORDER BY account, email LIMIT $1 FOR NO 
 """
 _SET_FIRST_VERSION = """
 UPDATE people SET version = 1 WHERE id = $1 AND version = 0
-RETURNING id, account, email, name, enabled, removed_at, version
+RETURNING id, account, email, name, text_key, enabled, removed_at, erase_at, version
 """
 
 
 async def insert_person(connection: Connection, person: PersonState) -> bool:
     """Insert a person; return false if the account has this address already."""
     inserted = await connection.fetchval(
-        _INSERT, person.id, person.account, person.email, person.name, person.enabled, person.removed_at, person.version
+        _INSERT,
+        person.id,
+        person.account,
+        person.email,
+        person.name,
+        person.text_key,
+        person.enabled,
+        person.removed_at,
+        person.version,
     )
     return inserted is not None
 
@@ -73,14 +107,37 @@ async def lock_person_of(connection: Connection, account: AccountId, email: str)
     return _person(await connection.fetchrow(_LOCK_OF, account, email))
 
 
+async def find_without_account(connection: Connection, email: str) -> PersonState | None:
+    """Find the person without an account who has this address."""
+    return _person(await connection.fetchrow(_FIND_WITHOUT_ACCOUNT, email))
+
+
 async def share_lock_person(connection: Connection, account: AccountId, person: PersonId | None) -> PersonState | None:
     """Lock a person of an account against changes by others, without changing them."""
     return _person(await connection.fetchrow(_SHARE_LOCK, account, person))
 
 
-async def update_person(connection: Connection, person: PersonState) -> None:
-    """Update a person's columns that may change."""
-    await connection.execute(_UPDATE, person.id, person.name, person.enabled, person.removed_at, person.version)
+async def update_person(connection: Connection, person: PersonState) -> bool:
+    """Update a person; return false if another person has the address."""
+    row = (person.id, person.email, person.name, person.enabled, person.removed_at, person.erase_at, person.version)
+    return await connection.fetchval(_UPDATE, *row) is not None
+
+
+async def lock_person_to_erase(
+    connection: Connection, account: AccountId | None, person: PersonId
+) -> PersonState | None:
+    """Lock a person, of an account or without one, for deletion."""
+    return _person(await connection.fetchrow(_LOCK_ANY, person, account))
+
+
+async def delete_person(connection: Connection, person: PersonId) -> None:
+    """Delete a person who has no grants, roles or subscriptions."""
+    await connection.execute(_DELETE, person)
+
+
+async def find_only_useradmin_of(connection: Connection, person: PersonId) -> list[SubscriptionId]:
+    """Find the subscriptions that have no other user administrator."""
+    return [row["subscription"] for row in await connection.fetch(_ONLY_USERADMIN, person)]
 
 
 async def load_account_roles(connection: Connection, account: AccountId, person: PersonId | None) -> frozenset[str]:

@@ -10,8 +10,9 @@ from services.metering.domain.judgement import instant
 from services.metering.domain.spans import change
 from services.metering.domain.subscription import Subscription, read_subscription
 from services.metering.store import consumption, moves, projection
-from shared.events.allocation import ALLOCATION_EVENTS, ProductEvent, SubscriptionEvent
+from shared.events.allocation import ALLOCATION_EVENTS, ErasureChanged, ProductEvent, SubscriptionEvent
 from shared.events.envelope import Event, Payload
+from shared.events.erasure import confirmation
 from shared.events.state import ProductState, Span, SubscribedProduct, SubscriptionState
 from shared.runtime.delivery.transaction import EventHandler, Transaction
 
@@ -77,6 +78,13 @@ async def project_product(tx: Transaction, event: Event[Any]) -> None:
         await consumption.insert_due_of_product(tx.connection, product.id, since)
 
 
+async def confirm_erasure(tx: Transaction, event: Event[ErasureChanged]) -> None:
+    """Confirm that a person is erased: ingest keys and replays name people by id only."""
+    erasure = event.data.erasure
+    if erasure.erased_at is not None:
+        await tx.audit(confirmation("metering", erasure.person, erasure.account, tx.now, {}))
+
+
 def new_rates_since(before: ProductState, after: ProductState) -> datetime | None:
     """Return the earliest effective time of a known meter's new rates.
 
@@ -96,6 +104,7 @@ def new_rates_since(before: ProductState, after: ProductState) -> datetime | Non
 HANDLERS: dict[type[Payload], EventHandler] = {
     **{one: project_subscription for one in ALLOCATION_EVENTS if issubclass(one, SubscriptionEvent)},
     **{one: project_product for one in ALLOCATION_EVENTS if issubclass(one, ProductEvent)},
+    ErasureChanged: confirm_erasure,
 }
 """The handler of each event type.
 

@@ -58,11 +58,11 @@ def _add_people(router: APIRouter, context: ApiContext) -> None:
     async def change(
         caller: CurrentCaller, account: AccountInPath, email: PersonInPath, body: PersonChange, command: CommandId
     ) -> Response:
-        """Rename, disable or enable a person."""
-        person = await accounts.person_id(account, email)
-        payload = ChangePerson(account=account, person=person, name=body.name, enabled=body.enabled)
+        """Rename, disable or enable a person, or correct their address."""
+        person, now = await accounts.person_id(account, email), body.email or email
+        payload = ChangePerson(account=account, person=person, email=body.email, name=body.name, enabled=body.enabled)
         return await context.write(
-            payload, caller, command, lambda: answers.AccountPerson.of(accounts.person(caller, account, email))
+            payload, caller, command, lambda: answers.AccountPerson.of(accounts.person(caller, account, now))
         )
 
     @router.delete("/people/{email}", **write_answers(answers.AccountPerson))

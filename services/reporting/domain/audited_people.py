@@ -1,26 +1,25 @@
 """People in records of the audit log: recorded by id, shown by address."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from services.reporting.domain.people import address_of
 from shared.events.outcomes import AuditRecord
-from shared.events.state import PersonState
+from shared.events.sealed import Open, find_sealed, open_all
 
-_OBJECT = "/person/"
-UNKNOWN = "unknown"
-"""In place of an id: the command named nobody of the account."""
-_ONE, _SEVERAL = ("person", "primary_contact"), "members"
+_OBJECT = re.compile(r"((?:.*/)?person/)(.+)")
+_ONE, _SEVERAL = ("person", "primary_contact", "created_by"), "members"
 """Members of a state whose value is a person's id, and a list of such ids."""
 
 
 def people_in(record: AuditRecord) -> Iterator[str]:
     """Yield the ids of the people in a record."""
-    _, found, person = record.object.partition(_OBJECT)
-    if found and person != UNKNOWN:
-        yield person
-    for state in (record.before, record.after):
+    if found := _OBJECT.fullmatch(record.object):
+        yield found[2]
+    yield record.actor
+    for state in (record.reason, record.before, record.after):
+        yield from find_sealed(state)
         yield from _people(state)
 
 
@@ -39,36 +38,38 @@ def _people(value: object) -> Iterator[str]:
                 yield from _people(one)
 
 
-def with_addresses(record: AuditRecord, known: Mapping[str, PersonState], hidden: AbstractSet[str]) -> AuditRecord:
-    """Return a record with addresses in place of ids.
+def with_addresses(record: AuditRecord, show: Open, hidden: AbstractSet[str]) -> AuditRecord:
+    """Return a record with addresses in place of ids, and its texts opened.
 
-    Of its ``members`` those who are ``hidden`` are left out.
+    ``show`` returns what to show of an id or of a sealed text. Of its ``members`` those who are ``hidden`` are left
+    out.
     """
-    before, found, person = record.object.partition(_OBJECT)
-    shown = UNKNOWN if person == UNKNOWN else address_of(person, known)
+    found = _OBJECT.fullmatch(record.object)
     return record.model_copy(
         update={
-            "object": f"{before}{found}{shown}" if found else record.object,
-            "before": _shown(record.before, known, hidden),
-            "after": _shown(record.after, known, hidden),
+            "object": f"{found[1]}{show(found[2])}" if found else record.object,
+            "actor": show(record.actor),
+            "reason": open_all(record.reason, show),
+            "before": _shown(open_all(record.before, show), show, hidden),
+            "after": _shown(open_all(record.after, show), show, hidden),
         }
     )
 
 
-def _shown(value: Any, known: Mapping[str, PersonState], hidden: AbstractSet[str]) -> Any:
+def _shown(value: Any, show: Open, hidden: AbstractSet[str]) -> Any:
     match value:
         case dict():
-            return dict(_member(name, one, known, hidden) for name, one in value.items())
+            return dict(_member(name, one, show, hidden) for name, one in value.items())
         case list():
-            return [_shown(one, known, hidden) for one in value]
+            return [_shown(one, show, hidden) for one in value]
         case _:
             return value
 
 
-def _member(name: str, value: Any, known: Mapping[str, PersonState], hidden: AbstractSet[str]) -> tuple[str, Any]:
+def _member(name: str, value: Any, show: Open, hidden: AbstractSet[str]) -> tuple[str, Any]:
     if name in _ONE and isinstance(value, str):
-        return "email" if name == "person" else name, address_of(value, known)
+        return "email" if name == "person" else name, show(value)
     if name == _SEVERAL and isinstance(value, list):
         shown = [one for one in value if one not in hidden]
-        return name, [address_of(one, known) if isinstance(one, str) else one for one in shown]
-    return name, _shown(value, known, hidden)
+        return name, [show(one) if isinstance(one, str) else one for one in shown]
+    return name, _shown(value, show, hidden)

@@ -1,5 +1,6 @@
 """People of an account, and their grants and roles in its subscriptions."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -7,7 +8,13 @@ from typing import Final
 from shared.events.state import Grant, PersonState, SubscriptionState
 
 ERASED: Final = "Erased person"
+_ID: Final = re.compile(r"[0-9a-f]{32}")
 _SHOWN_DIGITS: Final = 4
+
+
+def is_person_id(text: str) -> bool:
+    """Whether a text has the form of a person's id."""
+    return _ID.fullmatch(text) is not None
 
 
 def address_of(person: str, known: Mapping[str, PersonState]) -> str:

@@ -14,6 +14,7 @@ PRIMARY = "primary"
 VIEW = "view"
 VIEW_PEOPLE = "view_people"
 VIEW_AUDIT = "view_audit"
+ERASE_PEOPLE = "erase_people"
 _VIEWS = (VIEW, "view_history", "view_alerts")
 _PEOPLE = (VIEW_PEOPLE, "manage_people", "manage_roles")
 _CONTROLS = ("subscribe_product", "set_policy", "hand_over", "acknowledge_alerts", "manage_channels")
@@ -24,6 +25,7 @@ PERMISSIONS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
             *_VIEWS,
             VIEW_AUDIT,
             *_PEOPLE,
+            ERASE_PEOPLE,
             *_CONTROLS,
             "purchase",
             "void_purchase",
@@ -38,7 +40,7 @@ PERMISSIONS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "allocator": (*_VIEWS, "allocate", "rebalance", "acknowledge_alerts"),
         "auditor": (*_VIEWS, VIEW_AUDIT, VIEW_PEOPLE),
         "viewer": _VIEWS,
-        "useradmin": _PEOPLE,
+        "useradmin": (*_PEOPLE, ERASE_PEOPLE),
     }
 )
 """By role, the strongest first."""

@@ -58,7 +58,7 @@ class AccountQueries:
         For commands, whose owner decides what the caller may do and know.
         """
         async with self._pool.acquire() as connection:
-            return await people.find_actor(connection, email, account, None)
+            return await people.find_person_id(connection, email, account, None)
 
     async def _with_grants(
         self, connection: Connection, states: list[PersonState], visibility: PeopleVisibility

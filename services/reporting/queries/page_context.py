@@ -11,6 +11,7 @@ from services.reporting.domain.me import Me
 from services.reporting.domain.overview import Overview
 from services.reporting.domain.usage import UsageItem, UsageRequest
 from services.reporting.queries.overviews import load_overview_source
+from services.reporting.queries.shown_people import show_people
 from services.reporting.queries.subscriptions import NEWEST_ALERTS, list_own, load_me
 from services.reporting.queries.usage import load_usage_source
 from services.reporting.store import alerts
@@ -57,11 +58,12 @@ class PageContexts:
         async with consistent_read(self._pool) as connection:
             source = await load_overview_source(connection, caller, subscription, now)
             active = await alerts.list_alerts(connection, subscription, NEWEST_ALERTS, None, active_only=True)
+            shown = await show_people(connection, active.items, "acknowledged_by")
             me = me or await load_me(connection, caller, [] if caller.vendor else await list_own(connection, caller))
         overview = source.overview()
         return PageContext(
             overview,
-            tuple(current_alert(one, overview) for one in active.items),
+            tuple(current_alert(one, overview) for one in shown),
             frozenset(permissions.permissions_of(source.roles)),
             me,
             now,

@@ -1,6 +1,5 @@
 """Records: the caller's commands, the audit log, and ingest keys."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from uuid import UUID
 
@@ -10,12 +9,12 @@ from services.reporting.domain.caller import Caller
 from services.reporting.domain.command_status import CommandStatus, command_status
 from services.reporting.queries.access import is_id, not_found, require_vendor
 from services.reporting.queries.people_visibility import PeopleVisibility, load_people_visibility
-from services.reporting.store import audit, commands, ingest_keys, people
+from services.reporting.queries.shown_people import ShownPeople, load_people, show_people
+from services.reporting.store import audit, commands, ingest_keys
 from services.reporting.store import subscriptions as store
 from services.reporting.store.paging import Page
 from shared.events.metering import IngestKeyState
 from shared.events.outcomes import AuditRecord
-from shared.events.state import PersonState
 from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Pool
 
@@ -41,16 +40,18 @@ class RecordQueries:
         """List ingest keys, without their text."""
         require_vendor(caller, "Only the vendor sees ingest keys.")
         async with self._pool.acquire() as connection:
-            return await ingest_keys.list_ingest_keys(connection, limit, cursor, product)
+            page = await ingest_keys.list_ingest_keys(connection, limit, cursor, product)
+            return Page(await show_people(connection, page.items, "created_by"), page.next_cursor)
 
     async def ingest_key(self, caller: Caller, key: str) -> IngestKeyState:
         """Find an ingest key, without its text."""
         require_vendor(caller, "Only the vendor sees ingest keys.")
         async with self._pool.acquire() as connection:
             state = await ingest_keys.find_ingest_key(connection, key) if is_id(key) else None
-        if state is None:
-            raise not_found("ingest key")
-        return state
+            if state is None:
+                raise not_found("ingest key")
+            (shown,) = await show_people(connection, [state], "created_by")
+        return shown
 
     async def audit(self, caller: Caller, limit: int, cursor: str | None, wanted: audit.Filter) -> Page[AuditEntry]:
         """List the audit log, newest first, as far as the caller may see it.
@@ -78,18 +79,18 @@ class RecordQueries:
                 elif not set(wanted.subscriptions) <= set(mine):
                     raise not_found("subscription")
             page = await audit.list_audit(connection, limit, cursor, wanted)
-            known = await people.find_people(connection, {one for item in page.items for one in people_in(item.record)})
-        return Page([_shown(one, known, visibility) for one in page.items], page.next_cursor)
+            shown = await load_people(connection, {one for item in page.items for one in people_in(item.record)})
+        return Page([_shown(one, shown, visibility) for one in page.items], page.next_cursor)
 
     async def command(self, caller: Caller, command_id: UUID) -> CommandStatus:
         """Find a command that the caller sent, with its outcome."""
         async with self._pool.acquire() as connection:
-            found = await commands.find_command(connection, caller.email, command_id)
+            found = await commands.find_own_command(connection, caller.email, command_id)
         if found is None:
             raise not_found("command")
         return command_status(found)
 
 
-def _shown(one: audit.LoggedRecord, known: Mapping[str, PersonState], visibility: PeopleVisibility) -> AuditEntry:
-    record = with_addresses(one.record, known, frozenset(visibility.hidden))
+def _shown(one: audit.LoggedRecord, people: ShownPeople, visibility: PeopleVisibility) -> AuditEntry:
+    record = with_addresses(one.record, people.show, frozenset(visibility.hidden))
     return AuditEntry(**dict(record), sequence=one.sequence)

@@ -15,6 +15,7 @@ from services.reporting.domain.summaries import SubscriptionSummary, summary_of
 from services.reporting.domain.usage import UsageItem, UsageRequest
 from services.reporting.queries.access import find_visible, is_id, not_found
 from services.reporting.queries.overviews import load_overview_source
+from services.reporting.queries.shown_people import show_people
 from services.reporting.queries.usage import load_usage_source
 from services.reporting.store import alerts, allocations, consumption, people
 from services.reporting.store import subscriptions as store
@@ -101,7 +102,7 @@ class SubscriptionQueries:
         """List the lots, newest first."""
         async with self._pool.acquire() as connection:
             state = await find_visible(connection, caller, subscription)
-        return lots_of(state, self._clock())
+            return await show_people(connection, lots_of(state, self._clock()), "void_reason")
 
     async def grants(self, caller: Caller, subscription: str) -> list[DelegateGrants]:
         """List the delegates' grants, by e-mail."""
@@ -130,7 +131,7 @@ class SubscriptionQueries:
         For commands, whose owner decides what the caller may do and know.
         """
         async with self._pool.acquire() as connection:
-            return await people.find_actor(connection, email, None, subscription)
+            return await people.find_person_id(connection, email, None, subscription)
 
     async def allocations(
         self, caller: Caller, subscription: str, limit: int, cursor: str | None, product: str | None = None
@@ -138,7 +139,8 @@ class SubscriptionQueries:
         """List the history of allocations, newest first."""
         async with self._pool.acquire() as connection:
             await find_visible(connection, caller, subscription)
-            return await allocations.list_changes(connection, subscription, limit, cursor, product)
+            page = await allocations.list_changes(connection, subscription, limit, cursor, product)
+            return Page(await show_people(connection, page.items, "actor", "reason"), page.next_cursor)
 
     async def usage(
         self,
@@ -192,8 +194,9 @@ class SubscriptionQueries:
         async with consistent_read(self._pool) as connection:
             source = await load_overview_source(connection, caller, subscription, self._clock())
             page = await alerts.list_alerts(connection, subscription, limit, cursor, active_only=active_only)
+            shown = await show_people(connection, page.items, "acknowledged_by")
         overview = source.overview()
-        return Page([current_alert(one, overview) for one in page.items], page.next_cursor)
+        return Page([current_alert(one, overview) for one in shown], page.next_cursor)
 
     async def alert(self, caller: Caller, subscription: str, alert: str) -> CurrentAlert:
         """Find one alert, with its value when raised and now."""
@@ -202,23 +205,26 @@ class SubscriptionQueries:
             found = await alerts.find_alert(connection, subscription, alert)
             if found is None:
                 raise not_found("alert")
-        return current_alert(found, source.overview())
+            (shown,) = await show_people(connection, [found], "acknowledged_by")
+        return current_alert(shown, source.overview())
 
     async def channels(self, caller: Caller, subscription: str, limit: int, cursor: str | None) -> Page[MaskedChannel]:
         """List the subscription's alert channels."""
         async with self._pool.acquire() as connection:
             await find_visible(connection, caller, subscription)
             page = await alerts.list_channels(connection, subscription, limit, cursor)
-        return Page([mask_channel(one) for one in page.items], page.next_cursor)
+            shown = await show_people(connection, page.items, "created_by")
+        return Page([mask_channel(one) for one in shown], page.next_cursor)
 
     async def channel(self, caller: Caller, subscription: str, channel: str) -> MaskedChannel:
         """Find one channel, removed or not."""
         async with self._pool.acquire() as connection:
             await find_visible(connection, caller, subscription)
             found = await alerts.find_channel(connection, subscription, channel)
-        if found is None:
-            raise not_found("channel")
-        return mask_channel(found)
+            if found is None:
+                raise not_found("channel")
+            (shown,) = await show_people(connection, [found], "created_by")
+        return mask_channel(shown)
 
 
 async def list_own(connection: Connection, caller: Caller) -> list[SubscriptionState]:

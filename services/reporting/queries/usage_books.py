@@ -5,6 +5,7 @@ from datetime import datetime
 
 from services.reporting.domain.caller import Caller
 from services.reporting.queries.access import is_id, not_found, require_vendor
+from services.reporting.queries.shown_people import show_people
 from services.reporting.store import quarantine, reconciliation
 from services.reporting.store.paging import Page
 from services.reporting.store.quarantine import Count, Filter, StoredRecord
@@ -72,16 +73,18 @@ class UsageBookQueries:
         """List replays, newest first."""
         require_vendor(caller, _VENDOR)
         async with self._pool.acquire() as connection:
-            return await quarantine.list_replays(connection, limit, cursor)
+            page = await quarantine.list_replays(connection, limit, cursor)
+            return Page(await show_people(connection, page.items, "requested_by"), page.next_cursor)
 
     async def replay(self, caller: Caller, replay: str) -> QuarantineReplay:
         """Find a replay, with its progress."""
         require_vendor(caller, _VENDOR)
         async with self._pool.acquire() as connection:
             found = await quarantine.find_replay(connection, replay) if is_id(replay) else None
-        if found is None:
-            raise not_found("replay")
-        return found
+            if found is None:
+                raise not_found("replay")
+            (shown,) = await show_people(connection, [found], "requested_by")
+        return shown
 
     async def reconciliation(
         self, caller: Caller, limit: int, cursor: str | None, wanted: LineFilter

@@ -20,7 +20,8 @@ WHERE ($2::bigint IS NULL OR sequence < $2)
         subscription IS NULL AND account = ANY($9::text[]) AND record ->> 'object' <> ALL($10::text[])
     ))
     AND ($4::timestamptz IS NULL OR at >= $4) AND ($5::timestamptz IS NULL OR at < $5)
-    AND ($6::text IS NULL OR action = $6) AND ($7::text IS NULL OR actor = $7) AND ($8::text IS NULL OR outcome = $8)
+    AND ($7::text IS NULL OR actor = ANY($7 || ARRAY(SELECT id FROM people WHERE email = $7)))
+    AND ($6::text IS NULL OR action = $6) AND ($8::text IS NULL OR outcome = $8)
 ORDER BY sequence DESC LIMIT $1
 """
 MAX_DIGITS = 18
@@ -30,8 +31,8 @@ MAX_DIGITS = 18
 class Filter:
     """The records to list; ``None``: no restriction.
 
-    With ``subscriptions``: records about one of them, and records about people and roles of ``accounts`` except those
-    about ``hidden_objects``.
+    ``actor``: somebody's address, or a part of the system. With ``subscriptions``: records about one of them, and
+    records about people and roles of ``accounts`` except those about ``hidden_objects``.
     """
 
     subscriptions: Sequence[str] | None = None

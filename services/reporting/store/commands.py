@@ -7,11 +7,15 @@ from uuid import UUID
 
 from services.reporting.store.notifications import notify_outcome
 from shared.events.outcomes import CommandDecided
-from shared.runtime.postgres.pool import Connection
+from shared.runtime.postgres.pool import Connection, Row
 
+# Somebody is another person in each account: a command id that they used as any of them is used.
 _INSERT = """
 INSERT INTO commands (actor, command_id, command, subscription, digest, correlation_id, sent_at, sealed_secret)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8
+WHERE NOT EXISTS (
+    SELECT FROM people AS p JOIN commands AS c ON c.actor = p.id AND c.command_id = $2 WHERE p.email = $9
+)
 ON CONFLICT DO NOTHING
 RETURNING true
 """
@@ -20,6 +24,13 @@ SELECT c.actor, c.command_id, c.command, c.subscription, c.digest, c.sent_at, c.
 FROM commands AS c LEFT JOIN outcomes AS o ON o.actor = c.actor AND o.command_id = c.command_id
 WHERE c.actor = $1 AND c.command_id = $2
 """
+_FIND_OWN = """
+SELECT c.actor, c.command_id, c.command, c.subscription, c.digest, c.sent_at, c.sealed_secret, o.outcome
+FROM people AS p
+JOIN commands AS c ON c.actor = p.id
+LEFT JOIN outcomes AS o ON o.actor = c.actor AND o.command_id = c.command_id
+WHERE p.email = $1 AND c.command_id = $2
+"""
 _MARK_SHOWN = """
 UPDATE commands SET secret_shown_at = now()
 WHERE actor = $1 AND command_id = $2 AND sealed_secret IS NOT NULL AND secret_shown_at IS NULL
@@ -27,8 +38,10 @@ WHERE actor = $1 AND command_id = $2 AND sealed_secret IS NOT NULL AND secret_sh
 _TAKE_SEALED = """
 WITH kept AS (
     SELECT c.actor, c.command_id, c.sealed_secret
-    FROM commands AS c JOIN outcomes AS o ON o.actor = c.actor AND o.command_id = c.command_id
-    WHERE c.actor = $1 AND c.command_id = $2 AND c.sealed_secret IS NOT NULL AND c.secret_shown_at IS NULL
+    FROM people AS p
+    JOIN commands AS c ON c.actor = p.id
+    JOIN outcomes AS o ON o.actor = c.actor AND o.command_id = c.command_id
+    WHERE p.email = $1 AND c.command_id = $2 AND c.sealed_secret IS NOT NULL AND c.secret_shown_at IS NULL
         AND coalesce(o.outcome -> 'refusal', 'null') = 'null'
     FOR UPDATE OF c
 )
@@ -62,10 +75,10 @@ class SentCommand:
     outcome: CommandDecided | None = None
 
 
-async def insert_command(connection: Connection, sent: SentCommand, correlation_id: str | None) -> bool:
+async def insert_command(connection: Connection, sent: SentCommand, email: str, correlation_id: str | None) -> bool:
     """Insert a command; return whether it is new.
 
-    It is not if this person has used its id before.
+    It is not if somebody with this address has used its id before.
     """
     return bool(
         await connection.fetchval(
@@ -78,18 +91,19 @@ async def insert_command(connection: Connection, sent: SentCommand, correlation_
             correlation_id,
             sent.sent_at,
             sent.sealed_secret,
+            email,
         )
     )
 
 
 async def find_command(connection: Connection, actor: str, command_id: UUID) -> SentCommand | None:
     """Find a command of a person."""
-    row = await connection.fetchrow(_FIND, actor, command_id)
-    if row is None:
-        return None
-    found = dict(row)
-    outcome = found.pop("outcome")
-    return SentCommand(**found, outcome=CommandDecided.model_validate_json(outcome) if outcome else None)
+    return _sent(await connection.fetchrow(_FIND, actor, command_id))
+
+
+async def find_own_command(connection: Connection, email: str, command_id: UUID) -> SentCommand | None:
+    """Find a command of somebody with this address, in whichever account they sent it."""
+    return _sent(await connection.fetchrow(_FIND_OWN, email, command_id))
 
 
 async def mark_secret_shown(connection: Connection, actor: str, command_id: UUID) -> None:
@@ -100,12 +114,14 @@ async def mark_secret_shown(connection: Connection, actor: str, command_id: UUID
     await connection.execute(_MARK_SHOWN, actor, command_id)
 
 
-async def take_secret(connection: Connection, actor: str, command_id: UUID) -> str | None:
-    """Return and erase the sealed secret of an accepted command.
+async def take_secret(connection: Connection, email: str, command_id: UUID) -> str | None:
+    """Return and erase the sealed secret of a command that was accepted.
+
+    It was sent by somebody with this address.
 
     Returns ``None`` if there is none, or if it was shown or erased before.
     """
-    sealed: str | None = await connection.fetchval(_TAKE_SEALED, actor, command_id)
+    sealed: str | None = await connection.fetchval(_TAKE_SEALED, email, command_id)
     return sealed
 
 
@@ -129,3 +145,11 @@ async def insert_outcome(connection: Connection, decided: CommandDecided) -> Non
     """Insert the first outcome of a command, and notify the request that waits for it."""
     if await connection.fetchval(_INSERT_OUTCOME, decided.actor, decided.command_id, decided.model_dump_json()):
         await notify_outcome(connection, decided.command_id)
+
+
+def _sent(row: Row | None) -> SentCommand | None:
+    if row is None:
+        return None
+    found = dict(row)
+    outcome = found.pop("outcome")
+    return SentCommand(**found, outcome=CommandDecided.model_validate_json(outcome) if outcome else None)

@@ -16,10 +16,16 @@ WHERE people.version < excluded.version
 """
 _DELETE = "DELETE FROM people WHERE id = $1"
 _FIND = "SELECT state FROM people WHERE account = $1 AND email = $2 ORDER BY removed_at DESC NULLS FIRST, id LIMIT 1"
-_FIND_ACTOR = """
+_FIND_ID = """
 SELECT id FROM people
 WHERE email = $1 AND account = coalesce($2, (SELECT account FROM subscriptions WHERE id = $3))
 ORDER BY removed_at DESC NULLS FIRST, id LIMIT 1
+"""
+_FIND_ACTOR = """
+SELECT state FROM people, (SELECT coalesce($2, (SELECT account FROM subscriptions WHERE id = $3))) AS its (account)
+WHERE email = $1 AND (people.account IS NULL OR people.account = its.account OR NOT $4)
+ORDER BY people.account = its.account DESC NULLS LAST, people.account NULLS FIRST, removed_at DESC NULLS FIRST, id
+LIMIT 1
 """
 _FIND_SEVERAL = "SELECT id, state FROM people WHERE id = ANY($1::text[])"
 _LIST = """
@@ -57,13 +63,25 @@ async def find_people(connection: Connection, wanted: Iterable[str]) -> dict[str
 
 
 async def find_actor(
+    connection: Connection, email: str, account: str | None, subscription: str | None, *, vendor: bool
+) -> PersonState | None:
+    """Find as whom somebody acts in an account, or in that of a subscription.
+
+    Who is nobody there acts as a person without an account, or else, unless they are an operator of the vendor, as a
+    person of another account. ``None``: they are not known.
+    """
+    state = await connection.fetchval(_FIND_ACTOR, email, account, subscription, vendor)
+    return None if state is None else PersonState.model_validate_json(state)
+
+
+async def find_person_id(
     connection: Connection, email: str, account: str | None, subscription: str | None
 ) -> PersonId | None:
-    """Find who somebody is in an account, or in that of a subscription.
+    """Find the id of who has this address in an account, or in that of a subscription.
 
     ``None``: nobody.
     """
-    person: PersonId | None = await connection.fetchval(_FIND_ACTOR, email, account, subscription)
+    person: PersonId | None = await connection.fetchval(_FIND_ID, email, account, subscription)
     return person
 
 

@@ -23,22 +23,24 @@ SELECT person, $1, role FROM unnest($2::text[], $3::text[]) AS new (person, role
 ON CONFLICT DO NOTHING
 """
 _FIND = "SELECT state FROM subscriptions WHERE id = $1"
-_ROLES = """
+_FIND_WITH_ROLES = """
+SELECT s.state, ARRAY(
     SELECT h.role FROM subscription_people AS h JOIN people AS p ON p.id = h.person
     WHERE h.subscription = s.id AND p.email = $2
-"""
-_FIND_WITH_ROLES = f"""
-SELECT s.state, ARRAY({_ROLES}) AS roles
+) AS roles
 FROM subscriptions AS s WHERE s.id = $1
-"""  # noqa: S608 - put together from constants
+"""
 # In one statement, since nothing is read more often than the overview.
-_FIND_WITH_CATALOGUE = f"""
-SELECT s.state, ARRAY({_ROLES}) AS roles, ARRAY(
+_FIND_WITH_CATALOGUE = """
+SELECT s.state, ARRAY(
+    SELECT h.role FROM subscription_people AS h JOIN people AS p ON p.id = h.person
+    WHERE h.subscription = s.id AND p.email = $2
+) AS roles, ARRAY(
     SELECT (p.id, p.state) FROM products AS p
     WHERE p.id IN (SELECT one ->> 'product' FROM jsonb_array_elements(s.state -> 'products') AS one)
 ) AS products
 FROM subscriptions AS s WHERE s.id = $1
-"""  # noqa: S608 - put together from constants
+"""
 _LOAD_ROLES = """
 SELECT h.subscription, h.role
 FROM people AS p JOIN subscription_people AS h ON h.person = p.id

@@ -3,6 +3,8 @@
 Their topics are ``<service>.commands``.
 
 The envelope's ``id`` is the command id, its ``actor`` the person. Ids of new things are chosen by the sender.
+
+``WRITTEN_FIELDS`` are sealed with the actor's key before a command is sent.
 """
 
 from shared.events.commands.accounts import (
@@ -11,6 +13,8 @@ from shared.events.commands.accounts import (
     ChangeRole,
     CreateAccount,
     CreateRole,
+    ErasePerson,
+    IntroducePerson,
     RemovePerson,
     ResetRole,
     SetFlex,
@@ -65,13 +69,18 @@ ALLOCATION_COMMANDS: tuple[type[Payload], ...] = (
     SetPriceList,
     SetPrimaryContact,
     SetGrants,
+    IntroducePerson,
     AddPerson,
     ChangePerson,
     RemovePerson,
+    ErasePerson,
     CreateRole,
     ChangeRole,
     ResetRole,
     SetRoleMember,
 )
+WRITTEN_FIELDS = ("reason", "override_reason")
+"""The fields of commands in which people write."""
+
 ALERTS_COMMANDS: tuple[type[Payload], ...] = (AcknowledgeAlert, AddChannel, RemoveChannel)
 METERING_COMMANDS: tuple[type[Payload], ...] = (CreateIngestKey, RevokeIngestKey, RotateIngestKey, ReplayQuarantine)

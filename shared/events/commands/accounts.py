@@ -3,7 +3,17 @@
 from pydantic import Field
 
 from shared.events.envelope import Payload
-from shared.events.ids import AccountRef, Email, Name, PermissionRef, PersonRef, PlainName, ProductRef, RoleRef
+from shared.events.ids import (
+    AccountRef,
+    Email,
+    Name,
+    PermissionRef,
+    PersonRef,
+    PlainName,
+    ProductRef,
+    RoleRef,
+    WrittenText,
+)
 
 Named = PersonRef | None
 """A person of the account, whom the sender named by address.
@@ -22,7 +32,19 @@ class SetFlex(Payload):
     event_type = "unitpool.allocation.set-flex.v1"
     account: AccountRef
     enabled: bool
-    reason: Name
+    reason: WrittenText
+
+
+class IntroducePerson(Payload):
+    """Make a person of somebody who acts without belonging to the account concerned.
+
+    Reporting sends it, before the first command of a vendor operator or of a stranger. The outcome's ``resource`` is
+    their id, also if they were introduced before.
+    """
+
+    event_type = "unitpool.allocation.introduce-person.v1"
+    email: Email
+    name: Name
 
 
 class AddPerson(Payload):
@@ -38,6 +60,7 @@ class ChangePerson(Payload):
     event_type = "unitpool.allocation.change-person.v1"
     account: AccountRef
     person: Named = None
+    email: Email | None = None
     name: PlainName | None = None
     enabled: bool | None = None
 
@@ -46,6 +69,19 @@ class RemovePerson(Payload):
     event_type = "unitpool.allocation.remove-person.v1"
     account: AccountRef
     person: Named = None
+
+
+class ErasePerson(Payload):
+    """Erase a person: their address, their name, and what they wrote.
+
+    It is carried out at a due time, which allocation sets. With ``preview`` the effect is returned and nothing changes.
+    """
+
+    event_type = "unitpool.allocation.erase-person.v1"
+    account: AccountRef | None = None
+    person: PersonRef
+    reason: WrittenText
+    preview: bool = False
 
 
 class CreateRole(Payload):

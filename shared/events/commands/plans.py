@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from shared.events.envelope import Frozen, Instant, Payload
-from shared.events.ids import Name, ProductRef, SubscriptionRef
+from shared.events.ids import ProductRef, SubscriptionRef, WrittenText
 from shared.units import Units
 
 
@@ -37,6 +37,6 @@ class ApplyPlan(Payload):
     changes: tuple[PlannedChange, ...] = Field(min_length=1, max_length=1000)
     preview: bool = False
     accept_overage: bool = False
-    override_reason: Name | None = None
+    override_reason: WrittenText | None = None
     expected_version: int | None = None
     seen: tuple[SeenConsumption, ...] = ()

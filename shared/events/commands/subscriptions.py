@@ -6,7 +6,7 @@ from pydantic import Field
 
 from shared.events.commands.accounts import Named
 from shared.events.envelope import Instant, Payload
-from shared.events.ids import AccountRef, Name, ProductRef, SubscriptionRef
+from shared.events.ids import AccountRef, Name, ProductRef, SubscriptionRef, WrittenText
 from shared.events.state import Grant, OveragePolicy, Person, SubscriptionModel
 from shared.units import PositiveUnits
 
@@ -55,7 +55,7 @@ class RenewSubscription(SubscriptionCommand):
 
 class CancelSubscription(SubscriptionCommand):
     event_type = "unitpool.allocation.cancel-subscription.v1"
-    reason: Name
+    reason: WrittenText
 
 
 class ConvertSubscription(SubscriptionCommand):
@@ -97,7 +97,7 @@ class VoidLot(SubscriptionCommand):
 
     event_type = "unitpool.allocation.void-lot.v1"
     lot: LotRef
-    reason: Name
+    reason: WrittenText
 
 
 class SubscribeProduct(SubscriptionCommand):

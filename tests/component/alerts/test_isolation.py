@@ -204,7 +204,7 @@ async def test_commands_go_on_when_those_of_one_subscription_always_fail(
     healthy, poisoned = acme(), acme(id=POISONED)
     await driver.publish_state(healthy)
     await driver.publish_state(poisoned)
-    command = event(_channel(POISONED, receiver.url), id=str(uuid4()), actor=PAULA, actorperson=person_id(PAULA))
+    command = event(_channel(POISONED, receiver.url), id=str(uuid4()), actor=person_id(PAULA))
     async with poison(driver, "channels", f"NEW.subscription = '{POISONED}'"):
         await driver.bench.send_command(ALERTS_COMMANDS_TOPIC, command, key=POISONED)
         began = datetime.now(UTC)

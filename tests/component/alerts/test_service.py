@@ -22,6 +22,7 @@ from shared.events.topics import (
 )
 from shared.runtime.signing import seal
 from tests.support.builders.alerts import ACME
+from tests.support.builders.people import person_id
 from tests.support.drivers.alerts import PAULA, AlertsDriver, acme
 from tests.support.drivers.runtime import KEYS, audited, until
 from tests.support.servers.databases import connect
@@ -145,7 +146,7 @@ async def test_a_command_is_refused_when_the_actor_lacks_the_grant(driver: Alert
     again = await driver.send_command(acknowledge)
     assert (again.accepted, again.version) == (True, 2)
     (event,) = await driver.published(AlertAcknowledged)
-    assert event.alert.acknowledged_by == "alan@acme.example"
+    assert event.alert.acknowledged_by == person_id("alan@acme.example")
     added = await driver.add_channel(receiver.url)
     bad = await driver.add_channel("ftp://example.com")
     assert bad.refusal is not None

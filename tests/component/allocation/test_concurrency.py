@@ -142,7 +142,9 @@ async def test_a_batch_of_plans_is_locked_and_saved_in_one_statement_each(driver
         ("accepted", one.data.subscription) for one in requested
     ]
     assert (locks, saves) == (1, 1)
-    assert await saved_plans(driver) == {(one.data.subscription, PRIMARY, one.id, 0, 5, 5) for one in requested}
+    by = {name: await driver.id_of(PRIMARY, name) for name in ("acme-flex", "globex-flex", "initech-flex")}
+    expected = {(one.data.subscription, by[one.data.subscription], one.id, 0, 5, 5) for one in requested}
+    assert await saved_plans(driver) == expected
 
 
 async def saved_plans(driver: AllocationDriver) -> set[tuple[Any, ...]]:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from services.allocation.handlers.due_work import DueWork
-from services.allocation.handlers.subscription_lock import SYSTEM
 from services.allocation.store.due_work import find_next_due, find_oldest_due, update_due
 from services.allocation.store.subscriptions import lock_subscription
 from shared.events.commands.catalogue import RetireProduct
 from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot, RenewSubscription, SubscribeProduct
+from shared.events.outcomes import SYSTEM
 from shared.events.state import Person
 from shared.runtime.delivery.batch_runner import transaction
 from shared.runtime.delivery.transaction import Transaction
@@ -162,7 +162,7 @@ async def test_due_changes_are_made_first_when_a_command_is_decided(driver: Allo
     assert (refused.code, refused.events, len(refused.audit)) == ("over_allocated", [], 1)
     cured = await driver.plan(scan=500)
     assert [type(one).__name__ for one in cured.events] == ["LotEnded", "PoolOverAllocated", "PlanApplied"]
-    assert [one.actor for one in cured.audit] == [SYSTEM, SYSTEM, PRIMARY]
+    assert [one.actor for one in cured.audit] == [SYSTEM, SYSTEM, await driver.id_of(PRIMARY, "acme-flex")]
     versions = [one.subscription.version for one in cured.events]
     assert versions == [versions[0], versions[0], versions[0] + 1]
     assert await driver.settle_due() == []
@@ -193,7 +193,8 @@ async def test_an_event_names_its_actor_only_when_a_person_caused_it(driver: All
     )
     ended, applied = (row["event"] for row in rows[-3:-1])
     assert '"actor"' not in ended
-    assert f'"actor": "{PRIMARY}"' in applied
+    paula = await driver.id_of(PRIMARY, "acme-flex")
+    assert f'"actor": "{paula}"' in applied
 
 
 async def test_consumption_marks_a_subscription_only_when_its_state_would_change(driver: AllocationDriver) -> None:

@@ -291,7 +291,7 @@ async def test_a_user_administrator_manages_roles_and_no_units(driver: Allocatio
         decision: Decision = await driver.ask(requested, ALAN)
         assert (decision.code, decision.audit[0].actor, decision.audit[0].account) == (
             "accepted",
-            ALAN,
+            await driver.id_of(ALAN, ACCOUNT),
             AccountId(ACCOUNT),
         )
     assert (await driver.plan(scan=1, by=ALAN)).code == "forbidden"

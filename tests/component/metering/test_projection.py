@@ -1,14 +1,21 @@
 """Metering's projection of allocation.events: rebuilds, and unreadable states."""
 
 import random
+from datetime import UTC, datetime
 
 from services.metering.domain.subscription import Subscription, read_subscription
+from services.metering.handlers.project import confirm_erasure
 from services.metering.store import projection
 from services.metering.store.projection import Projection
+from shared.events.allocation import ErasureChanged
+from shared.events.erasure import ErasureState
 from shared.events.state import ProductState, SubscriptionState
+from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 from tests.conftest import MakeDatabase
 from tests.support.builders.metering import PRODUCTS, SUBSCRIPTIONS, subscription
+from tests.support.builders.people import person_id, written
+from tests.support.drivers.runtime import event
 from tests.support.servers.databases import connect
 
 
@@ -47,3 +54,23 @@ async def test_the_projection_rebuilt_from_its_topic_equals_the_live_one(databas
     assert states[0] == states[1]
     assert states[0][0]["sub-1"] == read_subscription(newer.model_dump_json())
     assert SubscriptionState.model_validate_json(states[0][2]["sub-1"]) == newer
+
+
+async def test_an_erasure_is_confirmed_when_it_was_carried_out(connection: Connection) -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    vera = "vera@vendor.example"
+    asked = ErasureState(
+        person=person_id("alan@acme.example"),
+        requested_by=person_id(vera),
+        reason=written("asked for it", vera),
+        requested_at=now,
+        due_at=now,
+        version=1,
+    )
+    tx = Transaction(connection, now, service="metering")
+    await confirm_erasure(tx, event(ErasureChanged(erasure=asked)))
+    assert tx.pending == []
+    done = asked.model_copy(update={"erased_at": now, "version": 2})
+    await confirm_erasure(tx, event(ErasureChanged(erasure=done)))
+    (confirmed,) = tx.pending
+    assert b'"service":"metering"' in (confirmed.value or b"")

@@ -16,6 +16,7 @@ from shared.events.metering import IngestKeyChanged, IngestKeyState
 from shared.events.refusals import Refusal
 from shared.runtime.signing import parse_keys, unseal
 from tests.conftest import MakeDatabase
+from tests.support.builders.people import person_id
 from tests.support.builders.published import (
     NOW,
     PRIMARY,
@@ -26,6 +27,7 @@ from tests.support.builders.published import (
     alert,
     created,
     product,
+    team,
 )
 from tests.support.drivers.processes import COMMAND_KEYS
 from tests.support.drivers.reporting import ReportingDriver, Sent, reporting
@@ -41,7 +43,7 @@ HIDDEN = "services/T0/B0/SECRET"
 async def impatient(database: MakeDatabase, shared_issuer: Issuer) -> AsyncIterator[ReportingDriver]:
     """Start a replica that does not wait for outcomes, so every write answers 202."""
     async with reporting(await database("reporting"), shared_issuer, command_wait_seconds=0.05) as driver:
-        await driver.apply(account(), product(), created())
+        await driver.apply(account(), product(), *team(), created())
         yield driver
 
 
@@ -114,7 +116,7 @@ async def test_command_has_the_seen_version_only_when_its_actor_may_see_it(
     ]
     commands = [one.command for one in await driver.sent(len(answering))]
     seen = {(type(one.data), one.actor, one.data.subscription): one.data.seen for one in commands}
-    assert seen == {(kind, email, name): version for kind in paths for email, name, version in who}
+    assert seen == {(kind, person_id(email), name): version for kind in paths for email, name, version in who}
     for task in answering:
         task.cancel()
 

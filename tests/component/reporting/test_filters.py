@@ -7,7 +7,7 @@ import pytest
 
 from shared.events.refusals import Refusal
 from tests.conftest import MakeDatabase
-from tests.support.builders.published import PRIMARY, STRANGER, account, created, product
+from tests.support.builders.published import PRIMARY, STRANGER, account, created, product, team
 from tests.support.drivers.reporting import ReportingDriver, reporting
 from tests.support.servers.token_issuer import Issuer
 
@@ -97,7 +97,7 @@ async def test_limits_apply_to_each_person_and_address_separately(
 ) -> None:
     limits: dict[str, Any] = {"writes_per_minute": 3, "failed_sign_ins_per_minute": 5, "command_wait_seconds": 0}
     async with reporting(await database("reporting"), shared_issuer, **limits) as driver:
-        await driver.apply(account(), product(), created())
+        await driver.apply(account(), product(), *team(), created())
         policy = "/v1/subscriptions/sub-1/products/scan/policy"
         statuses = [(await driver.ask("PUT", policy, PRIMARY, json={"overage": "hard"})).status_code for _ in range(5)]
         assert statuses == [202, 202, 202, 429, 429]
@@ -117,7 +117,7 @@ async def test_writes_of_a_person_are_refused_when_too_many_were_denied(
     database: MakeDatabase, shared_issuer: Issuer
 ) -> None:
     async with reporting(await database("reporting"), shared_issuer, denied_writes_per_minute=2) as driver:
-        await driver.apply(account(), product(), created())
+        await driver.apply(account(), product(), *team(), created())
         policy = "/v1/subscriptions/sub-1/products/scan/policy"
         refusal = Refusal(code="forbidden", message="Only the primary contact may.")
         for number in range(2):

@@ -90,7 +90,7 @@ async def test_command_contains_its_actor_and_the_seen_consumption(driver: Repor
     assert sent.outgoing.topic == "allocation.commands"
     assert sent.outgoing.key == b"sub-1"
     command = sent.command
-    assert (command.actor, command.actorvendor, command.actoraddress) == (PRIMARY, False, "127.0.0.1")
+    assert (command.actor, command.actorvendor, command.actoraddress) == (person_id(PRIMARY), False, "127.0.0.1")
     assert command.correlationid == "corr-1"
     payload: ApplyPlan = command.data
     assert (payload.expected_version, payload.accept_overage, payload.preview) == (1, True, False)
@@ -134,7 +134,7 @@ async def test_command_is_new_when_another_person_uses_the_same_key(driver: Repo
     path = "/v1/subscriptions/sub-1/allocations"
     both = (PRIMARY, VENDOR)
     asking = [asyncio.create_task(driver.ask("POST", path, who, json=ALLOCATION, headers=key)) for who in both]
-    assert {sent.command.actor for sent in await driver.sent(2)} == {PRIMARY, VENDOR}
+    assert {sent.command.actor for sent in await driver.sent(2)} == {person_id(PRIMARY), person_id(VENDOR)}
     for task in asking:
         task.cancel()
 

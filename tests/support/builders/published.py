@@ -30,7 +30,7 @@ from shared.events.state import (
     Term,
 )
 from shared.windows import Calendar
-from tests.support.builders.people import person_id
+from tests.support.builders.people import person_id, text_key
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(days=50, hours=3)
@@ -57,13 +57,18 @@ def event(
 
 def person(email: str, name: str = "Somebody", version: int = 1, **more: Any) -> PersonChanged:
     """A person of Acme, whose id is derived from the address."""
-    values = {"id": person_id(email), "account": "acme", "email": email, "name": name, "version": version, **more}
-    return PersonChanged(person=PersonState.model_validate(values))
+    values = {"id": person_id(email), "account": "acme", "email": email, "name": name, "version": version}
+    return PersonChanged(person=PersonState.model_validate({"text_key": text_key(email), **values, **more}))
 
 
 def team() -> list[PersonChanged]:
     """All people of Acme's subscription."""
     return [person(one) for one in (PRIMARY, VIEWER, ALLOCATOR, AUDITOR, USERADMIN)]
+
+
+def outsiders() -> list[PersonChanged]:
+    """People without an account: an operator of the vendor, and a stranger."""
+    return [person(one, account=None) for one in (VENDOR, STRANGER)]
 
 
 def account(id: str = "acme", version: int = 1, **more: Any) -> AccountCreated:

@@ -84,7 +84,7 @@ class AlertsDriver:
 
     async def send_command(self, command: Payload, actor: str = PAULA, **attributes: Any) -> AlertsCommandDecided:
         """Send a command; return its outcome."""
-        request = event(command, id=str(uuid4()), actor=actor, actorperson=person_id(actor), **attributes)
+        request = event(command, id=str(uuid4()), actor=person_id(actor), **attributes)
         await self.bench.send_command(ALERTS_COMMANDS_TOPIC, request, key=request.data.subscription)
 
         async def outcome() -> AlertsCommandDecided | None:

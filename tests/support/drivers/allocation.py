@@ -37,6 +37,7 @@ from shared.runtime.postgres.pool import Connection
 from shared.runtime.records import Outgoing, Record
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, sign
 from shared.windows import window_at
+from tests.support.builders.people import person_id
 from tests.support.drivers.processes import COMMAND_KEYS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,12 +88,12 @@ def command(payload: Payload, actor: str, *, vendor: bool = False, id: str | Non
 async def identify(connection: Connection, requested: Event[Any]) -> Event[Any]:
     """Return a command with its actor's id in the account that it concerns.
 
-    Reporting sends it so.
+    Reporting sends it so. Who is nobody there has the id of a person without an account.
     """
-    data = requested.data
+    data, email = requested.data, people.fold(requested.actor or "")
     whose = getattr(data, "account", None) or getattr(data, "subscription", None) or ""
-    person = await connection.fetchval(_PERSON, people.fold(requested.actor or ""), whose)
-    return requested.model_copy(update={"actorperson": person})
+    person = await connection.fetchval(_PERSON, email, whose)
+    return requested.model_copy(update={"actor": person or person_id(email)})
 
 
 def record(requested: Event[Any], key: str = "k") -> Record:
@@ -130,7 +131,7 @@ class Decision:
 
 def decision_in(sent: Sequence[Outgoing]) -> Decision:
     """Decode the published records of one decision."""
-    decoded = [(one.topic, decode(one.value or b"", _PAYLOADS)) for one in sent]
+    decoded = [(one.topic, decode(one.value, _PAYLOADS)) for one in sent if one.value is not None]
     events = [event.data for topic, event in decoded if event and topic in _STATES]
     audit = [event.data.record for topic, event in decoded if event and topic == AUDIT.name]
     return Decision(events[-1], events[:-1], audit)
@@ -144,10 +145,11 @@ class AllocationDriver:
     now: datetime = START
     terms: Terms = field(default_factory=Terms)
     wait_seconds: float = 0.2
+    erase_after: timedelta = timedelta(0)
 
     def inbox(self) -> Inbox:
         """Allocation's inbox with its handlers."""
-        handlers = command_handlers(self.terms, wait_seconds=self.wait_seconds)
+        handlers = command_handlers(self.terms, wait_seconds=self.wait_seconds, erase_after=self.erase_after)
         return Inbox(
             handlers,
             decided=AllocationCommandDecided,
@@ -182,7 +184,7 @@ class AllocationDriver:
 
         One that the test has set is kept.
         """
-        if requested.actorperson is not None:
+        if "@" not in (requested.actor or ""):
             return requested
         async with self.pool.acquire() as connection:
             return await identify(connection, requested)

@@ -72,6 +72,15 @@ class ServiceProcess:
             if output:
                 output.close()
 
+    async def run(self, command: str) -> str:
+        """Run a command of the service beside the process; return its output."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", self._module, command), cwd=ROOT, env=self._env, stdout=asyncio.subprocess.PIPE
+        )
+        printed, _ = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode == 0, printed
+        return printed.decode()
+
     async def wait_ready(self, timeout_seconds: float = 60) -> None:
         """Wait until the service is ready; fail with its last answer."""
         deadline = time.monotonic() + timeout_seconds

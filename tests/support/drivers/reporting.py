@@ -34,7 +34,7 @@ from shared.runtime.postgres.pool import connect
 from shared.runtime.records import Outgoing, Record
 from shared.runtime.service.definition import Runtime
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, verify
-from tests.support.builders.published import NOW, VENDOR, event
+from tests.support.builders.published import NOW, VENDOR, event, outsiders
 from tests.support.drivers.processes import COMMAND_KEYS
 from tests.support.servers.token_issuer import Issuer
 
@@ -144,7 +144,7 @@ def records(payloads: Sequence[Payload | Event[Any]]) -> list[Record]:
 async def reporting(dsn: str, issuer: Issuer, now: datetime = NOW, **settings: Any) -> AsyncIterator[ReportingDriver]:
     """Start a replica that consumes what ``ReportingDriver.apply`` passes.
 
-    It listens and answers.
+    It listens and answers. The people without an account are known to it.
     """
     chosen = ReportingSettings(
         database_url=SecretStr(dsn),
@@ -166,6 +166,7 @@ async def reporting(dsn: str, issuer: Issuer, now: datetime = NOW, **settings: A
     listening = asyncio.create_task(listen(lambda: connect(chosen, "test"), CHANNEL, live.apply_notification, begun))
     await asyncio.wait_for(listens.wait(), DEADLINE_SECONDS)
     driver = ReportingDriver(runtime, application, issuer)
+    await driver.apply(*outsiders())
     try:
         yield driver
     finally:

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import httpx
 
 from tests.support.builders.published import PRIMARY, VENDOR
-from tests.support.drivers.processes import ROOT, ServiceProcess
+from tests.support.drivers.processes import ServiceProcess
 from tests.support.servers.token_issuer import Issuer
 
 
@@ -67,15 +65,7 @@ class ReportingProcesses:
 
     async def run(self, command: str) -> str:
         """Run a command of reporting beside the process; return its output."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.reporting", command),
-            cwd=ROOT,
-            env={**os.environ, **self.env},
-            stdout=asyncio.subprocess.PIPE,
-        )
-        printed, _ = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode == 0, printed
-        return printed.decode()
+        return await self.service.run(command)
 
     async def close(self) -> None:
         """Close the connections."""

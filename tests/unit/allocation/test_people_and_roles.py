@@ -16,14 +16,14 @@ from shared.events.state import GrantedTo, Person, PersonState, RoleState
 from tests.support.builders.people import person_id
 from tests.support.builders.subscriptions import NOW, START, refused, subscription
 
-KNOWN, FRESH = PersonId("1" * 32), PersonId("2" * 32)
+KNOWN, FRESH = PersonId("1" * 32), people.NewPerson(PersonId("2" * 32), "3" * 64)
 PRODUCT = create_product(CreateProduct(product="scan", name="Scan"))
 
 
 def person(email: str = "new@acme.example", **changes: Any) -> PersonState:
     """A person of the account."""
-    values = {"id": KNOWN, "account": "acme", "email": email, "name": "New", "version": 3, **changes}
-    return PersonState.model_validate(values)
+    values = {"id": KNOWN, "account": "acme", "email": email, "name": "New", "text_key": "1" * 64, "version": 3}
+    return PersonState.model_validate({**values, **changes})
 
 
 def role(**changes: Any) -> RoleState:
@@ -37,7 +37,7 @@ def test_a_primary_contact_has_the_accounts_name_when_the_person_exists() -> Non
     assert people.as_primary(known, AccountId("acme"), contact, FRESH) is known
     new = people.as_primary(None, AccountId("acme"), contact, FRESH)
     assert isinstance(new, PersonState)
-    assert (new.id, new.name, new.version, new.is_active) == (FRESH, "Other", 1, True)
+    assert (new.id, new.text_key, new.name, new.version, new.is_active) == (FRESH.id, "3" * 64, "Other", 1, True)
     back = people.as_primary(person(removed_at=START, enabled=False), AccountId("acme"), contact, FRESH)
     assert isinstance(back, PersonState)
     assert (back.id, back.name, back.version, back.is_active) == (KNOWN, "Other", 4, True)

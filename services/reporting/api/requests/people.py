@@ -19,13 +19,14 @@ class PersonChange(Request):
     """
 
     model_config = example(enabled=False)
+    email: NewEmail | None = None
     name: PlainName | None = None
     enabled: bool | None = Field(default=None, strict=True)
 
     @model_validator(mode="after")
     def _changes_something(self) -> "PersonChange":
-        if self.name is None and self.enabled is None:
-            raise ValueError("name or enabled must be there")
+        if self.email is None and self.name is None and self.enabled is None:
+            raise ValueError("email, name or enabled must be there")
         return self
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from shared.events.envelope import Event, Payload
 from shared.events.schemas.examples.commands import COMMANDS
 from shared.events.schemas.examples.events import EVENTS
-from shared.events.schemas.examples.nouns import AT, COMMAND, PAULA, PAULA_ID, Data
+from shared.events.schemas.examples.nouns import AT, COMMAND, PAULA_ID, Data
 
 
 class NoExampleError(LookupError):
@@ -34,7 +34,7 @@ def example_of(payload: type[Payload]) -> dict[str, Any]:
         "datacontenttype": "application/json",
     }
     if name in COMMANDS:
-        envelope |= {"correlationid": COMMAND, "actor": PAULA, "actorperson": PAULA_ID}
+        envelope |= {"correlationid": COMMAND, "actor": PAULA_ID}
         envelope |= {"actorvendor": False, "actoraddress": "203.0.113.7"}
     if name.startswith("unitpool.platform."):
         envelope["subject"] = "acme-flex"

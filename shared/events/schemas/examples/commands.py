@@ -1,10 +1,10 @@
 """The ``data`` of the example of each command, by CloudEvents type."""
 
-from shared.events.schemas.examples.nouns import ALAN_ID, ALERT, PAULA, PRICE_LIST, TEMPLATES, Data
+from shared.events.schemas.examples.nouns import ALAN_ID, ALERT, PAULA, PRICE_LIST, TEMPLATES, WRITTEN, Data
 
 COMMANDS: dict[str, Data] = {
     "unitpool.allocation.create-account.v1": {"account": "acme", "name": "Acme"},
-    "unitpool.allocation.set-flex.v1": {"account": "acme", "enabled": True, "reason": "ordered with PO-4711"},
+    "unitpool.allocation.set-flex.v1": {"account": "acme", "enabled": True, "reason": WRITTEN},
     "unitpool.allocation.create-product.v1": {
         "product": "exposure-scan",
         "name": "Exposure Scan",
@@ -55,8 +55,8 @@ COMMANDS: dict[str, Data] = {
         "expected_version": 4,
         "seen": [{"product": "exposure-scan", "window_start": "2026-11-16T00:00:00Z", "revision": 17}],
     },
-    "unitpool.allocation.void-lot.v1": {"subscription": "acme-flex", "lot": "lot-1", "reason": "ordered twice"},
-    "unitpool.allocation.cancel-subscription.v1": {"subscription": "acme-flex", "reason": "the customer left"},
+    "unitpool.allocation.void-lot.v1": {"subscription": "acme-flex", "lot": "lot-1", "reason": WRITTEN},
+    "unitpool.allocation.cancel-subscription.v1": {"subscription": "acme-flex", "reason": WRITTEN},
     "unitpool.allocation.renew-subscription.v1": {
         "subscription": "acme-flex",
         "end": "2028-11-01T00:00:00Z",
@@ -79,6 +79,8 @@ COMMANDS: dict[str, Data] = {
     "unitpool.allocation.add-person.v1": {"account": "acme", "email": "alan@acme.example", "name": "Alan Allocator"},
     "unitpool.allocation.change-person.v1": {"account": "acme", "person": ALAN_ID, "enabled": False},
     "unitpool.allocation.remove-person.v1": {"account": "acme", "person": ALAN_ID},
+    "unitpool.allocation.introduce-person.v1": {"email": "vera@unitpool.example", "name": "Vera Vendor"},
+    "unitpool.allocation.erase-person.v1": {"account": "acme", "person": ALAN_ID, "reason": WRITTEN, "preview": False},
     "unitpool.allocation.create-role.v1": {
         "account": "acme",
         "role": "night-shift",

@@ -13,12 +13,13 @@ from shared.events.schemas.examples.nouns import (
     INGEST_KEY,
     LOT,
     NEXT_TERM,
-    PAULA,
+    PAULA_ID,
     PRICE_LIST,
     PRODUCT,
     SUBSCRIPTION,
     TEMPLATES,
-    VERA,
+    VERA_ID,
+    WRITTEN,
     Data,
 )
 
@@ -37,7 +38,7 @@ EVENTS: dict[str, Data] = {
     },
     "unitpool.platform.resource.purged.v1": {"product": "exposure-scan", "meter": "host", "resource": "host-0042"},
     "unitpool.allocation.account.created.v1": {"account": ACCOUNT},
-    "unitpool.allocation.account.flex-changed.v1": {"account": ACCOUNT, "reason": "ordered with PO-4711"},
+    "unitpool.allocation.account.flex-changed.v1": {"account": ACCOUNT, "reason": WRITTEN},
     "unitpool.allocation.product.changed.v1": {"product": PRODUCT, "change": "meter_added"},
     "unitpool.allocation.subscription.created.v1": {"subscription": SUBSCRIPTION},
     "unitpool.allocation.lot.purchased.v1": {"subscription": SUBSCRIPTION, "lot": LOT},
@@ -57,7 +58,7 @@ EVENTS: dict[str, Data] = {
     },
     "unitpool.allocation.lot.started.v1": {"subscription": SUBSCRIPTION, "lot": "lot-1"},
     "unitpool.allocation.lot.ended.v1": {"subscription": SUBSCRIPTION, "lot": "lot-1"},
-    "unitpool.allocation.lot.voided.v1": {"subscription": SUBSCRIPTION, "lot": "lot-1", "reason": "ordered twice"},
+    "unitpool.allocation.lot.voided.v1": {"subscription": SUBSCRIPTION, "lot": "lot-1", "reason": WRITTEN},
     "unitpool.allocation.pool.over-allocated.v1": {
         "subscription": SUBSCRIPTION,
         "purchased": 800,
@@ -71,7 +72,7 @@ EVENTS: dict[str, Data] = {
     },
     "unitpool.allocation.subscription.cancelled.v1": {
         "subscription": {**SUBSCRIPTION, "state": "cancelled"},
-        "reason": "the customer left",
+        "reason": WRITTEN,
     },
     "unitpool.allocation.subscription.renewed.v1": {
         "subscription": {**SUBSCRIPTION, "terms": [SUBSCRIPTION["term"], NEXT_TERM]},
@@ -112,7 +113,20 @@ EVENTS: dict[str, Data] = {
             "account": "acme",
             "email": "alan@acme.example",
             "name": "Alan Allocator",
+            "text_key": "5f0c8a5210c84d1bb66e2f3a7c9d101e0a6c2f0b6f0e4c279c1d5d1f5f0c8a52",
             "version": 1,
+        }
+    },
+    "unitpool.allocation.person.erasure-changed.v1": {
+        "erasure": {
+            "person": ALAN_ID,
+            "account": "acme",
+            "requested_by": VERA_ID,
+            "reason": WRITTEN,
+            "requested_at": AT,
+            "due_at": AT,
+            "erased_at": AT,
+            "version": 2,
         }
     },
     "unitpool.allocation.role.changed.v1": {
@@ -189,7 +203,7 @@ EVENTS: dict[str, Data] = {
             "id": "replay-1",
             "wanted": {"reason": "product_not_subscribed", "product": "exposure-scan"},
             "requested_at": AT,
-            "requested_by": VERA,
+            "requested_by": VERA_ID,
             "state": "finished",
             "total": 120,
             "judged": 120,
@@ -215,7 +229,7 @@ EVENTS: dict[str, Data] = {
     "unitpool.metering.command.decided.v1": {
         **DECIDED,
         "command": "unitpool.metering.create-ingest-key.v1",
-        "actor": VERA,
+        "actor": VERA_ID,
         "resource": "key-1",
         "version": 1,
     },
@@ -228,7 +242,7 @@ EVENTS: dict[str, Data] = {
             "subscription": "acme-flex",
             "kind": "webhook",
             "url": "https://hooks.acme.example/unitpool",
-            "created_by": PAULA,
+            "created_by": PAULA_ID,
             "created_at": AT,
             "version": 1,
         }
@@ -259,7 +273,7 @@ EVENTS: dict[str, Data] = {
             "at": AT,
             "account": "acme",
             "subscription": "acme-flex",
-            "actor": PAULA,
+            "actor": PAULA_ID,
             "address": "203.0.113.7",
             "action": "apply_plan",
             "object": "acme-flex",

@@ -7,6 +7,9 @@ AT = "2026-11-24T10:15:00Z"
 COMMAND = "0c3b1f3e-6a51-4f0a-9f0e-3d1d6f6b8a11"
 PAULA, VERA = "paula@acme.example", "vera@unitpool.example"
 PAULA_ID, ALAN_ID = "0a6c2f0b6f0e4c279c1d5d1f5f0c8a52", "5f0c8a5210c84d1bb66e2f3a7c9d101e"
+VERA_ID = "9c1d5d1f5f0c8a520a6c2f0b6f0e4c27"
+WRITTEN = f"sealed:{VERA_ID}:eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..c2l4dGVlbg.dGV4dA.dGFn"
+"""What Vera wrote, sealed with her key."""
 ACCOUNT: Data = {"id": "acme", "name": "Acme", "flex_enabled": True, "version": 2}
 RATE: Data = {"version": 1, "units": 1, "block": 1, "effective_from": "2026-01-01T00:00:00Z"}
 METER: Data = {"meter": "host", "name": "Hosts", "aggregation": "unique", "reset": "window", "rates": [RATE]}
@@ -107,13 +110,13 @@ ALERT: Data = {
     "actions": ["9,000 unallocated Units can be allocated to Exposure Scan"],
     "version": 1,
 }
-ACKNOWLEDGED: Data = {"state": "acknowledged", "acknowledged_by": PAULA, "acknowledged_at": "2026-11-24T10:20:00Z"}
-DECIDED: Data = {"command_id": COMMAND, "actor": PAULA, "decided_at": AT, "resource": "acme-flex", "version": 5}
+ACKNOWLEDGED: Data = {"state": "acknowledged", "acknowledged_by": PAULA_ID, "acknowledged_at": "2026-11-24T10:20:00Z"}
+DECIDED: Data = {"command_id": COMMAND, "actor": PAULA_ID, "decided_at": AT, "resource": "acme-flex", "version": 5}
 INGEST_KEY: Data = {
     "id": "key-1",
     "product": "exposure-scan",
     "created_at": AT,
-    "created_by": VERA,
+    "created_by": VERA_ID,
     "expires_at": "2027-11-24T10:15:00Z",
     "version": 1,
 }
