@@ -149,8 +149,13 @@ async def _compact(product: Product) -> None:
 
 
 async def _search(product: Product) -> dict[str, set[str]]:
-    """Return where marks of the person are found: by table or topic."""
-    return {**await _search_databases(product), **await _search_topics(product)}
+    """Return where marks of the person are found: by table, topic or log."""
+    return {**await _search_databases(product), **await _search_topics(product), **_search_logs(product)}
+
+
+def _search_logs(product: Product) -> dict[str, set[str]]:
+    found = {log.name: {one for one in MARKS if one in log.read_text()} for log in product.logs.glob("*.log")}
+    return {name: marks for name, marks in found.items() if marks}
 
 
 async def _search_databases(product: Product) -> dict[str, set[str]]:

@@ -10,6 +10,7 @@ from services.allocation.handlers.erasures import erase_due
 from services.allocation.store import people
 from shared.events.allocation import ErasureChanged, GrantsChanged, PersonChanged, RoleChanged
 from shared.events.commands.accounts import AddPerson, ErasePerson, IntroducePerson, SetRoleMember
+from shared.events.commands.plans import ApplyPlan, PlannedChange
 from shared.events.commands.subscriptions import SetGrants, SetPrimaryContact
 from shared.events.erasure import CONFIRM, ErasureState
 from shared.events.ids import PersonId
@@ -212,6 +213,32 @@ async def test_other_people_are_erased_when_one_erasure_always_fails(
     await pending(driver, aside)
     assert await people_of(driver) == {PRIMARY, UMA}
     assert not await driver.pool.fetchval("SELECT count(*) FROM set_aside_work")
+
+
+async def test_a_person_is_erased_while_they_are_writing(driver: AllocationDriver, alan: PersonId) -> None:
+    plans = [
+        command(ApplyPlan(subscription=SUBSCRIPTION, changes=(PlannedChange(product="scan", units=n),)), alan)
+        for n in range(1, 21)
+    ]
+    erasure = command(ErasePerson(account=ACCOUNT, person=alan, reason=REASON), VENDOR, vendor=True)
+    decisions = await driver.decide_concurrently([*plans[:10], erasure, *plans[10:]])
+    assert {one.code for one in decisions} <= {"accepted", "not_found", "rebalance_too_soon"}
+    assert len(decisions) == 21
+    assert await people_of(driver) == {PRIMARY, UMA}
+    assert (await driver.plan(scan=30, by=ALAN)).code == "not_found"
+
+
+async def test_the_person_of_another_account_is_left_when_one_with_the_same_address_is_erased(
+    driver: AllocationDriver, alan: PersonId
+) -> None:
+    await driver.open(subscription="globex", contact=STRANGER)
+    await driver.sell(AddPerson(account="globex-account", email=ALAN, name="Alan"))
+    allocator = by_address(SetGrants, subscription="globex", email=ALAN, grants=("allocator",))
+    assert (await driver.ask(allocator, STRANGER)).code == "accepted"
+    await erase(driver, alan)
+    assert ALAN in await people_of(driver)
+    assert (await driver.plan("globex", scan=1, by=ALAN)).code == "accepted"
+    assert (await driver.plan(scan=1, by=ALAN)).code == "not_found"
 
 
 async def test_an_operator_is_introduced_once_and_erased(driver: AllocationDriver) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from argparse import Namespace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from services.reporting import verification
 from services.reporting.sessions import Person, Sessions
 from shared.events.allocation import ErasureChanged
 from shared.events.commands.accounts import ErasePerson, IntroducePerson
@@ -35,6 +37,7 @@ from tests.support.builders.published import (
     subscription,
 )
 from tests.support.drivers.reporting import ReportingDriver
+from tests.support.servers.databases import as_owner, connect
 
 ALAN = person_id(ALLOCATOR)
 PATH = f"/v1/people/{ALAN}/erasure"
@@ -196,6 +199,19 @@ async def test_a_text_is_shown_as_erased_when_its_key_is_missing_or_wrong(driver
     await driver.apply(person(NEWCOMER, account=None, text_key=new_text_key()))
     (one,) = (await driver.get("/v1/audit"))["items"]
     assert one["reason"] == f"Erased person {person_id(NEWCOMER)[:4]}"
+
+
+async def test_the_audit_chain_is_verified_when_a_person_in_it_is_erased(driver: ReportingDriver) -> None:
+    await driver.apply(*(recorded(reason=written(f"reason {n}", ALLOCATOR)) for n in range(3)))
+    await erase_alan(driver)
+    await driver.apply(recorded(actor=SYSTEM))
+    settings = driver.runtime.settings
+    assert await verification.verify(settings, Namespace(account=None)) == 0
+    async with connect(as_owner(settings.database_url.get_secret_value())) as owner:
+        await owner.execute(
+            "UPDATE audit_log SET recorded = replace(recorded, 'sealed:', 'opened:') WHERE chain_sequence = 2"
+        )
+    assert await verification.verify(settings, Namespace(account=None)) == 1
 
 
 async def test_the_sessions_of_an_erased_person_end_and_no_others(driver: ReportingDriver) -> None:
