@@ -47,7 +47,8 @@ async def erase_person(tx: Transaction, command: Event[ErasePerson], *, after: t
     ``after``: the time until it is due. A person whose erasure was requested before is left as they are.
     """
     asked, actor = command.data, actor_of(command)
-    context = Context("erase-person", object_of(asked.account, asked.person), asked.account or VENDOR)
+    action = "preview-erasure" if asked.preview else "erase-person"
+    context = Context(action, object_of(asked.account, asked.person), asked.account or VENDOR)
     given = await load_account_roles(tx.connection, asked.account, actor.person) if asked.account else frozenset()
     if refusal := refusal_for("erase-person", account_roles_of(actor, given), known=bool(given), what="person"):
         return context.refused(refusal)

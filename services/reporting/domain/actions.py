@@ -9,11 +9,14 @@ from typing import Final
 from shared.events.allocation import ALLOCATION_EVENTS, PEOPLE_EVENTS
 from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERING_COMMANDS
 from shared.events.envelope import Payload
+from shared.events.erasure import CONFIRM
 
 _OTHERS: Final = (
     "command",
+    CONFIRM,
     "finish-quarantine-replay",
     "override-plan",
+    "preview-erasure",
     "preview-plan",
     "reverse-usage",
 )

@@ -112,6 +112,7 @@ async def test_nothing_changes_when_an_erasure_is_previewed(driver: AllocationDr
     decision = await erase(driver, alan, preview=True)
     assert decision.outcome.result == {"due_at": driver.now.isoformat(), "ends": {"subscriptions": 1, "roles": 1}}
     assert decision.events == []
+    assert [one.action for one in decision.audit] == ["preview-erasure"]
     assert ALAN in await people_of(driver)
     assert (await erase(driver, alan)).code == "accepted"
 

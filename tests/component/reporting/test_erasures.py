@@ -145,6 +145,7 @@ async def test_the_report_names_each_service_with_the_time_of_its_confirmation(d
     await driver.read_people(tombstone())
     await driver.apply(*(await published(driver)))
     done = await driver.get(PATH, USERADMIN)
+    assert len((await driver.get(f"/v1/audit?action={CONFIRM}"))["items"]) == 7
     assert done["complete"]
     assert done["confirmations"][2] == {"service": "alerts", "at": "2026-02-20T03:00:00Z", "ended": {"channels": 2}}
     assert (done["reason"], done["requested_by"]) == ("asked for it", VENDOR)
