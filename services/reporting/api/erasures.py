@@ -37,7 +37,7 @@ KEEPS = (
     ),
     answers.Kept(
         what="backups made before",
-        why="They are deleted by their retention; after a restore, the erasures since are carried out again.",
+        why="They are deleted by their retention. After a restore, the erasures since must be requested again.",
     ),
 )
 
