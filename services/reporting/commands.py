@@ -29,7 +29,7 @@ from services.reporting.store.commands import (
 )
 from services.reporting.store.people import find_actor, find_people, find_person_id
 from shared.events.alerts import shown_address
-from shared.events.commands import ALERTS_COMMANDS, METERING_COMMANDS, WRITTEN_FIELDS
+from shared.events.commands import ALERTS_COMMANDS, METERING_COMMANDS
 from shared.events.commands.accounts import AddPerson, ChangePerson, IntroducePerson, RemovePerson
 from shared.events.commands.alerts import AddChannel
 from shared.events.commands.plans import ApplyPlan, PlannedChange
@@ -47,7 +47,7 @@ from shared.runtime.http.middleware import ProblemError
 from shared.runtime.postgres.pool import Connection, Pool
 from shared.runtime.process import logging
 from shared.runtime.records import Outgoing
-from shared.runtime.sealed_text import seal_text
+from shared.runtime.sealed_text import seal_written
 from shared.runtime.signing import SIGNATURE_HEADER, Keys, SignatureError
 
 POLL_SECONDS = 1.0
@@ -150,9 +150,8 @@ class Commands:
         with metrics.COMMAND_WAIT.labels(command=name).time():
             actor = await self._find_actor(payload, caller)
             key, digest = key or kafka_key(payload), request_digest(payload)
-            answer = await self._ask(
-                _Command(_sealed(payload, actor), command_id, key, actor.id, caller, digest), secret
-            )
+            sealed = seal_written(payload, actor.id, actor.text_key)
+            answer = await self._ask(_Command(sealed, command_id, key, actor.id, caller, digest), secret)
         if answer.refusal is not None and answer.refusal.code in _DENIALS:
             self._denied.spend(caller.email)
         return answer
@@ -340,13 +339,6 @@ async def _is_shown(connection: Connection, payload: Payload, outcome: CommandDe
             return await find_person_id(connection, payload.primary_contact.email, payload.account, None) is not None
         case _:
             return True
-
-
-def _sealed(payload: Payload, actor: PersonState) -> Payload:
-    """Seal what the actor wrote with their key."""
-    written = {name: text for name in WRITTEN_FIELDS if (text := getattr(payload, name, None))}
-    sealed = {name: seal_text(text, actor.id, actor.text_key) for name, text in written.items()}
-    return payload.model_copy(update=sealed) if sealed else payload
 
 
 def _log_sent(payload: Payload, command_id: UUID, correlation_id: str | None) -> None:

@@ -20,7 +20,6 @@ from deploy.local.people import DemoPerson
 from deploy.local.wait import Wait
 from services.allocation.handlers.commands import command_handlers
 from services.allocation.settings import AllocationSettings
-from shared.events.commands import WRITTEN_FIELDS
 from shared.events.commands.accounts import IntroducePerson
 from shared.events.envelope import Event, Payload, event_of
 from shared.events.outcomes import SYSTEM, AllocationCommandDecided
@@ -29,7 +28,7 @@ from shared.runtime.commands.inbox import Inbox
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection, connect
 from shared.runtime.records import Record
-from shared.runtime.sealed_text import seal_text
+from shared.runtime.sealed_text import seal_written
 from shared.runtime.signing import SIGNATURE_HEADER, sign
 
 _NAMESPACE = uuid.UUID("0a6c2f0b-6f0e-4c27-9c1d-5d1f5f0c8a52")
@@ -74,11 +73,10 @@ class BackdatedCommands:
             await self._send(at, SYSTEM, key, IntroducePerson(email=actor.email, name=actor.name))
             person = await self._connection.fetchrow(_ACTOR, actor.email, key)
         assert person is not None  # noqa: S101  # they have just been introduced
-        written = {name: text for name in WRITTEN_FIELDS if (text := getattr(payload, name, None))}
-        sealed = {name: seal_text(text, person["id"], person["text_key"]) for name, text in written.items()}
+        sealed = seal_written(payload, person["id"], person["text_key"])
         identity = f"{actor.email} {payload.event_type} {at} {payload.model_dump_json()}"
         vendor = "vendor" in actor.roles
-        await self._send(at, person["id"], key, payload.model_copy(update=sealed), identity=identity, vendor=vendor)
+        await self._send(at, person["id"], key, sealed, identity=identity, vendor=vendor)
 
     async def _send(
         self, at: datetime, actor: str, key: str, payload: Payload, *, identity: str = "", vendor: bool = False

@@ -32,7 +32,6 @@ from shared.runtime.delivery.transaction import Transaction
 C = TypeVar("C", bound=SubscriptionCommand)
 SubscriptionHandler = Callable[[Transaction, Event[C], Context, Subscription], Awaitable[Decision]]
 
-"""Actor of changes without a command."""
 BUSY_SECONDS = 10.0
 """Longest wait of a command for a locked subscription, in seconds.
 
