@@ -93,7 +93,7 @@ CREATE FUNCTION partition_of(parent text, first_day date) RETURNS text
     AS $$
 BEGIN
     IF parent IS NULL OR first_day IS NULL
-       OR parent NOT IN ('usage', 'usage_midnight', 'sighting', 'usage_hour', 'usage_day') THEN
+       OR parent NOT IN ('usage', 'usage_midnight', 'sighting', 'usage_hour', 'usage_day', 'measured_days') THEN
         RAISE EXCEPTION 'metering has no partitions of %, %', parent, first_day USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN parent || '_' || to_char(first_day, 'YYYYMMDD');
@@ -214,6 +214,26 @@ CREATE VIEW daily_usage AS
            FROM hourly_usage) parts
   GROUP BY day, subscription, meter;
 
+CREATE TABLE day_due (
+    id bigint NOT NULL,
+    subscriptions integer[] NOT NULL,
+    meters integer[] NOT NULL,
+    days timestamp with time zone[] NOT NULL,
+    not_before timestamp with time zone
+);
+
+ALTER TABLE ONLY day_due
+    ADD CONSTRAINT day_due_pkey PRIMARY KEY (id);
+
+ALTER TABLE day_due ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME day_due_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE hour_due (
     id bigint NOT NULL,
     days date[] NOT NULL,
@@ -326,6 +346,21 @@ ALTER TABLE lost_records ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE measured_days (
+    day timestamp with time zone NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    revision bigint NOT NULL,
+    subscription integer NOT NULL,
+    meter integer NOT NULL,
+    aggregate numeric NOT NULL,
+    hours text NOT NULL,
+    CONSTRAINT measured_days_not_below_zero CHECK ((aggregate >= (0)::numeric))
+)
+PARTITION BY RANGE (day);
+
+ALTER TABLE ONLY measured_days
+    ADD CONSTRAINT measured_days_pkey PRIMARY KEY (subscription, meter, day);
 
 CREATE TABLE meter (
     number integer NOT NULL,

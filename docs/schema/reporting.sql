@@ -193,7 +193,8 @@ CREATE TABLE consumption (
     level bigint NOT NULL,
     burned_down bigint NOT NULL,
     as_of timestamp with time zone NOT NULL,
-    meters jsonb NOT NULL
+    meters jsonb NOT NULL,
+    added bigint
 );
 
 ALTER TABLE ONLY consumption
@@ -585,3 +586,32 @@ CREATE TABLE usage_books (
 
 ALTER TABLE ONLY usage_books
     ADD CONSTRAINT usage_books_pkey PRIMARY KEY (day, product, source);
+
+CREATE TABLE usage_days (
+    subscription text NOT NULL,
+    product text NOT NULL,
+    meter text NOT NULL,
+    day date NOT NULL,
+    revision bigint NOT NULL,
+    aggregate numeric NOT NULL,
+    as_of timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY usage_days
+    ADD CONSTRAINT usage_days_pkey PRIMARY KEY (subscription, product, meter, day);
+
+CREATE INDEX usage_days_by_age ON usage_days USING btree (day);
+
+CREATE TABLE usage_hours (
+    subscription text NOT NULL,
+    product text NOT NULL,
+    meter text NOT NULL,
+    day date NOT NULL,
+    revision bigint NOT NULL,
+    hours text NOT NULL
+);
+
+ALTER TABLE ONLY usage_hours
+    ADD CONSTRAINT usage_hours_pkey PRIMARY KEY (subscription, product, meter, day);
+
+CREATE INDEX usage_hours_by_age ON usage_hours USING btree (day);

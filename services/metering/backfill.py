@@ -2,6 +2,7 @@
 
 It loads demo data of past months in the usual batches, under a moving clock. The projection must already contain the
 subscriptions and products. Snapshots of what is loaded become due as usual; the running service publishes them.
+Usage by day is published at once.
 """
 
 from collections.abc import Sequence
@@ -9,12 +10,18 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from services.metering.handlers.apply_usage import BatchOutcome, UsageApplier
+from services.metering.handlers.measure_days import DayMeasurement
 from services.metering.handlers.upkeep import maintain_partitions
+from services.metering.store import hours, measured_days
+from services.metering.store.measured_days import DAY
+from shared.events.daily_usage import encode_day
+from shared.events.topics import DAILY_USAGE_TOPIC
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
-from shared.runtime.records import Record
+from shared.runtime.records import Outgoing, Record
 
 TOPIC = "backfill"
+ALL_ROWS = 1_000_000
 
 
 @dataclass
@@ -46,7 +53,25 @@ class Backfill:
         async with self.connection.transaction():
             tx = Transaction(self.connection, accepted_at, service="metering")
             applied = await self.applier.apply(tx, records)
+            await self._publish_days(tx)
             await tx.flush()
         tx.committed()
         self._offset += len(records)
         return applied
+
+    async def _publish_days(self, tx: Transaction) -> None:
+        """Publish usage by day, which the running service could not measure later.
+
+        Raw usage of old days is dropped. The day after the newest one is left to the running service: it may have usage
+        already, and then it depends on this one.
+        """
+        await hours.add_all(tx.connection)
+        due = await measured_days.load_due(tx.connection, ALL_ROWS, ALL_ROWS, tx.now)
+        measurement = DayMeasurement(tx.connection, self.applier.projection.catalogue, tx.now)
+        async for days in measurement.run(due.days):
+            for one in days:
+                tx.add(Outgoing(DAILY_USAGE_TOPIC.name, *encode_day(one, tx.now)))
+        for error in measurement.failed.values():
+            raise error
+        await measured_days.delete_due(tx.connection, due.ids)
+        await measured_days.insert_due(tx.connection, [(*key[:2], key[2] + DAY) for key in due.days])

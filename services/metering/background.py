@@ -1,11 +1,11 @@
 """The background tasks of a metering process.
 
-They publish snapshots and changes, replay the quarantine, apply corrections, move usage, restate windows, add hours,
-and maintain the tables.
+They publish snapshots, days and changes, replay the quarantine, apply corrections, move usage, restate windows, add
+hours, and maintain the tables.
 """
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import date, timedelta
 
 from services.metering.handlers import add_hours, apply_corrections, publish_changes, restate, retry_quarantine, upkeep
@@ -13,7 +13,8 @@ from services.metering.handlers.apply_corrections import apply_due_corrections
 from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.move_usage import move_due_usage
 from services.metering.handlers.publish_changes import publish_book_changes, publish_quarantine_changes
-from services.metering.handlers.publish_snapshots import Failed, SnapshotRelay
+from services.metering.handlers.publish_days import DayRelay
+from services.metering.handlers.publish_snapshots import Failed, SaveFailed, Send, SnapshotRelay
 from services.metering.handlers.replay_quarantine import run_replay_step
 from services.metering.handlers.restate import publish_restatements
 from services.metering.handlers.retry_quarantine import replay_range, retry_quarantined
@@ -22,7 +23,7 @@ from services.metering.settings import MeteringSettings
 from services.metering.store import moves, partitions, quarantine
 from services.metering.store.projection import Projection, load_version
 from services.metering.subscribers import UsageSubscriber
-from shared.events.topics import CONSUMPTION_TOPIC, USAGE, product_of
+from shared.events.topics import CONSUMPTION_TOPIC, DAILY_USAGE_TOPIC, USAGE, Topic, product_of
 from shared.runtime.delivery.isolation import concerns_one
 from shared.runtime.delivery.lag import ConsumerState
 from shared.runtime.delivery.set_aside_work import SetAside
@@ -41,6 +42,8 @@ A batch may be judged by a projection older than that of the last check.
 """
 RESTATE_POLL_SECONDS = 1
 PUBLISH_SECONDS = 1.0
+HOURS_REST_FACTOR = 14
+"""Pause after an addition of usage to hours, as a multiple of its duration."""
 PUBLISHED_AT_ONCE = 1_000
 """Most changes published in one transaction.
 
@@ -64,10 +67,13 @@ def add_background(
 
     The check names the subscriptions whose work is set aside.
     """
-    moves, snapshots = SetAside("moves"), SetAside("snapshots")
+    moves, snapshots, days = SetAside("moves"), SetAside("snapshots"), SetAside("days")
     works = tuple(SetAside(work) for work in WORKS)
     retries = SetAsideWorkRetries(
-        runtime.transaction, {}, (moves, snapshots, *works), delay_max_seconds=runtime.settings.retry_delay_max_seconds
+        runtime.transaction,
+        {},
+        (moves, snapshots, days, *works),
+        delay_max_seconds=runtime.settings.retry_delay_max_seconds,
     )
     runtime.background("set aside", retries.run)
     runtime.health.add("set aside", retries.check)
@@ -79,44 +85,23 @@ def add_background(
     _add_moves(runtime, projection, moves)
     _add_restatements(runtime, projection)
     _add_hours(runtime, projection)
+    _add_days(runtime, projection, days)
     _add_upkeep(runtime, projection, usage)
 
 
 def _add_snapshots(runtime: Runtime[MeteringSettings], projection: Projection, aside: SetAside) -> None:
     settings, name = runtime.settings, f"{runtime.name}-snapshots"
     producer = Producer(settings, name)
-    bulk = BulkProducer(producer, CONSUMPTION_TOPIC.name)
-
-    async def send(snapshots: Sequence[Outgoing]) -> None:
-        await bulk.send([(one.value or b"", one.key or b"") for one in snapshots])
-
-    async def save_failed(failed: Failed, done: Collection[int]) -> int:
-        async with runtime.transaction() as tx:
-            await aside.clear(tx.connection, [str(number) for number in done])
-            for number, error in failed.items():
-                await aside.add(tx, str(number), projection.catalogue.name_of(number), error)
-            left = await aside.load(tx.connection, tx.now)
-        return len(left.waiting) + len(left.due)
-
     relay = SnapshotRelay(
         lambda: connect(settings, name, session=RELAY_SESSION),
-        send,
+        _bulk_send(producer, CONSUMPTION_TOPIC),
         runtime.clock,
         projection,
         interval_seconds=settings.snapshot_interval_seconds,
-        save_failed=save_failed,
-        usage_waits=lambda: has_backlog(
-            [one.state(runtime.clock()) for one in runtime.consumers], BACKLOG_BATCHES * settings.usage_batch_records
-        ),
+        save_failed=_save_failed(runtime, projection, aside),
+        usage_waits=_usage_waits(runtime),
     )
-
-    async def publish() -> None:
-        try:
-            await relay.run()
-        finally:
-            await producer.stop()
-
-    runtime.background("snapshots", publish)
+    runtime.background("snapshots", _stopping(producer, relay.run))
 
 
 def _add_replay(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
@@ -213,11 +198,71 @@ def _add_restatements(runtime: Runtime[MeteringSettings], projection: Projection
 
 
 def _add_hours(runtime: Runtime[MeteringSettings], projection: Projection) -> None:
+    settings, waits, quiet_until = runtime.settings, _usage_waits(runtime), 0.0
+
     async def add() -> float:
+        nonlocal quiet_until
+        started = time.monotonic()
+        if started < quiet_until and waits():
+            return settings.days_interval_seconds
         await _add_hours_due(runtime, projection)
-        return runtime.settings.hours_seconds
+        ended = time.monotonic()
+        quiet_until = ended + settings.hours_seconds
+        return max(settings.days_interval_seconds, HOURS_REST_FACTOR * (ended - started))
 
     runtime.background("hours", lambda: repeat(add))
+
+
+def _usage_waits(runtime: Runtime[MeteringSettings]) -> Callable[[], bool]:
+    """Return a function that says whether usage waits to be applied."""
+    batches = BACKLOG_BATCHES * runtime.settings.usage_batch_records
+    return lambda: has_backlog([one.state(runtime.clock()) for one in runtime.consumers], batches)
+
+
+def _add_days(runtime: Runtime[MeteringSettings], projection: Projection, aside: SetAside) -> None:
+    settings, name = runtime.settings, f"{runtime.name}-days"
+    producer = Producer(settings, name)
+    relay = DayRelay(
+        lambda: connect(settings, name, session=RELAY_SESSION),
+        _bulk_send(producer, DAILY_USAGE_TOPIC),
+        runtime.clock,
+        projection,
+        interval_seconds=settings.days_interval_seconds,
+        usage_waits=_usage_waits(runtime),
+        save_failed=_save_failed(runtime, projection, aside),
+    )
+    runtime.background("days", _stopping(producer, relay.run))
+
+
+def _bulk_send(producer: Producer, topic: Topic) -> Send:
+    bulk = BulkProducer(producer, topic.name)
+
+    async def send(records: Sequence[Outgoing]) -> None:
+        await bulk.send([(one.value or b"", one.key or b"") for one in records])
+
+    return send
+
+
+def _save_failed(runtime: Runtime[MeteringSettings], projection: Projection, aside: SetAside) -> SaveFailed:
+    async def save(failed: Failed, done: Collection[int]) -> int:
+        async with runtime.transaction() as tx:
+            await aside.clear(tx.connection, [str(number) for number in done])
+            for number, error in failed.items():
+                await aside.add(tx, str(number), projection.catalogue.name_of(number), error)
+            left = await aside.load(tx.connection, tx.now)
+        return len(left.waiting) + len(left.due)
+
+    return save
+
+
+def _stopping(producer: Producer, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    async def publish() -> None:
+        try:
+            await run()
+        finally:
+            await producer.stop()
+
+    return publish
 
 
 async def _add_hours_due(runtime: Runtime[MeteringSettings], projection: Projection) -> None:

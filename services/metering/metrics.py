@@ -36,6 +36,8 @@ SNAPSHOTS_FAILING = Gauge(
     "unitpool_consumption_snapshots_failing_subscriptions",
     "Subscriptions whose snapshots could not be made in the last round",
 )
+DAYS_PUBLISHED = Counter("unitpool_usage_days_total", "Usage days of a meter that Kafka acknowledged")
+DAYS_DUE = Gauge("unitpool_usage_days_due", "Batches of changes whose usage by day is not published yet")
 INGEST_REFUSED = Counter("unitpool_ingest_refused_total", "Events that POST /v1/usage refused, by code", ["code"])
 PARTITIONS = Gauge("unitpool_usage_partitions", "Partitions of each partitioned table", ["table"])
 CORRECTIONS = Counter("unitpool_usage_corrections_total", "Reversals and purges, by outcome", ["kind", "outcome"])

@@ -81,7 +81,13 @@ class MeteringSettings(ServiceSettings):
     hours_seconds: float = Field(
         300,
         gt=0,
-        description="Time between two additions of usage to hours, in seconds; the longer, the less it costs",
+        description="Longest time between two additions of usage to hours while usage waits, in seconds",
+    )
+    days_interval_seconds: float = Field(
+        2,
+        gt=0,
+        description="Shortest time between two publications of usage by day and hour, in seconds; the longer, the less "
+        "it costs",
     )
     ingest_in_flight_bytes: int = Field(
         32 * 1024 * 1024,

@@ -14,6 +14,7 @@ from services.reporting.sessions import delete_expired, find_expired
 from services.reporting.store.commands import erase_secrets, find_old_secrets
 from services.reporting.store.consumption import find_old_consumption, prune_consumption
 from services.reporting.store.quarantine import prune_quarantine
+from services.reporting.store.usage_days import find_old_days, prune_days
 from shared.runtime.delivery.isolation import isolate
 from shared.runtime.delivery.set_aside_work import PAUSE_MAX_SECONDS, SetAside
 from shared.runtime.delivery.transaction import Transaction
@@ -21,6 +22,11 @@ from shared.runtime.postgres.pool import Connection
 from shared.runtime.process.background import repeat
 
 RETENTION: Final = timedelta(days=366)
+DAYS_RETENTION: Final = timedelta(days=396)
+"""Retention of usage by day.
+
+395 days are shown, and one more where the first begins earlier in UTC.
+"""
 SECRETS_RETENTION: Final = timedelta(days=1)
 """Retention of a secret that was created with a command.
 
@@ -54,6 +60,7 @@ async def _delete_settled(connection: Connection, before: datetime, _owners: Seq
 
 PARTS: Final = (
     Part("consumption", RETENTION, find_old_consumption, prune_consumption, is_of_subscriptions=True),
+    Part("days", DAYS_RETENTION, find_old_days, prune_days, is_of_subscriptions=True),
     Part("quarantine", RETENTION, _find_quarantine, _delete_settled),
     Part("secrets", SECRETS_RETENTION, find_old_secrets, erase_secrets),
     Part("sessions", timedelta(0), find_expired, delete_expired),

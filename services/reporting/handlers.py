@@ -22,6 +22,7 @@ from services.reporting.store.quarantine import settle_record, upsert_record, up
 from services.reporting.store.reconciliation import upsert_line
 from services.reporting.store.roles import upsert_role
 from services.reporting.store.subscriptions import upsert_subscription
+from services.reporting.store.usage_days import upsert_days
 from shared.events.alerts import AlertAcknowledged, AlertRaised, AlertResolved, ChannelChanged, DeliverySettled
 from shared.events.allocation import (
     AccountCreated,
@@ -53,6 +54,7 @@ from shared.events.allocation import (
     SubscriptionRenewed,
     TermStarted,
 )
+from shared.events.daily_usage import UsageDay
 from shared.events.envelope import Event, Payload
 from shared.events.erasure import confirmation, object_of
 from shared.events.ids import PersonId
@@ -200,6 +202,12 @@ async def save_consumption(tx: Transaction, snapshots: Sequence[Snapshot]) -> No
     """Save snapshots of consumption."""
     if snapshots:
         await upsert_snapshots(tx.connection, snapshots)
+
+
+async def save_days(tx: Transaction, days: Sequence[UsageDay]) -> None:
+    """Save usage by day and hour."""
+    if days:
+        await upsert_days(tx.connection, days)
 
 
 _SUBSCRIPTION_EVENTS: tuple[type[Payload], ...] = (

@@ -22,7 +22,9 @@ from services.reporting.api.resources import resources_router
 from services.reporting.api.routing import ApiContext
 from services.reporting.api.stream import stream_router
 from services.reporting.api.subscriptions import subscriptions_router
+from services.reporting.api.usage import usage_router
 from services.reporting.api.usage_books import usage_books_router
+from services.reporting.api.usage_summaries import usage_summaries_router
 from services.reporting.application import Application
 from services.reporting.auth import ClaimNames, TokenVerifier, TrustedIssuer
 from services.reporting.background import UPKEEP, Upkeep
@@ -37,10 +39,12 @@ from services.reporting.queries.records import RecordQueries
 from services.reporting.queries.resources import ResourceQueries
 from services.reporting.queries.subscriptions import SubscriptionQueries
 from services.reporting.queries.usage_books import UsageBookQueries
+from services.reporting.queries.usage_periods import UsageQueries
+from services.reporting.queries.usage_summaries import UsageSummaryQueries
 from services.reporting.queries.vendor_operators import VendorOperators
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.notifications import CHANNEL
-from services.reporting.subscribers import on_audit, on_consumption, on_people
+from services.reporting.subscribers import on_audit, on_consumption, on_days, on_people
 from services.reporting.verification import COMMAND as VERIFY_AUDIT
 from shared.events.topics import (
     ALERTS_EVENTS_TOPIC,
@@ -48,6 +52,7 @@ from shared.events.topics import (
     ALLOCATION_PEOPLE_TOPIC,
     AUDIT,
     CONSUMPTION_TOPIC,
+    DAILY_USAGE_TOPIC,
     METERING_EVENTS_TOPIC,
 )
 from shared.runtime.delivery.set_aside_work import SetAside
@@ -71,6 +76,8 @@ READ_MODEL = ReadModel(
         "roles",
         "price_lists",
         "consumption",
+        "usage_days",
+        "usage_hours",
         "allocation_changes",
         "alerts",
         "channels",
@@ -85,6 +92,7 @@ READ_MODEL = ReadModel(
         ALLOCATION_EVENTS_TOPIC,
         ALLOCATION_PEOPLE_TOPIC,
         CONSUMPTION_TOPIC,
+        DAILY_USAGE_TOPIC,
         ALERTS_EVENTS_TOPIC,
         METERING_EVENTS_TOPIC,
     ),
@@ -114,6 +122,7 @@ def _add_consumers(runtime: Runtime[ReportingSettings]) -> None:
     runtime.consume(ALLOCATION_EVENTS_TOPIC, handlers.ALLOCATION)
     runtime.consume_batch(ALLOCATION_PEOPLE_TOPIC, on_people, max_records=runtime.settings.max_records)
     runtime.consume_batch(CONSUMPTION_TOPIC, on_consumption, max_records=CONSUMPTION_RECORDS)
+    runtime.consume_batch(DAILY_USAGE_TOPIC, on_days, max_records=CONSUMPTION_RECORDS)
     runtime.consume(ALERTS_EVENTS_TOPIC, handlers.ALERTS)
     runtime.consume(METERING_EVENTS_TOPIC, handlers.METERING)
     runtime.consume_batch(AUDIT, on_audit, max_records=runtime.settings.max_records)
@@ -186,6 +195,8 @@ def add_api(runtime: Runtime[ReportingSettings], application: Application, token
         applications_router(context),
         prices_router(context),
         subscriptions_router(context),
+        usage_router(context, UsageQueries(runtime.pool, runtime.clock)),
+        usage_summaries_router(UsageSummaryQueries(runtime.pool, runtime.clock), runtime.clock),
         contracts_router(context),
         grants_router(context),
         plans_router(context),

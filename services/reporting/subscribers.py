@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from services.reporting.handlers import append_decisions, remove_person, save_consumption, save_person
+from services.reporting.handlers import append_decisions, remove_person, save_consumption, save_days, save_person
 from shared.events.allocation import PEOPLE_EVENTS
+from shared.events.daily_usage import UsageDay, day_of, read_day
 from shared.events.envelope import by_type
 from shared.events.ids import PersonId
-from shared.events.metering import CONSUMPTION
+from shared.events.metering import CONSUMPTION, DAILY_USAGE
 from shared.events.outcomes import DecisionRecorded
 from shared.events.snapshots import Snapshot, read_snapshot, snapshot_of
 from shared.runtime.delivery.decode import read_event, read_events
@@ -14,6 +15,7 @@ from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.records import Record
 
 _CONSUMPTION = by_type(CONSUMPTION)
+_DAILY_USAGE = by_type(DAILY_USAGE)
 _AUDIT = by_type([DecisionRecorded])
 _PEOPLE = by_type(PEOPLE_EVENTS)
 
@@ -21,6 +23,11 @@ _PEOPLE = by_type(PEOPLE_EVENTS)
 async def on_consumption(tx: Transaction, records: Sequence[Record]) -> None:
     """Save a batch of snapshots in one statement."""
     await save_consumption(tx, list(_snapshots(records)))
+
+
+async def on_days(tx: Transaction, records: Sequence[Record]) -> None:
+    """Save a batch of usage by day in two statements."""
+    await save_days(tx, list(_days(records)))
 
 
 async def on_people(tx: Transaction, records: Sequence[Record]) -> None:
@@ -48,3 +55,12 @@ def _snapshots(records: Sequence[Record]) -> Iterator[Snapshot]:
             yield plain
         else:
             yield from (snapshot_of(event.data) for event in read_events([record], _CONSUMPTION))
+
+
+def _days(records: Sequence[Record]) -> Iterator[UsageDay]:
+    for record in records:
+        plain = None if record.value is None else read_day(record.value)
+        if plain is not None:
+            yield plain
+        else:
+            yield from (day_of(event.data) for event in read_events([record], _DAILY_USAGE))

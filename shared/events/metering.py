@@ -1,7 +1,7 @@
 """Events of metering: consumption snapshots, ingest keys and restatements.
 
-Snapshots are on ``metering.consumption``. The others are on ``metering.events``, with the events of
-``shared.events.quarantine``.
+Snapshots are on ``metering.consumption``, usage by day and hour on ``metering.usage``. The others are on
+``metering.events``, with the events of ``shared.events.quarantine``.
 """
 
 from decimal import Decimal
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.events.envelope import Frozen, Instant, Payload
+from shared.events.envelope import Day, Frozen, Instant, Payload
 from shared.events.ids import MeterRef, ProductRef, SubscriptionRef
 from shared.events.outcomes import MeteringCommandDecided
 from shared.events.quarantine import BooksChanged, QuarantineReplayChanged, UsageQuarantined, UsageSettled
@@ -74,6 +74,44 @@ class ConsumptionSnapshot(Payload):
         return sum(meter.consumed for meter in self.meters if meter.reset == "term")
 
 
+class UsageHour(Frozen):
+    """What one meter measured in one hour of a UTC day.
+
+    ``hour``: 0 to 23. ``returning``, of a ``unique`` meter: how many of its resources were last seen how many hours
+    before, at most 24, as (hours, resources); ``shared.resource_hours`` counts distinct resources of longer spans from
+    it.
+    """
+
+    hour: int = Field(ge=0, le=23)
+    aggregate: Annotated[Decimal, Field(ge=0)]
+    returning: tuple[tuple[Annotated[int, Field(ge=1, le=24)], Annotated[int, Field(ge=1)]], ...] = ()
+
+
+class DailyUsageMeasured(Payload):
+    """What one meter measured in one UTC day and its hours: state, not a change.
+
+    ``aggregate`` is the day's own figure, so days of levels and resources do not add up to a window. ``hours``: those
+    with usage, in order. ``revision`` only grows per (subscription, product, meter, day); a reader ignores what is not
+    newer. ``as_of``: what was applied by then is counted in.
+    """
+
+    event_type = "unitpool.metering.daily-usage.measured.v1"
+    subscription: SubscriptionRef
+    product: ProductRef
+    meter: MeterRef
+    day: Day
+    aggregation: Aggregation
+    aggregate: Annotated[Decimal, Field(ge=0)]
+    hours: tuple[UsageHour, ...] = ()
+    revision: Revision
+    as_of: Instant
+
+    @property
+    def key(self) -> str:
+        """The Kafka key: one state per subscription, product, meter and day."""
+        return f"{self.subscription}|{self.product}|{self.meter}|{self.day}"
+
+
 class IngestKeyState(Frozen):
     """An ingest key as administrators may see it: never the key itself.
 
@@ -129,6 +167,7 @@ class WindowRestated(Payload):
 
 
 CONSUMPTION: tuple[type[Payload], ...] = (ConsumptionSnapshot,)
+DAILY_USAGE: tuple[type[Payload], ...] = (DailyUsageMeasured,)
 METERING_EVENTS: tuple[type[Payload], ...] = (
     IngestKeyChanged,
     WindowRestated,

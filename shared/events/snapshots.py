@@ -69,6 +69,11 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
         """Units of the meters that add up over the term."""
         return sum([meter.consumed for meter in self.meters if meter.reset == "term"])
 
+    @property
+    def added(self) -> int:
+        """Units that this window added to the meters that add up over the term."""
+        return sum([meter.window_consumed or 0 for meter in self.meters if meter.reset == "term"])
+
 
 class _MeterFigures(msgspec.Struct, frozen=True, gc=False):
     reset: Reset

@@ -13,7 +13,7 @@ from shared.events.alerts import ALERTS_EVENTS
 from shared.events.allocation import ALLOCATION_EVENTS, PEOPLE_EVENTS
 from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERING_COMMANDS
 from shared.events.envelope import Payload
-from shared.events.metering import CONSUMPTION, METERING_EVENTS
+from shared.events.metering import CONSUMPTION, DAILY_USAGE, METERING_EVENTS
 from shared.events.outcomes import DecisionRecorded
 from shared.events.usage import USAGE_EVENTS
 
@@ -155,6 +155,15 @@ CONSUMPTION_TOPIC = Topic(
     timedelta(days=400),
     compacted=True,
 )
+DAILY_USAGE_TOPIC = Topic(
+    "metering.usage",
+    "subscription|product|meter|day",
+    ("metering",),
+    ("reporting",),
+    DAILY_USAGE,
+    timedelta(days=400),
+    compacted=True,
+)
 
 TOPICS: tuple[Topic, ...] = (
     USAGE,
@@ -167,6 +176,7 @@ TOPICS: tuple[Topic, ...] = (
     ALERTS_EVENTS_TOPIC,
     AUDIT,
     CONSUMPTION_TOPIC,
+    DAILY_USAGE_TOPIC,
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 FINITE_LOOPS = {
-    "services/metering/handlers/publish_snapshots.py::SnapshotRelay.run": "polls until it has the lock",
+    "services/metering/handlers/single_process.py::repeat_in_one_process": "polls until it has the lock",
     "services/reporting/api/stream.py::_events": "a stream, as long as its changes",
     "services/reporting/pages/stream.py::_events": "a stream, as long as its session",
     "shared/runtime/delivery/positioning.py::Positioning._seek": "retries until there are offsets",

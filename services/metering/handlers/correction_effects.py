@@ -9,8 +9,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from services.metering.domain.catalogue import COUNT, LATEST, PEAK, SUM, UNIQUE, Catalogue
-from services.metering.store import hours, restatements, window_changes
+from services.metering.store import hours, measured_days, restatements, window_changes
 from services.metering.store.corrections import Correction, Target
+from services.metering.store.measured_days import DAY
 from services.metering.store.window_changes import Key, ResourceKey, WindowKey
 from shared.events.metering import RestatementCause
 from shared.runtime.postgres.pool import Connection
@@ -38,6 +39,8 @@ class Effects:
     """Windows in which usage counts again; they are inserted if they do not exist."""
     hours: list[tuple[Key, int, Decimal]] = field(default_factory=list)
     """Events that no longer count (-1) or count again (1): hour, sign, quantity."""
+    days: set[Key] = field(default_factory=set)
+    """Days in which other resources may count, by their start."""
     final: dict[RestatementCause, set[Key]] = field(default_factory=lambda: defaultdict(set))
     """By cause: final windows that are restated."""
     as_of: datetime | None = None
@@ -76,6 +79,18 @@ class Effects:
         window = self.window_of(by.subscription, meter, at)
         self._note(by.received_at, window, cause)
         self._recompute(window, self.catalogue.meters[meter].kind, resource)
+        self.add_days(window)
+
+    def add_days(self, window: WindowKey) -> None:
+        """Have the days of the window measured again.
+
+        A purge acts on all that is before it there. What reversals change in days is added with their hours.
+        """
+        if self.catalogue.meters[window.meter].kind == UNIQUE:
+            day, last = _midnight(window.start), min(window.end, self.now)
+            while day <= last:
+                self.days.add((window.subscription, window.meter, day))
+                day += DAY
 
     def window_of(self, subscription: int, meter: int, at: datetime) -> WindowKey:
         """Return the meter's window that contains ``at``."""
@@ -116,4 +131,9 @@ async def apply_effects(connection: Connection, effects: Effects) -> None:
     changed += await window_changes.recompute_levels(connection, LATEST, effects.levels[LATEST])
     changed += await window_changes.recount_resources(connection, effects.resources, effects.as_of or effects.now)
     await hours.insert_due(connection, effects.hours)
+    await measured_days.insert_due(connection, effects.days)
     await window_changes.insert_due(connection, changed)
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -155,6 +155,7 @@ async def _move_purges(
             effects.recompute(one, one.meter or NO_METER, one.window_start or one.at, one.resource, CAUSE)
         elif due.windows:
             placed.append((one.id, view.state.calendar.window_at(one.at).start))
+            effects.add_days(effects.window_of(one.subscription, one.meter or NO_METER, one.at))
     await quarantine_corrections(tx, catalogue, rejected)
     await moves.place_purges(tx.connection, placed)
 

@@ -15,17 +15,16 @@ from typing import TypeVar
 from services.metering import metrics
 from services.metering.domain.catalogue import Catalogue
 from services.metering.domain.consumption import Snapshot, encode, snapshot
+from services.metering.handlers.single_process import Connect, repeat_in_one_process
 from services.metering.store import consumption
 from services.metering.store.consumption import Histories
 from services.metering.store.projection import Projection
 from shared.events.topics import CONSUMPTION_TOPIC
 from shared.runtime.postgres.pool import Connection
-from shared.runtime.process.background import repeat
 from shared.runtime.process.clock import Clock
 from shared.runtime.records import Outgoing
 
 POLL_SECONDS = 0.05
-STANDBY_SECONDS = 1.0
 REST_FACTOR = 8
 """Pause after a round, as a multiple of the round's duration.
 
@@ -49,7 +48,6 @@ FAILED_DELAY = timedelta(minutes=1)
 T = TypeVar("T")
 Failed = dict[int, Exception]
 """First error by number of the subscription whose snapshots cannot be made."""
-Connect = Callable[[], Awaitable[Connection]]
 Send = Callable[[list[Outgoing]], Awaitable[None]]
 """Send records; return once the broker has acknowledged all, and raise otherwise."""
 Window = tuple[int, int, datetime]
@@ -101,13 +99,7 @@ class SnapshotRelay:
 
         Errors of Kafka or the database are raised; the snapshots stay due.
         """
-        connection = await self._connect()
-        try:
-            while not await consumption.try_lock(connection):  # noqa: ASYNC110  # another process holds it
-                await asyncio.sleep(STANDBY_SECONDS)
-            await repeat(lambda: self._publish_or_rest(connection))
-        finally:
-            connection.terminate()
+        await repeat_in_one_process(self._connect, consumption.try_lock, self._publish_or_rest)
 
     async def _publish_or_rest(self, connection: Connection) -> float:
         """One round, or none while usage waits after one; the seconds until the next."""

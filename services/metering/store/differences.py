@@ -71,6 +71,28 @@ WHERE (h.events, h.total) IS DISTINCT FROM (a.events, a.total)
        AND NOT EXISTS (SELECT FROM unsure u WHERE (u.subscription, u.meter, u.hour) = (subscription, meter, hour)))
 ORDER BY 1, 2, 3, 4
 """
+# Excluded: days that are due, or whose hours are, and days with corrections that will be rechecked.
+_DAYS = f"""
+WITH due AS (
+    SELECT u.subscription, u.meter, u.day
+    FROM day_due d CROSS JOIN LATERAL unnest(d.subscriptions, d.meters, d.days) AS u (subscription, meter, day)
+    UNION
+    SELECT u.subscription, u.meter, date_trunc('day', u.hour, 'UTC')
+    FROM hour_due d CROSS JOIN LATERAL unnest(d.subscriptions, d.meters, d.hours) AS u (subscription, meter, hour)
+)
+SELECT coalesce(s.id, '?') AS subscription, coalesce(m.product, '?') AS product, coalesce(m.id, '?') AS meter, day,
+       coalesce(k.aggregate, 0) AS stored, coalesce(a.aggregate, 0) AS found
+FROM (SELECT * FROM measured_days WHERE day >= $1) k
+FULL JOIN (SELECT * FROM recomputed_day WHERE day >= $1) a USING (subscription, meter, day)
+LEFT JOIN subscription s ON s.number = subscription LEFT JOIN meter m ON m.number = meter
+WHERE coalesce(k.aggregate, 0) <> coalesce(a.aggregate, 0)
+  AND NOT EXISTS (SELECT FROM due d WHERE (d.subscription, d.meter, d.day) = (subscription, meter, day))
+  AND NOT EXISTS (
+      SELECT FROM correction c
+      WHERE c.look_at IS NOT NULL AND (c.settled_at IS NOT NULL OR c.kind = {PURGE})
+        AND (c.subscription, c.meter) = (subscription, meter))
+ORDER BY 1, 2, 3, 4
+"""  # noqa: S608
 _BOOKS = """
 SELECT day, source, product, coalesce(b.applied, 0) AS stored, coalesce(a.applied, 0) AS found
 FROM (SELECT day, source, product, sum(applied) AS applied FROM book WHERE day >= $1 GROUP BY 1, 2, 3) b
@@ -129,6 +151,13 @@ async def differing_hours(connection: Connection, since: datetime) -> AsyncItera
             f"{row['stored']} events, {row['stored_total']}, peak {row['stored_peak']}; by raw usage "
             f"{row['found']} events, {row['found_total']}, peak {row['found_peak']}"
         )
+
+
+async def differing_days(connection: Connection, since: datetime) -> AsyncIterator[str]:
+    """Yield days whose own aggregate differs."""
+    async for row in connection.cursor(_DAYS, since):
+        place = f"{row['subscription']} {row['product']}/{row['meter']} {row['day']:%Y-%m-%d}"
+        yield f"day {place}: stored {row['stored']:f}, by raw usage {row['found']:f}"
 
 
 async def differing_books(connection: Connection, since: date) -> AsyncIterator[str]:

@@ -43,8 +43,8 @@ GROUP BY whole.id, u.subscription
 RETURNING id
 """
 _LOAD_OWNERS = "SELECT id, subscriptions[1] AS subscription FROM hour_due WHERE id = ANY ($1)"
-# Returns hours with reversed usage, whose peaks are recomputed from raw usage. Usage that arrives meanwhile has due
-# rows of its own.
+# The days become due. Returns hours with reversed usage, whose peaks are recomputed from raw usage. Usage that
+# arrives meanwhile has due rows of its own.
 _ADD = """
 WITH due AS (
     DELETE FROM hour_due WHERE id = ANY ($1) RETURNING *
@@ -60,6 +60,11 @@ WITH due AS (
     SELECT subscription, meter, hour, events, total, coalesce(peak, 0) FROM added ORDER BY 1, 2, 3
     ON CONFLICT (subscription, meter, hour) DO UPDATE SET
         events = h.events + EXCLUDED.events, total = h.total + EXCLUDED.total, peak = greatest(h.peak, EXCLUDED.peak)
+), days AS (
+    INSERT INTO day_due (subscriptions, meters, days)
+    SELECT array_agg(subscription), array_agg(meter), array_agg(day)
+    FROM (SELECT DISTINCT subscription, meter, date_trunc('day', hour, 'UTC') AS day FROM added) AS one
+    HAVING count(*) > 0
 )
 SELECT subscription, meter, hour FROM added WHERE is_reversed ORDER BY 1, 2, 3
 """

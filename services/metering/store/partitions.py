@@ -33,9 +33,10 @@ MIDNIGHTS = Partitioned("usage_midnight", 1, 60)
 SIGHTINGS = Partitioned("sighting", 7, 75)
 HOURS = Partitioned("usage_hour", 7, 45)
 DAYS = Partitioned("usage_day", 28, 395)
+MEASURED_DAYS = Partitioned("measured_days", 28, 395)
 WRITTEN = (USAGE, MIDNIGHTS, SIGHTINGS, HOURS)
 """Tables that batches of usage write to."""
-ALL = (*WRITTEN, DAYS)
+ALL = (*WRITTEN, DAYS, MEASURED_DAYS)
 
 
 @dataclass(frozen=True, slots=True)

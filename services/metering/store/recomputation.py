@@ -23,6 +23,8 @@ from services.metering.domain.spans import common
 from shared.runtime.postgres.pool import Connection
 
 _CREATE = (
+    "CREATE TEMPORARY TABLE recomputed_day (subscription integer, meter integer, day timestamptz, aggregate numeric)"
+    " ON COMMIT DROP",
     "CREATE TEMPORARY TABLE recomputed_meter (meter integer PRIMARY KEY, kind integer) ON COMMIT DROP",
     """
 CREATE TEMPORARY TABLE recomputed_span (subscription integer, window_start timestamptz, window_end timestamptz)
@@ -98,6 +100,24 @@ INSERT INTO recomputed_hour
 SELECT subscription, meter, date_trunc('hour', at, 'UTC'), count(*), sum(quantity), max(quantity)
 FROM usage WHERE at >= $1 AND at < $2 AND reversed_at IS NULL AND quarantined_at IS NULL AND meter <> {NO_METER}
 GROUP BY 1, 2, 3
+"""  # noqa: S608
+_DAYS = f"""
+INSERT INTO recomputed_day
+SELECT u.subscription, u.meter, $1::timestamptz, CASE m.kind
+    WHEN {SUM} THEN sum(u.quantity) WHEN {COUNT} THEN count(*) WHEN {PEAK} THEN max(u.quantity)
+    WHEN {LATEST} THEN (array_agg(u.quantity ORDER BY u.at DESC, u.quantity DESC))[1] END
+FROM usage u JOIN recomputed_meter m USING (meter)
+WHERE u.at >= $1 AND u.at < $2 AND u.reversed_at IS NULL AND u.quarantined_at IS NULL AND m.kind <> {UNIQUE}
+GROUP BY u.subscription, u.meter, m.kind
+UNION ALL
+SELECT u.subscription, u.meter, $1, count(DISTINCT u.resource)
+FROM usage u JOIN recomputed_meter m USING (meter)
+WHERE u.at >= $1 AND u.at < $2 AND u.reversed_at IS NULL AND u.quarantined_at IS NULL AND m.kind = {UNIQUE}
+  AND NOT EXISTS (
+    SELECT FROM correction p
+    WHERE p.kind = {PURGE} AND p.reversed_at IS NULL AND p.subscription = u.subscription AND p.meter = u.meter
+      AND p.resource = u.resource AND p.at >= u.at AND p.window_start <= u.at)
+GROUP BY u.subscription, u.meter
 """  # noqa: S608
 _BOOKS = f"""
 INSERT INTO recomputed_book
@@ -185,9 +205,9 @@ def _gaps(
 
 
 async def add_day(connection: Connection, day: datetime) -> None:
-    """Add one day to windows, hours and books."""
+    """Add one day to windows, hours, days and books."""
     await add_windows_of(connection, day)
-    for statement in (_HOURS, _BOOKS):
+    for statement in (_HOURS, _DAYS, _BOOKS):
         await connection.execute(statement, day, day + ONE_DAY)
 
 

@@ -5,7 +5,7 @@ The values come from ``recomputation`` and reach back as far as raw usage does.
 
 from datetime import datetime
 
-from services.metering.store import hours, partitions, window_changes
+from services.metering.store import hours, measured_days, partitions, window_changes
 from services.metering.store.window_changes import Key
 from shared.runtime.postgres.pool import Connection
 
@@ -47,13 +47,14 @@ async def replace_all(connection: Connection, since: datetime, hours_since: date
     """Replace windows, sightings and hours. Return how many windows changed.
 
     Windows and sightings that begin at ``since`` or later are replaced, and hours from ``hours_since`` on. Snapshots of
-    the changed windows become due.
+    the changed windows become due, and all days since ``hours_since``.
     """
     changed = await replace_windows(connection, since)
     await window_changes.insert_due(connection, changed)
     await hours.add_all(connection)
     await connection.execute(_DELETE_HOURS, hours_since)
     await connection.execute(_INSERT_HOURS, hours_since)
+    await measured_days.insert_due_since(connection, hours_since)
     return len(changed)
 
 

@@ -133,7 +133,10 @@ async def find_differences(connection: Connection, since: datetime) -> AsyncIter
         yield line
     async for line in differences.differing_sightings(connection, since):
         yield line
-    async for line in differences.differing_hours(connection, await hours_since(connection, since)):
+    hours = await hours_since(connection, since)
+    async for line in differences.differing_hours(connection, hours):
+        yield line
+    async for line in differences.differing_days(connection, hours):
         yield line
     async for line in differences.differing_books(connection, (since + LATE).date()):
         yield line

@@ -1,14 +1,13 @@
-"""Subscriptions, their purchases and their usage."""
+"""Subscriptions and their purchases."""
 
-from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
 from services.reporting.api.answers import subscriptions as answers
 from services.reporting.api.answers.overview import Overview
-from services.reporting.api.fields import At, Cursor, Limit, check_order, invalid
-from services.reporting.api.identifiers import AccountInQuery, ProductInQuery, SubscriptionInPath
+from services.reporting.api.fields import Cursor, Limit
+from services.reporting.api.identifiers import AccountInQuery, SubscriptionInPath
 from services.reporting.api.overview import read_overview
 from services.reporting.api.requests.subscriptions import NewPurchase, NewSubscribedProduct, NewSubscription
 from services.reporting.api.routing import (
@@ -25,14 +24,11 @@ from shared.events.commands.subscriptions import CreateSubscription, PurchaseLot
 from shared.events.ids import SubscriptionId
 from shared.events.state import Person
 
-SHOWN_DAYS = 366
-
 
 def subscriptions_router(context: ApiContext) -> APIRouter:
     """``/v1/subscriptions``."""
     router = new_router("subscriptions", "/subscriptions")
     _add_reads(router, context)
-    _add_usage(router, context)
     _add_writes(router, context)
     return router
 
@@ -62,39 +58,6 @@ def _add_reads(router: APIRouter, context: ApiContext) -> None:
     async def purchases(caller: CurrentCaller, subscription: SubscriptionInPath) -> Any:
         """List the purchased lots, newest first."""
         return {"items": await queries.purchases(caller, subscription)}
-
-
-def _add_usage(router: APIRouter, context: ApiContext) -> None:
-    queries, clock = context.application.queries, context.application.clock
-
-    @router.get("/{subscription}/usage", response_model=answers.Usage)
-    async def usage(
-        caller: CurrentCaller,
-        subscription: SubscriptionInPath,
-        product: ProductInQuery,
-        *,
-        start: Annotated[At | None, Query(alias="from")] = None,
-        end: Annotated[At | None, Query(alias="to")] = None,
-        interval: Literal["window", "day", "hour"] = "window",
-    ) -> Any:
-        """List what each window that overlaps ``from`` to ``to`` added; 0 without usage.
-
-        Without ``from``, list the last 12 months, each product from its first measured window to its last.
-        ``term_to_date`` has the running totals of a meter that burns down.
-        """
-        if interval != "window":
-            raise invalid("interval", f"usage by {interval} is not stored; request interval=window")
-        kept_from = clock() - timedelta(days=SHOWN_DAYS)
-        for name, at in (("from", start), ("to", end)):
-            if at is not None and at < kept_from:
-                raise invalid(
-                    name, f"is before {kept_from:%Y-%m-%dT%H:%M:%SZ}: usage is retained for {SHOWN_DAYS} days"
-                )
-        asked_from, end = start, end or clock()
-        start = start or max(end - timedelta(days=SHOWN_DAYS), kept_from)
-        check_order(start, end)
-        shown = await queries.usage(caller, subscription, start, end, product, measured_only=asked_from is None)
-        return answers.Usage(items=[answers.usage_item(one) for one in shown])
 
 
 def _add_writes(router: APIRouter, context: ApiContext) -> None:

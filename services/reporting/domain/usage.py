@@ -32,6 +32,19 @@ class MeasuredWindow(Protocol):
     def meters(self) -> Sequence[MeterConsumption]: ...
 
 
+class RequestedTime(Protocol):
+    """The part of time for which a subscription's usage is requested, as of ``now``."""
+
+    @property
+    def subscription(self) -> SubscriptionState: ...
+    @property
+    def start(self) -> datetime: ...
+    @property
+    def end(self) -> datetime: ...
+    @property
+    def now(self) -> datetime: ...
+
+
 @dataclass(frozen=True, slots=True)
 class UsageRequest:
     """The requested part of a subscription's usage.
@@ -125,7 +138,7 @@ def _windows(
     """
     found: dict[Window, MeasuredWindow | None] = {Window(one.window_start, one.window_end): one for one in rows}
     starts = {window.start for window in found}
-    for start, end in _spans(request, used) if used else ():
+    for start, end in spans_of_use(request, used) if used else ():
         window = request.subscription.calendar.window_at(start)
         while window.start < end:
             if window.start not in starts:
@@ -134,7 +147,7 @@ def _windows(
     return {window: found[window] for window in sorted(found, key=lambda one: one.start)}
 
 
-def _spans(request: UsageRequest, used: SubscribedProduct) -> Iterator[tuple[datetime, datetime]]:
+def spans_of_use(request: RequestedTime, used: SubscribedProduct) -> Iterator[tuple[datetime, datetime]]:
     """Yield when the product was subscribed, within requested time, terms and past."""
     terms = request.subscription.all_terms
     over = min(request.end, request.now, terms[-1].end, request.subscription.cancelled_at or request.end)

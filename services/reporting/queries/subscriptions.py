@@ -12,11 +12,9 @@ from services.reporting.domain.overview import Overview
 from services.reporting.domain.people import DelegateGrants, delegate_grants
 from services.reporting.domain.purchases import PurchaseLot, lots_of
 from services.reporting.domain.summaries import SubscriptionSummary, summary_of
-from services.reporting.domain.usage import UsageItem, UsageRequest
 from services.reporting.queries.access import find_visible, is_id, not_found
 from services.reporting.queries.overviews import load_overview_source
 from services.reporting.queries.shown_people import show_people
-from services.reporting.queries.usage import load_usage_source
 from services.reporting.store import alerts, allocations, consumption, people
 from services.reporting.store import subscriptions as store
 from services.reporting.store.allocations import AllocationRow
@@ -141,30 +139,6 @@ class SubscriptionQueries:
             await find_visible(connection, caller, subscription)
             page = await allocations.list_changes(connection, subscription, limit, cursor, product)
             return Page(await show_people(connection, page.items, "actor", "reason"), page.next_cursor)
-
-    async def usage(
-        self,
-        caller: Caller,
-        subscription: str,
-        start: datetime,
-        end: datetime,
-        product: str | None = None,
-        *,
-        measured_only: bool = False,
-    ) -> list[UsageItem]:
-        """List what each window from ``start`` to ``end`` added, by product and meter.
-
-        Windows that overlap the time belong to it. With ``measured_only``, list of each product its first measured
-        window to its last.
-
-        Raises:
-            ProblemError: ``not_found``; ``forbidden``.
-        """
-        async with consistent_read(self._pool) as connection:
-            state = await find_visible(connection, caller, subscription)
-            request = UsageRequest(state, start, end, self._clock(), product, measured_only)
-            source = await load_usage_source(connection, request)
-        return source.items()
 
     async def seen(self, subscription: str, wanted: Sequence[str]) -> tuple[SeenConsumption, ...]:
         """Return the revisions of products' consumption that reads show now.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from services.reporting.domain.usage import UsageItem, UsageRequest, usage_items
 from services.reporting.store import consumption, products
@@ -17,6 +18,11 @@ class UsageSource:
     request: UsageRequest
     catalogue: Mapping[str, ProductState]
     rows: Sequence[ConsumptionRow]
+
+    @property
+    def as_of(self) -> datetime | None:
+        """Until when usage is counted in; ``None`` without any."""
+        return max((one.as_of for one in self.rows), default=None)
 
     def items(self) -> list[UsageItem]:
         """Compute what each window added."""

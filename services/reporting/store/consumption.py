@@ -16,16 +16,19 @@ _METERS = TypeAdapter(tuple[MeterConsumption, ...])
 _UPSERT = """
 WITH changed AS (
     INSERT INTO consumption (
-        subscription, product, window_start, window_end, revision, consumed, level, burned_down, as_of, meters
+        subscription, product, window_start, window_end, revision, consumed, level, burned_down, as_of, meters, added
     )
     SELECT * FROM unnest(
         $1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::bigint[],
-        $8::bigint[], $9::timestamptz[], $10::jsonb[]
-    ) AS new (subscription, product, window_start, window_end, revision, consumed, level, burned_down, as_of, meters)
+        $8::bigint[], $9::timestamptz[], $10::jsonb[], $11::bigint[]
+    ) AS new (
+        subscription, product, window_start, window_end, revision, consumed, level, burned_down, as_of, meters, added
+    )
     ORDER BY 1, 2, 3
     ON CONFLICT (subscription, product, window_start) DO UPDATE SET
         window_end = excluded.window_end, revision = excluded.revision, consumed = excluded.consumed,
-        level = excluded.level, burned_down = excluded.burned_down, as_of = excluded.as_of, meters = excluded.meters
+        level = excluded.level, burned_down = excluded.burned_down, as_of = excluded.as_of, meters = excluded.meters,
+        added = excluded.added
     WHERE consumption.revision < excluded.revision
     RETURNING subscription
 ), numbered AS (
@@ -107,6 +110,7 @@ def _columns(snapshots: Sequence[Snapshot]) -> tuple[list[object], ...]:
         [one.burned_down for one in snapshots],
         [one.as_of for one in snapshots],
         [meters_text(one) for one in snapshots],
+        [one.added for one in snapshots],
     )
 
 

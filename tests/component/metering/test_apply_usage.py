@@ -25,7 +25,7 @@ FROM meter_window w JOIN subscription s ON s.number = w.subscription JOIN meter 
 """
 _TABLES = (
     "usage, usage_midnight, sighting, usage_hour, hour_due, meter_window, snapshot_due, book, quarantine,"
-    " usage_position"
+    " usage_position, measured_days, day_due"
 )
 
 

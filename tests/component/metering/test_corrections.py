@@ -17,12 +17,23 @@ from services.metering.handlers.apply_usage import UsageApplier
 from services.metering.handlers.publish_snapshots import load_terms
 from services.metering.handlers.retry_quarantine import replay_range
 from services.metering.store.projection import Projection
+from shared.events.daily_usage import read_hours
 from shared.events.envelope import by_type, decode
 from shared.events.outcomes import DecisionRecorded
 from shared.runtime.delivery.transaction import Transaction
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_apply_usage import books, stored
-from tests.support.builders.metering import NOW, PRODUCTS, SUBSCRIPTIONS, add_hours, event, purge, records, reversal
+from tests.support.builders.metering import (
+    NOW,
+    PRODUCTS,
+    SUBSCRIPTIONS,
+    add_hours,
+    event,
+    measure_days,
+    purge,
+    records,
+    reversal,
+)
 from tests.support.drivers.metering_clients import until
 from tests.support.drivers.transactions import transaction
 from tests.support.references import usage as reference
@@ -30,12 +41,16 @@ from tests.support.servers.databases import connect
 
 TABLES = (
     "usage, usage_midnight, sighting, usage_hour, hour_due, meter_window, snapshot_due, book, quarantine,"
-    " usage_position, correction, correction_woken, restating, restatement, outbox"
+    " usage_position, correction, correction_woken, restating, restatement, outbox, measured_days, day_due"
 )
 LONG_AGO = NOW - timedelta(days=400)
 HOURS = """
 SELECT s.id AS subscription, m.product, m.id AS meter, h.hour, h.events, h.total, h.peak
 FROM usage_hour h JOIN subscription s ON s.number = h.subscription JOIN meter m ON m.number = h.meter
+"""
+DAYS = """
+SELECT s.id AS subscription, m.product, m.id AS meter, d.day, d.aggregate, d.hours
+FROM measured_days d JOIN subscription s ON s.number = d.subscription JOIN meter m ON m.number = d.meter
 """
 SIGHTINGS = """
 SELECT s.id AS subscription, m.product, m.id AS meter, g.window_start, g.resource
@@ -83,6 +98,16 @@ async def hours(connection: Connection) -> dict[Any, tuple[int, Decimal, Decimal
     return {tuple(row)[:4]: tuple(row)[4:] for row in await connection.fetch(HOURS)}
 
 
+async def days(connection: Connection) -> reference.Days:
+    await measure_days(connection)
+    found: reference.Days = {}
+    for row in await connection.fetch(DAYS):
+        by_hour = {one.hour: Decimal(one.aggregate) for one in read_hours(row["hours"])}
+        if by_hour:
+            found[(row["subscription"], row["product"], row["meter"], row["day"].date())] = (row["aggregate"], by_hour)
+    return found
+
+
 async def resources(connection: Connection) -> dict[Any, set[str]]:
     found: dict[Any, set[str]] = {}
     for row in await connection.fetch(SIGHTINGS):
@@ -93,6 +118,7 @@ async def resources(connection: Connection) -> dict[Any, set[str]]:
 async def assert_equals_the_reference(connection: Connection, events: Sequence[dict[str, Any]]) -> None:
     assert await figures(connection) == reference.aggregates(events)
     assert await hours(connection) == reference.hours(events)
+    assert await days(connection) == reference.days(events)
     assert await resources(connection) == reference.resources(events)
     await assert_units(connection, reference.aggregates(events))
 

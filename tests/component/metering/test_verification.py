@@ -10,7 +10,7 @@ from services.metering.handlers.recompute import recompute_all
 from services.metering.verification import DIFFERENT, EQUAL, check_all
 from shared.runtime.postgres.pool import Connection
 from tests.component.metering.test_corrections import METERS, apply, assert_equals_the_reference, settle
-from tests.support.builders.metering import NOW, add_hours, event, purge, reversal
+from tests.support.builders.metering import NOW, add_hours, event, measure_days, purge, reversal
 
 KEPT = "SELECT subscription, meter, window_start, aggregate, reached_at FROM meter_window ORDER BY 1, 2, 3"
 RESOURCES = "SELECT subscription, meter, window_start, resource, received_at FROM sighting ORDER BY 1, 2, 3, 4"
@@ -45,13 +45,13 @@ async def filled(connection: Connection) -> list[dict[str, Any]]:
     return events
 
 
-@pytest.mark.parametrize("hours_are_due", [True, False])
+@pytest.mark.parametrize("days_are_due", [True, False])
 async def test_check_finds_no_differences_when_nothing_was_changed(
-    connection: Connection, capsys: pytest.CaptureFixture[str], hours_are_due: bool
+    connection: Connection, capsys: pytest.CaptureFixture[str], days_are_due: bool
 ) -> None:
     await filled(connection)
-    if not hours_are_due:
-        await add_hours(connection)
+    if not days_are_due:
+        await measure_days(connection)
     assert await check_all(connection, NOW) == EQUAL
     output = capsys.readouterr()
     assert "no differences" in output.out
@@ -68,6 +68,8 @@ async def test_check_finds_no_differences_when_nothing_was_changed(
         ("DELETE FROM sighting WHERE resource = 'r-1'", "with usage are missing"),
         ("UPDATE usage_hour SET total = total + 1", "hour sub-"),
         ("UPDATE usage_hour SET peak = peak + 1", "hour sub-"),
+        ("UPDATE measured_days SET aggregate = aggregate + 1", "day sub-"),
+        ("DELETE FROM measured_days", "day sub-"),
         (
             "UPDATE book SET applied = applied + 1, accepted = accepted + 1 WHERE source LIKE '/%'",
             "raw usage has",
@@ -80,7 +82,7 @@ async def test_check_names_the_difference_when_a_table_was_changed(
     connection: Connection, capsys: pytest.CaptureFixture[str], fault: str, says: str
 ) -> None:
     await filled(connection)
-    await add_hours(connection)
+    await measure_days(connection)
     assert int((await connection.execute(fault)).split()[-1])
     assert await check_all(connection, NOW) == DIFFERENT
     assert says in capsys.readouterr().out

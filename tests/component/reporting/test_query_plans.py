@@ -3,15 +3,17 @@
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from services.reporting.domain.caller import Caller
+from services.reporting.domain.usage_periods import UsageInterval, WantedUsage
 from services.reporting.queries.accounts import AccountQueries
 from services.reporting.queries.subscriptions import SubscriptionQueries
+from services.reporting.queries.usage_periods import UsageQueries
 from services.reporting.store.commands import find_command
 from tests.bench.loading import load_reporting
 from tests.bench.workload import Workload, account, contact, subscription
@@ -25,6 +27,8 @@ GROWING = {"subscriptions", "subscription_people", "consumption", "people", "all
     "channels",
     "commands",
     "outcomes",
+    "usage_days",
+    "usage_hours",
 }
 """Tables that grow with the number of subscriptions.
 
@@ -43,6 +47,11 @@ INSERT INTO outcomes (actor, command_id, outcome)
 SELECT 'somebody' || n % 100, gen_random_uuid(), '{}' FROM generate_series(1, 5000) n;
 INSERT INTO commands (actor, command_id, command, digest, sent_at)
 SELECT 'somebody' || n % 100, gen_random_uuid(), 'a command', '', now() FROM generate_series(1, 5000) n;
+INSERT INTO usage_days (subscription, product, meter, day, revision, aggregate, as_of)
+SELECT s.id, 'product-00', 'meter', day, 1, 1, now()
+FROM subscriptions s, generate_series(date '2026-11-01', '2026-11-24', '1 day') day;
+INSERT INTO usage_hours (subscription, product, meter, day, revision, hours)
+SELECT subscription, product, meter, day, 1, '[]' FROM usage_days;
 ANALYZE
 """
 
@@ -59,7 +68,6 @@ READS: dict[str, Read] = {
     "subscriptions of an account": lambda q, _: q.subscriptions(VERA, 50, None, account(7)),
     "purchases": lambda q, _: q.purchases(PAULA, ONE),
     "history of allocations": lambda q, _: q.allocations(PAULA, ONE, 50, None),
-    "usage": lambda q, _: q.usage(PAULA, ONE, NOW - timedelta(days=366), NOW),
     "what a plan was shown": lambda q, _: q.seen(ONE, ["product-00"]),
     "channels": lambda q, _: q.channels(PAULA, ONE, 50, None),
     "account": lambda _, a: a.account(PAULA, account(7)),
@@ -91,6 +99,19 @@ async def test_reads_use_indexes_when_tables_have_many_rows(pool: "asyncpg.Pool[
         async with pool.acquire() as connection:
             for sql, arguments in ran:
                 assert not await scanned(connection, sql, arguments), (name, sql)
+
+
+@pytest.mark.parametrize("interval", get_args(UsageInterval))
+async def test_usage_is_found_by_index(pool: "asyncpg.Pool[asyncpg.Record]", interval: UsageInterval) -> None:
+    RAN.clear()
+    first = NOW - timedelta(days=40)
+    wanted = WantedUsage(interval, UTC, first, NOW, first - timedelta(days=300), compare=True)
+    shown = await UsageQueries(pool, lambda: NOW).usage(PAULA, ONE, wanted)
+    assert shown.items
+    ran = [(one.query, one.args) for one in RAN if "FROM" in one.query]
+    async with pool.acquire() as connection:
+        for sql, arguments in ran:
+            assert not await scanned(connection, sql, arguments), sql
 
 
 async def test_command_is_found_by_index(pool: "asyncpg.Pool[asyncpg.Record]") -> None:

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
-from services.metering.store import hours, projection
+from services.metering.handlers.measure_days import DayMeasurement
+from services.metering.store import hours, measured_days, projection
+from shared.events.daily_usage import UsageDay
 from shared.events.ids import AccountId, LotId, MeterId, ProductId, SubscriptionId
 from shared.events.state import (
     Aggregation,
@@ -171,6 +173,20 @@ def records(
         )
         for n, item in enumerate(events)
     ]
+
+
+async def measure_days(connection: Connection, now: datetime = NOW) -> list[UsageDay]:
+    """Add usage to hours, and measure all due days.
+
+    Return them as they are published.
+    """
+    await add_hours(connection)
+    due = await measured_days.load_due(connection, 10**6, 10**6, now)
+    measurement = DayMeasurement(connection, await projection.Projection().refresh(connection), now)
+    published = [one async for days in measurement.run(due.days) for one in days]
+    assert not measurement.failed, measurement.failed
+    await measured_days.delete_due(connection, due.ids)
+    return published
 
 
 async def add_hours(connection: Connection) -> None:

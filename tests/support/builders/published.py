@@ -1,6 +1,6 @@
 """Builders of states and events as the other services publish them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -15,7 +15,7 @@ from shared.events.allocation import (
     SubscriptionCreated,
 )
 from shared.events.envelope import Event, Payload
-from shared.events.metering import ConsumptionSnapshot, MeterConsumption
+from shared.events.metering import ConsumptionSnapshot, DailyUsageMeasured, MeterConsumption
 from shared.events.state import (
     AccountState,
     GrantedTo,
@@ -183,6 +183,23 @@ def snapshot(
             "as_of": NOW,
         }
     )
+
+
+def usage_day(day: date, hours: dict[int, int], *, revision: int = 1, **more: Any) -> DailyUsageMeasured:
+    """A day of scan's hosts: how many new ones were seen in each hour."""
+    values: dict[str, Any] = {
+        "subscription": "sub-1",
+        "product": "scan",
+        "meter": "host",
+        "day": day,
+        "aggregation": "unique",
+        "aggregate": sum(hours.values()),
+        "hours": [{"hour": hour, "aggregate": new} for hour, new in hours.items()],
+        "revision": revision,
+        "as_of": NOW,
+        **more,
+    }
+    return DailyUsageMeasured.model_validate(values)
 
 
 def alert(id: str = "alert-1", version: int = 1, **more: Any) -> AlertRaised:

@@ -17,7 +17,7 @@ from services.reporting.live_changes import LiveChanges
 from services.reporting.main import add_api, definition, new_application, new_claim_names, new_token_verifier
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.notifications import CHANNEL
-from services.reporting.subscribers import on_audit, on_consumption, on_people
+from services.reporting.subscribers import on_audit, on_consumption, on_days, on_people
 from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERING_COMMANDS
 from shared.events.envelope import Event, Payload, by_type, decode
 from shared.events.outcomes import (
@@ -79,6 +79,11 @@ class ReportingDriver:
         """Apply snapshots as one batch."""
         async with self.runtime.transaction() as tx:
             await on_consumption(tx, [record(one) for one in snapshots])
+
+    async def measure_days(self, *days: Payload) -> None:
+        """Apply usage by day as one batch."""
+        async with self.runtime.transaction() as tx:
+            await on_days(tx, [record(one) for one in days])
 
     async def ask(self, method: str, path: str, who: str = VENDOR, **arguments: Any) -> httpx.Response:
         """Send a request with the token of a person."""

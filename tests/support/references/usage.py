@@ -5,7 +5,7 @@ A set of events has one meaning, whatever order they arrive in, how often, and i
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
@@ -174,6 +174,48 @@ def hours(events: Iterable[Event], states: States = _STATES) -> dict[Key, tuple[
             hour = at(item).replace(minute=0, second=0, microsecond=0)
             grouped[(*_key(item, states)[:3], hour)].append(Decimal(item["data"].get("quantity", 1)))
     return {key: (len(all_), sum(all_, Decimal(0)), max(all_)) for key, all_ in grouped.items()}
+
+
+Days = dict[tuple[str, str, str, date], tuple[Decimal, dict[int, Decimal]]]
+"""By subscription, product, meter and UTC day: its aggregate, and its hours'."""
+
+
+def days(events: Iterable[Event], states: States = _STATES) -> Days:
+    """Return what each day and each hour of it measured by itself."""
+    standing = unreversed(counting(events, states))
+    purges = [item for item in standing if item["type"] == PURGED]
+    grouped: dict[tuple[str, str, str, date], list[Event]] = defaultdict(list)
+    for item in standing:
+        if item["type"] == RECORDED and (_meter(item).aggregation != "unique" or _is_later_than(item, purges, states)):
+            grouped[(*_key(item, states)[:3], at(item).date())].append(item)
+    return {
+        key: (
+            _own_aggregate(_METERS[key[1], key[2]], seen),  # type: ignore[index]
+            {
+                hour: _own_aggregate(
+                    _METERS[key[1], key[2]],  # type: ignore[index]
+                    [one for one in seen if at(one).hour == hour],
+                )
+                for hour in {at(one).hour for one in seen}
+            },
+        )
+        for key, seen in grouped.items()
+    }
+
+
+def _own_aggregate(meter: Meter, seen: list[Event]) -> Decimal:
+    levels = [(at(item), Decimal(item["data"].get("quantity", 1))) for item in seen]
+    match meter.aggregation:
+        case "sum":
+            return sum((quantity for _, quantity in levels), Decimal(0))
+        case "count":
+            return Decimal(len(seen))
+        case "unique":
+            return Decimal(len({one["data"]["resource"] for one in seen}))
+        case "peak":
+            return max(quantity for _, quantity in levels)
+        case "latest":
+            return max(levels)[1]
 
 
 def units(

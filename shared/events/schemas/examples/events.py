@@ -162,6 +162,17 @@ EVENTS: dict[str, Data] = {
         ],
         "as_of": AT,
     },
+    "unitpool.metering.daily-usage.measured.v1": {
+        "subscription": "acme-flex",
+        "product": "exposure-scan",
+        "meter": "host",
+        "day": "2026-11-24",
+        "aggregation": "unique",
+        "aggregate": "425",
+        "hours": [{"hour": 8, "aggregate": "400"}, {"hour": 10, "aggregate": "70", "returning": [[2, 45], [24, 5]]}],
+        "revision": 4,
+        "as_of": AT,
+    },
     "unitpool.metering.ingest-key.changed.v1": {"ingest_key": INGEST_KEY},
     "unitpool.metering.window.restated.v1": {
         "subscription": "acme-flex",
@@ -267,6 +278,34 @@ EVENTS: dict[str, Data] = {
             "message": "Only the primary contact, an allocator or the vendor may acknowledge alerts.",
             "details": {},
         },
+    },
+    "unitpool.reporting.forecast.made.v1": {
+        "subscription": "acme-flex",
+        "version": 24,
+        "subscription_version": 7,
+        "made_at": "2026-11-24T02:00:00Z",
+        "term_end": "2027-11-01T00:00:00Z",
+        "run_outs": [
+            {
+                "scope": "product",
+                "product": "exposure-scan",
+                "basis": "with_range",
+                "consumed": 812,
+                "limit": 1000,
+                "run_out_at": "2027-01-14T09:30:00Z",
+                "earliest": "2026-12-27T00:00:00Z",
+                "latest": "2027-02-20T12:00:00Z",
+                "reaches": "2027-02-24T00:00:00Z",
+            },
+            {
+                "scope": "pool",
+                "basis": "with_range",
+                "consumed": 812,
+                "limit": 10000,
+                "reaches": "2027-02-24T00:00:00Z",
+            },
+        ],
+        "has_proposal": True,
     },
     "unitpool.audit.decision.recorded.v1": {
         "record": {
