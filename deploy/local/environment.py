@@ -61,6 +61,8 @@ def _reporting(layout: Layout) -> dict[str, str]:
         f"{own}OIDC_CLIENT_SECRET": secret.load_or_create(layout.secrets / "oidc-client.secret"),
         f"{own}PUBLIC_URL": public_url(layout),
         f"{own}METERING_URL": f"http://127.0.0.1:{layout.ports.metering}",
+        f"{own}EXPORT_STORAGE": str(layout.exports),
+        f"{own}WORKER_HTTP_PORT": str(layout.ports.reporting_worker),
         f"{own}SESSION_SECRET": secret.load_or_create(layout.secrets / "session.secret", 48),
     }
 

@@ -22,6 +22,7 @@ class Ports:
     allocation: int = 8001
     metering: int = 8002
     alerts: int = 8003
+    reporting_worker: int = 8004
     oidc: int = 8009
     kafka: int = 19092
     kafka_controller: int = 19093
@@ -43,6 +44,11 @@ class Layout:
     def secrets(self) -> Path:
         """Generated passwords and keys."""
         return self.root / "secrets"
+
+    @property
+    def exports(self) -> Path:
+        """Exported files."""
+        return self.root / "exports"
 
     @property
     def logs(self) -> Path:

@@ -22,6 +22,7 @@ from shared.events.topics import ServiceName
 
 Say = Callable[[str], None]
 NEEDED_MIB = 2048
+WORKER = "reporting-worker"
 
 
 def answers_ok(url: str) -> bool:
@@ -34,7 +35,7 @@ def answers_ok(url: str) -> bool:
 
 
 class Stack:
-    """PostgreSQL, Kafka, the sign-in service and the four services.
+    """PostgreSQL, Kafka, the sign-in service, the services and reporting's worker.
 
     They run under one process manager.
     """
@@ -71,14 +72,14 @@ class Stack:
         self._say("preparing PostgreSQL and Kafka")
         servers = await asyncio.gather(asyncio.to_thread(database_server.program), asyncio.to_thread(kafka.program))
         environments = service_environment(layout, addresses(database_server, layout.secrets))
-        services = [self._service(name, environments[name]) for name in SERVICES]
+        services = [*(self._service(name, environments[name]) for name in SERVICES), self._worker(environments)]
         self.supervisor = Supervisor(layout.root, [*servers, self._sign_in()], services)
         self.supervisor.launch()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._prepare_databases(database_server, environments))
             group.create_task(self._prepare_topics())
             group.create_task(self._bring_up("sign-in"))
-        await self._bring_up(*SERVICES)
+        await self._bring_up(*SERVICES, WORKER)
 
     async def _prepare_databases(
         self, server: PostgresServer, environments: Mapping[ServiceName, Mapping[str, str]]
@@ -135,6 +136,17 @@ class Stack:
             log=self._log_of(name),
             ready=lambda: answers_ok(url),
             environment=environment,
+            folder=CHECKOUT,
+        )
+
+    def _worker(self, environments: Mapping[ServiceName, Mapping[str, str]]) -> Program:
+        url = f"http://{ports.HOST}:{self._layout.ports.reporting_worker}/readyz"
+        return Program(
+            name=WORKER,
+            command=(sys.executable, "-m", "services.reporting", "worker"),
+            log=self._log_of(WORKER),
+            ready=lambda: answers_ok(url),
+            environment=environments["reporting"],
             folder=CHECKOUT,
         )
 

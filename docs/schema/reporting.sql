@@ -218,6 +218,8 @@ ALTER TABLE ONLY deliveries
 
 CREATE INDEX deliveries_of_alert ON deliveries USING btree (alert);
 
+CREATE INDEX deliveries_of_subscription ON deliveries USING btree (subscription, id);
+
 CREATE TABLE erasures (
     person text NOT NULL,
     version integer NOT NULL,
@@ -226,6 +228,89 @@ CREATE TABLE erasures (
 
 ALTER TABLE ONLY erasures
     ADD CONSTRAINT erasures_pkey PRIMARY KEY (person);
+
+CREATE TABLE export_parts (
+    export text NOT NULL,
+    number integer NOT NULL,
+    key text NOT NULL,
+    rows bigint NOT NULL
+);
+
+ALTER TABLE ONLY export_parts
+    ADD CONSTRAINT export_parts_pkey PRIMARY KEY (export, number);
+
+ALTER TABLE ONLY export_parts
+    ADD CONSTRAINT export_parts_export_fkey FOREIGN KEY (export) REFERENCES exports(id) ON DELETE CASCADE;
+
+CREATE TABLE exports (
+    id text NOT NULL,
+    requested_by text NOT NULL,
+    account text NOT NULL,
+    covers text,
+    is_vendor boolean NOT NULL,
+    report text NOT NULL,
+    format text NOT NULL,
+    parameters jsonb NOT NULL,
+    digest bytea NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    names_people boolean NOT NULL,
+    state text NOT NULL,
+    requested_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    expires_at timestamp with time zone,
+    served_at timestamp with time zone,
+    retry_at timestamp with time zone NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    failure text,
+    lease uuid,
+    leased_by text,
+    leased_until timestamp with time zone,
+    "position" text,
+    all_read boolean DEFAULT false NOT NULL,
+    rows_done bigint DEFAULT 0 NOT NULL,
+    rows_expected bigint,
+    file_key text,
+    file_bytes bigint,
+    file_sha256 text,
+    is_clean boolean DEFAULT true NOT NULL,
+    CONSTRAINT exports_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'running'::text, 'succeeded'::text, 'failed'::text, 'cancelled'::text, 'expired'::text])))
+);
+
+ALTER TABLE ONLY exports
+    ADD CONSTRAINT exports_pkey PRIMARY KEY (id);
+
+CREATE INDEX exports_expiring ON exports USING btree (expires_at) WHERE (state = 'succeeded'::text);
+
+CREATE INDEX exports_of_account ON exports USING btree (account, state);
+
+CREATE INDEX exports_of_person ON exports USING btree (requested_by, requested_at DESC);
+
+CREATE INDEX exports_requested_at ON exports USING btree (requested_at);
+
+CREATE INDEX exports_served ON exports USING btree (requested_by, served_at);
+
+CREATE INDEX exports_to_clean ON exports USING btree (retry_at) WHERE ((NOT is_clean) AND (state <> ALL (ARRAY['queued'::text, 'running'::text])));
+
+CREATE INDEX exports_unfinished ON exports USING btree (retry_at) WHERE (state = ANY (ARRAY['queued'::text, 'running'::text]));
+
+CREATE TABLE forecasts (
+    subscription text NOT NULL,
+    window_start timestamp with time zone NOT NULL,
+    version bigint NOT NULL,
+    subscription_version bigint NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    method bigint NOT NULL,
+    term_start timestamp with time zone NOT NULL,
+    inputs jsonb NOT NULL,
+    scopes jsonb NOT NULL,
+    accuracies jsonb NOT NULL
+);
+
+ALTER TABLE ONLY forecasts
+    ADD CONSTRAINT forecasts_pkey PRIMARY KEY (subscription, window_start);
+
+CREATE INDEX forecasts_by_age ON forecasts USING btree (made_at);
 
 CREATE TABLE inbox (
     actor text NOT NULL,

@@ -148,7 +148,8 @@ class Commands:
         self._writes.spend(caller.email)
         name = payload.event_type.split(".")[2]
         with metrics.COMMAND_WAIT.labels(command=name).time():
-            actor = await self._find_actor(payload, caller)
+            account, subscription = getattr(payload, "account", None), getattr(payload, "subscription", None)
+            actor = await self.find_person(caller, account, subscription)
             key, digest = key or kafka_key(payload), request_digest(payload)
             sealed = seal_written(payload, actor.id, actor.text_key)
             answer = await self._ask(_Command(sealed, command_id, key, actor.id, caller, digest), secret)
@@ -156,15 +157,16 @@ class Commands:
             self._denied.spend(caller.email)
         return answer
 
-    async def _find_actor(self, payload: Payload, caller: Caller) -> PersonState:
-        """Find as whom the caller acts in the account that a command concerns.
+    async def find_person(
+        self, caller: Caller, account: str | None = None, subscription: str | None = None
+    ) -> PersonState:
+        """Find as whom the caller acts in an account, or in that of a subscription.
 
-        Who is not known is introduced before their first command, as a person without an account.
+        Who is not known is introduced first, as a person without an account.
 
         Raises:
             ProblemError: ``unavailable``: they could not be introduced in time.
         """
-        account, subscription = getattr(payload, "account", None), getattr(payload, "subscription", None)
         async with self._pool.acquire() as connection:
             found = await find_actor(connection, caller.email, account, subscription, vendor=caller.vendor)
         if found is not None:

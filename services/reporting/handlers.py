@@ -13,6 +13,7 @@ from services.reporting.store.audit import insert_audit
 from services.reporting.store.commands import insert_outcome
 from services.reporting.store.consumption import upsert_snapshots
 from services.reporting.store.erasures import end_sessions, find_erasure, is_confirmed, upsert_erasure
+from services.reporting.store.exports import end_exports_of
 from services.reporting.store.ingest_keys import upsert_ingest_key
 from services.reporting.store.notifications import notify_outcome
 from services.reporting.store.people import delete_person, find_people, upsert_person
@@ -106,7 +107,7 @@ async def save_erasure(tx: Transaction, event: Event[ErasureChanged]) -> None:
 
 
 async def remove_person(tx: Transaction, person: PersonId) -> None:
-    """Delete an erased person with their sessions, and confirm the erasure once.
+    """Delete an erased person, their sessions and exports, and confirm it once.
 
     Reading the topic again, as a rebuild does, finds nobody to delete and the confirmation in the log.
     """
@@ -118,7 +119,8 @@ async def remove_person(tx: Transaction, person: PersonId) -> None:
     account = known.account if known else erasure.account if erasure else None
     if known or not await is_confirmed(tx.connection, object_of(account, person), _SERVICE):
         sessions = await end_sessions(tx.connection, known.email) if known else 0
-        await tx.audit(confirmation(_SERVICE, person, account, tx.now, {"sessions": sessions}))
+        exports = await end_exports_of(tx.connection, person, account, tx.now)
+        await tx.audit(confirmation(_SERVICE, person, account, tx.now, {"sessions": sessions, "exports": exports}))
 
 
 async def save_role(tx: Transaction, event: Event[RoleChanged]) -> None:

@@ -12,12 +12,15 @@ from services.reporting.api.catalogue import catalogue_router
 from services.reporting.api.contracts import contracts_router
 from services.reporting.api.documents import documents_router
 from services.reporting.api.erasures import erasures_router
+from services.reporting.api.exports import ExportContext, exports_router
 from services.reporting.api.grants import grants_router
 from services.reporting.api.ingest_keys import ingest_keys_router
+from services.reporting.api.insights import insights_router
 from services.reporting.api.people import people_router
 from services.reporting.api.plans import plans_router
 from services.reporting.api.prices import prices_router
 from services.reporting.api.records import records_router
+from services.reporting.api.reports import reports_router
 from services.reporting.api.resources import resources_router
 from services.reporting.api.routing import ApiContext
 from services.reporting.api.stream import stream_router
@@ -29,13 +32,21 @@ from services.reporting.application import Application
 from services.reporting.auth import ClaimNames, TokenVerifier, TrustedIssuer
 from services.reporting.background import UPKEEP, Upkeep
 from services.reporting.commands import Commands
+from services.reporting.exports.downloads import Downloads
+from services.reporting.exports.jobs import ExportJobs
+from services.reporting.exports.process import worker_command
+from services.reporting.exports.storage.opening import open_storage
+from services.reporting.insights.command import insights_command
+from services.reporting.insights.daily_run import INSIGHTS, DailyRun
 from services.reporting.live_changes import LiveChanges
 from services.reporting.pages.installation import install
 from services.reporting.queries.accounts import AccountQueries
 from services.reporting.queries.catalogue import CatalogueQueries
 from services.reporting.queries.erasures import ErasureQueries
+from services.reporting.queries.insights import InsightQueries
 from services.reporting.queries.page_context import PageContexts
 from services.reporting.queries.records import RecordQueries
+from services.reporting.queries.report_sources.offered import ReportQueries
 from services.reporting.queries.resources import ResourceQueries
 from services.reporting.queries.subscriptions import SubscriptionQueries
 from services.reporting.queries.usage_books import UsageBookQueries
@@ -45,7 +56,7 @@ from services.reporting.queries.vendor_operators import VendorOperators
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.notifications import CHANNEL
 from services.reporting.subscribers import on_audit, on_consumption, on_days, on_people
-from services.reporting.verification import COMMAND as VERIFY_AUDIT
+from services.reporting.verification.command import COMMAND as VERIFY_AUDIT
 from shared.events.topics import (
     ALERTS_EVENTS_TOPIC,
     ALLOCATION_EVENTS_TOPIC,
@@ -201,13 +212,36 @@ def add_api(runtime: Runtime[ReportingSettings], application: Application, token
         grants_router(context),
         plans_router(context),
         alerts_router(context),
+        insights_router(InsightQueries(runtime.pool, runtime.clock)),
         stream_router(context),
         ingest_keys_router(context, runtime.settings.key_overlap_seconds),
         usage_books_router(context, UsageBookQueries(runtime.pool)),
+        reports_router(ReportQueries(runtime.pool)),
+        exports_router(context, new_exports(runtime)),
         resources_router(_resource_queries(runtime)),
         documents_router(runtime.api),
     ):
         runtime.api.include_router(router)
+
+
+def new_exports(runtime: Runtime[ReportingSettings]) -> ExportContext:
+    """Build what the routes of exports need."""
+    settings = runtime.settings
+    return ExportContext(
+        jobs=ExportJobs(runtime.pool, runtime.transaction, clock=runtime.clock, keys=settings.signing_keys),
+        downloads=Downloads(
+            runtime.pool,
+            runtime.transaction,
+            open_storage(settings.export_storage, endpoint_url=settings.export_endpoint_url),
+            clock=runtime.clock,
+            keys=settings.signing_keys,
+            per_minute=settings.downloads_per_minute,
+        ),
+        clock=runtime.clock,
+        keys=settings.signing_keys,
+        public_url=settings.public_url,
+        requests=RateLimit(settings.export_requests_per_minute),
+    )
 
 
 def _resource_queries(runtime: Runtime[ReportingSettings]) -> ResourceQueries:
@@ -231,9 +265,19 @@ def _add_background(runtime: Runtime[ReportingSettings], live: LiveChanges) -> N
 
     aside = SetAside(UPKEEP)
     upkeep = Upkeep(runtime.deciding, runtime.clock, aside, every_seconds=settings.upkeep_seconds)
-    shown = SetAsideWorkRetries(runtime.transaction, {}, (aside,), delay_max_seconds=settings.retry_delay_max_seconds)
+    forecasts_aside = SetAside(INSIGHTS)
+    forecasts = DailyRun(
+        runtime.deciding,
+        runtime.clock,
+        forecasts_aside,
+        at=settings.insights_at,
+        poll_seconds=settings.insights_poll_seconds,
+    )
+    asides = (aside, forecasts_aside)
+    shown = SetAsideWorkRetries(runtime.transaction, {}, asides, delay_max_seconds=settings.retry_delay_max_seconds)
     runtime.background("listen", listen)
     runtime.background(UPKEEP, upkeep.run)
+    runtime.background(INSIGHTS, forecasts.run)
     runtime.background("set aside", shown.run)
     runtime.health.add("set aside", shown.check)
 
@@ -247,7 +291,7 @@ def definition() -> ServiceDefinition[ReportingSettings]:
         migrations=Path(__file__).with_name("migrations"),
         read_model=READ_MODEL,
         read_only=("audit_log", "audit_chains"),
-        commands=(VERIFY_AUDIT,),
+        commands=(VERIFY_AUDIT, insights_command(definition), worker_command(definition)),
         api_options={
             "title": "Unitpool",
             "version": "1",

@@ -15,3 +15,14 @@ KEYS_FETCHED = Counter(
     "unitpool_reporting_issuer_keys_fetched_total", "Fetches of the issuer's keys, by outcome", ["outcome"]
 )
 STREAMS = Gauge("unitpool_reporting_live_streams", "Live streams open now")
+EXPORTS = Counter(
+    "unitpool_exports_total", "Exports that ended, by report, format and outcome", ["report", "format", "outcome"]
+)
+EXPORT_SECONDS = Histogram(
+    "unitpool_export_seconds",
+    "Seconds from the first attempt at an export until its file can be downloaded",
+    ["format"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600),
+)
+EXPORT_ROWS = Counter("unitpool_export_rows_total", "Rows of exports, counted when their part is saved")
+EXPORTS_WAITING = Gauge("unitpool_exports_waiting", "Exports that wait for a worker now")

@@ -3,6 +3,8 @@
 They are environment variables that begin with ``UNITPOOL_REPORTING_``.
 """
 
+from datetime import time
+
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -69,6 +71,34 @@ class ReportingSettings(ServiceSettings):
     upkeep_seconds: float = Field(
         3600, gt=0, description="Time between two deletions of rows older than their retention, in seconds"
     )
+    insights_at: time = Field(time(2), description="Time of day from which the day's forecasts are made, in UTC")
+    insights_poll_seconds: float = Field(
+        60, gt=0, description="Time between two checks for subscriptions without a forecast of the day, in seconds"
+    )
+    export_storage: str = Field(
+        "/var/lib/unitpool/exports",
+        min_length=1,
+        description="Where exported files are stored: a folder that all processes share, or s3://bucket/prefix",
+    )
+    export_endpoint_url: str | None = Field(
+        None, description="URL of the S3 server, if it is not Amazon's; credentials are those of the AWS_ variables"
+    )
+    export_requests_per_minute: int = Field(
+        60, ge=0, description="Most exports that one person requests of each process in a minute, then 429; 0: no limit"
+    )
+    downloads_per_minute: int = Field(
+        300, ge=0, description="Most downloads of one person's exports in a minute, then 429; 0: no limit"
+    )
+    worker_http_port: int = Field(
+        8004, ge=0, le=65535, description="Port for health and metrics of the worker; 0 takes a free one"
+    )
+    worker_exports: int = Field(2, ge=1, le=16, description="Exports that one worker makes at a time")
+    worker_poll_seconds: float = Field(
+        1, gt=0, description="Time between two checks of a worker for exports, in seconds, when there were none"
+    )
+    worker_retry_seconds: float = Field(
+        5, gt=0, description="Pause after the first failure of an export, in seconds; it doubles, up to 5 minutes"
+    )
     max_streams: int = Field(500, ge=1, description="Most live streams open at once; beyond it the answer is 429")
     max_streams_per_person: int = Field(
         20, ge=1, description="Most live streams of one person open at once; beyond it the answer is 429"
@@ -84,6 +114,23 @@ class ReportingSettings(ServiceSettings):
         ge=0,
         description="Most refused tokens and sign-ins of one address in a minute, then 429 to those; 0: no limit",
     )
+
+    @field_validator("export_storage")
+    @classmethod
+    def _check_storage(cls, value: str) -> str:
+        is_bucket = value.startswith("s3://")
+        if is_bucket and not value.removeprefix("s3://").partition("/")[0]:
+            raise ValueError("has no bucket; write s3://bucket/prefix")
+        if not is_bucket and not value.startswith("/"):
+            raise ValueError("must be an absolute path, or s3://bucket/prefix")
+        return value
+
+    @field_validator("export_endpoint_url")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_url(value, path=True)
+        return value
 
     @field_validator("oidc_issuer", "metering_url")
     @classmethod

@@ -15,6 +15,7 @@ from shared.events.commands import ALERTS_COMMANDS, ALLOCATION_COMMANDS, METERIN
 from shared.events.envelope import Payload
 from shared.events.metering import CONSUMPTION, DAILY_USAGE, METERING_EVENTS
 from shared.events.outcomes import DecisionRecorded
+from shared.events.reporting import REPORTING_EVENTS
 from shared.events.usage import USAGE_EVENTS
 
 ServiceName = Literal["allocation", "metering", "alerts", "reporting"]
@@ -138,10 +139,14 @@ METERING_EVENTS_TOPIC = Topic(
 ALERTS_EVENTS_TOPIC = Topic(
     "alerts.events", "subscription", ("alerts",), ("reporting",), ALERTS_EVENTS, timedelta(days=400)
 )
+REPORTING_EVENTS_TOPIC = Topic(
+    "reporting.events", "subscription", ("reporting",), (), REPORTING_EVENTS, timedelta(days=400)
+)
+"""No service reads it yet."""
 AUDIT = Topic(
     "audit.events",
     "account",
-    ("allocation", "metering", "alerts"),
+    ("allocation", "metering", "alerts", "reporting"),
     ("reporting",),
     (DecisionRecorded,),
     timedelta(days=400),
@@ -174,6 +179,7 @@ TOPICS: tuple[Topic, ...] = (
     ALLOCATION_PEOPLE_TOPIC,
     METERING_EVENTS_TOPIC,
     ALERTS_EVENTS_TOPIC,
+    REPORTING_EVENTS_TOPIC,
     AUDIT,
     CONSUMPTION_TOPIC,
     DAILY_USAGE_TOPIC,

@@ -11,6 +11,8 @@ from shared.runtime.service.command_line import Runtime, ServiceDefinition
 from tests.support.drivers.processes import COMMAND_KEYS
 
 SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
+UNREAD = {"reporting.events": "its rule of alerts does not exist yet"}
+"""Topics that are written ahead of their first reader, each with the reason."""
 
 
 def _definition(service: ServiceName, monkeypatch: pytest.MonkeyPatch) -> ServiceDefinition[Any]:
@@ -69,7 +71,7 @@ async def test_a_planted_or_missing_reader_is_found(monkeypatch: pytest.MonkeyPa
 def test_every_topic_has_a_writer_a_reader_and_a_payload() -> None:
     for topic in TOPICS:
         assert topic.writers, topic.name
-        assert topic.readers, topic.name
+        assert bool(topic.readers) != (topic.name in UNREAD), topic.name
         assert topic.carries, topic.name
 
 

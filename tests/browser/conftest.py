@@ -52,7 +52,7 @@ async def stack(
 ) -> AsyncIterator[Stack]:
     """Start the whole product, with a catalogue."""
     assert browser.is_connected()
-    if not all((assets.VENDOR / name).exists() for name in assets.FILES) or not AXE.exists():
+    if not all(file.exists() for file in assets.FILES) or not AXE.exists():
         assets.install()
     folder: Path = tmp_path_factory.mktemp("stack")
     async with running(postgres_server.admin_dsn, kafka_server.bootstrap_servers, folder) as started:

@@ -54,6 +54,7 @@ async def test_usage_becomes_consumption_an_alert_and_a_webhook_when_it_arrives(
 
         await until(consumed, "2,050 distinct hosts are consumed")
         await _assert_resources_listed(product, path)
+        await _assert_days_listed(product, path)
         alerts = await until(lambda: _alerts(product, path), "an alert is there")
         assert [(one["scope"], one["product"], one["threshold"]) for one in alerts] == [
             ("product", "exposure-scan", 80)
@@ -121,6 +122,20 @@ async def _assert_resources_listed(product: Product, path: str) -> None:
     long_ago = "&window=2020-01-01T00:00:00Z"
     for who, query, status in (("stranger", "", 404), ("primary", "&cursor=!", 422), ("primary", long_ago, 404)):
         assert (await product.call(who, "GET", f"{wanted}{query}")).status_code == status
+
+
+async def _assert_days_listed(product: Product, path: str) -> None:
+    """Assert that usage by hour follows.
+
+    A host may count in two hours.
+    """
+
+    async def listed() -> bool:
+        query = f"{path}/usage?interval=hour&product=exposure-scan"
+        items = (await product.done("primary", "GET", query))["items"]
+        return bool(sum(one["aggregate"] for one in items) >= 2_050)
+
+    await until(listed, "the hours have 2,050 distinct hosts")
 
 
 async def _alerts(product: Product, path: str) -> list[dict[str, Any]]:

@@ -14,13 +14,15 @@ from shared.events.erasure import CONFIRM
 _OTHERS: Final = (
     "command",
     CONFIRM,
+    "download-export",
+    "export",
     "finish-quarantine-replay",
     "override-plan",
     "preview-erasure",
     "preview-plan",
     "reverse-usage",
 )
-"""Undecodable commands, kinds of plans, and automatic actions of services."""
+"""Undecodable commands, kinds of plans, exports, and automatic actions."""
 
 
 def _short(types: Iterable[type[Payload]]) -> Iterable[str]:

@@ -44,16 +44,44 @@ def with_addresses(record: AuditRecord, show: Open, hidden: AbstractSet[str]) ->
     ``show`` returns what to show of an id or of a sealed text. Of its ``members`` those who are ``hidden`` are left
     out.
     """
-    found = _OBJECT.fullmatch(record.object)
     return record.model_copy(
         update={
-            "object": f"{found[1]}{show(found[2])}" if found else record.object,
+            "object": show_object(record.object, show),
             "actor": show(record.actor),
             "reason": open_all(record.reason, show),
-            "before": _shown(open_all(record.before, show), show, hidden),
-            "after": _shown(open_all(record.after, show), show, hidden),
+            "before": show_state(record.before, show, hidden),
+            "after": show_state(record.after, show, hidden),
         }
     )
+
+
+def show_object(object: str, show: Open) -> str:
+    """Return the object of a record, with an address in place of a person's id."""
+    found = _OBJECT.fullmatch(object)
+    return f"{found[1]}{show(found[2])}" if found else object
+
+
+def show_state(state: Any, show: Open, hidden: AbstractSet[str]) -> Any:
+    """Return a state of a record as ``with_addresses`` shows it."""
+    return _shown(open_all(state, show), show, hidden)
+
+
+def leaves_out(state: object, hidden: AbstractSet[str]) -> bool:
+    """Whether ``with_addresses`` leaves out members of a state, as ``hidden``."""
+    return bool(hidden) and any(person in hidden for person in _members(state))
+
+
+def _members(value: object) -> Iterator[str]:
+    match value:
+        case dict():
+            for name, one in value.items():
+                if name == _SEVERAL and isinstance(one, list):
+                    yield from (person for person in one if isinstance(person, str))
+                else:
+                    yield from _members(one)
+        case list():
+            for one in value:
+                yield from _members(one)
 
 
 def _shown(value: Any, show: Open, hidden: AbstractSet[str]) -> Any:

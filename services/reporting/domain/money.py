@@ -1,9 +1,16 @@
 """Money for people: integer minor units, written with the currency. Never a float."""
 
+from decimal import Decimal
+
 from shared.events.state import Price
 
 _DIGITS = {"BHD": 3, "CLP": 0, "IQD": 3, "ISK": 0, "JOD": 3, "JPY": 0, "KRW": 0, "KWD": 3, "OMR": 3, "TND": 3, "VND": 0}
 """Decimal digits of a currency's minor unit (ISO 4217), if they are not two."""
+
+
+def main_units(minor: int, currency: str) -> Decimal:
+    """Return ``4250000`` and ``EUR`` as the decimal ``42500.00``."""
+    return Decimal(minor).scaleb(-_DIGITS.get(currency, 2))
 
 
 def amount(minor: int, currency: str) -> str:

@@ -54,9 +54,10 @@ class SpanFigure(NamedTuple):
 
     aggregate: Decimal
     revision: int
+    as_of: datetime | None
 
 
-_NOTHING = SpanFigure(Decimal(0), 0)
+_NOTHING = SpanFigure(Decimal(0), 0, None)
 
 
 def hour_of(at: datetime) -> int:
@@ -67,8 +68,10 @@ def hour_of(at: datetime) -> int:
 def span_figures(meter: Meter, spans: Sequence[Window], stored: MeterUsage) -> Iterator[SpanFigure]:
     """Yield what was measured in each span."""
     if stored.days:
-        by_start = {one.day: SpanFigure(one.aggregate, one.revision) for one in stored.days}
-        yield from (by_start.get(span.start.date(), _NOTHING) for span in spans)
+        by_day = {one.day: one for one in stored.days}
+        for span in spans:
+            day = by_day.get(span.start.date())
+            yield _NOTHING if day is None else SpanFigure(day.aggregate, day.revision, day.as_of)
         return
     hours, place = stored.hours, 0
     for span in spans:
@@ -96,4 +99,5 @@ def _combined(meter: Meter, hours: Sequence[MeasuredHour], first: int, count: in
             aggregate = Decimal(distinct_resources(counted, first, count))
         case "sum" | "count":
             aggregate = sum(amounts, Decimal(0))
-    return SpanFigure(aggregate, sum({one.hour // 24: one.revision for one in hours}.values()))
+    revision = sum({one.hour // 24: one.revision for one in hours}.values())
+    return SpanFigure(aggregate, revision, max(one.as_of for one in hours))

@@ -64,7 +64,5 @@ class SpanUnits:
 
 
 def _rounded_up(aggregate: Decimal, rate: Rate) -> int:
-    if not aggregate:
-        return 0
     part, whole = aggregate.as_integer_ratio()
     return min(-(-part * rate.units // (whole * rate.block)), MAX_UNITS)

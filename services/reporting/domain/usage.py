@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from shared.events.metering import MeterConsumption
 from shared.events.state import Meter, ProductState, SubscribedProduct, SubscriptionState
@@ -85,11 +85,13 @@ class MeterTotal:
     consumed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class UsageItem:
-    """What one window added to one meter.
+class UsageItem(NamedTuple):
+    """What one window added to one meter, or what a day or hour measured by itself.
 
-    ``revision`` 0: no measurement. ``term_to_date``: burn-down only.
+    A tuple, as a year of days has thousands.
+
+    ``revision`` 0: no measurement. ``term_to_date``: burn-down only. ``as_of``: until when usage of a day or hour is
+    counted in.
     """
 
     product: str
@@ -101,6 +103,7 @@ class UsageItem:
     provisional: bool
     revision: int
     term_to_date: MeterTotal | None
+    as_of: datetime | None = None
 
 
 def usage_items(

@@ -68,6 +68,17 @@ class SpanRequest:
             begin = following
 
 
+def check_zone(zone: tzinfo, start: datetime, end: datetime) -> None:
+    """Check that the days between two instants begin with hours of UTC.
+
+    Raises:
+        UnalignedZoneError: one does not.
+    """
+    day = start.astimezone(zone).date()
+    while midnight(day, zone) < end:
+        day += timedelta(days=1)
+
+
 def midnight(day: date, zone: tzinfo) -> datetime:
     """Return when a day begins in a time zone, in UTC: at midnight, or after a gap.
 
@@ -90,56 +101,64 @@ def span_items(
     ``stored``: by product and meter. Products that the catalogue does not know yet are left out.
     """
     spans = request.spans()
+    provisional_from = request.now - PROVISIONAL_FOR
+    provisional = [span.end > provisional_from for span in spans]
     used = {str(one.product): one for one in request.subscription.products if request.product in {None, one.product}}
-    items: list[UsageItem] = []
+    shown: list[tuple[list[bool], list[list[UsageItem]]]] = []
     for product in sorted({product for product, _ in stored} | used.keys()):
         known = catalogue.get(product)
         meters = [one for one in known.meters if request.meter in {None, one.meter}] if known else []
-        begun = _used(spans, list(spans_of_use(request, used[product])) if product in used else [])
-        of_product = [
-            _items(request, product, meter, spans, stored.get((product, meter.meter), MeterUsage())) for meter in meters
+        items = [
+            _items(request, product, meter, spans, provisional, stored.get((product, meter.meter), MeterUsage()))
+            for meter in meters
         ]
-        shown = _shown(request, begun, of_product)
-        items += [item for place in shown for items_of in of_product for item in [items_of[place]]]
-    return sorted(items, key=lambda item: (item.start, item.product))
+        uses = list(spans_of_use(request, used[product])) if product in used else []
+        shown.append((_shown(request, spans, uses, items), items))
+    return [
+        of_meter[place]
+        for place in range(len(spans))
+        for is_shown, items in shown
+        if is_shown[place]
+        for of_meter in items
+    ]
 
 
-def _used(spans: Sequence[Window], uses: Sequence[tuple[datetime, datetime]]) -> list[bool]:
-    """Return for each span whether the product was subscribed to in it."""
-    return [any(start < span.end and span.start < end for start, end in uses) for span in spans]
-
-
-def _shown(request: SpanRequest, begun: Sequence[bool], items: Sequence[Sequence[UsageItem]]) -> list[int]:
-    """Return the places of the spans to show of a product."""
-    measured = [place for place in range(len(begun)) if any(one[place].revision for one in items)]
+def _shown(
+    request: SpanRequest,
+    spans: Sequence[Window],
+    uses: Sequence[tuple[datetime, datetime]],
+    items: Sequence[Sequence[UsageItem]],
+) -> list[bool]:
+    """Return for each span whether it is shown of a product."""
+    measured = [any(one[place].revision for one in items) for place in range(len(spans))]
     if request.measured_only:
-        return list(range(measured[0], measured[-1] + 1)) if measured else []
-    known = set(measured)
-    return [place for place, is_used in enumerate(begun) if is_used or place in known]
+        first = measured.index(True) if True in measured else len(spans)
+        last = len(spans) - measured[::-1].index(True) if True in measured else 0
+        return [first <= place < last for place in range(len(spans))]
+    return [
+        is_measured or any(start < span.end and span.start < end for start, end in uses)
+        for span, is_measured in zip(spans, measured, strict=True)
+    ]
 
 
-def _items(
-    request: SpanRequest, product: str, meter: Meter, spans: Sequence[Window], stored: MeterUsage
+def _items(  # noqa: PLR0917  # of a loop over meters
+    request: SpanRequest,
+    product: str,
+    meter: Meter,
+    spans: Sequence[Window],
+    provisional: Sequence[bool],
+    stored: MeterUsage,
 ) -> list[UsageItem]:
     """Return an item for each span of a meter, also for those that are not shown."""
-    figures = span_figures(meter, spans, stored)
     units = SpanUnits(request.subscription, meter, request.now)
     if meter.reset == "term" and spans:
         units.begin(spans[0].start, stored)
+    name, units_of = str(meter.meter), units.of
     made = []
-    for span, figure in zip(spans, figures, strict=True):
-        consumed, total = units.of(span.start, figure.aggregate)
+    for span, is_provisional, figure in zip(spans, provisional, span_figures(meter, spans, stored), strict=True):
+        aggregate, revision, as_of = figure
+        consumed, total = units_of(span.start, aggregate)
         made.append(
-            UsageItem(
-                product=product,
-                meter=meter.meter,
-                start=span.start,
-                end=span.end,
-                aggregate=figure.aggregate,
-                consumed=consumed,
-                provisional=request.now < span.end + PROVISIONAL_FOR,
-                revision=figure.revision,
-                term_to_date=total,
-            )
+            UsageItem(product, name, span.start, span.end, aggregate, consumed, is_provisional, revision, total, as_of)
         )
     return made

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-from services.reporting.domain.span_figures import MeasuredDay, MeasuredHour, MeterUsage, hour_of
+from services.reporting.domain.span_figures import MeasuredHour, MeterUsage, hour_of
 from services.reporting.domain.span_units import KEPT
 from services.reporting.domain.usage import UsageItem
 from services.reporting.domain.usage_spans import SpanRequest, span_items
@@ -43,12 +43,12 @@ async def load_span_source(connection: Connection, request: SpanRequest) -> Span
     stored: dict[tuple[str, str], MeterUsage] = {}
     times: list[datetime] = []
     if request.interval == "day" and all(one.start.hour == one.end.hour == 0 for one in spans):
-        for row in await usage_days.load_days(connection, wanted):
-            _usage_of(stored, row).days.append(MeasuredDay(row.day, row.aggregate, row.revision, row.as_of))
-            times.append(row.as_of)
+        for key, days in (await usage_days.load_days(connection, wanted)).items():
+            stored[key] = MeterUsage(days=days)
+            times.append(max(one.as_of for one in days))
     else:
         for one in await usage_days.load_hours(connection, wanted):
-            _usage_of(stored, one).hours += _hours(one)
+            stored.setdefault((one.product, one.meter), MeterUsage()).hours += _hours(one)
             times.append(one.as_of)
     await _add_before(connection, request, catalogue, stored, first)
     return SpanSource(request, catalogue, stored, max(times, default=None))
@@ -75,13 +75,9 @@ async def _add_before(
     }
     for product in sorted({product for product, _ in burning}) if begun < first else ():
         wanted = WantedDays(state.id, begun, first, product, request.meter)
-        for row in await usage_days.load_days(connection, wanted):
-            if (row.product, row.meter) in burning:
-                _usage_of(stored, row).before.append(MeasuredDay(row.day, row.aggregate, row.revision, row.as_of))
-
-
-def _usage_of(stored: dict[tuple[str, str], MeterUsage], row: usage_days.DayRow | usage_days.HoursRow) -> MeterUsage:
-    return stored.setdefault((row.product, row.meter), MeterUsage())
+        for key, days in (await usage_days.load_days(connection, wanted)).items():
+            if key in burning:
+                stored.setdefault(key, MeterUsage()).before += days
 
 
 def _hours(row: usage_days.HoursRow) -> Iterable[MeasuredHour]:

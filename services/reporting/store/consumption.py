@@ -90,12 +90,17 @@ class ConsumptionRow:
 
 async def upsert_snapshots(connection: Connection, snapshots: Iterable[Snapshot]) -> None:
     """Upsert each snapshot that is newer than the stored one, and notify watchers."""
+    await connection.execute(_UPSERT, *_columns(newest_revisions(snapshots)))
+
+
+def newest_revisions(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
+    """Return the newest snapshot of each subscription, product and window."""
     newest: dict[tuple[str, str, datetime], Snapshot] = {}
     for one in snapshots:
         key = one.key
         if key not in newest or newest[key].revision < one.revision:
             newest[key] = one
-    await connection.execute(_UPSERT, *_columns(list(newest.values())))
+    return list(newest.values())
 
 
 def _columns(snapshots: Sequence[Snapshot]) -> tuple[list[object], ...]:

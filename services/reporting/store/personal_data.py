@@ -41,6 +41,11 @@ _REPLAYS: Final = """
 SELECT jsonb_build_object('id', id, 'requested_at', requested_at) FROM quarantine_replays
 WHERE state::jsonb ->> 'requested_by' = $1 ORDER BY id
 """
+_EXPORTS: Final = """
+SELECT jsonb_build_object(
+    'id', id, 'report', report, 'format', format, 'state', state, 'requested_at', requested_at
+) FROM exports WHERE requested_by = $1 ORDER BY requested_at, id
+"""
 _OF_PERSON: Final[Mapping[str, str]] = {
     "subscriptions": _SUBSCRIPTIONS,
     "roles": _ROLES,
@@ -50,6 +55,7 @@ _OF_PERSON: Final[Mapping[str, str]] = {
     "channels": _CHANNELS,
     "ingest_keys": _INGEST_KEYS,
     "replays": _REPLAYS,
+    "exports": _EXPORTS,
 }
 """By section, a statement whose only parameter is the person."""
 _SESSIONS: Final = """

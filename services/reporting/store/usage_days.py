@@ -1,11 +1,13 @@
 """Usage by UTC day, and by the hours of each."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+from services.reporting.domain.span_figures import MeasuredDay
 from shared.events.daily_usage import Hour, UsageDay, hours_text, read_hours
 from shared.runtime.postgres.pool import Connection
 
@@ -40,22 +42,17 @@ WHERE d.subscription = $1 AND d.day >= $2 AND d.day < $3
     AND ($4::text IS NULL OR d.product = $4) AND ($5::text IS NULL OR d.meter = $5)
 ORDER BY d.product, d.meter, d.day
 """
+_COUNT = """
+SELECT count(*) FROM usage_days
+WHERE ($1::text[] IS NULL OR subscription = ANY($1)) AND day >= $3 AND day <= $4
+    AND ($2::text IS NULL OR subscription IN (SELECT id FROM subscriptions WHERE account = $2))
+    AND ($5::text IS NULL OR product = $5)
+"""
 _FIND_OLD = """
 SELECT DISTINCT subscription FROM usage_days WHERE day < $1 AND subscription <> ALL($2::text[])
 """
 _PRUNE_DAYS = "DELETE FROM usage_days WHERE day < $1 AND subscription = ANY($2)"
 _PRUNE_HOURS = "DELETE FROM usage_hours WHERE day < $1 AND subscription = ANY($2)"
-
-
-class DayRow(NamedTuple):
-    """What one meter measured in one UTC day."""
-
-    product: str
-    meter: str
-    day: date
-    aggregate: Decimal
-    revision: int
-    as_of: datetime
 
 
 class HoursRow(NamedTuple):
@@ -102,12 +99,15 @@ async def upsert_days(connection: Connection, days: Iterable[UsageDay]) -> None:
     await connection.execute(_UPSERT_HOURS, *keys, [hours_text(one.hours) for one in several])
 
 
-async def load_days(connection: Connection, wanted: WantedDays) -> list[DayRow]:
-    """Load days with usage, in order of product, meter and day."""
+async def load_days(connection: Connection, wanted: WantedDays) -> dict[tuple[str, str], list[MeasuredDay]]:
+    """Load days with usage, by product and meter, each in order of time."""
     rows = await connection.fetch(
         _LOAD_DAYS, wanted.subscription, wanted.first, wanted.end, wanted.product, wanted.meter
     )
-    return [DayRow(*row) for row in rows]
+    found: defaultdict[tuple[str, str], list[MeasuredDay]] = defaultdict(list)
+    for product, meter, *day in rows:
+        found[product, meter].append(MeasuredDay(*day))
+    return found
 
 
 async def load_hours(connection: Connection, wanted: WantedDays) -> list[HoursRow]:
@@ -119,6 +119,18 @@ async def load_hours(connection: Connection, wanted: WantedDays) -> list[HoursRo
         HoursRow(row["product"], row["meter"], row["day"], row["revision"], row["as_of"], read_hours(row["hours"]))
         for row in rows
     ]
+
+
+async def count_days(  # noqa: PLR0917  # the statement's parameters
+    connection: Connection,
+    subscriptions: Sequence[str] | None,
+    account: str | None,
+    first: date,
+    last: date,
+    product: str | None,
+) -> int:
+    """Count days with usage, of these subscriptions or of all, with both days."""
+    return int(await connection.fetchval(_COUNT, subscriptions, account, first, last, product))
 
 
 async def find_old_days(connection: Connection, before: datetime, except_for: Sequence[str]) -> list[str]:

@@ -48,6 +48,8 @@ def run(definition: ServiceDefinition[S], argv: Sequence[str] | None = None) -> 
     try:
         if command == "settings":
             return _show_settings(definition)
+        if (code := _run_offline(definition, command, parsed)) is not None:
+            return code
         settings = load(definition.settings_type)
         logging.configure(definition.name, settings.log_level)
         for sentence in misspelt(definition.settings_type, definition.name, os.environ):
@@ -61,6 +63,12 @@ def run(definition: ServiceDefinition[S], argv: Sequence[str] | None = None) -> 
     except (MigrationError, asyncpg.PostgresError, OSError) as error:
         print(f"{command} failed: {error}", file=sys.stderr)
         return 1
+
+
+def _run_offline(definition: ServiceDefinition[S], command: str, parsed: argparse.Namespace) -> int | None:
+    """Run a command that needs no settings; ``None``: it needs them."""
+    own = next((own for own in definition.commands if own.name == command), None)
+    return None if own is None else own.offline(parsed)
 
 
 def _parser(definition: ServiceDefinition[S]) -> argparse.ArgumentParser:

@@ -70,6 +70,10 @@ def _no_arguments(_parser: ArgumentParser) -> None:
     """Add no arguments."""
 
 
+def _not_offline(_parsed: Namespace) -> int | None:
+    """Leave the command to ``run``."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceCommand(Generic[S]):
     """A service's own command on the command line.
@@ -78,12 +82,16 @@ class ServiceCommand(Generic[S]):
 
     ``arguments`` adds its options to the parser. ``run`` is given the settings and the parsed options, opens what it
     needs, and returns the exit code; a database error that it raises makes the exit code 1.
+
+    ``offline`` is called first, before settings are read: it does what needs none and returns the exit code, or
+    ``None``, and then ``run`` is called.
     """
 
     name: str
     meaning: str
     run: Callable[[S, Namespace], Awaitable[int]]
     arguments: Callable[[ArgumentParser], None] = _no_arguments
+    offline: Callable[[Namespace], int | None] = _not_offline
 
 
 @dataclass(frozen=True, slots=True)

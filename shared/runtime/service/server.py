@@ -28,15 +28,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(runtime: Runtime[S]) -> int:
+async def serve(runtime: Runtime[S], lifecycle: Lifecycle[S] | None = None) -> int:
     """Run until SIGTERM or SIGINT, and return the exit code.
 
-    A stop takes ``stop_within_seconds`` at most.
+    A stop takes ``stop_within_seconds`` at most. ``lifecycle``: of a process that is not the whole service.
 
     Raises:
         SettingsError: the address cannot be listened on.
     """
-    lifecycle = Lifecycle(runtime)
+    lifecycle = lifecycle or Lifecycle(runtime)
     health.add_routes(runtime.api, runtime.health, service=runtime.name, version=VERSION, refresh=lifecycle.measure)
     runtime.api.state.is_open = lambda: lifecycle.is_open
     metrics.begin_routes(path for route in runtime.api.routes if (path := getattr(route, "path", "")))

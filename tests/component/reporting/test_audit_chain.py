@@ -14,10 +14,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.reporting import verification
 from services.reporting.domain.audit_chain import START, link_hash
 from services.reporting.main import definition
 from services.reporting.store.audit import insert_audit
+from services.reporting.verification import chains as verification
 from shared.events.envelope import Event
 from shared.events.outcomes import AuditRecord, DecisionRecorded
 from shared.runtime.postgres.grants import Access

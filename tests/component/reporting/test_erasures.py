@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.reporting import verification
 from services.reporting.sessions import Person, Sessions
+from services.reporting.verification import chains as verification
 from shared.events.allocation import ErasureChanged
 from shared.events.commands.accounts import ErasePerson, IntroducePerson
 from shared.events.envelope import Event, by_type, decode

@@ -153,9 +153,6 @@ async def test_usage_by_window_has_its_items(driver: ReportingDriver) -> None:
         (7, False, 4),
         (10, True, 1),
     ]
-    answer = await driver.ask("GET", "/v1/subscriptions/sub-1/usage?interval=day")
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-    assert answer.json()["errors"][0]["field"] == "interval"
 
 
 async def test_usage_of_a_burn_down_adds_up_to_its_term_to_date(empty: ReportingDriver) -> None:

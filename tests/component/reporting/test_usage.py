@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 
 from services.reporting.api.answers.usage import Usage
+from services.reporting.domain.caller import Caller
+from services.reporting.domain.reports.catalogue import ParameterError, check_parameters, find_report
+from services.reporting.queries.report_rows import ReportRequest
+from services.reporting.queries.report_sources.opening import open_source
 from services.reporting.store import usage_days
 from shared.events.metering import UsageHour
+from tests.support.builders.people import person_id
 from tests.support.builders.published import (
     AUDITOR,
     NOW,
@@ -229,3 +234,42 @@ async def test_a_wrong_summary_is_refused(driver: ReportingDriver, query: str, s
 
 async def test_summaries_are_for_the_vendor(driver: ReportingDriver) -> None:
     assert (await driver.ask("GET", "/v1/usage/summary?by=product", VIEWER)).status_code == 403
+
+
+async def report(driver: ReportingDriver, name: str, step: int = 1000, **parameters: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a report for the viewer, without its subscription."""
+    found = find_report(name)
+    checked = check_parameters(found, parameters, NOW)
+    source = open_source(ReportRequest(found, checked, NOW, Caller(VIEWER, "Victor")))
+    rows: list[tuple[Any, ...]] = []
+    async with driver.runtime.pool.acquire() as connection:
+        assert await source.count(connection) >= 0
+        read = await source.read(connection, None, step)
+        rows += [tuple(row) for row in read.rows]
+        while read.position is not None:
+            read = await source.read(connection, read.position, step)
+            rows += [tuple(row) for row in read.rows]
+    assert all(row[0] == "sub-1" for row in rows)
+    return [row[1:] for row in rows]
+
+
+@pytest.mark.parametrize("step", [1, 5000])
+async def test_reports_by_day_and_hour_have_the_rows_of_the_api(driver: ReportingDriver, step: int) -> None:
+    await driver.apply(created(subscription("sub-2", primary_contact=person_id(STRANGER), grants=[])))
+    await driver.measure_days(
+        usage_day(TODAY - DAY, {3: 5, 9: 2}), usage_day(TODAY, {1: 4}), usage_day(TODAY, {1: 9}, subscription="sub-2")
+    )
+    first = text(TODAY - 2 * DAY)
+    rows = await report(driver, "usage-by-day", step, **{"from": first})
+    shown = await items(driver, f"interval=day&from={first}")
+    assert [(row[3], row[5], row[6], row[8]) for row in rows] == [
+        (datetime.fromisoformat(one["start"]), one["aggregate"], one["consumed"], one["revision"]) for one in shown
+    ]
+    assert [row[9] for row in rows] == [None, NOW, NOW]
+    assert {row[2] for row in rows} == {"unique"}
+    hours = await report(driver, "usage-by-hour", step, **{"from": first, "product": "scan"})
+    assert len(hours) == 2 * 24 + 3, "up to 03:00, which is now"
+    assert sum(row[5] for row in hours) == 11
+    assert len(await report(driver, "usage-by-day", step, tz="Europe/Berlin")) == 2
+    with pytest.raises(ParameterError, match="within an hour"):
+        await report(driver, "usage-by-day", step, tz="Asia/Kolkata")

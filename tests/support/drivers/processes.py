@@ -25,9 +25,16 @@ class ServiceProcess:
     """A process of a service; it ends with the test run, also when that is killed."""
 
     def __init__(
-        self, name: str, env: Mapping[str, str], *, module: str | None = None, log: Path | None = None
+        self,
+        name: str,
+        env: Mapping[str, str],
+        *,
+        module: str | None = None,
+        command: str | None = None,
+        log: Path | None = None,
     ) -> None:
         self.name = name
+        self._command = () if command is None else (command,)
         self.port = int(env.get(f"UNITPOOL_{name.upper()}_HTTP_PORT") or free_port())
         self._module = module or f"services.{name}"
         self._env = {
@@ -59,10 +66,21 @@ class ServiceProcess:
 
     def start(self) -> None:
         """Start the process, or start it again after its end."""
-        if fork_server := fork_server_of(self._module):
+        if not self._command and (fork_server := fork_server_of(self._module)):
             self._process = fork_server.start(self._env, self.log)
             return
-        tied = (sys.executable, "-I", "-S", tether.__file__, "SIGKILL", "--", sys.executable, "-m", self._module)
+        tied: tuple[str, ...] = (
+            sys.executable,
+            "-I",
+            "-S",
+            tether.__file__,
+            "SIGKILL",
+            "--",
+            sys.executable,
+            "-m",
+            self._module,
+        )
+        tied += self._command
         output = self.log.open("ab") if self.log else None
         try:
             self._process = subprocess.Popen(
@@ -139,13 +157,18 @@ class ServiceProcess:
 
 
 def start_service(
-    name: str, env: Mapping[str, str], *, module: str | None = None, log: Path | None = None
+    name: str,
+    env: Mapping[str, str],
+    *,
+    module: str | None = None,
+    command: str | None = None,
+    log: Path | None = None,
 ) -> ServiceProcess:
     """Start ``python -m services.<name>`` (or ``module``) on a free port.
 
-    ``env``: its environment. Output goes to ``log``.
+    ``env``: its environment; ``command``: one of the service, which runs until it is stopped. Output goes to ``log``.
     """
-    return ServiceProcess(name, env, module=module, log=log)
+    return ServiceProcess(name, env, module=module, command=command, log=log)
 
 
 def service_env(name: str, *, dsn: str, kafka: str, topic_prefix: str = "", **more: str) -> dict[str, str]:

@@ -31,6 +31,7 @@ from shared.runtime.delivery import outbox
 from shared.runtime.delivery.dispatch import Dispatch
 from shared.runtime.postgres.listen import listen
 from shared.runtime.postgres.pool import connect
+from shared.runtime.process.clock import Clock
 from shared.runtime.records import Outgoing, Record
 from shared.runtime.service.definition import Runtime
 from shared.runtime.signing import SIGNATURE_HEADER, parse_keys, verify
@@ -146,10 +147,13 @@ def records(payloads: Sequence[Payload | Event[Any]]) -> list[Record]:
 
 
 @asynccontextmanager
-async def reporting(dsn: str, issuer: Issuer, now: datetime = NOW, **settings: Any) -> AsyncIterator[ReportingDriver]:
+async def reporting(
+    dsn: str, issuer: Issuer, now: datetime = NOW, *, clock: Clock | None = None, **settings: Any
+) -> AsyncIterator[ReportingDriver]:
     """Start a replica that consumes what ``ReportingDriver.apply`` passes.
 
-    It listens and answers. The people without an account are known to it.
+    It listens and answers. The people without an account are known to it. ``clock``: one that moves, instead of
+    ``now``.
     """
     chosen = ReportingSettings(
         database_url=SecretStr(dsn),
@@ -157,7 +161,7 @@ async def reporting(dsn: str, issuer: Issuer, now: datetime = NOW, **settings: A
         oidc_issuer=issuer.url,
         **{"command_wait_seconds": 3, "issuer_refresh_seconds": 0, "pool_min_size": 1, **settings},
     )
-    runtime = Runtime(definition(), chosen, clock=lambda: now)
+    runtime = Runtime(definition(), chosen, clock=clock or (lambda: now))
     await runtime.pool
     live = LiveChanges()
     application = new_application(runtime, live)

@@ -1,21 +1,16 @@
-"""``verify-audit``: verify every chain of the audit log from first record to head."""
+"""The verification of every chain of the audit log, from first record to head."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import AsyncIterator
 
 from services.reporting.domain.audit_chain import Chain, Fault
 from services.reporting.settings import ReportingSettings
 from services.reporting.store.audit_chains import find_head, find_next_chain, stream_links
 from shared.runtime.postgres.pool import DATABASE_ERRORS, Connection, connect
-from shared.runtime.service.command_line import ServiceCommand
 
 WHOLE, BROKEN, NOT_RUN = 0, 1, 2
 PROGRESS_RECORDS = 10_000
-
-
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--account", help="only the chain of this account")
 
 
 async def verify(settings: ReportingSettings, parsed: Namespace) -> int:
@@ -42,12 +37,14 @@ async def _verify(connection: Connection, only: str | None) -> int:
         chains, records = chains + 1, records + chain.records
         if fault:
             broken += 1
-            print(f"{_shown(account)}: BROKEN at record {fault.number}: {fault.what} (whole up to {chain.records})")
+            print(
+                f"{show_account(account)}: BROKEN at record {fault.number}: {fault.what} (whole up to {chain.records})"
+            )
         elif chain.records:
-            print(f"{_shown(account)}: {chain.records} records, {chain.hash.hex()}")
+            print(f"{show_account(account)}: {chain.records} records, {chain.hash.hex()}")
         sys.stdout.flush()
     if only is not None and not records and not broken:
-        print(f"there is no chain of {_shown(only)}", file=sys.stderr)
+        print(f"there is no chain of {show_account(only)}", file=sys.stderr)
         return NOT_RUN
     print(f"{broken} of {chains} chains are broken" if broken else f"{chains} chains, {records} records: all whole")
     return BROKEN if broken else WHOLE
@@ -72,14 +69,10 @@ async def _verify_chain(connection: Connection, account: str) -> tuple[Chain, Fa
             if fault := chain.add(link):
                 return chain, fault
             if chain.records % PROGRESS_RECORDS == 0:
-                print(f"{_shown(account)}: {chain.records} of {total} records", file=sys.stderr, flush=True)
+                print(f"{show_account(account)}: {chain.records} of {total} records", file=sys.stderr, flush=True)
         return chain, chain.end() if head or chain.records else None
 
 
-def _shown(account: str) -> str:
+def show_account(account: str) -> str:
+    """Return an account for a line of output; what cannot be printed is escaped."""
     return account if account.isprintable() else ascii(account)
-
-
-COMMAND = ServiceCommand(
-    "verify-audit", "verify the chains of the audit log and print the first broken record of each", verify, _arguments
-)

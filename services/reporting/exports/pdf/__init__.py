@@ -1,0 +1,1 @@
+"""PDF files: templates of typst, filled with data in a child process."""

@@ -1,0 +1,1 @@
+"""The storage of exported files: a folder, or a bucket of S3."""

@@ -1,0 +1,1 @@
+"""The daily run that makes forecasts, stores them, and publishes them."""

@@ -1,0 +1,1 @@
+"""``verify-audit``: the audit log in the database, and exported files of it."""
