@@ -20,7 +20,21 @@ import uvloop
 from deploy.local import postgres_home
 from deploy.local.kafka import KafkaServer
 from deploy.local.postgres import PostgresServer
-from tests.bench import commands, entitlements, growth, http_ingest, ingest, latency, overview, snapshots, soak, table
+from tests.bench import (
+    commands,
+    entitlements,
+    exports,
+    growth,
+    http_ingest,
+    ingest,
+    insights,
+    latency,
+    overview,
+    snapshots,
+    soak,
+    table,
+    usage,
+)
 from tests.bench.progress import say
 from tests.bench.section import Servers
 from tests.support.servers.databases import connect
@@ -34,6 +48,9 @@ SECTIONS: dict[str, Callable[[Servers, argparse.Namespace], Awaitable[dict[str, 
     "entitlements": entitlements.measure,
     "commands": commands.measure,
     "overview": overview.measure,
+    "usage": usage.measure,
+    "exports": exports.measure,
+    "insights": insights.measure,
     "growth": growth.measure,
 }
 ON_DEMAND: dict[str, Callable[[Servers, argparse.Namespace], Awaitable[dict[str, Any]]]] = {"soak": soak.measure}
@@ -116,6 +133,7 @@ def arguments() -> argparse.Namespace:
     add("--entitlement-rate", type=int, default=1_000, help="requests a second")
     add("--command-rate", type=int, default=commands.RATE, help="commands a second")
     add("--overview-rate", type=int, default=50, help="requests a second")
+    add("--usage-rate", type=float, default=4, help="requests a second, each for a year of 25 products by day")
     add("--growth-events", type=int, default=200_000, help="ingested in either case")
     add("--growth-small", type=int, default=200_000, help="events stored before")
     add("--growth-large", type=int, default=2_000_000, help="events stored before")

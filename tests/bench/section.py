@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from aiokafka.admin import AIOKafkaAdminClient
 
+from deploy.local.ports import free_port
 from deploy.local.topics import create_topics
 from shared.events.topics import Topic, every_topic
 from tests.bench.progress import say
@@ -60,6 +61,27 @@ class Section:
         env = service_env(service, dsn=dsn, kafka=self.servers.kafka, topic_prefix=self.prefix, **own)
         del env[f"UNITPOOL_{service.upper()}_SESSION_TIMEOUT_SECONDS"]  # it is short for tests; the default counts here
         return await self._started(service, env, None, wait=wait)
+
+    async def start_worker(self, dsn: str, **settings: str | int) -> ServiceProcess:
+        """Start the process that makes reporting's exports, and wait until it is ready."""
+        port = free_port()
+        own = {name: str(value) for name, value in settings.items()} | {"worker_http_port": str(port)}
+        env = service_env("reporting", dsn=dsn, kafka=self.servers.kafka, topic_prefix=self.prefix, **own)
+        log = self.servers.logs / f"{self.prefix}worker.log"
+        process = start_service(
+            "reporting", env | {"UNITPOOL_REPORTING_HTTP_PORT": str(port)}, command="worker", log=log
+        )
+        self.processes.append(process)
+        await process.wait_ready(READY_SECONDS)
+        return process
+
+    def command(self, service: str, dsn: str, command: str, **settings: str | int) -> ServiceProcess:
+        """Start a command of a service that ends by itself."""
+        own = {name: str(value) for name, value in settings.items()}
+        env = service_env(service, dsn=dsn, kafka=self.servers.kafka, topic_prefix=self.prefix, **own)
+        log = self.servers.logs / f"{self.prefix}{command}.log"
+        self.processes.append(start_service(service, env, command=command, log=log))
+        return self.processes[-1]
 
     async def start_bare(self, **settings: str) -> ServiceProcess:
         """Start the service that does nothing."""

@@ -23,6 +23,13 @@ AIMS: Mapping[str, Aim] = {
     "entitlement_p99_ms": Aim(most=5, ceiling="entitlement_ceiling_p99_ms"),
     "latency_publish_to_consumption_p99_ms": Aim(most=500),
     "latency_publish_to_alert_p99_ms": Aim(most=1_000),
+    "usage_year_by_day_p99_ms": Aim(most=100),
+    "export_csv_seconds": Aim(most=20),
+    "export_parquet_seconds": Aim(most=15),
+    "export_xlsx_seconds": Aim(most=60),
+    "export_worker_peak_rss_mb": Aim(most=256),
+    "export_overview_beside_p99_ms": Aim(most=20, ceiling="export_overview_alone_p99_ms"),
+    "insights_seconds": Aim(most=600),
     "growth_ratio": Aim(least=0.85),
     **{
         f"http_ingest_batch_{size}_{what}": aim
