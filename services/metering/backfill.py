@@ -62,16 +62,18 @@ class Backfill:
     async def _publish_days(self, tx: Transaction) -> None:
         """Publish usage by day, which the running service could not measure later.
 
-        Raw usage of old days is dropped. The day after the newest one is left to the running service: it may have usage
-        already, and then it depends on this one.
+        Raw usage of old days is dropped. Later days are left to the running service: those of its own usage, and the
+        day after the newest loaded one, which depends on it.
         """
         await hours.add_all(tx.connection)
         due = await measured_days.load_due(tx.connection, ALL_ROWS, ALL_ROWS, tx.now)
         measurement = DayMeasurement(tx.connection, self.applier.projection.catalogue, tx.now)
-        async for days in measurement.run(due.days):
+        loaded = {key for key in due.days if key[2] <= tx.now}
+        async for days in measurement.run(loaded):
             for one in days:
                 tx.add(Outgoing(DAILY_USAGE_TOPIC.name, *encode_day(one, tx.now)))
         for error in measurement.failed.values():
             raise error
         await measured_days.delete_due(tx.connection, due.ids)
-        await measured_days.insert_due(tx.connection, [(*key[:2], key[2] + DAY) for key in due.days])
+        following = {(*key[:2], key[2] + DAY) for key in loaded}
+        await measured_days.insert_due(tx.connection, (due.days - loaded) | following)

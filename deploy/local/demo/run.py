@@ -13,6 +13,7 @@ from deploy.local.demo.accounts import BIG_ACCOUNT, RECENT, DemoAccount, demo_ac
 from deploy.local.demo.api import Api, RefusedError
 from deploy.local.demo.backdated_commands import open_backdated_commands
 from deploy.local.demo.backdated_sales import sell_backdated
+from deploy.local.demo.forecasts import make_forecasts
 from deploy.local.demo.history import load_history
 from deploy.local.demo.live_usage import LiveUsage
 from deploy.local.demo.load_state import LoadState
@@ -32,6 +33,8 @@ from shared.runtime.process.log_repeats import WINDOW_SECONDS, Repeats
 Say = Callable[[str], None]
 T = TypeVar("T")
 SETTLED_PERCENT = 95
+WINDOWS_SHOWN = 24
+"""Windows of 15 days in the twelve months that are shown."""
 _SOURCE = '"source": "/platforms/%s"'
 
 
@@ -112,6 +115,7 @@ class Loader:
             await self._once("others recent", self._load_recent, small)
             await self._once("others history", self._load_history, small)
             await self._once("big recent", self._load_recent, big)
+            await self._once("forecasts", self._forecast, main)
             self._say("all demo data is loaded")
         except Exception as error:  # the demo can go on without this data
             self._say(f"the rest of the demo data could not be loaded; the next start resumes it: {error}")
@@ -165,6 +169,16 @@ class Loader:
 
     async def _renew(self, account: DemoAccount) -> None:
         await renew(self._api, account, self._subscription(account))
+
+    async def _forecast(self, main: DemoAccount) -> None:
+        """Make forecasts, once the windows of the main account's past are shown."""
+        wait = Wait(f"the past of {main.name} to be visible", self._say)
+        path = f"/v1/subscriptions/{self._subscription(main)}/usage"
+        while len((await self._api.read(main.contact, path))["items"]) < WINDOWS_SHOWN * len(main.shares):
+            if wait.is_over():
+                raise LocalStackError(f"The past of {main.name} was not visible in time.")
+            await asyncio.sleep(0.5)
+        await make_forecasts(self._layout, self._databases)
 
     async def _load_history(self, accounts: list[DemoAccount]) -> None:
         """Load the usage that is too old for ingest."""

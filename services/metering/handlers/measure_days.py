@@ -115,11 +115,11 @@ class DayMeasurement:
 def with_next_days(catalogue: Catalogue, due: Collection[Key], now: datetime) -> set[Key]:
     """Return the due days that can be measured, and those that depend on them.
 
-    When a resource was last seen may lie on the day before.
+    When a resource was last seen may lie on the day before. A due day may be tomorrow, as usage may be ahead.
     """
     known = {key for key in due if key[1] in catalogue.meters and key[0] in catalogue.by_number}
     following = {(one[0], one[1], one[2] + DAY) for one in known if catalogue.meters[one[1]].kind == UNIQUE}
-    return {key for key in known | following if now - RAW_KEPT <= key[2] <= now}
+    return {key for key in known | {one for one in following if one[2] <= now} if key[2] >= now - RAW_KEPT}
 
 
 def _hours(rows: Sequence[HourResources]) -> Iterator[list[HourResources]]:

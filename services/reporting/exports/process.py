@@ -19,6 +19,12 @@ from shared.runtime.service.command_line import Runtime, ServiceCommand, Service
 from shared.runtime.service.server import serve
 from shared.runtime.service.worker import WorkerLifecycle
 
+NICENESS = 10
+"""By how much the worker's priority is lower than the service's.
+
+The page must not wait for exports.
+"""
+
 
 def worker_command(
     definition: Callable[[], ServiceDefinition[ReportingSettings]],
@@ -28,6 +34,7 @@ def worker_command(
     async def run(settings: ReportingSettings, _parsed: Namespace) -> int:
         if not settings.signing_keys:
             raise SettingsError("UNITPOOL_COMMAND_KEYS is not set: parameters of exports could not be opened")
+        os.nice(NICENESS)
         runtime = Runtime(definition(), settings.model_copy(update={"http_port": settings.worker_http_port}))
         add_worker(runtime)
         return await serve(runtime, WorkerLifecycle(runtime))

@@ -283,6 +283,23 @@ async def test_the_days_of_a_backfill_are_published_while_it_is_loaded(connectio
     assert [one.hours[0].returning for one in days if one and one.product == "scan"] == [(), ((24, 1),), ((24, 1),)]
 
 
+async def test_days_of_the_running_service_stay_due_while_a_backfill_is_loaded(connection: Connection) -> None:
+    await apply(connection, records([event("live", resource="x")]))
+    await add_hours(connection)
+    at = START + DAY
+    (record,) = records([event("old", resource="x", at=at)], at=at)
+    await Backfill(connection).apply(at + HOUR, [("sub-1", record.value or b"")])
+    assert [(one.day, one.aggregate) for one in await measure_days(connection)] == [(NOW.date(), "1")]
+
+
+async def test_the_day_of_usage_that_is_ahead_is_published(connection: Connection) -> None:
+    midnight = (NOW + DAY).replace(hour=0)
+    now = midnight - timedelta(minutes=2)
+    ahead = records([event("a", resource="x", at=midnight + timedelta(minutes=2))], at=now)
+    await apply(connection, ahead)
+    assert [one.day for one in await measure_days(connection, now)] == [midnight.date()]
+
+
 def test_the_encoder_and_the_contract_agree() -> None:
     (payload,) = DAILY_USAGE
     day = UsageDay(

@@ -14,6 +14,8 @@ from tests.support.builders.report_files import report_file
 
 ADDRESS = "paula@acme.example"
 PERSON = "0" * 31 + "1"
+MICROSECONDS = (7, 0, 528_440, 500_000)
+"""Fractions of the records' times: none, and some that end with zeros."""
 
 
 def show(value: str) -> str:
@@ -26,7 +28,7 @@ def chain(account: str, count: int) -> list[ChainedRecord]:
     records, previous = [], START
     for number in range(1, count + 1):
         content = AuditRecord(
-            at=BEGUN + timedelta(hours=number, microseconds=number * 7),
+            at=BEGUN + timedelta(hours=number, microseconds=MICROSECONDS[number % len(MICROSECONDS)]),
             account=account,
             subscription="sub-1" if number % 2 else None,
             actor=PERSON,

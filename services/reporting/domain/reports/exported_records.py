@@ -7,6 +7,7 @@ from itertools import product
 from typing import Final, NamedTuple
 
 from services.reporting.domain.reports.audit import AUDIT, COLUMNS, row_hash
+from shared.events.envelope import rfc3339
 
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Before a text that begins so, the flavour ``spreadsheet`` puts ``'``."""
@@ -121,15 +122,9 @@ def _time(cell: object) -> datetime:
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise ValueError(cell)
     at = at.astimezone(UTC)
-    if isinstance(cell, str) and cell != _written(at):
+    if isinstance(cell, str) and cell != rfc3339(at):
         raise ValueError(cell)
     return at
-
-
-def _written(at: datetime) -> str:
-    """Write an instant as files have it, without zeros at the end of its fraction."""
-    text = at.isoformat().removesuffix("+00:00")
-    return f"{text.rstrip('0') if '.' in text else text}Z"
 
 
 _READ: Final = {"text": _text, "integer": _integer, "boolean": _boolean, "timestamp": _time}
