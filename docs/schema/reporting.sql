@@ -202,6 +202,32 @@ ALTER TABLE ONLY consumption
 
 CREATE INDEX consumption_by_age ON consumption USING btree (window_end);
 
+CREATE TABLE consumption_revisions (
+    subscription text NOT NULL,
+    product text NOT NULL,
+    window_start timestamp with time zone NOT NULL,
+    known_at timestamp with time zone NOT NULL,
+    window_end timestamp with time zone NOT NULL,
+    retained_as text NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    revision bigint NOT NULL,
+    consumed bigint NOT NULL,
+    level bigint NOT NULL,
+    burned_down bigint NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    meters jsonb NOT NULL,
+    CONSTRAINT consumption_revisions_retained_as_check CHECK ((retained_as = ANY (ARRAY['hour'::text, 'day'::text, 'last'::text])))
+);
+
+ALTER TABLE ONLY consumption_revisions
+    ADD CONSTRAINT consumption_revisions_pkey PRIMARY KEY (subscription, product, window_start, known_at);
+
+CREATE INDEX hourly_revisions_by_age ON consumption_revisions USING btree (known_at) WHERE (retained_as = 'hour'::text);
+
+CREATE INDEX last_revisions_by_age ON consumption_revisions USING btree (window_end) WHERE (retained_as = 'last'::text);
+
+CREATE INDEX revisions_by_age ON consumption_revisions USING btree (known_at) WHERE (retained_as = 'day'::text);
+
 CREATE TABLE deliveries (
     id text NOT NULL,
     alert text NOT NULL,
@@ -472,6 +498,16 @@ CREATE TABLE price_lists (
 ALTER TABLE ONLY price_lists
     ADD CONSTRAINT price_lists_pkey PRIMARY KEY (id);
 
+CREATE TABLE product_versions (
+    product text NOT NULL,
+    version bigint NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    state jsonb NOT NULL
+);
+
+ALTER TABLE ONLY product_versions
+    ADD CONSTRAINT product_versions_pkey PRIMARY KEY (product, version);
+
 CREATE TABLE products (
     id text NOT NULL,
     version bigint NOT NULL,
@@ -527,6 +563,13 @@ CREATE TABLE rebuilds (
 
 ALTER TABLE ONLY rebuilds
     ADD CONSTRAINT rebuilds_pkey PRIMARY KEY (topic, partition);
+
+CREATE TABLE recording_began (
+    at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY recording_began
+    ADD CONSTRAINT recording_began_pkey PRIMARY KEY (at);
 
 CREATE TABLE roles (
     account text NOT NULL,
@@ -631,6 +674,21 @@ ALTER TABLE ONLY set_aside_work
 
 CREATE INDEX set_aside_work_whose ON set_aside_work USING btree (work, whose);
 
+CREATE TABLE statements (
+    subscription text NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    format text NOT NULL,
+    content bytea NOT NULL,
+    sha256 text NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    CONSTRAINT statements_format_check CHECK ((format = ANY (ARRAY['json'::text, 'pdf'::text])))
+);
+
+ALTER TABLE ONLY statements
+    ADD CONSTRAINT statements_pkey PRIMARY KEY (subscription, as_of, format);
+
+CREATE INDEX statements_by_age ON statements USING btree (as_of);
+
 CREATE TABLE subscription_people (
     person text NOT NULL,
     subscription text NOT NULL,
@@ -644,6 +702,18 @@ ALTER TABLE ONLY subscription_people
     ADD CONSTRAINT subscription_people_subscription_fkey FOREIGN KEY (subscription) REFERENCES subscriptions(id) ON DELETE CASCADE;
 
 CREATE INDEX people_of_subscription ON subscription_people USING btree (subscription);
+
+CREATE TABLE subscription_versions (
+    subscription text NOT NULL,
+    version bigint NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    state jsonb NOT NULL
+);
+
+ALTER TABLE ONLY subscription_versions
+    ADD CONSTRAINT subscription_versions_pkey PRIMARY KEY (subscription, version);
+
+CREATE INDEX subscription_versions_by_age ON subscription_versions USING btree (recorded_at);
 
 CREATE TABLE subscriptions (
     id text NOT NULL,

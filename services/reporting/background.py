@@ -14,6 +14,16 @@ from services.reporting.sessions import delete_expired, find_expired
 from services.reporting.store.commands import erase_secrets, find_old_secrets
 from services.reporting.store.consumption import find_old_consumption, prune_consumption
 from services.reporting.store.quarantine import prune_quarantine
+from services.reporting.store.revision_retention import (
+    delete_last,
+    find_daily,
+    find_hourly,
+    find_last,
+    thin_days,
+    thin_hours,
+)
+from services.reporting.store.state_versions import find_old_versions, prune_versions
+from services.reporting.store.statements import find_old_statements, prune_statements
 from services.reporting.store.usage_days import find_old_days, prune_days
 from shared.runtime.delivery.isolation import isolate
 from shared.runtime.delivery.set_aside_work import PAUSE_MAX_SECONDS, SetAside
@@ -22,6 +32,8 @@ from shared.runtime.postgres.pool import Connection
 from shared.runtime.process.background import repeat
 
 RETENTION: Final = timedelta(days=366)
+HOURLY_RETENTION: Final = timedelta(days=45)
+"""Retention of each hour's last revision of a window that was open then."""
 DAYS_RETENTION: Final = timedelta(days=396)
 """Retention of usage by day.
 
@@ -60,6 +72,11 @@ async def _delete_settled(connection: Connection, before: datetime, _owners: Seq
 
 PARTS: Final = (
     Part("consumption", RETENTION, find_old_consumption, prune_consumption, is_of_subscriptions=True),
+    Part("hourly revisions", HOURLY_RETENTION, find_hourly, thin_hours, is_of_subscriptions=True),
+    Part("daily revisions", RETENTION, find_daily, thin_days, is_of_subscriptions=True),
+    Part("last revisions", 2 * RETENTION, find_last, delete_last, is_of_subscriptions=True),
+    Part("versions", RETENTION, find_old_versions, prune_versions, is_of_subscriptions=True),
+    Part("statements", RETENTION, find_old_statements, prune_statements, is_of_subscriptions=True),
     Part("days", DAYS_RETENTION, find_old_days, prune_days, is_of_subscriptions=True),
     Part("quarantine", RETENTION, _find_quarantine, _delete_settled),
     Part("secrets", SECRETS_RETENTION, find_old_secrets, erase_secrets),

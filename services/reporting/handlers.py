@@ -12,6 +12,7 @@ from services.reporting.store.allocations import insert_changes, insert_end
 from services.reporting.store.audit import insert_audit
 from services.reporting.store.commands import insert_outcome
 from services.reporting.store.consumption import upsert_snapshots
+from services.reporting.store.consumption_revisions import insert_revisions
 from services.reporting.store.erasures import end_sessions, find_erasure, is_confirmed, upsert_erasure
 from services.reporting.store.exports import end_exports_of
 from services.reporting.store.ingest_keys import upsert_ingest_key
@@ -22,6 +23,7 @@ from services.reporting.store.products import upsert_product
 from services.reporting.store.quarantine import settle_record, upsert_record, upsert_replay
 from services.reporting.store.reconciliation import upsert_line
 from services.reporting.store.roles import upsert_role
+from services.reporting.store.state_versions import insert_product_version, insert_subscription_version
 from services.reporting.store.subscriptions import upsert_subscription
 from services.reporting.store.usage_days import upsert_days
 from shared.events.alerts import AlertAcknowledged, AlertRaised, AlertResolved, ChannelChanged, DeliverySettled
@@ -87,11 +89,17 @@ async def save_product(tx: Transaction, event: Event[Any]) -> None:
     """Save a product's state."""
     change: ProductEvent = event.data
     await upsert_product(tx.connection, change.product)
+    await insert_product_version(tx.connection, change.product, event.time)
 
 
 async def save_subscription(tx: Transaction, event: Event[Any]) -> None:
     """Save the subscription's state that the event contains."""
+    await _save_state(tx, event)
+
+
+async def _save_state(tx: Transaction, event: Event[Any]) -> None:
     await upsert_subscription(tx.connection, event.data.subscription)
+    await insert_subscription_version(tx.connection, event.data.subscription, event.time)
 
 
 async def save_person(tx: Transaction, event: Event[PersonChanged]) -> None:
@@ -139,13 +147,13 @@ async def save_plan(tx: Transaction, event: Event[PlanApplied]) -> None:
     The changes become part of the history of allocations.
     """
     await insert_changes(tx.connection, event)
-    await upsert_subscription(tx.connection, event.data.subscription)
+    await _save_state(tx, event)
 
 
 async def save_end(tx: Transaction, event: Event[ProductEnded]) -> None:
     """Save a subscription's state, and the returned units in the history."""
     await insert_end(tx.connection, event)
-    await upsert_subscription(tx.connection, event.data.subscription)
+    await _save_state(tx, event)
 
 
 async def save_outcome(tx: Transaction, event: Event[Any]) -> None:
@@ -201,9 +209,10 @@ async def append_decisions(tx: Transaction, events: Sequence[Event[DecisionRecor
 
 
 async def save_consumption(tx: Transaction, snapshots: Sequence[Snapshot]) -> None:
-    """Save snapshots of consumption."""
+    """Save snapshots of consumption, and record them as revisions."""
     if snapshots:
         await upsert_snapshots(tx.connection, snapshots)
+        await insert_revisions(tx.connection, snapshots, tx.now)
 
 
 async def save_days(tx: Transaction, days: Sequence[UsageDay]) -> None:

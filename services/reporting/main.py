@@ -7,6 +7,7 @@ from typing import Final
 from services.reporting import handlers
 from services.reporting.api.accounts import accounts_router
 from services.reporting.api.alerts import alerts_router
+from services.reporting.api.answers.statements import encode_statement
 from services.reporting.api.applications import applications_router
 from services.reporting.api.catalogue import catalogue_router
 from services.reporting.api.contracts import contracts_router
@@ -23,6 +24,7 @@ from services.reporting.api.records import records_router
 from services.reporting.api.reports import reports_router
 from services.reporting.api.resources import resources_router
 from services.reporting.api.routing import ApiContext
+from services.reporting.api.statements import statements_router
 from services.reporting.api.stream import stream_router
 from services.reporting.api.subscriptions import subscriptions_router
 from services.reporting.api.usage import usage_router
@@ -35,6 +37,7 @@ from services.reporting.commands import Commands
 from services.reporting.exports.downloads import Downloads
 from services.reporting.exports.jobs import ExportJobs
 from services.reporting.exports.process import worker_command
+from services.reporting.exports.statements import Statements
 from services.reporting.exports.storage.opening import open_storage
 from services.reporting.insights.command import insights_command
 from services.reporting.insights.daily_run import INSIGHTS, DailyRun
@@ -80,7 +83,9 @@ READ_MODEL = ReadModel(
     tables=(
         "accounts",
         "products",
+        "product_versions",
         "subscriptions",
+        "subscription_versions",
         "subscription_people",
         "people",
         "erasures",
@@ -213,6 +218,7 @@ def add_api(runtime: Runtime[ReportingSettings], application: Application, token
         plans_router(context),
         alerts_router(context),
         insights_router(InsightQueries(runtime.pool, runtime.clock)),
+        statements_router(context, _new_statements(runtime)),
         stream_router(context),
         ingest_keys_router(context, runtime.settings.key_overlap_seconds),
         usage_books_router(context, UsageBookQueries(runtime.pool)),
@@ -222,6 +228,16 @@ def add_api(runtime: Runtime[ReportingSettings], application: Application, token
         documents_router(runtime.api),
     ):
         runtime.api.include_router(router)
+
+
+def _new_statements(runtime: Runtime[ReportingSettings]) -> Statements:
+    return Statements(
+        runtime.pool,
+        runtime.transaction,
+        encode=encode_statement,
+        clock=runtime.clock,
+        per_minute=runtime.settings.statements_per_minute,
+    )
 
 
 def new_exports(runtime: Runtime[ReportingSettings]) -> ExportContext:

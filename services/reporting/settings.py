@@ -89,6 +89,9 @@ class ReportingSettings(ServiceSettings):
     downloads_per_minute: int = Field(
         300, ge=0, description="Most downloads of one person's exports in a minute, then 429; 0: no limit"
     )
+    statements_per_minute: int = Field(
+        60, ge=0, description="Most statements that one person makes in a minute, then 429; 0: no limit"
+    )
     worker_http_port: int = Field(
         8004, ge=0, le=65535, description="Port for health and metrics of the worker; 0 takes a free one"
     )

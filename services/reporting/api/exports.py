@@ -16,15 +16,19 @@ from services.reporting.api.routing import ApiContext, CommandId, CurrentCaller,
 from services.reporting.auth import unauthenticated
 from services.reporting.domain.caller import Caller
 from services.reporting.domain.exports import MEDIA_TYPES, Export, ExportId
+from services.reporting.domain.reports.focus_columns import FOCUS_COMMITMENTS
+from services.reporting.domain.reports.focus_metadata import focus_metadata
 from services.reporting.exports.audit import Origin
 from services.reporting.exports.downloads import Downloads, Link
 from services.reporting.exports.jobs import ExportJobs, LimitReachedError
 from services.reporting.exports.links import link_query
 from services.reporting.exports.parameters import opened
+from services.reporting.queries.access import not_found
 from shared.runtime.http.caller_limits import RateLimit
 from shared.runtime.http.middleware import problem
 from shared.runtime.signing import Keys
 
+_METADATA: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}}}
 _TOO_MANY = "You have requested too many exports. Wait a moment, then send the same request again."
 
 
@@ -123,6 +127,15 @@ def _add_reads(router: APIRouter, exports: ExportContext) -> None:
         It has its state, the rows done of those expected, and a link to the file.
         """
         return exports.shown(await exports.jobs.find_own(caller, export))
+
+    @router.get("/{export}/metadata", response_class=Response, responses=_METADATA)
+    async def metadata(caller: CurrentCaller, export: str) -> Response:
+        """Return the FOCUS metadata of an export of commitments that has succeeded."""
+        found = await exports.jobs.find_own(caller, export)
+        if found.report != FOCUS_COMMITMENTS.id or found.state != "succeeded" or found.finished_at is None:
+            raise not_found("metadata of this export")
+        document = focus_metadata(found.id, found.as_of, found.finished_at)
+        return Response(document, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     @router.delete("/{export}", response_model=answers.ExportShown)
     async def end(caller: CurrentCaller, export: str, command: CommandId) -> Response:

@@ -17,12 +17,13 @@ _OTHERS: Final = (
     "download-export",
     "export",
     "finish-quarantine-replay",
+    "make-statement",
     "override-plan",
     "preview-erasure",
     "preview-plan",
     "reverse-usage",
 )
-"""Undecodable commands, kinds of plans, exports, and automatic actions."""
+"""Undecodable commands, kinds of plans, exports, statements, and the rest."""
 
 
 def _short(types: Iterable[type[Payload]]) -> Iterable[str]:

@@ -223,7 +223,7 @@ async def test_the_sessions_of_an_erased_person_end_and_no_others(driver: Report
     assert await sessions.find(theirs, NOW) is None
     assert await sessions.find(other, NOW) is not None
     (confirmed,) = await published(driver)
-    assert confirmed.data.record.after == {"service": "reporting", "sessions": 1}
+    assert confirmed.data.record.after == {"service": "reporting", "sessions": 1, "exports": 0}
 
 
 async def test_a_rebuild_reads_the_tombstone_before_or_without_its_record(driver: ReportingDriver) -> None:

@@ -91,6 +91,20 @@ async def test_every_format_is_made_of_real_rows(exports: ExportDriver, format: 
     assert len(file.content) > 200
 
 
+async def test_an_export_of_commitments_has_its_metadata_beside_it(exports: ExportDriver) -> None:
+    queued = await exports.queue(PRIMARY, report="focus-commitments", params=ACME)
+    path = f"/v1/exports/{queued}/metadata"
+    assert (await exports.reporting.ask("GET", path, PRIMARY)).status_code == 404, "it is not made yet"
+    assert await exports.worker().work_on_one()
+    metadata = await exports.reporting.get(path, PRIMARY)
+    assert metadata["DatasetInstance"][0]["DatasetInstanceId"] == queued
+    assert metadata["Recency"][0]["DatasetInstanceLastUpdated"] == (await exports.shown(queued, PRIMARY))["as_of"]
+    assert (await exports.reporting.ask("GET", path, STRANGER)).status_code == 404
+    other = await exports.queue(PRIMARY, params=ACME)
+    assert await exports.worker().work_on_one()
+    assert (await exports.reporting.ask("GET", f"/v1/exports/{other}/metadata", PRIMARY)).status_code == 404
+
+
 INVALID: list[tuple[dict[str, Any], str]] = [
     ({"report": "nonsense"}, "report"),
     ({"format": "docx"}, "format"),
