@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from services.reporting.api.answers import exports as answers
 from services.reporting.api.exported_files import FILE_ANSWERS, FileRequest, answer_file
 from services.reporting.api.fields import Cursor, Limit
+from services.reporting.api.identifiers import ExportInPath, ReportInQuery
 from services.reporting.api.requests.exports import NewRequest
 from services.reporting.api.routing import ApiContext, CommandId, CurrentCaller, current_caller, derive_id, new_router
 from services.reporting.auth import unauthenticated
@@ -112,7 +113,7 @@ def _add_reads(router: APIRouter, exports: ExportContext) -> None:
     @router.get("", response_model=answers.Exports)
     async def several(
         caller: CurrentCaller,
-        report: Annotated[str | None, Query(max_length=64)] = None,
+        report: ReportInQuery = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Any:
@@ -121,7 +122,7 @@ def _add_reads(router: APIRouter, exports: ExportContext) -> None:
         return answers.Exports(items=[exports.shown(one) for one in page.items], next_cursor=page.next_cursor)
 
     @router.get("/{export}", response_model=answers.ExportShown)
-    async def one(caller: CurrentCaller, export: str) -> Any:
+    async def one(caller: CurrentCaller, export: ExportInPath) -> Any:
         """Return an export of the caller.
 
         It has its state, the rows done of those expected, and a link to the file.
@@ -129,7 +130,7 @@ def _add_reads(router: APIRouter, exports: ExportContext) -> None:
         return exports.shown(await exports.jobs.find_own(caller, export))
 
     @router.get("/{export}/metadata", response_class=Response, responses=_METADATA)
-    async def metadata(caller: CurrentCaller, export: str) -> Response:
+    async def metadata(caller: CurrentCaller, export: ExportInPath) -> Response:
         """Return the FOCUS metadata of an export of commitments that has succeeded."""
         found = await exports.jobs.find_own(caller, export)
         if found.report != FOCUS_COMMITMENTS.id or found.state != "succeeded" or found.finished_at is None:
@@ -138,7 +139,7 @@ def _add_reads(router: APIRouter, exports: ExportContext) -> None:
         return Response(document, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     @router.delete("/{export}", response_model=answers.ExportShown)
-    async def end(caller: CurrentCaller, export: str, command: CommandId) -> Response:
+    async def end(caller: CurrentCaller, export: ExportInPath, command: CommandId) -> Response:
         """Cancel an export, or delete the file of one that has succeeded."""
         shown = exports.shown(await exports.jobs.end(caller, export))
         return JSONResponse(shown.model_dump(mode="json"), headers={"Idempotency-Key": str(command)})
@@ -148,7 +149,7 @@ def _add_file(router: APIRouter, exports: ExportContext) -> None:
     @router.get("/{export}/file", response_class=Response, responses=FILE_ANSWERS)
     async def file(
         request: Request,
-        export: str,
+        export: ExportInPath,
         expires: Annotated[int | None, Query(ge=0, lt=2**40, description="Of a link, with `signature`")] = None,
         signature: Annotated[str | None, Query(max_length=100, description="Of a link, with `expires`")] = None,
     ) -> Response:

@@ -66,6 +66,10 @@ async def _person_in_path(email: str) -> str:
         raise not_found("person") from None
 
 
+async def _export_in_path(export: str) -> str:
+    return path_id(export, "export")
+
+
 async def _product_in_query(
     request: Request, product: Annotated[str | None, Query(max_length=64)] = None
 ) -> str | None:
@@ -83,6 +87,10 @@ async def _subscription_in_query(subscription: Annotated[str | None, Query(max_l
     return query_id("subscription", subscription)
 
 
+async def _report_in_query(report: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
+    return query_id("report", report)
+
+
 async def _account_in_query(account: Annotated[str | None, Query(max_length=64)] = None) -> str | None:
     return query_id("account", account)
 
@@ -92,6 +100,8 @@ AccountInPath = Annotated[AccountId, Depends(_account_in_path)]
 ProductInPath = Annotated[ProductId, Depends(_product_in_path)]
 RoleInPath = Annotated[RoleId, Depends(_role_in_path)]
 PersonInPath = Annotated[str, Depends(_person_in_path)]
+ExportInPath = Annotated[str, Depends(_export_in_path)]
 ProductInQuery = Annotated[str | None, Depends(_product_in_query)]
 SubscriptionInQuery = Annotated[str | None, Depends(_subscription_in_query)]
 AccountInQuery = Annotated[str | None, Depends(_account_in_query)]
+ReportInQuery = Annotated[str | None, Depends(_report_in_query)]

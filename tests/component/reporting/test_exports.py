@@ -326,7 +326,9 @@ async def test_ranges_and_conditions_of_a_download(exports: ExportDriver) -> Non
 
 
 async def test_who_lost_their_role_gets_no_file_and_no_new_one(exports: ExportDriver) -> None:
-    made, waiting = await exports.queue(VIEWER, params=ACME), await exports.queue(VIEWER, params=ACME, format="json")
+    made = await exports.queue(VIEWER, params=ACME)
+    exports.clock.move(seconds=1)
+    waiting = await exports.queue(VIEWER, params=ACME, format="json")
     worker = exports.worker()
     await worker.work_on_one()
     link = (await exports.shown(made, VIEWER))["link"]["url"]
